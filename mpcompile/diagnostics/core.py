@@ -1,0 +1,92 @@
+"""Where something is (`Source`, `Span`) and what is wrong with it (`Diagnostic`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One spec file: its path as the user wrote it, and its whole text."""
+
+    path: str
+    text: str
+
+    def line(self, number: int) -> str:
+        """Text of a 1-based line, without its line break; empty beyond the end."""
+        lines = self.text.split("\n")
+        return lines[number - 1].rstrip("\r") if 1 <= number <= len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A stretch of a file. Lines and columns are 1-based; `end_column` is exclusive.
+
+    `Span.none()` stands for code that was derived and has no place of its own.
+    """
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    @classmethod
+    def none(cls) -> Span:
+        return cls("", 0, 0, 0, 0)
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}" if self.path else "<derived>"
+
+    def to(self, other: Span) -> Span:
+        """The stretch from the start of this span to the end of another."""
+        return Span(self.path, self.line, self.column, other.end_line, other.end_column)
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class PathStep:
+    """One element on a witness path, e.g. `dense#1[17]`, and where its layer is written."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding.
+
+    `message` says what is wrong, `label` goes under the caret, `notes` add facts, `help` alone says how to
+    mend it, `path` is the witness from input element to output element.
+    """
+
+    code: str
+    message: str
+    span: Span
+    severity: Severity = Severity.ERROR
+    label: str = ""
+    notes: tuple[str, ...] = ()
+    help: str = ""
+    path: tuple[PathStep, ...] = field(default=())
+
+
+class SpecError(Exception):
+    """A spec that cannot be accepted; carries every diagnostic found so far."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("; ".join(f"{d.span}: {d.code} {d.message}" for d in self.diagnostics))
+
+
+def error(
+    code: str, message: str, span: Span, *, label: str = "", notes: tuple[str, ...] = (), help: str = ""
+) -> SpecError:
+    """A `SpecError` with one error in it, ready to raise."""
+    return SpecError([Diagnostic(code, message, span, label=label, notes=notes, help=help)])

@@ -1,0 +1,250 @@
+"""The abstract syntax tree: one for both syntaxes, a source span on every node.
+
+Equality ignores spans' meaning only through `Model.same_as`, which compares two trees without them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mpcompile.diagnostics import Span
+
+
+class Node(BaseModel):
+    """Base of every node."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    span: Span
+
+
+# --- expressions -----------------------------------------------------------------------------------------
+
+
+class Number(Node):
+    kind: Literal["number"] = "number"
+    value: int | float
+
+
+class Text(Node):
+    """A quoted string; only ever a file name or a literal string argument."""
+
+    kind: Literal["text"] = "text"
+    value: str
+
+
+class Name(Node):
+    kind: Literal["name"] = "name"
+    id: str
+
+
+class Unary(Node):
+    kind: Literal["unary"] = "unary"
+    op: Literal["-", "~"]
+    operand: Expr
+
+
+class Binary(Node):
+    """Arithmetic on numbers and values; `& | @` on masks; comparisons only inside checks."""
+
+    kind: Literal["binary"] = "binary"
+    op: Literal["+", "-", "*", "/", "//", "%", "**", "&", "|", "@", "<", "<=", ">", ">=", "==", "is"]
+    left: Expr
+    right: Expr
+
+
+class ListExpr(Node):
+    """`[a, b, c]`: a literal vector, or nested, a literal matrix."""
+
+    kind: Literal["list"] = "list"
+    items: tuple[Expr, ...]
+
+
+class Argument(Node):
+    name: str | None = None
+    value: Expr
+
+
+class Call(Node):
+    """`callee(args)(inputs) { body }`; the second parenthesis and the body are optional.
+
+    A layer, a distribution, a mask constructor, a block or a net. `args` configure it; `inputs`, when present,
+    apply it to values (`phi(2 * code)(concat(x, h))`); `body` is a pipeline it takes as an argument.
+    """
+
+    kind: Literal["call"] = "call"
+    callee: str
+    args: tuple[Argument, ...] = ()
+    inputs: tuple[Expr, ...] | None = None
+    body: Pipeline | None = None
+
+
+class Pipeline(Node):
+    """`a -> b as t -> c`. A first step that names a value in scope is the pipeline's source.
+
+    A pipeline of a single untapped step outside `{}` is never built: it is that step's expression itself.
+    """
+
+    kind: Literal["pipeline"] = "pipeline"
+    steps: tuple[Step, ...]
+
+
+class Step(Node):
+    """One stage. A bare name stays a `Name`; lowering decides whether it is a value, a net or a layer."""
+
+    layer: Expr | Repeat
+    tap: str | None = None
+
+
+class Repeat(Node):
+    """`repeat i in start..stop { ... }`: i runs from start to stop, both included."""
+
+    kind: Literal["repeat"] = "repeat"
+    variable: str
+    start: Expr
+    stop: Expr
+    body: Pipeline
+
+
+Expr = Annotated[
+    Number | Text | Name | Unary | Binary | ListExpr | Call | Pipeline, Field(discriminator="kind")
+]
+
+
+# --- statements ------------------------------------------------------------------------------------------
+
+
+class TypeExpr(Node):
+    """`binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, `category(10)`.
+
+    `low..high` bounds integers; `classes` counts categories. A dimension that is an undeclared name (`time`) is
+    a symbolic length.
+    """
+
+    base: Literal["binary", "real", "integer", "category"]
+    low: Expr | None = None
+    high: Expr | None = None
+    classes: Expr | None = None
+    shape: tuple[Expr, ...] = ()
+
+
+class Param(Node):
+    """A number of the model or of a block, with its default (None: must be given)."""
+
+    name: str
+    default: Expr | None = None
+
+
+class Declaration(Node):
+    """`input x: binary[784]`, `target y: category(10)`, `condition c: category(10)`."""
+
+    role: Literal["input", "target", "condition"]
+    name: str
+    type: TypeExpr
+
+
+class Let(Node):
+    """`name = expression`: masks, nets, training options and the local values of a block."""
+
+    name: str
+    value: Expr
+
+
+class Block(Node):
+    """`block stage(ch, k = 3) = a -> b`, or, with several inputs and outputs,
+
+    `block layer(ch) on v, h { v2 = ...; h2 = ...; yield v2, h2 }`.
+    """
+
+    name: str
+    params: tuple[Param, ...] = ()
+    inputs: tuple[str, ...] = ()
+    lets: tuple[Let, ...] = ()
+    outputs: tuple[Expr, ...]
+
+
+class Density(Node):
+    """`x ~ dist(...)` or `latent z ~ q(...) prior p(...)`."""
+
+    kind: Literal["density"] = "density"
+    role: Literal["observed", "latent"] = "observed"
+    name: str
+    distribution: Expr
+    prior: Expr | None = None
+
+
+class WeightPrior(Node):
+    """`prior weights ~ normal(0, 1)`: a prior on the weights of the model, or of one net (`prior encoder ~ ...`)."""
+
+    kind: Literal["weight_prior"] = "weight_prior"
+    name: str
+    distribution: Expr
+
+
+class Carry(Node):
+    """`carry h[hidden] = 0`: state handed from one step of a recurrence to the next."""
+
+    name: str
+    shape: tuple[Expr, ...]
+    init: Expr
+
+
+class Update(Node):
+    """`h = gru(concat(x, z), h)` inside a recurrence: a carried value's next state, or a local value."""
+
+    kind: Literal["update"] = "update"
+    name: str
+    value: Expr
+
+
+class Recurrence(Node):
+    """`recurrence over time { carry ...; statements }`."""
+
+    kind: Literal["recurrence"] = "recurrence"
+    axis: str
+    carries: tuple[Carry, ...]
+    statements: tuple[Annotated[Density | Update, Field(discriminator="kind")], ...]
+
+
+class Check(Node):
+    """One claim. `because` is the reason of a suppression (`allow incomplete(x) because "..."`)."""
+
+    claim: Expr
+    allow: bool = False
+    because: str | None = None
+
+
+class Model(Node):
+    """A whole spec."""
+
+    name: str
+    params: tuple[Param, ...] = ()
+    declarations: tuple[Declaration, ...] = ()
+    masks: tuple[Let, ...] = ()
+    nets: tuple[Let, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    density: tuple[Annotated[Density | WeightPrior | Recurrence, Field(discriminator="kind")], ...] = ()
+    objective: tuple[Let, ...] = ()
+    train: tuple[Let, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def same_as(self, other: Model) -> bool:
+        """Whether two trees say the same, wherever they were written."""
+        return without_spans(self) == without_spans(other)
+
+
+def without_spans(node: Any) -> Any:
+    """Plain data of a tree, its spans left out."""
+    if isinstance(node, BaseModel):
+        return {
+            "node": type(node).__name__,
+            **{k: without_spans(getattr(node, k)) for k in type(node).model_fields if k != "span"},
+        }
+    if isinstance(node, tuple):
+        return [without_spans(item) for item in node]
+    return node
+
+
+for _class in (Unary, Binary, ListExpr, Argument, Call, Pipeline, Step, Repeat):
+    _class.model_rebuild()
