@@ -1,0 +1,115 @@
+"""The door to backends: what one must do, and how it is found.
+
+A backend is an object registered under the entry-point group `mpcompile.backends`. The core never imports one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from mpcompile.ir import Array, Module
+
+GROUP = "mpcompile.backends"
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """One update rule, with the arithmetic that every backend must follow.
+
+    kind          `sgd` (with `momentum`), `adam`, `adamw`, `adagrad`, as in torch.optim's documentation, or
+                  `perceptron` (Rosenblatt 1958: sgd whose step is taken as the program's `loss` says)
+    betas, eps    of the adam family; `eps` also of adagrad
+    weight_decay  decoupled for adamw, added to the gradient for the others
+    clip          threshold of the global gradient norm, or None
+    The rate is handed to every step, so that schedules live in one place.
+    """
+
+    kind: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip: float | None = None
+
+
+class Session(Protocol):
+    """A module, live on a device, with its weights and the state of its optimiser.
+
+    Arrays cross this border as numpy: floats as float32 (float64 when the session's precision is), integers as
+    int64, booleans as bool. State is a flat dict of arrays, the same keys on every backend:
+    `parameter/<name>`, `optimizer/<slot>/<name>` with slots `m`, `v` (adam, adamw), `momentum` (sgd), `sum`
+    (adagrad), and `optimizer/step` (int64 scalar). A checkpoint of one backend therefore continues on another.
+    """
+
+    def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Evaluate a program. `inputs` holds its data and its noise, by name."""
+        ...
+
+    def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Outputs of the `loss` program, and its gradient with respect to every trainable parameter."""
+        ...
+
+    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+        """One optimiser update on `loss`. Gives the program's scalar outputs and `gradient_norm` (before clipping).
+
+        Outputs named `state/<parameter>` are written back to that (untrained) parameter.
+        """
+        ...
+
+    def state(self) -> dict[str, Array]: ...
+
+    def load_state(self, state: Mapping[str, Array]) -> None: ...
+
+
+class Backend(Protocol):
+    """Spells modules in one framework."""
+
+    name: str
+
+    def emit(self, module: Module) -> dict[str, str | bytes]:
+        """Files of the standalone model (without weights and manifest), by relative path. Deterministic."""
+        ...
+
+    def session(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> Session:
+        """A live module. `precision` is float32 or float64; `mixed` asks for bfloat16 autocast where it is safe."""
+        ...
+
+    def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> object:
+        """The live object of the framework: for torch an `nn.Module` whose methods are the programs."""
+        ...
+
+
+class BackendMissing(Exception):
+    """A backend that is not installed; the message is one line that says what to install."""
+
+
+def backends() -> list[str]:
+    """Names of all registered backends."""
+    return sorted({e.name for e in entry_points(group=GROUP)})
+
+
+def find_backend(name: str) -> Backend:
+    """The backend of this name. Raises `BackendMissing`."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            try:
+                backend: Backend = entry.load()
+            except ImportError as missing:
+                raise BackendMissing(
+                    f"backend '{name}' needs {missing.name}: pip install 'mpcompile[{name}]'"
+                ) from missing
+            return backend
+    known = ", ".join(backends()) or "none"
+    raise BackendMissing(f"no backend is named '{name}' (installed: {known})")

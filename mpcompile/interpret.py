@@ -1,0 +1,32 @@
+"""What a graph means, in numpy: the oracle that every backend is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpcompile.ir import Array, Graph, Input, Parameter, Value
+
+
+def size_environment(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
+    """The number behind every symbolic size, read off the inputs that fix it."""
+    return {s: inputs[name].shape[axis] for s, (name, axis) in graph.symbols().items()}
+
+
+def interpret(
+    graph: Graph,
+    parameters: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    environment: Mapping[str, int] | None = None,
+) -> dict[str, Array]:
+    """Outputs of a graph by name. Floats keep the precision they come in. Raises `KeyError` for a missing input."""
+    env = dict(environment or {}) | size_environment(graph, inputs)
+    memory: dict[Value, Array] = {}
+    for node in graph.nodes():
+        if isinstance(node.op, Input):
+            results: tuple[Array, ...] = (inputs[node.op.path],)
+        elif isinstance(node.op, Parameter):
+            results = (parameters[node.op.path],)
+        else:
+            results = node.op.bind(env).evaluate(*(memory[v] for v in node.inputs))
+        memory.update(zip(node.outputs, results, strict=True))
+    return {name: memory[value] for name, value in graph.outputs.items()}

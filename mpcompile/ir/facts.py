@@ -1,0 +1,169 @@
+"""Abstract values of the dependence analyses, and the joins their rules are written in.
+
+A `Domain` is a join-semilattice of facts about one element. Two are used: *availability* (tau, `numpy.maximum`
+over int32) and *bitsets* of input elements (`numpy.bitwise_or` over uint64 words). A rule is written once, over
+either.
+
+Facts of a value of shape S are an array that broadcasts to S, plus one trailing axis of words: an axis of length
+one says that the facts are the same all along it (channels of an unmasked convolution, the batch). A side lattice
+keeps what is known about the elements themselves: exactly zero, exactly minus infinity, or a whole constant array.
+An element that is known is bottom: it depends on nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Abstract:
+    """What is known of a value of concrete `shape`.
+
+    facts    broadcastable to `shape` + (words,)
+    zero     bool, broadcastable to `shape`: elements that are exactly 0 whatever the weights and inputs are
+    neginf   bool, broadcastable to `shape`: elements that are exactly -inf
+    constant the value itself, when nothing in it is unknown (shape broadcastable to `shape`)
+    """
+
+    shape: tuple[int, ...]
+    facts: Array
+    zero: Array
+    neginf: Array
+    constant: Array | None = None
+
+    @property
+    def live(self) -> Array:
+        """Elements that are not known to be zero (broadcastable to `shape`)."""
+        return np.logical_not(self.zero)
+
+    def full(self) -> Array:
+        """Facts at full size: `shape` + (words,)."""
+        return np.broadcast_to(self.facts, (*self.shape, self.facts.shape[-1]))
+
+
+def shrink(array: Array, axes: int) -> Array:
+    """Replace each of the first `axes` axes along which nothing changes by length one."""
+    for axis in range(axes):
+        if array.shape[axis] > 1:
+            first = array.take([0], axis)
+            if np.array_equal(np.broadcast_to(first, array.shape), array):
+                array = first
+    return array
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A semilattice over `words` machine words an element, with bottom 0."""
+
+    join: np.ufunc
+    dtype: np.dtype[Any]
+    words: int
+
+    # --- making abstract values ---
+
+    def make(
+        self,
+        shape: Sequence[int],
+        facts: Array | None = None,
+        zero: Array | None = None,
+        neginf: Array | None = None,
+        constant: Array | None = None,
+    ) -> Abstract:
+        """An abstract value; what is not said is bottom, respectively not known. Facts of known elements are cleared."""
+        shape = tuple(int(s) for s in shape)
+        rank = len(shape)
+        ones = (1,) * rank
+        no = np.zeros(ones, bool)
+        zero = no if zero is None else shrink(_lift(zero, rank), rank)
+        neginf = no if neginf is None else shrink(_lift(neginf, rank), rank)
+        if facts is None:
+            facts = np.zeros((*ones, self.words), self.dtype)
+        else:
+            facts = _lift(facts, rank + 1)
+            known = zero | neginf
+            if known.any() and facts.any():
+                facts = np.where(known[..., None], self.dtype.type(0), facts)
+        return Abstract(shape, shrink(facts, rank), zero, neginf, constant)
+
+    def constant(self, array: Array) -> Abstract:
+        """A value that is known completely."""
+        number = array.dtype.kind == "f"
+        return self.make(array.shape, None, array == 0, np.isneginf(array) if number else None, array)
+
+    def unknown(self, shape: Sequence[int]) -> Abstract:
+        """A value that depends on no input but may be anything, such as a weight."""
+        return self.make(shape)
+
+    # --- joins ---
+
+    def union(self, *facts: Array) -> Array:
+        """Element-wise join of facts that broadcast against each other."""
+        out = facts[0]
+        for f in facts[1:]:
+            out = self.join(out, f)
+        return out
+
+    def reduce(self, x: Abstract, axes: Sequence[int]) -> Array:
+        """Join over axes (kept with length one)."""
+        out = x.facts
+        for axis in axes:
+            out = self.join.reduce(out, axis=axis, keepdims=True) if out.shape[axis] > 1 else out
+        return out
+
+    def contract(self, facts: Array, live: Array) -> Array:
+        """Join over k of `facts[..., k, w]` where `live[..., k, j]`: gives `[..., j, w]`.
+
+        Leading axes broadcast. This is the boolean matrix product that dense layers, convolutions and attention
+        are made of.
+        """
+        if facts.shape[-2] == 1 and live.shape[-2] > 1:
+            live = live.any(-2, keepdims=True)  # the same fact for every k: any live k brings it
+        if not facts.any():
+            lead = np.broadcast_shapes(facts.shape[:-2], live.shape[:-2])
+            return np.zeros((*(1,) * len(lead), 1, self.words), self.dtype)
+        if live.shape[-2] == 1 or live.all():
+            whole = self.join.reduce(facts, axis=-2, keepdims=True)
+            return np.where(np.swapaxes(live[..., :1, :], -1, -2), whole, self.dtype.type(0))
+        if self.words == 1:
+            return self._contract_single(facts, live)
+        return self._contract_words(facts, live)
+
+    def _contract_single(self, facts: Array, live: Array) -> Array:
+        """One word an element: take the join over k in slabs that stay in cache."""
+        column = facts[..., 0]
+        j = live.shape[-1]
+        slab = max(1, (1 << 22) // max(1, live.shape[-2] * int(np.prod(column.shape[:-1]))))
+        parts = [
+            self.join.reduce(np.where(live[..., s : s + slab], column[..., :, None], self.dtype.type(0)), axis=-2)
+            for s in range(0, j, slab)
+        ]
+        return np.concatenate(parts, -1)[..., None]
+
+    def _contract_words(self, facts: Array, live: Array) -> Array:
+        """Many words: one float matrix product over unpacked bits."""
+        little = facts.astype("<u8", copy=False)
+        bits = np.unpackbits(np.ascontiguousarray(little).view(np.uint8), axis=-1, bitorder="little")
+        hit = np.swapaxes(live, -1, -2).astype(np.float32) @ bits.astype(np.float32) > 0
+        packed = np.packbits(hit, axis=-1, bitorder="little")
+        return np.ascontiguousarray(packed).view("<u8").astype(self.dtype)
+
+
+def _lift(array: Array, rank: int) -> Array:
+    """Prepend axes of length one up to a rank."""
+    return array.reshape((1,) * (rank - array.ndim) + array.shape) if array.ndim < rank else array
+
+
+def availability() -> Domain:
+    """tau: an element's fact is the first step after which it can be computed."""
+    return Domain(np.maximum, np.dtype(np.int32), 1)
+
+
+def bitsets(elements: int) -> Domain:
+    """Exact sets of input elements, packed 64 to a word."""
+    return Domain(np.bitwise_or, np.dtype(np.uint64), max(1, -(-elements // 64)))

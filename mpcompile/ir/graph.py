@@ -1,0 +1,220 @@
+"""Graphs of primitives: the one file of the project that sees networkx.
+
+A `Graph` is a pure function. Its nodes are primitives applied to values; three leaf primitives bring values in:
+`Input` (data and noise), `Parameter` (weights, by name) and `Constant` (a literal array, e.g. a mask).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir.primitive import Array, Primitive
+from mpcompile.ir.size import Symbolic, symbols
+from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One level of the scope a node was made in.
+
+    `name` is unique among its siblings (`encoder`, `coupling_3`, `dense_0`), `label` is how the user wrote it
+    (`dense(hidden, mask=up)`), `function` marks a net, block or bijector that backends may emit as a function of
+    its own; `role` tells its uses apart (`forward`, `inverse`).
+    """
+
+    name: str
+    label: str
+    span: Span
+    function: bool = False
+    role: str = "forward"
+
+
+Scope = tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A primitive applied to values. `scope` tells which layers it came from, outermost first."""
+
+    id: int
+    op: Primitive
+    inputs: tuple[Value, ...]
+    types: tuple[Type, ...]
+    span: Span
+    scope: Scope
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        return tuple(Value(self.id, i, t) for i, t in enumerate(self.types))
+
+    @property
+    def path(self) -> str:
+        """Dotted scope, e.g. `encoder.dense_0`."""
+        return ".".join(f.name for f in self.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One result of one node."""
+
+    node: int
+    index: int
+    type: Type
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+
+class Graph:
+    """A pure function as a directed acyclic graph.
+
+    `inputs` and `outputs` map names to values, in the order of the signature.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.inputs: dict[str, Value] = {}
+        self.outputs: dict[str, Value] = {}
+        self._g: nx.DiGraph[int] = nx.DiGraph()
+        self._next = 0
+
+    def add(self, op: Primitive, inputs: Sequence[Value], span: Span, scope: Scope) -> Node:
+        """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
+        types = op.infer(*(v.type for v in inputs))
+        node = Node(self._next, op, tuple(inputs), types, span, scope)
+        self._next += 1
+        self._g.add_node(node.id, node=node)
+        for v in inputs:
+            self._g.add_edge(v.node, node.id)
+        return node
+
+    def node(self, value: Value | int) -> Node:
+        """The node that makes a value."""
+        node: Node = self._g.nodes[value if isinstance(value, int) else value.node]["node"]
+        return node
+
+    def nodes(self) -> list[Node]:
+        """All nodes, inputs before their users; ids are appended in a topological order by construction."""
+        return [self._g.nodes[i]["node"] for i in sorted(self._g)]
+
+    def users(self, node: int) -> list[Node]:
+        """Nodes that read a node, in order."""
+        return [self._g.nodes[i]["node"] for i in sorted(self._g.successors(node))]
+
+    def parameters(self) -> dict[str, Value]:
+        """Parameters that the graph reads, by name."""
+        from mpcompile.ir.leaves import Parameter
+
+        return {n.op.path: n.outputs[0] for n in self.nodes() if isinstance(n.op, Parameter)}
+
+    def symbols(self) -> dict[str, tuple[str, int]]:
+        """Every symbolic size with the input and axis that fix it."""
+        found: dict[str, tuple[str, int]] = {}
+        for name, value in self.inputs.items():
+            for axis, size in enumerate(value.shape):
+                if isinstance(size, Symbolic) and len(size.terms) == 1 and size.terms[0][1] == 1:
+                    for s in symbols(size):
+                        found.setdefault(s, (name, axis))
+        return found
+
+    def live(self) -> Graph:
+        """The same function without the nodes that no output needs (all inputs stay)."""
+        keep = {v.node for v in self.inputs.values()}
+        for v in self.outputs.values():
+            keep |= {v.node} | nx.ancestors(self._g, v.node)
+        return self.rebuild(lambda _b, node, inputs: None, keep)
+
+    def rebuild(self, rewrite: Any, keep: set[int] | None = None) -> Graph:
+        """A copy in which `rewrite(builder, node, inputs)` may replace a node's outputs by other values.
+
+        `rewrite` returns None to copy the node as it is, or the tuple of values to use in its place.
+        """
+        new = Graph(self.name)
+        b = Builder(new)
+        moved: dict[Value, Value] = {}
+        for node in self.nodes():
+            if keep is not None and node.id not in keep:
+                continue
+            inputs = tuple(moved[v] for v in node.inputs)
+            with b.within(node.scope, node.span):
+                made = rewrite(b, node, inputs)
+                if made is None:
+                    made = new.add(node.op, inputs, node.span, node.scope).outputs
+            moved.update(zip(node.outputs, made, strict=True))
+        new.inputs = {k: moved[v] for k, v in self.inputs.items()}
+        new.outputs = {k: moved[v] for k, v in self.outputs.items()}
+        return new
+
+    def __len__(self) -> int:
+        return len(self._g)
+
+
+@dataclass
+class Builder:
+    """Appends nodes to a graph under a current scope and span, turning type errors into located ones."""
+
+    graph: Graph
+    scope: Scope = ()
+    span: Span = field(default_factory=Span.none)
+
+    @contextmanager
+    def within(self, scope: Scope, span: Span) -> Iterator[None]:
+        before = self.scope, self.span
+        self.scope, self.span = scope, span
+        try:
+            yield
+        finally:
+            self.scope, self.span = before
+
+    @contextmanager
+    def frame(self, frame: Frame) -> Iterator[None]:
+        with self.within((*self.scope, frame), frame.span):
+            yield
+
+    def emit(self, op: Primitive, *inputs: Value) -> Value:
+        """Append a node and give its only (or first) result."""
+        return self.emit_all(op, *inputs)[0]
+
+    def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]:
+        try:
+            return self.graph.add(op, inputs, self.span, self.scope).outputs
+        except TypeMismatch as mismatch:
+            where = self.scope[-1].label if self.scope else op.name
+            raise error("MP201", f"shapes do not fit in {where}: {mismatch}", self.span) from mismatch
+
+    def input(self, name: str, type: Type) -> Value:
+        """Declare an input of the function, or give the one already declared under this name."""
+        from mpcompile.ir.leaves import Input
+
+        if name not in self.graph.inputs:
+            self.graph.inputs[name] = self.graph.add(Input(name, type), (), self.span, ()).outputs[0]
+        return self.graph.inputs[name]
+
+    def constant(self, array: Array | float | int | bool) -> Value:
+        """A literal array; Python numbers become scalars of the fitting kind."""
+        from mpcompile.ir.leaves import Constant
+
+        return self.emit(Constant.of(np.asarray(array)))
+
+
+def topological_order(edges: Mapping[int, Sequence[int]]) -> list[int] | None:
+    """An order of the keys in which every edge `i -> j` goes forward, or None when there is a cycle."""
+    g: nx.DiGraph[int] = nx.DiGraph()
+    g.add_nodes_from(edges)
+    g.add_edges_from((i, j) for i, js in edges.items() for j in js)
+    try:
+        return list(nx.lexicographical_topological_sort(g))
+    except nx.NetworkXUnfeasible:
+        return None

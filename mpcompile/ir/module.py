@@ -1,0 +1,91 @@
+"""What lowering makes of a spec: programs, the parameters they share, and the claims to prove about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpcompile.diagnostics import Source, Span
+from mpcompile.ir.graph import Graph
+from mpcompile.ir.primitive import Array
+from mpcompile.ir.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """How a parameter starts: `zeros`, `ones`, `constant`, `normal`, `uniform`, `orthogonal`, `array`.
+
+    `scale` is the standard deviation of a normal, the half width of a uniform, the value of a constant.
+    """
+
+    kind: str
+    scale: float = 1.0
+    array: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """A trained array: its dotted name is its key in every checkpoint and `state_dict`."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Init
+    span: Span
+    trainable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSpec:
+    """A noise input of a program: what to draw for it. Shape is the input's type."""
+
+    kind: str  # "normal" | "uniform" (open interval (0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A declared variable of the model: role, element kind and type (batch axis `N` first).
+
+    `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
+    range; `low` the lowest integer.
+    """
+
+    name: str
+    role: str  # input | target | condition
+    base: str
+    type: Type
+    span: Span
+    low: int = 0
+    classes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something to prove about a program. `subject` names a variable; `kind` picks the analysis."""
+
+    kind: str  # autoregressive | complete | jacobian | parameters | receptive_field | ...
+    subject: str
+    program: str
+    span: Span
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    stated: bool = True  # False: derived from the kind of density, not written by the user
+
+
+@dataclass
+class Module:
+    """A lowered model.
+
+    programs    name -> Graph; every one is a pure function of (parameters, inputs, noise)
+    parameters  name -> ParameterSpec, in order of first use
+    noise       program -> input name -> NoiseSpec
+    """
+
+    name: str
+    source: Source
+    programs: dict[str, Graph] = field(default_factory=dict)
+    parameters: dict[str, ParameterSpec] = field(default_factory=dict)
+    noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
+    fields: dict[str, Field] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+    train: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, int | float] = field(default_factory=dict)
