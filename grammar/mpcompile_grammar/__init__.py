@@ -1,4 +1,4 @@
-"""The grammar of the specification language, as package data: `mpcompile.lark` and the tables built from it."""
+"""The grammar of the language, as package data: `mpcompile.lark` and the tables built from it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from importlib.resources.abc import Traversable
 
 GRAMMAR: Traversable = files(__name__) / "mpcompile.lark"
 TABLES: Traversable = files(__name__) / "tables.json"
-START_RULES = ("model", "statement", "item", "pipeline", "step", "signature", "type", "claim")
+START_RULES = ("model", "statement", "item", "pipeline", "stage", "signature", "type", "names", "claim")
 
 __all__ = ["GRAMMAR", "START_RULES", "TABLES"]

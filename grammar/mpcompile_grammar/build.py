@@ -21,9 +21,13 @@ def tables() -> dict[str, Any]:
     """The tables as plain data, with what they were built from."""
     text = GRAMMAR.read_text(encoding="utf-8")
     parser = lark.Lark(
-        text, parser="lalr", lexer="basic", propagate_positions=True, maybe_placeholders=True,
+        text,
+        parser="lalr",
+        lexer="basic",
+        propagate_positions=True,
+        maybe_placeholders=True,
         start=list(START_RULES),
-    )  # fmt: skip
+    )
     data, memo = parser.memo_serialize([lark.lexer.TerminalDef, lark.grammar.Rule])
     return {
         "lark": lark.__version__,

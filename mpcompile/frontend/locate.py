@@ -38,8 +38,9 @@ class Locator:
 class Fragment:
     """A text to be parsed and where each of its characters stands in the file.
 
-    For a `.mp` file the text is the file. For a YAML string it is the decoded scalar: `starts[i]` and `ends[i]`
-    bound the i-th character in the file. `whole` is the scalar itself: the place of anything that has none.
+    For a `.mp` file the text is the file. For a YAML string it is the decoded scalar: `starts[i]` and
+    `ends[i]` bound the i-th character in the file. `whole` is the scalar itself: the place of anything that
+    has none.
     """
 
     def __init__(

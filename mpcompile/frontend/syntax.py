@@ -1,7 +1,7 @@
 """Tokens to lark trees, with recovery: every independent syntax error of a text is reported in one run.
 
-After an error the parser goes back to the state it was in at the last statement break that it reached, and reads on
-from the next break at that depth. Nothing of the failed statement is kept.
+After an error the parser goes back to the state it was in at the last statement break that it reached, and
+reads on from the next break at that depth. Nothing of the failed statement is kept.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from lark import Token, Tree
 from lark.exceptions import UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
-from mpcompile.diagnostics import Diagnostic
+from mpcompile.diagnostics import Diagnostic, error
 from mpcompile.frontend.grammar import start
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.tokens import HEADS, KEYWORDS, RESYNC, SEPARATOR, Tokens, tokenize
 
+MAX_PENDING = 1000
+
 _SHOWN = {
-    "ARROW": "`->`", "DOTS": "`..`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`", "LBRACE": "`{`",
-    "RBRACE": "`}`", "COMMA": "`,`", "COLON": "`:`", "EQUAL": "`=`", "TILDE": "`~`", "STRING": "a quoted string",
+    "ARROW": "`->`", "DOTS": "`..`", "LPAR": "`(`", "RPAR": "`)`", "LSQB": "`[`", "RSQB": "`]`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`", "COMMA": "`,`", "COLON": "`:`", "EQUAL": "`=`", "TILDE": "`~`",
+    "STRING": "a quoted string",
     "AS": "`as`", "IN": "`in`", "PRIOR": "`prior`", "ON": "`on`", "OVER": "`over`", "YIELD": "`yield`",
     "BECAUSE": "`because`", SEPARATOR: "a new line", "$END": "the end",
 }  # fmt: skip
-_OPERATORS = frozenset(
-    "VBAR AMPERSAND AT PLUS MINUS STAR SLASH FLOOR PERCENT POWER LESSTHAN LESSEQUAL MORETHAN MOREEQUAL EQUALEQUAL IS"
-    .split()
-)  # fmt: skip
+_COMPARISONS = frozenset(("LESSTHAN", "LESSEQUAL", "MORETHAN", "MOREEQUAL", "EQUALEQUAL", "IS"))
+_OPERATORS = _COMPARISONS | frozenset("VBAR AMPERSAND AT PLUS MINUS STAR SLASH FLOOR PERCENT POWER".split())
 _SOFT = frozenset(name for word, name in KEYWORDS.items() if word in HEADS) | {"ON", "OVER"}
 _ORDER = ("EQUAL", "TILDE", "COLON", "COMMA", "RPAR", "RSQB", "RBRACE", "ARROW", "DOTS", "LPAR", "LBRACE")
 
@@ -114,6 +116,9 @@ class _Run:
 
     def _feed(self, token: Token, previous: Token | None) -> bool:
         saved = self._snapshot(0)
+        if len(saved.states) > MAX_PENDING:  # `- - - - x`: nesting without brackets
+            span = self.fragment.span(token.start_pos or 0, token.end_pos or 0)
+            raise error("MP006", "this expression is nested too deeply", span)
         try:
             self.engine.feed_token(token)
         except UnexpectedToken:
@@ -144,12 +149,12 @@ class _Run:
     # --- messages ----------------------------------------------------------------------------------------
 
     def _explain(self, token: Token, previous: Token | None) -> Diagnostic:
-        accepted = self.engine.accepts()
+        accepted = self.engine.accepts()  # type: ignore[no-untyped-call]
         start_, end = token.start_pos or 0, token.end_pos or 0
         if token.type in (SEPARATOR, "$END") and previous is not None:
             start_ = end = previous.end_pos or 0
         span = self.fragment.span(start_, end)
-        head = self._unknown_head(token, previous)
+        head = self._unknown_head(token, previous, accepted)
         if head is not None:
             return head
         found = self._found(token)
@@ -164,49 +169,57 @@ class _Run:
             return "the end of the file" if self.rule == "model" else "the end of the text"
         if token.value in KEYWORDS and token.type not in _SOFT:
             return f"the keyword `{token}`"
-        shown = str(token) if len(token) <= 40 else f"{token[:37]}..."
+        shown = _short(token)
         return shown if token.type == "STRING" else f"`{shown}`"
 
-    def _unknown_head(self, token: Token, previous: Token | None) -> Diagnostic | None:
+    def _unknown_head(self, token: Token, previous: Token | None, accepted: set[str]) -> Diagnostic | None:
         """`inputt x: ...`: the mistake is the first word of the statement, not the second."""
-        if previous is None or previous.type != "NAME" or self.fed > 1 and not self._first(previous):
+        waiting = "TILDE" in accepted and "INT" not in accepted  # read a name, and nothing else
+        if previous is None or previous.type != "NAME" or not waiting or not self._starts(previous):
             return None
-        if token.type not in ("NAME", "LBRACE", *_SOFT) or not self._first(previous):
+        if token.type not in ("NAME", "LBRACE", *_SOFT):
             return None
         near = get_close_matches(str(previous), sorted(HEADS), 1, 0.7)
         span = self.fragment.span(previous.start_pos or 0, previous.end_pos or 0)
-        help_ = f"did you mean `{near[0]}`?" if near else "a statement starts with one of " + ", ".join(
-            f"`{word}`" for word in sorted(HEADS - {"carry"})
-        ) + ", or is `name ~ distribution`"  # fmt: skip
-        return Diagnostic("MP102", f"unknown statement `{previous}`", span, help=help_)
+        if near:
+            help_ = f"did you mean `{near[0]}`?"
+        else:
+            heads = ", ".join(f"`{word}`" for word in sorted(HEADS - {"carry"}))
+            help_ = f"a statement starts with one of {heads}, or is `name ~ distribution`"
+        return Diagnostic("MP102", f"unknown statement `{_short(previous)}`", span, help=help_)
 
-    def _first(self, token: Token) -> bool:
+    def _starts(self, token: Token) -> bool:
         """Whether a token is the first of its statement."""
-        if self.rule not in ("model", "statement", "item"):
-            return False
         at = next(i for i, other in enumerate(self.stream.tokens) if other is token)
-        if at == 0 or self.stream.tokens[at - 1].type in (SEPARATOR, RESYNC):
-            return self.stream.depths[at] == 0 or len(self.engine.parser_state.state_stack) > 0
-        return False
+        return at == 0 or self.stream.tokens[at - 1].type in (SEPARATOR, RESYNC, "LBRACE")
 
     def _help(self, token: Token, previous: Token | None, accepted: set[str]) -> str:
-        if token.type == "EQUAL" and "TILDE" in accepted:
-            return f"`{previous} ~ ...` says how a variable is distributed; `net {previous} = ...` names a network"
-        if token.type == "TILDE" and "EQUAL" in accepted:
+        kind = token.type
+        named = previous is not None and (previous.type == "NAME" or previous.type in _SOFT)
+        if kind == "EQUAL" and "TILDE" in accepted and named:
+            name = _short(previous)
+            return f"`{name} ~ ...` says how a variable is distributed; `net {name} = ...` names a network"
+        if kind == "TILDE" and "EQUAL" in accepted:
             return "`=` defines a name; only a variable of the model is followed by `~`"
-        if token.type in ("LESSTHAN", "LESSEQUAL", "MORETHAN", "MOREEQUAL", "EQUALEQUAL", "IS"):
+        if kind in _COMPARISONS:
             return "comparisons belong into `check`"
-        if token.type == "EQUAL" and "COLON" in accepted:
+        if kind == "EQUAL" and "COLON" in accepted:
             return "options are written `name: value`"
-        if token.type == "COLON" and "EQUAL" in accepted:
+        if kind == "COLON" and "EQUAL" in accepted:
             return "write `=` here"
-        if token.type == "DOTS":
+        if kind == "DOTS":
             return "ranges belong into `repeat i in 0..3` and `integer(0..255)`"
-        if token.value in KEYWORDS and token.type not in _SOFT and "NAME" in accepted:
+        if token.value in KEYWORDS and kind not in _SOFT and "NAME" in accepted:
             return f"`{token}` is a keyword; choose another name"
-        if token.type in ("NAME", "INT", "FLOAT", "STRING") and "COMMA" in accepted:
+        if kind in ("NAME", "INT", "FLOAT", "STRING") and "COMMA" in accepted:
             return "is a `,` or an operator missing before it?"
         return ""
+
+
+def _short(token: Token | None) -> str:
+    """A token as a message shows it."""
+    text = str(token)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _expected(accepted: set[str]) -> str:
@@ -215,7 +228,18 @@ def _expected(accepted: set[str]) -> str:
     words: list[str] = []
     if {"INT", "NAME"} <= names:
         words.append("an expression")
-        names -= {"INT", "FLOAT", "NAME", "STRING", "LPAR", "LSQB", "MINUS", "TILDE", "REPEAT", "ALLOW"} | _SOFT
+        names -= {
+            "INT",
+            "FLOAT",
+            "NAME",
+            "STRING",
+            "LPAR",
+            "LSQB",
+            "MINUS",
+            "TILDE",
+            "REPEAT",
+            "ALLOW",
+        } | _SOFT
     elif "LATENT" in names and "NAME" in names:
         words.append("a statement")
         names -= {"NAME", *_SOFT}
@@ -230,7 +254,9 @@ def _expected(accepted: set[str]) -> str:
     return " or ".join(words) if len(words) < 3 else ", ".join(words[:-1]) + f" or {words[-1]}"
 
 
-def read(fragment: Fragment, rule: str, diagnostics: list[Diagnostic], *, first_only: bool = False) -> Tree[Token] | None:
+def read(
+    fragment: Fragment, rule: str, diagnostics: list[Diagnostic], *, first_only: bool = False
+) -> Tree[Token] | None:
     """Parse a fragment from a start rule; append what is wrong and return what could be read."""
     tokens = tokenize(fragment, statements=rule == "model")
     tree = _Run(fragment, rule, tokens).parse()

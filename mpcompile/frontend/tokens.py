@@ -1,7 +1,8 @@
 """Text to tokens: the lexer and the layout step that decides where statements end.
 
-The terminals are those of `mpcompile.lark`; a test holds the two together. Lexing is done here because the guards
-against hostile input (nesting, token count) and the recovery from a forgotten bracket need the raw tokens.
+The terminals are those of `mpcompile.lark`; a test holds the two together. Lexing is done here because the
+guards against hostile input (nesting, token count) and the recovery from a forgotten bracket need the raw
+tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _SCAN = re.compile(
 # Names of the grammar's terminals.
 OPERATORS = {
     "->": "ARROW", "**": "POWER", "//": "FLOOR", "..": "DOTS", "<=": "LESSEQUAL", ">=": "MOREEQUAL",
-    "==": "EQUALEQUAL", "-": "MINUS", "+": "PLUS", "*": "STAR", "/": "SLASH", "%": "PERCENT", "&": "AMPERSAND",
+    "==": "EQUALEQUAL", "-": "MINUS", "+": "PLUS", "*": "STAR", "/": "SLASH", "%": "PERCENT",
+    "&": "AMPERSAND",
     "|": "VBAR", "@": "AT", "~": "TILDE", "=": "EQUAL", "<": "LESSTHAN", ">": "MORETHAN", "(": "LPAR",
     ")": "RPAR", "[": "LSQB", "]": "RSQB", "{": "LBRACE", "}": "RBRACE", ",": "COMMA", ":": "COLON",
 }  # fmt: skip
@@ -43,7 +45,8 @@ HARD_KEYWORDS = frozenset("yield because is as repeat in allow".split())
 KEYWORDS = {word: word.upper() for word in (*HEADS, *HARD_KEYWORDS, "on", "over")}
 
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
-_ENDS_OPEN = frozenset("-> , = ~ : + - * / // % & | @ ** .. < <= > >= ==".split())
+_ENDS_OPEN = frozenset("-> , = ~ : + - * / // % & | @ ** ..".split())
+# A comparison is not among them: a claim that lacks its right side should not swallow the next claim.
 _BLOCK_HEADS = frozenset(("objective", "train", "check"))
 _TOP_HEADS = HEADS - {"latent", "prior", "carry"}
 
@@ -83,9 +86,7 @@ def _scan(fragment: Fragment, diagnostics: list[Diagnostic], comments: list[tupl
             # lark copies line and column from tokens; only the positions mean anything here
             raw.append(Token(kind, value, at, 0, 0, 0, 0, end))
             if len(raw) > MAX_TOKENS:
-                raise error(
-                    "MP007", f"the spec has more than {MAX_TOKENS} tokens", fragment.span(at, end)
-                )
+                raise error("MP007", f"the spec has more than {MAX_TOKENS} tokens", fragment.span(at, end))
         at = end
     return raw
 
@@ -98,13 +99,20 @@ def _unreadable(fragment: Fragment, at: int, diagnostics: list[Diagnostic]) -> i
         end = len(fragment.text) if end < 0 else end
         diagnostics.append(
             Diagnostic(
-                "MP109", "this string is never closed", fragment.span(at, at + 1),
-                label=f"no closing `{char}` on this line", help=f"close it with `{char}`",
+                "MP109",
+                "this string is never closed",
+                fragment.span(at, at + 1),
+                label=f"no closing `{char}` on this line",
+                help=f"close it with `{char}`",
             )
-        )  # fmt: skip
+        )
         return end
     shown = char if char.isprintable() else f"U+{ord(char):04X}"
-    help_ = {"!": "`~` negates a mask", "^": "powers are written `**`", "→": "pipelines are written `->`"}.get(char, "")
+    help_ = {
+        "!": "`~` negates a mask",
+        "^": "powers are written `**`",
+        "→": "pipelines are written `->`",
+    }.get(char, "")
     diagnostics.append(
         Diagnostic("MP109", f"unexpected character `{shown}`", fragment.span(at, at + 1), help=help_)
     )
@@ -162,9 +170,10 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
         if value in _CLOSER and kind != "STRING":
             if len(stack) >= MAX_DEPTH:
                 raise error(
-                    "MP006", f"brackets are nested more than {MAX_DEPTH} deep",
+                    "MP006",
+                    f"brackets are nested more than {MAX_DEPTH} deep",
                     fragment.span(token.start_pos or 0, token.end_pos or 0),
-                )  # fmt: skip
+                )
             out.depths.append(len(stack))
             stack.append(token)
             out.tokens.append(token)
@@ -191,7 +200,9 @@ def _forgotten(fragment: Fragment, raw: list[Token], at: int, stack: list[Token]
     opener = stack[-1]
     if _starts_statement(raw, at) or (opener.value != "{" and _starts_density(raw, at)):
         keep = 0
-        if not _starts_statement(raw, at):  # `x ~` may be a line of the recurrence around it: close only ( and [
+        if not _starts_statement(
+            raw, at
+        ):  # `x ~` may be a line of the recurrence around it: close only ( and [
             keep = next((i + 1 for i in range(len(stack) - 1, -1, -1) if stack[i].value == "{"), 0)
         _unclosed(fragment, opener, out)
         del stack[keep:]
@@ -203,11 +214,13 @@ def _unclosed(fragment: Fragment, opener: Token, out: Tokens) -> None:
     closer = _CLOSER[opener.value]
     out.diagnostics.append(
         Diagnostic(
-            "MP101", f"this `{opener.value}` is never closed",
+            "MP101",
+            f"this `{opener.value}` is never closed",
             fragment.span(opener.start_pos or 0, opener.end_pos or 0),
-            label=f"no matching `{closer}`", help=f"add the missing `{closer}`",
+            label=f"no matching `{closer}`",
+            help=f"add the missing `{closer}`",
         )
-    )  # fmt: skip
+    )
 
 
 def _mismatched(fragment: Fragment, token: Token, stack: list[Token], out: Tokens) -> Token:
@@ -229,4 +242,14 @@ def _mismatched(fragment: Fragment, token: Token, stack: list[Token], out: Token
     return Token(RESYNC, "", token.start_pos, end_pos=token.end_pos)
 
 
-__all__ = ["HEADS", "KEYWORDS", "MAX_DEPTH", "MAX_TOKENS", "RESYNC", "SEPARATOR", "SpecError", "Tokens", "tokenize"]
+__all__ = [
+    "HEADS",
+    "KEYWORDS",
+    "MAX_DEPTH",
+    "MAX_TOKENS",
+    "RESYNC",
+    "SEPARATOR",
+    "SpecError",
+    "Tokens",
+    "tokenize",
+]

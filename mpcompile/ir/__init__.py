@@ -3,14 +3,14 @@
 from mpcompile.ir.facts import Abstract, Domain, availability, bitsets
 from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
-from mpcompile.ir.module import Claim, Field, Init, Module, NoiseSpec, ParameterSpec
+from mpcompile.ir.module import Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import Symbolic, broadcast_shapes, product, substitute, symbol, symbols
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 
 __all__ = [
     "Abstract", "Array", "Builder", "Claim", "Constant", "DType", "Domain", "Example", "Field", "Frame", "Graph",
-    "Init", "Input", "Module", "NoRule", "Node", "NoiseSpec", "Parameter", "ParameterSpec", "Primitive", "Scope",
+    "Init", "Input", "Module", "NoRule", "Node", "NoiseSpec", "Parameter", "ParameterSpec", "Piece", "Primitive", "Scope",
     "Shape", "Symbolic", "Type", "TypeMismatch", "Value", "availability", "bitsets", "broadcast_shapes",
     "float_type", "product", "substitute", "symbol", "symbols",
 ]

@@ -7,6 +7,7 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,9 @@ class Frame:
 
 
 Scope = tuple[Frame, ...]
+
+#: Node ids are unique in the process, so that a value tells which graph it belongs to; only their order means anything.
+_ids = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,11 @@ class Graph:
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
         self._g: nx.DiGraph[int] = nx.DiGraph()
-        self._next = 0
 
     def add(self, op: Primitive, inputs: Sequence[Value], span: Span, scope: Scope) -> Node:
         """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
         types = op.infer(*(v.type for v in inputs))
-        node = Node(self._next, op, tuple(inputs), types, span, scope)
-        self._next += 1
+        node = Node(next(_ids), op, tuple(inputs), types, span, scope)
         self._g.add_node(node.id, node=node)
         for v in inputs:
             self._g.add_edge(v.node, node.id)
@@ -108,6 +110,9 @@ class Graph:
     def nodes(self) -> list[Node]:
         """All nodes, inputs before their users; ids are appended in a topological order by construction."""
         return [self._g.nodes[i]["node"] for i in sorted(self._g)]
+
+    def __contains__(self, value: Value) -> bool:
+        return value.node in self._g
 
     def users(self, node: int) -> list[Node]:
         """Nodes that read a node, in order."""
@@ -163,11 +168,17 @@ class Graph:
 
 @dataclass
 class Builder:
-    """Appends nodes to a graph under a current scope and span, turning type errors into located ones."""
+    """Appends nodes to a graph under a current scope and span, turning type errors into located ones.
+
+    A builder with an `outer` one builds the body of a loop: a value of the outer graph that the body uses becomes an
+    input of the body, recorded in `captured` (outer value -> body input).
+    """
 
     graph: Graph
     scope: Scope = ()
     span: Span = field(default_factory=Span.none)
+    outer: Builder | None = None
+    captured: dict[Value, Value] = field(default_factory=dict)
 
     @contextmanager
     def within(self, scope: Scope, span: Span) -> Iterator[None]:
@@ -189,10 +200,20 @@ class Builder:
 
     def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]:
         try:
-            return self.graph.add(op, inputs, self.span, self.scope).outputs
+            here = [self.here(v) for v in inputs]
+            return self.graph.add(op, here, self.span, self.scope).outputs
         except TypeMismatch as mismatch:
             where = self.scope[-1].label if self.scope else op.name
             raise error("MP201", f"shapes do not fit in {where}: {mismatch}", self.span) from mismatch
+
+    def here(self, value: Value) -> Value:
+        """The value as this graph sees it: itself, or the input that captures it from an outer graph."""
+        if value in self.graph or self.outer is None:
+            return value
+        outer = self.outer.here(value)
+        if outer not in self.captured:
+            self.captured[outer] = self.input(f"captured_{len(self.captured)}", outer.type)
+        return self.captured[outer]
 
     def input(self, name: str, type: Type) -> Value:
         """Declare an input of the function, or give the one already declared under this name."""

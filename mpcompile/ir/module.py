@@ -71,6 +71,20 @@ class Claim:
     stated: bool = True  # False: derived from the kind of density, not written by the user
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One bijector of a flow on its own: `graph` has inputs `x` (and noise, conditions) and outputs `y`, `log_det`.
+
+    `structure` is what its log-determinant relies on: `triangular` (diagonal is a case of it) or `dense`.
+    """
+
+    name: str
+    label: str
+    span: Span
+    graph: Graph
+    structure: str
+
+
 @dataclass
 class Module:
     """A lowered model.
@@ -86,6 +100,7 @@ class Module:
     parameters: dict[str, ParameterSpec] = field(default_factory=dict)
     noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     train: dict[str, Any] = field(default_factory=dict)
     params: dict[str, int | float] = field(default_factory=dict)

@@ -1,0 +1,529 @@
+"""How each primitive is written in torch: one row per primitive in `SPELLINGS`.
+
+A row takes the surroundings, the node and the expressions of its inputs, and gives one expression for each output
+(or None for a primitive that is a statement: a scan is written by `mpcompile_torch.body`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mpcompile.ir import DType, Node, Symbolic, Value
+from mpcompile_torch.text import ATOM, BITAND, BITOR, COMPARE, PRODUCT, SUM, UNARY, Expr, tuple_text
+
+
+class Around(Protocol):
+    """What a row may ask of the function that it is written into."""
+
+    def size(self, value: int | Symbolic) -> Expr:
+        """A size; symbols become local variables."""
+        ...
+
+    def like(self, dtype: DType) -> str:
+        """Keyword arguments that place a new tensor: its dtype, and the device of the computation."""
+        ...
+
+    def float_dtype(self) -> str:
+        """The dtype of floats here."""
+        ...
+
+    def layer(self, op: Node, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
+        """A call of the `nn` layer that owns just this weight and bias, if there is one."""
+        ...
+
+    def used(self, value: Value) -> bool: ...
+
+
+Row = Callable[[Around, Node, list[Expr]], "Expr | list[Expr] | None"]
+
+
+def number(value: float | int | bool) -> str:
+    """A Python literal of exactly this value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
+    return repr(value)
+
+
+def literal(value: float | int | bool) -> Expr:
+    negative = not isinstance(value, bool) and (value < 0 or (value == 0 and math.copysign(1, value) < 0))
+    return Expr(number(value), UNARY if negative else ATOM, scalar=True)
+
+
+def tensor(a: Around, e: Expr, dtype: DType) -> Expr:
+    """The expression as a tensor, also where it is a Python number."""
+    if not e.scalar:
+        return e
+    return e.with_(text=f"torch.full((), {e.text}, {a.like(dtype)})", precedence=ATOM, scalar=False)
+
+
+def shape_text(a: Around, shape: tuple[int | Symbolic, ...]) -> str:
+    return tuple_text(a.size(s).text for s in shape)
+
+
+def ints(values: tuple[int, ...]) -> str:
+    """One number where all are the same, a tuple otherwise."""
+    return str(values[0]) if len(set(values)) == 1 else tuple_text(map(str, values))
+
+
+def _first(a: Around, node: Node, args: list[Expr]) -> str:
+    """The first operand as something that a method can be called on."""
+    return tensor(a, args[0], node.inputs[0].dtype).at(ATOM)
+
+
+# --- elementwise ---
+
+
+def function(name: str, *extra: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        texts = [tensor(a, e, v.dtype).text for e, v in zip(args, node.inputs, strict=True)]
+        return Expr(f"{name}({', '.join([*texts, *extra])})")
+
+    return row
+
+
+def infix(symbol: str, precedence: int) -> Row:
+    """Left-associative binary operators; one of the two sides may be a Python number."""
+
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        left, right = args
+        if left.scalar and right.scalar:
+            left = tensor(a, left, node.inputs[0].dtype)
+        tight = precedence + 1
+        first = left.at(tight if precedence == COMPARE else precedence)
+        return Expr(f"{first} {symbol} {right.at(tight)}", precedence)
+
+    return row
+
+
+def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
+    left, right = args
+    for product, bias, at in ((left, right, 1), (right, left, 0)):
+        if product.fuse is None or node.types[0].shape != node.inputs[1 - at].shape:
+            continue
+        convolution = product.channel is not None  # marks the kind of fusion, see `_conv`
+        source = bias.channel if convolution else bias if node.inputs[at].type.rank == 1 else None
+        if source is not None and not source.scalar and not source.heavy:
+            return product.fuse(source)
+    return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
+
+
+def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr("-" + tensor(a, args[0], node.inputs[0].dtype).at(UNARY), UNARY)
+
+
+def _not(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr("~" + tensor(a, args[0], DType.BOOL).at(UNARY), UNARY)
+
+
+def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
+    condition, yes, no = args
+    condition = tensor(a, condition, DType.BOOL)
+    if yes.scalar and no.scalar:
+        yes = tensor(a, yes, node.inputs[1].dtype)
+    return Expr(f"torch.where({condition.text}, {yes.text}, {no.text})")
+
+
+def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
+    if node.inputs[0].dtype is node.types[0].dtype:
+        return args[0]
+    target = {DType.INT: "torch.int64", DType.BOOL: "torch.bool"}.get(node.types[0].dtype) or a.float_dtype()
+    return Expr(f"{_first(a, node, args)}.to({target})")
+
+
+def _detach(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"{_first(a, node, args)}.detach()")
+
+
+# --- structure ---
+
+
+def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
+    old, new = node.inputs[0].shape, node.types[0].shape
+    if old == new:
+        return args[0]
+    symbolic = [s for s in new if not isinstance(s, int)]
+    sizes = [a.size(s).text for s in new] if len(symbolic) != 1 or 0 in new else ["-1" if s in symbolic else str(s) for s in new]
+    text = f"{_first(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})"
+    if len(old) == 1 and args[0].simple and len(new) > 2 and [s for s in new if s != 1] == list(old) and new[-1] == 1:
+        channel = args[0] if new[1] == old[0] or len(new) == 3 and new[0] == old[0] else None
+        return Expr(text, channel=channel)
+    return Expr(text)
+
+
+def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+    order = node.op.attributes()["permutation"]
+    rank, x = len(order), _first(a, node, args)
+    moved = [i for i in range(rank) if order[i] != i]
+    if not moved:
+        return args[0]
+    if moved == [rank - 2, rank - 1]:
+        return Expr(f"{x}.mT")
+    if len(moved) == 2:
+        return Expr(f"{x}.transpose({moved[0]}, {moved[1]})")
+    return Expr(f"{x}.permute({', '.join(map(str, order))})")
+
+
+def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
+    shape = node.types[0].shape
+    if node.inputs[0].shape == shape:
+        return args[0]
+    if args[0].scalar:
+        return Expr(f"torch.full({shape_text(a, shape)}, {args[0].text}, {a.like(node.types[0].dtype)})")
+    return Expr(f"{_first(a, node, args)}.expand({', '.join(a.size(s).text for s in shape)})")
+
+
+def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    axis, size = op["axis"], node.inputs[0].shape[op["axis"]]
+    start = "" if op["start"] == 0 else str(op["start"])
+    stop = "" if op["stop"] == size else a.size(op["stop"]).text
+    step = "" if op["step"] == 1 else f":{op['step']}"
+    rank = node.inputs[0].type.rank
+    before = "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
+    return Expr(f"{_first(a, node, args)}[{before}{start}:{stop}{step}]")
+
+
+def pads(pairs: list[tuple[str, str]]) -> str:
+    """Widths for `F.pad`, last axis first, without leading axes that need none."""
+    while len(pairs) > 1 and pairs[0] == ("0", "0"):
+        pairs = pairs[1:]
+    return tuple_text(w for pair in reversed(pairs) for w in pair)
+
+
+def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    widths = [(str(lo), str(hi)) for lo, hi in zip(op["before"], op["after"], strict=True)]
+    if all(w == ("0", "0") for w in widths):
+        return args[0]
+    kind = {DType.FLOAT: float, DType.INT: int, DType.BOOL: bool}[node.types[0].dtype]
+    value = f", value={number(kind(op['value']))}" if op["value"] else ""
+    return Expr(f"F.pad({args[0].text}, {pads(widths)}{value})")
+
+
+def _concat(a: Around, node: Node, args: list[Expr]) -> Expr:
+    if len(args) == 1:
+        return args[0]
+    return Expr(f"torch.cat([{', '.join(e.text for e in args)}], {node.op.attributes()['axis']})")
+
+
+def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"{_first(a, node, args)}.flip({node.op.attributes()['axis']})")
+
+
+# --- indexing ---
+
+
+def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis = node.op.attributes()["axis"]
+    data, indices = node.inputs
+    if axis == 0 and data.type.rank == 2 and data.dtype is DType.FLOAT and not args[1].scalar:
+        text = a.layer(node, args[0], None, args[1]) or f"F.embedding({args[1].text}, {args[0].text})"
+        return Expr(text)
+    return Expr(f"{_first(a, node, args)}[{':, ' * axis}{args[1].text}]")
+
+
+def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+    indices = tensor(a, args[1], DType.INT)
+    return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {node.op.attributes()['axis']})")
+
+
+def _zeros(a: Around, node: Node) -> str:
+    return f"torch.zeros({shape_text(a, node.types[0].shape)}, {a.like(node.types[0].dtype)})"
+
+
+def _scatter_add(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis, rank = node.op.attributes()["axis"], node.inputs[1].type.rank
+    updates = tensor(a, args[0], node.inputs[0].dtype)
+    indices = tensor(a, args[1], DType.INT)
+    if rank == 1:
+        return Expr(f"{_zeros(a, node)}.index_add({axis}, {indices.text}, {updates.text})")
+    if rank == 0:
+        flat = f"{updates.at(ATOM)}.unsqueeze({axis})"
+    else:
+        flat = f"{updates.at(ATOM)}.flatten({axis}, {axis + rank - 1})"
+    return Expr(f"{_zeros(a, node)}.index_add({axis}, {indices.at(ATOM)}.reshape(-1), {flat})")
+
+
+def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis = node.op.attributes()["axis"]
+    full = list(node.types[0].shape)
+    lengths = [v.shape[axis] for v in node.inputs]
+    full[axis] = lengths[0] if lengths[0] != 1 else lengths[1]
+    texts = []
+    for e, v in zip(args, node.inputs, strict=True):
+        e = tensor(a, e, v.dtype)
+        spread = f"{e.at(ATOM)}.expand({', '.join(a.size(s).text for s in full)})"
+        texts.append(e.text if v.shape == tuple(full) else spread)
+    return Expr(f"{_zeros(a, node)}.scatter_add({axis}, {texts[1]}, {texts[0]})")
+
+
+def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
+    shape, axis = node.types[0].shape, node.op.attributes()["axis"]
+    line = f"torch.arange({a.size(shape[axis]).text}, {a.like(DType.INT)})"
+    if len(shape) == 1:
+        return Expr(line)
+    trailing = "[" + ", ".join([":", *["None"] * (len(shape) - 1 - axis)]) + "]" if axis < len(shape) - 1 else ""
+    return Expr(f"{line}{trailing}.expand({', '.join(a.size(s).text for s in shape)})")
+
+
+def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
+    # not F.one_hot, which refuses an index outside of the range where the meaning is a row of zeros
+    levels = f"torch.arange({node.op.attributes()['depth']}, {a.like(DType.INT)})"
+    return Expr(f"({_first(a, node, args)}[..., None] == {levels}).to({a.float_dtype()})")
+
+
+# --- reductions ---
+
+
+def reduction(name: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        op = node.op.attributes()
+        axes, x = op["axes"], _first(a, node, args)
+        if not axes:
+            return Expr(x)
+        keep = ", keepdim=True" if op["keepdims"] else ""
+        axis = str(axes[0]) if len(axes) == 1 else tuple_text(map(str, axes))
+        if name == "sum" and len(axes) == node.inputs[0].type.rank and not keep:
+            axis = ""
+        return Expr(f"{x}.{name}({axis}{keep})")
+
+    return row
+
+
+def along(name: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        return Expr(f"{_first(a, node, args)}.{name}({node.op.attributes()['axis']})", heavy=True)
+
+    return row
+
+
+def _arg_max(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    keep = ", keepdim=True" if op["keepdims"] else ""
+    return Expr(f"{_first(a, node, args)}.argmax({op['axis']}{keep})")
+
+
+def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    axis, text = op["axis"], _first(a, node, args)
+    if op["reverse"]:
+        text = f"{text}.flip({axis})"
+    if op["exclusive"]:
+        widths = [("0", "0")] * axis + [("1", "-1")] + [("0", "0")] * (node.inputs[0].type.rank - 1 - axis)
+        text = f"F.pad({text}, {pads(widths)})"
+    text = f"{text}.cumsum({axis})"
+    return Expr(f"{text}.flip({axis})" if op["reverse"] else text)
+
+
+# --- linear ---
+
+
+def _matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
+    left, right = args
+    if right.text.endswith(".mT") and right.precedence == ATOM and node.inputs[1].type.rank == 2:
+        weight = Expr(right.text[: -len(".mT")])
+
+        def linear(bias: Expr | None) -> Expr:
+            called = a.layer(node, weight, bias, left)
+            arguments = [left.text, weight.text, *([bias.text] if bias else [])]
+            return Expr(called or f"F.linear({', '.join(arguments)})", heavy=True)
+
+        return linear(None).with_(fuse=linear)
+    return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
+
+
+def symmetric(padding: tuple[tuple[int, int], ...]) -> bool:
+    return all(lo == hi for lo, hi in padding)
+
+
+def _padded(x: str, padding: tuple[tuple[int, int], ...], value: str = "") -> str:
+    widths = pads([("0", "0"), *((str(lo), str(hi)) for lo, hi in padding)])
+    return f"F.pad({x}, {widths}{value})"
+
+
+def _options(**options: tuple[tuple[int, ...] | int, int]) -> str:
+    """Keyword arguments that differ from their defaults."""
+    shown = []
+    for name, (value, default) in options.items():
+        text = str(value) if isinstance(value, int) else ints(value)
+        if text != str(default):
+            shown.append(f", {name}={text}")
+    return "".join(shown)
+
+
+def _conv(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    x, weight = args
+    padding: Any = op["padding"]
+    same = symmetric(padding)
+    options = _options(
+        stride=(op["stride"], 1),
+        padding=(tuple(lo for lo, _ in padding) if same else 0, 0),
+        dilation=(op["dilation"], 1),
+        groups=(op["groups"], 1),
+    )
+    data = x.text if same else _padded(x.text, padding)
+
+    def conv(bias: Expr | None) -> Expr:
+        called = a.layer(node, weight, bias, x)
+        more = f", {bias.text}" if bias else ""
+        return Expr(called or f"F.conv{len(padding)}d({data}, {weight.text}{more}{options})", heavy=True)
+
+    return conv(None).with_(fuse=conv, channel=weight)
+
+
+def _conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    x, weight = args
+    padding, stride, dilation, extra = op["padding"], op["stride"], op["dilation"], op["output_padding"]
+    native = symmetric(padding) and all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
+    options = _options(
+        stride=(stride, 1),
+        padding=(tuple(lo for lo, _ in padding) if native else 0, 0),
+        output_padding=(extra if native else 0, 0),
+        groups=(op["groups"], 1),
+        dilation=(dilation, 1),
+    )
+
+    def conv(bias: Expr | None) -> Expr:
+        called = a.layer(node, weight, bias, x) if native else None
+        more = f", {bias.text}" if bias else ""
+        return Expr(called or f"F.conv_transpose{len(padding)}d({x.text}, {weight.text}{more}{options})", heavy=True)
+
+    if native:
+        return conv(None).with_(fuse=conv, channel=weight)
+    cut = tuple((-lo, e - hi) for (lo, hi), e in zip(padding, extra, strict=True))
+    return Expr(_padded(conv(None).text, cut), heavy=True)
+
+
+def _conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    x, dy = args
+    padding = op["padding"]
+    same = symmetric(padding)
+    data = x.text if same else _padded(x.text, padding)
+    options = _options(
+        stride=(op["stride"], 1),
+        padding=(tuple(lo for lo, _ in padding) if same else 0, 0),
+        dilation=(op["dilation"], 1),
+        groups=(op["groups"], 1),
+    )
+    name = f"torch.nn.grad.conv{len(padding)}d_weight"
+    return Expr(f"{name}({data}, {shape_text(a, node.types[0].shape)}, {dy.text}{options})", heavy=True)
+
+
+# --- pooling ---
+
+
+def _max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
+    op = node.op.attributes()
+    kernel, stride, padding = op["kernel"], op["stride"], op["padding"]
+    rank, x = len(kernel), args[0].text
+    values, indices = node.outputs
+    native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))
+    low = tuple(lo for lo, _ in padding) if native else 0
+    options = _options(stride=(stride, -1), padding=(low, 0))
+    if not native and a.used(indices):
+        sizes = shape_text(a, node.inputs[0].shape[2:])
+        call = f"max_pool_padded({x}, {tuple_text(map(str, kernel))}, {tuple_text(map(str, stride))}, "
+        return [Expr(f"{call}{tuple_text(tuple_text(map(str, p)) for p in padding)}, {sizes})", heavy=True)]
+    data = x if native else _padded(x, padding, ", value=-math.inf")
+    call = f"F.max_pool{rank}d({data}, {ints(kernel)}{options}"
+    if not a.used(indices):
+        return [Expr(call + ")", heavy=True), Expr("")]
+    return [Expr(call + ", return_indices=True)", heavy=True)]
+
+
+def _max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    n, c, *_ = node.types[0].shape
+    total: int | Symbolic = 1
+    for s in node.types[0].shape[2:]:
+        total = total * s
+    zeros = f"torch.zeros({shape_text(a, (n, c, total))}, {a.like(DType.FLOAT)})"
+    added = f"{zeros}.scatter_add(2, {args[1].at(ATOM)}.flatten(2), {args[0].at(ATOM)}.flatten(2))"
+    return Expr(f"{added}.reshape{shape_text(a, node.types[0].shape)}", heavy=True)
+
+
+def _avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    kernel, padding = op["kernel"], op["padding"]
+    native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))
+    count = "" if op["count_padding"] or not any(map(any, padding)) else ", count_include_pad=False"
+    stride = _options(stride=(op["stride"], -1))
+    name = f"F.avg_pool{len(kernel)}d"
+    if native:
+        low = _options(padding=(tuple(lo for lo, _ in padding), 0))
+        return Expr(f"{name}({args[0].text}, {ints(kernel)}{stride}{low}{count})", heavy=True)
+    pooled = f"{name}({_padded(args[0].text, padding)}, {ints(kernel)}{stride})"
+    if not count:
+        return Expr(pooled, heavy=True)
+    share = f"{name}({_padded(f'torch.ones_like({args[0].text})', padding)}, {ints(kernel)}{stride})"
+    return Expr(f"{pooled} / {share}", PRODUCT, heavy=True)
+
+
+def _statement(a: Around, node: Node, args: list[Expr]) -> None:
+    """Written by `body`."""
+    return None
+
+
+SPELLINGS: dict[str, Row] = {
+    "neg": _neg,
+    "exp": function("torch.exp"),
+    "log": function("torch.log"),
+    "tanh": function("torch.tanh"),
+    "sigmoid": function("torch.sigmoid"),
+    "relu": function("F.relu"),
+    "softplus": function("F.softplus", "threshold=40.0"),  # the default cuts to x where double still tells them apart
+    "sqrt": function("torch.sqrt"),
+    "abs": function("torch.abs"),
+    "sign": function("torch.sign"),
+    "floor": function("torch.floor"),
+    "erf": function("torch.erf"),
+    "sin": function("torch.sin"),
+    "cos": function("torch.cos"),
+    "stop_gradient": _detach,
+    "cast": _cast,
+    "logical_not": _not,
+    "add": _add,
+    "sub": infix("-", SUM),
+    "mul": infix("*", PRODUCT),
+    "div": infix("/", PRODUCT),
+    "maximum": function("torch.maximum"),  # not clamp: at a tie the gradient is shared
+    "minimum": function("torch.minimum"),
+    "less": infix("<", COMPARE),
+    "less_equal": infix("<=", COMPARE),
+    "equal": infix("==", COMPARE),
+    "logical_and": infix("&", BITAND),
+    "logical_or": infix("|", BITOR),
+    "where": _where,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "broadcast_to": _broadcast,
+    "slice": _slice,
+    "pad": _pad,
+    "concat": _concat,
+    "flip": _flip,
+    "gather": _gather,
+    "take_along": _take_along,
+    "scatter_add": _scatter_add,
+    "scatter_along": _scatter_along,
+    "iota": _iota,
+    "one_hot": _one_hot,
+    "sum": reduction("sum"),
+    "max": reduction("amax"),
+    "log_sum_exp": reduction("logsumexp"),
+    "softmax": along("softmax"),
+    "log_softmax": along("log_softmax"),
+    "cum_sum": _cum_sum,
+    "arg_max": _arg_max,
+    "matmul": _matmul,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "conv_weight_grad": _conv_weight_grad,
+    "max_pool": _max_pool,
+    "max_pool_grad": _max_pool_grad,
+    "avg_pool": _avg_pool,
+    "scan": _statement,
+}

@@ -1,0 +1,171 @@
+"""Pieces of Python text: expressions with their precedence, checked names, comments, and the layout of lines."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from mpcompile.ir import Symbolic
+
+WIDTH = 100
+
+ATOM, UNARY, PRODUCT, SUM, BITAND, BITOR, COMPARE, LOWEST = 90, 80, 70, 60, 50, 40, 30, 0
+
+Label = tuple[str, str, int]  # how the user wrote a layer, its file, its line
+
+
+@dataclass(frozen=True)
+class Expr:
+    """An expression in the making.
+
+    scalar  a Python number, not a tensor
+    heavy   holds a product, convolution or call: two of these are not nested into one line
+    refs    local names that it reads, with repetition
+    labels  the layers it comes from
+    fuse    gives the same expression with a bias added, where the operation takes one
+    channel the rank-1 expression that this one is a reshape of, for biases of convolutions
+    """
+
+    text: str
+    precedence: int = ATOM
+    scalar: bool = False
+    heavy: bool = False
+    refs: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+    fuse: Callable[[Expr], Expr] | None = None
+    channel: Expr | None = None
+
+    def at(self, precedence: int) -> str:
+        """The text, in brackets where something that binds as tightly as `precedence` is needed."""
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+    @property
+    def simple(self) -> bool:
+        """May be written twice."""
+        return self.scalar or re.fullmatch(r"[A-Za-z0-9_.]+", self.text) is not None
+
+    def with_(self, **changes: object) -> Expr:
+        return replace(self, **changes)  # type: ignore[arg-type]  # fields are checked where they are used
+
+
+def identifier(name: str) -> str:
+    """A name that may be printed. Raises `ValueError`: nothing else from a spec becomes code."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name.startswith("__"):
+        raise ValueError(f"{name!r} cannot be a name in Python")
+    return name
+
+
+def camel(name: str) -> str:
+    """`gated_pixel_cnn` -> `GatedPixelCnn`."""
+    return "".join(part[:1].upper() + part[1:] for part in identifier(name).split("_") if part) or "Model"
+
+
+def prose(text: str, limit: int = 70) -> str:
+    """Text of a spec for a comment or docstring: one line of printable ASCII without quotes or backslashes."""
+    plain = re.sub(r"[^ -~]+", " ", text).replace("\\", "/").replace('"', "'")
+    plain = re.sub(r"\s+", " ", plain).strip()
+    return plain if len(plain) <= limit else plain[: limit - 3].rstrip() + "..."
+
+
+def basename(path: str) -> str:
+    return prose(re.split(r"[/\\]", path)[-1])
+
+
+def comment(labels: Iterable[Label]) -> str:
+    """`# dense(hidden) -> relu  [made.yaml:11]`."""
+    places: dict[str, list[int]] = {}
+    words: dict[str, None] = {}
+    for text, path, line in labels:
+        words[prose(text)] = None
+        if path:
+            lines = places.setdefault(basename(path), [])
+            if line not in lines:
+                lines.append(line)
+    where = "; ".join(f"{p}:{', '.join(map(str, sorted(lines)))}" for p, lines in places.items())
+    return "# " + prose(" -> ".join(words), 60) + (f"  [{where[:28]}]" if where else "")
+
+
+def size(value: int | Symbolic, names: dict[str, str]) -> Expr:
+    """A size as an expression; `names` gives the local variable of each symbol."""
+    if isinstance(value, int):
+        return Expr(str(value), scalar=True)
+    text = ""
+    for monomial, coefficient in value.terms:
+        factors = [names[s] for s in monomial]
+        if abs(coefficient) != 1 or not factors:
+            factors.insert(0, str(abs(coefficient)))
+        sign = ("-" if coefficient < 0 else "") if not text else (" - " if coefficient < 0 else " + ")
+        text += sign + " * ".join(factors)
+    single = len(value.terms) == 1
+    precedence = ATOM if re.fullmatch(r"\w+", text) else PRODUCT if single else SUM
+    return Expr(text, precedence, scalar=True)
+
+
+def tuple_text(parts: Iterable[str]) -> str:
+    listed = list(parts)
+    return f"({listed[0]},)" if len(listed) == 1 else f"({', '.join(listed)})"
+
+
+# --- layout ---
+
+
+def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
+    """A statement as lines, broken at its last bracket the way formatters do it."""
+    lead = "    " * indent
+    if len(lead) + len(line) <= width:
+        return [lead + line]
+    split = _last_bracket(line)
+    if split is None:
+        return [lead + line]
+    head, body, tail = split
+    parts = _commas(body)
+    one = "    " * (indent + 1) + body.strip().rstrip(",")
+    if len(one) <= width and not body.rstrip().endswith(","):
+        return [lead + head, one, lead + tail]
+    lines = [lead + head]
+    for part in parts:
+        lines += layout(part + ",", indent + 1, width)
+    return [*lines, lead + tail]
+
+
+def _scan(text: str) -> Iterable[tuple[int, str, int]]:
+    """Characters outside strings, with the depth of brackets before them."""
+    depth, quote, escaped = 0, "", False
+    for i, c in enumerate(text):
+        if quote:
+            if escaped:
+                escaped = False
+            elif c == "\\":
+                escaped = True
+            elif c == quote:
+                quote = ""
+            continue
+        if c in "\"'":
+            quote = c
+            continue
+        if c in ")]}":
+            depth -= 1
+        yield i, c, depth
+        if c in "([{":
+            depth += 1
+
+
+def _last_bracket(line: str) -> tuple[str, str, str] | None:
+    opened = closed = None
+    start: int | None = None
+    for i, c, depth in _scan(line):
+        if depth == 0 and c in "([{":
+            start = i
+        elif depth == 0 and c in ")]}" and start is not None and i > start + 1:
+            opened, closed = start, i
+    if opened is None or closed is None:
+        return None
+    return line[: opened + 1], line[opened + 1 : closed], line[closed:]
+
+
+def _commas(body: str) -> list[str]:
+    cuts = [i for i, c, depth in _scan(body) if c == "," and depth == 0]
+    parts = [body[a + 1 : b].strip() for a, b in zip([-1, *cuts], [*cuts, len(body)], strict=True)]
+    return [p for p in parts if p]

@@ -1,0 +1,53 @@
+"""`mpcompile new NAME`: start a spec from a template."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def new(
+    name: Annotated[
+        str, typer.Argument(help="Name of the model; the file is NAME.mp, or NAME.yaml with --yaml.")
+    ],
+    template: Annotated[
+        str, typer.Option("--template", "-t", help="One of `mpcompile list templates`.")
+    ] = "mlp",
+    yaml: Annotated[bool, typer.Option("--yaml", help="Write the YAML syntax.")] = False,
+    directory: Annotated[Path, typer.Option("--directory", "-d", help="Folder for the file.")] = Path("."),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Start a spec from a template."""
+    from mpcompile.frontend import Syntax, format_model, parse_text
+    from mpcompile.frontend.build import name_problem
+    from mpcompile.frontend.intake import guard
+    from mpcompile.frontend.templates import read_template, templates
+
+    problem = (
+        name_problem(name)
+        if name.isascii() and name.isidentifier()
+        else ("this is no name", "use letters, digits and _")
+    )
+    if problem:
+        raise typer.BadParameter(f"{name!r}: {problem[0]}; {problem[1]}")
+    known = templates()
+    if template not in known:
+        near = get_close_matches(template, known, 1)
+        hint = f"did you mean {near[0]}?" if near else "templates are " + ", ".join(known)
+        raise typer.BadParameter(f"no template {template!r}; {hint}")
+    text = read_template(template)
+    model = parse_text(text, f"{template}.mp", "mp").model_copy(update={"name": name})
+    syntax: Syntax = "yaml" if yaml else "mp"
+    path = directory / f"{name}.{syntax}"
+    if path.exists() and not force:
+        typer.echo(f"error: {path} exists; --force replaces it", err=True)
+        raise typer.Exit(2)
+    directory.mkdir(parents=True, exist_ok=True)
+    path.write_text(format_model(model, syntax, guard(text, f"{template}.mp")), encoding="utf-8")
+    typer.echo(f"wrote {path}\nnext: mpcompile check {path}")
+
+
+__all__ = ["new"]

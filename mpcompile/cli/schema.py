@@ -1,0 +1,29 @@
+"""`mpcompile schema`: the JSON Schema of the YAML syntax."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+) -> None:
+    """Print the draft-07 JSON Schema of YAML specs, for editors.
+
+    Put `# yaml-language-server: $schema=mpcompile.schema.json` on the first line of a spec to use it.
+    """
+    from mpcompile.frontend import json_schema
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {output}")
+
+
+__all__ = ["schema"]

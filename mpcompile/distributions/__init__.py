@@ -1,0 +1,17 @@
+"""Distributions a spec can name. This file is the table of contents."""
+
+from __future__ import annotations
+
+from mpcompile.distributions.autoregressive import Autoregressive
+from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.elementwise import (
+    Bernoulli, Categorical, Laplace, LogisticMixture, Normal, Perceptron,
+)
+from mpcompile.distributions.flow import Flow, Placed
+
+DISTRIBUTIONS: dict[str, type[Distribution]] = {
+    c.keyword: c
+    for c in (Bernoulli, Perceptron, Normal, Laplace, Categorical, LogisticMixture, Autoregressive, Flow)
+}
+
+__all__ = ["DISTRIBUTIONS", "Autoregressive", "Distribution", "Elementwise", "Flow", "Normal", "Placed"]

@@ -1,0 +1,63 @@
+"""What a distribution is. One object answers for loss, log_prob and sampler, so they cannot disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.ir import Shape, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The law of one variable, given values of its parameters."""
+
+    keyword: ClassVar[str]
+
+    def log_prob(self, ctx: Context, x: Value) -> Value:
+        """Log density (nats) of each example: [N, ...] -> [N]."""
+        raise NotImplementedError
+
+    def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
+        """A draw of the given shape, from noise inputs named after `name`."""
+        raise NotImplementedError
+
+    def mean(self, ctx: Context, shape: Shape) -> Value:
+        """The mean, or what stands for it (class probabilities)."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, Value]:
+        """Values of its parameters by name: what `conditionals` and `encode` give."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Elementwise(Distribution):
+    """Independent elements."""
+
+    def element_log_prob(self, ctx: Context, x: Value) -> Value:
+        """Log density of each element, in the shape of x."""
+        raise NotImplementedError
+
+    def log_prob(self, ctx: Context, x: Value) -> Value:
+        return F.event_sum(ctx.b, self.element_log_prob(ctx, x))
+
+    def noise_kind(self) -> str:
+        """The noise of one element: `normal` or `uniform`."""
+        return "uniform"
+
+    def from_noise(self, ctx: Context, noise: Value) -> Value:
+        """A draw of each element from one noise number each: the same function at every step of a sampler."""
+        raise NotImplementedError
+
+    def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
+        return self.from_noise(ctx, ctx.noise_input(f"noise_{name}", shape, self.noise_kind()))
+
+
+def logit(ctx: Context, u: Value) -> Value:
+    """log u - log(1 - u): a standard logistic draw from a uniform one."""
+    b = ctx.b
+    return F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))

@@ -1,0 +1,71 @@
+"""Reading a spec from a stranger: what is refused before anything is parsed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
+from mpcompile.frontend.locate import Locator
+
+MAX_BYTES = 256 * 1024
+MAX_LINE = 10_000
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def read_file(path: Path | str) -> Source:
+    """The text of a spec, guarded: size, encoding, control characters, line length."""
+    shown = str(path)
+    start = Span(shown, 1, 1, 1, 1)
+    try:
+        with open(path, "rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except OSError as reason:
+        raise error(
+            "MP001", f"cannot read the file: {(reason.strerror or str(reason)).lower()}", start
+        ) from None
+    except ValueError:  # a NUL in the path
+        raise error("MP001", "cannot read the file: the path is not valid", start) from None
+    if len(data) > MAX_BYTES:
+        raise error("MP002", f"the spec is larger than {MAX_BYTES // 1024} KiB", start)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        before = data[: reason.start].decode("utf-8")
+        span = Locator(Source(shown, before)).span(len(before), len(before) + 1)
+        raise error(
+            "MP003", f"byte 0x{data[reason.start]:02x} is not UTF-8", span, help="save it as UTF-8"
+        ) from None
+    return guard(text, shown)
+
+
+def forbidden(text: str) -> bool:
+    """Whether a text holds a character that no spec may hold."""
+    return _FORBIDDEN.search(text) is not None
+
+
+def guard(text: str, path: str) -> Source:
+    """The same guards for a text that is already decoded; a leading byte order mark is dropped."""
+    text = text.removeprefix("\ufeff")
+    source = Source(path, text)
+    if len(text) > MAX_BYTES:
+        raise error("MP002", f"the spec is larger than {MAX_BYTES // 1024} KiB", Span(path, 1, 1, 1, 1))
+    found: list[Diagnostic] = []
+    locator = Locator(source)
+    bad = _FORBIDDEN.search(text)
+    if bad:
+        name = "a NUL byte" if bad.group() == "\0" else f"the control character U+{ord(bad.group()):04X}"
+        found.append(Diagnostic("MP004", f"the text holds {name}", locator.span(bad.start(), bad.end())))
+    at = 0
+    for line in text.split("\n"):
+        if len(line) > MAX_LINE:
+            span = locator.span(at + MAX_LINE, at + MAX_LINE + 1)
+            found.append(Diagnostic("MP005", f"this line is longer than {MAX_LINE} characters", span))
+            break
+        at += len(line) + 1
+    if found:
+        raise SpecError(found)
+    return source
+
+
+__all__ = ["MAX_BYTES", "MAX_LINE", "forbidden", "guard", "read_file"]

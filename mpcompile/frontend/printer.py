@@ -1,0 +1,235 @@
+"""AST to text: expressions on one line, and long ones broken; the entry of the formatter."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mpcompile.diagnostics import Source, Span
+from mpcompile.frontend import ast
+from mpcompile.frontend.strings import quote
+
+WIDTH = 100
+INDENT = "  "
+CONTINUED = "    "
+
+# How tightly each form binds, as in the grammar; a looser form inside a tighter one is put in parentheses.
+_PIPELINE, _STEP, _CLAIM, _UNION, _BOTH, _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(10)
+_LEVEL = {
+    "|": _UNION, "&": _BOTH, "+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT,
+    "%": _PRODUCT,
+    "@": _PRODUCT, "**": _POWER, "<": _CLAIM, "<=": _CLAIM, ">": _CLAIM, ">=": _CLAIM, "==": _CLAIM,
+    "is": _CLAIM,
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of output and the place in the source of what it starts with, to which comments attach."""
+
+    text: str
+    anchor: Span | None = None
+
+
+def number(value: int | float) -> str:
+    """A number as the language writes it."""
+    if isinstance(value, int):
+        return f"{value:_}" if abs(value) >= 10**6 else str(value)
+    return re.sub(r"e([+-]?)0*(\d)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", repr(value))
+
+
+def level(expr: ast.Expr) -> int:
+    match expr:
+        case ast.Pipeline():
+            return _PIPELINE
+        case ast.Call(body=body) if body is not None:
+            return _STEP
+        case ast.Binary():
+            return _LEVEL[expr.op]
+        case ast.Unary():
+            return _UNARY
+        case ast.Number(value=value) if value < 0:  # only ever made by hand: it reads back as a `Unary`
+            return _UNARY
+    return _ATOM
+
+
+def text(expr: ast.Expr, loosest: int = _PIPELINE) -> str:
+    """One line of text; parenthesised when it binds more loosely than its place allows."""
+    written = _text(expr)
+    return f"({written})" if level(expr) < loosest else written
+
+
+def size_text(expr: ast.Expr) -> str:
+    """A dimension or the end of a range: sums and tighter."""
+    return text(expr, _SUM)
+
+
+def _text(expr: ast.Expr) -> str:
+    match expr:
+        case ast.Number():
+            return number(expr.value)
+        case ast.Text():
+            return quote(expr.value)
+        case ast.Name():
+            return expr.id
+        case ast.Unary():
+            return expr.op + text(expr.operand, _UNARY)
+        case ast.Binary(op="**"):
+            return f"{text(expr.left, _ATOM)}**{text(expr.right, _UNARY)}"
+        case ast.Binary():
+            here = _LEVEL[expr.op]
+            if here == _CLAIM:
+                return f"{text(expr.left, _UNION)} {expr.op} {text(expr.right, _UNION)}"
+            return f"{text(expr.left, here)} {expr.op} {text(expr.right, here + 1)}"
+        case ast.ListExpr():
+            return "[" + ", ".join(text(item) for item in expr.items) + "]"
+        case ast.Call():
+            body = (
+                "" if expr.body is None else " { " + " -> ".join(step_text(s) for s in expr.body.steps) + " }"
+            )
+            return call_head(expr) + body
+        case ast.Pipeline():
+            return " -> ".join(step_text(step) for step in expr.steps)
+    raise AssertionError(f"no text for {expr!r}")
+
+
+def call_head(call: ast.Call) -> str:
+    """A call without its body."""
+    inputs = "" if call.inputs is None else "(" + ", ".join(text(i) for i in call.inputs) + ")"
+    return f"{call.callee}({', '.join(argument_text(a) for a in call.args)}){inputs}"
+
+
+def argument_text(argument: ast.Argument) -> str:
+    return argument_name(argument) + text(argument.value)
+
+
+def argument_name(argument: ast.Argument) -> str:
+    """`name=` before a plain value, `name = ` before one that is read as a sentence."""
+    if argument.name is None:
+        return ""
+    plain = isinstance(argument.value, ast.Number | ast.Name | ast.Text | ast.ListExpr)
+    return f"{argument.name}=" if plain else f"{argument.name} = "
+
+
+def repeat_head(repeat: ast.Repeat) -> str:
+    return f"repeat {repeat.variable} in {size_text(repeat.start)}..{size_text(repeat.stop)}"
+
+
+def step_text(step: ast.Step) -> str:
+    if isinstance(step.layer, ast.Repeat):
+        inner = " -> ".join(step_text(s) for s in step.layer.body.steps)
+        written = f"{repeat_head(step.layer)} {{ {inner} }}"
+    else:
+        written = text(step.layer, _STEP)
+    return written + tap_text(step)
+
+
+def tap_text(step: ast.Step) -> str:
+    return f" as {step.tap}" if step.tap else ""
+
+
+# --- long expressions ------------------------------------------------------------------------------------
+
+
+def lines(
+    prefix: str, expr: ast.Expr, suffix: str = "", indent: str = "", open_body: bool = False
+) -> list[Line]:
+    """`prefix` + expression + `suffix`, on as few lines as fit; continuation lines start at `indent` and
+    deeper.
+
+    `open_body` writes the body of a call over several lines even where it would fit on one.
+    """
+    opened = open_body and isinstance(expr, ast.Call) and expr.body is not None
+    whole = prefix + text(expr) + suffix
+    if len(whole) <= WIDTH and not opened:
+        return [Line(whole, expr.span)]
+    match expr:
+        case ast.Pipeline(steps=steps) if len(steps) > 1 or isinstance(steps[0].layer, ast.Repeat):
+            out = step_lines(prefix, steps[0], suffix if len(steps) == 1 else "", indent)
+            for at, step in enumerate(steps[1:], 2):
+                out += step_lines(
+                    f"{indent}{CONTINUED}-> ", step, suffix if at == len(steps) else "", indent + CONTINUED
+                )
+            return out
+        case ast.Call(body=body) if body is not None:
+            out = [Line(f"{prefix}{call_head(expr)} {{", expr.span)]
+            for step in body.steps:
+                out += step_lines(indent + INDENT, step, "", indent + INDENT)
+            return [*out, Line(f"{indent}}}{suffix}")]
+        case ast.Call(inputs=None, args=args) if args:
+            return _call_lines(prefix, expr, suffix, indent)
+    return [Line(whole, expr.span)]
+
+
+def _call_lines(prefix: str, expr: ast.Call, suffix: str, indent: str) -> list[Line]:
+    *first, last = expr.args
+    opening = f"{prefix}{expr.callee}(" + "".join(f"{argument_text(a)}, " for a in first)
+    if len(opening) <= WIDTH - 20 and isinstance(last.value, ast.Pipeline | ast.Call):
+        return lines(opening + argument_name(last), last.value, f"){suffix}", indent)
+    out = [Line(f"{prefix}{expr.callee}(", expr.span)]
+    for argument in expr.args:
+        comma = "" if argument is last else ","
+        out += lines(indent + INDENT + argument_name(argument), argument.value, comma, indent + INDENT)
+    return [*out, Line(f"{indent}){suffix}")]
+
+
+def step_lines(prefix: str, step: ast.Step, suffix: str, indent: str) -> list[Line]:
+    """One stage of a pipeline; a repeat gets a line for each of its stages."""
+    suffix = tap_text(step) + suffix
+    if not isinstance(step.layer, ast.Repeat):
+        if level(step.layer) < _STEP:
+            return lines(f"{prefix}(", step.layer, f"){suffix}", indent)
+        return lines(prefix, step.layer, suffix, indent)
+    whole = prefix + step_text(ast.Step.model_construct(span=step.span, layer=step.layer, tap=None)) + suffix
+    if len(whole) <= WIDTH and len(step.layer.body.steps) == 1:
+        return [Line(whole, step.span)]
+    out = [Line(f"{prefix}{repeat_head(step.layer)} {{", step.span)]
+    for inner in step.layer.body.steps:
+        out += step_lines(indent + INDENT, inner, "", indent + INDENT)
+    return [*out, Line(f"{indent}}}{suffix}")]
+
+
+# --- parts both syntaxes share ---------------------------------------------------------------------------
+
+
+def type_text(kind: ast.TypeExpr) -> str:
+    written: str = kind.base
+    if kind.low is not None and kind.high is not None:
+        written += f"({size_text(kind.low)}..{size_text(kind.high)})"
+    elif kind.classes is not None:
+        written += f"({size_text(kind.classes)})"
+    return written + shape_text(kind.shape)
+
+
+def shape_text(shape: tuple[ast.Expr, ...]) -> str:
+    return "[" + ", ".join(size_text(d) for d in shape) + "]" if shape else ""
+
+
+def signature_text(name: str, params: tuple[ast.Param, ...]) -> str:
+    if not params:
+        return name
+    parts = [p.name if p.default is None else f"{p.name} = {text(p.default)}" for p in params]
+    return f"{name}({', '.join(parts)})"
+
+
+def claim_text(check: ast.Check) -> str:
+    because = "" if check.because is None else f" because {quote(check.because)}"
+    return ("allow " if check.allow else "") + text(check.claim, _CLAIM) + because
+
+
+def format_model(model: ast.Model, syntax: str, source: Source | None = None) -> str:
+    """Print a model; comments of `source`, the text it was parsed from, are carried over."""
+    from mpcompile.frontend.comments import weave
+
+    if syntax == "mp":
+        from mpcompile.frontend.printmp import model_lines
+    else:
+        from mpcompile.frontend.printyaml import model_lines
+    return "".join(f"{line}\n" for line in weave(model_lines(model), source))
+
+
+__all__ = [
+    "INDENT", "WIDTH", "Line", "argument_text", "call_head", "claim_text", "format_model", "lines", "number",
+    "repeat_head", "shape_text", "signature_text", "size_text", "step_lines", "step_text", "tap_text", "text",
+    "type_text",
+]  # fmt: skip

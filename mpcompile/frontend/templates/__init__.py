@@ -1,0 +1,25 @@
+"""Specs to start from, as package data: one `.mp` file each, whose first comment says what it is."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+_HERE = files(__name__)
+
+
+def templates() -> list[str]:
+    """Names of the templates."""
+    return sorted(entry.name.removesuffix(".mp") for entry in _HERE.iterdir() if entry.name.endswith(".mp"))
+
+
+def read_template(name: str) -> str:
+    """Text of one template."""
+    return (_HERE / f"{name}.mp").read_text(encoding="utf-8")
+
+
+def summary(name: str) -> str:
+    """The first comment of a template."""
+    return read_template(name).split("\n", 1)[0].removeprefix("#").strip()
+
+
+__all__ = ["read_template", "summary", "templates"]

@@ -1,0 +1,166 @@
+"""Element-wise functions and normalisations over channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.ir import Init, Primitive, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context, Layer
+
+
+@dataclass(frozen=True)
+class _Pointwise(Layer):
+    """One primitive, applied to every element."""
+
+    op: ClassVar[Primitive]
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        return ctx.b.emit(self.op, *inputs)
+
+
+@dataclass(frozen=True)
+class Relu(_Pointwise):
+    """max(x, 0)."""
+
+    keyword: ClassVar[str] = "relu"
+    op: ClassVar[Primitive] = ops.Relu()
+
+
+@dataclass(frozen=True)
+class Tanh(_Pointwise):
+    """(e^x - e^-x) / (e^x + e^-x)."""
+
+    keyword: ClassVar[str] = "tanh"
+    op: ClassVar[Primitive] = ops.Tanh()
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Pointwise):
+    """1 / (1 + e^-x)."""
+
+    keyword: ClassVar[str] = "sigmoid"
+    op: ClassVar[Primitive] = ops.Sigmoid()
+
+
+@dataclass(frozen=True)
+class Softplus(_Pointwise):
+    """log(1 + e^x)."""
+
+    keyword: ClassVar[str] = "softplus"
+    op: ClassVar[Primitive] = ops.Softplus()
+
+
+@dataclass(frozen=True)
+class Silu(Layer):
+    """x sigmoid(x)."""
+
+    keyword: ClassVar[str] = "silu"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        return F.mul(ctx.b, inputs[0], ctx.b.emit(ops.Sigmoid(), inputs[0]))
+
+
+@dataclass(frozen=True)
+class Gelu(Layer):
+    """x Phi(x), exact (Hendrycks and Gimpel 2016)."""
+
+    keyword: ClassVar[str] = "gelu"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        phi = F.mul(b, F.add(b, b.emit(ops.Erf(), F.mul(b, x, 0.5**0.5)), 1.0), 0.5)
+        return F.mul(b, x, phi)
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Layer):
+    """max(x, slope x)."""
+
+    keyword: ClassVar[str] = "leaky_relu"
+    slope: float = 0.01
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        return F.maximum(ctx.b, inputs[0], F.mul(ctx.b, inputs[0], self.slope))
+
+
+@dataclass(frozen=True)
+class Step(Layer):
+    """1 where x >= 0, else 0 (the perceptron's threshold); its gradient is zero."""
+
+    keyword: ClassVar[str] = "step"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        b = ctx.b
+        negative = F.less(b, inputs[0], 0.0)
+        return F.to_float(b, b.emit(ops.LogicalNot(), negative))
+
+
+@dataclass(frozen=True)
+class Gate(Layer):
+    """tanh(a) sigmoid(b), a and b the halves of the channels (van den Oord et al. 2016, eq. 2).
+
+    Channels are axis 1 of an image or audio [N, C, ...], the last axis of [N, D] and of sequences [N, time, D].
+    """
+
+    keyword: ClassVar[str] = "gate"
+    axis: int | None = None
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        axis = channel_axis(x) if self.axis is None else self.axis
+        size = x.shape[axis]
+        if not isinstance(size, int) or size % 2:
+            raise ctx.fail("MP201", f"gate halves its channels and got {size} of them")
+        h, g = F.split(b, x, axis, 2)
+        return F.mul(b, b.emit(ops.Tanh(), h), b.emit(ops.Sigmoid(), g))
+
+
+def channel_axis(x: Value) -> int:
+    """Axis 1 for images [N, C, H, W]; the last axis for vectors and sequences [N, D], [N, time, D]."""
+    return 1 if x.type.rank == 4 or (x.type.rank == 3 and isinstance(x.shape[1], int)) else x.type.rank - 1
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """(x - mean) / sqrt(var + eps) * gain + bias over the channels of each position (Ba et al. 2016).
+
+    Statistics are taken over channels alone, never over time or space, so the layer is causal.
+    """
+
+    keyword: ClassVar[str] = "layer_norm"
+    eps: float = 1e-5
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        axis = channel_axis(x)
+        size = x.shape[axis]
+        if not isinstance(size, int):
+            raise ctx.fail("MP201", f"layer_norm needs a fixed number of channels, got {x.type}")
+        centred = F.sub(b, x, F.mean_axes(b, x, [axis], keepdims=True))
+        variance = F.mean_axes(b, F.mul(b, centred, centred), [axis], keepdims=True)
+        normal = F.div(b, centred, b.emit(ops.Sqrt(), F.add(b, variance, self.eps)))
+        shape = (size, *(1,) * (x.type.rank - 1 - axis))
+        gain = F.reshape(b, ctx.param("weight", (size,), Init("ones")), shape)
+        bias = F.reshape(b, ctx.param("bias", (size,), Init("zeros")), shape)
+        return F.add(b, F.mul(b, normal, gain), bias)
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Zero each element with probability `rate` while training, scaled by 1 / (1 - rate) (Srivastava et al. 2014)."""
+
+    keyword: ClassVar[str] = "dropout"
+    rate: float = 0.5
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        if not ctx.training or self.rate == 0:
+            return x
+        if not 0 < self.rate < 1:
+            raise ctx.fail("MP205", f"a dropout rate lies in [0, 1), got {self.rate}")
+        u = ctx.noise_input("noise_dropout", x.shape, "uniform")
+        keep = F.to_float(b, F.less(b, u, 1.0 - self.rate))
+        return F.mul(b, x, F.mul(b, keep, 1.0 / (1.0 - self.rate)))

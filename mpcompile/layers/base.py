@@ -1,0 +1,238 @@
+"""What a layer is, and the context in which layers, distributions and bijectors build graphs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.ir import (
+    Array,
+    Builder,
+    DType,
+    Frame,
+    Graph,
+    Init,
+    NoiseSpec,
+    Parameter,
+    ParameterSpec,
+    Shape,
+    Type,
+    Value,
+    float_type,
+)
+
+
+class Net(Protocol):
+    """A function of values that a spec wrote: a pipeline, a block, a named net."""
+
+    def __call__(self, ctx: Context, *inputs: Value) -> Value: ...
+
+
+class Mask(Protocol):
+    """A 0/1 array that takes its size from where it is used."""
+
+    def array(self, use: MaskUse) -> Array:
+        """Bool array; its shape is the use's business. Raises `ValueError` saying what does not fit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MaskUse:
+    """Where a mask is applied.
+
+    kind      `dense` ([out, in]), `conv` ([out, in, *kernel]), `attention` ([queries, keys]) or
+              `partition` (the shape of a value without its batch axis)
+    shape     the array's shape
+    degrees   of the inputs and of the outputs that a mask of degrees relates; None where unknown
+    order     rank of each element of the modelled variable, flattened, inside an autoregressive density
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    inputs: Array | None = None
+    order: Array | None = None
+    last: bool = False
+
+
+@dataclass
+class Context:
+    """Everything a composition needs to build its graph.
+
+    b            the builder of the program's graph
+    parameters   of the module, shared by all its programs; asking twice for a name must ask for the same thing
+    noise        noise inputs of this program
+    training     whether the program is the training loss (dropout active, batch statistics)
+    degrees      degrees of the units of a value, inside a masked network
+    order        ranks of the modelled variable's elements, inside an autoregressive density
+    """
+
+    b: Builder
+    parameters: dict[str, ParameterSpec]
+    noise: dict[str, NoiseSpec] = field(default_factory=dict)
+    training: bool = False
+    degrees: dict[Value, Array] = field(default_factory=dict)
+    order: Array | None = None
+    classes: dict[Value, int] = field(default_factory=dict)
+    _names: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _parameter_values: dict[str, Value] = field(default_factory=dict)
+    _outer: list[Builder] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        return ".".join(f.name for f in self.b.scope)
+
+    @property
+    def span(self) -> Span:
+        return self.b.span
+
+    def fail(self, code: str, message: str, **rest: Any) -> SpecError:
+        """A located error at the current layer, ready to raise."""
+        return error(code, message, self.span, **rest)
+
+    def unique(self, name: str) -> str:
+        """`dense_0`, `dense_1`, ... in the order of use within the current scope."""
+        key = (self.path, name)
+        self._names[key] += 1
+        return f"{name}_{self._names[key] - 1}"
+
+    @contextmanager
+    def frame(
+        self,
+        name: str,
+        label: str,
+        span: Span,
+        *,
+        function: bool = False,
+        role: str = "forward",
+        absolute: bool = False,
+    ) -> Iterator[None]:
+        """Enter a scope. Names inside start afresh, so that a net used twice shares its weights."""
+        scope = () if absolute else self.b.scope
+        with self.b.within((*scope, Frame(name, label, span, function, role)), span):
+            prefix = self.path
+            for key in [k for k in self._names if k[0] == prefix or k[0].startswith(prefix + ".")]:
+                del self._names[key]
+            yield
+
+    def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
+        """The parameter `<scope>.<name>`, declared on first use."""
+        full = f"{self.path}.{name}" if self.path else name
+        for s in shape:
+            if not isinstance(s, int):
+                raise self.fail("MP202", f"parameter {full} would have the symbolic size {s}", help="fix that length")
+        spec = ParameterSpec(full, tuple(shape), init, self.span, trainable)
+        known = self.parameters.setdefault(full, spec)
+        if known.shape != spec.shape:
+            raise self.fail(
+                "MP203",
+                f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(spec.shape)}",
+            )
+        if full not in self._parameter_values:
+            root = self.b
+            while root.outer is not None:
+                root = root.outer
+            with root.within(self.b.scope, self.b.span):
+                self._parameter_values[full] = root.emit(Parameter(full, float_type(*shape)))
+        return self._parameter_values[full]
+
+    def noise_input(self, name: str, shape: Shape, kind: str) -> Value:
+        """A noise input of the program: `normal`, or `uniform` on the open interval (0, 1)."""
+        unique, n = name, 1
+        while unique in self.noise:
+            n += 1
+            unique = f"{name}_{n}"
+        self.noise[unique] = NoiseSpec(kind)
+        root = self.b
+        while root.outer is not None:
+            root = root.outer
+        return root.input(unique, float_type(*shape))
+
+    def scan(
+        self,
+        body: Callable[[list[Value], list[Value], Value], tuple[Sequence[Value], Sequence[Value]]],
+        carries: Sequence[Value],
+        scanned: Sequence[Value],
+        *,
+        axis: int = 1,
+        reverse: bool = False,
+        length: Any = None,
+    ) -> tuple[list[Value], list[Value]]:
+        """Loop over an axis (or `length` times): `body(carries, slices, step)` gives (next carries, ys)."""
+        outer = self.b
+        inner = Builder(Graph("body"), outer.scope, outer.span, outer)
+        state = [inner.input(f"carry_{i}", v.type) for i, v in enumerate(carries)]
+        slices = [
+            inner.input(f"slice_{i}", v.type.with_shape((*v.shape[:axis], *v.shape[axis + 1 :])))
+            for i, v in enumerate(scanned)
+        ]
+        step = inner.input("step", Type(DType.INT, ()))
+        self.b = inner
+        try:
+            following, ys = body(state, slices, step)
+            following, ys = [inner.here(v) for v in following], [inner.here(v) for v in ys]
+        finally:
+            self.b = outer
+        graph = inner.graph
+        del graph.inputs["step"]
+        graph.inputs["step"] = step
+        for i, v in enumerate(following):
+            graph.outputs[f"carry_{i}"] = v
+        for i, v in enumerate(ys):
+            graph.outputs[f"y_{i}"] = v
+        op = ops.Scan(
+            body=graph, carries=len(carries), scanned=len(scanned), axis=axis, reverse=reverse, length=length
+        )
+        results = list(outer.emit_all(op, *carries, *scanned, *inner.captured))
+        return results[: len(carries)], results[len(carries) :]
+
+    def degrees_of(self, value: Value) -> Array | None:
+        """Degrees of a value's units: its own, or those of what it is an element-wise function of."""
+        while value not in self.degrees:
+            if value not in self.b.graph:
+                return None
+            node = self.b.graph.node(value)
+            source = [v for v in node.inputs if v.shape == value.shape]
+            if len(source) != 1 or not isinstance(node.op, ops.Elementwise):
+                found = [d for v in source if (d := self.degrees_of(v)) is not None]
+                return found[0] if found and all(np.array_equal(found[0], d) for d in found) else None
+            value = source[0]
+        return self.degrees[value]
+
+    def classes_of(self, value: Value) -> int | None:
+        """Number of classes of a category, followed through operations that only move elements."""
+        while value not in self.classes:
+            node = self.b.graph.node(value) if value in self.b.graph else None
+            if node is None or len(node.inputs) != 1:
+                return None
+            value = node.inputs[0]
+        return self.classes[value]
+
+    def zeros(self, shape: Shape) -> Value:
+        """A float zero array whose shape may be symbolic."""
+        return self.b.emit(ops.BroadcastTo(tuple(shape)), self.b.constant(0.0))
+
+
+@dataclass(frozen=True, kw_only=False)
+class Layer:
+    """A deterministic function with weights. Its fields, in order, are its arguments in a spec."""
+
+    #: How it is written in a spec.
+    keyword: ClassVar[str]
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        raise NotImplementedError
+
+
+def fan_in_uniform(fan_in: int) -> Init:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): LeCun 1998's scaling, PyTorch's default for linear and conv layers."""
+    return Init("uniform", 1.0 / max(1, fan_in) ** 0.5)
+
+
+__all__ = ["Context", "Layer", "Mask", "MaskUse", "Net", "fan_in_uniform"]

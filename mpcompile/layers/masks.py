@@ -1,0 +1,190 @@
+"""Masks as values: constructors and their algebra. A mask takes its size from where it is used (`MaskUse`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile.ir import Array
+from mpcompile.layers.base import Mask, MaskUse
+
+
+def ranks(order: str, size: int, seed: int = 0) -> Array:
+    """Rank of each of `size` elements under a named order: natural, reverse or random(seed)."""
+    if order == "natural":
+        return np.arange(size)
+    if order == "reverse":
+        return np.arange(size)[::-1].copy()
+    if order == "random":
+        return np.random.Generator(np.random.Philox(seed)).permutation(size)
+    raise ValueError(f"no order is named '{order}' (natural, reverse, random)")
+
+
+@dataclass(frozen=True)
+class Degrees:
+    """MADE's masks (Germain et al. 2015, section 4): a unit of degree d sees the first d variables of the order.
+
+    `strict` is the output layer's: output i sees units of degree <= rank(i), that is, only variables before it.
+    Hidden degrees are spread evenly over 1 .. D - 1 and shuffled, so that every degree has its share of units.
+    """
+
+    order: str = "natural"
+    hidden: int | None = None
+    seed: int = 0
+    strict: bool = False
+
+    def _ranks(self, use: MaskUse) -> Array:
+        if use.order is None:
+            raise ValueError("a mask of degrees has its place in an autoregressive density")
+        return np.asarray(use.order).reshape(-1)
+
+    def output_degrees(self, use: MaskUse) -> Array:
+        """Degrees of this layer's outputs: an output unit's is its variable's rank."""
+        out, order = use.shape[0], self._ranks(use)
+        if self.strict:
+            if out % order.size:
+                raise ValueError(f"{out} outputs are no multiple of the {order.size} variables")
+            return np.tile(order, out // order.size)
+        top = max(1, order.size - 1)
+        degrees = 1 + (np.arange(out) * top) // max(1, out) if out >= top else 1 + np.arange(out) % top
+        return np.random.Generator(np.random.Philox([self.seed, out])).permutation(degrees)
+
+    def array(self, use: MaskUse) -> Array:
+        if use.kind != "dense":
+            raise ValueError(f"a mask of degrees belongs in a dense layer, not in {use.kind}")
+        order = self._ranks(use)
+        inputs = use.inputs
+        if inputs is None:
+            if use.shape[1] != order.size:
+                raise ValueError(
+                    f"the input has {use.shape[1]} features of unknown degree, the variable has {order.size} elements"
+                )
+            inputs = order + 1
+        outputs = self.output_degrees(use)
+        return np.asarray(outputs[:, None] >= inputs[None, :])
+
+
+@dataclass(frozen=True)
+class Causal2d:
+    """PixelCNN's masks of a 2-D kernel (van den Oord et al. 2016).
+
+    type A: rows above the centre, and the centre row to its left (the centre itself excluded); B: centre included.
+    `vertical`: whole rows above and including the centre row (the vertical stack of a gated PixelCNN, which reads
+    a map already shifted down); `horizontal_a` / `horizontal`: the centre row to the left, centre excluded /
+    included. With `channels=rgb` the centre tap is lower triangular over the three colour groups instead.
+    """
+
+    type: str = "B"
+    channels: str = "any"
+
+    def array(self, use: MaskUse) -> Array:
+        if use.kind != "conv" or len(use.shape) != 4:
+            raise ValueError("causal2d masks a convolution over images")
+        out, inn, kh, kw = use.shape
+        rows, columns = np.arange(kh)[:, None] - kh // 2, np.arange(kw)[None, :] - kw // 2
+        above, left, centre = rows < 0, (rows == 0) & (columns < 0), (rows == 0) & (columns == 0)
+        kinds = {
+            "A": above | left, "B": above | left | centre, "vertical": (rows <= 0) & (columns == columns),
+            "horizontal_a": left, "horizontal": left | centre,
+        }
+        if self.type not in kinds:
+            raise ValueError(f"no causal2d type is named '{self.type}' ({', '.join(kinds)})")
+        mask = np.broadcast_to(kinds[self.type], use.shape).copy()
+        if self.channels == "rgb":
+            if out % 3 or inn % 3:
+                raise ValueError(f"rgb groups need channels in threes, got {inn} -> {out}")
+            o, i = np.arange(out) * 3 // out, np.arange(inn) * 3 // inn
+            strict = self.type in ("A", "horizontal_a")
+            allowed = o[:, None] > i[None, :] if strict else o[:, None] >= i[None, :]
+            mask[:, :, kh // 2, kw // 2] = allowed
+        elif self.channels != "any":
+            raise ValueError(f"no channel order is named '{self.channels}' (rgb)")
+        return mask
+
+
+@dataclass(frozen=True)
+class Checkerboard:
+    """True where the sum of the last two coordinates is even (parity 0) or odd (parity 1); over a vector, of its index."""
+
+    parity: int = 0
+
+    def array(self, use: MaskUse) -> Array:
+        grid = np.indices(use.shape)[-2:] if len(use.shape) > 1 else np.indices(use.shape)
+        return np.asarray(grid.sum(0) % 2 == self.parity % 2)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """True on the first half of the channels (parity 0) or on the second half (parity 1)."""
+
+    parity: int = 0
+
+    def array(self, use: MaskUse) -> Array:
+        first = np.arange(use.shape[0]) < (use.shape[0] + 1) // 2
+        chosen = first if self.parity % 2 == 0 else ~first
+        return np.broadcast_to(chosen.reshape(-1, *(1,) * (len(use.shape) - 1)), use.shape).copy()
+
+
+@dataclass(frozen=True)
+class Band:
+    """Entries (i, j) of a matrix with -lower <= j - i <= upper."""
+
+    lower: int
+    upper: int
+
+    def array(self, use: MaskUse) -> Array:
+        i, j = np.indices(use.shape[:2])
+        mask = (j - i >= -self.lower) & (j - i <= self.upper)
+        return np.broadcast_to(mask.reshape(*use.shape[:2], *(1,) * (len(use.shape) - 2)), use.shape).copy()
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A mask written out."""
+
+    rows: tuple[tuple[int | float, ...], ...]
+
+    def array(self, use: MaskUse) -> Array:
+        array = np.asarray(self.rows, dtype=float) != 0
+        if array.shape != use.shape:
+            raise ValueError(f"it is {list(array.shape)} and {list(use.shape)} is needed")
+        return array
+
+
+@dataclass(frozen=True)
+class Combined:
+    """`a & b`, `a | b`, `~a`, `transpose(a)`."""
+
+    op: str
+    operands: tuple[Mask, ...]
+
+    def array(self, use: MaskUse) -> Array:
+        if self.op == "transpose":
+            order = (1, 0, *range(2, len(use.shape)))
+            flipped = MaskUse(use.kind, tuple(use.shape[a] for a in order), use.inputs, use.order)
+            return np.transpose(self.operands[0].array(flipped), order)
+        first, *rest = (m.array(use) for m in self.operands)
+        if self.op == "~":
+            return ~first
+        return first & rest[0] if self.op == "&" else first | rest[0]
+
+
+@dataclass(frozen=True)
+class Product:
+    """`a @ b`: what a path through both lets through. Both are square."""
+
+    left: Mask
+    right: Mask
+
+    def array(self, use: MaskUse) -> Array:
+        if use.shape[0] != use.shape[1]:
+            raise ValueError("a product of masks needs a square matrix here")
+        return (self.left.array(use).astype(int) @ self.right.array(use).astype(int)) > 0
+
+
+def strict(mask: Mask) -> Mask:
+    """The output layer's version of a mask. Raises `ValueError` for a mask that has none."""
+    if isinstance(mask, Degrees):
+        return Degrees(mask.order, mask.hidden, mask.seed, strict=True)
+    raise ValueError("strict() takes a mask of degrees")

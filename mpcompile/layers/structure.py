@@ -1,0 +1,75 @@
+"""Layers that combine values, and layers made of nets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile.ir import Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.activations import Relu, channel_axis
+from mpcompile.layers.base import Context, Layer, Net
+from mpcompile.layers.convolution import Conv
+
+
+@dataclass(frozen=True)
+class Concat(Layer):
+    """Join the pipeline's value with others along the channels (U-Net's skips)."""
+
+    keyword: ClassVar[str] = "concat"
+    others: tuple[Value, ...]
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        values = [*inputs, *self.others]
+        if not values:
+            raise ctx.fail("MP110", "concat needs something to join")
+        return F.concat(ctx.b, values, channel_axis(values[0]))
+
+
+@dataclass(frozen=True)
+class Add(Layer):
+    """Add others to the pipeline's value."""
+
+    keyword: ClassVar[str] = "add"
+    others: tuple[Value, ...]
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        total, *rest = [*inputs, *self.others]
+        for value in rest:
+            total = F.add(ctx.b, total, value)
+        return total
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """x + net(x) (He et al. 2016)."""
+
+    keyword: ClassVar[str] = "residual"
+    net: Net
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,) = inputs
+        return F.add(ctx.b, x, self.net(ctx, x))
+
+
+@dataclass(frozen=True)
+class Resnet(Layer):
+    """A 3x3 convolution to `width` channels and `blocks` pre-activation residual blocks of two 3x3 convolutions."""
+
+    keyword: ClassVar[str] = "resnet"
+    width: int
+    blocks: int
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,) = inputs
+
+        def conv(name: str, x: Value, init: str = "he") -> Value:
+            with ctx.frame(name, f"resnet({self.width}, {self.blocks})", ctx.span):
+                return Conv(self.width, 3, pad="same", init=init).forward(ctx, x)
+
+        relu = Relu()
+        h = conv("stem", x)
+        for i in range(self.blocks):
+            inner = conv(f"block_{i}_a", relu.forward(ctx, h))
+            h = F.add(ctx.b, h, conv(f"block_{i}_b", relu.forward(ctx, inner), "zeros"))
+        return relu.forward(ctx, h)

@@ -1,0 +1,5 @@
+"""AST -> Module: layers, distributions and bijectors expand to primitives, programs are derived."""
+
+from mpcompile.lowering.model import lower
+
+__all__ = ["lower"]

@@ -1,0 +1,71 @@
+"""What is to be proven about a model: the claims of its `check` section and those that its densities imply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpcompile.diagnostics import error
+from mpcompile.distributions import Autoregressive, Distribution, Flow
+from mpcompile.frontend import ast
+from mpcompile.frontend.arithmetic import evaluate_number
+from mpcompile.ir import Claim, Module
+from mpcompile.lowering.scope import unknown
+
+KINDS = ("autoregressive", "complete", "jacobian", "parameters", "receptive_field", "no_blind_spot", "path_length")
+PROVABLE = ("autoregressive", "complete", "jacobian", "parameters")
+
+
+def claims_of(model: ast.Model, module: Module, laws: Mapping[str, Distribution]) -> list[Claim]:
+    """All claims, the derived ones first."""
+    claims: list[Claim] = []
+    spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
+    for name, law in laws.items():
+        if isinstance(law, Autoregressive):
+            claims.append(_autoregressive(name, law, "autoregressive", spans[name], stated=False))
+        if isinstance(law, Flow):
+            claims.append(Claim("jacobian", name, "forward", spans[name], {}, stated=False))
+    for check in model.checks:
+        claims.append(_stated(check, module, laws))
+    return claims
+
+
+def _autoregressive(name: str, law: Autoregressive, kind: str, span: Any, stated: bool) -> Claim:
+    arguments = {"ranks": law.ranks, "axis": getattr(law, "parameter_axis", None)}
+    return Claim(kind, name, "conditionals", span, arguments, stated)
+
+
+def _stated(check: ast.Check, module: Module, laws: Mapping[str, Distribution]) -> Claim:
+    claim, arguments = check.claim, dict[str, Any]()
+    if isinstance(claim, ast.Binary) and claim.op in ("<", "<=", ">", ">=", "==", "is"):
+        if claim.op == "is":
+            arguments = {"op": "is", "bound": claim.right.id if isinstance(claim.right, ast.Name) else ""}
+        else:
+            arguments = {"op": claim.op, "bound": evaluate_number(claim.right, module.params)}
+        claim = claim.left
+    if isinstance(claim, ast.Name):
+        claim = ast.Call(span=claim.span, callee=claim.id)
+    if not isinstance(claim, ast.Call) or claim.callee not in KINDS:
+        raise unknown("claim", claim.callee if isinstance(claim, ast.Call) else "", KINDS, check.span)
+    if claim.callee not in PROVABLE:
+        raise error("MP130", f"`{claim.callee}` cannot be proven by this release yet", claim.span)
+    subject = ""
+    if claim.args:
+        value = claim.args[0].value
+        subject = value.id if isinstance(value, ast.Name) else ""
+        if subject not in module.fields:
+            raise unknown("variable", subject, list(module.fields), claim.args[0].span)
+    law = laws.get(subject)
+    if check.allow:
+        if not check.because:
+            raise error("MP131", "a suppression states its reason", check.span, help='allow ... because "..."')
+        arguments["because"] = check.because
+        return Claim(f"allow:{claim.callee}", subject, "", check.span, arguments)
+    if claim.callee in ("autoregressive", "complete"):
+        if not isinstance(law, Autoregressive):
+            raise error("MP132", f"`{subject}` has no autoregressive density", claim.span)
+        return _autoregressive(subject, law, claim.callee, check.span, stated=True)
+    if claim.callee == "jacobian" and not isinstance(law, Flow):
+        raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)
+    program = {"jacobian": "forward"}.get(claim.callee, "loss")
+    return Claim(claim.callee, subject, program, check.span, arguments)

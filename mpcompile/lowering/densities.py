@@ -1,0 +1,205 @@
+"""From a distribution as a spec writes it to a `Distribution` over values."""
+
+from __future__ import annotations
+
+from math import log
+
+from mpcompile.bijectors import BIJECTORS, Dequantize
+from mpcompile.diagnostics import Span, error
+from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Distribution, Flow, Normal, Placed
+from mpcompile.distributions.autoregressive import element_ranks
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron, likelihood
+from mpcompile.frontend import ast
+from mpcompile.ir import DType, Field, Symbolic, Value
+from mpcompile.layers import Context
+from mpcompile.layers import functional as F
+from mpcompile.layers.activations import channel_axis
+from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
+from mpcompile import ops
+
+
+def distribution(
+    ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None, name: str, shape: tuple[object, ...] | None = None
+) -> Distribution:
+    """The law that an expression states for variable `name`; `field` is None for a latent."""
+    call = expr if isinstance(expr, ast.Call) else None
+    if isinstance(expr, ast.Name):
+        call = ast.Call(span=expr.span, callee=expr.id)
+    if call is None or call.callee not in DISTRIBUTIONS:
+        raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
+    with ctx.frame(name, scope.label(call.span), call.span):
+        if call.callee in ("autoregressive", "flow"):
+            if field is None:
+                raise error("MP411", f"a latent cannot be {call.callee} yet", call.span)
+            return (_autoregressive if call.callee == "autoregressive" else _flow)(ctx, scope, call, field)
+        return _elementwise(ctx, scope, call, field)
+
+
+def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
+    """Arguments by name; positional ones fill `names` in order."""
+    given: dict[str, ast.Expr] = {}
+    for i, argument in enumerate(call.args):
+        name = argument.name or (names[i] if i < len(names) else "")
+        if name not in names or name in given:
+            raise unknown("argument", argument.name or f"number {i + 1}", names, argument.span, call.callee)
+        given[name] = argument.value
+    return given
+
+
+def _operand(ctx: Context, scope: Scope, expr: ast.Expr) -> Value | float:
+    """A number where the expression is one, else a value."""
+    if isinstance(expr, ast.Number | ast.Unary) or (isinstance(expr, ast.Name) and expr.id in scope.numbers):
+        return float(scope.number(expr))
+    return scope.value(ctx, expr)
+
+
+def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Distribution:
+    b = ctx.b
+    if call.callee in ("bernoulli", "perceptron"):
+        key = "logits" if call.callee == "bernoulli" else "activation"
+        given = _named(call, (key,))
+        if key not in given:
+            raise error("MP123", f"`{call.callee}` needs `{key}`", call.span)
+        value = _fit(ctx, scope.value(ctx, given[key]), field, call.span)
+        return Bernoulli(value) if call.callee == "bernoulli" else Perceptron(value)
+    if call.callee == "categorical":
+        given = _named(call, ("logits",))
+        if "logits" not in given:
+            raise error("MP123", "`categorical` needs `logits`", call.span)
+        logits = scope.value(ctx, given["logits"])
+        if field is None or field.classes is None:
+            raise error("MP209", "categorical needs a variable of type category(k)", call.span)
+        rank = field.type.rank
+        axis = rank if rank == 1 or isinstance(field.type.shape[1], Symbolic) else 1
+        wanted = (*field.type.shape[:axis], field.classes, *field.type.shape[axis:])
+        if logits.shape != wanted:
+            raise error(
+                "MP207", f"logits of shape {list(logits.shape[1:])} for {field.name}, "
+                f"a category of {field.classes} in shape {list(field.type.shape[1:])}", call.span,
+                help=f"end the network with an output of shape {list(wanted[1:])}",
+            )
+        return Categorical(logits, axis)
+    if call.callee in ("normal", "laplace"):
+        given = _named(call, ("loc", "scale", "log_scale"))
+        loc = _operand(ctx, scope, given["loc"]) if "loc" in given else 0.0
+        log_scale: Value | float = 0.0
+        if "log_scale" in given:
+            log_scale = _operand(ctx, scope, given["log_scale"])
+        elif "scale" in given:
+            scale = _operand(ctx, scope, given["scale"])
+            if isinstance(scale, float) and scale <= 0:
+                raise error("MP205", f"a scale is positive, got {scale}", given["scale"].span)
+            log_scale = b.emit(ops.Log(), scale) if isinstance(scale, Value) else log(scale)
+        elif isinstance(loc, Value) and (field is None or loc.shape != field.type.shape):
+            axis = channel_axis(loc)
+            size = loc.shape[axis]
+            if not isinstance(size, int) or size % 2:
+                raise error(
+                    "MP207", f"{call.callee}(net) halves the net's output into location and log scale, "
+                    f"and it has {size} channels", call.span,
+                )
+            loc, log_scale = F.split(b, loc, axis, 2)
+        if isinstance(loc, Value):
+            loc = _fit(ctx, loc, field, call.span)
+        return (Normal if call.callee == "normal" else Laplace)(loc, log_scale)
+    raise error("MP210", f"`{call.callee}` is only a likelihood of an autoregressive density", call.span)
+
+
+def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
+    """A parameter in the shape of its variable; [N, 1] and [N, D] are read as [N] and images of D elements."""
+    if field is None or value.shape == field.type.shape:
+        return value
+    if value.type.size == field.type.size:
+        return F.reshape(ctx.b, value, field.type.shape)
+    raise error(
+        "MP207", f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}", span
+    )
+
+
+def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Autoregressive:
+    given = _named(call, ("order", "likelihood", "components", "seed", "net"))
+    arguments = Arguments(scope, ctx, call)
+    order = arguments._text(given["order"]) if "order" in given else "natural"
+    default = {"binary": "bernoulli", "category": "categorical", "integer": "categorical", "real": "normal"}
+    name = arguments._text(given["likelihood"]) if "likelihood" in given else default[field.base]
+    components = scope.integer(given["components"]) if "components" in given else 5
+    seed = scope.integer(given["seed"]) if "seed" in given else 0
+    body = call.body if call.body is not None else given.get("net")
+    if body is None:
+        raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
+    try:
+        law = likelihood(name, field.classes, components)
+        ranks = element_ranks(order, field.type.shape[1:], seed)
+    except ValueError as problem:
+        raise error("MP205", str(problem), call.span) from problem
+    if (name == "categorical") != (field.base in ("category", "integer")) or (name == "bernoulli") != (
+        field.base == "binary"
+    ):
+        raise error("MP209", f"{name} is no likelihood of a variable of type {field.base}", call.span)
+    path, span = ctx.b.scope, body.span
+
+    def net(ctx: Context, x: Value) -> Value:
+        before, ctx.b.scope = ctx.b.scope, path
+        with ctx.frame("net", f"network of {field.name}", span, function=True):
+            value = x
+            if field.base == "integer":
+                value = F.mul(ctx.b, F.to_float(ctx.b, x), 1.0 / max(1, (field.classes or 2) - 1))
+            if field.classes is not None:
+                ctx.classes[value] = field.classes
+            results = scope.child(values={field.name: value}).run(ctx, body, (value,))
+        ctx.b.scope = before
+        if len(results) != 1:
+            raise error("MP208", f"the network gives {len(results)} values", span)
+        return results[0]
+
+    return Autoregressive(net, law, ranks)
+
+
+def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
+    given = _named(call, ("base",))
+    if "base" in given and not (isinstance(given["base"], ast.Name) and given["base"].id == "normal"):
+        raise error("MP205", "the base of a flow is `normal`", given["base"].span)
+    if call.body is None:
+        raise error("MP123", "`flow` needs its bijectors: { coupling(...) -> ... }", call.span)
+    if any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
+        raise error("MP402", "a flow needs a variable of fixed shape", call.span)
+    chain: list[Placed] = []
+    counts: dict[str, int] = {}
+
+    def walk(scope: Scope, pipeline: ast.Pipeline) -> None:
+        for step in pipeline.steps:
+            layer = step.layer
+            if isinstance(layer, ast.Repeat):
+                start, stop = scope.integer(layer.start), scope.integer(layer.stop)
+                if stop - start >= MAX_LAYERS:
+                    raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", layer.span)
+                for i in range(start, stop + 1):
+                    walk(scope.child({layer.variable: i}), layer.body)
+                continue
+            if isinstance(layer, ast.Name):
+                layer = ast.Call(span=layer.span, callee=layer.id)
+            if not isinstance(layer, ast.Call) or layer.callee not in BIJECTORS:
+                name = layer.callee if isinstance(layer, ast.Call) else ""
+                raise unknown("bijector", name, list(BIJECTORS), step.span)
+            scope.budget.spend(layer.span)
+            preset: dict[str, object] = {}
+            if layer.callee == "dequantize":
+                if field.classes is None:
+                    raise error("MP209", "dequantize needs a variable of type integer(a..b)", layer.span)
+                preset = {"low": field.low, "levels": field.classes}
+            n = counts[layer.callee] = counts.get(layer.callee, -1) + 1
+            bijector = Arguments(scope, ctx, layer).build(BIJECTORS[layer.callee], **preset)
+            chain.append(Placed(bijector, f"{layer.callee}_{n}", scope.label(layer.span), layer.span))
+
+    walk(scope, call.body)
+    discrete = field.base in ("integer", "binary", "category")
+    if discrete and not (chain and isinstance(chain[0].bijector, Dequantize)):
+        raise error(
+            "MP404", f"{field.name} is discrete and a flow has a density on the reals", call.span,
+            help="start the flow with `dequantize`",
+        )
+    return Flow(Normal(0.0, 0.0), tuple(chain))
+
+
+__all__ = ["DType", "distribution"]

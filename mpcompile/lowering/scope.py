@@ -1,0 +1,232 @@
+"""Names in scope while a spec is lowered, and the expressions that use them: values, masks, nets, pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from mpcompile.diagnostics import Source, Span, SpecError, error
+from mpcompile.frontend import ast
+from mpcompile.frontend.arithmetic import evaluate_number
+from mpcompile.ir import Value
+from mpcompile.layers import LAYERS, Context, Layer, Mask
+from mpcompile.layers import functional as F
+from mpcompile.layers import masks as M
+
+if TYPE_CHECKING:
+    from mpcompile.lowering.binding import Arguments
+
+#: A spec that unrolls to more layers than this is refused before any graph is built.
+MAX_LAYERS = 4096
+
+
+@dataclass
+class Budget:
+    """Layers made so far, shared by every scope of one program."""
+
+    layers: int = 0
+
+    def spend(self, span: Span) -> None:
+        self.layers += 1
+        if self.layers > MAX_LAYERS:
+            raise error("MP120", f"the model unrolls to more than {MAX_LAYERS} layers", span)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What names stand for. Child scopes are copies, so that nothing leaks out of a block."""
+
+    source: Source
+    numbers: dict[str, int | float] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    masks: dict[str, ast.Expr] = field(default_factory=dict)
+    nets: dict[str, ast.Let] = field(default_factory=dict)
+    blocks: dict[str, ast.Block] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+
+    def child(self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None) -> Scope:
+        return replace(self, numbers=self.numbers | (numbers or {}), values=self.values | (values or {}))
+
+    # --- numbers, text, masks ---
+
+    def number(self, expr: ast.Expr) -> int | float:
+        return evaluate_number(expr, self.numbers)
+
+    def integer(self, expr: ast.Expr) -> int:
+        value = self.number(expr)
+        if value != int(value):
+            raise error("MP113", f"expected a whole number, found {value}", expr.span)
+        return int(value)
+
+    def label(self, span: Span) -> str:
+        """The text of a span as the user wrote it, on one line."""
+        lines = self.source.text.split("\n")[span.line - 1 : span.end_line]
+        if not lines or span.line == 0:
+            return ""
+        lines[-1] = lines[-1][: span.end_column - 1] if span.line != span.end_line else lines[-1]
+        text = lines[0][span.column - 1 : span.end_column - 1 if span.line == span.end_line else None]
+        short = " ".join([text, *lines[1:]]).split()
+        joined = " ".join(short)
+        return joined if len(joined) <= 60 else joined[:57] + "..."
+
+    def mask(self, expr: ast.Expr) -> Mask:
+        """A mask expression."""
+        from mpcompile.lowering.binding import Arguments
+
+        match expr:
+            case ast.Name() if expr.id in self.masks:
+                return self.mask(self.masks[expr.id])
+            case ast.Unary(op="~"):
+                return M.Combined("~", (self.mask(expr.operand),))
+            case ast.Binary(op="&" | "|"):
+                return M.Combined(expr.op, (self.mask(expr.left), self.mask(expr.right)))
+            case ast.Binary(op="@"):
+                return M.Product(self.mask(expr.left), self.mask(expr.right))
+            case ast.ListExpr():
+                rows = [r.items if isinstance(r, ast.ListExpr) else (r,) for r in expr.items]
+                return M.Literal(tuple(tuple(self.number(e) for e in row) for row in rows))
+            case ast.Call(callee="strict" | "transpose", args=(only,)):
+                inner = self.mask(only.value)
+                try:
+                    return M.strict(inner) if expr.callee == "strict" else M.Combined("transpose", (inner,))
+                except ValueError as problem:
+                    raise error("MP206", str(problem), expr.span) from problem
+            case ast.Call() if expr.callee in MASKS:
+                return Arguments(self, None, expr).build(MASKS[expr.callee])
+            case ast.Name() if expr.id in MASKS:
+                return Arguments(self, None, ast.Call(span=expr.span, callee=expr.id)).build(MASKS[expr.id])
+        name = expr.id if isinstance(expr, ast.Name) else expr.callee if isinstance(expr, ast.Call) else ""
+        raise unknown("mask", name, [*self.masks, *MASKS, "strict", "transpose"], expr.span)
+
+    # --- values and pipelines ---
+
+    def value(self, ctx: Context, expr: ast.Expr) -> Value:
+        """An expression that stands for one value."""
+        results = self.run(ctx, expr, ())
+        if len(results) != 1:
+            raise error("MP208", f"one value is needed here, this gives {len(results)}", expr.span)
+        return results[0]
+
+    def run(self, ctx: Context, expr: ast.Expr, current: Sequence[Value]) -> tuple[Value, ...]:
+        """Apply an expression to the pipeline's current values; none at the start of a pipeline."""
+        match expr:
+            case ast.Pipeline():
+                return self._pipeline(ctx, expr, current)
+            case ast.Name():
+                if not current and expr.id in self.values:
+                    return (self.values[expr.id],)
+                if expr.id in self.numbers and not current:
+                    return (ctx.b.constant(float(self.numbers[expr.id])),)
+                return self._apply(ctx, ast.Call(span=expr.span, callee=expr.id), current)
+            case ast.Number():
+                return (ctx.b.constant(float(expr.value)),)
+            case ast.Unary(op="-"):
+                return (F.neg(ctx.b, self.value(ctx, expr.operand)),)
+            case ast.Binary(op="+" | "-" | "*" | "/"):
+                op = {"+": F.add, "-": F.sub, "*": F.mul, "/": F.div}[expr.op]
+                left, right = self.value(ctx, expr.left), self.value(ctx, expr.right)
+                with ctx.b.within(ctx.b.scope, expr.span):
+                    return (op(ctx.b, left, right),)
+            case ast.Call():
+                if expr.inputs is not None:
+                    if current:
+                        raise error("MP121", "a step of a pipeline takes its input from the pipeline", expr.span)
+                    current = [self.value(ctx, e) for e in expr.inputs]
+                return self._apply(ctx, expr, current)
+        raise error("MP122", "expected a layer, a net or a value", expr.span)
+
+    def _pipeline(self, ctx: Context, pipeline: ast.Pipeline, current: Sequence[Value]) -> tuple[Value, ...]:
+        scope = self.child()
+        for step in pipeline.steps:
+            if isinstance(step.layer, ast.Repeat):
+                repeat = step.layer
+                start, stop = scope.integer(repeat.start), scope.integer(repeat.stop)
+                if stop - start >= MAX_LAYERS:
+                    raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span)
+                for i in range(start, stop + 1):
+                    current = scope.child({repeat.variable: i}).run(ctx, repeat.body, current)
+            else:
+                current = scope.run(ctx, step.layer, current)
+            if step.tap is not None:
+                if len(current) != 1:
+                    raise error("MP208", f"`as {step.tap}` names one value, this gives {len(current)}", step.span)
+                scope.values[step.tap] = current[0]
+        return tuple(current)
+
+    def _apply(self, ctx: Context, call: ast.Call, current: Sequence[Value]) -> tuple[Value, ...]:
+        from mpcompile.lowering.binding import Arguments
+
+        self.budget.spend(call.span)
+        if call.callee in self.nets:
+            if call.args and current:
+                raise error("MP121", f"net `{call.callee}` takes its input from the pipeline", call.span)
+            inputs = current or [self.value(ctx, a.value) for a in call.args]
+            let = self.nets[call.callee]
+            with ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True):
+                return self.child().run(ctx, let.value, inputs)
+        if call.callee in self.blocks:
+            return self._block(ctx, self.blocks[call.callee], call, current)
+        if call.callee not in LAYERS:
+            raise unknown("layer", call.callee, [*LAYERS, *self.nets, *self.blocks, *self.values], call.span)
+        layer = Arguments(self, ctx, call).build(LAYERS[call.callee])
+        with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span):
+            try:
+                return (layer.forward(ctx, *current),)
+            except ValueError as problem:
+                if isinstance(problem, SpecError):
+                    raise
+                needs = f"{call.callee} does not fit here: {problem}"
+                raise error("MP201", needs, call.span) from problem
+
+    def _block(
+        self, ctx: Context, block: ast.Block, call: ast.Call, current: Sequence[Value]
+    ) -> tuple[Value, ...]:
+        numbers = block_numbers(self, block, call)
+        inputs = list(current)
+        if block.inputs and len(inputs) != len(block.inputs):
+            wanted = ", ".join(block.inputs)
+            raise error("MP208", f"block `{block.name}` takes {wanted} and gets {len(inputs)} values", call.span)
+        with ctx.frame(ctx.unique(block.name), self.label(call.span), call.span, function=True):
+            scope = self.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
+            for let in block.lets:
+                scope.values[let.name] = scope.value(ctx, let.value)
+            start = () if block.inputs else inputs
+            return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
+
+
+def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, int | float]:
+    """Numbers of a block's parameters at one use."""
+    given: dict[str, int | float] = {}
+    names = [p.name for p in block.params]
+    for i, argument in enumerate(call.args):
+        name = argument.name or (names[i] if i < len(names) else None)
+        if name is None or name not in names:
+            raise unknown("parameter", argument.name or f"number {i + 1}", names, argument.span, of=block.name)
+        given[name] = scope.number(argument.value)
+    for param in block.params:
+        if param.name not in given:
+            if param.default is None:
+                raise error("MP123", f"block `{block.name}` needs `{param.name}`", call.span)
+            given[param.name] = scope.number(param.default)
+    return given
+
+
+def unknown(what: str, name: str, known: Sequence[str], span: Span, of: str = "") -> SpecError:
+    """An unknown name, with the nearest known one."""
+    near = get_close_matches(name, list(known), 1)
+    where = f" of `{of}`" if of else ""
+    shown = ", ".join(sorted(known)[:12])
+    return error(
+        "MP110", f"unknown {what} `{name}`{where}", span,
+        help=f"did you mean `{near[0]}`?" if near else f"known: {shown}" if shown else "",
+    )
+
+
+MASKS: dict[str, type] = {
+    "degrees": M.Degrees, "causal2d": M.Causal2d, "checkerboard": M.Checkerboard, "channel": M.Channel,
+    "band": M.Band,
+}  # fmt: skip
+
+__all__ = ["MASKS", "Layer", "Scope", "unknown"]

@@ -1,0 +1,63 @@
+"""The `train` section as plain numbers and names, for the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mpcompile.diagnostics import error
+from mpcompile.frontend import ast
+from mpcompile.frontend.arithmetic import evaluate_number
+from mpcompile.lowering.scope import unknown
+
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "adam": ("rate", "beta1", "beta2", "eps", "weight_decay"),
+    "adamw": ("rate", "weight_decay", "beta1", "beta2", "eps"),
+    "sgd": ("rate", "momentum", "weight_decay"),
+    "adagrad": ("rate", "eps", "weight_decay"),
+    "perceptron": ("rate",),
+}
+SCHEDULES: dict[str, tuple[str, ...]] = {
+    "constant": ("warmup",), "cosine": ("warmup", "final"), "linear": ("warmup", "final"),
+    "step": ("every", "factor", "warmup"),
+}  # fmt: skip
+NUMBERS = ("batch", "epochs", "steps", "seed", "clip", "patience", "valid_every", "weight_decay", "length")
+NAMES = ("data",)
+
+
+def training_options(model: ast.Model, numbers: Mapping[str, int | float]) -> dict[str, Any]:
+    """Checked training options. Raises a located error for an unknown one."""
+    out: dict[str, Any] = {}
+    for let in model.train:
+        if let.name in NUMBERS:
+            out[let.name] = evaluate_number(let.value, numbers)
+        elif let.name in NAMES:
+            if isinstance(let.value, ast.Name):
+                out[let.name] = let.value.id
+            elif isinstance(let.value, ast.Text):
+                out[let.name] = let.value.value
+            else:
+                raise error("MP113", f"`{let.name}` is a name", let.value.span)
+        elif let.name == "optimizer":
+            out["optimizer"] = _named(let.value, OPTIMIZERS, "optimizer", numbers)
+        elif let.name == "schedule":
+            out["schedule"] = _named(let.value, SCHEDULES, "schedule", numbers)
+        else:
+            raise unknown("training option", let.name, [*NUMBERS, *NAMES, "optimizer", "schedule"], let.span)
+    return out
+
+
+def _named(
+    expr: ast.Expr, table: Mapping[str, tuple[str, ...]], what: str, numbers: Mapping[str, int | float]
+) -> dict[str, Any]:
+    call = ast.Call(span=expr.span, callee=expr.id) if isinstance(expr, ast.Name) else expr
+    if not isinstance(call, ast.Call) or call.callee not in table:
+        raise unknown(what, call.callee if isinstance(call, ast.Call) else "", list(table), expr.span)
+    slots = table[call.callee]
+    out: dict[str, Any] = {"kind": call.callee}
+    for i, argument in enumerate(call.args):
+        name = argument.name or (slots[i] if i < len(slots) else "")
+        if name not in slots or name in out:
+            raise unknown("argument", name or f"number {i + 1}", slots, argument.span, call.callee)
+        out[name] = evaluate_number(argument.value, numbers)
+    return out

@@ -1,0 +1,371 @@
+"""Primitives that read and write at positions given by data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
+from mpcompile.ops._base import (
+    Operation,
+    broadcast,
+    expand,
+    expand_all,
+    join_over,
+    mask,
+    require,
+    require_axis,
+    require_dtype,
+    unbroadcast,
+)
+
+Cotangents = Sequence[Value | None]
+
+
+def _sample(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
+
+
+def _all(array: Array, axes: Sequence[int]) -> Array:
+    return np.asarray(np.all(array, axis=tuple(axes), keepdims=True))
+
+
+@dataclass(frozen=True)
+class Gather(Operation):
+    """y[a, i, b] = data[a, indices[i], b]: rows of data along an axis, as `numpy.take`.
+
+    With indices that are not known, an element may come from anywhere along the axis.
+    """
+
+    name: ClassVar[str] = "gather"
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        data, indices = inputs
+        require_axis(data, self.axis)
+        require_dtype(indices, DType.INT)
+        shape = (*data.shape[: self.axis], *indices.shape, *data.shape[self.axis + 1 :])
+        return (data.with_shape(shape),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.take(*inputs, axis=self.axis),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        data, indices = inputs
+        axis, width = self.axis, len(indices.shape)
+        shape = (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
+
+        def spread(m: Array) -> Array:
+            return m.reshape((*m.shape[:axis], *(1,) * width, *m.shape[axis + 1 :]))
+
+        if indices.constant is not None:
+            known = indices.constant
+
+            def pick(m: Array) -> Array:
+                return spread(m) if m.shape[axis] == 1 else np.take(m, known, axis)
+
+            return (domain.make(shape, pick(data.facts), pick(data.zero), pick(data.neginf)),)
+        facts = spread(join_over(domain, data.facts, [axis]))
+        if data.shape[axis] > 1:
+            after = (1,) * (len(data.shape) - axis - 1)
+            reads = indices.facts
+            facts = domain.union(facts, reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words)))
+        zero, neginf = (spread(_all(m, [axis])) for m in (data.zero, data.neginf))
+        return (domain.make(shape, facts, zero, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        data, indices = inputs
+        if ct is None or data.dtype is not DType.FLOAT:
+            return None, None
+        return b.emit(ScatterAdd(self.axis, data.shape[self.axis]), ct, indices), None
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(0), (_sample(5, 2), np.array([3, 0, 3]))),
+            Example(cls(1), (_sample(2, 4, 3), np.array([[1, 3], [0, 0], [2, 1]]))),
+            Example(cls(1), (_sample(2, 3), np.array(2))),
+            Example(cls(0), (_sample(1, 2), np.array([0, 0]))),
+            Example(cls(0), (np.array([4, 5, 6]), np.array([2, 0])), False),
+        ]
+
+
+@dataclass(frozen=True)
+class TakeAlong(Operation):
+    """y[a, i, b] = data[a, indices[a, i, b], b], as `numpy.take_along_axis`; the other axes broadcast."""
+
+    name: ClassVar[str] = "take_along"
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        data, indices = inputs
+        require_axis(data, self.axis)
+        require_dtype(indices, DType.INT)
+        require(data.rank == indices.rank, f"indices of rank {data.rank}", indices)
+        axis = self.axis
+        line = data.with_shape((*data.shape[:axis], 1, *data.shape[axis + 1 :]))
+        return (data.with_shape(broadcast(line, indices)),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (_take_along(*inputs, self.axis),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        data, indices = inputs
+        axis = self.axis
+        line = (*data.shape[:axis], 1, *data.shape[axis + 1 :])
+        shape = np.broadcast_shapes(line, indices.shape)
+        if indices.constant is not None:
+            known = indices.constant
+
+            def pick(m: Array) -> Array:
+                extra = m.ndim - known.ndim
+                return m if m.shape[axis] == 1 else _take_along(m, known.reshape(known.shape + (1,) * extra), axis)
+
+            return (domain.make(shape, pick(data.facts), pick(data.zero), pick(data.neginf)),)
+        facts = join_over(domain, data.facts, [axis])
+        if data.shape[axis] > 1:
+            facts = domain.union(facts, indices.facts)
+        return (domain.make(shape, facts, _all(data.zero, [axis]), _all(data.neginf, [axis])),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        data, indices = inputs
+        if ct is None or data.dtype is not DType.FLOAT:
+            return None, None
+        out = b.emit(ScatterAlong(self.axis, data.shape[self.axis]), ct, indices)
+        return unbroadcast(b, out, data.shape), None
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1), (_sample(2, 4), np.array([[3, 0, 0], [1, 2, 1]]))),
+            Example(cls(0), (_sample(3, 2), np.array([[2, 0]]))),
+            Example(cls(1), (_sample(2, 3, 2), np.array([[[1], [0]], [[2], [2]]]))),
+            Example(cls(1), (_sample(1, 3), np.array([[1, 0], [2, 2]]))),
+            Example(cls(0), (_sample(1), np.array([0, 0]))),
+        ]
+
+
+def _take_along(data: Array, indices: Array, axis: int) -> Array:
+    """`take_along_axis` in which the other axes broadcast."""
+    return np.asarray(data[_along(data.shape, indices, axis)])
+
+
+def _along(shape: Sequence[int], indices: Array, axis: int) -> tuple[Array, ...]:
+    """Index arrays that read (or write) along one axis and run over the others."""
+    grid: list[Array] = []
+    for i, size in enumerate(shape):
+        line = np.arange(size).reshape([-1 if j == i else 1 for j in range(len(shape))])
+        grid.append(indices if i == axis else line)
+    return tuple(grid)
+
+
+@dataclass(frozen=True)
+class ScatterAdd(Operation):
+    """y[a, j, b] = Σ updates[a, i, b] over i with indices[i] = j: the adjoint of `Gather`."""
+
+    name: ClassVar[str] = "scatter_add"
+    axis: int
+    size: int | Symbolic
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        updates, indices = inputs
+        require_dtype(updates, DType.FLOAT, DType.INT)
+        require_dtype(indices, DType.INT)
+        stop = self.axis + indices.rank
+        require(
+            updates.shape[self.axis : stop] == indices.shape and stop <= updates.rank,
+            f"updates with the shape of the indices {list(indices.shape)} at axis {self.axis}",
+            updates,
+        )
+        return (updates.with_shape((*updates.shape[: self.axis], self.size, *updates.shape[stop:])),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        updates, indices = inputs
+        return (_scatter(np.add, updates, indices, self.axis, int(str(self.size))),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        updates, indices = inputs
+        axis, size, width = self.axis, int(str(self.size)), len(indices.shape)
+        stop = axis + width
+        shape = (*updates.shape[:axis], size, *updates.shape[stop:])
+        if indices.constant is not None:
+            known = indices.constant
+
+            def put(join: np.ufunc, m: Array) -> Array:
+                for i in range(axis, stop):
+                    m = expand(m, i, updates.shape[i])
+                return _scatter(join, m, known, axis, size)
+
+            return (domain.make(shape, put(domain.join, updates.facts), ~put(np.logical_or, updates.live)),)
+        facts = updates.facts
+        if size > 1:
+            after = (1,) * (len(updates.shape) - stop)
+            reads = indices.facts
+            reads = reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words))
+            facts = domain.union(facts, mask(updates.live, reads))
+        over = list(range(axis, stop))
+        joined, zero = join_over(domain, facts, over), _all(updates.zero, over)
+
+        def fold(m: Array) -> Array:
+            return m.reshape((*m.shape[:axis], 1, *m.shape[stop:]))
+
+        return (domain.make(shape, fold(joined), fold(zero)),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        return (None if ct is None else b.emit(Gather(self.axis), ct, inputs[1]), None)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(0, 4), (_sample(3, 2), np.array([3, 0, 3]))),
+            Example(cls(1, 5), (_sample(2, 2, 2, 3), np.array([[1, 4], [1, 0]]))),
+            Example(cls(1, 3), (_sample(2, 2), np.array(1)[None].repeat(2))),
+            Example(cls(1, 3), (_sample(2, 3), np.array(2))),
+            Example(cls(0, 1), (_sample(2), np.array([0, 0]))),
+        ]
+
+
+def _scatter(join: np.ufunc, updates: Array, indices: Array, axis: int, size: int) -> Array:
+    """Join updates into zeros at flat positions along an axis."""
+    width = indices.ndim
+    shape = updates.shape
+    flat = updates.reshape((*shape[:axis], indices.size, *shape[axis + width :]))
+    out = np.zeros((size, *shape[:axis], *shape[axis + width :]), updates.dtype)
+    join.at(out, indices.reshape(-1), np.moveaxis(flat, axis, 0))
+    return np.moveaxis(out, 0, axis)
+
+
+@dataclass(frozen=True)
+class ScatterAlong(Operation):
+    """y[a, j, b] = Σ updates[a, i, b] over i with indices[a, i, b] = j: the adjoint of `TakeAlong`."""
+
+    name: ClassVar[str] = "scatter_along"
+    axis: int
+    size: int | Symbolic
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        updates, indices = inputs
+        require_dtype(updates, DType.FLOAT, DType.INT)
+        require_dtype(indices, DType.INT)
+        require_axis(updates, self.axis)
+        require(updates.rank == indices.rank, f"indices of rank {updates.rank}", indices)
+        shape = broadcast(updates, indices)
+        return (updates.with_shape((*shape[: self.axis], self.size, *shape[self.axis + 1 :])),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (self._scatter(np.add, *inputs),)
+
+    def _scatter(self, join: np.ufunc, updates: Array, indices: Array) -> Array:
+        shape = list(np.broadcast_shapes(updates.shape, indices.shape))
+        updates = np.broadcast_to(updates, shape)
+        shape[self.axis] = int(str(self.size))
+        out = np.zeros(shape, updates.dtype)
+        join.at(out, _along(shape, indices, self.axis), updates)
+        return out
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        updates, indices = inputs
+        axis, size = self.axis, int(str(self.size))
+        common = np.broadcast_shapes(updates.shape, indices.shape)
+        shape = (*common[:axis], size, *common[axis + 1 :])
+        if indices.constant is not None:
+            known = indices.constant
+            facts = self._scatter(domain.join, expand_all(updates.facts, common), known[..., None])
+            return (domain.make(shape, facts, ~self._scatter(np.logical_or, updates.live, known)),)
+        facts = updates.facts if size == 1 else domain.union(updates.facts, mask(updates.live, indices.facts))
+        return (domain.make(shape, join_over(domain, facts, [axis]), _all(updates.zero, [axis])),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        updates, indices = inputs
+        if ct is None:
+            return None, None
+        return unbroadcast(b, b.emit(TakeAlong(self.axis), ct, indices), updates.shape), None
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1, 4), (_sample(2, 3), np.array([[3, 0, 0], [1, 2, 1]]))),
+            Example(cls(0, 3), (_sample(2, 2), np.array([[2, 0], [2, 1]]))),
+            Example(cls(1, 3), (_sample(2, 2, 2), np.array([[[1], [0]], [[2], [2]]]))),
+            Example(cls(0, 1), (_sample(2), np.array([0, 0]))),
+        ]
+
+
+@dataclass(frozen=True)
+class Iota(Operation):
+    """y[..., i, ...] = i along one axis."""
+
+    name: ClassVar[str] = "iota"
+    shape: Shape
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        out = Type(DType.INT, tuple(self.shape))
+        require_axis(out, self.axis)
+        return (out,)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        shape = [int(str(s)) for s in self.shape]
+        line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
+        return (np.broadcast_to(line, shape),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        shape = tuple(int(str(s)) for s in self.shape)
+        line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
+        return (domain.make(shape, None, line == 0),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        return ()
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example(cls((4,), 0), (), False), Example(cls((2, 3), 1), (), False), Example(cls((2, 3, 1), 0), (), False)]
+
+
+@dataclass(frozen=True)
+class OneHot(Operation):
+    """y[..., k] = 1 where k is the index, else 0. Its gradient is zero, but its value depends on the index."""
+
+    name: ClassVar[str] = "one_hot"
+    depth: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require_dtype(x, DType.INT)
+        return (Type(DType.FLOAT, (*x.shape, self.depth)),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return ((inputs[0][..., None] == np.arange(self.depth)).astype(np.float64),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        return (domain.make((*x.shape, self.depth), x.facts[..., None, :]),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        return (None,)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(4), (np.array([[1, 3, 0], [2, 2, 1]]),), False),
+            Example(cls(2), (np.array(1),), False),
+        ]

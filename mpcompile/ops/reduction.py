@@ -1,0 +1,348 @@
+"""Primitives that combine elements along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ops._base import (
+    Operation,
+    drop,
+    expand,
+    join_over,
+    keep_axes,
+    mask,
+    require,
+    require_axis,
+    require_dtype,
+    squeeze,
+)
+from mpcompile.ops.elementwise import Cast, Div, Equal, Exp, Mul, Sub
+from mpcompile.ops.structure import BroadcastTo
+
+Cotangents = Sequence[Value | None]
+
+
+def _sample(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
+
+
+def _any(array: Array, axes: Sequence[int]) -> Array:
+    return np.asarray(np.any(array, axis=tuple(axes), keepdims=True))
+
+
+def _all(array: Array, axes: Sequence[int]) -> Array:
+    return np.asarray(np.all(array, axis=tuple(axes), keepdims=True))
+
+
+def _candidates(x: Abstract, axes: Sequence[int]) -> Array:
+    """How many elements along the axes are not known to be minus infinity (axes kept, others compressed)."""
+    count = np.count_nonzero(~x.neginf, axis=tuple(axes), keepdims=True)
+    for axis in axes:
+        if x.neginf.shape[axis] != x.shape[axis]:
+            count = count * x.shape[axis]
+    return np.asarray(count)
+
+
+@dataclass(frozen=True)
+class Reduction(Operation):
+    """One result for all elements along some axes."""
+
+    axes: tuple[int, ...]
+    keepdims: bool = False
+    allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT,)
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require_dtype(x, *self.allowed)
+        for axis in self.axes:
+            require_axis(x, axis)
+        require(len(set(self.axes)) == len(self.axes), "axes that differ", list(self.axes))
+        return (x.with_shape(drop(x.shape, self.axes, self.keepdims)),)
+
+    def _result(self, domain: Domain, x: Abstract, facts: Array, zero: Array, neginf: Array) -> Abstract:
+        """An abstract value from maps in which the axes are kept."""
+        shape = [int(str(s)) for s in drop(x.shape, self.axes, self.keepdims)]
+        return domain.make(shape, *(squeeze(m, self.axes, self.keepdims) for m in (facts, zero, neginf)))
+
+    def _wide(self, b: Builder, value: Value, shape: Shape) -> Value:
+        """A result with its axes back, of length one."""
+        return keep_axes(b, value, shape, self.axes)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((1,)), (_sample(2, 3),)),
+            Example(cls((0, 2), True), (_sample(2, 3, 4, seed=1),)),
+            Example(cls((1, 2)), (_sample(2, 1, 3, seed=2),)),
+            Example(cls((0,)), (_sample(1, seed=3),)),
+            Example(cls((1,), True), (_sample(2, 1, seed=4),)),
+            Example(cls(()), (_sample(2, 2, seed=5),)),
+        ]
+
+
+@dataclass(frozen=True)
+class Sum(Reduction):
+    """y = Σ x over the axes"""
+
+    name: ClassVar[str] = "sum"
+    allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.asarray(np.sum(inputs[0], axis=self.axes, keepdims=self.keepdims)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        facts = join_over(domain, x.facts, self.axes)
+        return (self._result(domain, x, facts, _all(x.zero, self.axes), _any(x.neginf, self.axes)),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        shape = inputs[0].shape
+        return (b.emit(BroadcastTo(shape), self._wide(b, ct, shape)),)
+
+
+@dataclass(frozen=True)
+class Max(Reduction):
+    """y = max x over the axes; elements known to be minus infinity do not matter. Ties share the gradient."""
+
+    name: ClassVar[str] = "max"
+    allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.asarray(np.max(inputs[0], axis=self.axes, keepdims=self.keepdims)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        known = _all(x.zero | x.neginf, self.axes)
+        zero, neginf = known & _any(x.zero, self.axes), _all(x.neginf, self.axes)
+        return (self._result(domain, x, join_over(domain, x.facts, self.axes), zero, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        (x,) = inputs
+        if ct is None or x.dtype is not DType.FLOAT:
+            return (None,)
+        best = b.emit(Cast(DType.FLOAT), b.emit(Equal(), x, self._wide(b, outputs[0], x.shape)))
+        share = b.emit(Div(), self._wide(b, ct, x.shape), b.emit(Sum(self.axes, True), best))
+        return (b.emit(Mul(), best, share),)
+
+
+@dataclass(frozen=True)
+class LogSumExp(Reduction):
+    """y = ln Σ e^x over the axes; elements known to be minus infinity do not matter."""
+
+    name: ClassVar[str] = "log_sum_exp"
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        with np.errstate(all="ignore"):
+            top = np.max(x, axis=self.axes, keepdims=True)
+            top = np.where(np.isfinite(top), top, x.dtype.type(0))
+            y = np.log(np.sum(np.exp(x - top), axis=self.axes, keepdims=True)) + top
+        return (squeeze(y, self.axes, self.keepdims),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        neginf = _all(x.neginf, self.axes)
+        zero = (_candidates(x, self.axes) == 1) & _all(x.zero | x.neginf, self.axes)
+        return (self._result(domain, x, join_over(domain, x.facts, self.axes), zero, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        (x,) = inputs
+        if ct is None:
+            return (None,)
+        weights = b.emit(Exp(), b.emit(Sub(), x, self._wide(b, outputs[0], x.shape)))
+        return (b.emit(Mul(), weights, self._wide(b, ct, x.shape)),)
+
+
+@dataclass(frozen=True)
+class Normalisation(Operation):
+    """As many results as elements, each of which sees all along one axis."""
+
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_dtype(inputs[0], DType.FLOAT)
+        require_axis(inputs[0], self.axis)
+        return (inputs[0],)
+
+    def _facts(self, domain: Domain, x: Abstract) -> tuple[Array, Array]:
+        """Facts of the results, and where a single candidate leaves nothing to depend on."""
+        alone = _candidates(x, [self.axis]) == 1
+        return mask(~alone, join_over(domain, x.facts, [self.axis])), alone
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1), (_sample(2, 3),)),
+            Example(cls(0), (_sample(3, 2, 1, seed=1),)),
+            Example(cls(1), (_sample(2, 2, 3, seed=2),)),
+            Example(cls(0), (_sample(1, seed=3),)),
+        ]
+
+
+@dataclass(frozen=True)
+class Softmax(Normalisation):
+    """y = e^x / Σ e^x along the axis; zero at minus infinity"""
+
+    name: ClassVar[str] = "softmax"
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        with np.errstate(all="ignore"):
+            top = np.max(x, axis=self.axis, keepdims=True)
+            e = np.exp(x - np.where(np.isfinite(top), top, x.dtype.type(0)))
+            return (e / np.sum(e, axis=self.axis, keepdims=True),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        facts, _ = self._facts(domain, x)
+        return (domain.make(x.shape, facts, x.neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        (y,) = outputs
+        weighted = b.emit(Mul(), ct, y)
+        mean = b.emit(Sum((self.axis,), True), weighted)
+        return (b.emit(Sub(), weighted, b.emit(Mul(), y, mean)),)
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Normalisation):
+    """y = x - ln Σ e^x along the axis"""
+
+    name: ClassVar[str] = "log_softmax"
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        with np.errstate(all="ignore"):
+            top = np.max(x, axis=self.axis, keepdims=True)
+            shifted = x - np.where(np.isfinite(top), top, x.dtype.type(0))
+            return (shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        facts, alone = self._facts(domain, x)
+        return (domain.make(x.shape, facts, alone & ~x.neginf, x.neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        total = b.emit(Sum((self.axis,), True), ct)
+        return (b.emit(Sub(), ct, b.emit(Mul(), b.emit(Exp(), outputs[0]), total)),)
+
+
+@dataclass(frozen=True)
+class CumSum(Operation):
+    """y_i = Σ x_j over j ≤ i (j < i when exclusive; j ≥ i, j > i when reversed) along the axis."""
+
+    name: ClassVar[str] = "cum_sum"
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_dtype(inputs[0], DType.FLOAT, DType.INT)
+        require_axis(inputs[0], self.axis)
+        return (inputs[0],)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (self._accumulate(np.add, inputs[0]),)
+
+    def _accumulate(self, join: np.ufunc, x: Array) -> Array:
+        """Running joins in the direction of the sum."""
+        x = np.flip(x, self.axis) if self.reverse else x
+        y = join.accumulate(x, axis=self.axis)
+        if self.exclusive:
+            first = np.zeros_like(y.take([0], self.axis))
+            y = np.concatenate([first, y[(*(slice(None),) * self.axis, slice(0, -1))]], self.axis)
+        return np.flip(y, self.axis) if self.reverse else y
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+
+        def run(join: np.ufunc, m: Array) -> Array:
+            if m.shape[self.axis] == 1 and (not self.exclusive or not m.any()):
+                return m
+            return self._accumulate(join, expand(m, self.axis, x.shape[self.axis]))
+
+        live, neginf = run(np.logical_or, x.live), run(np.logical_or, x.neginf)
+        return (domain.make(x.shape, run(domain.join, x.facts), ~live, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        return (b.emit(CumSum(self.axis, self.exclusive, not self.reverse), ct),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1), (_sample(2, 4),)),
+            Example(cls(0, exclusive=True), (_sample(3, 2, seed=1),)),
+            Example(cls(1, reverse=True), (_sample(2, 3, 2, seed=2),)),
+            Example(cls(1, True, True), (_sample(1, 3, seed=3),)),
+            Example(cls(0, True), (_sample(1, seed=4),)),
+        ]
+
+
+@dataclass(frozen=True)
+class ArgMax(Operation):
+    """The first position of the largest element along the axis. It has no gradient, but depends on them all."""
+
+    name: ClassVar[str] = "arg_max"
+    axis: int
+    keepdims: bool = False
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require_dtype(x, DType.FLOAT, DType.INT)
+        require_axis(x, self.axis)
+        return (Type(DType.INT, drop(x.shape, [self.axis], self.keepdims)),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        choice = _candidates(x, [self.axis]) > 1
+        facts = mask(choice, join_over(domain, x.facts, [self.axis]))
+        shape = [int(str(s)) for s in drop(x.shape, [self.axis], self.keepdims)]
+        return (domain.make(shape, squeeze(facts, [self.axis], self.keepdims)),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        return (None,)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1), (_sample(2, 3),), False),
+            Example(cls(0, True), (_sample(3, 2, 2, seed=1),), False),
+            Example(cls(0), (np.array([1.0, 2.0, 2.0]),), False),
+            Example(cls(1), (_sample(2, 1, seed=2),), False),
+        ]

@@ -1,0 +1,426 @@
+"""Primitives that move elements without computing on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, TypeMismatch, Value
+from mpcompile.ir import broadcast_shapes, product
+from mpcompile.ops._base import Operation, expand, expand_all, lift, require, require_axis, unbroadcast, zeros
+
+Cotangents = Sequence[Value | None]
+Move = Callable[[Array], Array]
+
+
+def _move(domain: Domain, x: Abstract, shape: Sequence[int], move: Move) -> tuple[Abstract, ...]:
+    """A result in which every map of x is rearranged the same way."""
+    return (domain.make(shape, move(x.facts), move(x.zero), move(x.neginf)),)
+
+
+def _sample(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
+
+
+@dataclass(frozen=True)
+class Reshape(Operation):
+    """y has the elements of x in the same (row-major) order under another shape."""
+
+    name: ClassVar[str] = "reshape"
+    shape: Shape
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        size = product(self.shape)
+        require(x.size == size, f"{size} elements for shape {list(self.shape)}", f"{x.size} in {x}")
+        return (x.with_shape(self.shape),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (inputs[0].reshape([int(str(s)) for s in self.shape]),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        shape = tuple(int(str(s)) for s in self.shape)
+        return _move(domain, x, shape, lambda m: _reshape_compressed(m, x.shape, shape))
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        return (None if ct is None else b.emit(Reshape(inputs[0].shape), ct),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        cases: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+            ((2, 6), (2, 2, 3)), ((2, 3, 4), (6, 4)), ((2, 3, 4), (4, 6)), ((1, 6), (6,)), ((), (1, 1)), ((2, 1, 3), (3, 2)),
+        ]
+        return [Example(cls(t), (_sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
+
+
+def _blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, range]]:
+    """Smallest runs of axes of both shapes that hold the same number of elements."""
+    blocks, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        start_i, start_j, p, q = i, j, 1, 1
+        while True:
+            if p <= q and i < len(old) and (p < q or i == start_i):
+                p *= old[i]
+                i += 1
+            elif j < len(new) and (q < p or j == start_j):
+                q *= new[j]
+                j += 1
+            if p == q and (i > start_i or j > start_j):
+                break
+            if i == len(old) and j == len(new):
+                break
+        blocks.append((range(start_i, i), range(start_j, j)))
+    return blocks
+
+
+def _reshape_compressed(array: Array, old: Sequence[int], new: Sequence[int]) -> Array:
+    """Reshape a map that broadcasts to `old`, undoing the compression only where it must be."""
+    rest = array.shape[len(old) :]
+    if all(s == 1 for s in array.shape[: len(old)]):
+        return array.reshape((1,) * len(new) + rest)
+    if 0 in old:
+        return expand_all(array, old).reshape((*new, *rest))
+    shape: list[int] = []
+    for before, after in _blocks(old, new):
+        if all(array.shape[i] == 1 for i in before):
+            shape += [1] * len(after)
+            continue
+        for i in before:
+            array = expand(array, i, old[i])
+        shape += [new[j] for j in after]
+    return array.reshape((*shape, *rest))
+
+
+@dataclass(frozen=True)
+class Transpose(Operation):
+    """y has axis `permutation[i]` of x as its axis i."""
+
+    name: ClassVar[str] = "transpose"
+    permutation: tuple[int, ...]
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require(
+            sorted(self.permutation) == list(range(x.rank)),
+            f"a permutation of {x.rank} axes",
+            f"{list(self.permutation)} for {x}",
+        )
+        return (x.with_shape(tuple(x.shape[i] for i in self.permutation)),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (inputs[0].transpose(self.permutation),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        shape, rank = [x.shape[i] for i in self.permutation], len(x.shape)
+        return _move(domain, x, shape, lambda m: m.transpose(*self.permutation, *range(rank, m.ndim)))
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        inverse = tuple(int(i) for i in np.argsort(self.permutation))
+        return (None if ct is None else b.emit(Transpose(inverse), ct),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((1, 0)), (_sample(2, 3),)),
+            Example(cls((2, 0, 1)), (_sample(2, 3, 4),)),
+            Example(cls((0, 2, 3, 1)), (_sample(1, 2, 3, 2),)),
+        ]
+
+
+@dataclass(frozen=True)
+class BroadcastTo(Operation):
+    """y repeats x along axes of length one and new leading axes."""
+
+    name: ClassVar[str] = "broadcast_to"
+    shape: Shape
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        try:
+            fits = broadcast_shapes(x.shape, self.shape) == tuple(self.shape)
+        except ValueError:
+            fits = False
+        require(fits, f"a shape that broadcasts to {list(self.shape)}", x)
+        return (x.with_shape(tuple(self.shape)),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.broadcast_to(inputs[0], [int(str(s)) for s in self.shape]),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        return (domain.make([int(str(s)) for s in self.shape], x.facts, x.zero, x.neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        return (None if ct is None else unbroadcast(b, ct, inputs[0].shape),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((2, 3)), (_sample(3),)),
+            Example(cls((2, 3, 4)), (_sample(3, 1),)),
+            Example(cls((2, 2)), (_sample(),)),
+            Example(cls((1, 3)), (_sample(1, 3),)),
+        ]
+
+
+@dataclass(frozen=True)
+class Slice(Operation):
+    """y = x[start:stop:step] along one axis."""
+
+    name: ClassVar[str] = "slice"
+    axis: int
+    start: int | Symbolic
+    stop: int | Symbolic
+    step: int = 1
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require_axis(x, self.axis)
+        require(self.step >= 1, "a step of at least 1", self.step)
+        size, length = x.shape[self.axis], self.stop - self.start
+        numbers = [n for n in (self.start, length, size - self.stop) if isinstance(n, int)]
+        require(
+            all(n >= 0 for n in numbers),
+            f"0 <= start <= stop <= {size} along axis {self.axis}",
+            f"{self.start}:{self.stop}",
+        )
+        if self.step > 1:
+            if isinstance(length, Symbolic):
+                raise TypeMismatch(f"expected a known length for step {self.step}, found {length}")
+            length = -(-length // self.step)
+        return (x.with_shape((*x.shape[: self.axis], length, *x.shape[self.axis + 1 :])),)
+
+    def _index(self) -> tuple[slice, ...]:
+        chosen = slice(int(str(self.start)), int(str(self.stop)), self.step)
+        return (*(slice(None),) * self.axis, chosen)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (inputs[0][self._index()],)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        index, axis = self._index(), self.axis
+        shape = list(x.shape)
+        shape[axis] = len(range(*index[-1].indices(shape[axis])))
+        return _move(domain, x, shape, lambda m: m if m.shape[axis] == 1 else m[index])
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        from mpcompile.ops.elementwise import Add, Mul
+        from mpcompile.ops.indexing import Iota, ScatterAdd
+
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        shape, axis = inputs[0].shape, self.axis
+        size = shape[axis]
+        before, after = self.start, size - self.stop
+        if self.step > 1:
+            count = b.emit(Iota((ct.shape[axis],), 0))
+            indices = b.emit(Add(), b.emit(Mul(), count, b.constant(self.step)), _size_constant(b, before))
+            return (b.emit(ScatterAdd(axis, size), ct, indices),)
+        if isinstance(before, int) and isinstance(after, int):
+            low, high = [0] * len(shape), [0] * len(shape)
+            low[axis], high[axis] = before, after
+            return (b.emit(Pad(tuple(low), tuple(high)), ct) if before or after else ct,)
+        sides = [(*shape[:axis], n, *shape[axis + 1 :]) for n in (before, after)]
+        parts = [zeros(b, sides[0]), ct, zeros(b, sides[1])]
+        return (b.emit(Concat(axis), *(p for p in parts if p.shape[axis] != 0)),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1, 1, 3), (_sample(2, 4),)),
+            Example(cls(0, 0, 5, 2), (_sample(5, 2),)),
+            Example(cls(1, 1, 6, 3), (_sample(2, 7, 2),)),
+            Example(cls(0, 0, 1), (_sample(1, 2),)),
+            Example(cls(2, 3, 4), (_sample(1, 2, 4),)),
+        ]
+
+
+def _size_constant(b: Builder, size: int | Symbolic) -> Value:
+    if isinstance(size, Symbolic):
+        raise TypeMismatch(f"expected a known start for a strided slice, found {size}")
+    return b.constant(size)
+
+
+@dataclass(frozen=True)
+class Pad(Operation):
+    """y is x with `before` and `after` elements of one value added at the ends of each axis."""
+
+    name: ClassVar[str] = "pad"
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: float = 0.0
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        (x,) = inputs
+        require(
+            len(self.before) == len(self.after) == x.rank and min((*self.before, *self.after), default=0) >= 0,
+            f"{x.rank} non-negative amounts of padding before and after",
+            f"{list(self.before)} and {list(self.after)} for {x}",
+        )
+        shape = tuple(lo + s + hi for lo, s, hi in zip(self.before, x.shape, self.after, strict=True))
+        return (x.with_shape(shape),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        if not x.ndim:
+            return (x,)
+        widths = list(zip(self.before, self.after, strict=True))
+        return (np.pad(x, widths, constant_values=np.asarray(self.value).astype(x.dtype)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        shape = [lo + s + hi for lo, s, hi in zip(self.before, x.shape, self.after, strict=True)]
+        facts = self._around(x.facts, x.shape, 0) if x.facts.any() else x.facts
+        zero = self._around(x.zero, x.shape, self.value == 0)
+        neginf = self._around(x.neginf, x.shape, np.isneginf(self.value))
+        return (domain.make(shape, facts, zero, neginf),)
+
+    def _around(self, array: Array, shape: Sequence[int], value: int | bool | np.bool_) -> Array:
+        if array.size == 1 and bool(array.all()) == bool(value):
+            return array
+        widths = [(lo, hi) for lo, hi in zip(self.before, self.after, strict=True)]
+        for axis, width in enumerate(widths):
+            if any(width):
+                array = expand(array, axis, shape[axis])
+        return np.pad(array, [*widths, *[(0, 0)] * (array.ndim - len(shape))], constant_values=value)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None:
+            return (None,)
+        for axis, (lo, hi) in enumerate(zip(self.before, self.after, strict=True)):
+            if lo or hi:
+                ct = b.emit(Slice(axis, lo, lo + inputs[0].shape[axis]), ct)
+        return (ct,)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((0, 1), (0, 2)), (_sample(2, 3),)),
+            Example(cls((2, 0), (0, 1), -np.inf), (_sample(1, 2),)),
+            Example(cls((1,), (0,), 1.5), (_sample(1),)),
+            Example(cls((0, 0, 1), (1, 0, 0)), (_sample(2, 1, 3),)),
+        ]
+
+
+@dataclass(frozen=True)
+class Concat(Operation):
+    """y is its inputs one after another along an axis."""
+
+    name: ClassVar[str] = "concat"
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require(len(inputs) >= 1, "at least one input", "none")
+        first, axis = inputs[0], self.axis
+        require_axis(first, axis)
+        total: int | Symbolic = 0
+        for x in inputs:
+            same = x.dtype == first.dtype and x.rank == first.rank
+            rest = x.shape[:axis] + x.shape[axis + 1 :]
+            require(
+                same and rest == first.shape[:axis] + first.shape[axis + 1 :],
+                f"inputs like {first} except along axis {axis}",
+                x,
+            )
+            total = total + x.shape[axis]
+        return (first.with_shape((*first.shape[:axis], total, *first.shape[axis + 1 :])),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.concatenate(inputs, self.axis),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        sizes = [x.shape[self.axis] for x in inputs]
+        shape = list(inputs[0].shape)
+        shape[self.axis] = sum(sizes)
+        facts, zero, neginf = (
+            join_maps(maps, sizes, self.axis)
+            for maps in ([x.facts for x in inputs], [x.zero for x in inputs], [x.neginf for x in inputs])
+        )
+        return (domain.make(shape, facts, zero, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        if ct is None or ct.dtype is not DType.FLOAT:
+            return (None,) * len(inputs)
+        parts, start = [], 0
+        for x in inputs:
+            stop = start + x.shape[self.axis]
+            parts.append(b.emit(Slice(self.axis, start, stop), ct))
+            start = stop
+        return tuple(parts)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(1), (_sample(2, 3), _sample(2, 1, seed=1))),
+            Example(cls(0), (_sample(1, 2), _sample(3, 2, seed=1), _sample(2, 2, seed=2))),
+            Example(cls(0), (_sample(2),)),
+        ]
+
+
+def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:
+    """Concatenate maps along an axis that has `sizes` elements in each, kept compressed where all agree."""
+    if all(m.shape == maps[0].shape and m.shape[axis] == 1 for m in maps):
+        if all(np.array_equal(m, maps[0]) for m in maps[1:]):
+            return maps[0]
+    common = list(np.broadcast_shapes(*((*m.shape[:axis], 1, *m.shape[axis + 1 :]) for m in maps)))
+    parts = []
+    for m, size in zip(maps, sizes, strict=True):
+        common[axis] = size
+        parts.append(np.broadcast_to(m, common))
+    return np.concatenate(parts, axis)
+
+
+@dataclass(frozen=True)
+class Flip(Operation):
+    """y is x read backwards along an axis."""
+
+    name: ClassVar[str] = "flip"
+    axis: int
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_axis(inputs[0], self.axis)
+        return (inputs[0],)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return (np.flip(inputs[0], self.axis),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        return _move(domain, x, x.shape, lambda m: np.flip(m, self.axis))
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        return (None if ct is None else b.emit(Flip(self.axis), ct),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [Example(cls(1), (_sample(2, 3),)), Example(cls(0), (_sample(2, 1, 3),)), Example(cls(0), (_sample(1),))]
+
+
+__all__ = ["BroadcastTo", "Concat", "Flip", "Pad", "Reshape", "Slice", "Transpose", "join_maps", "lift"]

@@ -1,0 +1,436 @@
+"""Programs as functions that call each other: how a backend writes a repeated block once.
+
+`outline` cuts every program of a module at the frames marked `function` and finds the functions that are the same
+up to the prefix of their parameters and the values of their array constants. Twelve couplings become one `Family`
+with twelve instances, each with one method per role (`forward`, `inverse`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpcompile.ir import Constant, Frame, Graph, Input, Module, Node, Parameter, ParameterSpec, Value
+
+Path = tuple[str, ...]
+
+#: A frame with fewer nodes than this is written where it stands.
+SMALLEST_FUNCTION = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """The use of a function: `block.inputs` are the arguments, `block.outputs` the results."""
+
+    frame: Frame
+    path: Path
+    block: Block
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A node with a body (a scan). `captured` pairs values of the body with values around it.
+
+    Parameters and constants that the body captures are leaves inside it.
+    """
+
+    node: Node
+    body: Block
+    captured: tuple[tuple[Value, Value], ...]
+
+
+Item = Node | Call | Loop
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Statements over the values of one graph. Leaves are not items: they are found through `graph.node`."""
+
+    graph: Graph
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    items: tuple[Item, ...]
+
+
+@dataclass(eq=False)
+class Method:
+    """One function of an instance. Programs are the methods of the root."""
+
+    role: str
+    block: Block
+    key: Hashable
+
+
+@dataclass(eq=False)
+class Instance:
+    """Everything that is done in one frame: its methods over all programs, its own constants, its children."""
+
+    path: Path
+    frame: Frame | None
+    methods: list[Method] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+    parameters: list[ParameterSpec] = field(default_factory=list)
+    children: dict[Path, Instance] = field(default_factory=dict)
+    family: Family = field(init=False)
+
+    def slot(self, constant: Constant) -> int:
+        """The number of an array constant; equal constants have one number."""
+        if constant not in self._slots:
+            self._slots[constant] = len(self.constants)
+            self.constants.append(constant)
+        return self._slots[constant]
+
+    def __post_init__(self) -> None:
+        self._slots: dict[Constant, int] = {}
+
+
+@dataclass(eq=False)
+class Family:
+    """Instances with the same code. The first one stands for all.
+
+    `formals` are the array constants that differ between instances: the number of an own constant, or a child
+    with the number of one of its formals.
+    """
+
+    key: Hashable
+    instances: list[Instance]
+    formals: list[tuple[Path, int]] = field(default_factory=list)
+
+    @property
+    def first(self) -> Instance:
+        return self.instances[0]
+
+    def actual(self, instance: Instance, formal: int) -> Constant:
+        """The constant that an instance has for a formal."""
+        child, number = self.formals[formal]
+        if child:
+            owner = instance.children[child]
+            return owner.family.actual(owner, number)
+        return instance.constants[number]
+
+
+@dataclass(eq=False)
+class Outline:
+    """Families, callees before callers; the last one is the model itself."""
+
+    families: list[Family]
+    root: Instance
+    methods: dict[int, tuple[Instance, int]]
+
+    def target(self, call: Call) -> tuple[Instance, Method]:
+        """What a call calls."""
+        instance, number = self.methods[id(call)]
+        return instance, instance.methods[number]
+
+
+def is_leaf(node: Node) -> bool:
+    return isinstance(node.op, Input | Parameter | Constant)
+
+
+def outline(module: Module) -> Outline:
+    """Cut the programs of a module into functions."""
+    blocks = {name: _program(graph.live()) for name, graph in module.programs.items()}
+    calls: dict[Path, list[Call]] = {}
+    for block in blocks.values():
+        _collect(block, calls)
+    instances = {path: Instance(path, found[0].frame) for path, found in calls.items()}
+    root = instances[()] = Instance((), None)
+    for path, instance in instances.items():
+        if path:
+            owner = instances[_owner(path, instances, proper=True)]
+            owner.children[path[len(owner.path) :]] = instance
+    for spec in module.parameters.values():
+        parts = tuple(spec.name.split("."))
+        instances[_owner(parts, instances, proper=True)].parameters.append(spec)
+
+    result = Outline([], root, {})
+    families: dict[Hashable, Family] = {}
+    for path in sorted(instances, key=lambda p: -len(p)):
+        instance = instances[path]
+        named = [(c.frame.role, c.block, c) for c in calls.get(path, [])]
+        if not path:
+            named = [(name, block, None) for name, block in blocks.items()]  # type: ignore[misc]  # one list of both kinds
+        for role, block, call in named:
+            key = fingerprint(block, path, instance.slot, lambda c: result.methods[id(c)][1])
+            number = next((i for i, m in enumerate(instance.methods) if (m.role, m.key) == (role, key)), None)
+            if number is None:
+                number = len(instance.methods)
+                instance.methods.append(Method(role, block, key))
+            if call is not None:
+                result.methods[id(call)] = (instance, number)
+        family_key = _family_key(instance)
+        family = families.get(family_key)
+        if family is None:
+            family = families[family_key] = Family(family_key, [])
+        family.instances.append(instance)
+        instance.family = family
+    result.families = list(families.values())
+    for family in result.families:
+        _find_formals(family)
+    return result
+
+
+def _owner(path: Path, instances: Iterable[Path], proper: bool) -> Path:
+    """The longest instance path that a path lies under."""
+    longest = len(path) - 1 if proper else len(path)
+    return next(path[:n] for n in range(longest, -1, -1) if path[:n] in instances or n == 0)
+
+
+def _family_key(instance: Instance) -> Hashable:
+    def relative(spec: ParameterSpec) -> Hashable:
+        init = (spec.init.kind, spec.init.scale)
+        return spec.name.split(".")[len(instance.path) :].__repr__(), spec.shape, spec.trainable, init
+
+    return (
+        tuple((m.role, m.key) for m in instance.methods),
+        tuple(relative(p) for p in instance.parameters),
+        tuple((path, id(child.family)) for path, child in instance.children.items()),
+        tuple((c.array.dtype.str, c.array.shape) for c in instance.constants),
+    )
+
+
+def _find_formals(family: Family) -> None:
+    """Callees come first, so that the formals of children are known."""
+    first, rest = family.instances[0], family.instances[1:]
+    for number, constant in enumerate(first.constants):
+        if any(i.constants[number] != constant for i in rest):
+            family.formals.append(((), number))
+    for path, child in first.children.items():
+        for number in range(len(child.family.formals)):
+            value = child.family.actual(child, number)
+            if any(child.family.actual(i.children[path], number) != value for i in rest):
+                family.formals.append((path, number))
+
+
+# --- cutting one program ---
+
+
+def _program(graph: Graph) -> Block:
+    nodes = [n for n in graph.nodes() if not is_leaf(n)]
+    return Block(graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), _arrange(graph, nodes, ()))
+
+
+def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
+    for item in block.items:
+        if isinstance(item, Call):
+            calls.setdefault(item.path, []).append(item)
+            _collect(item.block, calls)
+        elif isinstance(item, Loop):
+            _collect(item.body, calls)
+
+
+Key = tuple[Path, str]
+
+
+def _arrange(graph: Graph, nodes: Sequence[Node], path: Path) -> tuple[Item, ...]:
+    """Items for nodes that stand in the function at `path`; topological, deterministic."""
+    banned: set[Key] = set()
+    while True:
+        runs = _runs(nodes, path, banned)
+        by_key: dict[Key, list[list[Node]]] = {}
+        for key, run in runs:
+            if key is not None:
+                by_key.setdefault(key, []).append(run)
+        bad = set()
+        whole = set()
+        for key, parts in by_key.items():
+            if min(map(len, parts)) < SMALLEST_FUNCTION:
+                bad.add(key)
+            elif len(parts) > 1:
+                blocks = [_block(graph, part, key[0]) for part in parts]
+                if len({fingerprint(b, key[0]) for b in blocks}) > 1:
+                    whole.add(key)
+        for key in sorted(whole):
+            if not _convex(graph, [n for part in by_key[key] for n in part]):
+                bad.add(key)
+        if bad:
+            banned |= bad
+            continue
+        groups: list[tuple[Key | None, list[Node]]] = []
+        placed: dict[Key, int] = {}
+        for key, run in runs:
+            if key in whole and key in placed:
+                groups[placed[key]][1].extend(run)
+                continue
+            if key is not None:
+                placed[key] = len(groups)
+            groups.append((key, list(run)))
+        ordered = _sorted(graph, groups) if whole else groups
+        if ordered is None:
+            banned |= whole
+            continue
+        return tuple(item for key, group in ordered for item in _items(graph, key, group, path))
+
+
+def _items(graph: Graph, key: Key | None, group: list[Node], path: Path) -> list[Item]:
+    if key is not None:
+        frame = group[0].scope[len(key[0]) - 1]
+        return [Call(frame, key[0], _block(graph, group, key[0]))]
+    return [_loop(graph, n, path) if isinstance(getattr(n.op, "body", None), Graph) else n for n in group]
+
+
+def _function(node: Node, path: Path, banned: set[Key]) -> Key | None:
+    """The outermost function, inside the one at `path`, that a node belongs to."""
+    names = tuple(f.name for f in node.scope)
+    if names[: len(path)] != path:
+        return None
+    for depth in range(len(path), len(names)):
+        if node.scope[depth].function:
+            key = names[: depth + 1], node.scope[depth].role
+            if key not in banned:
+                return key
+    return None
+
+
+def _runs(nodes: Sequence[Node], path: Path, banned: set[Key]) -> list[tuple[Key | None, list[Node]]]:
+    runs: list[tuple[Key | None, list[Node]]] = []
+    for node in nodes:
+        key = _function(node, path, banned)
+        if runs and runs[-1][0] == key:
+            runs[-1][1].append(node)
+        else:
+            runs.append((key, [node]))
+    return runs
+
+
+def _block(graph: Graph, nodes: Sequence[Node], path: Path) -> Block:
+    """The function made of some nodes: what it needs from outside, and what outside needs of it."""
+    inside = {n.id for n in nodes}
+    prefix = ".".join(path) + "."
+    inputs: dict[Value, None] = {}
+    for node in nodes:
+        for v in node.inputs:
+            op = graph.node(v).op
+            own = isinstance(op, Constant) or (isinstance(op, Parameter) and op.path.startswith(prefix))
+            if v.node not in inside and not own:
+                inputs[v] = None
+    wanted = set(graph.outputs.values())
+    outputs = [
+        v
+        for node in nodes
+        for v in node.outputs
+        if v in wanted or any(v in user.inputs for user in graph.users(node.id) if user.id not in inside)
+    ]
+    return Block(graph, tuple(inputs), tuple(outputs), _arrange(graph, nodes, path))
+
+
+def _loop(graph: Graph, node: Node, path: Path) -> Loop:
+    """Bring the leaves that a body captures inside it."""
+    op: Any = node.op
+    body: Graph = op.body
+    free = op.carries + op.scanned
+    actuals = node.inputs[free:]
+    leaves = {
+        formal.node: graph.node(actual).op
+        for formal, actual in zip(list(body.inputs.values())[free:-1], actuals, strict=True)
+        if isinstance(graph.node(actual).op, Parameter | Constant)
+    }
+    moved = body.rebuild(lambda b, n, _i: (b.emit(leaves[n.id]),) if n.id in leaves else None)
+    inputs = tuple(moved.inputs.values())
+    pairs = zip(inputs[free:-1], actuals, strict=True)
+    kept = tuple((f, a) for f, a in pairs if isinstance(moved.node(f).op, Input))
+    nodes = [n for n in moved.nodes() if not is_leaf(n)]
+    block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path))
+    return Loop(node, block, kept)
+
+
+def _convex(graph: Graph, nodes: Sequence[Node]) -> bool:
+    """No path leaves the set and comes back."""
+    inside = {n.id for n in nodes}
+    last = max(inside)
+    frontier = [u.id for n in nodes for u in graph.users(n.id) if u.id not in inside]
+    seen = set(frontier)
+    while frontier:
+        i = frontier.pop()
+        for user in graph.users(i):
+            if user.id in inside:
+                return False
+            if user.id < last and user.id not in seen:
+                seen.add(user.id)
+                frontier.append(user.id)
+    return True
+
+
+def _sorted(
+    graph: Graph, groups: list[tuple[Key | None, list[Node]]]
+) -> list[tuple[Key | None, list[Node]]] | None:
+    """Groups, callees of values before their users; None when two groups need each other."""
+    split: list[tuple[Key | None, list[Node]]] = []
+    for key, group in groups:
+        split += [(key, group)] if key is not None else [(None, [n]) for n in group]
+    home = {n.id: i for i, (_, group) in enumerate(split) for n in group}
+    needs = [
+        {home[v.node] for n in group for v in n.inputs if v.node in home} - {i} for i, (_, group) in enumerate(split)
+    ]
+    done: list[int] = []
+    placed: set[int] = set()
+    while len(done) < len(split):
+        ready = next((i for i in range(len(split)) if i not in placed and needs[i] <= placed), None)
+        if ready is None:
+            return None
+        placed.add(ready)
+        done.append(ready)
+    return [split[i] for i in done]
+
+
+# --- when two functions are the same ---
+
+
+def fingerprint(
+    block: Block,
+    path: Path,
+    slot: Callable[[Constant], int] | None = None,
+    method: Callable[[Call], Hashable] | None = None,
+) -> Hashable:
+    """Equal for two blocks that differ only in the prefix of parameters, and in the values of array constants."""
+    slots: dict[Constant, int] = {}
+    number = slot or (lambda c: slots.setdefault(c, len(slots)))
+    called = method or (lambda c: fingerprint(c.block, c.path))
+    prefix = ".".join(path) + "." if path else ""
+
+    def visit(block: Block, outer: dict[str, int]) -> Hashable:
+        known: dict[Value, Hashable] = {}
+        outside = dict(outer)
+        for i, v in enumerate(block.inputs):
+            known[v] = i
+            op = block.graph.node(v).op
+            if isinstance(op, Parameter):
+                outside.setdefault(op.path, i)
+
+        def ref(v: Value) -> Hashable:
+            op = block.graph.node(v).op
+            if isinstance(op, Constant):
+                if op.array.ndim:
+                    return "constant", number(op), op.array.dtype.str, op.array.shape
+                return "scalar", op.key
+            if isinstance(op, Parameter) and op.path.startswith(prefix):
+                return "parameter", op.path[len(prefix) :]
+            if isinstance(op, Parameter) and v not in known:
+                return "outer", outside.get(op.path, op.path)
+            return known[v]
+
+        keys: list[Hashable] = []
+        for item in block.items:
+            made: tuple[Value, ...]
+            if isinstance(item, Call):
+                relative = item.path[len(path) :]
+                made = item.block.outputs
+                keys.append((relative, item.frame.role, called(item), tuple(map(ref, item.block.inputs))))
+            else:
+                node = item if isinstance(item, Node) else item.node
+                made = node.outputs
+                inner = visit(item.body, outside) if isinstance(item, Loop) else None
+                attributes = {k: v for k, v in node.op.attributes().items() if not isinstance(v, Graph)}
+                keys.append((node.op.name, repr(attributes), tuple(map(ref, node.inputs)), node.types, inner))
+            known.update((v, (len(keys), i)) for i, v in enumerate(made))
+        types = tuple(v.type for v in block.inputs)
+        return types, tuple(keys), tuple(map(ref, block.outputs))
+
+    return visit(block, {})
+
+
+__all__ = [
+    "Block", "Call", "Family", "Instance", "Item", "Loop", "Method", "Outline", "Path", "fingerprint", "is_leaf",
+    "outline",
+]

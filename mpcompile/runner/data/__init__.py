@@ -1,0 +1,132 @@
+"""Data sets: the table of contents, and `load_data`, which fits one to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcompile.diagnostics import error
+from mpcompile.ir import Array, Module
+from mpcompile.runner.data.dataset import Column, Dataset, Raw, Split, Windows
+from mpcompile.runner.noise import permutation
+
+__all__ = ["NAMES", "Column", "Dataset", "Raw", "Split", "Windows", "load_data"]
+
+POINTS = (
+    "moons", "circles", "rings", "checkerboard2d", "spirals", "pinwheel", "gaussians8", "separable", "blobs",
+    "sine", "line",
+)  # fmt: skip
+TABLES = ("iris", "wine", "breast_cancer", "diabetes")
+OTHERS = ("xor", "digits", "binary_digits", "shapes", "text", "adding", "tones", "rolls")
+NAMES = (*OTHERS, *POINTS, *TABLES)
+
+
+def load_data(module: Module, spec: str, length: int = 64, threshold: float | None = None) -> Dataset:
+    """The data set of this name, or the file at this path, fitted to the fields of a module.
+
+    Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range, MP505 vocabulary,
+    MP506 unreadable, MP507 too little.
+    """
+    from mpcompile.runner.data.adapt import Adapter
+
+    embedded = spec in NAMES
+    raw = _embedded(module, spec, length)() if embedded else _user(module, spec)
+    if not raw.fixed:
+        raw = _divided(raw)
+    adapter = Adapter(module, spec, raw, length, threshold, embedded)
+    splits = adapter.splits()
+    read = set(adapter.pairing().values())
+    return Dataset(
+        spec,
+        splits,
+        raw.vocabulary if "x" in read else None,
+        raw.digest,
+        {"sizes": {k: len(s) for k, s in splits.items()}, "fields": _statistics(splits["train"])},
+    )
+
+
+def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
+    """The maker of one of our own sets; sets that can have any size take the one that the module declares."""
+    from mpcompile.runner.data import images, points, sequences
+
+    if name in POINTS:
+        return lambda: points.points(name)
+    if name in TABLES:
+        return lambda: points.table(name)
+    time = next((s for f in module.fields.values() for s in f.type.shape[1:2] if f.type.rank > 1), length)
+    steps = time if isinstance(time, int) else length
+    makers: dict[str, Callable[[], Raw]] = {
+        "xor": points.xor,
+        "digits": images.digits,
+        "binary_digits": lambda: images.digits(binary=True),
+        "shapes": lambda: images.shapes(**_picture_size(module)),
+        "text": sequences.text,
+        "adding": lambda: sequences.adding(steps),
+        "tones": lambda: sequences.tones(steps),
+        "rolls": lambda: sequences.rolls(steps, _last_size(module, 88)),
+    }
+    return makers[name]
+
+
+def _picture_size(module: Module) -> dict[str, int]:
+    for field in module.fields.values():
+        sizes = field.type.shape[1:]
+        if field.role == "input" and len(sizes) == 3 and all(isinstance(s, int) for s in sizes):
+            channels, height, width = (int(str(s)) for s in sizes)
+            return {"channels": channels, "height": height, "width": width}
+    return {}
+
+
+def _last_size(module: Module, default: int) -> int:
+    for field in module.fields.values():
+        if field.type.rank == 3 and isinstance(field.type.shape[2], int):
+            return field.type.shape[2]
+    return default
+
+
+def _user(module: Module, spec: str) -> Raw:
+    from mpcompile.runner.data.files import ENDINGS, Unreadable, read
+    from mpcompile.runner.settings import place
+
+    path = Path(spec)
+    if not path.exists():
+        close = get_close_matches(spec, NAMES, 1)
+        if path.suffix.lower() in ENDINGS or "/" in spec:
+            raise error("MP501", f"there is no data file '{spec}'", place(module.source, "data"))
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
+        raise error("MP501", f"no data set is named '{spec}'", place(module.source, "data"), help=hint)
+    try:
+        return read(path)
+    except Unreadable as bad:
+        raise error("MP506", str(bad), place(module.source, "data")) from bad
+
+
+def _divided(raw: Raw) -> Raw:
+    """Eight, one and one tenths in a fixed random order: train, valid, test."""
+    columns = raw.splits["train"]
+    count = min(len(v) for v in columns.values())
+    order = permutation(count, "data", "split")
+    cut = [0, count - 2 * (count // 10), count - count // 10, count]
+    parts = {s: order[a:b] for s, a, b in zip(("train", "valid", "test"), cut, cut[1:], strict=False)}
+    raw.splits = {s: {k: v[rows] for k, v in columns.items()} for s, rows in parts.items()}
+    return raw
+
+
+def _statistics(train: Split) -> dict[str, Any]:
+    """Shape, range, mean and deviation of each field's training values."""
+    out = {}
+    for name, column in train.columns.items():
+        values: Array = column.array if isinstance(column, Column) else column.stream
+        shape = list(values.shape[1:]) if isinstance(column, Column) else [column.length, *values.shape[1:]]
+        out[name] = {
+            "shape": [int(s) for s in shape],
+            "low": float(values.min()),
+            "high": float(values.max()),
+            "mean": float(values.mean(dtype=np.float64)),
+            "deviation": float(values.std(dtype=np.float64)),
+        }
+    return out

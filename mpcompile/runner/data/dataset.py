@@ -1,0 +1,118 @@
+"""What a data set is: raw columns as they come, and columns adapted to the fields of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mpcompile.ir import Array, DType
+
+SPLITS = ("train", "valid", "test")
+_DTYPES = {DType.FLOAT: np.float32, DType.INT: np.int64, DType.BOOL: np.bool_}
+
+
+@dataclass
+class Raw:
+    """Data before it meets a module: split -> column -> array `[n, ...]`.
+
+    levels      columns of integers 0..levels-1 (grey levels, classes)
+    images      columns `[n, channels, height, width]` that may be enlarged by whole factors
+    streams     columns that are one long sequence `[T, ...]` to be cut into windows
+    vocabulary  what the integers of text stand for
+    """
+
+    splits: dict[str, dict[str, Array]]
+    levels: dict[str, int] = field(default_factory=dict)
+    images: frozenset[str] = frozenset()
+    streams: frozenset[str] = frozenset()
+    vocabulary: list[str] | None = None
+    fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
+    digest: str = ""  # of a user's file
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.splits["train"])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Examples `[n, ...]` in whatever type is smallest; `take` gives the type that programs read."""
+
+    array: Array
+    dtype: DType
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def take(self, rows: Array, shift: int = 0) -> Array:
+        return np.ascontiguousarray(self.array[rows], dtype=_DTYPES[self.dtype])
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A long sequence `[T, ...]` cut into windows of `length`; `ahead` moves a target forward.
+
+    A `shift` in [0, length) moves all cuts, so that over the epochs a model sees every alignment.
+    """
+
+    stream: Array
+    dtype: DType
+    length: int
+    ahead: int = 0
+    spare: int = 0  # the largest `ahead` of the columns beside this one
+
+    def __len__(self) -> int:
+        """Windows that fit at every shift; a stream of less than two windows still gives its first."""
+        usable = len(self.stream) - self.spare
+        return max((usable - self.length + 1) // self.length, 1 if usable >= self.length else 0)
+
+    def take(self, rows: Array, shift: int = 0) -> Array:
+        room = len(self.stream) - self.spare - len(self) * self.length
+        start = np.asarray(rows) * self.length + min(shift, max(room, 0)) + self.ahead
+        return np.ascontiguousarray(
+            self.stream[start[:, None] + np.arange(self.length)], dtype=_DTYPES[self.dtype]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One part of a data set: field name -> column."""
+
+    columns: Mapping[str, Column | Windows]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    @property
+    def windowed(self) -> bool:
+        return any(isinstance(c, Windows) for c in self.columns.values())
+
+    def take(self, rows: Array, shift: int = 0) -> dict[str, Array]:
+        """The examples of these rows, by field."""
+        return {name: column.take(rows, shift) for name, column in self.columns.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data that fit a module."""
+
+    name: str
+    splits: Mapping[str, Split]
+    vocabulary: list[str] | None = None
+    digest: str = ""
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    def split(self, name: str) -> Split:
+        """A part by name; `test` falls back on `valid`, and that on `train`. Raises `KeyError` for another name."""
+        for candidate in SPLITS[SPLITS.index(name) :: -1] if name in SPLITS else ():
+            if len(self.splits.get(candidate, Split({}))):
+                return self.splits[candidate]
+        raise KeyError(name)
+
+    def named(self, name: str) -> str:
+        """The part that `split(name)` really gives."""
+        part = self.split(name)
+        return next(k for k in SPLITS if self.splits.get(k) is part)

@@ -1,0 +1,191 @@
+"""A user's own data: .npz, .npy, .csv, .txt, .wav, and folders of images. Nothing is unpickled, nothing is run."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mpcompile.ir import Array
+from mpcompile.runner.data.dataset import SPLITS, Raw
+
+ENDINGS = (".npz", ".npy", ".csv", ".txt", ".wav")
+_PICTURES = {".png", ".jpg", ".jpeg"}
+_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in SPLITS}
+
+
+class Unreadable(ValueError):
+    """A file that cannot be data; the message is one line."""
+
+
+def read(path: Path) -> Raw:
+    """Columns of a file, or of a folder of pictures. Raises `Unreadable`."""
+    try:
+        if path.is_dir():
+            return _folder(path)
+        raw = _READERS[path.suffix.lower()](path)
+    except KeyError:
+        raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures") from None
+    except (OSError, zipfile.BadZipFile, EOFError) as bad:
+        raise Unreadable(f"{path}: {bad}") from bad
+    except Unreadable:
+        raise
+    except ValueError as bad:
+        pickled = "Object arrays" in str(bad) or "pickle" in str(bad)
+        why = "it holds pickled objects, which are never loaded" if pickled else str(bad)
+        raise Unreadable(f"{path}: {why}") from bad
+    raw.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return raw
+
+
+def _npz(path: Path) -> Raw:
+    """Arrays `x`, `y` or by field; `x_train`, `train_x` or plain `train` name a split; packed bits have `<name>_shape`."""
+    with np.load(path, allow_pickle=False) as file:
+        found = {key: np.asarray(file[key]) for key in file.files}
+    shapes = {k for k in found if k.endswith("_shape") and k.removesuffix("_shape") in found}
+    splits: dict[str, dict[str, Array]] = {}
+    for key, value in found.items():
+        if key in shapes:
+            continue
+        shape = found.get(f"{key}_shape")
+        if shape is not None and value.dtype == np.uint8:
+            value = np.unpackbits(value, axis=1)[:, : int(shape[-1])]
+        column, split = _split_name(key)
+        if column in splits.setdefault(split, {}):
+            raise Unreadable(f"{path}: '{key}' names column '{column}' of split '{split}' twice")
+        splits[split][column] = _plain(path, key, value)
+    return _assembled(path, splits)
+
+
+def _split_name(key: str) -> tuple[str, str]:
+    """Column and split of a key: `x_train` is (x, train), `train` is (x, train), `x` is (x, all)."""
+    if key in _NAMES:
+        return "x", _NAMES[key]
+    head, _, tail = key.rpartition("_")
+    if head and tail in _NAMES:
+        return head, _NAMES[tail]
+    first, _, rest = key.partition("_")
+    if rest and first in _NAMES:
+        return rest, _NAMES[first]
+    return key, "all"
+
+
+def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
+    if "all" in splits:
+        if len(splits) > 1:
+            both = ", ".join(splits["all"])
+            raise Unreadable(f"{path}: {both} name no split but other arrays do; use e.g. {both.split(',')[0]}_train")
+        return Raw({"train": splits["all"]}, fixed=False)
+    if "train" not in splits:
+        raise Unreadable(f"{path}: there is no training part (arrays named e.g. x, or x_train)")
+    for split, columns in splits.items():
+        if set(columns) != set(splits["train"]):
+            raise Unreadable(f"{path}: split '{split}' has {sorted(columns)}, train has {sorted(splits['train'])}")
+    return Raw(splits)
+
+
+def _plain(path: Path, key: str, value: Array) -> Array:
+    if value.dtype.kind not in "buif":
+        raise Unreadable(f"{path}: array '{key}' holds {value.dtype}, not numbers")
+    if value.ndim == 0:
+        raise Unreadable(f"{path}: array '{key}' is a single number")
+    return value
+
+
+def _npy(path: Path) -> Raw:
+    return Raw({"train": {"x": _plain(path, "x", np.load(path, allow_pickle=False))}}, fixed=False)
+
+
+def _csv(path: Path) -> Raw:
+    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, all others x, in order."""
+    import csv
+
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    if not rows:
+        raise Unreadable(f"{path}: it is empty")
+    header = None if all(map(_numeric, rows[0])) else [c.strip() for c in rows[0]]
+    body = rows[1:] if header else rows
+    for number, row in enumerate(body, 2 if header else 1):
+        if len(row) != len(rows[0]):
+            raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {len(rows[0])}")
+        for cell in row:
+            if not _numeric(cell):
+                raise Unreadable(f"{path}: row {number} holds {cell[:30]!r}, which is not a number")
+    values = np.array([[float(c) for c in row] for row in body])
+    if not len(values):
+        raise Unreadable(f"{path}: there is a header but no row")
+    last = [i for i, h in enumerate(header or []) if h.lower() in ("y", "label", "target")]
+    columns = {"x": values[:, [i for i in range(values.shape[1]) if i not in last]]}
+    if last:
+        columns["y"] = values[:, last]
+    return Raw({"train": columns}, fixed=False)
+
+
+def _numeric(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(path: Path) -> Raw:
+    from mpcompile.runner.data.sequences import text
+
+    words = path.read_text(encoding="utf-8")
+    if len(words) < 20:
+        raise Unreadable(f"{path}: {len(words)} characters are too few")
+    return text(words)
+
+
+def _wav(path: Path) -> Raw:
+    """16-bit or 8-bit PCM, channels averaged, as one stream in [-1, 1); the last tenths are held out."""
+    import wave
+
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels = file.getsampwidth(), file.getnchannels()
+            frames = file.readframes(file.getnframes())
+    except wave.Error as bad:
+        raise Unreadable(f"{path}: {bad}") from bad
+    if width == 2:
+        x = np.frombuffer(frames, "<i2").astype(np.float32) / 2**15
+    elif width == 1:
+        x = (np.frombuffer(frames, np.uint8).astype(np.float32) - 128) / 128
+    else:
+        raise Unreadable(f"{path}: {8 * width}-bit sound; 8 and 16 bits are read")
+    x = x.reshape(-1, channels).mean(1)
+    cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
+    splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
+    return Raw(splits, streams=frozenset({"x"}))
+
+
+def _folder(path: Path) -> Raw:
+    """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders, in order of name, are classes y."""
+    from PIL import Image
+
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())
+    if not files:
+        raise Unreadable(f"{path}: no .png or .jpg in this folder")
+    digest = hashlib.sha256()
+    pictures = []
+    for file in files:
+        with Image.open(file) as image:
+            grey = image.mode in ("1", "L", "I", "I;16", "LA")
+            array = np.asarray(image.convert("L" if grey else "RGB"))
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        pictures.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+        if pictures[-1].shape != pictures[0].shape:
+            sizes = f"{list(pictures[-1].shape)}, {files[0].name} is {list(pictures[0].shape)}"
+            raise Unreadable(f"{file}: pictures must share one size; this is {sizes}")
+    columns: dict[str, Array] = {"x": np.stack(pictures)}
+    classes = sorted({p.parent for p in files} - {path})
+    if classes and all(p.parent != path for p in files):
+        columns["y"] = np.array([classes.index(p.parent) for p in files])
+    return Raw({"train": columns}, {"x": 256}, fixed=False, digest=digest.hexdigest())
+
+
+_READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".txt": _text, ".wav": _wav}

@@ -1,0 +1,80 @@
+"""Sequence sets: text, a task of long memory, piano rolls and tones, all generated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile.ir import Array
+from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.noise import generator
+
+SIZES = {"train": 4000, "valid": 500, "test": 500}
+
+
+def text(words: str | None = None) -> Raw:
+    """Characters as integers, one stream, the last tenths held out. `words` is a user's text."""
+    from mpcompile.runner.data.corpus import corpus
+
+    words = corpus() if words is None else words
+    vocabulary = sorted(set(words))
+    codes = np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)
+    cut = [0, int(0.9 * len(codes)), int(0.95 * len(codes)), len(codes)]
+    splits = {s: {"x": codes[a:b]} for s, a, b in zip(SIZES, cut, cut[1:], strict=False)}
+    return Raw(splits, {"x": len(vocabulary)}, streams=frozenset({"x"}), vocabulary=vocabulary)
+
+
+def _points(words: str) -> Array:
+    return np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32)
+
+
+def adding(length: int) -> Raw:
+    """Long memory: x `[n, length, 2]` is a number and a marker, y the sum of the two marked numbers."""
+    splits = {}
+    for split, n in SIZES.items():
+        r = generator("data", "adding", split, length)
+        values, marks = r.random((n, length)), np.zeros((n, length))
+        half = max(1, length // 2)
+        first, second = r.integers(0, half, n), r.integers(half, max(length, half + 1), n) % length
+        marks[np.arange(n), first] = 1
+        marks[np.arange(n), second] = 1
+        total = values[np.arange(n), first] + values[np.arange(n), second]
+        x = np.stack([values, marks], 2).astype(np.float32)
+        splits[split] = {"x": x, "y": total[:, None].astype(np.float32)}
+    return Raw(splits)
+
+
+def tones(length: int) -> Raw:
+    """Sounds in (-1, 1): two partials under a slow envelope. x `[n, length]`, y one of four timbres."""
+    splits = {}
+    t = np.arange(length)
+    for split, n in SIZES.items():
+        r = generator("data", "tones", split, length)
+        y = r.integers(0, 4, n)
+        pitch = 2 * np.pi * r.uniform(0.01, 0.06, n)[:, None]
+        phase = r.uniform(0, 2 * np.pi, (n, 2))
+        base = np.sin(pitch * t + phase[:, :1])
+        over = np.sin((y + 2)[:, None] * pitch * t + phase[:, 1:])
+        swell = 0.6 + 0.3 * np.sin(2 * np.pi * t / max(length, 64) + phase[:, :1])
+        x = swell * (0.6 * base + 0.4 * over) + 0.01 * r.standard_normal((n, length))
+        splits[split] = {"x": np.clip(x, -0.999, 0.999).astype(np.float32), "y": y}
+    return Raw(splits, {"y": 4})
+
+
+def rolls(length: int, width: int = 88) -> Raw:
+    """Piano rolls: x `[n, length, width]` of 0/1, chords of one key that move by steps; y is major (0) or minor (1)."""
+    splits = {}
+    for split, n in {k: v // 8 for k, v in SIZES.items()}.items():
+        r = generator("data", "rolls", split, length, width)
+        x, y = np.zeros((n, length, width), np.uint8), r.integers(0, 2, n)
+        for i in range(n):
+            steps = np.array([0, 2, 4, 5, 7, 9, 11] if y[i] == 0 else [0, 2, 3, 5, 7, 8, 10])
+            root, degree = int(r.integers(0, 12)), 0
+            for start in range(0, length, 4):
+                degree = (degree + int(r.choice([0, 1, 3, 4, 5]))) % 7
+                for voice, third in enumerate((0, 2, 4, 7)):
+                    k = degree + third
+                    key = root + 12 * (k // 7) + int(steps[k % 7]) + width // 3
+                    hold = 4 if voice else int(r.integers(1, 5))
+                    x[i, start : start + hold, key % width] = 1
+        splits[split] = {"x": x, "y": y}
+    return Raw(splits, {"x": 2, "y": 2})

@@ -1,0 +1,68 @@
+"""What is measured: the observed variables of a module, their dimensions, and the objective on held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log, prod
+
+import numpy as np
+
+from mpcompile.backend import Session
+from mpcompile.ir import Array, Field, Module
+from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.data import Split
+
+LN2 = log(2)
+
+
+def observed(module: Module) -> list[Field]:
+    """Variables whose density the model gives: its targets, or all its inputs where there is no target."""
+    targets = [f for f in module.fields.values() if f.role == "target"]
+    return targets or [f for f in module.fields.values() if f.role == "input"]
+
+
+def dimensions(module: Module, data: Mapping[str, Array]) -> int:
+    """Number of observed elements in one example of `data`."""
+    return sum(prod(data[f.name].shape[1:]) for f in observed(module) if f.name in data)
+
+
+def discrete(module: Module) -> bool:
+    """Whether every observed variable takes countable values, so that bits per dimension mean something."""
+    fields = observed(module)
+    return bool(fields) and all(f.base in ("binary", "integer", "category") for f in fields)
+
+
+def objective(module: Module) -> str:
+    """The program that held-out loss is taken from.
+
+    `log_prob` where there is one: the loss may add priors and dropout, which say nothing about held-out data.
+    """
+    return "log_prob" if "log_prob" in module.programs else "loss"
+
+
+def held_out(
+    session: Session, module: Module, split: Split, batch: int, seed: int, precision: str
+) -> dict[str, float]:
+    """Mean `loss` (nats an example) over a split, with the loss program's other scalars and bits per dimension.
+
+    The noise is the same at every call, so that successive validations differ by the weights alone.
+    """
+    program = objective(module)
+    totals: dict[str, float] = {}
+    count, size = 0, 1
+    for number, data in chunks(split, batch):
+        inputs = complete(module, program, data, (seed, "held out", number))
+        out = session.run(program, as_precision(inputs, precision))
+        n = len(next(iter(data.values())))
+        if program == "log_prob":
+            totals["loss"] = totals.get("loss", 0.0) - float(np.sum(out["log_prob"], dtype=np.float64))
+        else:
+            for name, value in out.items():
+                if np.size(value) == 1 and not name.startswith("state/"):
+                    totals[name] = totals.get(name, 0.0) + n * float(value)
+        count += n
+        size = dimensions(module, data) or 1
+    means = {name: total / count for name, total in totals.items()}
+    if discrete(module) and size > 1:
+        means["bits_per_dim"] = means.get("nll", means["loss"]) / (size * LN2)
+    return means

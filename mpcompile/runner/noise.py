@@ -1,0 +1,49 @@
+"""Random numbers as a pure function of a key: no global state, the same on every backend and after every resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from mpcompile.ir import Array
+
+Key = tuple[str | int, ...]
+
+# The largest float32 below one: rounding a float64 just below one would otherwise leave the open interval.
+_BELOW_ONE = np.float32(1 - 2**-24)
+
+
+def generator(*key: str | int) -> np.random.Generator:
+    """numpy's Philox under a key of strings and integers, e.g. `(seed, "train", "epsilon", step)`.
+
+    Different keys give independent streams; a string never collides with an integer that prints the same.
+    """
+    digest = blake2b(digest_size=16)
+    for part in key:
+        text = f"{'i' if isinstance(part, int) else 's'}{part}".encode()
+        digest.update(len(text).to_bytes(4, "little") + text)
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest.digest(), "little")))
+
+
+def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32) -> Array:
+    """An array of noise. `kind` is `normal` (standard) or `uniform` (open interval (0, 1), whatever the `dtype`).
+
+    Drawn in float64, rounded to float32 and then cast, so that every precision sees the same numbers.
+    Raises `ValueError` for another kind.
+    """
+    source = generator(*key)
+    if kind == "normal":
+        return source.standard_normal(tuple(shape)).astype(np.float32).astype(dtype, copy=False)
+    if kind == "uniform":
+        u = source.random(tuple(shape))  # multiples of 2^-53 in [0, 1)
+        u += 2.0**-54
+        return np.minimum(u.astype(np.float32), _BELOW_ONE).astype(dtype, copy=False)
+    raise ValueError(f"noise is normal or uniform, not {kind!r}")
+
+
+def permutation(count: int, *key: str | int) -> Array:
+    """A random order of `range(count)` under a key."""
+    return generator(*key).permutation(count)
