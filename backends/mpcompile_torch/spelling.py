@@ -25,6 +25,10 @@ class Around(Protocol):
         """Keyword arguments that place a new tensor: its dtype, and the device of the computation."""
         ...
 
+    def device(self) -> str:
+        """The keyword argument that places a new tensor on the device of the computation."""
+        ...
+
     def float_dtype(self) -> str:
         """The dtype of floats here."""
         ...
@@ -102,8 +106,7 @@ def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
     for product, bias, at in ((left, right, 1), (right, left, 0)):
         if product.fuse is None or node.types[0].shape != node.inputs[1 - at].shape:
             continue
-        convolution = product.channel is not None  # marks the kind of fusion, see `_conv`
-        source = bias.channel if convolution else bias if node.inputs[at].type.rank == 1 else None
+        source = bias.channel if product.fuses_channel else bias if node.inputs[at].type.rank == 1 else None
         if source is not None and not source.scalar and not source.heavy:
             return product.fuse(source)
     return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
@@ -144,7 +147,8 @@ def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
     if old == new:
         return args[0]
     symbolic = [s for s in new if not isinstance(s, int)]
-    sizes = [a.size(s).text for s in new] if len(symbolic) != 1 or 0 in new else ["-1" if s in symbolic else str(s) for s in new]
+    free = len(symbolic) == 1 and 0 not in new
+    sizes = ["-1" if free and s in symbolic else a.size(s).text for s in new]
     text = f"{_first(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})"
     if len(old) == 1 and args[0].simple and len(new) > 2 and [s for s in new if s != 1] == list(old) and new[-1] == 1:
         channel = args[0] if new[1] == old[0] or len(new) == 3 and new[0] == old[0] else None
@@ -261,7 +265,7 @@ def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
     shape, axis = node.types[0].shape, node.op.attributes()["axis"]
-    line = f"torch.arange({a.size(shape[axis]).text}, {a.like(DType.INT)})"
+    line = f"torch.arange({a.size(shape[axis]).text}, {a.device()})"
     if len(shape) == 1:
         return Expr(line)
     trailing = "[" + ", ".join([":", *["None"] * (len(shape) - 1 - axis)]) + "]" if axis < len(shape) - 1 else ""
@@ -270,7 +274,7 @@ def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
     # not F.one_hot, which refuses an index outside of the range where the meaning is a row of zeros
-    levels = f"torch.arange({node.op.attributes()['depth']}, {a.like(DType.INT)})"
+    levels = f"torch.arange({node.op.attributes()['depth']}, {a.device()})"
     return Expr(f"({_first(a, node, args)}[..., None] == {levels}).to({a.float_dtype()})")
 
 
@@ -371,13 +375,14 @@ def _conv(a: Around, node: Node, args: list[Expr]) -> Expr:
         more = f", {bias.text}" if bias else ""
         return Expr(called or f"F.conv{len(padding)}d({data}, {weight.text}{more}{options})", heavy=True)
 
-    return conv(None).with_(fuse=conv, channel=weight)
+    return conv(None).with_(fuse=conv, fuses_channel=True)
 
 
 def _conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x, weight = args
-    padding, stride, dilation, extra = op["padding"], op["stride"], op["dilation"], op["output_padding"]
+    padding, stride, dilation = op["padding"], op["stride"], op["dilation"]
+    extra = op["output_padding"] or (0,) * len(stride)
     native = symmetric(padding) and all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
     options = _options(
         stride=(stride, 1),
@@ -393,7 +398,7 @@ def _conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
         return Expr(called or f"F.conv_transpose{len(padding)}d({x.text}, {weight.text}{more}{options})", heavy=True)
 
     if native:
-        return conv(None).with_(fuse=conv, channel=weight)
+        return conv(None).with_(fuse=conv, fuses_channel=True)
     cut = tuple((-lo, e - hi) for (lo, hi), e in zip(padding, extra, strict=True))
     return Expr(_padded(conv(None).text, cut), heavy=True)
 
@@ -426,9 +431,9 @@ def _max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
     low = tuple(lo for lo, _ in padding) if native else 0
     options = _options(stride=(stride, -1), padding=(low, 0))
     if not native and a.used(indices):
-        sizes = shape_text(a, node.inputs[0].shape[2:])
-        call = f"max_pool_padded({x}, {tuple_text(map(str, kernel))}, {tuple_text(map(str, stride))}, "
-        return [Expr(f"{call}{tuple_text(tuple_text(map(str, p)) for p in padding)}, {sizes})", heavy=True)]
+        widths = tuple_text(tuple_text(map(str, p)) for p in padding)
+        sizes = f"{tuple_text(map(str, kernel))}, {tuple_text(map(str, stride))}"
+        return [Expr(f"max_pool_padded({x}, {sizes}, {widths})", heavy=True)]
     data = x if native else _padded(x, padding, ", value=-math.inf")
     call = f"F.max_pool{rank}d({data}, {ints(kernel)}{options}"
     if not a.used(indices):
@@ -518,7 +523,7 @@ SPELLINGS: dict[str, Row] = {
     "log_softmax": along("log_softmax"),
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
-    "matmul": _matmul,
+    "mat_mul": _matmul,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "conv_weight_grad": _conv_weight_grad,

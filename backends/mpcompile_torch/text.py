@@ -25,6 +25,7 @@ class Expr:
     refs    local names that it reads, with repetition
     labels  the layers it comes from
     fuse    gives the same expression with a bias added, where the operation takes one
+    fuses_channel  that bias is one number a channel
     channel the rank-1 expression that this one is a reshape of, for biases of convolutions
     """
 
@@ -35,6 +36,7 @@ class Expr:
     refs: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
     fuse: Callable[[Expr], Expr] | None = None
+    fuses_channel: bool = False
     channel: Expr | None = None
 
     def at(self, precedence: int) -> str:

@@ -17,7 +17,7 @@ from lark.parsers.lalr_interactive_parser import InteractiveParser
 from mpcompile.diagnostics import Diagnostic, error
 from mpcompile.frontend.grammar import start
 from mpcompile.frontend.locate import Fragment
-from mpcompile.frontend.tokens import HEADS, KEYWORDS, RESYNC, SEPARATOR, Tokens, tokenize
+from mpcompile.frontend.tokens import HEADS, KEYWORDS, MAX_ERRORS, RESYNC, SEPARATOR, Tokens, tokenize
 
 MAX_PENDING = 1000
 
@@ -56,6 +56,7 @@ class _Run:
         self.snapshots = [self._snapshot(0)]
         self.fed = 0  # tokens since the last recovery; an error right there is the old one again
         self.skipping = False
+        self.at = 0  # index of the token being read
 
     def _snapshot(self, depth: int) -> _Snapshot:
         state = self.engine.parser_state
@@ -68,7 +69,10 @@ class _Run:
 
     def parse(self) -> Tree[Token] | None:
         previous: Token | None = None
-        for token, depth in zip(self.stream.tokens, self.stream.depths, strict=True):
+        for at, (token, depth) in enumerate(zip(self.stream.tokens, self.stream.depths, strict=True)):
+            self.at = at
+            if len(self.diagnostics) >= MAX_ERRORS:
+                return None
             if self.skipping:
                 while len(self.snapshots) > 1 and depth < self.snapshots[-1].depth - 1:
                     self.snapshots.pop()
@@ -190,8 +194,8 @@ class _Run:
 
     def _starts(self, token: Token) -> bool:
         """Whether a token is the first of its statement."""
-        at = next(i for i, other in enumerate(self.stream.tokens) if other is token)
-        return at == 0 or self.stream.tokens[at - 1].type in (SEPARATOR, RESYNC, "LBRACE")
+        at = self.at if self.stream.tokens[self.at] is token else self.at - 1
+        return at <= 0 or self.stream.tokens[at - 1].type in (SEPARATOR, RESYNC, "LBRACE")
 
     def _help(self, token: Token, previous: Token | None, accepted: set[str]) -> str:
         kind = token.type

@@ -17,6 +17,7 @@ from mpcompile.frontend.locate import Fragment
 
 MAX_DEPTH = 64
 MAX_TOKENS = 50_000
+MAX_ERRORS = 100  # beyond, a file is noise; explaining every error of it would take minutes
 
 _SCAN = re.compile(
     r"(?P<SPACE>[ \t\r]+|\#[^\n]*)"
@@ -71,6 +72,8 @@ def _scan(fragment: Fragment, diagnostics: list[Diagnostic], comments: list[tupl
     while at < size:
         found = match(text, at)
         if found is None:
+            if len(diagnostics) >= MAX_ERRORS:
+                raise SpecError(diagnostics)
             at = _unreadable(fragment, at, diagnostics)
             raw.append(Token(RESYNC, "", at - 1, end_pos=at))
             continue
@@ -147,6 +150,7 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
     out = Tokens([], [])
     raw = _scan(fragment, out.diagnostics, out.comments)
     stack: list[Token] = []
+    slipped = False  # a wrong closer was reported in this statement: what it upsets further on is not news
     pending: Token | None = None  # a break seen, not yet known to matter
     for at, token in enumerate(raw):
         kind, value = token.type, token.value
@@ -166,6 +170,7 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
             ):  # fmt: skip
                 out.tokens.append(Token(SEPARATOR, "\n", pending.start_pos, 0, 0, 0, 0, pending.end_pos))
                 out.depths.append(len(stack))
+                slipped = False
             pending = None
         if value in _CLOSER and kind != "STRING":
             if len(stack) >= MAX_DEPTH:
@@ -182,8 +187,12 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
                 stack.pop()
                 out.tokens.append(token)
             else:
-                token = _mismatched(fragment, token, stack, out)
-                out.tokens.append(token)
+                if len(out.diagnostics) >= MAX_ERRORS:
+                    raise SpecError(out.diagnostics)
+                if stack or not slipped:
+                    _mismatched(fragment, token, stack, out)
+                slipped = True
+                out.tokens.append(Token(RESYNC, "", token.start_pos, end_pos=token.end_pos))
             out.depths.append(len(stack))
         else:
             out.tokens.append(token)
@@ -198,6 +207,8 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
 def _forgotten(fragment: Fragment, raw: list[Token], at: int, stack: list[Token], out: Tokens) -> None:
     """At the start of a line inside brackets: if a statement starts here, a bracket was left open."""
     opener = stack[-1]
+    if len(out.diagnostics) >= MAX_ERRORS:
+        raise SpecError(out.diagnostics)
     if _starts_statement(raw, at) or (opener.value != "{" and _starts_density(raw, at)):
         keep = 0
         if not _starts_statement(
@@ -223,7 +234,7 @@ def _unclosed(fragment: Fragment, opener: Token, out: Tokens) -> None:
     )
 
 
-def _mismatched(fragment: Fragment, token: Token, stack: list[Token], out: Tokens) -> Token:
+def _mismatched(fragment: Fragment, token: Token, stack: list[Token], out: Tokens) -> None:
     span = fragment.span(token.start_pos or 0, token.end_pos or 0)
     notes: tuple[str, ...] = ()
     if stack:
@@ -236,16 +247,18 @@ def _mismatched(fragment: Fragment, token: Token, stack: list[Token], out: Token
             if _CLOSER[stack[depth].value] == token.value:
                 del stack[depth:]
                 break
+        else:  # `dense(3]`: it was meant for the innermost one
+            stack.pop()
     else:
         message, help_ = f"this `{token.value}` closes nothing", "remove it, or open a bracket before it"
     out.diagnostics.append(Diagnostic("MP101", message, span, notes=notes, help=help_))
-    return Token(RESYNC, "", token.start_pos, end_pos=token.end_pos)
 
 
 __all__ = [
     "HEADS",
     "KEYWORDS",
     "MAX_DEPTH",
+    "MAX_ERRORS",
     "MAX_TOKENS",
     "RESYNC",
     "SEPARATOR",

@@ -198,11 +198,12 @@ class Context:
             if value not in self.b.graph:
                 return None
             node = self.b.graph.node(value)
-            source = [v for v in node.inputs if v.shape == value.shape]
-            if len(source) != 1 or not isinstance(node.op, ops.Elementwise):
-                found = [d for v in source if (d := self.degrees_of(v)) is not None]
-                return found[0] if found and all(np.array_equal(found[0], d) for d in found) else None
-            value = source[0]
+            same = [v for v in node.inputs if v.shape == value.shape]
+            if len(same) != 1:  # a residual sum keeps degrees only where both sides agree
+                found = [self.degrees_of(v) for v in same]
+                agree = found and all(d is not None and np.array_equal(found[0], d) for d in found)  # type: ignore[arg-type]
+                return found[0] if agree else None
+            value = same[0]
         return self.degrees[value]
 
     def classes_of(self, value: Value) -> int | None:

@@ -16,26 +16,36 @@ KINDS = ("autoregressive", "complete", "jacobian", "parameters", "receptive_fiel
 PROVABLE = ("autoregressive", "complete", "jacobian", "parameters")
 
 
-def claims_of(model: ast.Model, module: Module, laws: Mapping[str, Distribution]) -> list[Claim]:
-    """All claims, the derived ones first."""
+def claims_of(
+    model: ast.Model, module: Module, laws: Mapping[str, Distribution], axes: Mapping[str, int | None]
+) -> list[Claim]:
+    """All claims, the derived ones first.
+
+    `axes` gives for every autoregressive variable the axis of its parameters that variables do not have (classes,
+    mixture components).
+    """
     claims: list[Claim] = []
     spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
     for name, law in laws.items():
         if isinstance(law, Autoregressive):
-            claims.append(_autoregressive(name, law, "autoregressive", spans[name], stated=False))
+            claims.append(_autoregressive(name, law, axes[name], "autoregressive", spans[name], stated=False))
         if isinstance(law, Flow):
             claims.append(Claim("jacobian", name, "forward", spans[name], {}, stated=False))
-    for check in model.checks:
-        claims.append(_stated(check, module, laws))
-    return claims
+    stated = [_stated(check, module, laws, axes) for check in model.checks]
+    repeated = {(c.kind, c.subject) for c in stated}
+    return [c for c in claims if (c.kind, c.subject) not in repeated] + stated
 
 
-def _autoregressive(name: str, law: Autoregressive, kind: str, span: Any, stated: bool) -> Claim:
-    arguments = {"ranks": law.ranks, "axis": getattr(law, "parameter_axis", None)}
+def _autoregressive(
+    name: str, law: Autoregressive, axis: int | None, kind: str, span: Any, stated: bool
+) -> Claim:
+    arguments = {"ranks": law.ranks, "axis": axis}
     return Claim(kind, name, "conditionals", span, arguments, stated)
 
 
-def _stated(check: ast.Check, module: Module, laws: Mapping[str, Distribution]) -> Claim:
+def _stated(
+    check: ast.Check, module: Module, laws: Mapping[str, Distribution], axes: Mapping[str, int | None]
+) -> Claim:
     claim, arguments = check.claim, dict[str, Any]()
     if isinstance(claim, ast.Binary) and claim.op in ("<", "<=", ">", ">=", "==", "is"):
         if claim.op == "is":
@@ -64,7 +74,7 @@ def _stated(check: ast.Check, module: Module, laws: Mapping[str, Distribution]) 
     if claim.callee in ("autoregressive", "complete"):
         if not isinstance(law, Autoregressive):
             raise error("MP132", f"`{subject}` has no autoregressive density", claim.span)
-        return _autoregressive(subject, law, claim.callee, check.span, stated=True)
+        return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
     if claim.callee == "jacobian" and not isinstance(law, Flow):
         raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)
     program = {"jacobian": "forward"}.get(claim.callee, "loss")

@@ -204,13 +204,14 @@ class _Lowering:
         if faults:
             seen = dict.fromkeys(d for f in faults for d in f.diagnostics)
             raise SpecError(seen)
-        self.out.claims = claims_of(self.model, self.out, self._laws)
+        self.out.claims = claims_of(self.model, self.out, self._laws, self._axes)
         return self.out
 
     def _programs(self) -> list[Callable[[], None]]:
         builds: list[Callable[[], None]] = [self._loss, self._score]
         targets = [s for s in self.observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]
         self._laws: dict[str, Distribution] = {}
+        self._axes: dict[str, int | None] = {}
         builds.append(self._conditionals)
         if self.latents:
             builds += [self._encode, self._decode, self._reconstruct]
@@ -301,8 +302,8 @@ class _Lowering:
                 self._laws[s.name] = law
                 if isinstance(law, Autoregressive):
                     element = law.conditionals(p.ctx, p.scope.values[s.name])
-                    axis = element.axis if isinstance(element, Categorical | LogisticMixture) else None
-                    object.__setattr__(law, "parameter_axis", axis)
+                    wide = isinstance(element, Categorical | LogisticMixture)
+                    self._axes[s.name] = element.axis if wide else None
                     self._finish(p, element.parameters())
 
     def _latent_inputs(self, p: _Program) -> None:

@@ -36,7 +36,7 @@ class Operation(Primitive):
 
     def _small(self, *constants: Array) -> bool:
         results = self.infer(*(type_of(c) for c in constants))
-        return all(int(np.prod([int(str(s)) for s in t.shape])) <= LARGEST_CONSTANT for t in results)
+        return all(int(np.prod(numbers(t.shape))) <= LARGEST_CONSTANT for t in results)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         """`depend` when some input is not a known constant."""
@@ -82,6 +82,18 @@ def as_int(size: int | Symbolic, what: str) -> int:
     return size
 
 
+def number(size: int | Symbolic) -> int:
+    """A bound size. Raises `ValueError` for a symbol without a number."""
+    if isinstance(size, Symbolic):
+        raise ValueError(f"the symbolic size {size} was not bound")
+    return size
+
+
+def numbers(shape: Shape) -> tuple[int, ...]:
+    """A bound shape."""
+    return tuple(number(s) for s in shape)
+
+
 def floor_div(size: int | Symbolic, divisor: int) -> int | Symbolic:
     """`size // divisor` where every symbolic term divides. Raises `TypeMismatch` otherwise."""
     if isinstance(size, int) or divisor == 1:
@@ -98,11 +110,6 @@ def drop(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
     if keepdims:
         return tuple(1 if i in axes else s for i, s in enumerate(shape))
     return tuple(s for i, s in enumerate(shape) if i not in axes)
-
-
-def rows(array: Array, axes: int) -> tuple[int, ...]:
-    """The first `axes` lengths of an array."""
-    return tuple(array.shape[:axes])
 
 
 # --- maps that broadcast to a shape: facts, and masks of known zeros ---

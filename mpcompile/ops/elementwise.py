@@ -233,7 +233,7 @@ class Sign(Unary):
 
 @dataclass(frozen=True)
 class Floor(Unary):
-    """y = the largest whole number that is at most x. Its gradient is zero, but its value does depend on x."""
+    """y = the largest whole number that is at most x. The gradient is zero, but the value depends on x."""
 
     name: ClassVar[str] = "floor"
     keeps_zero: ClassVar[bool] = True
@@ -417,7 +417,14 @@ class Binary(Operation):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        pairs = [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (3, 2)), ((2, 1, 3), (4, 1)), ((1,), (1,))]
+        pairs = [
+            ((2, 3), (2, 3)),
+            ((2, 3), (3,)),
+            ((2, 1), (1, 3)),
+            ((), (3, 2)),
+            ((2, 1, 3), (4, 1)),
+            ((1,), (1,)),
+        ]
         return [
             Example(cls(), (_sample(*s, seed=2 * i), _sample(*t, seed=2 * i + 1)))
             for i, (s, t) in enumerate(pairs)

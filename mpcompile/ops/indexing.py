@@ -16,6 +16,8 @@ from mpcompile.ops._base import (
     expand_all,
     join_over,
     mask,
+    number,
+    numbers,
     require,
     require_axis,
     require_dtype,
@@ -72,7 +74,9 @@ class Gather(Operation):
         if data.shape[axis] > 1:
             after = (1,) * (len(data.shape) - axis - 1)
             reads = indices.facts
-            facts = domain.union(facts, reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words)))
+            facts = domain.union(
+                facts, reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words))
+            )
         zero, neginf = (spread(_all(m, [axis])) for m in (data.zero, data.neginf))
         return (domain.make(shape, facts, zero, neginf),)
 
@@ -125,7 +129,11 @@ class TakeAlong(Operation):
 
             def pick(m: Array) -> Array:
                 extra = m.ndim - known.ndim
-                return m if m.shape[axis] == 1 else _take_along(m, known.reshape(known.shape + (1,) * extra), axis)
+                return (
+                    m
+                    if m.shape[axis] == 1
+                    else _take_along(m, known.reshape(known.shape + (1,) * extra), axis)
+                )
 
             return (domain.make(shape, pick(data.facts), pick(data.zero), pick(data.neginf)),)
         facts = join_over(domain, data.facts, [axis])
@@ -190,11 +198,11 @@ class ScatterAdd(Operation):
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         updates, indices = inputs
-        return (_scatter(np.add, updates, indices, self.axis, int(str(self.size))),)
+        return (_scatter(np.add, updates, indices, self.axis, number(self.size)),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         updates, indices = inputs
-        axis, size, width = self.axis, int(str(self.size)), len(indices.shape)
+        axis, size, width = self.axis, number(self.size), len(indices.shape)
         stop = axis + width
         shape = (*updates.shape[:axis], size, *updates.shape[stop:])
         if indices.constant is not None:
@@ -270,14 +278,14 @@ class ScatterAlong(Operation):
     def _scatter(self, join: np.ufunc, updates: Array, indices: Array) -> Array:
         shape = list(np.broadcast_shapes(updates.shape, indices.shape))
         updates = np.broadcast_to(updates, shape)
-        shape[self.axis] = int(str(self.size))
+        shape[self.axis] = number(self.size)
         out = np.zeros(shape, updates.dtype)
         join.at(out, _along(shape, indices, self.axis), updates)
         return out
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         updates, indices = inputs
-        axis, size = self.axis, int(str(self.size))
+        axis, size = self.axis, number(self.size)
         common = np.broadcast_shapes(updates.shape, indices.shape)
         shape = (*common[:axis], size, *common[axis + 1 :])
         if indices.constant is not None:
@@ -320,12 +328,12 @@ class Iota(Operation):
         return (out,)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        shape = [int(str(s)) for s in self.shape]
+        shape = numbers(self.shape)
         line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
         return (np.broadcast_to(line, shape),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        shape = tuple(int(str(s)) for s in self.shape)
+        shape = numbers(self.shape)
         line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
         return (domain.make(shape, None, line == 0),)
 
@@ -336,12 +344,16 @@ class Iota(Operation):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example(cls((4,), 0), (), False), Example(cls((2, 3), 1), (), False), Example(cls((2, 3, 1), 0), (), False)]
+        return [
+            Example(cls((4,), 0), (), False),
+            Example(cls((2, 3), 1), (), False),
+            Example(cls((2, 3, 1), 0), (), False),
+        ]
 
 
 @dataclass(frozen=True)
 class OneHot(Operation):
-    """y[..., k] = 1 where k is the index, else 0. Its gradient is zero, but its value depends on the index."""
+    """y[..., k] = 1 where k is the index, else 0. It has no gradient, but depends on the index."""
 
     name: ClassVar[str] = "one_hot"
     depth: int

@@ -8,8 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, TypeMismatch, Value
-from mpcompile.ir import broadcast_shapes, product
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Type,
+    TypeMismatch,
+    Value,
+    broadcast_shapes,
+    product,
+)
 from mpcompile.ops._base import Operation, expand, lift, require, require_dtype, unbroadcast
 from mpcompile.ops.structure import Reshape, Transpose
 
@@ -71,10 +82,16 @@ class MatMul(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
-            ((2, 3), (3, 4)), ((1, 1), (1, 2)), ((2, 3, 4), (4, 2)), ((2, 2, 3), (2, 3, 1)),
-            ((2, 1, 2, 3), (4, 3, 2)), ((3, 2), (2, 2, 1)),
+            ((2, 3), (3, 4)),
+            ((1, 1), (1, 2)),
+            ((2, 3, 4), (4, 2)),
+            ((2, 2, 3), (2, 3, 1)),
+            ((2, 1, 2, 3), (4, 3, 2)),
+            ((3, 2), (2, 2, 1)),
         ]
-        return [Example(cls(), (_sample(*s, seed=i), _sample(*t, seed=i + 9))) for i, (s, t) in enumerate(shapes)]
+        return [
+            Example(cls(), (_sample(*s, seed=i), _sample(*t, seed=i + 9))) for i, (s, t) in enumerate(shapes)
+        ]
 
 
 def _live_product(x: Array, y: Array, inner: int) -> Array:

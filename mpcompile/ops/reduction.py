@@ -16,6 +16,7 @@ from mpcompile.ops._base import (
     join_over,
     keep_axes,
     mask,
+    numbers,
     require,
     require_axis,
     require_dtype,
@@ -66,7 +67,7 @@ class Reduction(Operation):
 
     def _result(self, domain: Domain, x: Abstract, facts: Array, zero: Array, neginf: Array) -> Abstract:
         """An abstract value from maps in which the axes are kept."""
-        shape = [int(str(s)) for s in drop(x.shape, self.axes, self.keepdims)]
+        shape = numbers(drop(x.shape, self.axes, self.keepdims))
         return domain.make(shape, *(squeeze(m, self.axes, self.keepdims) for m in (facts, zero, neginf)))
 
     def _wide(self, b: Builder, value: Value, shape: Shape) -> Value:
@@ -311,7 +312,7 @@ class CumSum(Operation):
 
 @dataclass(frozen=True)
 class ArgMax(Operation):
-    """The first position of the largest element along the axis. It has no gradient, but depends on them all."""
+    """The first position of the largest element along the axis. No gradient, but it depends on them all."""
 
     name: ClassVar[str] = "arg_max"
     axis: int
@@ -330,7 +331,7 @@ class ArgMax(Operation):
         (x,) = inputs
         choice = _candidates(x, [self.axis]) > 1
         facts = mask(choice, join_over(domain, x.facts, [self.axis]))
-        shape = [int(str(s)) for s in drop(x.shape, [self.axis], self.keepdims)]
+        shape = numbers(drop(x.shape, [self.axis], self.keepdims))
         return (domain.make(shape, squeeze(facts, [self.axis], self.keepdims)),)
 
     def vjp(

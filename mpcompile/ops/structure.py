@@ -8,9 +8,33 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, TypeMismatch, Value
-from mpcompile.ir import broadcast_shapes, product
-from mpcompile.ops._base import Operation, expand, expand_all, lift, require, require_axis, unbroadcast, zeros
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Shape,
+    Symbolic,
+    Type,
+    TypeMismatch,
+    Value,
+    broadcast_shapes,
+    product,
+)
+from mpcompile.ops._base import (
+    Operation,
+    expand,
+    expand_all,
+    lift,
+    number,
+    numbers,
+    require,
+    require_axis,
+    unbroadcast,
+    zeros,
+)
 
 Cotangents = Sequence[Value | None]
 Move = Callable[[Array], Array]
@@ -39,11 +63,11 @@ class Reshape(Operation):
         return (x.with_shape(self.shape),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (inputs[0].reshape([int(str(s)) for s in self.shape]),)
+        return (inputs[0].reshape(numbers(self.shape)),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
-        shape = tuple(int(str(s)) for s in self.shape)
+        shape = numbers(self.shape)
         return _move(domain, x, shape, lambda m: _reshape_compressed(m, x.shape, shape))
 
     def vjp(
@@ -55,7 +79,12 @@ class Reshape(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         cases: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
-            ((2, 6), (2, 2, 3)), ((2, 3, 4), (6, 4)), ((2, 3, 4), (4, 6)), ((1, 6), (6,)), ((), (1, 1)), ((2, 1, 3), (3, 2)),
+            ((2, 6), (2, 2, 3)),
+            ((2, 3, 4), (6, 4)),
+            ((2, 3, 4), (4, 6)),
+            ((1, 6), (6,)),
+            ((), (1, 1)),
+            ((2, 1, 3), (3, 2)),
         ]
         return [Example(cls(t), (_sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
 
@@ -155,11 +184,11 @@ class BroadcastTo(Operation):
         return (x.with_shape(tuple(self.shape)),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (np.broadcast_to(inputs[0], [int(str(s)) for s in self.shape]),)
+        return (np.broadcast_to(inputs[0], numbers(self.shape)),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
-        return (domain.make([int(str(s)) for s in self.shape], x.facts, x.zero, x.neginf),)
+        return (domain.make(numbers(self.shape), x.facts, x.zero, x.neginf),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -205,7 +234,7 @@ class Slice(Operation):
         return (x.with_shape((*x.shape[: self.axis], length, *x.shape[self.axis + 1 :])),)
 
     def _index(self) -> tuple[slice, ...]:
-        chosen = slice(int(str(self.start)), int(str(self.stop)), self.step)
+        chosen = slice(number(self.start), number(self.stop), self.step)
         return (*(slice(None),) * self.axis, chosen)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
@@ -271,7 +300,8 @@ class Pad(Operation):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         (x,) = inputs
         require(
-            len(self.before) == len(self.after) == x.rank and min((*self.before, *self.after), default=0) >= 0,
+            len(self.before) == len(self.after) == x.rank
+            and min((*self.before, *self.after), default=0) >= 0,
             f"{x.rank} non-negative amounts of padding before and after",
             f"{list(self.before)} and {list(self.after)} for {x}",
         )
@@ -383,9 +413,8 @@ class Concat(Operation):
 
 def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:
     """Concatenate maps along an axis that has `sizes` elements in each, kept compressed where all agree."""
-    if all(m.shape == maps[0].shape and m.shape[axis] == 1 for m in maps):
-        if all(np.array_equal(m, maps[0]) for m in maps[1:]):
-            return maps[0]
+    if maps[0].shape[axis] == 1 and all(np.array_equal(m, maps[0]) for m in maps[1:]):
+        return maps[0]
     common = list(np.broadcast_shapes(*((*m.shape[:axis], 1, *m.shape[axis + 1 :]) for m in maps)))
     parts = []
     for m, size in zip(maps, sizes, strict=True):
@@ -420,7 +449,11 @@ class Flip(Operation):
 
     @classmethod
     def examples(cls) -> list[Example]:
-        return [Example(cls(1), (_sample(2, 3),)), Example(cls(0), (_sample(2, 1, 3),)), Example(cls(0), (_sample(1),))]
+        return [
+            Example(cls(1), (_sample(2, 3),)),
+            Example(cls(0), (_sample(2, 1, 3),)),
+            Example(cls(0), (_sample(1),)),
+        ]
 
 
 __all__ = ["BroadcastTo", "Concat", "Flip", "Pad", "Reshape", "Slice", "Transpose", "join_maps", "lift"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
@@ -78,7 +78,7 @@ class Batches:
         rows = order[place * self.batch : (place + 1) * self.batch]
         return complete(self.module, "loss", self.split.take(rows, shift), (self.seed, "train", step))
 
-    def stream(self, start: int, stop: int) -> Iterator[Inputs]:
+    def stream(self, start: int, stop: int) -> Generator[Inputs, None, None]:
         """Inputs of steps `start` to `stop`, large ones prepared one step ahead."""
         if start >= stop:
             return

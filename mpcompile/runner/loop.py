@@ -211,7 +211,7 @@ class _Training:
 
     def go(self) -> Result:
         p = self.progress
-        if p.reason:
+        if self._ended():
             self.say(f"this run is complete ({p.reason} at step {p.step})")
             return self._result()
         try:
@@ -220,19 +220,22 @@ class _Training:
                 try:
                     for inputs in stream:
                         self._step(as_precision(inputs, self.precision))
-                        if p.reason or caught:
+                        if self._ended() or caught:
                             break
                 finally:
-                    stream.close()  # type: ignore[attr-defined]
-                if not p.reason and p.step >= self.plan.total:
+                    stream.close()
+                if not self._ended() and p.step >= self.plan.total:
                     p.reason = "finished"
-                if p.reason or caught:
+                if self._ended() or caught:
                     self._save()
-                if p.best is None and p.reason:  # nothing to validate on: the last weights are the best
+                if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
                     checkpoint.save(self.run.best, self.session.state(), self._record())
-            return self._result(caught[0] if caught and not p.reason else 0)
+            return self._result(caught[0] if caught and not self._ended() else 0)
         finally:
             self.metrics.close()
+
+    def _ended(self) -> bool:
+        return bool(self.progress.reason)
 
     def _step(self, inputs: dict[str, Any]) -> None:
         p, total = self.progress, self.plan.total

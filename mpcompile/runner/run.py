@@ -12,6 +12,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -93,19 +94,17 @@ def create(folder: Path, module: Module, facts: Mapping[str, Any], overrides: Ma
 
     Raises `SpecError` (MP524) for a folder that holds something else.
     """
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / RUN).exists():
-            raise error("MP524", f"{folder} holds files that are not a run", Span.none(), help="choose another --out")
-        old = folder.with_name(folder.name + ".old")
-        if old.exists():
-            shutil.rmtree(old)
-        folder.rename(old)
-    folder.mkdir(parents=True, exist_ok=True)
+    used = folder.exists() and any(folder.iterdir())
+    if used and not (folder / RUN).exists():
+        raise error("MP524", f"{folder} holds files that are not a run", Span.none(), help="choose another --out")
+    aside = folder.with_name(folder.name + ".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
     ending = Path(module.source.path).suffix
     spec = f"spec{ending}" if ending in (".yaml", ".yml", ".mp") else "spec.yaml"
-    (folder / spec).write_text(module.source.text, encoding="utf-8")
-    return record(
-        folder,
+    (aside / spec).write_text(module.source.text, encoding="utf-8")
+    run = record(
+        aside,
         {
             "format": 1,
             "model": module.name,
@@ -116,6 +115,14 @@ def create(folder: Path, module: Module, facts: Mapping[str, Any], overrides: Ma
             **facts,
         },
     )
+    if used:
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    elif folder.exists():
+        folder.rmdir()
+    aside.rename(folder)  # whole or not at all: a kill never leaves half a run
+    return Run(folder, run.facts)
 
 
 def record(folder: Path, facts: dict[str, Any]) -> Run:
@@ -142,8 +149,6 @@ def versions(backend: str) -> dict[str, str]:
     found = {"python": platform.python_version(), "numpy": np.__version__, "mpcompile": __version__}
     package = _FRAMEWORKS.get(backend)
     if package:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            pass
     return found

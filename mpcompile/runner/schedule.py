@@ -41,9 +41,9 @@ class Schedule:
             case "cosine":
                 return base * (self.final + (1 - self.final) * (1 + cos(pi * part)) / 2)
             case "step":
-                return base * self.factor ** (after // self.every)
+                return float(base * self.factor ** (after // self.every))
             case "exponential":
-                return base * self.factor ** (after / self.every)
+                return float(base * self.factor ** (after / self.every))
             case "inverse_sqrt":
                 return base * sqrt(max(1, self.warmup) / max(1, step + 1))
         return base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -30,9 +30,9 @@ class Settings:
     threshold    real or grey data above it count as one for binary fields; None refuses data that are not 0/1
     """
 
-    optimizer: OptimizerSpec = OptimizerSpec()
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     rate: float = 1e-3
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
     batch: int = 128
     epochs: int | None = None
     steps: int | None = None

@@ -10,9 +10,13 @@ from mpcompile.diagnostics import Span
 from mpcompile.frontend import ast
 
 NO = Span.none()
-NAMES = st.sampled_from(["a", "b1", "relu", "dense", "x_hat", "mask", "prior", "on", "train", "input", "over", "net"])
+NAMES = st.sampled_from(
+    ["a", "b1", "relu", "dense", "x_hat", "mask", "prior", "on", "train", "input", "over", "net"]
+)
 NUMBERS = st.one_of(
-    st.integers(0, 10**12), st.floats(0, 1e30, allow_nan=False).filter(lambda v: v == v), st.sampled_from([1e-5, 0.5])
+    st.integers(0, 10**12),
+    st.floats(0, 1e30, allow_nan=False).filter(lambda v: v == v),
+    st.sampled_from([1e-5, 0.5]),
 )
 
 
@@ -26,7 +30,9 @@ def name() -> Any:
 
 def text() -> Any:
     # no spec may hold control characters, halves of pairs or NUL, escaped or not
-    chars = st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\t", exclude_characters="\ufffe\uffff")
+    chars = st.characters(
+        exclude_categories=["Cs", "Cc"], include_characters="\n\t", exclude_characters="\ufffe\uffff"
+    )
     return st.text(chars, max_size=8).map(lambda v: ast.Text(span=NO, value=v))
 
 
@@ -68,7 +74,12 @@ def steps(inner: Any) -> Any:
     plain = st.builds(ast.Step, span=st.just(NO), layer=inner, tap=st.none() | NAMES)
     body = st.lists(plain, min_size=1, max_size=2).map(lambda v: ast.Pipeline(span=NO, steps=tuple(v)))
     repeat = st.builds(
-        ast.Repeat, span=st.just(NO), variable=NAMES, start=number(), stop=st.one_of(number(), name()), body=body
+        ast.Repeat,
+        span=st.just(NO),
+        variable=NAMES,
+        start=number(),
+        stop=st.one_of(number(), name()),
+        body=body,
     )
     return st.one_of(plain, st.builds(ast.Step, span=st.just(NO), layer=repeat, tap=st.none() | NAMES))
 
@@ -115,12 +126,16 @@ def models(draw: Any) -> ast.Model:
             return ast.Block(span=NO, name=next(fresh), params=params(), outputs=(draw(expr),))
         inputs = tuple(next(fresh) for _ in range(draw(st.integers(1, 2))))
         outputs = tuple(draw(expr) for _ in range(draw(st.integers(1, 2))))
-        return ast.Block(span=NO, name=next(fresh), params=params(), inputs=inputs, lets=lets(), outputs=outputs)
+        return ast.Block(
+            span=NO, name=next(fresh), params=params(), inputs=inputs, lets=lets(), outputs=outputs
+        )
 
     def density() -> ast.Density:
         if draw(st.booleans()):
             return ast.Density(span=NO, name=draw(NAMES), distribution=draw(expr))
-        return ast.Density(span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=draw(expr))
+        return ast.Density(
+            span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=draw(expr)
+        )
 
     def recurrence() -> ast.Recurrence:
         carries = tuple(
@@ -128,7 +143,8 @@ def models(draw: Any) -> ast.Model:
             for _ in some()
         )
         statements = tuple(
-            density() if draw(st.booleans()) else ast.Update(span=NO, name=draw(NAMES), value=draw(expr)) for _ in some()
+            density() if draw(st.booleans()) else ast.Update(span=NO, name=draw(NAMES), value=draw(expr))
+            for _ in some()
         )
         return ast.Recurrence(span=NO, axis=draw(NAMES), carries=carries, statements=statements)
 

@@ -45,13 +45,29 @@ def test_print_then_parse_is_the_same_tree(model: ast.Model) -> None:
 
 
 FRAGMENTS = st.sampled_from(
-    "model input x y ~ = -> ( ) [ ] { } , : ; .. 1 2.5 1e9 ** // | & @ as in is repeat latent prior carry check "
-    "recurrence over block on yield net mask train \n \n\n \t \"a\" ' \" # density: - {a: [ &a *a !t | > yes".split(" ")
+    "model input x y ~ = -> ( ) [ ] { } , : ; .. 1 2.5 1e9 ** // | & @ as in is repeat latent prior carry "
+    "check "
+    'recurrence over block on yield net mask train \n \n\n \t "a" \' " # density: - {a: [ &a *a !t | > "
+    ""
+    ""
+    ""
+    ""
+    ""
+    ""
+    ""
+    ""
+    ""
+    ""
+    "yes'.split(
+        " "
+    )
 )
 
 
 @few
-@given(st.one_of(st.text(max_size=60), st.lists(FRAGMENTS, max_size=30).map(" ".join)), st.sampled_from(SYNTAXES))
+@given(
+    st.one_of(st.text(max_size=60), st.lists(FRAGMENTS, max_size=30).map(" ".join)), st.sampled_from(SYNTAXES)
+)
 @example("\ufeff", "yaml")
 @example('a: "\\U99999999"', "yaml")
 @example("model: a\n? [b]\n: c", "yaml")
@@ -113,3 +129,15 @@ x ~ flow(base = normal) {
     places = [out.index(c) for c in kept]
     assert places == sorted(places)
     assert format_model(parse_text(out, "m.mp", "mp"), "mp", Source("m.mp", out)) == out
+
+
+@pytest.mark.parametrize("path", [p for p in ACCEPTED if p.suffix == ".mp"], ids=lambda p: p.name)
+def test_both_syntaxes_of_a_sample_are_one_tree(path: Path) -> None:
+    assert parse(path)[0].same_as(parse(path.with_suffix(".yaml"))[0])
+
+
+def test_the_examples_of_the_manual_are_one_tree() -> None:
+    blocks = (ROOT / "docs" / "language.md").read_text().split("```")
+    assert parse_text(blocks[1], "a.mp", "mp").same_as(
+        parse_text(blocks[3].removeprefix("yaml"), "a.yaml", "yaml")
+    )

@@ -25,8 +25,18 @@ OTHERS = ("xor", "digits", "binary_digits", "shapes", "text", "adding", "tones",
 NAMES = (*OTHERS, *POINTS, *TABLES)
 
 
-def load_data(module: Module, spec: str, length: int = 64, threshold: float | None = None) -> Dataset:
+def load_data(
+    module: Module,
+    spec: str,
+    length: int = 64,
+    threshold: float | None = None,
+    *,
+    vocabulary: list[str] | None = None,
+    whole: bool = False,
+) -> Dataset:
     """The data set of this name, or the file at this path, fitted to the fields of a module.
+
+    `vocabulary` is that of a run trained before; `whole` keeps a file that names no splits in one piece.
 
     Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range, MP505 vocabulary,
     MP506 unreadable, MP507 too little.
@@ -34,8 +44,10 @@ def load_data(module: Module, spec: str, length: int = 64, threshold: float | No
     from mpcompile.runner.data.adapt import Adapter
 
     embedded = spec in NAMES
-    raw = _embedded(module, spec, length)() if embedded else _user(module, spec)
-    if not raw.fixed:
+    raw = _embedded(module, spec, length)() if embedded else _user(module, spec, vocabulary)
+    if whole and not embedded:
+        raw = _joined(raw)
+    elif not raw.fixed:
         raw = _divided(raw)
     adapter = Adapter(module, spec, raw, length, threshold, embedded)
     splits = adapter.splits()
@@ -63,7 +75,7 @@ def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
         "xor": points.xor,
         "digits": images.digits,
         "binary_digits": lambda: images.digits(binary=True),
-        "shapes": lambda: images.shapes(**_picture_size(module)),
+        "shapes": lambda: images.shapes(*_picture_size(module)),
         "text": sequences.text,
         "adding": lambda: sequences.adding(steps),
         "tones": lambda: sequences.tones(steps),
@@ -72,13 +84,13 @@ def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
     return makers[name]
 
 
-def _picture_size(module: Module) -> dict[str, int]:
+def _picture_size(module: Module) -> tuple[int, int, int]:
     for field in module.fields.values():
         sizes = field.type.shape[1:]
         if field.role == "input" and len(sizes) == 3 and all(isinstance(s, int) for s in sizes):
             channels, height, width = (int(str(s)) for s in sizes)
-            return {"channels": channels, "height": height, "width": width}
-    return {}
+            return height, width, channels
+    return 32, 32, 3
 
 
 def _last_size(module: Module, default: int) -> int:
@@ -88,7 +100,7 @@ def _last_size(module: Module, default: int) -> int:
     return default
 
 
-def _user(module: Module, spec: str) -> Raw:
+def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.files import ENDINGS, Unreadable, read
     from mpcompile.runner.settings import place
 
@@ -100,9 +112,22 @@ def _user(module: Module, spec: str) -> Raw:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
         raise error("MP501", f"no data set is named '{spec}'", place(module.source, "data"), help=hint)
     try:
-        return read(path)
+        return read(path, vocabulary)
     except Unreadable as bad:
         raise error("MP506", str(bad), place(module.source, "data")) from bad
+
+
+def _joined(raw: Raw) -> Raw:
+    """Data that name no splits, streams too, in one piece (as `test`, with nothing else but a copy to train on)."""
+    parts = raw.splits
+    if raw.streams:
+        one = {k: np.concatenate([parts[s][k] for s in parts]) for k in parts["train"]}
+    elif raw.fixed:
+        return raw
+    else:
+        one = parts["train"]
+    raw.splits = {"train": one, "test": one}
+    return raw
 
 
 def _divided(raw: Raw) -> Raw:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpcompile.diagnostics import SpecError, error
+from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Symbolic
 from mpcompile.runner.data.dataset import Column, Raw, Split, Windows
 
@@ -77,7 +77,7 @@ class Adapter:
                 )
         return {f: pairs[f] for f in self.module.fields}
 
-    def _anywhere(self) -> object:
+    def _anywhere(self) -> Span:
         return next(iter(self.module.fields.values())).span
 
     # Streams ----------------------------------------------------------------------------------------------------

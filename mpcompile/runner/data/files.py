@@ -20,12 +20,13 @@ class Unreadable(ValueError):
     """A file that cannot be data; the message is one line."""
 
 
-def read(path: Path) -> Raw:
-    """Columns of a file, or of a folder of pictures. Raises `Unreadable`."""
+def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
+    """Columns of a file, or of a folder of pictures. `vocabulary` encodes a text. Raises `Unreadable`."""
     try:
         if path.is_dir():
             return _folder(path)
-        raw = _READERS[path.suffix.lower()](path)
+        ending = path.suffix.lower()
+        raw = _text(path, vocabulary) if ending == ".txt" else _READERS[ending](path)
     except KeyError:
         raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures") from None
     except (OSError, zipfile.BadZipFile, EOFError) as bad:
@@ -132,13 +133,13 @@ def _numeric(cell: str) -> bool:
     return True
 
 
-def _text(path: Path) -> Raw:
+def _text(path: Path, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.sequences import text
 
     words = path.read_text(encoding="utf-8")
     if len(words) < 20:
         raise Unreadable(f"{path}: {len(words)} characters are too few")
-    return text(words)
+    return text(words, vocabulary)
 
 
 def _wav(path: Path) -> Raw:
@@ -188,4 +189,4 @@ def _folder(path: Path) -> Raw:
     return Raw({"train": columns}, {"x": 256}, fixed=False, digest=digest.hexdigest())
 
 
-_READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".txt": _text, ".wav": _wav}
+_READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".wav": _wav}

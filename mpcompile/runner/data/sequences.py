@@ -11,12 +11,19 @@ from mpcompile.runner.noise import generator
 SIZES = {"train": 4000, "valid": 500, "test": 500}
 
 
-def text(words: str | None = None) -> Raw:
-    """Characters as integers, one stream, the last tenths held out. `words` is a user's text."""
+def text(words: str | None = None, vocabulary: list[str] | None = None) -> Raw:
+    """Characters as integers, one stream, the last tenths held out.
+
+    `words` is a user's text, `vocabulary` that of a run trained before (sorted). Raises `ValueError` for a
+    character that the vocabulary lacks.
+    """
     from mpcompile.runner.data.corpus import corpus
 
     words = corpus() if words is None else words
-    vocabulary = sorted(set(words))
+    if vocabulary is None:
+        vocabulary = sorted(set(words))
+    elif missing := sorted(set(words) - set(vocabulary)):
+        raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
     codes = np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)
     cut = [0, int(0.9 * len(codes)), int(0.95 * len(codes)), len(codes)]
     splits = {s: {"x": codes[a:b]} for s, a, b in zip(SIZES, cut, cut[1:], strict=False)}
@@ -45,7 +52,7 @@ def adding(length: int) -> Raw:
 
 def tones(length: int) -> Raw:
     """Sounds in (-1, 1): two partials under a slow envelope. x `[n, length]`, y one of four timbres."""
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     t = np.arange(length)
     for split, n in SIZES.items():
         r = generator("data", "tones", split, length)
@@ -62,7 +69,7 @@ def tones(length: int) -> Raw:
 
 def rolls(length: int, width: int = 88) -> Raw:
     """Piano rolls: x `[n, length, width]` of 0/1, chords of one key that move by steps; y is major (0) or minor (1)."""
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     for split, n in {k: v // 8 for k, v in SIZES.items()}.items():
         r = generator("data", "rolls", split, length, width)
         x, y = np.zeros((n, length, width), np.uint8), r.integers(0, 2, n)

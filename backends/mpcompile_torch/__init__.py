@@ -1,0 +1,43 @@
+"""The torch backend: programs as methods of an `nn.Module` that needs nothing of mpcompile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir import Array, Module
+from mpcompile_torch.emit import Emitted, emit_module
+from mpcompile_torch.loading import build_model
+from mpcompile_torch.session import TorchSession
+from mpcompile_torch.verify import SourceRefused, verify_source
+
+
+class TorchBackend:
+    """See `mpcompile.backend.Backend`."""
+
+    name = "torch"
+
+    def emit(self, module: Module) -> dict[str, str | bytes]:
+        return {"model.py": emit_module(module).text}
+
+    def session(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> TorchSession:
+        return TorchSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+
+    def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> nn.Module:
+        return build_model(emit_module(module), parameters).to(device)
+
+
+BACKEND = TorchBackend()
+
+__all__ = ["BACKEND", "Emitted", "SourceRefused", "TorchBackend", "TorchSession", "emit_module", "verify_source"]

@@ -1,0 +1,321 @@
+"""One `nn.Module` class for each family of functions; the attributes spell the dotted names of the checkpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value, symbols
+from mpcompile.outline import Call, Family, Method, Outline, Path
+from mpcompile_torch.body import Writer, argument_hint, quoted
+from mpcompile_torch.layers import Layer, find_layers
+from mpcompile_torch.literals import array_text, initial_text
+from mpcompile_torch.text import basename, camel, identifier, layout, prose
+
+#: Names that a module of torch already gives a meaning.
+TAKEN = frozenset(dir(nn.Module)) | {"training"}
+
+
+@dataclass
+class Signature:
+    """What callers must know of a method."""
+
+    name: str
+    told: list[str]
+    results: list[str]
+
+
+@dataclass
+class Tree:
+    """Parameters and modules of a class by the parts of their names."""
+
+    parameters: dict[str, ParameterSpec] = field(default_factory=dict)
+    families: dict[str, Path] = field(default_factory=dict)
+    groups: dict[str, Tree] = field(default_factory=dict)
+
+    def group(self, parts: Iterable[str]) -> Tree:
+        tree = self
+        for part in parts:
+            tree = tree.groups.setdefault(identifier(part), Tree())
+        return tree
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.parameters, *self.families, *self.groups]
+
+
+class ClassWriter:
+    """Writes the class of one family. It is the `Owner` of the methods in it."""
+
+    def __init__(self, module: Module, outline: Outline, family: Family, name: str, others: dict[int, ClassWriter]):
+        self.module, self.outline, self.family, self.name, self.others = module, outline, family, name, others
+        self.instance = family.first
+        self.path = self.instance.path
+        self.layers: dict[Path, Layer] = {}
+        self.tree = Tree()
+        for spec in self.instance.parameters:
+            *lead, last = spec.name.split(".")[len(self.path) :]
+            self.tree.group(lead).parameters[identifier(last)] = spec
+        for child in self.instance.children:
+            self.tree.group(child[:-1]).families[identifier(child[-1])] = child
+        for part in self.tree.names:
+            if part in TAKEN:
+                raise ValueError(f"{part!r} already means something in a torch module: rename it")
+        self.buffers = self._name_buffers()
+        self.signatures: list[Signature] = []
+        self.attributes: dict[str, None] = {}
+        self.layers = find_layers(module, self.instance, self.tree_groups())
+
+    def tree_groups(self) -> dict[Path, list[ParameterSpec]]:
+        """Groups that hold nothing but parameters."""
+        found: dict[Path, list[ParameterSpec]] = {}
+
+        def visit(tree: Tree, path: Path) -> None:
+            if path and tree.parameters and not tree.families and not tree.groups:
+                found[path] = list(tree.parameters.values())
+            for name, group in tree.groups.items():
+                visit(group, (*path, name))
+
+        visit(self.tree, ())
+        return found
+
+    def _name_buffers(self) -> list[str]:
+        bases = []
+        for c in self.instance.constants:
+            kind = c.array.dtype.kind
+            is_mask = kind == "b" or (kind == "f" and bool(((c.array == 0) | (c.array == 1)).all()))
+            bases.append("mask" if is_mask else "index" if kind == "i" else "constant")
+        counts, seen, names = Counter(bases), Counter[str](), []
+        for base in bases:
+            name = f"{base}_{seen[base]}" if counts[base] > 1 else base
+            seen[base] += 1
+            while name in self.tree.names or name in TAKEN:
+                name += "_"
+            names.append(name)
+        return names
+
+    # --- what bodies ask (the Owner protocol) ---
+
+    def parameter(self, path: str) -> str | None:
+        parts = tuple(path.split("."))
+        if parts[: len(self.path)] != self.path or path not in self.module.parameters:
+            return None
+        return "self." + ".".join(identifier(p) for p in parts[len(self.path) :])
+
+    def constant(self, constant: Constant) -> str:
+        return f"self.{self.buffers[self.instance.slot(constant)]}"
+
+    def target(self, call: Call) -> tuple[str, list[str], list[str]]:
+        instance, method = self.outline.target(call)
+        signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
+        text = "self." + ".".join(identifier(p) for p in call.path[len(self.path) :])
+        if signature.name != "forward":
+            text = f"{text}.{signature.name}"
+        return text, signature.told, signature.results
+
+    def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
+        if not weight.startswith("self.") or not weight.endswith(".weight"):
+            return None
+        path = tuple(weight.split(".")[1:-1])
+        layer = self.layers.get(path)
+        own = "self." + ".".join(path)
+        if layer is None or (f"{own}.bias" if layer.bias else None) != bias:
+            return None
+        return own
+
+    def any_parameter(self) -> str | None:
+        for spec in self.instance.parameters:
+            return self.parameter(spec.name)
+        for i, c in enumerate(self.instance.constants):
+            if c.array.dtype.kind == "f":
+                return f"self.{self.buffers[i]}"
+        for child, instance in self.instance.children.items():
+            inner = self.others[id(instance.family)].any_parameter()
+            if inner is not None:
+                return "self." + ".".join(child) + inner[len("self") :]
+        return None
+
+    # --- the class ---
+
+    def write(self) -> list[str]:
+        methods = [line for i, m in enumerate(self.instance.methods) for line in ["", *self.method(i, m)]]
+        lines = [f"class {self.name}(nn.Module):", *self.docstring(), ""]
+        annotated = [f"    {name}: Tensor" for name in self.buffers]
+        annotated += [f"    {n}: Tensor" for n, p in self.tree.parameters.items() if not p.trainable]
+        if annotated:
+            lines += [*annotated, ""]
+        return [*lines, *self.initialiser(), *methods]
+
+    def docstring(self) -> list[str]:
+        frame = self.instance.frame
+        if frame is None:
+            where = basename(self.module.source.path)
+            return [f'    """The model `{identifier(self.module.name)}`, as written in {where}."""']
+        text = prose(frame.label, 60) or frame.name
+        place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
+        return [f'    """{text}{place}"""' if not text.endswith('"') else f'    """{text} """']
+
+    def initialiser(self) -> list[str]:
+        formals = self.formal_names()
+        signature = ", ".join(["self", *(f"{n}: Tensor" for n in formals.values())])
+        lines = layout(f"def __init__({signature}) -> None:", 1)
+        body = ["super().__init__()"]
+        for name, spec in self.tree.parameters.items():
+            body.append(self._parameter("self", name, spec))
+        self._members("self", self.tree, (), body, formals)
+        for number, constant in enumerate(self.instance.constants):
+            given = formals.get(((), number))
+            text = given if given else array_text(constant.array)
+            body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
+        for line in body:
+            lines += layout(line, 2)
+        return lines
+
+    def formal_names(self) -> dict[tuple[Path, int], str]:
+        names: dict[tuple[Path, int], str] = {}
+        for child, number in self.family.formals:
+            if child:
+                family = self.instance.children[child].family
+                inner = self.others[id(family)].formal_names()[family.formals[number]]
+                name = f"{child[-1]}_{inner}"
+            else:
+                name = self.buffers[number]
+            while name in names.values():
+                name += "_"
+            names[(child, number)] = name
+        return names
+
+    def _parameter(self, owner: str, name: str, spec: ParameterSpec) -> str:
+        if spec.trainable:
+            return f"{owner}.{name} = nn.Parameter({initial_text(spec)})"
+        return f'{owner}.register_buffer("{name}", {initial_text(spec)})'
+
+    def _members(
+        self, owner: str, tree: Tree, path: Path, body: list[str], formals: dict[tuple[Path, int], str]
+    ) -> None:
+        for name, child in tree.families.items():
+            instance = self.instance.children[child]
+            family = instance.family
+            arguments = [
+                formals.get((child, number)) or array_text(family.actual(instance, number).array)
+                for number in range(len(family.formals))
+            ]
+            body.append(f"{owner}.{name} = {self.others[id(family)].name}({', '.join(arguments)})")
+        for name, group in tree.groups.items():
+            layer = self.layers.get((*path, name))
+            if layer is not None:
+                body.append(f"{owner}.{name} = {layer.text}")
+                continue
+            trained = [(n, p) for n, p in group.parameters.items() if p.trainable]
+            members = ", ".join(f"{n}=nn.Parameter({initial_text(p)})" for n, p in trained)
+            body.append(f"{owner}.{name} = Group({members})")
+            for n, p in group.parameters.items():
+                if not p.trainable:
+                    body.append(self._parameter(f"{owner}.{name}", n, p))
+            self._members(f"{owner}.{name}", group, (*path, name), body, formals)
+
+    # --- methods ---
+
+    def method_name(self, method: Method) -> str:
+        base = identifier(method.role)
+        if (base in TAKEN and base != "forward") or base in self.tree.names or base in self.buffers:
+            base += "_program"
+        taken = {s.name for s in self.signatures}
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        return name
+
+    def method(self, number: int, method: Method) -> list[str]:
+        block, root = method.block, not self.path
+        program = self.module.programs[method.role] if root else None
+        if program is not None:
+            arguments = [identifier(n) for n in program.inputs]
+            named = {v: n for n, v in program.outputs.items()}
+            preferred = {v: n for v, n in named.items() if n.isidentifier()}
+        else:
+            arguments, preferred = self._arguments(block.inputs, method), {}
+        writer = Writer(self, block, arguments, preferred)
+        writer.write(block)
+        writer.finish(list(program.outputs) if program is not None else None)
+
+        bound, told = [], []
+        for s in writer.used_symbols:
+            place = _fixed_by(s, block.inputs)
+            if place is not None:
+                bound.append(f"        {writer.symbol_names[s]} = {arguments[place[0]]}.shape[{place[1]}]")
+            elif root:
+                raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
+            else:
+                told.append(s)
+        name = self.method_name(method)
+        self.signatures.append(Signature(name, told, [r.rstrip("0123456789_") or "h" for r in writer.result_names]))
+
+        if len(block.outputs) == 1:
+            result = "Tensor"
+        elif root:
+            result = "dict[str, Tensor]"
+        else:
+            result = f"tuple[{', '.join(['Tensor'] * len(block.outputs))}]"
+        formals = ["self", *(f"{a}: Tensor" for a in arguments), *(f"{writer.symbol_names[s]}: int" for s in told)]
+        head = layout(f"def {name}({', '.join(formals)}) -> {result}:", 1)
+        return [*head, *self._shapes(arguments, method, root), *bound, *writer.lines]
+
+    def _arguments(self, values: tuple[Value, ...], method: Method) -> list[str]:
+        names: list[str] = []
+        for v in values:
+            base = argument_hint(method.block, v)
+            name, number = base, 1
+            while name in names:
+                number += 1
+                name = f"{base}{number}"
+            names.append(name)
+        return names
+
+    def _shapes(self, arguments: list[str], method: Method, root: bool) -> list[str]:
+        """A docstring with the types of arguments and results."""
+        block = method.block
+        given = [f"{a} {v.type}" for a, v in zip(arguments, block.inputs, strict=True)]
+        if root:
+            outputs = self.module.programs[method.role].outputs
+            made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
+        else:
+            made = [str(v.type) for v in block.outputs]
+        text = f"{', '.join(given) or '()'} -> {', '.join(made)}"
+        if len(text) + 15 <= 100:
+            return [f'        """{text}."""']
+        lines = ['        """Types of arguments and results.', ""]
+        lines += [f"        {prose(g, 86)}" for g in given] + [f"        -> {prose(m, 83)}" for m in made]
+        return [*lines, '        """']
+
+
+def _fixed_by(symbol: str, values: tuple[Value, ...]) -> tuple[int, int] | None:
+    """The argument and axis whose length is just this symbol."""
+    for i, v in enumerate(values):
+        for axis, s in enumerate(v.shape):
+            if not isinstance(s, int) and str(s) == symbol and symbols(s) == {symbol}:
+                return i, axis
+    return None
+
+
+def class_names(outline: Outline, model: str) -> dict[int, str]:
+    """A class name for each family, from the frame where it was first met."""
+    taken = {camel(model), "Group", "Tensor", "Any"}
+    names: dict[int, str] = {}
+    for family in outline.families:
+        frame = family.first.frame
+        if frame is None:
+            names[id(family)] = camel(model)
+            continue
+        stem = camel(frame.name.rstrip("0123456789").rstrip("_") or frame.name)
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}{number}"
+        taken.add(name)
+        names[id(family)] = name
+    return names

@@ -1,0 +1,114 @@
+"""Groups of parameters that are used just as a layer of `torch.nn` uses its own: those are written as that layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Value
+from mpcompile.outline import Instance, Path
+from mpcompile_torch.spelling import ints, symmetric
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The constructor of a layer, and whether it adds a bias."""
+
+    text: str
+    bias: bool
+
+
+Uses = dict[str, set[tuple[object, ...]]]
+
+
+def weight_uses(module: Module) -> Uses:
+    """How each parameter is read, over all programs; bodies of loops included."""
+    uses: Uses = {}
+    for graph in module.programs.values():
+        _visit(graph.live(), {}, uses)
+    return uses
+
+
+def _visit(graph: Graph, captured: dict[int, str], uses: Uses) -> None:
+    names = dict(captured)
+    for node in graph.nodes():
+        if isinstance(node.op, Parameter):
+            names[node.id] = node.op.path
+    for node in graph.nodes():
+        body = getattr(node.op, "body", None)
+        if isinstance(body, Graph):
+            formals = list(body.inputs.values())
+            given = {f.node: names[a.node] for f, a in zip(formals, node.inputs, strict=False) if a.node in names}
+            _visit(body, given, uses)
+        for position, value in enumerate(node.inputs):
+            if value.node in names and not isinstance(body, Graph):
+                uses.setdefault(names[value.node], set()).update(_kinds(graph, node, position, value))
+    for value in graph.outputs.values():
+        if value.node in names:
+            uses.setdefault(names[value.node], set()).add(("other",))
+
+
+def _kinds(graph: Graph, node: Node, position: int, value: Value) -> set[tuple[object, ...]]:
+    op = node.op.attributes()
+    if node.op.name == "transpose" and op["permutation"] == (1, 0):
+        made = node.outputs[0]
+        if made in graph.outputs.values():
+            return {("other",)}
+        return {
+            ("linear",) if u.op.name == "mat_mul" and u.inputs[1] == made and u.inputs[0] != made else ("other",)
+            for u in graph.users(node.id)
+        }
+    if node.op.name == "conv" and position == 1 and symmetric(op["padding"]):
+        low = tuple(lo for lo, _ in op["padding"])
+        return {("conv", op["stride"], low, op["dilation"], op["groups"])}
+    if node.op.name == "gather" and position == 0 and op["axis"] == 0:
+        return {("embedding",)}
+    return {("other",)}
+
+
+_CACHE: dict[int, tuple[Module, Uses]] = {}
+
+
+def find_layers(module: Module, instance: Instance, groups: dict[Path, list[ParameterSpec]]) -> dict[Path, Layer]:
+    """The layers among the parameter groups of an instance."""
+    uses = _uses(module)
+    found = {}
+    for path, specs in groups.items():
+        parts = {s.name.split(".")[-1]: s for s in specs}
+        weight, bias = parts.get("weight"), parts.get("bias")
+        if weight is None or set(parts) - {"weight", "bias"} or not all(s.trainable for s in specs):
+            continue
+        text = _constructor(weight, bias, uses.get(weight.name, set()))
+        if text is not None:
+            found[path] = Layer(text, bias is not None)
+    return found
+
+
+def _constructor(weight: ParameterSpec, bias: ParameterSpec | None, uses: set[tuple[object, ...]]) -> str | None:
+    if len(uses) != 1 or (bias is not None and bias.shape != weight.shape[:1]):
+        return None
+    kind, *rest = next(iter(uses))
+    out, *inner = weight.shape
+    flag = "" if bias is not None else ", bias=False"
+    if kind == "linear" and len(inner) == 1:
+        return f"nn.Linear({inner[0]}, {out}{flag})"
+    if kind == "embedding" and len(inner) == 1 and bias is None:
+        return f"nn.Embedding({out}, {inner[0]})"
+    if kind == "conv":
+        stride, padding, dilation, groups = rest
+        assert isinstance(groups, int)
+        options = [("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1), ("groups", groups, 1)]
+        shown = ""
+        for name, value, default in options:
+            text = str(value) if isinstance(value, int) else ints(value)  # type: ignore[arg-type]  # a tuple
+            shown += f", {name}={text}" if text != str(default) else ""
+        channels, kernel = inner[0] * groups, ints(tuple(inner[1:]))
+        return f"nn.Conv{len(inner) - 1}d({channels}, {out}, {kernel}{shown}{flag})"
+    return None
+
+
+def _uses(module: Module) -> Uses:
+    cached = _CACHE.get(id(module))
+    if cached is None or cached[0] is not module:
+        _CACHE.clear()
+        cached = _CACHE[id(module)] = module, weight_uses(module)
+    return cached[1]

@@ -1,0 +1,190 @@
+"""Arrays as Python text: by the rule behind them where it is easily seen, in full when small, packed otherwise."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+
+from mpcompile.ir import Array, ParameterSpec
+from mpcompile_torch.spelling import number
+from mpcompile_torch.text import tuple_text
+
+#: Arrays with more elements than this are not listed.
+LISTED = 24
+
+KINDS = {"f": "torch.get_default_dtype()", "i": "torch.int64", "b": "torch.bool"}
+
+
+def array_text(array: Array) -> str:
+    """An expression for a tensor of this value; floats come in the default dtype."""
+    kind = array.dtype.kind
+    if array.size and (array == array.flat[0]).all():
+        return _full(array)
+    if array.size <= LISTED and (rule := _line(array) if array.ndim == 1 and array.size > 4 else None) is None:
+        return f"torch.tensor({_nested(array)})"
+    if array.ndim == 1 and rule is not None:
+        return rule + (f".to({KINDS[kind]})" if kind == "f" else "")
+    if _is_mask(array):
+        found = _mask(array != 0)
+        if found is not None:
+            if kind == "b":
+                return found
+            return f"({found}).to({KINDS[kind]})" if " " in found.split("(")[0] or "==" in found or ">=" in found else f"{found}.to({KINDS[kind]})"
+    small = _squeeze(array)
+    if small is not None:
+        return f"{array_text(small)}.expand{tuple_text(map(str, array.shape))}"
+    return _packed(array)
+
+
+def _is_mask(array: Array) -> bool:
+    return bool(np.isin(array, (0, 1)).all())
+
+
+def _full(array: Array) -> str:
+    value = array.flat[0].item()
+    shape = tuple_text(map(str, array.shape))
+    if array.dtype.kind == "f" and value in (0.0, 1.0) and not np.signbit(value):
+        return f"torch.{'ones' if value else 'zeros'}{shape if array.ndim > 1 else f'({array.shape[0]})'}"
+    return f"torch.full({shape}, {number(value)})"
+
+
+def _nested(array: Array) -> str:
+    if array.ndim == 0:
+        return number(array.item())
+    return "[" + ", ".join(_nested(a) for a in array) + "]"
+
+
+def _squeeze(array: Array) -> Array | None:
+    """The array with length one along axes on which nothing changes, or None."""
+    small = array
+    for axis in range(array.ndim):
+        if array.shape[axis] > 1:
+            one = small.take([0], axis)
+            if (small == one).all():
+                small = one
+    return None if small.shape == array.shape else small
+
+
+def _line(array: Array) -> str | None:
+    """A rule for a vector of whole numbers."""
+    if not np.equal(np.mod(array, 1), 0).all():
+        return None
+    n, values = array.size, array.astype(np.int64)
+    index = np.arange(n)
+    step = int(values[1] - values[0])
+    if step and (np.diff(values) == step).all():
+        start = int(values[0])
+        stop = start + n * step
+        return _text("arange", start, stop, step)
+    if array.dtype.kind == "b" or _is_mask(array):
+        turns = np.flatnonzero(np.diff(values))
+        if turns.size == 1:
+            compare = "<" if values[0] else ">="
+            return f"(torch.arange({n}) {compare} {int(turns[0]) + 1})"
+    low = int(values.min())
+    for period in range(2, min(n, 1 + int(values.max()) - low + 1)):
+        offset = int(values[0]) - low
+        if ((index + offset) % period + low == values).all():
+            inner = f"(torch.arange({n}) + {offset})" if offset else f"torch.arange({n})"
+            rule = f"{inner} % {period}"
+            rule = f"{rule} + {low}" if low else rule
+            return f"({rule} == 1)" if array.dtype.kind == "b" else f"({rule})"
+    return None
+
+
+def _text(name: str, start: int, stop: int, step: int) -> str:
+    if step == 1:
+        return f"torch.{name}({stop})" if start == 0 else f"torch.{name}({start}, {stop})"
+    return f"torch.{name}({start}, {stop}, {step})"
+
+
+def _mask(mask: Array) -> str | None:
+    """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column level`."""
+    if mask.ndim > 2 and all(s == 1 for s in mask.shape[:-2]):
+        inner = _mask(mask.reshape(mask.shape[-2:]))
+        lead = ", ".join(["None"] * (mask.ndim - 2))
+        return f"({inner})[{lead}]" if inner else None
+    if mask.ndim != 2:
+        return None
+    rows, columns = mask.shape
+    r, c = np.indices(mask.shape)
+    for parity in (0, 1):
+        if ((r + c) % 2 == parity).all() if False else np.array_equal((r + c) % 2 == parity, mask):
+            return f"(torch.arange({rows})[:, None] + torch.arange({columns})) % 2 == {parity}"
+    ones = f"torch.ones({rows}, {columns}, dtype=torch.bool)"
+    for name, edge in (("tril", c - r), ("triu", c - r)):
+        if mask.any() and not mask.all():
+            k = int(edge[mask].max() if name == "tril" else edge[mask].min())
+            if np.array_equal(edge <= k if name == "tril" else edge >= k, mask):
+                return f"{ones}.{name}({k})" if k else f"{ones}.{name}()"
+    levels = _staircase(mask)
+    if levels is None:
+        return None
+    left, right = (_vector(v) for v in levels)
+    if left is None or right is None:
+        return None
+    return f"{left}[:, None] >= {right}"
+
+
+def _vector(values: Array) -> str | None:
+    rule = _line(values)
+    if rule is not None:
+        return rule
+    return f"torch.tensor({_nested(values)})" if values.size <= 64 else None
+
+
+def _staircase(mask: Array) -> tuple[Array, Array] | None:
+    """Levels with `mask[i, j] == (row[i] >= column[j])`, where the supports of rows are nested."""
+    sums = mask.sum(1)
+    order = np.argsort(sums, kind="stable")
+    sorted_rows = mask[order]
+    if (sorted_rows[:-1] & ~sorted_rows[1:]).any():
+        return None
+    distinct, row = np.unique(sums, return_inverse=True)
+    column = np.full(mask.shape[1], len(distinct))
+    for level, total in reversed(list(enumerate(distinct))):
+        column[mask[np.flatnonzero(sums == total)[0]]] = level
+    return row.reshape(-1), column
+
+
+def _packed(array: Array) -> str:
+    shape = tuple_text(map(str, array.shape))
+    if array.dtype.kind == "b" or _is_mask(array):
+        kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
+    elif array.dtype.kind == "i":
+        kind, data = "int64", array.astype("<i8").tobytes()
+    else:
+        kind, data = "float64", array.astype("<f8").tobytes()
+    text = base64.b64encode(data).decode()
+    pieces = " ".join(f'"{text[i : i + 76]}"' for i in range(0, len(text), 76))
+    unpacked = f"unpack({pieces}, {shape}, torch.{kind})"
+    return f"{unpacked}.to({KINDS['f']})" if array.dtype.kind == "f" else unpacked
+
+
+#: Reads what `_packed` writes.
+UNPACK = '''def unpack(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A constant tensor from base64; booleans are packed, eight to a byte."""
+    data = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+    if dtype == torch.bool:
+        bits = (data[:, None] >> torch.arange(8)) & 1
+        return bits.flatten()[: math.prod(shape)].reshape(shape).to(torch.bool)
+    return data.view(dtype).reshape(shape)
+'''
+
+
+def initial_text(spec: ParameterSpec) -> str:
+    """How a fresh parameter starts, before weights are loaded."""
+    kind, scale = spec.init.kind, float(spec.init.scale)
+    sizes = ", ".join(map(str, spec.shape)) if spec.shape else "()"
+    if kind == "ones":
+        return f"torch.ones({sizes})"
+    if kind == "constant":
+        return f"torch.full({tuple_text(map(str, spec.shape))}, {number(scale)})"
+    if kind == "normal":
+        return f"{number(scale)} * torch.randn({sizes})" if scale != 1.0 else f"torch.randn({sizes})"
+    if kind == "uniform":
+        return f"torch.empty({sizes}).uniform_({number(-scale)}, {number(scale)})"
+    if kind == "orthogonal":
+        return f"nn.init.orthogonal_(torch.empty({sizes}))"
+    return f"torch.zeros({sizes})"

@@ -1,0 +1,129 @@
+"""Structural dependence: one abstract interpreter, run over availability (tau) or over bitsets.
+
+Exact for generic weights: an output element is said to depend on an input element when some path of operations with
+no structurally zero weight joins them. Cancellation (x - x) and dead units are not seen, so the result is always an
+upper bound on the true support.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, Parameter, Value, availability, bitsets
+
+
+def interpret(
+    graph: Graph, domain: Domain, seeds: Mapping[str, Array], environment: Mapping[str, int]
+) -> dict[Value, Abstract]:
+    """Facts of every value. `seeds` gives facts of inputs, [*shape, words]; other inputs depend on nothing."""
+    memory: dict[Value, Abstract] = {}
+    for node in graph.nodes():
+        if isinstance(node.op, Input | Parameter):
+            shape = node.types[0].concrete(environment)
+            seed = seeds.get(node.op.path) if isinstance(node.op, Input) else None
+            memory[node.outputs[0]] = domain.make(shape, seed)
+        else:
+            results = node.op.bind(environment).depend(domain, *(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, results, strict=True))
+    return memory
+
+
+def environment_for(graph: Graph, length: int) -> dict[str, int]:
+    """Sizes at which a graph is analysed: one example of the batch, `length` for every other symbol."""
+    return {s: 1 if s == "N" else length for s in graph.symbols()}
+
+
+def tau(graph: Graph, source: str, ranks: Array, environment: Mapping[str, int]) -> dict[Value, Abstract]:
+    """Availability: an element of input `source` is there at its rank + 1, anything else at the latest thing it reads.
+
+    `ranks` has the shape of the source without its batch axis.
+    """
+    seed = (np.asarray(ranks, np.int32) + 1)[None, ..., None]
+    return interpret(graph, availability(), {source: seed}, environment)
+
+
+def support(graph: Graph, source: str, output: str, environment: Mapping[str, int]) -> Array:
+    """Bool [output elements, source elements] of one example: which inputs each output element can depend on."""
+    shape = graph.inputs[source].type.concrete(environment)
+    size = int(np.prod(shape))
+    domain = bitsets(size)
+    index = np.arange(size, dtype=np.uint64)
+    seed = np.zeros((size, domain.words), np.uint64)
+    seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
+    memory = interpret(graph, domain, {source: seed.reshape(*shape, domain.words)}, environment)
+    words = np.ascontiguousarray(memory[graph.outputs[output]].full()).reshape(-1, domain.words)
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
+    return bits[:, :size].astype(bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One element on a path: of which node's which output."""
+
+    node: Node
+    output: int
+    index: tuple[int, ...]
+
+
+def witness(
+    graph: Graph,
+    memory: Mapping[Value, Abstract],
+    environment: Mapping[str, int],
+    value: Value,
+    index: tuple[int, ...],
+) -> list[Step]:
+    """A path from an input element to element `index` of `value`, along which tau never changes; input first.
+
+    At each node the element it read is found by bisection over the candidates with the same tau, asking the
+    primitive's own dependence rule; so no primitive needs a rule of its own for this.
+    """
+    domain = availability()
+    target = int(memory[value].full()[(*index, 0)])
+    path: list[Step] = []
+    while True:
+        node = graph.node(value)
+        path.append(Step(node, value.index, index))
+        if not node.inputs:
+            return path[::-1]
+        for position, source in enumerate(node.inputs):
+            candidates = np.flatnonzero(memory[source].full()[..., 0] == target)
+            if candidates.size and _reaches(node, memory, environment, domain, position, candidates, value, index):
+                break
+        else:
+            raise AssertionError(f"no input of {node.op.name} explains tau {target}")
+        while candidates.size > 1:
+            half = candidates[: candidates.size // 2]
+            hit = _reaches(node, memory, environment, domain, position, half, value, index)
+            candidates = half if hit else candidates[candidates.size // 2 :]
+        index = tuple(int(i) for i in np.unravel_index(candidates[0], memory[source].shape))
+        value = source
+
+
+def _reaches(
+    node: Node,
+    memory: Mapping[Value, Abstract],
+    environment: Mapping[str, int],
+    domain: Domain,
+    position: int,
+    candidates: Array,
+    value: Value,
+    index: tuple[int, ...],
+) -> bool:
+    """Whether an output element depends on any of these elements of one input."""
+    inputs: list[Abstract] = []
+    for i, source in enumerate(node.inputs):
+        known = memory[source]
+        facts = np.zeros((*known.shape, 1), np.int32)
+        if i == position:
+            facts.reshape(-1)[candidates] = 1
+        inputs.append(replace(known, facts=facts))
+    result = node.op.bind(environment).depend(domain, *inputs)[value.index]
+    return bool(result.full()[(*index, 0)])
+
+
+def elements(indices: Sequence[int]) -> str:
+    """`[3, 1]` of an element, its batch axis left out."""
+    return f"[{', '.join(str(i) for i in indices[1:])}]"

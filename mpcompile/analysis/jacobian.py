@@ -1,0 +1,63 @@
+"""The structure of Jacobians, from their support alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.ir import Array, Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """`kind` is diagonal (up to a permutation of the outputs), triangular or dense.
+
+    For the first two, `pivots[k] = (output, input)` is an order in which output k depends on inputs of pivots 0 .. k
+    only: with rows and columns in that order the matrix is lower triangular and the pivots are its diagonal, so the
+    log-determinant is the sum of their logarithms, at a cost of O(D). A dense one costs O(D^3).
+    """
+
+    kind: str
+    pivots: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def cost(self) -> str:
+        return "O(D^3)" if self.kind == "dense" else "O(D)"
+
+    @property
+    def natural(self) -> bool:
+        """Whether the order is that of the elements themselves."""
+        return all(i == o for o, i in self.pivots) and self.pivots == tuple(sorted(self.pivots))
+
+
+def classify(matrix: Array) -> Structure:
+    """Peel off rows with a single remaining column; a square matrix that peels completely is triangular."""
+    rows, columns = matrix.shape
+    if rows != columns:
+        return Structure("dense")
+    left = matrix.astype(np.int32)
+    counts = left.sum(1)
+    if (counts == 1).all() and (left.sum(0) == 1).all():
+        return Structure("diagonal", tuple((i, int(j)) for i, j in enumerate(matrix.argmax(1))))
+    pivots: list[tuple[int, int]] = []
+    ready = list(np.flatnonzero(counts == 1)[::-1])
+    gone = np.zeros(columns, bool)
+    while ready:
+        row = int(ready.pop())
+        open_columns = np.flatnonzero(matrix[row] & ~gone)
+        if open_columns.size != 1:
+            return Structure("dense")  # two rows claim one column: the determinant is structurally zero
+        column = int(open_columns[0])
+        pivots.append((row, column))
+        gone[column] = True
+        before = counts
+        counts = counts - left[:, column]
+        ready.extend(int(r) for r in np.flatnonzero((counts == 1) & (before == 2))[::-1])
+    return Structure("triangular", tuple(pivots)) if len(pivots) == columns else Structure("dense")
+
+
+def structure_of(graph: Graph, source: str, output: str) -> Structure:
+    """Structure of d output / d source for one example."""
+    return classify(support(graph, source, output, environment_for(graph, 8)))

@@ -1,0 +1,136 @@
+"""The public door in Python: `load`, `check`, `compile`, and `build`, which writes a standalone model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpcompile.diagnostics import Diagnostic, SpecError, error
+
+if TYPE_CHECKING:
+    from mpcompile.analysis import Verdict
+    from mpcompile.ir import Array, Module
+
+
+def load(path: Path | str, overrides: Mapping[str, str | int | float] | None = None) -> Module:
+    """Parse and lower a spec. `overrides` sets the model's parameters. Raises `SpecError` with all findings."""
+    from mpcompile.frontend import parse
+    from mpcompile.lowering import lower
+
+    model, source = parse(path)
+    numbers = {k: _number(k, v, model.span) for k, v in (overrides or {}).items()}
+    return lower(model, source, numbers)
+
+
+def _number(name: str, value: str | int | float, span: Any) -> int | float:
+    if isinstance(value, int | float):
+        return value
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    raise error("MP113", f"`{name}` is set to {value!r}, which is no number", span)
+
+
+def check(module: Module) -> list[Diagnostic]:
+    """Every finding of every analysis and claim."""
+    return [d for v in verdicts(module) for d in v.diagnostics]
+
+
+def verdicts(module: Module) -> list[Verdict]:
+    """The answer to every claim of a module, what its densities imply included."""
+    from mpcompile.analysis import prove
+
+    return prove(module)
+
+
+def require_proven(module: Module) -> list[Verdict]:
+    """Verdicts of a module that holds all it promises. Raises `SpecError` for one that does not."""
+    from mpcompile.analysis import unproven
+
+    found = verdicts(module)
+    if unproven(found):
+        raise SpecError(d for v in unproven(found) for d in v.diagnostics)
+    return found
+
+
+def compile(
+    module: Module | Path | str,
+    backend: str = "torch",
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    parameters: Mapping[str, Array] | None = None,
+    allow_unproven: bool = False,
+) -> Any:
+    """The live object of a framework, its programs as methods; for torch an `nn.Module`.
+
+    Weights are `parameters`, or the initial ones of `seed`. Raises `SpecError` when a proof fails.
+    """
+    from mpcompile.backend import find_backend
+    from mpcompile.runner.initial import initial
+
+    if isinstance(module, Path | str):
+        module = load(module)
+    if not allow_unproven:
+        require_proven(module)
+    weights = parameters if parameters is not None else initial(module, seed)
+    return find_backend(backend).compile(module, weights, device=device)
+
+
+def build(
+    module: Module,
+    backend: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    parameters: Mapping[str, Array] | None = None,
+    allow_unproven: bool = False,
+    overrides: Mapping[str, str] | None = None,
+) -> list[Verdict]:
+    """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
+
+    Everything is made before anything is written. Raises `SpecError` when a proof fails, unless `allow_unproven`,
+    which the manifest then says.
+    """
+    from safetensors.numpy import save
+
+    from mpcompile import __version__
+    from mpcompile.backend import find_backend
+    from mpcompile.runner.initial import initial
+
+    found = verdicts(module) if allow_unproven else require_proven(module)
+    weights = dict(parameters) if parameters is not None else initial(module, seed)
+    files = find_backend(backend).emit(module)
+    manifest = {
+        "model": module.name,
+        "backend": backend,
+        "mpcompile": __version__,
+        "spec": {"name": Path(module.source.path).name, "sha256": sha256(module.source.text.encode()).hexdigest()},
+        "set": dict(sorted((overrides or {}).items())),
+        "seed": seed,
+        "proofs": [
+            {"claim": v.claim.kind, "subject": v.claim.subject, "status": v.status, "how": v.how} for v in found
+        ],
+        "allow_unproven": allow_unproven,
+        "programs": {
+            name: {
+                "inputs": {k: str(v.type) for k, v in graph.inputs.items()},
+                "noise": {k: n.kind for k, n in module.noise[name].items()},
+                "outputs": {k: str(v.type) for k, v in graph.outputs.items()},
+            }
+            for name, graph in module.programs.items()
+        },
+        "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    (folder / "weights.safetensors").write_bytes(save(weights))
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return found

@@ -1,0 +1,48 @@
+"""The command line: one file per command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+#: Command -> (module, function). `mpcompile --help` needs them all, any other call just one.
+COMMANDS = {
+    "build": ("build", "build"),
+    "check": ("check", "check"),
+    "train": ("train", "train"),
+    "eval": ("evaluate", "evaluate"),
+    "sample": ("sample", "sample"),
+    "inspect": ("inspect", "inspect"),
+    "explain": ("explain", "explain"),
+    "list": ("list", "list_"),
+    "new": ("new", "new"),
+    "fmt": ("fmt", "fmt"),
+    "schema": ("schema", "schema"),
+}
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 clean, 1 findings, 2 usage or internal error."""
+    import typer
+
+    app = typer.Typer(
+        name="mpcompile",
+        help="Compile model specifications to proven PyTorch, JAX and ONNX.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    asked = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
+    for name in [asked] if asked in COMMANDS and "--help" not in sys.argv[1:2] else COMMANDS:
+        module, function = COMMANDS[name]
+        app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
+
+    @app.callback(invoke_without_command=True)
+    def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+        if version:
+            from mpcompile import __version__
+
+            typer.echo(__version__)
+
+    app()

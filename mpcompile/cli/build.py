@@ -1,0 +1,44 @@
+"""`mpcompile build SPEC --backend B`: proves a spec and writes it as a standalone model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._run import findings, read_spec, settings_of
+
+if TYPE_CHECKING:
+    from mpcompile.diagnostics import Source
+
+
+def build(
+    spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
+    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    output: Annotated[Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Build although a proof failed; the manifest says so.")
+    ] = False,
+) -> None:
+    """Prove, optimise and emit a model."""
+    overrides = settings_of(set_ or [])
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile import api
+
+        module = read_spec(spec, overrides, sources)
+        folder = output if output is not None else Path("build") / module.name / backend
+        verdicts = api.build(
+            module, backend, folder, seed=seed, allow_unproven=allow_unproven, overrides=overrides
+        )
+        for v in verdicts:
+            claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind
+            typer.echo(f"{claim}: {v.status} ({v.how})")
+            for name, kind in v.detail.items():
+                typer.echo(f"  {name}: {kind}")
+        typer.echo(f"wrote {folder}")
+        for file in sorted(p for p in folder.iterdir() if p.is_file()):
+            typer.echo(f"  {file}  {file.stat().st_size:,} bytes")

@@ -1,0 +1,52 @@
+"""`mpcompile eval RUN`: held-out figures with their standard errors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._run import findings, read_run
+
+if TYPE_CHECKING:
+    from mpcompile.diagnostics import Source
+
+
+class Split(StrEnum):
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+class Format(StrEnum):
+    full = "full"
+    json = "json"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
+    output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,
+    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
+) -> None:
+    """Held-out log-likelihood or metric of a run's best checkpoint, beside simple baselines."""
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile.backend import find_backend
+        from mpcompile.runner import evaluate as figures
+
+        opened, module = read_run(run, sources)
+        spelled = find_backend(backend) if backend else None
+        result = figures.evaluate(
+            opened, module, data=data, split=split.value, backend=spelled, device=device
+        )
+        if backend:
+            result["backend"] = backend
+    typer.echo(figures.to_json(result) if output_format is Format.json else figures.to_text(result))
+
+
+__all__ = ["evaluate"]

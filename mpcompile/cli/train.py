@@ -1,0 +1,115 @@
+"""`mpcompile train SPEC`: the shared runner, on any backend."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._run import findings, read_spec, settings_of, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mpcompile.diagnostics import Source
+    from mpcompile.runner.loop import Report, Result
+
+
+def train(
+    spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
+    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    data: Annotated[
+        str | None,
+        typer.Option(help="A data set by name, or a .npz, .npy, .csv, .txt, .wav or folder of pictures."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<model>).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Weights, order of data and noise.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Steps in all, instead of the spec's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help="bfloat16 where it is safe.")] = False,
+    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    allow_unproven: Annotated[
+        bool, typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run.")
+    ] = False,
+) -> None:
+    """Train a model; leave checkpoints, metrics and the spec in a run folder."""
+    if device not in ("cpu", "cuda") or precision not in ("float32", "float64"):
+        typer.echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
+        raise typer.Exit(2)
+    overrides = settings_of(set_ or [])
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile import api
+        from mpcompile.diagnostics import Severity
+        from mpcompile.runner.loop import Options
+        from mpcompile.runner.loop import train as run_training
+
+        module = read_spec(spec, overrides, sources)
+        found = api.check(module)
+        errors = [d for d in found if d.severity is Severity.ERROR]
+        show(found, sources)
+        if errors and not allow_unproven:
+            raise typer.Exit(1)
+        options = Options(
+            backend, data, seed, steps, resume, device, mixed, precision, tensorboard, checkpoint_every,
+            overrides, bool(errors),
+        )  # fmt: skip
+        with _watching(module.name) as watch:
+            result = run_training(
+                module,
+                out if out is not None else Path("runs") / module.name,
+                options,
+                say=lambda text: typer.echo(text, err=True),
+                watch=watch,
+            )
+    _close(result)
+
+
+def _close(result: Result) -> None:
+    """The last line, and the exit status of an interrupted run."""
+    best = f"; best validation loss {result.best:.5g} at step {result.best_step}" if result.best is not None else ""
+    if result.reason == "interrupted":
+        typer.echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
+        raise typer.Exit(128 + (result.signal or 2))
+    why = "no better for a while" if result.reason == "patience" else "done"
+    typer.echo(f"{why}: {result.step} steps in {result.folder}{best}")
+
+
+@contextmanager
+def _watching(name: str) -> Iterator[Callable[[Report], None]]:
+    """A bar on a terminal, else one line for each validation."""
+    if not sys.stderr.isatty():
+        yield _print_validation
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None, figures="")
+        last: dict[str, float] = {}
+
+        def watch(report: Report) -> None:
+            last[str(report.line["split"])] = float(report.line["loss"])
+            figures = "  ".join(f"{split} {loss:.4f}" for split, loss in last.items())
+            bar.update(task, completed=report.line["step"], total=report.total, figures=figures)
+
+        yield watch
+
+
+def _print_validation(report: Report) -> None:
+    line = report.line
+    if line["split"] == "valid":
+        bits = f"  {line['bits_per_dim']:.4f} bits/dim" if "bits_per_dim" in line else ""
+        typer.echo(f"step {line['step']}/{report.total}  valid {line['loss']:.5f}{bits}", err=True)
+
+
+__all__ = ["train"]

@@ -1,0 +1,74 @@
+"""The closed set of primitives: the table of contents. Each family has its file."""
+
+from __future__ import annotations
+
+from mpcompile.ir import Constant, Input, Parameter, Primitive
+from mpcompile.ops.control import Scan
+from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
+from mpcompile.ops.elementwise import (
+    Abs,
+    Add,
+    Cast,
+    Cos,
+    Div,
+    Equal,
+    Erf,
+    Exp,
+    Floor,
+    Less,
+    LessEqual,
+    Log,
+    LogicalAnd,
+    LogicalNot,
+    LogicalOr,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Relu,
+    Sigmoid,
+    Sign,
+    Sin,
+    Softplus,
+    Sqrt,
+    StopGradient,
+    Sub,
+    Tanh,
+    Where,
+)
+from mpcompile.ops.indexing import Gather, Iota, OneHot, ScatterAdd, ScatterAlong, TakeAlong
+from mpcompile.ops.linear import MatMul
+from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
+from mpcompile.ops.reduction import ArgMax, CumSum, LogSoftmax, LogSumExp, Max, Softmax, Sum
+from mpcompile.ops.structure import BroadcastTo, Concat, Flip, Pad, Reshape, Slice, Transpose
+
+_CLASSES: tuple[type[Primitive], ...] = (
+    # elementwise, one argument
+    Neg, Exp, Log, Tanh, Sigmoid, Relu, Softplus, Sqrt, Abs, Sign, Floor, Erf, Sin, Cos,
+    LogicalNot, StopGradient, Cast,
+    # elementwise, two and three arguments
+    Add, Sub, Mul, Div, Maximum, Minimum, Less, LessEqual, Equal, LogicalAnd, LogicalOr, Where,
+    # structure
+    Reshape, Transpose, BroadcastTo, Slice, Pad, Concat, Flip,
+    # indexing
+    Gather, TakeAlong, ScatterAdd, ScatterAlong, Iota, OneHot,
+    # reduction
+    Sum, Max, LogSumExp, Softmax, LogSoftmax, CumSum, ArgMax,
+    # linear, convolution, pooling
+    MatMul, Conv, ConvTranspose, ConvWeightGrad, MaxPool, MaxPoolGrad, AvgPool,
+    # control
+    Scan,
+)  # fmt: skip
+
+#: Every primitive by name. The three leaves (`Input`, `Parameter`, `Constant`) are not among them.
+PRIMITIVES: dict[str, type[Primitive]] = {cls.name: cls for cls in _CLASSES}
+
+__all__ = [
+    "PRIMITIVES", "Abs", "Add", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
+    "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
+    "Gather", "Input", "Iota", "Less", "LessEqual", "Log", "LogSoftmax", "LogSumExp", "LogicalAnd",
+    "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
+    "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
+    "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
+    "TakeAlong", "Tanh", "Transpose", "Where",
+]  # fmt: skip

@@ -1,0 +1,51 @@
+"""Running the body of a loop: on arrays, and on abstract values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mpcompile.ir import Abstract, Array, Builder, Domain, Graph, Input, Node, Symbolic, Type, Value
+
+
+def run_body(
+    domain: Domain, graph: Graph, inputs: Sequence[Abstract], plan: Sequence[Node] | None = None
+) -> list[Abstract]:
+    """Abstract outputs of a graph from abstract inputs, both in the order of its signature.
+
+    `plan` is `graph.nodes()`, for a caller that runs the same graph many times. A `Parameter` never occurs.
+    """
+    memory: dict[Value, Abstract] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    for node in graph.nodes() if plan is None else plan:
+        if not isinstance(node.op, Input):
+            results = node.op.depend(domain, *(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, results, strict=True))
+    return [memory[v] for v in graph.outputs.values()]
+
+
+def evaluate_body(graph: Graph, inputs: Sequence[Array], plan: Sequence[Node] | None = None) -> list[Array]:
+    """The same on arrays."""
+    memory: dict[Value, Array] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    for node in graph.nodes() if plan is None else plan:
+        if not isinstance(node.op, Input):
+            results = node.op.evaluate(*(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, results, strict=True))
+    return [memory[v] for v in graph.outputs.values()]
+
+
+def bind_body(graph: Graph, env: Mapping[str, int]) -> Graph:
+    """The same body with numbers in place of symbolic sizes; itself when it has none that `env` knows."""
+
+    def number(t: Type) -> Type:
+        return Type(t.dtype, t.concrete(env))
+
+    if not any(isinstance(s, Symbolic) for n in graph.nodes() for t in n.types for s in t.shape) and all(
+        n.op.bind(env) is n.op for n in graph.nodes()
+    ):
+        return graph
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        op = node.op
+        bound = Input(op.path, number(op.type)) if isinstance(op, Input) else op.bind(env)
+        return b.emit_all(bound, *inputs)
+
+    return graph.rebuild(rewrite)

@@ -1,0 +1,235 @@
+"""Pooling over windows of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
+from mpcompile.ops._base import Operation, full, mask, number, numbers, require, require_dtype
+from mpcompile.ops.convolution import ConvTranspose, Padding, Windows, window_count
+from mpcompile.ops.elementwise import Div
+from mpcompile.ops.indexing import ScatterAlong, TakeAlong
+from mpcompile.ops.structure import Reshape
+
+Cotangents = Sequence[Value | None]
+
+
+def _sample(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
+
+
+@dataclass(frozen=True)
+class Pool(Operation):
+    """One result for each window of each channel: x[N, C, *S] gives y[N, C, *P]."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Padding
+
+    def _shape(self, x: Type) -> Shape:
+        require_dtype(x, DType.FLOAT)
+        n = x.rank - 2
+        require(1 <= n <= 3, "one to three spatial axes after batch and channels", x)
+        for field, value in (("kernel", self.kernel), ("stride", self.stride), ("padding", self.padding)):
+            require(len(value) == n, f"{field} for {n} spatial axes", value)
+        require(min((*self.kernel, *self.stride)) >= 1, "kernel and stride of at least 1", self)
+        require(
+            all(0 <= lo < k and 0 <= hi < k for (lo, hi), k in zip(self.padding, self.kernel, strict=True)),
+            "padding that is not negative and smaller than the kernel",
+            self.padding,
+        )
+        spatial = zip(x.shape[2:], self.kernel, self.stride, self.padding, strict=True)
+        return (*x.shape[:2], *(window_count(*axis) for axis in spatial))
+
+    def _windows(self, shape: Sequence[int]) -> Windows:
+        ones = (1,) * len(self.kernel)
+        return Windows(tuple(shape[2:]), self.kernel, self.stride, self.padding, ones)
+
+    def _over(self, join: np.ufunc, win: Windows, array: Array) -> Array:
+        """Join of a map over each window; outside is bottom."""
+        if not array.any():
+            return array
+        padded = win.pad(win.spread(array, 2), 2)
+        total: Array | None = None
+        for _, index in win.taps():
+            part = win.read(padded, index, 2)
+            total = part if total is None else join(total, part)
+        assert total is not None
+        return total
+
+
+@dataclass(frozen=True)
+class MaxPool(Pool):
+    """The largest element of each window, and its place among all spatial positions of x (first of ties).
+
+    Outside of x is minus infinity, and is never chosen.
+    """
+
+    name: ClassVar[str] = "max_pool"
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        shape = self._shape(inputs[0])
+        return Type(DType.FLOAT, shape), Type(DType.INT, shape)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        win = self._windows(x.shape)
+        padded = win.pad(x, 2, -np.inf)
+        here = np.full((1, 1, *win.canvas()), -1)
+        here[(0, 0, *(slice(lo, lo + s) for (lo, _), s in zip(self.padding, x.shape[2:], strict=True)))] = (
+            np.arange(int(np.prod(x.shape[2:]))).reshape(x.shape[2:])
+        )
+        best = np.full((*x.shape[:2], *win.count), -np.inf, x.dtype)
+        position = np.full(best.shape, -1)
+        for _, index in win.taps():
+            value, place = win.read_full(padded, index), win.read_full(here, index)
+            better = (place >= 0) & ((value > best) | (position < 0))
+            best, position = np.where(better, value, best), np.where(better, place, position)
+        return best, position
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        win = self._windows(x.shape)
+        shape = (*x.shape[:2], *win.count)
+        facts = self._over(domain.join, win, x.facts)
+        candidates = self._over(np.add, win, (~x.neginf).astype(np.int64))
+        generic = self._over(np.logical_or, win, x.live & ~x.neginf)
+        zero = self._over(np.logical_or, win, x.zero) & ~generic
+        values = domain.make(shape, facts, zero, candidates == 0)
+        return values, domain.make(shape, mask(candidates > 1, facts))
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        ct = cotangents[0]
+        return (None if ct is None else b.emit(MaxPoolGrad(inputs[0].shape[2:]), ct, outputs[1]),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((2,), (2,), ((0, 0),)), (_sample(2, 3, 5),)),
+            Example(cls((3,), (1,), ((1, 2),)), (_sample(1, 2, 4, seed=1),)),
+            Example(cls((2, 3), (2, 1), ((1, 0), (0, 1))), (_sample(2, 2, 4, 5, seed=2),)),
+            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (_sample(1, 1, 1, 2, seed=3),)),
+            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (_sample(1, 2, 2, 1, 4, seed=4),)),
+        ]
+
+
+@dataclass(frozen=True)
+class MaxPoolGrad(Operation):
+    """Adds dy[n, c, *p] into zeros [n, c, *spatial] at the flat positions of `MaxPool` (max-unpooling)."""
+
+    name: ClassVar[str] = "max_pool_grad"
+    spatial: Shape
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        dy, indices = inputs
+        require_dtype(dy, DType.FLOAT)
+        require_dtype(indices, DType.INT)
+        require(dy.rank >= 3 and indices.shape == dy.shape, f"indices of shape {list(dy.shape)}", indices)
+        return (dy.with_shape((*dy.shape[:2], *self.spatial)),)
+
+    def _flat(self) -> tuple[ScatterAlong, tuple[int, ...]]:
+        spatial = numbers(self.spatial)
+        return ScatterAlong(2, int(np.prod(spatial))), spatial
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        scatter, spatial = self._flat()
+        shape = (*inputs[0].shape[:2], -1)
+        (out,) = scatter.evaluate(*(x.reshape(shape) for x in inputs))
+        return (out.reshape((*shape[:2], *spatial)),)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        scatter, spatial = self._flat()
+        dy = inputs[0]
+        flat = Reshape((*dy.shape[:2], int(np.prod(dy.shape[2:]))))
+        (out,) = scatter.depend(domain, *(flat.depend(domain, x)[0] for x in inputs))
+        return Reshape((*dy.shape[:2], *spatial)).depend(domain, out)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        dy, indices = inputs
+        if ct is None:
+            return None, None
+        lead = dy.shape[:2]
+        wide = b.emit(Reshape((*lead, product(self.spatial))), ct)
+        flat = b.emit(Reshape((*lead, product(dy.shape[2:]))), indices)
+        return b.emit(Reshape(dy.shape), b.emit(TakeAlong(2), wide, flat)), None
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        out = []
+        for e in MaxPool.examples():
+            y, indices = e.op.evaluate(*e.inputs)
+            out.append(Example(cls(e.inputs[0].shape[2:]), (_sample(*y.shape, seed=8), indices)))
+        return out
+
+
+@dataclass(frozen=True)
+class AvgPool(Pool):
+    """The mean of each window; the padding counts as zeros, or (`count_padding` false) not at all."""
+
+    name: ClassVar[str] = "avg_pool"
+    count_padding: bool = True
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        return (inputs[0].with_shape(self._shape(inputs[0])),)
+
+    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        win = self._windows(x.shape)
+        count: Array | int = int(np.prod(self.kernel))
+        if not self.count_padding:
+            count = np.asarray(self._over(np.add, win, np.ones((1, 1, *x.shape[2:]), x.dtype)))
+        padded = win.pad(x, 2)
+        total = np.zeros((*x.shape[:2], *win.count), x.dtype)
+        for _, index in win.taps():
+            total += win.read_full(padded, index)
+        return (total / count,)
+
+    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        (x,) = inputs
+        win = self._windows(x.shape)
+        facts, live = self._over(domain.join, win, x.facts), self._over(np.logical_or, win, x.live)
+        neginf = self._over(np.logical_or, win, x.neginf)
+        return (domain.make((*x.shape[:2], *win.count), facts, ~live, neginf),)
+
+    def vjp(
+        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    ) -> tuple[Value | None, ...]:
+        (ct,) = cotangents
+        (x,) = inputs
+        if ct is None:
+            return (None,)
+        if not self.count_padding:
+            inside = AvgPool(self.kernel, self.stride, self.padding)
+            ct = b.emit(Div(), ct, b.emit(inside, full(b, 1.0, (1, 1, *x.shape[2:]))))
+        # One channel at a time, as a batch: the adjoint of a convolution with a constant kernel.
+        lead = product(x.shape[:2])
+        flat = b.emit(Reshape((lead, 1, *ct.shape[2:])), ct)
+        kernel = b.constant(np.full((1, 1, *self.kernel), 1 / float(np.prod(self.kernel))))
+        extra = []
+        for s, n, k, t, (lo, hi) in zip(
+            x.shape[2:], ct.shape[2:], self.kernel, self.stride, self.padding, strict=True
+        ):
+            extra.append(number(s - ((n - 1) * t + k - lo - hi)))
+        ones = (1,) * len(self.kernel)
+        back = b.emit(ConvTranspose(self.stride, self.padding, ones, 1, tuple(extra)), flat, kernel)
+        return (b.emit(Reshape(x.shape), back),)
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls((2,), (2,), ((0, 0),)), (_sample(2, 3, 5),)),
+            Example(cls((3,), (1,), ((1, 2),), False), (_sample(1, 2, 4, seed=1),)),
+            Example(cls((2, 3), (2, 1), ((1, 0), (1, 1))), (_sample(2, 2, 4, 5, seed=2),)),
+            Example(cls((3, 2), (2, 2), ((1, 1), (0, 1)), False), (_sample(1, 2, 5, 4, seed=2),)),
+            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (_sample(1, 1, 1, 2, seed=3),)),
+            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (_sample(1, 2, 2, 1, 4, seed=4),)),
+        ]

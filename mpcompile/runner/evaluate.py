@@ -1,0 +1,211 @@
+"""Held-out figures of a trained run, each with its standard error over examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir import Array, Field, Module
+from mpcompile.runner import measure
+from mpcompile.runner.baselines import baselines
+from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.data import Dataset, Split, load_data
+from mpcompile.runner.run import Run
+
+_LEAST_BATCH = 64
+
+
+def evaluate(
+    run: Run,
+    module: Module,
+    *,
+    data: str | None = None,
+    split: str = "test",
+    backend: Backend | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
+
+    quantity   `log_likelihood`, `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
+    nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is better), bits
+               are its negative (lower is better) and given for binary, integer and category data
+    targets    field -> `accuracy` or `mean_squared_error`, from `predict`
+    baselines  the same figures for closed-form densities
+
+    `data` is another set or file; a file without named splits is then used whole. Raises `SpecError`.
+    """
+    facts = run.facts
+    known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
+    length, threshold = facts["settings"]["length"], facts["settings"]["threshold"]
+    trained_on: Dataset = load_data(module, facts["data"], length, threshold, **known)
+    if trained_on.digest != facts["data_digest"]:
+        raise error("MP523", f"data '{facts['data']}' changed since the run was trained", Span.none())
+    chosen = trained_on
+    if data is not None and _name(data) != facts["data"]:
+        chosen = load_data(module, data, length, threshold, whole=True, **known)
+    part = chosen.split(split)
+    weights, step = run.parameters()
+    precision = str(facts["precision"])
+    session = (backend or find_backend(str(facts["backend"]))).session(
+        module, as_precision(weights, precision), device=device or str(facts["device"]), precision=precision
+    )
+    batch = max(_LEAST_BATCH, int(facts["settings"]["batch"]))
+    seed = int(facts["seed"])
+    result: dict[str, Any] = {
+        "model": module.name,
+        "run": str(run.folder),
+        "step": step,
+        "backend": facts["backend"],
+        "data": chosen.name,
+        "split": chosen.named(split),
+        "examples": len(part),
+    }
+    result |= _density(session, module, part, batch, seed, precision)
+    targets = _targets(session, module, part, batch, seed, precision)
+    if targets:
+        result["targets"] = targets
+    size = result.get("dimensions", 1)
+    if result.get("quantity") in ("log_likelihood", "bound"):
+        result["baselines"] = [
+            {"name": b.name, **_figures(b.values, size, measure.discrete(module))}
+            for b in baselines(module, trained_on.splits, part)
+        ]
+    return result
+
+
+def _name(data: str) -> str:
+    path = Path(data)
+    return str(path.resolve()) if path.exists() else data
+
+
+def _density(
+    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str
+) -> dict[str, Any]:
+    """Log-likelihood or bound of every example."""
+    size = measure.dimensions(module, part.take(np.arange(1))) or 1
+    for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
+        if program in module.programs:
+            values = []
+            for number, data in chunks(part, batch):
+                inputs = complete(module, program, data, (seed, "evaluate", number))
+                values.append(session.run(program, as_precision(inputs, precision))[program])
+            per_example = np.concatenate(values).astype(np.float64)
+            figures = _figures(per_example, size, measure.discrete(module))
+            return {"quantity": quantity, "dimensions": size, **figures}
+    means = measure.held_out(session, module, part, batch, seed, precision)
+    return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
+
+
+def _figures(values: Array, size: int, discrete: bool) -> dict[str, Any]:
+    """Mean and standard error of log-likelihoods in nats, and the same by dimension."""
+    figure = moments(values)
+    out: dict[str, Any] = {"nats": figure, "nats_per_dim": {k: v / size for k, v in figure.items()}}
+    if discrete:
+        unit = size * measure.LN2
+        mean = -figure["mean"] / unit
+        out["bits_per_dim"] = {"mean": mean, "standard_error": figure["standard_error"] / unit}
+    return out
+
+
+def moments(values: Array) -> dict[str, float]:
+    """Mean and standard error of the mean (0 for one example)."""
+    n = len(values)
+    spread = float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return {"mean": float(np.mean(values)), "standard_error": spread}
+
+
+# Predictions ------------------------------------------------------------------------------------------
+
+
+def _targets(
+    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str
+) -> dict[str, Any]:
+    """Accuracy of category and binary targets, squared error of real ones, from `predict`."""
+    fields = [f for f in module.fields.values() if f.role == "target"]
+    if not fields or "predict" not in module.programs:
+        return {}
+    scores: dict[str, list[Array]] = {}
+    for number, data in chunks(part, batch):
+        inputs = complete(module, "predict", data, (seed, "predict", number))
+        out = session.run("predict", as_precision(inputs, precision))
+        for field in fields:
+            score = _score(field, out, data[field.name], len(fields) == 1)
+            if score is not None:
+                scores.setdefault(field.name, []).append(score.reshape(len(score), -1).mean(1))
+    kinds = {f.name: "mean_squared_error" if f.base == "real" else "accuracy" for f in fields}
+    return {name: {kinds[name]: moments(np.concatenate(parts))} for name, parts in scores.items()}
+
+
+def _score(field: Field, out: Mapping[str, Array], truth: Array, lone: bool) -> Array | None:
+    """Hits (0 or 1) or squared errors, in the truth's shape; None where no output says anything on the field."""
+    own = {k: v for k, v in out.items() if lone or k == field.name or k.startswith((field.name + "_", field.name + "."))}
+    order = ("probability", "probabilities", "mean", "median", "location", "logits", field.name)
+    names = sorted(own, key=lambda k: next((i for i, o in enumerate(order) if k.endswith(o)), len(order)))
+    for name in names:
+        guess = _guess(field, name, own[name], truth)
+        if guess is not None:
+            return (guess - truth) ** 2 if field.base == "real" else (guess == truth).astype(np.float64)
+    return None
+
+
+def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
+    """The predicted element of the field's kind, or None where the output has another shape."""
+    if value.shape == truth.shape:
+        if field.base == "real" or value.dtype.kind in "iub":
+            return value
+        if field.base == "binary":
+            return np.asarray(value > (0 if "logit" in name else 0.5))
+        return np.rint(value) if field.base == "integer" else None
+    if field.base in ("category", "integer") and value.ndim == truth.ndim + 1:
+        for axis in (value.ndim - 1, *range(1, value.ndim - 1)):
+            rest = value.shape[:axis] + value.shape[axis + 1 :]
+            if value.shape[axis] == field.classes and rest == truth.shape:
+                low = field.low if field.base == "integer" else 0
+                return value.argmax(axis) + low
+    if value.size == truth.size:
+        return _guess(field, name, value.reshape(truth.shape), truth)
+    return None
+
+
+# As text ----------------------------------------------------------------------------------------------
+
+
+def to_json(result: Mapping[str, Any]) -> str:
+    return json.dumps(result, indent=2, allow_nan=False)
+
+
+def to_text(result: Mapping[str, Any]) -> str:
+    """The figures in a few lines."""
+    labels = {"log_likelihood": "log-likelihood", "bound": "ELBO (lower bound)", "objective": "minus the loss"}
+    head = f"{result['model']}: step {result['step']} on {result['split']} of {result['data']}"
+    lines = [f"{head} ({result['examples']} examples)"]
+    rows = [(labels[result["quantity"]], result)] if "quantity" in result else []
+    rows += [(b["name"], b) for b in result.get("baselines", [])]
+    width = max([len(label) for label, _ in rows], default=0)
+    for label, figures in rows:
+        lines.append(f"  {label:<{width}}  {_row(figures, result.get('dimensions', 1))}")
+    for name, scores in result.get("targets", {}).items():
+        for kind, figure in scores.items():
+            shown = f"{figure['mean']:.4f} +- {figure['standard_error']:.4f}"
+            lines.append(f"  {name}: {kind.replace('_', ' ')} {shown}")
+    return "\n".join(lines)
+
+
+def _row(figures: Mapping[str, Any], size: int) -> str:
+    parts = [_figure(figures["nats"], "nats")]
+    if size > 1 and "nats_per_dim" in figures:
+        parts.append(_figure(figures["nats_per_dim"], "nats/dim"))
+    if size > 1 and "bits_per_dim" in figures:
+        parts.append(_figure(figures["bits_per_dim"], "bits/dim"))
+    return "   ".join(parts)
+
+
+def _figure(figure: Mapping[str, float], unit: str) -> str:
+    spread = f" +- {figure['standard_error']:.4f}" if "standard_error" in figure else ""
+    return f"{figure['mean']:.4f}{spread} {unit}"

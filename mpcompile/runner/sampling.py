@@ -1,0 +1,215 @@
+"""Drawing from a trained run, in bounded memory; sample i is the same however many are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir import Array, Field, Module, Symbolic, symbols
+from mpcompile.runner.batches import as_precision
+from mpcompile.runner.data import Split, load_data
+from mpcompile.runner.noise import draw
+from mpcompile.runner.run import Run
+
+# Noise is drawn for whole blocks of examples and cut to size.
+BLOCK = 64
+ARRAYS = (".npz", ".npy", ".csv", ".txt", ".wav")
+_RATE = 8000  # of sound files, in Hz
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Draws by variable `[n, ...]`, and what the run knows about showing them.
+
+    given  the conditions and inputs that they were drawn under
+    """
+
+    values: dict[str, Array]
+    given: dict[str, Array]
+    fields: Mapping[str, Field]
+    vocabulary: list[str] | None
+    statistics: Mapping[str, Any]
+
+    def first(self) -> str:
+        """The variable that a picture shows: the first declared one among the draws, else the first draw."""
+        return next((f for f in self.fields if f in self.values), next(iter(self.values)))
+
+
+def sample(
+    run: Run,
+    module: Module,
+    count: int,
+    *,
+    seed: int = 0,
+    length: int | None = None,
+    backend: Backend | None = None,
+    device: str | None = None,
+) -> Samples:
+    """`count` draws from the best checkpoint, or predictions for test inputs where the model cannot be sampled.
+
+    Category conditions run through their classes; other inputs come from the test data. `length` is that of
+    sequences (default: the training windows'). Raises `SpecError` (MP540 without a program to draw from).
+    """
+    program = next((p for p in ("sample", "predict") if p in module.programs), None)
+    if program is None:
+        raise error("MP540", f"model '{module.name}' has neither a sample nor a predict program", Span.none())
+    weights, _ = run.parameters()
+    precision = str(run.facts["precision"])
+    session = (backend or find_backend(str(run.facts["backend"]))).session(
+        module, as_precision(weights, precision), device=device or str(run.facts["device"]), precision=precision
+    )
+    given = _given(run, module, program, count)
+    env = _environment(module, program, given, length or int(run.facts["settings"]["length"]))
+    parts: list[dict[str, Array]] = []
+    per_call = _blocks(module, program, env) * BLOCK
+    for start in range(0, count, per_call):
+        stop = min(start + per_call, count)
+        noise = {
+            name: _noise(module, program, name, env, start, stop, seed)
+            for name in module.programs[program].inputs
+            if name in module.noise.get(program, {})
+        }
+        inputs = {k: v[start:stop] for k, v in given.items()} | noise
+        parts.append(_run(session, program, as_precision(inputs, precision), stop - start))
+    values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])
+
+
+def _run(session: Session, program: str, inputs: dict[str, Array], count: int) -> dict[str, Array]:
+    """Outputs that have one row for each example."""
+    out = session.run(program, inputs)
+    return {k: np.asarray(v) for k, v in out.items() if np.ndim(v) and len(v) == count}
+
+
+def _given(run: Run, module: Module, program: str, count: int) -> dict[str, Array]:
+    """Inputs that are not noise: classes in turn, everything else from the test data."""
+    noise = module.noise.get(program, {})
+    wanted = [name for name in module.programs[program].inputs if name not in noise]
+    given: dict[str, Array] = {}
+    test: Split | None = None
+    for name in wanted:
+        field = module.fields.get(name)
+        if field is None:
+            raise error("MP540", f"program '{program}' needs '{name}', which is no field of the model", Span.none())
+        if field.role == "condition" and field.base == "category" and field.type.rank == 1 and field.classes:
+            given[name] = np.arange(count) % field.classes
+            continue
+        if test is None:
+            facts = run.facts
+            known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
+            options = facts["settings"]
+            data = load_data(module, facts["data"], options["length"], options["threshold"], **known)
+            test = data.split("test")
+        given[name] = test.take(np.arange(count) % len(test))[name]
+    return given
+
+
+def _environment(module: Module, program: str, given: Mapping[str, Array], length: int) -> dict[str, int]:
+    """A number for every symbol but `N`: from the given inputs, else `length`."""
+    env: dict[str, int] = {}
+    for name, value in module.programs[program].inputs.items():
+        for axis, size in enumerate(value.shape):
+            for s in symbols(size):
+                if name in given and isinstance(size, Symbolic) and str(size) == s:
+                    env[s] = given[name].shape[axis]
+                else:
+                    env.setdefault(s, length)
+    return env
+
+
+def _blocks(module: Module, program: str, env: Mapping[str, int]) -> int:
+    """Blocks to a call: as many as keep the noise of a call below about a million numbers."""
+    graph = module.programs[program]
+    names = [n for n in graph.inputs if n in module.noise.get(program, {})]
+    size = sum(int(np.prod(graph.inputs[n].type.concrete({**env, "N": 1}))) for n in names)
+    return int(np.clip(1_000_000 // (max(size, 1) * BLOCK), 1, 16))
+
+
+def _noise(
+    module: Module, program: str, name: str, env: Mapping[str, int], start: int, stop: int, seed: int
+) -> Array:
+    """Noise of examples `start` to `stop`. `start` is a multiple of the block."""
+    kind = module.noise[program][name].kind
+    type_ = module.programs[program].inputs[name].type
+    if not type_.shape or str(type_.shape[0]) != "N":
+        return draw(kind, type_.concrete({**env, "N": stop - start}), (seed, "sample", name))
+    shape = type_.concrete({**env, "N": BLOCK})
+    blocks = range(start // BLOCK, -(-stop // BLOCK))
+    return np.concatenate([draw(kind, shape, (seed, "sample", name, b)) for b in blocks])[: stop - start]
+
+
+# Files ------------------------------------------------------------------------------------------------
+
+
+def write_arrays(path: Path, samples: Samples) -> None:
+    """Write draws by the file's ending: .npz all variables; .npy, .csv, .txt, .wav the first.
+
+    Raises `SpecError` (MP541) where they do not fit the ending.
+    """
+    name = samples.first()
+    value = samples.values[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match path.suffix.lower():
+        case ".npz":
+            extra = {f"given_{k}": v for k, v in samples.given.items()}
+            np.savez_compressed(path, **samples.values, **extra)  # type: ignore[arg-type]
+        case ".npy":
+            np.save(path, value, allow_pickle=False)
+        case ".csv":
+            flat = value.reshape(len(value), -1)
+            header = ",".join([name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])])
+            whole = flat.dtype.kind in "iub"
+            np.savetxt(path, flat, "%d" if whole else "%.8g", ",", header=header, comments="")
+        case ".txt":
+            path.write_text("\n\n".join(texts(samples)) + "\n", encoding="utf-8")
+        case ".wav":
+            _write_sound(path, samples, name)
+        case other:
+            raise error("MP541", f"samples cannot be written as '{other}'", Span.none(),
+                        help=f"known: {', '.join(ARRAYS)}, .png, .jpg")  # fmt: skip
+
+
+def texts(samples: Samples) -> list[str]:
+    """Draws of a text model as strings. Raises `SpecError` (MP541) where the run has no vocabulary."""
+    value = samples.values[samples.first()]
+    if samples.vocabulary is None or value.dtype.kind not in "iu":
+        raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .npz or .csv")
+    letters = np.array(samples.vocabulary)
+    clipped = np.clip(value, 0, len(letters) - 1).reshape(len(value), -1)
+    return ["".join(letters[row]) for row in clipped]
+
+
+def mu_law(codes: Array, levels: int) -> Array:
+    """Sound in [-1, 1] from companded codes 0..levels-1."""
+    y = 2 * codes.astype(np.float64) / (levels - 1) - 1
+    mu = levels - 1
+    return np.asarray(np.sign(y) * ((1 + mu) ** np.abs(y) - 1) / mu)
+
+
+def _write_sound(path: Path, samples: Samples, name: str) -> None:
+    """All draws one after the other, 16 bits; categories and integers are taken as mu-law codes."""
+    import wave
+
+    value = samples.values[name]
+    field = samples.fields.get(name)
+    if value.ndim > 3 or value.ndim < 2 or (value.ndim == 3 and 1 not in value.shape[1:]):
+        raise error("MP541", f"'{name}' has shape {list(value.shape[1:])}: that is no sound", Span.none())
+    flat: Array = value.reshape(len(value), -1)
+    if field is not None and field.base in ("category", "integer") and field.classes:
+        flat = mu_law(flat - field.low, field.classes)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        file.writeframes((np.clip(flat, -1, 1) * 32767).astype("<i2").tobytes())
+
+
+def sizes(values: Mapping[str, Array]) -> Sequence[str]:
+    """`x [100, 2]` for every variable, for a closing message."""
+    return [f"{name} {list(value.shape)}" for name, value in values.items()]
