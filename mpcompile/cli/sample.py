@@ -70,10 +70,11 @@ def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> Non
         known = drawn.statistics["fields"][name]
         span = (float(known["low"]), float(known["high"]))
     reference = None
-    if pictures.as_images(values[:1], span) is None:
+    series = field is not None and values.ndim == 2 and not isinstance(field.type.shape[-1], int)
+    if series or pictures.as_images(values[:1], span) is None:
         reference = _reference(run, module, name, len(values))
     few = field is not None and field.base == "category"
-    pictures.picture(target, values, name=name, span=span, reference=reference, classes=few)
+    pictures.picture(target, values, name=name, span=span, reference=reference, classes=few, series=series)
 
 
 def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:

@@ -88,9 +88,10 @@ def _power(expr: ast.Binary, base: Value, exponent: Value) -> Value:
         raise error("MP112", f"the exponent is larger than {MAX_EXPONENT}", expr.right.span)
     if base == 0 and exponent < 0:
         raise error("MP111", "division by zero", expr.span)
-    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0 and abs(base) > 1:
         # decided by logarithms: the power itself may have a million digits
-        if abs(base) > 1 and exponent * math.log10(abs(base)) > math.log10(MAX_INTEGER) + 1:
+        digits = exponent * math.log10(abs(base))
+        if digits > math.log10(MAX_INTEGER) + 1:
             raise error("MP112", "the result is too large", expr.span)
     result = base**exponent
     if isinstance(result, complex):

@@ -15,8 +15,8 @@ from mpcompile.diagnostics import Span
 class Node(BaseModel):
     """Base of every node.
 
-    Validators are built on first use (`defer_build`): the parser makes nodes with `model_construct`, and building
-    the validators of all classes would cost a third of the start-up time of `mpcompile check`.
+    Validators are built on first use (`defer_build`): the parser makes nodes with `model_construct`, and
+    building the validators of all classes would cost a third of the start-up time of `mpcompile check`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
@@ -73,8 +73,8 @@ class Argument(Node):
 class Call(Node):
     """`callee(args)(inputs) { body }`; the second parenthesis and the body are optional.
 
-    A layer, a distribution, a mask constructor, a block or a net. `args` configure it; `inputs`, when present,
-    apply it to values (`phi(2 * code)(concat(x, h))`); `body` is a pipeline it takes as an argument.
+    A layer, a distribution, a mask constructor, a block or a net. `args` configure it; `inputs`, when
+    present, apply it to values (`phi(2 * code)(concat(x, h))`); `body` is a pipeline it takes as an argument.
     """
 
     kind: Literal["call"] = "call"
@@ -122,8 +122,8 @@ Expr = Annotated[
 class TypeExpr(Node):
     """`binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, `category(10)`.
 
-    `low..high` bounds integers; `classes` counts categories. A dimension that is an undeclared name (`time`) is
-    a symbolic length.
+    `low..high` bounds integers; `classes` counts categories. A dimension that is an undeclared name (`time`)
+    is a symbolic length.
     """
 
     base: Literal["binary", "real", "integer", "category"]
@@ -179,7 +179,7 @@ class Density(Node):
 
 
 class WeightPrior(Node):
-    """`prior weights ~ normal(0, 1)`: a prior on the weights of the model, or of one net (`prior encoder ~ ...`)."""
+    """`prior weights ~ normal(0, 1)`: a prior on the model's weights, or on one net's (`prior encoder ~`)."""
 
     kind: Literal["weight_prior"] = "weight_prior"
     name: str

@@ -128,7 +128,7 @@ def _starts_statement(raw: list[Token], at: int) -> bool:
     if at + 1 >= len(raw):
         return False
     second = raw[at + 1]
-    named = second.type == "NAME" or second.value in KEYWORDS and second.value not in HARD_KEYWORDS
+    named = second.type == "NAME" or (second.value in KEYWORDS and second.value not in HARD_KEYWORDS)
     if first.value in _TOP_HEADS:
         return named or (first.value in _BLOCK_HEADS and second.type == "LBRACE")
     return False

@@ -38,9 +38,10 @@ class Scan(Operation):
     """A recurrence: (carries, ys[t]) = body(carries, xs[t], captured, t), for t along an axis.
 
     Inputs are the first carries, the `scanned` values xs, which lose `axis` inside of the body, and captured
-    values. The body takes them in this order and last `step`, an INT scalar: the position t, which counts down
-    when `reverse`. It gives the next carries, then ys, which are stacked along `axis` in the order of positions.
-    Results are the last carries, then the stacked ys. Without scanned values `length` is the number of steps.
+    values. The body takes them in this order and last `step`, an INT scalar: the position t, which counts
+    down when `reverse`. It gives the next carries, then ys, which are stacked along `axis` in the order of
+    positions. Results are the last carries, then the stacked ys. Without scanned values `length` is the
+    number of steps.
     """
 
     name: ClassVar[str] = "scan"
@@ -93,7 +94,9 @@ class Scan(Operation):
 
     def _steps(self, scanned: Sequence[Array | Abstract]) -> list[int]:
         """Positions in the order in which they run."""
-        count = scanned[0].shape[self.axis] if scanned else number(self.length)
+        if not scanned and self.length is None:
+            raise ValueError("a loop needs a number of steps or a value to scan")
+        count = scanned[0].shape[self.axis] if scanned else number(self.length or 0)
         return list(reversed(range(count)) if self.reverse else range(count))
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
@@ -186,7 +189,7 @@ def _position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
     """One slice of an abstract value, without the axis."""
 
     def at(m: Array) -> Array:
-        return m.take(0 if m.shape[axis] == 1 else t, axis)
+        return np.asarray(m.take(0 if m.shape[axis] == 1 else t, axis))
 
     if x.constant is not None:
         return domain.constant(x.constant.take(t, axis))

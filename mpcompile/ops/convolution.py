@@ -1,7 +1,7 @@
 """Convolution, its adjoint, and the gradient of its kernel: three loops over the taps of the kernel.
 
-Every rule here is written tap by tap: output position p reads position p * stride + tap * dilation - padding of
-the input.
+Every rule here is written tap by tap: output position p reads input position
+p * stride + tap * dilation - padding.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product as cartesian
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -134,6 +134,18 @@ class _Strided(Operation):
         return Windows(tuple(spatial), tuple(kernel), self.stride, self.padding, self.dilation)
 
 
+def _at(kernel: Array, tap: Sequence[int]) -> Array:
+    """The [O, I] matrix of one tap (and what follows the kernel's axes); compressed axes have one tap for all."""
+    chosen: Any = (slice(None), slice(None))
+    chosen += tuple(t if kernel.shape[2 + a] > 1 else 0 for a, t in enumerate(tap))
+    return np.asarray(kernel[chosen])
+
+
+def _tap(tap: Sequence[int]) -> Any:
+    """The index of one tap of a kernel."""
+    return (slice(None), slice(None), *tap)
+
+
 def _split(array: Array, groups: int, axis: int) -> Array:
     """Split a channel axis into (groups, channels of one); a compressed axis stays compressed."""
     size = array.shape[axis]
@@ -184,17 +196,12 @@ def _forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, o
     x = np.moveaxis(_split(x, groups, 1), (1, 2), (axes + 1, axes + 2))  # [n, *s, g, i, w]
     total: Array | None = None
     for tap, index in win.taps():
-        mask = live[
-            (slice(None), slice(None), *(t if live.shape[2 + a] > 1 else 0 for a, t in enumerate(tap)))
-        ]
+        mask = _at(live, tap)
         if not mask.any():
             continue
         part = win.read(x, index, 1)
         kernel = np.swapaxes(_split(mask, groups, 0), -1, -2)  # [g, i, o]
-        if groups == 1:
-            part = contract_by_class(domain, part, kernel[0])
-        else:
-            part = domain.contract(part, kernel)
+        part = contract_by_class(domain, part, kernel[0]) if groups == 1 else domain.contract(part, kernel)
         total = part if total is None else domain.join(total, part)
     if total is None:
         return np.zeros((*(1,) * (axes + 2), domain.words), domain.dtype)
@@ -211,9 +218,7 @@ def _backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, 
     x = np.moveaxis(_split(x, groups, 1), (1, 2), (axes + 1, axes + 2))  # [n, *p, g, i, w]
     parts = []
     for tap, index in win.taps():
-        mask = live[
-            (slice(None), slice(None), *(t if live.shape[2 + a] > 1 else 0 for a, t in enumerate(tap)))
-        ]
+        mask = _at(live, tap)
         if mask.any():
             kernel = _split(mask, groups, 0)  # [g, i, o]
             grouped = contract_by_class(domain, x, kernel[0]) if groups == 1 else domain.contract(x, kernel)
@@ -236,7 +241,7 @@ def _kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Arr
     live = np.moveaxis(_split(live, groups, 1), (1, 2), (0, 1))  # [g, i, n, *s]
     total: Array | None = None
     for tap, index in win.taps():
-        facts = w[(slice(None), slice(None), *(t if w.shape[2 + a] > 1 else 0 for a, t in enumerate(tap)))]
+        facts = _at(w, tap)
         if not facts.any():
             continue
         facts = _split(facts, groups, 0)  # [g, o, i, w]
@@ -257,7 +262,7 @@ def _kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, 
     live = np.moveaxis(_split(live, groups, 1), (1, 2), (0, 1))  # [g, i, n, *p]
     parts = []
     for tap, index in win.taps():
-        facts = w[(slice(None), slice(None), *(t if w.shape[2 + a] > 1 else 0 for a, t in enumerate(tap)))]
+        facts = _at(w, tap)
         if facts.any():
             facts = np.swapaxes(_split(facts, groups, 0), 1, 2)  # [g, o, i, w]
             part = domain.contract(facts, live.reshape((*live.shape[:2], -1))[:, None])
@@ -278,8 +283,8 @@ def _kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, 
 def _grouped_matmul(w: Array, x: Array) -> Array:
     """w[g, o, i] times x[n, g, i, p]; depthwise kernels need no matrix product."""
     if w.shape[1] == w.shape[2] == 1:
-        return w * x
-    return np.matmul(w, x)
+        return np.asarray(w * x)
+    return np.asarray(np.matmul(np.ascontiguousarray(w), x))  # strides as of a tap would miss BLAS
 
 
 @dataclass(frozen=True)
@@ -313,7 +318,7 @@ class Conv(_Strided):
         padded = win.pad(x, 2)
         y = np.zeros((n, g, o, int(np.prod(count))), np.result_type(x, w))
         for tap, index in win.taps():
-            kernel = w[(slice(None), slice(None), *tap)].reshape(g, o, i)
+            kernel = _at(w, tap).reshape(g, o, i)
             y += _grouped_matmul(kernel, win.read_full(padded, index).reshape(n, g, i, -1))
         return (y.reshape(n, g * o, *count),)
 
@@ -426,7 +431,7 @@ class ConvTranspose(_Strided):
         flat = x.reshape(n, g, i, -1)
         canvas = np.zeros((n, g * o, *win.canvas()), np.result_type(x, w))
         for tap, index in win.taps():
-            kernel = w[(slice(None), slice(None), *tap)].reshape(g, i, o)
+            kernel = _at(w, tap).reshape(g, i, o)
             part = _grouped_matmul(np.swapaxes(kernel, 1, 2), flat)
             canvas[(slice(None), slice(None), *index)] += part.reshape(n, g * o, *x.shape[2:])
         return (win.crop(canvas, 2),)
@@ -509,7 +514,7 @@ class ConvWeightGrad(_Strided):
         w = np.zeros((g * o, i, *self.kernel), np.result_type(x, dy))
         for tap, index in win.taps():
             read = np.moveaxis(win.read_full(padded, index).reshape(n, g, i, -1), 0, 2).reshape(g, i, -1)
-            w[(slice(None), slice(None), *tap)] = np.matmul(rows, np.swapaxes(read, 1, 2)).reshape(g * o, i)
+            w[_tap(tap)] = np.matmul(rows, np.swapaxes(read, 1, 2)).reshape(g * o, i)
         return (w,)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
@@ -543,7 +548,7 @@ class ConvWeightGrad(_Strided):
             joined = domain.contract(f, np.swapaxes(alive, 1, 2)[:, None])  # [g, of facts, of live, w]
             joined = joined if swapped else np.swapaxes(joined, 1, 2)
             each = (g, o // g, x.shape[1] // g, domain.words)
-            out[(slice(None), slice(None), *tap)] = np.broadcast_to(joined, each).reshape(o, -1, domain.words)
+            out[_tap(tap)] = np.broadcast_to(joined, each).reshape(o, -1, domain.words)
         return out
 
     def vjp(

@@ -171,7 +171,7 @@ class Relu(Unary):
     zero_at_neginf: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
-        return np.maximum(x, x.dtype.type(0))
+        return np.asarray(np.maximum(x, x.dtype.type(0)))
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, b.emit(Cast(DType.FLOAT), b.emit(Less(), b.constant(0.0), x)))
@@ -185,7 +185,7 @@ class Softplus(Unary):
     zero_at_neginf: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
-        return np.logaddexp(x, x.dtype.type(0))
+        return np.asarray(np.logaddexp(x, x.dtype.type(0)))
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, b.emit(Sigmoid(), x))

@@ -53,7 +53,8 @@ class Gather(Operation):
         return (data.with_shape(shape),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (np.take(*inputs, axis=self.axis),)
+        data, indices = inputs
+        return (np.take(data, indices, self.axis),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         data, indices = inputs
@@ -117,7 +118,8 @@ class TakeAlong(Operation):
         return (data.with_shape(broadcast(line, indices)),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (_take_along(*inputs, self.axis),)
+        data, indices = inputs
+        return (_take_along(data, indices, self.axis),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         data, indices = inputs

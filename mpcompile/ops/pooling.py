@@ -52,7 +52,7 @@ class Pool(Operation):
     def _over(self, join: np.ufunc, win: Windows, array: Array) -> Array:
         """Join of a map over each window; outside is bottom."""
         if not array.any():
-            return array
+            return np.zeros((1,) * (2 + len(win.kernel)) + array.shape[2 + len(win.kernel) :], array.dtype)
         padded = win.pad(win.spread(array, 2), 2)
         total: Array | None = None
         for _, index in win.taps():
@@ -79,10 +79,7 @@ class MaxPool(Pool):
         (x,) = inputs
         win = self._windows(x.shape)
         padded = win.pad(x, 2, -np.inf)
-        here = np.full((1, 1, *win.canvas()), -1)
-        here[(0, 0, *(slice(lo, lo + s) for (lo, _), s in zip(self.padding, x.shape[2:], strict=True)))] = (
-            np.arange(int(np.prod(x.shape[2:]))).reshape(x.shape[2:])
-        )
+        here = win.pad(np.arange(int(np.prod(x.shape[2:]))).reshape(1, 1, *x.shape[2:]), 2, -1)
         best = np.full((*x.shape[:2], *win.count), -np.inf, x.dtype)
         position = np.full(best.shape, -1)
         for _, index in win.taps():

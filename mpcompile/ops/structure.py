@@ -415,7 +415,7 @@ def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:
     """Concatenate maps along an axis that has `sizes` elements in each, kept compressed where all agree."""
     if maps[0].shape[axis] == 1 and all(np.array_equal(m, maps[0]) for m in maps[1:]):
         return maps[0]
-    common = list(np.broadcast_shapes(*((*m.shape[:axis], 1, *m.shape[axis + 1 :]) for m in maps)))
+    common: list[int] = list(np.broadcast_shapes(*((*m.shape[:axis], 1, *m.shape[axis + 1 :]) for m in maps)))
     parts = []
     for m, size in zip(maps, sizes, strict=True):
         common[axis] = size

@@ -12,8 +12,8 @@ from mpcompile.ops._reverse import backpropagate
 def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
     """The graph with, beside its outputs, `grad(name)` of one scalar output for each named leaf.
 
-    A parameter or input that the output does not depend on gets zeros. Raises `KeyError` for an unknown name and
-    `ValueError` when the output is not one float.
+    A parameter or input that the output does not depend on gets zeros. Raises `KeyError` for an unknown name
+    and `ValueError` when the output is not one float.
     """
     new = graph.rebuild(lambda _b, _node, _inputs: None)
     loss = new.outputs[output]

@@ -29,15 +29,16 @@ def picture(
     span: tuple[float, float] | None = None,
     reference: Array | None = None,
     classes: bool = False,
+    series: bool = False,
 ) -> None:
     """Draw samples `[n, ...]` by their shape.
 
     Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter with `reference` (the
     data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range of values that maps to black and
-    white; `classes` colours integers by class.
+    white; `classes` colours integers by class; `series` draws curves, whatever the length.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = as_images(samples, span, classes)
+    images = None if series and samples.ndim == 2 else as_images(samples, span, classes)
     if images is not None:
         _save(grid(images), path)
     else:

@@ -167,7 +167,7 @@ def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
             rest = value.shape[:axis] + value.shape[axis + 1 :]
             if value.shape[axis] == field.classes and rest == truth.shape:
                 low = field.low if field.base == "integer" else 0
-                return value.argmax(axis) + low
+                return np.asarray(value.argmax(axis) + low)
     if value.size == truth.size:
         return _guess(field, name, value.reshape(truth.shape), truth)
     return None

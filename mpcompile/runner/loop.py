@@ -343,7 +343,8 @@ class _Plan:
         limits += [values.epochs * per_epoch] if values.epochs is not None else []
         total = min(limits, default=2000)
         log_every = values.log_every or max(1, min(100, total // 200))
-        valid_every = values.valid_every or max(per_epoch, min(50, math.ceil(total / 100)))
+        usual = max(per_epoch, min(50, math.ceil(total / 100)))
+        valid_every = values.valid_every or max(1, min(usual, math.ceil(total / 5)))
         return cls(total, log_every, valid_every)
 
 

@@ -24,7 +24,7 @@ class Settings:
     epochs, steps  whichever ends first; neither means 2000 steps
     length       length of the windows that sequences are cut into, and of sampled sequences
     patience     validations without a new best before training stops; 0 never stops early
-    valid_every  steps between validations (default: an epoch, and at least 50 steps or a hundredth of the training)
+    valid_every  steps between validations (default: an epoch, at least 50 steps, at most a fifth of all)
     log_every    steps that one training line of the metrics averages over (default: a two-hundredth, at most 100)
     checkpoint_every  steps between checkpoints (default: at validations, and after a minute)
     threshold    real or grey data above it count as one for binary fields; None refuses data that are not 0/1

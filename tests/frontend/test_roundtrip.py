@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mpcompile.diagnostics import Source, SpecError
-from mpcompile.frontend import ast, format_model, parse, parse_text
+from mpcompile.frontend import Syntax, ast, format_model, parse, parse_text
 from mpcompile.frontend.ast import without_spans
 
 sys.path.insert(0, str(Path(__file__).parent))
-from strategies import models  # noqa: E402
+from strategies import models
 
 ROOT = Path(__file__).parents[2]
 ACCEPTED = sorted((ROOT / "grammar" / "accepted").iterdir())
 TEMPLATES = sorted((ROOT / "mpcompile" / "frontend" / "templates").glob("*.mp"))
-SYNTAXES = ("mp", "yaml")
+SYNTAXES: tuple[Syntax, ...] = ("mp", "yaml")
 few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -44,24 +44,9 @@ def test_print_then_parse_is_the_same_tree(model: ast.Model) -> None:
         assert format_model(again, syntax) == text
 
 
-FRAGMENTS = st.sampled_from(
-    "model input x y ~ = -> ( ) [ ] { } , : ; .. 1 2.5 1e9 ** // | & @ as in is repeat latent prior carry "
-    "check "
-    'recurrence over block on yield net mask train \n \n\n \t "a" \' " # density: - {a: [ &a *a !t | > "
-    ""
-    ""
-    ""
-    ""
-    ""
-    ""
-    ""
-    ""
-    ""
-    ""
-    "yes'.split(
-        " "
-    )
-)
+WORDS = r"""model input x y ~ = -> ( ) [ ] { } , : ; .. 1 2.5 1e9 ** // | & @ as in is repeat latent prior
+carry check recurrence over block on yield net mask train "a" ' " # density: - {a: [ &a *a !t | > yes"""
+FRAGMENTS = st.sampled_from([*WORDS.split(), "\n", "\n\n", "\n  ", "\t"])
 
 
 @few
@@ -125,7 +110,7 @@ x ~ flow(base = normal) {
 """
     model = parse_text(text, "m.mp", "mp")
     out = format_model(model, "mp", Source("m.mp", text))
-    kept = [c for c in ("# first", "# name", "# about x", "# in a body", "# noise", "# last")]
+    kept = ["# first", "# name", "# about x", "# in a body", "# noise", "# last"]
     places = [out.index(c) for c in kept]
     assert places == sorted(places)
     assert format_model(parse_text(out, "m.mp", "mp"), "mp", Source("m.mp", out)) == out

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,18 +92,19 @@ def main() -> None:
         start = time.monotonic()
         run(options, whole, None)
         span = (time.monotonic() - start) + (0.003 * options.steps if options.spec is None else 0)
-        kills = ends = 0
+        kills = ends = within = 0
         while kills < options.kills:
             if run(options, broken, moments.uniform(0.05, 1.0) * span):
                 ends += 1
                 if outcome(broken) != outcome(whole):
                     raise SystemExit(f"differs after {kills} kills: {outcome(broken)} is not {outcome(whole)}")
-                __import__("shutil").rmtree(broken)
+                shutil.rmtree(broken)
             else:
                 kills += 1
+                within += any((broken / "checkpoints").glob("last-*"))
         run(options, broken, None)
         same = outcome(broken) == outcome(whole)
-        print(f"{kills} kills, {ends + 1} trainings completed: {'all the same' if same else 'DIFFERENT'}")
+        print(f"{kills} kills ({within} after a checkpoint), {ends + 1} trainings completed: {'all the same' if same else 'DIFFERENT'}")
         raise SystemExit(0 if same else 1)
 
 

@@ -13,6 +13,7 @@ from mpcompile.diagnostics import error
 from mpcompile.ir import Array, Module
 from mpcompile.runner.data.dataset import Column, Dataset, Raw, Split, Windows
 from mpcompile.runner.noise import permutation
+from mpcompile.runner.settings import place
 
 __all__ = ["NAMES", "Column", "Dataset", "Raw", "Split", "Windows", "load_data"]
 
@@ -48,7 +49,7 @@ def load_data(
     if whole and not embedded:
         raw = _joined(raw)
     elif not raw.fixed:
-        raw = _divided(raw)
+        raw = _divided(raw, module, spec)
     adapter = Adapter(module, spec, raw, length, threshold, embedded)
     splits = adapter.splits()
     read = set(adapter.pairing().values())
@@ -102,7 +103,6 @@ def _last_size(module: Module, default: int) -> int:
 
 def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.files import ENDINGS, Unreadable, read
-    from mpcompile.runner.settings import place
 
     path = Path(spec)
     if not path.exists():
@@ -130,10 +130,14 @@ def _joined(raw: Raw) -> Raw:
     return raw
 
 
-def _divided(raw: Raw) -> Raw:
+def _divided(raw: Raw, module: Module, name: str) -> Raw:
     """Eight, one and one tenths in a fixed random order: train, valid, test."""
     columns = raw.splits["train"]
-    count = min(len(v) for v in columns.values())
+    counts = {k: len(v) for k, v in columns.items()}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
+        raise error("MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data"))
+    count = next(iter(counts.values()))
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]
     parts = {s: order[a:b] for s, a, b in zip(("train", "valid", "test"), cut, cut[1:], strict=False)}

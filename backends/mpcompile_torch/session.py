@@ -1,0 +1,191 @@
+"""A module live in torch: evaluation, gradients, optimiser steps, and state that moves between backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir import Array, DType, Module
+from mpcompile_torch.emit import emit_module
+from mpcompile_torch.loading import build_model
+
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+STATE = "state/"
+
+#: Our name of a slot, and torch's.
+SLOTS = {
+    "adam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "adamw": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "sgd": {"momentum": "momentum_buffer"},
+    "perceptron": {"momentum": "momentum_buffer"},
+    "adagrad": {"sum": "sum"},
+}
+
+
+class TorchSession:
+    """See `mpcompile.backend.Session`."""
+
+    def __init__(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+        self.module = module
+        self.spec = optimizer
+        self.device = torch.device(device)
+        self.dtype = PRECISIONS[precision]
+        self.mixed = mixed
+        emitted = emit_module(module)
+        self.methods = emitted.methods
+        self.model = build_model(emitted, parameters, self.dtype).to(self.device)
+        held = self.model.state_dict(keep_vars=True)
+        self.tensors: dict[str, Tensor] = {name: held[name] for name in module.parameters}
+        self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trainable}
+        self.optimizer = self._make_optimizer(optimizer) if optimizer and self.trained else None
+        self.count = 0
+
+    # --- programs ---
+
+    def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with torch.no_grad(), self._autocast():
+            outputs = self._call(program, inputs)
+        return {name: _numpy(t, self.dtype) for name, t in outputs.items()}
+
+    def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        outputs, gradients = self._differentiate(inputs)
+        named = zip(self.trained, gradients, strict=True)
+        return (
+            {name: _numpy(t.detach(), self.dtype) for name, t in outputs.items()},
+            {name: _numpy(g, self.dtype) for name, g in named},
+        )
+
+    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+        if self.spec is None:
+            raise ValueError("a session without an optimiser cannot take a step")
+        outputs, gradients = self._differentiate(inputs)
+        with torch.no_grad():
+            if gradients:
+                norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            else:
+                norm = torch.zeros((), dtype=self.dtype, device=self.device)
+            if self.spec.clip is not None:
+                torch._foreach_mul_(gradients, (self.spec.clip / norm).clamp(max=1.0))
+            if self.optimizer is not None:
+                for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
+                    parameter.grad = gradient
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            self.count += 1
+            for name, value in outputs.items():
+                if name.startswith(STATE):
+                    self.tensors[name.removeprefix(STATE)].copy_(value)
+            scalars = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 and not n.startswith(STATE)}
+            scalars["gradient_norm"] = norm
+            # one transfer for all of them
+            values: list[float] = torch.stack([t.to(torch.float64) for t in scalars.values()]).tolist()
+        return dict(zip(scalars, values, strict=True))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.mixed else nullcontext()
+
+    def _call(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
+        graph = self.module.programs[program]
+        given = {name: self._tensor(inputs[name], value.dtype) for name, value in graph.inputs.items()}
+        made = getattr(self.model, self.methods[program])(**given)
+        return made if isinstance(made, dict) else {next(iter(graph.outputs)): made}
+
+    def _tensor(self, array: Array, kind: DType) -> Tensor:
+        dtype = {DType.FLOAT: self.dtype, DType.INT: torch.int64, DType.BOOL: torch.bool}[kind]
+        array = np.asarray(array)
+        if not array.flags.writeable or not array.flags.c_contiguous:
+            array = np.array(array)
+        return torch.from_numpy(array).to(device=self.device, dtype=dtype)
+
+    def _differentiate(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Outputs of `loss` and its gradient; a parameter that it does not read has gradient zero."""
+        with self._autocast():
+            outputs = self._call("loss", inputs)
+        weights = list(self.trained.values())
+        loss = outputs["loss"] if "loss" in outputs else next(iter(outputs.values()))
+        if not weights or not loss.requires_grad:
+            return outputs, [torch.zeros_like(w) for w in weights]
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        return outputs, [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
+
+    # --- the optimiser ---
+
+    def _make_optimizer(self, spec: OptimizerSpec) -> torch.optim.Optimizer:
+        weights = list(self.trained.values())
+        decay, eps = spec.weight_decay, spec.eps
+        optimizer: torch.optim.Optimizer
+        match spec.kind:
+            case "adam":
+                optimizer = torch.optim.Adam(weights, 0.0, spec.betas, eps, decay, fused=True)
+            case "adamw":
+                optimizer = torch.optim.AdamW(weights, 0.0, spec.betas, eps, decay, fused=True)
+            case "adagrad":
+                optimizer = torch.optim.Adagrad(weights, 0.0, weight_decay=decay, eps=eps, foreach=True)
+            case "sgd" | "perceptron":
+                optimizer = torch.optim.SGD(weights, 0.0, spec.momentum, weight_decay=decay, foreach=True)
+            case unknown:
+                raise ValueError(f"no update rule is named {unknown!r}")
+        for weight in weights:  # what torch makes at the first step: then state is there from the start
+            state = optimizer.state[weight]
+            if spec.kind in ("adam", "adamw"):
+                state["step"] = torch.zeros((), dtype=torch.float32, device=self.device)
+            for slot in self._slots(spec).values():
+                state.setdefault(slot, torch.zeros_like(weight))
+        return optimizer
+
+    @staticmethod
+    def _slots(spec: OptimizerSpec) -> dict[str, str]:
+        if spec.kind in ("sgd", "perceptron") and not spec.momentum:
+            return {}
+        return SLOTS[spec.kind]
+
+    def state(self) -> dict[str, Array]:
+        found = {f"parameter/{name}": _numpy(t.detach(), self.dtype) for name, t in self.tensors.items()}
+        if self.spec is not None:
+            found["optimizer/step"] = np.asarray(self.count, np.int64)
+            if self.optimizer is not None:
+                for ours, theirs in self._slots(self.spec).items():
+                    for name, weight in self.trained.items():
+                        slot = self.optimizer.state[weight][theirs]
+                        found[f"optimizer/{ours}/{name}"] = _numpy(slot, self.dtype)
+        return found
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(state[f"parameter/{name}"])))
+            if self.spec is None:
+                return
+            self.count = int(state["optimizer/step"])
+            if self.optimizer is not None:
+                for name, weight in self.trained.items():
+                    slots = self.optimizer.state[weight]
+                    if "step" in slots:
+                        slots["step"].fill_(float(self.count))
+                    for ours, theirs in self._slots(self.spec).items():
+                        slots[theirs].copy_(torch.from_numpy(np.array(state[f"optimizer/{ours}/{name}"])))
+
+
+def _numpy(tensor: Tensor, floats: torch.dtype) -> Array:
+    """A copy that nothing else writes to."""
+    kept = tensor.to(floats) if tensor.is_floating_point() else tensor
+    return np.array(kept.cpu().numpy())

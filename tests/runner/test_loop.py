@@ -1,0 +1,206 @@
+"""Training: order of data, schedules, metrics, early stopping, resume and kills, all on the fake backend."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpcompile.diagnostics import SpecError
+from mpcompile.runner import checkpoint
+from mpcompile.runner.loop import Options, train
+from mpcompile.runner.metrics import read_metrics
+from mpcompile.runner.run import open_run
+
+OPTIONS = Options(backend="fake", seed=3, steps=120, checkpoint_every=25)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(folder / "metrics.jsonl")]
+
+
+def last_state(folder: Path) -> bytes:
+    return (sorted((folder / "checkpoints").glob("last-*"))[-1] / "state.safetensors").read_bytes()
+
+
+def test_loss_falls_and_everything_is_written(fake: ModuleType, tmp_path: Path) -> None:
+    result = train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    assert (result.reason, result.step) == ("finished", 120)
+    written = lines(tmp_path / "run")
+    valid = [line["loss"] for line in written if line["split"] == "valid"]
+    assert valid[-1] < valid[0] and result.best == min(valid)
+    assert all({"step", "split", "loss"} <= set(line) for line in written)
+    assert {"learning_rate", "gradient_norm"} <= set(written[0])
+    assert (tmp_path / "run" / "spec.yaml").read_text() == fake.TEXT
+    run = open_run(tmp_path / "run")
+    assert run.facts["data"] == "line" and run.facts["seed"] == 3
+    weights, step = run.parameters()
+    assert step == result.best_step and weights["w"].shape == (3, 1)
+
+
+def test_batches_are_a_function_of_seed_and_step(fake: ModuleType, tmp_path: Path) -> None:
+    one, two, other = fake.FakeBackend(), fake.FakeBackend(), fake.FakeBackend()
+    train(fake.module(), tmp_path / "a", OPTIONS, backend=one)
+    train(fake.module(), tmp_path / "b", OPTIONS, backend=two)
+    train(fake.module(), tmp_path / "c", replace(OPTIONS, seed=4), backend=other)
+    first, second, third = (b.sessions[0].seen for b in (one, two, other))
+    for a, b in zip(first, second, strict=True):
+        assert all((a[k] == b[k]).all() for k in ("x", "y", "epsilon"))
+    assert not (first[0]["x"] == third[0]["x"]).all()
+    assert not (first[0]["epsilon"] == first[1]["epsilon"]).all()
+
+
+def test_an_epoch_sees_every_example_once(fake: ModuleType, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x_train=np.arange(96).reshape(32, 3), y_train=np.arange(32)[:, None])
+    backend = fake.FakeBackend()
+    options = replace(OPTIONS, data=str(tmp_path / "d.npz"), steps=8)
+    train(fake.module(batch=8, optimizer={"kind": "sgd", "rate": 0}), tmp_path / "run", options, backend=backend)
+    seen = [batch["y"].ravel().tolist() for batch in backend.sessions[0].seen]
+    epochs = [[y for batch in part for y in batch] for part in (seen[:4], seen[4:])]
+    assert all(sorted(epoch) == list(range(32)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert checkpoint.load(tmp_path / "run" / "best") is not None  # nothing to validate on: the last one
+
+
+@pytest.mark.parametrize("stop", [1, 24, 25, 60, 119])
+def test_resume_is_bit_for_bit(fake: ModuleType, tmp_path: Path, stop: int) -> None:
+    train(fake.module(valid_every=20, log_every=7), tmp_path / "whole", OPTIONS, backend=fake.FakeBackend())
+
+    class Killed(Exception):
+        pass
+
+    class Dying(fake.FakeSession):  # type: ignore[name-defined,misc]
+        def step(self, inputs: Any, rate: float) -> dict[str, float]:
+            if self.count == stop:
+                raise Killed
+            result: dict[str, float] = super().step(inputs, rate)
+            return result
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
+            return Dying(parameters, optimizer, 0.0)
+
+    parted = tmp_path / "parted"
+    with pytest.raises(Killed):
+        train(fake.module(valid_every=20, log_every=7), parted, OPTIONS, backend=Backend())
+    resumed = Options(backend="fake", resume=True, checkpoint_every=25)
+    result = train(fake.module(valid_every=20, log_every=7), parted, resumed, backend=fake.FakeBackend())
+    assert result.step == 120
+    assert lines(parted) == lines(tmp_path / "whole")
+    assert last_state(parted) == last_state(tmp_path / "whole")
+    best = "best/state.safetensors"
+    assert (parted / best).read_bytes() == (tmp_path / "whole" / best).read_bytes()
+
+
+def test_corrupt_checkpoint_falls_back(fake: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(fake.module(log_every=7), tmp_path / "whole", OPTIONS, backend=fake.FakeBackend())
+    train(fake.module(log_every=7), out, OPTIONS, backend=fake.FakeBackend())
+    newest = sorted((out / "checkpoints").glob("last-*"))
+    assert [p.name for p in newest] == ["last-000000100", "last-000000120"]
+    state = newest[-1] / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1] + b"\x01")
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 121, "spl')
+    said: list[str] = []
+    resumed = replace(OPTIONS, resume=True)
+    train(fake.module(log_every=7), out, resumed, backend=fake.FakeBackend(), say=said.append)
+    assert said == ["resumed at step 100"]
+    assert lines(out) == lines(tmp_path / "whole")
+    assert last_state(out) == last_state(tmp_path / "whole")
+
+
+def test_resume_refuses_another_spec_and_seed(fake: ModuleType, tmp_path: Path) -> None:
+    train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    again = replace(OPTIONS, resume=True)
+    with pytest.raises(SpecError, match="MP521"):
+        train(fake.module(fake.TEXT + "# more\n"), tmp_path / "run", again, backend=fake.FakeBackend())
+    with pytest.raises(SpecError, match="MP521"):
+        train(fake.module(), tmp_path / "run", replace(again, seed=9), backend=fake.FakeBackend())
+
+
+def test_a_complete_run_stays_and_more_steps_continue_it(fake: ModuleType, tmp_path: Path) -> None:
+    said: list[str] = []
+    train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    again = replace(OPTIONS, resume=True)
+    train(fake.module(), tmp_path / "run", again, backend=fake.FakeBackend(), say=said.append)
+    assert said[-1] == "this run is complete (finished at step 120)"
+    result = train(fake.module(), tmp_path / "run", replace(again, steps=150), backend=fake.FakeBackend())
+    assert result.step == 150
+    steps = [line["step"] for line in lines(tmp_path / "run")]
+    assert steps == sorted(steps)
+
+
+def test_a_new_run_moves_the_old_one_aside(fake: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):
+        train(fake.module(), tmp_path / "run", replace(OPTIONS, steps=3), backend=fake.FakeBackend())
+    assert (tmp_path / "run.old" / "run.json").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(SpecError, match="MP524"):
+        train(fake.module(), tmp_path / "mine", OPTIONS, backend=fake.FakeBackend())
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_patience_stops_early_and_keeps_the_best(fake: ModuleType, tmp_path: Path) -> None:
+    made = fake.module(optimizer={"kind": "sgd", "rate": 0.0}, patience=3, valid_every=5)
+    result = train(made, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    assert (result.reason, result.step, result.best_step) == ("patience", 20, 5)
+    again = replace(OPTIONS, resume=True)
+    assert train(made, tmp_path / "run", again, backend=fake.FakeBackend()).reason == "patience"
+
+
+def test_divergence_is_a_finding(fake: ModuleType, tmp_path: Path) -> None:
+    made = fake.module(optimizer={"kind": "sgd", "rate": 1e6})
+    with pytest.raises(SpecError, match="MP530"):
+        train(made, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "run"))
+
+
+def test_unknown_settings(fake: ModuleType, tmp_path: Path) -> None:
+    text = fake.TEXT.replace("batch: 32", "bacth: 32")
+    made = fake.module(text)
+    made.train["bacth"] = 32
+    with pytest.raises(SpecError, match="MP510 train has no setting 'bacth'") as caught:
+        train(made, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    (found,) = caught.value.diagnostics
+    assert (found.span.line, found.span.column, found.help) == (3, 31, "did you mean 'batch'?")
+    assert not (tmp_path / "run").exists()
+    for key, value in {"batch": 0, "patience": 1.5, "optimizer": "adan", "clip": -1, "schedule": "cosin"}.items():
+        with pytest.raises(SpecError, match="MP511"):
+            train(fake.module(**{key: value}), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+
+
+def test_interrupt_saves_and_resumes(fake: ModuleType, tmp_path: Path) -> None:
+    folder = Path(__file__).parent
+    command = [sys.executable, str(folder / "kill_loop.py"), "--child", str(tmp_path / "run"), "--slow"]
+    process = subprocess.Popen([*command, "--steps", "100000", "--every", "100000"])
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and len(read_metrics(metrics)) < 3:
+        pass
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0  # the command line makes 130 of it
+    found = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert found is not None and 0 < found.record["step"] < 100000
+    assert found.record["metrics_bytes"] == metrics.stat().st_size
+
+
+def test_kills_at_random_moments() -> None:
+    script = Path(__file__).with_name("kill_loop.py")
+    done = subprocess.run([sys.executable, script, "--kills", "3", "--steps", "150"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_manifest_says_where_it_was(fake: ModuleType, tmp_path: Path) -> None:
+    train(fake.module(), tmp_path / "run", replace(OPTIONS, steps=300), backend=fake.FakeBackend())
+    folder = sorted((tmp_path / "run" / "checkpoints").glob("last-*"))[-1]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert list(manifest["files"]) == ["state.safetensors"]
+    record = manifest["record"]
+    assert (record["step"], record["epoch"], record["cursor"]) == (300, 1, 50)  # 8000 // 32 = 250 an epoch

@@ -1,0 +1,184 @@
+"""Evaluation, baselines, samples and their files."""
+
+import wave
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mpcompile.diagnostics import SpecError
+from mpcompile.ir import DType, NoiseSpec, Type
+from mpcompile.report.pictures import as_images, grid, picture
+from mpcompile.runner import baselines, sampling
+from mpcompile.runner.evaluate import evaluate, to_json, to_text
+from mpcompile.runner.loop import Options, train
+from mpcompile.runner.run import Run, open_run
+
+
+@pytest.fixture
+def trained(fake: ModuleType, tmp_path: Path) -> Run:
+    options = Options(backend="fake", steps=200)
+    train(fake.module(), tmp_path / "run", options, backend=fake.FakeBackend())
+    return open_run(tmp_path / "run")
+
+
+def test_evaluate(fake: ModuleType, trained: Run) -> None:
+    result = evaluate(trained, fake.module(), backend=fake.FakeBackend())
+    assert (result["quantity"], result["split"], result["examples"]) == ("log_likelihood", "test", 2000)
+    error = result["targets"]["y"]["mean_squared_error"]["mean"]
+    assert 0.009 < error < 0.02 and 0 < result["nats"]["standard_error"] < 0.01
+    expected = -0.5 * error - 0.5 * np.log(2 * np.pi)
+    assert result["nats"]["mean"] == pytest.approx(expected, rel=1e-5)
+    assert "bits_per_dim" not in result  # the target is real
+    assert "log-likelihood" in to_text(result) and to_json(result).startswith("{")
+
+
+def test_evaluate_other_data(fake: ModuleType, trained: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.ones((7, 3)), y=np.full(7, 2.5))
+    result = evaluate(trained, fake.module(), backend=fake.FakeBackend(), data=str(tmp_path / "d.npz"))
+    assert result["examples"] == 7  # a file without splits is used whole
+    result = evaluate(trained, fake.module(), backend=fake.FakeBackend(), split="valid")
+    assert result["split"] == "valid"
+
+
+def test_not_a_run(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "no"):
+        with pytest.raises(SpecError, match="MP520"):
+            open_run(folder)
+
+
+def test_accuracy_of_predictions(fake: ModuleType) -> None:
+    from mpcompile.runner.evaluate import _score
+
+    label = fake.field("label", "target", "category", 2, 2, classes=3)
+    truth = np.array([[[0, 1], [2, 0]]])
+    logits = np.moveaxis(np.eye(3)[truth], -1, 1)  # [1, 3, 2, 2]
+    for out in ({"logits": logits}, {"label_probability": np.eye(3)[truth]}, {"label": truth}):
+        score = _score(label, out, truth, False) if "logits" not in out else _score(label, out, truth, True)
+        assert score is not None and (score == 1).all()
+    bit = fake.field("y", "target", "binary", 1)
+    truth = np.array([[0.0], [1.0], [1.0]])
+    for name, value in (("probability", [[0.2], [0.9], [0.4]]), ("logits", [[-2.0], [2.0], [-1.0]])):
+        hits = _score(bit, {name: np.array(value)}, truth, True)
+        assert hits is not None and hits.ravel().tolist() == [1, 1, 0]
+    assert _score(bit, {"other_mean": np.zeros((3, 4))}, truth, True) is None
+
+
+def test_baselines() -> None:
+    r = np.random.default_rng(0)
+    mix = np.array([[2.0, 0.0], [1.5, 0.5]])
+    fit, test = r.standard_normal((20_000, 2)) @ mix.T + 3, r.standard_normal((20_000, 2)) @ mix.T + 3
+    entropy = 1 + np.log(2 * np.pi) + np.log(abs(np.linalg.det(mix)))
+    assert baselines.gaussian(fit, test).mean() == pytest.approx(-entropy, abs=0.03)
+    bits = (r.random((20_000, 3)) < [0.1, 0.5, 0.9]).astype(np.float32)
+    h = -np.log(0.5) - 2 * (0.1 * np.log(0.1) + 0.9 * np.log(0.9))
+    assert baselines.bernoulli(bits, bits).mean() == pytest.approx(-h, abs=0.02)
+    codes = r.integers(0, 4, (5000, 6))
+    assert baselines.categories(codes, codes, 4).mean() == pytest.approx(-6 * np.log(4), abs=0.01)
+    assert baselines.unigram(codes, codes, 4).mean() == pytest.approx(-6 * np.log(4), abs=0.01)
+
+
+def test_integer_baseline_is_in_bits_of_the_data(fake: ModuleType) -> None:
+    """A discretised normal of deviation 5 has the entropy of the normal, in nats, to a good approximation."""
+    x = fake.field("x", "input", "integer", 1, classes=256)
+    values = np.rint(128 + 5 * np.random.default_rng(0).standard_normal((20_000, 1))).astype(int)
+    (found,) = baselines._of_field(x, values, values, False)
+    assert found.values.mean() == pytest.approx(-0.5 * np.log(2 * np.pi * np.e * 25), abs=0.02)
+
+
+def test_samples_do_not_depend_on_how_many(fake: ModuleType, trained: Run) -> None:
+    few, many = (sampling.sample(trained, fake.module(), n, backend=fake.FakeBackend()) for n in (10, 1300))
+    assert many.values["y"].shape == (1300, 1)
+    np.testing.assert_allclose(few.values["y"], many.values["y"][:10], rtol=1e-6)
+    other = sampling.sample(trained, fake.module(), 10, seed=1, backend=fake.FakeBackend())
+    assert not (other.values["y"] == few.values["y"]).any()
+    assert set(few.given) == {"x"}
+
+
+def test_conditions_run_through_their_classes(fake: ModuleType, trained: Run) -> None:
+    made = fake.module()
+    made.fields["label"] = fake.field("label", "condition", "category", classes=3)
+    made.programs["sample"] = fake.graph(
+        "sample", {"y": (1, 1)}, label=Type(DType.INT, (fake.N,)), epsilon=Type(DType.FLOAT, (fake.N, fake.symbol("time")))
+    )
+    made.noise["sample"] = {"epsilon": NoiseSpec("uniform")}
+
+    class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
+        def run(self, program: str, inputs: Any) -> Any:
+            return {"y": inputs["epsilon"] + 10 * inputs["label"][:, None]}
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
+            return Session(parameters, optimizer, 0.0)
+
+    drawn = sampling.sample(trained, made, 7, length=5, backend=Backend())
+    assert drawn.given["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert drawn.values["y"].shape == (7, 5) and (drawn.values["y"] // 10 == drawn.given["label"][:, None]).all()
+
+
+def drawn(fake: ModuleType, value: np.ndarray, field: Any, vocabulary: list[str] | None = None) -> sampling.Samples:
+    return sampling.Samples({"x": value}, {}, {"x": field}, vocabulary, {"fields": {}})
+
+
+def test_array_files(fake: ModuleType, tmp_path: Path) -> None:
+    real = drawn(fake, np.random.default_rng(0).random((4, 3)).astype(np.float32), fake.field("x", "input", "real", 3))
+    for ending in (".npz", ".npy", ".csv"):
+        sampling.write_arrays(tmp_path / f"s{ending}", real)
+    assert (np.load(tmp_path / "s.npz", allow_pickle=False)["x"] == real.values["x"]).all()
+    assert (np.load(tmp_path / "s.npy", allow_pickle=False) == real.values["x"]).all()
+    assert (tmp_path / "s.csv").read_text().splitlines()[0] == "x_0,x_1,x_2"
+    codes = np.array([[0, 1], [2, 2]])
+    text = drawn(fake, codes, fake.field("x", "input", "category", 2, classes=3), ["a", "b", "c"])
+    sampling.write_arrays(tmp_path / "s.txt", text)
+    assert (tmp_path / "s.txt").read_text() == "ab\n\ncc\n"
+    for bad, ending in ((real, ".txt"), (real, ".pt")):
+        with pytest.raises(SpecError, match="MP541"):
+            sampling.write_arrays(tmp_path / f"s{ending}", bad)
+    with pytest.raises(SpecError, match="MP541"):
+        sampling.write_arrays(tmp_path / "s.wav", replace(real, values={"x": np.zeros((2, 3, 4))}))
+
+
+def test_sound(fake: ModuleType, tmp_path: Path) -> None:
+    codes = np.array([[0, 255, 127, 128]])
+    sampling.write_arrays(tmp_path / "s.wav", drawn(fake, codes, fake.field("x", "input", "category", 4, classes=256)))
+    with wave.open(str(tmp_path / "s.wav")) as file:
+        levels = np.frombuffer(file.readframes(4), "<i2")
+    assert levels.tolist()[:2] == [-32767, 32767] and abs(levels[2:]).max() < 5
+
+
+@pytest.mark.parametrize("shape", [(9, 784), (5, 8, 8), (7, 1, 8, 8), (7, 3, 6, 9)])
+def test_pictures_of_images(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).random(shape)
+    picture(tmp_path / "p.png", values, span=(0, 1))
+    with Image.open(tmp_path / "p.png") as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[2] == 3 and pixels.std() > 20 and 300 < max(pixels.shape) <= 1200
+
+
+def test_the_grid_shows_each_image_in_its_place() -> None:
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8) * 40
+    sheet = grid(images)
+    factor = sheet.shape[0] // 11  # two rows of 4 pixels and three gaps
+    assert sheet[3 * factor, 3 * factor, 0] == 0 and sheet[8 * factor, 13 * factor, 0] == 200
+    colours = as_images(np.array([[[0, 1, 2, 3]] * 4]), classes=True)
+    assert colours is not None and len(np.unique(colours.reshape(-1, 3), axis=0)) == 4
+
+
+@pytest.mark.parametrize("shape", [(200, 2), (50,), (50, 1), (60, 5), (4, 100), (4, 100, 1), (3, 30, 2)])
+def test_plots(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).standard_normal(shape)
+    picture(tmp_path / "p.png", values, reference=values[: len(values) // 2], series=shape == (4, 100))
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.width > 1.5 * image.height and np.asarray(image).std() > 5
+
+
+def test_tensorboard_events(fake: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    options = Options(backend="fake", steps=20, tensorboard=True)
+    train(fake.module(), tmp_path / "run", options, backend=fake.FakeBackend())
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert events.stat().st_size > 500
