@@ -110,11 +110,15 @@ def build(
         "model": module.name,
         "backend": backend,
         "mpcompile": __version__,
-        "spec": {"name": Path(module.source.path).name, "sha256": sha256(module.source.text.encode()).hexdigest()},
+        "spec": {
+            "name": Path(module.source.path).name,
+            "sha256": sha256(module.source.text.encode()).hexdigest(),
+        },
         "set": dict(sorted((overrides or {}).items())),
         "seed": seed,
         "proofs": [
-            {"claim": v.claim.kind, "subject": v.claim.subject, "status": v.status, "how": v.how} for v in found
+            {"claim": v.claim.kind, "subject": v.claim.subject, "status": v.status, "how": v.how}
+            for v in found
         ],
         "allow_unproven": allow_unproven,
         "programs": {

@@ -1,8 +1,8 @@
 """Programs as functions that call each other: how a backend writes a repeated block once.
 
-`outline` cuts every program of a module at the frames marked `function` and finds the functions that are the same
-up to the prefix of their parameters and the values of their array constants. Twelve couplings become one `Family`
-with twelve instances, each with one method per role (`forward`, `inverse`).
+`outline` cuts every program of a module at the frames marked `function` and finds the functions that are the
+same up to the prefix of their parameters and the values of their array constants. Twelve couplings become one
+`Family` with twelve instances, each with one method per role (`forward`, `inverse`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Method:
 
 @dataclass(eq=False)
 class Instance:
-    """Everything that is done in one frame: its methods over all programs, its own constants, its children."""
+    """Everything done in one frame: its methods over all programs, its own constants, its children."""
 
     path: Path
     frame: Frame | None
@@ -208,7 +208,9 @@ def _find_formals(family: Family) -> None:
 
 def _program(graph: Graph) -> Block:
     nodes = [n for n in graph.nodes() if not is_leaf(n)]
-    return Block(graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), _arrange(graph, nodes, ()))
+    return Block(
+        graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), _arrange(graph, nodes, ())
+    )
 
 
 def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
@@ -361,7 +363,8 @@ def _sorted(
         split += [(key, group)] if key is not None else [(None, [n]) for n in group]
     home = {n.id: i for i, (_, group) in enumerate(split) for n in group}
     needs = [
-        {home[v.node] for n in group for v in n.inputs if v.node in home} - {i} for i, (_, group) in enumerate(split)
+        {home[v.node] for n in group for v in n.inputs if v.node in home} - {i}
+        for i, (_, group) in enumerate(split)
     ]
     done: list[int] = []
     placed: set[int] = set()
@@ -383,7 +386,7 @@ def fingerprint(
     slot: Callable[[Constant], int] | None = None,
     method: Callable[[Call], Hashable] | None = None,
 ) -> Hashable:
-    """Equal for two blocks that differ only in the prefix of parameters, and in the values of array constants."""
+    """Equal for blocks that differ only in the prefix of parameters and in the values of array constants."""
     slots: dict[Constant, int] = {}
     number = slot or (lambda c: slots.setdefault(c, len(slots)))
     called = method or (lambda c: fingerprint(c.block, c.path))
@@ -431,6 +434,16 @@ def fingerprint(
 
 
 __all__ = [
-    "Block", "Call", "Family", "Instance", "Item", "Loop", "Method", "Outline", "Path", "fingerprint", "is_leaf",
+    "Block",
+    "Call",
+    "Family",
+    "Instance",
+    "Item",
+    "Loop",
+    "Method",
+    "Outline",
+    "Path",
+    "fingerprint",
+    "is_leaf",
     "outline",
 ]

@@ -40,4 +40,12 @@ class TorchBackend:
 
 BACKEND = TorchBackend()
 
-__all__ = ["BACKEND", "Emitted", "SourceRefused", "TorchBackend", "TorchSession", "emit_module", "verify_source"]
+__all__ = [
+    "BACKEND",
+    "Emitted",
+    "SourceRefused",
+    "TorchBackend",
+    "TorchSession",
+    "emit_module",
+    "verify_source",
+]

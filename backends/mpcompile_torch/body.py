@@ -1,4 +1,4 @@
-"""The statements of one function: which values get names, which are nested into the expression that uses them."""
+"""The statements of one function: which values get names, and which are nested into their user."""
 
 from __future__ import annotations
 
@@ -9,19 +9,30 @@ from typing import Any, Protocol
 
 from mpcompile.ir import Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value, symbols
 from mpcompile.outline import Block, Call, Item, Loop, Path
-from mpcompile_torch.spelling import SPELLINGS, literal, tensor
+from mpcompile_torch.rows import literal, tensor
+from mpcompile_torch.spelling import SPELLINGS
 from mpcompile_torch.text import ATOM, Expr, Label, comment, identifier, layout, size
 
 #: A nested expression grows to this many characters, and no further.
 NESTED, LINE = 60, 76
-HEAVY = {"mat_mul", "conv", "conv_transpose", "conv_weight_grad", "softmax", "log_softmax", "max_pool", "avg_pool"}
+HEAVY = {
+    "mat_mul",
+    "conv",
+    "conv_transpose",
+    "conv_weight_grad",
+    "softmax",
+    "log_softmax",
+    "max_pool",
+    "avg_pool",
+}
 HINTS = {
     "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
     "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate",
 }  # fmt: skip
 RESERVED = {
-    "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list", "tuple",
-    "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded", "base64", "load_file",
+    "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
+    "tuple", "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded",
+    "base64", "load_file",
 }  # fmt: skip
 
 
@@ -77,7 +88,7 @@ class Writer:
         self.lines: list[str] = []
         self.indent = 2
         self.live: dict[str, float] = {}
-        self.state = State(block.graph, count_uses(block), preferred=dict(outputs))
+        self.state = State(block.graph, count_uses(block), preferred=prefer_carries(block) | outputs)
         self.used_symbols: dict[str, None] = {}
         self.outside: dict[str, str] = {}
         self.comment = ""
@@ -263,7 +274,7 @@ class Writer:
             for r in expr.refs:
                 self.live[r] += uses - 1
             self.state.env[value] = expr
-        elif uses == 1 and len(expr.text) <= NESTED:
+        elif uses == 1 and len(expr.text) <= (LINE if self.block.outputs == (value,) else NESTED):
             self.state.env[value] = expr
         else:
             self.assign(value, expr, hint)
@@ -307,22 +318,23 @@ class Writer:
         op: Any = node.op
         carries, scanned, body = op.carries, op.scanned, loop.body
         names = list(body.graph.inputs)
-        inner = State(body.graph, count_uses(body))
+        inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
         for inside, outside in loop.captured:
             inner.env[inside] = self.named(outside).with_(refs=(), labels=())
 
-        carry_names = []
-        for value, actual, name in zip(body.inputs, node.inputs[:carries], names, strict=False):
-            e = tensor(self, self.operand(actual), actual.dtype)
+        carry_names = [""] * carries
+        first = [tensor(self, self.operand(v), v.dtype) for v in node.inputs[:carries]]
+        # a variable that has the right name already comes last, when no other carry reads it any more
+        for i in sorted(range(carries), key=lambda i: first[i].text == names[i]):
+            e = first[i]
             self.release(e)
-            if e.text in self.live and self.live[e.text] == 0:
-                chosen = e.text
-            else:
-                chosen = self.fresh(identifier(name))
+            chosen = e.text
+            if self.live.get(chosen) != 0:
+                chosen = self.fresh(identifier(names[i]))
                 self.statement(f"{chosen} = {e.text}", e.labels)
             self.live[chosen] = math.inf
-            carry_names.append(chosen)
-            inner.env[value] = Expr(chosen, refs=(chosen,))
+            carry_names[i] = chosen
+            inner.env[body.inputs[i]] = Expr(chosen, refs=(chosen,))
         lists: dict[int, str] = {}
         for i, value in enumerate(node.outputs[carries:]):
             if outer.uses[value]:
@@ -345,7 +357,7 @@ class Writer:
         self.statement(self.loop_header(op, node, slices, loop_names, step), self.label(node))
         for name, value in zip(carry_names, body.inputs, strict=False):
             self.live[name] = inner.uses[value]
-        inner.preferred = dict(zip(body.outputs[:carries], carry_names, strict=True))
+        inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
 
         self.state = inner
         self.indent += 1
@@ -400,26 +412,43 @@ class Writer:
 
     # --- the end ---
 
+    def result_name(self, value: Value, expr: Expr) -> str:
+        """What a caller may call a result."""
+        if expr.refs and expr.simple:
+            return expr.text
+        return self.hint(self.state.graph.node(value), value.index)
+
     def finish(self, names: list[str] | None) -> None:
         """The return statement: a tensor, a dict when the outputs have `names`, else a tuple."""
         outputs = self.block.outputs
         if len(outputs) == 1:
             e = tensor(self, self.operand(outputs[0]), outputs[0].dtype)
             self.statement(f"return {e.text}", e.labels)
-            self.result_names = [e.text if e.refs and e.simple else "h"]
+            self.result_names = [self.result_name(outputs[0], e)]
             return
         exprs = []
         for v in outputs:
             if len(self.operand(v).text) > 40:
                 self.named(v)
             exprs.append(tensor(self, self.operand(v), v.dtype))
-        self.result_names = [e.text if e.refs and e.simple else "h" for e in exprs]
+        self.result_names = [self.result_name(v, e) for v, e in zip(outputs, exprs, strict=True)]
         labels = tuple(dict.fromkeys(la for e in exprs for la in e.labels))
         if names is None:
             self.statement(f"return {', '.join(e.text for e in exprs)}", labels)
         else:
             pairs = ", ".join(f"{quoted(n)}: {e.text}" for n, e in zip(names, exprs, strict=True))
             self.statement(f"return {{{pairs}}}", labels)
+
+
+def prefer_carries(block: Block) -> dict[Value, str]:
+    """First carries of a loop are best called what the loop calls them."""
+    names: dict[Value, str] = {}
+    for item in block.items:
+        if isinstance(item, Loop):
+            op: Any = item.node.op
+            for value, name in zip(item.node.inputs[: op.carries], item.body.graph.inputs, strict=False):
+                names.setdefault(value, identifier(name))
+    return names
 
 
 def quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""One `nn.Module` class for each family of functions; the attributes spell the dotted names of the checkpoint."""
+"""One `nn.Module` class for each family of functions; attributes spell the dotted names of the checkpoint."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class Tree:
 class ClassWriter:
     """Writes the class of one family. It is the `Owner` of the methods in it."""
 
-    def __init__(self, module: Module, outline: Outline, family: Family, name: str, others: dict[int, ClassWriter]):
+    def __init__(
+        self, module: Module, outline: Outline, family: Family, name: str, others: dict[int, ClassWriter]
+    ):
         self.module, self.outline, self.family, self.name, self.others = module, outline, family, name, others
         self.instance = family.first
         self.path = self.instance.path
@@ -253,7 +255,9 @@ class ClassWriter:
             else:
                 told.append(s)
         name = self.method_name(method)
-        self.signatures.append(Signature(name, told, [r.rstrip("0123456789_") or "h" for r in writer.result_names]))
+        self.signatures.append(
+            Signature(name, told, [r.rstrip("0123456789_") or "h" for r in writer.result_names])
+        )
 
         if len(block.outputs) == 1:
             result = "Tensor"
@@ -261,7 +265,11 @@ class ClassWriter:
             result = "dict[str, Tensor]"
         else:
             result = f"tuple[{', '.join(['Tensor'] * len(block.outputs))}]"
-        formals = ["self", *(f"{a}: Tensor" for a in arguments), *(f"{writer.symbol_names[s]}: int" for s in told)]
+        formals = [
+            "self",
+            *(f"{a}: Tensor" for a in arguments),
+            *(f"{writer.symbol_names[s]}: int" for s in told),
+        ]
         head = layout(f"def {name}({', '.join(formals)}) -> {result}:", 1)
         return [*head, *self._shapes(arguments, method, root), *bound, *writer.lines]
 

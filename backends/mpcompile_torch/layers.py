@@ -1,4 +1,4 @@
-"""Groups of parameters that are used just as a layer of `torch.nn` uses its own: those are written as that layer."""
+"""Groups of parameters that are used just as a layer of `torch.nn` uses its own, and are written as that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Value
 from mpcompile.outline import Instance, Path
-from mpcompile_torch.spelling import ints, symmetric
+from mpcompile_torch.products import symmetric
+from mpcompile_torch.rows import ints
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ def _visit(graph: Graph, captured: dict[int, str], uses: Uses) -> None:
         body = getattr(node.op, "body", None)
         if isinstance(body, Graph):
             formals = list(body.inputs.values())
-            given = {f.node: names[a.node] for f, a in zip(formals, node.inputs, strict=False) if a.node in names}
+            given = {
+                f.node: names[a.node] for f, a in zip(formals, node.inputs, strict=False) if a.node in names
+            }
             _visit(body, given, uses)
         for position, value in enumerate(node.inputs):
             if value.node in names and not isinstance(body, Graph):
@@ -54,7 +57,9 @@ def _kinds(graph: Graph, node: Node, position: int, value: Value) -> set[tuple[o
         if made in graph.outputs.values():
             return {("other",)}
         return {
-            ("linear",) if u.op.name == "mat_mul" and u.inputs[1] == made and u.inputs[0] != made else ("other",)
+            ("linear",)
+            if u.op.name == "mat_mul" and u.inputs[1] == made and u.inputs[0] != made
+            else ("other",)
             for u in graph.users(node.id)
         }
     if node.op.name == "conv" and position == 1 and symmetric(op["padding"]):
@@ -68,7 +73,9 @@ def _kinds(graph: Graph, node: Node, position: int, value: Value) -> set[tuple[o
 _CACHE: dict[int, tuple[Module, Uses]] = {}
 
 
-def find_layers(module: Module, instance: Instance, groups: dict[Path, list[ParameterSpec]]) -> dict[Path, Layer]:
+def find_layers(
+    module: Module, instance: Instance, groups: dict[Path, list[ParameterSpec]]
+) -> dict[Path, Layer]:
     """The layers among the parameter groups of an instance."""
     uses = _uses(module)
     found = {}
@@ -83,7 +90,9 @@ def find_layers(module: Module, instance: Instance, groups: dict[Path, list[Para
     return found
 
 
-def _constructor(weight: ParameterSpec, bias: ParameterSpec | None, uses: set[tuple[object, ...]]) -> str | None:
+def _constructor(
+    weight: ParameterSpec, bias: ParameterSpec | None, uses: set[tuple[object, ...]]
+) -> str | None:
     if len(uses) != 1 or (bias is not None and bias.shape != weight.shape[:1]):
         return None
     kind, *rest = next(iter(uses))
@@ -96,7 +105,12 @@ def _constructor(weight: ParameterSpec, bias: ParameterSpec | None, uses: set[tu
     if kind == "conv":
         stride, padding, dilation, groups = rest
         assert isinstance(groups, int)
-        options = [("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1), ("groups", groups, 1)]
+        options = [
+            ("stride", stride, 1),
+            ("padding", padding, 0),
+            ("dilation", dilation, 1),
+            ("groups", groups, 1),
+        ]
         shown = ""
         for name, value, default in options:
             text = str(value) if isinstance(value, int) else ints(value)  # type: ignore[arg-type]  # a tuple

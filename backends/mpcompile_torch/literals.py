@@ -1,4 +1,4 @@
-"""Arrays as Python text: by the rule behind them where it is easily seen, in full when small, packed otherwise."""
+"""Arrays as Python text: by the rule behind them where one is seen, in full when small, else packed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import numpy as np
 
 from mpcompile.ir import Array, ParameterSpec
-from mpcompile_torch.spelling import number
+from mpcompile_torch.rows import number
 from mpcompile_torch.text import tuple_text
 
 #: Arrays with more elements than this are not listed.
@@ -21,16 +21,17 @@ def array_text(array: Array) -> str:
     kind = array.dtype.kind
     if array.size and (array == array.flat[0]).all():
         return _full(array)
-    if array.size <= LISTED and (rule := _line(array) if array.ndim == 1 and array.size > 4 else None) is None:
+    rule = _line(array) if array.ndim == 1 and array.size > 4 else None
+    if rule is None and array.size <= LISTED:
         return f"torch.tensor({_nested(array)})"
-    if array.ndim == 1 and rule is not None:
-        return rule + (f".to({KINDS[kind]})" if kind == "f" else "")
-    if _is_mask(array):
-        found = _mask(array != 0)
-        if found is not None:
-            if kind == "b":
-                return found
-            return f"({found}).to({KINDS[kind]})" if " " in found.split("(")[0] or "==" in found or ">=" in found else f"{found}.to({KINDS[kind]})"
+    if rule is None and _is_mask(array):
+        rule = _mask(array != 0)
+        if rule is not None and kind == "b":
+            return rule
+    if rule is not None:
+        return f"({rule}).to({KINDS[kind]})" if kind == "f" or _is_mask(array) else rule
+    if array.ndim > 1 and max(array.shape) == array.size:
+        return f"{array_text(array.reshape(-1))}.reshape{tuple_text(map(str, array.shape))}"
     small = _squeeze(array)
     if small is not None:
         return f"{array_text(small)}.expand{tuple_text(map(str, array.shape))}"
@@ -68,7 +69,10 @@ def _squeeze(array: Array) -> Array | None:
 
 def _line(array: Array) -> str | None:
     """A rule for a vector of whole numbers."""
-    if not np.equal(np.mod(array, 1), 0).all():
+    if (
+        array.dtype.kind == "f"
+        and not (np.isfinite(array) & (array == np.floor(array)) & (abs(array) < 2**53)).all()
+    ):
         return None
     n, values = array.size, array.astype(np.int64)
     index = np.arange(n)
@@ -81,7 +85,7 @@ def _line(array: Array) -> str | None:
         turns = np.flatnonzero(np.diff(values))
         if turns.size == 1:
             compare = "<" if values[0] else ">="
-            return f"(torch.arange({n}) {compare} {int(turns[0]) + 1})"
+            return f"torch.arange({n}) {compare} {turns.item() + 1}"
     low = int(values.min())
     for period in range(2, min(n, 1 + int(values.max()) - low + 1)):
         offset = int(values[0]) - low
@@ -89,7 +93,7 @@ def _line(array: Array) -> str | None:
             inner = f"(torch.arange({n}) + {offset})" if offset else f"torch.arange({n})"
             rule = f"{inner} % {period}"
             rule = f"{rule} + {low}" if low else rule
-            return f"({rule} == 1)" if array.dtype.kind == "b" else f"({rule})"
+            return rule
     return None
 
 
@@ -100,7 +104,7 @@ def _text(name: str, start: int, stop: int, step: int) -> str:
 
 
 def _mask(mask: Array) -> str | None:
-    """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column level`."""
+    """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     if mask.ndim > 2 and all(s == 1 for s in mask.shape[:-2]):
         inner = _mask(mask.reshape(mask.shape[-2:]))
         lead = ", ".join(["None"] * (mask.ndim - 2))
@@ -110,7 +114,7 @@ def _mask(mask: Array) -> str | None:
     rows, columns = mask.shape
     r, c = np.indices(mask.shape)
     for parity in (0, 1):
-        if ((r + c) % 2 == parity).all() if False else np.array_equal((r + c) % 2 == parity, mask):
+        if np.array_equal((r + c) % 2 == parity, mask):
             return f"(torch.arange({rows})[:, None] + torch.arange({columns})) % 2 == {parity}"
     ones = f"torch.ones({rows}, {columns}, dtype=torch.bool)"
     for name, edge in (("tril", c - r), ("triu", c - r)):
@@ -130,7 +134,7 @@ def _mask(mask: Array) -> str | None:
 def _vector(values: Array) -> str | None:
     rule = _line(values)
     if rule is not None:
-        return rule
+        return rule if rule.endswith(")") else f"({rule})"
     return f"torch.tensor({_nested(values)})" if values.size <= 64 else None
 
 
@@ -143,8 +147,8 @@ def _staircase(mask: Array) -> tuple[Array, Array] | None:
         return None
     distinct, row = np.unique(sums, return_inverse=True)
     column = np.full(mask.shape[1], len(distinct))
-    for level, total in reversed(list(enumerate(distinct))):
-        column[mask[np.flatnonzero(sums == total)[0]]] = level
+    for level in reversed(range(len(distinct))):
+        column[mask[int(np.argmax(row.reshape(-1) == level))]] = level
     return row.reshape(-1), column
 
 

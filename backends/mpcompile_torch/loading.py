@@ -47,13 +47,17 @@ def import_source(text: str) -> ModuleType:
     return module
 
 
-def build_model(emitted: Emitted, parameters: Mapping[str, Array], dtype: torch.dtype = torch.float32) -> nn.Module:
+def build_model(
+    emitted: Emitted, parameters: Mapping[str, Array], dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """An instance with these weights, on the CPU, its constants exact in `dtype`."""
     source = import_source(emitted.text)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.random.fork_rng(devices=[]):  # fresh weights are overwritten, and must not move the caller's generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # fresh weights are overwritten, and must not move the caller's generator
             model: nn.Module = getattr(source, emitted.name)()
     finally:
         torch.set_default_dtype(before)

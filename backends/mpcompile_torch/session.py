@@ -124,8 +124,8 @@ class TorchSession:
         loss = outputs["loss"] if "loss" in outputs else next(iter(outputs.values()))
         if not weights or not loss.requires_grad:
             return outputs, [torch.zeros_like(w) for w in weights]
-        found = torch.autograd.grad(loss, weights, allow_unused=True)
-        return outputs, [torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)]
+        found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        return outputs, list(found)
 
     # --- the optimiser ---
 

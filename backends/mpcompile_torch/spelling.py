@@ -1,80 +1,19 @@
-"""How each primitive is written in torch: one row per primitive in `SPELLINGS`.
-
-A row takes the surroundings, the node and the expressions of its inputs, and gives one expression for each output
-(or None for a primitive that is a statement: a scan is written by `mpcompile_torch.body`).
-"""
+"""How each primitive is written in torch: one row per primitive in `SPELLINGS`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from mpcompile.ir import DType, Node, Symbolic, Value
+from mpcompile.ir import DType, Node
+from mpcompile_torch.products import (
+    avg_pool,
+    conv,
+    conv_transpose,
+    conv_weight_grad,
+    matmul,
+    max_pool,
+    max_pool_grad,
+)
+from mpcompile_torch.rows import Around, Row, filled, first_operand, number, pads, shape_text, tensor
 from mpcompile_torch.text import ATOM, BITAND, BITOR, COMPARE, PRODUCT, SUM, UNARY, Expr, tuple_text
-
-
-class Around(Protocol):
-    """What a row may ask of the function that it is written into."""
-
-    def size(self, value: int | Symbolic) -> Expr:
-        """A size; symbols become local variables."""
-        ...
-
-    def like(self, dtype: DType) -> str:
-        """Keyword arguments that place a new tensor: its dtype, and the device of the computation."""
-        ...
-
-    def device(self) -> str:
-        """The keyword argument that places a new tensor on the device of the computation."""
-        ...
-
-    def float_dtype(self) -> str:
-        """The dtype of floats here."""
-        ...
-
-    def layer(self, op: Node, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
-        """A call of the `nn` layer that owns just this weight and bias, if there is one."""
-        ...
-
-    def used(self, value: Value) -> bool: ...
-
-
-Row = Callable[[Around, Node, list[Expr]], "Expr | list[Expr] | None"]
-
-
-def number(value: float | int | bool) -> str:
-    """A Python literal of exactly this value."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
-    return repr(value)
-
-
-def literal(value: float | int | bool) -> Expr:
-    negative = not isinstance(value, bool) and (value < 0 or (value == 0 and math.copysign(1, value) < 0))
-    return Expr(number(value), UNARY if negative else ATOM, scalar=True)
-
-
-def tensor(a: Around, e: Expr, dtype: DType) -> Expr:
-    """The expression as a tensor, also where it is a Python number."""
-    if not e.scalar:
-        return e
-    return e.with_(text=f"torch.full((), {e.text}, {a.like(dtype)})", precedence=ATOM, scalar=False)
-
-
-def shape_text(a: Around, shape: tuple[int | Symbolic, ...]) -> str:
-    return tuple_text(a.size(s).text for s in shape)
-
-
-def ints(values: tuple[int, ...]) -> str:
-    """One number where all are the same, a tuple otherwise."""
-    return str(values[0]) if len(set(values)) == 1 else tuple_text(map(str, values))
-
-
-def _first(a: Around, node: Node, args: list[Expr]) -> str:
-    """The first operand as something that a method can be called on."""
-    return tensor(a, args[0], node.inputs[0].dtype).at(ATOM)
-
 
 # --- elementwise ---
 
@@ -131,12 +70,14 @@ def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
 def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
     if node.inputs[0].dtype is node.types[0].dtype:
         return args[0]
+    if args[0].scalar:
+        return tensor(a, args[0], node.types[0].dtype)
     target = {DType.INT: "torch.int64", DType.BOOL: "torch.bool"}.get(node.types[0].dtype) or a.float_dtype()
-    return Expr(f"{_first(a, node, args)}.to({target})")
+    return Expr(f"{first_operand(a, node, args)}.to({target})")
 
 
 def _detach(a: Around, node: Node, args: list[Expr]) -> Expr:
-    return Expr(f"{_first(a, node, args)}.detach()")
+    return Expr(f"{first_operand(a, node, args)}.detach()")
 
 
 # --- structure ---
@@ -149,21 +90,27 @@ def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
     symbolic = [s for s in new if not isinstance(s, int)]
     free = len(symbolic) == 1 and 0 not in new
     sizes = ["-1" if free and s in symbolic else a.size(s).text for s in new]
-    text = f"{_first(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})"
-    if len(old) == 1 and args[0].simple and len(new) > 2 and [s for s in new if s != 1] == list(old) and new[-1] == 1:
-        channel = args[0] if new[1] == old[0] or len(new) == 3 and new[0] == old[0] else None
+    text = f"{first_operand(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})"
+    if (
+        len(old) == 1
+        and args[0].simple
+        and len(new) > 2
+        and [s for s in new if s != 1] == list(old)
+        and new[-1] == 1
+    ):
+        channel = args[0] if new[1] == old[0] or (len(new) == 3 and new[0] == old[0]) else None
         return Expr(text, channel=channel)
     return Expr(text)
 
 
 def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     order = node.op.attributes()["permutation"]
-    rank, x = len(order), _first(a, node, args)
+    rank, x = len(order), first_operand(a, node, args)
     moved = [i for i in range(rank) if order[i] != i]
     if not moved:
         return args[0]
     if moved == [rank - 2, rank - 1]:
-        return Expr(f"{x}.mT")
+        return Expr(f"{x}.mT", untransposed=args[0] if rank == 2 else None)
     if len(moved) == 2:
         return Expr(f"{x}.transpose({moved[0]}, {moved[1]})")
     return Expr(f"{x}.permute({', '.join(map(str, order))})")
@@ -174,8 +121,8 @@ def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
     if node.inputs[0].shape == shape:
         return args[0]
     if args[0].scalar:
-        return Expr(f"torch.full({shape_text(a, shape)}, {args[0].text}, {a.like(node.types[0].dtype)})")
-    return Expr(f"{_first(a, node, args)}.expand({', '.join(a.size(s).text for s in shape)})")
+        return Expr(filled(shape_text(a, shape), args[0].text, a.like(node.types[0].dtype)))
+    return Expr(f"{first_operand(a, node, args)}.expand({', '.join(a.size(s).text for s in shape)})")
 
 
 def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -186,14 +133,7 @@ def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
     step = "" if op["step"] == 1 else f":{op['step']}"
     rank = node.inputs[0].type.rank
     before = "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
-    return Expr(f"{_first(a, node, args)}[{before}{start}:{stop}{step}]")
-
-
-def pads(pairs: list[tuple[str, str]]) -> str:
-    """Widths for `F.pad`, last axis first, without leading axes that need none."""
-    while len(pairs) > 1 and pairs[0] == ("0", "0"):
-        pairs = pairs[1:]
-    return tuple_text(w for pair in reversed(pairs) for w in pair)
+    return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
 
 
 def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -213,7 +153,7 @@ def _concat(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 
 def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
-    return Expr(f"{_first(a, node, args)}.flip({node.op.attributes()['axis']})")
+    return Expr(f"{first_operand(a, node, args)}.flip({node.op.attributes()['axis']})")
 
 
 # --- indexing ---
@@ -221,11 +161,11 @@ def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
-    data, indices = node.inputs
+    data = node.inputs[0]
     if axis == 0 and data.type.rank == 2 and data.dtype is DType.FLOAT and not args[1].scalar:
         text = a.layer(node, args[0], None, args[1]) or f"F.embedding({args[1].text}, {args[0].text})"
         return Expr(text)
-    return Expr(f"{_first(a, node, args)}[{':, ' * axis}{args[1].text}]")
+    return Expr(f"{first_operand(a, node, args)}[{':, ' * axis}{args[1].text}]")
 
 
 def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -268,14 +208,16 @@ def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
     line = f"torch.arange({a.size(shape[axis]).text}, {a.device()})"
     if len(shape) == 1:
         return Expr(line)
-    trailing = "[" + ", ".join([":", *["None"] * (len(shape) - 1 - axis)]) + "]" if axis < len(shape) - 1 else ""
+    trailing = (
+        "[" + ", ".join([":", *["None"] * (len(shape) - 1 - axis)]) + "]" if axis < len(shape) - 1 else ""
+    )
     return Expr(f"{line}{trailing}.expand({', '.join(a.size(s).text for s in shape)})")
 
 
 def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
     # not F.one_hot, which refuses an index outside of the range where the meaning is a row of zeros
     levels = f"torch.arange({node.op.attributes()['depth']}, {a.device()})"
-    return Expr(f"({_first(a, node, args)}[..., None] == {levels}).to({a.float_dtype()})")
+    return Expr(f"({first_operand(a, node, args)}[..., None] == {levels}).to({a.float_dtype()})")
 
 
 # --- reductions ---
@@ -284,7 +226,7 @@ def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
 def reduction(name: str) -> Row:
     def row(a: Around, node: Node, args: list[Expr]) -> Expr:
         op = node.op.attributes()
-        axes, x = op["axes"], _first(a, node, args)
+        axes, x = op["axes"], first_operand(a, node, args)
         if not axes:
             return Expr(x)
         keep = ", keepdim=True" if op["keepdims"] else ""
@@ -298,7 +240,7 @@ def reduction(name: str) -> Row:
 
 def along(name: str) -> Row:
     def row(a: Around, node: Node, args: list[Expr]) -> Expr:
-        return Expr(f"{_first(a, node, args)}.{name}({node.op.attributes()['axis']})", heavy=True)
+        return Expr(f"{first_operand(a, node, args)}.{name}({node.op.attributes()['axis']})", heavy=True)
 
     return row
 
@@ -306,12 +248,12 @@ def along(name: str) -> Row:
 def _arg_max(a: Around, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     keep = ", keepdim=True" if op["keepdims"] else ""
-    return Expr(f"{_first(a, node, args)}.argmax({op['axis']}{keep})")
+    return Expr(f"{first_operand(a, node, args)}.argmax({op['axis']}{keep})")
 
 
 def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
-    axis, text = op["axis"], _first(a, node, args)
+    axis, text = op["axis"], first_operand(a, node, args)
     if op["reverse"]:
         text = f"{text}.flip({axis})"
     if op["exclusive"]:
@@ -319,153 +261,6 @@ def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
         text = f"F.pad({text}, {pads(widths)})"
     text = f"{text}.cumsum({axis})"
     return Expr(f"{text}.flip({axis})" if op["reverse"] else text)
-
-
-# --- linear ---
-
-
-def _matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
-    left, right = args
-    if right.text.endswith(".mT") and right.precedence == ATOM and node.inputs[1].type.rank == 2:
-        weight = Expr(right.text[: -len(".mT")])
-
-        def linear(bias: Expr | None) -> Expr:
-            called = a.layer(node, weight, bias, left)
-            arguments = [left.text, weight.text, *([bias.text] if bias else [])]
-            return Expr(called or f"F.linear({', '.join(arguments)})", heavy=True)
-
-        return linear(None).with_(fuse=linear)
-    return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
-
-
-def symmetric(padding: tuple[tuple[int, int], ...]) -> bool:
-    return all(lo == hi for lo, hi in padding)
-
-
-def _padded(x: str, padding: tuple[tuple[int, int], ...], value: str = "") -> str:
-    widths = pads([("0", "0"), *((str(lo), str(hi)) for lo, hi in padding)])
-    return f"F.pad({x}, {widths}{value})"
-
-
-def _options(**options: tuple[tuple[int, ...] | int, int]) -> str:
-    """Keyword arguments that differ from their defaults."""
-    shown = []
-    for name, (value, default) in options.items():
-        text = str(value) if isinstance(value, int) else ints(value)
-        if text != str(default):
-            shown.append(f", {name}={text}")
-    return "".join(shown)
-
-
-def _conv(a: Around, node: Node, args: list[Expr]) -> Expr:
-    op = node.op.attributes()
-    x, weight = args
-    padding: Any = op["padding"]
-    same = symmetric(padding)
-    options = _options(
-        stride=(op["stride"], 1),
-        padding=(tuple(lo for lo, _ in padding) if same else 0, 0),
-        dilation=(op["dilation"], 1),
-        groups=(op["groups"], 1),
-    )
-    data = x.text if same else _padded(x.text, padding)
-
-    def conv(bias: Expr | None) -> Expr:
-        called = a.layer(node, weight, bias, x)
-        more = f", {bias.text}" if bias else ""
-        return Expr(called or f"F.conv{len(padding)}d({data}, {weight.text}{more}{options})", heavy=True)
-
-    return conv(None).with_(fuse=conv, fuses_channel=True)
-
-
-def _conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
-    op = node.op.attributes()
-    x, weight = args
-    padding, stride, dilation = op["padding"], op["stride"], op["dilation"]
-    extra = op["output_padding"] or (0,) * len(stride)
-    native = symmetric(padding) and all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
-    options = _options(
-        stride=(stride, 1),
-        padding=(tuple(lo for lo, _ in padding) if native else 0, 0),
-        output_padding=(extra if native else 0, 0),
-        groups=(op["groups"], 1),
-        dilation=(dilation, 1),
-    )
-
-    def conv(bias: Expr | None) -> Expr:
-        called = a.layer(node, weight, bias, x) if native else None
-        more = f", {bias.text}" if bias else ""
-        return Expr(called or f"F.conv_transpose{len(padding)}d({x.text}, {weight.text}{more}{options})", heavy=True)
-
-    if native:
-        return conv(None).with_(fuse=conv, fuses_channel=True)
-    cut = tuple((-lo, e - hi) for (lo, hi), e in zip(padding, extra, strict=True))
-    return Expr(_padded(conv(None).text, cut), heavy=True)
-
-
-def _conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
-    op = node.op.attributes()
-    x, dy = args
-    padding = op["padding"]
-    same = symmetric(padding)
-    data = x.text if same else _padded(x.text, padding)
-    options = _options(
-        stride=(op["stride"], 1),
-        padding=(tuple(lo for lo, _ in padding) if same else 0, 0),
-        dilation=(op["dilation"], 1),
-        groups=(op["groups"], 1),
-    )
-    name = f"torch.nn.grad.conv{len(padding)}d_weight"
-    return Expr(f"{name}({data}, {shape_text(a, node.types[0].shape)}, {dy.text}{options})", heavy=True)
-
-
-# --- pooling ---
-
-
-def _max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
-    op = node.op.attributes()
-    kernel, stride, padding = op["kernel"], op["stride"], op["padding"]
-    rank, x = len(kernel), args[0].text
-    values, indices = node.outputs
-    native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))
-    low = tuple(lo for lo, _ in padding) if native else 0
-    options = _options(stride=(stride, -1), padding=(low, 0))
-    if not native and a.used(indices):
-        widths = tuple_text(tuple_text(map(str, p)) for p in padding)
-        sizes = f"{tuple_text(map(str, kernel))}, {tuple_text(map(str, stride))}"
-        return [Expr(f"max_pool_padded({x}, {sizes}, {widths})", heavy=True)]
-    data = x if native else _padded(x, padding, ", value=-math.inf")
-    call = f"F.max_pool{rank}d({data}, {ints(kernel)}{options}"
-    if not a.used(indices):
-        return [Expr(call + ")", heavy=True), Expr("")]
-    return [Expr(call + ", return_indices=True)", heavy=True)]
-
-
-def _max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
-    n, c, *_ = node.types[0].shape
-    total: int | Symbolic = 1
-    for s in node.types[0].shape[2:]:
-        total = total * s
-    zeros = f"torch.zeros({shape_text(a, (n, c, total))}, {a.like(DType.FLOAT)})"
-    added = f"{zeros}.scatter_add(2, {args[1].at(ATOM)}.flatten(2), {args[0].at(ATOM)}.flatten(2))"
-    return Expr(f"{added}.reshape{shape_text(a, node.types[0].shape)}", heavy=True)
-
-
-def _avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
-    op = node.op.attributes()
-    kernel, padding = op["kernel"], op["padding"]
-    native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))
-    count = "" if op["count_padding"] or not any(map(any, padding)) else ", count_include_pad=False"
-    stride = _options(stride=(op["stride"], -1))
-    name = f"F.avg_pool{len(kernel)}d"
-    if native:
-        low = _options(padding=(tuple(lo for lo, _ in padding), 0))
-        return Expr(f"{name}({args[0].text}, {ints(kernel)}{stride}{low}{count})", heavy=True)
-    pooled = f"{name}({_padded(args[0].text, padding)}, {ints(kernel)}{stride})"
-    if not count:
-        return Expr(pooled, heavy=True)
-    share = f"{name}({_padded(f'torch.ones_like({args[0].text})', padding)}, {ints(kernel)}{stride})"
-    return Expr(f"{pooled} / {share}", PRODUCT, heavy=True)
 
 
 def _statement(a: Around, node: Node, args: list[Expr]) -> None:
@@ -480,7 +275,9 @@ SPELLINGS: dict[str, Row] = {
     "tanh": function("torch.tanh"),
     "sigmoid": function("torch.sigmoid"),
     "relu": function("F.relu"),
-    "softplus": function("F.softplus", "threshold=40.0"),  # the default cuts to x where double still tells them apart
+    "softplus": function(
+        "F.softplus", "threshold=40.0"
+    ),  # the default cuts to x where double still tells them apart
     "sqrt": function("torch.sqrt"),
     "abs": function("torch.abs"),
     "sign": function("torch.sign"),
@@ -523,12 +320,12 @@ SPELLINGS: dict[str, Row] = {
     "log_softmax": along("log_softmax"),
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
-    "mat_mul": _matmul,
-    "conv": _conv,
-    "conv_transpose": _conv_transpose,
-    "conv_weight_grad": _conv_weight_grad,
-    "max_pool": _max_pool,
-    "max_pool_grad": _max_pool_grad,
-    "avg_pool": _avg_pool,
+    "mat_mul": matmul,
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "conv_weight_grad": conv_weight_grad,
+    "max_pool": max_pool,
+    "max_pool_grad": max_pool_grad,
+    "avg_pool": avg_pool,
     "scan": _statement,
 }

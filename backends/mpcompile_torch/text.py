@@ -1,4 +1,4 @@
-"""Pieces of Python text: expressions with their precedence, checked names, comments, and the layout of lines."""
+"""Pieces of Python text: expressions with precedence, checked names, comments, the layout of lines."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Expr:
     heavy   holds a product, convolution or call: two of these are not nested into one line
     refs    local names that it reads, with repetition
     labels  the layers it comes from
+    untransposed   the matrix that this one is the transpose of
     fuse    gives the same expression with a bias added, where the operation takes one
     fuses_channel  that bias is one number a channel
     channel the rank-1 expression that this one is a reshape of, for biases of convolutions
@@ -35,6 +36,7 @@ class Expr:
     heavy: bool = False
     refs: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
+    untransposed: Expr | None = None
     fuse: Callable[[Expr], Expr] | None = None
     fuses_channel: bool = False
     channel: Expr | None = None
@@ -65,7 +67,7 @@ def camel(name: str) -> str:
 
 
 def prose(text: str, limit: int = 70) -> str:
-    """Text of a spec for a comment or docstring: one line of printable ASCII without quotes or backslashes."""
+    """Text of a spec for a comment or docstring: one line of printable ASCII, no quotes, no backslashes."""
     plain = re.sub(r"[^ -~]+", " ", text).replace("\\", "/").replace('"', "'")
     plain = re.sub(r"\s+", " ", plain).strip()
     return plain if len(plain) <= limit else plain[: limit - 3].rstrip() + "..."

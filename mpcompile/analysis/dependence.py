@@ -90,7 +90,9 @@ def witness(
             return path[::-1]
         for position, source in enumerate(node.inputs):
             candidates = np.flatnonzero(memory[source].full()[..., 0] == target)
-            if candidates.size and _reaches(node, memory, environment, domain, position, candidates, value, index):
+            if candidates.size and _reaches(
+                node, memory, environment, domain, position, candidates, value, index
+            ):
                 break
         else:
             raise AssertionError(f"no input of {node.op.name} explains tau {target}")

@@ -58,6 +58,37 @@ def classify(matrix: Array) -> Structure:
     return Structure("triangular", tuple(pivots)) if len(pivots) == columns else Structure("dense")
 
 
+def coupling_structure(direct: Array, seen: Array) -> tuple[Structure, tuple[int, int] | None]:
+    """Structure of y(x, x) from the supports of y(x, seen) in either argument, and what is wrong with it.
+
+    The log-determinant of the element-wise map x -> y at fixed `seen` is that of the whole when
+
+    * `direct` is diagonal (up to a permutation): y_i transforms one x_j;
+    * `seen[i, j]` is false for that pair, else d y_i / d x_j has a second term;
+    * both together are triangular, so that nothing but the diagonal enters the determinant.
+
+    The fault is a pair (output, input) that breaks it, or None.
+    """
+    whole = classify(direct | seen)
+    if not seen.any():
+        return whole, None if whole.kind == "diagonal" else _first(direct)
+    own = classify(direct)
+    if own.kind != "diagonal":
+        return whole, _first(direct)
+    for i, j in own.pivots:
+        if seen[i, j]:
+            return whole, (i, j)
+    return whole, None if whole.kind != "dense" else _first(seen)
+
+
+def _first(matrix: Array) -> tuple[int, int]:
+    """The first entry beside the diagonal, or any."""
+    beside = np.logical_not(np.eye(*matrix.shape, dtype=np.bool_))
+    off = np.argwhere(matrix & beside)
+    entries = off if off.size else np.argwhere(matrix)
+    return (int(entries[0][0]), int(entries[0][1])) if entries.size else (0, 0)
+
+
 def structure_of(graph: Graph, source: str, output: str) -> Structure:
     """Structure of d output / d source for one example."""
     return classify(support(graph, source, output, environment_for(graph, 8)))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mpcompile.analysis.dependence import Step, elements, environment_for, support, tau, witness
-from mpcompile.analysis.jacobian import structure_of
+from mpcompile.analysis.jacobian import coupling_structure, structure_of
 from mpcompile.diagnostics import Diagnostic, PathStep
 from mpcompile.ir import Abstract, Array, Claim, Graph, Input, Module, NoRule
 
@@ -52,8 +53,14 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
             verdict = RULES[claim.kind](module, claim, length)
         except NoRule as missing:
             verdict = Verdict(
-                claim, "unproven", "no rule",
-                (Diagnostic("MP309", f"{claim.kind}({claim.subject}) cannot be proven: {missing}", claim.span),),
+                claim,
+                "unproven",
+                "no rule",
+                (
+                    Diagnostic(
+                        "MP309", f"{claim.kind}({claim.subject}) cannot be proven: {missing}", claim.span
+                    ),
+                ),
             )
         if claim.kind == "complete" and key in suppressed and verdict.status == "refuted":
             verdict = Verdict(claim, "allowed", verdict.how, (), verdict.detail)
@@ -152,7 +159,7 @@ def _clock(step: Step, ranks: Array) -> int | None:
 
 def _is_ahead(path: list[Step], culprit: Step, ranks: Array) -> bool:
     """Whether the culprit reads ahead of its own place."""
-    before = next((a for a, b in zip(path, path[1:], strict=False) if b is culprit), culprit)
+    before = next((a for a, b in pairwise(path) if b is culprit), culprit)
     a, b = _clock(before, ranks), _clock(culprit, ranks)
     return a is not None and b is not None and a > b
 
@@ -162,7 +169,7 @@ def _culprit(path: list[Step], ranks: Array) -> Step:
 
     That is the first masked layer where elements have places (mask A, a shift), the last one in a dense network.
     """
-    for before, after in zip(path, path[1:], strict=False):
+    for before, after in pairwise(path):
         a, b = _clock(before, ranks), _clock(after, ranks)
         if a is not None and b is not None and a > b and after.node.scope:
             return after
@@ -200,7 +207,7 @@ def _complete(module: Module, claim: Claim, length: int) -> Verdict:
         "which comes before it",
         claim.span,
         notes=(f"{detail['missing']} of {detail['allowed']} allowed dependencies are missing ({share:.1%})",),
-        help="widen the layers or kernels, add a vertical stack, or state `allow complete(...) because \"...\"`",
+        help='widen the layers or kernels, add a vertical stack, or state `allow complete(...) because "..."`',
     )
     return Verdict(claim, "refuted", how, (finding,), detail)
 
@@ -211,15 +218,23 @@ def _jacobian(module: Module, claim: Claim, length: int) -> Verdict:
     findings: list[Diagnostic] = []
     detail: dict[str, str] = {}
     for piece in module.pieces[claim.subject]:
-        structure = structure_of(piece.graph, "x", "y")
+        env = environment_for(piece.graph, LENGTH)
+        direct = support(piece.graph, "x", "y", env)
+        seen = (
+            support(piece.graph, "seen", "y", env) if "seen" in piece.graph.inputs else np.zeros_like(direct)
+        )
+        structure, fault = coupling_structure(direct, seen)
         detail[piece.name] = structure.kind
-        if piece.structure == "triangular" and structure.kind == "dense":
+        if fault is not None:
+            shape = piece.graph.inputs["x"].type.concrete(env)[1:]
+            i, j = (list(map(int, np.unravel_index(k, shape))) for k in fault)
             findings.append(
                 Diagnostic(
                     "MP402",
-                    f"the Jacobian of {piece.name} is dense, and its log-determinant is taken from its diagonal",
+                    f"the log-determinant of {piece.name} is not that of its Jacobian: output {i} reads input {j} "
+                    f"through the conditioner, and input {j} is transformed itself",
                     piece.span,
-                    label="what passes unchanged must not depend on what is transformed",
+                    label="what is transformed must be hidden from the net",
                     help="the mask must hide from the net every element that the coupling transforms",
                 )
             )

@@ -40,7 +40,9 @@ class Coupling(Bijector):
         except ValueError as problem:
             raise ctx.fail("MP206", f"the mask does not fit: {problem}") from problem
         if mask.all() or not mask.any():
-            raise ctx.fail("MP403", "the coupling's mask leaves nothing to transform or nothing to condition on")
+            raise ctx.fail(
+                "MP403", "the coupling's mask leaves nothing to transform or nothing to condition on"
+            )
         return mask
 
     def _law(self, ctx: Context, passed: Value, moved: Array) -> tuple[Value | None, Value]:
@@ -53,7 +55,8 @@ class Coupling(Bijector):
         outputs = channels * (2 if self.law == "affine" else 1)
         with ctx.frame("project", "projection to scale and shift", ctx.span):
             layer = (
-                Dense(outputs, init="zeros") if passed.type.rank == 2
+                Dense(outputs, init="zeros")
+                if passed.type.rank == 2
                 else Conv(outputs, 3, pad="same", init="zeros")
             )
             raw = layer.forward(ctx, features)
@@ -66,9 +69,9 @@ class Coupling(Bijector):
         s = F.mul(b, F.mul(b, b.emit(ops.Tanh(), s), bound), weight)
         return s, F.mul(b, t, weight)
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b, mask = ctx.b, self._mask(ctx, x)
-        s, t = self._law(ctx, F.mul(b, x, b.constant(mask.astype(np.float64))), (~mask).astype(np.float64))
+        s, t = self._law(ctx, F.mul(b, seen, b.constant(mask.astype(np.float64))), (~mask).astype(np.float64))
         if s is None:
             return F.add(b, x, t), None
         return F.add(b, F.mul(b, x, b.emit(ops.Exp(), s)), t), F.event_sum(b, s)

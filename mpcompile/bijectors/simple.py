@@ -35,7 +35,7 @@ class Dequantize(Bijector):
     low: int
     levels: int
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
         u = ctx.noise_input("noise_dequantize", x.shape, "uniform")
         shifted = x if self.low == 0 else F.sub(b, x, float(self.low))
@@ -56,7 +56,7 @@ class Logit(Bijector):
     keyword: ClassVar[str] = "logit"
     alpha: float = 0.05
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
         p = F.add(b, F.mul(b, x, 1 - 2 * self.alpha), self.alpha)
         log_p, log_q = b.emit(ops.Log(), p), b.emit(ops.Log(), F.sub(b, 1.0, p))
@@ -75,7 +75,7 @@ class Squeeze(Bijector):
     keyword: ClassVar[str] = "squeeze"
     factor: int = 2
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         return space_to_depth(ctx, x, self.factor), None
 
     def inverse(self, ctx: Context, y: Value) -> Value:
@@ -96,7 +96,7 @@ class FactorOut(Bijector):
     def _kept(self, shape: Shape) -> int:
         channels = shape[1]
         assert isinstance(channels, int)
-        return channels - int(round(channels * self.share))
+        return channels - round(channels * self.share)
 
     def split(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         """(factored out, kept)."""
@@ -128,7 +128,7 @@ class Permute(Bijector):
 
         return np.asarray(ranks(self.order, size, self.seed))
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         index = self._index(elements((1, *x.shape[1:2])))
         return ctx.b.emit(ops.Gather(1), x, ctx.b.constant(index)), None
 
@@ -151,7 +151,7 @@ class Affine(Bijector):
         shift = F.reshape(ctx.b, ctx.param("shift", (size,), Init("zeros")), wide)
         return log_scale, shift, elements(x.shape) // size
 
-    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
         log_scale, shift, places = self._parameters(ctx, x)
         y = F.add(b, F.mul(b, x, b.emit(ops.Exp(), log_scale)), shift)

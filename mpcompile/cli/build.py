@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def build(
     spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
     backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
-    output: Annotated[Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
     allow_unproven: Annotated[

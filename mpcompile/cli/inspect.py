@@ -13,7 +13,7 @@ from mpcompile.cli._run import fail, findings, read_spec, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
-    from mpcompile.ir import Module
+    from mpcompile.ir import Module, Scope
 
 
 def inspect(
@@ -43,8 +43,10 @@ def inspect(
 
 def describe(module: Module) -> dict[str, Any]:
     """Layers in order of use in the loss, programs and the number of parameters."""
+    from mpcompile.ir import Parameter
+
     graph = module.programs["loss"]
-    layers: dict[tuple[Any, ...], dict[str, Any]] = {}
+    layers: dict[Scope, dict[str, Any]] = {}
     for node in graph.nodes():
         if not node.scope:
             continue
@@ -53,12 +55,12 @@ def describe(module: Module) -> dict[str, Any]:
             {"name": node.path, "layer": node.scope[-1].label, "line": node.span.line, "parameters": 0},
         )
         row["shape"] = str(node.types[0])
-        if node.op.name == "parameter":
-            row["parameters"] += math.prod(module.parameters[node.op.path].shape)  # type: ignore[attr-defined]
+        if isinstance(node.op, Parameter):
+            row["parameters"] += math.prod(module.parameters[node.op.path].shape)
     return {
         "model": module.name,
         "parameters": sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable),
-        "layers": [r for r in layers.values()],
+        "layers": list(layers.values()),
         "programs": {
             n: {
                 "inputs": {k: str(v.type) for k, v in g.inputs.items()},

@@ -21,7 +21,9 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 64,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help=".npz, .npy, .csv, .txt, .wav, .png or .jpg (default: samples.npz)."),
+        typer.Option(
+            "-o", "--output", help=".npz, .npy, .csv, .txt, .wav, .png or .jpg (default: samples.npz)."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     length: Annotated[int | None, typer.Option(min=1, help="Of sequences (default: as trained).")] = None,
@@ -42,9 +44,7 @@ def sample(
 
         opened, module = read_run(run, sources)
         spelled = find_backend(backend) if backend else None
-        drawn = sampling.sample(
-            opened, module, n, seed=seed, length=length, backend=spelled, device=device
-        )
+        drawn = sampling.sample(opened, module, n, seed=seed, length=length, backend=spelled, device=device)
         if target.suffix.lower() in ENDINGS:
             _draw_picture(target, drawn, opened, module)
         else:
@@ -88,7 +88,11 @@ def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:
     facts = run.facts
     vocabulary = facts.get("vocabulary")
     data = load_data(
-        module, facts["data"], facts["settings"]["length"], facts["settings"]["threshold"], vocabulary=vocabulary
+        module,
+        facts["data"],
+        facts["settings"]["length"],
+        facts["settings"]["threshold"],
+        vocabulary=vocabulary,
     )
     train = data.splits["train"]
     return train.take(np.arange(min(count, len(train))))[name]

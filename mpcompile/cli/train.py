@@ -74,7 +74,11 @@ def train(
 
 def _close(result: Result) -> None:
     """The last line, and the exit status of an interrupted run."""
-    best = f"; best validation loss {result.best:.5g} at step {result.best_step}" if result.best is not None else ""
+    best = (
+        f"; best validation loss {result.best:.5g} at step {result.best_step}"
+        if result.best is not None
+        else ""
+    )
     if result.reason == "interrupted":
         typer.echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
         raise typer.Exit(128 + (result.signal or 2))

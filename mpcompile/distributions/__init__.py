@@ -5,7 +5,12 @@ from __future__ import annotations
 from mpcompile.distributions.autoregressive import Autoregressive
 from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.elementwise import (
-    Bernoulli, Categorical, Laplace, LogisticMixture, Normal, Perceptron,
+    Bernoulli,
+    Categorical,
+    Laplace,
+    LogisticMixture,
+    Normal,
+    Perceptron,
 )
 from mpcompile.distributions.flow import Flow, Placed
 

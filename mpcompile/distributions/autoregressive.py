@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.distributions.base import Distribution
-from mpcompile.distributions.elementwise import Elementwise, Likelihood
+from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.elementwise import Likelihood
 from mpcompile.ir import Array, DType, Shape, Symbolic, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context

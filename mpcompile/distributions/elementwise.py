@@ -8,10 +8,10 @@ from math import log, pi
 from typing import ClassVar
 
 from mpcompile import ops
+from mpcompile.distributions.base import Elementwise, logit
 from mpcompile.ir import DType, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
-from mpcompile.distributions.base import Elementwise, logit
 
 Operand = Value | float
 
@@ -149,7 +149,9 @@ class Laplace(Elementwise):
         tail = b.emit(ops.Log(), F.sub(b, 1.0, F.mul(b, b.emit(ops.Abs(), centred), 2.0)))
         draw = F.neg(b, F.mul(b, b.emit(ops.Sign(), centred), tail))
         scale = (
-            b.emit(ops.Exp(), self.log_scale) if isinstance(self.log_scale, Value) else 2.718281828459045**self.log_scale
+            b.emit(ops.Exp(), self.log_scale)
+            if isinstance(self.log_scale, Value)
+            else 2.718281828459045**self.log_scale
         )
         return F.add(b, self.loc, F.mul(b, draw, scale))
 
@@ -181,7 +183,9 @@ class Categorical(Elementwise):
         cumulated = b.emit(ops.CumSum(axis), b.emit(ops.Softmax(axis), self.logits))
         classes = self.logits.shape[axis]
         assert isinstance(classes, int)
-        inner = F.slice_axis(b, cumulated, axis, 0, classes - 1)  # the last is 1: left out, so no index is too large
+        inner = F.slice_axis(
+            b, cumulated, axis, 0, classes - 1
+        )  # the last is 1: left out, so no index is too large
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         below = F.to_float(b, F.less(b, inner, u))
         return F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
@@ -219,7 +223,9 @@ class LogisticMixture(Elementwise):
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         upper = b.emit(ops.CumSum(axis), weights)
         lower = F.sub(b, upper, weights)
-        inside = F.mul(b, F.to_float(b, b.emit(ops.LessEqual(), lower, u)), F.to_float(b, F.less(b, u, upper)))
+        inside = F.mul(
+            b, F.to_float(b, b.emit(ops.LessEqual(), lower, u)), F.to_float(b, F.less(b, u, upper))
+        )
         share = F.minimum(b, F.maximum(b, F.div(b, F.sub(b, u, lower), weights), 1e-6), 1 - 1e-6)
         draw = F.add(b, self.loc, F.mul(b, b.emit(ops.Exp(), self.log_scale), logit(ctx, share)))
         return F.sum_axes(b, F.mul(b, inside, draw), [axis])

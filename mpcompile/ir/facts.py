@@ -86,7 +86,7 @@ class Domain:
             facts = np.zeros((*ones, self.words), self.dtype)
         else:
             facts = _lift(facts, rank + 1)
-            known = zero | neginf
+            known: Array = np.logical_or(zero, neginf)
             if known.any() and facts.any():
                 facts = np.where(known[..., None], self.dtype.type(0), facts)
         return Abstract(shape, shrink(facts, rank), zero, neginf, constant)
@@ -123,13 +123,14 @@ class Domain:
         are made of.
         """
         if facts.shape[-2] == 1 and live.shape[-2] > 1:
-            live = live.any(-2, keepdims=True)  # the same fact for every k: any live k brings it
+            live = np.any(live, axis=-2, keepdims=True)  # the same fact for every k: any live k brings it
         if not facts.any():
             lead = np.broadcast_shapes(facts.shape[:-2], live.shape[:-2])
             return np.zeros((*(1,) * len(lead), 1, self.words), self.dtype)
         if live.shape[-2] == 1 or live.all():
             whole = self.join.reduce(facts, axis=-2, keepdims=True)
-            return np.where(np.swapaxes(live[..., :1, :], -1, -2), whole, self.dtype.type(0))
+            spread: Array = np.where(np.swapaxes(live[..., :1, :], -1, -2), whole, self.dtype.type(0))
+            return spread
         if self.words == 1:
             return self._contract_single(facts, live)
         return self._contract_words(facts, live)
@@ -140,7 +141,9 @@ class Domain:
         j = live.shape[-1]
         slab = max(1, (1 << 22) // max(1, live.shape[-2] * int(np.prod(column.shape[:-1]))))
         parts = [
-            self.join.reduce(np.where(live[..., s : s + slab], column[..., :, None], self.dtype.type(0)), axis=-2)
+            self.join.reduce(
+                np.where(live[..., s : s + slab], column[..., :, None], self.dtype.type(0)), axis=-2
+            )
             for s in range(0, j, slab)
         ]
         return np.concatenate(parts, -1)[..., None]

@@ -7,9 +7,9 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import networkx as nx

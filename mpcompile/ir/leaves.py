@@ -57,7 +57,7 @@ class Constant(Primitive):
     def of(cls, array: Array) -> Constant:
         """Normalise the width: float64, int64 or bool; backends narrow floats to their precision."""
         kind = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}[array.dtype.kind]
-        frozen = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+        frozen: Array = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
         frozen.setflags(write=False)
         return cls(frozen)
 

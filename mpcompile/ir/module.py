@@ -73,16 +73,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One bijector of a flow on its own: `graph` has inputs `x` (and noise, conditions) and outputs `y`, `log_det`.
+    """One bijector of a flow on its own.
 
-    `structure` is what its log-determinant relies on: `triangular` (diagonal is a case of it) or `dense`.
+    `graph` has inputs `x`, `seen` (x as the conditioner sees it), noise and conditions, and outputs `y` and,
+    where it is not zero, `log_det`.
     """
 
     name: str
     label: str
     span: Span
     graph: Graph
-    structure: str
 
 
 @dataclass

@@ -66,7 +66,11 @@ class Primitive:
         raise NoRule(self, "dependence")
 
     def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Sequence[Value | None]
+        self,
+        b: Builder,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        cotangents: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
         """Cotangents of the inputs, as nodes emitted through `b`; None where nothing flows."""
         raise NoRule(self, "gradient")

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from mpcompile.layers.activations import (
-    Dropout, Gate, Gelu, LayerNorm, LeakyRelu, Relu, Sigmoid, Silu, Softplus, Step, Tanh,
+    Dropout,
+    Gate,
+    Gelu,
+    LayerNorm,
+    LeakyRelu,
+    Relu,
+    Sigmoid,
+    Silu,
+    Softplus,
+    Step,
+    Tanh,
 )
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
 from mpcompile.layers.convolution import (
-    AvgPool, Conv, Conv1d, ConvTranspose, GlobalAvgPool, MaxPool, ShiftDown, Squeeze, Upsample,
+    AvgPool,
+    Conv,
+    Conv1d,
+    ConvTranspose,
+    GlobalAvgPool,
+    MaxPool,
+    ShiftDown,
+    Squeeze,
+    Upsample,
 )
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
 from mpcompile.layers.sequence import Attention, Last, Lstm, Position, Rnn, Shift

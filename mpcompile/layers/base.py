@@ -126,7 +126,9 @@ class Context:
         full = f"{self.path}.{name}" if self.path else name
         for s in shape:
             if not isinstance(s, int):
-                raise self.fail("MP202", f"parameter {full} would have the symbolic size {s}", help="fix that length")
+                raise self.fail(
+                    "MP202", f"parameter {full} would have the symbolic size {s}", help="fix that length"
+                )
         spec = ParameterSpec(full, tuple(shape), init, self.span, trainable)
         known = self.parameters.setdefault(full, spec)
         if known.shape != spec.shape:

@@ -51,7 +51,9 @@ class Conv(Layer):
         if not isinstance(in_channels, int) or not 1 <= dims <= 3:
             raise ctx.fail("MP201", f"conv needs [channels, space...], got {x.type}")
         if in_channels % self.groups or self.channels % self.groups:
-            raise ctx.fail("MP201", f"{self.groups} groups divide neither {in_channels} nor {self.channels} channels")
+            raise ctx.fail(
+                "MP201", f"{self.groups} groups divide neither {in_channels} nor {self.channels} channels"
+            )
         shape = (self.channels, in_channels // self.groups, *(self.kernel,) * dims)
         fan_in = int(np.prod(shape[1:]))
         start = Init("zeros") if self.init == "zeros" else fan_in_uniform(fan_in)
@@ -62,8 +64,10 @@ class Conv(Layer):
             array, _ = mask_matrix(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
             weight = F.mul(b, weight, b.constant(array.astype(np.float64)))
         op = ops.Conv(
-            (self.stride,) * dims, paddings(ctx, self.pad, self.kernel, self.dilation, dims),
-            (self.dilation,) * dims, self.groups,
+            (self.stride,) * dims,
+            paddings(ctx, self.pad, self.kernel, self.dilation, dims),
+            (self.dilation,) * dims,
+            self.groups,
         )
         y = b.emit(op, x, weight)
         if self.bias:
@@ -111,7 +115,11 @@ class ConvTranspose(Layer):
         shape = (in_channels, self.channels, *(self.kernel,) * dims)
         start = fan_in_uniform(in_channels * self.kernel**dims)
         op = ops.ConvTranspose(
-            (self.stride,) * dims, ((self.pad, self.pad),) * dims, (1,) * dims, 1, (self.output_padding,) * dims
+            (self.stride,) * dims,
+            ((self.pad, self.pad),) * dims,
+            (1,) * dims,
+            1,
+            (self.output_padding,) * dims,
         )
         y = b.emit(op, x, ctx.param("weight", shape, start))
         return F.channel_bias(b, y, ctx.param("bias", (self.channels,), start)) if self.bias else y
@@ -128,7 +136,9 @@ class MaxPool(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), dims = inputs, inputs[0].type.rank - 2
-        op = ops.MaxPool((self.kernel,) * dims, (self.stride or self.kernel,) * dims, ((self.pad, self.pad),) * dims)
+        op = ops.MaxPool(
+            (self.kernel,) * dims, (self.stride or self.kernel,) * dims, ((self.pad, self.pad),) * dims
+        )
         return ctx.b.emit(op, x)
 
 
@@ -143,7 +153,9 @@ class AvgPool(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), dims = inputs, inputs[0].type.rank - 2
-        op = ops.AvgPool((self.kernel,) * dims, (self.stride or self.kernel,) * dims, ((self.pad, self.pad),) * dims)
+        op = ops.AvgPool(
+            (self.kernel,) * dims, (self.stride or self.kernel,) * dims, ((self.pad, self.pad),) * dims
+        )
         return ctx.b.emit(op, x)
 
 

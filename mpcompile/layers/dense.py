@@ -31,17 +31,23 @@ class Dense(Layer):
         b = ctx.b
         if x.dtype != DType.FLOAT:
             raise ctx.fail(
-                "MP204", f"dense needs real numbers and got {x.dtype}", help="embed categories first: embedding(dim)"
+                "MP204",
+                f"dense needs real numbers and got {x.dtype}",
+                help="embed categories first: embedding(dim)",
             )
         fan_in = x.shape[-1]
         if x.type.rank < 2 or not isinstance(fan_in, int):
             raise ctx.fail("MP201", f"dense needs a last axis of fixed size, got {x.type}")
         start = {
-            "uniform": fan_in_uniform(fan_in), "zeros": Init("zeros"),
-            "he": Init("normal", (2.0 / max(1, fan_in)) ** 0.5), "normal": Init("normal", 0.02),
+            "uniform": fan_in_uniform(fan_in),
+            "zeros": Init("zeros"),
+            "he": Init("normal", (2.0 / max(1, fan_in)) ** 0.5),
+            "normal": Init("normal", 0.02),
         }.get(self.init)
         if start is None:
-            raise ctx.fail("MP205", f"no initialisation is named '{self.init}'", help="uniform, he, normal or zeros")
+            raise ctx.fail(
+                "MP205", f"no initialisation is named '{self.init}'", help="uniform, he, normal or zeros"
+            )
         weight = ctx.param("weight", (self.units, fan_in), start)
         produced = None
         if self.mask is not None:
@@ -80,7 +86,9 @@ class Embedding(Layer):
         (x,) = inputs
         classes = self.classes or ctx.classes_of(x)
         if x.dtype != DType.INT or classes is None:
-            raise ctx.fail("MP204", f"embedding needs categories and got {x.dtype}", help="declare x: category(k)")
+            raise ctx.fail(
+                "MP204", f"embedding needs categories and got {x.dtype}", help="declare x: category(k)"
+            )
         table = ctx.param("weight", (classes, self.dim), Init("normal", 0.02))
         return ctx.b.emit(ops.Gather(0), table, x)
 

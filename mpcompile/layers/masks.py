@@ -85,8 +85,11 @@ class Causal2d:
         rows, columns = np.arange(kh)[:, None] - kh // 2, np.arange(kw)[None, :] - kw // 2
         above, left, centre = rows < 0, (rows == 0) & (columns < 0), (rows == 0) & (columns == 0)
         kinds = {
-            "A": above | left, "B": above | left | centre, "vertical": (rows <= 0) & (columns == columns),
-            "horizontal_a": left, "horizontal": left | centre,
+            "A": above | left,
+            "B": above | left | centre,
+            "vertical": (rows <= 0) & (columns == columns),
+            "horizontal_a": left,
+            "horizontal": left | centre,
         }
         if self.type not in kinds:
             raise ValueError(f"no causal2d type is named '{self.type}' ({', '.join(kinds)})")
@@ -105,7 +108,7 @@ class Causal2d:
 
 @dataclass(frozen=True)
 class Checkerboard:
-    """True where the sum of the last two coordinates is even (parity 0) or odd (parity 1); over a vector, of its index."""
+    """True where the sum of the last two coordinates (of a vector: the index) is even (parity 0) or odd (parity 1)."""
 
     parity: int = 0
 
@@ -146,7 +149,7 @@ class Literal:
     rows: tuple[tuple[int | float, ...], ...]
 
     def array(self, use: MaskUse) -> Array:
-        array = np.asarray(self.rows, dtype=float) != 0
+        array: Array = np.asarray(self.rows, dtype=float) != 0
         if array.shape != use.shape:
             raise ValueError(f"it is {list(array.shape)} and {list(use.shape)} is needed")
         return array
@@ -180,7 +183,8 @@ class Product:
     def array(self, use: MaskUse) -> Array:
         if use.shape[0] != use.shape[1]:
             raise ValueError("a product of masks needs a square matrix here")
-        return (self.left.array(use).astype(int) @ self.right.array(use).astype(int)) > 0
+        paths: Array = self.left.array(use).astype(int) @ self.right.array(use).astype(int)
+        return np.asarray(paths > 0)
 
 
 def strict(mask: Mask) -> Mask:

@@ -29,7 +29,9 @@ class Shift(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         if x.type.rank < 2 or x.dtype != DType.FLOAT:
-            raise ctx.fail("MP201", f"shift needs a real sequence, got {x.type}", help="embed first, then shift")
+            raise ctx.fail(
+                "MP201", f"shift needs a real sequence, got {x.type}", help="embed first, then shift"
+            )
         before = tuple(self.steps if a == 1 else 0 for a in range(x.type.rank))
         padded = b.emit(ops.Pad(before, (0,) * x.type.rank), x)
         return b.emit(ops.Slice(1, 0, x.shape[1], 1), padded)

@@ -36,7 +36,9 @@ class Arguments:
                 slot = next((f for f in slots if f.name == argument.name), None)
             if slot is None:
                 given = argument.name or f"number {position}"
-                faults.append(unknown("argument", given, [f.name for f in slots], argument.span, self.call.callee))
+                faults.append(
+                    unknown("argument", given, [f.name for f in slots], argument.span, self.call.callee)
+                )
             elif slot.name in bound:
                 faults.append(error("MP124", f"`{slot.name}` is given twice", argument.span))
             else:
@@ -67,7 +69,9 @@ class Arguments:
             first = fault.diagnostics[0]
             if first.code != "MP113":
                 raise
-            raise error("MP113", f"`{slot.name}` of {self.call.callee}: {first.message}", first.span) from fault
+            raise error(
+                "MP113", f"`{slot.name}` of {self.call.callee}: {first.message}", first.span
+            ) from fault
 
     # --- one rule for each kind of field ---
 

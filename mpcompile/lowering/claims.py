@@ -12,7 +12,15 @@ from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Claim, Module
 from mpcompile.lowering.scope import unknown
 
-KINDS = ("autoregressive", "complete", "jacobian", "parameters", "receptive_field", "no_blind_spot", "path_length")
+KINDS = (
+    "autoregressive",
+    "complete",
+    "jacobian",
+    "parameters",
+    "receptive_field",
+    "no_blind_spot",
+    "path_length",
+)
 PROVABLE = ("autoregressive", "complete", "jacobian", "parameters")
 
 
@@ -68,7 +76,9 @@ def _stated(
     law = laws.get(subject)
     if check.allow:
         if not check.because:
-            raise error("MP131", "a suppression states its reason", check.span, help='allow ... because "..."')
+            raise error(
+                "MP131", "a suppression states its reason", check.span, help='allow ... because "..."'
+            )
         arguments["because"] = check.because
         return Claim(f"allow:{claim.callee}", subject, "", check.span, arguments)
     if claim.callee in ("autoregressive", "complete"):

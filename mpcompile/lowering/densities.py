@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import log
 
+from mpcompile import ops
 from mpcompile.bijectors import BIJECTORS, Dequantize
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Distribution, Flow, Normal, Placed
@@ -16,11 +17,15 @@ from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
-from mpcompile import ops
 
 
 def distribution(
-    ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None, name: str, shape: tuple[object, ...] | None = None
+    ctx: Context,
+    scope: Scope,
+    expr: ast.Expr,
+    field: Field | None,
+    name: str,
+    shape: tuple[object, ...] | None = None,
 ) -> Distribution:
     """The law that an expression states for variable `name`; `field` is None for a latent."""
     call = expr if isinstance(expr, ast.Call) else None
@@ -75,8 +80,10 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
         wanted = (*field.type.shape[:axis], field.classes, *field.type.shape[axis:])
         if logits.shape != wanted:
             raise error(
-                "MP207", f"logits of shape {list(logits.shape[1:])} for {field.name}, "
-                f"a category of {field.classes} in shape {list(field.type.shape[1:])}", call.span,
+                "MP207",
+                f"logits of shape {list(logits.shape[1:])} for {field.name}, "
+                f"a category of {field.classes} in shape {list(field.type.shape[1:])}",
+                call.span,
                 help=f"end the network with an output of shape {list(wanted[1:])}",
             )
         return Categorical(logits, axis)
@@ -96,8 +103,10 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
             size = loc.shape[axis]
             if not isinstance(size, int) or size % 2:
                 raise error(
-                    "MP207", f"{call.callee}(net) halves the net's output into location and log scale, "
-                    f"and it has {size} channels", call.span,
+                    "MP207",
+                    f"{call.callee}(net) halves the net's output into location and log scale, "
+                    f"and it has {size} channels",
+                    call.span,
                 )
             loc, log_scale = F.split(b, loc, axis, 2)
         if isinstance(loc, Value):
@@ -113,7 +122,9 @@ def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
     if value.type.size == field.type.size:
         return F.reshape(ctx.b, value, field.type.shape)
     raise error(
-        "MP207", f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}", span
+        "MP207",
+        f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}",
+        span,
     )
 
 
@@ -173,7 +184,9 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
             if isinstance(layer, ast.Repeat):
                 start, stop = scope.integer(layer.start), scope.integer(layer.stop)
                 if stop - start >= MAX_LAYERS:
-                    raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", layer.span)
+                    raise error(
+                        "MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", layer.span
+                    )
                 for i in range(start, stop + 1):
                     walk(scope.child({layer.variable: i}), layer.body)
                 continue
@@ -196,7 +209,9 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
     discrete = field.base in ("integer", "binary", "category")
     if discrete and not (chain and isinstance(chain[0].bijector, Dequantize)):
         raise error(
-            "MP404", f"{field.name} is discrete and a flow has a density on the reals", call.span,
+            "MP404",
+            f"{field.name} is discrete and a flow has a density on the reals",
+            call.span,
             help="start the flow with `dequantize`",
         )
     return Flow(Normal(0.0, 0.0), tuple(chain))

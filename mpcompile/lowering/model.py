@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mpcompile.diagnostics import Source, Span, SpecError, error
-from mpcompile.distributions import Autoregressive, Distribution, Flow, Normal
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, LogisticMixture, Perceptron
+from mpcompile.diagnostics import Source, SpecError, error
+from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow, Normal
+from mpcompile.distributions.elementwise import Bernoulli, Perceptron
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import (
@@ -95,7 +95,9 @@ class _Lowering:
                 continue
             number = evaluate_number(size, self.numbers)
             if number != int(number) or not 0 < number <= MAX_ELEMENTS:
-                raise error("MP112", f"an axis has between 1 and {MAX_ELEMENTS} elements, not {number}", size.span)
+                raise error(
+                    "MP112", f"an axis has between 1 and {MAX_ELEMENTS} elements, not {number}", size.span
+                )
             shape.append(int(number))
         total = product(s for s in shape if isinstance(s, int))
         if isinstance(total, int) and total > MAX_ELEMENTS:
@@ -122,8 +124,12 @@ class _Lowering:
         graph = Graph(name)
         ctx = Context(Builder(graph), self.out.parameters, training=training)
         scope = Scope(
-            self.source, dict(self.numbers), {}, {m.name: m.value for m in self.model.masks},
-            {n.name: n for n in self.model.nets}, {b.name: b for b in self.model.blocks},
+            self.source,
+            dict(self.numbers),
+            {},
+            {m.name: m.value for m in self.model.masks},
+            {n.name: n for n in self.model.nets},
+            {b.name: b for b in self.model.blocks},
         )
         return _Program(ctx, scope)
 
@@ -132,7 +138,9 @@ class _Lowering:
         for name, value in outputs.items():
             graph.outputs[name] = value
         used = self._used_inputs(graph)
-        graph.inputs = {k: v for k, v in graph.inputs.items() if k in used or k in p.ctx.noise or k not in self.fields}
+        graph.inputs = {
+            k: v for k, v in graph.inputs.items() if k in used or k in p.ctx.noise or k not in self.fields
+        }
         self.out.programs[graph.name] = graph.live()
         self.out.noise[graph.name] = dict(p.ctx.noise)
 
@@ -209,7 +217,9 @@ class _Lowering:
 
     def _programs(self) -> list[Callable[[], None]]:
         builds: list[Callable[[], None]] = [self._loss, self._score]
-        targets = [s for s in self.observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]
+        targets = [
+            s for s in self.observed if self.fields.get(s.name) and self.fields[s.name].role == "target"
+        ]
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
         builds.append(self._conditionals)
@@ -223,7 +233,9 @@ class _Lowering:
     def _total(self, p: _Program) -> tuple[Value, dict[str, Value]]:
         """Per-example log-likelihood, or its bound, with its parts: [N] each."""
         b = p.b
-        beta = next((evaluate_number(o.value, self.numbers) for o in self.model.objective if o.name == "beta"), 1)
+        beta = next(
+            (evaluate_number(o.value, self.numbers) for o in self.model.objective if o.name == "beta"), 1
+        )
         divergence: Value | None = None
         for s in self.latents:
             with self._within(p, s):
@@ -270,7 +282,8 @@ class _Lowering:
                 value = p.ctx._parameter_values.get(name)
                 if value is None:
                     continue
-                lp = b.emit(_sum_all(value), law.element_log_prob(p.ctx, value))  # type: ignore[attr-defined]
+                assert isinstance(law, Elementwise)
+                lp = F.sum_axes(b, law.element_log_prob(p.ctx, value), range(value.type.rank))
                 total = lp if total is None else F.add(b, total, lp)
             if total is None:
                 raise error("MP110", f"no weights are named `{s.name}`", s.span)
@@ -278,17 +291,13 @@ class _Lowering:
         return F.div(b, total, b.input("examples", float_type()))
 
     def _score(self) -> None:
-        if any(isinstance(self._kind(s), Perceptron) for s in self.observed):
-            return
+        if any(getattr(s.distribution, "callee", "") == Perceptron.keyword for s in self.observed):
+            return  # a criterion, no density
         p = self._start("elbo" if self.latents else "log_prob")
         self._read(p, *self.fields)
         total, parts = self._total(p)
         name = p.b.graph.name
-        self._finish(p, {name: total, **({k: v for k, v in parts.items()} if self.latents else {})})
-
-    def _kind(self, s: ast.Density) -> object:
-        callee = getattr(s.distribution, "callee", "")
-        return Perceptron(None) if callee == "perceptron" else None  # type: ignore[arg-type]
+        self._finish(p, {name: total, **parts})
 
     def _conditionals(self) -> None:
         """Parameters of every conditional of an autoregressive density; records the laws for the claims."""
@@ -302,8 +311,7 @@ class _Lowering:
                 self._laws[s.name] = law
                 if isinstance(law, Autoregressive):
                     element = law.conditionals(p.ctx, p.scope.values[s.name])
-                    wide = isinstance(element, Categorical | LogisticMixture)
-                    self._axes[s.name] = element.axis if wide else None
+                    self._axes[s.name] = getattr(element, "axis", None)
                     self._finish(p, element.parameters())
 
     def _latent_inputs(self, p: _Program) -> None:
@@ -391,12 +399,10 @@ class _Lowering:
                     y = F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)
                     log_det = None
                 else:
-                    y, log_det = placed.bijector.forward(q.ctx, x)
+                    y, log_det = placed.bijector.apply(q.ctx, x, q.b.input("seen", float_type(*shape)))
             graph = q.b.graph
             graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
-            pieces.append(
-                Piece(placed.name, placed.label, placed.span, graph.live(), placed.bijector.structure)
-            )
+            pieces.append(Piece(placed.name, placed.label, placed.span, graph.live()))
             shape = placed.bijector.output_shape(shape)
         self.out.pieces[s.name] = pieces
 
@@ -420,12 +426,3 @@ class _Lowering:
                 if isinstance(law, Bernoulli) and self.latents:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
         self._finish(p, outputs)
-
-
-def _sum_all(value: Value) -> object:
-    from mpcompile import ops
-
-    return ops.Sum(tuple(range(value.type.rank)), False)
-
-
-__all__ = ["Span", "lower"]

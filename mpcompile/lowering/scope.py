@@ -16,7 +16,7 @@ from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
 
 if TYPE_CHECKING:
-    from mpcompile.lowering.binding import Arguments
+    pass
 
 #: A spec that unrolls to more layers than this is refused before any graph is built.
 MAX_LAYERS = 4096
@@ -46,7 +46,9 @@ class Scope:
     blocks: dict[str, ast.Block] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
 
-    def child(self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None) -> Scope:
+    def child(
+        self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None
+    ) -> Scope:
         return replace(self, numbers=self.numbers | (numbers or {}), values=self.values | (values or {}))
 
     # --- numbers, text, masks ---
@@ -94,9 +96,10 @@ class Scope:
                 except ValueError as problem:
                     raise error("MP206", str(problem), expr.span) from problem
             case ast.Call() if expr.callee in MASKS:
-                return Arguments(self, None, expr).build(MASKS[expr.callee])
+                made: Mask = Arguments(self, None, expr).build(MASKS[expr.callee])
+                return made
             case ast.Name() if expr.id in MASKS:
-                return Arguments(self, None, ast.Call(span=expr.span, callee=expr.id)).build(MASKS[expr.id])
+                return self.mask(ast.Call(span=expr.span, callee=expr.id))
         name = expr.id if isinstance(expr, ast.Name) else expr.callee if isinstance(expr, ast.Call) else ""
         raise unknown("mask", name, [*self.masks, *MASKS, "strict", "transpose"], expr.span)
 
@@ -132,7 +135,9 @@ class Scope:
             case ast.Call():
                 if expr.inputs is not None:
                     if current:
-                        raise error("MP121", "a step of a pipeline takes its input from the pipeline", expr.span)
+                        raise error(
+                            "MP121", "a step of a pipeline takes its input from the pipeline", expr.span
+                        )
                     current = [self.value(ctx, e) for e in expr.inputs]
                 return self._apply(ctx, expr, current)
         raise error("MP122", "expected a layer, a net or a value", expr.span)
@@ -144,14 +149,18 @@ class Scope:
                 repeat = step.layer
                 start, stop = scope.integer(repeat.start), scope.integer(repeat.stop)
                 if stop - start >= MAX_LAYERS:
-                    raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span)
+                    raise error(
+                        "MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span
+                    )
                 for i in range(start, stop + 1):
                     current = scope.child({repeat.variable: i}).run(ctx, repeat.body, current)
             else:
                 current = scope.run(ctx, step.layer, current)
             if step.tap is not None:
                 if len(current) != 1:
-                    raise error("MP208", f"`as {step.tap}` names one value, this gives {len(current)}", step.span)
+                    raise error(
+                        "MP208", f"`as {step.tap}` names one value, this gives {len(current)}", step.span
+                    )
                 scope.values[step.tap] = current[0]
         return tuple(current)
 
@@ -187,7 +196,9 @@ class Scope:
         inputs = list(current)
         if block.inputs and len(inputs) != len(block.inputs):
             wanted = ", ".join(block.inputs)
-            raise error("MP208", f"block `{block.name}` takes {wanted} and gets {len(inputs)} values", call.span)
+            raise error(
+                "MP208", f"block `{block.name}` takes {wanted} and gets {len(inputs)} values", call.span
+            )
         with ctx.frame(ctx.unique(block.name), self.label(call.span), call.span, function=True):
             scope = self.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
             for let in block.lets:
@@ -203,7 +214,9 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
     for i, argument in enumerate(call.args):
         name = argument.name or (names[i] if i < len(names) else None)
         if name is None or name not in names:
-            raise unknown("parameter", argument.name or f"number {i + 1}", names, argument.span, of=block.name)
+            raise unknown(
+                "parameter", argument.name or f"number {i + 1}", names, argument.span, of=block.name
+            )
         given[name] = scope.number(argument.value)
     for param in block.params:
         if param.name not in given:
@@ -219,7 +232,9 @@ def unknown(what: str, name: str, known: Sequence[str], span: Span, of: str = ""
     where = f" of `{of}`" if of else ""
     shown = ", ".join(sorted(known)[:12])
     return error(
-        "MP110", f"unknown {what} `{name}`{where}", span,
+        "MP110",
+        f"unknown {what} `{name}`{where}",
+        span,
         help=f"did you mean `{near[0]}`?" if near else f"known: {shown}" if shown else "",
     )
 

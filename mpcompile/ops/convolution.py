@@ -135,7 +135,7 @@ class _Strided(Operation):
 
 
 def _at(kernel: Array, tap: Sequence[int]) -> Array:
-    """The [O, I] matrix of one tap (and what follows the kernel's axes); compressed axes have one tap for all."""
+    """The [O, I] matrix of one tap, with any words; compressed axes have one tap for all."""
     chosen: Any = (slice(None), slice(None))
     chosen += tuple(t if kernel.shape[2 + a] > 1 else 0 for a, t in enumerate(tap))
     return np.asarray(kernel[chosen])
@@ -235,7 +235,7 @@ def _backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, 
 
 
 def _kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
-    """Facts of a convolution that its kernel w[o, i, *k, w] brings, where x may be nonzero (live[n, c, *s])."""
+    """Facts of a convolution that its kernel w[o, i, *k, w] brings, where x is live[n, c, *s]."""
     axes = len(win.kernel)
     live = win.pad(win.spread(live, 2), 2)
     live = np.moveaxis(_split(live, groups, 1), (1, 2), (0, 1))  # [g, i, n, *s]
@@ -255,7 +255,7 @@ def _kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Arr
 
 
 def _kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
-    """The same for the adjoint: w[c, o, *k, w] where x may be nonzero (live[n, c, *windows])."""
+    """The same for the adjoint: w[c, o, *k, w] where x is live[n, c, *windows]."""
     axes = len(win.kernel)
     for axis, size in enumerate(win.count):
         live = expand(live, 2 + axis, size)
@@ -480,9 +480,9 @@ class ConvTranspose(_Strided):
 
 @dataclass(frozen=True)
 class ConvWeightGrad(_Strided):
-    """The gradient of `Conv` for its kernel: Σ_{n, p} dy[n, o, p] x[n, i, p * stride + t * dilation - padding].
+    """The gradient of `Conv` for its kernel, from x[N, C, *S] and dy[N, O, *P].
 
-    Its result is w[o, i, t]; inputs are x[N, C, *S] and dy[N, O, *P].
+    w[o, i, t] = Σ_{n, p} dy[n, o, p] x[n, i, p * stride + t * dilation - padding]
     """
 
     name: ClassVar[str] = "conv_weight_grad"

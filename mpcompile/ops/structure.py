@@ -27,7 +27,6 @@ from mpcompile.ops._base import (
     Operation,
     expand,
     expand_all,
-    lift,
     number,
     numbers,
     require,
@@ -395,7 +394,8 @@ class Concat(Operation):
         (ct,) = cotangents
         if ct is None or ct.dtype is not DType.FLOAT:
             return (None,) * len(inputs)
-        parts, start = [], 0
+        parts: list[Value] = []
+        start: int | Symbolic = 0
         for x in inputs:
             stop = start + x.shape[self.axis]
             parts.append(b.emit(Slice(self.axis, start, stop), ct))
@@ -454,6 +454,3 @@ class Flip(Operation):
             Example(cls(0), (_sample(2, 1, 3),)),
             Example(cls(0), (_sample(1),)),
         ]
-
-
-__all__ = ["BroadcastTo", "Concat", "Flip", "Pad", "Reshape", "Slice", "Transpose", "join_maps", "lift"]

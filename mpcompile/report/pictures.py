@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg")
 _SMALLEST_GRID = 480  # pixels on the longer side, so that 8x8 digits can be seen
 _PALETTE = np.array(
-    [[20, 20, 28], [230, 97, 60], [74, 144, 217], [242, 201, 76], [90, 174, 97], [153, 112, 171], [200, 200, 200],
-     [246, 142, 180]], np.uint8,
+    [[20, 20, 28], [230, 97, 60], [74, 144, 217], [242, 201, 76],
+     [90, 174, 97], [153, 112, 171], [200, 200, 200], [246, 142, 180]], np.uint8,
 )  # fmt: skip
 
 
@@ -33,8 +33,8 @@ def picture(
 ) -> None:
     """Draw samples `[n, ...]` by their shape.
 
-    Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter with `reference` (the
-    data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range of values that maps to black and
+    Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter with `reference`
+    (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range that maps to black and
     white; `classes` colours integers by class; `series` draws curves, whatever the length.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +45,7 @@ def picture(
         _plot(path, samples, name, reference)
 
 
-def as_images(
-    samples: Array, span: tuple[float, float] | None = None, classes: bool = False
-) -> Array | None:
+def as_images(samples: Array, span: tuple[float, float] | None = None, classes: bool = False) -> Array | None:
     """`[n, h, w, 3]` bytes, or None where the shape is not an image's."""
     x = np.asarray(samples)
     if x.ndim == 2:
@@ -70,7 +68,7 @@ def as_images(
 
 
 def grid(images: Array, gap: int = 1) -> Array:
-    """One picture `[h, w, 3]` of images `[n, h, w, 3]`, about square, small ones enlarged by a whole factor."""
+    """One picture `[h, w, 3]` of images `[n, h, w, 3]`, about square; small ones are enlarged."""
     n, h, w, _ = images.shape
     columns = max(1, ceil(sqrt(n * h / w)))
     rows = ceil(n / columns)

@@ -1,4 +1,4 @@
-"""Which examples and which noise a step sees: a pure function of (seed, step), so a resume needs no generator."""
+"""Which examples and which noise a step sees: a pure function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sizes(graph: Graph, data: Mapping[str, Array]) -> dict[str, int]:
 
 
 def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) -> Inputs:
-    """Inputs of a program: those of `data` that it reads, and its noise drawn under `key` and the input's name.
+    """Inputs of a program: those of `data` that it reads, and its noise, under `key` and its name.
 
     Raises `KeyError` for an input that is neither data nor noise.
     """

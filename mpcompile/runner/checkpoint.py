@@ -1,4 +1,4 @@
-"""Snapshots that survive a kill at any moment: written aside, hashed, synced, renamed; read only when they verify."""
+"""Snapshots that survive a kill at any moment: written aside, hashed, synced, renamed, verified when read."""
 
 from __future__ import annotations
 
@@ -65,11 +65,13 @@ def load(folder: Path) -> Checkpoint | None:
 
 
 def load_exchanged(folder: Path) -> Checkpoint | None:
-    """Like `load` for a folder that is replaced in place: after a kill in the exchange its predecessor counts."""
+    """Like `load` for a folder that is replaced in place: after a kill meanwhile its predecessor counts."""
     return load(folder) or load(folder.with_name(folder.name + ".old"))
 
 
-def save_last(root: Path, step: int, state: Mapping[str, Array], record: Mapping[str, Any], keep: int = 2) -> None:
+def save_last(
+    root: Path, step: int, state: Mapping[str, Array], record: Mapping[str, Any], keep: int = 2
+) -> None:
     """Write `root/last-<step>` and drop all but the `keep` newest."""
     save(root / f"last-{step:09d}", state, record)
     for stale in _numbered(root)[keep:]:
@@ -86,7 +88,7 @@ def newest(root: Path) -> Checkpoint | None:
 
 
 def discard_after(root: Path, step: int) -> None:
-    """Drop checkpoints newer than `step`: what is left of them after falling back to an older one is not sound."""
+    """Drop checkpoints newer than `step`: none of them was sound."""
     for folder in _numbered(root):
         if int(folder.name.removeprefix("last-")) > step:
             _remove(folder)

@@ -33,8 +33,8 @@ def evaluate(
     """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
     quantity   `log_likelihood`, `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
-    nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is better), bits
-               are its negative (lower is better) and given for binary, integer and category data
+    nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
+               better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> `accuracy` or `mean_squared_error`, from `predict`
     baselines  the same figures for closed-form densities
 
@@ -143,8 +143,12 @@ def _targets(
 
 
 def _score(field: Field, out: Mapping[str, Array], truth: Array, lone: bool) -> Array | None:
-    """Hits (0 or 1) or squared errors, in the truth's shape; None where no output says anything on the field."""
-    own = {k: v for k, v in out.items() if lone or k == field.name or k.startswith((field.name + "_", field.name + "."))}
+    """Hits (0 or 1) or squared errors, in the truth's shape; None where no output is about the field."""
+    own = {
+        k: v
+        for k, v in out.items()
+        if lone or k == field.name or k.startswith((field.name + "_", field.name + "."))
+    }
     order = ("probability", "probabilities", "mean", "median", "location", "logits", field.name)
     names = sorted(own, key=lambda k: next((i for i, o in enumerate(order) if k.endswith(o)), len(order)))
     for name in names:
@@ -182,7 +186,11 @@ def to_json(result: Mapping[str, Any]) -> str:
 
 def to_text(result: Mapping[str, Any]) -> str:
     """The figures in a few lines."""
-    labels = {"log_likelihood": "log-likelihood", "bound": "ELBO (lower bound)", "objective": "minus the loss"}
+    labels = {
+        "log_likelihood": "log-likelihood",
+        "bound": "ELBO (lower bound)",
+        "objective": "minus the loss",
+    }
     head = f"{result['model']}: step {result['step']} on {result['split']} of {result['data']}"
     lines = [f"{head} ({result['examples']} examples)"]
     rows = [(labels[result["quantity"]], result)] if "quantity" in result else []

@@ -1,4 +1,4 @@
-"""Initial weights: a function of (seed, parameter name) alone, so that the same seed is the same model everywhere."""
+"""Initial weights: a function of (seed, parameter name) alone, the same on every backend."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from mpcompile.runner.noise import generator
 def initial(module: Module, seed: int = 0) -> dict[str, Array]:
     """Every parameter of a module by name, float32. Raises `ValueError` for an unknown kind of `Init`."""
     return {
-        name: fill(spec.init, spec.shape, seed, name).astype(np.float32) for name, spec in module.parameters.items()
+        name: fill(spec.init, spec.shape, seed, name).astype(np.float32)
+        for name, spec in module.parameters.items()
     }
 
 
 def fill(init: Init, shape: tuple[int, ...], seed: int, name: str) -> Array:
-    """One parameter in float64. `scale` is a standard deviation, half width, constant or (orthogonal) gain."""
+    """One parameter in float64. `scale` is a deviation, half width, constant or (orthogonal) gain."""
     source = generator(seed, "initial", name)
     match init.kind:
         case "zeros":
@@ -33,7 +34,9 @@ def fill(init: Init, shape: tuple[int, ...], seed: int, name: str) -> Array:
             return init.scale * _orthogonal(source, shape)
         case "array":
             if init.array is None or init.array.shape != tuple(shape):
-                raise ValueError(f"parameter {name}: its initial array is missing or not of shape {list(shape)}")
+                raise ValueError(
+                    f"parameter {name}: its initial array is missing or not of shape {list(shape)}"
+                )
             return np.asarray(init.array, dtype=np.float64)
     raise ValueError(f"parameter {name}: unknown initialisation {init.kind!r}")
 

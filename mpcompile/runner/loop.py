@@ -1,4 +1,4 @@
-"""The training loop: any backend, any module, every step a pure function of (seed, step) and the state before it."""
+"""The training loop: each step is a pure function of (seed, step) and the state before it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line adds to a spec's `train` section; None leaves it to the spec (or the run resumed)."""
+    """What the command line adds to a spec's `train` section; None leaves it to the spec or the run resumed."""
 
     backend: str = "torch"
     data: str | None = None
@@ -91,7 +91,7 @@ def train(
 ) -> Result:
     """Train a module and leave everything in the folder `out`.
 
-    `backend` overrides the name in `options` (tests). `say` takes one-line messages, `watch` every metrics line.
+    `backend` overrides the name in `options` (tests). `say` takes messages, `watch` every metrics line.
     Raises `SpecError` (MP5xx: data, settings, run folder; MP530 where the loss is no longer finite) and
     `BackendMissing`.
     """
@@ -117,7 +117,7 @@ class _Training:
         self.settings = _merged(module, options, earlier)
         name = self.settings.data
         if name is None:
-            raise error("MP501", "no data: neither train.data nor --data is given", place(module.source, "train"),
+            raise error("MP501", "neither train.data nor --data is given", place(module.source, "train"),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         self.run = self._continue(earlier) if earlier else self._create(out, name)
@@ -149,7 +149,9 @@ class _Training:
     def _continue(self, earlier: runs.Run) -> runs.Run:
         known = earlier.facts.get("data_digest", "")
         if known and self.dataset.digest != known:
-            raise error("MP523", f"data '{self.dataset.name}' changed since {earlier.folder} began", Span.none())
+            raise error(
+                "MP523", f"data '{self.dataset.name}' changed since {earlier.folder} began", Span.none()
+            )
         return runs.record(earlier.folder, {**earlier.facts, **self._facts(self.dataset.name)})
 
     def _facts(self, data: str) -> dict[str, Any]:
@@ -171,7 +173,7 @@ class _Training:
         }
 
     def _restore(self) -> tuple[Progress, int]:
-        """Where to begin: state from the newest sound checkpoint, and how much of the metrics belongs to it."""
+        """Where to begin: state from the newest sound checkpoint, and how many bytes of metrics go with it."""
         found = checkpoint.newest(self.run.checkpoints) if self.options.resume else None
         if found is None:
             if self.options.resume:
@@ -355,7 +357,9 @@ def _merged(module: Module, options: Options, earlier: runs.Run | None) -> Setti
     data = options.data or before.get("data") or values.data
     seed = options.seed if options.seed is not None else int(before.get("seed", values.seed))
     if earlier and seed != before["seed"]:
-        raise error("MP521", f"{earlier.folder} was started with seed {before['seed']}, not {seed}", Span.none())
+        raise error(
+            "MP521", f"{earlier.folder} was started with seed {before['seed']}, not {seed}", Span.none()
+        )
     steps = options.steps if options.steps is not None else before.get("steps", values.steps)
     epochs = None if options.steps is not None else values.epochs
     if epochs is not None and earlier and before.get("settings", {}).get("epochs") is None:

@@ -1,4 +1,4 @@
-"""What is measured: the observed variables of a module, their dimensions, and the objective on held-out data."""
+"""What is measured: the observed variables of a module, their dimensions, the held-out objective."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def objective(module: Module) -> str:
 def held_out(
     session: Session, module: Module, split: Split, batch: int, seed: int, precision: str
 ) -> dict[str, float]:
-    """Mean `loss` (nats an example) over a split, with the loss program's other scalars and bits per dimension.
+    """Mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension.
 
     The noise is the same at every call, so that successive validations differ by the weights alone.
     """

@@ -77,7 +77,9 @@ class TensorBoard:
             for name, value in line.items()
             if isinstance(value, float) and name != "seconds"
         ]
-        event = Event(step=line["step"], wall_time=line.get("time", 0.0) or _now(), summary=Summary(value=values))
+        event = Event(
+            step=line["step"], wall_time=line.get("time", 0.0) or _now(), summary=Summary(value=values)
+        )
         self._writer.add_event(event)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of a key: no global state, the same on every backend and after every resume."""
+"""Random numbers as a pure function of a key: the same on every backend and after every resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generator(*key: str | int) -> np.random.Generator:
 
 
 def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32) -> Array:
-    """An array of noise. `kind` is `normal` (standard) or `uniform` (open interval (0, 1), whatever the `dtype`).
+    """An array of noise. `kind` is `normal` (standard) or `uniform` (open interval (0, 1), at any `dtype`).
 
     Drawn in float64, rounded to float32 and then cast, so that every precision sees the same numbers.
     Raises `ValueError` for another kind.

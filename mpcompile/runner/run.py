@@ -1,8 +1,8 @@
 """The RUN folder: what was trained, on what, with which options; enough to evaluate, sample and continue it.
 
-    spec.<ext>     the text of the spec          run.json   everything else that defines the run
-    metrics.jsonl  see metrics.py                best/      the checkpoint with the lowest validation loss
-    checkpoints/last-<step>/  the newest checkpoints, two of them
+spec.<ext>     the text of the spec          run.json   everything else that defines the run
+metrics.jsonl  see metrics.py                best/      the checkpoint with the lowest validation loss
+checkpoints/last-<step>/  the newest checkpoints, two of them
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def create(folder: Path, module: Module, facts: Mapping[str, Any], overrides: Ma
     """
     used = folder.exists() and any(folder.iterdir())
     if used and not (folder / RUN).exists():
-        raise error("MP524", f"{folder} holds files that are not a run", Span.none(), help="choose another --out")
+        raise error(
+            "MP524", f"{folder} holds files that are not a run", Span.none(), help="choose another --out"
+        )
     aside = folder.with_name(folder.name + ".new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -51,7 +51,7 @@ def sample(
     backend: Backend | None = None,
     device: str | None = None,
 ) -> Samples:
-    """`count` draws from the best checkpoint, or predictions for test inputs where the model cannot be sampled.
+    """`count` draws from the best checkpoint, or predictions for test inputs where there is no sampler.
 
     Category conditions run through their classes; other inputs come from the test data. `length` is that of
     sequences (default: the training windows'). Raises `SpecError` (MP540 without a program to draw from).
@@ -62,7 +62,10 @@ def sample(
     weights, _ = run.parameters()
     precision = str(run.facts["precision"])
     session = (backend or find_backend(str(run.facts["backend"]))).session(
-        module, as_precision(weights, precision), device=device or str(run.facts["device"]), precision=precision
+        module,
+        as_precision(weights, precision),
+        device=device or str(run.facts["device"]),
+        precision=precision,
     )
     given = _given(run, module, program, count)
     env = _environment(module, program, given, length or int(run.facts["settings"]["length"]))
@@ -96,7 +99,9 @@ def _given(run: Run, module: Module, program: str, count: int) -> dict[str, Arra
     for name in wanted:
         field = module.fields.get(name)
         if field is None:
-            raise error("MP540", f"program '{program}' needs '{name}', which is no field of the model", Span.none())
+            raise error(
+                "MP540", f"program '{program}' needs '{name}', which is no field of the model", Span.none()
+            )
         if field.role == "condition" and field.base == "category" and field.type.rank == 1 and field.classes:
             given[name] = np.arange(count) % field.classes
             continue
@@ -179,7 +184,9 @@ def texts(samples: Samples) -> list[str]:
     """Draws of a text model as strings. Raises `SpecError` (MP541) where the run has no vocabulary."""
     value = samples.values[samples.first()]
     if samples.vocabulary is None or value.dtype.kind not in "iu":
-        raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .npz or .csv")
+        raise error(
+            "MP541", "only a model of text can be written as .txt", Span.none(), help="use .npz or .csv"
+        )
     letters = np.array(samples.vocabulary)
     clipped = np.clip(value, 0, len(letters) - 1).reshape(len(value), -1)
     return ["".join(letters[row]) for row in clipped]

@@ -14,7 +14,7 @@ class Schedule:
 
     warmup  steps of linear growth before anything else
     final   fraction of the rate that linear and cosine end at
-    every, factor  `step` multiplies the rate by `factor` after each `every` steps; `exponential` does so smoothly
+    every, factor  `step` multiplies the rate by `factor` after each `every` steps, `exponential` smoothly
     """
 
     kind: str = "constant"

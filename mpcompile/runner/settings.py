@@ -25,7 +25,7 @@ class Settings:
     length       length of the windows that sequences are cut into, and of sampled sequences
     patience     validations without a new best before training stops; 0 never stops early
     valid_every  steps between validations (default: an epoch, at least 50 steps, at most a fifth of all)
-    log_every    steps that one training line of the metrics averages over (default: a two-hundredth, at most 100)
+    log_every    steps that a training line of the metrics averages over (default: total / 200, at most 100)
     checkpoint_every  steps between checkpoints (default: at validations, and after a minute)
     threshold    real or grey data above it count as one for binary fields; None refuses data that are not 0/1
     """
@@ -67,8 +67,8 @@ def settings(module: Module) -> Settings:
 
 # Kind of each plain setting and its smallest value.
 _INTEGERS = {
-    "batch": 1, "epochs": 1, "steps": 0, "seed": 0, "length": 1, "patience": 0, "valid_every": 1, "log_every": 1,
-    "checkpoint_every": 1,
+    "batch": 1, "epochs": 1, "steps": 0, "seed": 0, "length": 1, "patience": 0, "valid_every": 1,
+    "log_every": 1, "checkpoint_every": 1,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The laws of primitives, swept over the table of contents and every example.
 
-`evaluate` is held to torch, `infer` to `evaluate`, `vjp` to differences in float64, and `depend` to what really
-changes when an input element is changed.
+`evaluate` is held to torch, `infer` to `evaluate`, `vjp` to differences in float64, and `depend` to what
+really changes when an input element is changed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,21 @@ from mpcompile.ir import (
 from mpcompile.ops import (
     PRIMITIVES,
     Add,
+    AvgPool,
     Conv,
     ConvTranspose,
     ConvWeightGrad,
     Log,
+    LogSumExp,
     MatMul,
     Mul,
+    Reshape,
     Scan,
+    Slice,
     Softmax,
     Sum,
     Tanh,
+    Transpose,
 )
 from mpcompile.ops._base import type_of
 from mpcompile.passes.gradient import differentiate
@@ -178,7 +183,8 @@ ORACLE: dict[str, Callable[..., Any]] = {
         name: _plain(f)
         for name, f in {
             "neg": torch.neg, "exp": torch.exp, "log": torch.log, "tanh": torch.tanh,
-            "sigmoid": torch.sigmoid, "relu": torch.relu, "softplus": F.softplus, "sqrt": torch.sqrt, "abs": torch.abs, "sign": torch.sign,
+            "sigmoid": torch.sigmoid, "relu": torch.relu, "softplus": F.softplus,
+            "sqrt": torch.sqrt, "abs": torch.abs, "sign": torch.sign,
             "floor": torch.floor, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos,
             "logical_not": torch.logical_not, "stop_gradient": torch.clone,
             "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
@@ -684,6 +690,35 @@ def test_gradient_of_a_loop(symbolic: bool) -> None:
     np.testing.assert_allclose(found["loss"], loss.item())
     for name, leaf in (("w", tw), ("xs", txs), ("start", first)):
         np.testing.assert_allclose(found[f"grad({name})"], leaf.grad, rtol=1e-9)
+
+
+def test_gradient_of_a_network_with_a_symbolic_batch() -> None:
+    g = Graph("net")
+    b = Builder(g)
+    n = symbol("N")
+    x = b.input("x", float_type(n, 2, 7))
+    w = b.emit(Parameter("w", float_type(3, 2, 3)))
+    v = b.emit(Parameter("v", float_type(3, 2)))
+    h = b.emit(Tanh(), b.emit(Conv((2,), ((1, 1),), (1,)), x, w))  # N, 3, 4
+    h = b.emit(AvgPool((2,), (2,), ((1, 1),), False), h)  # N, 3, 3
+    h = b.emit(Transpose((0, 2, 1)), h)
+    h = b.emit(Add(), b.emit(MatMul(), h, v), b.emit(Slice(1, 0, 1), b.emit(MatMul(), h, v)))  # N, 3, 2
+    h = b.emit(LogSumExp((1,)), b.emit(Reshape((n, 6)), h))
+    rows = b.emit(Slice(0, 1, n), h)  # all but the first
+    g.outputs["loss"] = b.emit(Sum((0,)), rows)
+    g = differentiate(g, "loss", ["w", "v", "x"])
+    rng = np.random.default_rng(0)
+    values = {"w": rng.normal(size=(3, 2, 3)), "v": rng.normal(size=(3, 2))}
+    data = rng.normal(size=(4, 2, 7))
+    found = interpret(g, values, {"x": data})
+    tx, tw, tv = (torch.tensor(a, requires_grad=True) for a in (data, values["w"], values["v"]))
+    y = torch.tanh(F.conv1d(tx, tw, None, 2, 1))
+    y = F.avg_pool1d(y, 2, 2, 1, count_include_pad=False).permute(0, 2, 1) @ tv
+    loss = torch.logsumexp((y + y[:, :1]).reshape(4, 6), 1)[1:].sum()
+    loss.backward()
+    np.testing.assert_allclose(found["loss"], loss.item())
+    for name, leaf in (("w", tw), ("v", tv), ("x", tx)):
+        np.testing.assert_allclose(found[f"grad({name})"], leaf.grad, rtol=1e-9, atol=1e-12)
 
 
 def test_a_reversed_loop_counts_down() -> None:

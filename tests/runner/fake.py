@@ -52,7 +52,9 @@ def module(text: str = TEXT, **train: Any) -> Module:
 class FakeSession:
     """Keeps the last batch that it saw; `pause` makes a step take as long as a real one."""
 
-    def __init__(self, parameters: Mapping[str, Array], optimizer: OptimizerSpec | None, pause: float) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Array], optimizer: OptimizerSpec | None, pause: float
+    ) -> None:
         self.values = {k: np.array(v) for k, v in parameters.items()}
         self.optimizer = optimizer or OptimizerSpec("sgd")
         self.momentum = {k: np.zeros_like(v) for k, v in self.values.items()}

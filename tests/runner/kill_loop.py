@@ -3,7 +3,7 @@
     python tests/runner/kill_loop.py --kills 50                                   the fake backend
     python tests/runner/kill_loop.py --kills 50 --spec specs/made.yaml --backend torch --steps 400
 
-Exits with 1 where weights, optimiser state or metrics (timings aside) differ. The child is killed with SIGKILL.
+Exits with 1 where weights, optimiser state or metrics (timings aside) differ. Kills are SIGKILL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ def child(options: argparse.Namespace) -> None:
         import fake  # the script's own folder is on the path of the script
 
         pause = 0.002 if options.slow else 0.0
-        train(fake.module(valid_every=20, log_every=7), Path(options.child), chosen, backend=fake.FakeBackend(pause))
+        train(
+            fake.module(valid_every=20, log_every=7),
+            Path(options.child),
+            chosen,
+            backend=fake.FakeBackend(pause),
+        )
     else:
         from mpcompile.api import load
 
@@ -72,7 +77,9 @@ def run(options: argparse.Namespace, folder: Path, kill_after: float | None) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--slow", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--kills", type=int, default=5)
@@ -97,14 +104,19 @@ def main() -> None:
             if run(options, broken, moments.uniform(0.05, 1.0) * span):
                 ends += 1
                 if outcome(broken) != outcome(whole):
-                    raise SystemExit(f"differs after {kills} kills: {outcome(broken)} is not {outcome(whole)}")
+                    raise SystemExit(
+                        f"differs after {kills} kills: {outcome(broken)} is not {outcome(whole)}"
+                    )
                 shutil.rmtree(broken)
             else:
                 kills += 1
                 within += any((broken / "checkpoints").glob("last-*"))
         run(options, broken, None)
         same = outcome(broken) == outcome(whole)
-        print(f"{kills} kills ({within} after a checkpoint), {ends + 1} trainings completed: {'all the same' if same else 'DIFFERENT'}")
+        print(
+            f"{kills} kills ({within} after a checkpoint), {ends + 1} trainings completed: "
+            f"{'all the same' if same else 'DIFFERENT'}"
+        )
         raise SystemExit(0 if same else 1)
 
 

@@ -49,7 +49,8 @@ def test_points(fake: ModuleType, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "width", "target"), [
-    ("iris", 4, "category"), ("wine", 13, "category"), ("breast_cancer", 30, "binary"), ("diabetes", 10, "real"),
+    ("iris", 4, "category"), ("wine", 13, "category"),
+    ("breast_cancer", 30, "binary"), ("diabetes", 10, "real"),
 ])  # fmt: skip
 def test_tables(fake: ModuleType, name: str, width: int, target: str) -> None:
     shape, classes = ((), 3) if target == "category" else ((1,), None)
@@ -100,12 +101,12 @@ def test_shapes_take_the_declared_size(fake: ModuleType) -> None:
 
 
 def test_text_is_cut_into_windows(fake: ModuleType) -> None:
-    x = fake.field("x", "input", "category", TIME, classes=46)
-    found = refused(having(x, letters=46), "text")
-    assert (found.code, found.help) == ("MP505", "--set letters=45")
-    y = fake.field("y", "target", "category", TIME, classes=45)
-    data = load_data(having(fake.field("x", "input", "category", TIME, classes=45), y), "text", 32)
-    assert data.vocabulary is not None and len(data.vocabulary) == 45
+    x = fake.field("x", "input", "category", TIME, classes=37)
+    found = refused(having(x, letters=37), "text")
+    assert (found.code, found.help) == ("MP505", "--set letters=36")
+    y = fake.field("y", "target", "category", TIME, classes=36)
+    data = load_data(having(fake.field("x", "input", "category", TIME, classes=36), y), "text", 32)
+    assert data.vocabulary is not None and len(data.vocabulary) == 36
     part = data.splits["train"]
     taken = part.take(np.array([0, 1, len(part) - 1]), shift=31)
     assert taken["x"].shape == (3, 32)

@@ -22,7 +22,9 @@ OPTIONS = Options(backend="fake", seed=3, steps=120, checkpoint_every=25)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(folder / "metrics.jsonl")
+    ]
 
 
 def last_state(folder: Path) -> bytes:
@@ -60,7 +62,9 @@ def test_an_epoch_sees_every_example_once(fake: ModuleType, tmp_path: Path) -> N
     np.savez(tmp_path / "d.npz", x_train=np.arange(96).reshape(32, 3), y_train=np.arange(32)[:, None])
     backend = fake.FakeBackend()
     options = replace(OPTIONS, data=str(tmp_path / "d.npz"), steps=8)
-    train(fake.module(batch=8, optimizer={"kind": "sgd", "rate": 0}), tmp_path / "run", options, backend=backend)
+    train(
+        fake.module(batch=8, optimizer={"kind": "sgd", "rate": 0}), tmp_path / "run", options, backend=backend
+    )
     seen = [batch["y"].ravel().tolist() for batch in backend.sessions[0].seen]
     epochs = [[y for batch in part for y in batch] for part in (seen[:4], seen[4:])]
     assert all(sorted(epoch) == list(range(32)) for epoch in epochs)
@@ -172,7 +176,13 @@ def test_unknown_settings(fake: ModuleType, tmp_path: Path) -> None:
     (found,) = caught.value.diagnostics
     assert (found.span.line, found.span.column, found.help) == (3, 31, "did you mean 'batch'?")
     assert not (tmp_path / "run").exists()
-    for key, value in {"batch": 0, "patience": 1.5, "optimizer": "adan", "clip": -1, "schedule": "cosin"}.items():
+    for key, value in {
+        "batch": 0,
+        "patience": 1.5,
+        "optimizer": "adan",
+        "clip": -1,
+        "schedule": "cosin",
+    }.items():
         with pytest.raises(SpecError, match="MP511"):
             train(fake.module(**{key: value}), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
 
@@ -193,7 +203,9 @@ def test_interrupt_saves_and_resumes(fake: ModuleType, tmp_path: Path) -> None:
 
 def test_kills_at_random_moments() -> None:
     script = Path(__file__).with_name("kill_loop.py")
-    done = subprocess.run([sys.executable, script, "--kills", "3", "--steps", "150"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, "--kills", "3", "--steps", "150"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -57,7 +57,8 @@ def test_kinds_of_initial_weights() -> None:
     made = weights(
         0, zeros=(Init("zeros"), (3,)), ones=(Init("ones"), (2,)), constant=(Init("constant", 0.5), (2, 2)),
         uniform=(Init("uniform", 0.2), (1000,)), tall=(Init("orthogonal", 2.0), (9, 4)),
-        wide=(Init("orthogonal"), (4, 3, 3)), array=(Init("array", array=table), (2, 3)), scalar=(Init("zeros"), ()),
+        wide=(Init("orthogonal"), (4, 3, 3)), array=(Init("array", array=table), (2, 3)),
+        scalar=(Init("zeros"), ()),
     )  # fmt: skip
     assert not made["zeros"].any() and (made["ones"] == 1).all() and (made["constant"] == 0.5).all()
     assert abs(made["uniform"]).max() <= 0.2 and made["uniform"].min() < -0.15

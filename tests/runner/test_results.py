@@ -103,7 +103,10 @@ def test_conditions_run_through_their_classes(fake: ModuleType, trained: Run) ->
     made = fake.module()
     made.fields["label"] = fake.field("label", "condition", "category", classes=3)
     made.programs["sample"] = fake.graph(
-        "sample", {"y": (1, 1)}, label=Type(DType.INT, (fake.N,)), epsilon=Type(DType.FLOAT, (fake.N, fake.symbol("time")))
+        "sample",
+        {"y": (1, 1)},
+        label=Type(DType.INT, (fake.N,)),
+        epsilon=Type(DType.FLOAT, (fake.N, fake.symbol("time"))),
     )
     made.noise["sample"] = {"epsilon": NoiseSpec("uniform")}
 
@@ -117,15 +120,21 @@ def test_conditions_run_through_their_classes(fake: ModuleType, trained: Run) ->
 
     drawn = sampling.sample(trained, made, 7, length=5, backend=Backend())
     assert drawn.given["label"].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert drawn.values["y"].shape == (7, 5) and (drawn.values["y"] // 10 == drawn.given["label"][:, None]).all()
+    assert (
+        drawn.values["y"].shape == (7, 5) and (drawn.values["y"] // 10 == drawn.given["label"][:, None]).all()
+    )
 
 
-def drawn(fake: ModuleType, value: np.ndarray, field: Any, vocabulary: list[str] | None = None) -> sampling.Samples:
+def drawn(
+    fake: ModuleType, value: np.ndarray, field: Any, vocabulary: list[str] | None = None
+) -> sampling.Samples:
     return sampling.Samples({"x": value}, {}, {"x": field}, vocabulary, {"fields": {}})
 
 
 def test_array_files(fake: ModuleType, tmp_path: Path) -> None:
-    real = drawn(fake, np.random.default_rng(0).random((4, 3)).astype(np.float32), fake.field("x", "input", "real", 3))
+    real = drawn(
+        fake, np.random.default_rng(0).random((4, 3)).astype(np.float32), fake.field("x", "input", "real", 3)
+    )
     for ending in (".npz", ".npy", ".csv"):
         sampling.write_arrays(tmp_path / f"s{ending}", real)
     assert (np.load(tmp_path / "s.npz", allow_pickle=False)["x"] == real.values["x"]).all()
@@ -144,7 +153,9 @@ def test_array_files(fake: ModuleType, tmp_path: Path) -> None:
 
 def test_sound(fake: ModuleType, tmp_path: Path) -> None:
     codes = np.array([[0, 255, 127, 128]])
-    sampling.write_arrays(tmp_path / "s.wav", drawn(fake, codes, fake.field("x", "input", "category", 4, classes=256)))
+    sampling.write_arrays(
+        tmp_path / "s.wav", drawn(fake, codes, fake.field("x", "input", "category", 4, classes=256))
+    )
     with wave.open(str(tmp_path / "s.wav")) as file:
         levels = np.frombuffer(file.readframes(4), "<i2")
     assert levels.tolist()[:2] == [-32767, 32767] and abs(levels[2:]).max() < 5

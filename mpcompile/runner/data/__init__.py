@@ -39,8 +39,8 @@ def load_data(
 
     `vocabulary` is that of a run trained before; `whole` keeps a file that names no splits in one piece.
 
-    Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range, MP505 vocabulary,
-    MP506 unreadable, MP507 too little.
+    Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range,
+    MP505 vocabulary, MP506 unreadable, MP507 too little.
     """
     from mpcompile.runner.data.adapt import Adapter
 
@@ -118,7 +118,7 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
 
 
 def _joined(raw: Raw) -> Raw:
-    """Data that name no splits, streams too, in one piece (as `test`, with nothing else but a copy to train on)."""
+    """Data that name no splits, streams too, in one piece: `test`, and `train` a copy of it."""
     parts = raw.splits
     if raw.streams:
         one = {k: np.concatenate([parts[s][k] for s in parts]) for k in parts["train"]}
@@ -136,7 +136,9 @@ def _divided(raw: Raw, module: Module, name: str) -> Raw:
     counts = {k: len(v) for k, v in columns.items()}
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
-        raise error("MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data"))
+        raise error(
+            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data")
+        )
     count = next(iter(counts.values()))
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]

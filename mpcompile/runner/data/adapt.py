@@ -1,4 +1,4 @@
-"""From raw columns to the fields of a module: names, shapes, element kinds and ranges, with errors that say why."""
+"""From raw columns to the fields of a module: names, shapes, element kinds and ranges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Adapter:
             counts = {pairs[f]: len(columns[pairs[f]]) for f in pairs}
             if len(set(counts.values())) > 1:
                 shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
-                raise error("MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere())
+                raise error(
+                    "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere()
+                )
             fitted: dict[str, Column | Windows] = {}
             for field_name, column in pairs.items():
                 field = self.module.fields[field_name]
@@ -53,7 +55,7 @@ class Adapter:
         return made
 
     def pairing(self) -> dict[str, str]:
-        """Which column feeds which field: the same name, else x for inputs and y for targets and conditions."""
+        """Which column feeds which field: the same name, else x for inputs and y for others."""
         columns = self.raw.columns
         pairs = {f: f for f in self.module.fields if f in columns}
         lone = len(self.module.fields) == 1
@@ -71,7 +73,8 @@ class Adapter:
             else:
                 raise error(
                     "MP502",
-                    f"data '{self.name}' has nothing for {field.role} '{name}'; columns: {', '.join(columns)}",
+                    f"data '{self.name}' has nothing for {field.role} '{name}'; "
+                    f"columns: {', '.join(columns)}",
                     field.span,
                     help=f"name an array '{name}' (or x for the input and y for the target)",
                 )
@@ -80,7 +83,7 @@ class Adapter:
     def _anywhere(self) -> Span:
         return next(iter(self.module.fields.values())).span
 
-    # Streams ----------------------------------------------------------------------------------------------------
+    # Streams ----------------------------------------------------------------------------------------
 
     def _streams(self, field: Field, column: str, values: Array) -> bool:
         """Whether a column is one long sequence that this field wants windows of."""
@@ -94,10 +97,13 @@ class Adapter:
         read = {c for f, c in pairs.items() if self.module.fields[f].role == "input"}
         fields = self.module.fields
         return {
-            f: int(fields[f].role == "target" and c in read and c in self.raw.streams) for f, c in pairs.items()
+            f: int(fields[f].role == "target" and c in read and c in self.raw.streams)
+            for f, c in pairs.items()
         }
 
-    def _windows(self, field: Field, column: str, stream: Array, split: str, ahead: dict[str, int]) -> Windows:
+    def _windows(
+        self, field: Field, column: str, stream: Array, split: str, ahead: dict[str, int]
+    ) -> Windows:
         size = field.type.shape[1]
         length = size if isinstance(size, int) else self.length
         if self.raw.vocabulary is not None and column == "x":
@@ -113,7 +119,7 @@ class Adapter:
         if split == "train" and not len(window):
             raise error(
                 "MP507",
-                f"data '{self.name}': a window for '{field.name}' needs {length} steps, there are {len(stream)}",
+                f"data '{self.name}': a window of '{field.name}' takes {length} steps, there are {len(stream)}",
                 field.span,
                 help="set train.length to less",
             )
@@ -125,12 +131,13 @@ class Adapter:
             flag = f"--set {names[0]}={found}" if names else f"declare '{field.name}' with {found} classes"
             raise error(
                 "MP505",
-                f"data '{self.name}' has {found} different characters, '{field.name}' declares {field.classes}",
+                f"data '{self.name}' has {found} different characters, "
+                f"'{field.name}' declares {field.classes}",
                 field.span,
                 help=flag,
             )
 
-    # Fixed sizes ------------------------------------------------------------------------------------------------
+    # Fixed sizes ------------------------------------------------------------------------------------
 
     def _column(self, field: Field, column: str, values: Array, sizes: dict[str, int]) -> Column:
         shaped = self._shaped(field, column, values, sizes)
@@ -150,7 +157,9 @@ class Adapter:
             rest = int(np.prod([w for w in fixed if w is not None]))
             total = int(np.prod(found))
             fixed = [w if w is not None else total // max(rest, 1) for w in fixed]
-            sizes.update({str(w): int(f or 0) for w, f in zip(wanted, fixed, strict=True) if isinstance(w, Symbolic)})
+            sizes.update(
+                {str(w): int(f or 0) for w, f in zip(wanted, fixed, strict=True) if isinstance(w, Symbolic)}
+            )
         target = [int(w) for w in fixed if w is not None]
         if len(target) == len(wanted):
             if int(np.prod(target)) == int(np.prod(found)):
@@ -161,7 +170,7 @@ class Adapter:
         raise self._misfit(field, list(wanted), list(found), column)
 
     def _enlarged(self, column: str, values: Array, target: list[int]) -> Array | None:
-        """A grey image repeated by a whole factor, with a border and more channels as needed; None if it cannot be."""
+        """A grey image repeated by a whole factor, with a border and channels as needed, or None."""
         if column not in self.raw.images:
             return None
         side = round(np.sqrt(np.prod(target)))
@@ -190,7 +199,7 @@ class Adapter:
             help=f"declare '{field.name}' with {list(found)}, or give other data",
         )
 
-    # Elements ---------------------------------------------------------------------------------------------------
+    # Elements ---------------------------------------------------------------------------------------
 
     def _elements(self, field: Field, column: str, values: Array) -> Array:
         """Values in the field's range, in a compact type."""
@@ -228,12 +237,16 @@ class Adapter:
         if len(whole) and classes is not None and (whole.min() < low or whole.max() > low + classes - 1):
             found = f"holds {whole.min()} to {whole.max()}, '{field.name}' takes {low} to {low + classes - 1}"
             raise self._range(field, column, found, "")
-        small = np.min_scalar_type(int(whole.max())) if len(whole) and whole.size and whole.min() >= 0 else np.int64
+        small = (
+            np.min_scalar_type(int(whole.max()))
+            if len(whole) and whole.size and whole.min() >= 0
+            else np.int64
+        )
         return whole.astype(small)
 
     def _range(self, field: Field, column: str, what: str, help: str) -> SpecError:
-        return error("MP504", f"field '{field.name}': column '{column}' of data '{self.name}' {what}", field.span,
-                     help=help)  # fmt: skip
+        where = f"field '{field.name}': column '{column}' of data '{self.name}'"
+        return error("MP504", f"{where} {what}", field.span, help=help)
 
 
 def _meets(wanted: int | Symbolic, found: int, sizes: dict[str, int]) -> bool:

@@ -1,7 +1,7 @@
 """A small text that the project writes itself: a stochastic grammar with agreement, quotation and arithmetic.
 
-It has something to learn at every range: spelling, word order, a verb that agrees with a subject several words
-back, quotation marks that close, and sums that are right.
+It has something to learn at every range: spelling, word order, a verb that agrees with a subject several
+words back, quotation marks that close, and sums that are right.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ NOUNS = (
     "cat cats dog dogs bird birds teacher teachers child children river rivers stone stones engine engines "
     "farmer farmers sailor sailors robot robots garden gardens lamp lamps letter letters"
 ).split()
-VERBS = "see sees find finds follow follows paint paints carry carries know knows hear hears want wants".split()
+VERBS = (
+    "see sees find finds follow follows paint paints carry carries know knows hear hears want wants".split()
+)
 ADJECTIVES = "small old quiet red green heavy clever broken bright strange cold early".split()
-PLACES = "by the sea|in the dark wood|under the bridge|near the old mill|behind the house|at the market".split("|")
+PLACES = (
+    "by the sea|in the dark wood|under the bridge|near the old mill|behind the house|at the market".split("|")
+)
 TIMES = "at dawn|every evening|once a year|before the rain|after the war|on quiet days".split("|")
 LINKS = "and|but|while|because|although".split("|")
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()

@@ -106,7 +106,7 @@ class Dataset:
     statistics: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: str) -> Split:
-        """A part by name; `test` falls back on `valid`, and that on `train`. Raises `KeyError` for another name."""
+        """A part by name; `test` falls back on `valid`, that on `train`. Raises `KeyError`."""
         for candidate in SPLITS[SPLITS.index(name) :: -1] if name in SPLITS else ():
             if len(self.splits.get(candidate, Split({}))):
                 return self.splits[candidate]

@@ -1,4 +1,4 @@
-"""A user's own data: .npz, .npy, .csv, .txt, .wav, and folders of images. Nothing is unpickled, nothing is run."""
+"""A user's own data: .npz, .npy, .csv, .txt, .wav, folders of images. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    """Arrays `x`, `y` or by field; `x_train`, `train_x` or plain `train` name a split; packed bits have `<name>_shape`."""
+    """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; packed bits have `<name>_shape`."""
     with np.load(path, allow_pickle=False) as file:
         found = {key: np.asarray(file[key]) for key in file.files}
     shapes = {k for k in found if k.endswith("_shape") and k.removesuffix("_shape") in found}
@@ -77,13 +77,17 @@ def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
     if "all" in splits:
         if len(splits) > 1:
             both = ", ".join(splits["all"])
-            raise Unreadable(f"{path}: {both} name no split but other arrays do; use e.g. {both.split(',')[0]}_train")
+            raise Unreadable(
+                f"{path}: {both} name no split but other arrays do; use e.g. {both.split(',')[0]}_train"
+            )
         return Raw({"train": splits["all"]}, fixed=False)
     if "train" not in splits:
         raise Unreadable(f"{path}: there is no training part (arrays named e.g. x, or x_train)")
     for split, columns in splits.items():
         if set(columns) != set(splits["train"]):
-            raise Unreadable(f"{path}: split '{split}' has {sorted(columns)}, train has {sorted(splits['train'])}")
+            raise Unreadable(
+                f"{path}: split '{split}' has {sorted(columns)}, train has {sorted(splits['train'])}"
+            )
     return Raw(splits)
 
 
@@ -100,7 +104,7 @@ def _npy(path: Path) -> Raw:
 
 
 def _csv(path: Path) -> Raw:
-    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, all others x, in order."""
+    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, the rest x."""
     import csv
 
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -165,7 +169,7 @@ def _wav(path: Path) -> Raw:
 
 
 def _folder(path: Path) -> Raw:
-    """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders, in order of name, are classes y."""
+    """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders by name are classes y."""
     from PIL import Image
 
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())

@@ -43,7 +43,11 @@ def _scene(r: np.random.Generator, height: int, width: int, channels: int) -> tu
     picture = np.broadcast_to(r.uniform(0, 90, (channels, 1, 1)), (channels, height, width)).copy()
     side = min(height, width)
     for kind in r.permutation(3) + 1:
-        cy, cx, radius = r.uniform(0.2, 0.8) * height, r.uniform(0.2, 0.8) * width, r.uniform(0.1, 0.25) * side
+        cy, cx, radius = (
+            r.uniform(0.2, 0.8) * height,
+            r.uniform(0.2, 0.8) * width,
+            r.uniform(0.1, 0.25) * side,
+        )
         dy, dx = rows - cy, columns - cx
         if kind == 1:
             inside = dy**2 + dx**2 <= radius**2

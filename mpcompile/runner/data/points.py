@@ -1,4 +1,4 @@
-"""Generated sets in the plane, and small tables: what every density model and classifier is first tried on."""
+"""Generated sets in the plane, and small tables: what models are first tried on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ Points = tuple[Array, Array]  # x [n, 2], y [n]: which part of the figure a poin
 def moons(r: np.random.Generator, n: int) -> Points:
     y = r.integers(0, 2, n)
     t = r.uniform(0, np.pi, n)
-    x = np.stack([np.where(y == 0, np.cos(t), 1 - np.cos(t)), np.where(y == 0, np.sin(t), 0.5 - np.sin(t))], 1)
+    x = np.stack(
+        [np.where(y == 0, np.cos(t), 1 - np.cos(t)), np.where(y == 0, np.sin(t), 0.5 - np.sin(t))], 1
+    )
     return x + 0.1 * r.standard_normal((n, 2)), y
 
 
@@ -105,7 +107,10 @@ def points(name: str) -> Raw:
     splits = {}
     for split, n in sizes.items():
         x, y = SHAPES[name](generator("data", name, split), n)
-        splits[split] = {"x": x.astype(np.float32), "y": y.astype(np.float32 if y.dtype.kind == "f" else np.int64)}
+        splits[split] = {
+            "x": x.astype(np.float32),
+            "y": y.astype(np.float32 if y.dtype.kind == "f" else np.int64),
+        }
     return Raw(splits)
 
 
@@ -117,7 +122,7 @@ def xor() -> Raw:
 
 
 def table(name: str) -> Raw:
-    """A table that scikit-learn brings along: x standardised by the whole table's mean and deviation, y as it is."""
+    """A table that scikit-learn brings along: x standardised, y as it is (diabetes: too)."""
     from sklearn import datasets
 
     loaders = {

@@ -68,7 +68,7 @@ def tones(length: int) -> Raw:
 
 
 def rolls(length: int, width: int = 88) -> Raw:
-    """Piano rolls: x `[n, length, width]` of 0/1, chords of one key that move by steps; y is major (0) or minor (1)."""
+    """Piano rolls: x `[n, length, width]` of 0/1, chords of one key; y is major (0) or minor (1)."""
     splits: dict[str, dict[str, Array]] = {}
     for split, n in {k: v // 8 for k, v in SIZES.items()}.items():
         r = generator("data", "rolls", split, length, width)
