@@ -32,7 +32,7 @@ HINTS = {
 RESERVED = {
     "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
     "tuple", "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded",
-    "base64", "load_file",
+    "real", "checkerboard",    "base64", "load_file",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mpcompile.ir import Module
 from mpcompile.outline import outline
 from mpcompile_torch.classes import ClassWriter, class_names
-from mpcompile_torch.literals import UNPACK
+from mpcompile_torch.literals import HELPERS
 from mpcompile_torch.text import basename, identifier
 from mpcompile_torch.verify import verify_source
 
@@ -75,11 +75,8 @@ def emit_module(module: Module) -> Emitted:
     name = names[id(plan.root.family)]
     parts = [*classes, LOAD.format(name=name)]
     body = "\n\n".join(parts)
-    helpers = [
-        text
-        for text, mark in ((UNPACK, "unpack("), (MAX_POOL, "max_pool_padded("), (GROUP, "Group("))
-        if mark in body
-    ]
+    every = HELPERS | {"max_pool_padded(": MAX_POOL, "Group(": GROUP}
+    helpers = [text for mark, text in every.items() if mark in body]
     body = "\n\n".join([*helpers, body])
     text = header(module, body) + "\n\n" + body
     verify_source(text)

@@ -10,31 +10,56 @@ from mpcompile.ir import Array, ParameterSpec
 from mpcompile_torch.rows import number
 from mpcompile_torch.text import tuple_text
 
-#: Arrays with more elements than this are not listed.
-LISTED = 24
-
-KINDS = {"f": "torch.get_default_dtype()", "i": "torch.int64", "b": "torch.bool"}
+#: Longer lists of elements are packed.
+LISTED = 64
 
 
 def array_text(array: Array) -> str:
     """An expression for a tensor of this value; floats come in the default dtype."""
-    kind = array.dtype.kind
     if array.size and (array == array.flat[0]).all():
         return _full(array)
-    rule = _line(array) if array.ndim == 1 and array.size > 4 else None
-    if rule is None and array.size <= LISTED:
-        return f"torch.tensor({_nested(array)})"
-    if rule is None and _is_mask(array):
-        rule = _mask(array != 0)
-        if rule is not None and kind == "b":
-            return rule
-    if rule is not None:
-        return f"({rule}).to({KINDS[kind]})" if kind == "f" or _is_mask(array) else rule
+    small = _core(array)
+    if small.shape == array.shape:
+        return _dense(array)
+    shape = tuple_text(map(str, array.shape))
+    inner = _dense(small)
+    if len(inner) > LISTED:
+        return f"torch.broadcast_to({inner}, {shape})"
+    return f"{inner}.expand{shape}"
+
+
+def _core(array: Array) -> Array:
+    """The array with length one along axes on which nothing changes, and no leading axes of length one."""
+    for axis in range(array.ndim):
+        one = array.take([0], axis)
+        array = one if (array == one).all() else array
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def _dense(array: Array) -> str:
+    """By the rule, as a list, or packed."""
+    kind = array.dtype.kind
     if array.ndim > 1 and max(array.shape) == array.size:
-        return f"{array_text(array.reshape(-1))}.reshape{tuple_text(map(str, array.shape))}"
-    small = _squeeze(array)
-    if small is not None:
-        return f"{array_text(small)}.expand{tuple_text(map(str, array.shape))}"
+        inner, shape = _dense(array.reshape(-1)), tuple_text(map(str, array.shape))
+        return f"{inner}.reshape{shape}" if len(inner) <= LISTED else f"torch.reshape({inner}, {shape})"
+    rule = _line(array) if array.ndim == 1 and array.size > 4 else None
+    if rule is not None:
+        return rule if kind == "i" else f"real({rule})" if kind == "f" else f"({rule}).to(torch.bool)"
+    if array.ndim == 2 and array.size > 4 and _is_mask(array):
+        rule = _mask(array != 0)
+        if rule is not None:
+            return (
+                f"real({rule})"
+                if kind == "f"
+                else f"({rule})"
+                if kind == "b"
+                else f"({rule}).to(torch.int64)"
+            )
+    listed = _nested(array) if array.size <= LISTED else ""
+    if listed and len(listed) <= LISTED:
+        return f"torch.tensor({listed})"
     return _packed(array)
 
 
@@ -54,17 +79,6 @@ def _nested(array: Array) -> str:
     if array.ndim == 0:
         return number(array.item())
     return "[" + ", ".join(_nested(a) for a in array) + "]"
-
-
-def _squeeze(array: Array) -> Array | None:
-    """The array with length one along axes on which nothing changes, or None."""
-    small = array
-    for axis in range(array.ndim):
-        if array.shape[axis] > 1:
-            one = small.take([0], axis)
-            if (small == one).all():
-                small = one
-    return None if small.shape == array.shape else small
 
 
 def _line(array: Array) -> str | None:
@@ -105,17 +119,11 @@ def _text(name: str, start: int, stop: int, step: int) -> str:
 
 def _mask(mask: Array) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
-    if mask.ndim > 2 and all(s == 1 for s in mask.shape[:-2]):
-        inner = _mask(mask.reshape(mask.shape[-2:]))
-        lead = ", ".join(["None"] * (mask.ndim - 2))
-        return f"({inner})[{lead}]" if inner else None
-    if mask.ndim != 2:
-        return None
     rows, columns = mask.shape
     r, c = np.indices(mask.shape)
     for parity in (0, 1):
         if np.array_equal((r + c) % 2 == parity, mask):
-            return f"(torch.arange({rows})[:, None] + torch.arange({columns})) % 2 == {parity}"
+            return f"checkerboard({rows}, {columns}, {parity})"
     ones = f"torch.ones({rows}, {columns}, dtype=torch.bool)"
     for name, edge in (("tril", c - r), ("triu", c - r)):
         if mask.any() and not mask.all():
@@ -135,7 +143,8 @@ def _vector(values: Array) -> str | None:
     rule = _line(values)
     if rule is not None:
         return rule if rule.endswith(")") else f"({rule})"
-    return f"torch.tensor({_nested(values)})" if values.size <= 64 else None
+    listed = _nested(values) if values.size <= LISTED else ""
+    return f"torch.tensor({listed})" if listed and len(listed) <= LISTED else None
 
 
 def _staircase(mask: Array) -> tuple[Array, Array] | None:
@@ -161,20 +170,30 @@ def _packed(array: Array) -> str:
     else:
         kind, data = "float64", array.astype("<f8").tobytes()
     text = base64.b64encode(data).decode()
-    pieces = " ".join(f'"{text[i : i + 76]}"' for i in range(0, len(text), 76))
+    pieces = " ".join(f'"{text[i : i + PIECE]}"' for i in range(0, len(text), PIECE))
     unpacked = f"unpack({pieces}, {shape}, torch.{kind})"
-    return f"{unpacked}.to({KINDS['f']})" if array.dtype.kind == "f" else unpacked
+    return f"real({unpacked})" if array.dtype.kind == "f" else unpacked
 
 
-#: Reads what `_packed` writes.
-UNPACK = '''def unpack(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+#: Functions that literals call, by the text that shows their use.
+HELPERS = {
+    "unpack(": '''def unpack(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A constant tensor from base64; booleans are packed, eight to a byte."""
     data = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
     if dtype == torch.bool:
         bits = (data[:, None] >> torch.arange(8)) & 1
         return bits.flatten()[: math.prod(shape)].reshape(shape).to(torch.bool)
     return data.view(dtype).reshape(shape)
-'''
+''',
+    "checkerboard(": '''def checkerboard(rows: int, columns: int, parity: int) -> Tensor:
+    """True where row plus column is odd (parity 1) or even (parity 0)."""
+    return (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == parity
+''',
+    "real(": '''def real(x: Tensor) -> Tensor:
+    """The same numbers in the default precision."""
+    return x.to(torch.get_default_dtype())
+''',
+}
 
 
 def initial_text(spec: ParameterSpec) -> str:

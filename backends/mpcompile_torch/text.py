@@ -120,6 +120,10 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
     lead = "    " * indent
     if len(lead) + len(line) <= width:
         return [lead + line]
+    pieces = line.split('" "')
+    if line.startswith('"') and len(pieces) > 1:  # one string in several pieces
+        quoted = [*(p + '"' for p in pieces[:-1]), pieces[-1]]
+        return [lead + (p if i == 0 else '"' + p) for i, p in enumerate(quoted)]
     split = _last_bracket(line)
     if split is None:
         return [lead + line]

@@ -137,7 +137,6 @@ class Permute(Bijector):
         return ctx.b.emit(ops.Gather(1), y, ctx.b.constant(index))
 
 
-@dataclass(frozen=True)
 class Affine(Bijector):
     """y = x exp(log_scale) + shift, a learned scale and shift for each channel (or feature)."""
 

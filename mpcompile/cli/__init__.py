@@ -23,6 +23,9 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point. Exit codes: 0 clean, 1 findings, 2 usage or internal error."""
+    import gc
+
+    gc.disable()  # loading commands makes many objects and no garbage
     import typer
 
     app = typer.Typer(
@@ -37,6 +40,8 @@ def main() -> None:
     for name in [asked] if asked in COMMANDS and "--help" not in sys.argv[1:2] else COMMANDS:
         module, function = COMMANDS[name]
         app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
+    gc.enable()
+    gc.freeze()
 
     @app.callback(invoke_without_command=True)
     def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:

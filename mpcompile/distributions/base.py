@@ -34,7 +34,6 @@ class Distribution:
         return {}
 
 
-@dataclass(frozen=True)
 class Elementwise(Distribution):
     """Independent elements."""
 

@@ -11,7 +11,6 @@ from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer
 
 
-@dataclass(frozen=True)
 class _Pointwise(Layer):
     """One primitive, applied to every element."""
 
@@ -21,7 +20,6 @@ class _Pointwise(Layer):
         return ctx.b.emit(self.op, *inputs)
 
 
-@dataclass(frozen=True)
 class Relu(_Pointwise):
     """max(x, 0)."""
 
@@ -29,7 +27,6 @@ class Relu(_Pointwise):
     op: ClassVar[Primitive] = ops.Relu()
 
 
-@dataclass(frozen=True)
 class Tanh(_Pointwise):
     """(e^x - e^-x) / (e^x + e^-x)."""
 
@@ -37,7 +34,6 @@ class Tanh(_Pointwise):
     op: ClassVar[Primitive] = ops.Tanh()
 
 
-@dataclass(frozen=True)
 class Sigmoid(_Pointwise):
     """1 / (1 + e^-x)."""
 
@@ -45,7 +41,6 @@ class Sigmoid(_Pointwise):
     op: ClassVar[Primitive] = ops.Sigmoid()
 
 
-@dataclass(frozen=True)
 class Softplus(_Pointwise):
     """log(1 + e^x)."""
 
@@ -53,7 +48,6 @@ class Softplus(_Pointwise):
     op: ClassVar[Primitive] = ops.Softplus()
 
 
-@dataclass(frozen=True)
 class Silu(Layer):
     """x sigmoid(x)."""
 
@@ -63,7 +57,6 @@ class Silu(Layer):
         return F.mul(ctx.b, inputs[0], ctx.b.emit(ops.Sigmoid(), inputs[0]))
 
 
-@dataclass(frozen=True)
 class Gelu(Layer):
     """x Phi(x), exact (Hendrycks and Gimpel 2016)."""
 
@@ -86,7 +79,6 @@ class LeakyRelu(Layer):
         return F.maximum(ctx.b, inputs[0], F.mul(ctx.b, inputs[0], self.slope))
 
 
-@dataclass(frozen=True)
 class Step(Layer):
     """1 where x >= 0, else 0 (the perceptron's threshold); its gradient is zero."""
 

@@ -159,7 +159,6 @@ class AvgPool(Layer):
         return ctx.b.emit(op, x)
 
 
-@dataclass(frozen=True)
 class GlobalAvgPool(Layer):
     """Mean over all of space: [N, C, ...] -> [N, C]."""
 
@@ -185,7 +184,6 @@ class Upsample(Layer):
         return F.reshape(b, y, (n, c, *(s * self.factor for s in space)))
 
 
-@dataclass(frozen=True)
 class ShiftDown(Layer):
     """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero."""
 

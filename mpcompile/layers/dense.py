@@ -93,7 +93,6 @@ class Embedding(Layer):
         return ctx.b.emit(ops.Gather(0), table, x)
 
 
-@dataclass(frozen=True)
 class Flatten(Layer):
     """[N, ...] -> [N, D]."""
 

@@ -10,6 +10,17 @@ from mpcompile.ir import Array
 from mpcompile.layers.base import Mask, MaskUse
 
 
+def permutation(size: int, seed: int) -> Array:
+    """A fixed permutation of 0 .. size - 1: indices sorted by their SplitMix64 hash (Steele et al. 2014).
+
+    Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well.
+    """
+    z = (np.arange(1, size + 1, dtype=np.uint64) + np.uint64(seed % 2**32)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
+
+
 def ranks(order: str, size: int, seed: int = 0) -> Array:
     """Rank of each of `size` elements under a named order: natural, reverse or random(seed)."""
     if order == "natural":
@@ -17,7 +28,7 @@ def ranks(order: str, size: int, seed: int = 0) -> Array:
     if order == "reverse":
         return np.arange(size)[::-1].copy()
     if order == "random":
-        return np.random.Generator(np.random.Philox(seed)).permutation(size)
+        return permutation(size, seed)
     raise ValueError(f"no order is named '{order}' (natural, reverse, random)")
 
 
@@ -48,7 +59,7 @@ class Degrees:
             return np.tile(order, out // order.size)
         top = max(1, order.size - 1)
         degrees = 1 + (np.arange(out) * top) // max(1, out) if out >= top else 1 + np.arange(out) % top
-        return np.random.Generator(np.random.Philox([self.seed, out])).permutation(degrees)
+        return degrees[permutation(out, self.seed)]
 
     def array(self, use: MaskUse) -> Array:
         if use.kind != "dense":

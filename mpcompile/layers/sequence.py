@@ -152,7 +152,6 @@ def causal_mask(ctx: Context, time: object) -> Value:
     return b.constant(np.tri(time, dtype=bool))
 
 
-@dataclass(frozen=True)
 class Last(Layer):
     """The last position of a sequence: [N, time, D] -> [N, D] (many-to-one)."""
 

@@ -287,7 +287,6 @@ def _grouped_matmul(w: Array, x: Array) -> Array:
     return np.asarray(np.matmul(np.ascontiguousarray(w), x))  # strides as of a tap would miss BLAS
 
 
-@dataclass(frozen=True)
 class Conv(_Strided):
     """y[n, o, p] = Σ_{i, t} w[o, i, t] x[n, i, p * stride + t * dilation - padding], zero outside of x.
 

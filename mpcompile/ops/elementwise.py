@@ -23,7 +23,6 @@ def _sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> 
 # --- one argument ---
 
 
-@dataclass(frozen=True)
 class Unary(Operation):
     """y = f(x), element by element, from float to float."""
 
@@ -85,7 +84,6 @@ class Unary(Operation):
         ]
 
 
-@dataclass(frozen=True)
 class Neg(Unary):
     """y = -x"""
 
@@ -103,7 +101,6 @@ class Neg(Unary):
         return b.emit(Neg(), ct)
 
 
-@dataclass(frozen=True)
 class Exp(Unary):
     """y = e^x"""
 
@@ -117,7 +114,6 @@ class Exp(Unary):
         return b.emit(Mul(), ct, y)
 
 
-@dataclass(frozen=True)
 class Log(Unary):
     """y = ln x"""
 
@@ -132,7 +128,6 @@ class Log(Unary):
         return b.emit(Div(), ct, x)
 
 
-@dataclass(frozen=True)
 class Tanh(Unary):
     """y = tanh x"""
 
@@ -146,7 +141,6 @@ class Tanh(Unary):
         return b.emit(Mul(), ct, b.emit(Sub(), b.constant(1.0), b.emit(Mul(), y, y)))
 
 
-@dataclass(frozen=True)
 class Sigmoid(Unary):
     """y = 1 / (1 + e^-x)"""
 
@@ -162,7 +156,6 @@ class Sigmoid(Unary):
         return b.emit(Mul(), ct, slope)
 
 
-@dataclass(frozen=True)
 class Relu(Unary):
     """y = max(x, 0)"""
 
@@ -177,7 +170,6 @@ class Relu(Unary):
         return b.emit(Mul(), ct, b.emit(Cast(DType.FLOAT), b.emit(Less(), b.constant(0.0), x)))
 
 
-@dataclass(frozen=True)
 class Softplus(Unary):
     """y = ln(1 + e^x)"""
 
@@ -191,7 +183,6 @@ class Softplus(Unary):
         return b.emit(Mul(), ct, b.emit(Sigmoid(), x))
 
 
-@dataclass(frozen=True)
 class Sqrt(Unary):
     """y = √x"""
 
@@ -206,7 +197,6 @@ class Sqrt(Unary):
         return b.emit(Div(), b.emit(Mul(), ct, b.constant(0.5)), y)
 
 
-@dataclass(frozen=True)
 class Abs(Unary):
     """y = |x|"""
 
@@ -220,7 +210,6 @@ class Abs(Unary):
         return b.emit(Mul(), ct, b.emit(Sign(), x))
 
 
-@dataclass(frozen=True)
 class Sign(Unary):
     """y = -1, 0 or 1. Its gradient is zero, but its value does depend on x."""
 
@@ -231,7 +220,6 @@ class Sign(Unary):
         return np.sign(x)
 
 
-@dataclass(frozen=True)
 class Floor(Unary):
     """y = the largest whole number that is at most x. The gradient is zero, but the value depends on x."""
 
@@ -243,7 +231,6 @@ class Floor(Unary):
         return np.floor(x)
 
 
-@dataclass(frozen=True)
 class Erf(Unary):
     """y = 2/√π ∫₀ˣ e^(-t²) dt"""
 
@@ -258,7 +245,6 @@ class Erf(Unary):
         return b.emit(Mul(), ct, b.emit(Mul(), bell, b.constant(2 / math.sqrt(math.pi))))
 
 
-@dataclass(frozen=True)
 class Sin(Unary):
     """y = sin x"""
 
@@ -272,7 +258,6 @@ class Sin(Unary):
         return b.emit(Mul(), ct, b.emit(Cos(), x))
 
 
-@dataclass(frozen=True)
 class Cos(Unary):
     """y = cos x"""
 
@@ -285,7 +270,6 @@ class Cos(Unary):
         return b.emit(Neg(), b.emit(Mul(), ct, b.emit(Sin(), x)))
 
 
-@dataclass(frozen=True)
 class StopGradient(Unary):
     """y = x, through which no gradient flows. The value still depends on x."""
 
@@ -304,7 +288,6 @@ class StopGradient(Unary):
         return [Example(e.op, e.inputs, False) for e in super().examples()]
 
 
-@dataclass(frozen=True)
 class LogicalNot(Unary):
     """y = not x"""
 
@@ -360,7 +343,6 @@ class Cast(Unary):
 # --- two arguments ---
 
 
-@dataclass(frozen=True)
 class Binary(Operation):
     """z = f(x, y), element by element, broadcasting."""
 
@@ -447,7 +429,6 @@ class _Known:
         return lift(self.constant > 0, self.zero.ndim)
 
 
-@dataclass(frozen=True)
 class Add(Binary):
     """z = x + y"""
 
@@ -465,7 +446,6 @@ class Add(Binary):
         return ct, ct
 
 
-@dataclass(frozen=True)
 class Sub(Binary):
     """z = x - y"""
 
@@ -483,7 +463,6 @@ class Sub(Binary):
         return ct, b.emit(Neg(), unbroadcast(b, ct, y.shape))
 
 
-@dataclass(frozen=True)
 class Mul(Binary):
     """z = x y; zero where either side is known to be zero"""
 
@@ -501,7 +480,6 @@ class Mul(Binary):
         return b.emit(Mul(), ct, y), b.emit(Mul(), ct, x)
 
 
-@dataclass(frozen=True)
 class Div(Binary):
     """z = x / y"""
 
@@ -521,7 +499,6 @@ class Div(Binary):
         return dx, b.emit(Neg(), b.emit(Mul(), dx, z))
 
 
-@dataclass(frozen=True)
 class Extremum(Binary):
     """The larger or the smaller of two; where they are equal the gradient is shared evenly."""
 
@@ -531,7 +508,6 @@ class Extremum(Binary):
         return b.emit(Mul(), ct, b.emit(Add(), ahead, b.emit(Mul(), tie, b.constant(0.5))))
 
 
-@dataclass(frozen=True)
 class Maximum(Extremum):
     """z = max(x, y)"""
 
@@ -549,7 +525,6 @@ class Maximum(Extremum):
         return self._share(b, x, y, ct), self._share(b, y, x, ct)
 
 
-@dataclass(frozen=True)
 class Minimum(Extremum):
     """z = min(x, y)"""
 
@@ -567,7 +542,6 @@ class Minimum(Extremum):
         return self._share(b, y, x, ct), self._share(b, x, y, ct)
 
 
-@dataclass(frozen=True)
 class Comparison(Binary):
     """A truth value of two numbers. Its gradient is zero, but its value does depend on both."""
 
@@ -585,7 +559,6 @@ class Comparison(Binary):
         return [*floats, Example(cls(), (np.array([[1, 2, 3]]), np.array([[2], [3]])), False)]
 
 
-@dataclass(frozen=True)
 class Less(Comparison):
     """z = x < y"""
 
@@ -598,7 +571,6 @@ class Less(Comparison):
         return (x.zero & y.zero) | y.neginf, None
 
 
-@dataclass(frozen=True)
 class LessEqual(Comparison):
     """z = x ≤ y"""
 
@@ -608,7 +580,6 @@ class LessEqual(Comparison):
         return np.less_equal(x, y)
 
 
-@dataclass(frozen=True)
 class Equal(Comparison):
     """z = (x = y)"""
 
@@ -619,7 +590,6 @@ class Equal(Comparison):
         return np.equal(x, y)
 
 
-@dataclass(frozen=True)
 class Logical(Binary):
     """A truth value of two truth values."""
 
@@ -634,7 +604,6 @@ class Logical(Binary):
         ]
 
 
-@dataclass(frozen=True)
 class LogicalAnd(Logical):
     """z = x and y; false where either side is known to be"""
 
@@ -647,7 +616,6 @@ class LogicalAnd(Logical):
         return x.zero | y.zero, None
 
 
-@dataclass(frozen=True)
 class LogicalOr(Logical):
     """z = x or y"""
 
@@ -668,7 +636,6 @@ class LogicalOr(Logical):
 # --- three arguments ---
 
 
-@dataclass(frozen=True)
 class Where(Operation):
     """y = a where the condition holds, b elsewhere. A known condition selects facts exactly."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -31,7 +30,6 @@ def _sample(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
-@dataclass(frozen=True)
 class MatMul(Operation):
     """z[.., i, j] = Σ_k x[.., i, k] y[.., k, j]; leading axes broadcast."""
 

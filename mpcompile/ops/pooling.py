@@ -62,7 +62,6 @@ class Pool(Operation):
         return total
 
 
-@dataclass(frozen=True)
 class MaxPool(Pool):
     """The largest element of each window, and its place among all spatial positions of x (first of ties).
 

@@ -86,7 +86,6 @@ class Reduction(Operation):
         ]
 
 
-@dataclass(frozen=True)
 class Sum(Reduction):
     """y = Σ x over the axes"""
 
@@ -111,7 +110,6 @@ class Sum(Reduction):
         return (b.emit(BroadcastTo(shape), self._wide(b, ct, shape)),)
 
 
-@dataclass(frozen=True)
 class Max(Reduction):
     """y = max x over the axes; elements known to be minus infinity do not matter. Ties share the gradient."""
 
@@ -139,7 +137,6 @@ class Max(Reduction):
         return (b.emit(Mul(), best, share),)
 
 
-@dataclass(frozen=True)
 class LogSumExp(Reduction):
     """y = ln Σ e^x over the axes; elements known to be minus infinity do not matter."""
 
@@ -196,7 +193,6 @@ class Normalisation(Operation):
         ]
 
 
-@dataclass(frozen=True)
 class Softmax(Normalisation):
     """y = e^x / Σ e^x along the axis; zero at minus infinity"""
 
@@ -226,7 +222,6 @@ class Softmax(Normalisation):
         return (b.emit(Sub(), weighted, b.emit(Mul(), y, mean)),)
 
 
-@dataclass(frozen=True)
 class LogSoftmax(Normalisation):
     """y = x - ln Σ e^x along the axis"""
 

@@ -33,8 +33,8 @@ def picture(
 ) -> None:
     """Draw samples `[n, ...]` by their shape.
 
-    Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter with `reference`
-    (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range that maps to black and
+    Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter, with
+    `reference` (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range that maps to black and
     white; `classes` colours integers by class; `series` draws curves, whatever the length.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

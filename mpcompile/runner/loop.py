@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line adds to a spec's `train` section; None leaves it to the spec or the run resumed."""
+    """What the command line adds to a spec's `train` section; None leaves it to that, or to the run resumed."""
 
     backend: str = "torch"
     data: str | None = None
@@ -173,7 +173,7 @@ class _Training:
         }
 
     def _restore(self) -> tuple[Progress, int]:
-        """Where to begin: state from the newest sound checkpoint, and how many bytes of metrics go with it."""
+        """Where to begin: the newest sound checkpoint, and how many bytes of metrics go with it."""
         found = checkpoint.newest(self.run.checkpoints) if self.options.resume else None
         if found is None:
             if self.options.resume:

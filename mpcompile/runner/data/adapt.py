@@ -119,7 +119,7 @@ class Adapter:
         if split == "train" and not len(window):
             raise error(
                 "MP507",
-                f"data '{self.name}': a window of '{field.name}' takes {length} steps, there are {len(stream)}",
+                f"data '{self.name}': a window of '{field.name}' takes {length} steps of {len(stream)}",
                 field.span,
                 help="set train.length to less",
             )

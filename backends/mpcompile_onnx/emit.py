@@ -1,0 +1,99 @@
+"""A module as ONNX files: one for each program, and one for a step of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, StringStringEntryProto, helper
+
+from mpcompile import __version__
+from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
+from mpcompile_onnx.writer import Writer
+
+OPSET = 21
+IR_VERSION = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """One program. `outputs` maps names of the program to names in the file, which differ where an input has them."""
+
+    model: ModelProto
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    outputs: Mapping[str, str]
+
+    @property
+    def data(self) -> bytes:
+        return self.model.SerializeToString(deterministic=True)
+
+
+def emit_graph(
+    module: Module,
+    graph: Graph,
+    parameters: Mapping[str, Array] | None = None,
+    *,
+    double: bool = False,
+) -> Emitted:
+    """One graph. Weights lie in the file when they are given; else they are inputs, by their dotted names."""
+    graph = graph.live()
+    w = Writer(Path(module.source.path).name, double)
+    env: dict[Value, str] = {}
+    inputs, weights = [], []
+    for name, value in graph.inputs.items():
+        env[value] = w.name(name)
+        inputs.append(w.info(env[value], value.type))
+    for node in graph.nodes():
+        if not isinstance(node.op, Parameter):
+            continue
+        value, path = node.outputs[0], node.op.path
+        if path in weights:
+            env[value] = path
+            continue
+        weights.append(path)
+        if path in w.taken:
+            raise ValueError(f"'{path}' is a parameter and an input")
+        env[value] = w.name(path)
+        if parameters is None:
+            inputs.append(w.info(path, value.type))
+        else:
+            array = np.asarray(parameters[path]).astype(w.float)
+            w.frames[0].initializers[path] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), path)
+    for symbol, (source, axis) in graph.symbols().items():
+        w.symbol(symbol, env[graph.inputs[source]], axis)
+    outputs: dict[str, Value] = {}
+    names: dict[str, str] = {}
+    results: dict[Value, str] = {}
+    for name, value in graph.outputs.items():
+        names[name] = w.name(name if name not in w.taken else f"{name}_out")
+        outputs[names[name]] = value
+        results.setdefault(value, names[name])
+    w.write(graph, env, results)
+    infos = w.results(outputs, env)
+    made = w.finish(f"{module.name}.{graph.name}", inputs, infos, f"{w.source}: {module.name}.{graph.name}")
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="mpcompile",
+        producer_version=__version__, domain="", model_version=1,
+    )  # fmt: skip
+    facts = {
+        "model": module.name,
+        "program": graph.name,
+        "spec": w.source,
+        "spec_sha256": sha256(module.source.text.encode()).hexdigest(),
+        "mpcompile": __version__,
+    }
+    noise = module.noise.get(graph.name, {})
+    facts |= {f"noise/{name}": spec.kind for name, spec in noise.items()}
+    model.metadata_props.extend(StringStringEntryProto(key=k, value=v) for k, v in facts.items())
+    return Emitted(model, tuple(graph.inputs), tuple(weights), names)
+
+
+def numpy_type(dtype: DType, double: bool) -> type[np.generic]:
+    """The numpy type in which values of a kind cross the border."""
+    kinds: dict[DType, type[np.generic]] = {DType.INT: np.int64, DType.BOOL: np.bool_}
+    return kinds.get(dtype) or (np.float64 if double else np.float32)

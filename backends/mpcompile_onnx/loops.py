@@ -1,0 +1,53 @@
+"""The scan primitive as ONNX's `Scan`."""
+
+from __future__ import annotations
+
+from mpcompile.ir import Node, Value
+from mpcompile_onnx.writer import Frame, Writer
+
+
+def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
+    """Captured values are read from the graph around; the step is one more scanned value, 0, 1, 2, ..."""
+    op = node.op.attributes()
+    body, carries, scanned, axis = op["body"], op["carries"], op["scanned"], op["axis"]
+    inner = list(body.inputs.items())
+    state, rows = inner[:carries], inner[carries : carries + scanned]
+    captured, step = inner[carries + scanned : -1], inner[-1][1]
+    counts = not scanned or bool(body.users(step.node)) or step in body.outputs.values()
+    length = node.inputs[carries].shape[axis] if scanned else op["length"]
+    given = list(args[: carries + scanned])
+    axes = [axis] * scanned
+    if counts:
+        given.append(w.arange(length))
+        axes.append(0)
+    before, place = w.prefix, w.place
+
+    w.frames.append(Frame())
+    env: dict[Value, str] = {}
+    declared = []
+    for name, value in (*state, *rows, *([("step", step)] if counts else [])):
+        env[value] = w.name(f"{before}/{name}")
+        declared.append(w.info(env[value], value.type))
+    for (_, value), outer in zip(captured, args[carries + scanned :], strict=True):
+        env[value] = outer
+    outputs: dict[str, Value] = {}
+    results: dict[Value, str] = {}
+    for name, value in body.outputs.items():
+        final = w.name(f"{before}/next_{name}" if len(outputs) < carries else f"{before}/{name}")
+        outputs[final] = value
+        results.setdefault(value, final)
+    w.write(body, env, results)
+    infos = w.results(outputs, env)
+    graph = w.finish(f"{before}/body", declared, infos)
+    w.frames.pop()
+
+    w.prefix, w.place = before, place
+    direction = int(op["reverse"])
+    stacked = len(node.types) - carries
+    return w.op_all(
+        "Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=len(axes), scan_input_axes=axes,
+        scan_input_directions=[direction] * len(axes), scan_output_axes=[axis] * stacked,
+        scan_output_directions=[direction] * stacked,
+    )  # fmt: skip
+
+
