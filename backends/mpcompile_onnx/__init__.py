@@ -1,1 +1,60 @@
-"""The ONNX backend."""
+"""The ONNX backend: one file for each program, and training, in stock onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir import Array, Module
+from mpcompile.passes.train_step import train_step
+from mpcompile_onnx.compiled import OnnxModel
+from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
+from mpcompile_onnx.session import OnnxSession
+
+
+class OnnxBackend:
+    """See `mpcompile.backend.Backend`."""
+
+    name = "onnx"
+
+    def emit(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array] | None = None,
+        optimizer: OptimizerSpec | None = None,
+    ) -> dict[str, str | bytes]:
+        """`<program>.onnx` for each program, and `train_step.onnx` where there is a loss.
+
+        With `parameters` the weights lie in the files of programs; without, they are inputs by their dotted names,
+        to be fed from weights.safetensors, as they always are in `train_step.onnx`. The update rule is `optimizer`,
+        or what the spec says.
+        """
+        files: dict[str, str | bytes] = {
+            f"{name}.onnx": emit_graph(module, graph, parameters).data for name, graph in module.programs.items()
+        }
+        if "loss" in module.programs:
+            step = train_step(module, optimizer or stated_optimizer(module))
+            files["train_step.onnx"] = emit_graph(module, step).data
+        return files
+
+    def session(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> OnnxSession:
+        return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+
+    def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> OnnxModel:
+        if device != "cpu":
+            raise ValueError(f"the onnx backend runs on the cpu, not on {device!r}")
+        return OnnxModel(module, parameters)
+
+
+BACKEND = OnnxBackend()
+
+__all__ = ["BACKEND", "Emitted", "OnnxBackend", "OnnxModel", "OnnxSession", "emit_graph"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import ModelProto, StringStringEntryProto, helper
 
 from mpcompile import __version__
+from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
 from mpcompile_onnx.writer import Writer
 
@@ -65,7 +67,7 @@ def emit_graph(
             array = np.asarray(parameters[path]).astype(w.float)
             w.frames[0].initializers[path] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), path)
     for symbol, (source, axis) in graph.symbols().items():
-        w.symbol(symbol, env[graph.inputs[source]], axis)
+        w.declare(symbol, env[graph.inputs[source]], axis)
     outputs: dict[str, Value] = {}
     names: dict[str, str] = {}
     results: dict[Value, str] = {}
@@ -97,3 +99,18 @@ def numpy_type(dtype: DType, double: bool) -> type[np.generic]:
     """The numpy type in which values of a kind cross the border."""
     kinds: dict[DType, type[np.generic]] = {DType.INT: np.int64, DType.BOOL: np.bool_}
     return kinds.get(dtype) or (np.float64 if double else np.float32)
+
+
+def stated_optimizer(module: Module) -> OptimizerSpec:
+    """The update rule of a spec's `train` section, which the runner has checked; adam where it says nothing."""
+    stated = module.train.get("optimizer", {})
+    values = {"kind": stated} if isinstance(stated, str) else dict(stated)
+    kind = values.get("kind", "adam")
+    defaults = {"adagrad": {"eps": 1e-10}, "adamw": {"weight_decay": 1e-2}}
+    given: dict[str, Any] = {**defaults.get(kind, {}), "clip": module.train.get("clip")}
+    if "weight_decay" in module.train:
+        given["weight_decay"] = module.train["weight_decay"]
+    first, second = OptimizerSpec().betas
+    given["betas"] = (float(values.pop("beta1", first)), float(values.pop("beta2", second)))
+    known = {f.name for f in fields(OptimizerSpec)}
+    return OptimizerSpec(**{**given, **{k: v for k, v in values.items() if k in known}})

@@ -44,10 +44,9 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     w.prefix, w.place = before, place
     direction = int(op["reverse"])
     stacked = len(node.types) - carries
+    attributes = {"scan_input_axes": axes, "scan_input_directions": [direction] * len(axes)}
+    if stacked:
+        attributes |= {"scan_output_axes": [axis] * stacked, "scan_output_directions": [direction] * stacked}
     return w.op_all(
-        "Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=len(axes), scan_input_axes=axes,
-        scan_input_directions=[direction] * len(axes), scan_output_axes=[axis] * stacked,
-        scan_output_directions=[direction] * stacked,
-    )  # fmt: skip
-
-
+        "Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=len(axes), **attributes
+    )

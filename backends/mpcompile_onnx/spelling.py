@@ -134,7 +134,12 @@ def _take_along(w: Writer, node: Node, args: list[str]) -> str:
     data, indices = node.inputs
     out = node.types[0].shape
     line = (*out[:axis], data.shape[axis], *out[axis + 1 :])
-    return w.op("GatherElements", w.expand(args[0], data.shape, line), w.expand(args[1], indices.shape, out), axis=axis)
+    return w.op(
+        "GatherElements",
+        w.expand(args[0], data.shape, line),
+        w.expand(args[1], indices.shape, out),
+        axis=axis,
+    )
 
 
 def _scatter_add(w: Writer, node: Node, args: list[str]) -> str:

@@ -29,7 +29,12 @@ def _padded(w: Writer, x: str, padding: Padding) -> str:
 
 
 def _taps(
-    w: Writer, x: str, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], count: Sequence[Size]
+    w: Writer,
+    x: str,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    count: Sequence[Size],
 ) -> list[str]:
     """What each tap of a kernel reads of a padded x[n, c, *s]: windows [n, c, *count], in row-major order of taps."""
     axes = range(len(kernel))
@@ -59,7 +64,13 @@ def _columns(
 
 
 def _product(
-    w: Writer, x: str, shape: Shape, weight: str, w_shape: Sequence[int], op: dict[str, Any], count: Sequence[Size]
+    w: Writer,
+    x: str,
+    shape: Shape,
+    weight: str,
+    w_shape: Sequence[int],
+    op: dict[str, Any],
+    count: Sequence[Size],
 ) -> str:
     """A convolution as one product: columns times the kernel with its taps before its channels."""
     o, i, *kernel = w_shape
@@ -119,7 +130,9 @@ def _transposed_product(w: Writer, node: Node, args: list[str], extra: list[int]
     if any(map(any, op["padding"])):
         stops = [lo + size + r for lo, size, r in zip(lows, out, reach, strict=True)]
         spread = w.slice(spread, [2 + a for a in axes], lows, stops, [1 for _ in axes])
-    turned = w.slice(args[1], [2 + a for a in axes], [-1 for _ in axes], [-END for _ in axes], [-1 for _ in axes])
+    turned = w.slice(
+        args[1], [2 + a for a in axes], [-1 for _ in axes], [-END for _ in axes], [-1 for _ in axes]
+    )
     turned = w.reshape(turned, None, (g, c // g, o, *kernel))
     turned = w.transpose(turned, 0, 2, 1, *(3 + a for a in axes))
     turned = w.reshape(turned, None, (g * o, c // g, *kernel))
@@ -182,5 +195,3 @@ def _numbers(shape: Shape) -> tuple[int, ...]:
     """A shape that must be known: that of a kernel."""
     assert all(isinstance(s, int) for s in shape)
     return tuple(s for s in shape if isinstance(s, int))
-
-

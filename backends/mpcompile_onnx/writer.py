@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from mpcompile.ir import Array, Constant, DType, Graph, Node, Symbolic, Type, Value
+from mpcompile.ir import Array, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Type, Value, symbol
 
 Size = int | Symbolic
 
@@ -75,7 +75,9 @@ class Writer:
     def op_all(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
         hint = f"{self.prefix}/{snake(kind)}" if self.prefix else snake(kind)
         names = [self.name(hint) for _ in range(outputs)]
-        node = helper.make_node(kind, list(inputs), names, name=names[0], doc_string=self.place or None, **attributes)
+        node = helper.make_node(
+            kind, list(inputs), names, name=names[0], doc_string=self.place or None, **attributes
+        )
         self.frames[-1].nodes.append(node)
         return names
 
@@ -122,10 +124,8 @@ class Writer:
 
     # --- sizes ---
 
-    def symbol(self, name: str, source: str, axis: int) -> None:
+    def declare(self, name: str, source: str, axis: int) -> None:
         """Declare a symbol: the length of one axis of an input."""
-        from mpcompile.ir import symbol
-
         self.lengths[symbol(name)] = f"{source}\n{axis}\n{name}"
 
     def size(self, size: Size) -> str:
@@ -146,8 +146,6 @@ class Writer:
         return made
 
     def _polynomial(self, size: Symbolic) -> str:
-        from mpcompile.ir import symbol
-
         total = ""
         for monomial, coefficient in size.terms:
             factors = [self.size(symbol(s)) for s in monomial]
@@ -185,7 +183,8 @@ class Writer:
         if 0 not in sizes:
             if old is not None:
                 sizes = [
-                    0 if not isinstance(s, int) and i < len(old) and old[i] == s else s for i, s in enumerate(sizes)
+                    0 if not isinstance(s, int) and i < len(old) and old[i] == s else s
+                    for i, s in enumerate(sizes)
                 ]
             unknown = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
             if len(unknown) == 1:
@@ -197,7 +196,9 @@ class Writer:
         return x if tuple(old) == tuple(new) else self.op("Expand", x, self.shape(new))
 
     def transpose(self, x: str, *permutation: int) -> str:
-        return x if list(permutation) == sorted(permutation) else self.op("Transpose", x, perm=list(permutation))
+        return (
+            x if list(permutation) == sorted(permutation) else self.op("Transpose", x, perm=list(permutation))
+        )
 
     def slice(self, x: str, axes: Sequence[int], starts: Sequence[Size], stops: Sequence[Size],
               steps: Sequence[int]) -> str:  # fmt: skip
@@ -225,10 +226,12 @@ class Writer:
 
         self.graphs.append(graph)
         for node in graph.nodes():
-            if node.outputs[0] in env:
+            if isinstance(node.op, Input | Parameter):
                 continue
             if isinstance(node.op, Constant):
-                env[node.outputs[0]] = self.literal(node.op.array, f"{label(node)}" if node.op.array.size > 16 else "")
+                env[node.outputs[0]] = self.literal(
+                    node.op.array, f"{label(node)}" if node.op.array.size > 16 else ""
+                )
                 continue
             frame = self.frames[-1]
             start = len(frame.nodes)
@@ -293,7 +296,9 @@ def _literal_name(a: Array) -> str:
     if a.size > 8:
         return "literal"
     shown = ",".join(str(v).lower() for v in a.reshape(-1).tolist())
-    return shown if a.ndim == 0 else f"[{shown}]" if a.ndim == 1 else f"[{shown}]:{'x'.join(map(str, a.shape))}"
+    return (
+        shown if a.ndim == 0 else f"[{shown}]" if a.ndim == 1 else f"[{shown}]:{'x'.join(map(str, a.shape))}"
+    )
 
 
 def _rename(nodes: Sequence[NodeProto], old: str, new: str) -> None:

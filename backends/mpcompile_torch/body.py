@@ -1,55 +1,26 @@
-"""The statements of one function: which values get names, and which are nested into their user."""
+"""The statements of one method in torch."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from mpcompile.ir import Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value, symbols
-from mpcompile.outline import Block, Call, Item, Loop, Path
-from mpcompile_torch.rows import literal, tensor
+from mpcompile.emission.text import ATOM, Expr, identifier
+from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
+from mpcompile.ir import DType, Node, Value
+from mpcompile.outline import Block, Loop
+from mpcompile_torch.rows import tensor
 from mpcompile_torch.spelling import SPELLINGS
-from mpcompile_torch.text import ATOM, Expr, Label, comment, identifier, layout, size
 
-#: A nested expression grows to this many characters, and no further.
-NESTED, LINE = 60, 76
-HEAVY = {
-    "mat_mul",
-    "conv",
-    "conv_transpose",
-    "conv_weight_grad",
-    "softmax",
-    "log_softmax",
-    "max_pool",
-    "avg_pool",
-}
-HINTS = {
-    "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
-    "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate",
-}  # fmt: skip
-RESERVED = {
+RESERVED = frozenset({
     "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
     "tuple", "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded",
     "real", "checkerboard",    "base64", "load_file",
-}  # fmt: skip
+})  # fmt: skip
 
 
-class Owner(Protocol):
-    """What a function may ask of the class that it is a method of."""
-
-    path: Path
-
-    def parameter(self, path: str) -> str | None:
-        """The attribute that holds an own parameter."""
-        ...
-
-    def constant(self, constant: Constant) -> str: ...
-
-    def target(self, call: Call) -> tuple[str, list[str], list[str]]:
-        """What to call, the symbols that it must be told, and good names for its results."""
-        ...
+class TorchOwner(Owner, Protocol):
+    """What a method may ask of its class."""
 
     def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
         """The `nn` layer that stands for an operation with this weight and bias."""
@@ -58,86 +29,31 @@ class Owner(Protocol):
     def any_parameter(self) -> str | None: ...
 
 
-@dataclass
-class State:
-    """Values of one graph."""
+class TorchWriter(Writer):
+    """Writes the body of one method."""
 
-    graph: Graph
-    uses: Counter[Value]
-    env: dict[Value, Expr] = field(default_factory=dict)
-    preferred: dict[Value, str] = field(default_factory=dict)
+    rows = SPELLINGS
+    reserved = RESERVED
+    first_indent: ClassVar[int] = 2
 
+    def __init__(
+        self, owner: TorchOwner, block: Block, arguments: list[str], outputs: dict[Value, str]
+    ) -> None:
+        super().__init__(owner, block, arguments, outputs)
+        self.class_: TorchOwner = owner
 
-def count_uses(block: Block) -> Counter[Value]:
-    uses: Counter[Value] = Counter(block.outputs)
-    for item in block.items:
-        uses.update(item.block.inputs if isinstance(item, Call) else _node(item).inputs)
-    return uses
-
-
-def _node(item: Node | Loop) -> Node:
-    return item.node if isinstance(item, Loop) else item
-
-
-class Writer:
-    """Writes the body of one method. `lines` is the result; `used_symbols` tells which sizes it needs."""
-
-    def __init__(self, owner: Owner, block: Block, arguments: list[str], outputs: dict[Value, str]) -> None:
-        self.owner = owner
-        self.block = block
-        self.lines: list[str] = []
-        self.indent = 2
-        self.live: dict[str, float] = {}
-        self.state = State(block.graph, count_uses(block), preferred=prefer_carries(block) | outputs)
-        self.used_symbols: dict[str, None] = {}
-        self.outside: dict[str, str] = {}
-        self.comment = ""
-        self.said: set[Label] = set()
-        self.result_names: list[str] = []
-        self.reference: dict[DType, str] = {}
-        for name, v in zip(arguments, block.inputs, strict=True):
-            self.live[name] = math.inf
-            self.state.env[v] = Expr(name)
-            self.reference.setdefault(v.dtype, name)
-            op = block.graph.node(v).op
-            if isinstance(op, Parameter):
-                self.outside[op.path] = name
-        self.symbol_names = self._name_symbols(block)
-
-    def _name_symbols(self, block: Block) -> dict[str, str]:
-        found: dict[str, None] = {}
-
-        def visit(block: Block) -> None:
-            for node in block.graph.nodes():
-                for t in node.types:
-                    for s in t.shape:
-                        found.update(dict.fromkeys(sorted(symbols(s))))
-            for item in block.items:
-                if isinstance(item, Loop):
-                    visit(item.body)
-
-        visit(block)
-        names = {}
-        for s in found:
-            name = identifier(s.lower())
-            names[s] = name if name not in self.live and name not in RESERVED else name + "_size"
-            self.live[names[s]] = math.inf
-        return names
+    def tensor(self, e: Expr, dtype: DType) -> Expr:
+        return tensor(self, e, dtype)
 
     # --- what spellings ask (the Around protocol) ---
 
-    def size(self, value: int | Symbolic) -> Expr:
-        for s in sorted(symbols(value)):
-            self.used_symbols.setdefault(s)
-        return size(value, self.symbol_names)
-
     def float_dtype(self) -> str:
-        name = self.reference.get(DType.FLOAT) or self.owner.any_parameter()
+        name = self.reference.get(DType.FLOAT) or self.class_.any_parameter()
         return f"{name}.dtype" if name else "torch.get_default_dtype()"
 
     def device(self) -> str:
         name = self.reference.get(DType.FLOAT) or next(iter(self.reference.values()), None)
-        name = name or self.owner.any_parameter()
+        name = name or self.class_.any_parameter()
         return f"device={name}.device" if name else "device=None"
 
     def like(self, dtype: DType) -> str:
@@ -145,173 +61,10 @@ class Writer:
         return f"dtype={kind}, {self.device()}"
 
     def layer(self, op: Node, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
-        called = self.owner.layer(op, weight.text, bias.text if bias else None)
+        called = self.class_.layer(op, weight.text, bias.text if bias else None)
         return f"{called}({x.text})" if called else None
 
-    def used(self, value: Value) -> bool:
-        return self.state.uses[value] > 0
-
-    # --- names ---
-
-    def fresh(self, base: str) -> str:
-        base = base if base not in RESERVED else base + "_"
-        name, number = base, 1
-        while self.live.get(name, 0) > 0 or name in RESERVED:
-            number += 1
-            name = f"{base}{number}"
-        return name
-
-    def release(self, expr: Expr) -> None:
-        for r in expr.refs:
-            self.live[r] -= 1
-
-    def hint(self, node: Node, index: int) -> str:
-        value = node.outputs[index]
-        if value in self.state.preferred:
-            return self.state.preferred[value]
-        if node.op.name in HINTS:
-            return HINTS[node.op.name]
-        return {DType.FLOAT: "h", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
-
-    def bind(self, value: Value, name: str) -> None:
-        """From here on the value is the variable."""
-        self.live[name] = self.state.uses[value]
-        self.state.env[value] = Expr(name, refs=(name,))
-
-    # --- operands and statements ---
-
-    def operand(self, value: Value) -> Expr:
-        if value in self.state.env:
-            return self.state.env[value]
-        op = self.state.graph.node(value).op
-        if isinstance(op, Constant):
-            return literal(op.array.item()) if op.array.ndim == 0 else Expr(self.owner.constant(op))
-        if isinstance(op, Parameter):
-            own = self.owner.parameter(op.path)
-            return Expr(own if own is not None else self.outside[op.path])
-        raise KeyError(f"value {value} of node '{self.state.graph.node(value).op.name}' is not known here")
-
-    def say(self, labels: tuple[Label, ...]) -> None:
-        """The comment that tells where the next lines come from."""
-        if labels and not set(labels) <= self.said:
-            text = comment(labels)
-            if text != self.comment:
-                self.lines.append("    " * self.indent + text)
-                self.comment = text
-            self.said = set(labels)
-
-    def statement(self, text: str, labels: tuple[Label, ...] = ()) -> None:
-        self.say(labels)
-        self.lines += layout(text, self.indent)
-
-    def assign(self, value: Value, expr: Expr, hint: str) -> None:
-        self.release(expr)
-        name = self.fresh(hint)
-        if name != expr.text:
-            self.statement(f"{name} = {expr.text}", expr.labels)
-        self.bind(value, name)
-
-    def named(self, value: Value) -> Expr:
-        """The operand as something that may be written anywhere below."""
-        expr = self.operand(value)
-        if not expr.simple or (expr.scalar and expr.precedence != ATOM):
-            self.assign(value, expr, self.hint(self.state.graph.node(value), value.index))
-            expr = self.state.env[value]
-        return expr
-
-    def label(self, node: Node) -> tuple[Label, ...]:
-        if len(node.scope) <= len(self.owner.path):
-            return ()
-        frame = node.scope[-1]
-        return ((frame.label, frame.span.path, frame.span.line),)
-
-    # --- items ---
-
-    def write(self, block: Block) -> None:
-        for item in block.items:
-            self.item(item)
-
-    def item(self, item: Item) -> None:
-        if isinstance(item, Call):
-            self.call(item)
-        elif isinstance(item, Loop):
-            self.loop(item)
-        else:
-            self.node(item)
-
-    def node(self, node: Node) -> None:
-        heavy = node.op.name in HEAVY
-        for v in node.inputs:
-            if heavy and self.operand(v).heavy:
-                self.named(v)
-        while True:
-            args = [self.operand(v) for v in node.inputs]
-            made: Any = SPELLINGS[node.op.name](self, node, args)
-            first = made[0] if isinstance(made, list) else made
-            nested = [v for v, e in zip(node.inputs, args, strict=True) if not e.simple and len(e.text) > 12]
-            if len(first.text) <= LINE or not nested:
-                break
-            self.named(max(nested, key=lambda v: len(self.operand(v).text)))
-        labels: dict[Label, None] = {}
-        for e in args:
-            labels.update(dict.fromkeys(e.labels))
-        labels.update(dict.fromkeys(self.label(node)))
-        refs = tuple(r for e in args for r in e.refs)
-        if isinstance(made, list) and len(made) == 1:
-            self.unpack(node.outputs, first.with_(refs=refs, labels=tuple(labels)), [
-                self.hint(node, i) for i in range(len(node.outputs))
-            ])  # fmt: skip
-            return
-        value, uses = node.outputs[0], self.state.uses[node.outputs[0]]
-        expr = first.with_(refs=refs, labels=tuple(labels), heavy=first.heavy or any(e.heavy for e in args))
-        self.settle(value, expr, uses, self.hint(node, 0))
-
-    def settle(self, value: Value, expr: Expr, uses: int, hint: str) -> None:
-        """Name a value, nest it, or drop it."""
-        if uses == 0:
-            self.release(expr)
-        elif expr.simple:
-            for r in expr.refs:
-                self.live[r] += uses - 1
-            self.state.env[value] = expr
-        elif uses == 1 and len(expr.text) <= (LINE if self.block.outputs == (value,) else NESTED):
-            self.state.env[value] = expr
-        else:
-            self.assign(value, expr, hint)
-
-    def unpack(self, values: tuple[Value, ...], expr: Expr, hints: list[str]) -> None:
-        """`a, b = f(x)`, with `_` for what nobody reads."""
-        self.release(expr)
-        names = []
-        for v, hint in zip(values, hints, strict=True):
-            if self.state.uses[v]:
-                name = self.fresh(self.state.preferred.get(v, hint))
-                self.bind(v, name)
-                names.append(name)
-            else:
-                names.append("_")
-        self.statement(f"{', '.join(names)} = {expr.text}", expr.labels)
-
-    def call(self, call: Call) -> None:
-        target, told, hints = self.owner.target(call)
-        args = []
-        for v in call.block.inputs:
-            e = self.operand(v)
-            if e.heavy or len(e.text) > 30:
-                e = self.named(v)
-            args.append(tensor(self, e, v.dtype))
-        texts = [e.text for e in args] + [self.size(Symbolic((((s,), 1),))).text for s in told]
-        frame = call.frame
-        label = ((frame.label, frame.span.path, frame.span.line),) if frame.label else ()
-        labels = tuple(dict.fromkeys([*(la for e in args for la in e.labels), *label]))
-        refs = tuple(r for e in args for r in e.refs)
-        expr = Expr(f"{target}({', '.join(texts)})", heavy=True, refs=refs, labels=labels)
-        results = call.block.outputs
-        if len(results) == 1:
-            uses = self.state.uses[results[0]]
-            self.settle(results[0], expr, uses, self.state.preferred.get(results[0], hints[0]))
-        else:
-            self.unpack(results, expr, hints)
+    # --- loops ---
 
     def loop(self, loop: Loop) -> None:
         node, outer = loop.node, self.state
@@ -323,7 +76,7 @@ class Writer:
             inner.env[inside] = self.named(outside).with_(refs=(), labels=())
 
         carry_names = [""] * carries
-        first = [tensor(self, self.operand(v), v.dtype) for v in node.inputs[:carries]]
+        first = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
         # a variable that has the right name already comes last, when no other carry reads it any more
         for i in sorted(range(carries), key=lambda i: first[i].text == names[i]):
             e = first[i]
@@ -365,10 +118,10 @@ class Writer:
         self.write(body)
         for i, name in lists.items():
             value = body.outputs[carries + i]
-            e = tensor(self, self.operand(value), value.dtype)
+            e = self.tensor(self.operand(value), value.dtype)
             self.statement(f"{name}.append({e.text})", e.labels)
             self.release(e)
-        after = [tensor(self, self.operand(v), v.dtype) for v in body.outputs[:carries]]
+        after = [self.tensor(self.operand(v), v.dtype) for v in body.outputs[:carries]]
         moves = [(n, e) for n, e in zip(carry_names, after, strict=True) if n != e.text]
         labels = tuple(la for _, e in moves for la in e.labels)
         if moves:
@@ -409,61 +162,3 @@ class Writer:
             plain = len(unbound) == 1 and not step
             source = f"reversed({source})" if plain else f"reversed(list({source}))"
         return f"for {item} in {source}:"
-
-    # --- the end ---
-
-    def result_name(self, value: Value, expr: Expr) -> str:
-        """What a caller may call a result."""
-        if expr.refs and expr.simple:
-            return expr.text
-        return self.hint(self.state.graph.node(value), value.index)
-
-    def finish(self, names: list[str] | None) -> None:
-        """The return statement: a tensor, a dict when the outputs have `names`, else a tuple."""
-        outputs = self.block.outputs
-        if len(outputs) == 1:
-            e = tensor(self, self.operand(outputs[0]), outputs[0].dtype)
-            self.statement(f"return {e.text}", e.labels)
-            self.result_names = [self.result_name(outputs[0], e)]
-            return
-        exprs = []
-        for v in outputs:
-            if len(self.operand(v).text) > 40:
-                self.named(v)
-            exprs.append(tensor(self, self.operand(v), v.dtype))
-        self.result_names = [self.result_name(v, e) for v, e in zip(outputs, exprs, strict=True)]
-        labels = tuple(dict.fromkeys(la for e in exprs for la in e.labels))
-        if names is None:
-            self.statement(f"return {', '.join(e.text for e in exprs)}", labels)
-        else:
-            pairs = ", ".join(f"{quoted(n)}: {e.text}" for n, e in zip(names, exprs, strict=True))
-            self.statement(f"return {{{pairs}}}", labels)
-
-
-def prefer_carries(block: Block) -> dict[Value, str]:
-    """First carries of a loop are best called what the loop calls them."""
-    names: dict[Value, str] = {}
-    for item in block.items:
-        if isinstance(item, Loop):
-            op: Any = item.node.op
-            for value, name in zip(item.node.inputs[: op.carries], item.body.graph.inputs, strict=False):
-                names.setdefault(value, identifier(name))
-    return names
-
-
-def quoted(text: str) -> str:
-    """A string literal in double quotes where that needs no escapes."""
-    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-    return f'"{text}"' if plain else ascii(text)
-
-
-def argument_hint(block: Block, value: Value) -> str:
-    """A name for an argument of a function that was cut out of a program."""
-    op = block.graph.node(value).op
-    if isinstance(op, Input | Parameter):
-        name = op.path.split(".")[-1]
-        try:
-            return identifier(name)
-        except ValueError:
-            pass
-    return {DType.FLOAT: "x", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]

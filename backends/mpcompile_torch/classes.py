@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value, symbols
+from mpcompile.emission.signature import argument_names, fixed_by, type_docstring
+from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
+from mpcompile.emission.writer import Target
+from mpcompile.ir import Constant, Module, Node, ParameterSpec
 from mpcompile.outline import Call, Family, Method, Outline, Path
-from mpcompile_torch.body import Writer, argument_hint, quoted
+from mpcompile_torch.body import TorchWriter
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.literals import array_text, initial_text
-from mpcompile_torch.text import basename, camel, identifier, layout, prose
 
 #: Names that a module of torch already gives a meaning.
 TAKEN = frozenset(dir(nn.Module)) | {"training"}
@@ -110,13 +112,13 @@ class ClassWriter:
     def constant(self, constant: Constant) -> str:
         return f"self.{self.buffers[self.instance.slot(constant)]}"
 
-    def target(self, call: Call) -> tuple[str, list[str], list[str]]:
+    def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
         text = "self." + ".".join(identifier(p) for p in call.path[len(self.path) :])
         if signature.name != "forward":
             text = f"{text}.{signature.name}"
-        return text, signature.told, signature.results
+        return Target(text, signature.told, signature.results)
 
     def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
         if not weight.startswith("self.") or not weight.endswith(".weight"):
@@ -240,14 +242,14 @@ class ClassWriter:
             named = {v: n for n, v in program.outputs.items()}
             preferred = {v: n for v, n in named.items() if n.isidentifier()}
         else:
-            arguments, preferred = self._arguments(block.inputs, method), {}
-        writer = Writer(self, block, arguments, preferred)
+            arguments, preferred = argument_names(block), {}
+        writer = TorchWriter(self, block, arguments, preferred)
         writer.write(block)
         writer.finish(list(program.outputs) if program is not None else None)
 
         bound, told = [], []
         for s in writer.used_symbols:
-            place = _fixed_by(s, block.inputs)
+            place = fixed_by(s, block.inputs)
             if place is not None:
                 bound.append(f"        {writer.symbol_names[s]} = {arguments[place[0]]}.shape[{place[1]}]")
             elif root:
@@ -273,41 +275,15 @@ class ClassWriter:
         head = layout(f"def {name}({', '.join(formals)}) -> {result}:", 1)
         return [*head, *self._shapes(arguments, method, root), *bound, *writer.lines]
 
-    def _arguments(self, values: tuple[Value, ...], method: Method) -> list[str]:
-        names: list[str] = []
-        for v in values:
-            base = argument_hint(method.block, v)
-            name, number = base, 1
-            while name in names:
-                number += 1
-                name = f"{base}{number}"
-            names.append(name)
-        return names
-
     def _shapes(self, arguments: list[str], method: Method, root: bool) -> list[str]:
         """A docstring with the types of arguments and results."""
         block = method.block
-        given = [f"{a} {v.type}" for a, v in zip(arguments, block.inputs, strict=True)]
         if root:
             outputs = self.module.programs[method.role].outputs
             made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
         else:
             made = [str(v.type) for v in block.outputs]
-        text = f"{', '.join(given) or '()'} -> {', '.join(made)}"
-        if len(text) + 15 <= 100:
-            return [f'        """{text}."""']
-        lines = ['        """Types of arguments and results.', ""]
-        lines += [f"        {prose(g, 86)}" for g in given] + [f"        -> {prose(m, 83)}" for m in made]
-        return [*lines, '        """']
-
-
-def _fixed_by(symbol: str, values: tuple[Value, ...]) -> tuple[int, int] | None:
-    """The argument and axis whose length is just this symbol."""
-    for i, v in enumerate(values):
-        for axis, s in enumerate(v.shape):
-            if not isinstance(s, int) and str(s) == symbol and symbols(s) == {symbol}:
-                return i, axis
-    return None
+        return type_docstring(list(zip(arguments, block.inputs, strict=True)), made, 2)
 
 
 def class_names(outline: Outline, model: str) -> dict[int, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
 from mpcompile_torch.classes import ClassWriter, class_names
 from mpcompile_torch.literals import HELPERS
-from mpcompile_torch.text import basename, identifier
 from mpcompile_torch.verify import verify_source
 
 GROUP = '''class Group(nn.Module):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 
+from mpcompile.emission.constants import core, is_mask, line, nested, packed, staircase
+from mpcompile.emission.text import number, tuple_text
 from mpcompile.ir import Array, ParameterSpec
-from mpcompile_torch.rows import number
-from mpcompile_torch.text import tuple_text
 
 #: Longer lists of elements are packed.
 LISTED = 64
@@ -18,7 +16,7 @@ def array_text(array: Array) -> str:
     """An expression for a tensor of this value; floats come in the default dtype."""
     if array.size and (array == array.flat[0]).all():
         return _full(array)
-    small = _core(array)
+    small = core(array)
     if small.shape == array.shape:
         return _dense(array)
     shape = tuple_text(map(str, array.shape))
@@ -28,26 +26,16 @@ def array_text(array: Array) -> str:
     return f"{inner}.expand{shape}"
 
 
-def _core(array: Array) -> Array:
-    """The array with length one along axes on which nothing changes, and no leading axes of length one."""
-    for axis in range(array.ndim):
-        one = array.take([0], axis)
-        array = one if (array == one).all() else array
-    while array.ndim > 1 and array.shape[0] == 1:
-        array = array[0]
-    return array
-
-
 def _dense(array: Array) -> str:
     """By the rule, as a list, or packed."""
     kind = array.dtype.kind
     if array.ndim > 1 and max(array.shape) == array.size:
         inner, shape = _dense(array.reshape(-1)), tuple_text(map(str, array.shape))
         return f"{inner}.reshape{shape}" if len(inner) <= LISTED else f"torch.reshape({inner}, {shape})"
-    rule = _line(array) if array.ndim == 1 and array.size > 4 else None
+    rule = line(array, "torch") if array.ndim == 1 and array.size > 4 else None
     if rule is not None:
         return rule if kind == "i" else f"real({rule})" if kind == "f" else f"({rule}).to(torch.bool)"
-    if array.ndim == 2 and array.size > 4 and _is_mask(array):
+    if array.ndim == 2 and array.size > 4 and is_mask(array):
         rule = _mask(array != 0)
         if rule is not None:
             return (
@@ -57,14 +45,10 @@ def _dense(array: Array) -> str:
                 if kind == "b"
                 else f"({rule}).to(torch.int64)"
             )
-    listed = _nested(array) if array.size <= LISTED else ""
+    listed = nested(array) if array.size <= LISTED else ""
     if listed and len(listed) <= LISTED:
         return f"torch.tensor({listed})"
     return _packed(array)
-
-
-def _is_mask(array: Array) -> bool:
-    return bool(np.isin(array, (0, 1)).all())
 
 
 def _full(array: Array) -> str:
@@ -75,52 +59,10 @@ def _full(array: Array) -> str:
     return f"torch.full({shape}, {number(value)})"
 
 
-def _nested(array: Array) -> str:
-    if array.ndim == 0:
-        return number(array.item())
-    return "[" + ", ".join(_nested(a) for a in array) + "]"
-
-
-def _line(array: Array) -> str | None:
-    """A rule for a vector of whole numbers."""
-    if (
-        array.dtype.kind == "f"
-        and not (np.isfinite(array) & (array == np.floor(array)) & (abs(array) < 2**53)).all()
-    ):
-        return None
-    n, values = array.size, array.astype(np.int64)
-    index = np.arange(n)
-    step = int(values[1] - values[0])
-    if step and (np.diff(values) == step).all():
-        start = int(values[0])
-        stop = start + n * step
-        return _text("arange", start, stop, step)
-    if array.dtype.kind == "b" or _is_mask(array):
-        turns = np.flatnonzero(np.diff(values))
-        if turns.size == 1:
-            compare = "<" if values[0] else ">="
-            return f"torch.arange({n}) {compare} {turns.item() + 1}"
-    low = int(values.min())
-    for period in range(2, min(n, 1 + int(values.max()) - low + 1)):
-        offset = int(values[0]) - low
-        if ((index + offset) % period + low == values).all():
-            inner = f"(torch.arange({n}) + {offset})" if offset else f"torch.arange({n})"
-            rule = f"{inner} % {period}"
-            rule = f"{rule} + {low}" if low else rule
-            return rule
-    return None
-
-
-def _text(name: str, start: int, stop: int, step: int) -> str:
-    if step == 1:
-        return f"torch.{name}({stop})" if start == 0 else f"torch.{name}({start}, {stop})"
-    return f"torch.{name}({start}, {stop}, {step})"
-
-
 def _mask(mask: Array) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     rows, columns = mask.shape
-    r, c = np.indices(mask.shape)
+    r, c = np.arange(rows)[:, None], np.arange(columns)[None, :]
     for parity in (0, 1):
         if np.array_equal((r + c) % 2 == parity, mask):
             return f"checkerboard({rows}, {columns}, {parity})"
@@ -130,7 +72,7 @@ def _mask(mask: Array) -> str | None:
             k = int(edge[mask].max() if name == "tril" else edge[mask].min())
             if np.array_equal(edge <= k if name == "tril" else edge >= k, mask):
                 return f"{ones}.{name}({k})" if k else f"{ones}.{name}()"
-    levels = _staircase(mask)
+    levels = staircase(mask)
     if levels is None:
         return None
     left, right = (_vector(v) for v in levels)
@@ -140,37 +82,16 @@ def _mask(mask: Array) -> str | None:
 
 
 def _vector(values: Array) -> str | None:
-    rule = _line(values)
+    rule = line(values, "torch")
     if rule is not None:
         return rule if rule.endswith(")") else f"({rule})"
-    listed = _nested(values) if values.size <= LISTED else ""
+    listed = nested(values) if values.size <= LISTED else ""
     return f"torch.tensor({listed})" if listed and len(listed) <= LISTED else None
-
-
-def _staircase(mask: Array) -> tuple[Array, Array] | None:
-    """Levels with `mask[i, j] == (row[i] >= column[j])`, where the supports of rows are nested."""
-    sums = mask.sum(1)
-    order = np.argsort(sums, kind="stable")
-    sorted_rows = mask[order]
-    if (sorted_rows[:-1] & ~sorted_rows[1:]).any():
-        return None
-    distinct, row = np.unique(sums, return_inverse=True)
-    column = np.full(mask.shape[1], len(distinct))
-    for level in reversed(range(len(distinct))):
-        column[mask[int(np.argmax(row.reshape(-1) == level))]] = level
-    return row.reshape(-1), column
 
 
 def _packed(array: Array) -> str:
     shape = tuple_text(map(str, array.shape))
-    if array.dtype.kind == "b" or _is_mask(array):
-        kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
-    elif array.dtype.kind == "i":
-        kind, data = "int64", array.astype("<i8").tobytes()
-    else:
-        kind, data = "float64", array.astype("<f8").tobytes()
-    text = base64.b64encode(data).decode()
-    pieces = " ".join(f'"{text[i : i + PIECE]}"' for i in range(0, len(text), PIECE))
+    pieces, kind = packed(array)
     unpacked = f"unpack({pieces}, {shape}, torch.{kind})"
     return f"real({unpacked})" if array.dtype.kind == "f" else unpacked
 

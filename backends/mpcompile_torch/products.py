@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mpcompile.emission.text import ATOM, PRODUCT, Expr, tuple_text
 from mpcompile.ir import DType, Node, Symbolic
 from mpcompile_torch.rows import Around, ints, pads, shape_text
-from mpcompile_torch.text import ATOM, PRODUCT, Expr, tuple_text
 
 
 def matmul(a: Around, node: Node, args: list[Expr]) -> Expr:

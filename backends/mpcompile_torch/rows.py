@@ -6,12 +6,11 @@ output (or None for a primitive that is a statement: a scan is written by `mpcom
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
+from mpcompile.emission.text import ATOM, Expr, tuple_text
 from mpcompile.ir import DType, Node, Symbolic, Value
-from mpcompile_torch.text import ATOM, UNARY, Expr, tuple_text
 
 
 class Around(Protocol):
@@ -41,18 +40,6 @@ class Around(Protocol):
 
 
 Row = Callable[[Around, Node, list[Expr]], "Expr | list[Expr] | None"]
-
-
-def number(value: float | int | bool) -> str:
-    """A Python literal of exactly this value."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
-    return repr(value)
-
-
-def literal(value: float | int | bool) -> Expr:
-    negative = not isinstance(value, bool) and (value < 0 or (value == 0 and math.copysign(1, value) < 0))
-    return Expr(number(value), UNARY if negative else ATOM, scalar=True)
 
 
 def tensor(a: Around, e: Expr, dtype: DType) -> Expr:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from mpcompile.emission.text import (
+    ATOM,
+    BITAND,
+    BITOR,
+    COMPARE,
+    PRODUCT,
+    SUM,
+    UNARY,
+    Expr,
+    number,
+    tuple_text,
+)
 from mpcompile.ir import DType, Node
 from mpcompile_torch.products import (
     avg_pool,
@@ -12,8 +24,7 @@ from mpcompile_torch.products import (
     max_pool,
     max_pool_grad,
 )
-from mpcompile_torch.rows import Around, Row, filled, first_operand, number, pads, shape_text, tensor
-from mpcompile_torch.text import ATOM, BITAND, BITOR, COMPARE, PRODUCT, SUM, UNARY, Expr, tuple_text
+from mpcompile_torch.rows import Around, Row, filled, first_operand, pads, shape_text, tensor
 
 # --- elementwise ---
 

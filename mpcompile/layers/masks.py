@@ -15,7 +15,10 @@ def permutation(size: int, seed: int) -> Array:
 
     Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well.
     """
-    z = (np.arange(1, size + 1, dtype=np.uint64) + np.uint64(seed % 2**32)) * np.uint64(0x9E3779B97F4A7C15)
+    golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
+    start = ((seed + 1) * golden) & mask
+    start = ((start ^ (start >> 29)) * 0xBF58476D1CE4E5B9) & mask
+    z = np.arange(size, dtype=np.uint64) * np.uint64(golden) + np.uint64(start)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
     return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")

@@ -255,7 +255,7 @@ def test_a_size_that_no_argument_shows_is_told() -> None:
     [
         (np.tril(np.ones((40, 40))), ".tril()"),
         (np.triu(np.ones((40, 40)), 1), ".triu(1)"),
-        (np.indices((9, 8)).sum(0) % 2, "% 2 == 1"),
+        (np.indices((9, 8)).sum(0) % 2, "checkerboard(9, 8, 1)"),
         (np.broadcast_to(np.arange(50.0), (3, 50)), ".expand(3, 50)"),
         (np.arange(90) >= 33, "torch.arange(90) >= 33"),
         (np.arange(90)[::-1].copy(), "torch.arange(89, -1, -1)"),

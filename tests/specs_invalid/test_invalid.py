@@ -42,7 +42,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "shape_mismatch.mp": {"real[16]": "real[1, 4, 4]"},
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},
-    "wavenet_same_padding.mp": {"pad = same": "pad = causal"},
+    "wavenet_same_padding.mp": {"2, pad = same": "2, pad = causal"},
     "wrong_option.mp": {"kernal": "kernel", ", chanels = 4": ""},
     "wrong_width.mp": {"dense(10)": "dense(8, mask = strict(up))"},
 }

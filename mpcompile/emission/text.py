@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ class Expr:
     untransposed   the matrix that this one is the transpose of
     fuse    gives the same expression with a bias added, where the operation takes one
     fuses_channel  that bias is one number a channel
+    mask    truth values by which a float may be multiplied as they are, where `text` makes floats of them
     channel the rank-1 expression that this one is a reshape of, for biases of convolutions
     """
 
@@ -40,6 +42,7 @@ class Expr:
     fuse: Callable[[Expr], Expr] | None = None
     fuses_channel: bool = False
     channel: Expr | None = None
+    mask: str = ""
 
     def at(self, precedence: int) -> str:
         """The text, in brackets where something that binds as tightly as `precedence` is needed."""
@@ -110,6 +113,24 @@ def size(value: int | Symbolic, names: dict[str, str]) -> Expr:
 def tuple_text(parts: Iterable[str]) -> str:
     listed = list(parts)
     return f"({listed[0]},)" if len(listed) == 1 else f"({', '.join(listed)})"
+
+
+def number(value: float | int | bool) -> str:
+    """A Python literal of exactly this value."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
+    return repr(value)
+
+
+def literal(value: float | int | bool) -> Expr:
+    negative = not isinstance(value, bool) and (value < 0 or (value == 0 and math.copysign(1, value) < 0))
+    return Expr(number(value), UNARY if negative else ATOM, scalar=True)
+
+
+def quoted(text: str) -> str:
+    """A string literal in double quotes where that needs no escapes."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return f'"{text}"' if plain else ascii(text)
 
 
 # --- layout ---

@@ -1,0 +1,1 @@
+"""Writing Python: what backends that emit source share. It knows no framework."""

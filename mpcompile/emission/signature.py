@@ -1,0 +1,56 @@
+"""Names of arguments, where sizes are read off them, and docstrings that tell the types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from mpcompile.emission.text import WIDTH, identifier, prose
+from mpcompile.ir import DType, Input, Parameter, Value, symbols
+from mpcompile.outline import Block
+
+
+def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
+    """Different names for the inputs of a function that was cut out of a program."""
+    names: list[str] = []
+    for v in block.inputs:
+        base = argument_hint(block, v)
+        base = base + "_" if base in reserved else base
+        name, number = base, 1
+        while name in names or name in reserved:
+            number += 1
+            name = f"{base}{number}"
+        names.append(name)
+    return names
+
+
+def argument_hint(block: Block, value: Value) -> str:
+    """A name for an argument of a function that was cut out of a program."""
+    op = block.graph.node(value).op
+    if isinstance(op, Input | Parameter):
+        name = op.path.split(".")[-1]
+        try:
+            return identifier(name)
+        except ValueError:
+            pass
+    return {DType.FLOAT: "x", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
+
+
+def fixed_by(symbol: str, values: tuple[Value, ...]) -> tuple[int, int] | None:
+    """The argument and axis whose length is just this symbol."""
+    for i, v in enumerate(values):
+        for axis, s in enumerate(v.shape):
+            if not isinstance(s, int) and str(s) == symbol and symbols(s) == {symbol}:
+                return i, axis
+    return None
+
+
+def type_docstring(arguments: Sequence[tuple[str, Value]], results: Sequence[str], indent: int) -> list[str]:
+    """The docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
+    lead = "    " * indent
+    given = [f"{name} {value.type}" for name, value in arguments]
+    text = f"{', '.join(given) or '()'} -> {', '.join(results)}"
+    if len(text) + len(lead) + 7 <= WIDTH:
+        return [f'{lead}"""{text}."""']
+    lines = [f'{lead}"""Types of arguments and results.', ""]
+    lines += [f"{lead}{prose(g, 86)}" for g in given] + [f"{lead}-> {prose(r, 83)}" for r in results]
+    return [*lines, f'{lead}"""']

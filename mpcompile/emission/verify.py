@@ -1,0 +1,123 @@
+"""What emitted source may contain. Checked on every emission, before anything runs it.
+
+Everything is a list of what is allowed: kinds of syntax, imports, and names. Only attributes of the `open` names
+are open, since they are the names of a model's parts; none of them may begin with two underscores.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NODES = (
+    ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef, ast.arguments,
+    ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.Return, ast.If, ast.For, ast.Pass, ast.Call,
+    ast.keyword, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Constant, ast.Tuple, ast.List,
+    ast.Dict, ast.BinOp, ast.UnaryOp, ast.Compare, ast.expr_context, ast.operator, ast.unaryop,
+    ast.cmpop, ast.ListComp, ast.comprehension,
+)  # fmt: skip
+
+
+class SourceRefused(Exception):
+    """Emitted source that holds something it must not; a bug of the compiler, or an attack on it."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the source of one backend may use.
+
+    imports    modules in `import a.b`
+    imported   names in `from a import b`
+    names      names that need no definition, and may not get one
+    known      names that need no definition (types)
+    members    attributes of any value
+    modules    dotted attributes of modules
+    open       names that may have any attribute
+    nodes      kinds of syntax besides the common ones
+    """
+
+    imports: set[str]
+    imported: Mapping[str, set[str]]
+    names: set[str]
+    known: set[str]
+    members: set[str]
+    modules: Mapping[str, set[str]]
+    open: frozenset[str] = frozenset()
+    nodes: tuple[type[ast.AST], ...] = ()
+
+
+def verify_source(text: str, allowed: Allowed) -> None:
+    """Raise `SourceRefused` unless the text is a plain module of tensor code."""
+    if not text.isascii():
+        raise SourceRefused("not ASCII")
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as fault:
+        raise SourceRefused(f"not Python: {fault}") from fault
+    bound = set(allowed.names)
+    chained: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        bound |= _binds(node, allowed)
+    for node in ast.walk(tree):
+        refused = _fault(node, bound, chained, allowed)
+        if refused:
+            raise SourceRefused(f"line {getattr(node, 'lineno', '?')}: {refused}")
+
+
+def _binds(node: ast.AST, allowed: Allowed) -> set[str]:
+    """Names that a node gives a meaning."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return {node.id}
+    if isinstance(node, ast.arg):
+        return {node.arg}
+    if isinstance(node, ast.ImportFrom):
+        return {a.name for a in node.names} & allowed.imported.get(node.module or "", set())
+    return set()
+
+
+def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allowed) -> str:
+    """What is wrong with a node, or nothing."""
+    if not isinstance(node, NODES + allowed.nodes):
+        return type(node).__name__
+    if isinstance(node, ast.Import) and not {a.name for a in node.names} <= allowed.imports:
+        return f"import of {', '.join(a.name for a in node.names)}"
+    if isinstance(node, ast.ImportFrom):
+        names = allowed.imported.get(node.module or "", set())
+        if node.level or not {a.name for a in node.names} <= names or any(a.asname for a in node.names):
+            return f"import from {node.module}"
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        if node.decorator_list:
+            return "a decorator"
+        if node.name in allowed.names or _hidden(node.name):
+            return f"definition of {node.name}"
+    if isinstance(node, ast.Name):
+        builtin = node.id in allowed.known
+        if _hidden(node.id) or not (node.id in bound or builtin):
+            return f"use of {node.id}"
+    if isinstance(node, ast.Attribute) and node not in chained:
+        return _attribute(node, chained, allowed)
+    return ""
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith("__") and name not in {"__init__", "__getattr__"}
+
+
+def _attribute(node: ast.Attribute, chained: set[ast.AST], allowed: Allowed) -> str:
+    """Judge a whole chain `a.b.c` at once, from its outermost attribute."""
+    parts: list[str] = []
+    inner: ast.expr = node
+    while isinstance(inner, ast.Attribute):
+        chained.add(inner)
+        parts.insert(0, inner.attr)
+        inner = inner.value
+    dotted = ".".join(parts)
+    root = inner.id if isinstance(inner, ast.Name) else ""
+    if root in allowed.modules:
+        return "" if dotted in allowed.modules[root] else f"use of {root}.{dotted}"
+    if root in allowed.open:
+        return f"use of {dotted}" if any(map(_hidden, parts)) else ""
+    return "" if set(parts) <= allowed.members else f"use of {dotted}"
