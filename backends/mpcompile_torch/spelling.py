@@ -59,6 +59,8 @@ def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
         source = bias.channel if product.fuses_channel else bias if node.inputs[at].type.rank == 1 else None
         if source is not None and not source.scalar and not source.heavy:
             return product.fuse(source)
+    if right.scalar and right.precedence == UNARY and not left.scalar:
+        return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
     return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
 
 

@@ -1,0 +1,217 @@
+"""The statements of one function in JAX."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from mpcompile.emission.text import Expr, identifier, tuple_text
+from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
+from mpcompile.ir import Constant, DType, Node, Parameter, Value
+from mpcompile.outline import Block, Loop
+from mpcompile_jax import literals, windows
+from mpcompile_jax.literals import truth_values
+from mpcompile_jax.rows import tensor
+from mpcompile_jax.spelling import SPELLINGS
+
+#: Names that mean something in an emitted file.
+RESERVED = frozenset({
+    "jax", "jnp", "lax", "np", "math", "base64", "itertools", "Array", "Params", "Sequence", "range", "zip",
+    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "int", "float", "bool", "str", "below", "load",
+    "load_file", *windows.HELPERS, *literals.HELPERS,
+})  # fmt: skip
+
+
+class JaxOwner(Owner, Protocol):
+    """What a function may ask of its surroundings."""
+
+    reserved: frozenset[str]
+
+    def any_parameter(self) -> str | None:
+        """The text of some float parameter."""
+        ...
+
+
+class JaxWriter(Writer):
+    """Writes the body of one function."""
+
+    rows = SPELLINGS
+
+    def __init__(
+        self, owner: JaxOwner, block: Block, arguments: list[str], outputs: dict[Value, str]
+    ) -> None:
+        self.reserved = owner.reserved
+        self.surroundings: JaxOwner = owner
+        super().__init__(owner, block, arguments, outputs)
+
+    def tensor(self, e: Expr, dtype: DType) -> Expr:
+        return tensor(self, e, dtype)
+
+    def constant(self, constant: Constant) -> Expr:
+        """Floats take the precision of the computation; truth values and indices stand as they are."""
+        name = self.owner.constant(constant)
+        if constant.array.dtype.kind != "f":
+            return Expr(name)
+        mask = name if truth_values(constant.array) else ""
+        return Expr(f"jnp.asarray({name}, {self.kind(DType.FLOAT)})", mask=mask)
+
+    def hint(self, node: Node, index: int) -> str:
+        if isinstance(node.op, Parameter):
+            name = node.op.path.split(".")[-1]
+            return name if name.isascii() and name.isidentifier() and name[:1] != "_" else "weight"
+        return super().hint(node, index)
+
+    # --- what spellings ask (the Around protocol) ---
+
+    def kind(self, dtype: DType) -> str:
+        if dtype is not DType.FLOAT:
+            return {DType.INT: "int", DType.BOOL: "bool"}[dtype]
+        name = self.reference.get(DType.FLOAT) or self.surroundings.any_parameter()
+        return f"{name}.dtype" if name else "float"
+
+    # --- loops ---
+
+    def loop(self, loop: Loop) -> None:
+        node, outer = loop.node, self.state
+        op: Any = node.op
+        carries, scanned, body = op.carries, op.scanned, loop.body
+        names = list(body.graph.inputs)
+        inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
+        for inside, outside in loop.captured:
+            inner.env[inside] = self.named(outside).with_(refs=(), labels=())
+        kept = [i for i in range(len(node.outputs) - carries) if outer.uses[node.outputs[carries + i]]]
+        counts = bool(inner.uses[body.inputs[-1]])
+        simple = not kept and not scanned and not op.reverse
+
+        start = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
+        slices = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[carries : carries + scanned]]
+        read = [_leading(e, op.axis) for e in slices]
+        for e in (*start, *slices):
+            self.release(e)
+        labels = tuple(dict.fromkeys([*(la for e in (*start, *slices) for la in e.labels), *self.label(node)]))
+        function = self.fresh("body")
+        self.live[function] = math.inf
+        carry_names = [self._take(v, n, inner) for v, n in zip(body.inputs[:carries], names, strict=False)]
+        slice_names = [
+            self._take(v, n if n.endswith("_t") else n + "_t", inner)
+            for v, n in zip(body.inputs[carries : carries + scanned], names[carries:], strict=False)
+        ]
+        if counts or simple:
+            step = self._take(body.inputs[-1], "step", inner)
+            if not simple:
+                slice_names.append(step)
+                read.append(f"jnp.arange({self.size(node.outputs[-1].shape[op.axis]).text if kept else self._length(op, node)})")
+        elif not scanned:
+            slice_names.append("_")
+        for name, value in zip(carry_names, body.inputs, strict=False):
+            self.live[name] = inner.uses[value]
+        inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
+
+        state = _typed(carries)
+        if simple:
+            self.statement(f"def {function}({step}: Array, {_argument('carry', carry_names)}: {state}) -> {state}:", labels)
+        else:
+            read_type = _typed(len(read)) if read else "None"
+            made_type = _typed(len(kept)) if kept else "None"
+            head = f"{_argument('carry', carry_names)}: {state}, {_argument('inputs', slice_names)}: {read_type}"
+            self.statement(f"def {function}({head}) -> tuple[{state}, {made_type}]:", labels)
+        self.state = inner
+        self.indent += 1
+        for group, given in ((carry_names, "carry"), (slice_names, "inputs")):
+            if len(group) > 1:
+                self.statement(f"{', '.join(group)} = {given}")
+        self.write(body)
+        wanted = [*range(carries), *(carries + i for i in kept)]
+        results = [self.tensor(self.operand(body.outputs[i]), body.outputs[i].dtype) for i in wanted]
+        said = tuple(la for e in results for la in e.labels)
+        after = _group([e.text for e in results[:carries]])
+        if simple:
+            self.statement(f"return {after}", said)
+        else:
+            made = _group([e.text for e in results[carries:]])
+            self.statement(f"return {after if carries != 1 else results[0].text}, {made}", said)
+        for e in results:
+            self.release(e)
+        self.indent -= 1
+        self.state = outer
+        self.comment, self.said = "", set()
+
+        for _, outside in loop.captured:
+            self.release(self.operand(outside))
+        del self.live[function]
+        targets = self._targets(node, carries, kept)
+        first = _group([e.text for e in start])
+        if simple:
+            call = f"lax.fori_loop(0, {self._length(op, node)}, {function}, {first})"
+            self.statement(f"{targets[0]} = {call}")
+            return
+        reverse = ", reverse=True" if op.reverse else ""
+        length = f", length={self._length(op, node)}" if not read else ""
+        call = f"lax.scan({function}, {first}, {_group(read)}{length}{reverse})"
+        self.statement(f"{targets[0]}, {targets[1]} = {call}")
+        for i in kept:
+            value = node.outputs[carries + i]
+            name = outer.env[value].text
+            if op.axis:
+                stacked = _moved(name, op.axis)
+                self.live[name] = 1
+                expr = Expr(stacked, refs=(name,))
+                self.settle(value, expr, outer.uses[value], outer.preferred.get(value, name))
+
+    def _take(self, value: Value, name: str, inner: State) -> str:
+        """A name for an argument of the body."""
+        chosen = self.fresh(identifier(name))
+        self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
+        inner.env[value] = Expr(chosen, refs=(chosen,))
+        return chosen
+
+    def _length(self, op: Any, node: Node) -> str:
+        if op.scanned:
+            return self.size(node.inputs[op.carries].shape[op.axis]).text
+        return self.size(op.length).text
+
+    def _targets(self, node: Node, carries: int, kept: list[int]) -> tuple[str, str]:
+        """Names for the last carries, and for what was stacked."""
+        groups: list[list[str]] = [[], []]
+        op: Any = node.op
+        names = list(op.body.inputs)
+        for i in range(carries):
+            value = node.outputs[i]
+            if self.state.uses[value]:
+                name = self.fresh(self.state.preferred.get(value, identifier(names[i])))
+                self.bind(value, name)
+            groups[0].append(name if self.state.uses[value] else "_")
+        for i in kept:
+            value = node.outputs[carries + i]
+            name = self.fresh(self.state.preferred.get(value, "ys"))
+            self.bind(value, name)
+            groups[1].append(name)
+        if not any(n != "_" for n in groups[0]):
+            groups[0] = ["_"]
+        first = groups[0][0] if len(groups[0]) == 1 else f"({', '.join(groups[0])})"
+        if not kept:
+            return (first if carries == 1 else ", ".join(groups[0])), "_"
+        return first, groups[1][0] if len(kept) == 1 else f"({', '.join(groups[1])})"
+
+
+def _leading(e: Expr, axis: int) -> str:
+    """The text of a value with an axis brought to the front."""
+    return e.text if axis == 0 else _moved(e.at(90), axis, back=False)
+
+
+def _moved(text: str, axis: int, back: bool = True) -> str:
+    if axis == 1:
+        return f"{text}.swapaxes(0, 1)"
+    return f"jnp.moveaxis({text}, {f'0, {axis}' if back else f'{axis}, 0'})"
+
+
+def _group(texts: list[str]) -> str:
+    return "None" if not texts else texts[0] if len(texts) == 1 else tuple_text(texts)
+
+
+def _typed(count: int) -> str:
+    return "Array" if count == 1 else f"tuple[{', '.join(['Array'] * count)}]" if count else "None"
+
+
+def _argument(group: str, names: list[str]) -> str:
+    return names[0] if len(names) == 1 else group if names else "_"

@@ -1,0 +1,94 @@
+"""Arrays of constants as numpy text: by the rule behind them where one is seen, in full when small, else packed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile.emission.constants import core, is_mask, line, nested, packed, staircase
+from mpcompile.emission.text import number, tuple_text
+from mpcompile.ir import Array
+
+#: Longer lists of elements are packed.
+LISTED = 64
+
+
+def array_text(array: Array) -> str:
+    """An expression for a numpy array of this value; one of zeros and ones comes as truth values."""
+    if truth_values(array):
+        array = array != 0
+    if array.size and (array == array.flat[0]).all() and not np.signbit(array.flat[0]):
+        return f"np.full({tuple_text(map(str, array.shape))}, {number(array.flat[0].item())})"
+    small = core(array)
+    if small.shape == array.shape:
+        return _dense(array)
+    return f"np.broadcast_to({_dense(small)}, {tuple_text(map(str, array.shape))})"
+
+
+def truth_values(array: Array) -> bool:
+    """Whether the array is kept as truth values, and made floats where it is read."""
+    negative_zero = array.dtype.kind == "f" and bool((np.signbit(array) & (array == 0)).any())
+    return array.dtype.kind in "bf" and is_mask(array) and not negative_zero
+
+
+def _dense(array: Array) -> str:
+    """By the rule, as a list, or packed."""
+    if array.ndim > 1 and max(array.shape) == array.size:
+        inner = _dense(array.reshape(-1))
+        inner = f"({inner})" if " " in inner.split("(")[0] or not inner.endswith(")") else inner
+        return f"np.reshape({inner}, {tuple_text(map(str, array.shape))})"
+    kind = array.dtype.kind
+    rule = line(array, "np") if array.ndim == 1 and array.size > 4 else None
+    if rule is not None and (kind == "i" or (kind == "b" and ("<" in rule or ">=" in rule))):
+        return rule
+    if rule is not None:
+        return f"({rule} == 1)" if kind == "b" else f"({rule}).astype(float)"
+    if array.ndim == 2 and array.size > 4 and kind == "b":
+        rule = _mask(array)
+        if rule is not None:
+            return rule
+    listed = nested(array) if array.size <= LISTED else ""
+    if listed and len(listed) <= LISTED:
+        return f"np.array({listed})"
+    pieces, name = packed(array)
+    return f"unpack({pieces}, {tuple_text(map(str, array.shape))}, np.{name})"
+
+
+def _mask(mask: Array) -> str | None:
+    """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
+    rows, columns = mask.shape
+    r, c = np.indices(mask.shape)
+    for parity in (0, 1):
+        if np.array_equal((r + c) % 2 == parity, mask):
+            return f"np.add.outer(np.arange({rows}), np.arange({columns})) % 2 == {parity}"
+    if mask.any() and not mask.all():
+        below, above = int((c - r)[mask].max()), int((c - r)[mask].min())
+        if np.array_equal(c - r <= below, mask):
+            return f"np.tri({rows}, {columns}, {below}, dtype=bool)"
+        if np.array_equal(c - r >= above, mask):
+            return f"~np.tri({rows}, {columns}, {above - 1}, dtype=bool)"
+    levels = staircase(mask)
+    if levels is None:
+        return None
+    left, right = (_vector(v) for v in levels)
+    return f"{left}[:, None] >= {right}" if left and right else None
+
+
+def _vector(values: Array) -> str | None:
+    rule = line(values, "np") if values.size > 1 else None
+    if rule is not None:
+        return rule if rule.startswith("np.") and rule.endswith(")") else f"({rule})"
+    listed = nested(values) if values.size <= LISTED else ""
+    return f"np.array({listed})" if listed and len(listed) <= LISTED else None
+
+
+#: Functions that literals call, by name.
+HELPERS = {
+    "unpack": '''def unpack(text: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """A constant array from base64; booleans are packed, eight to a byte."""
+    data = np.frombuffer(base64.b64decode(text), np.uint8)
+    if dtype is np.bool:
+        bits = np.unpackbits(data, count=math.prod(shape), bitorder="little")
+        return bits.astype(bool).reshape(shape)
+    return data.view(dtype).reshape(shape)
+''',
+}

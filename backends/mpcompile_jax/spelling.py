@@ -1,0 +1,315 @@
+"""How each primitive is written in JAX: one row per primitive in `SPELLINGS`."""
+
+from __future__ import annotations
+
+from mpcompile.emission.text import (
+    BITAND,
+    BITOR,
+    COMPARE,
+    PRODUCT,
+    SUM,
+    UNARY,
+    Expr,
+    number,
+    tuple_text,
+)
+from mpcompile.ir import DType, Node
+from mpcompile_jax.rows import Around, Row, filled, first_operand, operand, shape_text, tensor, widths
+from mpcompile_jax.windows import avg_pool, conv, conv_transpose, conv_weight_grad, max_pool, max_pool_grad
+
+# --- elementwise ---
+
+
+def function(name: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        return Expr(f"{name}({', '.join(operand(a, node, args, i).text for i in range(len(args)))})")
+
+    return row
+
+
+def infix(symbol: str, precedence: int) -> Row:
+    """Left-associative binary operators; one of the two sides may be a Python number."""
+
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        left, right = args
+        if left.scalar and right.scalar:
+            left = tensor(a, left, node.inputs[0].dtype)
+        tight = precedence + 1
+        first = left.at(tight if precedence == COMPARE else precedence)
+        return Expr(f"{first} {symbol} {right.at(tight)}", precedence)
+
+    return row
+
+
+def _mul(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
+    left, right = args
+    if right.mask and not left.scalar and not left.mask:
+        right = Expr(right.mask)
+    elif left.mask and not right.scalar and not right.mask:
+        left = Expr(left.mask)
+    return infix("*", PRODUCT)(a, node, [left, right])
+
+
+def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr("-" + operand(a, node, args).at(UNARY), UNARY)
+
+
+def _not(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr("~" + operand(a, node, args).at(UNARY), UNARY)
+
+
+def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
+    condition, yes, no = args
+    condition = tensor(a, condition, DType.BOOL)
+    if yes.scalar and no.scalar:
+        yes = tensor(a, yes, node.inputs[1].dtype)
+    return Expr(f"jnp.where({condition.text}, {yes.text}, {no.text})")
+
+
+def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
+    source, target = node.inputs[0].dtype, node.types[0].dtype
+    if source is target:
+        return args[0]
+    if args[0].scalar:
+        return tensor(a, args[0], target)
+    return Expr(f"{first_operand(a, node, args)}.astype({a.kind(target)})")
+
+
+# --- structure ---
+
+
+def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
+    old, new = node.inputs[0].shape, node.types[0].shape
+    if old == new:
+        return args[0]
+    symbolic = [s for s in new if not isinstance(s, int)]
+    free = len(symbolic) == 1 and 0 not in new
+    sizes = ["-1" if free and s in symbolic else a.size(s).text for s in new]
+    return Expr(f"{first_operand(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})")
+
+
+def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+    order = node.op.attributes()["permutation"]
+    rank, x = len(order), first_operand(a, node, args)
+    moved = [i for i in range(rank) if order[i] != i]
+    if not moved:
+        return args[0]
+    if moved == [rank - 2, rank - 1]:
+        return Expr(f"{x}.T" if rank == 2 else f"{x}.mT")
+    if len(moved) == 2:
+        return Expr(f"{x}.swapaxes({moved[0]}, {moved[1]})")
+    return Expr(f"{x}.transpose({', '.join(map(str, order))})")
+
+
+def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
+    shape = node.types[0].shape
+    if node.inputs[0].shape == shape:
+        return args[0]
+    if args[0].scalar:
+        return Expr(filled(a, shape_text(a, shape), args[0].text, node.types[0].dtype))
+    return Expr(f"jnp.broadcast_to({args[0].text}, {shape_text(a, shape)})")
+
+
+def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    axis, size = op["axis"], node.inputs[0].shape[op["axis"]]
+    start = "" if op["start"] == 0 else a.size(op["start"]).text
+    stop = "" if op["stop"] == size else a.size(op["stop"]).text
+    step = "" if op["step"] == 1 else f":{op['step']}"
+    rank = node.inputs[0].type.rank
+    before = "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
+    return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
+
+
+def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    pairs = list(zip(op["before"], op["after"], strict=True))
+    if not any(map(any, pairs)):
+        return args[0]
+    kind = {DType.FLOAT: float, DType.INT: int, DType.BOOL: bool}[node.types[0].dtype]
+    value = f", constant_values={number(kind(op['value']))}" if op["value"] else ""
+    return Expr(f"jnp.pad({operand(a, node, args).text}, {widths(pairs)}{value})")
+
+
+def _concat(a: Around, node: Node, args: list[Expr]) -> Expr:
+    if len(args) == 1:
+        return args[0]
+    parts = ", ".join(operand(a, node, args, i).text for i in range(len(args)))
+    return Expr(f"jnp.concatenate([{parts}], {node.op.attributes()['axis']})")
+
+
+def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"jnp.flip({operand(a, node, args).text}, {node.op.attributes()['axis']})")
+
+
+# --- indexing ---
+
+
+def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis = node.op.attributes()["axis"]
+    return Expr(f"{first_operand(a, node, args)}[{':, ' * axis}{args[1].text}]")
+
+
+def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+    data, indices = (operand(a, node, args, i).text for i in range(2))
+    return Expr(f"jnp.take_along_axis({data}, {indices}, {node.op.attributes()['axis']})")
+
+
+def _zeros(a: Around, node: Node) -> str:
+    return f"jnp.zeros({shape_text(a, node.types[0].shape)}, {a.kind(node.types[0].dtype)})"
+
+
+def _scatter_add(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis = node.op.attributes()["axis"]
+    index = f"{':, ' * axis}{args[1].text}"
+    return Expr(f"{_zeros(a, node)}.at[{index}].add({args[0].text})")
+
+
+def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis, shape = node.op.attributes()["axis"], node.types[0].shape
+    index = []
+    for i, size in enumerate(shape):
+        line = f"jnp.arange({a.size(size).text})"
+        if i < len(shape) - 1:
+            line += "[" + ", ".join([":", *["None"] * (len(shape) - 1 - i)]) + "]"
+        index.append(operand(a, node, args, 1).text if i == axis else line)
+    return Expr(f"{_zeros(a, node)}.at[{', '.join(index)}].add({args[0].text})")
+
+
+def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
+    shape, axis = node.types[0].shape, node.op.attributes()["axis"]
+    if len(shape) == 1:
+        return Expr(f"jnp.arange({a.size(shape[0]).text})")
+    return Expr(f"lax.broadcasted_iota(int, {shape_text(a, shape)}, {axis})")
+
+
+def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
+    depth = node.op.attributes()["depth"]
+    return Expr(f"jax.nn.one_hot({operand(a, node, args).text}, {depth}, dtype={a.kind(DType.FLOAT)})")
+
+
+# --- reductions ---
+
+
+def _axes(node: Node) -> str:
+    axes = node.op.attributes()["axes"]
+    return str(axes[0]) if len(axes) == 1 else tuple_text(map(str, axes))
+
+
+def reduction(name: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        op = node.op.attributes()
+        axes, x = op["axes"], first_operand(a, node, args)
+        if not axes:
+            return Expr(x)
+        keep = ", keepdims=True" if op["keepdims"] else ""
+        axis = "" if len(axes) == node.inputs[0].type.rank and not keep else _axes(node)
+        return Expr(f"{x}.{name}({axis}{keep})")
+
+    return row
+
+
+def _log_sum_exp(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    x = operand(a, node, args)
+    keep = ", keepdims=True" if op["keepdims"] else ""
+    return x if not op["axes"] else Expr(f"jax.nn.logsumexp({x.text}, {_axes(node)}{keep})")
+
+
+def along(name: str) -> Row:
+    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+        return Expr(f"{name}({operand(a, node, args).text}, {node.op.attributes()['axis']})", heavy=True)
+
+    return row
+
+
+def _arg_max(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    keep = ", keepdims=True" if op["keepdims"] else ""
+    return Expr(f"jnp.argmax({operand(a, node, args).text}, {op['axis']}{keep})")
+
+
+def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    axis, reverse, x = op["axis"], op["reverse"], operand(a, node, args)
+    text = x.text
+    if op["exclusive"]:
+        rank, before = node.inputs[0].type.rank, ":, " * axis
+        pairs = [(0, 0)] * axis + [(0, 1) if reverse else (1, 0)] + [(0, 0)] * (rank - 1 - axis)
+        text = f"jnp.pad({text}, {widths(pairs)})[{before}{'1:' if reverse else ':-1'}]"
+    return Expr(f"lax.cumsum({text}, {axis}{', reverse=True' if reverse else ''})")
+
+
+# --- linear ---
+
+
+def _matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
+    left, right = args
+    return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
+
+
+def _statement(a: Around, node: Node, args: list[Expr]) -> None:
+    """Written by `body`."""
+    return None
+
+
+SPELLINGS: dict[str, Row] = {
+    "neg": _neg,
+    "exp": function("jnp.exp"),
+    "log": function("jnp.log"),
+    "tanh": function("jnp.tanh"),
+    "sigmoid": function("jax.nn.sigmoid"),
+    "relu": function("jax.nn.relu"),
+    "softplus": function("jax.nn.softplus"),
+    "sqrt": function("jnp.sqrt"),
+    "abs": function("jnp.abs"),
+    "sign": function("jnp.sign"),
+    "floor": function("jnp.floor"),
+    "erf": function("lax.erf"),
+    "sin": function("jnp.sin"),
+    "cos": function("jnp.cos"),
+    "stop_gradient": function("lax.stop_gradient"),
+    "cast": _cast,
+    "logical_not": _not,
+    "add": infix("+", SUM),
+    "sub": infix("-", SUM),
+    "mul": _mul,
+    "div": infix("/", PRODUCT),
+    "maximum": function("jnp.maximum"),  # at a tie the gradient is shared
+    "minimum": function("jnp.minimum"),
+    "less": infix("<", COMPARE),
+    "less_equal": infix("<=", COMPARE),
+    "equal": infix("==", COMPARE),
+    "logical_and": infix("&", BITAND),
+    "logical_or": infix("|", BITOR),
+    "where": _where,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "broadcast_to": _broadcast,
+    "slice": _slice,
+    "pad": _pad,
+    "concat": _concat,
+    "flip": _flip,
+    "gather": _gather,
+    "take_along": _take_along,
+    "scatter_add": _scatter_add,
+    "scatter_along": _scatter_along,
+    "iota": _iota,
+    "one_hot": _one_hot,
+    "sum": reduction("sum"),
+    "max": reduction("max"),
+    "log_sum_exp": _log_sum_exp,
+    "softmax": along("jax.nn.softmax"),
+    "log_softmax": along("jax.nn.log_softmax"),
+    "cum_sum": _cum_sum,
+    "arg_max": _arg_max,
+    "mat_mul": _matmul,
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "conv_weight_grad": conv_weight_grad,
+    "max_pool": max_pool,
+    "max_pool_grad": max_pool_grad,
+    "avg_pool": avg_pool,
+    "scan": _statement,
+}
+

@@ -1,0 +1,54 @@
+"""What the source that is emitted for JAX may use."""
+
+from __future__ import annotations
+
+import ast
+
+from mpcompile.emission import verify
+from mpcompile.emission.verify import Allowed, SourceRefused
+
+IMPORTS = {"base64", "itertools", "math", "jax", "jax.numpy", "numpy"}
+IMPORTED = {
+    "__future__": {"annotations"},
+    "collections.abc": {"Sequence"},
+    "jax": {"Array", "lax"},
+    "safetensors.flax": {"load_file"},
+}
+NAMES = {
+    "range", "zip", "enumerate", "dict", "tuple", "type", "len", "slice", "any", "jax", "jnp", "np", "math", "base64",
+    "itertools",
+}  # fmt: skip
+KNOWN = {"bool", "int", "float", "str", "Array", "Sequence"}
+MEMBERS = set(
+    "dtype shape ndim reshape T mT swapaxes transpose astype sum max at add removeprefix startswith items append view "
+    "broadcast_to".split()
+)
+MODULES = {
+    "jax": {
+        "nn.sigmoid", "nn.relu", "nn.softplus", "nn.one_hot", "nn.logsumexp", "nn.softmax", "nn.log_softmax",
+    },  # fmt: skip
+    "jnp": set(
+        "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip zeros ones "
+        "full arange argmax asarray take_along_axis ones_like moveaxis stack".split()
+    ),
+    "lax": set(
+        "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan fori_loop".split()
+    ),
+    "np": set(
+        "arange array full tri add.outer broadcast_to reshape frombuffer unpackbits ndarray generic bool int64 uint8 "
+        "float64".split()
+    ),
+    "math": {"inf", "nan", "prod"},
+    "base64": {"b64decode"},
+    "itertools": {"product"},
+}
+NODES = (ast.DictComp, ast.GeneratorExp, ast.Starred, ast.Continue, ast.Assert)
+ALLOWED = Allowed(IMPORTS, IMPORTED, NAMES, KNOWN, MEMBERS, MODULES, nodes=NODES)
+
+
+def verify_source(text: str) -> None:
+    """Raise `SourceRefused` unless the text is a plain module of JAX code."""
+    verify.verify_source(text, ALLOWED)
+
+
+__all__ = ["ALLOWED", "SourceRefused", "verify_source"]

@@ -1,0 +1,173 @@
+"""Rows of primitives that slide windows over spatial axes, and the helpers that emitted code needs for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpcompile.emission.text import PRODUCT, Expr
+from mpcompile.ir import Node
+from mpcompile_jax.rows import Around, operand, shape_text, tuples, widths
+
+
+def _options(node: Node, **extra: str) -> str:
+    """Keyword arguments that differ from their defaults."""
+    op = node.op.attributes()
+    shown = "" if all(d == 1 for d in op["dilation"]) else f", rhs_dilation={tuples(op['dilation'])}"
+    shown += "" if op["groups"] == 1 else f", feature_group_count={op['groups']}"
+    return shown + "".join(f", {k}={v}" for k, v in extra.items())
+
+
+def _pair(a: Around, node: Node, args: list[Expr]) -> str:
+    return ", ".join(operand(a, node, args, i).text for i in range(2))
+
+
+def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    window = f"{tuples(op['stride'])}, {widths(op['padding'])}"
+    text = f"lax.conv_general_dilated({_pair(a, node, args)}, {window}{_options(node)})"
+    return Expr(text, heavy=True)
+
+
+def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    extra = op["output_padding"] or (0,) * len(op["stride"])
+    cut = tuple((lo, hi - e) for (lo, hi), e in zip(op["padding"], extra, strict=True))
+    window = f"{tuples(op['stride'])}, {widths(cut)}, {tuples(op['dilation'])}, {op['groups']}"
+    return Expr(f"conv_transpose({_pair(a, node, args)}, {window})", heavy=True)
+
+
+def conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    kernel: Any = tuples(op["kernel"])
+    window = f"{tuples(op['stride'])}, {widths(op['padding'])}, {tuples(op['dilation'])}, {op['groups']}"
+    return Expr(f"conv_weight_grad({_pair(a, node, args)}, {kernel}, {window})", heavy=True)
+
+
+def _pool(a: Around, node: Node, args: list[Expr]) -> str:
+    op = node.op.attributes()
+    window = f"{tuples(op['kernel'])}, {tuples(op['stride'])}, {widths(op['padding'])}"
+    return f"{operand(a, node, args).text}, {window}"
+
+
+def max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
+    text = _pool(a, node, args)
+    if not a.used(node.outputs[1]):
+        return [Expr(f"max_pool({text})[0]", heavy=True), Expr("")]
+    return [Expr(f"max_pool({text})", heavy=True)]
+
+
+def max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+    spatial = shape_text(a, node.types[0].shape[2:])
+    return Expr(f"max_unpool({_pair(a, node, args)}, {spatial})", heavy=True)
+
+
+def avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    text = f"sum_pool({_pool(a, node, args)})"
+    if op["count_padding"] or not any(map(any, op["padding"])):
+        count = 1
+        for k in op["kernel"]:
+            count *= k
+        return Expr(f"{text} / {count}", PRODUCT, heavy=True)
+    ones = [Expr(f"jnp.ones_like({operand(a, node, args).text})")]
+    return Expr(f"{text} / sum_pool({_pool(a, node, ones)})", PRODUCT, heavy=True)
+
+
+#: Functions that rows call, by name, in the order in which they are written.
+HELPERS = {
+    "conv_transpose": '''def conv_transpose(
+    x: Array,
+    weight: Array,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+) -> Array:
+    """The adjoint of a convolution; `padding` is cut off the result."""
+    spatial = weight.shape[2:]
+    kernel = jnp.flip(weight, range(2, weight.ndim))
+    kernel = kernel.reshape(groups, weight.shape[0] // groups, weight.shape[1], *spatial)
+    kernel = kernel.swapaxes(1, 2).reshape(-1, weight.shape[0] // groups, *spatial)
+    reach = [(k - 1) * d for k, d in zip(spatial, dilation, strict=True)]
+    around = [(r - lo, r - hi) for r, (lo, hi) in zip(reach, padding, strict=True)]
+    ones = [1] * len(spatial)
+    return lax.conv_general_dilated(
+        x, kernel, ones, around, stride, dilation, feature_group_count=groups
+    )
+''',
+    "conv_weight_grad": '''def conv_weight_grad(
+    x: Array,
+    dy: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+) -> Array:
+    """The gradient of a convolution with respect to its kernel."""
+    around = []
+    for i, (lo, _) in enumerate(padding):
+        reach = (kernel[i] - 1) * dilation[i] + (dy.shape[2 + i] - 1) * stride[i] + 1
+        around.append((lo, reach - x.shape[2 + i] - lo))
+    letters = "DHW"[3 - len(kernel) :]
+    layout = ("CN" + letters, "IO" + letters, "CN" + letters)
+    return lax.conv_general_dilated(
+        x,
+        dy,
+        dilation,
+        around,
+        rhs_dilation=stride,
+        dimension_numbers=layout,
+        batch_group_count=groups,
+    )
+''',
+    "max_pool": '''def max_pool(
+    x: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> tuple[Array, Array]:
+    """The largest element of each window and its flat position in x; the first one of equals."""
+    sizes = x.shape[2:]
+    position = jnp.arange(math.prod(sizes)).reshape(1, 1, *sizes)
+    around = [(0, 0), (0, 0), *padding]
+    padded = jnp.pad(x, around, constant_values=-math.inf)
+    position = jnp.pad(position, around, constant_values=-1)
+    counts = [
+        (s - k) // t + 1 for s, k, t in zip(padded.shape[2:], kernel, stride, strict=True)
+    ]
+    best, index = None, jnp.full((), -1)
+    for tap in itertools.product(*(range(k) for k in kernel)):
+        window = tuple(
+            slice(i, i + (n - 1) * t + 1, t)
+            for i, n, t in zip(tap, counts, stride, strict=True)
+        )
+        value, place = padded[:, :, *window], position[:, :, *window]
+        if best is None:
+            best, index = value, jnp.broadcast_to(place, value.shape)
+            continue
+        better = (place >= 0) & ((value > best) | (index < 0))
+        best, index = jnp.where(better, value, best), jnp.where(better, place, index)
+    assert best is not None
+    return best, index
+''',
+    "max_unpool": '''def max_unpool(dy: Array, index: Array, sizes: Sequence[int]) -> Array:
+    """Zeros with dy added at the flat positions that `max_pool` gave."""
+    n, c = dy.shape[:2]
+    flat = jnp.zeros((n, c, math.prod(sizes)), dy.dtype)
+    rows, columns = jnp.arange(n)[:, None, None], jnp.arange(c)[:, None]
+    flat = flat.at[rows, columns, index.reshape(n, c, -1)].add(dy.reshape(n, c, -1))
+    return flat.reshape(n, c, *sizes)
+''',
+    "sum_pool": '''def sum_pool(
+    x: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Array:
+    """The sum of each window."""
+    zero = jnp.zeros((), x.dtype)
+    around = ((0, 0), (0, 0), *padding)
+    return lax.reduce_window(x, zero, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
+''',
+}

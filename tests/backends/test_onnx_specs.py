@@ -1,0 +1,243 @@
+"""Every spec in ONNX: programs against the oracle, gradients and training against torch, files on their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import mpcompile
+from mpcompile.backend import OptimizerSpec
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, DType, Graph, Module
+from mpcompile.runner.initial import initial
+from mpcompile_onnx import BACKEND, emit_graph
+from mpcompile_onnx.session import Program
+
+torch_backend = pytest.importorskip("mpcompile_torch").BACKEND
+
+SPECS = sorted(p for p in (Path(__file__).parents[2] / "specs").iterdir() if p.suffix in (".mp", ".yaml"))
+SIZES = ((2, 5), (3, 7))
+
+
+@pytest.fixture(params=SPECS, ids=[p.stem for p in SPECS], scope="module")
+def module(request: pytest.FixtureRequest) -> Module:
+    return mpcompile.load(request.param)
+
+
+def weights(module: Module) -> dict[str, Array]:
+    """The initial weights, none of them zero."""
+    rng = np.random.default_rng(0)
+    return {
+        n: (a + 0.02 * rng.normal(size=a.shape)).astype(np.float32) for n, a in initial(module, 0).items()
+    }
+
+
+def example(module: Module, graph: Graph, n: int, time: int, seed: int = 0) -> dict[str, Array]:
+    """Data and noise of the right kind."""
+    rng = np.random.default_rng((n, time, seed))
+    found: dict[str, Array] = {}
+    for name, value in graph.inputs.items():
+        shape = value.type.concrete({"N": n, "time": time})
+        field, noise = module.fields.get(name), module.noise.get(graph.name, {}).get(name)
+        if value.dtype is DType.INT:
+            found[name] = rng.integers(0, field.classes if field and field.classes else 2, shape)
+        elif noise is not None and noise.kind == "uniform":
+            found[name] = rng.uniform(0.01, 0.99, shape).astype(np.float32)
+        elif field is not None and field.base in ("binary", "integer"):
+            found[name] = rng.integers(0, field.classes or 2, shape).astype(np.float32)
+        else:
+            found[name] = rng.normal(size=shape).astype(np.float32)
+    return found
+
+
+def as_double(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {k: a.astype(np.float64) if a.dtype.kind == "f" else a for k, a in arrays.items()}
+
+
+def check(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+
+
+def relative(got: Array, want: Array) -> float:
+    """Largest difference, over the largest element."""
+    return float(np.abs(got - want).max(initial=0) / max(np.abs(want).max(initial=0), 1e-6))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_programs_mean_what_the_oracle_says(module: Module, precision: str) -> None:
+    double = precision == "float64"
+    parameters = weights(module)
+    for name, graph in module.programs.items():
+        emitted = emit_graph(module, graph, as_double(parameters), double=double)
+        check(emitted.model)
+        program = Program(emitted, graph, double)  # one file for all sizes
+        for n, time in SIZES:
+            inputs = example(module, graph, 1 if name == "sample" else n, time)
+            want = interpret(graph, as_double(parameters), as_double(inputs))
+            made = program.run(inputs, {})
+            assert list(made) == list(want)
+            for key, value in want.items():
+                assert made[key].shape == value.shape
+                assert relative(made[key], value) < (1e-9 if double else 1e-4), (name, key)
+
+
+def test_gradients_are_those_of_torch(module: Module) -> None:
+    parameters = weights(module)
+    for precision, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
+        ours = BACKEND.session(module, parameters, precision=precision)
+        theirs = torch_backend.session(module, parameters, precision=precision)
+        for n, time in SIZES:
+            inputs = example(module, module.programs["loss"], n, time)
+            outputs, made = ours.gradients(inputs)
+            expected, want = theirs.gradients(inputs)
+            assert list(made) == list(want) and list(outputs) == list(expected)
+            for key in want:
+                assert relative(made[key], want[key]) < tolerance, (precision, key)
+            for key in expected:
+                assert relative(outputs[key], expected[key]) < tolerance
+    check(ours.programs["gradients"].emitted.model)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [OptimizerSpec("sgd", clip=1.0), OptimizerSpec("sgd", momentum=0.9, weight_decay=0.01)],
+    ids=["plain", "momentum"],
+)
+def test_sgd_walks_the_same_way(module: Module, spec: OptimizerSpec) -> None:
+    parameters = weights(module)
+    ours = BACKEND.session(module, parameters, spec)
+    theirs = torch_backend.session(module, parameters, spec)
+    rate = 1e-5 if module.name == "realnvp" else 1e-3
+    for i in range(10):
+        inputs = example(module, module.programs["loss"], 4, 8, i)
+        made, want = ours.step(inputs, rate), theirs.step(inputs, rate)
+        assert list(made) == list(want)
+        for key in want:
+            assert made[key] == pytest.approx(want[key], rel=1e-4, abs=1e-6)
+    state, expected = ours.state(), theirs.state()
+    assert list(state) == list(expected)
+    for key in expected:
+        assert state[key].dtype == expected[key].dtype
+        assert relative(state[key], expected[key]) < 1e-4, key
+
+
+RULES = [
+    OptimizerSpec("adam"),
+    OptimizerSpec("adam", clip=0.1, weight_decay=0.1),
+    OptimizerSpec("adamw", clip=0.1, weight_decay=0.1),
+    OptimizerSpec("adagrad", eps=1e-10, clip=0.1),
+    OptimizerSpec("sgd", momentum=0.9, clip=0.1),
+    OptimizerSpec("perceptron"),
+]
+
+
+@pytest.mark.parametrize("spec", RULES, ids=lambda s: f"{s.kind}-{s.clip}-{s.weight_decay}")
+@pytest.mark.parametrize("name", ["mlp", "vae", "made"])
+def test_every_update_rule(spec: OptimizerSpec, name: str) -> None:
+    """In float64, where Adam's division of a tiny gradient by a tiny gradient has digits left."""
+    module = mpcompile.load(next(p for p in SPECS if p.stem == name))
+    parameters = weights(module)
+    ours = BACKEND.session(module, parameters, spec, precision="float64")
+    theirs = torch_backend.session(module, parameters, spec, precision="float64")
+    for i in range(5):
+        inputs = example(module, module.programs["loss"], 4, 8, i)
+        made, want = ours.step(inputs, 1e-2), theirs.step(inputs, 1e-2)
+        assert made == pytest.approx(want, rel=1e-9)
+    state, expected = ours.state(), theirs.state()
+    for key in expected:
+        assert relative(state[key], expected[key]) < 1e-9, key
+
+
+def test_state_moves_between_backends() -> None:
+    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    parameters, spec = weights(module), OptimizerSpec("adam", clip=1.0)
+    first = torch_backend.session(module, parameters, spec)
+    batches = [example(module, module.programs["loss"], 4, 8, i) for i in range(6)]
+    for inputs in batches[:3]:
+        first.step(inputs, 1e-2)
+    second = BACKEND.session(module, parameters, spec)
+    second.step(batches[5], 1.0)  # whatever happened before is forgotten
+    second.load_state(first.state())
+    for inputs in batches[3:]:
+        assert second.step(inputs, 1e-2) == pytest.approx(first.step(inputs, 1e-2), rel=1e-5)
+    back = torch_backend.session(module, parameters, spec)
+    back.load_state(second.state())
+    assert int(back.state()["optimizer/step"]) == 6
+    for key, value in back.state().items():
+        assert relative(value, first.state()[key]) < 1e-5
+
+
+def test_state_is_a_copy() -> None:
+    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    session = BACKEND.session(module, weights(module), OptimizerSpec("sgd"))
+    before = session.state()
+    kept = {k: v.copy() for k, v in before.items()}
+    inputs = example(module, module.programs["loss"], 4, 8)
+    for _ in range(3):
+        session.step(inputs, 0.1)
+    assert all(np.array_equal(before[k], kept[k]) for k in kept)
+    assert not np.array_equal(session.state()["parameter/" + next(iter(module.parameters))],
+                              before["parameter/" + next(iter(module.parameters))])  # fmt: skip
+
+
+def test_files_are_the_same_every_time(module: Module) -> None:
+    again = mpcompile.load(module.source.path)
+    first, second = BACKEND.emit(module), BACKEND.emit(again)
+    assert set(first) == {f"{name}.onnx" for name in module.programs} | {"train_step.onnx"}
+    assert first == second
+    for data in first.values():
+        assert isinstance(data, bytes)
+        model = onnx.load_from_string(data)
+        check(model)
+        facts = {p.key: p.value for p in model.metadata_props}
+        assert facts["model"] == module.name and len(facts["spec_sha256"]) == 64
+        named = {i.name for i in model.graph.initializer} | {i.name for i in model.graph.input}
+        assert all(n.name and n.output[0] for n in model.graph.node)
+        assert not named & {o for n in model.graph.node for o in n.output}
+
+
+def test_weights_inline_or_as_inputs() -> None:
+    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    outside = onnx.load_from_string(BACKEND.emit(module)["predict.onnx"])
+    inside = onnx.load_from_string(BACKEND.emit(module, weights(module))["predict.onnx"])
+    assert [i.name for i in outside.graph.input] == ["x", *module.parameters]
+    assert [i.name for i in inside.graph.input] == ["x"]
+    assert set(module.parameters) <= {i.name for i in inside.graph.initializer}
+
+
+def test_compiled_programs_are_methods() -> None:
+    module = mpcompile.load(next(p for p in SPECS if p.stem == "vae"))
+    parameters = weights(module)
+    model = BACKEND.compile(module, parameters)
+    inputs = example(module, module.programs["elbo"], 3, 0)
+    made = model.elbo(**inputs)  # type: ignore[attr-defined]
+    want = interpret(module.programs["elbo"], as_double(parameters), as_double(inputs))
+    assert all(relative(made[k], want[k]) < 1e-4 for k in want)
+    assert model.reconstruct(inputs["x"]).shape == inputs["x"].shape  # type: ignore[attr-defined]
+
+
+def test_files_run_without_mpcompile(module: Module, tmp_path: Path) -> None:
+    parameters = weights(module)
+    name = "log_prob" if "log_prob" in module.programs else "loss"
+    graph = module.programs[name]
+    data = BACKEND.emit(module, parameters)[f"{name}.onnx"]
+    assert isinstance(data, bytes)
+    (tmp_path / "model.onnx").write_bytes(data)
+    inputs = example(module, graph, 3, 6)
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    code = (
+        "import sys\nsys.modules['mpcompile'] = sys.modules['mpcompile_onnx'] = None\n"
+        "import numpy as np, onnxruntime as ort\n"
+        "s = ort.InferenceSession('model.onnx', providers=['CPUExecutionProvider'])\n"
+        "np.save('out.npy', s.run(None, dict(np.load('inputs.npz')))[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    want = next(iter(interpret(graph, as_double(parameters), as_double(inputs)).values()))
+    assert relative(np.load(tmp_path / "out.npy"), want) < 1e-4

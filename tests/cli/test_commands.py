@@ -1,0 +1,111 @@
+"""The command line as a user meets it: exit codes, formats, what is written, what is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from specs_under_test import ROOT, SPECS, inputs, module
+
+MPCOMPILE = [sys.executable, "-m", "mpcompile"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MPCOMPILE, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_check_is_clean_on_every_spec() -> None:
+    done = run("check", str(ROOT / "specs"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"checked {len(SPECS)} specs" in done.stdout and "0 errors" in done.stdout
+
+
+def test_check_finds_a_leak_and_exits_with_one(tmp_path: Path) -> None:
+    spec = tmp_path / "made.yaml"
+    spec.write_text((ROOT / "specs" / "made.yaml").read_text().replace("strict(up)", "up"))
+    done = run("check", str(spec), "--output-format", "json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert {d["code"] for d in found} >= {"MP301"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check", "nowhere"), ("check",), ("build", "specs/made.yaml", "--set", "hidden"), ("explode",)]
+)
+def test_wrong_usage_exits_with_two_or_one(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments, cwd=ROOT).returncode in (1, 2)
+
+
+def test_check_imports_no_framework() -> None:
+    code = (
+        "import sys; sys.argv = ['mpcompile', 'check', 'specs']\n"
+        "from mpcompile.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'jax', 'onnx', 'onnxruntime', 'sklearn'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_build_is_deterministic_and_stands_alone(tmp_path: Path) -> None:
+    """The emitted RealNVP, without mpcompile, gives the live model's log_prob, and inverts itself."""
+    from mpcompile.backend import find_backend
+    from mpcompile.runner.initial import initial
+
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        assert run("build", "specs/realnvp.yaml", "--backend", "torch", "-o", str(folder), cwd=ROOT).returncode == 0
+    for file in first.iterdir():
+        assert file.read_bytes() == (second / file.name).read_bytes(), file.name
+    m = module("realnvp")
+    x = {k: v.astype(np.float32) for k, v in inputs(m, "log_prob", 4).items()}
+    np.savez(first / "x.npz", **x)
+    script = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'mpcompile': raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import numpy as np, torch, safetensors.torch, model\n"
+        "live = model.Realnvp()\n"
+        "live.load_state_dict(safetensors.torch.load_file('weights.safetensors'))\n"
+        "x = {k: torch.from_numpy(v) for k, v in np.load('x.npz').items()}\n"
+        "with torch.no_grad():\n"
+        "    lp, out = live.log_prob(**x), live.forward(**x)\n"
+        "    back = live.inverse(z=out['z'])\n"
+        "np.savez('y.npz', lp=lp.numpy(), back=back.numpy())\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=first, check=True)
+    found = np.load(first / "y.npz")
+    live = find_backend("torch").session(m, initial(m, 0))
+    np.testing.assert_allclose(found["lp"], live.run("log_prob", x)["log_prob"], rtol=1e-6)
+    np.testing.assert_allclose(found["back"], x["x"], atol=1e-4)
+
+
+def test_a_build_that_is_not_proven_fails(tmp_path: Path) -> None:
+    spec = tmp_path / "made.yaml"
+    spec.write_text((ROOT / "specs" / "made.yaml").read_text().replace("strict(up)", "up"))
+    out = tmp_path / "out"
+    assert run("build", str(spec), "-o", str(out)).returncode == 1
+    assert not out.exists()
+    assert run("build", str(spec), "-o", str(out), "--allow-unproven").returncode == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["allow_unproven"] is True
+    assert {p["status"] for p in manifest["proofs"]} == {"refuted"}
+
+
+def test_train_eval_sample(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run("train", "specs/made.yaml", "--out", str(out), "--steps", "30", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all({"step", "split", "loss"} <= line.keys() for line in lines)
+    assert "log-likelihood" in run("eval", str(out)).stdout
+    picture = tmp_path / "samples.png"
+    assert run("sample", str(out), "-n", "4", "-o", str(picture)).returncode == 0
+    assert picture.stat().st_size > 500

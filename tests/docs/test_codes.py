@@ -1,0 +1,48 @@
+"""The table of diagnostic codes is the code's, and the pages are the table's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from mpcompile.diagnostics.codes import CODES
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [ROOT / "mpcompile", ROOT / "backends", ROOT / "grammar"]
+
+
+def used() -> dict[str, str]:
+    """Codes that stand as strings in the source, each with one place."""
+    found: dict[str, str] = {}
+    for folder in SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            if path.name == "codes.py":
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+                for code in re.findall(r'"(MP\d{3})"', line):
+                    found.setdefault(code, f"{path.relative_to(ROOT)}:{number}")
+    return found
+
+
+def test_every_code_used_is_in_the_table() -> None:
+    assert {code: place for code, place in used().items() if code not in CODES} == {}
+
+
+def test_every_row_of_the_table_is_used() -> None:
+    assert set(CODES) - set(used()) == set()
+
+
+def test_the_table_is_in_order_and_names_are_unique() -> None:
+    assert list(CODES) == sorted(CODES)
+    assert len({c.name for c in CODES.values()}) == len(CODES)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", c.name) for c in CODES.values())
+
+
+def test_pages_are_those_of_the_table() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    on_disk = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "codes").glob("*.md")}
+    assert on_disk == generate.pages(), "run `python docs/generate.py`"
