@@ -48,12 +48,16 @@ def measure(path: Path, options: argparse.Namespace) -> tuple[float, float, int,
     start = time.monotonic()
     result = train(module, out, chosen)
     spent = time.monotonic() - start
+    if result.reason == "interrupted":
+        raise SystemExit(f"stopped at step {result.step} of {path.stem}")
     nats = evaluate(open_run(out), module)["nats"]
     return -nats["mean"], nats["standard_error"], result.best_step, spent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="the folder of packed .npz files")
     parser.add_argument("--sets", default="adult,mushrooms", help=f"of {', '.join(PUBLISHED)}")
     parser.add_argument("--spec", type=Path, default=SPEC)
@@ -79,7 +83,9 @@ def main() -> None:
             continue
         nll, error, step, spent = measure(path, options)
         published = f"{PUBLISHED[name]:.2f}" if name in PUBLISHED else "-"
-        print(f"{name:<12}{f'{nll:.2f} +- {error:.2f}':>20}{published:>17}{step:>12}{spent:>10.0f}", flush=True)
+        print(
+            f"{name:<12}{f'{nll:.2f} +- {error:.2f}':>20}{published:>17}{step:>12}{spent:>10.0f}", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -100,6 +100,18 @@ def backends() -> list[str]:
     return sorted({e.name for e in entry_points(group=GROUP)})
 
 
+def installed() -> list[str]:
+    """Names of the registered backends whose frameworks can be imported."""
+    found = []
+    for name in backends():
+        try:
+            find_backend(name)
+        except BackendMissing:
+            continue
+        found.append(name)
+    return found
+
+
 def find_backend(name: str) -> Backend:
     """The backend of this name. Raises `BackendMissing`."""
     for entry in entry_points(group=GROUP):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mpcompile.emission.constants import is_mask
 from mpcompile.emission.signature import argument_names, fixed_by, type_docstring
-from mpcompile.emission.text import basename, identifier, layout, prose, quoted
+from mpcompile.emission.text import WIDTH, basename, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module
 from mpcompile.outline import Call, Family, Method, Outline, Path
 from mpcompile_jax.body import RESERVED, JaxWriter
 from mpcompile_jax.literals import array_text
+
+
+def kind_of(constant: Constant) -> str:
+    """What a constant is called."""
+    if constant.array.dtype.kind == "i":
+        return "INDEX"
+    return "MASK" if is_mask(constant.array) else "CONSTANT"
 
 
 @dataclass
@@ -24,9 +33,7 @@ class Constants:
 
     def name(self, constant: Constant) -> str:
         if constant not in self.names:
-            kind = {"b": "MASK", "i": "INDEX"}.get(constant.array.dtype.kind, "CONSTANT")
-            if kind == "CONSTANT" and bool(((constant.array == 0) | (constant.array == 1)).all()):
-                kind = "MASK"
+            kind = kind_of(constant)
             self.names[constant] = f"{kind}_{self.counts[kind]}"
             self.counts[kind] += 1
         return self.names[constant]
@@ -66,7 +73,8 @@ class FunctionWriter:
         self.params = "params"
         self.signatures: list[Signature] = []
         self.reads = False
-        self.taken: dict[int, str] = {}
+        self.formals: list[str] = []
+        self.used: set[int] = set()
 
     # --- what bodies ask (the Owner protocol) ---
 
@@ -85,16 +93,17 @@ class FunctionWriter:
         if (child, number) not in self.family.formals:
             return self.constants.name(constant)
         formal = self.family.formals.index((child, number))
-        if formal not in self.taken:
-            kind = {"b": "mask", "i": "index"}.get(constant.array.dtype.kind, "constant")
-            if bool(((constant.array == 0) | (constant.array == 1)).all()):
-                kind = "mask"
-            name, count = kind, 1
-            while name in self.taken.values():
-                count += 1
-                name = f"{kind}_{count}"
-            self.taken[formal] = name
-        return self.taken[formal]
+        self.used.add(formal)
+        return self.formals[formal]
+
+    def _name_formals(self, writer: JaxWriter) -> list[str]:
+        """Names for the constants in which instances of the family differ."""
+        names: list[str] = []
+        for number in range(len(self.family.formals)):
+            name = writer.fresh(kind_of(self.family.actual(self.instance, number)).lower())
+            writer.live[name] = math.inf
+            names.append(name)
+        return names
 
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
@@ -145,9 +154,10 @@ class FunctionWriter:
         if clash := RESERVED & set(arguments):
             raise ValueError(f"{clash.pop()!r} already means something in an emitted file: rename it")
         self.params = "params" if "params" not in arguments else "params_"
-        self.reads, self.taken = root, self._formals(method)
+        self.reads, self.used = root, set()
         writer = JaxWriter(self, block, arguments, preferred)
-        writer.live |= {name: float("inf") for name in (self.params, *self.taken.values())}
+        writer.live[self.params] = math.inf
+        self.formals = self._name_formals(writer)
         writer.write(block)
         writer.finish(list(program.outputs) if program is not None else None)
 
@@ -161,7 +171,7 @@ class FunctionWriter:
             else:
                 told.append(s)
         name = self.function_name(method)
-        formals = [f for f in sorted(self.taken) if f in self.used]
+        formals = sorted(self.used)
         results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
         self.signatures.append(Signature(name, told, results, self.reads, formals))
 
@@ -172,8 +182,55 @@ class FunctionWriter:
         given = [
             *([f"{self.params}: Params"] if self.reads else []),
             *(f"{a}: Array" for a in arguments),
-            *(f"{self.taken[f]}: np.ndarray" for f in formals),
+            *(f"{self.formals[f]}: np.ndarray" for f in formals),
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
         head = layout(f"def {name}({', '.join(given)}) -> {result}:", 0)
         return [*head, *self.docstring(method, arguments), *bound, *writer.lines]
+
+    def docstring(self, method: Method, arguments: list[str]) -> list[str]:
+        """Where the function comes from, and types of arguments and results."""
+        block, frame = method.block, self.instance.frame
+        pairs = list(zip(arguments, block.inputs, strict=True))
+        if frame is None:
+            outputs = self.module.programs[method.role].outputs
+            return type_docstring(pairs, [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()], 1)
+        label = prose(frame.label, 60) or frame.name
+        place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
+        shown = ", ".join(f"{a} {v.type}" for a, v in pairs) or "()"
+        made = ", ".join(str(v.type) for v in block.outputs)
+        return [f'    """{label}{place}', "", *_wrapped(f"{shown} -> {made}."), '    """']
+
+
+def _wrapped(text: str) -> list[str]:
+    return [f"    {line}" for line in textwrap.wrap(prose(text, 1000), WIDTH - 4)]
+
+
+def function_names(outline: Outline, module: Module) -> dict[int, str]:
+    """A name for each family, from the frame where it was first met; one that nothing else in the file has."""
+    taken = {*RESERVED, *module.programs, *(n + "_program" for n in module.programs)}
+    for graph in module.programs.values():
+        taken |= {*graph.inputs, *graph.outputs, *(s.lower() for s in graph.symbols())}
+    stems = {id(f): _stems(f) for f in outline.families if f.first.frame is not None}
+    counts = [Counter(s[min(depth, len(s) - 1)] for s in stems.values()) for depth in range(3)]
+    names: dict[int, str] = {}
+    for key, candidates in stems.items():
+        stem = next((c for c, n in zip(candidates, counts, strict=False) if n[c] == 1), candidates[0])
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name)
+        names[key] = name
+    return names
+
+
+def _stems(family: Family) -> list[str]:
+    """`net`, `residual_net`, `residual_0_net`."""
+    *lead, last = (identifier(part).lower() for part in family.first.path)
+    last = _unnumbered(last)
+    return [last, *([f"{_unnumbered(lead[-1])}_{last}", f"{lead[-1]}_{last}"] if lead else [])]
+
+
+def _unnumbered(name: str) -> str:
+    return name.rstrip("0123456789").rstrip("_") or name

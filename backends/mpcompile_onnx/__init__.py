@@ -30,7 +30,8 @@ class OnnxBackend:
         or what the spec says.
         """
         files: dict[str, str | bytes] = {
-            f"{name}.onnx": emit_graph(module, graph, parameters).data for name, graph in module.programs.items()
+            f"{name}.onnx": emit_graph(module, graph, parameters).data
+            for name, graph in module.programs.items()
         }
         if "loss" in module.programs:
             step = train_step(module, optimizer or stated_optimizer(module))

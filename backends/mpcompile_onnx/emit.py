@@ -23,7 +23,10 @@ IR_VERSION = 10
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """One program. `outputs` maps names of the program to names in the file, which differ where an input has them."""
+    """One program. `parameters` are inputs, too, and empty where the weights lie in the file.
+
+    `outputs` maps names of the program to names in the file, which differ where an input has the same.
+    """
 
     model: ModelProto
     inputs: tuple[str, ...]
@@ -32,7 +35,8 @@ class Emitted:
 
     @property
     def data(self) -> bytes:
-        return self.model.SerializeToString(deterministic=True)
+        data: bytes = self.model.SerializeToString(deterministic=True)
+        return data
 
 
 def emit_graph(
@@ -92,7 +96,8 @@ def emit_graph(
     noise = module.noise.get(graph.name, {})
     facts |= {f"noise/{name}": spec.kind for name, spec in noise.items()}
     model.metadata_props.extend(StringStringEntryProto(key=k, value=v) for k, v in facts.items())
-    return Emitted(model, tuple(graph.inputs), tuple(weights), names)
+    read = tuple(weights) if parameters is None else ()
+    return Emitted(model, tuple(graph.inputs), read, names)
 
 
 def numpy_type(dtype: DType, double: bool) -> type[np.generic]:

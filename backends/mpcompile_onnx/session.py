@@ -34,7 +34,9 @@ class Program:
 
     def __init__(self, emitted: Emitted, graph: Graph, double: bool) -> None:
         self.emitted, self.graph, self.double = emitted, graph, double
-        self.session = ort.InferenceSession(emitted.data, session_options(), providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(
+            emitted.data, session_options(), providers=["CPUExecutionProvider"]
+        )
 
     def convert(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The program's inputs as the runtime wants them. Raises `KeyError` for a missing one."""
@@ -90,7 +92,9 @@ class OnnxSession:
 
     def _program(self, name: str, graph: Graph) -> Program:
         if name not in self.programs:
-            self.programs[name] = Program(emit_graph(self.module, graph, double=self.double), graph, self.double)
+            self.programs[name] = Program(
+                emit_graph(self.module, graph, double=self.double), graph, self.double
+            )
         return self.programs[name]
 
     # --- programs ---
@@ -116,7 +120,9 @@ class OnnxSession:
             raise ValueError("a session without an optimiser cannot take a step")
         if self.stepper is None:
             graph = train_step(self.module, self.spec)
-            self.stepper = Stepper(Program(emit_graph(self.module, graph, double=self.double), graph, self.double))
+            self.stepper = Stepper(
+                Program(emit_graph(self.module, graph, double=self.double), graph, self.double)
+            )
         self.count += 1
         return self.stepper.step(inputs, rate, self.count, self.weights, self.slots)
 
@@ -148,7 +154,9 @@ class Stepper:
         self.scalars = [n for n in program.emitted.outputs if not n.startswith(NEXT)]
         self.replaced = {n: n.removeprefix(NEXT) for n in program.emitted.outputs if n.startswith(NEXT)}
         self.data = [n for n in program.emitted.inputs if not n.startswith("optimizer/")]
-        self.slots = [n for n in program.emitted.inputs if n.startswith("optimizer/") and n not in (RATE, STEP)]
+        self.slots = [
+            n for n in program.emitted.inputs if n.startswith("optimizer/") and n not in (RATE, STEP)
+        ]
         floats = np.float64 if self.double else np.float32
         self.rate, self.number = np.zeros((), floats), np.zeros((), np.int64)
         outputs = program.graph.outputs
@@ -197,11 +205,11 @@ class Stepper:
                 if name in emitted.inputs:
                     binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
             for name in self.scalars:
-                binding.bind_ortvalue_output(emitted.outputs[name], ort.OrtValue.ortvalue_from_numpy(self.results[name]))
+                binding.bind_ortvalue_output(
+                    emitted.outputs[name], ort.OrtValue.ortvalue_from_numpy(self.results[name])
+                )
             for name, target in self.replaced.items():
                 binding.bind_ortvalue_output(emitted.outputs[name], self.spare[target])
             # the buffers of `read` live as long as their key
             self.bindings[key] = binding, (*read, *self.spare.values())
         return self.bindings[key][0]
-
-

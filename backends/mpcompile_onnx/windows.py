@@ -95,7 +95,7 @@ def conv(w: Writer, node: Node, args: list[str]) -> str:
 
 def conv_transpose(w: Writer, node: Node, args: list[str]) -> str:
     op = node.op.attributes()
-    x, weight = node.inputs
+    weight = node.inputs[1]
     extra = list(op["output_padding"]) or [0] * len(op["stride"])
     if w.double:
         return _transposed_product(w, node, args, extra)

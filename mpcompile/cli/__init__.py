@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("train", "train"),
     "eval": ("evaluate", "evaluate"),
     "sample": ("sample", "sample"),
+    "verify": ("verify", "verify"),
     "inspect": ("inspect", "inspect"),
     "explain": ("explain", "explain"),
     "list": ("list", "list_"),

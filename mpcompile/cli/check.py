@@ -25,7 +25,7 @@ def check(
 
     if output_format not in RENDERERS:
         fail(f"no output format is named '{output_format}' ({', '.join(RENDERERS)})")
-    specs = [f for p in paths for f in _specs(p)]
+    specs = [f for p in paths for f in specs_in(p)]
     if not specs:
         fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")
     overrides = settings_of(set_ or [])
@@ -57,7 +57,7 @@ def check(
     raise typer.Exit(1 if found else 0)
 
 
-def _specs(path: Path) -> list[Path]:
+def specs_in(path: Path) -> list[Path]:
     """A file itself; of a folder every spec below it that is not in a folder named `invalid`."""
     if not path.is_dir():
         return [path]

@@ -11,7 +11,7 @@ from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Distribution,
 from mpcompile.distributions.autoregressive import element_ranks
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron, likelihood
 from mpcompile.frontend import ast
-from mpcompile.ir import DType, Field, Symbolic, Value
+from mpcompile.ir import Field, Symbolic, Value
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
@@ -19,26 +19,18 @@ from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
 
 
-def distribution(
-    ctx: Context,
-    scope: Scope,
-    expr: ast.Expr,
-    field: Field | None,
-    name: str,
-    shape: tuple[object, ...] | None = None,
-) -> Distribution:
-    """The law that an expression states for variable `name`; `field` is None for a latent."""
+def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None) -> Distribution:
+    """The law that an expression states, in the caller's frame; `field` is None for a latent."""
     call = expr if isinstance(expr, ast.Call) else None
     if isinstance(expr, ast.Name):
         call = ast.Call(span=expr.span, callee=expr.id)
     if call is None or call.callee not in DISTRIBUTIONS:
         raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
-    with ctx.frame(name, scope.label(call.span), call.span):
-        if call.callee in ("autoregressive", "flow"):
-            if field is None:
-                raise error("MP411", f"a latent cannot be {call.callee} yet", call.span)
-            return (_autoregressive if call.callee == "autoregressive" else _flow)(ctx, scope, call, field)
-        return _elementwise(ctx, scope, call, field)
+    if call.callee in ("autoregressive", "flow"):
+        if field is None:
+            raise error("MP411", f"a latent cannot be {call.callee} yet", call.span)
+        return (_autoregressive if call.callee == "autoregressive" else _flow)(ctx, scope, call, field)
+    return _elementwise(ctx, scope, call, field)
 
 
 def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
@@ -215,6 +207,3 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
             help="start the flow with `dequantize`",
         )
     return Flow(Normal(0.0, 0.0), tuple(chain))
-
-
-__all__ = ["DType", "distribution"]

@@ -178,10 +178,10 @@ class _Lowering:
         """The law of an observed variable."""
         if s.name not in self.fields:
             raise unknown("variable", s.name, list(self.fields), s.span)
-        return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name], s.name)
+        return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name])
 
     def _posterior(self, p: _Program, s: ast.Density) -> Distribution:
-        law = distribution(p.ctx, p.scope, s.distribution, None, s.name)
+        law = distribution(p.ctx, p.scope, s.distribution, None)
         if not law.parameters():
             raise error("MP411", f"the posterior of {s.name} has no parameters of its own", s.span)
         self.latent_shapes[s.name] = next(iter(law.parameters().values())).shape
@@ -190,7 +190,8 @@ class _Lowering:
     def _prior(self, p: _Program, s: ast.Density) -> Distribution:
         if s.prior is None:
             return Normal(0.0, 0.0)
-        return distribution(p.ctx, p.scope, s.prior, None, f"{s.name}_prior")
+        with p.ctx.frame("prior", p.scope.label(s.prior.span), s.prior.span):
+            return distribution(p.ctx, p.scope, s.prior, None)
 
     # --- the programs ---
 
@@ -275,7 +276,7 @@ class _Lowering:
         b = p.b
         total: Value | None = None
         for s in self.weight_priors:
-            law = distribution(p.ctx, p.scope, s.distribution, None, "weight_prior")
+            law = distribution(p.ctx, p.scope, s.distribution, None)
             for name in [n for n in self.out.parameters if ".weight" in f".{n}"]:
                 if s.name != "weights" and not name.startswith(f"{s.name}."):
                     continue

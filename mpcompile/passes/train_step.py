@@ -134,7 +134,9 @@ class _Update:
                 total = self.add(total, sum_all)
             outputs[NORM] = norm = self.sqrt(total)
             clip = self.rule.clip
-            scale = self.b.emit(Minimum(), self.div(clip, norm), self.value(1.0)) if clip is not None else None
+            scale = (
+                self.b.emit(Minimum(), self.div(clip, norm), self.value(1.0)) if clip is not None else None
+            )
         with self.b.frame(_frame("optimizer")):
             shared = self._shared(scale)
         for name, gradient in self.gradients.items():

@@ -34,8 +34,8 @@ def picture(
     """Draw samples `[n, ...]` by their shape.
 
     Images `[n, c, h, w]`, `[n, h, w]` or flat squares become a grid; points `[n, 2]` a scatter, with
-    `reference` (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` is the range that maps to black and
-    white; `classes` colours integers by class; `series` draws curves, whatever the length.
+    `reference` (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` maps to black
+    and white; `classes` colours integers by class; `series` draws curves, whatever the length.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     images = None if series and samples.ndim == 2 else as_images(samples, span, classes)

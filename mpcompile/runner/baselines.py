@@ -88,9 +88,8 @@ def gaussian(fit: Array, test: Array) -> Array:
     """
     fit, test = fit.astype(np.float64), test.astype(np.float64)
     held = max(1, len(fit) // 10)
-    if len(fit) < 20:
-        ridge = 1e-3
-    else:
+    ridge = 1e-3
+    if len(fit) >= 20:
         ridge = max(_RIDGES, key=lambda r: float(_normal(fit[:-held], fit[-held:], r).mean()))
     return _normal(fit, test, ridge)
 

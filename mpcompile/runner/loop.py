@@ -19,7 +19,7 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Module
 from mpcompile.runner import checkpoint, measure
 from mpcompile.runner import run as runs
-from mpcompile.runner.batches import Batches, as_precision
+from mpcompile.runner.batches import Batches, as_precision, complete
 from mpcompile.runner.data import Dataset, load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
@@ -192,9 +192,8 @@ class _Training:
         """Data-dependent start: a program `initialize` gives `state/<parameter>` from the first batch."""
         if "initialize" not in self.module.programs:
             return
-        graph = self.module.programs["initialize"]
-        first = as_precision(self.batches.at(0), self.precision)
-        out = self.session.run("initialize", {k: v for k, v in first.items() if k in graph.inputs})
+        first = complete(self.module, "initialize", self.batches.at(0), (self.settings.seed, "initialize"))
+        out = self.session.run("initialize", as_precision(first, self.precision))
         state = self.session.state()
         for name, value in out.items():
             key = "parameter/" + name.removeprefix("state/")

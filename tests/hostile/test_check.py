@@ -14,11 +14,13 @@ import pytest
 
 SECONDS = 2.0
 MEGABYTES = 500
-KILLED_AFTER = 4
+KILLED_AFTER = 3
 
 
 def net(body: str, shape: str = "4", head: str = "") -> str:
-    return f"model m\ninput x: real[{shape}]\ntarget y: binary[1]\n{head}y ~ bernoulli(logits = x -> {body})\n"
+    return (
+        f"model m\ninput x: real[{shape}]\ntarget y: binary[1]\n{head}y ~ bernoulli(logits = x -> {body})\n"
+    )
 
 
 def masked(body: str, shape: str = "4", head: str = "mask up = degrees(order = natural)\n") -> str:
@@ -35,7 +37,9 @@ def text(body: str, classes: str = "8") -> str:
 
 
 def doubled(kind: str, first: str, again: str, count: int) -> str:
-    return f"{kind}0 = {first}\n" + "".join(f"{kind}{i} = {again.format(i - 1)}\n" for i in range(1, count + 1))
+    return f"{kind}0 = {first}\n" + "".join(
+        f"{kind}{i} = {again.format(i - 1)}\n" for i in range(1, count + 1)
+    )
 
 
 REFUSED = {

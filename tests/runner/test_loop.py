@@ -160,6 +160,33 @@ def test_patience_stops_early_and_keeps_the_best(fake: ModuleType, tmp_path: Pat
     assert train(made, tmp_path / "run", again, backend=fake.FakeBackend()).reason == "patience"
 
 
+def test_data_dependent_start(fake: ModuleType, tmp_path: Path) -> None:
+    """A program `initialize` sees the first batch, and its `state/...` outputs are where training begins."""
+    made = fake.module()
+    made.programs["initialize"] = fake.graph(
+        "initialize", {"state/b": (1,)}, y=made.programs["loss"].inputs["y"].type
+    )
+
+    class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
+        def run(self, program: str, inputs: Any) -> Any:
+            return (
+                {"state/b": inputs["y"].mean(0)} if program == "initialize" else super().run(program, inputs)
+            )
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
+            self.sessions.append(Session(parameters, optimizer, 0.0))
+            return self.sessions[-1]
+
+    backend = Backend()
+    train(made, tmp_path / "run", replace(OPTIONS, steps=0), backend=backend)
+    first = fake.FakeBackend()
+    train(fake.module(), tmp_path / "plain", replace(OPTIONS, steps=1), backend=first)
+    expected = first.sessions[0].seen[0]["y"].mean(0)
+    np.testing.assert_allclose(backend.sessions[0].values["b"], expected)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_divergence_is_a_finding(fake: ModuleType, tmp_path: Path) -> None:
     made = fake.module(optimizer={"kind": "sgd", "rate": 1e6})
     with pytest.raises(SpecError, match="MP530"):

@@ -42,7 +42,7 @@ def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; `<name>_shape` goes with packed bits."""
+    """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; `<name>_shape` marks packed bits."""
     with np.load(path, allow_pickle=False) as file:
         found = {key: np.asarray(file[key]) for key in file.files}
     shapes = {k for k in found if k.endswith("_shape") and k.removesuffix("_shape") in found}

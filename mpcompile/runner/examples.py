@@ -1,0 +1,42 @@
+"""Concrete inputs and weights for programs, where data is not the point: verification and tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile.ir import Array, DType, Module
+from mpcompile.runner.initial import initial
+
+
+def example_weights(module: Module, seed: int = 0, spread: float = 0.05) -> dict[str, Array]:
+    """Initial weights with noise on top, so that zero-initialised layers do something. float64."""
+    rng = np.random.default_rng(seed)
+    return {
+        k: np.asarray(v + spread * rng.standard_normal(v.shape), np.float64)
+        for k, v in initial(module, seed).items()
+    }
+
+
+def example_inputs(
+    module: Module, program: str, batch: int, length: int = 7, seed: int = 0
+) -> dict[str, Array]:
+    """Data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes."""
+    rng = np.random.default_rng(seed)
+    graph = module.programs[program]
+    env = {s: batch if s == "N" else length for s in graph.symbols()}
+    out: dict[str, Array] = {}
+    for name, value in graph.inputs.items():
+        shape, field = value.type.concrete(env), module.fields.get(name)
+        noise = module.noise[program].get(name)
+        if noise is not None:
+            uniform = noise.kind == "uniform"
+            out[name] = rng.uniform(0.01, 0.99, shape) if uniform else rng.standard_normal(shape)
+        elif field is not None and field.base != "real":
+            levels = 2 if field.base == "binary" else field.classes or 2
+            drawn = rng.integers(0, levels, shape) + field.low
+            out[name] = drawn if value.dtype == DType.INT else drawn.astype(np.float64)
+        elif not value.shape:
+            out[name] = np.asarray(100.0)  # the number of examples of a data set
+        else:
+            out[name] = rng.standard_normal(shape)
+    return out
