@@ -1,2 +1,52 @@
 """The JAX backend: programs as pure functions of a dict of parameters; needs nothing of mpcompile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
+from mpcompile_jax.loading import CompiledModel, Placement
+from mpcompile_jax.session import JaxSession
+from mpcompile_jax.verify import SourceRefused, verify_source
+
+
+class JaxBackend:
+    """See `mpcompile.backend.Backend`."""
+
+    name = "jax"
+
+    def emit(self, module: Module) -> dict[str, str | bytes]:
+        return {"model.py": emit_module(module).text}
+
+    def session(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> JaxSession:
+        return JaxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+
+    def compile(
+        self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu"
+    ) -> CompiledModel:
+        return CompiledModel(module, parameters, Placement(device, "float32"))
+
+
+BACKEND = JaxBackend()
+
+__all__ = [
+    "BACKEND",
+    "CompiledModel",
+    "Emitted",
+    "JaxBackend",
+    "JaxSession",
+    "SourceRefused",
+    "emit_module",
+    "verify_source",
+]

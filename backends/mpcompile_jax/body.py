@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from mpcompile.emission.text import Expr, identifier, tuple_text
+from mpcompile.emission.signature import definition
+from mpcompile.emission.text import Expr, Label, identifier, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Value
 from mpcompile.outline import Block, Loop
@@ -88,7 +89,9 @@ class JaxWriter(Writer):
         read = [_leading(e, op.axis) for e in slices]
         for e in (*start, *slices):
             self.release(e)
-        labels = tuple(dict.fromkeys([*(la for e in (*start, *slices) for la in e.labels), *self.label(node)]))
+        labels = tuple(
+            dict.fromkeys([*(la for e in (*start, *slices) for la in e.labels), *self.label(node)])
+        )
         function = self.fresh("body")
         self.live[function] = math.inf
         carry_names = [self._take(v, n, inner) for v, n in zip(body.inputs[:carries], names, strict=False)]
@@ -100,7 +103,7 @@ class JaxWriter(Writer):
             step = self._take(body.inputs[-1], "step", inner)
             if not simple:
                 slice_names.append(step)
-                read.append(f"jnp.arange({self.size(node.outputs[-1].shape[op.axis]).text if kept else self._length(op, node)})")
+                read.append(f"jnp.arange({self._length(op, node)})")
         elif not scanned:
             slice_names.append("_")
         for name, value in zip(carry_names, body.inputs, strict=False):
@@ -109,12 +112,16 @@ class JaxWriter(Writer):
 
         state = _typed(carries)
         if simple:
-            self.statement(f"def {function}({step}: Array, {_argument('carry', carry_names)}: {state}) -> {state}:", labels)
+            head = [f"{step}: Array", f"{_argument('carry', carry_names)}: {state}"]
+            self._open(function, head, state, labels)
         else:
             read_type = _typed(len(read)) if read else "None"
             made_type = _typed(len(kept)) if kept else "None"
-            head = f"{_argument('carry', carry_names)}: {state}, {_argument('inputs', slice_names)}: {read_type}"
-            self.statement(f"def {function}({head}) -> tuple[{state}, {made_type}]:", labels)
+            head = [
+                f"{_argument('carry', carry_names)}: {state}",
+                f"{_argument('inputs', slice_names)}: {read_type}",
+            ]
+            self._open(function, head, f"tuple[{state}, {made_type}]", labels)
         self.state = inner
         self.indent += 1
         for group, given in ((carry_names, "carry"), (slice_names, "inputs")):
@@ -132,6 +139,7 @@ class JaxWriter(Writer):
             self.statement(f"return {after if carries != 1 else results[0].text}, {made}", said)
         for e in results:
             self.release(e)
+        self.lines.append("")
         self.indent -= 1
         self.state = outer
         self.comment, self.said = "", set()
@@ -139,12 +147,17 @@ class JaxWriter(Writer):
         for _, outside in loop.captured:
             self.release(self.operand(outside))
         del self.live[function]
-        targets = self._targets(node, carries, kept)
         first = _group([e.text for e in start])
         if simple:
             call = f"lax.fori_loop(0, {self._length(op, node)}, {function}, {first})"
-            self.statement(f"{targets[0]} = {call}")
+            if carries == 1:
+                value = node.outputs[0]
+                hint = self.hint(node, 0) if value in outer.preferred else identifier(names[0])
+                self.settle(value, Expr(call, heavy=True), outer.uses[value], hint)
+            else:
+                self.statement(f"{self._targets(node, carries, kept)[0]} = {call}")
             return
+        targets = self._targets(node, carries, kept)
         reverse = ", reverse=True" if op.reverse else ""
         length = f", length={self._length(op, node)}" if not read else ""
         call = f"lax.scan({function}, {first}, {_group(read)}{length}{reverse})"
@@ -157,6 +170,13 @@ class JaxWriter(Writer):
                 self.live[name] = 1
                 expr = Expr(stacked, refs=(name,))
                 self.settle(value, expr, outer.uses[value], outer.preferred.get(value, name))
+
+    def _open(self, name: str, arguments: list[str], result: str, labels: tuple[Label, ...]) -> None:
+        """Begin a function, after an empty line where one stands above it."""
+        if not (self.lines and self.lines[-1].endswith(":")):
+            self.lines.append("")
+        self.say(labels)
+        self.lines += definition(name, arguments, result, self.indent)
 
     def _take(self, value: Value, name: str, inner: State) -> str:
         """A name for an argument of the body."""

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from mpcompile.emission.constants import is_mask
-from mpcompile.emission.signature import argument_names, fixed_by, type_docstring
+from mpcompile.emission.signature import argument_names, definition, fixed_by, type_docstring
 from mpcompile.emission.text import WIDTH, basename, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module
@@ -39,7 +39,9 @@ class Constants:
         return self.names[constant]
 
     def lines(self) -> list[str]:
-        return [line for c, name in self.names.items() for line in layout(f"{name} = {array_text(c.array)}", 0)]
+        return [
+            line for c, name in self.names.items() for line in layout(f"{name} = {array_text(c.array)}", 0)
+        ]
 
 
 @dataclass
@@ -113,9 +115,7 @@ class FunctionWriter:
         if signature.reads:
             self.reads = True
             before = (f"below({self.params}, {quoted('.'.join(child))})",)
-        after = tuple(
-            self._shared(child, f, instance.family.actual(instance, f)) for f in signature.formals
-        )
+        after = tuple(self._shared(child, f, instance.family.actual(instance, f)) for f in signature.formals)
         return Target(signature.name, signature.told, signature.results, before, after)
 
     def any_parameter(self) -> str | None:
@@ -148,7 +148,9 @@ class FunctionWriter:
         program = self.module.programs[method.role] if root else None
         if program is not None:
             arguments = [identifier(n) for n in program.inputs]
-            preferred = {v: n for n, v in program.outputs.items() if n.isidentifier() and n not in self.reserved}
+            preferred = {
+                v: n for n, v in program.outputs.items() if n.isidentifier() and n not in self.reserved
+            }
         else:
             arguments, preferred = argument_names(block, self.reserved), {}
         if clash := RESERVED & set(arguments):
@@ -185,7 +187,7 @@ class FunctionWriter:
             *(f"{self.formals[f]}: np.ndarray" for f in formals),
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
-        head = layout(f"def {name}({', '.join(given)}) -> {result}:", 0)
+        head = definition(name, given, result, 0)
         return [*head, *self.docstring(method, arguments), *bound, *writer.lines]
 
     def docstring(self, method: Method, arguments: list[str]) -> list[str]:

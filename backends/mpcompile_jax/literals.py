@@ -70,15 +70,20 @@ def _mask(mask: Array) -> str | None:
     if levels is None:
         return None
     left, right = (_vector(v) for v in levels)
-    return f"{left}[:, None] >= {right}" if left and right else None
+    rule = f"np.greater_equal.outer({left}, {right})"
+    return rule if len(rule) < mask.size // 6 or "unpack" not in rule else None
 
 
-def _vector(values: Array) -> str | None:
+def _vector(values: Array) -> str:
+    """A vector of levels."""
     rule = line(values, "np") if values.size > 1 else None
     if rule is not None:
-        return rule if rule.startswith("np.") and rule.endswith(")") else f"({rule})"
+        return rule
     listed = nested(values) if values.size <= LISTED else ""
-    return f"np.array({listed})" if listed and len(listed) <= LISTED else None
+    if listed and len(listed) <= LISTED:
+        return f"np.array({listed})"
+    pieces, name = packed(values, narrow=True)
+    return f"unpack({pieces}, ({values.size},), np.{name})"
 
 
 #: Functions that literals call, by name.

@@ -312,4 +312,3 @@ SPELLINGS: dict[str, Row] = {
     "avg_pool": avg_pool,
     "scan": _statement,
 }
-

@@ -20,23 +20,22 @@ NAMES = {
 }  # fmt: skip
 KNOWN = {"bool", "int", "float", "str", "Array", "Sequence"}
 MEMBERS = set(
-    "dtype shape ndim reshape T mT swapaxes transpose astype sum max at add removeprefix startswith items append view "
-    "broadcast_to".split()
+    "dtype shape ndim reshape T mT swapaxes transpose astype sum max at add removeprefix startswith items append "
+    "view".split()
 )
 MODULES = {
-    "jax": {
-        "nn.sigmoid", "nn.relu", "nn.softplus", "nn.one_hot", "nn.logsumexp", "nn.softmax", "nn.log_softmax",
-    },  # fmt: skip
+    "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()},
     "jnp": set(
-        "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip zeros ones "
-        "full arange argmax asarray take_along_axis ones_like moveaxis stack".split()
+        "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip "
+        "zeros ones full arange argmax asarray take_along_axis ones_like moveaxis".split()
     ),
     "lax": set(
-        "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan fori_loop".split()
+        "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
+        "fori_loop".split()
     ),
     "np": set(
-        "arange array full tri add.outer broadcast_to reshape frombuffer unpackbits ndarray generic bool int64 uint8 "
-        "float64".split()
+        "arange array full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
+        "ndarray generic bool int64 uint8 uint16 uint32 float64".split()
     ),
     "math": {"inf", "nan", "prod"},
     "base64": {"b64decode"},

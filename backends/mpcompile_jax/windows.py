@@ -133,14 +133,11 @@ HELPERS = {
     around = [(0, 0), (0, 0), *padding]
     padded = jnp.pad(x, around, constant_values=-math.inf)
     position = jnp.pad(position, around, constant_values=-1)
-    counts = [
-        (s - k) // t + 1 for s, k, t in zip(padded.shape[2:], kernel, stride, strict=True)
-    ]
+    counts = [(s - k) // t + 1 for s, k, t in zip(padded.shape[2:], kernel, stride, strict=True)]
     best, index = None, jnp.full((), -1)
     for tap in itertools.product(*(range(k) for k in kernel)):
         window = tuple(
-            slice(i, i + (n - 1) * t + 1, t)
-            for i, n, t in zip(tap, counts, stride, strict=True)
+            slice(i, i + (n - 1) * t + 1, t) for i, n, t in zip(tap, counts, stride, strict=True)
         )
         value, place = padded[:, :, *window], position[:, :, *window]
         if best is None:

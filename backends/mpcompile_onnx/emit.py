@@ -47,15 +47,15 @@ def emit_graph(
     double: bool = False,
 ) -> Emitted:
     """One graph. Weights lie in the file when they are given; else they are inputs, by their dotted names."""
-    graph = graph.live()
     w = Writer(Path(module.source.path).name, double)
     env: dict[Value, str] = {}
     inputs, weights = [], []
+    live = _live(graph)
     for name, value in graph.inputs.items():
         env[value] = w.name(name)
         inputs.append(w.info(env[value], value.type))
     for node in graph.nodes():
-        if not isinstance(node.op, Parameter):
+        if not isinstance(node.op, Parameter) or node.id not in live:
             continue
         value, path = node.outputs[0], node.op.path
         if path in weights:
@@ -98,6 +98,15 @@ def emit_graph(
     model.metadata_props.extend(StringStringEntryProto(key=k, value=v) for k, v in facts.items())
     read = tuple(weights) if parameters is None else ()
     return Emitted(model, tuple(graph.inputs), read, names)
+
+
+def _live(graph: Graph) -> set[int]:
+    """Nodes that some output needs."""
+    found = {v.node for v in graph.outputs.values()}
+    for node in reversed(graph.nodes()):
+        if node.id in found:
+            found.update(v.node for v in node.inputs)
+    return found
 
 
 def numpy_type(dtype: DType, double: bool) -> type[np.generic]:

@@ -96,7 +96,7 @@ class Writer:
 
     def literal(self, array: Array | Sequence[int] | float, hint: str = "") -> str:
         """The name of a literal array, floats in the width of this graph; equal ones are stored once."""
-        a = np.asarray(array)
+        a = exact = np.asarray(array)
         if a.dtype.kind == "f":
             a = a.astype(self.float)
         elif a.dtype.kind in "iu" or not a.size:
@@ -107,7 +107,7 @@ class Writer:
         for seen in (frame, self.frames[0]):
             if key in seen.literals:
                 return seen.literals[key]
-        name = self.name(hint or _literal_name(a))
+        name = self.name(hint or _literal_name(exact))
         frame.initializers[name] = numpy_helper.from_array(a, name)
         frame.literals[key] = name
         return name
@@ -220,12 +220,21 @@ class Writer:
 
     # --- a whole graph ---
 
-    def write(self, graph: Graph, env: dict[Value, str], results: Mapping[Value, str]) -> None:
-        """Append the nodes of a graph; `env` names its inputs, `results` says what its outputs must be called."""
+    def write(
+        self,
+        graph: Graph,
+        env: dict[Value, str],
+        results: Mapping[Value, str],
+        only: Sequence[Node] | None = None,
+    ) -> None:
+        """Append the nodes of a graph, or some of them.
+
+        `env` names its inputs and takes its values; `results` says what its outputs must be called.
+        """
         from mpcompile_onnx.spelling import SPELLINGS
 
         self.graphs.append(graph)
-        for node in graph.nodes():
+        for node in graph.nodes() if only is None else only:
             if isinstance(node.op, Input | Parameter):
                 continue
             if isinstance(node.op, Constant):
@@ -295,7 +304,8 @@ def snake(kind: str) -> str:
 def _literal_name(a: Array) -> str:
     if a.size > 8:
         return "literal"
-    shown = ",".join(str(v).lower() for v in a.reshape(-1).tolist())
+    values = a.reshape(-1).tolist()
+    shown = ",".join("end" if v == END else "start" if v == -END else str(v).lower() for v in values)
     return (
         shown if a.ndim == 0 else f"[{shown}]" if a.ndim == 1 else f"[{shown}]:{'x'.join(map(str, a.shape))}"
     )
@@ -307,7 +317,7 @@ def _rename(nodes: Sequence[NodeProto], old: str, new: str) -> None:
             for i, name in enumerate(names):
                 if name == old:
                     names[i] = new
-        if new in node.output:
+        if new in node.output[:1]:
             node.name = new
 
 

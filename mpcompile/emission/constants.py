@@ -83,12 +83,16 @@ def staircase(mask: Array) -> tuple[Array, Array] | None:
     return row.reshape(-1), column
 
 
-def packed(array: Array) -> tuple[str, str]:
-    """The elements in base64, as pieces of Python text, and the name of their dtype; bits are packed."""
+def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
+    """The elements in base64, as pieces of Python text, and the name of their dtype; bits are packed.
+
+    Integers are of 64 bits, or (`narrow`) as few as hold them, unsigned.
+    """
     if array.dtype.kind == "b" or is_mask(array):
         kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
     elif array.dtype.kind == "i":
-        kind, data = "int64", array.astype("<i8").tobytes()
+        width = np.min_scalar_type(int(array.max())) if narrow and array.min() >= 0 else np.dtype("<i8")
+        kind, data = width.name, array.astype(width.newbyteorder("<")).tobytes()
     else:
         kind, data = "float64", array.astype("<f8").tobytes()
     text = base64.b64encode(data).decode()

@@ -44,6 +44,18 @@ def fixed_by(symbol: str, values: tuple[Value, ...]) -> tuple[int, int] | None:
     return None
 
 
+def definition(name: str, arguments: Sequence[str], result: str, indent: int) -> list[str]:
+    """The head of a function, broken at its arguments where it is long."""
+    lead = "    " * indent
+    given = ", ".join(arguments)
+    line = f"{lead}def {name}({given}) -> {result}:"
+    if len(line) <= WIDTH:
+        return [line]
+    fits = len(lead) + 4 + len(given) <= WIDTH
+    inner = [given] if fits else [f"{a}," for a in arguments]
+    return [f"{lead}def {name}(", *(f"{lead}    {i}" for i in inner), f"{lead}) -> {result}:"]
+
+
 def type_docstring(arguments: Sequence[tuple[str, Value]], results: Sequence[str], indent: int) -> list[str]:
     """The docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
     lead = "    " * indent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpcompile.ir import Builder, DType, Graph, Value
+from mpcompile.ir import Builder, DType, Graph, Parameter, Value
+from mpcompile.ops import Add
 from mpcompile.ops._base import full, zeros
 from mpcompile.ops._reverse import backpropagate
 
@@ -19,13 +20,21 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
     loss = new.outputs[output]
     if loss.dtype is not DType.FLOAT or any(s != 1 for s in loss.shape):
         raise ValueError(f"expected one float to differentiate, '{output}' is {loss.type}")
-    leaves: dict[str, Value] = {**new.inputs, **new.parameters()}
-    wanted = {name: leaves[name] for name in wrt}
     b = Builder(new)
     forward = new.nodes()
-    grads = backpropagate(b, forward, [(loss, full(b, 1.0, loss.shape))], wanted.values())
-    for name, value in wanted.items():
-        new.outputs[gradient_name(name)] = grads[value] if value in grads else zeros(b, value.shape)
+    leaves: dict[str, list[Value]] = {name: [value] for name, value in new.inputs.items()}
+    for node in forward:  # a parameter may be read at several places, each with a node of its own
+        if isinstance(node.op, Parameter):
+            leaves.setdefault(node.op.path, []).append(node.outputs[0])
+    wanted = {name: leaves[name] for name in wrt}
+    flat = [value for values in wanted.values() for value in values]
+    grads = backpropagate(b, forward, [(loss, full(b, 1.0, loss.shape))], flat)
+    for name, values in wanted.items():
+        parts = [grads[value] for value in values if value in grads]
+        total = parts[0] if parts else zeros(b, values[0].shape)
+        for part in parts[1:]:
+            total = b.emit(Add(), total, part)
+        new.outputs[gradient_name(name)] = total
     return new.live()
 
 

@@ -89,7 +89,7 @@ def train_step(module: Module, rule: UpdateRule) -> Graph:
     _Update(b, rule, leaves, gradients).write()
     for name, value in written.items():
         graph.outputs[f"{NEXT}{PARAMETER}{name}"] = value
-    return graph.live()
+    return graph
 
 
 class _Update:

@@ -1,0 +1,92 @@
+"""Emitted text as live functions: what runs is the file that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from mpcompile.emission.loading import import_source
+from mpcompile.ir import Array, DType, Module
+from mpcompile_jax.emit import emit_module
+from mpcompile_jax.verify import verify_source
+
+Program = Callable[..., Any]
+
+
+def import_programs(module: Module) -> dict[str, Program]:
+    """The function of each program, from the text that would be shipped."""
+    emitted = emit_module(module)
+    verify_source(emitted.text)
+    source = import_source(emitted.text)
+    return {program: getattr(source, name) for program, name in emitted.functions.items()}
+
+
+def find_device(name: str) -> jax.Device:
+    """`cpu`, `cuda`, or `cuda:1`."""
+    platform, _, number = name.partition(":")
+    return jax.devices(platform)[int(number or 0)]
+
+
+class Placement:
+    """Where arrays live, and how precise they are."""
+
+    def __init__(self, device: str, precision: str, mixed: bool = False) -> None:
+        self.device = find_device(device)
+        self.double = precision == "float64"
+        self.floats = np.dtype(precision)
+        self.mixed = mixed
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Inside of this, what is traced and run has this precision."""
+        stack = ExitStack()
+        stack.enter_context(jax.enable_x64(self.double))
+        if self.mixed:
+            stack.enter_context(jax.default_matmul_precision("bfloat16"))
+        return stack
+
+    def array(self, array: Array, kind: DType | None = None) -> jax.Array:
+        """A copy on the device."""
+        array = np.asarray(array)
+        if kind is None:
+            kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
+        ints = np.dtype(np.int64 if self.double else np.int32)
+        dtype = {DType.FLOAT: self.floats, DType.INT: ints, DType.BOOL: np.dtype(bool)}[kind]
+        return jax.device_put(np.array(array, dtype), self.device)
+
+    def numpy(self, array: jax.Array) -> Array:
+        """Back across the border."""
+        found = np.array(array)
+        kind = found.dtype.kind
+        return (
+            found.astype(np.int64)
+            if kind in "iu"
+            else found.astype(bool)
+            if kind == "b"
+            else found.astype(self.floats)
+        )
+
+
+class CompiledModel:
+    """Programs as jitted methods over `params`, a dict of arrays by their dotted names."""
+
+    def __init__(self, module: Module, parameters: Mapping[str, Array], place: Placement) -> None:
+        self.place = place
+        with place.active():
+            self.params = {name: place.array(parameters[name]) for name in module.parameters}
+        self.programs = {name: jax.jit(program) for name, program in import_programs(module).items()}
+
+    def __getattr__(self, name: str) -> Program:
+        if name == "programs" or name not in self.programs:
+            raise AttributeError(name)
+        return partial(self._call, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.programs]
+
+    def _call(self, program: str, *args: Any, **kwargs: Any) -> Any:
+        return self.programs[program](self.params, *args, **kwargs)

@@ -1,0 +1,150 @@
+"""A module live in JAX: evaluation, gradients, optimiser steps, and state that moves between backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir import Array, Module
+from mpcompile_jax.loading import Placement, import_programs
+from mpcompile_jax.updates import Slots, Tree, clipped, slot_names, update
+
+PRECISIONS = ("float32", "float64")
+STATE = "state/"
+
+
+class JaxSession:
+    """See `mpcompile.backend.Session`."""
+
+    def __init__(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array],
+        optimizer: OptimizerSpec | None = None,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+        mixed: bool = False,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+        self.module = module
+        self.spec = optimizer
+        self.place = Placement(device, precision, mixed)
+        names = slot_names(optimizer) if optimizer else ()
+        with self.place.active():
+            live = {name: self.place.array(parameters[name]) for name in module.parameters}
+            self.trained: Tree = {n: a for n, a in live.items() if module.parameters[n].trainable}
+            self.fixed: Tree = {n: a for n, a in live.items() if n not in self.trained}
+            self.slots: Slots = {
+                slot: {n: self.place.array(np.zeros(a.shape)) for n, a in self.trained.items()}
+                for slot in names
+            }
+        self.count = 0
+        self.functions = import_programs(module)
+        self.programs = {name: jax.jit(self._named(name)) for name in module.programs}
+        self._gradients = jax.jit(self._differentiate)
+        self._step = jax.jit(self._update, donate_argnums=(0, 2))
+
+    # --- what is compiled ---
+
+    def _named(self, program: str) -> Any:
+        """A program that gives a dict in any case."""
+        function, (only, *more) = self.functions[program], self.module.programs[program].outputs
+
+        def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
+            made = function({**trained, **fixed}, **inputs)
+            return made if more else {only: made}
+
+        return run
+
+    def _differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        """Outputs of `loss` and its gradient."""
+        run = self._named("loss")
+
+        def loss(trained: Tree) -> tuple[jax.Array, Tree]:
+            outputs = run(trained, fixed, inputs)
+            return outputs["loss"] if "loss" in outputs else next(iter(outputs.values())), outputs
+
+        gradients, outputs = jax.grad(loss, has_aux=True)(trained)
+        return outputs, gradients
+
+    def _update(
+        self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree
+    ) -> tuple[Tree, Slots, Tree, jax.Array]:
+        """New weights, slots and fixed parameters; scalars of the loss and the gradient's norm in one array."""
+        assert self.spec is not None
+        outputs, gradients = self._differentiate(trained, fixed, inputs)
+        gradients, norm = clipped(gradients, self.spec.clip)
+        if trained:
+            trained, slots = update(self.spec, trained, gradients, slots, count, rate)
+        written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
+        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self._scalars(outputs)), norm])
+        return trained, slots, written, told
+
+    @staticmethod
+    def _scalars(outputs: Mapping[str, Any]) -> list[str]:
+        return [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
+
+    # --- the protocol ---
+
+    def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with self.place.active():
+            outputs = self.programs[program](self.trained, self.fixed, self._inputs(program, inputs))
+            return {name: self.place.numpy(outputs[name]) for name in self.module.programs[program].outputs}
+
+    def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        with self.place.active():
+            outputs, gradients = self._gradients(self.trained, self.fixed, self._inputs("loss", inputs))
+            return (
+                {name: self.place.numpy(outputs[name]) for name in self.module.programs["loss"].outputs},
+                {name: self.place.numpy(gradients[name]) for name in self.trained},
+            )
+
+    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+        if self.spec is None:
+            raise ValueError("a session without an optimiser cannot take a step")
+        with self.place.active():
+            self.trained, self.slots, written, told = self._step(
+                self.trained,
+                self.fixed,
+                self.slots,
+                np.int32(self.count),
+                self.place.floats.type(rate),
+                self._inputs("loss", inputs),
+            )
+            self.fixed |= written
+            values: list[float] = np.asarray(told, np.float64).tolist()
+        self.count += 1
+        names = self._scalars(self.module.programs["loss"].outputs)
+        return dict(zip([*names, "gradient_norm"], values, strict=True))
+
+    def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
+        graph = self.module.programs[program]
+        return {name: self.place.array(inputs[name], v.dtype) for name, v in graph.inputs.items()}
+
+    # --- state ---
+
+    def state(self) -> dict[str, Array]:
+        live = {**self.trained, **self.fixed}
+        found = {f"parameter/{name}": self.place.numpy(live[name]) for name in self.module.parameters}
+        if self.spec is not None:
+            found["optimizer/step"] = np.asarray(self.count, np.int64)
+            for slot, arrays in self.slots.items():
+                found |= {f"optimizer/{slot}/{name}": self.place.numpy(arrays[name]) for name in self.trained}
+        return found
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        with self.place.active():
+            for group in (self.trained, self.fixed):
+                group |= {name: self.place.array(state[f"parameter/{name}"]) for name in group}
+            if self.spec is None:
+                return
+            self.count = int(state["optimizer/step"])
+            for slot, arrays in self.slots.items():
+                arrays |= {name: self.place.array(state[f"optimizer/{slot}/{name}"]) for name in arrays}

@@ -1,0 +1,41 @@
+"""What README.md shows is what the commands print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SPEC = (ROOT / "specs" / "made.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("text", "status"), [(SPEC, 0), (SPEC.replace("strict(up)", "up"), 1)])
+def test_check_prints_what_the_readme_shows(text: str, status: int, tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "made.yaml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "mpcompile", "check", "specs/made.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert f"```\n{done.stdout.rstrip()}\n```" in README
+
+
+def test_the_spec_is_the_one_in_the_repository() -> None:
+    assert f"```yaml\n{SPEC.rstrip()}\n```" in README
+
+
+def test_every_spec_is_in_the_table() -> None:
+    specs = {p.name for p in (ROOT / "specs").iterdir() if p.suffix in (".mp", ".yaml")}
+    assert set(re.findall(r"^\| `(\w+\.(?:mp|yaml))` \|", README, re.MULTILINE)) == specs
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p}" for p in (
+    "architecture.md", "language.md", "codes/README.md", "decisions/README.md"))])  # fmt: skip
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    links = re.findall(r"(?<!!)\[[^\]]+\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
