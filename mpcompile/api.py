@@ -91,21 +91,23 @@ def build(
     parameters: Mapping[str, Array] | None = None,
     allow_unproven: bool = False,
     overrides: Mapping[str, str] | None = None,
+    inline: bool = True,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
     Everything is made before anything is written. Raises `SpecError` when a proof fails, unless `allow_unproven`,
-    which the manifest then says.
+    which the manifest then says. `inline` puts the weights into ONNX files too, so that one file is a whole program.
     """
     from safetensors.numpy import save
 
     from mpcompile import __version__
     from mpcompile.backend import find_backend
     from mpcompile.runner.initial import initial
+    from mpcompile.runner.settings import settings
 
     found = verdicts(module) if allow_unproven else require_proven(module)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
-    files = find_backend(backend).emit(module)
+    files = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
     manifest = {
         "model": module.name,
         "backend": backend,

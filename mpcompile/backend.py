@@ -69,8 +69,17 @@ class Backend(Protocol):
 
     name: str
 
-    def emit(self, module: Module) -> dict[str, str | bytes]:
-        """Files of the standalone model (without weights and manifest), by relative path. Deterministic."""
+    def emit(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array] | None = None,
+        optimizer: OptimizerSpec | None = None,
+    ) -> dict[str, str | bytes]:
+        """Files of the standalone model (without weights file and manifest), by relative path. Deterministic.
+
+        A format that carries weights within its files takes them from `parameters`, and its training program's
+        update rule from `optimizer`; the others leave both to their files' users.
+        """
         ...
 
     def session(

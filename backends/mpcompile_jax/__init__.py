@@ -17,7 +17,12 @@ class JaxBackend:
 
     name = "jax"
 
-    def emit(self, module: Module) -> dict[str, str | bytes]:
+    def emit(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array] | None = None,
+        optimizer: OptimizerSpec | None = None,
+    ) -> dict[str, str | bytes]:
         return {"model.py": emit_module(module).text}
 
     def session(

@@ -111,7 +111,7 @@ class FunctionWriter:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
         child = call.path[len(self.path) :]
-        before = ()
+        before: tuple[str, ...] = ()
         if signature.reads:
             self.reads = True
             before = (f"below({self.params}, {quoted('.'.join(child))})",)
@@ -153,7 +153,7 @@ class FunctionWriter:
             }
         else:
             arguments, preferred = argument_names(block, self.reserved), {}
-        if clash := RESERVED & set(arguments):
+        if clash := set(arguments) & RESERVED:
             raise ValueError(f"{clash.pop()!r} already means something in an emitted file: rename it")
         self.params = "params" if "params" not in arguments else "params_"
         self.reads, self.used = root, set()

@@ -56,7 +56,7 @@ def _dense(array: Array) -> str:
 def _mask(mask: Array) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     rows, columns = mask.shape
-    r, c = np.indices(mask.shape)
+    r, c = np.indices((rows, columns))
     for parity in (0, 1):
         if np.array_equal((r + c) % 2 == parity, mask):
             return f"np.add.outer(np.arange({rows}), np.arange({columns})) % 2 == {parity}"

@@ -19,7 +19,12 @@ class TorchBackend:
 
     name = "torch"
 
-    def emit(self, module: Module) -> dict[str, str | bytes]:
+    def emit(
+        self,
+        module: Module,
+        parameters: Mapping[str, Array] | None = None,
+        optimizer: OptimizerSpec | None = None,
+    ) -> dict[str, str | bytes]:
         return {"model.py": emit_module(module).text}
 
     def session(

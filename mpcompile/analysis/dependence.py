@@ -45,10 +45,20 @@ def tau(graph: Graph, source: str, ranks: Array, environment: Mapping[str, int])
     return interpret(graph, availability(), {source: seed}, environment)
 
 
+#: Exact sets of more input elements than this are not attempted.
+MAX_SET = 1 << 14
+
+
+class TooLarge(Exception):
+    """An analysis that would need more memory than it may take; the claim stays unproven."""
+
+
 def support(graph: Graph, source: str, output: str, environment: Mapping[str, int]) -> Array:
     """Bool [output elements, source elements] of one example: which inputs each output element can depend on."""
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
+    if size > MAX_SET:
+        raise TooLarge(f"exact sets of {size} inputs are more than the {MAX_SET} that are attempted")
     domain = bitsets(size)
     index = np.arange(size, dtype=np.uint64)
     seed = np.zeros((size, domain.words), np.uint64)

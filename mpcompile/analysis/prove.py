@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.analysis.dependence import Step, elements, environment_for, support, tau, witness
+from mpcompile.analysis.dependence import Step, TooLarge, elements, environment_for, support, tau, witness
 from mpcompile.analysis.jacobian import coupling_structure, structure_of
 from mpcompile.diagnostics import Diagnostic, PathStep
 from mpcompile.ir import Abstract, Array, Claim, Graph, Input, Module, NoRule
@@ -51,7 +51,7 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
             continue
         try:
             verdict = RULES[claim.kind](module, claim, length)
-        except NoRule as missing:
+        except (NoRule, TooLarge) as missing:
             verdict = Verdict(
                 claim,
                 "unproven",
@@ -118,7 +118,7 @@ def _leak(claim: Claim, index: tuple[int, ...], path: list[Step], ranks: Array) 
     steps.append(PathStep(out, claim.span))
     frame = culprit.node.scope[-1] if culprit.node.scope else None
     where = f"{claim.subject}{elements(start.index)}"
-    ahead = _is_ahead(path, culprit, ranks)
+    ahead = _jump(path, ranks) is not None
     return Diagnostic(
         "MP301",
         f"output {claim.subject}{elements(own)} depends on input {where}, which comes later or at the same "
@@ -157,27 +157,40 @@ def _clock(step: Step, ranks: Array) -> int | None:
     return None
 
 
-def _is_ahead(path: list[Step], culprit: Step, ranks: Array) -> bool:
-    """Whether the culprit reads ahead of its own place."""
-    before = next((a for a, b in pairwise(path) if b is culprit), culprit)
-    a, b = _clock(before, ranks), _clock(culprit, ranks)
-    return a is not None and b is not None and a > b
+def _jump(path: list[Step], ranks: Array) -> Step | None:
+    """The first step whose element comes earlier in the order than one it reads from, where places mean something."""
+    last: int | None = None
+    for step in path:
+        clock = _clock(step, ranks)
+        if clock is None:
+            continue
+        if last is not None and last > clock and step.node.scope:
+            return step
+        last = clock
+    return None
 
 
 def _culprit(path: list[Step], ranks: Array) -> Step:
-    """The edge whose input is ahead of its own clock; else a layer that should have been strict.
+    """The step that jumps ahead of its own place; else a layer that should have been strict, or masked at all.
 
-    That is the first masked layer where elements have places (mask A, a shift), the last one in a dense network.
+    Where elements have places that is the first masked layer (mask A, a shift). In a dense network it is the first
+    layer without a mask that mixes units, or else the last masked one.
     """
-    for before, after in pairwise(path):
-        a, b = _clock(before, ranks), _clock(after, ranks)
-        if a is not None and b is not None and a > b and after.node.scope:
-            return after
-    weighted = [s for s in path if s.node.op.name in ("matmul", "conv") and s.node.scope]
-    masked = [s for s in weighted if "mask" in s.node.scope[-1].label] or weighted
+    jump = _jump(path, ranks)
+    if jump is not None:
+        return jump
+    weighted = [s for s in path if s.node.op.name in ("mat_mul", "conv") and s.node.scope]
+    masked = [s for s in weighted if "mask" in s.node.scope[-1].label]
     if not masked:
-        return path[-1]
-    return masked[0] if _clock(masked[0], ranks) is not None else masked[-1]
+        return weighted[0] if weighted else path[-1]
+    if _clock(masked[0], ranks) is not None:
+        return masked[0]
+    for before, after in pairwise(path):
+        free = after.node.scope and "mask" not in after.node.scope[-1].label
+        mixes = after.node.op.name in ("mat_mul", "conv") or before.index[1:] != after.index[1:]
+        if free and mixes:
+            return after
+    return masked[-1]
 
 
 def _complete(module: Module, claim: Claim, length: int) -> Verdict:

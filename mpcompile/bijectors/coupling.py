@@ -34,14 +34,14 @@ class Coupling(Bijector):
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]
         if not all(isinstance(s, int) for s in shape):
-            raise ctx.fail("MP402", f"a coupling needs a fixed shape, got {x.type}")
+            raise ctx.fail("MP405", f"a coupling needs a fixed shape, got {x.type}")
         try:
             mask = self.mask.array(MaskUse("partition", tuple(int(str(s)) for s in shape)))
         except ValueError as problem:
             raise ctx.fail("MP206", f"the mask does not fit: {problem}") from problem
         if mask.all() or not mask.any():
             raise ctx.fail(
-                "MP403", "the coupling's mask leaves nothing to transform or nothing to condition on"
+                "MP406", "the coupling's mask leaves nothing to transform or nothing to condition on"
             )
         return mask
 

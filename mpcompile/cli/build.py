@@ -21,6 +21,9 @@ def build(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
+    inline: Annotated[
+        bool, typer.Option(help="Weights inside ONNX files, or only in weights.safetensors.")
+    ] = True,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Build although a proof failed; the manifest says so.")
     ] = False,
@@ -34,7 +37,13 @@ def build(
         module = read_spec(spec, overrides, sources)
         folder = output if output is not None else Path("build") / module.name / backend
         verdicts = api.build(
-            module, backend, folder, seed=seed, allow_unproven=allow_unproven, overrides=overrides
+            module,
+            backend,
+            folder,
+            seed=seed,
+            allow_unproven=allow_unproven,
+            overrides=overrides,
+            inline=inline,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind

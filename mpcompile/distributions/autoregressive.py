@@ -71,7 +71,10 @@ def _numbers(shape: Shape) -> tuple[int, ...]:
 
 
 def element_ranks(order: str, event: Shape, seed: int) -> Array | None:
-    """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order."""
+    """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order.
+
+    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory.
+    """
     from mpcompile.layers.masks import ranks
 
     if event and isinstance(event[0], Symbolic):
@@ -80,6 +83,11 @@ def element_ranks(order: str, event: Shape, seed: int) -> Array | None:
         return None
     size = product(event)
     assert isinstance(size, int)
+    if order == "pixel":
+        if len(event) != 3:
+            raise ValueError("order=pixel is that of an image [channels, height, width]")
+        channels, height, width = _numbers(event)
+        return np.arange(size).reshape(height, width, channels).transpose(2, 0, 1).reshape(-1).copy()
     return np.asarray(ranks(order, size, seed))
 
 

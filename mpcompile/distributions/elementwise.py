@@ -223,6 +223,9 @@ class LogisticMixture(Elementwise):
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         upper = b.emit(ops.CumSum(axis), weights)
         lower = F.sub(b, upper, weights)
+        components = upper.shape[axis]
+        assert isinstance(components, int)
+        u = F.mul(b, u, F.slice_axis(b, upper, axis, components - 1))  # rounding may leave the total beside 1
         inside = F.mul(
             b, F.to_float(b, b.emit(ops.LessEqual(), lower, u)), F.to_float(b, F.less(b, u, upper))
         )

@@ -136,9 +136,14 @@ class Graph:
 
     def live(self) -> Graph:
         """The same function without the nodes that no output needs (all inputs stay)."""
-        keep = {v.node for v in self.inputs.values()}
-        for v in self.outputs.values():
-            keep |= {v.node} | nx.ancestors(self._g, v.node)
+        keep: set[int] = set()
+        todo = [v.node for v in self.outputs.values()]
+        while todo:  # one walk for all outputs; networkx's ancestors would be one for each
+            node = todo.pop()
+            if node not in keep:
+                keep.add(node)
+                todo.extend(self._g.predecessors(node))
+        keep |= {v.node for v in self.inputs.values()}
         return self.rebuild(lambda _b, node, inputs: None, keep)
 
     def rebuild(self, rewrite: Any, keep: set[int] | None = None) -> Graph:

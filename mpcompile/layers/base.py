@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ from mpcompile.ir import (
     Value,
     float_type,
 )
+
+#: More elements than this in one weight (1 GiB in single precision), or in one mask, are refused.
+MAX_WEIGHT = 1 << 28
+MAX_MASK = 1 << 26
 
 
 class Net(Protocol):
@@ -129,6 +134,11 @@ class Context:
                 raise self.fail(
                     "MP202", f"parameter {full} would have the symbolic size {s}", help="fix that length"
                 )
+        if math.prod(shape) > MAX_WEIGHT:
+            size = " x ".join(map(str, shape))
+            raise self.fail(
+                "MP112", f"{full} would have {size} elements, more than the {MAX_WEIGHT} a weight may have"
+            )
         spec = ParameterSpec(full, tuple(shape), init, self.span, trainable)
         known = self.parameters.setdefault(full, spec)
         if known.shape != spec.shape:
@@ -201,9 +211,9 @@ class Context:
                 return None
             node = self.b.graph.node(value)
             same = [v for v in node.inputs if v.shape == value.shape]
-            if len(same) != 1:  # a residual sum keeps degrees only where both sides agree
-                found = [self.degrees_of(v) for v in same]
-                agree = found and all(d is not None and np.array_equal(found[0], d) for d in found)  # type: ignore[arg-type]
+            if len(same) != 1:  # a sum keeps degrees where its sides agree; noise (dropout) has none
+                found = [d for v in same if (d := self.degrees_of(v)) is not None]
+                agree = found and all(np.array_equal(found[0], d) for d in found)
                 return found[0] if agree else None
             value = same[0]
         return self.degrees[value]

@@ -13,6 +13,9 @@ from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, fan_in_uniform
 from mpcompile.layers.dense import mask_matrix
 
+#: The largest kernel, stride, dilation, padding or upsampling factor.
+MAX_WINDOW = 1 << 10
+
 Pads = tuple[tuple[int, int], ...]
 
 
@@ -50,6 +53,11 @@ class Conv(Layer):
         in_channels = x.shape[1] if x.type.rank > 2 else None
         if not isinstance(in_channels, int) or not 1 <= dims <= 3:
             raise ctx.fail("MP201", f"conv needs [channels, space...], got {x.type}")
+        if (
+            max(self.kernel, self.stride, self.dilation, abs(self.pad) if isinstance(self.pad, int) else 0)
+            > MAX_WINDOW
+        ):
+            raise ctx.fail("MP112", f"a kernel, stride, dilation or padding is larger than {MAX_WINDOW}")
         if in_channels % self.groups or self.channels % self.groups:
             raise ctx.fail(
                 "MP201", f"{self.groups} groups divide neither {in_channels} nor {self.channels} channels"
@@ -177,6 +185,8 @@ class Upsample(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
+        if self.factor > MAX_WINDOW:
+            raise ctx.fail("MP112", f"a factor of {self.factor} is larger than {MAX_WINDOW}")
         n, c, *space = x.shape
         spread = [size for s in space for size in (s, 1)]
         copied = [size for s in space for size in (s, self.factor)]

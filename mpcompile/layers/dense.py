@@ -9,7 +9,7 @@ import numpy as np
 
 from mpcompile.ir import DType, Init, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer, Mask, MaskUse, fan_in_uniform
+from mpcompile.layers.base import MAX_MASK, Context, Layer, Mask, MaskUse, fan_in_uniform
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Dense(Layer):
 
 def mask_matrix(ctx: Context, mask: Mask, use: MaskUse) -> tuple[np.ndarray, np.ndarray | None]:
     """The mask's array at this use and, for degree masks, the degrees it gives the outputs."""
+    if np.prod(use.shape, dtype=float) >= MAX_MASK:
+        raise ctx.fail(
+            "MP112", f"a mask of {' x '.join(map(str, use.shape))} elements is larger than {MAX_MASK}"
+        )
     try:
         array = mask.array(use)
         degrees = getattr(mask, "output_degrees", None)

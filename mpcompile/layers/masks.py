@@ -160,7 +160,7 @@ class Band:
 class Literal:
     """A mask written out."""
 
-    rows: tuple[tuple[int | float, ...], ...]
+    rows: tuple[int | float, ...] | tuple[tuple[int | float, ...], ...]
 
     def array(self, use: MaskUse) -> Array:
         array: Array = np.asarray(self.rows, dtype=float) != 0

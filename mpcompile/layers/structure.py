@@ -11,6 +11,8 @@ from mpcompile.layers.activations import Relu, channel_axis
 from mpcompile.layers.base import Context, Layer, Net
 from mpcompile.layers.convolution import Conv
 
+MAX_BLOCKS = 512
+
 
 @dataclass(frozen=True)
 class Concat(Layer):
@@ -22,7 +24,7 @@ class Concat(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         values = [*inputs, *self.others]
         if not values:
-            raise ctx.fail("MP110", "concat needs something to join")
+            raise ctx.fail("MP123", "concat needs something to join")
         return F.concat(ctx.b, values, channel_axis(values[0]))
 
 
@@ -67,6 +69,8 @@ class Resnet(Layer):
             with ctx.frame(name, f"resnet({self.width}, {self.blocks})", ctx.span):
                 return Conv(self.width, 3, pad="same", init=init).forward(ctx, x)
 
+        if not 0 <= self.blocks <= MAX_BLOCKS:
+            raise ctx.fail("MP112", f"a resnet has at most {MAX_BLOCKS} blocks, not {self.blocks}")
         relu = Relu()
         h = conv("stem", x)
         for i in range(self.blocks):

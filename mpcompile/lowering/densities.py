@@ -166,7 +166,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
     if call.body is None:
         raise error("MP123", "`flow` needs its bijectors: { coupling(...) -> ... }", call.span)
     if any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
-        raise error("MP402", "a flow needs a variable of fixed shape", call.span)
+        raise error("MP405", "a flow needs a variable of fixed shape", call.span)
     chain: list[Placed] = []
     counts: dict[str, int] = {}
 
@@ -180,6 +180,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
                         "MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", layer.span
                     )
                 for i in range(start, stop + 1):
+                    scope.budget.spend(layer.span)
                     walk(scope.child({layer.variable: i}), layer.body)
                 continue
             if isinstance(layer, ast.Name):

@@ -34,7 +34,7 @@ from mpcompile.lowering.training import training_options
 
 BATCH = symbol("N")
 #: More elements than this in one variable are refused before anything is allocated.
-MAX_ELEMENTS = 1 << 24
+MAX_ELEMENTS = 1 << 22
 
 
 def lower(model: ast.Model, source: Source, overrides: Mapping[str, int | float] | None = None) -> Module:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     pass
 
 #: A spec that unrolls to more layers than this is refused before any graph is built.
-MAX_LAYERS = 4096
+MAX_LAYERS = 2048
 
 
 @dataclass
@@ -45,11 +45,19 @@ class Scope:
     nets: dict[str, ast.Let] = field(default_factory=dict)
     blocks: dict[str, ast.Block] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    active: tuple[str, ...] = ()
 
     def child(
         self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None
     ) -> Scope:
         return replace(self, numbers=self.numbers | (numbers or {}), values=self.values | (values or {}))
+
+    def entering(self, name: str, span: Span) -> Scope:
+        """The scope inside a mask, net or block of this name. Raises for one that refers to itself."""
+        if name in self.active:
+            chain = " -> ".join(f"`{n}`" for n in (*self.active[self.active.index(name) :], name))
+            raise error("MP126", f"`{name}` refers to itself: {chain}", span)
+        return replace(self, active=(*self.active, name))
 
     # --- numbers, text, masks ---
 
@@ -79,7 +87,8 @@ class Scope:
 
         match expr:
             case ast.Name() if expr.id in self.masks:
-                return self.mask(self.masks[expr.id])
+                self.budget.spend(expr.span)
+                return self.entering(expr.id, expr.span).mask(self.masks[expr.id])
             case ast.Unary(op="~"):
                 return M.Combined("~", (self.mask(expr.operand),))
             case ast.Binary(op="&" | "|"):
@@ -87,8 +96,10 @@ class Scope:
             case ast.Binary(op="@"):
                 return M.Product(self.mask(expr.left), self.mask(expr.right))
             case ast.ListExpr():
-                rows = [r.items if isinstance(r, ast.ListExpr) else (r,) for r in expr.items]
-                return M.Literal(tuple(tuple(self.number(e) for e in row) for row in rows))
+                flat = not any(isinstance(r, ast.ListExpr) for r in expr.items)
+                lists = [expr] if flat else [r for r in expr.items if isinstance(r, ast.ListExpr)]
+                rows = tuple(tuple(self.number(e) for e in row.items) for row in lists)
+                return M.Literal(rows[0] if flat else rows)
             case ast.Call(callee="strict" | "transpose", args=(only,)):
                 inner = self.mask(only.value)
                 try:
@@ -153,6 +164,7 @@ class Scope:
                         "MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span
                     )
                 for i in range(start, stop + 1):
+                    scope.budget.spend(repeat.span)
                     current = scope.child({repeat.variable: i}).run(ctx, repeat.body, current)
             else:
                 current = scope.run(ctx, step.layer, current)
@@ -174,7 +186,7 @@ class Scope:
             inputs = current or [self.value(ctx, a.value) for a in call.args]
             let = self.nets[call.callee]
             with ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True):
-                return self.child().run(ctx, let.value, inputs)
+                return self.entering(call.callee, call.span).child().run(ctx, let.value, inputs)
         if call.callee in self.blocks:
             return self._block(ctx, self.blocks[call.callee], call, current)
         if call.callee not in LAYERS:
@@ -200,7 +212,8 @@ class Scope:
                 "MP208", f"block `{block.name}` takes {wanted} and gets {len(inputs)} values", call.span
             )
         with ctx.frame(ctx.unique(block.name), self.label(call.span), call.span, function=True):
-            scope = self.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
+            inner = self.entering(block.name, call.span)
+            scope = inner.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
             for let in block.lets:
                 scope.values[let.name] = scope.value(ctx, let.value)
             start = () if block.inputs else inputs

@@ -34,7 +34,8 @@ def test_check_finds_a_leak_and_exits_with_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("check", "nowhere"), ("check",), ("build", "specs/made.yaml", "--set", "hidden"), ("explode",)]
+    "arguments",
+    [("check", "nowhere"), ("check",), ("build", "specs/made.yaml", "--set", "hidden"), ("explode",)],
 )
 def test_wrong_usage_exits_with_two_or_one(arguments: tuple[str, ...]) -> None:
     assert run(*arguments, cwd=ROOT).returncode in (1, 2)
@@ -59,7 +60,10 @@ def test_build_is_deterministic_and_stands_alone(tmp_path: Path) -> None:
 
     first, second = tmp_path / "a", tmp_path / "b"
     for folder in (first, second):
-        assert run("build", "specs/realnvp.yaml", "--backend", "torch", "-o", str(folder), cwd=ROOT).returncode == 0
+        assert (
+            run("build", "specs/realnvp.yaml", "--backend", "torch", "-o", str(folder), cwd=ROOT).returncode
+            == 0
+        )
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes(), file.name
     m = module("realnvp")

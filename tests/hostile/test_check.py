@@ -42,6 +42,7 @@ def doubled(kind: str, first: str, again: str, count: int) -> str:
     )
 
 
+#: name -> (spec, code); an empty code stands for any.
 REFUSED = {
     "axis": (net("dense(1)", "10**12"), "MP112"),
     "axes": (net("dense(1)", "4096, 4096, 4096"), "MP112"),
@@ -56,10 +57,6 @@ REFUSED = {
     "doubled_blocks": (
         net("b30", head=doubled("block b", "dense(4) -> dense(4)", "b{0} -> b{0}", 30)), "MP120",
     ),
-}  # fmt: skip
-
-#: Not refused yet: one removes its mark when it is. An empty code stands for any.
-PENDING = {
     "self_net": (net("f", head="net f = f\n"), ""),
     "mutual_nets": (net("f", head="net f = g\nnet g = f\n"), ""),
     "self_block": (net("b(1)", head="block b(a) = b(a + 1)\n"), ""),
@@ -97,10 +94,7 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-CASES = [pytest.param(*case, id=name) for name, case in REFUSED.items()] + [
-    pytest.param(*case, id=name, marks=pytest.mark.xfail(reason="not bounded yet", strict=True))
-    for name, case in PENDING.items()
-]
+CASES = [pytest.param(*case, id=name) for name, case in REFUSED.items()]
 
 
 @pytest.mark.parametrize(("spec", "code"), CASES)

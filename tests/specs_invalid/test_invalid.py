@@ -49,10 +49,8 @@ REPAIRS: dict[str, dict[str, str]] = {
     "wrong_width.mp": {"dense(10)": "dense(8, mask = strict(up))"},
 }
 
+
 #: The finding is right and its place is not: `analysis/prove.py` blames the last layer of the path.
-MISPLACED = {"attention_no_mask.mp", "layer_norm_over_order.mp", "lstm_no_shift.mp", "made_unmasked.mp"}
-
-
 def findings(path: Path | str) -> Sequence[Diagnostic]:
     """What `mpcompile check` finds."""
     try:
@@ -67,20 +65,12 @@ def places(concise: str) -> list[tuple[str, int, int]]:
     return [(code, int(line), int(column)) for line, column, code in found]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.xfail(reason="blames the last layer", strict=True))
-        if n in MISPLACED
-        else n
-        for n in SPECS
-    ],
-)
+@pytest.mark.parametrize("name", SPECS)
 def test_is_found_at_its_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(INVALID)
     found = render(findings(name), output_format="concise")
     expected = Path(name + ".expected")
-    if os.environ.get("UPDATE_EXPECTED") and name not in MISPLACED:
+    if os.environ.get("UPDATE_EXPECTED"):
         expected.write_text(found, encoding="utf-8")
     wanted = expected.read_text(encoding="utf-8")
     assert places(wanted), "the expected finding has a place"

@@ -1,0 +1,154 @@
+"""The JAX session beside torch's: the same gradients, the same steps, and checkpoints that cross over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import specs_under_test
+from specs_under_test import NAMES
+
+import mpcompile_torch
+from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import Source, Span
+from mpcompile.ir import Array, Builder, Graph, Init, Module, Parameter, ParameterSpec, float_type, symbol
+from mpcompile.ops import Add, MatMul, Mul, Sub, Sum, Tanh, Transpose
+from mpcompile_jax import BACKEND
+
+N = symbol("N")
+RULES = [
+    OptimizerSpec("sgd"),
+    OptimizerSpec("sgd", momentum=0.9, weight_decay=0.1),
+    OptimizerSpec("adam", weight_decay=0.1),
+    OptimizerSpec("adamw", betas=(0.8, 0.99), weight_decay=0.1),
+    OptimizerSpec("adagrad", eps=1e-10),
+    OptimizerSpec("adam", clip=0.01),
+    OptimizerSpec("perceptron"),
+]
+
+
+def regression() -> Module:
+    """Squared error of a small network, one parameter that nothing reads, and a running mean."""
+    module = Module("regression", Source("regression.mp", ""))
+
+    def declare(b: Builder, name: str, *shape: int, trainable: bool = True) -> Any:
+        module.parameters[name] = ParameterSpec(name, shape, Init("zeros"), Span.none(), trainable)
+        return b.emit(Parameter(name, float_type(*shape)))
+
+    g = Graph("loss")
+    b = Builder(g)
+    x, y = b.input("x", float_type(N, 3)), b.input("y", float_type(N, 2))
+    w, v = declare(b, "first.weight", 4, 3), declare(b, "second.weight", 2, 4)
+    bias, mean = declare(b, "second.bias", 2), declare(b, "running", 2, trainable=False)
+    declare(b, "unused", 3)
+    h = b.emit(Tanh(), b.emit(MatMul(), x, b.emit(Transpose((1, 0)), w)))
+    d = b.emit(Sub(), b.emit(Add(), b.emit(MatMul(), h, b.emit(Transpose((1, 0)), v)), bias), y)
+    g.outputs["loss"] = b.emit(Sum((0, 1)), b.emit(Mul(), d, d))
+    g.outputs["error"] = b.emit(Sum((0, 1)), d)
+    g.outputs["state/running"] = b.emit(Add(), b.emit(Mul(), mean, b.constant(0.5)), b.constant(1.0))
+    module.programs["loss"] = g.live()
+    return module
+
+
+def start() -> dict[str, Array]:
+    rng = np.random.default_rng(3)
+    return {n: rng.normal(size=p.shape) for n, p in regression().parameters.items()}
+
+
+def batch(seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=(5, 3)), "y": rng.normal(size=(5, 2))}
+
+
+def same(found: dict[str, Array], want: dict[str, Array], tolerance: float) -> None:
+    assert list(found) == list(want)
+    for key, expected in want.items():
+        assert found[key].dtype == expected.dtype and found[key].shape == expected.shape
+        np.testing.assert_allclose(found[key], expected, rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.momentum}-{r.weight_decay}-{r.clip}")
+def test_steps_are_those_of_torch(rule: OptimizerSpec, precision: str) -> None:
+    ours = BACKEND.session(regression(), start(), rule, precision=precision)
+    theirs = mpcompile_torch.BACKEND.session(regression(), start(), rule, precision=precision)
+    tolerance = 1e-4 if precision == "float32" else 1e-9
+    for i in range(6):
+        made, want = ours.step(batch(i), 0.01), theirs.step(batch(i), 0.01)
+        assert made == pytest.approx(want, rel=tolerance) and list(made) == list(want)
+    same(ours.state(), theirs.state(), tolerance)
+    assert ours.state()["parameter/running"] == pytest.approx(theirs.state()["parameter/running"])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.momentum}-{r.weight_decay}-{r.clip}")
+def test_a_checkpoint_continues_on_the_other_backend(rule: OptimizerSpec) -> None:
+    def fresh(backend: Any) -> Any:
+        return backend.session(regression(), start(), rule, precision="float64")
+
+    whole = fresh(mpcompile_torch.BACKEND)
+    for i in range(6):
+        whole.step(batch(i), 0.01)
+    for first, second in ((BACKEND, mpcompile_torch.BACKEND), (mpcompile_torch.BACKEND, BACKEND)):
+        begun, ended = fresh(first), fresh(second)
+        for i in range(3):
+            begun.step(batch(i), 0.01)
+        ended.load_state(begun.state())
+        same(ended.state(), begun.state(), 0)
+        for i in range(3, 6):
+            ended.step(batch(i), 0.01)
+        same(ended.state(), whole.state(), 1e-9)
+
+
+def test_a_run_that_stops_and_resumes_is_bit_identical() -> None:
+    rule = OptimizerSpec("adam", clip=1.0)
+    whole, half, rest = (BACKEND.session(regression(), start(), rule) for _ in range(3))
+    for i in range(6):
+        whole.step(batch(i), 0.01)
+    for i in range(3):
+        half.step(batch(i), 0.01)
+    rest.load_state(half.state())
+    for i in range(3, 6):
+        rest.step(batch(i), 0.01)
+    for key, value in whole.state().items():
+        assert np.array_equal(rest.state()[key], value), key
+
+
+def test_states_are_copies() -> None:
+    session = BACKEND.session(regression(), start(), OptimizerSpec("adam"))
+    before = session.state()
+    kept = {k: v.copy() for k, v in before.items()}
+    session.step(batch(0), 0.01)
+    assert all(np.array_equal(before[k], kept[k]) for k in kept)
+
+
+def test_a_session_without_an_optimiser_takes_no_step() -> None:
+    with pytest.raises(ValueError, match="without an optimiser"):
+        BACKEND.session(regression(), start()).step(batch(0), 0.1)
+
+
+def test_mixed_precision_runs() -> None:
+    exact = BACKEND.session(regression(), start(), OptimizerSpec("sgd"))
+    mixed = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), mixed=True)
+    assert mixed.step(batch(0), 0.01)["loss"] == pytest.approx(exact.step(batch(0), 0.01)["loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_and_five_steps_of_a_spec_are_those_of_torch(name: str) -> None:
+    module = specs_under_test.module(name)
+    parameters = specs_under_test.weights(module)
+    ours, theirs = (
+        b.session(module, parameters, OptimizerSpec("sgd")) for b in (BACKEND, mpcompile_torch.BACKEND)
+    )
+    inputs = specs_under_test.inputs(module, "loss", 4)
+    (values, gradients), (want_values, want) = ours.gradients(inputs), theirs.gradients(inputs)
+    same(values, want_values, 1e-4)
+    assert list(gradients) == list(want)
+    for key, expected in want.items():
+        scale = max(float(np.abs(expected).max()), 1e-3)
+        np.testing.assert_allclose(gradients[key] / scale, expected / scale, atol=1e-4, err_msg=key)
+    for seed in range(5):
+        inputs = specs_under_test.inputs(module, "loss", 4, seed=seed)
+        assert ours.step(inputs, 0.01) == pytest.approx(theirs.step(inputs, 0.01), rel=1e-3)
+    for key, value in theirs.state().items():
+        np.testing.assert_allclose(ours.state()[key], value, rtol=1e-4, atol=1e-4, err_msg=key)

@@ -1,0 +1,112 @@
+"""Every primitive has a row, and the row means what `evaluate` means; its gradient is that of the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpcompile.diagnostics import Source
+from mpcompile.emission.loading import import_source
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Builder, DType, Example, Graph, Module, Type, Value
+from mpcompile.ops import PRIMITIVES
+from mpcompile_jax import emit_module
+from mpcompile_jax.spelling import SPELLINGS
+
+LEAVES = {"input", "parameter", "constant"}
+KINDS = {"f": DType.FLOAT, "i": DType.INT, "b": DType.BOOL}
+EXAMPLES = [
+    pytest.param(example, id=f"{name}-{i}")
+    for name, primitive in PRIMITIVES.items()
+    if name not in LEAVES
+    for i, example in enumerate(primitive.examples())
+]
+
+
+def test_every_primitive_has_a_row_and_every_row_a_primitive() -> None:
+    assert set(PRIMITIVES) - LEAVES == set(SPELLINGS)
+
+
+def one_node(example: Example, constants: bool = False) -> tuple[Module, dict[str, Array], list[Value]]:
+    """One node, its operands as inputs or as constants."""
+    g = Graph("apply")
+    b = Builder(g)
+    x = b.input("reference", Type(DType.FLOAT, (1,)))
+    inputs = {"reference": np.ones(1)}
+    values = []
+    for i, array in enumerate(map(np.asarray, example.inputs)):
+        if constants:
+            values.append(b.constant(array))
+        else:
+            values.append(b.input(f"x{i}", Type(KINDS[array.dtype.kind], array.shape)))
+            inputs[f"x{i}"] = array
+    for i, v in enumerate(b.emit_all(example.op, *values)):
+        g.outputs[f"y{i}"] = v
+    g.outputs["same"] = x
+    return Module("row", Source("row.mp", ""), {"apply": g}), inputs, values
+
+
+def program(module: Module) -> Any:
+    emitted = emit_module(module)
+    return getattr(import_source(emitted.text), emitted.functions["apply"])
+
+
+def arrays(inputs: dict[str, Array], double: bool) -> dict[str, jax.Array]:
+    floats = jnp.float64 if double else jnp.float32
+    return {k: jnp.asarray(v, floats if v.dtype.kind == "f" else None) for k, v in inputs.items()}
+
+
+@pytest.mark.parametrize("constants", [False, True], ids=["inputs", "constants"])
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_row_means_evaluate(example: Example, constants: bool) -> None:
+    module, inputs, _ = one_node(example, constants)
+    expected = example.op.evaluate(*map(np.asarray, example.inputs))
+    function = program(module)
+    for double, tolerance in ((True, 1e-9), (False, 2e-5)):
+        with jax.enable_x64(double):
+            made = function({}, **arrays(inputs, double))
+            for i, want in enumerate(expected):
+                got = np.asarray(made[f"y{i}"])
+                kinds = {"f": np.float64 if double else np.float32, "i": np.integer, "b": np.bool_}
+                assert got.shape == want.shape
+                assert np.issubdtype(got.dtype, kinds[want.dtype.kind])
+                np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.values[0].differentiable])  # type: ignore[attr-defined]
+def test_gradient_is_that_of_the_rule(example: Example) -> None:
+    module, inputs, values = one_node(example)
+    g = module.programs["apply"]
+    floats = [f"x{i}" for i, a in enumerate(example.inputs) if np.asarray(a).dtype.kind == "f"]
+    outputs = [n for n, v in g.outputs.items() if v.dtype is DType.FLOAT and n != "same"]
+    rng = np.random.default_rng(0)
+    seeds = {n: rng.normal(size=np.shape(interpret(g, {}, inputs)[n])) for n in outputs}
+
+    with jax.enable_x64(True):
+        given = arrays(inputs, True)
+        function = program(module)
+
+        def weighted(chosen: dict[str, jax.Array]) -> jax.Array:
+            made = function({}, **{**given, **chosen})
+            return jnp.stack([(made[n] * seeds[n]).sum() for n in outputs]).sum()
+
+        made = jax.grad(weighted)({n: given[n] for n in floats})
+
+    backward = Builder(g)
+    cotangents = [
+        backward.constant(seeds[f"y{i}"]) if f"y{i}" in seeds else None
+        for i in range(len([n for n in g.outputs if n != "same"]))
+    ]
+    node = g.node(g.outputs["y0"])
+    for i, gradient in enumerate(example.op.vjp(backward, tuple(values), node.outputs, cotangents)):
+        if gradient is not None:
+            g.outputs[f"g{i}"] = gradient
+    rule = interpret(g, {}, inputs)
+    for i, array in enumerate(example.inputs):
+        if f"x{i}" in floats:
+            want = rule.get(f"g{i}", np.zeros(np.shape(array)))
+            np.testing.assert_allclose(np.asarray(made[f"x{i}"]), want, rtol=1e-9, atol=1e-9)
