@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import onnx
 from onnx import ModelProto, StringStringEntryProto, helper
 
-from mpcompile import __version__
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
 from mpcompile_onnx.writer import Writer
@@ -84,14 +84,14 @@ def emit_graph(
     made = w.finish(f"{module.name}.{graph.name}", inputs, infos, f"{w.source}: {module.name}.{graph.name}")
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="mpcompile",
-        producer_version=__version__, domain="", model_version=1,
+        producer_version=version("mpcompile"), domain="", model_version=1,
     )  # fmt: skip
     facts = {
         "model": module.name,
         "program": graph.name,
         "spec": w.source,
         "spec_sha256": sha256(module.source.text.encode()).hexdigest(),
-        "mpcompile": __version__,
+        "mpcompile": version("mpcompile"),
     }
     noise = module.noise.get(graph.name, {})
     facts |= {f"noise/{name}": spec.kind for name, spec in noise.items()}
