@@ -20,7 +20,7 @@ from mpcompile.runner.evaluate import evaluate
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import open_run
 
-SPEC = Path(__file__).parents[1] / "specs" / "made.yaml"
+SPEC = Path(__file__).parent / "made_direct.yaml"
 PUBLISHED = {"adult": 13.12, "connect4": 11.90, "mushrooms": 9.68}
 
 
@@ -65,10 +65,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--hidden", type=int, default=500)
     parser.add_argument("--optimizer", default="adagrad")
-    parser.add_argument("--rate", type=float, default=0.01)
-    parser.add_argument("--weight-decay", type=float, default=0.0)
-    parser.add_argument("--epochs", type=int, default=500)
-    parser.add_argument("--patience", type=int, default=30)
+    parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument("--patience", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/made_uci"))
     options = parser.parse_args()

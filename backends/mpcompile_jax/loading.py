@@ -60,15 +60,9 @@ class Placement:
 
     def numpy(self, array: jax.Array) -> Array:
         """Back across the border."""
-        found = np.array(array)
-        kind = found.dtype.kind
-        return (
-            found.astype(np.int64)
-            if kind in "iu"
-            else found.astype(bool)
-            if kind == "b"
-            else found.astype(self.floats)
-        )
+        found: Array = np.array(array)
+        wide = {"b": np.dtype(bool), "i": np.dtype(np.int64), "u": np.dtype(np.int64)}
+        return found.astype(wide.get(found.dtype.kind, self.floats), copy=False)
 
 
 class CompiledModel:

@@ -40,6 +40,8 @@ class JaxSession:
         with self.place.active():
             live = {name: self.place.array(parameters[name]) for name in module.parameters}
             self.trained: Tree = {n: a for n, a in live.items() if module.parameters[n].trainable}
+            #: Dicts come back sorted from compiled functions: order is taken from the module and from these.
+            self.trainable, self.slot_names = list(self.trained), names
             self.fixed: Tree = {n: a for n, a in live.items() if n not in self.trained}
             self.slots: Slots = {
                 slot: {n: self.place.array(np.zeros(a.shape)) for n, a in self.trained.items()}
@@ -84,11 +86,11 @@ class JaxSession:
         if trained:
             trained, slots = update(self.spec, trained, gradients, slots, count, rate)
         written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
-        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self._scalars(outputs)), norm])
+        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self._scalars()), norm])
         return trained, slots, written, told
 
-    @staticmethod
-    def _scalars(outputs: Mapping[str, Any]) -> list[str]:
+    def _scalars(self) -> list[str]:
+        outputs = self.module.programs["loss"].outputs
         return [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
 
     # --- the protocol ---
@@ -103,7 +105,7 @@ class JaxSession:
             outputs, gradients = self._gradients(self.trained, self.fixed, self._inputs("loss", inputs))
             return (
                 {name: self.place.numpy(outputs[name]) for name in self.module.programs["loss"].outputs},
-                {name: self.place.numpy(gradients[name]) for name in self.trained},
+                {name: self.place.numpy(gradients[name]) for name in self.trainable},
             )
 
     def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
@@ -121,8 +123,7 @@ class JaxSession:
             self.fixed |= written
             values: list[float] = np.asarray(told, np.float64).tolist()
         self.count += 1
-        names = self._scalars(self.module.programs["loss"].outputs)
-        return dict(zip([*names, "gradient_norm"], values, strict=True))
+        return dict(zip([*self._scalars(), "gradient_norm"], values, strict=True))
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
         graph = self.module.programs[program]
@@ -135,8 +136,9 @@ class JaxSession:
         found = {f"parameter/{name}": self.place.numpy(live[name]) for name in self.module.parameters}
         if self.spec is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
-            for slot, arrays in self.slots.items():
-                found |= {f"optimizer/{slot}/{name}": self.place.numpy(arrays[name]) for name in self.trained}
+            for slot in self.slot_names:
+                for name in self.trainable:
+                    found[f"optimizer/{slot}/{name}"] = self.place.numpy(self.slots[slot][name])
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:

@@ -19,9 +19,13 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 }
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": ("warmup",), "cosine": ("warmup", "final"), "linear": ("warmup", "final"),
-    "step": ("every", "factor", "warmup"),
+    "step": ("every", "factor", "warmup"), "exponential": ("every", "factor", "warmup"),
+    "inverse_sqrt": ("warmup",),
 }  # fmt: skip
-NUMBERS = ("batch", "epochs", "steps", "seed", "clip", "patience", "valid_every", "weight_decay", "length")
+NUMBERS = (
+    "batch", "epochs", "steps", "seed", "clip", "patience", "valid_every", "log_every", "checkpoint_every",
+    "weight_decay", "length", "threshold",
+)  # fmt: skip
 NAMES = ("data",)
 
 

@@ -1,0 +1,83 @@
+"""One spec, every backend, the same numbers: values, gradients, trajectories, checkpoints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from specs_under_test import NAMES, inputs, module, weights
+
+from mpcompile.backend import OptimizerSpec, find_backend, installed
+from mpcompile.runner.verify import SPREAD, verify
+
+BACKENDS = installed()
+OTHERS = [b for b in BACKENDS if b != "torch"]
+
+
+def test_all_three_are_installed() -> None:
+    assert BACKENDS == ["jax", "onnx", "torch"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_is_green(name: str, backend: str) -> None:
+    """`mpcompile verify`: float32 to 1e-4, float64 to 1e-9, two batch sizes, two lengths, and the laws."""
+    bad = [r for r in verify(module(name), [backend]) if not r.holds]
+    assert not bad
+
+
+def relative(a: np.ndarray, b: np.ndarray) -> float:
+    """max |a - b| / max |a|, over arrays that are not all but zero."""
+    return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) if a.size else 0.0
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_those_of_torch(name: str, backend: str) -> None:
+    """Every parameter's gradient in float32 to 1e-4 of its largest entry."""
+    m = module(name)
+    w = weights(m, spread=SPREAD)
+    x = inputs(m, "loss", 6)
+    _, expected = find_backend("torch").session(m, w).gradients(x)
+    _, found = find_backend(backend).session(m, w).gradients(x)
+    gaps = {k: relative(expected[k], found[k]) for k in expected if np.abs(expected[k]).max() > 1e-5}
+    assert expected.keys() == found.keys()
+    assert not gaps or max(gaps.values()) < 1e-4, max(gaps.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> None:
+    """50 steps from one seed, clipped, fresh data and noise each: every parameter to 1e-4 of its largest entry."""
+    m = module(name)
+    w = weights(m, spread=SPREAD)
+    rule = OptimizerSpec("sgd", clip=1.0)
+    sessions = [find_backend(b).session(m, w, rule) for b in ("torch", backend)]
+    for step in range(50):
+        x = inputs(m, "loss", 4, seed=step)
+        for session in sessions:
+            session.step(x, 1e-2)
+    expected, found = (s.state() for s in sessions)
+    gaps = {k: relative(v, found[k]) for k, v in expected.items() if k.startswith("parameter/")}
+    assert max(gaps.values()) < 1e-4, max(gaps.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad"])
+def test_state_crosses_backends(kind: str, backend: str) -> None:
+    """Three steps on torch, state handed over, three on the other: the same as six on torch, and back again."""
+    m = module("mlp")
+    rule = OptimizerSpec(kind, momentum=0.9 if kind == "sgd" else 0.0, weight_decay=1e-3, clip=0.5)
+    w = weights(m)
+    whole, first = (find_backend("torch").session(m, w, rule, precision="float64") for _ in range(2))
+    for step in range(6):
+        whole.step(inputs(m, "loss", 8, seed=step), 1e-2)
+    for step in range(3):
+        first.step(inputs(m, "loss", 8, seed=step), 1e-2)
+    second = find_backend(backend).session(m, w, rule, precision="float64")
+    second.load_state(first.state())
+    for step in range(3, 6):
+        second.step(inputs(m, "loss", 8, seed=step), 1e-2)
+    expected, found = whole.state(), second.state()
+    assert expected.keys() == found.keys()
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-9, atol=1e-12, err_msg=key)
