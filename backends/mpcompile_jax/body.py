@@ -84,7 +84,7 @@ class JaxWriter(Writer):
         counts = bool(inner.uses[body.inputs[-1]])
         simple = not kept and not scanned and not op.reverse
 
-        start = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
+        start = [self._carry(v) for v in node.inputs[:carries]]
         slices = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[carries : carries + scanned]]
         read = [_leading(e, op.axis) for e in slices]
         for e in (*start, *slices):
@@ -177,6 +177,13 @@ class JaxWriter(Writer):
             self.lines.append("")
         self.say(labels)
         self.lines += definition(name, arguments, result, self.indent)
+
+    def _carry(self, value: Value) -> Expr:
+        """A first carry, of the width that the body gives the next one."""
+        e = self.tensor(self.operand(value), value.dtype)
+        if value.dtype is DType.INT and isinstance(self.state.graph.node(value).op, Constant):
+            return e.with_(text=f"jnp.asarray({e.text}, int)")
+        return e
 
     def _take(self, value: Value, name: str, inner: State) -> str:
         """A name for an argument of the body."""

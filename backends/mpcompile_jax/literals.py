@@ -13,9 +13,17 @@ LISTED = 64
 
 
 def array_text(array: Array) -> str:
-    """An expression for a numpy array of this value; one of zeros and ones comes as truth values."""
-    if truth_values(array):
-        array = array != 0
+    """An expression for a numpy array of this value; one of zeros and ones comes as truth values.
+
+    Whole numbers are int32 in every precision: JAX keeps constants by identity, and one that is int64 under
+    `enable_x64` and int32 outside would be taken for the other (both modes may run in one process).
+    """
+    if array.dtype.kind == "i":
+        return f"{_array_text(array)}.astype(np.int32)"
+    return _array_text(array != 0 if truth_values(array) else array)
+
+
+def _array_text(array: Array) -> str:
     if array.size and (array == array.flat[0]).all() and not np.signbit(array.flat[0]):
         return f"np.full({tuple_text(map(str, array.shape))}, {number(array.flat[0].item())})"
     small = core(array)

@@ -56,7 +56,8 @@ class Placement:
             kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
         ints = np.dtype(np.int64 if self.double else np.int32)
         dtype = {DType.FLOAT: self.floats, DType.INT: ints, DType.BOOL: np.dtype(bool)}[kind]
-        return jax.device_put(np.array(array, dtype), self.device)
+        placed: jax.Array = jax.device_put(np.array(array, dtype), self.device)
+        return placed
 
     def numpy(self, array: jax.Array) -> Array:
         """Back across the border."""
