@@ -6,10 +6,10 @@ import math
 from typing import Any, Protocol
 
 from mpcompile.emission.signature import definition
-from mpcompile.emission.text import Expr, Label, identifier, quoted, tuple_text
+from mpcompile.emission.text import Expr, Label, identifier, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Value
-from mpcompile.outline import Block, Call, Item, Loop
+from mpcompile.outline import Block, Loop
 from mpcompile_jax import literals, windows
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
@@ -18,25 +18,15 @@ from mpcompile_jax.spelling import SPELLINGS
 #: Names that mean something in an emitted file.
 RESERVED = frozenset({
     "jax", "jnp", "lax", "np", "math", "base64", "itertools", "Array", "Params", "Sequence", "range", "zip",
-    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "int", "float", "bool", "str", "below", "stacked", "load",
+    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "int", "float", "bool", "str", "below", "load",
     "load_file", *windows.HELPERS, *literals.HELPERS,
 })  # fmt: skip
-
-
-#: That many calls of one function in a row, each on the results of the one before, are written as a scan: compiling
-#: takes as long as for one of them.
-LONG = 80
 
 
 class JaxOwner(Owner, Protocol):
     """What a function may ask of its surroundings."""
 
     reserved: frozenset[str]
-    params: str
-
-    def layered(self, call: Call) -> tuple[str, str, int] | None:
-        """The function of a call that reads nothing but parameters under `<stem><number>`, with these two."""
-        ...
 
     def any_parameter(self) -> str | None:
         """The text of some float parameter."""
@@ -79,65 +69,6 @@ class JaxWriter(Writer):
             return {DType.INT: "int", DType.BOOL: "bool"}[dtype]
         name = self.reference.get(DType.FLOAT) or self.surroundings.any_parameter()
         return f"{name}.dtype" if name else "float"
-
-    # --- repeats ---
-
-    def write(self, block: Block) -> None:
-        items = list(block.items)
-        while items:
-            run = self._run(items)
-            if len(run) < LONG:
-                self.item(items[0])
-                del items[0]
-            else:
-                self._repeat(run)
-                del items[: len(run)]
-
-    def _run(self, items: list[Item]) -> list[Call]:
-        """The longest chain of calls at the front that differ in nothing but the number of their parameters."""
-        run: list[Call] = []
-        for item in items:
-            if not isinstance(item, Call) or (found := self.surroundings.layered(item)) is None:
-                break
-            types = [v.type for v in item.block.inputs]
-            if not types or types != [v.type for v in item.block.outputs]:
-                break
-            if run:
-                before = run[-1].block.outputs
-                one_use = all(self.state.uses[v] == 1 for v in before)
-                first = self.surroundings.layered(run[0])
-                assert first is not None
-                follows = found[:2] == first[:2] and found[2] == first[2] + len(run)
-                if not (follows and one_use and before == item.block.inputs):
-                    break
-            run.append(item)
-        return run
-
-    def _repeat(self, run: list[Call]) -> None:
-        found = self.surroundings.layered(run[0])
-        assert found is not None
-        name, stem, start = found
-        inputs, outputs = run[0].block.inputs, run[-1].block.outputs
-        exprs = [self.tensor(self.operand(v), v.dtype) for v in inputs]
-        for e in exprs:
-            self.release(e)
-        frame = run[0].frame
-        function, part = self.fresh("body"), self.fresh("part")
-        names = [self.fresh(f"h{i or ''}") for i in range(len(inputs))]
-        given, made = _argument("carry", names), _typed(len(names))
-        label = ((frame.label, frame.span.path, frame.span.line),) if frame.label else ()
-        self._open(function, [f"{given}: {made}", f"{part}: Params"], f"tuple[{made}, None]", label)
-        spread = names[0] if len(names) == 1 else "*carry"
-        self.statement(f"    return {name}({part}, {spread}), None")
-        self.lines.append("")
-        numbers = f"range({start}, {start + len(run)})" if start else f"range({len(run)})"
-        parts = f"stacked({self.surroundings.params}, {quoted(stem)}, {numbers})"
-        targets = []
-        for v in outputs:
-            targets.append(self.fresh(self.state.preferred.get(v, "h")))
-            self.bind(v, targets[-1])
-        left = targets[0] if len(targets) == 1 else f"({', '.join(targets)})"
-        self.statement(f"{left}, _ = lax.scan({function}, {_group([e.text for e in exprs])}, {parts})")
 
     # --- loops ---
 

@@ -19,12 +19,6 @@ BELOW = '''def below(params: Params, path: str) -> Params:
     return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
 '''
 
-STACKED = '''def stacked(params: Params, stem: str, numbers: Sequence[int]) -> Params:
-    """The parameters under numbered paths, stacked, by the rest of their names."""
-    parts = [below(params, stem + str(i)) for i in numbers]
-    return {k: jnp.stack([part[k] for part in parts]) for k in parts[0]}
-'''
-
 LOAD = '''def load(path: str) -> Params:
     """The weights of a safetensors file."""
     from safetensors.flax import load_file
@@ -58,11 +52,12 @@ def emit_module(module: Module) -> Emitted:
         functions += ["\n".join(lines) + "\n" for lines in writer.write()]
     body = "\n\n".join([*functions, LOAD])
     table = "\n".join(constants.lines())
-    helpers = [text for name, text in windows.HELPERS.items() if re.search(rf"\b{name}\(", body)]
-    if "below(" in body or "stacked(" in body:
+    helpers: list[str] = []
+    for name, text in reversed(windows.HELPERS.items()):  # later ones may call earlier ones
+        if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
+            helpers.insert(0, text)
+    if "below(" in body:
         helpers.append(BELOW)
-    if "stacked(" in body:
-        helpers.append(STACKED)
     unpack = [text for name, text in literals.HELPERS.items() if f"{name}(" in table]
     parts = [*unpack, *([table + "\n"] if table else []), *helpers, body]
     body = "\n\n".join(parts)

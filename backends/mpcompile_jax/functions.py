@@ -118,14 +118,6 @@ class FunctionWriter:
         after = tuple(self._shared(child, f, instance.family.actual(instance, f)) for f in signature.formals)
         return Target(signature.name, signature.told, signature.results, before, after)
 
-    def layered(self, call: Call) -> tuple[str, str, int] | None:
-        target, path = self.target(call), ".".join(call.path[len(self.path) :])
-        stem = path.rstrip("0123456789")
-        number = path[len(stem) :]
-        if target.told or target.after or len(target.before) != 1 or str(int(number or -1)) != number:
-            return None
-        return target.text, stem, int(number)
-
     def any_parameter(self) -> str | None:
         prefix = ".".join((*self.path, ""))
         for name in self.module.parameters:

@@ -9,14 +9,6 @@ from mpcompile.ir import Node
 from mpcompile_jax.rows import Around, operand, shape_text, tuples, widths
 
 
-def _options(node: Node, **extra: str) -> str:
-    """Keyword arguments that differ from their defaults."""
-    op = node.op.attributes()
-    shown = "" if all(d == 1 for d in op["dilation"]) else f", rhs_dilation={tuples(op['dilation'])}"
-    shown += "" if op["groups"] == 1 else f", feature_group_count={op['groups']}"
-    return shown + "".join(f", {k}={v}" for k, v in extra.items())
-
-
 def _pair(a: Around, node: Node, args: list[Expr]) -> str:
     return ", ".join(operand(a, node, args, i).text for i in range(2))
 
@@ -24,8 +16,9 @@ def _pair(a: Around, node: Node, args: list[Expr]) -> str:
 def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}"
-    text = f"lax.conv_general_dilated({_pair(a, node, args)}, {window}{_options(node)})"
-    return Expr(text, heavy=True)
+    more = "" if all(d == 1 for d in op["dilation"]) else f", dilation={tuples(op['dilation'])}"
+    more += "" if op["groups"] == 1 else f", groups={op['groups']}"
+    return Expr(f"conv({_pair(a, node, args)}, {window}{more})", heavy=True)
 
 
 def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -75,6 +68,33 @@ def avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 #: Functions that rows call, by name, in the order in which they are written.
 HELPERS = {
+    "conv": '''def conv(
+    x: Array,
+    weight: Array,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None = None,
+    groups: int = 1,
+    spread: Sequence[int] | None = None,
+) -> Array:
+    """A convolution of x[N, C, *S] with weight[O, C / groups, *K], zeros around and (`spread`) between.
+
+    Channels come last inside: on CPUs XLA has no fast code for another order in the body of a loop.
+    """
+    letters = "DHW"[5 - x.ndim :]
+    layout = ("N" + letters + "C", letters + "IO", "N" + letters + "C")
+    y = lax.conv_general_dilated(
+        jnp.moveaxis(x, 1, -1),
+        jnp.moveaxis(weight, (0, 1), (-1, -2)),
+        stride,
+        padding,
+        spread,
+        dilation,
+        layout,
+        groups,
+    )
+    return jnp.moveaxis(y, -1, 1)
+''',
     "conv_transpose": '''def conv_transpose(
     x: Array,
     weight: Array,
@@ -90,10 +110,7 @@ HELPERS = {
     kernel = kernel.swapaxes(1, 2).reshape(-1, weight.shape[0] // groups, *spatial)
     reach = [(k - 1) * d for k, d in zip(spatial, dilation, strict=True)]
     around = [(r - lo, r - hi) for r, (lo, hi) in zip(reach, padding, strict=True)]
-    ones = [1] * len(spatial)
-    return lax.conv_general_dilated(
-        x, kernel, ones, around, stride, dilation, feature_group_count=groups
-    )
+    return conv(x, kernel, [1] * len(spatial), around, dilation, groups, spread=stride)
 ''',
     "conv_weight_grad": '''def conv_weight_grad(
     x: Array,
