@@ -19,7 +19,7 @@ def array_text(array: Array) -> str:
     `enable_x64` and int32 outside would be taken for the other (both modes may run in one process).
     """
     if array.dtype.kind == "i":
-        return f"{_array_text(array)}.astype(np.int32)"
+        return f"np.asarray({_array_text(array)}, np.int32)"
     return _array_text(array != 0 if truth_values(array) else array)
 
 
@@ -45,6 +45,10 @@ def _dense(array: Array) -> str:
         inner = f"({inner})" if " " in inner.split("(")[0] or not inner.endswith(")") else inner
         return f"np.reshape({inner}, {tuple_text(map(str, array.shape))})"
     kind = array.dtype.kind
+    if kind == "i" and array.ndim > 1 and array.size > 4:
+        rule = line(array.reshape(-1), "np")
+        if rule is not None:
+            return f"np.reshape({rule}, {tuple_text(map(str, array.shape))})"
     rule = line(array, "np") if array.ndim == 1 and array.size > 4 else None
     if rule is not None and (kind == "i" or (kind == "b" and ("<" in rule or ">=" in rule))):
         return rule
@@ -57,7 +61,7 @@ def _dense(array: Array) -> str:
     listed = nested(array) if array.size <= LISTED else ""
     if listed and len(listed) <= LISTED:
         return f"np.array({listed})"
-    pieces, name = packed(array)
+    pieces, name = packed(array, narrow=True)
     return f"unpack({pieces}, {tuple_text(map(str, array.shape))}, np.{name})"
 
 

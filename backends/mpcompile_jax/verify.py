@@ -34,7 +34,7 @@ MODULES = {
         "fori_loop".split()
     ),
     "np": set(
-        "arange array full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
+        "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
         "ndarray generic bool int32 int64 uint8 uint16 uint32 float64".split()
     ),
     "math": {"inf", "nan", "prod"},

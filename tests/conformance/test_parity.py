@@ -17,10 +17,13 @@ def test_all_three_are_installed() -> None:
     assert BACKENDS == ["jax", "onnx", "torch"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
 @pytest.mark.parametrize("name", NAMES)
 def test_verify_is_green(name: str, backend: str) -> None:
-    """`mpcompile verify`: float32 to 1e-4, float64 to 1e-9, two batch sizes, two lengths, and the laws."""
+    """`mpcompile verify`: float32 to 1e-4, float64 to 1e-9, two batch sizes, two lengths, and the laws.
+
+    For jax, which compiles every program at every size, the same comparisons are those of test_jax_specs.
+    """
     bad = [r for r in verify(module(name), [backend]) if not r.holds]
     assert not bad
 
