@@ -24,8 +24,9 @@ def array_text(array: Array) -> str:
 
 
 def _array_text(array: Array) -> str:
-    if array.size and (array == array.flat[0]).all() and not np.signbit(array.flat[0]):
-        return f"np.full({tuple_text(map(str, array.shape))}, {number(array.flat[0].item())})"
+    first = array.flat[0] if array.size else array.dtype.type(0)
+    if (array == first).all():
+        return f"np.full({tuple_text(map(str, array.shape))}, {number(first.item())})"
     small = core(array)
     if small.shape == array.shape:
         return _dense(array)

@@ -77,9 +77,9 @@ HELPERS = {
     groups: int = 1,
     spread: Sequence[int] | None = None,
 ) -> Array:
-    """A convolution of x[N, C, *S] with weight[O, C / groups, *K], zeros around and (`spread`) between.
+    """x[N, C, *S], zeros around it and (`spread`) between, with weight[O, C / groups, *K].
 
-    Channels come last inside: on CPUs XLA has no fast code for another order in the body of a loop.
+    Channels come last inside: on CPUs XLA has no fast code for another order within loops.
     """
     letters = "DHW"[5 - x.ndim :]
     layout = ("N" + letters + "C", letters + "IO", "N" + letters + "C")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, DType, Example, Graph, Module, Type, Value
 from mpcompile.ops import PRIMITIVES
 from mpcompile_jax import emit_module
+from mpcompile_jax.literals import HELPERS, array_text, truth_values
 from mpcompile_jax.spelling import SPELLINGS
 
 LEAVES = {"input", "parameter", "constant"}
@@ -110,3 +113,40 @@ def test_gradient_is_that_of_the_rule(example: Example) -> None:
         if f"x{i}" in floats:
             want = rule.get(f"g{i}", np.zeros(np.shape(array)))
             np.testing.assert_allclose(np.asarray(made[f"x{i}"]), want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(64).reshape(1, 1, 8, 8),
+        np.arange(7) * 3 - 5,
+        np.array([3, 1, 2, 9, -4, 0, 70]),
+        np.arange(12) % 5,
+        np.tril(np.ones((5, 7))),
+        np.triu(np.ones((5, 7)), 1) != 0,
+        (np.indices((4, 6)).sum(0) % 2)[None] == 1,
+        np.arange(300)[:, None] * 7 % 31 >= np.arange(40) * 3 % 31,
+        np.random.default_rng(0).normal(size=(3, 50)),
+        np.random.default_rng(0).integers(0, 2, (30, 30)) == 1,
+        np.random.default_rng(0).integers(0, 70_000, 100),
+        np.array([0.0, -0.0, 1.0]),
+        np.array([np.inf, -np.inf, 0.5]),
+        np.full((2, 3), -0.0),
+        np.linspace(0, 1, 9)[:, None],
+        np.zeros((0, 3)),
+        np.array([[True]]),
+    ],
+    ids=lambda a: f"{a.dtype}-{a.shape}",
+)
+def test_constants_are_exact(array: Array) -> None:
+    text = array_text(array)
+    words: dict[str, Any] = {"np": np, "base64": base64, "math": math}
+    exec("from __future__ import annotations\n" + HELPERS["unpack"], words)
+    made = eval(text, words)
+    assert made.shape == array.shape
+    assert made.dtype == ({"f": array.dtype, "i": np.int32, "b": bool}[array.dtype.kind]) or truth_values(
+        array
+    )
+    np.testing.assert_array_equal(made.astype(array.dtype), array)
+    assert np.array_equal(np.signbit(made.astype(float)), np.signbit(array.astype(float)))
+    assert len(text) < 2000 + 14 * array.size / 8

@@ -50,18 +50,22 @@ def test_gradients_are_those_of_torch(name: str, backend: str) -> None:
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", NAMES)
 def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> None:
-    """50 steps from one seed, clipped, fresh data and noise each: every parameter to 1e-4 of its largest entry."""
+    """50 clipped steps from one seed, fresh data and noise each: every parameter to 1e-7 of its largest entry.
+
+    In double precision, so that it is the arithmetic that is compared: in single precision a bias that stays near zero
+    (realnvp's projections) keeps the rounding of its cancelling gradients, 9e-4 of its size on jax.
+    """
     m = module(name)
     w = weights(m, spread=SPREAD)
     rule = OptimizerSpec("sgd", clip=1.0)
-    sessions = [find_backend(b).session(m, w, rule) for b in ("torch", backend)]
+    sessions = [find_backend(b).session(m, w, rule, precision="float64") for b in ("torch", backend)]
     for step in range(50):
         x = inputs(m, "loss", 4, seed=step)
         for session in sessions:
             session.step(x, 1e-2)
     expected, found = (s.state() for s in sessions)
     gaps = {k: relative(v, found[k]) for k, v in expected.items() if k.startswith("parameter/")}
-    assert max(gaps.values()) < 1e-4, max(gaps.items(), key=lambda item: item[1])
+    assert max(gaps.values()) < 1e-7, max(gaps.items(), key=lambda item: item[1])
 
 
 @pytest.mark.parametrize("backend", OTHERS)
