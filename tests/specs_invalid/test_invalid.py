@@ -50,7 +50,7 @@ REPAIRS: dict[str, dict[str, str]] = {
 }
 
 
-#: The finding is right and its place is not: `analysis/prove.py` blames the last layer of the path.
+#: The finding is right and its place is not: `analysis/blame.py` blames the last layer of the path.
 def findings(path: Path | str) -> Sequence[Diagnostic]:
     """What `mpcompile check` finds."""
     try:

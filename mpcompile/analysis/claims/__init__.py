@@ -1,0 +1,27 @@
+"""The claims that can be proven: one file each, one row here.
+
+A rule takes the module, the claim and the length at which sequences are analysed where it has no answer for every
+length. It answers with a `Verdict`, or raises `NoRule` or `TooLarge`, which leaves the claim unproven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from mpcompile.analysis.claims.autoregressive import autoregressive
+from mpcompile.analysis.claims.complete import complete
+from mpcompile.analysis.claims.jacobian import jacobian
+from mpcompile.analysis.claims.parameters import parameters
+from mpcompile.analysis.verdict import Verdict
+from mpcompile.ir import Claim, Module
+
+Rule = Callable[[Module, Claim, int], Verdict]
+
+RULES: Mapping[str, Rule] = {
+    "autoregressive": autoregressive,
+    "complete": complete,
+    "jacobian": jacobian,
+    "parameters": parameters,
+}
+
+__all__ = ["RULES", "Rule"]

@@ -1,0 +1,24 @@
+"""The order of an autoregressive variable, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Claim, Graph
+
+
+def ranks_of(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
+    """Ranks of the elements of the subject, in its shape."""
+    shape = graph.inputs[claim.subject].type.concrete(env)[1:]
+    ranks = claim.arguments["ranks"]
+    if ranks is None:
+        return np.broadcast_to(np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1)), shape)
+    return np.asarray(ranks).reshape(shape)
+
+
+def allowed(ranks: Array, facts: Abstract, axis: int | None) -> Array:
+    """Rank of the variable that each element of a parameter belongs to, in the parameter's shape."""
+    wide = ranks[None] if axis is None else np.expand_dims(ranks[None], axis)
+    return np.broadcast_to(wide, facts.shape)
