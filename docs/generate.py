@@ -9,7 +9,7 @@ from mpcompile.diagnostics.codes import CODES
 FOLDER = Path(__file__).parent / "codes"
 GROUPS = {
     "MP0": "Intake", "MP1": "Syntax and names", "MP2": "Shapes and types", "MP3": "Dependence and proofs",
-    "MP4": "Flows and Jacobians", "MP5": "Training and data",
+    "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates",
 }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from mpcompile.diagnostics import Diagnostic, SpecError, error
 
 if TYPE_CHECKING:
     from mpcompile.analysis import Verdict
+    from mpcompile.diagnostics import Source
+    from mpcompile.diagnostics.report import Checked, Property
     from mpcompile.ir import Array, Module
 
 
@@ -37,15 +39,85 @@ def _number(name: str, value: str | int | float, span: Any) -> int | float:
 
 
 def check(module: Module) -> list[Diagnostic]:
-    """Every finding of every analysis and claim."""
-    return [d for v in verdicts(module) for d in v.diagnostics]
+    """Every finding of every analysis and claim: first what is refuted or not proven, then warnings."""
+    return [*(d for v in verdicts(module) for d in v.diagnostics), *warnings(module)]
 
 
 def verdicts(module: Module) -> list[Verdict]:
     """The answer to every claim of a module, what its densities imply included."""
     from mpcompile.analysis import prove
+    from mpcompile.analysis.findings.pooled_norm import explained
 
-    return prove(module)
+    return [explained(module, v) for v in prove(module)]
+
+
+def warnings(module: Module) -> list[Diagnostic]:
+    """What is legal in a model and hardly meant, but for what its `check` section allows; stops no build.
+
+    Unused names are looked for where the source is named like a spec, so that its syntax is known.
+    """
+    from mpcompile.analysis.findings import findings, unless_allowed
+    from mpcompile.frontend import SUFFIXES, parse_text
+    from mpcompile.frontend.unused import unused_names
+
+    source, found = module.source, findings(module)
+    syntax = SUFFIXES.get(Path(source.path).suffix.lower())
+    if syntax is not None:
+        model = parse_text(source.text, source.path, syntax)
+        found += unless_allowed(module, list(unused_names(model)))
+    return sorted(found, key=lambda d: d.span)
+
+
+def property_names(module: Module) -> list[str]:
+    """A name for each claim that gets a verdict, in that order, as the spec writes it: `parameters <= 2000`.
+
+    No two are the same: a repeated one has `#2`, `#3` behind it.
+    """
+    names: list[str] = []
+    for claim in module.claims:
+        if claim.kind.startswith("allow:"):
+            continue
+        name = f"{claim.kind}({claim.subject})" if claim.subject else claim.kind
+        if "op" in claim.arguments:
+            name += f" {claim.arguments['op']} {claim.arguments['bound']}"
+        repeats = sum(n.split(" #")[0] == name for n in names)
+        names.append(f"{name} #{repeats + 1}" if repeats else name)
+    return names
+
+
+def properties(module: Module) -> list[Property]:
+    """The verdicts under the names of `property_names`."""
+    from mpcompile.diagnostics.report import Property
+
+    named = zip(property_names(module), verdicts(module), strict=True)
+    return [Property(name, v.status, v.how, v.claim.span, tuple(v.diagnostics)) for name, v in named]
+
+
+def examine(path: Path | str, overrides: Mapping[str, str | int | float] | None = None) -> Checked:
+    """All that `mpcompile check` has to say about one spec; what is wrong with the spec is in the answer, not raised."""
+    from mpcompile.diagnostics.report import Checked
+
+    try:
+        module = load(path, overrides)
+        proved, warned = properties(module), warnings(module)
+    except SpecError as problem:
+        return Checked(str(path), excerpts(path), (), problem.diagnostics)
+    return Checked(str(path), module.source, tuple(proved), tuple(warned))
+
+
+def excerpts(path: Path | str) -> Source | None:
+    """As much of a file as findings about it can be shown with, whatever is wrong with the file."""
+    from mpcompile.diagnostics import Source
+    from mpcompile.frontend.intake import MAX_BYTES
+
+    if not Path(path).is_file():
+        return None
+    try:
+        with open(path, "rb") as handle:
+            text = handle.read(MAX_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    return Source(str(path), text.removeprefix("\ufeff"))
 
 
 def require_proven(module: Module) -> list[Verdict]:
@@ -72,6 +144,7 @@ def compile(
     Weights are `parameters`, or the initial ones of `seed`. Raises `SpecError` when a proof fails.
     """
     from mpcompile.backend import find_backend
+    from mpcompile.passes.pipeline import optimise
     from mpcompile.runner.initial import initial
 
     if isinstance(module, Path | str):
@@ -79,7 +152,7 @@ def compile(
     if not allow_unproven:
         require_proven(module)
     weights = parameters if parameters is not None else initial(module, seed)
-    return find_backend(backend).compile(module, weights, device=device)
+    return find_backend(backend).compile(optimise(module).module, weights, device=device)
 
 
 def build(
@@ -102,11 +175,14 @@ def build(
 
     from mpcompile import __version__
     from mpcompile.backend import find_backend
+    from mpcompile.passes.pipeline import optimise
     from mpcompile.runner.initial import initial
     from mpcompile.runner.settings import settings
 
     found = verdicts(module) if allow_unproven else require_proven(module)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
+    optimised = optimise(module)
+    module = optimised.module
     files = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
     manifest = {
         "model": module.name,
@@ -123,6 +199,9 @@ def build(
             for v in found
         ],
         "allow_unproven": allow_unproven,
+        "reference_samplers": {
+            program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
+        },
         "programs": {
             name: {
                 "inputs": {k: str(v.type) for k, v in graph.inputs.items()},

@@ -186,7 +186,7 @@ def _family_key(instance: Instance) -> Hashable:
         tuple((m.role, m.key) for m in instance.methods),
         tuple(relative(p) for p in instance.parameters),
         tuple((path, id(child.family)) for path, child in instance.children.items()),
-        tuple((c.array.dtype.str, c.array.shape) for c in instance.constants),
+        tuple((c.dtype, c.stored.shape) for c in instance.constants),
     )
 
 
@@ -404,8 +404,8 @@ def fingerprint(
         def ref(v: Value) -> Hashable:
             op = block.graph.node(v).op
             if isinstance(op, Constant):
-                if op.array.ndim:
-                    return "constant", number(op), op.array.dtype.str, op.array.shape
+                if op.stored.ndim:
+                    return "constant", number(op), op.dtype, op.stored.shape
                 return "scalar", op.key
             if isinstance(op, Parameter) and op.path.startswith(prefix):
                 return "parameter", op.path[len(prefix) :]

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from mpcompile.emission.constants import is_mask
-from mpcompile.emission.signature import argument_names, definition, fixed_by, type_docstring
+from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module
@@ -136,7 +136,7 @@ class FunctionWriter:
             base = base + "_program" if base in RESERVED else base
         else:
             base = self.name if method.role == "forward" else f"{self.name}_{identifier(method.role)}"
-        taken = {s.name for s in self.signatures}
+        taken = {s.name for w in self.others.values() for s in w.signatures}
         name, number = base, 1
         while name in taken:
             number += 1
@@ -180,7 +180,7 @@ class FunctionWriter:
         if len(block.outputs) == 1:
             result = "Array"
         else:
-            result = "dict[str, Array]" if root else f"tuple[{', '.join(['Array'] * len(block.outputs))}]"
+            result = "dict[str, Array]" if root else result_type("Array", len(block.outputs))
         given = [
             *([f"{self.params}: Params"] if self.reads else []),
             *(f"{a}: Array" for a in arguments),

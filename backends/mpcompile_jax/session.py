@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir import Array, Module
+from mpcompile.ir import STATE, Array, Module
 from mpcompile_jax.loading import Placement, import_programs
 from mpcompile_jax.updates import Slots, Tree, clipped, slot_names, update
 
 PRECISIONS = ("float32", "float64")
-STATE = "state/"
 
 
 class JaxSession:

@@ -146,8 +146,21 @@ def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 
 def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
+    """A table that is a literal is numpy's, which cannot be indexed by a traced value."""
+    axis, data = node.op.attributes()["axis"], first_operand(a, node, args)
+    table = f"jnp.asarray({data})" if node.inputs[0].dtype is DType.INT else data
+    return Expr(f"{table}[{':, ' * axis}{args[1].text}]")
+
+
+def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op, (data, start) = node.op.attributes(), (operand(a, node, args, i).text for i in range(2))
+    return Expr(f"lax.dynamic_slice_in_dim({data}, {start}, {op['size']}, {op['axis']})")
+
+
+def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+    data, update, start = (operand(a, node, args, i).text for i in range(3))
     axis = node.op.attributes()["axis"]
-    return Expr(f"{first_operand(a, node, args)}[{':, ' * axis}{args[1].text}]")
+    return Expr(f"lax.dynamic_update_slice_in_dim({data}, {update}, {start}, {axis})")
 
 
 def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -292,6 +305,8 @@ SPELLINGS: dict[str, Row] = {
     "flip": _flip,
     "gather": _gather,
     "take_along": _take_along,
+    "slice_at": _slice_at,
+    "update_at": _update_at,
     "scatter_add": _scatter_add,
     "scatter_along": _scatter_along,
     "iota": _iota,

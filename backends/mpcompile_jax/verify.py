@@ -31,7 +31,7 @@ MODULES = {
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
-        "fori_loop".split()
+        "fori_loop dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
     ),
     "np": set(
         "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "

@@ -9,7 +9,7 @@ from mpcompile.ir import Array, Module
 from mpcompile.passes.train_step import train_step
 from mpcompile_onnx.compiled import OnnxModel
 from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
-from mpcompile_onnx.session import OnnxSession
+from mpcompile_onnx.session import OnnxSession, require_plain
 
 
 class OnnxBackend:
@@ -51,8 +51,7 @@ class OnnxBackend:
         return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> OnnxModel:
-        if device != "cpu":
-            raise ValueError(f"the onnx backend runs on the cpu, not on {device!r}")
+        require_plain(device)
         return OnnxModel(module, parameters)
 
 

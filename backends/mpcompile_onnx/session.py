@@ -10,12 +10,23 @@ import numpy as np
 import onnxruntime as ort
 
 from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph, Module, Value
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.train_step import NEXT, PARAMETER, RATE, STEP, loss_name, slot_name, slots, train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, numpy_type
 
 PRECISIONS = ("float32", "float64")
+
+
+def require_plain(device: str, mixed: bool = False) -> None:
+    """Raise `SpecError` (MP511) for what this backend does not do."""
+    if device != "cpu":
+        raise error("MP511", f"the onnx backend runs on the cpu, not on {device!r}", Span.none(),
+                    help="--device cpu, or another backend")  # fmt: skip
+    if mixed:
+        raise error("MP511", "the onnx backend has no mixed precision", Span.none(),
+                    help="onnxruntime has no bfloat16 arithmetic on the cpu: leave --mixed out")  # fmt: skip
 
 
 def session_options() -> ort.SessionOptions:
@@ -68,8 +79,7 @@ class OnnxSession:
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-        if device != "cpu":
-            raise ValueError(f"the onnx backend runs on the cpu, not on {device!r}")
+        require_plain(device, mixed)
         self.module, self.spec = module, optimizer
         self.double = precision == "float64"
         self.float = np.float64 if self.double else np.float32

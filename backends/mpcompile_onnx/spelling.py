@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mpcompile.ir import DType, Node, Shape, Symbolic, Value, broadcast_shapes, product
-from mpcompile_onnx import special, windows
+from mpcompile_onnx import products, special, windows
 from mpcompile_onnx.loops import scan
 from mpcompile_onnx.writer import END, Size, Writer
 
@@ -70,10 +70,6 @@ def _reshape(w: Writer, node: Node, args: list[str]) -> str:
     return args[0] if old == new else w.reshape(args[0], old, new)
 
 
-def _transpose(w: Writer, node: Node, args: list[str]) -> str:
-    return w.transpose(args[0], *node.op.attributes()["permutation"])
-
-
 ELEMENTWISE = frozenset("add sub mul div maximum minimum less less_equal equal".split())
 
 
@@ -127,6 +123,29 @@ def _flip(w: Writer, node: Node, args: list[str]) -> str:
 
 def _gather(w: Writer, node: Node, args: list[str]) -> str:
     return w.op("Gather", *args, axis=node.op.attributes()["axis"])
+
+
+def _stretch(w: Writer, start: str, size: int) -> tuple[str, str]:
+    """First and last index of a stretch, as one-element tensors."""
+    first = w.op("Reshape", start, w.ints(1))
+    return first, w.op("Add", first, w.ints(size))
+
+
+def _slice_at(w: Writer, node: Node, args: list[str]) -> str:
+    op = node.op.attributes()
+    first, last = _stretch(w, args[1], op["size"])
+    return w.op("Slice", args[0], first, last, w.ints(op["axis"]))
+
+
+def _update_at(w: Writer, node: Node, args: list[str]) -> str:
+    """What stands before, the update, what stands after."""
+    axis = node.op.attributes()["axis"]
+    size = node.inputs[1].shape[axis]
+    assert isinstance(size, int)
+    first, last = _stretch(w, args[2], size)
+    before = w.op("Slice", args[0], w.ints(0), first, w.ints(axis))
+    after = w.op("Slice", args[0], last, w.ints(END), w.ints(axis))
+    return w.op("Concat", before, args[1], after, axis=axis)
 
 
 def _take_along(w: Writer, node: Node, args: list[str]) -> str:
@@ -256,7 +275,7 @@ SPELLINGS: dict[str, Row] = {
     "stop_gradient": same,
     "cast": _cast,
     "logical_not": direct("Not"),
-    "add": direct("Add"),
+    "add": products.add,
     "sub": direct("Sub"),
     "mul": direct("Mul"),
     "div": direct("Div"),
@@ -269,7 +288,7 @@ SPELLINGS: dict[str, Row] = {
     "logical_or": direct("Or"),
     "where": _where,
     "reshape": _reshape,
-    "transpose": _transpose,
+    "transpose": products.transpose,
     "broadcast_to": _broadcast,
     "slice": _slice,
     "pad": _pad,
@@ -277,6 +296,8 @@ SPELLINGS: dict[str, Row] = {
     "flip": _flip,
     "gather": _gather,
     "take_along": _take_along,
+    "slice_at": _slice_at,
+    "update_at": _update_at,
     "scatter_add": _scatter_add,
     "scatter_along": _scatter_along,
     "iota": _iota,
@@ -288,7 +309,7 @@ SPELLINGS: dict[str, Row] = {
     "log_softmax": along("LogSoftmax"),
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
-    "mat_mul": direct("MatMul"),
+    "mat_mul": products.mat_mul,
     "conv": windows.conv,
     "conv_transpose": windows.conv_transpose,
     "conv_weight_grad": windows.conv_weight_grad,

@@ -28,6 +28,7 @@ class Frame:
     initializers: dict[str, TensorProto] = field(default_factory=dict)
     literals: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
     infos: list[ValueInfoProto] = field(default_factory=list)
+    producers: dict[str, NodeProto] = field(default_factory=dict)
 
 
 class Writer:
@@ -79,7 +80,12 @@ class Writer:
             kind, list(inputs), names, name=names[0], doc_string=self.place or None, **attributes
         )
         self.frames[-1].nodes.append(node)
+        self.frames[-1].producers.update(dict.fromkeys(names, node))
         return names
+
+    def producer(self, name: str) -> NodeProto | None:
+        """The node that made a value; None for an input or a literal."""
+        return next((f.producers[name] for f in reversed(self.frames) if name in f.producers), None)
 
     @contextmanager
     def outermost(self) -> Iterator[None]:
@@ -253,6 +259,7 @@ class Writer:
                 if name in fresh:
                     wanted = results.get(value) or self.name(self.prefix)
                     _rename(written, name, wanted)
+                    frame.producers[wanted] = frame.producers.pop(name)
                     fresh.discard(name)
                     frame.infos.append(self.info(wanted, value.type))
                     name = wanted

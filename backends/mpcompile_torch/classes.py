@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from mpcompile.emission.signature import argument_names, fixed_by, type_docstring
+from mpcompile.emission.signature import argument_names, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Node, ParameterSpec
@@ -266,7 +266,7 @@ class ClassWriter:
         elif root:
             result = "dict[str, Tensor]"
         else:
-            result = f"tuple[{', '.join(['Tensor'] * len(block.outputs))}]"
+            result = result_type("Tensor", len(block.outputs))
         formals = [
             "self",
             *(f"{a}: Tensor" for a in arguments),

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir import Array, DType, Module
+from mpcompile.ir import STATE, Array, DType, Module
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-STATE = "state/"
 
 #: Our name of a slot, and torch's.
 SLOTS = {

@@ -186,6 +186,21 @@ def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {node.op.attributes()['axis']})")
 
 
+def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+    op = node.op.attributes()
+    return Expr(f"{first_operand(a, node, args)}.narrow({op['axis']}, {args[1].text}, {op['size']})")
+
+
+def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+    axis = node.op.attributes()["axis"]
+    data, update = (tensor(a, e, node.types[0].dtype) for e in args[:2])
+    start, size = tensor(a, args[2], DType.INT), node.inputs[1].shape[axis]
+    index = f"{start.at(ATOM)}.reshape(1)"
+    if size != 1:
+        index = f"{start.at(SUM)} + torch.arange({a.size(size).text}, {a.like(DType.INT)})"
+    return Expr(f"{data.at(ATOM)}.index_copy({axis}, {index}, {update.text})")
+
+
 def _zeros(a: Around, node: Node) -> str:
     return f"torch.zeros({shape_text(a, node.types[0].shape)}, {a.like(node.types[0].dtype)})"
 
@@ -322,6 +337,8 @@ SPELLINGS: dict[str, Row] = {
     "flip": _flip,
     "gather": _gather,
     "take_along": _take_along,
+    "slice_at": _slice_at,
+    "update_at": _update_at,
     "scatter_add": _scatter_add,
     "scatter_along": _scatter_along,
     "iota": _iota,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+
+import numpy as np
 
 from mpcompile.analysis.dependence import Step, elements
 from mpcompile.diagnostics import Diagnostic, PathStep
-from mpcompile.ir import Array, Claim, Input
+from mpcompile.ir import Abstract, Array, Claim, Input, Value
+
+#: Availability of every value of the graph.
+Facts = Mapping[Value, Abstract]
 
 
-def leak(claim: Claim, index: tuple[int, ...], path: list[Step], ranks: Array) -> Diagnostic:
+def leak(claim: Claim, index: tuple[int, ...], path: list[Step], ranks: Array, facts: Facts) -> Diagnostic:
     axis = claim.arguments["axis"]
     own = tuple(i for a, i in enumerate(index) if a != axis)
-    culprit = _culprit(path, ranks)
+    entry = _entry(path, ranks, facts)
+    culprit = entry or _culprit(path, ranks)
     steps = readable(path)
     start, out = path[0], f"{claim.subject}\N{COMBINING CIRCUMFLEX ACCENT}{elements(own)}"
     steps.append(PathStep(out, claim.span))
@@ -28,7 +35,7 @@ def leak(claim: Claim, index: tuple[int, ...], path: list[Step], ranks: Array) -
         notes=(f"order: {claim.subject}{elements(own)} is number {int(ranks[own[1:]]) + 1}, "
                f"{where} is number {int(ranks[start.index[1:]]) + 1}",),
         help="an output layer needs a strict mask: strict(...), causal2d(type=A) or a shift before the first layer"
-        if not ahead else "mask this layer, or pad it causally, so that it reads nothing ahead of itself",
+        if entry or not ahead else "mask this layer, or pad it causally, so that it reads nothing ahead of itself",
         path=tuple(steps),
     )  # fmt: skip
 
@@ -67,6 +74,32 @@ def _jump(path: list[Step], ranks: Array) -> Step | None:
         if last is not None and last > clock and step.node.scope:
             return step
         last = clock
+    return None
+
+
+def _entry(path: list[Step], ranks: Array, facts: Facts) -> Step | None:
+    """The last layer of a stack on the clock of rows, before it joins one on the clock of pixels without a shift.
+
+    A stack may read whole rows, ahead of its own column, as long as it is moved a row down before a stack joins it
+    that reads the past of each pixel only. So a jump along a row alone is not at fault where such a join follows;
+    what is, is the layer through which the rows come in. A jump to a later row is ahead on either clock.
+    """
+    jump = _jump(path, ranks)
+    if jump is None or ranks.ndim != 3 or len(jump.index) != 4:
+        return None
+    at = path.index(jump)
+    before = next((s for s in reversed(path[:at]) if _clock(s, ranks) is not None), None)
+    if before is None or before.index[2] != jump.index[2] or "mask" not in jump.node.scope[-1].label:
+        return None
+    for here, following in pairwise(path[at:]):
+        for other in following.node.inputs:
+            if other == here.node.outputs[here.output] or other not in facts:
+                continue
+            known = facts[other]
+            if len(known.shape) == 4 and known.shape[2:] == ranks.shape[1:] and known.facts.any():
+                late = known.full()[..., 0] - np.broadcast_to(ranks.max(0), known.shape)
+                if (late <= 1).all() and here.node.scope and here.node.scope[-1] != jump.node.scope[-1]:
+                    return here
     return None
 
 

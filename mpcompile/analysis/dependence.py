@@ -53,8 +53,13 @@ class TooLarge(Exception):
     """An analysis that would need more memory than it may take; the claim stays unproven."""
 
 
-def support(graph: Graph, source: str, output: str, environment: Mapping[str, int]) -> Array:
-    """Bool [output elements, source elements] of one example: which inputs each output element can depend on."""
+def support(
+    graph: Graph, source: str, output: str, environment: Mapping[str, int], over: int | None = None
+) -> Array:
+    """Bool [output elements, source elements] of one example: which inputs each output element can depend on.
+
+    The elements along axis `over` of the output count as one, which depends on what any of them does.
+    """
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
     if size > MAX_SET:
@@ -64,9 +69,13 @@ def support(graph: Graph, source: str, output: str, environment: Mapping[str, in
     seed = np.zeros((size, domain.words), np.uint64)
     seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
     memory = interpret(graph, domain, {source: seed.reshape(*shape, domain.words)}, environment)
-    words = np.ascontiguousarray(memory[graph.outputs[output]].full()).reshape(-1, domain.words)
+    found = memory[graph.outputs[output]]
+    if over is not None:  # before the facts are spread out: channels mostly share them
+        kept = found.shape[:over] + found.shape[over + 1 :]
+        found = domain.make(kept, domain.reduce(found, [over]).squeeze(over))
+    words = np.ascontiguousarray(found.full()).reshape(-1, domain.words)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
-    return bits[:, :size].astype(bool)
+    return bits[:, :size].view(bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,3 +22,13 @@ def allowed(ranks: Array, facts: Abstract, axis: int | None) -> Array:
     """Rank of the variable that each element of a parameter belongs to, in the parameter's shape."""
     wide = ranks[None] if axis is None else np.expand_dims(ranks[None], axis)
     return np.broadcast_to(wide, facts.shape)
+
+
+def raster(graph: Graph, claim: Claim) -> bool:
+    """Whether an image [C, H, W] is ordered by rows, then columns, then channels: so at every size."""
+    shape = graph.inputs[claim.subject].type.shape[1:]
+    if len(shape) != 3 or not all(isinstance(s, int) for s in shape):
+        return False
+    channels, height, width = (s for s in shape if isinstance(s, int))
+    natural = np.arange(height * width).reshape(height, width) * channels + np.arange(channels)[:, None, None]
+    return bool(np.array_equal(np.asarray(claim.arguments["ranks"]).reshape(shape), natural))

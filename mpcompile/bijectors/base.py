@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Init, Shape, Value, product
+from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+
+#: An open interval of the reals, element by element: where a map is defined, or what it reaches.
+Interval = tuple[float, float]
+
+REALS: Interval = (-inf, inf)
+POSITIVE: Interval = (0.0, inf)
+UNIT: Interval = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,11 @@ class Bijector:
     keyword: ClassVar[str]
     #: Whether backends may emit it as a function of its own.
     function: ClassVar[bool] = False
+    #: Where `forward` is defined, and where `inverse` is: None where the map keeps whatever interval it is given.
+    domain: ClassVar[Interval | None] = REALS
+    codomain: ClassVar[Interval | None] = REALS
+    #: Whether `initialize` sets parameters from the data it sees.
+    data_dependent: ClassVar[bool] = False
 
     def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
         """y and log |det dy/dx| [N]; None where the determinant is 1."""
@@ -39,3 +53,50 @@ class Bijector:
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of y, with the batch axis, from the shape of x."""
         return shape
+
+    def parts(self) -> tuple[Bijector, ...]:
+        """Bijectors of the same shape whose composition this is, or the inverse of this: they carry its proof."""
+        return (self,)
+
+    def initialize(self, ctx: Context, x: Value) -> Value:
+        """`forward` with parameters that are set from x, a batch of data, in `ctx.updates`."""
+        return self.forward(ctx, x)[0]
+
+    @property
+    def image(self) -> Interval | None:
+        """What `forward` reaches; that of a map that rounds when it goes back is smaller than its codomain."""
+        return self.codomain
+
+    def check(self, ctx: Context, shape: Shape) -> None:
+        """Raise a located error where the arguments make no bijection of values of this shape."""
+
+
+def elements(shape: Shape) -> int:
+    """Number of elements of one example."""
+    size = product(shape[1:])
+    assert isinstance(size, int)
+    return size
+
+
+def channels(x: Value) -> int:
+    """Size of axis 1, which a flow's variable of fixed shape always has."""
+    size = x.shape[1]
+    assert isinstance(size, int)
+    return size
+
+
+def along_channels(ctx: Context, vector: Value, x: Value) -> Value:
+    """vector[C] in a shape that broadcasts along the channels of x[N, C, ...]."""
+    return F.reshape(ctx.b, vector, (*vector.shape, *(1,) * (x.type.rank - 2)))
+
+
+def for_each_channel(ctx: Context, name: str, x: Value) -> Value:
+    """The parameter `name` [C], at first zero, in a shape that broadcasts along the channels of x[N, C, ...]."""
+    return along_channels(ctx, ctx.param(name, (channels(x),), Init("zeros")), x)
+
+
+def spread(ctx: Context, x: Value, log_slope: Value) -> Value:
+    """The log-determinant [N] of a scale for each channel, which is the same for every example of x."""
+    places = elements(x.shape) // channels(x)
+    total = F.mul(ctx.b, F.sum_axes(ctx.b, log_slope, range(log_slope.type.rank)), float(places))
+    return F.add(ctx.b, ctx.zeros((x.shape[0],)), total)

@@ -13,7 +13,7 @@ from mpcompile.bijectors.base import Bijector
 from mpcompile.ir import Init, Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
-from mpcompile.layers.convolution import depth_to_space, space_to_depth
+from mpcompile.layers.resampling import depth_to_space, space_to_depth
 
 
 def elements(shape: Shape) -> int:

@@ -1,13 +1,16 @@
-"""What `train`, `eval` and `sample` share: reading specs and runs, findings and exit codes."""
+"""What the commands share: reading specs and runs, findings, internal errors and exit codes."""
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import typer
 
 if TYPE_CHECKING:
@@ -35,11 +38,45 @@ def fail(message: str, code: int = USAGE) -> None:
     raise typer.Exit(code)
 
 
+def debugging(asked: bool) -> bool:
+    """Whether an internal error shows its traceback: with --debug, or where MPCOMPILE_DEBUG is set."""
+    return asked or bool(os.environ.get("MPCOMPILE_DEBUG"))
+
+
+def described(fault: Exception) -> str:
+    """An internal error on one line: its type, the first line of its message, and where it was raised."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = str(fault).partition("\n")[0]
+    return f"{type(fault).__name__}{': ' if text else ''}{text}{at}"
+
+
+@contextmanager
+def guarded(debug: bool = False) -> Iterator[None]:
+    """Turns an error of the compiler itself into one line and exit code 2; the traceback only when asked for."""
+    try:
+        yield
+    except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+        raise
+    except Exception as fault:
+        if debugging(debug):
+            traceback.print_exc()
+        fail(f"internal error: {described(fault)}; --debug shows where")
+
+
 def show(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> None:
     """Findings on stderr, in the long form."""
     from mpcompile.diagnostics.render import render, use_colour
 
     typer.echo(render(list(diagnostics), list(sources), colour=use_colour(sys.stderr)), err=True, nl=False)
+
+
+def warn(module: Module) -> None:
+    """Print what a module is warned of; it stops nothing."""
+    from mpcompile import api
+
+    if found := api.warnings(module):
+        show(found, [module.source])
 
 
 @contextmanager
@@ -63,13 +100,13 @@ def findings(sources: list[Source]) -> Iterator[None]:
 def read_spec(path: Path, overrides: Mapping[str, str], sources: list[Source]) -> Module:
     """The module of a spec. Raises `SpecError`; an excerpt of the file goes with it."""
     from mpcompile import api
-    from mpcompile.diagnostics import Source, SpecError
+    from mpcompile.diagnostics import SpecError
 
     try:
         module: Module = api.load(path, overrides)
     except SpecError:
-        if path.is_file():
-            sources.append(Source(str(path), path.read_text(encoding="utf-8", errors="replace")))
+        text = api.excerpts(path)
+        sources += [text] if text else []
         raise
     sources.append(module.source)
     return module

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._run import findings, read_spec, settings_of
+from mpcompile.cli._run import findings, read_spec, settings_of, warn
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -35,6 +35,7 @@ def build(
         from mpcompile import api
 
         module = read_spec(spec, overrides, sources)
+        warn(module)
         folder = output if output is not None else Path("build") / module.name / backend
         verdicts = api.build(
             module,

@@ -3,64 +3,165 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._run import fail, settings_of
+from mpcompile.cli._run import debugging, described, fail, guarded, settings_of
+
+if TYPE_CHECKING:
+    from mpcompile.diagnostics.report import Checked, Report
 
 SUFFIXES = (".mp", ".yaml", ".yml")
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(help="Specs, or folders to search for them.")],
-    output_format: Annotated[str, typer.Option("--output-format", help="full, concise or json.")] = "full",
+    paths: Annotated[list[Path] | None, typer.Argument(help="Specs, or folders to search for them.")] = None,
+    output_format: Annotated[
+        str, typer.Option("--output-format", help="full, concise, json, json-lines, sarif, github or junit.")
+    ] = "full",
+    report: Annotated[
+        list[str] | None,
+        typer.Option("--report", help="Also write this format to a file: sarif=FILE, junit=FILE, ..."),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Check again what changes, until Ctrl-C.")] = False,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="When everything is proved, write what was proved of which text to this file."),
+    ] = None,
+    verify_certificate: Annotated[
+        Path | None, typer.Option(help="Prove everything in a certificate again; takes no paths.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
 ) -> None:
-    """Prove what specs promise. Exit 0 when all holds, 1 with findings, 2 on wrong usage."""
-    from mpcompile import api
-    from mpcompile.diagnostics import Diagnostic, Severity, Source, SpecError
-    from mpcompile.diagnostics.render import RENDERERS, render, use_colour
+    """Prove what specs promise. Exit 0 when all holds, 1 with findings, 2 on wrong usage or an internal error."""
+    files = _formats(output_format, report or [])
+    given, overrides = paths or [], settings_of(set_ or [])
+    if verify_certificate:
+        if given or overrides or certificate or watch:
+            fail("--verify-certificate takes its specs and settings from the certificate")
+        _require([verify_certificate])
+    else:
+        _require(given)
+        if not (watch or specs_of(given)):
+            fail(f"no spec (.mp, .yaml) in {', '.join(map(str, given))}")
+    if watch and (certificate or files):
+        fail("--watch writes no files: leave out --certificate and --report")
+    for file in (*files.values(), *([certificate] if certificate else [])):
+        if file.suffix in SUFFIXES:
+            fail(f"{file} has the name of a spec and would be overwritten")
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end a check
+    with guarded(debug):
+        if watch:
+            from mpcompile.cli._watch import watch as run
 
-    if output_format not in RENDERERS:
-        fail(f"no output format is named '{output_format}' ({', '.join(RENDERERS)})")
-    specs = [f for p in paths for f in specs_in(p)]
-    if not specs:
-        fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")
-    overrides = settings_of(set_ or [])
-    found: list[Diagnostic] = []
-    sources: list[Source] = []
-    proved = 0
-    for path in specs:
-        try:
-            module = api.load(path, overrides)
-            sources.append(module.source)
-            verdicts = api.verdicts(module)
-        except SpecError as problem:
-            found.extend(problem.diagnostics)
-            if path.is_file():
-                sources.append(Source(str(path), path.read_text(encoding="utf-8", errors="replace")))
-            continue
-        found.extend(d for v in verdicts for d in v.diagnostics)
-        proved += sum(v.status == "proved" for v in verdicts)
-        if output_format == "full":
-            for v in verdicts:
-                claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind
-                typer.echo(f"{path}: {claim} {v.status}: {v.how}")
-    text = render(found, sources, output_format, colour=use_colour(sys.stdout))
-    typer.echo(text, nl=not text.endswith("\n"))
-    errors = sum(d.severity is Severity.ERROR for d in found)
-    if output_format == "full":
-        specs_text = f"{len(specs)} spec{'s' if len(specs) != 1 else ''}"
-        typer.echo(f"checked {specs_text}: {proved} claims proved, {errors} errors")
-    raise typer.Exit(1 if found else 0)
+            run(
+                given, lambda spec: _examine(spec, overrides, debug), lambda r: _publish(r, output_format, {})
+            )
+            return
+        result = _verified(verify_certificate) if verify_certificate else _checked(given, overrides, debug)
+        _publish(result, output_format, files)
+        if certificate:
+            _certify(result, certificate, overrides)
+    raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
 def specs_in(path: Path) -> list[Path]:
-    """A file itself; of a folder every spec below it that is not in a folder named `invalid`."""
+    """A file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
     if not path.is_dir():
         return [path]
     return sorted(
-        f for f in path.rglob("*") if f.suffix in SUFFIXES and "invalid" not in f.relative_to(path).parts
+        f
+        for f in path.rglob("*")
+        if f.suffix in SUFFIXES
+        and not f.is_dir()
+        and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(path).parts)
     )
+
+
+def specs_of(paths: Iterable[Path]) -> list[Path]:
+    """The specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
+    return sorted({spec.resolve(): spec for path in paths for spec in specs_in(path)}.values())
+
+
+def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:
+    """The files of --report by format. Exits with 2 for a format that does not exist."""
+    from mpcompile.diagnostics.render import RENDERERS
+
+    files: dict[str, Path] = {}
+    for text in report:
+        name, equals, file = text.partition("=")
+        if not equals or not file:
+            fail(f"--report takes FORMAT=FILE, not '{text}'")
+        files[name] = Path(file)
+    for name in (output_format, *files):
+        if name not in RENDERERS:
+            fail(f"no output format is named '{name}' ({', '.join(RENDERERS)})")
+    return files
+
+
+def _require(paths: list[Path]) -> None:
+    """Exits with 2 where a path leads nowhere, or there is none."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        fail(f"no such file or folder: {', '.join(missing)}")
+    if not paths:
+        fail("name a spec, or a folder of specs")
+
+
+def _checked(paths: Iterable[Path], overrides: Mapping[str, str], debug: bool) -> Report:
+    from mpcompile.diagnostics.report import Report
+
+    return Report(tuple(_examine(spec, overrides, debug) for spec in specs_of(paths)))
+
+
+def _examine(spec: Path, overrides: Mapping[str, str], debug: bool) -> Checked:
+    """One spec. An internal error stops the check of this spec only; it is said at once, on stderr."""
+    from mpcompile import api
+    from mpcompile.diagnostics.render import printable
+    from mpcompile.diagnostics.report import Checked
+
+    try:
+        return api.examine(spec, overrides)
+    except Exception as fault:
+        if debugging(debug):
+            traceback.print_exc()
+        crash = f"internal error: {described(fault)}"
+        typer.echo(f"error: {printable(f'{spec}: {crash}')}; --debug shows where", err=True)
+        return Checked(str(spec), crash=crash)
+
+
+def _verified(certificate: Path) -> Report:
+    from mpcompile.certificate import verify
+
+    return verify(certificate)
+
+
+def _certify(report: Report, file: Path, overrides: Mapping[str, str]) -> None:
+    from mpcompile.certificate import certify
+
+    if not all(spec.proved for spec in report.specs):
+        typer.echo(f"error: not everything is proved, so {file} was not written", err=True)
+        return
+    _write(file, certify(report, file.parent, overrides))
+
+
+def _publish(report: Report, output_format: str, files: Mapping[str, Path]) -> None:
+    """The report on stdout and in every file that was asked for."""
+    from mpcompile.diagnostics.render import RENDERERS, use_colour
+
+    typer.echo(RENDERERS[output_format](report, use_colour(sys.stdout)), nl=False)
+    for name, file in files.items():
+        _write(file, RENDERERS[name](report, False))
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as reason:
+        fail(f"cannot write {file}: {(reason.strerror or str(reason)).lower()}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._run import findings, read_spec, settings_of, show
+from mpcompile.cli._run import findings, read_spec, settings_of, show, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,7 @@ def train(
         from mpcompile.runner.loop import train as run_training
 
         module = read_spec(spec, overrides, sources)
+        warn(module)
         found = api.check(module)
         errors = [d for d in found if d.severity is Severity.ERROR]
         show(found, sources)

@@ -1,7 +1,7 @@
 """Every diagnostic code: one table for `mpcompile explain`, the documentation and editors.
 
 To add a code, append a row. MP0xx is intake, MP1xx syntax and names, MP2xx shapes and types, MP3xx
-dependence and proofs, MP4xx flows and Jacobians, MP5xx training and data, MP9xx internal.
+dependence and proofs, MP4xx flows and Jacobians, MP5xx training and data, MP6xx certificates, MP9xx internal.
 """
 
 from __future__ import annotations
@@ -148,11 +148,6 @@ _TABLE = (
          "Reports a mask, net or block that uses itself, directly or through others.",
          "Names are expanded where they are used, so such a name has no end.",
          "net f = g\nnet g = f"),
-    Code("MP130", "claim-not-provable-yet",
-         "Reports a claim that the language has and this release cannot prove: `receptive_field`, "
-         "`no_blind_spot`, `path_length`.",
-         "A claim that is not proven must not look as if it were.", "check { no_blind_spot(x) }",
-         "check { complete(x) }"),
     Code("MP131", "suppression-without-reason", "Reports `allow` without `because`.",
          "Whoever reads the spec later must be able to judge the exception.", "check { allow complete(x) }",
          'check { allow complete(x) because "the last row is padding" }'),
@@ -228,13 +223,67 @@ _TABLE = (
          "The model is a valid density of fewer models than it seems; no loss curve shows it.",
          "dense(2, mask = up)   # 2 units for 8 variables",
          'dense(64, mask = up)\n# or: check { allow complete(x) because "..." }'),
+    Code("MP303", "receptive-field",
+         "Reports a claim about the receptive field that does not hold: the stretch of an input, along the axis "
+         "where it is longest, from the first to the last position that one place of the output reads.",
+         "The model cannot use what lies farther away, however long it is trained, or it is more local than it "
+         "looks.", "- conv1d(32, 2, dilation = 4)\ncheck: [receptive_field(x) >= 16]",
+         "- repeat i in 0..3: [conv1d(32, 2, dilation = 2 ** i)]\ncheck: [receptive_field(x) >= 16]"),
     Code("MP304", "parameter-count", "Reports a claim about the number of trained weights that does not "
          "hold.",
          "The author meant the model to be of another size.", "check { parameters <= 1000 }",
          "check { parameters <= 200_000 }"),
+    Code("MP305", "blind-spot",
+         "Reports a network that does not see some positions although it sees others as far away, and may see them. "
+         "For an image the finding has a picture of what the pixel with the largest blind spot sees.",
+         "What lies in the blind spot cannot be modelled, and no loss curve shows it. A stack of convolutions with "
+         "the masks of a PixelCNN has one above and to the right.",
+         "- conv(32, 3, pad = same, mask = causal2d(type = A)) -> relu\n"
+         "- conv(1, 3, pad = same, mask = causal2d(type = B))",
+         "a vertical and a horizontal stack, as in specs/pixelcnn.mp"),
     Code("MP309", "no-rule", "Reports a claim that cannot be decided because a primitive lacks the rule "
          "for it.",
          "Nothing is guessed; the claim counts as not proven."),
+    Code("MP320", "path-length",
+         "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
+         "the shortest path between them that mix positions.",
+         "The longer the path, the harder a dependence is to learn (Vaswani et al. 2017, table 1).",
+         "check { path_length(x) <= 12 }   # of an lstm over 64 steps",
+         "attention, or dilated convolutions with skips"),
+    Code("MP321", "affine-collapse",
+         "Reports two dense layers, or two convolutions, with nothing nonlinear between them.",
+         "The product of two matrices is a matrix: the model has the parameters of two layers and the functions of "
+         "one. A layer that narrows the features below both sides limits the rank and is meant; so are masks, which "
+         "a single layer does not reproduce.",
+         "dense(64) -> dense(64)", "dense(64) -> relu -> dense(64)"),
+    Code("MP322", "finite-mask",
+         "Reports a softmax over scores that are masked with a large finite number instead of minus infinity.",
+         "Its share is a positive number, which only rounds to zero beside a score that is not masked. Where all scores "
+         "of a row are masked it is a share like any other, and what is masked leaks. No proof of independence holds "
+         "for it.",
+         "scores + mask * -1e9", "where(mask, scores, -inf), as attention(mask = causal) does"),
+    Code("MP324", "unused-name",
+         "Reports a net, block, mask, tap, parameter or latent that nothing refers to.",
+         "It was forgotten, or its name is mistyped where it was meant.",
+         "x -> dense(8) as h -> relu   # and no concat(h)", "x -> dense(8) -> relu"),
+    Code("MP325", "unused-weight", "Reports weights that no program reads.",
+         "They are stored, initialised and never trained."),
+    Code("MP326", "dead-units",
+         "Reports units that see no input, units that no output reads, outputs that see nothing although something "
+         "comes before them, and conditions that reach no output.",
+         "They cannot learn anything: they are constants, or get no gradient.",
+         "x: binary[1]   # x ~ autoregressive { dense(16, mask = degrees) -> ... }: nothing comes before x[0]",
+         "x: binary[2]"),
+    Code("MP327", "probabilities-as-logits",
+         "Reports logits that are the result of a sigmoid or a softmax.",
+         "The distribution applies the sigmoid or softmax itself. Applied twice, no probability leaves (0.5, 0.73) "
+         "for a sigmoid.",
+         "y ~ bernoulli(logits = x -> dense(1) -> sigmoid)", "y ~ bernoulli(logits = x -> dense(1))"),
+    Code("MP328", "scale-not-positive",
+         "Reports a scale that can be zero or negative.",
+         "Its logarithm is not a number, and so is the loss.",
+         "y ~ normal(loc = mean(x), scale = spread(x))   # spread ends with dense",
+         "y ~ normal(loc = mean(x), scale = spread(x) -> softplus)"),
     Code("MP401", "nothing-factored-out",
          "Reports `factor_out` that leaves no channel, or takes none.",
          "A latent, or a flow, without elements has no density.", "factor_out(1)", "factor_out(1 / 2)"),
@@ -310,6 +359,22 @@ _TABLE = (
     Code("MP541", "cannot-write-samples", "Reports samples that cannot be written in the format asked for.",
          "Text needs a vocabulary, a picture two axes, a sound one.", "mpcompile sample RUN -o a.txt",
          "mpcompile sample RUN -o a.npz"),
+    Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",
+         "It says nothing about any spec.", "mpcompile check --verify-certificate specs/made.yaml",
+         "mpcompile check --verify-certificate proofs.json"),
+    Code("MP601", "certificate-altered",
+         "Reports a certificate whose digest is not that of its text.",
+         "It was edited or damaged: what it says is not what was proved."),
+    Code("MP602", "certified-by-another-version",
+         "Reports a certificate that another version of mpcompile wrote.",
+         "What was proved was proved by other rules. Everything is proved again all the same."),
+    Code("MP603", "certified-file-changed",
+         "Reports a spec, or a file that it reads, whose text is not the one that was certified.",
+         "The certificate is about another text.", "",
+         "mpcompile check --certificate proofs.json specs"),
+    Code("MP604", "certified-answer-differs",
+         "Reports a property, parameter or variable of a spec for which the certificate has another answer.",
+         "Whoever relies on the certificate relies on something that does not hold now."),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {code.code: code for code in _TABLE}

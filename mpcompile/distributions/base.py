@@ -42,7 +42,7 @@ class Elementwise(Distribution):
         raise NotImplementedError
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
-        return F.event_sum(ctx.b, self.element_log_prob(ctx, x))
+        return F.event_sum(ctx.b, ctx.kept(self.element_log_prob(ctx, x)))
 
     def noise_kind(self) -> str:
         """The noise of one element: `normal` or `uniform`."""

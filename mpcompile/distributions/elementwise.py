@@ -116,7 +116,7 @@ class Normal(Elementwise):
         elif other.log_scale != 0.0:
             square = F.mul(b, square, 2.718281828459045 ** (-2 * other.log_scale))
         inner = F.add(b, F.add(b, ratio, square), -1.0)
-        return F.event_sum(b, F.sub(b, F.mul(b, inner, 0.5), log_ratio))
+        return F.event_sum(b, ctx.kept(F.sub(b, F.mul(b, inner, 0.5), log_ratio)))
 
     def _shape(self) -> Shape:
         for v in (self.loc, self.log_scale):

@@ -23,6 +23,13 @@ def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
     return names
 
 
+def result_type(kind: str, count: int) -> str:
+    """What a function gives that has `count` results; a tuple of many is not written out."""
+    if count == 1:
+        return kind
+    return f"tuple[{', '.join([kind] * count)}]" if count <= 8 else f"tuple[{kind}, ...]"
+
+
 def argument_hint(block: Block, value: Value) -> str:
     """A name for an argument of a function that was cut out of a program."""
     op = block.graph.node(value).op

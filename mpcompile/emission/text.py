@@ -146,6 +146,16 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
         quoted = [*(p + '"' for p in pieces[:-1]), pieces[-1]]
         return [lead + (p if i == 0 else '"' + p) for i, p in enumerate(quoted)]
     split = _last_bracket(line)
+    returned = _commas(line.removeprefix("return ")) if line.startswith("return ") else []
+    if len(returned) > 1:  # a bare tuple
+        parts = [text for part in returned for text in layout(part + ",", indent + 1, width)]
+        return [lead + "return (", *parts, lead + ")"]
+    names, equals, value = line.partition(" = ")
+    unpacked = equals and ", " in names and names.replace(", ", "").isidentifier()
+    if unpacked and len(lead + (split[0] if split else line)) > width:
+        first, *rest = layout(f"_ = {value}", indent, width)  # as wide as `) = ...`
+        targets = [f"{lead}    {name}," for name in names.split(", ")]
+        return [f"{lead}(", *targets, first.replace("_", ")", 1), *rest]
     if split is None:
         return [lead + line]
     head, body, tail = split

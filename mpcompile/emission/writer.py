@@ -189,7 +189,7 @@ class Writer:
             return self.state.env[value]
         op = self.state.graph.node(value).op
         if isinstance(op, Constant):
-            return literal(op.array.item()) if op.array.ndim == 0 else self.constant(op)
+            return literal(op.stored.item()) if op.stored.ndim == 0 else self.constant(op)
         if isinstance(op, Parameter):
             own = self.owner.parameter(op.path)
             return Expr(own if own is not None else self.outside[op.path])

@@ -10,17 +10,31 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Scalar = Annotated[str | int | float | bool, Field(description="an expression")]
-Value = Annotated[Scalar | list[Any], Field(description="an expression, or a vector or matrix as a list")]
+NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+Scalar = Annotated[str | int | float | bool, Field(description="An expression, such as `2 * hidden`.")]
+Value = Annotated[
+    Scalar | list[Any], Field(description="An expression, or a vector or matrix as a list (of lists).")
+]
 Pipeline = Annotated[
-    Scalar | list[Any] | dict[str, Any], Field(description="stages, as `a -> b` or as a list")
+    Scalar | list[Any] | dict[str, Any],
+    Field(description="Layers in order: `dense(64) -> relu` on one line, or a list with one or more a line."),
 ]
 Type = Annotated[
-    str, Field(description="a type: binary[784], real[time, 88], integer(0..255)[3, 32, 32], category(10)")
+    str,
+    Field(
+        description="A type with its shape: `binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, "
+        "`category(10)`. A dimension that is no number or parameter, such as `time`, is a symbolic length.",
+        pattern=r"^\s*(binary|real|integer|category)\b",
+        examples=["binary[784]", "real[time, 88]", "integer(0..255)[3, 32, 32]", "category(10)"],
+    ),
 ]
 Statement = Annotated[
     str | dict[str, Any],
-    Field(description="`x ~ dist(...)`, `latent z ~ q prior p`, or such a head with a list"),
+    Field(
+        description="`x ~ dist(...)`, `latent z ~ q(...) prior p(...)`, or such a head as a key with a list of layers "
+        "below it.",
+    ),
 ]
 
 
@@ -31,39 +45,74 @@ class _Part(BaseModel):
 class RecurrencePart(_Part):
     """A recurrence: values carried from step to step, and what happens in a step."""
 
-    over: str = Field(description="the symbolic length it runs along")
-    carry: dict[str, Value] = Field(default={}, description="`h[hidden]: 0`: carried values with their start")
-    steps: list[Statement] = Field(description="densities, latents and `h = ...`, in order")
+    over: str = Field(description="The symbolic length it runs along.", examples=["time"])
+    carry: dict[str, Value] = Field(
+        default={},
+        description="Values handed from step to step, each with its shape and start: `h[hidden]: 0`.",
+    )
+    steps: list[Statement] = Field(
+        description="What happens in one step, in order: densities, latents, and `h = ...` for the next state."
+    )
 
 
 class RegionPart(_Part):
     """A block with several inputs and outputs."""
 
-    on: str | list[str] = Field(description="names of the inputs")
-    let: dict[str, Pipeline] | list[Statement] = Field(default={}, description="local values")
-    outputs: str | list[Pipeline] = Field(alias="yield", description="the outputs")
+    on: str | list[str] = Field(description="The names of the inputs: a list, or `v, h`.")
+    let: dict[str, Pipeline] | list[Statement] = Field(default={}, description="Local values, by name.")
+    outputs: str | list[Pipeline] = Field(alias="yield", description="The outputs: a list, or `v2, h2`.")
 
 
 class SpecFile(_Part):
-    """A model for mpcompile."""
+    """A model for mpcompile: what is observed, how it is distributed, and what must be provable about it."""
 
-    model: str = Field(description="name of the model")
+    model: str = Field(
+        description="The name of the model; its class and its build folder get it.", pattern=NAME
+    )
     params: dict[str, Scalar | None] = Field(
-        default={}, description="numbers with defaults, changed with --set"
+        default={},
+        description="Numbers with their defaults, for use in every expression; `--set name=value` changes one. "
+        "One without a value must be set.",
     )
-    input: dict[str, Type] = Field(default={}, description="inputs and their types")
-    target: dict[str, Type] = Field(default={}, description="targets and their types")
-    condition: dict[str, Type] = Field(default={}, description="conditions and their types")
-    masks: dict[str, Value] = Field(default={}, description="named masks")
-    nets: dict[str, Pipeline] = Field(default={}, description="named pipelines")
+    input: dict[str, Type] = Field(default={}, description="Observed variables, by name, with their types.")
+    target: dict[str, Type] = Field(default={}, description="Variables to predict, with their types.")
+    condition: dict[str, Type] = Field(
+        default={}, description="Variables that are given, never modelled, with their types."
+    )
+    masks: dict[str, Value] = Field(
+        default={},
+        description="Masks by name: `degrees(...)`, `causal2d(...)`, a matrix; `a & b`, `a | b`, `~a`, `a @ b`.",
+    )
+    nets: dict[str, Pipeline] = Field(
+        default={}, description="Networks by name. Every use of a name shares the same weights."
+    )
     blocks: dict[str, RegionPart | Pipeline] = Field(
-        default={}, description="`name(args)`: parametrised pipelines"
+        default={},
+        description="Pipelines with parameters, `name(a, b = 2)`. Every use has weights of its own.",
     )
-    density: list[Statement] | Statement = Field(default=[], description="how each variable is distributed")
-    recurrence: RecurrencePart | None = Field(default=None, description="a recurrence, if there is only one")
-    objective: dict[str, Value] = Field(default={}, description="weights of the derived objective")
-    train: dict[str, Value] = Field(default={}, description="optimiser, batch, data")
-    check: list[str] | str = Field(default=[], description="claims that must hold")
+    density: list[Statement] | Statement = Field(
+        default=[],
+        description="How each variable is distributed. The objective, the samplers and what must be proved follow "
+        "from these statements.",
+        examples=["y ~ bernoulli(logits = x -> dense(1))"],
+    )
+    recurrence: RecurrencePart | None = Field(
+        default=None, description="A recurrence along a symbolic length."
+    )
+    objective: dict[str, Value] = Field(
+        default={},
+        description="Weights of the derived objective: `beta`, that of the divergence from the priors.",
+    )
+    train: dict[str, Value] = Field(
+        default={},
+        description="Settings of training: `optimizer`, `batch`, `steps` or `epochs`, `data`, `clip`, `patience`.",
+    )
+    check: list[str] | str = Field(
+        default=[],
+        description="Claims that must hold: `autoregressive(x)`, `complete(x)`, `jacobian(x) is triangular`, "
+        '`parameters <= 200_000`; `allow CLAIM because "reason"` states an exception.',
+        examples=["autoregressive(x)", "complete(x)"],
+    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -20,6 +20,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+#: Matrices of at least this many elements are tried as staircases.
+SORTED = 1 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
@@ -51,10 +54,26 @@ def shrink(array: Array, axes: int) -> Array:
     """Replace each of the first `axes` axes along which nothing changes by length one."""
     for axis in range(axes):
         if array.shape[axis] > 1:
-            first = array.take([0], axis)
-            if np.array_equal(np.broadcast_to(first, array.shape), array):
+            before = (slice(None),) * axis
+            first, last = array[(*before, slice(0, 1))], array[(*before, slice(-1, None))]
+            if np.array_equal(first, last) and bool((array == first).all()):
                 array = first
     return array
+
+
+def staircase(live: Array) -> tuple[Array, Array] | None:
+    """The rows of a bool matrix by falling sum, and how many of them, from the first, each column has; or None.
+
+    There is an answer when the columns are nested sets of rows, as in a triangular mask and in MADE's masks of
+    degrees. They are just when the column sums are the conjugate partition of the row sums, because only one matrix
+    has such sums (Ryser 1957, Combinatorial properties of matrices of zeros and ones); so sums are all it takes.
+    """
+    ones = live.view(np.uint8)
+    rows, columns = (np.add.reduce(ones, axis=axis, dtype=np.uint32) for axis in (1, 0))
+    at_least = np.cumsum(np.bincount(rows, minlength=live.shape[1] + 1)[::-1])[::-1]
+    if not np.array_equal(np.sort(columns)[::-1], at_least[1:]):
+        return None
+    return np.argsort(-rows.astype(np.int64), kind="stable"), columns
 
 
 @dataclass(frozen=True)
@@ -86,8 +105,8 @@ class Domain:
             facts = np.zeros((*ones, self.words), self.dtype)
         else:
             facts = _lift(facts, rank + 1)
-            known: Array = np.logical_or(zero, neginf)
-            if known.any() and facts.any():
+            if facts.any() and (zero.any() or neginf.any()):
+                known: Array = np.logical_or(zero, neginf)
                 facts = np.where(known[..., None], self.dtype.type(0), facts)
         return Abstract(shape, shrink(facts, rank), zero, neginf, constant)
 
@@ -131,9 +150,19 @@ class Domain:
             whole = self.join.reduce(facts, axis=-2, keepdims=True)
             spread: Array = np.where(np.swapaxes(live[..., :1, :], -1, -2), whole, self.dtype.type(0))
             return spread
+        if live.size == live.shape[-2] * live.shape[-1] >= SORTED:
+            steps = staircase(live.reshape(live.shape[-2:]))
+            if steps is not None:
+                return self._contract_steps(facts, *steps)
         if self.words == 1:
             return self._contract_single(facts, live)
         return self._contract_words(facts, live)
+
+    def _contract_steps(self, facts: Array, order: Array, counts: Array) -> Array:
+        """A staircase needs one running join over k: column j has the first `counts[j]` of `order`."""
+        none = np.zeros((*facts.shape[:-2], 1, self.words), self.dtype)
+        running = self.join.accumulate(facts.take(order, -2), axis=-2)
+        return np.concatenate([none, running], -2).take(counts, -2)
 
     def _contract_single(self, facts: Array, live: Array) -> Array:
         """One word an element: take the join over k in slabs that stay in cache."""

@@ -12,6 +12,7 @@ from mpcompile.ir.types import DType, Type
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
+    from mpcompile.ir.stencils import Lattice, Stencil
 
 
 @dataclass(frozen=True)
@@ -46,41 +47,87 @@ class Parameter(Primitive):
         return []
 
 
+#: The analysis keeps the value itself of a mask of up to this many elements; of a larger one, where it is zero.
+WIDENED = 1 << 20
+
+
 @dataclass(frozen=True, eq=False)
 class Constant(Primitive):
-    """A literal array. Two constants are equal when dtype, shape and bytes are."""
+    """A literal array. Two constants are equal when dtype, shape and values are.
+
+    A float array of zeros and ones (a mask) is `stored` as bools, an eighth of its size; `array` widens it.
+    """
 
     name: ClassVar[str] = "constant"
-    array: Array
+    stored: Array
+    dtype: DType
 
     @classmethod
     def of(cls, array: Array) -> Constant:
         """Normalise the width: float64, int64 or bool; backends narrow floats to their precision."""
         kind = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.bool_}[array.dtype.kind]
-        frozen: Array = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
-        frozen.setflags(write=False)
-        return cls(frozen)
+        if kind is np.float64 and array.ndim > 1 and _is_mask(array):
+            return cls.mask(array != 0)
+        return cls(_frozen(array, kind), _KINDS[np.dtype(kind).kind])
+
+    @classmethod
+    def mask(cls, truth: Array) -> Constant:
+        """Floats that are one where a bool array is true and zero elsewhere."""
+        if truth.ndim < 2:
+            return cls.of(truth.astype(np.float64))
+        return cls(_frozen(truth, np.bool_), DType.FLOAT)
 
     @property
-    def key(self) -> tuple[str, tuple[int, ...], bytes]:
-        return (self.array.dtype.str, self.array.shape, self.array.tobytes())
+    def array(self) -> Array:
+        """The value, in float64, int64 or bool."""
+        return _frozen(self.stored, np.float64) if self.compact else self.stored
+
+    @property
+    def compact(self) -> bool:
+        """Whether this is a mask that is stored as bools."""
+        return self.dtype is DType.FLOAT and self.stored.dtype.kind == "b"
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], bool, bytes]:
+        return (self.dtype, self.stored.shape, self.compact, self.stored.tobytes())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constant) and self.key == other.key
+        return isinstance(other, Constant) and (self is other or self.key == other.key)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        kind = {"f": DType.FLOAT, "i": DType.INT, "b": DType.BOOL}[self.array.dtype.kind]
-        return (Type(kind, self.array.shape),)
+        return (Type(self.dtype, self.stored.shape),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (self.array,)
 
     def depend(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        if self.compact and self.stored.size > WIDENED:
+            return (domain.make(self.stored.shape, None, ~self.stored),)
         return (domain.constant(self.array),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        from mpcompile.ir.stencils import still
+
+        return (still(self.infer()[0], self.depend(lattice.domain)[0]),)
 
     @classmethod
     def examples(cls) -> list[Example]:
         return [Example(cls.of(np.array([[0.0, 1.5], [2.0, -1.0]])), (), False)]
+
+
+_KINDS = {"f": DType.FLOAT, "i": DType.INT, "b": DType.BOOL}
+
+
+def _frozen(array: Array, kind: type[np.generic]) -> Array:
+    """The array in one width, contiguous, not writable."""
+    frozen: Array = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+    frozen.setflags(write=False)
+    return frozen
+
+
+def _is_mask(array: Array) -> bool:
+    """Whether every element is exactly +0 or 1."""
+    return bool(((array == 0) | (array == 1)).all()) and not np.signbit(array).any()

@@ -35,6 +35,10 @@ class ParameterSpec:
     trainable: bool = True
 
 
+#: An output of this prefix and a parameter's name is the value that the (untrained) parameter has afterwards.
+STATE = "state/"
+
+
 @dataclass(frozen=True, slots=True)
 class NoiseSpec:
     """A noise input of a program: what to draw for it. Shape is the input's type."""
@@ -90,7 +94,7 @@ class Module:
     """A lowered model.
 
     programs    name -> Graph; every one is a pure function of (parameters, inputs, noise)
-    parameters  name -> ParameterSpec, in order of first use
+    parameters  name -> ParameterSpec, in order of first use; some are not trained but updated (`updates`)
     noise       program -> input name -> NoiseSpec
     """
 
@@ -104,3 +108,11 @@ class Module:
     claims: list[Claim] = field(default_factory=list)
     train: dict[str, Any] = field(default_factory=dict)
     params: dict[str, int | float] = field(default_factory=dict)
+
+    def updates(self, program: str) -> dict[str, str]:
+        """Untrained parameters that a program gives new values, each with the output that carries it.
+
+        Those of `loss` are applied after every step of training, those of `initialize` before the first.
+        """
+        outputs = self.programs[program].outputs
+        return {name.removeprefix(STATE): name for name in outputs if name.startswith(STATE)}

@@ -5,8 +5,8 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 * `infer`     the types of its results, or raises `TypeMismatch`;
 * `evaluate`  what it means, in numpy (the oracle);
 * `depend`    which elements of its inputs each output element can depend on (see `mpcompile.ir.facts`);
+* `stencil`   the same relative to each element's own place, at every size (see `mpcompile.ir.stencils`);
 * `vjp`       its gradient, as a graph of primitives;
-* `regions`   the input boxes that an output box reads (used to derive incremental samplers);
 * `examples`  small instances, on which the laws of every rule are tested.
 """
 
@@ -24,6 +24,7 @@ from mpcompile.ir.types import Type
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
     from mpcompile.ir.graph import Builder, Value
+    from mpcompile.ir.stencils import Lattice, Stencil
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +66,10 @@ class Primitive:
         """Facts of the results from facts of the inputs; attributes must be bound."""
         raise NoRule(self, "dependence")
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """Offset sets of the results from those of the inputs; sizes stay symbolic."""
+        raise NoRule(self, "stencil")
+
     def vjp(
         self,
         b: Builder,
@@ -74,10 +79,6 @@ class Primitive:
     ) -> tuple[Value | None, ...]:
         """Cotangents of the inputs, as nodes emitted through `b`; None where nothing flows."""
         raise NoRule(self, "gradient")
-
-    def regions(self, box: tuple[slice, ...]) -> tuple[tuple[slice, ...], ...]:
-        """Input boxes read by an output box."""
-        raise NoRule(self, "region")
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -6,7 +6,6 @@ from mpcompile.layers.activations import (
     Dropout,
     Gate,
     Gelu,
-    LayerNorm,
     LeakyRelu,
     Relu,
     Sigmoid,
@@ -16,30 +15,29 @@ from mpcompile.layers.activations import (
     Tanh,
 )
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
-from mpcompile.layers.convolution import (
-    AvgPool,
-    Conv,
-    Conv1d,
-    ConvTranspose,
-    GlobalAvgPool,
-    MaxPool,
-    ShiftDown,
-    Squeeze,
-    Upsample,
-)
+from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
-from mpcompile.layers.sequence import Attention, Last, Lstm, Position, Rnn, Shift
+from mpcompile.layers.nade import Nade
+from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from mpcompile.layers.pixel_recurrent import RowLstm
+from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
+from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
+from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Upsample
+from mpcompile.layers.sequence import Attention, Last, Over, Position, Shift
 from mpcompile.layers.structure import Add, Concat, Residual, Resnet
 
 LAYERS: dict[str, type[Layer]] = {
     c.keyword: c
     for c in (
         Dense, Embedding, Flatten, Reshape,
-        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Step, Gate, LayerNorm, Dropout,
-        Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Upsample, ShiftDown, Squeeze,
-        Shift, Position, Rnn, Lstm, Attention, Last,
+        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Step, Gate, Dropout,
+        LayerNorm, BatchNorm, GroupNorm, InstanceNorm,
+        Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
+        Upsample, Crop, ShiftDown, Squeeze,
+        Shift, Position, Rnn, Lstm, Gru, Attention, Last, Over,
+        Nade, RowLstm,
         Concat, Add, Residual, Resnet,
     )
 }  # fmt: skip
 
-__all__ = ["LAYERS", "Context", "Layer", "Mask", "MaskUse", "Net"]
+__all__ = ["LAYERS", "Context", "Layer", "Mask", "MaskUse", "Net", "Recurrent"]

@@ -1,4 +1,4 @@
-"""Element-wise functions and normalisations over channels."""
+"""Element-wise functions, gates and dropout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Init, Primitive, Value
+from mpcompile.ir import Primitive, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer
 
@@ -111,33 +111,8 @@ class Gate(Layer):
 
 
 def channel_axis(x: Value) -> int:
-    """Axis 1 for images [N, C, H, W]; the last axis for vectors and sequences [N, D], [N, time, D]."""
-    return 1 if x.type.rank == 4 or (x.type.rank == 3 and isinstance(x.shape[1], int)) else x.type.rank - 1
-
-
-@dataclass(frozen=True)
-class LayerNorm(Layer):
-    """(x - mean) / sqrt(var + eps) * gain + bias over the channels of each position (Ba et al. 2016).
-
-    Statistics are taken over channels alone, never over time or space, so the layer is causal.
-    """
-
-    keyword: ClassVar[str] = "layer_norm"
-    eps: float = 1e-5
-
-    def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
-        axis = channel_axis(x)
-        size = x.shape[axis]
-        if not isinstance(size, int):
-            raise ctx.fail("MP201", f"layer_norm needs a fixed number of channels, got {x.type}")
-        centred = F.sub(b, x, F.mean_axes(b, x, [axis], keepdims=True))
-        variance = F.mean_axes(b, F.mul(b, centred, centred), [axis], keepdims=True)
-        normal = F.div(b, centred, b.emit(ops.Sqrt(), F.add(b, variance, self.eps)))
-        shape = (size, *(1,) * (x.type.rank - 1 - axis))
-        gain = F.reshape(b, ctx.param("weight", (size,), Init("ones")), shape)
-        bias = F.reshape(b, ctx.param("bias", (size,), Init("zeros")), shape)
-        return F.add(b, F.mul(b, normal, gain), bias)
+    """Axis 1 for images and volumes [N, C, H, W]; the last axis for vectors and sequences [N, D], [N, time, D]."""
+    return 1 if x.type.rank > 3 or (x.type.rank == 3 and isinstance(x.shape[1], int)) else x.type.rank - 1
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ from mpcompile.ir import (
     Parameter,
     ParameterSpec,
     Shape,
+    Symbolic,
     Type,
     Value,
     float_type,
 )
+from mpcompile.layers import functional as F
 
 #: More elements than this in one weight (1 GiB in single precision), or in one mask, are refused.
 MAX_WEIGHT = 1 << 28
@@ -66,6 +68,16 @@ class MaskUse:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StepNoise:
+    """A loop each of whose steps draws noise of its own: its body, and its scanned noise, outside and inside."""
+
+    body: Builder
+    axis: int
+    length: int | Symbolic
+    drawn: list[tuple[Value, Value]]
+
+
 @dataclass
 class Context:
     """Everything a composition needs to build its graph.
@@ -76,6 +88,8 @@ class Context:
     training     whether the program is the training loss (dropout active, batch statistics)
     degrees      degrees of the units of a value, inside a masked network
     order        ranks of the modelled variable's elements, inside an autoregressive density
+    updates      values that untrained parameters take after this program, by name
+    lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
     """
 
     b: Builder
@@ -85,6 +99,10 @@ class Context:
     degrees: dict[Value, Array] = field(default_factory=dict)
     order: Array | None = None
     classes: dict[Value, int] = field(default_factory=dict)
+    updates: dict[str, Value] = field(default_factory=dict)
+    lengths: dict[str, Value] = field(default_factory=dict)
+    _present: dict[str, Value] = field(default_factory=dict)
+    _drawing: StepNoise | None = None
     _names: Counter[tuple[str, str]] = field(default_factory=Counter)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
     _outer: list[Builder] = field(default_factory=list)
@@ -126,6 +144,40 @@ class Context:
                 del self._names[key]
             yield
 
+    @property
+    def root(self) -> Builder:
+        """The builder of the program, outside of every loop."""
+        root = self.b
+        while root.outer is not None:
+            root = root.outer
+        return root
+
+    # --- sequences that state their length ---
+
+    def length_of(self, x: Value) -> Value | None:
+        """How many of the positions along axis 1 are real, [N]; None where all are."""
+        return self.lengths.get(str(x.shape[1])) if x.type.rank > 1 else None
+
+    def present_at(self, x: Value) -> Value | None:
+        """Which positions along axis 1 are real, bool [N, size]; None where all are."""
+        length, b = self.length_of(x), self.root
+        if length is None:
+            return None
+        name = str(x.shape[1])
+        if name not in self._present:
+            with b.within((), self.span):
+                ends = F.reshape(b, length, (length.shape[0], 1))
+                self._present[name] = F.less(b, F.steps(b, x.shape[1]), ends)
+        return self._present[name]
+
+    def kept(self, x: Value) -> Value:
+        """`x` with zeros at the positions that are not real, whatever stands there."""
+        present, b = self.present_at(x), self.b
+        if present is None:
+            return x
+        present = F.reshape(b, present, (*present.shape, *(1,) * (x.type.rank - 2)))
+        return b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
+
     def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
         """The parameter `<scope>.<name>`, declared on first use."""
         full = f"{self.path}.{name}" if self.path else name
@@ -147,24 +199,42 @@ class Context:
                 f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(spec.shape)}",
             )
         if full not in self._parameter_values:
-            root = self.b
-            while root.outer is not None:
-                root = root.outer
-            with root.within(self.b.scope, self.b.span):
-                self._parameter_values[full] = root.emit(Parameter(full, float_type(*shape)))
+            with self.root.within(self.b.scope, self.b.span):
+                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
         return self._parameter_values[full]
 
+    def latest(self, parameter: Value) -> Value:
+        """The value that an untrained parameter has been given so far in this program, or its own."""
+        return self.updates.get(self._untrained(parameter), parameter)
+
+    def update(self, parameter: Value, value: Value) -> None:
+        """Give an untrained parameter another value after this program."""
+        self.updates[self._untrained(parameter)] = value
+
+    def _untrained(self, parameter: Value) -> str:
+        if self.b.outer is not None:
+            raise self.fail("MP201", "a step of a loop cannot keep statistics", help="layer_norm keeps none")
+        op = self.b.graph.node(parameter).op
+        assert isinstance(op, Parameter) and not self.parameters[op.path].trainable
+        return op.path
+
     def noise_input(self, name: str, shape: Shape, kind: str) -> Value:
-        """A noise input of the program: `normal`, or `uniform` on the open interval (0, 1)."""
+        """A noise input of the program: `normal`, or `uniform` on the open interval (0, 1).
+
+        In a step of a loop that has `noise` it is wider by the loop's axis, and this is the step's share.
+        """
         unique, n = name, 1
         while unique in self.noise:
             n += 1
             unique = f"{name}_{n}"
         self.noise[unique] = NoiseSpec(kind)
-        root = self.b
-        while root.outer is not None:
-            root = root.outer
-        return root.input(unique, float_type(*shape))
+        loop = self._drawing
+        if loop is None:
+            return self.root.input(unique, float_type(*shape))
+        wide = self.root.input(unique, float_type(*shape[: loop.axis], loop.length, *shape[loop.axis :]))
+        share = loop.body.input(unique, float_type(*shape))
+        loop.drawn.append((wide, share))
+        return share
 
     def scan(
         self,
@@ -175,8 +245,12 @@ class Context:
         axis: int = 1,
         reverse: bool = False,
         length: Any = None,
+        noise: bool = False,
     ) -> tuple[list[Value], list[Value]]:
-        """Loop over an axis (or `length` times): `body(carries, slices, step)` gives (next carries, ys)."""
+        """Loop over an axis (or `length` times): `body(carries, slices, step)` gives (next carries, ys).
+
+        With `noise` every step draws its own; else what the body draws is the same at every step.
+        """
         outer = self.b
         inner = Builder(Graph("body"), outer.scope, outer.span, outer)
         state = [inner.input(f"carry_{i}", v.type) for i, v in enumerate(carries)]
@@ -185,15 +259,21 @@ class Context:
             for i, v in enumerate(scanned)
         ]
         step = inner.input("step", Type(DType.INT, ()))
-        self.b = inner
+        before, self.b = self._drawing, inner
+        steps = scanned[0].shape[axis] if scanned else length
+        drawing = StepNoise(inner, axis, steps, []) if noise else before
+        self._drawing = drawing
         try:
             following, ys = body(state, slices, step)
             following, ys = [inner.here(v) for v in following], [inner.here(v) for v in ys]
         finally:
-            self.b = outer
-        graph = inner.graph
-        del graph.inputs["step"]
-        graph.inputs["step"] = step
+            self.b, self._drawing = outer, before
+        graph, drawn = inner.graph, drawing.drawn if noise and drawing else []
+        shares = [share for _, share in drawn]
+        names = {v: k for k, v in graph.inputs.items()}
+        order = [*state, *slices, *shares, *inner.captured.values(), step]
+        graph.inputs = {names[v]: v for v in order}
+        scanned = [*scanned, *(wide for wide, _ in drawn)]
         for i, v in enumerate(following):
             graph.outputs[f"carry_{i}"] = v
         for i, v in enumerate(ys):

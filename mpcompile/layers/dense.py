@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import DType, Init, Value
+from mpcompile.ir import Constant, DType, Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import MAX_MASK, Context, Layer, Mask, MaskUse, fan_in_uniform
+from mpcompile.layers.masks import mask_constant
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Dense(Layer):
         if self.mask is not None:
             use = MaskUse("dense", (self.units, fan_in), ctx.degrees_of(x), ctx.order)
             matrix, produced = mask_matrix(ctx, self.mask, use)
-            weight = F.mul(b, weight, b.constant(matrix.astype(np.float64)))
+            weight = F.mul(b, weight, b.emit(matrix))
         zero_bias = start.kind in ("zeros", "normal")
         bias = ctx.param("bias", (self.units,), Init("zeros") if zero_bias else start) if self.bias else None
         y = F.linear(b, x, weight, bias)
@@ -62,16 +63,16 @@ class Dense(Layer):
         return y
 
 
-def mask_matrix(ctx: Context, mask: Mask, use: MaskUse) -> tuple[np.ndarray, np.ndarray | None]:
-    """The mask's array at this use and, for degree masks, the degrees it gives the outputs."""
+def mask_matrix(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Constant, np.ndarray | None]:
+    """The mask at this use and, for degree masks, the degrees it gives the outputs."""
     if np.prod(use.shape, dtype=float) >= MAX_MASK:
         raise ctx.fail(
             "MP112", f"a mask of {' x '.join(map(str, use.shape))} elements is larger than {MAX_MASK}"
         )
     try:
-        array = mask.array(use)
+        constant = mask_constant(mask, use)
         degrees = getattr(mask, "output_degrees", None)
-        return array, degrees(use) if degrees is not None else None
+        return constant, degrees(use) if degrees is not None else None
     except ValueError as problem:
         raise ctx.fail("MP206", f"the mask does not fit: {problem}") from problem
 

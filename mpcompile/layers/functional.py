@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Primitive, Shape, Value, product
+from mpcompile.ir import Builder, DType, Primitive, Shape, Symbolic, Value, product
 
 Operand = Value | float | int
 
@@ -111,6 +111,11 @@ def batch_mean(b: Builder, x: Value) -> Value:
     """[N] -> scalar. The batch size is symbolic, so it is counted in the graph."""
     ones = b.emit(ops.BroadcastTo((x.shape[0],)), b.constant(1.0))
     return div(b, sum_axes(b, x, [0]), sum_axes(b, ones, [0]))
+
+
+def steps(b: Builder, length: int | Symbolic) -> Value:
+    """0, 1, ..., length - 1 as floats."""
+    return to_float(b, b.emit(ops.Iota((length,), 0)))
 
 
 def linear(b: Builder, x: Value, weight: Value, bias: Value | None) -> Value:

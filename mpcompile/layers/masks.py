@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from mpcompile.ir import Array
+from mpcompile.ir import Array, Constant
 from mpcompile.layers.base import Mask, MaskUse
+
+#: Masks in use, by what they are made from: the programs of a model share one array.
+_made: WeakValueDictionary[Any, Constant] = WeakValueDictionary()
+
+
+def mask_constant(mask: Mask, use: MaskUse) -> Constant:
+    """The mask at one use as a constant of zeros and ones. Raises `ValueError` saying what does not fit."""
+    around = tuple(None if a is None else (a.shape, a.tobytes()) for a in (use.inputs, use.order))
+    key = (mask, use.kind, use.shape, use.last, around)
+    constant = _made.get(key)
+    if constant is None:
+        constant = _made[key] = Constant.mask(mask.array(use))
+    return constant
 
 
 def permutation(size: int, seed: int) -> Array:
@@ -86,7 +101,8 @@ class Causal2d:
     type A: rows above the centre, and the centre row to its left (the centre itself excluded); B: centre included.
     `vertical`: whole rows above and including the centre row (the vertical stack of a gated PixelCNN, which reads
     a map already shifted down); `horizontal_a` / `horizontal`: the centre row to the left, centre excluded /
-    included. With `channels=rgb` the centre tap is lower triangular over the three colour groups instead.
+    included. With `channels=rgb` the centre tap is lower triangular over the three colours instead; channel c
+    belongs to colour c mod 3, so that the halves of a gate and the levels of a categorical keep their colours.
     """
 
     type: str = "B"
@@ -111,7 +127,7 @@ class Causal2d:
         if self.channels == "rgb":
             if out % 3 or inn % 3:
                 raise ValueError(f"rgb groups need channels in threes, got {inn} -> {out}")
-            o, i = np.arange(out) * 3 // out, np.arange(inn) * 3 // inn
+            o, i = np.arange(out) % 3, np.arange(inn) % 3
             strict = self.type in ("A", "horizontal_a")
             allowed = o[:, None] > i[None, :] if strict else o[:, None] >= i[None, :]
             mask[:, :, kh // 2, kw // 2] = allowed

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import DType, Init, Symbolic, Value
+from mpcompile.ir import DType, Init, Symbolic, Value, symbol
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, fan_in_uniform
 
@@ -53,66 +53,11 @@ class Position(Layer):
 
 
 @dataclass(frozen=True)
-class Rnn(Layer):
-    """Elman's network: h_t = tanh(W x_t + U h_{t-1} + b) (notes, section 4.1). [N, time, in] -> [N, time, units]."""
-
-    keyword: ClassVar[str] = "rnn"
-    units: int
-
-    def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
-        _, features = _sequence(ctx, x, "rnn")
-        w = ctx.param("weight_ih", (self.units, features), fan_in_uniform(self.units))
-        u = ctx.param("weight_hh", (self.units, self.units), fan_in_uniform(self.units))
-        bias = ctx.param("bias", (self.units,), fan_in_uniform(self.units))
-        driven = F.linear(b, x, w, bias)
-
-        def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
-            h = ctx.b.emit(ops.Tanh(), F.add(ctx.b, slices[0], F.linear(ctx.b, state[0], u, None)))
-            return [h], [h]
-
-        _, (ys,) = ctx.scan(step, [ctx.zeros((x.shape[0], self.units))], [driven])
-        return ys
-
-
-@dataclass(frozen=True)
-class Lstm(Layer):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997; notes, section 4.2).
-
-    i, f, g, o = W x_t + U h_{t-1} + b;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t).
-    Gates are stacked in torch's order i, f, g, o. [N, time, in] -> [N, time, units].
-    """
-
-    keyword: ClassVar[str] = "lstm"
-    units: int
-
-    def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
-        _, features = _sequence(ctx, x, "lstm")
-        w = ctx.param("weight_ih", (4 * self.units, features), fan_in_uniform(self.units))
-        u = ctx.param("weight_hh", (4 * self.units, self.units), fan_in_uniform(self.units))
-        bias = ctx.param("bias", (4 * self.units,), fan_in_uniform(self.units))
-        driven = F.linear(b, x, w, bias)
-
-        def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
-            b, (h, c) = ctx.b, state
-            i, f, g, o = F.split(b, F.add(b, slices[0], F.linear(b, h, u, None)), 1, 4)
-            kept = F.mul(b, b.emit(ops.Sigmoid(), f), c)
-            c = F.add(b, kept, F.mul(b, b.emit(ops.Sigmoid(), i), b.emit(ops.Tanh(), g)))
-            h = F.mul(b, b.emit(ops.Sigmoid(), o), b.emit(ops.Tanh(), c))
-            return [h, c], [h]
-
-        zero = ctx.zeros((x.shape[0], self.units))
-        _, (ys,) = ctx.scan(step, [zero, zero], [driven])
-        return ys
-
-
-@dataclass(frozen=True)
 class Attention(Layer):
     """Multi-head scaled dot-product self-attention (Vaswani et al. 2017, eq. 1). [N, time, D] -> [N, time, D].
 
     `mask=causal` lets position t attend to positions <= t: other scores are minus infinity, so their weights are
-    exactly zero.
+    exactly zero; so are those of positions behind the end of a sequence that states its length.
     """
 
     keyword: ClassVar[str] = "attention"
@@ -136,6 +81,9 @@ class Attention(Layer):
         scores = F.mul(b, b.emit(ops.MatMul(), q, F.transpose(b, k, 0, 1, 3, 2)), (width // h) ** -0.5)
         if self.mask == "causal":
             scores = F.where(b, causal_mask(ctx, time), scores, float("-inf"))
+        present = ctx.present_at(x)
+        if present is not None:  # keys behind the end of a sequence that states its length
+            scores = F.where(b, F.reshape(b, present, (n, 1, 1, time)), scores, float("-inf"))  # type: ignore[arg-type]
         mixed = b.emit(ops.MatMul(), b.emit(ops.Softmax(3), scores), v)
         joined = F.reshape(b, F.transpose(b, mixed, 0, 2, 1, 3), x.shape)
         out = ctx.param("weight_out", (width, width), fan_in_uniform(width))
@@ -153,11 +101,40 @@ def causal_mask(ctx: Context, time: object) -> Value:
 
 
 class Last(Layer):
-    """The last position of a sequence: [N, time, D] -> [N, D] (many-to-one)."""
+    """The last position of a sequence, at its length where it states one: [N, time, D] -> [N, D] (many-to-one)."""
 
     keyword: ClassVar[str] = "last"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        flipped = b.emit(ops.Flip(1), x)
-        return F.reshape(b, b.emit(ops.Slice(1, 0, 1, 1), flipped), (x.shape[0], *x.shape[2:]))
+        length = ctx.length_of(x)
+        if length is None:
+            flipped = b.emit(ops.Flip(1), x)
+            return F.reshape(b, b.emit(ops.Slice(1, 0, 1, 1), flipped), (x.shape[0], *x.shape[2:]))
+        final = b.emit(
+            ops.Equal(), F.add(b, F.steps(b, x.shape[1]), 1.0), F.reshape(b, length, (x.shape[0], 1))
+        )
+        final = F.reshape(b, final, (*final.shape, *(1,) * (x.type.rank - 2)))
+        return F.sum_axes(b, F.where(b, final, x, 0.0), [1])
+
+
+@dataclass(frozen=True)
+class Over(Layer):
+    """One vector at every step: [N, D] -> [N, steps, D] (one-to-many). `steps` is a number or a declared length."""
+
+    keyword: ClassVar[str] = "over"
+    steps: str | int
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        if x.type.rank != 2:
+            raise ctx.fail("MP201", f"over needs a vector [features], got {x.type}")
+        if isinstance(self.steps, str) and self.steps not in ctx.root.graph.symbols():
+            raise ctx.fail(
+                "MP202",
+                f"no input gives the length `{self.steps}` here",
+                help="a number of steps, or the length of a variable that this program reads",
+            )
+        steps = symbol(self.steps) if isinstance(self.steps, str) else self.steps
+        wide = F.reshape(b, x, (x.shape[0], 1, x.shape[1]))
+        return b.emit(ops.BroadcastTo((x.shape[0], steps, x.shape[1])), wide)

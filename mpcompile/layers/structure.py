@@ -44,14 +44,19 @@ class Add(Layer):
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """x + net(x) (He et al. 2016)."""
+    """x + net(x), or shortcut(x) + net(x) where the net changes the shape (He et al. 2016, eqs. 1 and 2)."""
 
     keyword: ClassVar[str] = "residual"
     net: Net
+    shortcut: Net | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        return F.add(ctx.b, x, self.net(ctx, x))
+        y = self.net(ctx, x)
+        if self.shortcut is not None:
+            with ctx.frame("shortcut", "shortcut", ctx.span):  # its weights are not those of the net
+                x = self.shortcut(ctx, x)
+        return F.add(ctx.b, x, y)
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,18 @@ class Arguments:
         assert self.ctx is not None, "values are only bound while a graph is built"
         return self.scope.value(self.ctx, expr)
 
+    def _sizes_of_axes(self, expr: ast.Expr) -> int | tuple[int, ...]:
+        return self._sizes(expr) if isinstance(expr, ast.ListExpr) else self._size(expr)
+
+    def _padding(self, expr: ast.Expr) -> str | int | tuple[tuple[int, int], ...]:
+        if not isinstance(expr, ast.ListExpr):
+            return self._text_or_number(expr)
+        pairs = [self._sizes(side) if isinstance(side, ast.ListExpr) else (self._size(side),) * 2
+                 for side in expr.items]  # fmt: skip
+        if not pairs or any(len(pair) != 2 for pair in pairs):
+            raise error("MP113", "expected a number or a pair [before, after] for each axis", expr.span)
+        return tuple((before, after) for before, after in pairs)
+
     def _sizes(self, expr: ast.Expr) -> tuple[int, ...]:
         if not isinstance(expr, ast.ListExpr):
             return (self._size(expr),)
@@ -130,4 +142,6 @@ COERCIONS: dict[str, Callable[[Arguments, ast.Expr], Any]] = {
     "Net": Arguments._net,
     "Value": Arguments._value,
     "tuple[int, ...]": Arguments._sizes,
+    "Sizes": Arguments._sizes_of_axes,
+    "Pad": Arguments._padding,
 }

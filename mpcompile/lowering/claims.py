@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mpcompile.analysis.findings import NAMES as FINDINGS
 from mpcompile.diagnostics import error
 from mpcompile.distributions import Autoregressive, Distribution, Flow
 from mpcompile.frontend import ast
@@ -21,7 +22,6 @@ KINDS = (
     "no_blind_spot",
     "path_length",
 )
-PROVABLE = ("autoregressive", "complete", "jacobian", "parameters")
 
 
 def claims_of(
@@ -62,11 +62,12 @@ def _stated(
             arguments = {"op": claim.op, "bound": evaluate_number(claim.right, module.params)}
         claim = claim.left
     if isinstance(claim, ast.Name):
+        if check.allow and claim.id in FINDINGS:
+            return Claim(f"allow:{claim.id}", "", "", check.span, {"because": _reason(check)})
         claim = ast.Call(span=claim.span, callee=claim.id)
     if not isinstance(claim, ast.Call) or claim.callee not in KINDS:
-        raise unknown("claim", claim.callee if isinstance(claim, ast.Call) else "", KINDS, check.span)
-    if claim.callee not in PROVABLE:
-        raise error("MP130", f"`{claim.callee}` cannot be proven by this release yet", claim.span)
+        kinds = (*KINDS, *FINDINGS) if check.allow else KINDS
+        raise unknown("claim", claim.callee if isinstance(claim, ast.Call) else "", kinds, check.span)
     subject = ""
     if claim.args:
         value = claim.args[0].value
@@ -75,11 +76,7 @@ def _stated(
             raise unknown("variable", subject, list(module.fields), claim.args[0].span)
     law = laws.get(subject)
     if check.allow:
-        if not check.because:
-            raise error(
-                "MP131", "a suppression states its reason", check.span, help='allow ... because "..."'
-            )
-        arguments["because"] = check.because
+        arguments["because"] = _reason(check)
         return Claim(f"allow:{claim.callee}", subject, "", check.span, arguments)
     if claim.callee in ("autoregressive", "complete"):
         if not isinstance(law, Autoregressive):
@@ -87,5 +84,14 @@ def _stated(
         return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
     if claim.callee == "jacobian" and not isinstance(law, Flow):
         raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)
+    if claim.callee == "no_blind_spot" and isinstance(law, Autoregressive):
+        return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
     program = {"jacobian": "forward"}.get(claim.callee, "loss")
     return Claim(claim.callee, subject, program, check.span, arguments)
+
+
+def _reason(check: ast.Check) -> str:
+    """Why something is allowed."""
+    if not check.because:
+        raise error("MP131", "a suppression states its reason", check.span, help='allow ... because "..."')
+    return check.because

@@ -12,6 +12,7 @@ from mpcompile.distributions.elementwise import Bernoulli, Perceptron
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import (
+    STATE,
     Builder,
     DType,
     Field,
@@ -269,7 +270,8 @@ class _Lowering:
         outputs = {k: F.batch_mean(p.b, v) for k, v in parts.items()}
         if self.weight_priors:
             loss = F.sub(p.b, loss, self._weight_prior(p))
-        self._finish(p, {"loss": loss, **outputs})
+        state = {f"{STATE}{name}": value for name, value in p.ctx.updates.items()}
+        self._finish(p, {"loss": loss, **outputs, **state})
 
     def _weight_prior(self, p: _Program) -> Value:
         """log p(weights) / examples: with it the loss is the negative log posterior of one example (MAP)."""

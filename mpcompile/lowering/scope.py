@@ -11,7 +11,7 @@ from mpcompile.diagnostics import Source, Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Value
-from mpcompile.layers import LAYERS, Context, Layer, Mask
+from mpcompile.layers import LAYERS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
 
@@ -191,10 +191,14 @@ class Scope:
             return self._block(ctx, self.blocks[call.callee], call, current)
         if call.callee not in LAYERS:
             raise unknown("layer", call.callee, [*LAYERS, *self.nets, *self.blocks, *self.values], call.span)
-        layer = Arguments(self, ctx, call).build(LAYERS[call.callee])
+        kind = LAYERS[call.callee]
+        if not current and len(call.args) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
+            forward, current = kind.step, [self.value(ctx, a.value) for a in call.args]
+        else:
+            forward = Arguments(self, ctx, call).build(kind).forward
         with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span):
             try:
-                return (layer.forward(ctx, *current),)
+                return (forward(ctx, *current),)
             except ValueError as problem:
                 if isinstance(problem, SpecError):
                     raise

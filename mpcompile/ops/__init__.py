@@ -5,6 +5,7 @@ from __future__ import annotations
 from mpcompile.ir import Constant, Input, Parameter, Primitive
 from mpcompile.ops.control import Scan
 from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
+from mpcompile.ops.dynamic import SliceAt, UpdateAt
 from mpcompile.ops.elementwise import (
     Abs,
     Add,
@@ -51,7 +52,7 @@ _CLASSES: tuple[type[Primitive], ...] = (
     # structure
     Reshape, Transpose, BroadcastTo, Slice, Pad, Concat, Flip,
     # indexing
-    Gather, TakeAlong, ScatterAdd, ScatterAlong, Iota, OneHot,
+    Gather, TakeAlong, ScatterAdd, ScatterAlong, Iota, OneHot, SliceAt, UpdateAt,
     # reduction
     Sum, Max, LogSumExp, Softmax, LogSoftmax, CumSum, ArgMax,
     # linear, convolution, pooling
@@ -69,6 +70,6 @@ __all__ = [
     "Gather", "Input", "Iota", "Less", "LessEqual", "Log", "LogSoftmax", "LogSumExp", "LogicalAnd",
     "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
     "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
-    "Sigmoid", "Sign", "Sin", "Slice", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
-    "TakeAlong", "Tanh", "Transpose", "Where",
+    "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
+    "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where",
 ]  # fmt: skip

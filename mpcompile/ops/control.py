@@ -16,18 +16,21 @@ from mpcompile.ir import (
     DType,
     Example,
     Graph,
-    Input,
     Symbolic,
     Type,
     Value,
     float_type,
 )
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, still, whole
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
-from mpcompile.ops._base import Operation, number, require, require_axis, zeros
-from mpcompile.ops._reverse import backpropagate
+from mpcompile.ops._base import Operation, number, require, require_axis
+from mpcompile.ops._loop_gradient import loop_gradient
+from mpcompile.ops._stencil import exact, fit, no_rule
+from mpcompile.ops._stencil import run_body as run_stencils
 from mpcompile.ops.elementwise import Add, Mul, Tanh
 from mpcompile.ops.linear import MatMul
-from mpcompile.ops.structure import Reshape, join_maps
+from mpcompile.ops.structure import join_maps
 
 Cotangents = Sequence[Value | None]
 T = TypeVar("T")
@@ -135,10 +138,13 @@ class Scan(Operation):
         stacks = zip(*(rows[t] for t in sorted(rows)), strict=True)
         return (*carries, *(_stack(domain, ys, self.axis) for ys in stacks))
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        return _Recurrence(self, lattice, inputs).run()
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
-        return _Backward(self, b, inputs, cotangents).run()
+        return loop_gradient(self, b, inputs, outputs, cotangents)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -218,129 +224,128 @@ def _same(x: Abstract, y: Abstract) -> bool:
     return all(np.array_equal(p, q) for p, q in pairs)
 
 
-# --- gradient ---
+# --- offset sets ---
+
+#: The slot of the place of the current step, inside of a body.
+_STEP = -1
 
 
-def _is_float(v: Value) -> bool:
-    return v.dtype is DType.FLOAT
+class _Recurrence:
+    """Offset sets of a loop along a spatial axis, lag by lag.
 
-
-class _Backward:
-    """The gradient of a loop: the same loop once more, keeping each step's carries, then one the other way.
-
-    The backward body takes the cotangents of the carries and running sums for the captured values as carries,
-    and the kept carries, the scanned values and the cotangents of ys as scanned values.
+    What step t reads of step t - m goes m times through the body. As the body joins, once the sets of one lag are
+    those of the lag before moved by one step, so are all later ones, and their sum is a half-line.
     """
 
-    def __init__(self, scan: Scan, b: Builder, inputs: Sequence[Value], cotangents: Cotangents) -> None:
-        self.scan, self.b, self.cotangents = scan, b, cotangents
-        self.inits, self.scanned, self.captured = scan._split(inputs)
-        self.length = self.scanned[0].shape[scan.axis] if self.scanned else scan.length
+    #: Lags that are followed one by one. Boolean matrices of the sizes that occur settle within a few.
+    LAGS: ClassVar[int] = 32
 
-    def run(self) -> tuple[Value | None, ...]:
-        scan, b = self.scan, self.b
-        d_carries, d_ys = self.cotangents[: scan.carries], self.cotangents[scan.carries :]
-        if all(ct is None for ct in self.cotangents):
-            return (None,) * (len(self.inits) + len(self.scanned) + len(self.captured))
-        tape = self._tape()
-        given = [(i, ct) for i, ct in enumerate(d_ys) if ct is not None]
-        body = self._body([i for i, _ in given])
-        starts = [
-            ct if ct is not None else zeros(b, v.shape)
-            for v, ct in zip(self.inits, d_carries, strict=True)
-            if _is_float(v)
+    def __init__(self, scan: Scan, lattice: Lattice, inputs: Sequence[Stencil]) -> None:
+        self.scan, self.lattice, self.inputs = scan, lattice, inputs
+        self.carries, self.scanned, self.captured = scan._split(inputs)
+        at = [x.axes[scan.axis] for x in self.scanned]
+        axis = next((a for a in at if a is not None), None)
+        if axis is None:
+            raise no_rule(scan, "steps along an axis that is not spatial")
+        if any(x.band is not None for x in inputs) or (axis.own, axis.step) != (1, 1):
+            raise no_rule(scan, "a strided loop")
+        self.axis = axis
+        self.here = replace(axis, slot=_STEP)
+        self.by = 1 if scan.reverse else -1
+
+    def run(self) -> tuple[Stencil, ...]:
+        scan, lattice = self.scan, self.lattice
+        slices = [self._slice(x) for x in self.scanned]
+        step = still(Type(DType.INT, ()), lattice.domain.unknown(()))
+        carries = [
+            replace(x, known=None, regions=x.each(lambda c: replace(c, constant=None))) for x in self.carries
         ]
-        sums = [zeros(b, v.shape) for v in self.captured if _is_float(v)]
-        backward = Scan(
-            body,
-            carries=len(starts) + len(sums),
-            axis=scan.axis,
-            reverse=not scan.reverse,
-            scanned=len(tape) + len(self.scanned) + len(given),
-            length=self.length,
+        outs: list[Stencil] = []
+        for _ in range(self.LAGS):  # what stays zero, or minus infinity, through every step
+            outs = run_stencils(lattice, scan.body, [*carries, *slices, *self.captured, step])
+            if any(len(x.regions) > 1 for x in outs):
+                raise no_rule(scan, "regions of positions in the body")
+            kept = [self._known(x, y) for x, y in zip(carries, outs, strict=False)]
+            if all(_same(x.cell, y.cell) for x, y in zip(carries, kept, strict=True)):
+                break
+            carries = kept
+        else:
+            raise no_rule(scan, "known zeros that do not settle")
+        total = [x.cell.facts for x in outs]
+        still_inputs = [_quiet(lattice, x) for x in (*slices, *self.captured)]
+        for _ in range(self.LAGS):
+            moved = [
+                self._facts(x, lattice.shift(y.cell.facts, self.here, self.by))
+                for x, y in zip(carries, outs, strict=False)
+            ]
+            again = run_stencils(lattice, scan.body, [*moved, *still_inputs, step])
+            if all(_equal(y.cell.facts, x.cell.facts) for x, y in zip(moved, again, strict=False)):
+                line = Offsets.up_to(0).mirror() if scan.reverse else Offsets.up_to(0)
+                past = [lattice.absorb(y.cell.facts, self.here, _STEP, line) for y in again]
+                total = [lattice.domain.union(t, p) for t, p in zip(total, past, strict=True)]
+                break
+            total = [lattice.domain.union(t, y.cell.facts) for t, y in zip(total, again, strict=True)]
+            outs = again
+        else:
+            raise no_rule(scan, "lags that do not settle")
+        uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
+        return self._results(again, total, exact(self.inputs) and exact(again) and not uses_step)
+
+    def _slice(self, x: Stencil) -> Stencil:
+        """The element of a scanned value at the current step."""
+        a = self.scan.axis
+        x = fit(self.scan, self.lattice, x, a, self.axis)
+
+        def at(cell: Abstract) -> Abstract:
+            facts = self.lattice.relabel(cell.facts, self.axis.source, self.axis.slot, _STEP)
+            shape = cell.shape[:a] + cell.shape[a + 1 :]
+            return self.lattice.domain.make(
+                shape, *(np.squeeze(m, a) for m in (facts, cell.zero, cell.neginf))
+            )
+
+        shape, axes = x.shape[:a] + x.shape[a + 1 :], x.axes[:a] + x.axes[a + 1 :]
+        return replace(x, type=x.type.with_shape(shape), axes=axes, regions=x.each(at), known=None)
+
+    def _known(self, x: Stencil, y: Stencil) -> Stencil:
+        """A carry of which is known what is known before and after a step."""
+        if x.axes != y.axes or len(y.regions) > 1:
+            raise no_rule(self.scan, "a carry whose axes change")
+        c, d = x.cell, y.cell
+        return replace(
+            x, regions=whole(self.lattice.domain.make(c.shape, c.facts, c.zero & d.zero, c.neginf & d.neginf))
         )
-        read = [*tape, *self.scanned, *(ct for _, ct in given)]
-        results = list(b.emit_all(backward, *starts, *sums, *read, *self.captured))
-        grads: list[Value | None] = []
-        n, m = len(starts), len(starts) + len(sums)
-        for values, made in (
-            (self.inits, results[:n]),
-            (self.scanned, results[m:]),
-            (self.captured, results[n:m]),
-        ):
-            left = iter(made)
-            grads += [self._restore(next(left), v) if _is_float(v) else None for v in values]
-        return tuple(grads)
 
-    def _restore(self, made: Value, like: Value) -> Value:
-        return made if made.shape == like.shape else self.b.emit(Reshape(like.shape), made)
+    def _facts(self, x: Stencil, facts: Array) -> Stencil:
+        c = x.cell
+        return replace(x, regions=whole(self.lattice.domain.make(c.shape, facts, c.zero, c.neginf)))
 
-    def _tape(self) -> list[Value]:
-        """Carries before each step, stacked, from an augmented copy of the loop."""
-        scan = self.scan
-        if not scan.carries:
-            return []
-        body = scan.body.rebuild(lambda _b, _node, _inputs: None)
-        inside = Builder(body)
-        for i, v in enumerate(list(body.inputs.values())[: scan.carries]):
-            body.outputs[f"kept_{i}"] = inside.emit(Reshape(_tall(v, scan.axis)), v)
-        made = self.b.emit_all(
-            replace(scan, body=body, length=self.length), *self.inits, *self.scanned, *self.captured
-        )
-        return list(made[-scan.carries :])
-
-    def _body(self, given: Sequence[int]) -> Graph:
-        """The backward body; `given` are the ys that have a cotangent."""
-        scan = self.scan
-        inner_inputs = list(scan.body.inputs.items())
-        carries, scanned, captured = scan._split(inner_inputs[:-1])
-        outputs = list(scan.body.outputs.values())
-        g = Graph(f"{scan.body.name}_gradient")
-        b = Builder(g)
-        d_next = [b.input(f"d_{k}", v.type) if _is_float(v) else None for k, v in carries]
-        sums = [b.input(f"sum_{k}", v.type) if _is_float(v) else None for k, v in captured]
-        moved: dict[Value, Value] = {}
-        for i, (_, v) in enumerate(carries):
-            kept = b.input(f"kept_{i}", v.type.with_shape(_tall(v, scan.axis)))
-            moved[v] = kept if kept.shape == v.shape else b.emit(Reshape(v.shape), kept)
-        for k, v in scanned:
-            moved[v] = b.input(k, v.type)
-        d_ys = [b.input(f"d_y_{i}", outputs[scan.carries + i].type) for i in given]
-        for k, v in (*captured, inner_inputs[-1]):
-            moved[v] = b.input(k, v.type)
-        start = len(g)
-        for node in scan.body.nodes():
-            if not isinstance(node.op, Input):
-                with b.within(node.scope, node.span):
-                    made = b.emit_all(node.op, *(moved[v] for v in node.inputs))
-                moved.update(zip(node.outputs, made, strict=True))
-        forward = g.nodes()[start:]
-        seeds: list[tuple[Value, Value]] = [
-            (moved[v], d) for v, d in zip(outputs[: scan.carries], d_next, strict=True) if d is not None
-        ]
-        seeds += [
-            (moved[outputs[scan.carries + i]], d) for i, d in zip(given, d_ys, strict=True) if _is_float(d)
-        ]
-        wanted = [moved[v] for _, v in (*carries, *scanned, *captured) if _is_float(v)]
-        grads = backpropagate(b, forward, seeds, wanted)
-
-        def gradient(v: Value) -> Value:
-            found = grads.get(moved[v])
-            return zeros(b, v.shape) if found is None else found
-
-        for k, v in carries:
-            if _is_float(v):
-                g.outputs[f"d_{k}"] = gradient(v)
-        for (k, v), total in zip(captured, sums, strict=True):
-            if total is not None:
-                found = grads.get(moved[v])
-                g.outputs[f"sum_{k}"] = total if found is None else b.emit(Add(), total, found)
-        for k, v in scanned:
-            if _is_float(v):
-                g.outputs[f"d_{k}"] = b.emit(Reshape(_tall(v, scan.axis)), gradient(v))
-        return g
+    def _results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
+        """The last carries, which read everything along the axis, and the ys, which have the axis again."""
+        scan, lattice, made = self.scan, self.lattice, list[Stencil]()
+        types = scan.infer(*(x.type for x in self.inputs))
+        for n, (y, facts, type) in enumerate(zip(outs, total, types, strict=True)):
+            c = y.cell
+            if n < scan.carries:
+                facts = lattice.absorb(facts, self.here, 0, WHOLE_LINE)
+                cell, axes = lattice.domain.make(c.shape, facts, c.zero, c.neginf), y.axes
+            else:
+                if any(a is not None and a.source == self.axis.source for a in y.axes):
+                    raise no_rule(scan, "a second axis along that of the steps")
+                facts = lattice.relabel(facts, self.axis.source, _STEP, self.axis.slot)
+                maps = (np.expand_dims(m, scan.axis) for m in (facts, c.zero, c.neginf))
+                cell = lattice.domain.make((*c.shape[: scan.axis], 1, *c.shape[scan.axis :]), *maps)
+                axes = (*y.axes[: scan.axis], self.axis, *y.axes[scan.axis :])
+            made.append(Stencil(type, axes, whole(cell), exact=precise))
+        return tuple(made)
 
 
-def _tall(v: Value, axis: int) -> tuple[int | Symbolic, ...]:
-    """The shape of a value with enough leading axes to stack it along an axis."""
-    return (*(1,) * (axis - len(v.shape)), *v.shape)
+def _quiet(lattice: Lattice, x: Stencil) -> Stencil:
+    """The same value as one that reads nothing."""
+    nothing = lattice.domain.make(()).facts
+    return replace(x, regions=x.each(lambda c: replace(c, facts=nothing.reshape((1,) * (len(c.shape) + 1)))))
+
+
+def _equal(x: Array, y: Array) -> bool:
+    """Whether two maps that broadcast against each other are the same."""
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return bool(np.array_equal(np.broadcast_to(x, shape), np.broadcast_to(y, shape)))

@@ -7,14 +7,16 @@ p * stride + tap * dilation - padding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product as cartesian
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
+from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._base import Operation, as_int, expand, floor_div, numbers, require, require_dtype
+from mpcompile.ops._stencil import exact, no_rule, read_windows, results, spread_windows
 
 Cotangents = Sequence[Value | None]
 Padding = tuple[tuple[int, int], ...]
@@ -332,6 +334,18 @@ class Conv(_Strided):
         live = _forward(LIVE, win, g, x.live[..., None], _kernel_live(w, g), out)
         return (domain.make((x.shape[0], out, *win.count), facts, ~live[..., 0]),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        x, w = inputs
+        if w.spatial or x.axes[1] is not None or len(x.regions) > 1:
+            raise no_rule(self, "a kernel or channels from place to place")
+        kernel = tuple(as_int(k, "the kernel's size") for k in w.shape[2:])
+        y, (stride, padding, dilation) = read_windows(
+            self, lattice, x, kernel, self.stride, self.padding, self.dilation
+        )
+        op = Conv(stride, padding, dilation, self.groups)
+        regions = y.each(lambda c: op.depend(lattice.domain, c, w.cell)[0])
+        return (replace(y, type=results(self, inputs)[0], regions=regions, exact=exact(inputs)),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -444,6 +458,20 @@ class ConvTranspose(_Strided):
             facts = domain.union(facts, _merge(from_w, g, out // g, 1))
         live = _backward(LIVE, win, g, x.live[..., None], _kernel_live(w, g), out)
         return (domain.make((x.shape[0], out, *win.spatial), facts, ~live[..., 0]),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        x, w = inputs
+        if w.spatial or x.axes[1] is not None or len(x.regions) > 1:
+            raise no_rule(self, "a kernel or channels from place to place")
+        kernel = tuple(as_int(k, "the kernel's size") for k in w.shape[2:])
+
+        def flow(cell: Abstract, padding: Padding, extra: tuple[int, ...]) -> Abstract:
+            op = ConvTranspose(self.stride, padding, self.dilation, self.groups, extra)
+            return op.depend(lattice.domain, cell, w.cell)[0]
+
+        fields = (self.stride, self.padding, self.dilation, self.output_padding or (0,) * len(kernel))
+        y = spread_windows(self, lattice, x, kernel, *fields, flow)
+        return (replace(y, type=results(self, inputs)[0], exact=exact(inputs)),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Lattice, Linear, Region, Stencil
 from mpcompile.ops._base import Operation, broadcast, lift, mask, require, require_dtype, unbroadcast
+from mpcompile.ops._stencil import align, half_plane, linear, pointwise
 
 Cotangents = Sequence[Value | None]
 _ERF = np.frompyfunc(math.erf, 1, 1)
@@ -62,6 +65,9 @@ class Unary(Operation):
         if self.neginf_at_zero:
             neginf = x.zero if neginf is None else neginf | x.zero
         return (domain.make(x.shape, x.facts, zero, neginf),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        return pointwise(self, lattice, inputs)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -167,7 +173,8 @@ class Relu(Unary):
         return np.asarray(np.maximum(x, x.dtype.type(0)))
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
-        return b.emit(Mul(), ct, b.emit(Cast(DType.FLOAT), b.emit(Less(), b.constant(0.0), x)))
+        # y, not x: what is in y stays alive anyway, so that x need not, and a runtime may fuse what makes y
+        return b.emit(Mul(), ct, b.emit(Cast(DType.FLOAT), b.emit(Less(), b.constant(0.0), y)))
 
 
 class Softplus(Unary):
@@ -374,6 +381,14 @@ class Binary(Operation):
         )
         return (domain.make(shape, domain.union(x_facts, y_facts), zero, neginf),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (out,) = pointwise(self, lattice, inputs)
+        return (replace(out, known=self.placed(lattice, inputs)),) if out.type.dtype is DType.INT else (out,)
+
+    def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
+        """The result as a linear function of the place, where both sides are."""
+        return None
+
     def known(self, x: _Known, y: _Known) -> tuple[Array | None, Array | None]:
         """Which results are exactly zero, and which are exactly minus infinity."""
         return None, None
@@ -429,10 +444,22 @@ class _Known:
         return lift(self.constant > 0, self.zero.ndim)
 
 
+def _sum(op: Binary, lattice: Lattice, inputs: Sequence[Stencil], sign: int) -> Linear | None:
+    """The sum or difference of two linear functions of the place."""
+    if not any(isinstance(x.known, Linear) for x in inputs):
+        return None
+    shape = broadcast(*(x.type for x in inputs))
+    x, y = (linear(v) for v in align(op, lattice, inputs, shape)[0])
+    return None if x is None or y is None else x.plus(y, sign)
+
+
 class Add(Binary):
     """z = x + y"""
 
     name: ClassVar[str] = "add"
+
+    def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
+        return _sum(self, lattice, inputs, 1)
 
     def function(self, x: Array, y: Array) -> Array:
         return np.add(x, y)
@@ -450,6 +477,9 @@ class Sub(Binary):
     """z = x - y"""
 
     name: ClassVar[str] = "sub"
+
+    def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
+        return _sum(self, lattice, inputs, -1)
 
     def function(self, x: Array, y: Array) -> Array:
         return np.subtract(x, y)
@@ -472,7 +502,8 @@ class Mul(Binary):
         return np.multiply(x, y)
 
     def known(self, x: _Known, y: _Known) -> tuple[Array | None, Array | None]:
-        return x.zero | y.zero, (x.neginf & y.positive) | (y.neginf & x.positive)
+        zero = x.zero | y.zero if x.zero.any() and y.zero.any() else x.zero if x.zero.any() else y.zero
+        return zero, (x.neginf & y.positive) | (y.neginf & x.positive)
 
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
@@ -553,6 +584,27 @@ class Comparison(Binary):
         decided = lift(inputs[0].neginf, rank) | lift(inputs[1].neginf, rank)  # whatever the other side is
         return (domain.make(out.shape, mask(~decided, out.facts), out.zero),)
 
+    def band(self, difference: Linear) -> tuple[int, Offsets] | None:
+        """Where a linear x - y makes the comparison true, as `half_plane`."""
+        return None
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        difference = _sum(self, lattice, inputs, -1)
+        if difference is None or not difference.terms:
+            return super().stencil(lattice, *inputs)
+        (out,) = super().stencil(lattice, *inputs)
+        found = self.band(difference)
+        if found is None or any(a is not None and a.own != 1 for a in out.axes) or len(out.regions) > 1:
+            return (replace(out, exact=False),)  # true at some places: whichever they are
+        source, true = found
+        shape = out.cell.shape
+        regions = [
+            Region(where, lattice.domain.constant(np.full(shape, value)))
+            for where, value in ((true, True), (true.complement(), False))
+            if where
+        ]
+        return (replace(out, regions=tuple(regions), band=source),)
+
     @classmethod
     def examples(cls) -> list[Example]:
         floats = [Example(e.op, e.inputs, False) for e in super().examples()]
@@ -567,6 +619,9 @@ class Less(Comparison):
     def function(self, x: Array, y: Array) -> Array:
         return np.less(x, y)
 
+    def band(self, difference: Linear) -> tuple[int, Offsets] | None:
+        return half_plane(replace(difference, constant=difference.constant + 1))
+
     def known(self, x: _Known, y: _Known) -> tuple[Array | None, Array | None]:
         return (x.zero & y.zero) | y.neginf, None
 
@@ -578,6 +633,9 @@ class LessEqual(Comparison):
 
     def function(self, x: Array, y: Array) -> Array:
         return np.less_equal(x, y)
+
+    def band(self, difference: Linear) -> tuple[int, Offsets] | None:
+        return half_plane(difference)
 
 
 class Equal(Comparison):
@@ -661,6 +719,9 @@ class Where(Operation):
             facts = np.where(k[..., None], xf, yf) if xf.any() or yf.any() else xf
             return (domain.make(shape, facts, np.where(k, xz, yz), np.where(k, xn, yn)),)
         return (domain.make(shape, domain.union(cf, xf, yf), xz & yz, xn & yn),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        return pointwise(self, lattice, inputs)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

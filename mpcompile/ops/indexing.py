@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
+from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
 from mpcompile.ops._base import (
     Operation,
     broadcast,
@@ -23,6 +24,8 @@ from mpcompile.ops._base import (
     require_dtype,
     unbroadcast,
 )
+from mpcompile.ops._stencil import TWO, exact, no_rule, read_at, results
+from mpcompile.ops.structure import along
 
 Cotangents = Sequence[Value | None]
 
@@ -80,6 +83,39 @@ class Gather(Operation):
             )
         zero, neginf = (spread(_all(m, [axis])) for m in (data.zero, data.neginf))
         return (domain.make(shape, facts, zero, neginf),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        data, indices = inputs
+        (type,) = results(self, inputs)
+        if data.axes[self.axis] is not None:
+            return (self._resampled(lattice, data, indices, type),)
+        if (data.spatial and indices.spatial) or len(data.regions) > 1:
+            raise no_rule(self, "both operands are spatial")
+        axes = (*data.axes[: self.axis], *indices.axes, *data.axes[self.axis + 1 :])
+        regions = indices.each(lambda c: self.depend(lattice.domain, data.cell, c)[0])
+        return (Stencil(type, axes, regions, indices.band, exact=exact(inputs)),)
+
+    def _resampled(self, lattice: Lattice, data: Stencil, indices: Stencil, type: Type) -> Stencil:
+        """Known indices along a spatial axis that repeat: the smallest P and s with index[p + P] = index[p] + s."""
+        known = indices.regions[0].cell.constant
+        if known is None or known.ndim != 1 or indices.spatial:
+            raise no_rule(self, "unknown places along a spatial axis")
+        for period in range(1, len(known) // 2 + 1):
+            steps = known[period:] - known[:-period]
+            if steps[0] > 0 and (steps == steps[0]).all():
+                break
+        else:
+            raise no_rule(self, "places along a spatial axis that do not repeat")
+        index, stride = [int(k) for k in known[:period]], int(steps[0])
+        y, own = read_at(
+            self, lattice, data, self.axis, lambda n: n // period * stride + index[n % period], stride, period
+        )
+        axis = y.axes[self.axis]
+        assert axis is not None
+        wide = Axis(axis.source, own * period, axis.step, axis.slot)
+        return Stencil(
+            type, (*y.axes[: self.axis], wide, *y.axes[self.axis + 1 :]), y.regions, y.band, exact=y.exact
+        )
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -142,6 +178,11 @@ class TakeAlong(Operation):
         if data.shape[axis] > 1:
             facts = domain.union(facts, indices.facts)
         return (domain.make(shape, facts, _all(data.zero, [axis]), _all(data.neginf, [axis])),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        if any(x.axes[self.axis] is not None for x in inputs):
+            raise no_rule(self, "places along a spatial axis")
+        return along(self, lattice, inputs)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -230,6 +271,12 @@ class ScatterAdd(Operation):
 
         return (domain.make(shape, fold(joined), fold(zero)),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        if any(x.spatial for x in inputs):
+            raise no_rule(self, "places along an axis of a spatial value")
+        cells = self.bind(TWO).depend(lattice.domain, *(x.cell for x in inputs))
+        return (still(results(self, inputs)[0], cells[0], exact(inputs)),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -271,8 +318,9 @@ class ScatterAlong(Operation):
         require_dtype(indices, DType.INT)
         require_axis(updates, self.axis)
         require(updates.rank == indices.rank, f"indices of rank {updates.rank}", indices)
-        shape = broadcast(updates, indices)
-        return (updates.with_shape((*shape[: self.axis], self.size, *shape[self.axis + 1 :])),)
+        shape, axis = broadcast(updates, indices), self.axis
+        require(indices.shape[axis] == shape[axis], f"an index for each of {shape[axis]} updates", indices)
+        return (updates.with_shape((*shape[:axis], self.size, *shape[axis + 1 :])),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (self._scatter(np.add, *inputs),)
@@ -296,6 +344,11 @@ class ScatterAlong(Operation):
             return (domain.make(shape, facts, ~self._scatter(np.logical_or, updates.live, known)),)
         facts = updates.facts if size == 1 else domain.union(updates.facts, mask(updates.live, indices.facts))
         return (domain.make(shape, join_over(domain, facts, [axis]), _all(updates.zero, [axis])),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        if any(x.axes[self.axis] is not None for x in inputs):
+            raise no_rule(self, "places along a spatial axis")
+        return along(self, lattice, inputs)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -339,6 +392,26 @@ class Iota(Operation):
         line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
         return (domain.make(shape, None, line == 0),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """An axis as long as the source's is taken to run along it."""
+        (type,) = results(self, inputs)
+        axes, used = list[Axis | None](), dict[int, int]()
+        for size in self.shape:
+            source = lattice.along.get(size) if not isinstance(size, int) else None
+            axes.append(None if source is None else Axis(source, slot=used.get(source, 0)))
+            if source is not None:
+                used[source] = used.get(source, 0) + 1
+        if any(slots > 2 for slots in used.values()):
+            raise no_rule(self, "more than two axes along one source axis")
+        if all(isinstance(s, int) for s in self.shape):
+            return (still(type, self.depend(lattice.domain)[0]),)
+        cell = lattice.domain.unknown(
+            [extent(s) if a is None else a.own for s, a in zip(self.shape, axes, strict=True)]
+        )
+        at = axes[self.axis]
+        known = None if at is None else Linear((((at.source, at.slot), 1),))
+        return (Stencil(type, tuple(axes), whole(cell), known=known),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -371,6 +444,11 @@ class OneHot(Operation):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         return (domain.make((*x.shape, self.depth), x.facts[..., None, :]),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,) = inputs
+        regions = x.each(lambda c: self.depend(lattice.domain, c)[0])
+        return (replace(x, type=self.infer(x.type)[0], axes=(*x.axes, None), regions=regions, known=None),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +21,9 @@ from mpcompile.ir import (
     broadcast_shapes,
     product,
 )
+from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
 from mpcompile.ops._base import Operation, expand, lift, require, require_dtype, unbroadcast
+from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
 
 Cotangents = Sequence[Value | None]
@@ -63,6 +66,42 @@ class MatMul(Operation):
         live = _live_product(x_live, y_live, x.shape[-1])
         return (domain.make(shape, domain.union(from_x, from_y), ~live),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """Rows, columns and the inner axis may each be spatial; along a spatial inner axis everything is joined."""
+        x, y = inputs
+        if not (x.spatial or y.spatial):
+            return pointwise(self, lattice, inputs)
+        (type,) = results(self, inputs)
+        if not y.spatial and len(y.shape) == 2 and x.axes[-1] is None:
+            regions = x.each(lambda c: self.depend(lattice.domain, c, y.cell)[0])
+            return (
+                replace(
+                    x, type=type, axes=(*x.axes[:-1], None), regions=regions, known=None, exact=exact(inputs)
+                ),
+            )
+        # Over [.., i, k, j] both broadcast, which tells apart the axes that must not meet.
+        full = (*type.shape[:-1], x.shape[-1], type.shape[-1])
+        (wide_x, wide_y), axes = align(self, lattice, (_insert(x, -1), _insert(y, -3)), full)
+        inner = axes[-2]
+        outer = (*axes[:-2], axes[-1])
+        made = []
+        for where, (cx, cy) in refine(self, (_drop(wide_x, -1), _drop(wide_y, -3))):
+            made.append(Region(where, self.depend(lattice.domain, cx, cy)[0]))
+        band = wide_x.band if wide_x.band is not None else wide_y.band
+        out = Stencil(type, outer, tuple(made), band, exact=exact(inputs))
+        if inner is None:
+            return (out,)
+        # The products' facts move with the inner axis as well: give it back, and join along it.
+        shape = (*type.shape, x.shape[-1])
+        regions = out.each(lambda c: _with_axis(c, inner.own))
+        out = replace(out, type=type.with_shape(shape), axes=(*outer, inner), regions=regions)
+        cell, precise = absorbed(self, lattice, out, len(outer))
+        drop = tuple(
+            m[..., 0, :] if m is cell.facts else m[..., 0] for m in (cell.facts, cell.zero, cell.neginf)
+        )
+        cell = lattice.domain.make(cell.shape[:-1], *drop)
+        return (Stencil(type, outer, whole(cell), None, exact=precise),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -90,6 +129,37 @@ class MatMul(Operation):
         return [
             Example(cls(), (_sample(*s, seed=i), _sample(*t, seed=i + 9))) for i, (s, t) in enumerate(shapes)
         ]
+
+
+def _insert(x: Stencil, at: int) -> Stencil:
+    """x with an axis of length one before the one counted from the end, which is -1 for a last axis."""
+    at += len(x.axes) + 1
+
+    def widen(cell: Abstract) -> Abstract:
+        maps = (np.expand_dims(m, at) for m in (cell.facts, cell.zero, cell.neginf))
+        return Abstract((*cell.shape[:at], 1, *cell.shape[at:]), *maps)
+
+    shape, axes = (*x.shape[:at], 1, *x.shape[at:]), (*x.axes[:at], None, *x.axes[at:])
+    return replace(x, type=x.type.with_shape(shape), axes=axes, regions=x.each(widen), known=None)
+
+
+def _drop(x: Stencil, at: int) -> Stencil:
+    """The inverse of `_insert`."""
+    at += len(x.axes)
+
+    def narrow(cell: Abstract) -> Abstract:
+        maps = (np.squeeze(m, at) for m in (cell.facts, cell.zero, cell.neginf))
+        return Abstract((*cell.shape[:at], *cell.shape[at + 1 :]), *maps)
+
+    shape, axes = (*x.shape[:at], *x.shape[at + 1 :]), (*x.axes[:at], *x.axes[at + 1 :])
+    return replace(x, type=x.type.with_shape(shape), axes=axes, regions=x.each(narrow))
+
+
+def _with_axis(cell: Abstract, length: int) -> Abstract:
+    """A cell with one more axis at its end, along which it is uniform."""
+    return Abstract(
+        (*cell.shape, length), cell.facts[..., None, :], cell.zero[..., None], cell.neginf[..., None]
+    )
 
 
 def _live_product(x: Array, y: Array, inner: int) -> Array:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
+from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
 from mpcompile.ops._base import Operation, full, mask, number, numbers, require, require_dtype
+from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
 from mpcompile.ops.convolution import ConvTranspose, Padding, Windows, window_count
 from mpcompile.ops.elementwise import Div
 from mpcompile.ops.indexing import ScatterAlong, TakeAlong
@@ -48,6 +50,21 @@ class Pool(Operation):
     def _windows(self, shape: Sequence[int]) -> Windows:
         ones = (1,) * len(self.kernel)
         return Windows(tuple(shape[2:]), self.kernel, self.stride, self.padding, ones)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,) = inputs
+        if x.axes[1] is not None or len(x.regions) > 1:
+            raise no_rule(self, "channels from place to place")
+        y, (stride, padding, _) = read_windows(
+            self, lattice, x, self.kernel, self.stride, self.padding, (1,) * len(self.kernel)
+        )
+        op = replace(self, stride=stride, padding=padding)
+        made = op.depend(lattice.domain, y.cell)
+        types = results(self, inputs)
+        outs = [replace(y, type=t, regions=whole(c)) for t, c in zip(types, made, strict=True)]
+        if len(outs) == 2:
+            outs[1] = replace(outs[1], known=Places(self.kernel, self.stride, self.padding))
+        return tuple(outs)
 
     def _over(self, join: np.ufunc, win: Windows, array: Array) -> Array:
         """Join of a map over each window; outside is bottom."""
@@ -145,6 +162,28 @@ class MaxPoolGrad(Operation):
         flat = Reshape((*dy.shape[:2], int(np.prod(dy.shape[2:]))))
         (out,) = scatter.depend(domain, *(flat.depend(domain, x)[0] for x in inputs))
         return Reshape((*dy.shape[:2], *spatial)).depend(domain, out)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """Indices that come from a `MaxPool` lie within its windows."""
+        dy, indices = inputs
+        places = indices.known
+        if not isinstance(places, Places) or len(dy.regions) > 1:
+            raise no_rule(self, "indices that are not a max-pooling's")
+        (dy, indices), axes = align(self, lattice, inputs, dy.shape)
+        facts = lattice.domain.union(dy.cell.facts, indices.cell.facts)
+        cell = lattice.domain.make(dy.cell.shape, facts, dy.cell.zero)
+        x = replace(dy, axes=axes, regions=whole(cell), known=None)
+        n, channels = len(places.kernel), cell.shape[1]
+        w = lattice.domain.unknown((channels, 1, *places.kernel))
+
+        def flow(cell: Abstract, padding: Padding, extra: tuple[int, ...]) -> Abstract:
+            op = ConvTranspose(places.stride, padding, (1,) * n, channels, extra)
+            return op.depend(lattice.domain, cell, w)[0]
+
+        y = spread_windows(
+            self, lattice, x, places.kernel, places.stride, places.padding, (1,) * n, (0,) * n, flow
+        )
+        return (replace(y, type=results(self, inputs)[0], exact=exact(inputs)),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Lattice, Region, Stencil
 from mpcompile.ops._base import (
     Operation,
     drop,
@@ -22,6 +24,7 @@ from mpcompile.ops._base import (
     require_dtype,
     squeeze,
 )
+from mpcompile.ops._stencil import absorbed, no_rule, without
 from mpcompile.ops.elementwise import Cast, Div, Equal, Exp, Mul, Sub
 from mpcompile.ops.structure import BroadcastTo
 
@@ -69,6 +72,9 @@ class Reduction(Operation):
         """An abstract value from maps in which the axes are kept."""
         shape = numbers(drop(x.shape, self.axes, self.keepdims))
         return domain.make(shape, *(squeeze(m, self.axes, self.keepdims) for m in (facts, zero, neginf)))
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        return (_reduced(self, lattice, inputs[0], self.axes, self.keepdims),)
 
     def _wide(self, b: Builder, value: Value, shape: Shape) -> Value:
         """A result with its axes back, of length one."""
@@ -167,6 +173,21 @@ class LogSumExp(Reduction):
         return (b.emit(Mul(), weights, self._wide(b, ct, x.shape)),)
 
 
+def _one_candidate(x: Stencil) -> bool:
+    """Whether a band leaves each place a single element that is not minus infinity."""
+    left = [r.where for r in x.regions if not r.cell.neginf.all()]
+    return len(left) == 1 and left[0].bits.sum() == 1 and not left[0].bits[[0, -1]].any()
+
+
+def _reduced(op: Operation, lattice: Lattice, x: Stencil, over: Sequence[int], keepdims: bool) -> Stencil:
+    """The offset sets of a reduction: along a spatial axis everything is joined."""
+    (type,) = op.infer(x.type)
+    y = without(op, lattice, x, over)
+    axes = tuple(a for i, a in enumerate(y.axes) if keepdims or i not in over)
+    regions = y.each(lambda c: op.depend(lattice.domain, c)[0])
+    return replace(y, type=type, axes=axes, regions=regions, known=None)
+
+
 @dataclass(frozen=True)
 class Normalisation(Operation):
     """As many results as elements, each of which sees all along one axis."""
@@ -182,6 +203,23 @@ class Normalisation(Operation):
         """Facts of the results, and where a single candidate leaves nothing to depend on."""
         alone = _candidates(x, [self.axis]) == 1
         return mask(~alone, join_over(domain, x.facts, [self.axis])), alone
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,), i = inputs, self.axis
+        if x.axes[i] is None:
+            y = without(self, lattice, x, [i])
+            return (replace(y, regions=y.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
+        if len(x.regions) > 1 and _one_candidate(x):
+            y = replace(x, regions=x.each(lambda c: replace(c, facts=lattice.domain.unknown(c.shape).facts)))
+            cell, precise = absorbed(self, lattice, y, i)
+        else:
+            cell, precise = absorbed(self, lattice, x, i)
+        regions = [Region(r.where, self._beside(lattice, r.cell, cell.facts)) for r in x.regions]
+        return (replace(x, regions=tuple(regions), exact=precise, known=None),)
+
+    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
+        """A result along a spatial axis, from what all that are not minus infinity read."""
+        raise NotImplementedError
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -209,6 +247,9 @@ class Softmax(Normalisation):
         (x,) = inputs
         facts, _ = self._facts(domain, x)
         return (domain.make(x.shape, facts, x.neginf),)
+
+    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
+        return lattice.domain.make(cell.shape, facts, cell.neginf)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -238,6 +279,9 @@ class LogSoftmax(Normalisation):
         (x,) = inputs
         facts, alone = self._facts(domain, x)
         return (domain.make(x.shape, facts, alone & ~x.neginf, x.neginf),)
+
+    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
+        return lattice.domain.make(cell.shape, facts, None, cell.neginf)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -286,6 +330,22 @@ class CumSum(Operation):
         live, neginf = run(np.logical_or, x.live), run(np.logical_or, x.neginf)
         return (domain.make(x.shape, run(domain.join, x.facts), ~live, neginf),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,), i = inputs, self.axis
+        axis = x.axes[i]
+        if axis is None:
+            if not isinstance(x.shape[i], int):
+                raise no_rule(self, "a running sum along a symbolic axis")
+            return (replace(x, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
+        if (axis.own, axis.step) != (1, 1) or x.band is not None:
+            raise no_rule(self, "a running sum along a strided axis")
+        past = Offsets.up_to(-1 if self.exclusive else 0)
+        along = past.mirror() if self.reverse else past
+        regions = x.each(
+            lambda c: replace(c, facts=lattice.absorb(c.facts, axis, axis.slot, along), constant=None)
+        )
+        return (replace(x, regions=regions, known=None),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -328,6 +388,9 @@ class ArgMax(Operation):
         facts = mask(choice, join_over(domain, x.facts, [self.axis]))
         shape = numbers(drop(x.shape, [self.axis], self.keepdims))
         return (domain.make(shape, squeeze(facts, [self.axis], self.keepdims)),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        return (_reduced(self, lattice, inputs[0], (self.axis,), self.keepdims),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

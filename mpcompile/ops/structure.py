@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from mpcompile.ir import (
     Domain,
     DType,
     Example,
+    Primitive,
     Shape,
     Symbolic,
     Type,
@@ -23,6 +24,7 @@ from mpcompile.ir import (
     broadcast_shapes,
     product,
 )
+from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, finer, reaxis, uniform
 from mpcompile.ops._base import (
     Operation,
     expand,
@@ -33,6 +35,20 @@ from mpcompile.ops._base import (
     require_axis,
     unbroadcast,
     zeros,
+)
+from mpcompile.ops._stencil import (
+    align,
+    exact,
+    fit,
+    forget,
+    no_rule,
+    pointwise,
+    refine,
+    release,
+    results,
+    shifted,
+    unsure,
+    without,
 )
 
 Cotangents = Sequence[Value | None]
@@ -68,6 +84,10 @@ class Reshape(Operation):
         (x,) = inputs
         shape = numbers(self.shape)
         return _move(domain, x, shape, lambda m: _reshape_compressed(m, x.shape, shape))
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,) = inputs
+        return (reshape(self, lattice, x, self.shape),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -126,6 +146,151 @@ def _reshape_compressed(array: Array, old: Sequence[int], new: Sequence[int]) ->
     return array.reshape((*shape, *rest))
 
 
+def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stencil:
+    """Another shape: a spatial axis may be split in two or take in the axis after it, which changes its period.
+
+    In any other mixture (flattening an image) elements have places no more; then they read everything that any of
+    them reads anything of, which is conservative.
+    """
+    type = x.type.with_shape(shape)
+    try:
+        blocks = _symbolic_blocks(x.shape, shape)
+    except ValueError:
+        raise no_rule(op, "a shape that does not divide") from None
+    parts = [_reshape_block(x, shape, old, new) for old, new in blocks]
+    if any(p is None for p in parts):
+        x = forget(lattice, x)
+        parts = [_reshape_block(x, shape, old, new) for old, new in blocks]
+    for i, axis in enumerate(x.axes):
+        if axis is not None and x.shape[i] == 1 and axis not in [a for p in parts if p for a in p[0]]:
+            x = release(op, lattice, x, i)
+    axes: list[Axis | None] = []
+    regions, lengths = list(x.regions), list[int]()
+    for (old, _), part in zip(blocks, parts, strict=True):
+        if part is None:
+            raise no_rule(op, "a symbolic axis is merged")
+        new_axes, cells, own = part
+        for i in old:
+            axis = x.axes[i]
+            if axis is not None and own is not None:
+                regions = [replace(r, cell=finer(lattice, r.cell, i, axis, own)[0]) for r in regions]
+            elif (
+                axis is None
+                and not isinstance(x.shape[i], int)
+                and not all(uniform(r.cell, i) for r in regions)
+            ):
+                raise no_rule(op, "a symbolic axis that is not uniform")
+        axes += new_axes
+        lengths += cells
+    domain, size = lattice.domain, tuple(lengths)
+    made = []
+    for r in regions:
+        c = r.cell
+        if c.constant is not None and c.constant.size == int(np.prod(size)):
+            made.append(replace(r, cell=domain.constant(c.constant.reshape(size))))
+            continue
+        maps = (_regroup(m, c.shape, size, blocks) for m in (c.facts, c.zero, c.neginf))
+        made.append(replace(r, cell=domain.make(size, *maps)))
+    known = x.known if [a for a in axes if a] == [a for a in x.axes if a] else None
+    return replace(x, type=type, axes=tuple(axes), regions=tuple(made), known=known)
+
+
+def _regroup(
+    array: Array, old: Sequence[int], new: Sequence[int], blocks: Sequence[tuple[range, range]]
+) -> Array:
+    """Reshape a map of a cell block by block; where it is compressed it stays so."""
+    shape: list[int] = []
+    for before, after in blocks:
+        if all(array.shape[i] == 1 for i in before):
+            shape += [1] * len(after)
+            continue
+        for i in before:
+            array = expand(array, i, old[i])
+        shape += [new[j] for j in after]
+    return array.reshape((*shape, *array.shape[len(old) :]))
+
+
+def _symbolic_blocks(old: Shape, new: Shape) -> list[tuple[range, range]]:
+    """`_blocks` of shapes with symbols. Raises `ValueError` where it takes a symbol's number to tell."""
+    blocks, i, j = list[tuple[range, range]](), 0, 0
+    while i < len(old) or j < len(new):
+        start_i, start_j = i, j
+        p = q = product(())
+        while True:
+            started = i > start_i or i == len(old)
+            more_old = i < len(old) and (not started or j == len(new) or _grows(p, q))
+            if more_old and (not started or j > start_j or j == len(new)):
+                p, i = p * old[i], i + 1
+            elif j < len(new):
+                q, j = q * new[j], j + 1
+            if p == q and (j > start_j or j == len(new)) and (i > start_i or i == len(old)):
+                break
+            if i == len(old) and j == len(new):
+                raise ValueError("shapes of different sizes")
+        blocks.append((range(start_i, i), range(start_j, j)))
+    return blocks
+
+
+def _grows(p: int | Symbolic, q: int | Symbolic) -> bool:
+    """Whether the first product is the one to extend: the smaller of numbers, the divisor of symbols."""
+    if isinstance(p, int) and isinstance(q, int):
+        return p < q
+    if not isinstance(q, Symbolic):
+        return False
+    try:
+        return p != q and bool(q // p)
+    except ValueError:
+        return False
+
+
+def _reshape_block(
+    x: Stencil, shape: Shape, old: range, new: range
+) -> tuple[list[Axis | None], list[int], int | None] | None:
+    """Axes, cell lengths, and the period needed beforehand, of one block; None where places would be lost."""
+    spatial = [i for i in old if x.axes[i] is not None and x.shape[i] != 1]
+    if not spatial:
+        return [None for _ in new], [extent(shape[j]) for j in new], None
+    wide = [i for i in old if x.shape[i] != 1]
+    if spatial != wide[:1]:
+        return None
+    axis, inner = x.axes[spatial[0]], 1
+    assert axis is not None
+    for i in wide[1:]:
+        size = x.shape[i]
+        if not isinstance(size, int):
+            return None
+        inner *= size
+    targets = [j for j in new if shape[j] != 1]
+    split = 1
+    for j in targets[1:]:
+        size = shape[j]
+        if not isinstance(size, int):
+            return None
+        split *= size
+    if inner == split == 1:
+        place, own = Axis(axis.source, axis.own, axis.step, axis.slot), axis.own
+    else:
+        if x.band == axis.source:
+            return None
+        own = axis.own
+        while own * inner % split:
+            own += axis.own
+        place = Axis(axis.source, own * inner // split, axis.step * own // axis.own, axis.slot)
+    axes = [place if j == targets[0] else None for j in new]
+    return axes, [place.own if j == targets[0] else extent(shape[j]) for j in new], own
+
+
+def along(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
+    """The rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others alone."""
+    if not any(x.spatial for x in inputs):
+        return pointwise(op, lattice, inputs)
+    (type,) = results(op, inputs)
+    operands, axes = align(op, lattice, inputs, type.shape)
+    band = next((x.band for x in operands if x.band is not None), None)
+    made = [Region(where, op.depend(lattice.domain, *cells)[0]) for where, cells in refine(op, operands)]
+    return (Stencil(type, axes, tuple(made), band, exact=exact(inputs)),)
+
+
 @dataclass(frozen=True)
 class Transpose(Operation):
     """y has axis `permutation[i]` of x as its axis i."""
@@ -149,6 +314,12 @@ class Transpose(Operation):
         (x,) = inputs
         shape, rank = [x.shape[i] for i in self.permutation], len(x.shape)
         return _move(domain, x, shape, lambda m: m.transpose(*self.permutation, *range(rank, m.ndim)))
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,) = inputs
+        axes = tuple(x.axes[i] for i in self.permutation)
+        regions = x.each(lambda c: self.depend(lattice.domain, c)[0])
+        return (replace(x, type=self.infer(x.type)[0], axes=axes, regions=regions),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -188,6 +359,17 @@ class BroadcastTo(Operation):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         return (domain.make(numbers(self.shape), x.facts, x.zero, x.neginf),)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,) = inputs
+        extra = len(self.shape) - len(x.axes)
+        for i, (old, new) in enumerate(zip(x.shape, self.shape[extra:], strict=True)):
+            if x.axes[i] is not None and old != new:
+                x = release(self, lattice, x, i)
+        axes = (*(None,) * extra, *x.axes)
+        cell = tuple(extent(s) if a is None else a.own for s, a in zip(self.shape, axes, strict=True))
+        regions = x.each(lambda c: BroadcastTo(cell).depend(lattice.domain, c)[0])
+        return (replace(x, type=self.infer(x.type)[0], axes=axes, regions=regions),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -245,6 +427,23 @@ class Slice(Operation):
         shape = list(x.shape)
         shape[axis] = len(range(*index[-1].indices(shape[axis])))
         return _move(domain, x, shape, lambda m: m if m.shape[axis] == 1 else m[index])
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,), i, (type,) = inputs, self.axis, results(self, inputs)
+        axis, size = x.axes[i], x.shape[i]
+        if axis is None and isinstance(size, int):
+            return (
+                replace(
+                    x, type=type, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None
+                ),
+            )
+        if axis is not None and isinstance(self.start, int):
+            kept = shifted(self, lattice, x, i, self.start, self.step)
+            return (replace(kept, type=type, known=x.known if kept is x else None),)
+        if axis is not None:
+            x = release(self, lattice, x, i)  # from a place that is known from the end only
+        length = extent(type.shape[i])
+        return (replace(x, type=type, regions=x.each(lambda c: reaxis(c, i, length)), known=None),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -322,6 +521,23 @@ class Pad(Operation):
         neginf = self._around(x.neginf, x.shape, np.isneginf(self.value))
         return (domain.make(shape, facts, zero, neginf),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        (x,), (type,) = inputs, results(self, inputs)
+        before, after = list(self.before), list(self.after)
+        for i, axis in enumerate(x.axes):
+            if axis is not None:
+                if before[i] or after[i]:
+                    x = unsure(x, self.value)
+                x = shifted(self, lattice, x, i, -before[i])
+                before[i] = after[i] = 0
+            elif not isinstance(x.shape[i], int) and (before[i] or after[i]):
+                raise no_rule(self, "padding of a symbolic axis")
+        rest = replace(self, before=tuple(before), after=tuple(after))
+        regions = (
+            x.each(lambda c: rest.depend(lattice.domain, c)[0]) if any(before) or any(after) else x.regions
+        )
+        return (replace(x, type=type, regions=regions, known=None),)
+
     def _around(self, array: Array, shape: Sequence[int], value: int | bool | np.bool_) -> Array:
         if array.size == 1 and bool(array.all()) == bool(value):
             return array
@@ -388,6 +604,21 @@ class Concat(Operation):
         )
         return (domain.make(shape, facts, zero, neginf),)
 
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        i = self.axis
+        moving = [n for n, x in enumerate(inputs) if x.axes[i] is not None]
+        if not moving:
+            return along(self, lattice, inputs)
+        first, *more = moving
+        ends = [x for n, x in enumerate(inputs) if n != first]
+        if more or any(r.cell.facts.any() for x in ends for r in x.regions):
+            raise no_rule(self, "parts of one spatial axis")
+        before = [x.shape[i] for x in inputs[:first]]
+        if not all(isinstance(n, int) for n in before):
+            raise no_rule(self, "a shift by a symbolic length")
+        y = shifted(self, lattice, unsure(inputs[first]), i, -sum(n for n in before if isinstance(n, int)))
+        return (replace(y, type=results(self, inputs)[0], known=None),)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -440,6 +671,16 @@ class Flip(Operation):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         return _move(domain, x, x.shape, lambda m: np.flip(m, self.axis))
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """Conservative: places counted from the end have no offset set, so they read everything along the axis."""
+        (x,), axis = inputs, inputs[0].axes[self.axis]
+        if axis is None:
+            return (replace(x, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
+        if x.band is None and all(lattice.fixed(r.cell.facts, axis) for r in x.regions):
+            return (replace(x, known=None),)
+        y = without(self, lattice, x, [self.axis])
+        return (replace(fit(self, lattice, y, self.axis, Axis(axis.source, 1, 1, axis.slot)), exact=False),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

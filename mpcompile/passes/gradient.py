@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpcompile.ir import Builder, DType, Graph, Parameter, Value
-from mpcompile.ops import Add
+from mpcompile.ir import Builder, DType, Graph, Node, Parameter, Value
+from mpcompile.ops import Add, Scan
 from mpcompile.ops._base import full, zeros
+from mpcompile.ops._loop_gradient import taped
 from mpcompile.ops._reverse import backpropagate
 
 
@@ -16,7 +17,7 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
     A parameter or input that the output does not depend on gets zeros. Raises `KeyError` for an unknown name
     and `ValueError` when the output is not one float.
     """
-    new = graph.rebuild(lambda _b, _node, _inputs: None)
+    new = _tape_loops(graph, output, set(wrt))
     loss = new.outputs[output]
     if loss.dtype is not DType.FLOAT or any(s != 1 for s in loss.shape):
         raise ValueError(f"expected one float to differentiate, '{output}' is {loss.type}")
@@ -36,6 +37,28 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
             total = b.emit(Add(), total, part)
         new.outputs[gradient_name(name)] = total
     return new.live()
+
+
+def _tape_loops(graph: Graph, output: str, wrt: set[str]) -> Graph:
+    """A copy in which loops between the leaves and the output keep what their gradient reads of each step."""
+    nodes = graph.nodes()
+    reached = {graph.inputs[name].node for name in wrt if name in graph.inputs}
+    for node in nodes:
+        if (isinstance(node.op, Parameter) and node.op.path in wrt) or any(
+            v.node in reached for v in node.inputs
+        ):
+            reached.add(node.id)
+    needed = {graph.outputs[output].node}
+    for node in reversed(nodes):
+        if node.id in needed:
+            needed.update(v.node for v in node.inputs)
+
+    def tape(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if isinstance(node.op, Scan) and node.id in reached and node.id in needed:
+            return b.emit_all(taped(node.op), *inputs)[: len(node.types)]
+        return None
+
+    return graph.rebuild(tape)
 
 
 def gradient_name(name: str) -> str:

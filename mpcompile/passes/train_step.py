@@ -9,14 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Builder, DType, Frame, Graph, Module, Parameter, Type, Value, float_type
+from mpcompile.ir import STATE, Builder, DType, Frame, Graph, Module, Parameter, Type, Value, float_type
 from mpcompile.ops import Add, Cast, Div, Minimum, Mul, Sqrt, Sub, Sum, Tanh
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 #: Inputs beside the program's own: the rate of this step, and its number, counted from one.
 RATE, STEP = "optimizer/rate", "optimizer/step"
-#: Prefixes of a parameter in state, of a value that replaces what was read, and of untrained parameters' updates.
-PARAMETER, NEXT, STATE = "parameter/", "next/", "state/"
+#: Prefixes of a parameter in state, and of a value that replaces what was read.
+PARAMETER, NEXT = "parameter/", "next/"
 NORM = "gradient_norm"
 
 
@@ -83,7 +83,7 @@ def train_step(module: Module, rule: UpdateRule) -> Graph:
         shape = module.parameters[name].shape
         missing = b.constant(np.zeros(shape)) if name not in read else None
         gradients[name] = graph.outputs[gradient_name(name)] if missing is None else missing
-    written = {n.removeprefix(STATE): v for n, v in graph.outputs.items() if n.startswith(STATE)}
+    written = {name: graph.outputs[output] for name, output in module.updates("loss").items()}
     reported = {n: v for n, v in program.outputs.items() if not n.startswith(STATE) and not v.shape}
     graph.outputs = {n: graph.outputs[n] for n in reported}
     _Update(b, rule, leaves, gradients).write()

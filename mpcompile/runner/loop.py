@@ -16,7 +16,7 @@ import numpy as np
 
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
-from mpcompile.ir import Module
+from mpcompile.ir import STATE, Module
 from mpcompile.runner import checkpoint, measure
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision, complete
@@ -195,8 +195,8 @@ class _Training:
         first = complete(self.module, "initialize", self.batches.at(0), (self.settings.seed, "initialize"))
         out = self.session.run("initialize", as_precision(first, self.precision))
         state = self.session.state()
-        for name, value in out.items():
-            key = "parameter/" + name.removeprefix("state/")
+        for name, output in self.module.updates("initialize").items():
+            key, value = f"parameter/{name}", out[output]
             state[key] = np.asarray(value, dtype=state[key].dtype).reshape(state[key].shape)
         self.session.load_state(state)
 
@@ -266,7 +266,7 @@ class _Training:
         means = {name: value / p.window_count for name, value in p.window.items()}
         loss = means.pop("loss")
         p.window, p.window_count = {}, 0
-        extra = {k: v for k, v in means.items() if math.isfinite(v) and not k.startswith("state/")}
+        extra = {k: v for k, v in means.items() if math.isfinite(v) and not k.startswith(STATE)}
         self._write("train", {"loss": loss, **extra, "learning_rate": rate})
 
     def _validate(self) -> None:

@@ -8,7 +8,7 @@ from math import log, prod
 import numpy as np
 
 from mpcompile.backend import Session
-from mpcompile.ir import Array, Field, Module
+from mpcompile.ir import STATE, Array, Field, Module
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.data import Split
 
@@ -35,9 +35,10 @@ def discrete(module: Module) -> bool:
 def objective(module: Module) -> str:
     """The program that held-out loss is taken from.
 
-    `log_prob` where there is one: the loss may add priors and dropout, which say nothing about held-out data.
+    `log_prob` or `elbo` where there is one: the loss may add priors, dropout and statistics of its batch, which say
+    nothing about held-out data.
     """
-    return "log_prob" if "log_prob" in module.programs else "loss"
+    return next(name for name in ("log_prob", "elbo", "loss") if name in module.programs)
 
 
 def held_out(
@@ -54,11 +55,14 @@ def held_out(
         inputs = complete(module, program, data, (seed, "held out", number))
         out = session.run(program, as_precision(inputs, precision))
         n = len(next(iter(data.values())))
-        if program == "log_prob":
-            totals["loss"] = totals.get("loss", 0.0) - float(np.sum(out["log_prob"], dtype=np.float64))
+        if program != "loss":
+            for name, value in out.items():  # one number an example
+                total = float(np.sum(value, dtype=np.float64))
+                name, total = ("loss", -total) if name == program else (name, total)
+                totals[name] = totals.get(name, 0.0) + total
         else:
             for name, value in out.items():
-                if np.size(value) == 1 and not name.startswith("state/"):
+                if np.size(value) == 1 and not name.startswith(STATE):
                     totals[name] = totals.get(name, 0.0) + n * float(value)
         count += n
         size = dimensions(module, data) or 1

@@ -12,6 +12,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.batches import as_precision
 from mpcompile.runner.data import Split, load_data
 from mpcompile.runner.noise import draw
@@ -62,7 +63,7 @@ def sample(
     weights, _ = run.parameters()
     precision = str(run.facts["precision"])
     session = (backend or find_backend(str(run.facts["backend"]))).session(
-        module,
+        optimise(module).module,
         as_precision(weights, precision),
         device=device or str(run.facts["device"]),
         precision=precision,

@@ -67,9 +67,12 @@ def test_functions_work_under_jit_vmap_and_grad(name: str) -> None:
 
         value = scalar(params, inputs)
         np.testing.assert_allclose(jax.jit(scalar)(params, inputs), value, rtol=1e-9)
-        many = jax.vmap(scalar, (None, 0))(params, jax.tree.map(lambda a: jax.numpy.stack([a, a]), inputs))
+        twice = jax.tree.map(lambda a: jax.numpy.stack([a, a]), inputs)
+        many = jax.jit(jax.vmap(scalar, (None, 0)))(
+            params, twice
+        )  # one compilation, not one for each operation
         np.testing.assert_allclose(many, [value, value], rtol=1e-9)
-        gradients = jax.grad(scalar)(params, inputs)
+        gradients = jax.jit(jax.grad(scalar))(params, inputs)
         assert all(np.isfinite(g).all() for g in gradients.values())
 
 

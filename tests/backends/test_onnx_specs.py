@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,8 +13,10 @@ import pytest
 
 import mpcompile
 from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, DType, Graph, Module
+from mpcompile.ir import Array, Builder, DType, Graph, Module, float_type, symbol
+from mpcompile.ops import ConvWeightGrad, Transpose
 from mpcompile.runner.initial import initial
 from mpcompile_onnx import BACKEND, emit_graph
 from mpcompile_onnx.session import Program
@@ -241,3 +244,44 @@ def test_files_run_without_mpcompile(module: Module, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     want = next(iter(interpret(graph, as_double(parameters), as_double(inputs)).values()))
     assert relative(np.load(tmp_path / "out.npy"), want) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [({"device": "cuda"}, "runs on the cpu, not on 'cuda'"), ({"mixed": True}, "has no mixed precision")],
+)
+def test_what_is_not_there_is_refused(asked: dict[str, Any], message: str) -> None:
+    small = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    with pytest.raises(SpecError, match=message):
+        BACKEND.session(small, initial(small, 0), OptimizerSpec(), **asked)
+
+
+def test_weights_are_not_moved_for_a_product() -> None:
+    """A dense layer is one product, forward and back: transpositions and biases lie within `Gemm`."""
+    small = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    kinds = [
+        n.op_type for n in onnx.load_from_string(bytes(BACKEND.emit(small)["train_step.onnx"])).graph.node
+    ]
+    assert "Transpose" not in kinds and "MatMul" not in kinds
+    assert kinds.count("Gemm") == 5  # two forward, two for weights, one for the hidden layer
+
+
+@pytest.mark.parametrize("time", [6, 9])
+def test_gradients_of_a_convolution_over_an_unknown_length(time: int) -> None:
+    b = Builder(Graph("g"))
+    x, dy = (
+        b.input("x", float_type(symbol("N"), symbol("time"), 3)),
+        b.input("dy", float_type(symbol("N"), symbol("time"), 4)),
+    )
+    turned = [b.emit(Transpose((0, 2, 1)), v) for v in (x, dy)]
+    op = ConvWeightGrad((1,), ((4, 0),), (2,), 1, (3,))
+    b.graph.outputs["dw"] = b.emit(op, *turned)
+    rng = np.random.default_rng(0)
+    given = {"x": rng.normal(size=(2, time, 3)), "dy": rng.normal(size=(2, time, 4))}
+    module = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    made = Program(emit_graph(module, b.graph, double=True), b.graph, True).run(given, {})["dw"]
+    padded = np.pad(given["x"], ((0, 0), (4, 0), (0, 0)))
+    want = np.stack(
+        [np.einsum("nto,nti->oi", given["dy"], padded[:, 2 * k : 2 * k + time]) for k in range(3)], 2
+    )
+    np.testing.assert_allclose(made, want, rtol=1e-10)

@@ -7,7 +7,7 @@ really changes when an input element is changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_oracle import ORACLE, conv, pullback
 
 from mpcompile.interpret import interpret
 from mpcompile.ir import (
@@ -64,166 +65,7 @@ CASES = [
 ]
 
 
-# --- evaluate: an independent oracle ---
-
-
-def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
-    return [p for pair in reversed(padding) for p in pair]
-
-
-def _conv(op: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    f = (F.conv1d, F.conv2d, F.conv3d)[x.ndim - 3]
-    return f(F.pad(x, _pads(op.padding)), w, None, op.stride, 0, op.dilation, op.groups)
-
-
-def _conv_transpose(op: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    f = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
-    # torch wants output padding below the stride or the dilation; widen by hand and cut the padding off.
-    y = f(x, w, None, op.stride, 0, 0, op.groups, op.dilation)
-    extra = op.output_padding or (0,) * len(op.stride)
-    return F.pad(y, _pads([(-lo, e - hi) for (lo, hi), e in zip(op.padding, extra, strict=True)]))
-
-
-def _conv_weight_grad(op: Any, x: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
-    w = torch.zeros((dy.shape[1], x.shape[1] // op.groups, *op.kernel), dtype=x.dtype, requires_grad=True)
-    (grad,) = torch.autograd.grad(_conv(op, x, w), w, dy)
-    return grad
-
-
-def _max_pool(op: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    f = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[x.ndim - 3]
-    wide = F.pad(x, _pads(op.padding), value=-math.inf)
-    values, places = f(wide, op.kernel, op.stride, return_indices=True)
-    at = np.unravel_index(places.numpy(), wide.shape[2:])
-    inner = [i - lo for i, (lo, _) in zip(at, op.padding, strict=True)]
-    return values, torch.as_tensor(np.ravel_multi_index(inner, x.shape[2:]))
-
-
-def _max_pool_grad(op: Any, dy: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    out = torch.zeros((*dy.shape[:2], math.prod(op.spatial)), dtype=dy.dtype)
-    return out.scatter_add(2, indices.flatten(2), dy.flatten(2)).reshape(*dy.shape[:2], *op.spatial)
-
-
-def _avg_pool(op: Any, x: torch.Tensor) -> torch.Tensor:
-    f = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.ndim - 3]
-    y = f(F.pad(x, _pads(op.padding)), op.kernel, op.stride)
-    return (
-        y if op.count_padding else y / f(F.pad(torch.ones_like(x), _pads(op.padding)), op.kernel, op.stride)
-    )
-
-
-def _gather(op: Any, x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-    return x.index_select(op.axis, i.flatten()).reshape(
-        *x.shape[: op.axis], *i.shape, *x.shape[op.axis + 1 :]
-    )
-
-
-def _take_along(op: Any, x: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-    return torch.take_along_dim(x, i, op.axis)
-
-
-def _scatter_add(op: Any, u: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-    shape = (*u.shape[: op.axis], i.numel(), *u.shape[op.axis + i.ndim :])
-    out = torch.zeros((*shape[: op.axis], op.size, *shape[op.axis + 1 :]), dtype=u.dtype)
-    return out.index_add(op.axis, i.flatten(), u.reshape(shape))
-
-
-def _scatter_along(op: Any, u: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-    u, i = torch.broadcast_tensors(u, i)
-    shape = (*u.shape[: op.axis], op.size, *u.shape[op.axis + 1 :])
-    return torch.zeros(shape, dtype=u.dtype).scatter_add(op.axis, i, u)
-
-
-def _cum_sum(op: Any, x: torch.Tensor) -> torch.Tensor:
-    x = x.flip(op.axis) if op.reverse else x
-    y = x.cumsum(op.axis) - x if op.exclusive else x.cumsum(op.axis)
-    return y.flip(op.axis) if op.reverse else y
-
-
-def _reduce(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    return lambda op, x: f(x, dim=op.axes, keepdim=op.keepdims) if op.axes else x
-
-
-def _pad(op: Any, x: torch.Tensor) -> torch.Tensor:
-    return F.pad(x, _pads(list(zip(op.before, op.after, strict=True))), value=op.value)
-
-
-def _slice(op: Any, x: torch.Tensor) -> torch.Tensor:
-    return x.index_select(op.axis, torch.arange(op.start, op.stop, op.step))
-
-
-def _scan(op: Scan, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The two bodies of the examples, by name."""
-    if op.body.name == "power":
-        c, a = values
-        ys = []
-        for t in range(3):
-            ys.append(c + t)
-            c = c * a
-        return c, torch.stack(ys)
-    h, xs, w = values
-    rows = {}
-    steps = range(xs.shape[1])
-    for t in reversed(steps) if op.reverse else steps:
-        rows[t] = h * xs[:, t]
-        h = torch.tanh(h @ w + xs[:, t])
-    return h, torch.stack([rows[t] for t in steps], 1)
-
-
-def _cast(op: Any, x: torch.Tensor) -> torch.Tensor:
-    return x.to({DType.FLOAT: torch.float64, DType.INT: torch.int64, DType.BOOL: torch.bool}[op.dtype])
-
-
-def _plain(f: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    return lambda op, *xs: f(*xs)
-
-
-ORACLE: dict[str, Callable[..., Any]] = {
-    **{
-        name: _plain(f)
-        for name, f in {
-            "neg": torch.neg, "exp": torch.exp, "log": torch.log, "tanh": torch.tanh,
-            "sigmoid": torch.sigmoid, "relu": torch.relu, "softplus": F.softplus,
-            "sqrt": torch.sqrt, "abs": torch.abs, "sign": torch.sign,
-            "floor": torch.floor, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos,
-            "logical_not": torch.logical_not, "stop_gradient": torch.clone,
-            "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
-            "minimum": torch.minimum, "less": torch.lt, "less_equal": torch.le, "equal": torch.eq,
-            "logical_and": torch.logical_and, "logical_or": torch.logical_or, "where": torch.where,
-            "mat_mul": torch.matmul,
-        }.items()
-    },
-    "cast": _cast,
-    "reshape": lambda op, x: x.reshape(op.shape),
-    "transpose": lambda op, x: x.permute(op.permutation),
-    "broadcast_to": lambda op, x: x.expand(op.shape),
-    "slice": _slice,
-    "pad": _pad,
-    "concat": lambda op, *xs: torch.cat(xs, op.axis),
-    "flip": lambda op, x: x.flip(op.axis),
-    "gather": _gather,
-    "take_along": _take_along,
-    "scatter_add": _scatter_add,
-    "scatter_along": _scatter_along,
-    "iota": lambda op: torch.arange(op.shape[op.axis])
-    .reshape([-1 if i == op.axis else 1 for i in range(len(op.shape))])
-    .expand(op.shape),
-    "one_hot": lambda op, i: F.one_hot(i, op.depth).to(torch.float64),
-    "sum": _reduce(torch.sum),
-    "max": _reduce(torch.amax),
-    "log_sum_exp": _reduce(torch.logsumexp),
-    "softmax": lambda op, x: torch.softmax(x, op.axis),
-    "log_softmax": lambda op, x: torch.log_softmax(x, op.axis),
-    "cum_sum": _cum_sum,
-    "arg_max": lambda op, x: torch.as_tensor(x.argmax(op.axis, op.keepdims)),
-    "conv": _conv,
-    "conv_transpose": _conv_transpose,
-    "conv_weight_grad": _conv_weight_grad,
-    "max_pool": _max_pool,
-    "max_pool_grad": _max_pool_grad,
-    "avg_pool": _avg_pool,
-    "scan": _scan,
-}  # fmt: skip
+# --- evaluate ---
 
 
 def test_every_primitive_has_an_oracle_and_examples() -> None:
@@ -256,26 +98,6 @@ def test_infer_agrees_with_evaluate(example: Example) -> None:
 
 
 # --- vjp ---
-
-
-def pullback(
-    op: Primitive, inputs: Sequence[np.ndarray], cotangents: Sequence[np.ndarray]
-) -> list[np.ndarray | None]:
-    """What the gradient rule gives, run by the interpreter."""
-    g = Graph("vjp")
-    b = Builder(g)
-    values = [b.input(f"x{i}", type_of(x)) for i, x in enumerate(inputs)]
-    outputs = b.emit_all(op, *values)
-    cts = [b.input(f"ct{i}", v.type) if v.dtype is DType.FLOAT else None for i, v in enumerate(outputs)]
-    grads = op.vjp(b, values, outputs, cts)
-    assert len(grads) == len(inputs)
-    for i, (x, grad) in enumerate(zip(values, grads, strict=True)):
-        if grad is not None:
-            assert grad.type == x.type
-            g.outputs[str(i)] = grad
-    feed = {f"x{i}": x for i, x in enumerate(inputs)} | {f"ct{i}": c for i, c in enumerate(cotangents)}
-    found = interpret(g, {}, feed)
-    return [found.get(str(i)) for i in range(len(inputs))]
 
 
 @pytest.mark.parametrize("example", [c for c in CASES if c.values[0].differentiable])
@@ -325,6 +147,9 @@ def index_range(op: Any, inputs: Sequence[np.ndarray]) -> int | None:
         return int(inputs[0].shape[op.axis])
     if op.name in ("scatter_add", "scatter_along"):
         return int(op.size)
+    if op.name in ("slice_at", "update_at"):
+        size = op.size if op.name == "slice_at" else inputs[1].shape[op.axis]
+        return int(inputs[0].shape[op.axis] - size + 1)
     if op.name == "max_pool_grad":
         return math.prod(op.spatial)
     return int(op.depth) if op.name == "one_hot" else None
@@ -561,7 +386,7 @@ def test_convolution_fuzzed(
     rng = np.random.default_rng(seed)
     x, w = rng.uniform(0.5, 1.5, x_shape), rng.uniform(0.5, 1.5, w_shape) * (rng.random(w_shape) < density)
     tx, tw = torch.tensor(x, requires_grad=True), torch.tensor(w, requires_grad=True)
-    wanted = _conv(op, tx, tw)
+    wanted = conv(op, tx, tw)
     (y,) = op.evaluate(x, w)
     np.testing.assert_allclose(y, wanted.detach().numpy(), rtol=1e-10)
     ct = rng.normal(size=y.shape)
@@ -631,6 +456,11 @@ def test_symbolic_sizes() -> None:
             ConvWeightGrad((1,), ((0, 0),), (1,), 1, (2,)),
             (float_type(1, 3, 5), float_type(1, 2, 5)),
             "cotangent over",
+        ),
+        (
+            PRIMITIVES["scatter_along"](0, 3),  # type: ignore[call-arg]
+            (float_type(4, 1), Type(DType.INT, (1, 1))),
+            "an index for each of 4 updates",
         ),
     ],
 )

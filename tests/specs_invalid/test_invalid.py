@@ -24,10 +24,14 @@ SPECS = sorted(p.name for p in INVALID.iterdir() if p.suffix in (".mp", ".yaml")
 REPAIRS: dict[str, dict[str, str]] = {
     "attention_no_mask.mp": {"attention(2)": "attention(2, mask = causal)"},
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
-    "claim_not_provable.mp": {"no_blind_spot(x)": "autoregressive(x)"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "gated_horizontal_ahead.mp": {"3, pad = same))": "3, pad = same, mask = causal2d(type = horizontal_a)))"},
+    "gated_horizontal_into_vertical.mp": {"(v + h)": "v"},
     "gated_no_shift.mp": {"(v -> conv(ch, 1))": "(v -> shift_down -> conv(ch, 1))"},
+    "group_norm_in_pixelcnn.mp": {"group_norm(2)": "layer_norm"},
+    "group_norm_over_time.mp": {"group_norm(2)": "layer_norm"},
+    "instance_norm_in_pixelcnn.mp": {"-> instance_norm": "-> batch_norm"},
+    "group_norm_over_order.mp": {" -> group_norm(2)": ""},
     "jacobian_claim.mp": {"is triangular": "is dense"},
     "layer_norm_over_order.mp": {" -> layer_norm": ""},
     "lstm_no_shift.mp": {"-> lstm": "-> shift -> lstm"},
@@ -35,22 +39,26 @@ REPAIRS: dict[str, dict[str, str]] = {
     "made_not_strict.yaml": {"dense(8, mask = up)": "dense(8, mask = strict(up))"},
     "made_unmasked.mp": {"dense(32) ->": "dense(32, mask = up) ->"},
     "not_dequantized.mp": {"  logit": "  dequantize -> logit"},
+    "pixelcnn_blind_spot.mp": {"conv(4, 3, pad = same, mask = causal2d(type = B)) -> relu\n  ": ""},
     "pixelcnn_mask_a_twice.mp": {
         "conv(1, 1, mask = causal2d(type = A))": "conv(1, 1, mask = causal2d(type = B))"
     },
     "pixelcnn_mask_b_first.mp": {
         "(type = B)) -> relu\n  conv(8, 3": "(type = A)) -> relu\n  conv(8, 3",
     },
+    "rgb_mask_a_all_channels.mp": {"(type = A)": "(type = A, channels = rgb)"},
     "shape_mismatch.mp": {"real[16]": "real[1, 4, 4]"},
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},
+    "wavenet_first_not_counted.mp": {"-> shift": "-> shift -> conv1d(8, 2)"},
+    "wavenet_leak_far_ahead.mp": {"16, pad = same": "16, pad = causal"},
+    "wavenet_short_sight.mp": {"dilation = 2)": "dilation = 2 ** (i - 1))"},
     "wavenet_same_padding.mp": {"2, pad = same": "2, pad = causal"},
     "wrong_option.mp": {"kernal": "kernel", ", chanels = 4": ""},
     "wrong_width.mp": {"dense(10)": "dense(8, mask = strict(up))"},
 }
 
 
-#: The finding is right and its place is not: `analysis/blame.py` blames the last layer of the path.
 def findings(path: Path | str) -> Sequence[Diagnostic]:
     """What `mpcompile check` finds."""
     try:

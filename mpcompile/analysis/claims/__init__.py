@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from mpcompile.analysis.claims.autoregressive import autoregressive
 from mpcompile.analysis.claims.complete import complete
 from mpcompile.analysis.claims.jacobian import jacobian
+from mpcompile.analysis.claims.no_blind_spot import no_blind_spot
 from mpcompile.analysis.claims.parameters import parameters
+from mpcompile.analysis.claims.path_length import path_length
+from mpcompile.analysis.claims.receptive_field import receptive_field
 from mpcompile.analysis.verdict import Verdict
 from mpcompile.ir import Claim, Module
 
@@ -22,6 +25,9 @@ RULES: Mapping[str, Rule] = {
     "complete": complete,
     "jacobian": jacobian,
     "parameters": parameters,
+    "path_length": path_length,
+    "receptive_field": receptive_field,
+    "no_blind_spot": no_blind_spot,
 }
 
 __all__ = ["RULES", "Rule"]

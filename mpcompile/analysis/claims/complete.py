@@ -6,9 +6,12 @@ import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.order import ranks_of
+from mpcompile.analysis.receptive import unions
+from mpcompile.analysis.stencils import aligned_with, offset_sets, places
 from mpcompile.analysis.verdict import Verdict, sizes
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Module
+from mpcompile.ir import Claim, Graph, Module, NoRule
+from mpcompile.ir.offsets import Offsets
 
 
 def complete(module: Module, claim: Claim, length: int) -> Verdict:
@@ -18,15 +21,14 @@ def complete(module: Module, claim: Claim, length: int) -> Verdict:
     ranks = ranks_of(graph, claim, env)
     axis, size = claim.arguments["axis"], int(ranks.size)
     seen = np.zeros((size, size), bool)
-    for name, value in graph.outputs.items():
-        bits = support(graph, claim.subject, name, env)
-        shape = value.type.concrete(env)
-        cube = bits.reshape(*shape, size)[0]
-        seen |= (cube if axis is None else cube.any(axis - 1)).reshape(size, size)
+    for name in graph.outputs:
+        seen |= support(graph, claim.subject, name, env, over=axis)
     flat = ranks.reshape(-1)
     missing = (flat[:, None] > flat[None, :]) & ~seen
     detail = {"missing": int(missing.sum()), "allowed": int((flat[:, None] > flat[None, :]).sum())}
     if not missing.any():
+        if claim.arguments["ranks"] is None and _sees_all(graph, claim):
+            how += "; offset sets, inside of every longer one"
         return Verdict(claim, "proved", how, (), detail)
     i, j = (int(k[0]) for k in np.nonzero(missing))
     shape = ranks.shape
@@ -41,3 +43,25 @@ def complete(module: Module, claim: Claim, length: int) -> Verdict:
         help='widen the layers or kernels, add a vertical stack, or state `allow complete(...) because "..."`',
     )
     return Verdict(claim, "refuted", how, (finding,), detail)
+
+
+def _sees_all(graph: Graph, claim: Claim) -> bool:
+    """Whether the offset sets of the parameters are exactly all that comes before, away from the borders."""
+    if claim.subject not in graph.inputs:
+        return False
+    sets = offset_sets(graph, claim.subject)
+    past = Offsets.up_to(-1)
+    seen: Offsets | None = None
+    for value in graph.outputs.values():
+        try:
+            stencil = sets.of(value)
+        except NoRule:
+            return False
+        if len(stencil.regions) > 1 or not stencil.exact:
+            return False
+        if not aligned_with(stencil, places(sets.axes, claim.arguments["axis"])):
+            return False
+        for phase, s in unions(stencil, 1).items():
+            relative = s.shift(0, -phase[0])
+            seen = relative if seen is None else seen.union(relative)
+    return seen == past

@@ -1,0 +1,92 @@
+"""Matrix products and convolutions, with the transpositions and the bias around them taken into one `Gemm` or `Conv`.
+
+onnxruntime does this for some of them by itself, but not where a bias follows or where the result is turned round: a
+dense layer would move all of its weights once on the way forward, and its gradient once on the way back.
+"""
+
+from __future__ import annotations
+
+from onnx import NodeProto, helper
+
+from mpcompile.ir import Node, Value
+from mpcompile_onnx.writer import Writer
+
+
+def mat_mul(w: Writer, node: Node, args: list[str]) -> str:
+    if any(v.type.rank != 2 for v in node.inputs):
+        return w.op("MatMul", *args)
+    (a, turn_a), (b, turn_b) = (_unturned(w, x) for x in args)
+    return _gemm(w, [a, b], turn_a, turn_b)
+
+
+def transpose(w: Writer, node: Node, args: list[str]) -> str:
+    """Two in a row are one; that of a product is the product of the transposed, in the other order."""
+    permutation = list(node.op.attributes()["permutation"])
+    before = w.producer(args[0])
+    if before is not None and before.op_type == "Transpose":
+        inner = list(helper.get_node_attr_value(before, "perm"))
+        return w.transpose(before.input[0], *(inner[p] for p in permutation))
+    product = _only_product(w, node.inputs[0], args[0])
+    if product is not None and product.op_type == "Gemm" and permutation == [1, 0]:
+        a, b = product.input
+        return _gemm(w, [b, a], not _turned(product, "transB"), not _turned(product, "transA"))
+    return w.transpose(args[0], *permutation)
+
+
+def add(w: Writer, node: Node, args: list[str]) -> str:
+    """A product or a convolution, and its bias."""
+    for i in (0, 1):
+        value, other = node.inputs[i], node.inputs[1 - i]
+        product = _only_product(w, value, args[i])
+        if product is None or value.shape != node.types[0].shape:
+            continue
+        if product.op_type == "Gemm":
+            inputs = [*product.input, args[1 - i]]
+            return _gemm(w, inputs, _turned(product, "transA"), _turned(product, "transB"))
+        bias = _channel_bias(w, other, args[1 - i], value.type.rank - 2)
+        if bias is not None:
+            stated = {a.name: helper.get_attribute_value(a) for a in product.attribute}
+            return w.op("Conv", *product.input, bias, **stated)
+    return w.op("Add", *args)
+
+
+def _channel_bias(w: Writer, value: Value, name: str, spatial: int) -> str | None:
+    """The vector behind [channels, 1, ...] with as many ones as there are spatial axes."""
+    graph, made = w.graphs[-1], w.producer(name)
+    if value in graph and graph.node(value).op.name == "broadcast_to":
+        value = graph.node(value).inputs[0]
+    if value not in graph or graph.node(value).op.name != "reshape" or value.shape[1:] != (1,) * spatial:
+        return None
+    (vector,) = graph.node(value).inputs
+    reshaped = made is not None and made.op_type == "Reshape"
+    return made.input[0] if made is not None and reshaped and vector.shape == value.shape[:1] else None
+
+
+def _gemm(w: Writer, inputs: list[str], turn_a: bool, turn_b: bool) -> str:
+    turned = {name: 1 for name, turn in (("transA", turn_a), ("transB", turn_b)) if turn}
+    return w.op("Gemm", *inputs, **turned)
+
+
+def _turned(product: NodeProto, which: str) -> bool:
+    return any(a.name == which for a in product.attribute)
+
+
+def _unturned(w: Writer, x: str) -> tuple[str, bool]:
+    """A matrix and whether it is to be transposed."""
+    made = w.producer(x)
+    turned = made is not None and made.op_type == "Transpose"
+    return (made.input[0], True) if made is not None and turned else (x, False)
+
+
+def _only_product(w: Writer, value: Value, name: str) -> NodeProto | None:
+    """The product of two matrices, or convolution, that made a value, where nothing else reads that."""
+    graph, made = w.graphs[-1], w.producer(name)
+    if (
+        value not in graph
+        or graph.node(value).op.name not in ("mat_mul", "conv")
+        or value in graph.outputs.values()
+    ):
+        return None
+    if made is None or made.op_type not in ("Gemm", "Conv") or len(graph.users(value.node)) > 1:
+        return None
+    return made

@@ -1,0 +1,128 @@
+"""`no_blind_spot(x)`: inside of what it reaches, the model sees every position that it may see."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.order import ranks_of
+from mpcompile.analysis.paths import program_of
+from mpcompile.analysis.receptive import boxed, picture, unions
+from mpcompile.analysis.stencils import aligned_with, offset_sets, places, spatial_axes
+from mpcompile.analysis.verdict import Verdict, sizes
+from mpcompile.diagnostics import Diagnostic
+from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
+from mpcompile.ir.offsets import Offsets
+
+#: The largest picture of a plane, in characters.
+PICTURE = (16, 48)
+
+
+def no_blind_spot(module: Module, claim: Claim, length: int) -> Verdict:
+    """By offset sets for every length of a sequence, or size of what is not autoregressive; else at the declared size."""
+    graph = program_of(module, claim.subject)
+    if graph is None:
+        finding = Diagnostic(
+            "MP309", f"no_blind_spot({claim.subject}) cannot be proven: no program reads it", claim.span
+        )
+        return Verdict(claim, "unproven", "no program", (finding,))
+    ordered = "ranks" in claim.arguments
+    if not ordered or claim.arguments["ranks"] is None:
+        found = _by_offsets(graph, claim, past=ordered)
+        if found is not None:
+            return found
+    return _by_sets(graph, claim, length)
+
+
+def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
+    """Holes between the offsets; of a sequence with an order (`past`), only before the place itself."""
+    sets = offset_sets(graph, claim.subject)
+    if not sets.axes:
+        return None
+    fixed = not any(isinstance(s, Symbolic) for s in graph.inputs[claim.subject].type.shape[1:])
+    how = f"offset sets, for every {'size' if fixed else 'length'}"
+    share, first = 0.0, None
+    for value in graph.outputs.values():
+        try:
+            stencil = sets.of(value)
+        except NoRule:
+            return None
+        if not stencil.exact or len(stencil.regions) > 1 or (past and len(sets.axes) > 1):
+            return None
+        if past and not aligned_with(stencil, places(sets.axes, claim.arguments["axis"])):
+            return None
+        for phase, s in unions(stencil, len(sets.axes)).items():
+            inside = _before(s, phase[0]) if past else boxed(s)
+            if inside.size and not inside.all():
+                share = max(share, 1 - float(inside.mean()))
+                first = first or tuple(int(i) for i in np.argwhere(~inside)[0])
+    if first is None:
+        return Verdict(claim, "proved", how)
+    return Verdict(claim, "refuted", how, (_finding(claim, share, ()),), {"blind": share})
+
+
+def _before(s: Offsets, place: int) -> Array:
+    """The bits from the first offset to the one just before a place."""
+    start = s.origin[0]
+    bits = s.window([start], [max(place - start, 0)])
+    return bits[int(bits.argmax()) :] if bits.any() else bits[:0]
+
+
+def _by_sets(graph: Graph, claim: Claim, length: int) -> Verdict:
+    """Pairs of elements that the order allows, within the hull of all that is seen, and that are not joined."""
+    env = environment_for(graph, length)
+    how = f"exact sets of inputs{sizes(env)}"
+    type = graph.inputs[claim.subject].type
+    shape = type.concrete(env)[1:]
+    size = int(np.prod(shape))
+    if "ranks" not in claim.arguments:
+        raise NoRule(graph.node(next(iter(graph.outputs.values()))).op, "stencil")
+    ranks = ranks_of(graph, claim, env).reshape(-1)
+    seen = np.zeros((size, size), bool)
+    for name in graph.outputs:
+        seen |= support(graph, claim.subject, name, env, over=claim.arguments["axis"])
+    allowed = ranks[:, None] > ranks[None, :]
+    inside = allowed.copy()
+    for axis in spatial_axes(type):
+        place = np.broadcast_to(
+            np.arange(shape[axis - 1]).reshape([-1 if i == axis - 1 else 1 for i in range(len(shape))]), shape
+        ).reshape(-1)
+        away = place[None, :] - place[:, None]
+        reach = away[seen & allowed]
+        if reach.size:
+            inside &= (away >= reach.min()) & (away <= reach.max())
+    missing = inside & ~seen
+    if not missing.any():
+        return Verdict(claim, "proved", how, (), {"blind": 0.0})
+    share = float(missing.sum() / inside.sum())
+    notes = _picture(seen, inside, missing, shape) if len(shape) == 3 else ()
+    return Verdict(claim, "refuted", how, (_finding(claim, share, notes),), {"blind": share})
+
+
+def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:
+    return Diagnostic(
+        "MP305",
+        f"{claim.subject} has a blind spot: {share:.1%} of what the model reaches and may see, it does not see",
+        claim.span,
+        notes=notes,
+        help="a vertical and a horizontal stack see all of an image's past; dilations that grow by a factor of at most "
+        "the kernel's size leave no holes",
+    )
+
+
+def _picture(seen: Array, inside: Array, missing: Array, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What the pixel with the largest blind spot sees, channels together."""
+    channels, height, width = shape
+    pixel = int(missing.reshape(channels, height * width, -1).sum((0, 2)).argmax())
+    place = (pixel // width, pixel % width)
+
+    def plane(pairs: Array) -> Array:
+        each = pairs.reshape(channels, height * width, channels, height, width)[:, pixel]
+        return np.asarray(each.any((0, 1)))
+
+    rows, columns = PICTURE
+    top, left = max(0, place[0] + 1 - rows), max(0, min(place[1] - columns // 2, width - columns))
+    window = (slice(top, place[0] + 2), slice(left, left + columns))
+    text = picture(plane(seen)[window], plane(inside)[window], (place[0] - top, place[1] - left))
+    legend = f"around pixel {list(place)} (X itself, # seen, o blind, . out of reach or not allowed):"
+    return (legend, *text.split("\n"))

@@ -1,0 +1,43 @@
+"""Following values backwards through operations that do not change what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mpcompile import ops
+from mpcompile.ir import Constant, Graph, Node, Parameter, Value
+
+#: Operations that only move elements.
+MOVES = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Flip)
+
+
+def through_moves(graph: Graph, value: Value) -> Node:
+    """The node that computed a value, with what only moves elements passed over."""
+    node = graph.node(value)
+    while isinstance(node.op, MOVES):
+        node = graph.node(node.inputs[0])
+    return node
+
+
+def graphs(graph: Graph) -> Iterator[Graph]:
+    """A graph and the bodies of all its loops."""
+    yield graph
+    for node in graph.nodes():
+        if isinstance(node.op, ops.Scan):
+            yield from graphs(node.op.body)
+
+
+def fixed(graph: Graph) -> set[int]:
+    """Nodes that read no input: weights, constants and what is made of them alone."""
+    found: set[int] = set()
+    for node in graph.nodes():
+        leaf = isinstance(node.op, Parameter | Constant | ops.Iota)
+        if leaf or (node.inputs and all(v.node in found for v in node.inputs)):
+            found.add(node.id)
+    return found
+
+
+def of_law(node: Node) -> bool:
+    """Whether a node belongs to a distribution itself, not to a layer or bijector in it."""
+    names = [f.name for f in node.scope]
+    return len(names) == 1 or (len(names) == 2 and names[1] == "prior")

@@ -1,0 +1,190 @@
+"""MP326: units that see nothing, units that nothing reads, outputs that see nothing, conditions that reach nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.analysis.dependence import environment_for, interpret
+from mpcompile.analysis.order import allowed, ranks_of
+from mpcompile.analysis.verdict import LENGTH
+from mpcompile.diagnostics import Diagnostic, Severity
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Claim,
+    Constant,
+    Domain,
+    Graph,
+    Input,
+    Module,
+    Node,
+    Parameter,
+    Value,
+    availability,
+    bitsets,
+)
+
+#: Layers with more units than this are not asked which of their units are read.
+MAX_UNITS = 1 << 12
+
+
+def dead_units(module: Module) -> Iterator[Diagnostic]:
+    """Masks cut units off, or something declared has no effect.
+
+    Exactly, for weights in general position: a unit of a masked dense layer inside an autoregressive network on which
+    no input has an effect, or that has none on any output; an output of such a network on which no input has an
+    effect, though elements come before it in the order (unless `complete` is claimed, which says so); and an input or
+    condition that a program reads and whose every element is cut off by masks from all of its outputs.
+    """
+    complete = {c.subject for c in module.claims if c.kind == "complete"}
+    for claim in module.claims:
+        if claim.kind == "autoregressive":
+            yield from _network(module.programs[claim.program], claim, claim.subject in complete)
+    yield from _conditions(module)
+
+
+def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]:
+    env = environment_for(graph, LENGTH)
+    facts = interpret(graph, availability(), _everything(graph, env), env)
+    hidden = _below_products(graph)
+    for node in graph.nodes():
+        if node.id not in hidden or not _masked_dense(graph, node):
+            continue
+        blind = ~_sees(facts[node.outputs[0]])
+        unread = ~_read(graph, node, env)
+        if blind.any() or unread.any():
+            yield _units(node, blind, unread)
+    if complete or claim.subject not in graph.inputs:
+        return
+    ranks = ranks_of(graph, claim, env)
+    late = ranks > ranks.min()
+    sees = np.zeros(ranks.shape, bool)
+    for value in graph.outputs.values():
+        of = allowed(ranks, facts[value], claim.arguments["axis"])[0].reshape(-1)
+        seen = (facts[value].full()[0, ..., 0] > 0).reshape(-1)
+        sees |= np.isin(ranks, of[seen])
+    if (late & ~sees).any():
+        first = [int(i) for i in np.argwhere(late & ~sees)[0]]
+        yield Diagnostic(
+            "MP326",
+            f"{int((late & ~sees).sum())} outputs of {claim.subject} see nothing, {claim.subject}{first} the first: "
+            "their distribution is a constant",
+            claim.span,
+            Severity.WARNING,
+            help="widen the masked layers, or their kernels",
+        )
+
+
+def _everything(graph: Graph, env: Mapping[str, int]) -> dict[str, Array]:
+    return {name: np.ones((*v.type.concrete(env), 1), np.int32) for name, v in graph.inputs.items()}
+
+
+def _sees(x: Abstract) -> Array:
+    """Of each unit (last axis): whether any of its elements sees anything."""
+    units: Array = (x.full()[..., 0] > 0).reshape(-1, x.shape[-1])
+    seen: Array = np.logical_or.reduce(units, 0)
+    return seen
+
+
+def _below_products(graph: Graph) -> set[int]:
+    """Nodes that some later product reads: what a network has of hidden layers. The last layer's units are outputs."""
+    found: set[int] = set()
+    for node in reversed(graph.nodes()):
+        if node.id in found or isinstance(node.op, ops.MatMul | ops.Conv | ops.ConvTranspose | ops.Scan):
+            found.update(v.node for v in node.inputs)
+    return found
+
+
+def _masked_dense(graph: Graph, node: Node) -> bool:
+    """A product with a weight that a constant multiplies."""
+    if not isinstance(node.op, ops.MatMul):
+        return False
+    weight = graph.node(node.inputs[1])
+    while isinstance(weight.op, ops.Transpose):
+        weight = graph.node(weight.inputs[0])
+    sides = [graph.node(v).op for v in weight.inputs]
+    return isinstance(weight.op, ops.Mul) and any(isinstance(s, Constant) for s in sides) and any(
+        isinstance(s, Parameter) for s in sides
+    )  # fmt: skip
+
+
+def _read(graph: Graph, node: Node, env: Mapping[str, int]) -> Array:
+    """Of each unit of a node's result: whether it has an effect on any output."""
+    shape = node.types[0].concrete(env)
+    units = shape[-1]
+    if units > MAX_UNITS:
+        return np.ones(units, bool)
+    domain = bitsets(units)
+    index = np.arange(units, dtype=np.uint64)
+    seed = np.zeros((units, domain.words), np.uint64)
+    seed[np.arange(units), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
+    seed = seed.reshape(*(1,) * (len(shape) - 1), *seed.shape)
+    memory = _from(graph, domain, node.outputs[0], domain.make(shape, seed), env)
+    reached = np.zeros(domain.words, np.uint64)
+    for value in graph.outputs.values():
+        words = memory[value].facts.reshape(-1, domain.words)
+        reached |= np.bitwise_or.reduce(words, 0)
+    bits: Array = np.unpackbits(reached.astype("<u8").view(np.uint8), bitorder="little")[:units].astype(bool)
+    return bits
+
+
+def _from(
+    graph: Graph, domain: Domain, start: Value, facts: Abstract, env: Mapping[str, int]
+) -> dict[Value, Abstract]:
+    """Facts of every value when one value in the middle is the source."""
+    memory: dict[Value, Abstract] = {}
+    for node in graph.nodes():
+        if node.outputs[0] == start:
+            memory[start] = facts
+        elif isinstance(node.op, Input | Parameter):
+            memory[node.outputs[0]] = domain.make(node.types[0].concrete(env))
+        else:
+            results = node.op.bind(env).depend(domain, *(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, results, strict=True))
+    return memory
+
+
+def _units(node: Node, blind: Array, unread: Array) -> Diagnostic:
+    total, parts = blind.size, []
+    if blind.any():
+        parts.append(f"{int(blind.sum())} of {total} units see no input")
+    if unread.any():
+        parts.append(f"{int(unread.sum())} of {total} units have no effect on any output")
+    return Diagnostic(
+        "MP326",
+        f"{' and '.join(parts)}: they cannot learn anything",
+        node.scope[-1].span if node.scope else node.span,
+        Severity.WARNING,
+        label=f"the first is unit {int(np.flatnonzero(blind | unread)[0])}",
+        help="the masks of this layer and its neighbours leave these units no path; check their degrees and widths",
+    )
+
+
+def _conditions(module: Module) -> Iterator[Diagnostic]:
+    modelled = {c.subject for c in module.claims if c.kind in ("autoregressive", "jacobian")}
+    for name, declared in module.fields.items():
+        programs = [g for n, g in module.programs.items() if name in g.inputs and n in _CONDITIONED]
+        if name in modelled or declared.role == "target" or not programs:
+            continue
+        if not any(_reaches(graph, name) for graph in programs):
+            yield Diagnostic(
+                "MP326",
+                f"{name} has no effect: masks cut it off from every output",
+                declared.span,
+                Severity.WARNING,
+                help="leave it out, or let the masked layers see it",
+            )
+
+
+#: Programs that say what a model gives for its inputs and conditions.
+_CONDITIONED = ("conditionals", "predict", "forward", "encode", "reconstruct")
+
+
+def _reaches(graph: Graph, name: str) -> bool:
+    env = environment_for(graph, LENGTH)
+    seed = np.ones((*graph.inputs[name].type.concrete(env), 1), np.int32)
+    facts = interpret(graph, availability(), {name: seed}, env)
+    return any(facts[value].facts.any() for value in graph.outputs.values())

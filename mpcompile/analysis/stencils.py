@@ -1,0 +1,153 @@
+"""Offset sets of a whole program: what each value reads of one input, relative to its own place, at every size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from mpcompile.ir import Array, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
+
+
+@dataclass(frozen=True)
+class OffsetSets:
+    """Offset sets of the values of a graph about one source; a value that has none keeps the reason.
+
+    `axes` are the spatial axes of the source, in the order of the sets' dimensions.
+    """
+
+    lattice: Lattice
+    axes: tuple[int, ...]
+    values: Mapping[Value, Stencil | NoRule]
+
+    def of(self, value: Value) -> Stencil:
+        """The offset sets of a value. Raises `NoRule` where a primitive before it has no rule."""
+        found = self.values[value]
+        if isinstance(found, NoRule):
+            raise found
+        return found
+
+
+def spatial_axes(type: Type) -> tuple[int, ...]:
+    """The axes along which a source is extended: symbolic ones, else those after batch and channels."""
+    symbolic = tuple(i for i, s in enumerate(type.shape) if i and isinstance(s, Symbolic))
+    return symbolic or tuple(range(2, type.rank))
+
+
+def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSets:
+    """Interpret a graph over offset sets about input `source`; other inputs read nothing.
+
+    With `by_channel` the elements of axis 1 are told apart: they are the kinds of the anchors.
+    """
+    type = graph.inputs[source].type
+    axes = spatial_axes(type)
+    lattice = Lattice(len(axes))
+    for k, i in enumerate(axes):
+        if isinstance(type.shape[i], Symbolic):
+            lattice.along[type.shape[i]] = k
+    values: dict[Value, Stencil | NoRule] = {}
+    for node in graph.nodes():
+        if isinstance(node.op, Input) and node.op.path == source:
+            values[node.outputs[0]] = _source(lattice, node.types[0], axes, by_channel)
+            continue
+        if isinstance(node.op, Input | Parameter):
+            cell = lattice.domain.unknown([extent(s) for s in node.types[0].shape])
+            values[node.outputs[0]] = still(node.types[0], cell)
+            continue
+        inputs, reason = list[Stencil](), None
+        for v in node.inputs:
+            known = values[v]
+            if isinstance(known, NoRule):
+                reason = known
+            else:
+                inputs.append(known)
+        if reason is None:
+            try:
+                values.update(zip(node.outputs, node.op.stencil(lattice, *inputs), strict=True))
+                continue
+            except NoRule as missing:
+                reason = missing
+        values.update(dict.fromkeys(node.outputs, reason))
+    return OffsetSets(lattice, axes, values)
+
+
+def _source(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:
+    kinds = type.shape[1] if by_channel and 1 not in axes else 1
+    assert isinstance(kinds, int)
+    facts = np.empty((1, kinds, *(1,) * (type.rank - 2), 1) if type.rank > 1 else (1, 1), object)
+    for kind in range(kinds):
+        facts[(slice(None), slice(kind, kind + 1))] = lattice.here(kind)
+    along = tuple(Axis(axes.index(i)) if i in axes else None for i in range(type.rank))
+    shape = [extent(s) if a is None else 1 for s, a in zip(type.shape, along, strict=True)]
+    return Stencil(type, along, whole(lattice.domain.make(shape, facts)))
+
+
+# --- reading results ---
+
+
+def elements(stencil: Stencil) -> Iterator[tuple[tuple[int, ...], list[tuple[int, Offsets]]]]:
+    """(index in the cell, [(kind, set)]) of every element that reads anything; indices run over distinct facts only.
+
+    Raises `AssertionError` for a value with two axes along one source axis.
+    """
+    facts = stencil.cell.facts
+    for index in product(*(range(n) for n in facts.shape[:-1])):
+        reads = facts[(*index, 0)]
+        if reads:
+            yield index, [(kind, s) for (kind, _), s in reads.sets]
+
+
+def phases(stencil: Stencil, index: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The place of an element within its period, along each source axis; 0 where it does not move with one."""
+    at = [0] * rank
+    for i, axis in enumerate(stencil.axes):
+        if axis is not None and stencil.cell.facts.shape[i] > 1:
+            at[axis.source] = index[i]
+    return tuple(at)
+
+
+def expanded(stencil: Stencil) -> Stencil:
+    """The same value with its facts written out for every phase."""
+    cell = stencil.cell
+    shape = tuple(
+        n if axis is None else axis.own for n, axis in zip(cell.facts.shape[:-1], stencil.axes, strict=True)
+    )
+    facts = np.broadcast_to(cell.facts, (*shape, 1))
+    regions = stencil.each(lambda c: type(c)(c.shape, facts, c.zero, c.neginf))
+    return Stencil(stencil.type, stencil.axes, regions, stencil.band, stencil.known, stencil.exact)
+
+
+def places(axes: Sequence[int], parameter: int | None) -> tuple[int, ...]:
+    """Where a source's axes are in a distribution's parameters, which have one axis more (or, None, have not)."""
+    return tuple(i + (parameter is not None and i >= parameter) for i in axes)
+
+
+def aligned_with(stencil: Stencil, axes: Sequence[int]) -> bool:
+    """Whether a value has the source's own places along the given axes of it, and no other spatial axis."""
+    return all(
+        (
+            axis is not None
+            and i in axes
+            and axis.source == axes.index(i)
+            and axis.own == axis.step
+            and axis.slot == 0
+        )
+        or (axis is None and i not in axes)
+        for i, axis in enumerate(stencil.axes)
+    )
+
+
+def not_before(offsets: Offsets, place: Sequence[int], strictly: bool) -> Array:
+    """Vectors of the set that do not come before `place` in row-major order (or, `strictly`, come after it)."""
+    low = [min(o, p - 1) for o, p in zip(offsets.origin, place, strict=True)]
+    high = [max(o + n, p + 2) for o, n, p in zip(offsets.origin, offsets.bits.shape, place, strict=True)]
+    size = [h - lo for h, lo in zip(high, low, strict=True)]
+    bits = offsets.window(low, size).copy()
+    here = int(np.ravel_multi_index([p - lo for p, lo in zip(place, low, strict=True)], size))
+    bits.reshape(-1)[: here + strictly] = False
+    late: Array = np.argwhere(bits) + np.asarray(low)
+    return late

@@ -1,0 +1,87 @@
+"""Laws of couplings and autoregressive bijectors: y = f(x; parameters), increasing in x, element by element.
+
+The parameters come from a network, flat along axis 1 and parameter by parameter: raw[N, count * C, ...] for x[N, C, ...].
+Where they are zero the law is the identity (up to rounding), so that a fresh bijector is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.bijectors.base import for_each_channel
+from mpcompile.ir import Array, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+
+@dataclass(frozen=True)
+class Law:
+    """`moved` [C, ...] is false on elements that the law leaves alone; None where it moves all."""
+
+    keyword: ClassVar[str]
+
+    def count(self) -> int:
+        """Parameters of one element."""
+        raise NotImplementedError
+
+    def forward(
+        self, ctx: Context, x: Value, raw: Value, moved: Array | None
+    ) -> tuple[Value, Value | None]:
+        """y and log dy/dx, both in the shape of x; None where the slope is 1."""
+        raise NotImplementedError
+
+    def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
+        raise NotImplementedError
+
+
+def weighed(ctx: Context, value: Value, moved: Array | None) -> Value:
+    """A value that is zero on elements that are left alone."""
+    return value if moved is None else F.mul(ctx.b, value, ctx.b.constant(moved.astype(np.float64)))
+
+
+class Additive(Law):
+    """y = x + t (NICE, Dinh et al. 2015, eq. 7): the volume stays."""
+
+    keyword: ClassVar[str] = "additive"
+
+    def count(self) -> int:
+        return 1
+
+    def forward(
+        self, ctx: Context, x: Value, raw: Value, moved: Array | None
+    ) -> tuple[Value, Value | None]:
+        return F.add(ctx.b, x, weighed(ctx, raw, moved)), None
+
+    def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
+        return F.sub(ctx.b, y, weighed(ctx, raw, moved))
+
+
+class Affine(Law):
+    """y = x exp(s) + t (Dinh et al. 2017, eq. 4), s = g tanh(.) with a learned bound g for each channel."""
+
+    keyword: ClassVar[str] = "affine"
+
+    def count(self) -> int:
+        return 2
+
+    def _parameters(self, ctx: Context, raw: Value, moved: Array | None) -> tuple[Value, Value]:
+        s, t = F.split(ctx.b, raw, 1, 2)
+        bound = ctx.b.emit(ops.Exp(), for_each_channel(ctx, "log_bound", s))
+        s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
+        return weighed(ctx, s, moved), weighed(ctx, t, moved)
+
+    def forward(
+        self, ctx: Context, x: Value, raw: Value, moved: Array | None
+    ) -> tuple[Value, Value | None]:
+        b, (s, t) = ctx.b, self._parameters(ctx, raw, moved)
+        return F.add(b, F.mul(b, x, b.emit(ops.Exp(), s)), t), s
+
+    def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
+        b, (s, t) = ctx.b, self._parameters(ctx, raw, moved)
+        return F.mul(b, F.sub(b, y, t), b.emit(ops.Exp(), F.neg(b, s)))
+
+

@@ -1,0 +1,141 @@
+"""Monotonic rational-quadratic splines (Gregory and Delbourgo 1982; Durkan et al. 2019, section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.bijectors.laws import Law
+from mpcompile.ir import Array, DType, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+#: Least width and height of a bin, as a share of the box, and least slope at a knot.
+LEAST = 1e-3
+#: softplus(UNIT_SLOPE) + LEAST = 1
+UNIT_SLOPE = log(exp(1 - LEAST) - 1)
+
+
+@dataclass(frozen=True)
+class _Bin:
+    """The bin that each element falls in: its lower left corner, sizes, and slopes at both knots."""
+
+    x: Value
+    width: Value
+    y: Value
+    height: Value
+    left: Value
+    right: Value
+
+
+@dataclass(frozen=True)
+class Spline(Law):
+    """A rational-quadratic spline of `bins` bins in the box [-bound, bound]^2; outside of it the identity.
+
+    Parameters of an element: widths and heights of the bins, through a softmax, and the slopes at the inner knots,
+    through a softplus; slopes at the ends are 1, so that the whole has a continuous derivative.
+    """
+
+    keyword: ClassVar[str] = "spline"
+    bins: int = 8
+    bound: float = 3.0
+
+    def count(self) -> int:
+        return 3 * self.bins - 1
+
+    def forward(
+        self, ctx: Context, x: Value, raw: Value, moved: Array | None
+    ) -> tuple[Value, Value | None]:
+        b, (inside, held) = ctx.b, self._inside(ctx, x, moved)
+        bin = self._bin(ctx, raw, held, by_height=False)
+        slope = F.div(b, bin.height, bin.width)
+        theta = F.div(b, F.sub(b, held, bin.x), bin.width)
+        rest = F.sub(b, 1.0, theta)
+        mixed = F.mul(b, theta, rest)
+        below = F.add(b, slope, F.mul(b, self._bend(ctx, bin, slope), mixed))
+        square = F.mul(b, theta, theta)
+        above = F.add(b, F.mul(b, slope, square), F.mul(b, bin.left, mixed))
+        y = F.add(b, bin.y, F.div(b, F.mul(b, bin.height, above), below))
+        # eq. 5: dy/dx = s^2 (d_right theta^2 + 2 s theta (1 - theta) + d_left (1 - theta)^2) / below^2
+        rise = F.add(b, F.mul(b, bin.right, square), F.mul(b, F.mul(b, slope, mixed), 2.0))
+        rise = F.add(b, rise, F.mul(b, bin.left, F.mul(b, rest, rest)))
+        ratio = b.emit(ops.Log(), F.div(b, slope, below))
+        log_slope = F.add(b, F.mul(b, ratio, 2.0), b.emit(ops.Log(), rise))
+        return F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
+
+    def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
+        b, (inside, held) = ctx.b, self._inside(ctx, y, moved)
+        bin = self._bin(ctx, raw, held, by_height=True)
+        slope = F.div(b, bin.height, bin.width)
+        up = F.sub(b, held, bin.y)
+        bent = F.mul(b, up, self._bend(ctx, bin, slope))
+        # eqs. 6 to 8: a theta^2 + b theta + c = 0, the root that does not cancel
+        quadratic = F.add(b, F.mul(b, bin.height, F.sub(b, slope, bin.left)), bent)
+        linear = F.sub(b, F.mul(b, bin.height, bin.left), bent)
+        constant = F.neg(b, F.mul(b, slope, up))
+        square = F.sub(b, F.mul(b, linear, linear), F.mul(b, F.mul(b, quadratic, constant), 4.0))
+        root = b.emit(ops.Sqrt(), F.maximum(b, square, 0.0))
+        theta = F.div(b, F.mul(b, constant, -2.0), F.add(b, linear, root))
+        return F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
+
+    def _bend(self, ctx: Context, bin: _Bin, slope: Value) -> Value:
+        """d_left + d_right - 2 s"""
+        return F.sub(ctx.b, F.add(ctx.b, bin.left, bin.right), F.mul(ctx.b, slope, 2.0))
+
+    def _inside(self, ctx: Context, x: Value, moved: Array | None) -> tuple[Value, Value]:
+        """Which elements the spline moves, and x held within the box, so that no bin is left without an answer."""
+        b = ctx.b
+        inside = F.less(b, b.emit(ops.Abs(), x), self.bound)
+        if moved is not None:
+            inside = b.emit(ops.LogicalAnd(), b.constant(moved), inside)
+        return inside, F.maximum(b, F.minimum(b, x, self.bound), -self.bound)
+
+    def _bin(self, ctx: Context, raw: Value, held: Value, by_height: bool) -> _Bin:
+        """Of the knots that raw gives, those around each element of x (or, by height, of y)."""
+        b, bins = ctx.b, self.bins
+        size = held.shape[1]
+        assert isinstance(size, int)
+        ends = (0, bins * size, 2 * bins * size, self.count() * size)
+        # cut first and unfold then: a derived sampler follows the units of a flat axis
+        widths, heights, slopes = (
+            F.reshape(b, F.slice_axis(b, raw, 1, lo, hi), (raw.shape[0], (hi - lo) // size, *held.shape[1:]))
+            for lo, hi in zip(ends, ends[1:], strict=False)
+        )
+        widths, heights = self._shares(ctx, widths), self._shares(ctx, heights)
+        right_x, right_y = (self._edges(ctx, w) for w in (widths, heights))
+        wide = F.reshape(b, held, (held.shape[0], 1, *held.shape[1:]))
+        edges = right_y if by_height else right_x
+        passed = F.to_float(b, b.emit(ops.LessEqual(), edges, wide))
+        index = F.minimum(b, F.sum_axes(b, passed, [1], True), float(bins - 1))
+        index = F.cast(b, index, DType.INT)
+
+        def pick(values: Value) -> Value:
+            return F.reshape(b, b.emit(ops.TakeAlong(1), values, index), held.shape)
+
+        slopes = F.add(b, slopes, UNIT_SLOPE)
+        left, right = (
+            F.add(b, b.emit(ops.Softplus(), self._padded(ctx, slopes, *sides)), LEAST)
+            for sides in ((1, 0), (0, 1))
+        )
+        return _Bin(
+            pick(F.sub(b, right_x, widths)), pick(widths), pick(F.sub(b, right_y, heights)), pick(heights),
+            pick(left), pick(right),
+        )  # fmt: skip
+
+    def _shares(self, ctx: Context, logits: Value) -> Value:
+        """Sizes of the bins along axis 1, which sum to the side of the box."""
+        share = F.mul(ctx.b, ctx.b.emit(ops.Softmax(1), logits), 1 - LEAST * self.bins)
+        return F.mul(ctx.b, F.add(ctx.b, share, LEAST), 2 * self.bound)
+
+    def _edges(self, ctx: Context, sizes: Value) -> Value:
+        """Upper ends of the bins."""
+        return F.sub(ctx.b, ctx.b.emit(ops.CumSum(1), sizes), self.bound)
+
+    def _padded(self, ctx: Context, slopes: Value, before: int, after: int) -> Value:
+        """Slopes at one side of each bin: those of the inner knots, and 1 at one end of the box."""
+        rest = (0,) * (slopes.type.rank - 2)
+        return ctx.b.emit(ops.Pad((0, before, *rest), (0, after, *rest), UNIT_SLOPE), slopes)
+
+

@@ -1,0 +1,43 @@
+"""`json` and `json-lines`: every field of every finding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mpcompile.diagnostics.core import Diagnostic, Span
+from mpcompile.diagnostics.report import Report
+
+
+def as_json(report: Report, colour: bool = False) -> str:
+    """A JSON array of findings. Pure ASCII, so that it survives any terminal and pipe."""
+    return json.dumps([_plain(d) for d in report.diagnostics], indent=2) + "\n"
+
+
+def as_json_lines(report: Report, colour: bool = False) -> str:
+    """The same objects, one a line: for tools that read a stream."""
+    return "".join(json.dumps(_plain(d)) + "\n" for d in report.diagnostics)
+
+
+def _plain(d: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": d.code,
+        "severity": str(d.severity),
+        "message": d.message,
+        "label": d.label,
+        "notes": list(d.notes),
+        "help": d.help,
+        **_place(d.span),
+        "path": [{"text": step.text, **_place(step.span)} for step in d.path],
+    }
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {
+        "filename": span.path,
+        "location": {"line": span.line, "column": span.column},
+        "end_location": {"line": span.end_line, "column": span.end_column},
+    }
+
+
+__all__ = ["as_json", "as_json_lines"]

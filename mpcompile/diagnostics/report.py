@@ -1,0 +1,102 @@
+"""What one run of `mpcompile check` found: specs, their properties, and the findings. What renderers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mpcompile.diagnostics.core import Diagnostic, Severity, Source, Span
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """By place, then code: the same findings always print the same."""
+    return sorted(diagnostics, key=lambda d: (d.span, d.code, d.message))
+
+
+def counts(diagnostic: Diagnostic) -> bool:
+    """Whether a finding fails a check: errors and warnings do, notes do not."""
+    return diagnostic.severity is not Severity.NOTE
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property of a spec and its answer.
+
+    `name` is as in the spec, e.g. `autoregressive(x)`; `status` is proved, refuted, unproven or allowed; `how` says
+    by which analysis and for which sizes.
+    """
+
+    name: str
+    status: str
+    how: str
+    span: Span
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        return self.status in ("proved", "allowed") and not any(map(counts, self.diagnostics))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One spec that was checked.
+
+    `findings` are those of no property: why it cannot be read, for example. `crash` is the error of the compiler
+    itself that stopped it, as one line.
+    """
+
+    path: str
+    source: Source | None = None
+    properties: tuple[Property, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
+    crash: str = ""
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        return in_order([*self.findings, *(d for p in self.properties for d in p.diagnostics)])
+
+    @property
+    def holds(self) -> bool:
+        return (
+            not self.crash and not any(map(counts, self.findings)) and all(p.holds for p in self.properties)
+        )
+
+    @property
+    def proved(self) -> bool:
+        """Whether every property holds and nothing is an error; warnings do not count here."""
+        wrong = self.crash or any(d.severity is Severity.ERROR for d in self.findings)
+        return not wrong and all(p.status in ("proved", "allowed") for p in self.properties)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Specs in the order in which they were given, and findings that belong to none of them."""
+
+    specs: tuple[Checked, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
+    texts: Mapping[str, Source] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, diagnostics: Iterable[Diagnostic], sources: Mapping[str, Source] | Iterable[Source] = ()
+    ) -> Report:
+        """Findings alone, with the texts to show them in."""
+        texts = sources if isinstance(sources, Mapping) else {source.path: source for source in sources}
+        return cls(findings=tuple(diagnostics), texts=texts)
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        """Every finding, ordered by place."""
+        return in_order([*self.findings, *(d for spec in self.specs for d in spec.diagnostics)])
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The text of every file that is known, by its path as spans name it."""
+        return {spec.source.path: spec.source for spec in self.specs if spec.source} | dict(self.texts)
+
+    @property
+    def holds(self) -> bool:
+        return not any(map(counts, self.findings)) and all(spec.holds for spec in self.specs)
+
+
+__all__ = ["Checked", "Property", "Report", "counts", "in_order"]

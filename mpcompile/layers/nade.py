@@ -1,0 +1,49 @@
+"""The neural autoregressive distribution estimator (Larochelle and Murray 2011)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import DType, Init, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context, Layer, fan_in_uniform
+
+
+@dataclass(frozen=True)
+class Nade(Layer):
+    """A hidden layer for each variable, all sharing one matrix (Larochelle and Murray 2011, eqs. 5 to 8).
+
+    h_d = sigmoid(c + sum of W[i] x_i over i before d), logit_d = b_d + V[d] . h_d. The sums of all d are one running
+    sum, so that n variables and `hidden` units cost O(n hidden) rather than O(n^2 hidden). [N, n] -> [N, n].
+    """
+
+    keyword: ClassVar[str] = "nade"
+    hidden: int
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        if ctx.order is None:
+            raise ctx.fail("MP201", "nade has its place in an autoregressive density, whose order it follows")
+        size = ctx.order.size
+        if x.shape[1:] != (size,) or x.dtype != DType.FLOAT:
+            raise ctx.fail(
+                "MP201", f"nade needs the {size} elements of the variable as a vector, got {x.type}"
+            )
+        start = fan_in_uniform(size)
+        w = ctx.param("weight", (size, self.hidden), start)
+        c = ctx.param("bias", (self.hidden,), Init("zeros"))
+        v = ctx.param("weight_out", (size, self.hidden), fan_in_uniform(self.hidden))
+        bias = ctx.param("bias_out", (size,), Init("zeros"))
+        terms = F.mul(b, F.reshape(b, x, (x.shape[0], size, 1)), w)
+        natural = np.array_equal(ctx.order, np.arange(size))
+        if not natural:
+            terms = b.emit(ops.Gather(1), terms, b.constant(np.argsort(ctx.order)))
+        before = b.emit(ops.CumSum(1, exclusive=True), terms)
+        if not natural:
+            before = b.emit(ops.Gather(1), before, b.constant(np.asarray(ctx.order).reshape(-1)))
+        hidden = b.emit(ops.Sigmoid(), F.add(b, before, c))
+        return F.add(b, F.sum_axes(b, F.mul(b, hidden, v), [2]), bias)

@@ -1,0 +1,82 @@
+"""Pooling over windows of space, and its inverse. Layouts are channels first: [N, C, space...]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.ir import Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context, Layer
+from mpcompile.layers.windows import Geometry, Pad, Sizes, geometry, spatial
+
+
+@dataclass(frozen=True)
+class _Pool(Layer):
+    """Windows of `kernel` at every `stride` (the kernel unless given); `pad` as that of a convolution."""
+
+    kernel: Sizes
+    stride: Sizes | None = None
+    pad: Pad = "valid"
+
+    def windows(self, ctx: Context, x: Value) -> Geometry:
+        spatial(ctx, x, self.keyword)
+        return geometry(
+            ctx, x, self.kernel, self.kernel if self.stride is None else self.stride, pad=self.pad
+        )
+
+
+class MaxPool(_Pool):
+    """The largest value of each window; stride = kernel unless given. `as name` remembers where, for `unpool`."""
+
+    keyword: ClassVar[str] = "maxpool"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        windows = self.windows(ctx, inputs[0])
+        return ctx.b.emit(ops.MaxPool(windows.kernel, windows.stride, windows.padding), inputs[0])
+
+
+@dataclass(frozen=True)
+class AvgPool(_Pool):
+    """The mean of each window; stride = kernel unless given. Padding counts as zeros unless `count_padding=false`."""
+
+    keyword: ClassVar[str] = "avgpool"
+    count_padding: bool = True
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        windows = self.windows(ctx, inputs[0])
+        op = ops.AvgPool(windows.kernel, windows.stride, windows.padding, self.count_padding)
+        return ctx.b.emit(op, inputs[0])
+
+
+class GlobalAvgPool(Layer):
+    """Mean over all of space: [N, C, ...] -> [N, C]."""
+
+    keyword: ClassVar[str] = "global_avgpool"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        spatial(ctx, inputs[0], self.keyword)
+        return F.mean_axes(ctx.b, inputs[0], range(2, inputs[0].type.rank))
+
+
+@dataclass(frozen=True)
+class Unpool(Layer):
+    """Max-unpooling: each value to the place its maximum had, zero elsewhere (Zeiler et al. 2011; notes, figure 10).
+
+    `maxpool(2) as pool -> ... -> unpool(pool)`. Where windows overlapped, values of one place add up.
+    """
+
+    keyword: ClassVar[str] = "unpool"
+    pool: Value
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        node = b.graph.node(self.pool) if self.pool in b.graph else None
+        if node is None or not isinstance(node.op, ops.MaxPool):
+            raise ctx.fail(
+                "MP201",
+                "unpool needs the value of a maxpool",
+                help="maxpool(2) as pool -> ... -> unpool(pool)",
+            )
+        return b.emit(ops.MaxPoolGrad(node.inputs[0].shape[2:]), x, node.outputs[1])

@@ -1,0 +1,200 @@
+"""Recurrent layers: sequences are time first, [N, time, features]; and their single steps, `gru(x, h)`.
+
+Where a sequence states its length, a step behind its end changes no state and gives zeros, in both directions: what
+stands in the padding, and how much of it there is, makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.ir import DType, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.activations import Dropout
+from mpcompile.layers.base import Context, Layer, fan_in_uniform
+
+#: More layers than this in one stack are refused.
+MAX_STACK = 64
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of one layer in one direction: input [gates U, F], state [gates U, U], bias [gates U], and a GRU's own bias [U]."""
+
+    input: Value
+    state: Value
+    bias: Value
+    candidate: Value | None = None
+
+
+@dataclass(frozen=True)
+class Recurrent(Layer):
+    """Common to all: [N, time, in] -> [N, time, units], or twice the units when bidirectional.
+
+    layers         that are stacked, each reading the one below
+    bidirectional  a second scan from the end; both are joined, forward first
+    dropout        between stacked layers, while training
+    start          the first state, zeros where left out: [N, S] with S as below
+    output         `sequence`, or `state`: the last state of every layer and direction, [N, S]
+
+    S counts layer by layer, direction by direction, the state h, and for an LSTM the cell c behind it.
+    """
+
+    units: int
+    layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    start: Value | None = None
+    output: str = "sequence"
+
+    gates: ClassVar[int]
+    #: Vectors in the state of one step.
+    states: ClassVar[int] = 1
+
+    @classmethod
+    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+        """One step: the next state from the state and `driven`, the input's share of the gates. [N, ...]."""
+        raise NotImplementedError
+
+    @classmethod
+    def step(cls, ctx: Context, x: Value, state: Value) -> Value:
+        """One step as a layer of its own: x [N, in] and the state [N, states U] give the next state."""
+        width = state.shape[-1]
+        if x.type.rank != 2 or state.type.rank != 2 or x.dtype != DType.FLOAT or not isinstance(width, int):
+            raise ctx.fail(
+                "MP201", f"a step takes an input [features] and a state, got {x.type} and {state.type}"
+            )
+        if width % cls.states:
+            raise ctx.fail(
+                "MP201", f"the state of {cls.keyword} is h and c side by side, and this has width {width}"
+            )
+        w = cls._weights(ctx, width // cls.states, x.shape[1], "")
+        driven = F.linear(ctx.b, x, w.input, w.bias)
+        return F.concat(ctx.b, cls.advance(ctx, w, driven, F.split(ctx.b, state, 1, cls.states)), 1)
+
+    @classmethod
+    def _weights(cls, ctx: Context, units: int, features: object, suffix: str) -> Weights:
+        init, rows = fan_in_uniform(units), cls.gates * units
+        return Weights(
+            ctx.param(f"weight_ih{suffix}", (rows, features), init),  # type: ignore[arg-type]  # checked by param
+            ctx.param(f"weight_hh{suffix}", (rows, units), init),
+            ctx.param(f"bias{suffix}", (rows,), init),
+            ctx.param(f"bias_hn{suffix}", (units,), init) if cls is Gru else None,
+        )
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,) = inputs
+        if x.type.rank != 3 or not isinstance(x.shape[2], int) or x.dtype != DType.FLOAT:
+            raise ctx.fail("MP201", f"{self.keyword} needs a real sequence [time, features], got {x.type}")
+        if not 1 <= self.layers <= MAX_STACK:
+            raise ctx.fail("MP112", f"a stack has 1 to {MAX_STACK} layers, not {self.layers}")
+        if self.output not in ("sequence", "state"):
+            raise ctx.fail("MP205", f"no output is named '{self.output}'", help="sequence or state")
+        first, last = self._first(ctx, x), list[Value]()
+        for layer in range(self.layers):
+            if layer and self.dropout:
+                x = Dropout(self.dropout).forward(ctx, x)
+            ways = []
+            for reverse in (False, True) if self.bidirectional else (False,):
+                suffix = (f"_l{layer}" if layer else "") + ("_reverse" if reverse else "")
+                w = self._weights(ctx, self.units, x.shape[2], suffix)
+                state, ys = self._scan(ctx, w, x, [first.pop(0) for _ in range(self.states)], reverse)
+                last += state
+                ways.append(ys)
+            x = F.concat(ctx.b, ways, 2)
+        return x if self.output == "sequence" else F.concat(ctx.b, last, 1)
+
+    def _first(self, ctx: Context, x: Value) -> list[Value]:
+        """First states [N, U], layer by layer, direction by direction."""
+        count = self.layers * (1 + self.bidirectional) * self.states
+        if self.start is None:
+            zero = ctx.zeros((x.shape[0], self.units))
+            return [zero] * count
+        if self.start.shape != (x.shape[0], count * self.units):
+            raise ctx.fail(
+                "MP201",
+                f"the first state of {self.keyword}({self.units}) here has {count * self.units} numbers, "
+                f"this is {self.start.type}",
+                help=f"the state of a like layer ({self.keyword}(..., output = state)), or dense({count * self.units})",
+            )
+        return F.split(ctx.b, self.start, 1, count)
+
+    def _scan(
+        self, ctx: Context, w: Weights, x: Value, first: Sequence[Value], reverse: bool
+    ) -> tuple[list[Value], Value]:
+        """The last state and the sequence of h of one layer in one direction."""
+        present = ctx.present_at(x)
+
+        def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
+            b = ctx.b
+            new = self.advance(ctx, w, slices[0], state)
+            if present is None:
+                return new, new[:1]
+            real = F.reshape(b, slices[1], (x.shape[0], 1))
+            kept = [F.where(b, real, after, before) for after, before in zip(new, state, strict=True)]
+            return kept, [F.where(b, real, kept[0], 0.0)]
+
+        scanned = [F.linear(ctx.b, x, w.input, w.bias), *([] if present is None else [present])]
+        state, (ys,) = ctx.scan(step, first, scanned, reverse=reverse)
+        return state, ys
+
+
+@dataclass(frozen=True)
+class Rnn(Recurrent):
+    """Elman's network: h_t = tanh(W x_t + U h_{t-1} + b) (notes, section 4.1)."""
+
+    keyword: ClassVar[str] = "rnn"
+    gates: ClassVar[int] = 1
+
+    @classmethod
+    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+        b, (h,) = ctx.b, state
+        return [b.emit(ops.Tanh(), F.add(b, driven, F.linear(b, h, w.state, None)))]
+
+
+@dataclass(frozen=True)
+class Lstm(Recurrent):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; notes, section 4.2).
+
+    i, f, g, o = W x_t + U h_{t-1} + b;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t).
+    Gates are stacked in torch's order i, f, g, o.
+    """
+
+    keyword: ClassVar[str] = "lstm"
+    gates: ClassVar[int] = 4
+    states: ClassVar[int] = 2
+
+    @classmethod
+    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+        b, (h, c) = ctx.b, state
+        i, f, g, o = F.split(b, F.add(b, driven, F.linear(b, h, w.state, None)), 1, 4)
+        kept = F.mul(b, b.emit(ops.Sigmoid(), f), c)
+        c = F.add(b, kept, F.mul(b, b.emit(ops.Sigmoid(), i), b.emit(ops.Tanh(), g)))
+        return [F.mul(b, b.emit(ops.Sigmoid(), o), b.emit(ops.Tanh(), c)), c]
+
+
+@dataclass(frozen=True)
+class Gru(Recurrent):
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate behind the product, as in torch.
+
+    r, z = sigmoid(W x_t + U h_{t-1} + b);  n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + b_hn));
+    h_t = (1 - z) n + z h_{t-1}. Gates are stacked in torch's order r, z, n.
+    """
+
+    keyword: ClassVar[str] = "gru"
+    gates: ClassVar[int] = 3
+
+    @classmethod
+    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+        b, (h,) = ctx.b, state
+        units = h.shape[1]
+        assert w.candidate is not None and isinstance(units, int)
+        own = F.linear(b, h, w.state, None)
+        gates = F.add(b, F.slice_axis(b, driven, 1, 0, 2 * units), F.slice_axis(b, own, 1, 0, 2 * units))
+        r, z = F.split(b, b.emit(ops.Sigmoid(), gates), 1, 2)
+        before = F.add(b, F.slice_axis(b, own, 1, 2 * units), w.candidate)
+        n = b.emit(ops.Tanh(), F.add(b, F.slice_axis(b, driven, 1, 2 * units), F.mul(b, r, before)))
+        return [F.add(b, n, F.mul(b, z, F.sub(b, h, n)))]

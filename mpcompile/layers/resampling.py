@@ -1,0 +1,144 @@
+"""Layers that change the size of space without weights. Layouts are channels first: [N, C, space...]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context, Layer
+from mpcompile.layers.windows import each_axis, spatial
+
+#: What interpolation by straight lines is called over one, two and three axes.
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class Upsample(Layer):
+    """`factor` times as many elements along each spatial axis (notes, section 3.1).
+
+    `nearest` repeats every element; `bed_of_nails` sets zeros after it; `bilinear` (`linear`, `trilinear`) draws
+    straight lines between centres of elements and goes on level beyond the outermost ones.
+    """
+
+    keyword: ClassVar[str] = "upsample"
+    factor: int
+    mode: str = "nearest"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        _, dims = spatial(ctx, x, self.keyword)
+        f = each_axis(ctx, self.factor, 1, "factor")[0]
+        if self.mode == LINEAR[dims]:
+            for axis in range(2, 2 + dims):
+                x = _lines(ctx, x, axis, f)
+            return x
+        if self.mode not in ("nearest", "bed_of_nails"):
+            raise ctx.fail(
+                "MP205",
+                f"no upsampling of {dims} spatial axes is named '{self.mode}'",
+                help=f"nearest, bed_of_nails or {LINEAR[dims]}",
+            )
+        n, c, *space = x.shape
+        y = F.reshape(b, x, (n, c, *(size for s in space for size in (s, 1))))
+        if self.mode == "nearest":
+            y = b.emit(ops.BroadcastTo((n, c, *(size for s in space for size in (s, f)))), y)
+        else:
+            y = b.emit(ops.Pad((0,) * (2 + 2 * dims), (0, 0, *(0, f - 1) * dims)), y)
+        return F.reshape(b, y, (n, c, *(s * f for s in space)))
+
+
+def _lines(ctx: Context, x: Value, axis: int, f: int) -> Value:
+    """Linear interpolation along one axis: result o lies at (o + 1/2) / f - 1/2 of x, its ends repeated.
+
+    With both ends repeated once, that is a transposed convolution with the tent 1 - |(u + 1/2) / f - 1/2| at
+    the offsets u = o - f i where it is positive.
+    """
+    b, (_, channels, *space), dims = ctx.b, x.shape, x.type.rank - 2
+    assert isinstance(channels, int)
+    first, taps = f // 2, 2 * f - f % 2
+    tent = 1 - np.abs((np.arange(taps) - first + 0.5) / f - 0.5)
+    kernel = tent.reshape([taps if a == axis else 1 for a in range(2, 2 + dims)])
+    size = space[axis - 2]
+    ends = F.slice_axis(b, x, axis, 0, 1), b.emit(ops.Slice(axis, size - 1, size, 1), x)
+    op = ops.ConvTranspose(
+        tuple(f if a == axis else 1 for a in range(2, 2 + dims)),
+        tuple((f + first, taps - first) if a == axis else (0, 0) for a in range(2, 2 + dims)),
+        (1,) * dims,
+        channels,
+        (0,) * dims,
+    )
+    weight = b.constant(np.broadcast_to(kernel, (channels, 1, *kernel.shape)))
+    return b.emit(op, F.concat(b, [ends[0], x, ends[1]], axis), weight)
+
+
+@dataclass(frozen=True)
+class Crop(Layer):
+    """The centre of an image, of the spatial size of `like`; an odd element too many is cut at the end.
+
+    For the skips of a U-Net without padding: `concat(skip -> crop(wide))`.
+    """
+
+    keyword: ClassVar[str] = "crop"
+    like: Value
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,) = inputs
+        spatial(ctx, x, self.keyword)
+        if self.like.type.rank != x.type.rank:
+            raise ctx.fail(
+                "MP201", f"crop cuts {x.type} to the size of something like it, got {self.like.type}"
+            )
+        for axis in range(2, x.type.rank):
+            size, wanted = x.shape[axis], self.like.shape[axis]
+            if size == wanted:
+                continue
+            if not isinstance(size, int) or not isinstance(wanted, int) or wanted > size:
+                raise ctx.fail("MP201", f"crop cannot cut {x.type} to the size of {self.like.type}")
+            start = (size - wanted) // 2
+            x = F.slice_axis(ctx.b, x, axis, start, start + wanted)
+        return x
+
+
+class ShiftDown(Layer):
+    """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero."""
+
+    keyword: ClassVar[str] = "shift_down"
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        height = x.shape[2]
+        assert isinstance(height, int)
+        padded = b.emit(ops.Pad((0, 0, 1, 0), (0, 0, 0, 0)), x)
+        return F.slice_axis(b, padded, 2, 0, height)
+
+
+@dataclass(frozen=True)
+class Squeeze(Layer):
+    """Space to depth: [N, C, H, W] -> [N, C f^2, H/f, W/f] (Dinh et al. 2017, section 3.6)."""
+
+    keyword: ClassVar[str] = "space_to_depth"
+    factor: int = 2
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        return space_to_depth(ctx, inputs[0], self.factor)
+
+
+def space_to_depth(ctx: Context, x: Value, f: int) -> Value:
+    """Channel c, offset (i, j) of each f x f patch becomes channel c f^2 + i f + j."""
+    n, c, h, w = x.shape
+    if not (isinstance(h, int) and isinstance(w, int)) or h % f or w % f:
+        raise ctx.fail("MP201", f"squeeze({f}) needs a height and width divisible by {f}, got {x.type}")
+    y = F.reshape(ctx.b, x, (n, c, h // f, f, w // f, f))
+    return F.reshape(ctx.b, F.transpose(ctx.b, y, 0, 1, 3, 5, 2, 4), (n, c * f * f, h // f, w // f))
+
+
+def depth_to_space(ctx: Context, y: Value, f: int) -> Value:
+    """The inverse of `space_to_depth`."""
+    n, c, h, w = y.shape
+    x = F.reshape(ctx.b, y, (n, c // (f * f), f, f, h, w))
+    return F.reshape(ctx.b, F.transpose(ctx.b, x, 0, 1, 4, 2, 5, 3), (n, c // (f * f), h * f, w * f))

@@ -1,0 +1,435 @@
+"""What the offset-set rules of primitives share: aligning operands, and acting along a spatial axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from math import gcd
+
+import numpy as np
+
+from mpcompile.ir import Abstract, Array, Graph, Input, NoRule, Primitive, Shape, Type, Value
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import (
+    WHOLE_LINE,
+    Axis,
+    Lattice,
+    Linear,
+    Region,
+    Stencil,
+    common,
+    finer,
+    reaxis,
+    sample,
+    still,
+    uniform,
+    whole,
+)
+
+
+class _Two(dict[str, int]):
+    """An environment in which every symbol is two."""
+
+    def __missing__(self, key: str) -> int:
+        return 2
+
+
+TWO = _Two()
+
+
+def no_rule(op: Primitive, why: str) -> NoRule:
+    return NoRule(op, f"stencil ({why})")
+
+
+def results(op: Primitive, inputs: Sequence[Stencil]) -> tuple[Type, ...]:
+    return op.infer(*(x.type for x in inputs))
+
+
+def exact(inputs: Sequence[Stencil]) -> bool:
+    return all(x.exact for x in inputs)
+
+
+def pointwise(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
+    """The rule of a primitive that broadcasts its operands and acts on each element alone.
+
+    Its dependence rule holds on every cell as it is; regions are refined until each operand has one cell in each.
+    """
+    types = results(op, inputs)
+    if not any(x.spatial for x in inputs):
+        cells = op.bind(TWO).depend(lattice.domain, *(x.cell for x in inputs))
+        return tuple(still(t, c, exact(inputs)) for t, c in zip(types, cells, strict=True))
+    operands, axes = align(op, lattice, inputs, types[0].shape)
+    band = next((x.band for x in operands if x.band is not None), None)
+    made = [(where, op.depend(lattice.domain, *cells)) for where, cells in refine(op, operands)]
+    return tuple(
+        Stencil(t, axes, tuple(Region(w, cells[i]) for w, cells in made), band, exact=exact(inputs))
+        for i, t in enumerate(types)
+    )
+
+
+def refine(op: Primitive, inputs: Sequence[Stencil]) -> Iterator[tuple[Offsets, list[Abstract]]]:
+    """The regions on which every operand has one cell, with these cells."""
+    if len({x.band for x in inputs if x.band is not None}) > 1:
+        raise no_rule(op, "bands along two axes")
+
+    def split(
+        where: Offsets, cells: list[Abstract], rest: Sequence[Stencil]
+    ) -> Iterator[tuple[Offsets, list[Abstract]]]:
+        if not rest:
+            yield where, cells
+            return
+        for region in rest[0].regions:
+            both = where if region.where is WHOLE_LINE else where.intersection(region.where)
+            if both:
+                yield from split(both, [*cells, region.cell], rest[1:])
+
+    yield from split(WHOLE_LINE, [], inputs)
+
+
+# --- alignment ---
+
+
+def align(
+    op: Primitive, lattice: Lattice, inputs: Sequence[Stencil], shape: Shape
+) -> tuple[list[Stencil], tuple[Axis | None, ...]]:
+    """Operands with their cells over one period, and the axes of a result to whose shape they broadcast.
+
+    Raises `NoRule` where operands run at different rates, or one is not the same all along a spatial axis of another.
+    """
+    rank, operands, axes = len(shape), list(inputs), list[Axis | None]()
+    simple = _already(operands, shape)
+    if simple is not None:
+        return operands, simple
+    taken: set[tuple[int, int]] = set()
+    for a in range(rank):
+        held: list[Axis] = []
+        for n, x in enumerate(operands):
+            i = a - rank + len(x.axes)
+            axis = x.axes[i] if i >= 0 else None
+            if axis is None:
+                continue
+            if x.shape[i] == 1 and shape[a] != 1:
+                operands[n] = release(op, lattice, x, i)
+            else:
+                held.append(axis)
+        if not held:
+            axes.append(None)
+            continue
+        own = common(held)
+        if own is None:
+            raise no_rule(op, "operands run at different rates")
+        slot = held[0].slot
+        while (held[0].source, slot) in taken:
+            slot += 1
+        taken.add((held[0].source, slot))
+        target = replace(held[0], own=own, step=held[0].step * own // held[0].own, slot=slot)
+        axes.append(target)
+        for n, x in enumerate(operands):
+            i = a - rank + len(x.axes)
+            if (i >= 0 and x.shape[i] != 1) or (i >= 0 and x.axes[i] is not None):
+                operands[n] = fit(op, lattice, x, i, target)
+    return operands, tuple(axes)
+
+
+def _already(operands: Sequence[Stencil], shape: Shape) -> tuple[Axis | None, ...] | None:
+    """The axes that all spatial operands share, when no other operand reaches along them; else None."""
+    axes = next(x.axes for x in operands if x.spatial)
+    if len(axes) != len(shape):
+        return None
+    for x in operands:
+        if x.spatial:
+            if x.axes != axes or (
+                x.shape != shape
+                and any(s != t for s, t, a in zip(x.shape, shape, axes, strict=True) if a is not None)
+            ):
+                return None
+        else:
+            tail = axes[len(axes) - len(x.axes) :] if x.axes else ()
+            if any(a is not None and s != 1 for s, a in zip(x.shape, tail, strict=True)):
+                return None
+    return axes
+
+
+def fit(op: Primitive, lattice: Lattice, x: Stencil, i: int, target: Axis) -> Stencil:
+    """An operand with one axis as it is to be: its period, and its slot."""
+    axis = x.axes[i]
+    if axis is None:
+        if not all(uniform(r.cell, i) for r in x.regions):
+            raise no_rule(op, "an operand that changes from place to place")
+        return _with(x, i, target, lambda c: reaxis(c, i, target.own))
+    if axis == target:
+        return x
+    if axis.slot != target.slot:
+        if x.band is not None or any(
+            a is not None and (a.source, a.slot) == (target.source, target.slot) for a in x.axes
+        ):
+            raise no_rule(op, "axes along one source axis in another order")
+        moved = x.each(
+            lambda c: replace(c, facts=lattice.relabel(c.facts, axis.source, axis.slot, target.slot))
+        )
+        x = replace(x, regions=moved)
+    old = replace(axis, slot=target.slot)
+    return _with(x, i, target, lambda c: finer(lattice, c, i, old, target.own)[0])
+
+
+def _with(x: Stencil, i: int, axis: Axis | None, change: Callable[[Abstract], Abstract]) -> Stencil:
+    return replace(x, axes=(*x.axes[:i], axis, *x.axes[i + 1 :]), regions=x.each(change), known=None)
+
+
+def release(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> Stencil:
+    """The same value with an axis of length one no longer spatial, which it is not if nothing moves with it."""
+    axis = x.axes[i]
+    assert axis is not None
+    if x.band == axis.source or not all(lattice.fixed(r.cell.facts, axis) for r in x.regions):
+        raise no_rule(op, "an element at one place is read from everywhere")
+    return _with(x, i, None, lambda c: reaxis(_joined(lattice, c, i), i, 1))
+
+
+def _joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
+    """A cell with its phases along an axis joined; what is known of all stays known."""
+    if uniform(cell, axis):
+        return cell
+    facts = cell.facts
+    if facts.shape[axis] > 1:
+        facts = lattice.domain.join.reduce(facts, axis=axis, keepdims=True)
+    zero, neginf = (np.all(m, axis=axis, keepdims=True) for m in (cell.zero, cell.neginf))
+    return Abstract(cell.shape, facts, zero, neginf)
+
+
+# --- acting along a spatial axis ---
+
+
+def absorbed(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> tuple[Abstract, bool]:
+    """Everything along one spatial axis joined, as one cell in which that axis has two elements that are alike.
+
+    With a second axis along the same source axis, the join is over the positions that each region relates to it.
+    """
+    axis = x.axes[i]
+    assert axis is not None
+    partner = next(
+        (a for n, a in enumerate(x.axes) if a is not None and n != i and a.source == axis.source), None
+    )
+    if x.band is not None and (partner is None or x.band != axis.source):
+        raise no_rule(op, "regions along another axis")
+    total: Abstract | None = None
+    precise = x.exact
+    for region in x.regions:
+        cell = _joined(lattice, region.cell, i)
+        where = region.where if axis.slot > (partner.slot if partner else -1) else region.where.mirror()
+        if where is not WHOLE_LINE and (axis.own, axis.step) != (1, 1):
+            raise no_rule(op, "a band of a strided axis")
+        precise &= _covered(cell.facts, axis)
+        facts = lattice.absorb(cell.facts, axis, partner.slot if partner else 0, where)
+        cell = replace(cell, facts=facts, constant=None)
+        if total is not None:
+            facts = lattice.domain.union(total.facts, facts)
+            cell = Abstract(cell.shape, facts, total.zero & cell.zero, total.neginf & cell.neginf)
+        total = cell
+    assert total is not None
+    return reaxis(total, i, 2), precise
+
+
+def _covered(facts: Array, axis: Axis) -> bool:
+    """Whether a join along a whole axis of some stride misses nothing, so that "everything" is exact."""
+    if axis.step == 1:
+        return True
+    sets = {s for x in facts.reshape(-1) if x for (_, slots), s in x.sets if slots[axis.source] == axis.slot}
+    return all(s.periodic(axis.source, axis.step) for s in sets)
+
+
+def without(op: Primitive, lattice: Lattice, x: Stencil, over: Sequence[int]) -> Stencil:
+    """x with some axes made ready for an ordinary rule to act along them: no longer spatial, and without constants."""
+    for i in over:
+        if x.axes[i] is not None:
+            cell, precise = absorbed(op, lattice, x, i)
+            axes = (*x.axes[:i], None, *x.axes[i + 1 :])
+            x = replace(x, axes=axes, regions=whole(cell), band=None, exact=precise, known=None)
+        elif not isinstance(x.shape[i], int):
+            x = replace(x, regions=x.each(lambda c: replace(c, constant=None)))
+    return x
+
+
+def forget(lattice: Lattice, x: Stencil) -> Stencil:
+    """An upper bound in which no axis is spatial: whatever reads anything along a source axis reads all of it."""
+    cell: Abstract | None = None
+    for region in x.regions:
+        c = region.cell
+        for i, axis in enumerate(x.axes):
+            if axis is None:
+                continue
+            c = _joined(lattice, c, i)
+            size = x.shape[i]
+            facts = lattice.absorb(c.facts, axis, 0, WHOLE_LINE)
+            c = reaxis(replace(c, facts=facts, constant=None), i, size if isinstance(size, int) else 2)
+        if cell is not None:
+            c = Abstract(
+                c.shape, lattice.domain.union(cell.facts, c.facts), cell.zero & c.zero, cell.neginf & c.neginf
+            )
+        cell = c
+    assert cell is not None
+    lost = any(r.cell.facts.any() for r in x.regions)
+    return still(x.type, cell, x.exact and not lost)
+
+
+def read_at(
+    op: Primitive,
+    lattice: Lattice,
+    x: Stencil,
+    i: int,
+    first: Callable[[int], int],
+    stride: int,
+    count: int = 1,
+) -> tuple[Stencil, int]:
+    """x along one axis as result position φ reads it: `count` elements for each φ of one period of the result.
+
+    Result position φ reads positions `first(φ), first(φ) + ...`: `first` takes φ * count + tap and moves on by `stride`
+    from one φ to the next. Gives the value and the period of the result, whose axis is set.
+    """
+    axis = x.axes[i]
+    assert axis is not None
+    if x.band == axis.source:
+        raise no_rule(op, "a shift of a band")
+    own = axis.own // gcd(axis.own, stride)
+    positions = [first(n) for n in range(own * count)]
+    target = replace(axis, own=own, step=axis.step * own * stride // axis.own)
+    return _with(x, i, target, lambda c: sample(lattice, c, i, axis, positions)), own
+
+
+def shifted(op: Primitive, lattice: Lattice, x: Stencil, i: int, by: int, stride: int = 1) -> Stencil:
+    """y[p] = x[p * stride + by] along one axis."""
+    if by == 0 and stride == 1:
+        return x
+    return read_at(op, lattice, x, i, lambda n: n * stride + by, stride)[0]
+
+
+# --- windows along spatial axes ---
+
+Padding = tuple[tuple[int, int], ...]
+
+
+def read_windows(
+    op: Primitive,
+    lattice: Lattice,
+    x: Stencil,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+) -> tuple[Stencil, tuple[tuple[int, ...], Padding, tuple[int, ...]]]:
+    """x[n, c, *s] as windows side by side, and the stride, padding and dilation that read one after another.
+
+    So an ordinary rule, run on the cell, gives one period of the result, whose axes are already set.
+    """
+    fields = []
+    for a, (k, s, pad, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
+        if x.axes[2 + a] is None:
+            if not isinstance(x.shape[2 + a], int):
+                raise no_rule(op, "windows along a symbolic axis")
+            fields.append((s, pad, d))
+            continue
+        x, _ = read_at(op, lattice, x, 2 + a, _tap_of(k, s, pad[0], d), s, k)
+        fields.append((k, (0, 0), 1))
+    strides, pads, dilations = zip(*fields, strict=True)
+    return x, (strides, pads, dilations)
+
+
+def _tap_of(kernel: int, stride: int, low: int, dilation: int) -> Callable[[int], int]:
+    """Position of element n of windows that lie side by side."""
+
+    def position(n: int) -> int:
+        return n // kernel * stride + n % kernel * dilation - low
+
+    return position
+
+
+def spread_windows(
+    op: Primitive,
+    lattice: Lattice,
+    x: Stencil,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Padding,
+    dilation: Sequence[int],
+    extra: Sequence[int],
+    flow: Callable[[Abstract, Padding, tuple[int, ...]], Abstract],
+) -> Stencil:
+    """The adjoint of windows: y[p * stride + tap * dilation - padding] reads x[p].
+
+    `flow` is the ordinary rule for given padding and output padding; it runs on as many positions of x as one period
+    of the result reads, and the period is cut out of what it gives.
+    """
+    pads, extras, cuts = list(padding), list(extra), dict[int, slice]()
+    axes = list(x.axes)
+    for a, (k, s, (low, _), d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
+        axis = x.axes[2 + a]
+        if axis is None:
+            if not isinstance(x.shape[2 + a], int):
+                raise no_rule(op, "windows along a symbolic axis")
+            continue
+        length = axis.own * s
+        first, last = (low - d * (k - 1)) // s, (length - 1 + low) // s + 1
+        pick = partial(sample, lattice, axis=2 + a, of=axis, positions=list(range(first, last + 1)))
+        x = _with(x, 2 + a, axis, pick)
+        pads[a], extras[a] = (0, 0), 0
+        cuts[2 + a] = slice(low - first * s, low - first * s + length)
+        axes[2 + a] = replace(axis, own=length)
+    cell = flow(x.cell, tuple(pads), tuple(extras))
+
+    def crop(m: Array) -> Array:
+        for i, cut in cuts.items():
+            m = m if m.shape[i] == 1 else m[(*(slice(None),) * i, cut)]
+        return m
+
+    shape = tuple(cuts[i].stop - cuts[i].start if i in cuts else n for i, n in enumerate(cell.shape))
+    cell = lattice.domain.make(shape, *(crop(m) for m in (cell.facts, cell.zero, cell.neginf)))
+    return replace(x, axes=tuple(axes), regions=whole(cell), known=None)
+
+
+# --- loops ---
+
+
+def run_body(lattice: Lattice, graph: Graph, inputs: Sequence[Stencil]) -> list[Stencil]:
+    """Outputs of the body of a loop, both in the order of its signature."""
+    memory: dict[Value, Stencil] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    for node in graph.nodes():
+        if not isinstance(node.op, Input):
+            outs = node.op.stencil(lattice, *(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, outs, strict=True))
+    return [memory[v] for v in graph.outputs.values()]
+
+
+def unsure(x: Stencil, border: float | None = None) -> Stencil:
+    """x with other elements beyond its borders: what is known of all holds if they are alike; None: unlike any."""
+
+    def forgetful(cell: Abstract) -> Abstract:
+        zero, neginf = cell.zero & (border == 0), cell.neginf & (border == -np.inf)
+        return Abstract(cell.shape, cell.facts, zero, neginf)
+
+    return replace(x, regions=x.each(forgetful))
+
+
+# --- whole numbers that are known from their place ---
+
+
+def linear(x: Stencil) -> Linear | None:
+    """x as a linear function of the place, if it is known to be one."""
+    if isinstance(x.known, Linear):
+        return x.known
+    constant = x.regions[0].cell.constant
+    if len(x.regions) == 1 and constant is not None and constant.size == 1 and constant.dtype.kind == "i":
+        return Linear((), int(constant.reshape(-1)[0]))
+    return None
+
+
+def half_plane(difference: Linear) -> tuple[int, Offsets] | None:
+    """Where `difference` is at most zero, as (source axis, positions of slot 1 minus slot 0), if it is such a band."""
+    if len(difference.terms) != 2:
+        return None
+    ((s, a), ca), ((t, b), cb) = difference.terms
+    if s != t or (a, b) != (0, 1) or (ca, cb) not in ((1, -1), (-1, 1)):
+        return None
+    c = difference.constant
+    if cb == 1:  # d + c <= 0
+        return s, Offsets.up_to(-c)
+    return s, Offsets.up_to(c - 1).complement()  # -d + c <= 0

@@ -1,0 +1,52 @@
+"""Derive fast samplers: replace a loop that runs a whole network once for each element by one that computes each
+intermediate element once, when what it reads becomes known.
+
+The reference sampler of an autoregressive density, and the inverse of a masked autoregressive flow, are loops
+x <- where(order = step, drawn(x), x). `find` recognises them, `schedule` decides when each value of the network can be
+computed, `emit` writes the loops. With the same noise the result is the same. What cannot be run a step at a time is
+refused, naming the layer, and keeps its reference sampler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpcompile.ir import Builder, Graph, Node, Value
+from mpcompile.passes.sampler.emit import Emitter
+from mpcompile.passes.sampler.find import Refused, find
+from mpcompile.passes.sampler.schedule import schedule
+from mpcompile.passes.sampler.units import UnitLoop
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A program whose samplers are fast ones where that can be, and why they are not elsewhere."""
+
+    graph: Graph
+    refusals: tuple[Refused, ...]
+
+
+def derive(program: Graph) -> Derived:
+    """Rewrite every reference sampler of a program; a program without one is given back as it is."""
+    if not any(find(node) for node in program.nodes()):
+        return Derived(program, ())
+    refusals: list[Refused] = []
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        ref = find(node)
+        if ref is None:
+            return None
+        moved = dict(zip(node.inputs, inputs, strict=True))
+        static = {inside: moved[outside] for inside, outside in ref.captured.items()}
+        try:
+            if ref.x.type.rank == 2 and ref.ranks is not None:
+                return (UnitLoop(ref, b, static).run(),)
+            return (Emitter(ref, schedule(ref), b, static).run(),)
+        except Refused as refused:
+            refusals.append(refused)
+            return None
+
+    return Derived(program.rebuild(rewrite).live(), tuple(refusals))
+
+
+__all__ = ["Derived", "Refused", "derive"]

@@ -1,0 +1,406 @@
+"""The loops themselves: each value computed once, at its moment, from what was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import Builder, DType, Input, Node, Primitive, Value, product
+from mpcompile.layers import functional as F
+from mpcompile.passes.sampler.axes import along
+from mpcompile.passes.sampler.find import Reference, Refused
+from mpcompile.passes.sampler.loop import close, open_loop
+from mpcompile.passes.sampler.reach import Range, offsets
+from mpcompile.passes.sampler.schedule import Placement, Schedule
+from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
+
+
+class Emitter:
+    """Builds the loops of one reference sampler into the graph of `outer`.
+
+    static  value of the body that does not depend on what is drawn -> the same value in the outer graph
+    slabs   value of the body -> what of it was computed in this turn, with length one along the axes of the loops
+    """
+
+    def __init__(self, ref: Reference, plan: Schedule, outer: Builder, static: dict[Value, Value]) -> None:
+        self.ref, self.plan, self.static = ref, plan, static
+        self.builders = [outer]
+        self.steps: list[Value] = []
+        self.slabs: dict[Value, Value] = {}
+        self.stores: dict[Value, Ring | Rows] = {}
+        self.states: dict[Value, Carry] = {}  # by the result of a recurrence whose state it is
+        self._parts: dict[tuple[Value, tuple[int | None, ...], int], Value] = {}
+        self._tables: dict[tuple[int, int], Value] = {}
+
+    # --- the graph around the loops ---
+
+    def run(self) -> Value:
+        """The drawn elements."""
+        self._hoist()
+        for node in self.plan.nodes:
+            self._reserve(node)
+        return self._time() if len(self.plan.levels) == 1 else self._image()
+
+    def _hoist(self) -> None:
+        """Compute what does not depend on what is drawn once, before the loops."""
+        b = self.builders[0]
+        for node in self.plan.static:
+            with b.within(node.scope, node.span):
+                made = b.emit_all(node.op, *(self.static[v] for v in node.inputs))
+            self.static.update(zip(node.outputs, made, strict=True))
+
+    def _slot(self, length: int | None, lag: int) -> Value:
+        """(step - lag) modulo length, from a table that is made before the loop."""
+        if length is None:
+            return self.steps[0]
+        if (length, lag) not in self._tables:
+            b, time = self.builders[0], self.ref.x.shape[1]
+            index = F.add(b, b.emit(ops.Iota((time,), 0)), b.constant(length - lag))
+            turns = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
+            whole = F.mul(b, F.cast(b, turns, DType.INT), b.constant(length))
+            table = F.sub(b, index, whole)
+            self._tables[length, lag] = self.builders[1].emit(ops.Gather(0), table, self.steps[0])
+        return self._tables[length, lag]
+
+    # --- what is kept ---
+
+    def _reserve(self, node: Node) -> None:
+        """Stores for what a node reads beside its own place."""
+        own = self.plan.placed[node.outputs[-1]]
+        reach = offsets(node, self.plan.facts)
+        for i, v in enumerate(node.inputs):
+            if v not in self.plan.placed:
+                continue
+            ranges = self._ranges(node, i, v, own, reach)
+            if ranges is None:
+                self._keep_all(node, v)
+            elif len(own.axes) == 1:
+                self._keep_ring(node, v, ranges[0])
+            else:
+                self._keep_rows(v, own, ranges)
+        if isinstance(node.op, ops.Scan | ops.CumSum) and node.op.axis == own.axes[0]:
+            self._keep_state(node, own)
+
+    def _ranges(
+        self, node: Node, i: int, v: Value, own: Placement, reach: dict[int, Range]
+    ) -> list[Range] | None:
+        """Offsets at which input i is read, for each loop; None when it is read along its whole axis."""
+        moves, found = along(node)[i], []
+        for level in range(own.level):
+            axis, out = self.plan.placed[v].axes[level], own.axes[level]
+            if axis is not None and moves.get(axis) == out:
+                found.append((0, 0))
+            elif i == 0 and axis is not None and axis == out and axis in reach:
+                found.append(reach[axis])
+            elif isinstance(node.op, ops.Scan) and axis == node.op.axis:
+                found.append((0, 0))
+            else:
+                return None
+        return found
+
+    def _keep_all(self, node: Node, v: Value) -> None:
+        if len(self.plan.levels) > 1:
+            raise Refused(node, "reads all of an image at once")
+        axis = self.plan.placed[v].axes[0]
+        assert axis is not None
+        self.stores[v] = Ring(Carry(v.type), axis, None, self._slot)
+
+    def _keep_ring(self, node: Node, v: Value, span: Range) -> None:
+        first, last = span
+        if last > 0:
+            raise Refused(node, f"reads {last} steps ahead of its own place")
+        axis, known = self.plan.placed[v].axes[0], self.stores.get(v)
+        assert axis is not None
+        if first == 0 or (isinstance(known, Ring) and known.length is None):
+            return
+        length = max(1 - first, (known.length or 0) if isinstance(known, Ring) else 0)
+        kept = Carry(v.type.with_shape(resized(v.shape, axis, length)))
+        self.stores[v] = Ring(kept, axis, length, self._slot)
+
+    def _keep_rows(self, v: Value, own: Placement, ranges: list[Range]) -> None:
+        at = self.plan.placed[v]
+        upwards = at.level > own.level  # a row that is read whole, after it was computed pixel by pixel
+        if not upwards and all(r == (0, 0) for r in ranges):
+            return
+        known = self.stores.get(v)
+        left, right = known.margins if isinstance(known, Rows) else (0, 0)
+        count = max(known.count if isinstance(known, Rows) else 0, -ranges[0][0])
+        if own.level == 2:
+            left, right = max(left, -ranges[1][0]), max(right, ranges[1][1])
+        row, column = at.axes
+        width = v.shape[column] if column is not None else None
+        if row is None or column is None or not isinstance(width, int):
+            raise Refused(self.ref.body.node(v), "has no rows of a fixed length")
+        wide = resized(v.shape, column, width + left + right)
+        current = Carry(v.type.with_shape(resized(wide, row, 1)))
+        past = Carry(v.type.with_shape(resized(wide, row, count))) if count else None
+        self.stores[v] = Rows(current, past, count, (row, column), (left, right), width)
+
+    def _keep_state(self, node: Node, own: Placement) -> None:
+        if own.level != 1:
+            raise Refused(node, "is a recurrence inside of a row")
+        if isinstance(node.op, ops.CumSum):
+            shape = resized(node.types[0].shape, node.op.axis, 1)
+            self.states[node.outputs[0]] = Carry(node.types[0].with_shape(shape))
+            return
+        assert isinstance(node.op, ops.Scan)
+        if any(
+            v in self.plan.placed for v in (*node.inputs[: node.op.carries], *node.inputs[_read(node.op) :])
+        ):
+            raise Refused(node, "starts from, or uses in every step, what is drawn")  # fmt: skip
+        for v, start in zip(node.outputs, node.inputs[: node.op.carries], strict=False):
+            self.states[v] = Carry(v.type, self.static[start])
+
+    # --- loops ---
+
+    def _time(self) -> Value:
+        outer, x = self.builders[0], self.ref.x
+        carries = [s.carry for s in self.stores.values() if isinstance(s, Ring)] + [*self.states.values()]
+        with self._inside(carries) as b:
+            self._compute(1, "early")
+            drawn = self._draw(b)
+            self._compute(1, "late")
+            y = F.reshape(b, drawn, (x.shape[0], *x.shape[2:]))
+        return close(outer, b, carries, [y], 1, x.shape[1])[0]
+
+    def _image(self) -> Value:
+        outer, x = self.builders[0], self.ref.x
+        rows = [s for s in self.stores.values() if isinstance(s, Rows)]
+        kept = [s.past for s in rows if s.past is not None] + [*self.states.values()]
+        inner = [s for v, s in self.stores.items() if isinstance(s, Rows) and self.plan.placed[v].level == 2]
+        with self._inside(kept) as b:
+            for s in inner:
+                s.begin(b)
+            self._compute(1, "early")
+            current = [s.current for s in inner]
+            with self._inside(current) as c:
+                self._compute(2, "early")
+                drawn = self._draw(c)
+                self._compute(2, "late")
+                y = F.reshape(c, drawn, x.shape[:2])
+            (line,) = close(b, c, current, [y], 2, x.shape[3])
+            self._compute(1, "late")
+            for s in rows:
+                s.end(b)
+        return close(outer, b, kept, [line], 2, x.shape[2])[0]
+
+    @contextmanager
+    def _inside(self, carries: Sequence[Carry]) -> Iterator[Builder]:
+        with open_loop(self.builders[-1], carries) as (b, step):
+            self.builders.append(b)
+            self.steps.append(step)
+            yield b
+            self.builders.pop()
+            self.steps.pop()
+
+    def _draw(self, b: Builder) -> Value:
+        """The elements of this turn: at once, or channel by channel, with what reads some of them in between."""
+        x, level = self.ref.x, len(self.plan.levels)
+        channels = 1 if self.ref.ranks is None else self.ref.ranks.shape[0]
+        if channels > 1:
+            self.slabs[x] = zeros(b, x.type.with_shape((*x.shape[:2], 1, 1)))
+        for channel in range(channels):
+            self._compute(level, "between")
+            drawn = self.slabs[self.ref.drawn]
+            if channels > 1:
+                now = b.constant((np.arange(channels) == channel).reshape(1, -1, 1, 1))
+                drawn = b.emit(ops.Where(), now, drawn, self.slabs[x])
+            self._made(x, drawn)
+        return drawn
+
+    def _compute(self, level: int, moment: str) -> None:
+        """Everything that has its moment now."""
+        for node in self.plan.nodes:
+            own = self.plan.placed[node.outputs[-1]]
+            if own.level != level or moment not in own.moments:
+                continue
+            b = self.builders[level]
+            with b.within(node.scope, node.span):
+                for value, slab in zip(node.outputs, self._node(b, node, own), strict=True):
+                    if value in self.plan.placed:
+                        self._made(value, slab)
+
+    def _made(self, value: Value, slab: Value) -> None:
+        self.slabs[value] = slab
+        store, level = self.stores.get(value), self.plan.placed[value].level
+        b = self.builders[level]
+        if isinstance(store, Ring):
+            store.write(b, slab)
+        elif isinstance(store, Rows) and level == 1:
+            store.write_row(b, slab)
+        elif isinstance(store, Rows):
+            store.write_pixel(b, slab, self.steps[1])
+
+    # --- one primitive ---
+
+    def _node(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+        op = node.op
+        match op:
+            case ops.Scan():
+                return self._recurrence(b, node, own)
+            case ops.CumSum() if op.axis == own.axes[0]:
+                return self._running_sum(b, node, own)
+            case ops.Conv():
+                return self._conv(b, node, own)
+            case ops.Pad() | ops.Slice():
+                return self._moved(b, node, own)
+        inputs = [
+            self._input(node, v, {out: a for a, out in moves.items()}, own)
+            for v, moves in zip(node.inputs, along(node), strict=True)
+        ]
+        return b.emit_all(self._shrunk(op, own), *inputs)
+
+    def _shrunk(self, op: Primitive, own: Placement) -> Primitive:
+        """The same primitive on a slab."""
+        if isinstance(op, ops.Reshape | ops.BroadcastTo):
+            taken = set(own.axes[: own.level])
+            return replace(op, shape=tuple(1 if a in taken else s for a, s in enumerate(op.shape)))
+        return op
+
+    def _input(self, node: Node, v: Value, back: dict[int, int], own: Placement) -> Value:
+        """What a primitive reads of an input; `back` gives its axis for an axis of the result."""
+        axes = tuple(back.get(a) if a is not None else None for a in own.axes[: own.level])
+        if v not in self.plan.placed:
+            return self._part(self.static[v], axes, own.level)
+        if self.plan.placed[v].axes[: own.level] == axes:
+            return self._own(node, v, own)
+        store = self.stores[v]
+        assert isinstance(store, Ring)
+        return store.carry.value
+
+    def _part(self, value: Value, axes: tuple[int | None, ...], level: int) -> Value:
+        """What of a static value stands at this place."""
+        for depth in range(1, level + 1):
+            axis = axes[depth - 1]
+            if axis is None or value.shape[axis] == 1:
+                continue
+            key = (value, axes, depth)
+            if key not in self._parts or self._parts[key] not in self.builders[depth].graph:
+                self._parts[key] = self.builders[depth].emit(
+                    ops.SliceAt(axis, 1), value, self.steps[depth - 1]
+                )
+            value = self._parts[key]
+        return value
+
+    def _own(self, node: Node, v: Value, own: Placement) -> Value:
+        """An input at the place of the result."""
+        at = self.plan.placed[v]
+        if at.level > own.level:
+            store = self.stores[v]
+            assert isinstance(store, Rows)
+            return store.rows(self.builders[own.level], 0, 0)
+        if v not in self.slabs or (own.ready and not at.ready):
+            raise Refused(node, "reads its own place before it is drawn")
+        slab = self.slabs[v]
+        return self._part(slab, (None, at.axes[1]), own.level) if at.level < own.level else slab
+
+    def _at(self, b: Builder, node: Node, v: Value, ranges: Sequence[Range], own: Placement) -> Value:
+        """An input at a stretch of places around that of the result."""
+        store = self.stores.get(v)
+        if all(r == (0, 0) for r in ranges) and not isinstance(store, Rows):
+            return self._own(node, v, own)
+        if isinstance(store, Ring):
+            if store.length is None:
+                raise Refused(node, "reads beside its place what another layer reads as a whole")
+            first, last = ranges[0]
+            return F.concat(
+                b, [self._lag(b, node, v, store, -o, own) for o in range(first, last + 1)], store.axis
+            )
+        assert isinstance(store, Rows)
+        if own.level == 1:
+            return store.rows(b, *ranges[0])
+        if all(r == (0, 0) for r in ranges):
+            return self._own(node, v, own)
+        return store.window(b, ranges[0], ranges[1], self.steps[1])
+
+    def _lag(self, b: Builder, node: Node, v: Value, store: Ring, lag: int, own: Placement) -> Value:
+        return self._own(node, v, own) if lag == 0 else store.read(b, lag)
+
+    def _moved(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+        """Padding and slicing: one element at an offset along the loops' axes, the primitive itself along others."""
+        (v,), op, reach = node.inputs, node.op, offsets(node, self.plan.facts)
+        axes = own.axes[: own.level]
+        x = self._at(b, node, v, [reach.get(a, (0, 0)) for a in axes if a is not None], own)
+        if isinstance(op, ops.Slice):
+            return (x,) if op.axis in axes else b.emit_all(op, x)
+        assert isinstance(op, ops.Pad)
+        before, after = (
+            tuple(0 if a in axes else n for a, n in enumerate(ns)) for ns in (op.before, op.after)
+        )
+        return b.emit_all(replace(op, before=before, after=after), x) if any((*before, *after)) else (x,)
+
+    def _conv(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+        """A convolution at one place: its live taps, as a matrix product where there are no groups."""
+        op, (v, w) = node.op, node.inputs
+        assert isinstance(op, ops.Conv)
+        if w in self.plan.placed or set(own.axes) != {2 + i for i in range(len(own.axes))}:
+            raise Refused(node, "has a kernel that is drawn")
+        reach, weight, outer = offsets(node, self.plan.facts), self.static[w], self.builders[0]
+        padding, ranges = list(op.padding), []
+        for level in range(own.level):
+            (first, last), low, d = reach[2 + level], op.padding[level][0], op.dilation[level]
+            start, stop = (first + low) // d, (last + low) // d + 1
+            if stop - start != w.shape[2 + level]:
+                weight = F.slice_axis(outer, weight, 2 + level, start, stop)
+            padding[level] = (0, 0)
+            ranges.append((first, last))
+        store, dilated = self.stores.get(v), any(d > 1 for d in op.dilation)
+        if isinstance(store, Ring) and op.groups == 1:  # only the taps themselves, however far apart
+            steps = range(ranges[0][0], ranges[0][1] + 1, op.dilation[0])
+            x = F.concat(b, [self._lag(b, node, v, store, -o, own) for o in steps], 2)
+        else:
+            x = self._at(b, node, v, ranges, own)
+            if op.groups > 1 or own.level < len(op.padding) or dilated:
+                return b.emit_all(replace(op, padding=tuple(padding)), x, weight)
+        matrix = F.transpose(outer, _flat(outer, weight), 1, 0)
+        y = b.emit(ops.MatMul(), _flat(b, x), matrix)
+        return (F.reshape(b, y, (x.shape[0], weight.shape[0], *(1,) * len(op.padding))),)
+
+    def _running_sum(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+        op, state = node.op, self.states[node.outputs[0]]
+        assert isinstance(op, ops.CumSum)
+        before = state.value
+        state.now = F.add(b, before, self._own(node, node.inputs[0], own))
+        return (before if op.exclusive else state.value,)
+
+    def _recurrence(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+        """One step of a recurrence, its body in place."""
+        op = node.op
+        assert isinstance(op, ops.Scan)
+        states = [self.states[v] for v in node.outputs[: op.carries]]
+        inside = list(op.body.inputs.values())
+        moved = dict(zip(inside, (s.value for s in states), strict=False))
+        for i, v in enumerate(node.inputs[op.carries :], op.carries):
+            moved[inside[i]] = self.static[v] if v not in self.plan.placed else self._own(node, v, own)
+            if i < op.carries + op.scanned:
+                if v not in self.plan.placed:
+                    moved[inside[i]] = self._part(self.static[v], (op.axis,), 1)
+                moved[inside[i]] = F.reshape(b, moved[inside[i]], inside[i].shape)
+        moved[inside[-1]] = self.steps[0]
+        for inner in op.body.nodes():
+            if not isinstance(inner.op, Input):
+                with b.within(inner.scope, inner.span):
+                    made = b.emit_all(inner.op, *(moved[v] for v in inner.inputs))
+                moved.update(zip(inner.outputs, made, strict=True))
+        results = [moved[v] for v in op.body.outputs.values()]
+        for s, v in zip(states, results, strict=False):
+            s.now = v
+        ys = [
+            F.reshape(b, y, resized(t.shape, op.axis, 1))
+            for y, t in zip(results[op.carries :], node.types[op.carries :], strict=True)
+        ]
+        return [*results[: op.carries], *ys]
+
+
+def _flat(b: Builder, x: Value) -> Value:
+    """[A, ...] as a matrix."""
+    return F.reshape(b, x, (x.shape[0], product(x.shape[1:])))
+
+
+def _read(op: ops.Scan) -> int:
+    """Number of inputs of a loop that are not captured."""
+    return op.carries + op.scanned

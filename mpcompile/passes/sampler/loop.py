@@ -1,0 +1,45 @@
+"""Opening and closing the body of a loop around a list of carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from mpcompile import ops
+from mpcompile.ir import Builder, DType, Graph, Type, Value
+from mpcompile.passes.sampler.storage import Carry, Size, zeros
+
+
+@contextmanager
+def open_loop(outer: Builder, carries: Sequence[Carry]) -> Iterator[tuple[Builder, Value]]:
+    """A builder for the body of a loop, and the number of the step; the carries are what they are in it.
+
+    A carry that is something already starts as that, another one as its `start`, or as zeros.
+    """
+    for c in carries:
+        if c.now is None:
+            c.now = c.start if c.start is not None else zeros(outer, c.type)
+        c.start = c.now
+    b = Builder(Graph("body"), outer.scope, outer.span, outer)
+    for i, c in enumerate(carries):
+        c.now = b.input(f"carry_{i}", c.type)
+    yield b, b.input("step", Type(DType.INT, ()))
+
+
+def close(
+    outer: Builder, b: Builder, carries: Sequence[Carry], ys: Sequence[Value], axis: int, length: Size
+) -> list[Value]:
+    """The loop as a node of the graph around it: ys stacked along an axis. The carries become their last values."""
+    ys = [b.here(y) for y in ys]
+    following = [b.here(c.value) for c in carries]
+    step = b.graph.inputs.pop("step")
+    b.graph.inputs["step"] = step
+    b.graph.outputs = {f"carry_{i}": v for i, v in enumerate(following)} | {
+        f"y_{i}": y for i, y in enumerate(ys)
+    }
+    op = ops.Scan(body=b.graph, carries=len(carries), axis=axis, length=length)
+    starts = [c.start for c in carries if c.start is not None]
+    results = outer.emit_all(op, *starts, *b.captured)
+    for c, v in zip(carries, results, strict=False):
+        c.now = v
+    return list(results[len(carries) :])

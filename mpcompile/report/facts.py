@@ -1,0 +1,191 @@
+"""What a module is made of, as plain data: the one source of facts for the terminal, JSON and the HTML page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mpcompile.analysis import cost, paths
+from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.receptive import receptive_fields
+from mpcompile.analysis.stencils import spatial_axes
+from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, substitute
+from mpcompile.passes.gradient import differentiate
+
+#: Length of a sequence for figures in numbers, where the `train` section gives none.
+LENGTH = 64
+
+
+def describe(module: Module) -> dict[str, Any]:
+    """Layers in order of use in the loss, programs, and what they cost.
+
+    Operations are those of the forward pass of the loss. What is symbolic in the batch `N` or in a length stands as
+    text. `at` has the sizes for which memory is a number; a number of operations is that of one example.
+    """
+    graph = module.programs["loss"]
+    at = sizes_of(module, graph)
+    one, work = at | {"N": 1}, cost.work(graph)
+    return {
+        "model": module.name,
+        "parameters": sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable),
+        "unmasked": cost.weights(module, graph, graph.nodes()).live,
+        "at": at,
+        "layers": _layers(module, graph, one),
+        "flops": {
+            "total": text(work.total),
+            "products": text(work.products),
+            "example": substitute(work.total, one),
+        },
+        "memory": _memory(graph, at),
+        "paths": _paths(module),
+        "receptive": _receptive(module),
+        "sampling": {
+            name: {"passes": text(steps)}
+            for name in module.fields
+            if (steps := paths.sampling_steps(module, name)) is not None
+        },
+        "programs": {
+            n: {
+                "inputs": {k: str(v.type) for k, v in g.inputs.items()},
+                "outputs": {k: str(v.type) for k, v in g.outputs.items()},
+                "primitives": len(g),
+                "flops": text(cost.work(g).total),
+            }
+            for n, g in module.programs.items()
+        },
+    }
+
+
+def sizes_of(module: Module, graph: Graph) -> dict[str, int]:
+    """Sizes for figures in numbers: the batch and the length of the `train` section."""
+    length, batch = int(module.train.get("length", LENGTH)), int(module.train.get("batch", 1))
+    return {"N": batch} | {s: length for s in sorted(graph.symbols()) if s != "N"}
+
+
+def text(size: int | Symbolic) -> str:
+    """A polynomial with powers: `512*N*time^2 + 4*N`."""
+    if isinstance(size, int):
+        return str(size)
+    parts = []
+    for monomial, c in size.terms:
+        powers = {s: monomial.count(s) for s in monomial}
+        factors = [s if n == 1 else f"{s}^{n}" for s, n in powers.items()]
+        parts.append("*".join(([str(c)] if c != 1 or not factors else []) + factors))
+    return " + ".join(parts).replace("+ -", "- ")
+
+
+def _layers(module: Module, graph: Graph, one: dict[str, int]) -> list[dict[str, Any]]:
+    nodes: dict[Scope, list[Node]] = {}
+    for node in graph.nodes():
+        if node.scope:
+            nodes.setdefault(node.scope, []).append(node)
+    work = cost.by_scope(graph)
+    whole = substitute(cost.work(graph).total, one)
+    rows = []
+    for scope, own in nodes.items():
+        weights, flops = cost.weights(module, graph, own), work.get(scope, cost.Work()).total
+        number = substitute(flops, one)
+        rows.append(
+            {
+                "name": own[0].path,
+                "layer": scope[-1].label,
+                "line": own[0].span.line,
+                "parameters": weights.total,
+                "formula": weights.formula,
+                "unmasked": weights.live,
+                "shape": str(_result(graph, scope, own)),
+                "flops": text(flops),
+                "flops_example": number,
+                "share": number / whole if whole else 0.0,
+            }
+        )
+    return rows
+
+
+def _result(graph: Graph, scope: Scope, own: list[Node]) -> Type:
+    """The type of what a layer gives to others: of several results the one with most axes, then the last."""
+    given = [
+        value
+        for node in own
+        for value in node.outputs
+        if value in graph.outputs.values()
+        or any(value in user.inputs and user.scope[: len(scope)] != scope for user in graph.users(node.id))
+    ]
+    return max(reversed(given), key=lambda v: v.type.rank).type if given else own[-1].types[0]
+
+
+def _memory(graph: Graph, at: dict[str, int]) -> dict[str, Any]:
+    """Bytes at single precision: what the backward pass reads, and the most that live at once."""
+    found: dict[str, Any] = {"peak_forward": cost.peak(graph, at)}
+    try:
+        both = differentiate(graph, "loss", list(graph.parameters()))
+    except NoRule as missing:
+        return found | {"saved_for_backward": None, "why": str(missing)}
+    saved = cost.saved_for_backward(both, graph)
+    return found | {
+        "saved_for_backward": text(saved),
+        "saved_at": substitute(saved, at),
+        "peak_training": cost.peak(both, at),
+    }
+
+
+def _paths(module: Module) -> dict[str, Any]:
+    """Longest shortest path from each variable, at one or several lengths; a variable that is too large says so.
+
+    A flow has none: its latents stand at no positions of their own.
+    """
+    found: dict[str, Any] = {}
+    for name in module.fields:
+        program = paths.program_of(module, name)
+        if program is None or program.name == "forward":
+            continue
+        try:
+            reaches = paths.reaches(module, name)
+        except (NoRule, TooLarge) as problem:
+            found[name] = {"program": program.name, "why": str(problem)}
+            continue
+        found[name] = {
+            "program": program.name,
+            "growth": paths.growth([r.longest for r in reaches]),
+            "measured": [
+                {
+                    "length": r.length,
+                    "longest": r.longest if r.joined else None,
+                    "from": list(r.source),
+                    "to": [r.name, *r.output],
+                    "joined": r.joined,
+                    "pairs": r.pairs,
+                }
+                for r in reaches
+            ],
+        }
+    return found
+
+
+def _receptive(module: Module) -> dict[str, Any]:
+    """From where on each axis of an image or sequence outputs and layers read; None stands for no end."""
+    found: dict[str, Any] = {}
+    for name, declared in module.fields.items():
+        program = paths.program_of(module, name)
+        if program is None or program.name == "forward" or not spatial_axes(declared.type):
+            continue
+        layers: dict[str, Any] = {}
+        outputs: dict[str, Any] = {}
+        for key, field in receptive_fields(program, name).items():
+            place = outputs if key in program.outputs else layers
+            if isinstance(field, NoRule):
+                place[key] = {"why": str(field)}
+                continue
+            place[key] = {
+                "size": [axis.size for axis in field.axes],
+                "from": [_least([h.low for h in axis.phases]) for axis in field.axes],
+                "exact": field.exact,
+                "aligned": field.aligned,
+            }
+        found[name] = {"program": program.name, "layers": layers, "outputs": outputs}
+    return found
+
+
+def _least(numbers: list[int | None]) -> int | None:
+    known = [n for n in numbers if n is not None]
+    return min(known, default=0) if len(known) == len(numbers) else None

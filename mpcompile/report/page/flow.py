@@ -1,0 +1,53 @@
+"""Bijectors and the structure of their Jacobians."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpcompile.analysis.dependence import TooLarge, environment_for, support
+from mpcompile.analysis.jacobian import coupling_structure
+from mpcompile.ir import Module, NoRule
+from mpcompile.report.page.raster import Blobs
+from mpcompile.report.page.reach import LARGEST, LENGTH
+
+#: Pixels of one picture.
+SIDE = 256
+
+
+def bijectors(module: Module, blobs: Blobs) -> list[dict[str, Any]]:
+    """For each bijector: its structure and cost, and its support in the order of memory and in the peeled order."""
+    out: list[dict[str, Any]] = []
+    for subject, pieces in module.pieces.items():
+        for piece in pieces:
+            fact: dict[str, Any] = {
+                "subject": subject, "name": piece.name, "label": piece.label, "line": piece.span.line,
+            }  # fmt: skip
+            out.append(fact)
+            env = environment_for(piece.graph, LENGTH)
+            size = int(np.prod(piece.graph.inputs["x"].type.concrete(env)))
+            if size > LARGEST:
+                fact["why"] = f"{size:,} elements; Jacobians of more than {LARGEST:,} are not drawn"
+                continue
+            try:
+                direct = support(piece.graph, "x", "y", env)
+                seen = (
+                    support(piece.graph, "seen", "y", env)
+                    if "seen" in piece.graph.inputs
+                    else np.zeros_like(direct)
+                )
+            except (NoRule, TooLarge) as missing:
+                fact["why"] = str(missing)
+                continue
+            structure, fault = coupling_structure(direct, seen)
+            whole = direct | seen
+            fact |= {
+                "size": list(whole.shape), "kind": structure.kind, "cost": structure.cost,
+                "natural": blobs.raster(whole, SIDE), "entries": int(whole.sum()),
+                "fault": None if fault is None else [int(k) for k in fault],
+            }  # fmt: skip
+            if structure.pivots and not structure.natural:
+                rows, columns = (list(k) for k in zip(*structure.pivots, strict=True))
+                fact["peeled"] = blobs.raster(whole[np.ix_(rows, columns)], SIDE)
+    return out

@@ -1,0 +1,488 @@
+"""Offset sets are held to exact sets of inputs at a finite size: equal inside, never less anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpcompile import api, ops
+from mpcompile.analysis.claims.autoregressive import ahead
+from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.prove import prove
+from mpcompile.analysis.stencils import OffsetSets, offset_sets, spatial_axes
+from mpcompile.ir import (
+    Builder,
+    Constant,
+    DType,
+    Graph,
+    Module,
+    Node,
+    NoRule,
+    Primitive,
+    Type,
+    Value,
+    float_type,
+    symbol,
+)
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Stencil
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+# --- the oracle: what the offset sets say at a finite size ---
+
+
+def placed(s: Offsets, base: list[int], size: list[int]) -> np.ndarray:
+    """The bits of a set that was put down at a place, over a source of some size."""
+    index = [
+        np.clip(np.arange(n) - b - o, 0, m - 1)
+        for n, b, o, m in zip(size, base, s.origin, s.bits.shape, strict=True)
+    ]
+    return s.bits[np.ix_(*index)]
+
+
+def predicted(
+    stencil: Stencil, source: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """Bool [output elements, source elements]: the sets put down at every place, cut off at the borders."""
+    facts = np.broadcast_to(stencil.cell.facts, (*stencil.cell.shape, 1))
+    size = [source[i] for i in axes]
+    out = np.zeros((int(np.prod(shape)), int(np.prod(source))), bool)
+    wide = [source[i] if i in axes else 1 for i in range(len(source))]
+    for n, index in enumerate(np.ndindex(*shape)):
+        base, at = [0] * len(axes), []
+        for i, axis in zip(index, stencil.axes, strict=True):
+            at.append(i if axis is None else i % axis.own)
+            if axis is not None:
+                base[axis.source] = i // axis.own * axis.step
+        reads = facts[(*(0 if s == 1 else a for a, s in zip(at, facts.shape, strict=False)), 0)]
+        for _, s in reads.sets if reads else ():
+            out[n] |= np.broadcast_to(placed(s, base, size).reshape(wide), source).reshape(-1)
+    return out
+
+
+def over_channels(bits: np.ndarray, source: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """Sets of places rather than of elements, as offset sets without kinds are."""
+    cube = bits.reshape(len(bits), *source)
+    rest = tuple(i + 1 for i in range(len(source)) if i not in axes)
+    return np.broadcast_to(cube.any(rest, keepdims=True), cube.shape).reshape(len(bits), -1)
+
+
+def middle(shape: tuple[int, ...], stencil: Stencil) -> np.ndarray:
+    """Which output elements lie in the middle third along every spatial axis."""
+    inside = np.ones(shape, bool)
+    for i, axis in enumerate(stencil.axes):
+        if axis is not None:
+            n = shape[i]
+            line = (np.arange(n) >= n // 3) & (np.arange(n) < n - n // 3)
+            inside &= line.reshape([-1 if j == i else 1 for j in range(len(shape))])
+    return inside.reshape(-1)
+
+
+def hold(graph: Graph, source: str, sets: OffsetSets, length: int = 8) -> None:
+    """Every output: never less than the exact sets, and equal in the middle where it is said to be exact."""
+    env = environment_for(graph, length)
+    shape_in = graph.inputs[source].type.concrete(env)
+    for name, value in graph.outputs.items():
+        stencil = sets.of(value)
+        shape = value.type.concrete(env)
+        true = over_channels(support(graph, source, name, env), shape_in, sets.axes)
+        said = predicted(stencil, shape_in, sets.axes, shape)
+        assert not (true & ~said).any(), f"{name} reads more than its offset sets say"
+        if stencil.exact:
+            rows = middle(shape, stencil)
+            columns = np.ones(shape_in, bool)
+            for i in sets.axes:  # a half-line goes on to the border, where padding cuts it
+                edge = min(shape_in[i] // 6, 12)
+                columns[(slice(None),) * i + (slice(0, edge),)] = False
+                columns[(slice(None),) * i + (slice(shape_in[i] - edge, None),)] = False
+            assert rows.any() and columns.any()
+            inside = np.ix_(rows, columns.reshape(-1))
+            assert np.array_equal(true[inside], said[inside]), name
+
+
+# --- specs ---
+
+
+@pytest.mark.parametrize("name", ["char_lstm.mp", "transformer.mp", "pixelcnn.mp"])
+def test_specs(name: str) -> None:
+    graph = api.load(SPECS / name).programs["conditionals"]
+    source = next(iter(graph.inputs))
+    hold(graph, source, offset_sets(graph, source), 10)
+
+
+def test_every_spec_has_offset_sets_or_a_named_reason() -> None:
+    """No spec makes the interpreter fail, and only primitives that are named stop it."""
+    reasons = set()
+    for path in sorted(SPECS.glob("*.*")):
+        for graph in api.load(path).programs.values():
+            for name, value in graph.inputs.items():
+                if value.type.rank > 1 and spatial_axes(value.type):
+                    sets = offset_sets(graph, name)
+                    reasons |= {v.primitive.name for v in sets.values.values() if isinstance(v, NoRule)}
+    assert reasons <= set(ops.PRIMITIVES)
+
+
+# --- random networks ---
+
+
+class Net:
+    """A chain of layers over x[N, 2, length], which keeps earlier values of a rate to join with."""
+
+    def __init__(self, length: int) -> None:
+        self.graph = Graph("net")
+        self.b = Builder(self.graph)
+        self.x = self.b.input("x", float_type(symbol("N"), 2, length))
+        self.rate = Fraction(1)
+        self.kept = [(self.x, self.rate)]
+        self.weights = 0
+
+    def weight(self, *shape: int, mask: np.ndarray | None = None) -> Value:
+        from mpcompile.ir import Parameter
+
+        self.weights += 1
+        w = self.b.emit(Parameter(f"w{self.weights}", float_type(*shape)))
+        return w if mask is None else self.b.emit(ops.Mul(), w, self.b.constant(mask.astype(float)))
+
+    def layer(self, draw: Callable[[int], int], kind: str) -> None:
+        x, b = self.x, self.b
+        n, c, size = x.shape
+        assert isinstance(c, int) and isinstance(size, int)
+        if kind == "conv":
+            k, d, s, g = draw(3) + 1, draw(2) + 1, draw(2) + 1, draw(2) + 1
+            mask = np.array([draw(4) > 0 for _ in range(4 * (2 // g) * k)]).reshape(4, 2 // g, k)
+            pad = (draw(3), draw(3))
+            x = b.emit(ops.Slice(1, 0, 2), x) if c > 2 else x
+            x = b.emit(ops.Conv((s,), (pad,), (d,), g), x, self.weight(4, 2 // g, k, mask=mask))
+            self.rate *= s
+        elif kind == "conv_transpose":
+            k, s, pad = draw(3) + 1, draw(2) + 1, (draw(2), draw(2))
+            x = b.emit(
+                ops.ConvTranspose((s,), (pad,), (draw(2) + 1,), 1, (draw(s),)), x, self.weight(c, 2, k)
+            )
+            self.rate /= s
+        elif kind in ("max", "avg"):
+            k, s = draw(2) + 2, draw(2) + 1
+            op = (ops.MaxPool if kind == "max" else ops.AvgPool)((k,), (s,), ((draw(2), draw(2)),))
+            x, self.rate = b.emit(op, x), self.rate * s
+        elif kind == "repeat":
+            f = draw(2) + 2
+            wide = b.emit(ops.BroadcastTo((n, c, size, f)), b.emit(ops.Reshape((n, c, size, 1)), x))
+            x, self.rate = b.emit(ops.Reshape((n, c, size * f)), wide), self.rate / f
+        elif kind == "gather":
+            x = b.emit(ops.Gather(2), x, b.constant(np.repeat(np.arange(size), 2)))
+            self.rate /= 2
+        elif kind == "shift":
+            by = draw(4)
+            x = b.emit(ops.Slice(2, 0, size), b.emit(ops.Pad((0, 0, by), (0, 0, 0)), x))
+        elif kind == "crop":
+            x = b.emit(ops.Slice(2, draw(3), size - draw(3)), x)
+        elif kind == "fold" and size % 2 == 0:
+            deep = b.emit(ops.Transpose((0, 1, 3, 2)), b.emit(ops.Reshape((n, c, size // 2, 2)), x))
+            x, self.rate = b.emit(ops.Reshape((n, 2 * c, size // 2)), deep), self.rate * 2
+        elif kind == "join":
+            same = [v for v, r in self.kept if r == self.rate and v.shape[2] == size and v.shape[1] in (1, c)]
+            x = b.emit(ops.Add(), x, same[draw(len(same))]) if same else b.emit(ops.Tanh(), x)
+        elif kind == "beside":
+            same = [v for v, r in self.kept if r == self.rate and v.shape[2] == size]
+            x = b.emit(ops.Concat(1), same[draw(len(same))], x) if same else x
+        elif kind == "norm":
+            x = b.emit(ops.Sub(), x, b.emit(ops.Sum((1,), True), x))
+        elif kind == "prefix" and self.rate == 1:
+            x = b.emit(ops.CumSum(2, bool(draw(2)), bool(draw(2))), x)
+        if kind != "fold" and x.shape[1] > 4:  # type: ignore[operator]
+            x = b.emit(ops.Slice(1, 0, 4), x)
+        self.x = x
+        self.kept.append((x, self.rate))
+
+
+KINDS = "conv conv conv_transpose max avg repeat gather shift crop fold join beside norm prefix".split()
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.data())
+def test_random_networks(data: st.DataObject) -> None:
+    net = Net(72)
+    for _ in range(data.draw(st.integers(1, 5))):
+        before = (net.x, net.rate)
+        net.layer(lambda n: data.draw(st.integers(0, n - 1)), data.draw(st.sampled_from(KINDS)))
+        if not Fraction(1, 4) <= net.rate <= 4:
+            net.x, net.rate = before
+    net.graph.outputs["y"] = net.x
+    sets = offset_sets(net.graph, "x")
+    if any("strided" in str(v) for v in sets.values.values() if isinstance(v, NoRule)):
+        return  # a running sum along values of a stride that comes to one again
+    hold(net.graph, "x", sets)
+
+
+@settings(derandomize=True, max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 2**9 - 1), min_size=2, max_size=3), st.integers(0, 2))
+def test_random_masks_of_images(masks: list[int], downs: int) -> None:
+    """Sets of an image are no products: any 3x3 mask, then a pooling."""
+    net = Net(1)
+    g = Graph("image")
+    net.graph, net.b = g, Builder(g)
+    x = net.b.input("x", float_type(symbol("N"), 1, 12, 15))
+    for mask in masks:
+        bits = np.array([mask >> i & 1 for i in range(9)], bool).reshape(1, 1, 3, 3)
+        x = net.b.emit(ops.Conv((1, 1), ((1, 1), (1, 1)), (1, 1)), x, net.weight(1, 1, 3, 3, mask=bits))
+    if downs:
+        x = net.b.emit(ops.MaxPool((2, 3), (downs, 3), ((0, 0), (0, 0))), x)
+    g.outputs["y"] = x
+    hold(g, "x", offset_sets(g, "x"))
+
+
+# --- attention, recurrence, unpooling ---
+
+
+def sequence() -> tuple[Graph, Builder, Value]:
+    g = Graph("sequence")
+    b = Builder(g)
+    return g, b, b.input("x", float_type(symbol("N"), symbol("time"), 2))
+
+
+def attend(b: Builder, x: Value, mask: Value | None, values: Value) -> Value:
+    scores = b.emit(ops.MatMul(), x, b.emit(ops.Transpose((0, 2, 1)), x))
+    if mask is not None:
+        scores = b.emit(ops.Where(), mask, scores, b.constant(-np.inf))
+    return b.emit(ops.MatMul(), b.emit(ops.Softmax(2), scores), values)
+
+
+def delayed(b: Builder, x: Value, by: int) -> Value:
+    return b.emit(ops.Slice(1, 0, x.shape[1]), b.emit(ops.Pad((0, by, 0), (0, 0, 0)), x))
+
+
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize("past", [True, False])
+@pytest.mark.parametrize("negated", [True, False])
+def test_attention(window: int | None, past: bool, negated: bool) -> None:
+    """A mask of comparisons of positions, written either way round, over delayed values."""
+    g, b, x = sequence()
+    time = symbol("time")
+    i, j = (b.emit(ops.Iota((time, time), axis)) for axis in (0, 1))  # type: ignore[arg-type]
+    mask = None
+    if past:
+        mask = (
+            b.emit(ops.LogicalNot(), b.emit(ops.Less(), i, j)) if negated else b.emit(ops.LessEqual(), j, i)
+        )
+    if window is not None:
+        near = b.emit(ops.Less(), b.emit(ops.Sub(), i, j), b.constant(window))
+        mask = near if mask is None else b.emit(ops.LogicalAnd(), near, mask)
+    g.outputs["y"] = attend(b, x, mask, delayed(b, x, 2))
+    sets = offset_sets(g, "x")
+    assert sets.of(g.outputs["y"]).exact
+    hold(g, "x", sets, 18)
+
+
+def test_running_sums_of_attention_scores_and_norms_over_time() -> None:
+    g, b, x = sequence()
+    g.outputs["everything"] = b.emit(ops.Sub(), x, b.emit(ops.Sum((1,), True), x))
+    g.outputs["weights"] = b.emit(ops.MatMul(), b.emit(ops.Transpose((0, 2, 1)), x), x)
+    g.outputs["last"] = b.emit(ops.Slice(1, 0, 1), b.emit(ops.Flip(1), x))
+    sets = offset_sets(g, "x")
+    assert sets.of(g.outputs["everything"]).exact and sets.of(g.outputs["weights"]).exact
+    assert not sets.of(g.outputs["last"]).exact
+    hold(g, "x", sets, 6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["register", "sum", "pair"])
+def test_loops(cell: str, reverse: bool) -> None:
+    """A register remembers two steps back and no farther; a sum remembers all; a pair mixes both."""
+    g, b, x = sequence()
+    body = Graph("body")
+    inside = Builder(body)
+    n, narrow = symbol("N"), float_type(symbol("N"), 2)
+    h, c, row = (inside.input(k, narrow) for k in ("h", "c", "row"))
+    inside.input("step", Type(DType.INT, ()))
+    total = inside.emit(ops.Add(), c, row if cell == "sum" else h)
+    body.outputs = {
+        "h": row,
+        "c": h if cell == "register" else total,
+        "y": c if cell == "register" else total,
+    }
+    zero = b.emit(ops.BroadcastTo((n, 2)), b.constant(0.0))  # type: ignore[arg-type]
+    scan = ops.Scan(body, carries=2, axis=1, reverse=reverse, scanned=1)
+    _, _, ys = b.emit_all(scan, zero, zero, delayed(b, x, 1))
+    g.outputs = {"y": ys}
+    sets = offset_sets(g, "x")
+    assert sets.of(ys).exact
+    hold(g, "x", sets, 18)
+
+
+def test_unpooling_reads_the_window_it_came_from() -> None:
+    """Where a maximum came from is known to be in its window: nothing else is read."""
+    g = Graph("unpool")
+    b = Builder(g)
+    x = b.input("x", float_type(symbol("N"), 2, 24))
+    y, places = b.emit_all(ops.MaxPool((3,), (2,), ((1, 0),)), x)
+    g.outputs["y"] = b.emit(ops.MaxPoolGrad((24,)), y, places)
+    stencil = offset_sets(g, "x").of(g.outputs["y"])
+    said = predicted(stencil, (1, 2, 24), (2,), (1, 2, 24)).reshape(2, 24, 2, 24)[0, :, 0]
+    for p in range(4, 20):
+        windows = [range(2 * q - 1, 2 * q + 2) for q in range(12) if p in range(2 * q - 1, 2 * q + 2)]
+        assert set(np.flatnonzero(said[p])) == {i for w in windows for i in w}
+
+
+def test_a_band_is_joined_along_either_of_its_axes() -> None:
+    """Over queries instead of keys: a key is read by the queries from its own place on."""
+    g, b, x = sequence()
+    time = symbol("time")
+    i, j = (b.emit(ops.Iota((time, time), axis)) for axis in (0, 1))  # type: ignore[arg-type]
+    near = b.emit(ops.LessEqual(), b.emit(ops.Sub(), i, j), b.constant(2))
+    mask = b.emit(ops.LogicalAnd(), b.emit(ops.LessEqual(), j, i), near)
+    scores = b.emit(ops.MatMul(), x, b.emit(ops.Transpose((0, 2, 1)), x))
+    scores = b.emit(ops.Where(), mask, scores, b.constant(-np.inf))
+    g.outputs["y"] = b.emit(ops.LogSumExp((1,)), scores)
+    sets = offset_sets(g, "x")
+    assert predicted(sets.of(g.outputs["y"]), (1, 9, 2), (1,), (1, 9))[4].reshape(9, 2)[:, 0].nonzero()[0].tolist() == [
+        4, 5, 6,
+    ]  # fmt: skip
+    hold(g, "x", sets, 12)
+
+
+def test_what_is_known_inside_is_not_taken_for_known_at_a_border() -> None:
+    """Zeros inside, and a border of ones: at the border the product reads x."""
+    net = Net(9)
+    b = net.b
+    nothing = b.emit(ops.Mul(), net.x, b.constant(0.0))
+    framed = b.emit(ops.Slice(2, 0, 9), b.emit(ops.Pad((0, 0, 1), (0, 0, 0), 1.0), nothing))
+    net.graph.outputs["y"] = b.emit(ops.Mul(), net.x, framed)
+    sets = offset_sets(net.graph, "x")
+    env = environment_for(net.graph, 8)
+    true = over_channels(support(net.graph, "x", "y", env), (1, 2, 9), (2,))
+    assert (
+        true.any()
+        and not (true & ~predicted(sets.of(net.graph.outputs["y"]), (1, 2, 9), (2,), (1, 2, 9))).any()
+    )
+
+
+def test_everything_of_a_stride_is_an_upper_bound() -> None:
+    net = Net(12)
+    w = net.weight(1, 2, 1)
+    every_other = net.b.emit(ops.Conv((2,), ((0, 0),), (1,)), net.x, w)
+    net.graph.outputs["y"] = net.b.emit(ops.Sum((2,)), every_other)
+    sets = offset_sets(net.graph, "x")
+    assert not sets.of(net.graph.outputs["y"]).exact
+    hold(net.graph, "x", sets)
+
+
+# --- what is refused ---
+
+
+def test_every_primitive_has_a_rule_or_is_named_here() -> None:
+    without = {name for name, cls in ops.PRIMITIVES.items() if cls.stencil is Primitive.stencil}
+    # of gradients and of derived samplers only, which no claim is about
+    assert without == {"conv_weight_grad", "slice_at", "update_at"}
+
+
+def test_what_is_not_shift_equivariant_has_no_rule() -> None:
+    g, b, x = sequence()
+    wide = b.emit(ops.Reshape((symbol("N"), symbol("time") * 2)), x)  # type: ignore[arg-type]
+    g.outputs["y"] = b.emit(ops.Sum((1,)), wide)
+    assert offset_sets(g, "x").of(wide).axes[1] is not None  # time takes the features in: twice the rate
+    g = Graph("fixed")
+    b = Builder(g)
+    x = b.input("x", float_type(symbol("N"), 1, 6))
+    g.outputs["y"] = b.emit(ops.Mul(), x, b.constant(np.array([[[1.0, 0, 1, 0, 0, 1]]])))
+    with pytest.raises(NoRule, match="'mul' has no stencil"):
+        offset_sets(g, "x").of(g.outputs["y"])
+    half = b.emit(ops.AvgPool((2,), (2,), ((0, 0),)), x)
+    g.outputs["y"] = b.emit(ops.Add(), b.emit(ops.Slice(2, 0, 3), x), half)
+    with pytest.raises(NoRule, match="different rates"):
+        offset_sets(g, "x").of(g.outputs["y"])
+    first = b.emit(ops.Slice(2, 0, 1), x)
+    g.outputs["y"] = b.emit(ops.Add(), x, first)
+    with pytest.raises(NoRule, match="'add' has no stencil"):
+        offset_sets(g, "x").of(g.outputs["y"])
+
+
+# --- the claim ---
+
+
+def model(tmp_path: Path, text: str) -> Module:
+    path = tmp_path / "model.mp"
+    path.write_text(text, encoding="utf-8")
+    return api.load(path)
+
+
+WAVENET = """model w
+input x: category(4)[time]
+x ~ autoregressive(likelihood = categorical) {{
+  embedding(2) -> shift
+  conv1d(2, 3, dilation = {dilation}, pad = {pad})
+  dense(4)
+}}
+"""
+
+
+@pytest.mark.parametrize("dilation", [1, 7, 8, 9, 16, 100])
+def test_a_leak_is_confirmed_however_far_ahead_it_is(tmp_path: Path, dilation: int) -> None:
+    module = model(tmp_path, WAVENET.format(dilation=dilation, pad="same"))
+    verdict = prove(module)[0]
+    assert verdict.status == "refuted" or dilation == 1
+    if verdict.diagnostics:
+        assert f"x[{dilation - 1}]" in verdict.diagnostics[0].message
+        assert len(verdict.diagnostics[0].path) > 2
+    causal = prove(model(tmp_path, WAVENET.format(dilation=dilation, pad="causal")))[0]
+    assert (causal.status, causal.how) == ("proved", "offset sets, for every length")
+
+
+@pytest.mark.parametrize("tap", range(9))
+def test_single_taps(tmp_path: Path, tap: int) -> None:
+    """One tap of a kernel beside the allowed one: the proof for every size tells which are ahead."""
+    module = model(tmp_path, PIXELS)
+    graph = module.programs["conditionals"]
+    bits = np.zeros((1, 1, 3, 3))
+    bits.reshape(-1)[[0, tap]] = 1
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        return (
+            b.emit_all(Constant.of(bits))
+            if node.types[0].shape == (1, 1, 3, 3) and not inputs and isinstance(node.op, Constant)
+            else None
+        )
+
+    module.programs["conditionals"] = graph.rebuild(rewrite)
+    verdict = prove(module)[0]
+    assert verdict.status == ("proved" if tap < 4 else "refuted")
+    leaks = ahead(module.programs["conditionals"], module.claims[0])
+    assert (leaks == []) == (tap < 4)
+
+
+PIXELS = """model p
+input x: binary[1, 5, 6]
+x ~ autoregressive(order = natural) { conv(1, 3, pad = same, mask = causal2d(type = A)) }
+"""
+
+
+def test_without_a_rule_the_verdict_says_at_which_length(tmp_path: Path) -> None:
+    text = WAVENET.format(dilation=1, pad="causal").replace("dense(4)", "dense(4)")
+    module = model(tmp_path, text)
+    graph = module.programs["conditionals"]
+    b = Builder(graph)
+    ((name, value),) = graph.outputs.items()
+    line = b.emit(ops.Iota((symbol("time"),), 0))  # type: ignore[arg-type]
+    graph.outputs[name] = b.emit(ops.Gather(1), value, line)  # rows at places that are data to the rule
+    verdict = prove(module)[0]
+    assert verdict.how == "availability of every element at time = 8"
+
+
+def test_an_image_with_rgb_groups_is_proven_for_every_size(tmp_path: Path) -> None:
+    text = """model rgb
+input x: binary[3, 5, 4]
+x ~ autoregressive(order = pixel) {
+  conv(6, 3, pad = same, mask = causal2d(type = A, channels = rgb)) -> relu
+  conv(3, 1, mask = causal2d(type = B, channels = rgb))
+}
+"""
+    good = prove(model(tmp_path, text))[0]
+    assert (good.status, good.how) == ("proved", "availability of every element; offset sets, for every size")
+    assert prove(model(tmp_path, text.replace("type = A", "type = B")))[0].status == "refuted"

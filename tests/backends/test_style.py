@@ -1,0 +1,116 @@
+"""What emitted JAX and ONNX look like, for a person to read in a review; and that a build is the same every time.
+
+After a wanted change of the style: `pytest tests/backends/test_style.py --snapshot-update`, and read the difference.
+torch has its own in `test_torch_models.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import specs_under_test
+from syrupy.assertion import SnapshotAssertion
+
+from mpcompile import api
+from mpcompile.ir import Module
+
+MODELS = {
+    "mlp": """
+model mlp(hidden = 3)
+input  x: binary[2]
+target y: binary[1]
+y ~ bernoulli(logits = x -> dense(hidden) -> tanh -> dense(1))
+""",
+    "lstm": """
+model lstm(characters = 5)
+input text: category(characters)[time]
+text ~ autoregressive(likelihood = categorical) { embedding(2) -> shift -> lstm(3) -> dense(characters) }
+""",
+}
+
+
+@pytest.fixture(params=MODELS)
+def module(request: pytest.FixtureRequest, tmp_path: Path) -> Module:
+    path = tmp_path / f"{request.param}.mp"
+    path.write_text(MODELS[request.param], encoding="utf-8")
+    return api.load(path)
+
+
+def test_the_style_of_jax(module: Module, snapshot: SnapshotAssertion) -> None:
+    emit = pytest.importorskip("mpcompile_jax").BACKEND.emit
+    assert emit(module)["model.py"] == snapshot
+
+
+def test_the_style_of_onnx(module: Module, snapshot: SnapshotAssertion) -> None:
+    """The loss as ONNX's own text, without what only repeats: the names of nodes and the types of inner values."""
+    onnx = pytest.importorskip("onnx")
+    emit = pytest.importorskip("mpcompile_onnx").BACKEND.emit
+    model = onnx.load_from_string(emit(module)["loss.onnx"])
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        graph.ClearField("value_info")
+        for node in graph.node:
+            node.ClearField("name")
+            waiting += [a.g for a in node.attribute if a.HasField("g")]
+    lines = onnx.printer.to_text(model.graph).splitlines()
+    assert "\n".join(line.rstrip() for line in lines) == snapshot
+
+
+# --- the same bytes every time ---
+
+BACKENDS = ("torch", "jax", "onnx")
+#: Masks, repeated blocks, loops, several programs and convolution.
+NAMES = ("mlp", "realnvp2d", "char_lstm", "transformer", "vae", "cnn")
+
+BUILD = """
+import hashlib, json, sys
+from pathlib import Path
+from mpcompile import api
+
+sums = {}
+for spec in map(Path, sys.argv[2:]):
+    module = api.load(spec)
+    for backend in %r:
+        folder = Path(sys.argv[1]) / spec.stem / backend
+        api.build(module, backend, folder)
+        for path in sorted(folder.rglob("*")):
+            sums[f"{backend}/{spec.stem}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+print(json.dumps(sums))
+"""
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """Checksums of all files of some builds, from two processes in which sets and hashes have different orders."""
+    specs = [str(p) for p in specs_under_test.SPECS if p.stem in NAMES]
+    waiting = []
+    for seed in ("1", "2"):
+        folder = str(tmp_path_factory.mktemp(f"build_{seed}"))
+        waiting.append(
+            subprocess.Popen(
+                [sys.executable, "-c", BUILD % (BACKENDS,), folder, *specs],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONHASHSEED": seed},
+            )
+        )
+    found = []
+    for process in waiting:
+        out, problem = process.communicate()
+        assert process.returncode == 0, problem
+        found.append(json.loads(out))
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_builds_are_the_same_in_every_process(backend: str, builds: list[dict[str, str]]) -> None:
+    first, second = ({k: v for k, v in b.items() if k.startswith(backend + "/")} for b in builds)
+    assert {k.split("/")[1] for k in first} == set(NAMES)
+    assert [k for k in first if second.get(k) != first[k]] == [] and set(first) == set(second)

@@ -1,0 +1,102 @@
+"""The JSON Schema of the YAML form agrees with the parser, and explains every key to an editor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from mpcompile.diagnostics import SpecError
+from mpcompile.frontend import format_model, json_schema, parse, parse_text
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json_schema()
+VALIDATOR = Draft7Validator(SCHEMA)
+FILES = [*sorted((ROOT / "specs").rglob("*")), *sorted((ROOT / "grammar" / "accepted").iterdir())]
+SPECS = [p for p in FILES if p.suffix in (".yaml", ".mp")]
+
+
+def problems(text: str) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(yaml.safe_load(text))]
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_spec_that_parses_is_valid(path: Path) -> None:
+    """In YAML as it is written, and every spec as it is printed in YAML."""
+    model, source = parse(path)
+    if path.suffix == ".yaml":
+        assert problems(source.text) == []
+    assert problems(format_model(model, "yaml")) == []
+
+
+GOOD = """\
+model: m
+params: {n: 4}
+input: {x: "real[n]"}
+target: {y: "binary[1]"}
+nets: {f: dense(n) -> relu}
+density: [y ~ bernoulli(logits = x -> f -> dense(1))]
+train: {batch: 8}
+check: [parameters <= 100]
+"""
+
+#: What an author may get wrong in the structure, each found by the parser too.
+FAULTS = {
+    "misspelt key": ("density:", "densty:"),
+    "no model": ("model: m\n", ""),
+    "model is a list": ("model: m", "model: [m]"),
+    "model is no name": ("model: m", "model: my model"),
+    "params is a list": ("params: {n: 4}", "params: [n, 4]"),
+    "input is a text": ('input: {x: "real[n]"}', "input: x"),
+    "unknown type": ('"real[n]"', '"reel[n]"'),
+    "type is a list": ('"real[n]"', "[real, n]"),
+    "nets is a list": ("nets: {f: dense(n) -> relu}", "nets: [f]"),
+    "train is a list": ("train: {batch: 8}", "train: [batch]"),
+    "check is a mapping": ("check: [parameters <= 100]", "check: {parameters: 100}"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_structure_are_found_by_both(name: str) -> None:
+    assert problems(GOOD) == []
+    parse_text(GOOD, "m.yaml", "yaml")
+    text = GOOD.replace(*FAULTS[name])
+    assert text != GOOD and problems(text) != []
+    with pytest.raises(SpecError):
+        parse_text(text, "m.yaml", "yaml")
+
+
+def test_most_rejected_yaml_is_rejected() -> None:
+    """YAML that no parser reads is rejected before a schema sees it."""
+
+    def rejected(path: Path) -> bool:
+        try:
+            return bool(problems(path.read_text(encoding="utf-8")))
+        except yaml.YAMLError:
+            return True
+
+    found = [rejected(path) for path in (ROOT / "grammar" / "rejected").glob("*.yaml")]
+    assert len(found) > 1 and sum(found) > len(found) / 2
+
+
+def described(node: Any, path: str = "") -> list[str]:
+    """Paths of properties without a description."""
+    if isinstance(node, list):
+        return [p for i, item in enumerate(node) for p in described(item, f"{path}/{i}")]
+    if not isinstance(node, dict):
+        return []
+    bare = [
+        f"{path}/{name}"
+        for name, value in node.get("properties", {}).items()
+        if not str(value.get("description", "")).endswith(".")
+    ]
+    return bare + [p for key, value in node.items() for p in described(value, f"{path}/{key}")]
+
+
+def test_every_property_is_described() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "http://json-schema.org/draft-07/schema#"
+    assert described(SCHEMA) == []

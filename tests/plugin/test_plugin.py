@@ -1,0 +1,132 @@
+"""Specs as tests of pytest: what is collected, what fails and how, and that nobody else is bothered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from specs_under_test import ROOT
+
+from mpcompile import api
+
+pytest_plugins = ["pytester"]
+
+MADE = (ROOT / "specs" / "made.yaml").read_text(encoding="utf-8")
+MLP = (ROOT / "specs" / "mlp.mp").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def loaded() -> None:
+    """`pytester` forgets what a run imported, which numpy does not survive: so everything is imported before."""
+    api.check(api.load(ROOT / "specs" / "realnvp2d.mp"))
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> Iterator[pytest.Pytester]:
+    pytester.makepyfile(test_own="def test_own(): pass")
+    files = {
+        "specs/made.yaml": MADE,
+        "specs/deep/mlp.mp": MLP,
+        "specs/bad.yml": MADE.replace("strict(up)", "up"),
+        "specs/broken.mp": "model m\nnet f = (\n",
+        "specs/invalid/wrong.mp": "model m\nnet f = (\n",
+        "specs/service.yaml": "model: {name: a}\ninput: b\n",
+        "specs/other.yaml": "model: resnet\nlr: 0.1\n",
+    }
+    for name, text in files.items():
+        path = pytester.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    yield pytester
+
+
+def collected(project: pytest.Pytester, *arguments: str) -> set[str]:
+    lines = project.runpytest("--collect-only", "-q", "-p", "no:cacheprovider", *arguments).outlines
+    return {line for line in lines if "::" in line}
+
+
+MADE_ITEMS = {f"specs/made.yaml::{name}" for name in ("well-formed", "autoregressive(x)", "complete(x)")}
+BAD_ITEMS = {name.replace("made.yaml", "bad.yml") for name in MADE_ITEMS}
+ALL = MADE_ITEMS | BAD_ITEMS | {"specs/deep/mlp.mp::well-formed", "specs/broken.mp::well-formed"}
+OWN = {"test_own.py::test_own"}
+
+
+def test_is_an_entry_point_named_as_the_option_to_turn_it_off() -> None:
+    (found,) = {p.value for p in entry_points(group="pytest11", name="mpcompile")}
+    assert found == "mpcompile.pytest_plugin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], OWN),
+        (["."], OWN),
+        (["specs"], ALL),
+        (["specs/made.yaml"], MADE_ITEMS),
+        (["specs/made.yaml::complete(x)"], {"specs/made.yaml::complete(x)"}),
+        (["specs/deep", "test_own.py"], OWN | {"specs/deep/mlp.mp::well-formed"}),
+        (["specs/invalid"], {"specs/invalid/wrong.mp::well-formed"}),
+        (["--mpcompile"], OWN | ALL),
+        (["-o", "mpcompile=true"], OWN | ALL),
+        (["-o", "testpaths=specs", "specs"], set()),
+        (["-k", "complete", "specs"], {i for i in ALL if "complete" in i}),
+        (["-p", "no:mpcompile", "specs"], set()),
+    ],
+)
+def test_what_is_collected(arguments: list[str], expected: set[str], project: pytest.Pytester) -> None:
+    assert collected(project, *arguments) == expected
+
+
+def test_outcomes_and_the_text_of_a_failure(project: pytest.Pytester) -> None:
+    result = project.runpytest("specs", "-v", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=5, failed=3)
+    out = result.stdout.str()
+    for name in ("bad.yml::autoregressive(x)", "bad.yml::complete(x)", "broken.mp::well-formed"):
+        assert f"specs/{name} FAILED" in out
+    assert "error[MP301]: output x[0] depends on input x[48]" in out and "path: x[48] -> dense_0" in out
+    assert " --> specs/bad.yml:11:9" in out and "^^^^" in out and "error[MP101]" in out
+    assert "pytest_plugin.py" not in out  # no traceback through the plugin
+
+
+def test_a_spec_is_proved_once_and_only_when_a_property_runs(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    prove = api.verdicts
+    monkeypatch.setattr(api, "verdicts", lambda module: calls.append(module.name) or prove(module))
+    project.runpytest("specs/made.yaml", "--collect-only", "-p", "no:cacheprovider")
+    project.runpytest("specs/made.yaml::well-formed", "-p", "no:cacheprovider").assert_outcomes(passed=1)
+    assert calls == []
+    project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=3)
+    assert calls == ["made"]
+
+
+def test_an_error_of_the_compiler_keeps_its_traceback(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verdicts(module: object) -> None:
+        raise ZeroDivisionError("in the compiler")
+
+    monkeypatch.setattr(api, "verdicts", verdicts)
+    result = project.runpytest("specs/made.yaml::complete(x)", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    assert "ZeroDivisionError: in the compiler" in result.stdout.str() and "api.py" in result.stdout.str()
+
+
+def test_loading_it_imports_nothing_of_the_compiler() -> None:
+    code = (
+        "import sys, pytest; before = set(sys.modules); import mpcompile.pytest_plugin\n"
+        "print(sorted(m for m in set(sys.modules) - before if m.split('.')[0] != 'mpcompile'),"
+        " sorted(m for m in sys.modules if m.startswith('mpcompile.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] ['mpcompile.pytest_plugin']"
+
+
+def test_our_own_suite_collects_no_specs() -> None:
+    """A folder of ours with specs in it, below `tests`, would be collected when it is named."""
+    assert [p for p in Path(ROOT, "tests").rglob("*") if p.suffix in (".mp", ".yaml", ".yml")] == []
