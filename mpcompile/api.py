@@ -14,17 +14,25 @@ if TYPE_CHECKING:
     from mpcompile.analysis import Verdict
     from mpcompile.diagnostics import Source
     from mpcompile.diagnostics.report import Checked, Property
+    from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Array, Module
 
 
-def load(path: Path | str, overrides: Mapping[str, str | int | float] | None = None) -> Module:
-    """Parse and lower a spec. `overrides` sets the model's parameters. Raises `SpecError` with all findings."""
+def load(
+    path: Path | str,
+    overrides: Mapping[str, str | int | float] | None = None,
+    sampling: Sampling | None = None,
+) -> Module:
+    """Parse and lower a spec. `overrides` sets the model's parameters, `sampling` changes the `sample` program.
+
+    Raises `SpecError` with all findings.
+    """
     from mpcompile.frontend import parse
     from mpcompile.lowering import lower
 
     model, source = parse(path)
     numbers = {k: _number(k, v, model.span) for k, v in (overrides or {}).items()}
-    return lower(model, source, numbers)
+    return lower(model, source, numbers, sampling)
 
 
 def _number(name: str, value: str | int | float, span: Any) -> int | float:

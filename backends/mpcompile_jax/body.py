@@ -161,7 +161,8 @@ class JaxWriter(Writer):
         reverse = ", reverse=True" if op.reverse else ""
         length = f", length={self._length(op, node)}" if not read else ""
         call = f"lax.scan({function}, {first}, {_group(read)}{length}{reverse})"
-        self.statement(f"{targets[0]}, {targets[1]} = {call}")
+        last = targets[0] if kept or "," not in targets[0] else f"({targets[0]})"
+        self.statement(f"{last}, {targets[1]} = {call}")
         for i in kept:
             value = node.outputs[carries + i]
             name = outer.env[value].text

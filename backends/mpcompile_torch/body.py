@@ -7,10 +7,12 @@ from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.text import ATOM, Expr, identifier
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
-from mpcompile.ir import DType, Node, Value
-from mpcompile.outline import Block, Loop
+from mpcompile.ir import Constant, DType, Node, Value
+from mpcompile.outline import Block, Call, Loop
+from mpcompile_torch.in_place import InPlace
+from mpcompile_torch.positions import Key, Positions, looks_up
 from mpcompile_torch.rows import tensor
-from mpcompile_torch.spelling import SPELLINGS
+from mpcompile_torch.spelling import SPELLINGS, stretch
 
 RESERVED = frozenset({
     "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
@@ -28,6 +30,10 @@ class TorchOwner(Owner, Protocol):
 
     def any_parameter(self) -> str | None: ...
 
+    def listed(self, constant: Constant) -> str:
+        """The text that reads a constant as a list of Python integers."""
+        ...
+
 
 class TorchWriter(Writer):
     """Writes the body of one method."""
@@ -37,13 +43,80 @@ class TorchWriter(Writer):
     first_indent: ClassVar[int] = 2
 
     def __init__(
-        self, owner: TorchOwner, block: Block, arguments: list[str], outputs: dict[Value, str]
+        self,
+        owner: TorchOwner,
+        block: Block,
+        arguments: list[str],
+        outputs: dict[Value, str],
+        key: Key,
+        positions: Positions,
+        in_place: InPlace,
     ) -> None:
         super().__init__(owner, block, arguments, outputs)
         self.class_: TorchOwner = owner
+        self.positions, self.in_place = positions, in_place
+        self.lists = {block.inputs[i] for i in positions.lists[key]}
+        self.reference = {}
+        for i, (name, v) in enumerate(zip(arguments, block.inputs, strict=True)):
+            if i in positions.numbers[key]:
+                self.state.env[v] = Expr(name, scalar=True)
+            elif v not in self.lists:
+                self.reference.setdefault(v.dtype, name)
 
     def tensor(self, e: Expr, dtype: DType) -> Expr:
         return tensor(self, e, dtype)
+
+    # --- numbers of steps, and what is written in place ---
+
+    def argument(self, call: Call, number: int, e: Expr) -> Expr:
+        key = self.positions.key(call)
+        if number in self.positions.numbers[key]:
+            return e
+        if number in self.positions.lists[key]:
+            return e if call.block.inputs[number] in self.lists else e.with_(text=f"{e.at(ATOM)}.tolist()")
+        return super().argument(call, number, e)
+
+    def assign(self, value: Value, expr: Expr, hint: str) -> None:
+        super().assign(value, expr, hint)
+        if expr.scalar:
+            self.state.env[value] = self.state.env[value].with_(scalar=True)
+
+    def node(self, node: Node) -> None:
+        if looks_up(node) and self.operand(node.inputs[1]).scalar and self._look_up(node):
+            return
+        if node.id in self.in_place.updates and self._write(node):
+            return
+        super().node(node)
+
+    def _look_up(self, node: Node) -> bool:
+        """An element of a list; False where the table is a tensor."""
+        (table, at), (value,) = node.inputs, node.outputs
+        op = self.state.graph.node(table).op
+        if table not in self.lists and not isinstance(op, Constant):
+            return False
+        place, uses = self.operand(at), self.state.uses[value]
+        data = Expr(self.class_.listed(op)) if isinstance(op, Constant) else self.operand(table)
+        refs, labels = (*data.refs, *place.refs), (*place.labels, *self.label(node))
+        element = Expr(f"{data.text}[{place.text}]", scalar=True, refs=refs, labels=labels)
+        if uses > 1:
+            self.assign(value, element, "place")
+        else:
+            self.settle(value, element, uses, "place")
+        return True
+
+    def _write(self, node: Node) -> bool:
+        """Replace a stretch of a buffer; False where this has to give a new tensor."""
+        data, update, start = (self.operand(v) for v in node.inputs)
+        if not data.text.isidentifier() or not start.scalar:
+            return False
+        axis, (value,) = node.op.attributes()["axis"], node.outputs
+        where = stretch(axis, node.types[0].rank, start, self.size(node.inputs[1].shape[axis]).text)
+        labels = (*data.labels, *update.labels, *start.labels, *self.label(node))
+        self.statement(f"{data.text}[{where}] = {update.text}", tuple(dict.fromkeys(labels)))
+        for e in (data, update, start):
+            self.release(e)
+        self.bind(value, data.text)
+        return True
 
     # --- what spellings ask (the Around protocol) ---
 
@@ -72,9 +145,7 @@ class TorchWriter(Writer):
         carries, scanned, body = op.carries, op.scanned, loop.body
         names = list(body.graph.inputs)
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
-        for inside, outside in loop.captured:
-            inner.env[inside] = self.named(outside).with_(refs=(), labels=())
-
+        listed = self.captured(loop, inner)
         carry_names = [""] * carries
         first = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
         # a variable that has the right name already comes last, when no other carry reads it any more
@@ -82,6 +153,9 @@ class TorchWriter(Writer):
             e = first[i]
             self.release(e)
             chosen = e.text
+            if i in self.in_place.owned.get(id(loop), ()) and not self.is_new(node.inputs[i]):
+                e = e.with_(text=f"{e.at(ATOM)}.clone()")
+                chosen = e.text
             if self.live.get(chosen) != 0:
                 chosen = self.fresh(identifier(names[i]))
                 self.statement(f"{chosen} = {e.text}", e.labels)
@@ -139,6 +213,7 @@ class TorchWriter(Writer):
             self.release(e)
         for _, outside in loop.captured:
             self.release(self.operand(outside))
+        self.live.update(dict.fromkeys(listed, 0))
         for name, value in zip(carry_names, node.outputs, strict=False):
             self.bind(value, name)
         for i, name in lists.items():
@@ -147,6 +222,27 @@ class TorchWriter(Writer):
             order = f"{name}[::-1]" if op.reverse else name
             stacked = Expr(f"torch.stack({order}, {op.axis})", refs=(name,), heavy=True)
             self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, "h"))
+
+    def captured(self, loop: Loop, inner: State) -> list[str]:
+        """Names in the body for what it captures. Vectors that are read as lists are made such: gives their names."""
+        listed = []
+        for inside, outside in loop.captured:
+            e = self.named(outside).with_(refs=(), labels=())
+            if inside in self.positions.looped[id(loop)]:
+                self.lists.add(inside)
+                if outside not in self.lists:
+                    name = self.fresh("places")
+                    self.live[name] = math.inf
+                    self.statement(f"{name} = {e.at(ATOM)}.tolist()")
+                    listed.append(name)
+                    e = Expr(name)
+            inner.env[inside] = e
+        return listed
+
+    def is_new(self, value: Value) -> bool:
+        """Whether a value is a tensor that is made where it is read, here."""
+        node = self.state.graph.node(value)
+        return node.op.name == "broadcast_to" and not node.inputs[0].shape and self.state.uses[value] == 1
 
     def loop_header(self, op: Any, node: Node, slices: list[Expr], names: list[str], step: str) -> str:
         unbound = [f"{e.at(ATOM)}.unbind({op.axis})" for e in slices]

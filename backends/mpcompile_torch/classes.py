@@ -8,17 +8,27 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from mpcompile.emission.signature import argument_names, fixed_by, result_type, type_docstring
+from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Node, ParameterSpec
 from mpcompile.outline import Call, Family, Method, Outline, Path
 from mpcompile_torch.body import TorchWriter
+from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.literals import array_text, initial_text
+from mpcompile_torch.positions import Positions
 
 #: Names that a module of torch already gives a meaning.
 TAKEN = frozenset(dir(nn.Module)) | {"training"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out about the functions of a module."""
+
+    positions: Positions
+    in_place: InPlace
 
 
 @dataclass
@@ -53,9 +63,16 @@ class ClassWriter:
     """Writes the class of one family. It is the `Owner` of the methods in it."""
 
     def __init__(
-        self, module: Module, outline: Outline, family: Family, name: str, others: dict[int, ClassWriter]
+        self,
+        module: Module,
+        outline: Outline,
+        facts: Facts,
+        family: Family,
+        name: str,
+        others: dict[int, ClassWriter],
     ):
-        self.module, self.outline, self.family, self.name, self.others = module, outline, family, name, others
+        self.module, self.outline, self.facts = module, outline, facts
+        self.family, self.name, self.others = family, name, others
         self.instance = family.first
         self.path = self.instance.path
         self.layers: dict[Path, Layer] = {}
@@ -69,6 +86,8 @@ class ClassWriter:
             if part in TAKEN:
                 raise ValueError(f"{part!r} already means something in a torch module: rename it")
         self.buffers = self._name_buffers()
+        self.tensors: set[int] = set()  # numbers of the constants that methods read as tensors
+        self.lists: set[int] = set()  # and as lists of Python integers
         self.signatures: list[Signature] = []
         self.attributes: dict[str, None] = {}
         self.layers = find_layers(module, self.instance, self.tree_groups())
@@ -110,7 +129,17 @@ class ClassWriter:
         return "self." + ".".join(identifier(p) for p in parts[len(self.path) :])
 
     def constant(self, constant: Constant) -> str:
-        return f"self.{self.buffers[self.instance.slot(constant)]}"
+        number = self.instance.slot(constant)
+        self.tensors.add(number)
+        return f"self.{self.buffers[number]}"
+
+    def listed(self, constant: Constant) -> str:
+        number = self.instance.slot(constant)
+        self.lists.add(number)
+        return f"self.{self._list_name(number)}"
+
+    def _list_name(self, number: int) -> str:
+        return self.buffers[number].replace("index", "places")
 
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
@@ -147,11 +176,15 @@ class ClassWriter:
     def write(self) -> list[str]:
         methods = [line for i, m in enumerate(self.instance.methods) for line in ["", *self.method(i, m)]]
         lines = [f"class {self.name}(nn.Module):", *self.docstring(), ""]
-        annotated = [f"    {name}: Tensor" for name in self.buffers]
+        annotated = [f"    {self.buffers[n]}: Tensor" for n in self.registered()]
         annotated += [f"    {n}: Tensor" for n, p in self.tree.parameters.items() if not p.trainable]
         if annotated:
             lines += [*annotated, ""]
         return [*lines, *self.initialiser(), *methods]
+
+    def registered(self) -> list[int]:
+        """Constants that are buffers: all but those that are read as lists alone."""
+        return [n for n in range(len(self.buffers)) if n in self.tensors or n not in self.lists]
 
     def docstring(self) -> list[str]:
         frame = self.instance.frame
@@ -170,10 +203,14 @@ class ClassWriter:
         for name, spec in self.tree.parameters.items():
             body.append(self._parameter("self", name, spec))
         self._members("self", self.tree, (), body, formals)
+        registered = set(self.registered())
         for number, constant in enumerate(self.instance.constants):
             given = formals.get(((), number))
             text = given if given else array_text(constant.array)
-            body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
+            if number in self.lists:
+                body.append(f"self.{self._list_name(number)}: list[int] = {text}.tolist()")
+            if number in registered:
+                body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
         for line in body:
             lines += layout(line, 2)
         return lines
@@ -243,7 +280,9 @@ class ClassWriter:
             preferred = {v: n for v, n in named.items() if n.isidentifier()}
         else:
             arguments, preferred = argument_names(block), {}
-        writer = TorchWriter(self, block, arguments, preferred)
+        key = (id(self.family), number)
+        positions, in_place = self.facts.positions, self.facts.in_place
+        writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place)
         writer.write(block)
         writer.finish(list(program.outputs) if program is not None else None)
 
@@ -269,10 +308,12 @@ class ClassWriter:
             result = result_type("Tensor", len(block.outputs))
         formals = [
             "self",
-            *(f"{a}: Tensor" for a in arguments),
+            *(f"{a}: {positions.kind(key, i)}" for i, a in enumerate(arguments)),
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
-        head = layout(f"def {name}({', '.join(formals)}) -> {result}:", 1)
+        head = definition(name, formals, result, 1)
+        if program is not None and in_place.written(block):
+            head = ["    @torch.no_grad()", *head]
         return [*head, *self._shapes(arguments, method, root), *bound, *writer.lines]
 
     def _shapes(self, arguments: list[str], method: Method, root: bool) -> list[str]:

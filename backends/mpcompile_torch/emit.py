@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
-from mpcompile_torch.classes import ClassWriter, class_names
+from mpcompile_torch.classes import ClassWriter, Facts, class_names
+from mpcompile_torch.in_place import find_updates
 from mpcompile_torch.literals import HELPERS
+from mpcompile_torch.positions import Positions
 from mpcompile_torch.verify import verify_source
+
+#: Programs that nobody differentiates: they may write into their buffers.
+WRITES = {"sample"}
 
 GROUP = '''class Group(nn.Module):
     """Parameters and modules under their names, so that checkpoints have dotted keys."""
@@ -67,10 +72,11 @@ def emit_module(module: Module) -> Emitted:
     """Write a module. The same module gives the same bytes."""
     plan = outline(module)
     names = class_names(plan, module.name)
+    facts = Facts(Positions(plan), find_updates(plan, WRITES))
     writers: dict[int, ClassWriter] = {}
     classes: list[str] = []
     for family in plan.families:
-        writer = writers[id(family)] = ClassWriter(module, plan, family, names[id(family)], writers)
+        writer = writers[id(family)] = ClassWriter(module, plan, facts, family, names[id(family)], writers)
         classes.append("\n".join(writer.write()) + "\n")
     name = names[id(plan.root.family)]
     parts = [*classes, LOAD.format(name=name)]

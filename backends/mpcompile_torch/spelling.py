@@ -42,11 +42,12 @@ def infix(symbol: str, precedence: int) -> Row:
 
     def row(a: Around, node: Node, args: list[Expr]) -> Expr:
         left, right = args
-        if left.scalar and right.scalar:
+        counts = left.scalar and right.scalar and symbol in "+-*" and node.types[0].dtype is DType.INT
+        if left.scalar and right.scalar and not counts:
             left = tensor(a, left, node.inputs[0].dtype)
         tight = precedence + 1
         first = left.at(tight if precedence == COMPARE else precedence)
-        return Expr(f"{first} {symbol} {right.at(tight)}", precedence)
+        return Expr(f"{first} {symbol} {right.at(tight)}", precedence, scalar=counts)
 
     return row
 
@@ -144,9 +145,13 @@ def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
     start = "" if op["start"] == 0 else str(op["start"])
     stop = "" if op["stop"] == size else a.size(op["stop"]).text
     step = "" if op["step"] == 1 else f":{op['step']}"
-    rank = node.inputs[0].type.rank
-    before = "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
+    before = _before(axis, node.inputs[0].type.rank)
     return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
+
+
+def _before(axis: int, rank: int) -> str:
+    """The index of all axes before one."""
+    return "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
 
 
 def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -186,15 +191,36 @@ def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {node.op.attributes()['axis']})")
 
 
+def _stop(start: Expr, size: str) -> str:
+    """Where a stretch ends, as `step + 3` for `step + 1` and 2."""
+    if start.text.isdigit() and size.isdigit():
+        return str(int(start.text) + int(size))
+    base, plus, more = start.text.rpartition(" + ")
+    if plus and more.isdigit() and size.isdigit() and start.precedence == SUM:
+        return f"{base} + {int(more) + int(size)}"
+    return f"{start.at(SUM)} + {size}"
+
+
+def stretch(axis: int, rank: int, start: Expr, size: str) -> str:
+    """The index of a stretch of an axis that starts at a Python integer."""
+    return f"{_before(axis, rank)}{start.text} : {_stop(start, size)}"
+
+
 def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
-    return Expr(f"{first_operand(a, node, args)}.narrow({op['axis']}, {args[1].text}, {op['size']})")
+    x, start = first_operand(a, node, args), args[1]
+    if start.scalar:
+        return Expr(f"{x}[{stretch(op['axis'], node.inputs[0].type.rank, start, a.size(op['size']).text)}]")
+    return Expr(f"{x}.narrow({op['axis']}, {start.text}, {op['size']})")
 
 
 def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     data, update = (tensor(a, e, node.types[0].dtype) for e in args[:2])
-    start, size = tensor(a, args[2], DType.INT), node.inputs[1].shape[axis]
+    start, size = args[2], node.inputs[1].shape[axis]
+    if start.scalar:
+        ends = f"{start.text}, {_stop(start, a.size(size).text)}"
+        return Expr(f"{data.at(ATOM)}.slice_scatter({update.text}, {axis}, {ends})")
     index = f"{start.at(ATOM)}.reshape(1)"
     if size != 1:
         index = f"{start.at(SUM)} + torch.arange({a.size(size).text}, {a.like(DType.INT)})"

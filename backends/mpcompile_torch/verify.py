@@ -19,12 +19,12 @@ BUILTINS = {
 TENSOR = set(
     "at dtype device shape weight sum amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
-    "scatter_add append items view uniform_ tril triu load_state_dict __init__ bool".split()
+    "slice_scatter clone tolist scatter_add append items view uniform_ tril triu load_state_dict __init__ bool".split()
 )
 MODULES = {
     "torch": set(
         "exp log tanh sigmoid sqrt abs sign floor erf sin cos maximum minimum where cat full "
-        "zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
+        "no_grad zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
         "broadcast_to reshape frombuffer bool int64 uint8 float64 dtype get_default_dtype nn.grad.conv1d_weight "
         "nn.grad.conv2d_weight nn.grad.conv3d_weight".split()
     ),
@@ -38,7 +38,9 @@ MODULES = {
     "base64": {"b64decode"},
 }
 KNOWN = {"bool", "Tensor", "Any", "TYPE_CHECKING"}
-ALLOWED = Allowed(IMPORTS, IMPORTED, BUILTINS, KNOWN, TENSOR, MODULES, frozenset({"self"}))
+ALLOWED = Allowed(
+    IMPORTS, IMPORTED, BUILTINS, KNOWN, TENSOR, MODULES, frozenset({"self"}), decorators=frozenset({"torch.no_grad()"})
+)
 
 
 def verify_source(text: str) -> None:

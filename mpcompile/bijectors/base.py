@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from mpcompile.ir import Init, Shape, Value, product
 from mpcompile.layers import functional as F
@@ -16,6 +16,12 @@ Interval = tuple[float, float]
 REALS: Interval = (-inf, inf)
 POSITIVE: Interval = (0.0, inf)
 UNIT: Interval = (0.0, 1.0)
+
+
+class Part(Protocol):
+    """A map whose Jacobian is analysed: what `Bijector.apply` says."""
+
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]: ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Bijector:
     #: Where `forward` is defined, and where `inverse` is: None where the map keeps whatever interval it is given.
     domain: ClassVar[Interval | None] = REALS
     codomain: ClassVar[Interval | None] = REALS
+    #: Whether `inverse(...)` may be written around it.
+    reversible: ClassVar[bool] = True
     #: Whether `initialize` sets parameters from the data it sees.
     data_dependent: ClassVar[bool] = False
 
@@ -50,12 +58,18 @@ class Bijector:
     def inverse(self, ctx: Context, y: Value) -> Value:
         raise NotImplementedError
 
+    def inverse_and_log_det(self, ctx: Context, y: Value) -> tuple[Value, Value | None]:
+        """x and log |det dx/dy| [N]; None where the determinant is 1."""
+        x = self.inverse(ctx, y)
+        log_det = self.forward(ctx, x)[1]
+        return x, None if log_det is None else F.neg(ctx.b, log_det)
+
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of y, with the batch axis, from the shape of x."""
         return shape
 
-    def parts(self) -> tuple[Bijector, ...]:
-        """Bijectors of the same shape whose composition this is, or the inverse of this: they carry its proof."""
+    def parts(self) -> tuple[Part, ...]:
+        """Maps whose composition this is, or the inverse of this: their Jacobians are analysed in its place."""
         return (self,)
 
     def initialize(self, ctx: Context, x: Value) -> Value:
@@ -66,9 +80,6 @@ class Bijector:
     def image(self) -> Interval | None:
         """What `forward` reaches; that of a map that rounds when it goes back is smaller than its codomain."""
         return self.codomain
-
-    def check(self, ctx: Context, shape: Shape) -> None:
-        """Raise a located error where the arguments make no bijection of values of this shape."""
 
 
 def elements(shape: Shape) -> int:

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile import ops
-from mpcompile.bijectors.base import Bijector
-from mpcompile.ir import Array, Init, Value
+from mpcompile.bijectors import conditions
+from mpcompile.bijectors.base import Bijector, channels
+from mpcompile.bijectors.laws import AFFINE, Law
+from mpcompile.ir import Array, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
@@ -18,18 +19,18 @@ from mpcompile.layers.dense import Dense
 
 @dataclass(frozen=True)
 class Coupling(Bijector):
-    """y = m x + (1 - m) (x exp(s) + t) with s, t from net(m x) (Dinh et al. 2015, 2017, eq. 9).
+    """Elements of the mask pass, the others follow a law: affine, additive or spline (Dinh et al. 2015, 2017, eq. 9).
 
-    `mask` is true on the elements that pass. `law=additive` leaves out s (NICE). The net's features are projected
-    to s and t by a zero-initialised layer, so that a fresh coupling is the identity; s = g tanh(.) with a learned
-    bound g for each channel.
+    `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size). Its features
+    are projected to the law's parameters by a zero-initialised layer, so that a fresh coupling is the identity.
     """
 
     keyword: ClassVar[str] = "coupling"
     function: ClassVar[bool] = True
     mask: Mask
     net: Net
-    law: str = "affine"
+    law: Law = AFFINE
+    condition: Value | None = None
 
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]
@@ -45,39 +46,24 @@ class Coupling(Bijector):
             )
         return mask
 
-    def _law(self, ctx: Context, passed: Value, moved: Array) -> tuple[Value | None, Value]:
-        """s (None when additive) and t, zero on the elements that pass."""
-        b, channels = ctx.b, passed.shape[1]
-        assert isinstance(channels, int)
-        if self.law not in ("affine", "additive"):
-            raise ctx.fail("MP205", f"no coupling law is named '{self.law}'", help="affine or additive")
-        features = self.net(ctx, passed)
-        outputs = channels * (2 if self.law == "affine" else 1)
-        with ctx.frame("project", "projection to scale and shift", ctx.span):
+    def _raw(self, ctx: Context, x: Value, mask: Array) -> Value:
+        """Parameters of the law, from what passes."""
+        b, outputs = ctx.b, channels(x) * self.law.count()
+        passed = F.mul(b, x, b.constant(mask.astype(np.float64)))
+        features = self.net(ctx, conditions.join(ctx, passed, self.condition))
+        with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
                 Dense(outputs, init="zeros")
-                if passed.type.rank == 2
+                if x.type.rank == 2
                 else Conv(outputs, 3, pad="same", init="zeros")
             )
-            raw = layer.forward(ctx, features)
-        weight = b.constant(moved)
-        if self.law == "additive":
-            return None, F.mul(b, raw, weight)
-        s, t = F.split(b, raw, 1, 2)
-        bound = ctx.param("log_bound", (channels,), Init("zeros"))
-        bound = F.reshape(b, b.emit(ops.Exp(), bound), (channels, *(1,) * (passed.type.rank - 2)))
-        s = F.mul(b, F.mul(b, b.emit(ops.Tanh(), s), bound), weight)
-        return s, F.mul(b, t, weight)
+            return layer.forward(ctx, features)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
-        b, mask = ctx.b, self._mask(ctx, x)
-        s, t = self._law(ctx, F.mul(b, seen, b.constant(mask.astype(np.float64))), (~mask).astype(np.float64))
-        if s is None:
-            return F.add(b, x, t), None
-        return F.add(b, F.mul(b, x, b.emit(ops.Exp(), s)), t), F.event_sum(b, s)
+        mask = self._mask(ctx, x)
+        y, log_slope = self.law.forward(ctx, x, self._raw(ctx, seen, mask), ~mask)
+        return y, None if log_slope is None else F.event_sum(ctx.b, log_slope)
 
     def inverse(self, ctx: Context, y: Value) -> Value:
-        b, mask = ctx.b, self._mask(ctx, y)
-        s, t = self._law(ctx, F.mul(b, y, b.constant(mask.astype(np.float64))), (~mask).astype(np.float64))
-        x = F.sub(b, y, t)
-        return x if s is None else F.mul(b, x, b.emit(ops.Exp(), F.neg(b, s)))
+        mask = self._mask(ctx, y)
+        return self.law.inverse(ctx, y, self._raw(ctx, y, mask), ~mask)

@@ -28,9 +28,7 @@ class Law:
         """Parameters of one element."""
         raise NotImplementedError
 
-    def forward(
-        self, ctx: Context, x: Value, raw: Value, moved: Array | None
-    ) -> tuple[Value, Value | None]:
+    def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:
         """y and log dy/dx, both in the shape of x; None where the slope is 1."""
         raise NotImplementedError
 
@@ -51,9 +49,7 @@ class Additive(Law):
     def count(self) -> int:
         return 1
 
-    def forward(
-        self, ctx: Context, x: Value, raw: Value, moved: Array | None
-    ) -> tuple[Value, Value | None]:
+    def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:
         return F.add(ctx.b, x, weighed(ctx, raw, moved)), None
 
     def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
@@ -74,9 +70,7 @@ class Affine(Law):
         s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
         return weighed(ctx, s, moved), weighed(ctx, t, moved)
 
-    def forward(
-        self, ctx: Context, x: Value, raw: Value, moved: Array | None
-    ) -> tuple[Value, Value | None]:
+    def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:
         b, (s, t) = ctx.b, self._parameters(ctx, raw, moved)
         return F.add(b, F.mul(b, x, b.emit(ops.Exp(), s)), t), s
 
@@ -85,3 +79,5 @@ class Affine(Law):
         return F.mul(b, F.sub(b, y, t), b.emit(ops.Exp(), F.neg(b, s)))
 
 
+#: What a bijector does where no law is named.
+AFFINE = Affine()

@@ -9,18 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.bijectors.base import Bijector
-from mpcompile.ir import Init, Shape, Value, product
+from mpcompile.bijectors.base import UNIT, Bijector, Interval, elements, for_each_channel, spread
+from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 from mpcompile.layers.resampling import depth_to_space, space_to_depth
-
-
-def elements(shape: Shape) -> int:
-    """Number of elements of one example."""
-    size = product(shape[1:])
-    assert isinstance(size, int)
-    return size
 
 
 @dataclass(frozen=True)
@@ -32,8 +25,14 @@ class Dequantize(Bijector):
     """
 
     keyword: ClassVar[str] = "dequantize"
+    domain: ClassVar[Interval | None] = None
+    reversible: ClassVar[bool] = False
     low: int
     levels: int
+
+    @property
+    def image(self) -> Interval | None:
+        return UNIT
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
@@ -54,7 +53,12 @@ class Logit(Bijector):
     """y = logit(alpha + (1 - 2 alpha) x): from (0, 1) to the reals (Dinh et al. 2017, section 4.1)."""
 
     keyword: ClassVar[str] = "logit"
+    domain: ClassVar[Interval | None] = UNIT
     alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha < 0.5:
+            raise ValueError(f"alpha of logit lies in [0, 0.5), got {self.alpha}")
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
@@ -73,6 +77,9 @@ class Squeeze(Bijector):
     """Space to depth: a permutation of the elements (Dinh et al. 2017, section 3.6)."""
 
     keyword: ClassVar[str] = "squeeze"
+    domain: ClassVar[Interval | None] = None
+    codomain: ClassVar[Interval | None] = None
+    reversible: ClassVar[bool] = False
     factor: int = 2
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
@@ -91,6 +98,9 @@ class FactorOut(Bijector):
     """Half of the channels leave the chain as latents (Dinh et al. 2017, section 3.6)."""
 
     keyword: ClassVar[str] = "factor_out"
+    domain: ClassVar[Interval | None] = None
+    codomain: ClassVar[Interval | None] = None
+    reversible: ClassVar[bool] = False
     share: float = 0.5
 
     def _kept(self, shape: Shape) -> int:
@@ -120,6 +130,8 @@ class Permute(Bijector):
     """A fixed permutation of the last axis of a vector: `reverse`, or `random` by seed."""
 
     keyword: ClassVar[str] = "permute"
+    domain: ClassVar[Interval | None] = None
+    codomain: ClassVar[Interval | None] = None
     order: str = "reverse"
     seed: int = 0
 
@@ -142,22 +154,13 @@ class Affine(Bijector):
 
     keyword: ClassVar[str] = "affine"
 
-    def _parameters(self, ctx: Context, x: Value) -> tuple[Value, Value, int]:
-        size = x.shape[1]
-        assert isinstance(size, int)
-        wide = (size, *(1,) * (x.type.rank - 2))
-        log_scale = F.reshape(ctx.b, ctx.param("log_scale", (size,), Init("zeros")), wide)
-        shift = F.reshape(ctx.b, ctx.param("shift", (size,), Init("zeros")), wide)
-        return log_scale, shift, elements(x.shape) // size
-
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
-        log_scale, shift, places = self._parameters(ctx, x)
+        log_scale, shift = (for_each_channel(ctx, name, x) for name in ("log_scale", "shift"))
         y = F.add(b, F.mul(b, x, b.emit(ops.Exp(), log_scale)), shift)
-        total = F.mul(b, F.sum_axes(b, log_scale, range(log_scale.type.rank)), float(places))
-        return y, F.add(b, ctx.zeros((x.shape[0],)), total)
+        return y, spread(ctx, x, log_scale)
 
     def inverse(self, ctx: Context, y: Value) -> Value:
         b = ctx.b
-        log_scale, shift, _ = self._parameters(ctx, y)
+        log_scale, shift = (for_each_channel(ctx, name, y) for name in ("log_scale", "shift"))
         return F.mul(b, F.sub(b, y, shift), b.emit(ops.Exp(), F.neg(b, log_scale)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, log
 from typing import ClassVar
 
@@ -42,13 +43,17 @@ class Spline(Law):
     bins: int = 8
     bound: float = 3.0
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.bins <= 256 or not self.bound > 0:
+            raise ValueError(
+                f"a spline has 2 to 256 bins in a box of positive size, not {self.bins} in {self.bound}"
+            )
+
     def count(self) -> int:
         return 3 * self.bins - 1
 
-    def forward(
-        self, ctx: Context, x: Value, raw: Value, moved: Array | None
-    ) -> tuple[Value, Value | None]:
-        b, (inside, held) = ctx.b, self._inside(ctx, x, moved)
+    def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:
+        b, (inside, held) = ctx.b, self._inside(ctx, x)
         bin = self._bin(ctx, raw, held, by_height=False)
         slope = F.div(b, bin.height, bin.width)
         theta = F.div(b, F.sub(b, held, bin.x), bin.width)
@@ -63,10 +68,11 @@ class Spline(Law):
         rise = F.add(b, rise, F.mul(b, bin.left, F.mul(b, rest, rest)))
         ratio = b.emit(ops.Log(), F.div(b, slope, below))
         log_slope = F.add(b, F.mul(b, ratio, 2.0), b.emit(ops.Log(), rise))
-        return F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
+        y, log_slope = F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
+        return self._where_moved(ctx, moved, y, x), self._where_moved(ctx, moved, log_slope, 0.0)
 
     def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
-        b, (inside, held) = ctx.b, self._inside(ctx, y, moved)
+        b, (inside, held) = ctx.b, self._inside(ctx, y)
         bin = self._bin(ctx, raw, held, by_height=True)
         slope = F.div(b, bin.height, bin.width)
         up = F.sub(b, held, bin.y)
@@ -78,19 +84,22 @@ class Spline(Law):
         square = F.sub(b, F.mul(b, linear, linear), F.mul(b, F.mul(b, quadratic, constant), 4.0))
         root = b.emit(ops.Sqrt(), F.maximum(b, square, 0.0))
         theta = F.div(b, F.mul(b, constant, -2.0), F.add(b, linear, root))
-        return F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
+        x = F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
+        return self._where_moved(ctx, moved, x, y)
 
     def _bend(self, ctx: Context, bin: _Bin, slope: Value) -> Value:
         """d_left + d_right - 2 s"""
         return F.sub(ctx.b, F.add(ctx.b, bin.left, bin.right), F.mul(ctx.b, slope, 2.0))
 
-    def _inside(self, ctx: Context, x: Value, moved: Array | None) -> tuple[Value, Value]:
-        """Which elements the spline moves, and x held within the box, so that no bin is left without an answer."""
+    def _inside(self, ctx: Context, x: Value) -> tuple[Value, Value]:
+        """Which elements lie within the box, and x held there, so that no bin is left without an answer."""
         b = ctx.b
         inside = F.less(b, b.emit(ops.Abs(), x), self.bound)
-        if moved is not None:
-            inside = b.emit(ops.LogicalAnd(), b.constant(moved), inside)
         return inside, F.maximum(b, F.minimum(b, x, self.bound), -self.bound)
+
+    def _where_moved(self, ctx: Context, moved: Array | None, value: Value, left: Value | float) -> Value:
+        """Elements that are left alone, chosen by a constant: the analysis then knows that they read nothing else."""
+        return value if moved is None else F.where(ctx.b, ctx.b.constant(moved), value, left)
 
     def _bin(self, ctx: Context, raw: Value, held: Value, by_height: bool) -> _Bin:
         """Of the knots that raw gives, those around each element of x (or, by height, of y)."""
@@ -101,7 +110,7 @@ class Spline(Law):
         # cut first and unfold then: a derived sampler follows the units of a flat axis
         widths, heights, slopes = (
             F.reshape(b, F.slice_axis(b, raw, 1, lo, hi), (raw.shape[0], (hi - lo) // size, *held.shape[1:]))
-            for lo, hi in zip(ends, ends[1:], strict=False)
+            for lo, hi in pairwise(ends)
         )
         widths, heights = self._shares(ctx, widths), self._shares(ctx, heights)
         right_x, right_y = (self._edges(ctx, w) for w in (widths, heights))
@@ -137,5 +146,3 @@ class Spline(Law):
         """Slopes at one side of each bin: those of the inner knots, and 1 at one end of the box."""
         rest = (0,) * (slopes.type.rank - 2)
         return ctx.b.emit(ops.Pad((0, before, *rest), (0, after, *rest), UNIT_SLOPE), slopes)
-
-

@@ -15,19 +15,20 @@ import typer
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Diagnostic, Source
+    from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Module
     from mpcompile.runner.run import Run
 
 USAGE = 2
 
 
-def settings_of(given: Iterable[str]) -> dict[str, str]:
-    """`k=v` texts of --set as a dictionary. Exits with 2 for another form."""
+def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
+    """`k=v` texts of an option as a dictionary. Exits with 2 for another form."""
     out: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            fail(f"--set takes name=value, not '{text}'")
+            fail(f"{option} takes name=value, not '{text}'")
         out[key.strip()] = value.strip()
     return out
 
@@ -97,13 +98,15 @@ def findings(sources: list[Source]) -> Iterator[None]:
         fail(str(missing))
 
 
-def read_spec(path: Path, overrides: Mapping[str, str], sources: list[Source]) -> Module:
+def read_spec(
+    path: Path, overrides: Mapping[str, str], sources: list[Source], sampling: Sampling | None = None
+) -> Module:
     """The module of a spec. Raises `SpecError`; an excerpt of the file goes with it."""
     from mpcompile import api
     from mpcompile.diagnostics import SpecError
 
     try:
-        module: Module = api.load(path, overrides)
+        module: Module = api.load(path, overrides, sampling)
     except SpecError:
         text = api.excerpts(path)
         sources += [text] if text else []
@@ -112,9 +115,11 @@ def read_spec(path: Path, overrides: Mapping[str, str], sources: list[Source]) -
     return module
 
 
-def read_run(folder: Path, sources: list[Source]) -> tuple[Run, Module]:
-    """A run folder and the module that it was trained from. Raises `SpecError`."""
+def read_run(
+    folder: Path, sources: list[Source], sampling: Sampling | None = None
+) -> tuple[Run, Module]:
+    """A run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`."""
     from mpcompile.runner.run import open_run
 
     run = open_run(folder)
-    return run, read_spec(run.spec, run.overrides, sources)
+    return run, read_spec(run.spec, run.overrides, sources, sampling)

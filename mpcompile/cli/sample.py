@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._run import fail, findings, read_run
+from mpcompile.cli._run import fail, findings, read_run, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
+    from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Array, Module
     from mpcompile.runner.run import Run
     from mpcompile.runner.sampling import Samples
@@ -27,6 +31,25 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     length: Annotated[int | None, typer.Option(min=1, help="Of sequences (default: as trained).")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of every conditional; below 1: more probable, less various.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Draw among the k most probable classes only.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="A text to go on from, for `--length` more characters.")
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option(help="A data set or file whose examples are completed.")
+    ] = None,
+    upto: Annotated[
+        float | None, typer.Option(help="Elements of --given to keep: a number, or a share below 1 (0.5).")
+    ] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="name=value; classes k,l,... take turns.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
 ) -> None:
@@ -38,13 +61,29 @@ def sample(
     target = output if output is not None else run / "samples.npz"
     if target.suffix.lower() not in (*ARRAYS, *ENDINGS):
         fail(f"'{target.name}': known endings are {', '.join((*ARRAYS, *ENDINGS))}")
+    if prompt is not None and given is not None:
+        fail("--prompt and --given exclude each other")
+    if upto is not None and given is None:
+        fail("--upto says how much of --given is kept")
+    options = _options(temperature, top_k, prompt is not None or given is not None)
     with findings(sources):
         from mpcompile.backend import find_backend
-        from mpcompile.runner import sampling
+        from mpcompile.runner import completion, sampling
 
-        opened, module = read_run(run, sources)
+        opened, module = read_run(run, sources, options)
+        start = None
+        if options is not None:
+            completion.autoregressive(module)
+        if prompt is not None:
+            start = completion.prompt(opened, module, prompt, length or int(opened.facts["settings"]["length"]))
+        elif given is not None:
+            start = completion.given(opened, module, given, upto)
         spelled = find_backend(backend) if backend else None
-        drawn = sampling.sample(opened, module, n, seed=seed, length=length, backend=spelled, device=device)
+        with _watching(n) as watch:
+            drawn = sampling.sample(
+                opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
+                completion=start, conditions=settings_of(condition or [], "--condition"), watch=watch,
+            )  # fmt: skip
         if target.suffix.lower() in ENDINGS:
             _draw_picture(target, drawn, opened, module)
         else:
@@ -52,6 +91,44 @@ def sample(
             if target.suffix.lower() == ".txt" and n <= 4:
                 typer.echo("\n\n".join(sampling.texts(drawn)))
     typer.echo(f"wrote {target}: {', '.join(sampling.sizes(drawn.values))}", err=True)
+
+
+def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampling | None:
+    """How the law is changed; None where it is not."""
+    from mpcompile.distributions.sampling import Sampling
+
+    if temperature is None and top_k is None and not given:
+        return None
+    try:
+        return Sampling(1.0 if temperature is None else temperature, top_k, given)
+    except ValueError as problem:
+        fail(str(problem))
+    return None
+
+
+@contextmanager
+def _watching(count: int) -> Iterator[Callable[[int], None] | None]:
+    """A bar on a terminal, once drawing has taken two seconds."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from threading import Timer
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("samples", total=count)
+    late = Timer(2.0, bar.start)
+    late.daemon = True
+    late.start()
+    try:
+        yield lambda done: bar.update(task, completed=done)
+    finally:
+        late.cancel()
+        late.join()
+        bar.stop()
 
 
 def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mpcompile.distributions.autoregressive import Autoregressive
 from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.delta import Delta
+from mpcompile.distributions.discretized import DiscretizedLogisticMixture
 from mpcompile.distributions.elementwise import (
     Bernoulli,
     Categorical,
@@ -16,7 +18,12 @@ from mpcompile.distributions.flow import Flow, Placed
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {
     c.keyword: c
-    for c in (Bernoulli, Perceptron, Normal, Laplace, Categorical, LogisticMixture, Autoregressive, Flow)
-}
+    for c in (
+        Bernoulli, Perceptron, Normal, Laplace, Categorical, LogisticMixture, DiscretizedLogisticMixture,
+        Autoregressive, Flow, Delta,
+    )
+}  # fmt: skip
 
-__all__ = ["DISTRIBUTIONS", "Autoregressive", "Distribution", "Elementwise", "Flow", "Normal", "Placed"]
+__all__ = [
+    "DISTRIBUTIONS", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Normal", "Placed",
+]  # fmt: skip

@@ -10,8 +10,9 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
-from mpcompile.distributions.elementwise import Likelihood
-from mpcompile.ir import Array, DType, Shape, Symbolic, Value, product
+from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.sampling import Sampling, adjusted
+from mpcompile.ir import Array, DType, Shape, Symbolic, Type, Value, float_type, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -22,12 +23,15 @@ class Autoregressive(Distribution):
 
     net     the network: x -> parameters of every conditional (x as its type says; categories as integers)
     ranks   rank of each element of x in the order, flattened; None for a sequence, whose order is time
+    options of its sampler
     """
 
     keyword: ClassVar[str] = "autoregressive"
+    has_mean: ClassVar[bool] = False
     net: Callable[[Context, Value], Value]
     likelihood: Likelihood
     ranks: Array | None
+    options: Sampling = Sampling()
 
     def conditionals(self, ctx: Context, x: Value) -> Elementwise:
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
@@ -48,13 +52,17 @@ class Autoregressive(Distribution):
         dtype = DType.INT if self.likelihood.name == "categorical" else DType.FLOAT
         kind = "normal" if self.likelihood.name == "normal" else "uniform"
         noise = ctx.noise_input(f"noise_{name}", shape, kind)
+        given, kept = self._given(ctx, name, Type(dtype, shape))
         start = F.cast(ctx.b, ctx.zeros(shape), dtype)
         event = shape[1:]
         steps = shape[1] if self.ranks is None else int(self.ranks.max()) + 1
 
         def step(state: list[Value], _: list[Value], t: Value) -> tuple[list[Value], list[Value]]:
             b, (x,) = ctx.b, state
-            drawn = F.cast(b, self.conditionals(ctx, x).from_noise(ctx, b.here(noise)), dtype)
+            law = adjusted(ctx, self.conditionals(ctx, x), self.options)
+            drawn = F.cast(b, law.from_noise(ctx, b.here(noise)), dtype)
+            if given is not None and kept is not None:
+                drawn = F.where(b, b.here(kept), b.here(given), drawn)
             if self.ranks is None:
                 now = b.emit(ops.Equal(), b.emit(ops.Iota((shape[1],), 0)), t)
                 now = F.reshape(b, now, (1, shape[1], *(1,) * (len(event) - 1)))
@@ -64,6 +72,14 @@ class Autoregressive(Distribution):
 
         (x,), _ = ctx.scan(step, [start], [], length=steps)
         return x
+
+
+    def _given(self, ctx: Context, name: str, type_: Type) -> tuple[Value | None, Value | None]:
+        """What is given of x, and where (bool)."""
+        if not self.options.given:
+            return None, None
+        keep = ctx.b.input(f"keep_{name}", float_type(*type_.shape))
+        return ctx.b.input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
 def _numbers(shape: Shape) -> tuple[int, ...]:

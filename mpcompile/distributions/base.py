@@ -16,6 +16,8 @@ class Distribution:
     """The law of one variable, given values of its parameters."""
 
     keyword: ClassVar[str]
+    #: Whether `mean` has a closed form; programs that give means give a draw where it has not.
+    has_mean: ClassVar[bool] = True
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         """Log density (nats) of each example: [N, ...] -> [N]."""
@@ -24,6 +26,11 @@ class Distribution:
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         """A draw of the given shape, from noise inputs named after `name`."""
         raise NotImplementedError
+
+    def sample_and_log_prob(self, ctx: Context, name: str, shape: Shape) -> tuple[Value, Value]:
+        """A draw and its log density [N]."""
+        x = self.sample(ctx, name, shape)
+        return x, self.log_prob(ctx, x)
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         """The mean, or what stands for it (class probabilities)."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log, pi
+from math import exp, log, pi
 from typing import ClassVar
 
 from mpcompile import ops
@@ -107,9 +106,11 @@ class Normal(Elementwise):
         loc, other_loc = self.mean(ctx, self._shape()), other.loc
         difference = loc if other_loc == 0.0 else F.sub(b, loc, other_loc)
         log_ratio = F.sub(b, self.log_scale, other.log_scale) if other.log_scale != 0.0 else self.log_scale
-        ratio = b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0)) if isinstance(log_ratio, Value) else None
-        if ratio is None:
-            raise ctx.fail("MP410", "a closed-form divergence needs a posterior whose scale is a value")
+        ratio: Operand
+        if isinstance(log_ratio, Value):
+            ratio = b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0))
+        else:
+            ratio = exp(2 * log_ratio)
         square = F.mul(b, difference, difference)
         if isinstance(other.log_scale, Value):
             square = F.mul(b, square, b.emit(ops.Exp(), F.mul(b, other.log_scale, -2.0)))
@@ -239,39 +240,3 @@ class LogisticMixture(Elementwise):
 
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits, "loc": self.loc, "log_scale": self.log_scale}
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How an autoregressive density turns the output of its network into the law of each element.
-
-    `count` parameters an element; `make(parameters, axis)` builds the law from them, each in the shape of x, or,
-    when `stacked`, from one value that keeps them along `axis`.
-    """
-
-    name: str
-    count: int
-    make: Callable[[Context, Sequence[Value], int], Elementwise]
-    stacked: bool = False
-
-
-def _mixture(ctx: Context, parts: Sequence[Value], axis: int) -> Elementwise:
-    logits, loc, log_scale = F.split(ctx.b, parts[0], axis, 3)
-    return LogisticMixture(logits, loc, log_scale, axis)
-
-
-def likelihood(name: str, classes: int | None, components: int = 5) -> Likelihood:
-    """The likelihood of this name. Raises `ValueError` with what would fit."""
-    if name == "bernoulli":
-        return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]))
-    if name == "normal":
-        return Likelihood(name, 2, lambda ctx, p, axis: Normal(p[0], p[1]))
-    if name == "laplace":
-        return Likelihood(name, 2, lambda ctx, p, axis: Laplace(p[0], p[1]))
-    if name == "categorical":
-        if classes is None:
-            raise ValueError("categorical needs a variable of type category(k) or integer(a..b)")
-        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis), stacked=True)
-    if name == "logistic_mixture":
-        return Likelihood(name, 3 * components, _mixture, stacked=True)
-    raise ValueError(f"no likelihood is named '{name}'")

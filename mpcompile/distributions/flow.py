@@ -8,7 +8,6 @@ from typing import ClassVar
 from mpcompile.bijectors import Bijector, FactorOut
 from mpcompile.diagnostics import Span
 from mpcompile.distributions.base import Distribution
-from mpcompile.distributions.elementwise import Normal
 from mpcompile.ir import Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -26,10 +25,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Flow(Distribution):
-    """A standard base distribution pushed through a chain of bijectors, listed from the data to the latents."""
+    """A base distribution pushed through a chain of bijectors, listed from the data to the latents."""
 
     keyword: ClassVar[str] = "flow"
-    base: Normal
+    base: Distribution
     chain: tuple[Placed, ...]
 
     def forward(self, ctx: Context, x: Value) -> tuple[Value, Value]:
@@ -49,6 +48,21 @@ class Flow(Distribution):
         z = F.concat(b, [*done, F.flatten(b, h)], 1)
         return z, total if total is not None else ctx.zeros((x.shape[0],))
 
+    @property
+    def data_dependent(self) -> bool:
+        """Whether some parameters are set from the first batch."""
+        return any(placed.bijector.data_dependent for placed in self.chain)
+
+    def initialize(self, ctx: Context, x: Value) -> None:
+        """`forward`, each bijector with the parameters that it sets from what reaches it (`ctx.updates`)."""
+        h = x
+        for placed in self.chain:
+            with ctx.frame(placed.name, placed.label, placed.span):
+                if isinstance(placed.bijector, FactorOut):
+                    h = placed.bijector.split(ctx, h)[1]
+                else:
+                    h = placed.bijector.initialize(ctx, h)
+
     def shapes(self, shape: Shape) -> list[Shape]:
         """Shape of the value before each bijector, and after the last."""
         out = [shape]
@@ -58,7 +72,12 @@ class Flow(Distribution):
 
     def inverse(self, ctx: Context, z: Value, shape: Shape) -> Value:
         """z[N, D] -> x of the given shape."""
+        return self._backwards(ctx, z, shape, counted=False)[0]
+
+    def _backwards(self, ctx: Context, z: Value, shape: Shape, counted: bool) -> tuple[Value, Value | None]:
+        """`inverse` and, where it is `counted`, log |det dx/dz| [N]; None for 0."""
         b, shapes, start = ctx.b, self.shapes(shape), 0
+        total: Value | None = None
         parts: dict[int, tuple[int, int]] = {}
         for i, placed in enumerate(self.chain):
             if isinstance(placed.bijector, FactorOut):
@@ -78,9 +97,13 @@ class Flow(Distribution):
                     h = placed.bijector.join(
                         ctx, F.reshape(b, factored, placed.bijector.factored_shape(shapes[i])), h
                     )
-                else:
+                elif not counted:
                     h = placed.bijector.inverse(ctx, h)
-        return h
+                else:
+                    h, log_det = placed.bijector.inverse_and_log_det(ctx, h)
+                    if log_det is not None:
+                        total = log_det if total is None else F.add(b, total, log_det)
+        return h, total
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         z, log_det = self.forward(ctx, x)
@@ -89,3 +112,16 @@ class Flow(Distribution):
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         z = self.base.sample(ctx, name, (shape[0], product(shape[1:])))
         return self.inverse(ctx, z, shape)
+
+    def sample_and_log_prob(self, ctx: Context, name: str, shape: Shape) -> tuple[Value, Value]:
+        """The log density is taken on the way back: one pass where `inverse` is one (Kingma et al. 2016, eq. 12)."""
+        z, log_base = self.base.sample_and_log_prob(ctx, name, (shape[0], product(shape[1:])))
+        x, log_det = self._backwards(ctx, z, shape, counted=True)
+        return x, log_base if log_det is None else F.sub(ctx.b, log_base, log_det)
+
+    def mean(self, ctx: Context, shape: Shape) -> Value:
+        """What the mean of the base is mapped to: the centre of the law, as a rule not its mean."""
+        return self.inverse(ctx, self.base.mean(ctx, (shape[0], product(shape[1:]))), shape)
+
+    def parameters(self) -> dict[str, Value]:
+        return self.base.parameters()

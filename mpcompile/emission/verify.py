@@ -35,6 +35,7 @@ class Allowed:
     modules    dotted attributes of modules
     open       names that may have any attribute
     nodes      kinds of syntax besides the common ones
+    decorators what may stand above a function, word for word
     """
 
     imports: set[str]
@@ -45,6 +46,7 @@ class Allowed:
     modules: Mapping[str, set[str]]
     open: frozenset[str] = frozenset()
     nodes: tuple[type[ast.AST], ...] = ()
+    decorators: frozenset[str] = frozenset()
 
 
 def verify_source(text: str, allowed: Allowed) -> None:
@@ -89,7 +91,7 @@ def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allow
         if node.level or not {a.name for a in node.names} <= names or any(a.asname for a in node.names):
             return f"import from {node.module}"
     if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        if node.decorator_list:
+        if not {ast.unparse(d) for d in node.decorator_list} <= allowed.decorators:
             return "a decorator"
         if node.name in allowed.names or _hidden(node.name):
             return f"definition of {node.name}"

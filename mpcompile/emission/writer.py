@@ -137,6 +137,10 @@ class Writer:
         """The expression as a tensor, also where it is a Python number."""
         raise NotImplementedError
 
+    def argument(self, call: Call, number: int, e: Expr) -> Expr:
+        """An argument of a call."""
+        return self.tensor(e, call.block.inputs[number].dtype)
+
     def loop(self, loop: Loop) -> None:
         """Write a scan."""
         raise NotImplementedError
@@ -255,7 +259,8 @@ class Writer:
             nested = [v for v, e in zip(node.inputs, args, strict=True) if not e.simple and len(e.text) > 12]
             if len(first.text) <= LINE or not nested:
                 break
-            self.named(max(nested, key=lambda v: len(self.operand(v).text)))
+            # a product that the bias is still to be given to is named last
+            self.named(max(nested, key=lambda v: (not self._takes_bias(node, v), len(self.operand(v).text))))
         labels: dict[Label, None] = {}
         for e in args:
             labels.update(dict.fromkeys(e.labels))
@@ -269,6 +274,9 @@ class Writer:
         value, uses = node.outputs[0], self.state.uses[node.outputs[0]]
         expr = first.with_(refs=refs, labels=tuple(labels), heavy=first.heavy or any(e.heavy for e in args))
         self.settle(value, expr, uses, self.hint(node, 0))
+
+    def _takes_bias(self, node: Node, value: Value) -> bool:
+        return node.op.name == "add" and self.operand(value).fuse is not None
 
     def settle(self, value: Value, expr: Expr, uses: int, hint: str) -> None:
         """Name a value, nest it, or drop it."""
@@ -299,11 +307,11 @@ class Writer:
     def call(self, call: Call) -> None:
         target = self.owner.target(call)
         args = []
-        for v in call.block.inputs:
+        for i, v in enumerate(call.block.inputs):
             e = self.operand(v)
             if e.heavy or len(e.text) > 30:
                 e = self.named(v)
-            args.append(self.tensor(e, v.dtype))
+            args.append(self.argument(call, i, e))
         told = [self.size(symbol(s)).text for s in target.told]
         texts = [*target.before, *(e.text for e in args), *target.after, *told]
         frame = call.frame

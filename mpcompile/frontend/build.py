@@ -218,14 +218,14 @@ class Builder:
         )
 
     def latent_(self, tree: Tree[Token]) -> ast.Density:
-        name, value, prior = _parts(tree)
+        name, value, *prior = _parts(tree)
         return ast.Density.model_construct(
             span=self.span(tree),
             kind="density",
             role="latent",
             name=self.define(name),
             distribution=self.expr(value),
-            prior=self.expr(prior),
+            prior=self.expr(prior[0]) if prior else None,
         )
 
     def weight_prior_(self, tree: Tree[Token]) -> ast.WeightPrior:

@@ -90,7 +90,7 @@ def _density(
             head = f"{indent}prior {item.name} ~ "
             return _at_start(lines(head, item.distribution, "", indent, open_body=True), item)
     if item.prior is None:
-        head = f"{indent}{item.name} ~ "
+        head = f"{indent}{'latent ' if item.role == 'latent' else ''}{item.name} ~ "
         return _at_start(lines(head, item.distribution, "", indent, open_body=True), item)
     head = f"{indent}latent {item.name} ~ {text(item.distribution)} prior "
     return _at_start(lines(head, item.prior, "", indent, open_body=True), item)

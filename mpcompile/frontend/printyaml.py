@@ -117,7 +117,7 @@ def _density(item: ast.Density | ast.WeightPrior | ast.Recurrence | ast.Update, 
         case ast.WeightPrior():
             head, last = f"prior {item.name} ~ ", item.distribution
         case ast.Density(prior=None):
-            head, last = f"{item.name} ~ ", item.distribution
+            head, last = f"{'latent ' if item.role == 'latent' else ''}{item.name} ~ ", item.distribution
         case ast.Density(prior=prior):
             assert prior is not None
             head, last = f"latent {item.name} ~ {p.text(item.distribution)} prior ", prior

@@ -43,7 +43,7 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
     used = inner | references(model.density)
     stated = {d.name for d in model.density if isinstance(d, ast.Density)}
     for declared in model.declarations:
-        if declared.name not in used | stated and not _recurrent(model):
+        if declared.name not in used | stated and not _recurrent(model) and not _length(model, declared):
             yield _finding(declared.role, declared.name, declared.span)
     for i, law in enumerate(model.density):
         if not isinstance(law, ast.Density) or law.role != "latent":
@@ -56,6 +56,12 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
         for i, step in enumerate(pipeline.steps):
             if step.tap is not None and step.tap not in references(pipeline.steps[i + 1 :]):
                 yield _finding("tap", step.tap, step.span)
+
+
+def _length(model: ast.Model, declared: ast.Declaration) -> bool:
+    """Whether `integer(1..time)` gives the length of a sequence, which every layer over time reads."""
+    numbers = {p.name for p in model.params}
+    return isinstance(declared.type.high, ast.Name) and declared.type.high.id not in numbers
 
 
 def _recurrent(model: ast.Model) -> bool:

@@ -51,7 +51,7 @@ class Field:
     """A declared variable of the model: role, element kind and type (batch axis `N` first).
 
     `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
-    range; `low` the lowest integer.
+    range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Field:
     span: Span
     low: int = 0
     classes: int | None = None
+    counts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

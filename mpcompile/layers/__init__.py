@@ -16,6 +16,7 @@ from mpcompile.layers.activations import (
 )
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
+from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
 from mpcompile.layers.nade import Nade
 from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
@@ -30,7 +31,7 @@ LAYERS: dict[str, type[Layer]] = {
     c.keyword: c
     for c in (
         Dense, Embedding, Flatten, Reshape,
-        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Step, Gate, Dropout,
+        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Step, Gate, Dropout, GaussianNoise, MaskOut,
         LayerNorm, BatchNorm, GroupNorm, InstanceNorm,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,

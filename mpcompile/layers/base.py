@@ -160,15 +160,17 @@ class Context:
 
     def present_at(self, x: Value) -> Value | None:
         """Which positions along axis 1 are real, bool [N, size]; None where all are."""
-        length, b = self.length_of(x), self.root
-        if length is None:
-            return None
-        name = str(x.shape[1])
-        if name not in self._present:
+        return self.present_along(x.shape[1]) if x.type.rank > 1 else None
+
+    def present_along(self, size: int | Symbolic) -> Value | None:
+        """Which positions are real along an axis of this size, bool [N, size]; None where all are."""
+        name, b = str(size), self.root
+        if name in self.lengths and name not in self._present:
+            length = self.lengths[name]
             with b.within((), self.span):
                 ends = F.reshape(b, length, (length.shape[0], 1))
-                self._present[name] = F.less(b, F.steps(b, x.shape[1]), ends)
-        return self._present[name]
+                self._present[name] = F.less(b, F.steps(b, size), ends)
+        return self._present.get(name)
 
     def kept(self, x: Value) -> Value:
         """`x` with zeros at the positions that are not real, whatever stands there."""
@@ -279,8 +281,9 @@ class Context:
         for i, v in enumerate(ys):
             graph.outputs[f"y_{i}"] = v
         op = ops.Scan(
-            body=graph, carries=len(carries), scanned=len(scanned), axis=axis, reverse=reverse, length=length
-        )
+            body=graph, carries=len(carries), scanned=len(scanned), axis=axis, reverse=reverse,
+            length=None if scanned else length,
+        )  # fmt: skip
         results = list(outer.emit_all(op, *carries, *scanned, *inner.captured))
         return results[: len(carries)], results[len(carries) :]
 

@@ -42,7 +42,8 @@ class Nade(Layer):
         natural = np.array_equal(ctx.order, np.arange(size))
         if not natural:
             terms = b.emit(ops.Gather(1), terms, b.constant(np.argsort(ctx.order)))
-        before = b.emit(ops.CumSum(1, exclusive=True), terms)
+        late = b.emit(ops.Pad((0, 1, 0), (0, 0, 0)), terms)
+        before = b.emit(ops.CumSum(1), F.slice_axis(b, late, 1, 0, size))
         if not natural:
             before = b.emit(ops.Gather(1), before, b.constant(np.asarray(ctx.order).reshape(-1)))
         hidden = b.emit(ops.Sigmoid(), F.add(b, before, c))

@@ -47,6 +47,7 @@ class GroupNorm(Layer):
         channels, axis = _channels(ctx, x, self.keyword), channel_axis(x)
         if self.groups < 1 or channels % self.groups:
             raise ctx.fail("MP201", f"{self.groups} groups do not divide {channels} channels")
+        _whole(ctx, x, self.keyword)
         split = (*x.shape[:axis], self.groups, channels // self.groups, *x.shape[axis + 1 :])
         grouped = F.reshape(b, x, split)
         pooled = [a for a in range(1, grouped.type.rank) if a != axis]
@@ -71,6 +72,7 @@ class InstanceNorm(Layer):
         pooled = [a for a in range(1, x.type.rank) if a != channel_axis(x)]
         if not pooled:
             raise ctx.fail("MP201", f"instance_norm pools over space or time, and {x.type} has neither")
+        _whole(ctx, x, self.keyword)
         y = _normal(ctx, x, pooled, self.eps)
         return _affine(ctx, y) if self.affine else y
 
@@ -92,6 +94,7 @@ class BatchNorm(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         channels, axis = _channels(ctx, x, self.keyword), channel_axis(x)
+        _whole(ctx, x, self.keyword)
         if not 0 < self.momentum <= 1:
             raise ctx.fail("MP205", f"a momentum lies in (0, 1], got {self.momentum}")
         mean, variance = (
@@ -118,6 +121,16 @@ def _channels(ctx: Context, x: Value, who: str) -> int:
     if not isinstance(size, int):
         raise ctx.fail("MP201", f"{who} needs a fixed number of channels, got {x.type}")
     return size
+
+
+def _whole(ctx: Context, x: Value, who: str) -> None:
+    """Raises MP201 for sequences of several lengths: their padding would count in statistics over time."""
+    if ctx.length_of(x) is not None:
+        raise ctx.fail(
+            "MP201",
+            f"{who} pools over time, and sequences differ in length",
+            help="layer_norm pools over channels",
+        )
 
 
 def _along(ctx: Context, vector: Value, x: Value) -> Value:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
@@ -55,7 +56,10 @@ class Arguments:
                 faults.append(error("MP123", f"`{self.call.callee}` needs `{f.name}`", self.call.span))
         if faults:
             raise SpecError([d for fault in faults for d in fault.diagnostics])
-        return cls(**bound)
+        try:
+            return cls(**bound)
+        except ValueError as problem:  # the class's own check of its arguments
+            raise error("MP205", str(problem), self.call.span) from problem
 
     def coerce(self, slot: Field[Any], expr: ast.Expr) -> Any:
         """The value of an argument for a field of this type."""
@@ -110,6 +114,22 @@ class Arguments:
 
         return net
 
+    def _law(self, expr: ast.Expr) -> Law:
+        made: Law = self._made("law", LAWS, expr)
+        return made
+
+    def _bijector(self, expr: ast.Expr) -> Bijector:
+        made: Bijector = self._made("bijector", BIJECTORS, expr)
+        return made
+
+    def _made(self, what: str, table: Mapping[str, type], expr: ast.Expr) -> Any:
+        """An instance of a class of a table, from a call or a bare name."""
+        call = ast.Call(span=expr.span, callee=expr.id) if isinstance(expr, ast.Name) else expr
+        if not isinstance(call, ast.Call) or call.callee not in table:
+            name = call.callee if isinstance(call, ast.Call) else ""
+            raise unknown(what, name, list(table), expr.span)
+        return Arguments(self.scope, self.ctx, call).build(table[call.callee])
+
     def _value(self, expr: ast.Expr) -> Value:
         assert self.ctx is not None, "values are only bound while a graph is built"
         return self.scope.value(self.ctx, expr)
@@ -141,6 +161,8 @@ COERCIONS: dict[str, Callable[[Arguments, ast.Expr], Any]] = {
     "Mask": lambda self, e: self.scope.mask(e),
     "Net": Arguments._net,
     "Value": Arguments._value,
+    "Law": Arguments._law,
+    "Bijector": Arguments._bijector,
     "tuple[int, ...]": Arguments._sizes,
     "Sizes": Arguments._sizes_of_axes,
     "Pad": Arguments._padding,

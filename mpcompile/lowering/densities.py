@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 
 from mpcompile import ops
 from mpcompile.bijectors import BIJECTORS, Dequantize
 from mpcompile.diagnostics import Span, error
-from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Distribution, Flow, Normal, Placed
+from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Flow, Normal, Placed
 from mpcompile.distributions.autoregressive import element_ranks
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron, likelihood
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron
+from mpcompile.distributions.likelihoods import likelihood
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Symbolic, Value
-from mpcompile.layers import Context
+from mpcompile.ir import Field, Symbolic, Value, float_type, product
+from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
+from mpcompile.lowering.bijections import check_intervals, not_bijective
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
 
@@ -26,11 +29,28 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
         call = ast.Call(span=expr.span, callee=expr.id)
     if call is None or call.callee not in DISTRIBUTIONS:
         raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
-    if call.callee in ("autoregressive", "flow"):
+    if call.callee == "flow":
+        return _flow(ctx, scope, call, field)
+    if call.callee == "autoregressive":
         if field is None:
-            raise error("MP411", f"a latent cannot be {call.callee} yet", call.span)
-        return (_autoregressive if call.callee == "autoregressive" else _flow)(ctx, scope, call, field)
+            raise error(
+                "MP411", "a posterior cannot be autoregressive: its draws would take a pass for each element",
+                call.span, help="flow(base = normal(net)) { inverse(autoregressive(...)) }",
+            )  # fmt: skip
+        return _autoregressive(ctx, scope, call, field)
+    if call.callee == "delta":
+        given = _named(call, ("loc",))
+        if field is not None or "loc" not in given:
+            raise error("MP411", "`delta(net)` is the posterior of a latent", call.span)
+        return Delta(scope.value(ctx, given["loc"]))
     return _elementwise(ctx, scope, call, field)
+
+
+def kl_divergence(ctx: Context, q: Distribution, prior: Distribution, z: Value) -> Value:
+    """KL(q || prior) of each example, [N]: in closed form between normals, else its estimate at the draw z of q."""
+    if isinstance(q, Normal) and isinstance(prior, Normal):
+        return q.kl(ctx, prior)
+    return F.sub(ctx.b, q.log_prob(ctx, z), prior.log_prob(ctx, z))
 
 
 def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
@@ -132,13 +152,11 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
     try:
-        law = likelihood(name, field.classes, components)
+        law = likelihood(name, field.classes, components, field.low)
         ranks = element_ranks(order, field.type.shape[1:], seed)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
-    if (name == "categorical") != (field.base in ("category", "integer")) or (name == "bernoulli") != (
-        field.base == "binary"
-    ):
+    if field.base not in law.bases:
         raise error("MP209", f"{name} is no likelihood of a variable of type {field.base}", call.span)
     path, span = ctx.b.scope, body.span
 
@@ -159,14 +177,40 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
     return Autoregressive(net, law, ranks)
 
 
-def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
-    given = _named(call, ("base",))
-    if "base" in given and not (isinstance(given["base"], ast.Name) and given["base"].id == "normal"):
-        raise error("MP205", "the base of a flow is `normal`", given["base"].span)
+def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:
+    """The base of a flow over `field`: a density of flat real vectors; the posterior of a latent sets its own size."""
+    if expr is None or (isinstance(expr, ast.Name) and expr.id == "normal"):
+        if field is None:
+            raise error(
+                "MP411", "a posterior reads what is observed", span, help="flow(base = normal(net(x)))"
+            )
+        return Normal(0.0, 0.0)
+    flat = None
+    if field is not None:
+        size = product(field.type.shape[1:])
+        flat = replace(field, base="real", type=float_type(field.type.shape[0], size), classes=None)
+    with ctx.frame("base", scope.label(expr.span), expr.span):
+        law = distribution(ctx, scope, expr, flat)
+    if isinstance(law, Bernoulli | Categorical | Perceptron | Delta):
+        raise error(
+            "MP205", "the base of a flow is a density of real numbers", expr.span, help="normal(net(y))"
+        )
+    return law
+
+
+def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) -> Flow:
+    base = _base(ctx, scope, _named(call, ("base",)).get("base"), variable, call.span)
+    if variable is None:
+        shape = next((v.shape for v in base.parameters().values()), ())
+        if len(shape) != 2:
+            raise error(
+                "MP411", "the base of a posterior is a vector whose net reads what is observed", call.span
+            )
+    field = variable or Field("latent", "latent", "real", float_type(*shape), call.span)
     if call.body is None:
         raise error("MP123", "`flow` needs its bijectors: { coupling(...) -> ... }", call.span)
-    if any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
-        raise error("MP405", "a flow needs a variable of fixed shape", call.span)
+    if len(field.type.shape) < 2 or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
+        raise error("MP405", "a flow needs a variable of fixed shape, of one axis or more", call.span)
     chain: list[Placed] = []
     counts: dict[str, int] = {}
 
@@ -187,6 +231,8 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
                 layer = ast.Call(span=layer.span, callee=layer.id)
             if not isinstance(layer, ast.Call) or layer.callee not in BIJECTORS:
                 name = layer.callee if isinstance(layer, ast.Call) else ""
+                if name in LAYERS:
+                    raise not_bijective(name, step.span)
                 raise unknown("bijector", name, list(BIJECTORS), step.span)
             scope.budget.spend(layer.span)
             preset: dict[str, object] = {}
@@ -207,4 +253,5 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Flow:
             call.span,
             help="start the flow with `dequantize`",
         )
-    return Flow(Normal(0.0, 0.0), tuple(chain))
+    check_intervals(chain)
+    return Flow(base, tuple(chain))

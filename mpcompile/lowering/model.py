@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from mpcompile.bijectors import FactorOut
 from mpcompile.diagnostics import Source, SpecError, error
-from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow, Normal
+from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow
 from mpcompile.distributions.elementwise import Bernoulli, Perceptron
+from mpcompile.distributions.sampling import Sampling
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import (
     STATE,
     Builder,
+    Claim,
     DType,
     Field,
     Graph,
@@ -28,8 +31,10 @@ from mpcompile.ir import (
 )
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
+from mpcompile.lowering import latents
 from mpcompile.lowering.claims import claims_of
 from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.scope import Scope, unknown
 from mpcompile.lowering.training import training_options
 
@@ -38,9 +43,17 @@ BATCH = symbol("N")
 MAX_ELEMENTS = 1 << 22
 
 
-def lower(model: ast.Model, source: Source, overrides: Mapping[str, int | float] | None = None) -> Module:
-    """The programs, parameters and claims of a model. Raises `SpecError` with every independent fault found."""
-    lowering = _Lowering(model, source, dict(overrides or {}))
+def lower(
+    model: ast.Model,
+    source: Source,
+    overrides: Mapping[str, int | float] | None = None,
+    sampling: Sampling | None = None,
+) -> Module:
+    """The programs, parameters and claims of a model. Raises `SpecError` with every independent fault found.
+
+    `sampling` changes the `sample` program of autoregressive densities.
+    """
+    lowering = _Lowering(model, source, dict(overrides or {}), sampling or Sampling())
     return lowering.module()
 
 
@@ -50,22 +63,31 @@ class _Program:
 
     ctx: Context
     scope: Scope
-    laws: dict[str, Distribution] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()  # inputs of its own, which variables must not share
 
     @property
     def b(self) -> Builder:
         return self.ctx.b
 
+    def input(self, name: str, type_: Type) -> Value:
+        return self.b.input(f"given_{name}" if name in self.taken else name, type_)
+
 
 class _Lowering:
-    def __init__(self, model: ast.Model, source: Source, overrides: dict[str, int | float]) -> None:
-        self.model, self.source = model, source
+    def __init__(
+        self, model: ast.Model, source: Source, overrides: dict[str, int | float], sampling: Sampling
+    ) -> None:
+        self.model, self.source, self.sampling = model, source, sampling
         self.numbers = self._numbers(overrides)
         self.fields = {d.name: self._field(d) for d in model.declarations}
         self.out = Module(model.name, source, fields=self.fields, params=dict(self.numbers))
         self.observed = [s for s in model.density if isinstance(s, ast.Density) and s.role == "observed"]
         self.latents = [s for s in model.density if isinstance(s, ast.Density) and s.role == "latent"]
+        self.recurrences = [
+            Recurrence(s, self.fields) for s in model.density if isinstance(s, ast.Recurrence)
+        ]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
+        self.weight = latents.weight(model.objective, self.numbers)
         self.latent_shapes: dict[str, Shape] = {}
 
     # --- declarations ---
@@ -103,7 +125,7 @@ class _Lowering:
         total = product(s for s in shape if isinstance(s, int))
         if isinstance(total, int) and total > MAX_ELEMENTS:
             raise error("MP112", f"{d.name} has {total} elements, more than {MAX_ELEMENTS}", t.span)
-        low, classes = 0, None
+        low, classes, counts = 0, None, None
         if t.base == "category":
             if t.classes is None:
                 raise error("MP113", "write category(k) with its number of classes", t.span)
@@ -112,12 +134,29 @@ class _Lowering:
             if t.low is None or t.high is None:
                 raise error("MP113", "write integer(low..high)", t.span)
             low = int(evaluate_number(t.low, self.numbers))
+            if isinstance(t.high, ast.Name) and t.high.id not in self.numbers:
+                counts = self._counted(d, low, t.high)
+        if t.base == "integer" and counts is None and t.high is not None:
             classes = int(evaluate_number(t.high, self.numbers)) - low + 1
         if classes is not None and not 1 < classes <= 1 << 20:
             raise error("MP112", f"{d.name} has {classes} levels; between 2 and {1 << 20} make sense", t.span)
         kind = DType.INT if t.base == "category" else DType.FLOAT
         type_ = Type(kind, (BATCH, *shape))  # type: ignore[arg-type]  # ints and symbols, by construction
-        return Field(d.name, d.role, t.base, type_, d.span, low, classes)
+        return Field(d.name, d.role, t.base, type_, d.span, low, classes, counts)
+
+    def _counted(self, d: ast.Declaration, low: int, high: ast.Name) -> str:
+        """The symbolic length that `condition length: integer(1..time)` counts the real steps of."""
+        lengths = [o.type.shape[0].id for o in self.model.declarations
+                   if o.type.shape and isinstance(o.type.shape[0], ast.Name)
+                   and o.type.shape[0].id not in self.numbers]  # fmt: skip
+        if high.id not in lengths:
+            raise unknown("length", high.id, [*lengths, *self.numbers], high.span)
+        if d.role != "condition" or low < 1 or d.type.shape:
+            raise error(
+                "MP113", "a length is a condition, one number of at least 1 for each example", d.span,
+                help=f"condition {d.name}: integer(1..{high.id})",
+            )  # fmt: skip
+        return high.id
 
     # --- one program ---
 
@@ -156,18 +195,24 @@ class _Lowering:
         return {k for k, v in graph.inputs.items() if v.node in live}
 
     def _read(self, p: _Program, *names: str) -> None:
-        """Declare variables as inputs and bring them into scope."""
-        for name in names:
+        """Declare variables as inputs and bring them into scope; what lies behind an end is zero from here on."""
+        for name in sorted(names, key=lambda n: self.fields[n].counts is None):
             f = self.fields[name]
             with p.b.within((), f.span):
-                value = p.b.input(name, f.type)
+                value = p.ctx.kept(p.input(name, f.type))
             p.scope.values[name] = value
+            if f.counts is not None:
+                p.ctx.lengths[f.counts] = value
             if f.classes is not None and f.base == "category":
                 p.ctx.classes[value] = f.classes
 
+    @property
+    def _divergence_name(self) -> str:
+        return "penalty" if self._is_autoencoder() else "kl"
+
     def _given(self) -> list[str]:
         """Variables that no density statement is about: inputs of a supervised model, conditions."""
-        about = {s.name for s in self.observed}
+        about = {s.name for s in (*self.observed, *(s for r in self.recurrences for s in r.observed))}
         return [n for n in self.fields if n not in about]
 
     @contextmanager
@@ -182,25 +227,17 @@ class _Lowering:
         return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name])
 
     def _posterior(self, p: _Program, s: ast.Density) -> Distribution:
-        law = distribution(p.ctx, p.scope, s.distribution, None)
-        if not law.parameters():
-            raise error("MP411", f"the posterior of {s.name} has no parameters of its own", s.span)
+        law = latents.posterior(p.ctx, p.scope, s)
         self.latent_shapes[s.name] = next(iter(law.parameters().values())).shape
         return law
 
-    def _prior(self, p: _Program, s: ast.Density) -> Distribution:
-        if s.prior is None:
-            return Normal(0.0, 0.0)
-        with p.ctx.frame("prior", p.scope.label(s.prior.span), s.prior.span):
-            return distribution(p.ctx, p.scope, s.prior, None)
+    def _prior(self, p: _Program, s: ast.Density) -> Distribution | None:
+        return latents.prior(p.ctx, p.scope, s, self.latent_shapes[s.name])
 
     # --- the programs ---
 
     def module(self) -> Module:
-        for s in self.model.density:
-            if isinstance(s, ast.Recurrence):
-                raise error("MP190", "a recurrence parses, but this release does not lower it yet", s.span)
-        if not self.observed:
+        if not self.observed and not any(r.observed for r in self.recurrences):
             raise error("MP125", "the model states no density: nothing to learn", self.model.span,
                         help="write `x ~ ...`")  # fmt: skip
         faults: list[SpecError] = []
@@ -214,60 +251,65 @@ class _Lowering:
         if faults:
             seen = dict.fromkeys(d for f in faults for d in f.diagnostics)
             raise SpecError(seen)
-        self.out.claims = claims_of(self.model, self.out, self._laws, self._axes)
+        self.out.claims = [*self._claims, *claims_of(self.model, self.out, self._laws, self._axes)]
         return self.out
 
     def _programs(self) -> list[Callable[[], None]]:
         builds: list[Callable[[], None]] = [self._loss, self._score]
-        targets = [
-            s for s in self.observed if self.fields.get(s.name) and self.fields[s.name].role == "target"
-        ]
+        observed = [*self.observed, *(s for r in self.recurrences for s in r.observed)]
+        targets = [s for s in observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
+        self._claims: list[Claim] = []
         builds.append(self._conditionals)
-        if self.latents:
-            builds += [self._encode, self._decode, self._reconstruct]
-        if targets:
+        if self._has_latents():
+            builds += [self._encode, *([] if self.recurrences else [self._decode]), self._reconstruct]
+        if targets and not any(r.feeds_back() for r in self.recurrences):
             builds.append(self._predict)
-        builds += [self._flows, self._sample]
+        builds += [self._flows, self._latent_proofs, self._sample]
         return builds
 
-    def _total(self, p: _Program) -> tuple[Value, dict[str, Value]]:
-        """Per-example log-likelihood, or its bound, with its parts: [N] each."""
+    def _has_latents(self) -> bool:
+        return bool(self.latents or any(r.latents for r in self.recurrences))
+
+    def _total(self, p: _Program, *, exact: bool = True) -> tuple[Value, Value | None]:
+        """Log-likelihood of the observed variables given a draw of the latents, and divergence of these: [N] each."""
         b = p.b
-        beta = next(
-            (evaluate_number(o.value, self.numbers) for o in self.model.objective if o.name == "beta"), 1
-        )
         divergence: Value | None = None
         for s in self.latents:
             with self._within(p, s):
-                q, prior = self._posterior(p, s), self._prior(p, s)
-                z = q.sample(p.ctx, s.name, self.latent_shapes[s.name])
-                if isinstance(q, Normal) and isinstance(prior, Normal):
-                    kl = q.kl(p.ctx, prior)
-                else:
-                    kl = F.sub(b, q.log_prob(p.ctx, z), prior.log_prob(p.ctx, z))
+                q = self._posterior(p, s)
+                prior = self._prior(p, s)
+                z, kl = latents.draw(p.ctx, q, prior, s.name, self.latent_shapes[s.name], exact=exact)
                 p.scope.values[s.name] = z
-                divergence = kl if divergence is None else F.add(b, divergence, kl)
+                if kl is not None:
+                    divergence = kl if divergence is None else F.add(b, divergence, kl)
         total: Value | None = None
+        for r in self.recurrences:
+            lp, inner = r.score(p.ctx, p.scope)
+            total = lp if total is None else F.add(b, total, lp)
+            if inner is not None:
+                divergence = inner if divergence is None else F.add(b, divergence, inner)
         for s in self.observed:
             with self._within(p, s):
                 law = self._law(p, s)
                 lp = law.log_prob(p.ctx, p.scope.values[s.name])
                 total = lp if total is None else F.add(b, total, lp)
         assert total is not None
-        parts: dict[str, Value] = {}
-        if divergence is not None:
-            parts = {"reconstruction": F.neg(b, total), "kl": divergence}
-            total = F.sub(b, total, divergence if beta == 1 else F.mul(b, divergence, float(beta)))
-        return total, parts
+        return total, divergence
 
     def _loss(self) -> None:
         p = self._start("loss", training=True)
         self._read(p, *self.fields)
-        total, parts = self._total(p)
+        total, divergence = self._total(p)
+        outputs: dict[str, Value] = {}
+        if divergence is not None:
+            outputs["reconstruction"] = F.neg(p.b, F.batch_mean(p.b, total))
+            outputs[self._divergence_name] = F.batch_mean(p.b, divergence)
+            penalty, beta = self.weight.penalty(p.ctx, divergence)
+            outputs |= {} if beta is None else {"beta": beta}
+            total = F.sub(p.b, total, penalty)
         loss = F.neg(p.b, F.batch_mean(p.b, total))
-        outputs = {k: F.batch_mean(p.b, v) for k, v in parts.items()}
         if self.weight_priors:
             loss = F.sub(p.b, loss, self._weight_prior(p))
         state = {f"{STATE}{name}": value for name, value in p.ctx.updates.items()}
@@ -296,11 +338,33 @@ class _Lowering:
     def _score(self) -> None:
         if any(getattr(s.distribution, "callee", "") == Perceptron.keyword for s in self.observed):
             return  # a criterion, no density
-        p = self._start("elbo" if self.latents else "log_prob")
+        if self._is_autoencoder():
+            return  # a point mass has no density: no bound
+        p = self._start("elbo" if self._has_latents() else "log_prob")
         self._read(p, *self.fields)
-        total, parts = self._total(p)
-        name = p.b.graph.name
-        self._finish(p, {name: total, **parts})
+        total, divergence = self._total(p)
+        if divergence is None:
+            self._finish(p, {p.b.graph.name: total})
+            return
+        outputs = {"elbo": F.sub(p.b, total, divergence)}
+        outputs |= {"reconstruction": F.neg(p.b, total), "kl": divergence}
+        if not self.weight.is_one:
+            outputs["objective"] = F.sub(p.b, total, self.weight.penalty(p.ctx, divergence)[0])
+        self._finish(p, outputs)
+        if not self.recurrences:
+            self._log_weight()
+
+    def _log_weight(self) -> None:
+        """log p(x, z) - log q(z | x) at one draw z of q: the mean of its exponentials is p(x) (Burda et al. 2016)."""
+        p = self._start("log_weight")
+        self._read(p, *self.fields)
+        total, divergence = self._total(p, exact=False)
+        assert divergence is not None
+        self._finish(p, {"log_weight": F.sub(p.b, total, divergence)})
+
+    def _is_autoencoder(self) -> bool:
+        """Whether some code is a point: then the loss is a reconstruction error, and no bound."""
+        return any(latents.is_point(s) for s in self.latents)
 
     def _conditionals(self) -> None:
         """Parameters of every conditional of an autoregressive density; records the laws for the claims."""
@@ -319,7 +383,7 @@ class _Lowering:
 
     def _latent_inputs(self, p: _Program) -> None:
         for name, shape in self.latent_shapes.items():
-            p.scope.values[name] = p.b.input(name, float_type(*shape))
+            p.scope.values[name] = p.input(name, float_type(*shape))
 
     def _encode(self) -> None:
         p = self._start("encode")
@@ -330,6 +394,8 @@ class _Lowering:
                 q = self._posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
                 p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
+        for r in self.recurrences:
+            outputs |= r.encode(p.ctx, p.scope) if r.latents else {}
         self._finish(p, outputs)
 
     def _decode(self) -> None:
@@ -346,26 +412,38 @@ class _Lowering:
             with self._within(p, s):
                 q = self._posterior(p, s)
                 p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
-        self._finish(p, self._means(p))
+        outputs = self._means(p)
+        for r in self.recurrences:
+            outputs |= r.reconstruct(p.ctx, p.scope)
+        self._finish(p, outputs)
 
     def _means(self, p: _Program) -> dict[str, Value]:
         outputs = {}
         for s in self.observed:
+            shape = self.fields[s.name].type.shape
             with self._within(p, s):
-                outputs[s.name] = self._law(p, s).mean(p.ctx, self.fields[s.name].type.shape)
+                law = self._law(p, s)
+                outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
         return outputs
 
     def _predict(self) -> None:
         """The mean of every target (class probabilities for a category), given the inputs."""
         p = self._start("predict")
         self._read(p, *self._given())
-        self._finish(p, self._means(p))
+        outputs = self._means(p)
+        for r in self.recurrences:
+            outputs |= r.predict(p.ctx, p.scope)
+        self._finish(p, outputs)
 
     def _flows(self) -> None:
         for s in self.observed:
-            if not isinstance(self._laws.get(s.name), Flow):
+            whole = self._laws.get(s.name)
+            if not isinstance(whole, Flow):
                 continue
             f = self.fields[s.name]
+            self._pieces(s.name, s, f.type.shape, whole, lambda q, s=s: self._law(q, s), self._given())
+            if self.latents:
+                continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
             p = self._start("forward")
             self._read(p, *self.fields)
             with self._within(p, s):
@@ -381,33 +459,83 @@ class _Lowering:
                 assert isinstance(law, Flow)
                 x = law.inverse(p.ctx, z, f.type.shape)
             self._finish(p, {s.name: x})
-            self._pieces(s, f)
+            if law.data_dependent:
+                p = self._start("initialize")
+                self._read(p, *self.fields)
+                with self._within(p, s):
+                    law = self._law(p, s)
+                    assert isinstance(law, Flow)
+                    law.initialize(p.ctx, p.scope.values[s.name])
+                self._finish(p, {f"{STATE}{name}": value for name, value in p.ctx.updates.items()})
 
-    def _pieces(self, s: ast.Density, f: Field) -> None:
-        """Every bijector of the flow as a graph of its own, for the analysis of its Jacobian."""
-        shape: Shape = f.type.shape
+    def _pieces(
+        self,
+        subject: str,
+        s: ast.Density,
+        shape: Shape,
+        whole: Flow,
+        again: Callable[[_Program], Distribution],
+        given: Sequence[str],
+    ) -> None:
+        """The maps that a flow is made of, each as a graph of its own, for the analysis of their Jacobians.
+
+        `again` states the flow once more in a program that has read the variables `given`.
+        """
         pieces: list[Piece] = []
-        p = self._start("pieces")
-        self._read(p, *self._given())
-        with self._within(p, s):
-            law = self._law(p, s)
-        assert isinstance(law, Flow)
-        for placed in law.chain:
-            q = self._start(placed.name)
-            self._read(q, *self._given())
-            x = q.b.input("x", float_type(*shape))
-            with self._within(q, s), q.ctx.frame(placed.name, placed.label, placed.span):
-                if hasattr(placed.bijector, "split"):
-                    first, second = placed.bijector.split(q.ctx, x)
-                    y = F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)
-                    log_det = None
-                else:
-                    y, log_det = placed.bijector.apply(q.ctx, x, q.b.input("seen", float_type(*shape)))
-            graph = q.b.graph
-            graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
-            pieces.append(Piece(placed.name, placed.label, placed.span, graph.live()))
+        for i, placed in enumerate(whole.chain):
+            parts = placed.bijector.parts()
+            for k in range(len(parts)):
+                name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
+                q = self._start(name)
+                q.taken = frozenset(("x", "seen"))
+                self._read(q, *given)
+                self._latent_inputs(q)
+                x = q.b.input("x", float_type(*shape))
+                with self._within(q, s):
+                    law = again(q)  # its conditions are values of this graph
+                    assert isinstance(law, Flow)
+                    with q.ctx.frame(placed.name, placed.label, placed.span):
+                        bijector = law.chain[i].bijector
+                        if isinstance(bijector, FactorOut):
+                            first, second = bijector.split(q.ctx, x)
+                            y = F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)
+                            log_det = None
+                        else:
+                            seen = q.b.input("seen", float_type(*shape))
+                            y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
+                graph = q.b.graph
+                graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
+                pieces.append(Piece(name, placed.label, placed.span, graph.live()))
             shape = placed.bijector.output_shape(shape)
-        self.out.pieces[s.name] = pieces
+        self.out.pieces[subject] = pieces
+
+    def _latent_proofs(self) -> None:
+        """What the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
+        for s in self.latents:
+            shape = self.latent_shapes[s.name]
+            p = self._start(f"conditionals_{s.name}")
+            self._read(p, *self._given())
+            self._latent_inputs(p)
+            with self._within(p, s):
+                prior = self._prior(p, s)
+                if isinstance(prior, Autoregressive):
+                    element = prior.conditionals(p.ctx, p.scope.values[s.name])
+                    self._finish(p, element.parameters())
+                    axis = getattr(element, "axis", None)
+                    proof = {"ranks": prior.ranks, "axis": axis}
+                    self._claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
+            if isinstance(prior, Flow):
+                self._pieces(s.name, s, shape, prior, lambda q, s=s: self._prior(q, s), self._given())
+                self._claims.append(Claim("jacobian", s.name, "", s.span, {}, stated=False))
+            q = self._start("posterior")
+            self._read(q, *self.fields)
+            self._latent_inputs(q)
+            with self._within(q, s):
+                posterior = self._posterior(q, s)
+            if isinstance(posterior, Flow):
+                name = f"{s.name}_posterior"
+                self._pieces(name, s, shape, posterior, lambda q, s=s: self._posterior(q, s), [*self.fields])
+                self._claims.append(Claim("jacobian", name, "", s.span, {}, stated=False))
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""
@@ -418,13 +546,20 @@ class _Lowering:
         for s in self.latents:
             with self._within(p, s):
                 prior = self._prior(p, s)
+                if prior is None:
+                    return  # nothing says where the codes of an autoencoder lie
                 p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
         outputs: dict[str, Value] = {}
+        for r in self.recurrences:
+            outputs |= r.sample(p.ctx, p.scope)
+            p.scope.values.update({s.name: outputs[s.name] for s in r.observed})
         for s in self.observed:
             f = self.fields[s.name]
             with self._within(p, s):
                 law = self._law(p, s)
-                outputs[s.name] = law.sample(p.ctx, s.name, f.type.shape)
+                if isinstance(law, Autoregressive):
+                    law = replace(law, options=self.sampling)
+                outputs[s.name] = p.ctx.kept(law.sample(p.ctx, s.name, f.type.shape))
                 p.scope.values[s.name] = outputs[s.name]
                 if isinstance(law, Bernoulli) and self.latents:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)

@@ -10,7 +10,9 @@ from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, substitute
+from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
+from mpcompile.passes.sampler import derive
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
 LENGTH = 64
@@ -39,11 +41,7 @@ def describe(module: Module) -> dict[str, Any]:
         "memory": _memory(graph, at),
         "paths": _paths(module),
         "receptive": _receptive(module),
-        "sampling": {
-            name: {"passes": text(steps)}
-            for name in module.fields
-            if (steps := paths.sampling_steps(module, name)) is not None
-        },
+        "sampling": _sampling(module, one),
         "programs": {
             n: {
                 "inputs": {k: str(v.type) for k, v in g.inputs.items()},
@@ -183,6 +181,29 @@ def _receptive(module: Module) -> dict[str, Any]:
                 "aligned": field.aligned,
             }
         found[name] = {"program": program.name, "layers": layers, "outputs": outputs}
+    return found
+
+
+def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
+    """Of each autoregressive density: steps one after the other, and what the derived sampler computes and keeps.
+
+    `work` is in passes of the network over all elements, `kept` in bytes of one example; where the sampler is the
+    reference one, `refused` says why.
+    """
+    found: dict[str, Any] = {}
+    for name in module.fields:
+        steps = paths.sampling_steps(module, name)
+        if steps is None or "sample" not in module.programs:
+            continue
+        derived = derive(module.programs["sample"])
+        facts: dict[str, Any] = {"steps": text(steps), "refused": [str(r) for r in derived.refusals]}
+        if not derived.refusals:
+            whole = substitute(cost.work(module.programs["conditionals"]).total, one)
+            loops = [n for n in derived.graph.nodes() if isinstance(n.op, Scan)]
+            carried = [v for n in loops for v in n.inputs[: n.op.attributes()["carries"]]]
+            facts["work"] = substitute(cost.work(derived.graph).total, one) / whole
+            facts["kept"] = sum(substitute(cost.size_in_bytes(v), one) for v in carried)
+        found[name] = facts
     return found
 
 

@@ -138,7 +138,16 @@ def _totals(facts: dict[str, Any]) -> Iterator[str]:
         for output, receptive in fields["outputs"].items():
             yield f"receptive field of {output} in {name}: {_field(receptive)}"
     for name, steps in facts["sampling"].items():
-        yield f"sampling {name}: {steps['passes']} passes of the network, one after the other"
+        yield f"sampling {name}: {_sampler(steps)}"
+
+
+def _sampler(facts: dict[str, Any]) -> str:
+    if facts["refused"]:
+        return f"{facts['steps']} passes of the network, one after the other: {'; '.join(facts['refused'])}"
+    return (
+        f"{facts['steps']} steps, one after the other; together the work of {facts['work']:.2f} passes of the network, "
+        f"{binary(facts['kept'])} kept for each example"
+    )
 
 
 def _field(receptive: dict[str, Any]) -> str:

@@ -88,21 +88,28 @@ def _density(
     session: Session, module: Module, part: Split, batch: int, seed: int, precision: str
 ) -> dict[str, Any]:
     """Log-likelihood or bound of every example."""
-    size = measure.dimensions(module, part.take(np.arange(1))) or 1
     for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
         if program in module.programs:
-            values = []
+            values, elements = [], 0.0
             for number, data in chunks(part, batch):
                 inputs = complete(module, program, data, (seed, "evaluate", number))
                 values.append(session.run(program, as_precision(inputs, precision))[program])
+                elements += len(values[-1]) * measure.dimensions(module, data)
             per_example = np.concatenate(values).astype(np.float64)
+            size = _whole(elements / len(per_example))
             figures = _figures(per_example, size, measure.discrete(module))
             return {"quantity": quantity, "dimensions": size, **figures}
     means = measure.held_out(session, module, part, batch, seed, precision)
+    size = _whole(measure.dimensions(module, part.take(np.arange(1))))
     return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
 
 
-def _figures(values: Array, size: int, discrete: bool) -> dict[str, Any]:
+def _whole(size: float) -> float:
+    """At least one, and an integer where it is whole: a mean over sequences of unequal length need not be."""
+    return int(size or 1) if size == int(size) else size
+
+
+def _figures(values: Array, size: float, discrete: bool) -> dict[str, Any]:
     """Mean and standard error of log-likelihoods in nats, and the same by dimension."""
     figure = moments(values)
     out: dict[str, Any] = {"nats": figure, "nats_per_dim": {k: v / size for k, v in figure.items()}}
@@ -205,7 +212,7 @@ def to_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(figures: Mapping[str, Any], size: int) -> str:
+def _row(figures: Mapping[str, Any], size: float) -> str:
     parts = [_figure(figures["nats"], "nats")]
     if size > 1 and "nats_per_dim" in figures:
         parts.append(_figure(figures["nats_per_dim"], "nats/dim"))

@@ -21,9 +21,15 @@ def observed(module: Module) -> list[Field]:
     return targets or [f for f in module.fields.values() if f.role == "input"]
 
 
-def dimensions(module: Module, data: Mapping[str, Array]) -> int:
-    """Number of observed elements in one example of `data`."""
-    return sum(prod(data[f.name].shape[1:]) for f in observed(module) if f.name in data)
+def dimensions(module: Module, data: Mapping[str, Array]) -> float:
+    """Number of observed elements in one example of `data`: the mean, where examples state their length."""
+    real = {f.counts: data[f.name].mean() for f in module.fields.values() if f.counts and f.name in data}
+    total = 0.0
+    for f in observed(module):
+        if f.name in data:
+            time, *rest = data[f.name].shape[1:] or (1,)
+            total += real.get(str(f.type.shape[1]) if f.type.rank > 1 else "", time) * prod(rest)
+    return float(total)
 
 
 def discrete(module: Module) -> bool:
@@ -50,7 +56,7 @@ def held_out(
     """
     program = objective(module)
     totals: dict[str, float] = {}
-    count, size = 0, 1
+    count, elements = 0, 0.0
     for number, data in chunks(split, batch):
         inputs = complete(module, program, data, (seed, "held out", number))
         out = session.run(program, as_precision(inputs, precision))
@@ -65,8 +71,9 @@ def held_out(
                 if np.size(value) == 1 and not name.startswith(STATE):
                     totals[name] = totals.get(name, 0.0) + n * float(value)
         count += n
-        size = dimensions(module, data) or 1
+        elements += n * dimensions(module, data)
     means = {name: total / count for name, total in totals.items()}
+    size = elements / count or 1.0
     if discrete(module) and size > 1:
         means["bits_per_dim"] = means.get("nll", means["loss"]) / (size * LN2)
     return means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.batches import as_precision
+from mpcompile.runner.completion import CLAMPS, Completion
+from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split, load_data
+from mpcompile.runner.data.sound import expanded
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
 
@@ -51,11 +54,17 @@ def sample(
     length: int | None = None,
     backend: Backend | None = None,
     device: str | None = None,
+    batch: int | None = None,
+    completion: Completion | None = None,
+    conditions: Mapping[str, str] | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Samples:
     """`count` draws from the best checkpoint, or predictions for test inputs where there is no sampler.
 
     Category conditions run through their classes; other inputs come from the test data. `length` is that of
-    sequences (default: the training windows'). Raises `SpecError` (MP540 without a program to draw from).
+    sequences (default: the training windows'), `batch` the largest number of examples at once; `watch` is told how
+    many there are after each. Raises `SpecError` (MP540 without a program to draw from, MP542 for options that do
+    not apply).
     """
     program = next((p for p in ("sample", "predict") if p in module.programs), None)
     if program is None:
@@ -68,10 +77,14 @@ def sample(
         device=device or str(run.facts["device"]),
         precision=precision,
     )
-    given = _given(run, module, program, count)
+    stated = dict(completion.beside_of(count)) if completion is not None else {}
+    stated |= stated_conditions(module, conditions, count) if conditions else {}
+    given = _given(run, module, program, count, stated)
+    if completion is not None:
+        given |= completion.inputs(count)
     env = _environment(module, program, given, length or int(run.facts["settings"]["length"]))
     parts: list[dict[str, Array]] = []
-    per_call = _blocks(module, program, env) * BLOCK
+    per_call = batch or _blocks(module, program, env) * BLOCK
     for start in range(0, count, per_call):
         stop = min(start + per_call, count)
         noise = {
@@ -81,7 +94,10 @@ def sample(
         }
         inputs = {k: v[start:stop] for k, v in given.items()} | noise
         parts.append(_run(session, program, as_precision(inputs, precision), stop - start))
+        if watch is not None:
+            watch(stop)
     values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    given = {k: v for k, v in given.items() if k in module.fields}
     return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])
 
 
@@ -91,11 +107,14 @@ def _run(session: Session, program: str, inputs: dict[str, Array], count: int) -
     return {k: np.asarray(v) for k, v in out.items() if np.ndim(v) and len(v) == count}
 
 
-def _given(run: Run, module: Module, program: str, count: int) -> dict[str, Array]:
-    """Inputs that are not noise: classes in turn, everything else from the test data."""
-    noise = module.noise.get(program, {})
-    wanted = [name for name in module.programs[program].inputs if name not in noise]
-    given: dict[str, Array] = {}
+def _given(
+    run: Run, module: Module, program: str, count: int, stated: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Inputs that are not noise: what is stated, classes in turn, everything else from the test data."""
+    known = {*module.noise.get(program, {}), *stated}
+    inputs = module.programs[program].inputs
+    wanted = [n for n in inputs if n not in known and not n.startswith(CLAMPS)]
+    given = {k: v for k, v in stated.items() if k in inputs}
     test: Split | None = None
     for name in wanted:
         field = module.fields.get(name)
@@ -140,14 +159,15 @@ def _blocks(module: Module, program: str, env: Mapping[str, int]) -> int:
 def _noise(
     module: Module, program: str, name: str, env: Mapping[str, int], start: int, stop: int, seed: int
 ) -> Array:
-    """Noise of examples `start` to `stop`. `start` is a multiple of the block."""
+    """Noise of examples `start` to `stop`."""
     kind = module.noise[program][name].kind
     type_ = module.programs[program].inputs[name].type
     if not type_.shape or str(type_.shape[0]) != "N":
         return draw(kind, type_.concrete({**env, "N": stop - start}), (seed, "sample", name))
     shape = type_.concrete({**env, "N": BLOCK})
-    blocks = range(start // BLOCK, -(-stop // BLOCK))
-    return np.concatenate([draw(kind, shape, (seed, "sample", name, b)) for b in blocks])[: stop - start]
+    first = start // BLOCK
+    blocks = [draw(kind, shape, (seed, "sample", name, b)) for b in range(first, -(-stop // BLOCK))]
+    return np.concatenate(blocks)[start - first * BLOCK : stop - first * BLOCK]
 
 
 # Files ------------------------------------------------------------------------------------------------
@@ -193,13 +213,6 @@ def texts(samples: Samples) -> list[str]:
     return ["".join(letters[row]) for row in clipped]
 
 
-def mu_law(codes: Array, levels: int) -> Array:
-    """Sound in [-1, 1] from companded codes 0..levels-1."""
-    y = 2 * codes.astype(np.float64) / (levels - 1) - 1
-    mu = levels - 1
-    return np.asarray(np.sign(y) * ((1 + mu) ** np.abs(y) - 1) / mu)
-
-
 def _write_sound(path: Path, samples: Samples, name: str) -> None:
     """All draws one after the other, 16 bits; categories and integers are taken as mu-law codes."""
     import wave
@@ -210,7 +223,7 @@ def _write_sound(path: Path, samples: Samples, name: str) -> None:
         raise error("MP541", f"'{name}' has shape {list(value.shape[1:])}: that is no sound", Span.none())
     flat: Array = value.reshape(len(value), -1)
     if field is not None and field.base in ("category", "integer") and field.classes:
-        flat = mu_law(flat - field.low, field.classes)
+        flat = expanded(flat - field.low, field.classes)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

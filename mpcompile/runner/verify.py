@@ -95,10 +95,11 @@ def _laws(module: Module, weights: dict[str, Array]) -> Iterator[Row]:
         loss = interpret(programs["loss"], weights, inputs)["loss"]
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()
         yield _law("loss", "loss = -mean(log_prob)", difference(loss, -score), 1e-12)
-    for subject in module.pieces:
+    for subject in module.pieces if "forward" in programs else ():
         yield from _flow(module, weights, subject)
     for claim in module.claims:
-        if claim.kind == "autoregressive" and claim.subject in programs["conditionals"].inputs:
+        observed = claim.program == "conditionals" and claim.subject in programs["conditionals"].inputs
+        if claim.kind == "autoregressive" and observed:
             leaked = numeric_leaks(module, claim.subject, weights)
             yield _law("conditionals", "reads nothing beyond the proof", float(leaked), 0.0)
 

@@ -133,9 +133,8 @@ def models(draw: Any) -> ast.Model:
     def density() -> ast.Density:
         if draw(st.booleans()):
             return ast.Density(span=NO, name=draw(NAMES), distribution=draw(expr))
-        return ast.Density(
-            span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=draw(expr)
-        )
+        prior = draw(expr) if draw(st.booleans()) else None
+        return ast.Density(span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=prior)
 
     def recurrence() -> ast.Recurrence:
         carries = tuple(

@@ -164,3 +164,36 @@ def test_functions_in_jax_have_names_of_their_own(tmp_path: Path) -> None:
     assert isinstance(emitted, str)
     names = re.findall(r"^def (\w+)\(", emitted, re.MULTILINE)
     assert len(names) == len(set(names)) and len([n for n in names if n.startswith("stage")]) == 4
+
+
+def test_no_statistics_are_kept_from_within_a_loop() -> None:
+    """A step of a loop cannot hand them out: refused, not lost."""
+    from mpcompile.diagnostics import SpecError
+    from mpcompile.ir import Builder, Graph, float_type
+    from mpcompile.layers import Context
+    from mpcompile.layers.normalization import BatchNorm
+
+    ctx = Context(Builder(Graph("loss")), {}, training=True)
+    x = ctx.b.input("x", float_type(2, 5, 3))
+    with pytest.raises(SpecError, match="cannot keep statistics"):
+        ctx.scan(lambda carries, slices, step: ([], [BatchNorm().forward(ctx, slices[0])]), [], [x])
+
+
+@pytest.mark.parametrize("layer", ["BatchNorm()", "GroupNorm(3)", "InstanceNorm()", "LayerNorm()"])
+def test_padding_counts_in_no_statistics(layer: str) -> None:
+    """Where sequences differ in length, what would pool over the positions behind their ends is refused."""
+    from mpcompile.diagnostics import SpecError
+    from mpcompile.ir import Builder, DType, Graph, Type, float_type, symbol
+    from mpcompile.layers import Context, normalization
+
+    ctx = Context(Builder(Graph("loss")), {}, training=True)
+    n, time = symbol("N"), symbol("time")
+    x = ctx.b.input("x", float_type(n, time, 3))
+    ctx.lengths["time"] = ctx.b.input("length", Type(DType.INT, (n,)))
+    name, _, argument = layer.rstrip(")").partition("(")
+    made = getattr(normalization, name)(*map(int, argument))
+    if name == "LayerNorm":
+        assert made.forward(ctx, x).shape == x.shape
+    else:
+        with pytest.raises(SpecError, match="differ in length"):
+            made.forward(ctx, x)

@@ -17,7 +17,7 @@ from mpcompile.ir import Graph, Module
 from mpcompile.lowering import lower
 from mpcompile.passes.sampler import Refused, derive
 from mpcompile.passes.sampler.find import find
-from mpcompile.runner.examples import example_weights
+from mpcompile.runner.examples import example_inputs, example_weights
 
 LENGTH = 13
 
@@ -62,6 +62,13 @@ VARIANTS = {
         x ~ autoregressive(order = pixel, likelihood = categorical) {
           first -> more -> more -> relu -> conv(12, 1, mask = causal2d(type = B, channels = rgb))
         }""",
+    "row lstm": """
+        model m
+        input x: binary[1, 5, 6]
+        block first on x { yield x -> conv(6, 3, pad = same, mask = causal2d(type = A)) }
+        x ~ autoregressive(likelihood = bernoulli) {
+          first -> residual(row_lstm(6)) -> residual(row_lstm(6, kernel = 5)) -> relu -> conv(1, 1)
+        }""",
     "rows": """
         model m
         input x: integer(0..3)[1, 5, 4]
@@ -91,13 +98,8 @@ NAMES = [n for n in specs.NAMES if loops(module(n).programs.get("sample", Graph(
 
 
 def inputs(m: Module, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    graph, env = m.programs["sample"], {"N": batch, "time": LENGTH}
-    return {
-        k: rng.normal(size=v.type.concrete(env)) if m.noise["sample"][k].kind == "normal"
-        else rng.uniform(0.02, 0.98, v.type.concrete(env))
-        for k, v in graph.inputs.items()
-    }  # fmt: skip
+    """Noise, and conditions."""
+    return example_inputs(m, "sample", batch, LENGTH, seed)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *VARIANTS])
@@ -154,7 +156,7 @@ def steps(node: object) -> int:
 
 
 def work(body: Graph) -> int:
-    """Multiply-adds of the products of one turn."""
+    """Multiply-adds of one turn."""
     total, env = 0, {"N": 1, "time": LENGTH}
     for node in body.nodes():
         out = int(np.prod(node.types[0].concrete(env)))
@@ -162,6 +164,8 @@ def work(body: Graph) -> int:
             total += out * int(node.inputs[0].type.concrete(env)[-1])
         elif isinstance(node.op, ops.Conv):
             total += out * int(np.prod(node.inputs[1].type.concrete(env)[1:]))
+        elif isinstance(node.op, ops.Mul):
+            total += out
         elif isinstance(node.op, ops.Scan):
             total += steps(node) * work(node.op.body)
     return total

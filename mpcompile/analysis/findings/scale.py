@@ -21,7 +21,7 @@ class Sign(IntEnum):
 
 _POSITIVE = (ops.Exp, ops.Softplus, ops.Sigmoid, ops.Softmax)
 _NOT_NEGATIVE = (ops.Relu, ops.Abs, ops.OneHot)
-_KEPT = (*MOVES, ops.Sqrt, ops.Sum, ops.Max, ops.MaxPool, ops.StopGradient)
+_KEPT = (*MOVES, ops.Sqrt, ops.Tanh, ops.Sum, ops.Max, ops.MaxPool, ops.StopGradient)
 
 
 def scale_not_positive(module: Module) -> Iterator[Diagnostic]:

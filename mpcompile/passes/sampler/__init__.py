@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mpcompile.ir import Builder, Graph, Node, Value
 from mpcompile.passes.sampler.emit import Emitter
-from mpcompile.passes.sampler.find import Refused, find
+from mpcompile.passes.sampler.find import Reference, Refused, find
+from mpcompile.passes.sampler.rows import opened
 from mpcompile.passes.sampler.schedule import schedule
 from mpcompile.passes.sampler.units import UnitLoop
 
@@ -39,14 +42,25 @@ def derive(program: Graph) -> Derived:
         moved = dict(zip(node.inputs, inputs, strict=True))
         static = {inside: moved[outside] for inside, outside in ref.captured.items()}
         try:
-            if ref.x.type.rank == 2 and ref.ranks is not None:
-                return (UnitLoop(ref, b, static).run(),)
-            return (Emitter(ref, schedule(ref), b, static).run(),)
+            return (_loop(ref, b, static),)
         except Refused as refused:
             refusals.append(refused)
             return None
 
     return Derived(program.rebuild(rewrite).live(), tuple(refusals))
+
+
+def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> Value:
+    """A vector unit by unit; where that is refused, and for all else, place by place."""
+    if ref.x.type.rank == 2 and ref.ranks is not None:
+        try:
+            return UnitLoop(ref, b, dict(static)).run()
+        except Refused:
+            if not np.array_equal(ref.ranks, np.arange(ref.ranks.size)):
+                raise
+    wide = opened(ref)
+    static = dict(zip(wide.captured, (static[v] for v in ref.captured), strict=True))
+    return Emitter(wide, schedule(wide), b, static).run()
 
 
 __all__ = ["Derived", "Refused", "derive"]

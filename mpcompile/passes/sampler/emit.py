@@ -15,7 +15,7 @@ from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
 from mpcompile.passes.sampler.loop import close, open_loop
 from mpcompile.passes.sampler.reach import Range, offsets
-from mpcompile.passes.sampler.schedule import Placement, Schedule
+from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
 
 
@@ -43,6 +43,8 @@ class Emitter:
         self._hoist()
         for node in self.plan.nodes:
             self._reserve(node)
+        for above in self.ref.delays.values():
+            self._keep_rows(above, Placement(self.plan.levels, 1, EARLY), [(-1, -1)])
         return self._time() if len(self.plan.levels) == 1 else self._image()
 
     def _hoist(self) -> None:
@@ -175,6 +177,10 @@ class Emitter:
         with self._inside(kept) as b:
             for s in inner:
                 s.begin(b)
+            for row, above in self.ref.delays.items():
+                store = self.stores[above]
+                assert isinstance(store, Rows)
+                self._made(row, store.rows(b, -1, -1))
             self._compute(1, "early")
             current = [s.current for s in inner]
             with self._inside(current) as c:
@@ -200,7 +206,7 @@ class Emitter:
     def _draw(self, b: Builder) -> Value:
         """The elements of this turn: at once, or channel by channel, with what reads some of them in between."""
         x, level = self.ref.x, len(self.plan.levels)
-        channels = 1 if self.ref.ranks is None else self.ref.ranks.shape[0]
+        channels = self.ref.channels
         if channels > 1:
             self.slabs[x] = zeros(b, x.type.with_shape((*x.shape[:2], 1, 1)))
         for channel in range(channels):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mpcompile import ops
 from mpcompile.ir import Array, Constant, Graph, Node, Value
@@ -24,6 +25,7 @@ class Reference:
     body      of the loop; `x`, `drawn` and `step` are values of it
     captured  input of the body -> value of the graph around it
     ranks     step at which each element of one example is drawn; None for a sequence, drawn along axis 1
+    delays    input of the body that is, row by row, the row above of another value (`rows.py`)
     """
 
     node: Node
@@ -33,6 +35,12 @@ class Reference:
     step: Value
     captured: dict[Value, Value]
     ranks: Array | None
+    delays: Mapping[Value, Value] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a pixel, which are drawn one after the other; 1 of anything but an image."""
+        return self.ranks.shape[0] if self.ranks is not None and self.ranks.ndim == 3 else 1
 
 
 def find(node: Node) -> Reference | None:
@@ -69,10 +77,10 @@ def _compared(body: Graph, now: Value, step: Value) -> Node | None:
     return body.node(node.inputs[0])
 
 
-def needed(body: Graph, value: Value) -> list[Node]:
-    """Nodes that a value is made of, in order."""
+def needed(body: Graph, *values: Value) -> list[Node]:
+    """Nodes that some values are made of, in order."""
     keep: set[int] = set()
-    todo = [value.node]
+    todo = [v.node for v in values]
     while todo:
         node = todo.pop()
         if node not in keep:

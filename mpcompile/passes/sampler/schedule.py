@@ -70,7 +70,7 @@ class Schedule:
 
 def loops(ref: Reference) -> Axes:
     """The axes of x over which elements are drawn one by one. Raises `Refused`."""
-    if ref.ranks is None:
+    if ref.ranks is None or np.array_equal(ref.ranks, np.arange(ref.ranks.size)):
         return (1,)
     if ref.ranks.ndim == 3 and np.array_equal(
         np.moveaxis(ref.ranks, 0, 2).reshape(-1), np.arange(ref.ranks.size)
@@ -82,10 +82,10 @@ def loops(ref: Reference) -> Axes:
 def schedule(ref: Reference) -> Schedule:
     """Raises `Refused` naming the layer that cannot be run a step at a time."""
     levels = loops(ref)
-    nodes = needed(ref.body, ref.drawn)
+    nodes = needed(ref.body, ref.drawn, *ref.delays.values())
     width = max((hi - lo for n in nodes for lo, hi in reaches(n).values()), default=0)
     env = environment_for(ref.body, max(8, width + 2))
-    clock = _Clock(levels, ref.x.type.concrete(env), 1 if ref.ranks is None else ref.ranks.shape[0])
+    clock = _Clock(levels, ref.x.type.concrete(env), ref.channels)
     domain = availability()
     facts: dict[Value, Abstract] = {}
     placed: dict[Value, Placement] = {}
@@ -100,6 +100,9 @@ def schedule(ref: Reference) -> Schedule:
             if value == ref.x:
                 placed[value] = Placement(levels, len(levels), BETWEEN | LATE)
                 facts[value] = domain.make(shape, clock.drawn(shape, 1)[..., None])
+            elif value in ref.delays:  # the row above, as the turn of this row begins
+                placed[value] = Placement(levels, 1, EARLY)
+                facts[value] = domain.make(shape, clock.early(shape, levels, 1)[..., None])
             continue
         if not finals.isdisjoint(node.inputs):
             raise Refused(node, "reads the last state of a recurrence over what is drawn")
@@ -120,6 +123,10 @@ def schedule(ref: Reference) -> Schedule:
     drawn = facts[ref.drawn]
     if (drawn.full()[..., 0] > clock.drawn(drawn.shape, 0)).any():
         raise Refused(last, "reads elements that are not drawn yet")
+    for above in ref.delays.values():
+        known = facts[above].full()[..., 0]
+        if placed[above].axes != levels or (known > clock.late(facts[above].shape, levels, 1)).any():
+            raise Refused(ref.body.node(above), "is carried from row to row and not known at the end of one")
     inner = [n for n in nodes if not isinstance(n.op, Input)]
     moving = tuple(n for n in inner if n.outputs[-1] in placed)
     static = tuple(n for n in inner if n.outputs[-1] not in placed)

@@ -293,7 +293,9 @@ function tables() {
     ...[p.inputs, p.outputs].map((side) => h("td", {}, h("span", { class: "mono" }, Object.entries(side).map((x) => x.join(": ")).join(", ")))), h("td", { class: "num" }, number(p.primitives))));
   const lead = [`${number(data.parameters)} parameters${data.unmasked === data.parameters ? "" : `, ${number(data.unmasked)} of them not masked`}`,
     `${number(data.flops.example)} operations forward for one example`,
-    ...Object.entries(data.sampling).map(([name, x]) => `a sample of ${name} takes ${x.passes} pass${x.passes === "1" ? "" : "es"} of the network`)];
+    ...Object.entries(data.sampling).map(([name, x]) => x.refused.length
+      ? `a sample of ${name} takes ${x.steps} passes of the network`
+      : `a sample of ${name} takes ${x.steps} steps, the work of ${x.work.toFixed(2)} passes`)];
   $("tables").append(h("h2", {}, "Layers of the loss"), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
     h("h2", {}, h("br"), "Programs"), table(["program", "inputs", "outputs", "primitives*"], programs),
     h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of the spec: `, h("code", {}, data.spec.sha256)));

@@ -11,18 +11,29 @@ import numpy as np
 
 from mpcompile.diagnostics import error
 from mpcompile.ir import Array, Module
-from mpcompile.runner.data.dataset import Column, Dataset, Raw, Split, Windows
+from mpcompile.runner.data.dataset import Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.noise import permutation
 from mpcompile.runner.settings import place
 
-__all__ = ["NAMES", "Column", "Dataset", "Raw", "Split", "Windows", "load_data"]
+__all__ = ["NAMES", "Column", "Dataset", "Pieces", "Raw", "Split", "Windows", "load_data"]
 
 POINTS = (
     "moons", "circles", "rings", "checkerboard2d", "spirals", "pinwheel", "gaussians8", "separable", "blobs",
     "sine", "line",
 )  # fmt: skip
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
-OTHERS = ("xor", "digits", "binary_digits", "shapes", "text", "adding", "tones", "rolls")
+OTHERS = (
+    "xor",
+    "digits",
+    "binary_digits",
+    "shapes",
+    "text",
+    "adding",
+    "tones",
+    "rolls",
+    "melodies",
+    "reversal",
+)
 NAMES = (*OTHERS, *POINTS, *TABLES)
 
 
@@ -81,6 +92,8 @@ def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
         "adding": lambda: sequences.adding(steps),
         "tones": lambda: sequences.tones(steps),
         "rolls": lambda: sequences.rolls(steps, _last_size(module, 88)),
+        "melodies": lambda: sequences.melodies(steps, _last_size(module, 24)),
+        "reversal": lambda: sequences.reversal(*_dialogue(module, steps)),
     }
     return makers[name]
 
@@ -92,6 +105,14 @@ def _picture_size(module: Module) -> tuple[int, int, int]:
             channels, height, width = (int(str(s)) for s in sizes)
             return height, width, channels
     return 32, 32, 3
+
+
+def _dialogue(module: Module, steps: int) -> tuple[int, int, int]:
+    """Lengths and number of tokens of `source` and `reply`."""
+    fields = [module.fields.get(name) for name in ("source", "reply")]
+    sizes = [f.type.shape[1] if f is not None and f.type.rank > 1 else steps for f in fields]
+    lengths = [s if isinstance(s, int) else steps for s in sizes]
+    return lengths[0], lengths[1], next((f.classes for f in fields if f is not None and f.classes), 2)
 
 
 def _last_size(module: Module, default: int) -> int:
@@ -133,7 +154,7 @@ def _joined(raw: Raw) -> Raw:
 def _divided(raw: Raw, module: Module, name: str) -> Raw:
     """Eight, one and one tenths in a fixed random order: train, valid, test."""
     columns = raw.splits["train"]
-    counts = {k: len(v) for k, v in columns.items()}
+    counts = raw.counts("train")
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
         raise error(
@@ -143,7 +164,11 @@ def _divided(raw: Raw, module: Module, name: str) -> Raw:
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]
     parts = {s: order[a:b] for s, a, b in zip(("train", "valid", "test"), cut, cut[1:], strict=False)}
-    raw.splits = {s: {k: v[rows] for k, v in columns.items()} for s, rows in parts.items()}
+    one = {k: np.split(v, np.cumsum(columns["length"])[:-1]) for k, v in columns.items() if k in raw.pieces}
+    raw.splits = {
+        s: {k: np.concatenate([one[k][i] for i in rows]) if k in one else v[rows] for k, v in columns.items()}
+        for s, rows in parts.items()
+    }
     return raw
 
 
@@ -152,7 +177,11 @@ def _statistics(train: Split) -> dict[str, Any]:
     out = {}
     for name, column in train.columns.items():
         values: Array = column.array if isinstance(column, Column) else column.stream
-        shape = list(values.shape[1:]) if isinstance(column, Column) else [column.length, *values.shape[1:]]
+        shape = list(values.shape[1:])
+        if isinstance(column, Windows):
+            shape = [column.length, *shape]
+        elif isinstance(column, Pieces):
+            shape = [int(column.lengths.max()), *shape]
         out[name] = {
             "shape": [int(s) for s in shape],
             "low": float(values.min()),

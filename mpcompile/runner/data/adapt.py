@@ -8,7 +8,8 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Symbolic
-from mpcompile.runner.data.dataset import Column, Raw, Split, Windows
+from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.sound import companded
 
 _OBSERVED = ("input", "target", "condition")
 
@@ -36,16 +37,19 @@ class Adapter:
         sizes: dict[str, int] = {}
         made = {}
         for split, columns in self.raw.splits.items():
-            counts = {pairs[f]: len(columns[pairs[f]]) for f in pairs}
+            every = self.raw.counts(split)
+            counts = {pairs[f]: every[pairs[f]] for f in pairs}
             if len(set(counts.values())) > 1:
                 shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
                 raise error(
                     "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere()
                 )
-            fitted: dict[str, Column | Windows] = {}
+            fitted: dict[str, Column | Windows | Pieces] = {}
             for field_name, column in pairs.items():
                 field = self.module.fields[field_name]
-                if self._streams(field, column, columns[column]):
+                if column in self.raw.pieces:
+                    fitted[field_name] = self._pieces(field, column, columns)
+                elif self._streams(field, column, columns[column]):
                     fitted[field_name] = self._windows(field, column, columns[column], split, ahead)
                 else:
                     fitted[field_name] = self._column(field, column, columns[column], sizes)
@@ -62,7 +66,10 @@ class Adapter:
         for name, field in self.module.fields.items():
             if name in pairs:
                 continue
-            free = [c for c in columns if c not in pairs.values()]
+            free = [c for c in columns if c not in pairs.values() and (c != "length" or field.counts)]
+            if field.counts and "length" in free:
+                pairs[name] = "length"
+                continue
             wish = "x" if field.role == "input" or lone else "y"
             if wish in free:
                 pairs[name] = wish
@@ -136,6 +143,25 @@ class Adapter:
                 field.span,
                 help=flag,
             )
+
+    def _pieces(self, field: Field, column: str, columns: dict[str, Array]) -> Pieces:
+        """Sequences of unequal length, for a field along a length that the model lets each example state."""
+        along = str(field.type.shape[1]) if field.type.rank > 1 else ""
+        if not any(f.counts == along for f in self.module.fields.values()):
+            raise error(
+                "MP503",
+                f"the sequences of data '{self.name}' have lengths from {columns['length'].min()} to "
+                f"{columns['length'].max()}, and '{field.name}' has one for all",
+                field.span,
+                help="condition length: integer(1..time)",
+            )
+        values, wanted = columns[column], field.type.shape[2:]
+        packed = len(wanted) == 1 and values.shape[1:] == (-(-int(str(wanted[0])) // 8),)
+        if packed and field.base == "binary" and values.dtype == np.uint8:
+            values = np.unpackbits(values, axis=1, count=int(str(wanted[0])))
+        if values.shape[1:] != wanted:
+            raise self._misfit(field, [along, *wanted], list(values.shape), column)
+        return Pieces(self._elements(field, column, values), field.type.dtype, columns["length"])
 
     # Fixed sizes ------------------------------------------------------------------------------------
 
@@ -229,11 +255,16 @@ class Adapter:
     def _whole(self, field: Field, column: str, values: Array, levels: int | None) -> Array:
         classes = field.classes
         low = field.low if field.base == "integer" else 0
+        if column in self.raw.sounds and classes:
+            values = companded(values, classes) + low
         if values.dtype.kind == "f" and not (values == np.rint(values)).all():
             raise self._range(field, column, f"holds fractions, a {field.base} field takes whole numbers", "")
         whole = values.astype(np.int64)
-        if self.embedded and column in self.raw.images and levels and classes and classes > levels:
-            whole = np.rint(whole * ((classes - 1) / (levels - 1))).astype(np.int64) + low
+        if self.embedded and column in self.raw.images and levels and classes and classes != levels:
+            if classes > levels:
+                whole = np.rint(whole * ((classes - 1) / (levels - 1))).astype(np.int64) + low
+            else:
+                whole = whole * classes // levels + low  # each of as many grey levels
         if len(whole) and classes is not None and (whole.min() < low or whole.max() > low + classes - 1):
             found = f"holds {whole.min()} to {whole.max()}, '{field.name}' takes {low} to {low + classes - 1}"
             raise self._range(field, column, found, "")

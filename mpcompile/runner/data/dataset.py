@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,14 +20,18 @@ class Raw:
 
     levels      columns of integers 0..levels-1 (grey levels, classes)
     images      columns `[n, channels, height, width]` that may be enlarged by whole factors
+    sounds      columns of sound in [-1, 1], which a category or an integer field takes as mu-law codes
     streams     columns that are one long sequence `[T, ...]` to be cut into windows
+    pieces      columns whose sequences follow one another `[T, ...]`; the column `length` says where they end
     vocabulary  what the integers of text stand for
     """
 
     splits: dict[str, dict[str, Array]]
     levels: dict[str, int] = field(default_factory=dict)
     images: frozenset[str] = frozenset()
+    sounds: frozenset[str] = frozenset()
     streams: frozenset[str] = frozenset()
+    pieces: frozenset[str] = frozenset()
     vocabulary: list[str] | None = None
     fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
     digest: str = ""  # of a user's file
@@ -35,6 +39,11 @@ class Raw:
     @property
     def columns(self) -> list[str]:
         return list(self.splits["train"])
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Number of examples of each column."""
+        columns = self.splits[split]
+        return {k: len(columns["length"] if k in self.pieces else v) for k, v in columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +87,36 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True)
+class Pieces:
+    """Sequences of unequal length, one after the other; a batch is padded with zeros to its longest.
+
+    Rounded up to a multiple of `STEP`, so that a backend which compiles for every shape meets few. The model's own
+    `condition length: integer(1..time)` says what is padding, so that how much of it there is makes no difference.
+    """
+
+    STEP: ClassVar[int] = 16
+    stream: Array
+    dtype: DType
+    lengths: Array
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, rows: Array, shift: int = 0) -> Array:
+        ends = np.cumsum(self.lengths)
+        longest = -(-int(self.lengths[rows].max()) // self.STEP) * self.STEP
+        out = np.zeros((len(rows), longest, *self.stream.shape[1:]), _DTYPES[self.dtype])
+        for place, row in enumerate(rows):
+            size = int(self.lengths[row])
+            out[place, :size] = self.stream[ends[row] - size : ends[row]]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """One part of a data set: field name -> column."""
 
-    columns: Mapping[str, Column | Windows]
+    columns: Mapping[str, Column | Windows | Pieces]
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0

@@ -42,7 +42,10 @@ def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
 
 
 def _npz(path: Path) -> Raw:
-    """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; `<name>_shape` marks packed bits."""
+    """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; `<name>_shape` marks packed bits.
+
+    A column `len` or `length` that adds up to the length of x cuts it into sequences of their own (`train_len`).
+    """
     with np.load(path, allow_pickle=False) as file:
         found = {key: np.asarray(file[key]) for key in file.files}
     shapes = {k for k in found if k.endswith("_shape") and k.removesuffix("_shape") in found}
@@ -80,7 +83,7 @@ def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
             raise Unreadable(
                 f"{path}: {both} name no split but other arrays do; use e.g. {both.split(',')[0]}_train"
             )
-        return Raw({"train": splits["all"]}, fixed=False)
+        return _cut(Raw({"train": splits["all"]}, fixed=False))
     if "train" not in splits:
         raise Unreadable(f"{path}: there is no training part (arrays named e.g. x, or x_train)")
     for split, columns in splits.items():
@@ -88,7 +91,24 @@ def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
             raise Unreadable(
                 f"{path}: split '{split}' has {sorted(columns)}, train has {sorted(splits['train'])}"
             )
-    return Raw(splits)
+    return _cut(Raw(splits))
+
+
+def _cut(raw: Raw) -> Raw:
+    """The same, with x as sequences of unequal length where a column of lengths says so."""
+    for columns in raw.splits.values():
+        for name in ("len", "lengths"):
+            if name in columns and "length" not in columns:
+                columns["length"] = columns.pop(name)
+    ends = [columns.get("length") for columns in raw.splits.values()]
+    if all(
+        e is not None and e.ndim == 1 and e.dtype.kind in "iu" and len(e) and e.min() > 0 for e in ends
+    ) and all(
+        "x" in c and len(c["x"]) != len(c["length"]) and len(c["x"]) == c["length"].sum()
+        for c in raw.splits.values()
+    ):
+        raw.pieces = frozenset({"x"})
+    return raw
 
 
 def _plain(path: Path, key: str, value: Array) -> Array:

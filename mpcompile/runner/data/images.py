@@ -34,7 +34,7 @@ def shapes(height: int = 32, width: int = 32, channels: int = 3, sizes: dict[str
         r = generator("data", "shapes", split, height, width, channels)
         scenes = [_scene(r, height, width, channels) for _ in range(n)]
         splits[split] = {"x": np.stack([s[0] for s in scenes]), "y": np.stack([s[1] for s in scenes])}
-    return Raw(splits, {"x": 256, "y": 4})
+    return Raw(splits, {"x": 256, "y": 4}, frozenset({"x"}))
 
 
 def _scene(r: np.random.Generator, height: int, width: int, channels: int) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.data.letters import encode
 from mpcompile.runner.noise import generator
 
 SIZES = {"train": 4000, "valid": 500, "test": 500}
@@ -14,24 +15,18 @@ SIZES = {"train": 4000, "valid": 500, "test": 500}
 def text(words: str | None = None, vocabulary: list[str] | None = None) -> Raw:
     """Characters as integers, one stream, the last tenths held out.
 
-    `words` is a user's text, `vocabulary` that of a run trained before (sorted). Raises `ValueError` for a
-    character that the vocabulary lacks.
+    `words` is a user's text, `vocabulary` that of a run trained before (sorted), or `letters.BYTES`. Raises
+    `ValueError` for a character that the vocabulary lacks.
     """
     from mpcompile.runner.data.corpus import corpus
 
     words = corpus() if words is None else words
     if vocabulary is None:
         vocabulary = sorted(set(words))
-    elif missing := sorted(set(words) - set(vocabulary)):
-        raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
-    codes = np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)
+    codes = encode(words, vocabulary)
     cut = [0, int(0.9 * len(codes)), int(0.95 * len(codes)), len(codes)]
     splits = {s: {"x": codes[a:b]} for s, a, b in zip(SIZES, cut, cut[1:], strict=False)}
     return Raw(splits, {"x": len(vocabulary)}, streams=frozenset({"x"}), vocabulary=vocabulary)
-
-
-def _points(words: str) -> Array:
-    return np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32)
 
 
 def adding(length: int) -> Raw:
@@ -64,7 +59,7 @@ def tones(length: int) -> Raw:
         swell = 0.6 + 0.3 * np.sin(2 * np.pi * t / max(length, 64) + phase[:, :1])
         x = swell * (0.6 * base + 0.4 * over) + 0.01 * r.standard_normal((n, length))
         splits[split] = {"x": np.clip(x, -0.999, 0.999).astype(np.float32), "y": y}
-    return Raw(splits, {"y": 4})
+    return Raw(splits, {"y": 4}, sounds=frozenset({"x"}))
 
 
 def rolls(length: int, width: int = 88) -> Raw:
@@ -85,3 +80,24 @@ def rolls(length: int, width: int = 88) -> Raw:
                     x[i, start : start + hold, key % width] = 1
         splits[split] = {"x": x, "y": y}
     return Raw(splits, {"x": 2, "y": 2})
+
+
+def melodies(length: int, width: int = 24) -> Raw:
+    """Pieces of half to full `length`, x of 0/1 as in `rolls`, one after the other; y is major (0) or minor (1)."""
+    whole = rolls(length, width)
+    splits: dict[str, dict[str, Array]] = {}
+    for split, columns in whole.splits.items():
+        n = len(columns["y"])
+        lengths = generator("data", "melodies", split, length).integers(max(1, length // 2), length + 1, n)
+        pieces = [x[:size] for x, size in zip(columns["x"], lengths, strict=True)]
+        splits[split] = {"x": np.concatenate(pieces), "length": lengths, "y": columns["y"]}
+    return Raw(splits, whole.levels, pieces=frozenset({"x"}))
+
+
+def reversal(source: int, reply: int, tokens: int) -> Raw:
+    """Tokens to read, and the same ones from the end: source `[n, source]`, reply `[n, reply]`."""
+    splits = {}
+    for split, n in SIZES.items():
+        given = generator("data", "reversal", split, source, tokens).integers(0, tokens, (n, source))
+        splits[split] = {"source": given, "reply": np.resize(given[:, ::-1].T, (reply, n)).T.copy()}
+    return Raw(splits, {"source": tokens, "reply": tokens})

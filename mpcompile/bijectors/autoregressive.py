@@ -1,0 +1,90 @@
+"""Masked autoregressive bijectors (Kingma et al. 2016; Papamakarios et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.bijectors import conditions
+from mpcompile.bijectors.base import Bijector, channels
+from mpcompile.bijectors.laws import AFFINE, Law
+from mpcompile.ir import Array, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+from mpcompile.layers.dense import Dense
+from mpcompile.layers.masks import Degrees, ranks
+
+
+@dataclass(frozen=True)
+class Autoregressive(Bijector):
+    """y_i = f(x_i; parameters from the x before x_i in the order): MAF; `inverse(autoregressive(...))` is IAF.
+
+    The parameters come from a MADE with `hidden` units a layer, relu and masks of degrees (Germain et al. 2015), so
+    that density takes one pass. The inverse draws element after element; its loop is the reference from which
+    `mpcompile.passes.sampler` derives one that computes each unit once. With law = affine this is MAF's eq. 4,
+    exp(-alpha) and -mu exp(-alpha) called exp(s) and t. A `condition` enters every layer, unmasked.
+    """
+
+    keyword: ClassVar[str] = "autoregressive"
+    function: ClassVar[bool] = True
+    hidden: tuple[int, ...]
+    order: str = "natural"
+    law: Law = AFFINE
+    seed: int = 0
+    condition: Value | None = None
+
+    def __post_init__(self) -> None:
+        ranks(self.order, 1)  # raises for an order that has no name
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError("a masked network has at least one hidden layer, each of at least one unit")
+
+    def _ranks(self, ctx: Context, x: Value) -> Array:
+        if x.type.rank != 2:
+            raise ctx.fail(
+                "MP201", f"an autoregressive bijector transforms vectors, got {x.type}",
+                help="declare the variable flat, e.g. real[64], or use couplings",
+            )  # fmt: skip
+        return ranks(self.order, channels(x), self.seed)
+
+    def _raw(self, ctx: Context, x: Value, order: Array) -> Value:
+        """Parameters of the law of every element, given those before it: [N, count * D]."""
+        before, ctx.order = ctx.order, order
+        ctx.degrees[ctx.b.here(x)] = order + 1
+        given = None if self.condition is None else conditions.features(ctx, self.condition)
+        try:
+            h = x
+            for i, units in enumerate(self.hidden):
+                h = self._layer(ctx, f"hidden_{i}", h, given, Dense(units, Degrees(seed=self.seed)))
+                h = ctx.b.emit(ops.Relu(), h)
+            last = Dense(channels(x) * self.law.count(), Degrees(strict=True), init="zeros")
+            return self._layer(ctx, "project", h, given, last)
+        finally:
+            ctx.order = before
+
+    def _layer(self, ctx: Context, name: str, h: Value, given: Value | None, dense: Dense) -> Value:
+        with ctx.frame(name, f"dense({dense.units}, mask = degrees)", ctx.span):
+            y = dense.forward(ctx, h)
+        if given is None:
+            return y
+        with ctx.frame(f"{name}_condition", f"dense({dense.units})", ctx.span):
+            total = F.add(ctx.b, y, Dense(dense.units, bias=False, init=dense.init).forward(ctx, given))
+        ctx.degrees[total] = ctx.degrees[y]
+        return total
+
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
+        raw = self._raw(ctx, seen, self._ranks(ctx, x))
+        y, log_slope = self.law.forward(ctx, x, raw, None)
+        return y, None if log_slope is None else F.event_sum(ctx.b, log_slope)
+
+    def inverse(self, ctx: Context, y: Value) -> Value:
+        order = self._ranks(ctx, y)
+
+        def step(state: list[Value], _: list[Value], t: Value) -> tuple[list[Value], list[Value]]:
+            b, (x,) = ctx.b, state
+            drawn = self.law.inverse(ctx, b.here(y), self._raw(ctx, x, order), None)
+            now = b.emit(ops.Equal(), b.constant(order[None]), t)
+            return [b.emit(ops.Where(), now, drawn, x)], []
+
+        (x,), _ = ctx.scan(step, [ctx.zeros(y.shape)], [], length=order.size)
+        return x

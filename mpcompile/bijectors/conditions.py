@@ -1,0 +1,35 @@
+"""Conditions: values that a bijector's network sees beside what passes."""
+
+from __future__ import annotations
+
+from mpcompile import ops
+from mpcompile.ir import DType, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+
+def features(ctx: Context, condition: Value) -> Value:
+    """A condition as numbers [N, C, ...]: a category as one of k, a scalar as one feature.
+
+    Raises MP204 for a category that is no single one, or whose number of classes is not known.
+    """
+    if condition.dtype is DType.INT:
+        classes = ctx.classes_of(condition)
+        if classes is None or condition.type.rank != 1:
+            raise ctx.fail("MP204", f"a condition is a category or real numbers, not {condition.type}")
+        return ctx.b.emit(ops.OneHot(classes), condition)
+    value = F.to_float(ctx.b, condition)
+    return F.reshape(ctx.b, value, (value.shape[0], 1)) if value.type.rank == 1 else value
+
+
+def join(ctx: Context, x: Value, condition: Value | None) -> Value:
+    """x[N, C, ...] with the features of a condition as further channels, the same at every place."""
+    if condition is None:
+        return x
+    extra, places = features(ctx, condition), x.shape[2:]
+    if extra.type.rank == 2 and places:
+        flat = F.reshape(ctx.b, extra, (*extra.shape, *(1,) * len(places)))
+        extra = ctx.b.emit(ops.BroadcastTo((*extra.shape, *places)), flat)
+    if extra.shape[2:] != places:
+        raise ctx.fail("MP207", f"a condition of shape {list(extra.shape[1:])} does not lie beside {x.type}")
+    return F.concat(ctx.b, [x, extra], 1)

@@ -1,0 +1,46 @@
+"""A bijector run backwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile.bijectors.base import Bijector, Interval, Part
+from mpcompile.ir import Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+
+@dataclass(frozen=True)
+class Inverse(Bijector):
+    """The inverse of a bijector: `inverse(autoregressive(...))` is IAF, with sampling in one pass."""
+
+    keyword: ClassVar[str] = "inverse"
+    function: ClassVar[bool] = True
+    of: Bijector
+
+    def __post_init__(self) -> None:
+        if not self.of.reversible:
+            raise ValueError(f"`{self.of.keyword}` cannot be run backwards within a flow")
+
+    @property
+    def domain(self) -> Interval | None:  # type: ignore[override]
+        return self.of.codomain
+
+    @property
+    def codomain(self) -> Interval | None:  # type: ignore[override]
+        return self.of.domain
+
+    def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+        y = self.of.inverse(ctx, x)
+        log_det = self.of.forward(ctx, y)[1]
+        return y, None if log_det is None else F.neg(ctx.b, log_det)
+
+    def inverse(self, ctx: Context, y: Value) -> Value:
+        return self.of.forward(ctx, y)[0]
+
+    def inverse_and_log_det(self, ctx: Context, y: Value) -> tuple[Value, Value | None]:
+        return self.of.forward(ctx, y)
+
+    def parts(self) -> tuple[Part, ...]:
+        return self.of.parts()

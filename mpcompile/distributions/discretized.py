@@ -1,0 +1,86 @@
+"""Mixtures of logistics over the levels of an ordered integer (Salimans et al. 2017, section 2.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.distributions.base import Elementwise
+from mpcompile.distributions.elementwise import LogisticMixture
+from mpcompile.ir import Shape, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+#: Scales below exp(-7) of the range's half say no more about 256 levels (the authors' code has the same bound).
+MIN_LOG_SCALE = -7.0
+
+
+@dataclass(frozen=True)
+class DiscretizedLogisticMixture(Elementwise):
+    """The levels low .. low + classes - 1, scaled to [-1, 1], as bins of a mixture of logistics.
+
+    A level has the mass of its bin, half a level to both sides; the first and the last bin reach to infinity. So a
+    draw of the mixture, rounded and clipped, has this law exactly.
+    """
+
+    keyword: ClassVar[str] = "discretized_logistic_mixture"
+    mixture: LogisticMixture
+    low: int
+    classes: int
+
+    @cached_property
+    def half(self) -> float:
+        """Half the width of a bin, of a range of 2."""
+        return 1.0 / max(1, self.classes - 1)
+
+    def _bounded(self, ctx: Context) -> LogisticMixture:
+        return replace(self.mixture, log_scale=F.maximum(ctx.b, self.mixture.log_scale, MIN_LOG_SCALE))
+
+    def element_log_prob(self, ctx: Context, x: Value) -> Value:
+        """For z-values a > b of a bin's borders, log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)).
+
+        The last term is log tanh((a - b) / 2) + softplus(b - a), which keeps its digits where the bin is narrow.
+        """
+        b, m = ctx.b, self._bounded(ctx)
+        level = F.sub(b, x, float(self.low))
+        scaled = F.sub(b, F.mul(b, level, 2 * self.half), 1.0)
+        wide = F.reshape(b, scaled, (*x.shape[: m.axis], 1, *x.shape[m.axis :]))
+        level = F.reshape(b, level, wide.shape)
+        centred, inverse = F.sub(b, wide, m.loc), b.emit(ops.Exp(), F.neg(b, m.log_scale))
+        upper = F.mul(b, F.add(b, centred, self.half), inverse)
+        lower = F.mul(b, F.sub(b, centred, self.half), inverse)
+        below = F.neg(b, b.emit(ops.Softplus(), F.neg(b, upper)))  # log of the mass up to the bin's end
+        above = F.neg(b, b.emit(ops.Softplus(), lower))  # log of the mass from the bin's start
+        width = F.mul(b, inverse, 2 * self.half)
+        ratio = F.add(
+            b,
+            b.emit(ops.Log(), b.emit(ops.Tanh(), F.mul(b, width, 0.5))),
+            b.emit(ops.Softplus(), F.neg(b, width)),
+        )
+        inside = F.add(b, F.add(b, below, above), ratio)
+        last = b.emit(ops.LessEqual(), b.constant(self.classes - 1.5), level)
+        bins = F.where(b, F.less(b, level, 0.5), below, F.where(b, last, above, inside))
+        weighted = F.add(b, b.emit(ops.LogSoftmax(m.axis), m.logits), bins)
+        return b.emit(ops.LogSumExp((m.axis,), False), weighted)
+
+    def from_noise(self, ctx: Context, noise: Value) -> Value:
+        b = ctx.b
+        drawn = self._bounded(ctx).from_noise(ctx, noise)
+        level = F.mul(b, F.add(b, drawn, 1.0), 0.5 / self.half)
+        rounded = b.emit(ops.Floor(), F.add(b, level, 0.5))
+        return F.add(b, F.minimum(b, F.maximum(b, rounded, 0.0), self.classes - 1.0), float(self.low))
+
+    def mean(self, ctx: Context, shape: Shape) -> Value:
+        """The mixture's mean on the scale of the levels: that of the law but for rounding and clipping."""
+        b = ctx.b
+        scaled = F.add(b, self.mixture.mean(ctx, shape), 1.0)
+        return F.add(b, F.mul(b, scaled, 0.5 / self.half), float(self.low))
+
+    def parameters(self) -> dict[str, Value]:
+        return self.mixture.parameters()
+
+    @property
+    def axis(self) -> int:
+        return self.mixture.axis

@@ -1,0 +1,60 @@
+"""Whether a chain of bijectors is one: what stands in it, and where each is defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpcompile.bijectors import REALS, FactorOut, Interval
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.distributions import Placed
+
+#: What makes a layer no bijection of values of one shape.
+_MERGES = {
+    "relu": "it sends every negative number to 0",
+    "step": "it sends all numbers to 0 and 1",
+    "silu": "it falls before it rises",
+    "gelu": "it falls before it rises",
+}
+
+
+def not_bijective(name: str, span: Span) -> SpecError:
+    """A layer in the place of a bijector."""
+    if name in _MERGES:
+        near = "leaky_relu, softplus, sigmoid and tanh have an inverse"
+        return error("MP407", f"`{name}` is not injective: {_MERGES[name]}", span, help=near)
+    inside = f"it may stand in the net of a coupling: coupling(mask = ..., net = {name}(...) -> ...)"
+    return error("MP407", f"`{name}` is a layer, and a flow is made of bijectors", span, help=inside)
+
+
+def check_intervals(chain: Sequence[Placed]) -> None:
+    """Each map is defined on what the one before reaches, and reaches all that the next is defined on.
+
+    Else the density does not integrate to one, and a draw has no inverse. What reaches the base, a standard normal,
+    is all reals.
+    """
+    reached: Interval | None = None
+    for placed in chain:
+        domain = placed.bijector.domain
+        if reached is not None and domain is not None and not _within(reached, domain):
+            raise error("MP408", f"`{placed.bijector.keyword}` is defined on {_shown(domain)}, and the bijector "
+                        f"before it gives {_shown(reached)}", placed.span)  # fmt: skip
+        reached = placed.bijector.image or reached
+    wanted, who = REALS, "the base is defined"
+    for placed in reversed(chain):
+        bijector = placed.bijector
+        if isinstance(bijector, FactorOut) and wanted != REALS:
+            raise error("MP408", f"`factor_out` gives latents, which lie in all reals, among values in "
+                        f"{_shown(wanted)}", placed.span)  # fmt: skip
+        if bijector.codomain is not None and not _within(wanted, bijector.codomain):
+            raise error("MP408", f"`{bijector.keyword}` reaches {_shown(bijector.codomain)} only, and {who} on "
+                        f"{_shown(wanted)}: the density would not integrate to 1", placed.span)  # fmt: skip
+        if bijector.domain is not None:
+            wanted, who = bijector.domain, f"`{bijector.keyword}` after it is defined"
+
+
+def _within(inner: Interval, outer: Interval) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
+
+
+def _shown(interval: Interval) -> str:
+    return "the reals" if interval == REALS else f"({interval[0]:g}, {interval[1]:g})"

@@ -1,0 +1,273 @@
+"""`recurrence over time { ... }`: the statements of one step, repeated along a symbolic length by one loop.
+
+Inside of a step names come into being in the order in which the sampler makes them: carried values and what is given,
+then latents, observed variables and local values, statement by statement. A law, a prior or an update may read what
+is there by then; only a posterior may read the observed variables of its own step before they are drawn. So an
+observed element is never predicted from itself or from a later one, whatever the networks are. An assignment to a
+carried name changes it for the rest of the step, and is what the next step starts from.
+
+With latents this is the variational recurrent network (Chung et al. 2015): posterior and prior of a step read the same
+carried state, and the bound is the sum over steps of log-likelihood minus divergence (their eq. 11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field, replace
+
+from mpcompile.diagnostics import error
+from mpcompile.distributions import Distribution, Normal
+from mpcompile.frontend import ast
+from mpcompile.frontend.unused import references
+from mpcompile.ir import Field, Shape, Symbolic, Value, symbol
+from mpcompile.layers import Context
+from mpcompile.layers import functional as F
+from mpcompile.lowering.densities import distribution, kl_divergence
+from mpcompile.lowering.scope import Scope, unknown
+
+#: What a program makes of one density in a step: the variable's value, and results by name.
+Made = tuple[Value, dict[str, Value]]
+
+
+@dataclass
+class _Step:
+    """One step while it is built.
+
+    data   observed variables of this step, for posteriors; empty in a sampler
+    now    names that are there by now
+    """
+
+    ctx: Context
+    scope: Scope
+    data: dict[str, Value]
+    now: set[str]
+
+
+@dataclass
+class Recurrence:
+    """One recurrence of a model; `shapes` are those of its latents in a step, known once its posteriors were lowered."""
+
+    statement: ast.Recurrence
+    fields: Mapping[str, Field]
+    shapes: dict[str, Shape] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises `SpecError`: an axis that is no length, an unknown variable, a name that is assigned twice."""
+        along = {str(f.type.shape[1]): f for f in self.fields.values() if len(f.type.shape) > 1}
+        known = [name for name, f in along.items() if isinstance(f.type.shape[1], Symbolic)]
+        if self.statement.axis not in known:
+            raise unknown("length", self.statement.axis, known, self.statement.span)
+        self.size = symbol(self.statement.axis)
+        self.over = [n for n, f in self.fields.items() if f.type.shape[1:2] == (self.size,)]
+        seen = set[str]()
+        for s in self.statement.statements:
+            if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
+                raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
+            if s.name in seen:
+                raise error("MP105", f"`{s.name}` is given twice in one step", s.span)
+            seen.add(s.name)
+
+    @property
+    def densities(self) -> list[ast.Density]:
+        return [s for s in self.statement.statements if isinstance(s, ast.Density)]
+
+    @property
+    def observed(self) -> list[ast.Density]:
+        return [s for s in self.densities if s.role == "observed"]
+
+    @property
+    def latents(self) -> list[ast.Density]:
+        return [s for s in self.densities if s.role == "latent"]
+
+    def feeds_back(self) -> bool:
+        """Whether a step reads a variable that an earlier step, or an earlier statement, observes."""
+        updates = [s.value for s in self.statement.statements if isinstance(s, ast.Update)]
+        return bool(
+            references([*updates, *(s.distribution for s in self.observed)]) & {s.name for s in self.observed}
+        )
+
+    # --- programs: each is one loop ---
+
+    def score(self, ctx: Context, scope: Scope) -> tuple[Value, Value | None]:
+        """Log-likelihood and, with latents, divergence of every example, summed over its steps: [N] each."""
+
+        def latent(at: _Step, s: ast.Density) -> Made:
+            q, prior = self._posterior(at, s), self._prior(at, s)
+            z = q.sample(at.ctx, s.name, self.shapes[s.name])
+            return z, {f"kl_{s.name}": kl_divergence(at.ctx, q, prior, z)}
+
+        def observed(at: _Step, s: ast.Density) -> Made:
+            x = at.data[s.name]
+            return x, {f"log_prob_{s.name}": self._law(at, s).log_prob(at.ctx, x)}
+
+        made = self._run(ctx, scope, latent, observed)
+        sums = {k: F.sum_axes(ctx.b, v, [1]) for k, v in made.items()}
+        total = _sum(ctx, [v for k, v in sums.items() if k.startswith("log_prob_")])
+        kl = _sum(ctx, [v for k, v in sums.items() if k.startswith("kl_")])
+        assert total is not None
+        return total, kl
+
+    def encode(self, ctx: Context, scope: Scope) -> dict[str, Value]:
+        """Parameters of the posterior of every step, each step's latents at the mean of theirs: [N, time, ...]."""
+
+        def latent(at: _Step, s: ast.Density) -> Made:
+            q = self._posterior(at, s)
+            return self._mean(at, s, q), {f"{s.name}_{k}": v for k, v in q.parameters().items()}
+
+        return self._run(ctx, scope, latent, lambda at, s: (at.data[s.name], {}))
+
+    def reconstruct(self, ctx: Context, scope: Scope) -> dict[str, Value]:
+        """Means of the observed variables at the posteriors' means, given the true past."""
+        return self._run(
+            ctx,
+            scope,
+            lambda at, s: (self._mean(at, s, self._posterior(at, s)), {}),
+            lambda at, s: (at.data[s.name], {s.name: self._observed_mean(at, s)}),
+        )
+
+    def predict(self, ctx: Context, scope: Scope) -> dict[str, Value]:
+        """Means of the observed variables, latents at the means of their priors; for one that feeds nothing back."""
+
+        def observed(at: _Step, s: ast.Density) -> Made:
+            mean = self._observed_mean(at, s)
+            return mean, {s.name: mean}
+
+        return self._run(ctx, scope, lambda at, s: (self._mean(at, s, self._prior(at, s)), {}), observed)
+
+    def sample(self, ctx: Context, scope: Scope) -> dict[str, Value]:
+        """Draws of the observed variables: every step from its priors, given what was drawn before."""
+
+        def latent(at: _Step, s: ast.Density) -> Made:
+            return self._prior(at, s).sample(at.ctx, s.name, self.shapes[s.name]), {}
+
+        def observed(at: _Step, s: ast.Density) -> Made:
+            law, f = self._law(at, s), _in_step(self.fields[s.name])
+            x = law.sample(at.ctx, s.name, f.type.shape)
+            binary = f.base == "binary" and self.latents
+            return x, {s.name: x, **({f"{s.name}_mean": law.mean(at.ctx, f.type.shape)} if binary else {})}
+
+        return self._run(ctx, scope, latent, observed)
+
+    # --- the loop ---
+
+    def _run(
+        self,
+        ctx: Context,
+        scope: Scope,
+        latent: Callable[[_Step, ast.Density], Made],
+        observed: Callable[[_Step, ast.Density], Made],
+    ) -> dict[str, Value]:
+        """Results of the statements of all steps, [N, time, ...], zero behind the end of an example."""
+        carried = {c.name: self._start(ctx, scope, c) for c in self.statement.carries}
+        wide = {n: scope.values[n] for n in self.over if n in scope.values}
+        present = ctx.present_along(self.size)
+        names: list[str] = []
+
+        def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
+            data = dict(zip(wide, slices, strict=False))
+            real = None if present is None else slices[len(wide)]
+            for name, value in data.items():
+                if self.fields[name].base == "category":
+                    ctx.classes[value] = self.fields[name].classes or 0
+            outside = {k: v for k, v in scope.values.items() if k not in wide}
+            hidden = {s.name for s in self.observed}
+            values = outside | {k: v for k, v in data.items() if k not in hidden}
+            values |= dict(zip(carried, state, strict=True))
+            results: dict[str, Value] = {}
+            at = _Step(ctx, replace(scope, values=values), data, set())
+            for s in self.statement.statements:
+                with ctx.frame(s.name, scope.label(s.span), s.span):
+                    if isinstance(s, ast.Update):
+                        values[s.name] = self._update(at, s, values[s.name] if s.name in carried else None)
+                    else:
+                        values[s.name], given = (latent if s.role == "latent" else observed)(at, s)
+                        results |= given
+                at.now.add(s.name)
+            names.extend(results)
+            after = [values[n] for n in carried]
+            if real is not None:
+                after = [_where(ctx, real, new, old) for new, old in zip(after, state, strict=True)]
+            return after, list(results.values())
+
+        scanned = [*wide.values(), *([] if present is None else [present])]
+        first = list(carried.values())
+        _, ys = ctx.scan(step, first, scanned, length=self.size, noise=True)
+        return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
+
+    def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
+        """What a carried value is before the first step, [N, ...]: a number everywhere, or an expression's value."""
+        batch = next(iter(self.fields.values())).type.shape[0]
+        shape: Shape = (batch, *(scope.integer(s) for s in c.shape))
+        with ctx.frame(c.name, scope.label(c.span), c.span), ctx.frame("start", scope.label(c.span), c.span):
+            value = scope.value(ctx, c.init)
+            if value.type.rank == 0:
+                return F.add(ctx.b, ctx.zeros(shape), value)
+        if value.shape != shape:
+            raise error(
+                "MP201",
+                f"`{c.name}` starts with shape {list(value.shape[1:])}, not {list(shape[1:])}",
+                c.init.span,
+            )
+        return value
+
+    def _update(self, at: _Step, s: ast.Update, before: Value | None) -> Value:
+        self._there(at, s.value)
+        value = at.scope.value(at.ctx, s.value)
+        if before is not None and value.type != before.type:
+            raise error("MP201", f"`{s.name}` is {before.type} and would become {value.type}", s.span)
+        return value
+
+    def _law(self, at: _Step, s: ast.Density) -> Distribution:
+        self._there(at, s.distribution)
+        return distribution(at.ctx, at.scope, s.distribution, _in_step(self.fields[s.name]))
+
+    def _observed_mean(self, at: _Step, s: ast.Density) -> Value:
+        return self._law(at, s).mean(at.ctx, _in_step(self.fields[s.name]).type.shape)
+
+    def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
+        self._there(at, s.distribution, seen=set(at.data))
+        law = distribution(at.ctx, at.scope.child(values=at.data), s.distribution, None)
+        if not law.parameters():
+            raise error("MP411", f"the posterior of {s.name} has no parameters of its own", s.span)
+        self.shapes[s.name] = next(iter(law.parameters().values())).shape
+        return law
+
+    def _prior(self, at: _Step, s: ast.Density) -> Distribution:
+        if s.prior is None:
+            return Normal(0.0, 0.0)
+        self._there(at, s.prior)
+        with at.ctx.frame("prior", at.scope.label(s.prior.span), s.prior.span):
+            return distribution(at.ctx, at.scope, s.prior, None)
+
+    def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
+        return law.mean(at.ctx, self.shapes[s.name])
+
+    def _there(self, at: _Step, expr: ast.Expr, seen: Set[str] = frozenset()) -> None:
+        """Raise for a name that a later statement of the step gives."""
+        carried = {c.name for c in self.statement.carries}
+        later = {s.name for s in self.statement.statements} - at.now - carried - seen
+        for name in sorted(references([expr]) & later):
+            raise error(
+                "MP127",
+                f"`{name}` is not there yet: a later statement of the step gives it",
+                expr.span,
+                help=f"carry what is known of earlier steps, or put this behind `{name}`; "
+                "only a posterior may read what is observed",
+            )
+
+
+def _in_step(f: Field) -> Field:
+    """A variable at one step."""
+    return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
+
+
+def _where(ctx: Context, real: Value, x: Value, y: Value) -> Value:
+    """x where an example has this step, else y."""
+    return F.where(ctx.b, F.reshape(ctx.b, real, (real.shape[0], *(1,) * (x.type.rank - 1))), x, y)
+
+
+def _sum(ctx: Context, values: list[Value]) -> Value | None:
+    total: Value | None = None
+    for value in values:
+        total = value if total is None else F.add(ctx.b, total, value)
+    return total

@@ -1,0 +1,141 @@
+"""What a sample starts from: a prompt, the first elements of given data, and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.ir import Array, DType, Field, Module
+from mpcompile.passes.sampler.find import Reference, find
+from mpcompile.runner.data import load_data
+from mpcompile.runner.run import Run
+
+
+#: How the inputs begin that `Sampling.given` adds to the `sample` program.
+CLAMPS = ("given_", "keep_")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Elements of a variable that samples keep: `values` `[m, ...]`, where `keep` (an example's shape) is true.
+
+    Sample i has row i modulo m. `beside` are conditions that came with the values, row by row.
+    """
+
+    name: str
+    values: Array
+    keep: Array
+    beside: Mapping[str, Array]
+
+    def beside_of(self, count: int) -> dict[str, Array]:
+        """Conditions of samples 0 .. count - 1."""
+        return {k: v[np.arange(count) % len(v)] for k, v in self.beside.items()}
+
+    def inputs(self, count: int) -> dict[str, Array]:
+        """What the `sample` program reads of it, for samples 0 .. count - 1."""
+        rows = np.arange(count) % len(self.values)
+        keep = np.broadcast_to(self.keep, (count, *self.keep.shape)).astype(np.float32)
+        return {f"given_{self.name}": self.values[rows], f"keep_{self.name}": keep}
+
+
+def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
+    """The variable that a sampler draws element by element, its loop, and the type that it draws.
+
+    Raises `SpecError` (MP542) for a model that has none.
+    """
+    graph = module.programs.get("sample")
+    for node in graph.nodes() if graph is not None else ():
+        reference = find(node)
+        name = node.scope[0].name if node.scope else ""
+        if reference is not None and name in module.fields:
+            return module.fields[name], reference, reference.x.dtype
+    raise error("MP542", f"model '{module.name}' has no autoregressive sampler", Span.none(),
+                help="temperature, top-k, prompts and given elements act on one element after the other")  # fmt: skip
+
+
+def prompt(run: Run, module: Module, text: str, length: int) -> Completion:
+    """Begin every sample with a text; `length` more elements follow. Raises `SpecError` (MP505, MP542)."""
+    field, _, _ = autoregressive(module)
+    letters = run.facts.get("vocabulary")
+    if letters is None or field.type.rank != 2:
+        raise error("MP542", "a prompt is for a model of text", Span.none(), help="--given takes data of any kind")
+    place = {c: i for i, c in enumerate(letters)}
+    if missing := sorted(set(text) - set(place)):
+        shown = ", ".join(map(repr, missing[:5]))
+        raise error("MP505", f"the run's vocabulary lacks {shown} of the prompt", Span.none())
+    if not text:
+        raise error("MP542", "the prompt is empty", Span.none())
+    size = field.type.shape[1]
+    total = size if isinstance(size, int) else len(text) + length
+    if len(text) > total:
+        raise error("MP542", f"the prompt has {len(text)} elements, '{field.name}' has {total}", Span.none())
+    values = np.zeros((1, total), np.int64)
+    values[0, : len(text)] = [place[c] for c in text]
+    return Completion(field.name, values, np.arange(total) < len(text), {})
+
+
+def given(run: Run, module: Module, data: str, upto: float | None) -> Completion:
+    """Keep the first elements, in the model's order, of examples of a data set or file (its test part).
+
+    `upto` is a number of elements, or a share of them below one (default: half). Raises `SpecError` as `load_data`
+    does, and MP542.
+    """
+    field, reference, dtype = autoregressive(module)
+    options, letters = run.facts["settings"], run.facts.get("vocabulary")
+    try:
+        split = load_data(module, data, options["length"], options["threshold"], vocabulary=letters, whole=True)
+    except SpecError as problem:
+        if problem.diagnostics[0].code != "MP502":
+            raise
+        alone = replace(module, fields={field.name: field})  # conditions are not there
+        split = load_data(alone, data, options["length"], options["threshold"], vocabulary=letters, whole=True)
+    part = split.split("test")
+    taken = part.take(np.arange(len(part)))
+    values = taken.pop(field.name)
+    event = values.shape[1:]
+    size = event[0] if reference.ranks is None else reference.ranks.size
+    first = size // 2 if upto is None else int(upto * size) if upto < 1 else int(upto)
+    if not 0 < first <= size:
+        raise error("MP542", f"--upto {upto:g} of {size} elements", Span.none(), help="a number, or a share below 1")
+    ranks = np.arange(size) if reference.ranks is None else reference.ranks
+    keep = ranks.reshape(*ranks.shape, *(1,) * (len(event) - ranks.ndim)) < first
+    values = values.astype(np.int64 if dtype is DType.INT else np.float32)
+    return Completion(field.name, values, np.broadcast_to(keep, event), taken)
+
+
+def conditions(module: Module, wanted: Mapping[str, str], count: int) -> dict[str, Array]:
+    """Conditions as a command line states them: classes that take turns, or the numbers of one vector.
+
+    Raises `SpecError` (MP542).
+    """
+    out: dict[str, Array] = {}
+    for name, text in wanted.items():
+        field = module.fields.get(name)
+        if field is None or field.role == "target" or name not in module.programs["sample"].inputs:
+            known = ", ".join(n for n in module.programs["sample"].inputs if n in module.fields)
+            raise error("MP542", f"the sampler reads no condition '{name}'", Span.none(),
+                        help=f"it reads {known}" if known else "")  # fmt: skip
+        try:
+            numbers = np.array([float(part) for part in text.split(",")])
+        except ValueError:
+            raise error("MP542", f"condition {name}={text!r} is no number", field.span) from None
+        out[name] = _condition(field, numbers, count)
+    return out
+
+
+def _condition(field: Field, numbers: Array, count: int) -> Array:
+    shape = field.type.shape[1:]
+    if field.classes is not None:
+        high = field.low + field.classes - 1
+        if (numbers != np.rint(numbers)).any() or numbers.min() < field.low or numbers.max() > high:
+            raise error("MP542", f"'{field.name}' takes whole numbers from {field.low} to {high}", field.span)
+    if not shape:
+        rows = numbers[np.arange(count) % len(numbers)]
+    elif all(isinstance(s, int) for s in shape) and numbers.size == np.prod(shape, dtype=int):
+        rows = np.broadcast_to(numbers.reshape(shape), (count, *numbers.reshape(shape).shape))
+    else:
+        raise error("MP542", f"'{field.name}' has shape {list(shape)}, {numbers.size} numbers are given", field.span)
+    return rows.astype(np.int64 if field.base == "category" else np.float32)

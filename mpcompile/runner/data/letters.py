@@ -1,0 +1,33 @@
+"""Text as integers: characters under a vocabulary, or the bytes of UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mpcompile.ir import Array
+
+#: The vocabulary that stands for bytes: what a category of 256 classes reads of any text.
+BYTES = [chr(i) for i in range(256)]
+
+
+def encode(words: str, vocabulary: Sequence[str]) -> Array:
+    """Integers `[n]` of a text; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
+    if list(vocabulary) == BYTES:
+        return np.frombuffer(words.encode("utf-8"), dtype=np.uint8).astype(np.int32)
+    if missing := sorted(set(words) - set(vocabulary)):
+        raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
+    return np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)
+
+
+def decode(codes: Array, vocabulary: Sequence[str]) -> str:
+    """A text of integers `[n]`; integers out of range are the nearest, bytes that are no UTF-8 are replaced."""
+    clipped = np.clip(codes, 0, len(vocabulary) - 1)
+    if list(vocabulary) == BYTES:
+        return clipped.astype(np.uint8).tobytes().decode("utf-8", "replace")
+    return "".join(np.array(vocabulary)[clipped])
+
+
+def _points(words: str) -> Array:
+    return np.frombuffer(words.encode("utf-32-le"), dtype=np.uint32)

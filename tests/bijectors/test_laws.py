@@ -1,0 +1,80 @@
+"""Laws of every bijector: its log-determinant is that of its true Jacobian, its inverse is one, in both precisions."""
+
+from __future__ import annotations
+
+import flows_under_test as flows
+import numpy as np
+import pytest
+
+from mpcompile import api
+from mpcompile.backend import find_backend
+from mpcompile.bijectors import BIJECTORS, LAWS
+
+CASES = flows.cases()
+sweep = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+
+#: Integers come back as integers; what they were made real with does not.
+DISCRETE = [c for c in CASES if c.type.startswith("integer")]
+
+
+def test_every_bijector_and_every_law_is_swept() -> None:
+    text = " ".join(c.chain for c in CASES)
+    assert [b for b in (*BIJECTORS, *LAWS) if b not in text] == []
+
+
+@sweep
+def test_the_log_determinant_is_that_of_the_true_jacobian(case: flows.Case) -> None:
+    """Against slogdet of central differences, at data and far out; and a bijection's Jacobian never changes its sign."""
+    m = flows.module(case)
+    w, inputs = flows.weights(m), flows.points(case, 4)
+    if case.at == (-2.0, 2.0):
+        inputs["x"][2:] *= 10
+    sign, expected = np.linalg.slogdet(flows.jacobians(m, w, inputs))
+    _, log_det = flows.forward(m, w, inputs)
+    np.testing.assert_allclose(log_det, expected, rtol=1e-6, atol=2e-6)
+    assert abs(sign.sum()) == len(sign)
+
+
+@sweep
+def test_the_proof_holds(case: flows.Case) -> None:
+    assert api.check(flows.module(case)) == []
+
+
+@sweep
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_round_trips(case: flows.Case, precision: str) -> None:
+    """x -> z -> x on torch. The error is that of z's rounding, as large as the Jacobian of the inverse makes it."""
+    m = flows.module(case)
+    w, inputs = flows.weights(m), flows.points(case, 8, seed=1)
+    if case.at == (-2.0, 2.0):
+        inputs["x"][4:] *= 10
+    session = find_backend("torch").session(m, w, precision=precision)
+    narrow = {k: v.astype(precision) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+    z = session.run("forward", narrow)["z"]
+    given = {k: v for k, v in narrow.items() if k in m.programs["inverse"].inputs}
+    back = np.asarray(session.run("inverse", {"z": z, **given})["x"], np.float64)
+    if case in DISCRETE:
+        np.testing.assert_array_equal(back, inputs["x"])
+        return
+    amplified = np.abs(np.linalg.inv(flows.jacobians(m, w, inputs))).sum((1, 2))
+    rounding = np.finfo(precision).eps * (1 + np.abs(z).reshape(8, -1).max(1) + np.abs(inputs["x"]).reshape(8, -1).max(1))
+    error = np.abs(back - inputs["x"]).reshape(8, -1).max(1)
+    assert (error <= 40 * rounding * (1 + amplified)).all(), (error, rounding * (1 + amplified))
+
+
+DENSITIES = {
+    "real[1]": "leaky_relu(slope = 0.3) -> autoregressive(hidden = [8], law = spline(bins = 4, bound = 2)) -> affine",
+    "real[2]": f"actnorm -> conv1x1 -> coupling(mask = checkerboard, law = {flows.SPLINE}, {flows.NET}) -> "
+    f"autoregressive(hidden = [8]) -> batch_norm -> inverse(autoregressive(hidden = [8], law = {flows.SPLINE}))",
+}
+
+
+@pytest.mark.parametrize("type", DENSITIES)
+def test_densities_integrate_to_one(type: str) -> None:
+    from mpcompile.interpret import interpret
+
+    m = flows.flow(type, DENSITIES[type])
+    axis = np.linspace(-14, 14, 281 if type == "real[2]" else 4001)
+    grid = np.stack(np.meshgrid(*[axis] * int(type[5])), -1).reshape(-1, int(type[5]))
+    p = np.exp(interpret(m.programs["log_prob"], flows.weights(m, 3), {"x": grid})["log_prob"])
+    assert abs(p.sum() * (axis[1] - axis[0]) ** grid.shape[1] - 1) < 2e-3
