@@ -81,15 +81,21 @@ def line(name: str, backend_name: str, batch: int, patience: float) -> str:
         return f"{name:24} {backend_name:6} {batch:5} {'refused: ' + str(optimised.refusals)}"
     slow, fast = backend.session(module, weights), backend.session(optimised.module, weights)
     rng, env = np.random.default_rng(0), {"N": batch, "time": length}
-    noise = {
-        k: (rng.normal(size=v.type.concrete(env)) if module.noise["sample"][k].kind == "normal"
-            else rng.uniform(0.001, 0.999, v.type.concrete(env))).astype(np.float32)
-        for k, v in module.programs["sample"].inputs.items()
-    }  # fmt: skip
-    data = {
-        k: rng.integers(0, 2, v.type.concrete(env)).astype(np.int64 if v.dtype is DType.INT else np.float32)
-        for k, v in module.programs["conditionals"].inputs.items()
-    }
+
+    def draw(program: str) -> dict[str, np.ndarray]:
+        found = {}
+        for name, value in module.programs[program].inputs.items():
+            shape, noise = value.type.concrete(env), module.noise.get(program, {}).get(name)
+            if noise is None:
+                kind = np.int64 if value.dtype is DType.INT else np.float32
+                found[name] = rng.integers(0, 2, shape).astype(kind)
+            else:
+                normal = noise.kind == "normal"
+                made = rng.normal(size=shape) if normal else rng.uniform(0.001, 0.999, shape)
+                found[name] = made.astype(np.float32)
+        return found
+
+    noise, data = draw("sample"), draw("conditionals")
     sample = fast.run("sample", noise)  # compiles
     slow.run("conditionals", data)
     forward = seconds(lambda: slow.run("conditionals", data), 7)

@@ -54,7 +54,7 @@ def _dense(array: Array) -> str:
     if rule is not None and (kind == "i" or (kind == "b" and ("<" in rule or ">=" in rule))):
         return rule
     if rule is not None:
-        return f"({rule} == 1)" if kind == "b" else f"({rule}).astype(float)"
+        return f"{rule} == 1" if kind == "b" else f"({rule}).astype(float)"
     if array.ndim == 2 and array.size > 4 and kind == "b":
         rule = _mask(array)
         if rule is not None:

@@ -98,10 +98,10 @@ class TorchWriter(Writer):
         data = Expr(self.class_.listed(op)) if isinstance(op, Constant) else self.operand(table)
         refs, labels = (*data.refs, *place.refs), (*place.labels, *self.label(node))
         element = Expr(f"{data.text}[{place.text}]", scalar=True, refs=refs, labels=labels)
-        if uses > 1:
+        if uses:  # a stretch names its start twice
             self.assign(value, element, "place")
         else:
-            self.settle(value, element, uses, "place")
+            self.release(element)
         return True
 
     def _write(self, node: Node) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
@@ -12,6 +12,7 @@ from mpcompile_torch.in_place import find_updates
 from mpcompile_torch.literals import HELPERS
 from mpcompile_torch.positions import Positions
 from mpcompile_torch.verify import verify_source
+from mpcompile_torch.weights import transposed_at_use
 
 #: Programs that nobody differentiates: they may write into their buffers.
 WRITES = {"sample"}
@@ -70,6 +71,8 @@ class Emitted:
 
 def emit_module(module: Module) -> Emitted:
     """Write a module. The same module gives the same bytes."""
+    programs = {name: transposed_at_use(graph) for name, graph in module.programs.items()}
+    module = replace(module, programs=programs)
     plan = outline(module)
     names = class_names(plan, module.name)
     facts = Facts(Positions(plan), find_updates(plan, WRITES))

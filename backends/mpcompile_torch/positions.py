@@ -74,7 +74,9 @@ class Positions:
 
     def kind(self, key: Key, number: int) -> str:
         """The type of an input of a function."""
-        return "int" if number in self.numbers[key] else "list[int]" if number in self.lists[key] else "Tensor"
+        return (
+            "int" if number in self.numbers[key] else "list[int]" if number in self.lists[key] else "Tensor"
+        )
 
     def _visit(self, block: Block, numbers: set[Value], lists: Set[Value]) -> set[Value]:
         """Those of `lists` that are read as a tensor. Extends `numbers`, which starts as those of the inputs."""

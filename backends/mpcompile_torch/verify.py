@@ -39,7 +39,14 @@ MODULES = {
 }
 KNOWN = {"bool", "Tensor", "Any", "TYPE_CHECKING"}
 ALLOWED = Allowed(
-    IMPORTS, IMPORTED, BUILTINS, KNOWN, TENSOR, MODULES, frozenset({"self"}), decorators=frozenset({"torch.no_grad()"})
+    IMPORTS,
+    IMPORTED,
+    BUILTINS,
+    KNOWN,
+    TENSOR,
+    MODULES,
+    frozenset({"self"}),
+    decorators=frozenset({"torch.no_grad()"}),
 )
 
 

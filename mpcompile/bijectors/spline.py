@@ -69,7 +69,12 @@ class Spline(Law):
         ratio = b.emit(ops.Log(), F.div(b, slope, below))
         log_slope = F.add(b, F.mul(b, ratio, 2.0), b.emit(ops.Log(), rise))
         y, log_slope = F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
-        return self._where_moved(ctx, moved, y, x), self._where_moved(ctx, moved, log_slope, 0.0)
+        if moved is None:
+            return y, log_slope
+        where = b.constant(
+            moved
+        )  # a constant, so that the analysis knows that what is left alone reads nothing else
+        return F.where(b, where, y, x), F.where(b, where, log_slope, 0.0)
 
     def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
         b, (inside, held) = ctx.b, self._inside(ctx, y)
@@ -85,7 +90,7 @@ class Spline(Law):
         root = b.emit(ops.Sqrt(), F.maximum(b, square, 0.0))
         theta = F.div(b, F.mul(b, constant, -2.0), F.add(b, linear, root))
         x = F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
-        return self._where_moved(ctx, moved, x, y)
+        return x if moved is None else F.where(b, b.constant(moved), x, y)
 
     def _bend(self, ctx: Context, bin: _Bin, slope: Value) -> Value:
         """d_left + d_right - 2 s"""
@@ -96,10 +101,6 @@ class Spline(Law):
         b = ctx.b
         inside = F.less(b, b.emit(ops.Abs(), x), self.bound)
         return inside, F.maximum(b, F.minimum(b, x, self.bound), -self.bound)
-
-    def _where_moved(self, ctx: Context, moved: Array | None, value: Value, left: Value | float) -> Value:
-        """Elements that are left alone, chosen by a constant: the analysis then knows that they read nothing else."""
-        return value if moved is None else F.where(ctx.b, ctx.b.constant(moved), value, left)
 
     def _bin(self, ctx: Context, raw: Value, held: Value, by_height: bool) -> _Bin:
         """Of the knots that raw gives, those around each element of x (or, by height, of y)."""
@@ -117,20 +118,19 @@ class Spline(Law):
         wide = F.reshape(b, held, (held.shape[0], 1, *held.shape[1:]))
         edges = right_y if by_height else right_x
         passed = F.to_float(b, b.emit(ops.LessEqual(), edges, wide))
-        index = F.minimum(b, F.sum_axes(b, passed, [1], True), float(bins - 1))
-        index = F.cast(b, index, DType.INT)
+        index = F.minimum(b, F.sum_axes(b, passed, [1]), float(bins - 1))
 
-        def pick(values: Value) -> Value:
-            return F.reshape(b, b.emit(ops.TakeAlong(1), values, index), held.shape)
+        def pick(values: Value, index: Value = index) -> Value:
+            row = F.cast(b, F.reshape(b, index, wide.shape), DType.INT)
+            return F.sum_axes(b, b.emit(ops.TakeAlong(1), values, row), [1])  # of one row
 
-        slopes = F.add(b, slopes, UNIT_SLOPE)
-        left, right = (
-            F.add(b, b.emit(ops.Softplus(), self._padded(ctx, slopes, *sides)), LEAST)
-            for sides in ((1, 0), (0, 1))
-        )
+        slopes = F.add(b, b.emit(ops.Softplus(), F.add(b, slopes, UNIT_SLOPE)), LEAST)
+        first, last = F.less(b, index, 0.5), F.less(b, bins - 1.5, index)
+        left = pick(slopes, F.maximum(b, F.sub(b, index, 1.0), 0.0))
+        right = pick(slopes, F.minimum(b, index, float(bins - 2)))
         return _Bin(
             pick(F.sub(b, right_x, widths)), pick(widths), pick(F.sub(b, right_y, heights)), pick(heights),
-            pick(left), pick(right),
+            F.where(b, first, 1.0, left), F.where(b, last, 1.0, right),
         )  # fmt: skip
 
     def _shares(self, ctx: Context, logits: Value) -> Value:
@@ -141,8 +141,3 @@ class Spline(Law):
     def _edges(self, ctx: Context, sizes: Value) -> Value:
         """Upper ends of the bins."""
         return F.sub(ctx.b, ctx.b.emit(ops.CumSum(1), sizes), self.bound)
-
-    def _padded(self, ctx: Context, slopes: Value, before: int, after: int) -> Value:
-        """Slopes at one side of each bin: those of the inner knots, and 1 at one end of the box."""
-        rest = (0,) * (slopes.type.rank - 2)
-        return ctx.b.emit(ops.Pad((0, before, *rest), (0, after, *rest), UNIT_SLOPE), slopes)

@@ -115,9 +115,7 @@ def read_spec(
     return module
 
 
-def read_run(
-    folder: Path, sources: list[Source], sampling: Sampling | None = None
-) -> tuple[Run, Module]:
+def read_run(folder: Path, sources: list[Source], sampling: Sampling | None = None) -> tuple[Run, Module]:
     """A run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`."""
     from mpcompile.runner.run import open_run
 

@@ -29,6 +29,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draws of the latents an example: also the importance-weighted bound."),
+    ] = None,
     output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
@@ -42,7 +46,7 @@ def evaluate(
         opened, module = read_run(run, sources)
         spelled = find_backend(backend) if backend else None
         result = figures.evaluate(
-            opened, module, data=data, split=split.value, backend=spelled, device=device
+            opened, module, data=data, split=split.value, backend=spelled, device=device, samples=samples
         )
         if backend:
             result["backend"] = backend

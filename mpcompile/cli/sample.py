@@ -49,6 +49,12 @@ def sample(
     condition: Annotated[
         list[str] | None, typer.Option(help="name=value; classes k,l,... take turns.")
     ] = None,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Test examples above what their codes are decoded to.")
+    ] = False,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Decoded points between the codes of test examples.")
+    ] = False,
     batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
@@ -75,15 +81,23 @@ def sample(
         if options is not None:
             completion.autoregressive(module)
         if prompt is not None:
-            start = completion.prompt(opened, module, prompt, length or int(opened.facts["settings"]["length"]))
+            start = completion.prompt(
+                opened, module, prompt, length or int(opened.facts["settings"]["length"])
+            )
         elif given is not None:
             start = completion.given(opened, module, given, upto)
         spelled = find_backend(backend) if backend else None
-        with _watching(n) as watch:
-            drawn = sampling.sample(
-                opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
-                completion=start, conditions=settings_of(condition or [], "--condition"), watch=watch,
-            )  # fmt: skip
+        if reconstruct or interpolate:
+            from mpcompile.runner import reconstruct as codes
+
+            decoded = codes.reconstruct if reconstruct else codes.interpolate
+            drawn = decoded(opened, module, n, backend=spelled, device=device)
+        else:
+            with _watching(n) as watch:
+                drawn = sampling.sample(
+                    opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
+                    completion=start, conditions=settings_of(condition or [], "--condition"), watch=watch,
+                )  # fmt: skip
         if target.suffix.lower() in ENDINGS:
             _draw_picture(target, drawn, opened, module)
         else:

@@ -323,12 +323,9 @@ _TABLE = (
          "The density would not integrate to 1, and some draws of the base would come from nowhere.",
          "x ~ flow(base = normal) { coupling(...) -> sigmoid }",
          "x ~ flow(base = normal) { logit -> coupling(...) }   # x in (0, 1)"),
-    Code("MP410", "no-closed-divergence",
-         "Reports a posterior with a fixed scale, whose divergence from the prior has no rule yet.",
-         "The bound on the likelihood needs it.", "latent z ~ normal(encoder(x), 1)",
-         "latent z ~ normal(encoder(x))   # encoder gives location and log scale"),
-    Code("MP411", "latent-law", "Reports a latent variable with a law that a latent cannot have yet.",
-         "Sampling and the divergence have no rule for it.", "latent z ~ flow(base = normal) { ... }",
+    Code("MP411", "latent-law", "Reports a latent variable with a law that a latent cannot have.",
+         "A posterior is learned through its draws, which must be differentiable functions of its parameters; a latent "
+         "is a vector of real numbers.", "latent z ~ bernoulli(logits = encoder(x)) prior bernoulli(logits = 0)",
          "latent z ~ normal(encoder(x)) prior normal(0, 1)"),
     Code("MP501", "unknown-data", "Reports a data set or a data file that does not exist, or none given "
          "at all.",
@@ -378,6 +375,11 @@ _TABLE = (
          "no text, a condition that it does not read.",
          "A sampler follows the model's order and reads the model's conditions; it has no others.",
          "mpcompile sample RUN --condition lable=3", "mpcompile sample RUN --condition label=3"),
+    Code("MP543", "no-latents",
+         "Reports `eval --samples`, `sample --reconstruct` or `sample --interpolate` for a model that has no code of an "
+         "example.",
+         "They draw a latent variable, or decode one.", "mpcompile eval RUN --samples 100   # of a MADE",
+         "mpcompile eval RUN"),
     Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",
          "It says nothing about any spec.", "mpcompile check --verify-certificate specs/made.yaml",
          "mpcompile check --verify-certificate proofs.json"),

@@ -11,7 +11,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.likelihoods import Likelihood
-from mpcompile.distributions.sampling import Sampling, adjusted
+from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.ir import Array, DType, Shape, Symbolic, Type, Value, float_type, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -31,7 +31,7 @@ class Autoregressive(Distribution):
     net: Callable[[Context, Value], Value]
     likelihood: Likelihood
     ranks: Array | None
-    options: Sampling = Sampling()
+    options: Sampling = LAW_ITSELF
 
     def conditionals(self, ctx: Context, x: Value) -> Elementwise:
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
@@ -72,7 +72,6 @@ class Autoregressive(Distribution):
 
         (x,), _ = ctx.scan(step, [start], [], length=steps)
         return x
-
 
     def _given(self, ctx: Context, name: str, type_: Type) -> tuple[Value | None, Value | None]:
         """What is given of x, and where (bool)."""

@@ -34,6 +34,9 @@ class Sampling:
             raise ValueError(f"top_k keeps at least one class, not {self.top_k}")
 
 
+LAW_ITSELF = Sampling()
+
+
 def adjusted(ctx: Context, law: Elementwise, options: Sampling) -> Elementwise:
     """The law that is sampled in place of `law`. Raises `SpecError` (MP209) where an option does not apply to it."""
     t = options.temperature
@@ -66,10 +69,16 @@ def _tempered(ctx: Context, law: Elementwise, t: float) -> Elementwise:
         case Bernoulli() | Categorical():
             return replace(law, logits=F.mul(b, law.logits, 1.0 / t))
         case Normal() | Laplace():
-            wider = law.log_scale + log(t) if isinstance(law.log_scale, float) else F.add(b, law.log_scale, log(t))
+            wider = (
+                law.log_scale + log(t)
+                if isinstance(law.log_scale, float)
+                else F.add(b, law.log_scale, log(t))
+            )
             return replace(law, log_scale=wider)
         case LogisticMixture():
-            return replace(law, logits=F.mul(b, law.logits, 1.0 / t), log_scale=F.add(b, law.log_scale, log(t)))
+            return replace(
+                law, logits=F.mul(b, law.logits, 1.0 / t), log_scale=F.add(b, law.log_scale, log(t))
+            )
         case DiscretizedLogisticMixture():
             inner = _tempered(ctx, law.mixture, t)
             assert isinstance(inner, LogisticMixture)

@@ -3,12 +3,13 @@
 from mpcompile.ir.facts import Abstract, Domain, availability, bitsets
 from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
-from mpcompile.ir.module import STATE, Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
+from mpcompile.ir.module import EXAMPLES, STATE, Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import Symbolic, broadcast_shapes, product, substitute, symbol, symbols
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 
 __all__ = [
+    "EXAMPLES",
     "STATE",
     "Abstract",
     "Array",

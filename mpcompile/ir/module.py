@@ -37,6 +37,8 @@ class ParameterSpec:
 
 #: An output of this prefix and a parameter's name is the value that the (untrained) parameter has afterwards.
 STATE = "state/"
+#: The scalar input of a loss with priors on weights: how many examples it is the mean over.
+EXAMPLES = "examples"
 
 
 @dataclass(frozen=True, slots=True)

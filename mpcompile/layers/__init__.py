@@ -20,7 +20,7 @@ from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
 from mpcompile.layers.nade import Nade
 from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
-from mpcompile.layers.pixel_recurrent import RowLstm
+from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
 from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
 from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Upsample
@@ -36,7 +36,7 @@ LAYERS: dict[str, type[Layer]] = {
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,
         Shift, Position, Rnn, Lstm, Gru, Attention, Last, Over,
-        Nade, RowLstm,
+        Nade, RowLstm, DiagonalBilstm,
         Concat, Add, Residual, Resnet,
     )
 }  # fmt: skip

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import DType, Value
+from mpcompile.ir import Builder, DType, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, fan_in_uniform
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.masks import Causal2d
+from mpcompile.layers.resampling import ShiftDown
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RowLstm(Layer):
     kernel: int = 3
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
+        (x,) = inputs
         if x.type.rank != 4 or x.dtype != DType.FLOAT or not isinstance(x.shape[3], int):
             raise ctx.fail("MP201", f"row_lstm needs an image [channels, height, width], got {x.type}")
         if self.kernel % 2 == 0:
@@ -48,6 +49,67 @@ class RowLstm(Layer):
         zero = ctx.zeros((x.shape[0], units, x.shape[3]))
         _, (ys,) = ctx.scan(step, [zero, zero], [driven], axis=2)
         return ys
+
+
+@dataclass(frozen=True)
+class DiagonalBilstm(Layer):
+    """Two long short-term memories along the diagonals of an image, from both upper corners (section 3.2).
+
+    A pixel's state follows from those of its neighbours above and to the left (right). The second map is shifted down
+    by a row, so that the sum has read every pixel before, its own included, and none after. [N, C, H, W] ->
+    [N, units, H, W].
+    """
+
+    keyword: ClassVar[str] = "diagonal_bilstm"
+    units: int
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        if x.type.rank != 4 or x.dtype != DType.FLOAT or not all(isinstance(s, int) for s in x.shape[2:]):
+            raise ctx.fail("MP201", f"diagonal_bilstm needs an image of fixed size, got {x.type}")
+        left = self._direction(ctx, "left", x)
+        right = b.emit(ops.Flip(3), self._direction(ctx, "right", b.emit(ops.Flip(3), x)))
+        return F.add(b, left, ShiftDown().forward(ctx, right))
+
+    def _direction(self, ctx: Context, name: str, x: Value) -> Value:
+        b, units = ctx.b, self.units
+        with ctx.frame(name, f"diagonal_bilstm({units}), {name}", ctx.span):
+            driven = Conv(4 * units, 1).forward(ctx, x)
+            u = ctx.param("weight_hh", (4 * units, units, 2), fan_in_uniform(2 * units))
+        over = ops.Conv((1,), ((1, 0),), (1,), 1)
+
+        def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
+            b, (h, c) = ctx.b, state
+            h, c = lstm_step(ctx, F.add(b, slices[0], b.emit(over, h, b.here(u))), c)
+            return [h, c], [h]
+
+        zero = ctx.zeros((x.shape[0], units, x.shape[2]))
+        _, (ys,) = ctx.scan(step, [zero, zero], [skewed(b, driven)], axis=3)
+        return unskewed(b, ys, x.shape)
+
+
+def skewed(b: Builder, x: Value) -> Value:
+    """Row r moved r places to the right, so that diagonals are columns: [N, C, H, W] -> [N, C, H, W + H - 1].
+
+    Rows of W + H, read as rows of one element less, begin one place further to the right each.
+    """
+    n, channels, height, width = x.shape
+    assert isinstance(height, int) and isinstance(width, int)
+    wide = b.emit(ops.Pad((0, 0, 0, 0), (0, 0, 0, height)), x)
+    flat = F.reshape(b, wide, (n, channels, height * (width + height)))
+    kept = F.slice_axis(b, flat, 2, 0, height * (width + height - 1))
+    return F.reshape(b, kept, (n, channels, height, width + height - 1))
+
+
+def unskewed(b: Builder, x: Value, shape: Shape) -> Value:
+    """The inverse of `skewed`, for an image of the given height and width: channels stay those of x."""
+    height, width = shape[2:]
+    n, channels = x.shape[:2]
+    assert isinstance(height, int) and isinstance(width, int)
+    flat = F.reshape(b, x, (n, channels, height * (width + height - 1)))
+    whole = b.emit(ops.Pad((0, 0, 0), (0, 0, height)), flat)
+    rows = F.reshape(b, whole, (n, channels, height, width + height))
+    return F.slice_axis(b, rows, 3, 0, width)
 
 
 def lstm_step(ctx: Context, gates: Value, c: Value) -> tuple[Value, Value]:

@@ -46,13 +46,6 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     return _elementwise(ctx, scope, call, field)
 
 
-def kl_divergence(ctx: Context, q: Distribution, prior: Distribution, z: Value) -> Value:
-    """KL(q || prior) of each example, [N]: in closed form between normals, else its estimate at the draw z of q."""
-    if isinstance(q, Normal) and isinstance(prior, Normal):
-        return q.kl(ctx, prior)
-    return F.sub(ctx.b, q.log_prob(ctx, z), prior.log_prob(ctx, z))
-
-
 def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
     """Arguments by name; positional ones fill `names` in order."""
     given: dict[str, ast.Expr] = {}

@@ -96,7 +96,7 @@ class Weight:
     threshold: float = 0.0
     rate: float = 0.0
     label: str = ""
-    span: Span = Span.none()
+    span: Span | None = None
 
     @property
     def is_one(self) -> bool:
@@ -106,7 +106,7 @@ class Weight:
         """beta KL, or beta (KL - threshold), from KL [N], and beta where it changes. In the loss it moves on."""
         if self.kind == "constant":
             return (kl if self.final == 1 else F.mul(ctx.b, kl, self.final)), None
-        with ctx.frame("objective", self.label, self.span):
+        with ctx.frame("objective", self.label, self.span or ctx.span):
             beta, excess = (self._constrained if self.kind == "constrained" else self._warmed)(ctx, kl)
             return F.mul(ctx.b, beta, excess), beta
 
@@ -159,5 +159,7 @@ def _weight(expr: ast.Expr, numbers: Mapping[str, int | float]) -> Weight:
 
 def _positive(name: str, value: float, span: Span, least: float | None = None) -> float:
     if value <= 0 and value != least:
-        raise error("MP205", f"`{name}` is {'positive' if least is None else 'at least 0'}, got {value}", span)
+        raise error(
+            "MP205", f"`{name}` is {'positive' if least is None else 'at least 0'}, got {value}", span
+        )
     return float(value)

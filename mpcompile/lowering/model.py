@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from mpcompile.bijectors import FactorOut
 from mpcompile.diagnostics import Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow
 from mpcompile.distributions.elementwise import Bernoulli, Perceptron
-from mpcompile.distributions.sampling import Sampling
+from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import (
+    EXAMPLES,
     STATE,
     Builder,
     Claim,
@@ -53,7 +55,7 @@ def lower(
 
     `sampling` changes the `sample` program of autoregressive densities.
     """
-    lowering = _Lowering(model, source, dict(overrides or {}), sampling or Sampling())
+    lowering = _Lowering(model, source, dict(overrides or {}), sampling or LAW_ITSELF)
     return lowering.module()
 
 
@@ -196,7 +198,10 @@ class _Lowering:
 
     def _read(self, p: _Program, *names: str) -> None:
         """Declare variables as inputs and bring them into scope; what lies behind an end is zero from here on."""
-        for name in sorted(names, key=lambda n: self.fields[n].counts is None):
+        for name in names:
+            with p.b.within((), self.fields[name].span):
+                p.input(name, self.fields[name].type)
+        for name in sorted(names, key=lambda n: self.fields[n].counts is None):  # lengths first
             f = self.fields[name]
             with p.b.within((), f.span):
                 value = p.ctx.kept(p.input(name, f.type))
@@ -333,7 +338,7 @@ class _Lowering:
             if total is None:
                 raise error("MP110", f"no weights are named `{s.name}`", s.span)
         assert total is not None
-        return F.div(b, total, b.input("examples", float_type()))
+        return F.div(b, total, b.input(EXAMPLES, float_type()))
 
     def _score(self) -> None:
         if any(getattr(s.distribution, "callee", "") == Perceptron.keyword for s in self.observed):
@@ -380,6 +385,19 @@ class _Lowering:
                     element = law.conditionals(p.ctx, p.scope.values[s.name])
                     self._axes[s.name] = getattr(element, "axis", None)
                     self._finish(p, element.parameters())
+        for r in self.recurrences:
+            if r.latents or len(r.observed) != 1:
+                continue
+            (s,) = r.observed
+            p = self._start("conditionals")
+            self._read(p, *self.fields)
+            outputs, axis = r.conditionals(p.ctx, p.scope)
+            if outputs and r.feeds_back():
+                self._finish(p, outputs)
+                proof = {"ranks": None, "axis": axis}
+                self._claims.append(
+                    Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, stated=False)
+                )
 
     def _latent_inputs(self, p: _Program) -> None:
         for name, shape in self.latent_shapes.items():
@@ -394,6 +412,8 @@ class _Lowering:
                 q = self._posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
                 p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
+                if isinstance(q, Flow):  # its parameters are those of the base: the code is another value
+                    outputs[s.name] = p.scope.values[s.name]
         for r in self.recurrences:
             outputs |= r.encode(p.ctx, p.scope) if r.latents else {}
         self._finish(p, outputs)
@@ -441,7 +461,7 @@ class _Lowering:
             if not isinstance(whole, Flow):
                 continue
             f = self.fields[s.name]
-            self._pieces(s.name, s, f.type.shape, whole, lambda q, s=s: self._law(q, s), self._given())
+            self._pieces(s.name, s, f.type.shape, whole, partial(self._law, s=s), self._given())
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
             p = self._start("forward")
@@ -474,7 +494,7 @@ class _Lowering:
         s: ast.Density,
         shape: Shape,
         whole: Flow,
-        again: Callable[[_Program], Distribution],
+        again: Callable[[_Program], Distribution | None],
         given: Sequence[str],
     ) -> None:
         """The maps that a flow is made of, each as a graph of its own, for the analysis of their Jacobians.
@@ -525,7 +545,7 @@ class _Lowering:
                     proof = {"ranks": prior.ranks, "axis": axis}
                     self._claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
             if isinstance(prior, Flow):
-                self._pieces(s.name, s, shape, prior, lambda q, s=s: self._prior(q, s), self._given())
+                self._pieces(s.name, s, shape, prior, partial(self._prior, s=s), self._given())
                 self._claims.append(Claim("jacobian", s.name, "", s.span, {}, stated=False))
             q = self._start("posterior")
             self._read(q, *self.fields)
@@ -534,7 +554,7 @@ class _Lowering:
                 posterior = self._posterior(q, s)
             if isinstance(posterior, Flow):
                 name = f"{s.name}_posterior"
-                self._pieces(name, s, shape, posterior, lambda q, s=s: self._posterior(q, s), [*self.fields])
+                self._pieces(name, s, shape, posterior, partial(self._posterior, s=s), [*self.fields])
                 self._claims.append(Claim("jacobian", name, "", s.span, {}, stated=False))
 
     def _sample(self) -> None:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import Distribution, Normal
+from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Value, symbol
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
-from mpcompile.lowering.densities import distribution, kl_divergence
+from mpcompile.lowering import latents
+from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.scope import Scope, unknown
 
 #: What a program makes of one density in a step: the variable's value, and results by name.
@@ -93,8 +94,9 @@ class Recurrence:
 
         def latent(at: _Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
-            z = q.sample(at.ctx, s.name, self.shapes[s.name])
-            return z, {f"kl_{s.name}": kl_divergence(at.ctx, q, prior, z)}
+            z, kl = latents.draw(at.ctx, q, prior, s.name, self.shapes[s.name])
+            assert kl is not None, "a prior there always is"
+            return z, {f"kl_{s.name}": kl}
 
         def observed(at: _Step, s: ast.Density) -> Made:
             x = at.data[s.name]
@@ -106,6 +108,21 @@ class Recurrence:
         kl = _sum(ctx, [v for k, v in sums.items() if k.startswith("kl_")])
         assert total is not None
         return total, kl
+
+    def conditionals(self, ctx: Context, scope: Scope) -> tuple[dict[str, Value], int | None]:
+        """Parameters of the law of every element given those before it, and their axis of classes or components.
+
+        For a recurrence without latents that observes one variable; there are none where the law has none to show.
+        """
+        axes: list[int | None] = []
+
+        def observed(at: _Step, s: ast.Density) -> Made:
+            law = self._law(at, s)
+            axis = getattr(law, "axis", None)
+            axes.append(None if axis is None else axis + 1)  # time stands before it
+            return at.data[s.name], law.parameters()
+
+        return self._run(ctx, scope, _no_latent, observed), axes[0]
 
     def encode(self, ctx: Context, scope: Scope) -> dict[str, Value]:
         """Parameters of the posterior of every step, each step's latents at the mean of theirs: [N, time, ...]."""
@@ -160,15 +177,12 @@ class Recurrence:
         """Results of the statements of all steps, [N, time, ...], zero behind the end of an example."""
         carried = {c.name: self._start(ctx, scope, c) for c in self.statement.carries}
         wide = {n: scope.values[n] for n in self.over if n in scope.values}
-        present = ctx.present_along(self.size)
         names: list[str] = []
 
         def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
-            data = dict(zip(wide, slices, strict=False))
-            real = None if present is None else slices[len(wide)]
+            data = dict(zip(wide, slices, strict=True))
             for name, value in data.items():
-                if self.fields[name].base == "category":
-                    ctx.classes[value] = self.fields[name].classes or 0
+                self._know(ctx, name, value)
             outside = {k: v for k, v in scope.values.items() if k not in wide}
             hidden = {s.name for s in self.observed}
             values = outside | {k: v for k, v in data.items() if k not in hidden}
@@ -182,17 +196,20 @@ class Recurrence:
                     else:
                         values[s.name], given = (latent if s.role == "latent" else observed)(at, s)
                         results |= given
+                        self._know(ctx, s.name, values[s.name])
                 at.now.add(s.name)
             names.extend(results)
-            after = [values[n] for n in carried]
-            if real is not None:
-                after = [_where(ctx, real, new, old) for new, old in zip(after, state, strict=True)]
-            return after, list(results.values())
+            return [values[n] for n in carried], list(results.values())
 
-        scanned = [*wide.values(), *([] if present is None else [present])]
         first = list(carried.values())
-        _, ys = ctx.scan(step, first, scanned, length=self.size, noise=True)
+        _, ys = ctx.scan(step, first, list(wide.values()), length=self.size, noise=True)
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
+
+    def _know(self, ctx: Context, name: str, value: Value) -> None:
+        """Note how many classes a variable has, for an embedding of it."""
+        f = self.fields.get(name)
+        if f is not None and f.base == "category" and f.classes is not None:
+            ctx.classes[value] = f.classes
 
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
         """What a carried value is before the first step, [N, ...]: a number everywhere, or an expression's value."""
@@ -226,18 +243,17 @@ class Recurrence:
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, seen=set(at.data))
-        law = distribution(at.ctx, at.scope.child(values=at.data), s.distribution, None)
-        if not law.parameters():
-            raise error("MP411", f"the posterior of {s.name} has no parameters of its own", s.span)
+        law = latents.posterior(at.ctx, at.scope.child(values=at.data), s)
         self.shapes[s.name] = next(iter(law.parameters().values())).shape
         return law
 
     def _prior(self, at: _Step, s: ast.Density) -> Distribution:
         if s.prior is None:
-            return Normal(0.0, 0.0)
+            raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
         self._there(at, s.prior)
-        with at.ctx.frame("prior", at.scope.label(s.prior.span), s.prior.span):
-            return distribution(at.ctx, at.scope, s.prior, None)
+        law = latents.prior(at.ctx, at.scope, s, self.shapes[s.name])
+        assert law is not None
+        return law
 
     def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
         return law.mean(at.ctx, self.shapes[s.name])
@@ -256,14 +272,13 @@ class Recurrence:
             )
 
 
+def _no_latent(at: _Step, s: ast.Density) -> Made:
+    raise AssertionError(f"{s.name} is a latent")
+
+
 def _in_step(f: Field) -> Field:
     """A variable at one step."""
     return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
-
-
-def _where(ctx: Context, real: Value, x: Value, y: Value) -> Value:
-    """x where an example has this step, else y."""
-    return F.where(ctx.b, F.reshape(ctx.b, real, (real.shape[0], *(1,) * (x.type.rank - 1))), x, y)
 
 
 def _sum(ctx: Context, values: list[Value]) -> Value | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mpcompile.ir import Array, Graph, Module, Symbolic
+from mpcompile.ir import EXAMPLES, Array, Graph, Module, Symbolic
 from mpcompile.runner.data import Split
 from mpcompile.runner.noise import Key, draw, generator, permutation
 
@@ -76,7 +76,8 @@ class Batches:
         epoch, place = self.position(step)
         order, shift = self.order(epoch)
         rows = order[place * self.batch : (place + 1) * self.batch]
-        return complete(self.module, "loss", self.split.take(rows, shift), (self.seed, "train", step))
+        data = self.split.take(rows, shift) | {EXAMPLES: np.asarray(len(self.split), np.float32)}
+        return complete(self.module, "loss", data, (self.seed, "train", step))
 
     def stream(self, start: int, stop: int) -> Generator[Inputs, None, None]:
         """Inputs of steps `start` to `stop`, large ones prepared one step ahead."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, DType, Field, Module
 from mpcompile.passes.sampler.find import Reference, find
 from mpcompile.runner.data import load_data
+from mpcompile.runner.data.letters import encode
 from mpcompile.runner.run import Run
-
 
 #: How the inputs begin that `Sampling.given` adds to the `sample` program.
 CLAMPS = ("given_", "keep_")
@@ -61,20 +62,22 @@ def prompt(run: Run, module: Module, text: str, length: int) -> Completion:
     field, _, _ = autoregressive(module)
     letters = run.facts.get("vocabulary")
     if letters is None or field.type.rank != 2:
-        raise error("MP542", "a prompt is for a model of text", Span.none(), help="--given takes data of any kind")
-    place = {c: i for i, c in enumerate(letters)}
-    if missing := sorted(set(text) - set(place)):
-        shown = ", ".join(map(repr, missing[:5]))
-        raise error("MP505", f"the run's vocabulary lacks {shown} of the prompt", Span.none())
+        raise error(
+            "MP542", "a prompt is for a model of text", Span.none(), help="--given takes data of any kind"
+        )
     if not text:
         raise error("MP542", "the prompt is empty", Span.none())
+    try:
+        codes = encode(text, letters)
+    except ValueError as problem:
+        raise error("MP505", f"the prompt: {problem}", Span.none()) from problem
     size = field.type.shape[1]
-    total = size if isinstance(size, int) else len(text) + length
-    if len(text) > total:
-        raise error("MP542", f"the prompt has {len(text)} elements, '{field.name}' has {total}", Span.none())
+    total = size if isinstance(size, int) else len(codes) + length
+    if len(codes) > total:
+        raise error("MP542", f"the prompt has {len(codes)} elements, '{field.name}' has {total}", Span.none())
     values = np.zeros((1, total), np.int64)
-    values[0, : len(text)] = [place[c] for c in text]
-    return Completion(field.name, values, np.arange(total) < len(text), {})
+    values[0, : len(codes)] = codes
+    return Completion(field.name, values, np.arange(total) < len(codes), {})
 
 
 def given(run: Run, module: Module, data: str, upto: float | None) -> Completion:
@@ -86,12 +89,16 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
     field, reference, dtype = autoregressive(module)
     options, letters = run.facts["settings"], run.facts.get("vocabulary")
     try:
-        split = load_data(module, data, options["length"], options["threshold"], vocabulary=letters, whole=True)
+        split = load_data(
+            module, data, options["length"], options["threshold"], vocabulary=letters, whole=True
+        )
     except SpecError as problem:
         if problem.diagnostics[0].code != "MP502":
             raise
         alone = replace(module, fields={field.name: field})  # conditions are not there
-        split = load_data(alone, data, options["length"], options["threshold"], vocabulary=letters, whole=True)
+        split = load_data(
+            alone, data, options["length"], options["threshold"], vocabulary=letters, whole=True
+        )
     part = split.split("test")
     taken = part.take(np.arange(len(part)))
     values = taken.pop(field.name)
@@ -99,7 +106,9 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
     size = event[0] if reference.ranks is None else reference.ranks.size
     first = size // 2 if upto is None else int(upto * size) if upto < 1 else int(upto)
     if not 0 < first <= size:
-        raise error("MP542", f"--upto {upto:g} of {size} elements", Span.none(), help="a number, or a share below 1")
+        raise error(
+            "MP542", f"--upto {upto:g} of {size} elements", Span.none(), help="a number, or a share below 1"
+        )
     ranks = np.arange(size) if reference.ranks is None else reference.ranks
     keep = ranks.reshape(*ranks.shape, *(1,) * (len(event) - ranks.ndim)) < first
     values = values.astype(np.int64 if dtype is DType.INT else np.float32)
@@ -127,15 +136,17 @@ def conditions(module: Module, wanted: Mapping[str, str], count: int) -> dict[st
 
 
 def _condition(field: Field, numbers: Array, count: int) -> Array:
-    shape = field.type.shape[1:]
+    shape, wanted = field.type.shape[1:], tuple(s for s in field.type.shape[1:] if isinstance(s, int))
     if field.classes is not None:
         high = field.low + field.classes - 1
         if (numbers != np.rint(numbers)).any() or numbers.min() < field.low or numbers.max() > high:
             raise error("MP542", f"'{field.name}' takes whole numbers from {field.low} to {high}", field.span)
     if not shape:
         rows = numbers[np.arange(count) % len(numbers)]
-    elif all(isinstance(s, int) for s in shape) and numbers.size == np.prod(shape, dtype=int):
-        rows = np.broadcast_to(numbers.reshape(shape), (count, *numbers.reshape(shape).shape))
+    elif len(wanted) == len(shape) and numbers.size == prod(wanted):
+        rows = np.broadcast_to(numbers.reshape(wanted), (count, *wanted))
     else:
-        raise error("MP542", f"'{field.name}' has shape {list(shape)}, {numbers.size} numbers are given", field.span)
+        raise error(
+            "MP542", f"'{field.name}' has shape {list(shape)}, {numbers.size} numbers are given", field.span
+        )
     return rows.astype(np.int64 if field.base == "category" else np.float32)

@@ -15,6 +15,7 @@ from mpcompile.ir import Array, Field, Module
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.bounds import importance_weighted
 from mpcompile.runner.data import Dataset, Split, load_data
 from mpcompile.runner.run import Run
 
@@ -29,6 +30,7 @@ def evaluate(
     split: str = "test",
     backend: Backend | None = None,
     device: str | None = None,
+    samples: int | None = None,
 ) -> dict[str, Any]:
     """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
@@ -37,6 +39,7 @@ def evaluate(
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> `accuracy` or `mean_squared_error`, from `predict`
     baselines  the same figures for closed-form densities
+    importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
 
     `data` is another set or file; a file without named splits is then used whole. Raises `SpecError`.
     """
@@ -67,6 +70,10 @@ def evaluate(
         "examples": len(part),
     }
     result |= _density(session, module, part, batch, seed, precision)
+    if samples is not None:
+        bound = importance_weighted(session, module, part, batch, seed, precision, samples)
+        figures = _figures(bound, result["dimensions"], measure.discrete(module))
+        result["importance_weighted"] = {"samples": samples, **figures}
     targets = _targets(session, module, part, batch, seed, precision)
     if targets:
         result["targets"] = targets
@@ -201,6 +208,8 @@ def to_text(result: Mapping[str, Any]) -> str:
     head = f"{result['model']}: step {result['step']} on {result['split']} of {result['data']}"
     lines = [f"{head} ({result['examples']} examples)"]
     rows = [(labels[result["quantity"]], result)] if "quantity" in result else []
+    if bound := result.get("importance_weighted"):
+        rows.append((f"importance-weighted bound, {bound['samples']} draws", bound))
     rows += [(b["name"], b) for b in result.get("baselines", [])]
     width = max([len(label) for label, _ in rows], default=0)
     for label, figures in rows:

@@ -17,6 +17,7 @@ from mpcompile.runner.batches import as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split, load_data
+from mpcompile.runner.data.letters import decode
 from mpcompile.runner.data.sound import expanded
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
@@ -111,9 +112,9 @@ def _given(
     run: Run, module: Module, program: str, count: int, stated: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Inputs that are not noise: what is stated, classes in turn, everything else from the test data."""
-    known = {*module.noise.get(program, {}), *stated}
+    settled = {*module.noise.get(program, {}), *stated}
     inputs = module.programs[program].inputs
-    wanted = [n for n in inputs if n not in known and not n.startswith(CLAMPS)]
+    wanted = [n for n in inputs if n not in settled and not n.startswith(CLAMPS)]
     given = {k: v for k, v in stated.items() if k in inputs}
     test: Split | None = None
     for name in wanted:
@@ -208,9 +209,7 @@ def texts(samples: Samples) -> list[str]:
         raise error(
             "MP541", "only a model of text can be written as .txt", Span.none(), help="use .npz or .csv"
         )
-    letters = np.array(samples.vocabulary)
-    clipped = np.clip(value, 0, len(letters) - 1).reshape(len(value), -1)
-    return ["".join(letters[row]) for row in clipped]
+    return [decode(row, samples.vocabulary) for row in value.reshape(len(value), -1)]
 
 
 def _write_sound(path: Path, samples: Samples, name: str) -> None:
@@ -228,7 +227,7 @@ def _write_sound(path: Path, samples: Samples, name: str) -> None:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(_RATE)
-        file.writeframes((np.clip(flat, -1, 1) * 32767).astype("<i2").tobytes())
+        file.writeframes(np.rint(np.clip(flat, -1, 1) * 32767).astype("<i2").tobytes())
 
 
 def sizes(values: Mapping[str, Array]) -> Sequence[str]:

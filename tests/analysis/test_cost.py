@@ -66,7 +66,8 @@ def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         getattr(net, program)(**given)
     sizes = {s: 3 if s == "N" else 6 for s in graph.symbols()}
-    assert substitute(cost.work(graph).products, sizes) == counter.get_total_flops() > 0
+    assert substitute(cost.work(graph).products, sizes) == counter.get_total_flops()
+    assert counter.get_total_flops() > 0 or name == "nade"  # running sums, and no product of matrices
 
 
 def test_attention_is_quadratic_in_time_and_a_recurrence_linear() -> None:

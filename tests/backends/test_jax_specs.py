@@ -34,7 +34,7 @@ def test_programs_mean_what_the_oracle_says(name: str, precision: str, tolerance
     parameters = specs_under_test.weights(module)
     session = BACKEND.session(module, parameters, precision=precision)
     for program, graph in module.programs.items():
-        for batch in (2, 5):
+        for batch in (2, 5) if precision == "float64" else (3,):  # each size is compiled anew
             inputs = specs_under_test.inputs(module, program, batch)
             want = interpret(graph, parameters, inputs)
             made = session.run(program, inputs)
@@ -65,15 +65,17 @@ def test_functions_work_under_jit_vmap_and_grad(name: str) -> None:
             made = loss(params, **inputs)
             return made["loss"] if isinstance(made, dict) else made
 
-        value = scalar(params, inputs)
-        np.testing.assert_allclose(jax.jit(scalar)(params, inputs), value, rtol=1e-9)
+        want = interpret(
+            module.programs["loss"],
+            specs_under_test.weights(module),
+            specs_under_test.inputs(module, "loss", 3),
+        )
         twice = jax.tree.map(lambda a: jax.numpy.stack([a, a]), inputs)
-        many = jax.jit(jax.vmap(scalar, (None, 0)))(
-            params, twice
-        )  # one compilation, not one for each operation
-        np.testing.assert_allclose(many, [value, value], rtol=1e-9)
-        gradients = jax.jit(jax.grad(scalar))(params, inputs)
+        both = jax.jit(jax.vmap(jax.value_and_grad(scalar), (None, 0)))  # one compilation for all three
+        values, gradients = both(params, twice)
+        np.testing.assert_allclose(values, [want["loss"]] * 2, rtol=1e-9)
         assert all(np.isfinite(g).all() for g in gradients.values())
+        assert any(np.abs(g).max() > 0 for g in gradients.values())
 
 
 def test_the_compiled_object_has_programs_as_methods(name: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import specs_under_test
 
 import mpcompile
 from mpcompile.backend import OptimizerSpec
@@ -27,9 +26,9 @@ SPECS = sorted(p for p in (Path(__file__).parents[2] / "specs").iterdir() if p.s
 SIZES = ((2, 5), (3, 7))
 
 
-@pytest.fixture(params=SPECS, ids=[p.stem for p in SPECS], scope="module")
+@pytest.fixture(params=specs_under_test.NAMES, scope="module")
 def module(request: pytest.FixtureRequest) -> Module:
-    return mpcompile.load(request.param)
+    return specs_under_test.module(request.param)
 
 
 def weights(module: Module) -> dict[str, Array]:
@@ -70,64 +69,6 @@ def check(model: onnx.ModelProto) -> None:
 def relative(got: Array, want: Array) -> float:
     """Largest difference, over the largest element."""
     return float(np.abs(got - want).max(initial=0) / max(np.abs(want).max(initial=0), 1e-6))
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_programs_mean_what_the_oracle_says(module: Module, precision: str) -> None:
-    double = precision == "float64"
-    parameters = weights(module)
-    for name, graph in module.programs.items():
-        emitted = emit_graph(module, graph, as_double(parameters), double=double)
-        check(emitted.model)
-        program = Program(emitted, graph, double)  # one file for all sizes
-        for n, time in SIZES:
-            inputs = example(module, graph, 1 if name == "sample" else n, time)
-            want = interpret(graph, as_double(parameters), as_double(inputs))
-            made = program.run(inputs, {})
-            assert list(made) == list(want)
-            for key, value in want.items():
-                assert made[key].shape == value.shape
-                assert relative(made[key], value) < (1e-9 if double else 1e-4), (name, key)
-
-
-def test_gradients_are_those_of_torch(module: Module) -> None:
-    parameters = weights(module)
-    for precision, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
-        ours = BACKEND.session(module, parameters, precision=precision)
-        theirs = torch_backend.session(module, parameters, precision=precision)
-        for n, time in SIZES:
-            inputs = example(module, module.programs["loss"], n, time)
-            outputs, made = ours.gradients(inputs)
-            expected, want = theirs.gradients(inputs)
-            assert list(made) == list(want) and list(outputs) == list(expected)
-            for key in want:
-                assert relative(made[key], want[key]) < tolerance, (precision, key)
-            for key in expected:
-                assert relative(outputs[key], expected[key]) < tolerance
-    check(ours.programs["gradients"].emitted.model)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [OptimizerSpec("sgd", clip=1.0), OptimizerSpec("sgd", momentum=0.9, weight_decay=0.01)],
-    ids=["plain", "momentum"],
-)
-def test_sgd_walks_the_same_way(module: Module, spec: OptimizerSpec) -> None:
-    parameters = weights(module)
-    ours = BACKEND.session(module, parameters, spec)
-    theirs = torch_backend.session(module, parameters, spec)
-    rate = 1e-5 if module.name == "realnvp" else 1e-3
-    for i in range(10):
-        inputs = example(module, module.programs["loss"], 4, 8, i)
-        made, want = ours.step(inputs, rate), theirs.step(inputs, rate)
-        assert list(made) == list(want)
-        for key in want:
-            assert made[key] == pytest.approx(want[key], rel=1e-4, abs=1e-6)
-    state, expected = ours.state(), theirs.state()
-    assert list(state) == list(expected)
-    for key in expected:
-        assert state[key].dtype == expected[key].dtype
-        assert relative(state[key], expected[key]) < 1e-4, key
 
 
 RULES = [
@@ -190,7 +131,7 @@ def test_state_is_a_copy() -> None:
 
 
 def test_files_are_the_same_every_time(module: Module) -> None:
-    again = mpcompile.load(module.source.path)
+    again = specs_under_test.fresh(module.name)
     first, second = BACKEND.emit(module), BACKEND.emit(again)
     assert set(first) == {f"{name}.onnx" for name in module.programs} | {"train_step.onnx"}
     assert first == second
@@ -223,27 +164,6 @@ def test_compiled_programs_are_methods() -> None:
     want = interpret(module.programs["elbo"], as_double(parameters), as_double(inputs))
     assert all(relative(made[k], want[k]) < 1e-4 for k in want)
     assert model.reconstruct(inputs["x"]).shape == inputs["x"].shape  # type: ignore[attr-defined]
-
-
-def test_files_run_without_mpcompile(module: Module, tmp_path: Path) -> None:
-    parameters = weights(module)
-    name = "log_prob" if "log_prob" in module.programs else "loss"
-    graph = module.programs[name]
-    data = BACKEND.emit(module, parameters)[f"{name}.onnx"]
-    assert isinstance(data, bytes)
-    (tmp_path / "model.onnx").write_bytes(data)
-    inputs = example(module, graph, 3, 6)
-    np.savez(tmp_path / "inputs.npz", **inputs)
-    code = (
-        "import sys\nsys.modules['mpcompile'] = sys.modules['mpcompile_onnx'] = None\n"
-        "import numpy as np, onnxruntime as ort\n"
-        "s = ort.InferenceSession('model.onnx', providers=['CPUExecutionProvider'])\n"
-        "np.save('out.npy', s.run(None, dict(np.load('inputs.npz')))[0])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    want = next(iter(interpret(graph, as_double(parameters), as_double(inputs)).values()))
-    assert relative(np.load(tmp_path / "out.npy"), want) < 1e-4
 
 
 @pytest.mark.parametrize(

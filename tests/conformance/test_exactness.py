@@ -178,6 +178,7 @@ def test_specs_are_exact(name: str, program: str) -> None:
     subject = next(k for k in graph.inputs if k not in m.noise[program])
     x = given[subject]
     which = np.random.default_rng(2).permutation(x.size)[:80]
+    given |= {n: np.full_like(given[n], x.shape[1]) for n in given if n in m.fields and m.fields[n].counts}
     batch = np.repeat(x.reshape(1, -1), len(which) + 1, axis=0)
     levels = (
         m.fields[subject].classes or 2 if subject in m.fields and m.fields[subject].base != "real" else None

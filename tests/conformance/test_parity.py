@@ -33,22 +33,25 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) if a.size else 0.0
 
 
-@pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_those_of_torch(name: str, backend: str) -> None:
-    """Every parameter's gradient in float32 to 1e-4 of its largest entry."""
+def test_gradients_are_those_of_torch(name: str) -> None:
+    """Every parameter's gradient on jax in float32 to 1e-4 of its largest entry; `verify` holds onnx to the oracle."""
     m = module(name)
     w = weights(m, spread=SPREAD)
     x = inputs(m, "loss", 6)
     _, expected = find_backend("torch").session(m, w).gradients(x)
-    _, found = find_backend(backend).session(m, w).gradients(x)
+    _, found = find_backend("jax").session(m, w).gradients(x)
     gaps = {k: relative(expected[k], found[k]) for k in expected if np.abs(expected[k]).max() > 1e-5}
     assert expected.keys() == found.keys()
     assert not gaps or max(gaps.values()) < 1e-4, max(gaps.items(), key=lambda item: item[1])
 
 
+#: One spec of each kind; `benchmarks/trajectories.py` does the same with all of them.
+KINDS = ["made", "cnn", "vae", "realnvp2d", "char_lstm", "transformer"]
+
+
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> None:
     """50 clipped steps from one seed, fresh data and noise each: every parameter to 1e-7 of its largest entry.
 

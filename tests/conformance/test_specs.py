@@ -1,44 +1,16 @@
-"""Laws that every spec obeys: emitted torch is the oracle, densities are what they say."""
+"""Laws that every spec obeys: its claims hold, densities are what they say."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from specs_under_test import NAMES, inputs, module, weights
+from specs_under_test import NAMES, inputs, module, path, weights
 
 from mpcompile import api
 from mpcompile.backend import find_backend
 from mpcompile.interpret import interpret
 
 FLOWS = [n for n in NAMES if "forward" in module(n).programs]
-PROGRAMS = [(n, p) for n in NAMES for p in module(n).programs]
-
-
-@pytest.mark.parametrize(("name", "program"), PROGRAMS)
-def test_torch_is_the_oracle(name: str, program: str) -> None:
-    """Every program in float64, on two batch sizes and two lengths, to 1e-9."""
-    m = module(name)
-    w = weights(m)
-    session = find_backend("torch").session(m, w, precision="float64")
-    for batch, length in ((3, 7), (2, 5)):
-        x = inputs(m, program, batch, length)
-        expected, found = interpret(m.programs[program], w, x), session.run(program, x)
-        assert expected.keys() == found.keys()
-        for key in expected:
-            np.testing.assert_allclose(found[key], expected[key], rtol=1e-9, atol=1e-9, err_msg=key)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_torch_in_single_precision(name: str) -> None:
-    """The loss and its gradient at the initial weights in float32, to 1e-5."""
-    m = module(name)
-    w = weights(m, spread=0.0)
-    x = inputs(m, "loss", 4)
-    single = find_backend("torch").session(m, w, precision="float32")
-    expected = interpret(m.programs["loss"], w, x)
-    found = single.run("loss", x)
-    for key in expected:
-        np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, atol=1e-5, err_msg=key)
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -66,7 +38,7 @@ def test_log_det_is_that_of_the_true_jacobian(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_specs_hold_what_they_claim(name: str) -> None:
-    assert api.check(module(name)) == []
+    assert api.check(api.load(path(name))) == []
 
 
 def test_teacher_forcing_agrees_with_the_sampler() -> None:

@@ -183,6 +183,55 @@ def test_a_users_text(fake: ModuleType, tmp_path: Path) -> None:
     assert refused(having(x), tmp_path / "a.txt", length=1000).code == "MP507"
 
 
+def test_text_as_bytes(fake: ModuleType, tmp_path: Path) -> None:
+    """A category of 256 reads UTF-8; a letter of two bytes is two of its steps."""
+    from mpcompile.runner.data.letters import BYTES, decode, encode
+
+    (tmp_path / "a.txt").write_text("für " * 100, encoding="utf-8")
+    data = load_data(
+        having(fake.field("x", "input", "category", TIME, classes=256)), str(tmp_path / "a.txt"), 10
+    )
+    first = rows(data)["x"][0]
+    assert first.tolist() == list("für für ".encode())[:10]
+    assert data.vocabulary == BYTES and decode(first[:5], BYTES) == "für "
+    assert decode(encode("grün", BYTES), BYTES) == "grün" and decode(np.array([0xC3]), BYTES) == "\ufffd"
+
+
+def test_sound_for_a_category_is_mu_law_encoded(fake: ModuleType, tmp_path: Path) -> None:
+    """Codes of G.711's curve, and back within half a step of it; a folder keeps whole files apart."""
+    from mpcompile.runner.data.sound import companded, expanded
+
+    x = np.linspace(-1, 1, 4001)
+    y = np.sign(x) * np.log(1 + 255 * abs(x)) / np.log(256)
+    assert (companded(x, 256) == np.rint((y + 1) * 127.5)).all()
+    assert (companded(expanded(np.arange(256), 256), 256) == np.arange(256)).all()
+    wave_and_timbre = having(
+        fake.field("x", "input", "category", TIME, classes=64),
+        fake.field("timbre", "condition", "category", classes=4),
+    )
+    real = having(fake.field("x", "input", "real", TIME), wave_and_timbre.fields["timbre"])
+    codes, waves = (rows(load_data(m, "tones", 50), count=40) for m in (wave_and_timbre, real))
+    assert codes["x"].dtype == np.int64 and 0 <= codes["x"].min() < 8 and 56 < codes["x"].max() < 64
+    assert (codes["x"] == companded(waves["x"], 64)).all() and (codes["timbre"] == waves["timbre"]).all()
+    (tmp_path / "s").mkdir()
+    for i in range(20):
+        with wave.open(str(tmp_path / "s" / f"{i}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(np.full(100, i * 1000, "<i2").tobytes())
+    data = load_data(having(fake.field("x", "input", "real", TIME)), str(tmp_path / "s"), 25)
+    found = [set(np.unique(rows(data, s, 100)["x"])) for s in ("train", "valid", "test")]
+    assert [len(f) for f in found] == [16, 2, 2] and len(set.union(*found)) == 20
+
+
+def test_pictures_of_fewer_levels(fake: ModuleType) -> None:
+    """Our own pictures fit an integer of fewer levels: each is as many grey levels."""
+    few, all_ = (
+        rows(load_data(having(fake.field("x", "input", "integer", 3, 6, 6, classes=k)), "shapes"))["x"]
+        for k in (4, 256)
+    )
+    assert (few == all_ // 64).all() and len(np.unique(few)) == 4
+
+
 # Misfits ----------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from mpcompile.runner.examples import example_weights
 NET = "net = dense(5) -> tanh -> dense(5) -> tanh"
 CONV = "net = conv(3, 3, pad = same) -> tanh"
 SPLINE = "spline(bins = 4, bound = 2)"
+LABEL = "c: category(3)"
 LAWS = ("additive", "affine", SPLINE)
 
 
@@ -39,7 +40,7 @@ def cases() -> list[Case]:
     made = [
         Case("integer(2..5)[3]", "dequantize -> logit(alpha = 0.1)", (2, 6)),
         Case("real[3]", "logit", unit), Case("real[3]", "logit(alpha = 0)", unit),
-        Case("real[3]", "inverse(sigmoid)", unit), Case("real[3]", "sigmoid -> logit(alpha = 0)"),
+        Case("real[3]", "inverse(sigmoid)", unit), Case("real[3]", "sigmoid -> logit(alpha = 0)", (-4, 4)),
         Case("real[3]", "inverse(tanh)", (-0.98, 0.98)), Case("real[3]", "inverse(softplus)", (0.01, 9)),
         Case("real[3]", "leaky_relu(slope = 0.2)"), Case(image, "leaky_relu"), Case(image, "scale"),
         Case("real[4, 4, 2]", "factor_out(1 / 2) -> affine"), Case(image, "squeeze(2) -> affine"),
@@ -52,11 +53,12 @@ def cases() -> list[Case]:
             *(Case(t, f"coupling(mask = checkerboard, law = {law}, {NET})") for t in vectors[1:]),
             Case(image, f"coupling(mask = channel(parity = 1), law = {law}, {CONV})"),
             Case("real[1, 3, 3]", f"coupling(mask = checkerboard, law = {law}, {CONV})"),
-            Case("real[2]", f"coupling(mask = checkerboard, law = {law}, {NET}, condition = c)", condition="c: category(3)"),
+            Case("real[2]", f"coupling(mask = checkerboard, law = {law}, {NET}, condition = c)", condition=LABEL),
             Case(image, f"coupling(mask = channel, law = {law}, {CONV}, condition = c)", condition="c: real[2]"),
             *(Case(t, f"autoregressive(hidden = [6, 5], law = {law})") for t in vectors),
-            *(Case("real[5]", f"autoregressive(hidden = [9, 7], order = {o}, law = {law})") for o in ("reverse", "random")),
-            Case("real[3]", f"autoregressive(hidden = [6], law = {law}, condition = c)", condition="c: category(3)"),
+            *(Case("real[5]", f"autoregressive(hidden = [9, 7], order = {order}, law = {law})")
+              for order in ("reverse", "random")),
+            Case("real[3]", f"autoregressive(hidden = [6], law = {law}, condition = c)", condition=LABEL),
             *(Case(t, f"inverse(autoregressive(hidden = [6, 5], law = {law}))") for t in vectors[:3]),
             Case("real[3]", f"inverse(coupling(mask = checkerboard, law = {law}, {NET}))"),
         ]  # fmt: skip

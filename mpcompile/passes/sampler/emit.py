@@ -64,8 +64,9 @@ class Emitter:
             index = F.add(b, b.emit(ops.Iota((time,), 0)), b.constant(length - lag))
             turns = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
             whole = F.mul(b, F.cast(b, turns, DType.INT), b.constant(length))
-            table = F.sub(b, index, whole)
-            self._tables[length, lag] = self.builders[1].emit(ops.Gather(0), table, self.steps[0])
+            table, inside = F.sub(b, index, whole), self.builders[1]
+            with inside.within(b.scope, b.span):  # it belongs to no layer: many of them read it
+                self._tables[length, lag] = inside.emit(ops.Gather(0), table, self.steps[0])
         return self._tables[length, lag]
 
     # --- what is kept ---

@@ -95,8 +95,10 @@ class Reach:
 
 
 def chosen(module: Module) -> str:
-    """The program whose dependence is drawn."""
-    return next((p for p in PROGRAMS if p in module.programs), next(iter(module.programs)))
+    """The program whose dependence is drawn: one with all weights of the loss (only a bound reads a learned prior)."""
+    there = [p for p in PROGRAMS if p in module.programs]
+    weights = module.programs["loss"].parameters().keys()
+    return next((p for p in there if module.programs[p].parameters().keys() >= weights), there[0])
 
 
 def layer_reach(reach: Reach, result: Value, blobs: Blobs) -> dict[str, Any] | None:

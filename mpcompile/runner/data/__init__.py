@@ -12,6 +12,7 @@ import numpy as np
 from mpcompile.diagnostics import error
 from mpcompile.ir import Array, Module
 from mpcompile.runner.data.dataset import Column, Dataset, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.noise import permutation
 from mpcompile.runner.settings import place
 
@@ -48,7 +49,8 @@ def load_data(
 ) -> Dataset:
     """The data set of this name, or the file at this path, fitted to the fields of a module.
 
-    `vocabulary` is that of a run trained before; `whole` keeps a file that names no splits in one piece.
+    `vocabulary` is that of a run trained before; a text for a category of 256 is read as bytes. `whole` keeps a
+    file that names no splits in one piece.
 
     Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range,
     MP505 vocabulary, MP506 unreadable, MP507 too little.
@@ -56,7 +58,9 @@ def load_data(
     from mpcompile.runner.data.adapt import Adapter
 
     embedded = spec in NAMES
-    raw = _embedded(module, spec, length)() if embedded else _user(module, spec, vocabulary)
+    if vocabulary is None and _reads_bytes(module):
+        vocabulary = BYTES
+    raw = _embedded(module, spec, length, vocabulary)() if embedded else _user(module, spec, vocabulary)
     if whole and not embedded:
         raw = _joined(raw)
     elif not raw.fixed:
@@ -73,7 +77,12 @@ def load_data(
     )
 
 
-def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
+def _reads_bytes(module: Module) -> bool:
+    """Whether a text would be read as bytes: by a sequence of a category of 256."""
+    return any(f.base == "category" and f.classes == 256 and f.type.rank == 2 for f in module.fields.values())
+
+
+def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | None) -> Callable[[], Raw]:
     """The maker of one of our own sets; sets that can have any size take the one that the module declares."""
     from mpcompile.runner.data import images, points, sequences
 
@@ -88,7 +97,7 @@ def _embedded(module: Module, name: str, length: int) -> Callable[[], Raw]:
         "digits": images.digits,
         "binary_digits": lambda: images.digits(binary=True),
         "shapes": lambda: images.shapes(*_picture_size(module)),
-        "text": sequences.text,
+        "text": lambda: sequences.text(None, vocabulary),
         "adding": lambda: sequences.adding(steps),
         "tones": lambda: sequences.tones(steps),
         "rolls": lambda: sequences.rolls(steps, _last_size(module, 88)),

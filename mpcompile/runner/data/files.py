@@ -1,4 +1,4 @@
-"""A user's own data: .npz, .npy, .csv, .txt, .wav, folders of images. Nothing is unpickled."""
+"""A user's own data: .npz, .npy, .csv, .txt, .wav, folders of pictures or of sounds. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import SPLITS, Raw
+from mpcompile.runner.noise import permutation
 
 ENDINGS = (".npz", ".npy", ".csv", ".txt", ".wav")
 _PICTURES = {".png", ".jpg", ".jpeg"}
@@ -21,14 +22,14 @@ class Unreadable(ValueError):
 
 
 def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
-    """Columns of a file, or of a folder of pictures. `vocabulary` encodes a text. Raises `Unreadable`."""
+    """Columns of a file, or of a folder of pictures or sounds. `vocabulary` encodes a text. Raises `Unreadable`."""
     try:
         if path.is_dir():
             return _folder(path)
         ending = path.suffix.lower()
         raw = _text(path, vocabulary) if ending == ".txt" else _READERS[ending](path)
     except KeyError:
-        raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures") from None
+        raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures or sounds") from None
     except (OSError, zipfile.BadZipFile, EOFError) as bad:
         raise Unreadable(f"{path}: {bad}") from bad
     except Unreadable:
@@ -167,7 +168,30 @@ def _text(path: Path, vocabulary: list[str] | None) -> Raw:
 
 
 def _wav(path: Path) -> Raw:
-    """16-bit or 8-bit PCM, channels averaged, as one stream in [-1, 1); the last tenths are held out."""
+    """A sound as one stream; the last tenths are held out."""
+    x = _sound(path)
+    cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
+    splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
+    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}))
+
+
+def _sounds(files: list[Path]) -> Raw:
+    """Sounds one after the other as one stream; whole files are held out, a tenth each, in a fixed random order."""
+    digest, waves = hashlib.sha256(), []
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        waves.append(_sound(file))
+    order, tenth = permutation(len(files), "data", "split"), max(1, len(files) // 10)
+    cut = [0, len(files) - 2 * tenth, len(files) - tenth, len(files)]
+    splits = {
+        s: {"x": np.concatenate([waves[i] for i in order[a:b]])}
+        for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)
+    }
+    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}), digest=digest.hexdigest())
+
+
+def _sound(path: Path) -> Array:
+    """16-bit or 8-bit PCM, channels averaged, in [-1, 1)."""
     import wave
 
     try:
@@ -182,19 +206,22 @@ def _wav(path: Path) -> Raw:
         x = (np.frombuffer(frames, np.uint8).astype(np.float32) - 128) / 128
     else:
         raise Unreadable(f"{path}: {8 * width}-bit sound; 8 and 16 bits are read")
-    x = x.reshape(-1, channels).mean(1)
-    cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
-    splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
-    return Raw(splits, streams=frozenset({"x"}))
+    return np.asarray(x.reshape(-1, channels).mean(1))
 
 
 def _folder(path: Path) -> Raw:
-    """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders by name are classes y."""
+    """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders by name are classes y.
+
+    A folder of three or more sounds is one stream.
+    """
     from PIL import Image
 
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())
+    sounds = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
+    if not files and len(sounds) > 2:
+        return _sounds(sounds)
     if not files:
-        raise Unreadable(f"{path}: no .png or .jpg in this folder")
+        raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
     digest = hashlib.sha256()
     pictures = []
     for file in files:

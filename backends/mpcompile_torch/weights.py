@@ -1,0 +1,65 @@
+"""Transposed weights in loops: transposed where they are read.
+
+A sampler computes what does not change before its loops, the transpose of a weight, too. In torch that is a view and
+costs nothing, and `h @ weight.mT` is the layer itself, with its bias: it reads best, and is fastest, where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+
+from mpcompile.ir import Builder, Graph, Input, Node, Parameter, Value
+from mpcompile.ops import Scan, Transpose
+
+
+def transposed_at_use(graph: Graph, weights: Set[str] = frozenset()) -> Graph:
+    """The same function; `weights` names the inputs of the graph that are parameters of one around it."""
+
+    def is_weight(g: Graph, value: Value) -> bool:
+        op = g.node(value).op
+        return isinstance(op, Parameter) or (isinstance(op, Input) and op.path in weights)
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not isinstance(node.op, Scan):
+            return None
+        first, given = node.op.carries + node.op.scanned, list(inputs)
+        kept: set[str] = set()
+        turned: dict[str, tuple[Transpose, Value]] = {}
+        for i, name in enumerate(list(node.op.body.inputs)[first:-1], first):
+            made = b.graph.node(inputs[i])
+            if is_weight(b.graph, inputs[i]):
+                kept.add(name)
+            elif isinstance(made.op, Transpose) and is_weight(b.graph, made.inputs[0]):
+                (given[i],) = made.inputs
+                turned[name] = made.op, made.inputs[0]
+        body = transposed_at_use(_turned(node.op.body, turned), kept | set(turned))
+        return b.emit_all(replace(node.op, body=body), *given)
+
+    if not any(isinstance(n.op, Scan) for n in graph.nodes()):
+        return graph
+    return graph.rebuild(rewrite)
+
+
+def _turned(body: Graph, turned: dict[str, tuple[Transpose, Value]]) -> Graph:
+    """A body that is given some of its inputs before they are transposed."""
+    if not turned:
+        return body
+    given: dict[Value, Transpose] = {}  # inputs of the new body
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if isinstance(node.op, Input):
+            if node.op.path not in turned:
+                return None
+            transpose, weight = turned[node.op.path]
+            made = b.emit(Input(node.op.path, weight.type))
+            given[made] = transpose
+            return (made,)
+        if not any(v in given for v in inputs):
+            return None
+        return b.emit_all(node.op, *(b.emit(given[v], v) if v in given else v for v in inputs))
+
+    new = body.rebuild(rewrite)
+    b = Builder(new)
+    new.outputs = {k: b.emit(given[v], v) if v in given else v for k, v in new.outputs.items()}
+    return new

@@ -1,0 +1,43 @@
+"""Bounds on the log-likelihood of models with latents, tighter than the ELBO: many draws of the posterior an example."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile.backend import Session
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir import Array, Module
+from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.data import Split
+
+#: Rows of one call: examples times draws.
+ROWS = 4096
+
+
+def importance_weighted(
+    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str, samples: int
+) -> Array:
+    """log 1/K sum_k p(x, z_k) / q(z_k | x) of every example, K = `samples` draws of q (Burda et al. 2016, eq. 8).
+
+    In expectation it is at least the ELBO, grows with K and tends to log p(x). Raises MP543 for a model without
+    a program `log_weight`.
+    """
+    if "log_weight" not in module.programs:
+        raise error(
+            "MP543", f"model '{module.name}' has no posterior to draw from", Span.none(),
+            help="--samples is for a model with `latent z ~ ...`",
+        )  # fmt: skip
+    found: list[Array] = []
+    for number, data in chunks(part, batch):
+        count = len(next(iter(data.values())))
+        total, drawn = np.full(count, -np.inf), 0
+        while drawn < samples:
+            k = min(samples - drawn, max(1, ROWS // batch))
+            wide = {name: np.repeat(value, k, axis=0) for name, value in data.items()}
+            inputs = complete(module, "log_weight", wide, (seed, "importance", number, drawn))
+            out = session.run("log_weight", as_precision(inputs, precision))["log_weight"]
+            logs = np.asarray(out, np.float64).reshape(count, k)
+            total = np.logaddexp(total, np.logaddexp.reduce(logs, axis=1))
+            drawn += k
+        found.append(total - np.log(samples))
+    return np.concatenate(found)

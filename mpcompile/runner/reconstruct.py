@@ -1,0 +1,106 @@
+"""What a model with latents makes of test examples: reconstructions, and decoded points between two codes."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+import numpy as np
+
+from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir import Array, Module
+from mpcompile.runner.batches import as_precision, complete
+from mpcompile.runner.data import load_data
+from mpcompile.runner.run import Run
+from mpcompile.runner.sampling import Samples
+
+#: Decoded points from one code to the next, both included.
+STEPS = 8
+
+
+def reconstruct(
+    run: Run, module: Module, count: int, *, backend: Backend | None = None, device: str | None = None
+) -> Samples:
+    """Means (draws, of an autoregressive density) of `count` test examples at the means of their codes.
+
+    `values` has an array for each observed variable, images with the reconstruction below the example; `given` has
+    the examples. Raises MP543 for a model without latents.
+    """
+    session, data = _open(run, module, "reconstruct", count, backend, device)
+    out = _run(session, run, module, "reconstruct", data)
+    values = {name: _beside(data[name], value, axis=-2) for name, value in out.items() if name in data}
+    return _samples(run, module, values, data)
+
+
+def interpolate(
+    run: Run, module: Module, count: int, *, backend: Backend | None = None, device: str | None = None
+) -> Samples:
+    """`STEPS` decoded points on the line from the code of each of `count` test examples to that of the next.
+
+    `values` has `[count, ...]` for each observed variable, the points of an image side by side, else `[count, STEPS,
+    ...]`. Raises MP543 for a model without latents in which a whole example has one code.
+    """
+    session, data = _open(run, module, "decode", count + 1, backend, device)
+    codes = _run(session, run, module, "encode", data)
+    names = [n for n in module.programs["decode"].inputs if n in codes or f"{n}_loc" in codes]
+    share = np.linspace(0.0, 1.0, STEPS, dtype=np.float32)
+    given = {k: v[:-1].repeat(STEPS, axis=0) for k, v in data.items()}
+    for name in names:
+        code = codes.get(name, codes.get(f"{name}_loc"))
+        assert code is not None
+        t = share.reshape(1, STEPS, *(1,) * (code.ndim - 1))
+        between = (1 - t) * code[:-1, None] + t * code[1:, None]
+        given[name] = between.reshape(-1, *code.shape[1:]).astype(code.dtype)
+    out = _run(session, run, module, "decode", given)
+    wide = {k: v.reshape(count, STEPS, *v.shape[1:]) for k, v in out.items()}
+    values = {k: _beside(*v.swapaxes(0, 1), axis=-1) for k, v in wide.items()}
+    return _samples(run, module, values, {k: v[:-1] for k, v in data.items()})
+
+
+def _open(
+    run: Run, module: Module, program: str, count: int, backend: Backend | None, device: str | None
+) -> tuple[Session, dict[str, Array]]:
+    """A session with the best weights, and the first `count` test examples, in turn."""
+    if program not in module.programs or "encode" not in module.programs:
+        raise error(
+            "MP543", f"model '{module.name}' has no program `{program}`: it has no code of an example",
+            Span.none(), help="--reconstruct and --interpolate are for a model with `latent z ~ ...`",
+        )  # fmt: skip
+    facts = run.facts
+    known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
+    options = facts["settings"]
+    test = load_data(module, facts["data"], options["length"], options["threshold"], **known).split("test")
+    weights, _ = run.parameters()
+    precision = str(facts["precision"])
+    session = (backend or find_backend(str(facts["backend"]))).session(
+        module, as_precision(weights, precision), device=device or str(facts["device"]), precision=precision
+    )
+    return session, test.take(np.arange(count) % len(test))
+
+
+def _run(
+    session: Session, run: Run, module: Module, program: str, data: dict[str, Array]
+) -> dict[str, Array]:
+    inputs = complete(module, program, data, (0, program))
+    out = session.run(program, as_precision(inputs, str(run.facts["precision"])))
+    return {k: np.asarray(v) for k, v in out.items()}
+
+
+def _beside(*values: Array, axis: int) -> Array:
+    """Images, flat squares among them, joined along their height (-2) or width (-1); other values along a new axis 1."""
+    images = [_image(v) for v in values]
+    joined = [i for i in images if i is not None]
+    return np.concatenate(joined, axis) if len(joined) == len(values) else np.stack(values, 1)
+
+
+def _image(x: Array) -> Array | None:
+    """[n, c, h, w], or None."""
+    if x.ndim == 4:
+        return x
+    side = isqrt(x.shape[1]) if x.ndim == 2 else 0
+    return x.reshape(len(x), 1, side, side) if side >= 4 and side * side == x.shape[1] else None
+
+
+def _samples(run: Run, module: Module, values: dict[str, Any], given: dict[str, Array]) -> Samples:
+    return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])
