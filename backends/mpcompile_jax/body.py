@@ -146,7 +146,6 @@ class JaxWriter(Writer):
 
         for _, outside in loop.captured:
             self.release(self.operand(outside))
-        del self.live[function]
         first = _group([e.text for e in start])
         if simple:
             call = f"lax.fori_loop(0, {self._length(op, node)}, {function}, {first})"

@@ -1,8 +1,8 @@
 """Which values of a program are Python integers: numbers of steps, and what is looked up or counted from them.
 
-A position that stayed a tensor would cost an operation of torch for each slice. So the number of the step, sums of it, and
-elements of a table at it are Python numbers, functions take them as `int`, and a table is a list. A table is a vector of
-integers that nothing reads but look-ups at such numbers.
+A position that stayed a tensor would cost an operation of torch for each slice. So the number of the step, sums of
+it, and elements of a table at it are Python numbers, functions take them as `int`, and a table is a list. A table is
+a vector of integers that nothing reads but look-ups at such numbers.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Positions:
                 break
 
     def _size(self) -> int:
-        return sum(map(len, (*self.numbers.values(), *self.lists.values(), *self.looped.values())))
+        return sum(len(found) for kind in (self.numbers, self.lists, self.looped) for found in kind.values())
 
     def key(self, call: Call) -> Key:
         instance, _ = self.outline.target(call)
@@ -78,7 +78,7 @@ class Positions:
             "int" if number in self.numbers[key] else "list[int]" if number in self.lists[key] else "Tensor"
         )
 
-    def _visit(self, block: Block, numbers: set[Value], lists: Set[Value]) -> set[Value]:
+    def _visit(self, block: Block, numbers: set[Value], lists: set[Value]) -> set[Value]:
         """Those of `lists` that are read as a tensor. Extends `numbers`, which starts as those of the inputs."""
         wrong = lists & set(block.outputs)
         for item in block.items:
@@ -102,7 +102,7 @@ class Positions:
                     numbers.add(item.outputs[0])
         return wrong
 
-    def _loop(self, loop: Loop, numbers: Set[Value], lists: Set[Value]) -> set[Value]:
+    def _loop(self, loop: Loop, numbers: Set[Value], lists: set[Value]) -> set[Value]:
         inside = self.looped.setdefault(id(loop), {v for v, _ in loop.captured if is_vector(v)})
         known = {v for v, outside in loop.captured if outside in numbers} | {loop.body.inputs[-1]}
         inside -= self._visit(loop.body, known, inside)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpcompile.cli._run import fail, findings, read_spec, settings_of
+from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -19,6 +19,9 @@ def inspect(
     output_format: Annotated[str, typer.Option("--output-format", help="full, json or html.")] = "full",
     output: Annotated[Path | None, typer.Option("-o", help="Write there instead of printing.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    gradient_flow: Annotated[
+        Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")
+    ] = None,
 ) -> None:
     """Layers with their shapes, parameters and operations; programs, memory, path lengths, and every claim."""
     if output_format not in ("full", "json", "html"):
@@ -44,10 +47,30 @@ def inspect(
              "detail": dict(v.detail)}
             for v in api.verdicts(module)
         ]  # fmt: skip
+        if gradient_flow is not None:
+            facts["gradient_flow"] = _flow(gradient_flow, sources)
     if output_format == "json":
         _write(json.dumps(facts, indent=2) + "\n", output)
         return
     show(facts)
+    if gradient_flow is not None:
+        from mpcompile.report.gradient_flow import lines
+
+        typer.echo("\n".join(lines(facts["gradient_flow"])))
+
+
+def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
+    """Gradients at the weights of a run, on its first training batch."""
+    from mpcompile.report.gradient_flow import describe
+    from mpcompile.runner.batches import Batches
+    from mpcompile.runner.data import load_data
+
+    run, module = read_run(folder, sources)
+    options, weights = run.facts["settings"], run.parameters()[0]
+    known = {"vocabulary": run.facts["vocabulary"]} if run.facts.get("vocabulary") else {}
+    data = load_data(module, run.facts["data"], options["length"], options["threshold"], **known)
+    batch = Batches(module, data.split("train"), min(32, options["batch"]), int(run.facts["seed"])).at(0)
+    return describe(module, weights, batch, options["optimizer"].get("clip") or None)
 
 
 def _write(text: str, path: Path | None) -> None:

@@ -106,8 +106,11 @@ class Normal(Elementwise):
         loc, other_loc = self.mean(ctx, self._shape()), other.loc
         difference = loc if other_loc == 0.0 else F.sub(b, loc, other_loc)
         log_ratio = F.sub(b, self.log_scale, other.log_scale) if other.log_scale != 0.0 else self.log_scale
-        computed = isinstance(log_ratio, Value)
-        ratio = b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0)) if computed else exp(2 * log_ratio)
+        ratio = (
+            b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0))
+            if isinstance(log_ratio, Value)
+            else exp(2 * log_ratio)
+        )
         square = F.mul(b, difference, difference)
         if isinstance(other.log_scale, Value):
             square = F.mul(b, square, b.emit(ops.Exp(), F.mul(b, other.log_scale, -2.0)))

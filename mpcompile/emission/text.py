@@ -143,6 +143,8 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
         return [lead + line]
     pieces = line.split('" "')
     if line.startswith('"') and len(pieces) > 1:  # one string in several pieces
+        if len(lead) + len("".join(pieces)) <= width:
+            return [lead + "".join(pieces)]
         quoted = [*(p + '"' for p in pieces[:-1]), pieces[-1]]
         return [lead + (p if i == 0 else '"' + p) for i, p in enumerate(quoted)]
     split = _last_bracket(line)

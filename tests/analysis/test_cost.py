@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from specs_under_test import NAMES, inputs, module
+from specs_under_test import NAMES, full, inputs, module
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpcompile import api
@@ -17,6 +17,7 @@ from mpcompile.analysis import cost
 from mpcompile.ir import Builder, Graph, Module, NoRule, Primitive, float_type, substitute, symbol
 from mpcompile.ops import PRIMITIVES, Add, Exp, Mul, Relu, Reshape, Sum
 from mpcompile.passes.gradient import differentiate
+from mpcompile.passes.pipeline import optimise
 from mpcompile.report.facts import describe, text
 from mpcompile.report.terminal import show
 
@@ -58,7 +59,7 @@ RUN = [
 @pytest.mark.parametrize(("name", "program"), RUN)
 def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
     """FlopCounterMode sees the matrix products and convolutions of the emitted torch code as it runs."""
-    m = module(name)
+    m = optimise(module(name)).module  # what is compiled
     graph = m.programs[program]
     net = live(name)
     given = {k: torch.tensor(v) for k, v in inputs(m, program, 3, length=6).items()}
@@ -72,9 +73,9 @@ def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
 
 def test_attention_is_quadratic_in_time_and_a_recurrence_linear() -> None:
     """Two products of 2 N T T d for each layer (Vaswani et al. 2017, table 1)."""
-    transformer = dict(cost.work(module("transformer").programs["conditionals"]).products.terms)
+    transformer = dict(cost.work(full("transformer").programs["conditionals"]).products.terms)
     assert transformer[("N", "time", "time")] == 2 * 2 * 2 * 64
-    lstm = dict(cost.work(module("char_lstm").programs["conditionals"]).products.terms)
+    lstm = dict(cost.work(full("char_lstm").programs["conditionals"]).products.terms)
     assert lstm == {("N", "time"): 2 * (512 * 64 + 512 * 128 + 128 * 36)}
 
 
@@ -86,7 +87,7 @@ def test_operations_of_layers_add_up() -> None:
 
 def test_a_loop_costs_its_body_as_often_as_it_runs() -> None:
     """The reference sampler runs the whole network once for each pixel."""
-    made = module("made")
+    made = full("made")
     sample, network = (cost.work(made.programs[p]).products for p in ("sample", "conditionals"))
     assert sample == network * 64
 
@@ -180,7 +181,7 @@ def test_facts_are_plain_data_and_their_layers_add_up(name: str) -> None:
 
 
 def test_the_terminal_shows_a_repeated_block_once(capsys: pytest.CaptureFixture[str]) -> None:
-    show(describe(module("transformer")) | {"claims": []})
+    show(describe(full("transformer")) | {"claims": []})
     shown = capsys.readouterr().out
     assert "layer_0 .. layer_1, each" in shown and "192 * 64 + 192 + 64 * 64 + 64" in shown
     assert shown.count("attention_0") == 1

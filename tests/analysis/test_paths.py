@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from specs_under_test import module
+from specs_under_test import full, module
 
 from mpcompile import api
 from mpcompile.analysis import paths
@@ -92,7 +92,7 @@ def test_a_masked_stack_against_breadth_first_search(tmp_path: Path, seed: int) 
 
 def test_a_position_of_an_image_is_a_pixel() -> None:
     """Every pixel before another reaches it: the first layer, at most five gated ones, and a step down."""
-    found = paths.reach(module("pixelcnn"), "x", 8)
+    found = paths.reach(full("pixelcnn"), "x", 8)
     assert found.joined == 64 * 63 // 2 and found.longest == 7
 
 
@@ -128,7 +128,7 @@ def test_a_wavenet_with_as_many_layers_as_its_length_has_digits_grows_with_the_l
 
 
 def test_sampling_steps() -> None:
-    assert paths.sampling_steps(module("made"), "x") == 64
+    assert paths.sampling_steps(full("made"), "x") == 64
     assert paths.sampling_steps(module("char_lstm"), "text") == symbol("time")
     assert paths.sampling_steps(module("realnvp"), "x") is None
 

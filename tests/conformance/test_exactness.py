@@ -37,6 +37,7 @@ from mpcompile.ir import (
 from mpcompile.ir.facts import SORTED, staircase
 from mpcompile.layers.base import MaskUse
 from mpcompile.layers.masks import Degrees, mask_constant
+from mpcompile.passes.sampler.find import find
 
 
 def repeated(examples: int) -> settings:
@@ -143,7 +144,11 @@ PROGRAMS = [
     (name, program)
     for name in NAMES
     for program in ("conditionals", "forward", "predict", "encode", "decode")
-    if program in module(name).programs and name != "perceptron"  # which gives a class
+    if program in module(name).programs
+    and name != "perceptron"  # which gives a class
+    and not any(
+        find(node) for node in module(name).programs[program].nodes()
+    )  # nor does a draw change smoothly
 ]
 
 

@@ -18,7 +18,13 @@ from mpcompile.ir import Constant, Graph, Input, Module, Type, Value, availabili
 FLOWS = [n for n in NAMES if "forward" in module(n).programs]
 
 #: Sizes at which all entries are tried, of the specs that have masks.
-SMALL = {
+SMALL: dict[str, dict[str, str | int | float]] = {
+    "fvsbn": {"pixels": 6},
+    "gated_pixelcnn": {"width": 2, "layers": 1},
+    "pixel_rnn": {},
+    "pixel_transformer": {},
+    "rgb_pixelcnn": {"size": 3},
+    "vae_ar_decoder": {"pixels": 6, "hidden": 8},
     "made": {"pixels": 6, "hidden": 16},
     "pixelcnn": {"width": 2, "layers": 2},
     "transformer": {"width": 4, "heads": 2, "layers": 2, "longest": 8, "characters": 5},
@@ -123,7 +129,7 @@ def test_every_mask_opened_towards_the_future_is_found(name: str) -> None:
         assert finding.path[0].text.startswith(f"{verdict.claim.subject}[")
         assert len(finding.path) >= 3
         tried += 1
-    assert tried > 20
+    assert tried >= 15
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -164,4 +170,4 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
             (verdict,) = prove(replace(m, pieces={subject: [mutant]}, claims=[claim]))
             assert verdict.status == "refuted" and verdict.diagnostics[0].span == piece.span, piece.name
             tried += 1
-    assert tried >= 8
+    assert tried >= 4

@@ -1,4 +1,4 @@
-"""FVSBN, NADE, PixelCNNs, WaveNet and the row LSTM against formulas written out, and discretised mixtures of logistics."""
+"""FVSBN, NADE, PixelCNNs, Pixel-RNNs and WaveNet against formulas written out; discretised mixtures of logistics."""
 
 from __future__ import annotations
 

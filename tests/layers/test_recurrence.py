@@ -384,7 +384,9 @@ def test_a_recurrence_is_proven_autoregressive(monkeypatch: pytest.MonkeyPatch) 
         return distribution(at.ctx, at.scope.child(values=at.data), s.distribution, field)
 
     monkeypatch.setattr(Recurrence, "_law", seeing)
-    monkeypatch.setattr("mpcompile.lowering.model._Lowering._sample", lambda _: None)  # which has no x to show
+    monkeypatch.setattr(
+        "mpcompile.lowering.model._Lowering._sample", lambda _: None
+    )  # which has no x to show
     text = TEXT % "concat(h, embedding(3)(x))"
     (verdict,) = api.verdicts(lower(parse_text(text), Source("m.mp", text)))
     assert verdict.status == "refuted" and verdict.diagnostics[0].code == "MP301"

@@ -41,7 +41,10 @@ REPAIRS: dict[str, dict[str, str]] = {
     "made_narrow.mp": {"hidden = 2": "hidden = 16"},
     "made_not_strict.yaml": {"dense(8, mask = up)": "dense(8, mask = strict(up))"},
     "made_unmasked.mp": {"dense(32) ->": "dense(32, mask = up) ->"},
-    "nade_of_hidden_units.mp": {"dense(9, mask = up) -> ": "", "mask up = degrees(order = natural, hidden = 9, seed = 0)": ""},
+    "nade_of_hidden_units.mp": {
+        "dense(9, mask = up) -> ": "",
+        "mask up = degrees(order = natural, hidden = 9, seed = 0)": "",
+    },
     "not_dequantized.mp": {"  logit": "  dequantize -> logit"},
     "pixelcnn_blind_spot.mp": {"conv(4, 3, pad = same, mask = causal2d(type = B)) -> relu\n  ": ""},
     "pixelcnn_mask_a_twice.mp": {
@@ -51,7 +54,9 @@ REPAIRS: dict[str, dict[str, str]] = {
         "(type = B)) -> relu\n  conv(8, 3": "(type = A)) -> relu\n  conv(8, 3",
     },
     "rgb_mask_a_all_channels.mp": {"(type = A)": "(type = A, channels = rgb)"},
-    "row_lstm_sees_itself.mp": {"{ row_lstm": "{ conv(3, 3, pad = same, mask = causal2d(type = A)) -> row_lstm"},
+    "row_lstm_sees_itself.mp": {
+        "{ row_lstm": "{ conv(3, 3, pad = same, mask = causal2d(type = A)) -> row_lstm"
+    },
     "shape_mismatch.mp": {"real[16]": "real[1, 4, 4]"},
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},

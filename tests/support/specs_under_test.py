@@ -18,7 +18,7 @@ NAMES = [p.stem for p in SPECS]
 SMALL = {
     "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "cvrnn": "hidden=8 code=3",
     "elman": "hidden=8", "glow": "width=4", "gru": "hidden=8", "lstm_stacked": "hidden=6",
-    "made": "pixels=16 hidden=40", "nade": "pixels=16 hidden=10", "pixelcnn": "width=6 layers=2",
+    "made": "pixels=16 hidden=40", "nade": "pixels=16 hidden=10", "pixelcnn": "width=4",
     "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8", "seq2seq": "width=6 hidden=8",
     "transformer": "width=16 layers=2", "unet": "size=16 width=3", "vrnn": "hidden=8 code=3",
 }  # fmt: skip
@@ -29,7 +29,13 @@ def fresh(name: str) -> Module:
     return api.load(path(name), dict(s.split("=") for s in SMALL.get(name, "").split()))
 
 
-#: The same, shared between tests, which must not change it.
+@cache
+def full(name: str) -> Module:
+    """specs/<name> as it is."""
+    return api.load(path(name))
+
+
+#: The small one, shared between tests, which must not change it.
 module = cache(fresh)
 
 
@@ -37,4 +43,4 @@ def path(name: str) -> Path:
     return next(p for p in SPECS if p.stem == name)
 
 
-__all__ = ["NAMES", "ROOT", "SPECS", "fresh", "inputs", "module", "path", "weights"]
+__all__ = ["NAMES", "ROOT", "SPECS", "fresh", "full", "inputs", "module", "path", "weights"]

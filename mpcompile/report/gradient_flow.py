@@ -1,0 +1,189 @@
+"""How far gradients reach through the loops of a loss (Bengio et al. 1994; notes, sections 4.1 and 4.3).
+
+For a loop with state s, the derivative of the last state by the one `d` steps before is a product of d Jacobians. Its
+size, that of v^T ds_T / ds_{T-d} for random unit vectors v, decays or grows with d as the products do. It is measured at
+given weights and data, by the primitives' own gradient rules: zeros are added to the state before every step, and the
+gradient by them is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value, float_type
+from mpcompile.passes.gradient import differentiate, gradient_name
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One loop: its name, and by distance d = 0, 1, ... the root mean square over examples of the derivative's norm."""
+
+    loop: str
+    norms: Array
+
+    @property
+    def rate(self) -> float:
+        """The factor of one step: the geometric mean over all distances (0 where nothing arrives)."""
+        last = float(self.norms[-1])
+        return float((last / self.norms[0]) ** (1 / max(1, len(self.norms) - 1)))
+
+
+def reaches(
+    module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], seed: int = 0
+) -> list[Reach]:
+    """Every loop of the loss that carries real numbers from step to step; `inputs` are those of `loss`.
+
+    Sequences that state their length are cut to the shortest, so that no step is padding.
+    """
+    graph, given = module.programs["loss"], _cut(module, inputs)
+    found = []
+    for node in graph.nodes():
+        if isinstance(node.op, ops.Scan) and node.op.carries and all(
+            v.dtype is DType.FLOAT and v.type.rank == 2 for v in node.inputs[: node.op.carries]
+        ):  # fmt: skip
+            found.append(_reach(graph, node, weights, given, seed))
+    return found
+
+
+def _cut(module: Module, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    given = dict(inputs)
+    for name, field in module.fields.items():
+        if field.counts and name in given:
+            least = int(given[name].min())
+            given[name] = np.full_like(given[name], least)
+            for other, value in module.programs["loss"].inputs.items():
+                if value.type.rank > 1 and str(value.shape[1]) == field.counts:
+                    given[other] = given[other][:, :least]
+    return given
+
+
+def _reach(
+    graph: Graph, loop: Node, weights: Mapping[str, Array], given: dict[str, Array], seed: int
+) -> Reach:
+    op = loop.op
+    assert isinstance(op, ops.Scan)
+    env = {s: given[name].shape[axis] for s, (name, axis) in graph.symbols().items()}
+    steps = loop.inputs[op.carries].shape[op.axis] if op.scanned else op.length
+    assert steps is not None
+    types = [v.type for v in loop.inputs[: op.carries]]
+    wide = [float_type(*t.shape[: op.axis], steps, *t.shape[op.axis :]) for t in types]
+    rng = np.random.default_rng(seed)
+    ways = [rng.standard_normal(t.concrete(env)) for t in types]
+    norm = np.sqrt(sum((w**2).sum(1, keepdims=True) for w in ways))
+    feed = given | {f"way_{i}": w / norm for i, w in enumerate(ways)}
+    feed |= {f"nudge_{i}": np.zeros(t.concrete(env)) for i, t in enumerate(wide)}
+
+    last: list[Value] = []
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if node.id != loop.id:
+            return None
+        nudges = [b.input(f"nudge_{i}", t) for i, t in enumerate(wide)]
+        split = op.carries + op.scanned
+        more = replace(op, body=_nudged(op), scanned=op.scanned + op.carries, length=None)
+        made = b.emit_all(more, *inputs[:split], *nudges, *inputs[split:])
+        last.extend(made[: op.carries])
+        return made
+
+    new = graph.rebuild(rewrite)
+    b, total = Builder(new), None
+    for i, value in enumerate(last):
+        along = b.emit(ops.Mul(), value, b.input(f"way_{i}", value.type))
+        part = b.emit(ops.Sum((0, 1), False), along)
+        total = part if total is None else b.emit(ops.Add(), total, part)
+    assert total is not None
+    names = [f"nudge_{i}" for i in range(op.carries)]
+    new.outputs = {"along": total}
+    new.inputs |= {n: v for n, v in _inputs(new).items() if n in names}
+    new = new.live()
+    feed = {k: v for k, v in feed.items() if k in new.inputs}
+    out = interpret(differentiate(new, "along", names), dict(weights), feed)
+    squares = sum((out[gradient_name(n)] ** 2).sum(-1) for n in names)  # [N, time]
+    norms = np.sqrt(np.asarray(squares).mean(0))
+    order = norms if op.reverse else norms[::-1]
+    return Reach(".".join(f.name for f in loop.scope) or "recurrence", np.concatenate([[1.0], order]))
+
+
+def _inputs(graph: Graph) -> dict[str, Value]:
+    return {n.op.path: n.outputs[0] for n in graph.nodes() if isinstance(n.op, Input)}
+
+
+def _nudged(op: ops.Scan) -> Graph:
+    """The body with one more scanned value for each carry, which is added to it before the step."""
+    names = list(op.body.inputs)
+    added: dict[str, Value] = {}
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not isinstance(node.op, Input) or node.outputs[0] not in carries:
+            return None
+        i = carries[node.outputs[0]]
+        before = b.graph.add(node.op, (), node.span, node.scope).outputs[0]
+        nudge = b.graph.add(Input(f"nudge_{i}", node.types[0]), (), node.span, node.scope).outputs[0]
+        added[names[i]], added[f"nudge_{i}"] = before, nudge
+        return (b.emit(ops.Add(), before, nudge),)
+
+    carries = {v: i for i, v in enumerate(list(op.body.inputs.values())[: op.carries])}
+    body = op.body.rebuild(rewrite)
+    moved = body.inputs | added
+    split = op.carries + op.scanned
+    order = [*names[:split], *(f"nudge_{i}" for i in range(op.carries)), *names[split:]]
+    body.inputs = {name: moved[name] for name in order}
+    return body
+
+
+def radii(module: Module, weights: Mapping[str, Array]) -> dict[str, list[float]]:
+    """Spectral radius of every recurrent weight, gate by gate: `weight_hh` [gates U, U]."""
+    found = {}
+    for name in module.parameters:
+        if name.rpartition(".")[2].startswith("weight_hh"):
+            w = np.asarray(weights[name], np.float64)
+            gates = w.reshape(-1, w.shape[1], w.shape[1])
+            found[name] = [float(np.abs(np.linalg.eigvals(g)).max()) for g in gates]
+    return found
+
+
+def clipping(
+    module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], threshold: float
+) -> tuple[float, float]:
+    """Norm of the gradient of the loss by all weights, and the factor that clipping at `threshold` scales it by."""
+    names = [n for n in module.programs["loss"].parameters() if module.parameters[n].trainable]
+    out = interpret(differentiate(module.programs["loss"], "loss", names), dict(weights), dict(inputs))
+    norm = float(np.sqrt(sum((out[gradient_name(n)] ** 2).sum() for n in names)))
+    return norm, min(1.0, threshold / norm) if norm else 1.0
+
+
+def describe(
+    module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], clip: float | None
+) -> dict[str, Any]:
+    """All of this as plain data."""
+    norm, scale = clipping(module, weights, inputs, clip or float("inf"))
+    return {
+        "loops": [
+            {"loop": r.loop, "rate": r.rate, "norms": [float(n) for n in r.norms]}
+            for r in reaches(module, weights, inputs)
+        ],
+        "spectral_radius": radii(module, weights),
+        "gradient_norm": norm,
+        "clip": {"threshold": clip, "scale": scale},
+    }
+
+
+def lines(facts: Mapping[str, Any]) -> list[str]:
+    """`describe` as text: norms at distances 1, 2, 4, ... and the last."""
+    out = []
+    for loop in facts["loops"]:
+        last = len(loop["norms"]) - 1
+        shown = [d for d in (1, 2, 4, 8, 16, 32, 64, 128, 256) if d < last] + [last]
+        out.append(f"gradient through {loop['loop']}: x {loop['rate']:.3f} a step")
+        out.append("  " + "  ".join(f"{d}: {loop['norms'][d]:.2e}" for d in shown))
+    for name, found in facts["spectral_radius"].items():
+        out.append(f"spectral radius of {name}, by gate: {', '.join(f'{r:.3f}' for r in found)}")
+    threshold, scale = facts["clip"]["threshold"], facts["clip"]["scale"]
+    clipped = "not clipped" if threshold is None else f"clipped at {threshold:g}: x {scale:.3f}"
+    return [*out, f"gradient of the loss: norm {facts['gradient_norm']:.4g}, {clipped}"]
