@@ -241,10 +241,10 @@ def vae(bench: Bench) -> Rows:
     few = bench.options.importance
     part = fitted.part()
     some = Split(dict(part.columns.items()))
-    rows = np.random.default_rng(0).permutation(len(some))[
+    rows = np.random.default_rng(0).permutation(len(part))[
         : bench.options.images
     ]  # the set is sorted by digit
-    estimate = moments(importance_weighted(fitted, some.take(rows), few))
+    estimate = moments(importance_weighted(fitted, part.take(rows), few))
     return fitted, [
         Figure("negative ELBO, nats", -bound["mean"], bound["standard_error"], "-"),
         Figure(

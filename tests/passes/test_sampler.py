@@ -36,6 +36,20 @@ VARIANTS = {
         x ~ autoregressive(likelihood = normal) {
           dense(5, mask = up) -> tanh -> dense(14, mask = strict(up))
         }""",
+    "levels": """
+        model m
+        input x: integer(0..3)[6]
+        mask up = degrees(order = natural, hidden = 12, seed = 0)
+        x ~ autoregressive(likelihood = categorical) {
+          dense(12, mask = up) -> relu -> dense(24, mask = strict(up))
+        }""",
+    "mixture": """
+        model m
+        input x: real[5]
+        mask up = degrees(order = natural, hidden = 12, seed = 0)
+        x ~ autoregressive(likelihood = logistic_mixture, components = 3) {
+          dense(12, mask = up) -> tanh -> dense(45, mask = strict(up))
+        }""",
     "rnn": """
         model m
         input x: category(5)[time]

@@ -9,7 +9,7 @@ in buffers in sorted order, so that a slab is a stretch of rows of a weight whos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -213,16 +213,23 @@ class UnitLoop:
         out = self.units[node.outputs[0]]
         if isinstance(node.op, ops.MatMul):
             return self._mat_mul(b, node, out)
-        if isinstance(node.op, ops.Slice | ops.Reshape):
+        if self._moves(node):
             return self._read(b, node, node.inputs[0])
         inputs = [self._static(b, node, v, out) if v not in self.units else self._read(b, node, v)
                   for v in node.inputs]  # fmt: skip
         return b.emit(self._shrunk(node.op, out), *inputs)
 
     def _shrunk(self, op: Primitive, out: Units) -> Primitive:
-        return (
-            ops.BroadcastTo(resized(op.shape, out.axis, out.size)) if isinstance(op, ops.BroadcastTo) else op
-        )
+        if isinstance(op, ops.BroadcastTo | ops.Reshape):
+            return replace(op, shape=resized(op.shape, out.axis, out.size))
+        return op
+
+    def _moves(self, node: Node) -> bool:
+        """Whether a primitive gives units of its input other places, or leaves some out."""
+        if not isinstance(node.op, ops.Slice | ops.Reshape):
+            return False
+        own, out = self.units[node.inputs[0]], self.units[node.outputs[0]]
+        return along(node)[0].get(own.axis) != out.axis or own.when.size != out.when.size
 
     def _per_step(self, b: Builder, table: Array) -> Value:
         """A number for each step, or the step itself where that is what the table says."""
@@ -261,7 +268,7 @@ class UnitLoop:
         first: Array = place[int(valid.all(1).argmax())]
         if (place != first)[valid].any() or (first < 0).any() or (first >= own.size).any():
             return None
-        if not isinstance(node.op, ops.Slice | ops.Reshape) and (np.arange(out.size) != first.T).any():
+        if not self._moves(node) and (np.arange(out.size) != first.T).any():
             return None  # elsewhere in the slab
         return np.moveaxis(first, 0, out.axis - 1)
 
@@ -269,7 +276,9 @@ class UnitLoop:
         """An input of a primitive that works unit by unit, at the units of the slab."""
         out, own = self.units[node.outputs[0]], self.units[v]
         near = self._near(node, v)
-        moves = isinstance(node.op, ops.Slice | ops.Reshape)
+        moves = self._moves(node)
+        if moves and v.type.rank > 2:
+            raise Refused(node, "moves units that have features")
         if near is not None and not moves:
             return self.slabs[v]
         if near is not None:
