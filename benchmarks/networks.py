@@ -240,7 +240,6 @@ def vae(bench: Bench) -> Rows:
     bound = evaluate(fitted.run, fitted.module)["nats"]
     few = bench.options.importance
     part = fitted.part()
-    some = Split(dict(part.columns.items()))
     rows = np.random.default_rng(0).permutation(len(part))[
         : bench.options.images
     ]  # the set is sorted by digit
