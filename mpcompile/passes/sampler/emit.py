@@ -13,7 +13,7 @@ from mpcompile.ir import Builder, DType, Input, Node, Primitive, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
-from mpcompile.passes.sampler.loop import close, open_loop
+from mpcompile.passes.sampler.loop import close, hoist, open_loop
 from mpcompile.passes.sampler.reach import Range, offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
@@ -40,20 +40,13 @@ class Emitter:
 
     def run(self) -> Value:
         """The drawn elements."""
-        self._hoist()
+        for node in self.plan.static:
+            hoist(self.builders[0], node, self.static)
         for node in self.plan.nodes:
             self._reserve(node)
         for above in self.ref.delays.values():
             self._keep_rows(above, Placement(self.plan.levels, 1, EARLY), [(-1, -1)])
         return self._time() if len(self.plan.levels) == 1 else self._image()
-
-    def _hoist(self) -> None:
-        """Compute what does not depend on what is drawn once, before the loops."""
-        b = self.builders[0]
-        for node in self.plan.static:
-            with b.within(node.scope, node.span):
-                made = b.emit_all(node.op, *(self.static[v] for v in node.inputs))
-            self.static.update(zip(node.outputs, made, strict=True))
 
     def _slot(self, length: int | None, lag: int) -> Value:
         """(step - lag) modulo length, from a table that is made before the loop."""

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Graph, Type, Value
+from mpcompile.ir import Builder, DType, Graph, Node, Type, Value
 from mpcompile.passes.sampler.storage import Carry, Size, zeros
+
+
+def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
+    """Compute what does not depend on what is drawn once, before the loop."""
+    with outer.within(node.scope, node.span):
+        made = outer.emit_all(node.op, *(static[v] for v in node.inputs))
+    static.update(zip(node.outputs, made, strict=True))
 
 
 @contextmanager

@@ -19,19 +19,17 @@ from mpcompile.ir import (
     Abstract,
     Array,
     Builder,
-    Graph,
     Input,
     Node,
     NoRule,
     Primitive,
-    Type,
     Value,
     availability,
 )
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
-from mpcompile.passes.sampler.loop import close, open_loop
+from mpcompile.passes.sampler.loop import close, hoist, open_loop
 from mpcompile.passes.sampler.storage import Carry, resized
 
 
@@ -174,9 +172,7 @@ class UnitLoop:
         for node in self.nodes:
             out = node.outputs[0]
             if out not in self.units:
-                with self.outer.within(node.scope, node.span):
-                    made = self.outer.emit_all(node.op, *(self.static[v] for v in node.inputs))
-                self.static.update(zip(node.outputs, made, strict=True))
+                hoist(self.outer, node, self.static)
                 continue
             for v in node.inputs:
                 if v in self.units and self._near(node, v) is None:
@@ -312,6 +308,3 @@ class UnitLoop:
             weight = F.where(self.outer, self.outer.constant(live[None]), weight, 0.0)
         rows = b.emit(ops.SliceAt(0, out.size), weight, self._per_step(b, out.starts))
         return b.emit(ops.MatMul(), self.stores[left].value, F.transpose(b, rows, 1, 0))
-
-
-__all__ = ["Graph", "Type", "UnitLoop"]
