@@ -34,7 +34,7 @@ def test_every_spec_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p}" for p in (
-    "architecture.md", "language.md", "codes/README.md", "decisions/README.md"))])  # fmt: skip
+    "architecture.md", "language.md", "laws.md", "codes/README.md", "decisions/README.md"))])  # fmt: skip
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
     links = re.findall(r"(?<!!)\[[^\]]+\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What layers over space are by definition: the notes' figures, `same` padding, adjoints, crops, refusals."""
+"""What layers over space are by definition: `same` padding, crops, refusals."""
 
 from __future__ import annotations
 
@@ -12,34 +12,9 @@ from mpcompile.runner.examples import example_weights
 Array = np.ndarray
 
 
-def image(*rows: tuple[float, ...]) -> Array:
-    return np.array(rows, float)[None, None]
-
-
 def run(text: str, x: Array) -> Array:
     module = pipeline(text, *x.shape[1:])
     return predict(module, example_weights(module), x)
-
-
-CODE = image((6, 8), (4, 8))
-
-
-def test_nearest_is_figure_8() -> None:
-    expected = image((6, 6, 8, 8), (6, 6, 8, 8), (4, 4, 8, 8), (4, 4, 8, 8))
-    np.testing.assert_array_equal(run("upsample(2)", CODE), expected)
-
-
-def test_bed_of_nails_is_figure_9() -> None:
-    expected = image((6, 0, 8, 0), (0, 0, 0, 0), (4, 0, 8, 0), (0, 0, 0, 0))
-    np.testing.assert_array_equal(run("upsample(2, bed_of_nails)", CODE), expected)
-
-
-def test_unpooling_is_figure_10() -> None:
-    """An image whose maxima lie where figure 10 puts them back."""
-    x = image((1, 2, 3, 1), (2, 6, 1, 8), (3, 1, 8, 2), (4, 2, 7, 1))
-    np.testing.assert_array_equal(run("maxpool(2)", x), CODE)
-    expected = image((0, 0, 0, 0), (0, 6, 0, 8), (0, 0, 8, 0), (4, 0, 0, 0))
-    np.testing.assert_array_equal(run("maxpool(2) as pool -> unpool(pool)", x), expected)
 
 
 def test_bilinear_by_hand() -> None:
@@ -64,40 +39,6 @@ def test_same_is_tensorflows(layer: str) -> None:
                 assert op.padding == (tuple(expected),), (n, k, s, d)
                 (y,) = module.programs["predict"].outputs.values()
                 assert y.shape[2] == -(-n // s)
-
-
-@pytest.mark.parametrize("options", ["2, 3", "4, [3, 2], stride = 2, pad = [[1, 0]], groups = 2",
-                                     "2, 3, stride = 2, pad = same"])  # fmt: skip
-def test_the_transpose_is_the_adjoint(options: str) -> None:
-    """<conv(x), y> = <x, conv_transpose(y)> for all x and y, with one kernel."""
-    rng = np.random.default_rng(0)
-    channels = int(options[0])
-    shape = (2, 2, 8, 8) if "stride" in options else (2, 2, 7, 6)
-    forward = pipeline(f"conv({options}, bias = false)", *shape[1:])
-    (name,) = forward.parameters
-    w = {name: rng.standard_normal(forward.parameters[name].shape)}
-    x = rng.standard_normal(shape)
-    y = rng.standard_normal(predict(forward, w, x).shape)
-    back = f"conv_transpose(2{options[1:]}, bias = false"
-    reach = [shape[a] - (pipeline(back + ")", *y.shape[1:]).programs["predict"].outputs["y"].shape[a])
-             for a in (2, 3)]  # fmt: skip
-    transpose = pipeline(
-        f"{back}, output_padding = {reach})" if any(reach) else back + ")", channels, *y.shape[2:]
-    )
-    (other,) = transpose.parameters
-    left = (predict(forward, w, x) * y).sum()
-    right = (x * predict(transpose, {other: w[name]}, y)).sum()
-    assert left == pytest.approx(right, rel=1e-12)
-
-
-def test_a_convolution_moves_with_its_input() -> None:
-    """Translation equivariance at stride 1; at stride 2 by every second element."""
-    x = np.zeros((1, 2, 12, 12))
-    x[:, :, 3:6, 3:6] = np.random.default_rng(1).standard_normal((1, 2, 3, 3))
-    for stride, step in ((1, 1), (2, 2)):
-        text = f"conv(3, 3, stride = {stride}, pad = 1, bias = false)"
-        moved = run(text, np.roll(x, step, 3))
-        np.testing.assert_allclose(moved, np.roll(run(text, x), step // stride, 3), atol=1e-12)
 
 
 def test_crop_takes_the_centre() -> None:
