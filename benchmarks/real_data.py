@@ -63,3 +63,66 @@ def held_out_slices(path: Path) -> tuple[Array, Array]:
     """The last slices of the stack and their masks, whole."""
     image, mask = _stack(path)
     return image[-HELD_OUT:], mask[-HELD_OUT:]
+
+
+def setosa() -> dict[str, Array]:
+    """Irises of scikit-learn, standardised: `x` `[n, 4]`, and `y`: 1 for setosa, which a plane separates."""
+    from sklearn.datasets import load_iris
+
+    x, y = load_iris(return_X_y=True)
+    return _thirds((x - x.mean(0)) / x.std(0), (y == 0).astype(np.uint8))
+
+
+def diabetes() -> dict[str, Array]:
+    """Diabetes of scikit-learn, standardised: `x` `[n, 10]`, `y` `[n, 1]`."""
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True)
+    return _thirds((x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std())
+
+
+def _thirds(x: Array, y: Array) -> dict[str, Array]:
+    """Two thirds to train on, one to test; no validation part, so that a run keeps its last weights."""
+    order = np.random.default_rng(0).permutation(len(x))
+    parts = {"train": order[len(x) // 3 :], "test": order[: len(x) // 3]}
+    return {f"{n}_{p}": v[rows] for p, rows in parts.items() for n, v in (("x", x), ("y", y[:, None]))}
+
+
+def backwards(path: Path, size: int = 6) -> dict[str, Array]:
+    """First names of so many letters, as integers a = 0: `source` `[n, size]`, and `reply`, the same from the end."""
+    words = sorted({w.strip().lower() for w in path.read_text(encoding="utf-8").split()})
+    source = np.array([[ord(c) - ord("a") for c in w] for w in words if len(w) == size and w.isascii()])
+    return {"source": source, "reply": source[:, ::-1].copy()}
+
+
+#: Pen strokes by script, the condition of a drawing: 0 and 1.
+SCRIPTS = ("strokes/kanji_rdp200.npz", "strokes/omniglot_strokes.npz")
+MOST_DRAWINGS, MOST_MOVES, BLUR = 6000, 48, 0.02
+
+
+def strokes(*paths: Path) -> dict[str, Array]:
+    """Drawings of at most `MOST_MOVES` pen moves, as many of either script, one after the other.
+
+    `move` `[T, 2]` in deviations of its script's moves, with uniform noise of a width of `BLUR` (repeated values would
+    make a density infinite); `pen` `[T, 1]`, 1 where the pen leaves the paper; `length` and `script` `[n]`. The first
+    row of a drawing, which says where it begins on the page, is left out.
+    """
+    r = np.random.default_rng(0)
+    out: dict[str, list[Array]] = {}
+    for script, path in enumerate(paths):
+        with np.load(path, allow_pickle=False) as file:
+            spread = file["train"][:, :2].astype(np.float64).std(0)
+            for part in ("train", "valid", "test"):
+                rows = np.split(file[part].astype(np.float64), np.cumsum(file[f"{part}_len"])[:-1])
+                drawings = [d[1:] for d in rows if 1 < len(d) <= MOST_MOVES + 1]
+                most = MOST_DRAWINGS if part == "train" else 400
+                drawings = drawings[:most]
+                moves = np.concatenate(drawings)
+                blurred = moves[:, :2] / spread + BLUR * (r.random((len(moves), 2)) - 0.5)
+                made = {
+                    "move": blurred.astype(np.float32), "pen": moves[:, 2:].astype(np.uint8),
+                    "length": np.array([len(d) for d in drawings]), "script": np.full(len(drawings), script),
+                }  # fmt: skip
+                for name, value in made.items():
+                    out.setdefault(f"{name}_{part}", []).append(value)
+    return {name: np.concatenate(parts) for name, parts in out.items()}

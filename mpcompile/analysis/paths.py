@@ -270,6 +270,11 @@ def sampling_steps(module: Module, name: str) -> int | Symbolic | None:
     """
     for claim in module.claims:
         if claim.kind == "autoregressive" and claim.subject == name:
-            ranks = claim.arguments["ranks"]
-            return module.fields[name].type.shape[1] if ranks is None else int(np.unique(ranks).size)
+            ranks, first = claim.arguments["ranks"], module.fields[name].type.shape[1]
+            if ranks is None:
+                return first
+            many = int(np.unique(ranks).size)
+            return (
+                many * first if isinstance(first, Symbolic) else many
+            )  # the order within a step of a recurrence
     return None

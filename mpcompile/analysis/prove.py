@@ -11,7 +11,7 @@ from mpcompile.ir import Module, NoRule
 
 def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
     """A verdict for every claim of a module, in order; a claim that repeats a derived one is answered once more."""
-    known: dict[tuple[str, str], Verdict] = {}
+    known: dict[tuple[str, str, str], Verdict] = {}
     suppressed = {
         (c.kind.removeprefix("allow:"), c.subject) for c in module.claims if c.kind.startswith("allow:")
     }
@@ -19,7 +19,7 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
     for claim in module.claims:
         if claim.kind.startswith("allow:"):
             continue
-        key = (claim.kind, claim.subject)
+        key = (claim.kind, claim.subject, claim.program)
         reusable = known.get(key) if claim.kind in ("autoregressive", "complete") else None
         if reusable is not None:
             verdicts.append(Verdict(claim, reusable.status, reusable.how, (), reusable.detail))
@@ -37,7 +37,7 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
                     ),
                 ),
             )
-        if claim.kind == "complete" and key in suppressed and verdict.status == "refuted":
+        if claim.kind == "complete" and key[:2] in suppressed and verdict.status == "refuted":
             verdict = Verdict(claim, "allowed", verdict.how, (), verdict.detail)
         known[key] = verdict
         verdicts.append(verdict)

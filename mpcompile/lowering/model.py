@@ -36,7 +36,7 @@ from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.claims import claims_of
 from mpcompile.lowering.densities import distribution
-from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.scope import Scope, unknown
 from mpcompile.lowering.training import training_options
 
@@ -271,7 +271,7 @@ class _Lowering:
             builds += [self._encode, *([] if self.recurrences else [self._decode]), self._reconstruct]
         if targets and not any(r.feeds_back() for r in self.recurrences):
             builds.append(self._predict)
-        builds += [self._flows, self._latent_proofs, self._sample]
+        builds += [self._flows, self._latent_proofs, self._step_proofs, self._sample]
         return builds
 
     def _has_latents(self) -> bool:
@@ -291,7 +291,7 @@ class _Lowering:
                     divergence = kl if divergence is None else F.add(b, divergence, kl)
         total: Value | None = None
         for r in self.recurrences:
-            lp, inner = r.score(p.ctx, p.scope)
+            lp, inner = r.score(p.ctx, p.scope, exact=exact)
             total = lp if total is None else F.add(b, total, lp)
             if inner is not None:
                 divergence = inner if divergence is None else F.add(b, divergence, inner)
@@ -356,8 +356,7 @@ class _Lowering:
         if not self.weight.is_one:
             outputs["objective"] = F.sub(p.b, total, self.weight.penalty(p.ctx, divergence)[0])
         self._finish(p, outputs)
-        if not self.recurrences:
-            self._log_weight()
+        self._log_weight()
 
     def _log_weight(self) -> None:
         """log p(x, z) - log q(z | x) at one draw z of q: the mean of its exponentials is p(x) (Burda et al. 2016)."""
@@ -532,30 +531,50 @@ class _Lowering:
     def _latent_proofs(self) -> None:
         """What the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
         for s in self.latents:
-            shape = self.latent_shapes[s.name]
-            p = self._start(f"conditionals_{s.name}")
-            self._read(p, *self._given())
-            self._latent_inputs(p)
-            with self._within(p, s):
-                prior = self._prior(p, s)
-                if isinstance(prior, Autoregressive):
-                    element = prior.conditionals(p.ctx, p.scope.values[s.name])
-                    self._finish(p, element.parameters())
-                    axis = getattr(element, "axis", None)
-                    proof = {"ranks": prior.ranks, "axis": axis}
-                    self._claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
-            if isinstance(prior, Flow):
-                self._pieces(s.name, s, shape, prior, partial(self._prior, s=s), self._given())
-                self._claims.append(Claim("jacobian", s.name, "", s.span, {}, stated=False))
-            q = self._start("posterior")
-            self._read(q, *self.fields)
-            self._latent_inputs(q)
-            with self._within(q, s):
-                posterior = self._posterior(q, s)
-            if isinstance(posterior, Flow):
-                name = f"{s.name}_posterior"
-                self._pieces(name, s, shape, posterior, partial(self._posterior, s=s), [*self.fields])
-                self._claims.append(Claim("jacobian", name, "", s.span, {}, stated=False))
+            self._proofs(s, s.name, partial(self._prior, s=s), self._given(), self.latent_shapes[s.name])
+            again = partial(self._posterior, s=s)
+            self._proofs(s, f"{s.name}_posterior", again, [*self.fields], self.latent_shapes[s.name])
+
+    def _step_proofs(self) -> None:
+        """The same for the densities of a recurrence, in programs of one step."""
+        for r in self.recurrences:
+            given = [n for n in self.fields if n not in r.over]
+            for s in r.densities:
+                law = partial(self._in_step, r=r, s=s)
+                if s.role == "latent":
+                    self._proofs(s, s.name, partial(law, which="prior"), given, r.shapes[s.name])
+                    self._proofs(
+                        s, f"{s.name}_posterior", partial(law, which="posterior"), given, r.shapes[s.name]
+                    )
+                else:
+                    shape = in_step(self.fields[s.name]).type.shape
+                    self._proofs(s, s.name, partial(law, which="law"), given, shape)
+
+    def _in_step(self, p: _Program, r: Recurrence, s: ast.Density, which: Which) -> Distribution:
+        return r.within(p.ctx, p.scope, p.input, s, which)
+
+    def _proofs(
+        self,
+        s: ast.Density,
+        subject: str,
+        law: Callable[[_Program], Distribution | None],
+        given: Sequence[str],
+        shape: Shape,
+    ) -> None:
+        """Program and claim of an autoregressive law of `s`, pieces and claim of a flow; of others nothing."""
+        p = self._start(f"conditionals_{subject}")
+        self._read(p, *given)
+        self._latent_inputs(p)
+        with self._within(p, s):
+            found = law(p)
+            if isinstance(found, Autoregressive):
+                element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)))
+                self._finish(p, element.parameters())
+                proof = {"ranks": found.ranks, "axis": getattr(element, "axis", None)}
+                self._claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
+        if isinstance(found, Flow):
+            self._pieces(subject, s, shape, found, law, given)
+            self._claims.append(Claim("jacobian", subject, "", s.span, {}, stated=False))
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""

@@ -14,18 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
-from mpcompile.ir import Field, Shape, Symbolic, Value, symbol
+from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.scope import Scope, unknown
 
+#: What a density statement states a law for: its variable given what is there, or a latent given what is observed.
+Which = Literal["law", "prior", "posterior"]
 #: What a program makes of one density in a step: the variable's value, and results by name.
 Made = tuple[Value, dict[str, Value]]
 
@@ -89,12 +92,15 @@ class Recurrence:
 
     # --- programs: each is one loop ---
 
-    def score(self, ctx: Context, scope: Scope) -> tuple[Value, Value | None]:
-        """Log-likelihood and, with latents, divergence of every example, summed over its steps: [N] each."""
+    def score(self, ctx: Context, scope: Scope, *, exact: bool = True) -> tuple[Value, Value | None]:
+        """Log-likelihood and, with latents, divergence of every example, summed over its steps: [N] each.
+
+        `exact` as in `latents.draw`; where it is false the divergence of a step is that of the draw.
+        """
 
         def latent(at: _Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
-            z, kl = latents.draw(at.ctx, q, prior, s.name, self.shapes[s.name])
+            z, kl = latents.draw(at.ctx, q, prior, s.name, self.shapes[s.name], exact=exact)
             assert kl is not None, "a prior there always is"
             return z, {f"kl_{s.name}": kl}
 
@@ -158,7 +164,7 @@ class Recurrence:
             return self._prior(at, s).sample(at.ctx, s.name, self.shapes[s.name]), {}
 
         def observed(at: _Step, s: ast.Density) -> Made:
-            law, f = self._law(at, s), _in_step(self.fields[s.name])
+            law, f = self._law(at, s), in_step(self.fields[s.name])
             x = law.sample(at.ctx, s.name, f.type.shape)
             binary = f.base == "binary" and self.latents
             return x, {s.name: x, **({f"{s.name}_mean": law.mean(at.ctx, f.type.shape)} if binary else {})}
@@ -205,16 +211,50 @@ class Recurrence:
         _, ys = ctx.scan(step, first, list(wide.values()), length=self.size, noise=True)
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
 
+    def within(
+        self, ctx: Context, scope: Scope, read: Callable[[str, Type], Value], of: ast.Density, which: Which
+    ) -> Distribution:
+        """The law, prior or posterior of a density in a program of one step, which reads all that is there by then.
+
+        Its inputs, given by `read`: the variables over the axis at that step, carried values and latents by name. It
+        is called within the frame of that density.
+        """
+        data = {name: read(name, in_step(self.fields[name]).type) for name in self.over}
+        for name, value in data.items():
+            self._know(ctx, name, value)
+        hidden = {s.name for s in self.observed}
+        values = scope.values | {k: v for k, v in data.items() if k not in hidden}
+        values |= {c.name: read(c.name, float_type(*self._carried(scope, c))) for c in self.statement.carries}
+        at = _Step(ctx, replace(scope, values=values), data, set())
+        inner = ctx.b.scope
+        for s in self.statement.statements:
+            if s is of:
+                ctx.b.scope = inner
+                return {"law": self._law, "prior": self._prior, "posterior": self._posterior}[which](at, s)
+            ctx.b.scope = inner[:-1]
+            with ctx.frame(s.name, scope.label(s.span), s.span):
+                if isinstance(s, ast.Update):
+                    values[s.name] = self._update(at, s, None)
+                elif s.role == "latent":
+                    values[s.name] = read(s.name, float_type(*self.shapes[s.name]))
+                else:
+                    values[s.name] = data[s.name]
+            at.now.add(s.name)
+        raise AssertionError(f"{of.name} is no density of this recurrence")
+
     def _know(self, ctx: Context, name: str, value: Value) -> None:
         """Note how many classes a variable has, for an embedding of it."""
         f = self.fields.get(name)
         if f is not None and f.base == "category" and f.classes is not None:
             ctx.classes[value] = f.classes
 
+    def _carried(self, scope: Scope, c: ast.Carry) -> Shape:
+        """Shape of a carried value, [N, ...]."""
+        return (next(iter(self.fields.values())).type.shape[0], *(scope.integer(s) for s in c.shape))
+
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
         """What a carried value is before the first step, [N, ...]: a number everywhere, or an expression's value."""
-        batch = next(iter(self.fields.values())).type.shape[0]
-        shape: Shape = (batch, *(scope.integer(s) for s in c.shape))
+        shape = self._carried(scope, c)
         with ctx.frame(c.name, scope.label(c.span), c.span), ctx.frame("start", scope.label(c.span), c.span):
             value = scope.value(ctx, c.init)
             if value.type.rank == 0:
@@ -236,10 +276,10 @@ class Recurrence:
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution)
-        return distribution(at.ctx, at.scope, s.distribution, _in_step(self.fields[s.name]))
+        return distribution(at.ctx, at.scope, s.distribution, in_step(self.fields[s.name]))
 
     def _observed_mean(self, at: _Step, s: ast.Density) -> Value:
-        return self._law(at, s).mean(at.ctx, _in_step(self.fields[s.name]).type.shape)
+        return self._law(at, s).mean(at.ctx, in_step(self.fields[s.name]).type.shape)
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, seen=set(at.data))
@@ -276,7 +316,7 @@ def _no_latent(at: _Step, s: ast.Density) -> Made:
     raise AssertionError(f"{s.name} is a latent")
 
 
-def _in_step(f: Field) -> Field:
+def in_step(f: Field) -> Field:
     """A variable at one step."""
     return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
 

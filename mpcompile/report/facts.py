@@ -197,7 +197,7 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
             continue
         derived = derive(module.programs["sample"])
         facts: dict[str, Any] = {"steps": text(steps), "refused": [str(r) for r in derived.refusals]}
-        if not derived.refusals:
+        if not derived.refusals and "conditionals" in module.programs:
             whole = substitute(cost.work(module.programs["conditionals"]).total, one)
             loops = [n for n in derived.graph.nodes() if isinstance(n.op, Scan)]
             carried = [v for n in loops for v in n.inputs[: n.op.attributes()["carries"]]]

@@ -10,8 +10,8 @@ from mpcompile.ir import Array, Module
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.data import Split
 
-#: Rows of one call: examples times draws.
-ROWS = 4096
+#: Numbers of data in one call, of all examples and draws together.
+NUMBERS = 1 << 22
 
 
 def importance_weighted(
@@ -30,9 +30,10 @@ def importance_weighted(
     found: list[Array] = []
     for number, data in chunks(part, batch):
         count = len(next(iter(data.values())))
+        most = max(1, NUMBERS // sum(v.size for v in data.values()))
         total, drawn = np.full(count, -np.inf), 0
         while drawn < samples:
-            k = min(samples - drawn, max(1, ROWS // batch))
+            k = min(samples - drawn, most)
             wide = {name: np.repeat(value, k, axis=0) for name, value in data.items()}
             inputs = complete(module, "log_weight", wide, (seed, "importance", number, drawn))
             out = session.run("log_weight", as_precision(inputs, precision))["log_weight"]

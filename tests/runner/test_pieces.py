@@ -60,6 +60,25 @@ def test_a_file_without_splits_is_divided_by_pieces(tmp_path: Path) -> None:
     assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [24, 3, 3]
 
 
+def test_several_columns_are_cut_alike(tmp_path: Path) -> None:
+    """All that are as long as the lengths add up to; one that is not holds a value for each example."""
+    text = (
+        "model m\ninput move: real[time, 2]\ninput pen: binary[time, 1]\ncondition length: integer(1..time)\n"
+        "condition script: category(2)\nrecurrence over time { carry h[3] = 0; move ~ normal(dense(4)(h)); "
+        "pen ~ bernoulli(logits = dense(1)(h)); h = gru(concat(move, pen), h) }\n"
+    )
+    lengths, rng = np.array([3, 1, 5, 2] * 5), np.random.default_rng(0)
+    arrays = {"move": rng.normal(size=(55, 2)), "pen": rng.integers(0, 2, (55, 1)), "script": lengths % 2}
+    np.savez(tmp_path / "pens.npz", length=lengths, **arrays)
+    data = load_data(lower(parse_text(text), Source("m.mp", text)), str(tmp_path / "pens.npz"))
+    assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [16, 2, 2]
+    taken = data.split("train").take(np.arange(16))
+    assert taken["move"].shape == (16, 16, 2) and taken["pen"].shape == (16, 16, 1)
+    np.testing.assert_array_equal(taken["script"], taken["length"] % 2)
+    starts = {row.tobytes() for row in arrays["move"][np.cumsum(lengths) - lengths].astype(np.float32)}
+    assert {row.tobytes() for row in taken["move"][:, 0]} < starts
+
+
 def test_a_model_for_one_length_refuses_them(tmp_path: Path) -> None:
     text = "model m\ninput x: binary[time, 24]\nx ~ autoregressive { shift -> dense(24) }\n"
     file(tmp_path / "music.npz", False)

@@ -45,7 +45,7 @@ def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
 def _npz(path: Path) -> Raw:
     """Arrays `x`, `y` or by field; `x_train`, `train_x`, `train` name a split; `<name>_shape` marks packed bits.
 
-    A column `len` or `length` that adds up to the length of x cuts it into sequences of their own (`train_len`).
+    A column `len` or `length` cuts those as long as its sum into sequences of their own (`train_len`).
     """
     with np.load(path, allow_pickle=False) as file:
         found = {key: np.asarray(file[key]) for key in file.files}
@@ -96,20 +96,23 @@ def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
 
 
 def _cut(raw: Raw) -> Raw:
-    """The same, with x as sequences of unequal length where a column of lengths says so."""
+    """The same, with sequences of unequal length where a column of lengths adds up to the rows of others."""
     for columns in raw.splits.values():
         for name in ("len", "lengths"):
             if name in columns and "length" not in columns:
                 columns["length"] = columns.pop(name)
-    ends = [columns.get("length") for columns in raw.splits.values()]
-    if all(
-        e is not None and e.ndim == 1 and e.dtype.kind in "iu" and len(e) and e.min() > 0 for e in ends
-    ) and all(
-        "x" in c and len(c["x"]) != len(c["length"]) and len(c["x"]) == c["length"].sum()
-        for c in raw.splits.values()
-    ):
-        raw.pieces = frozenset({"x"})
+    pieces = [_pieces(columns) for columns in raw.splits.values()]
+    raw.pieces = frozenset.intersection(*pieces)
     return raw
+
+
+def _pieces(columns: dict[str, Array]) -> frozenset[str]:
+    """Columns that `length` cuts into sequences of their own."""
+    ends = columns.get("length")
+    if ends is None or ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends) or ends.min() < 1:
+        return frozenset()
+    rows = int(ends.sum())
+    return frozenset(k for k, v in columns.items() if k != "length" and len(v) == rows != len(ends))
 
 
 def _plain(path: Path, key: str, value: Array) -> Array:
