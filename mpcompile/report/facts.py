@@ -197,14 +197,19 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
             continue
         derived = derive(module.programs["sample"])
         facts: dict[str, Any] = {"steps": text(steps), "refused": [str(r) for r in derived.refusals]}
-        if not derived.refusals and "conditionals" in module.programs:
-            whole = substitute(cost.work(module.programs["conditionals"]).total, one)
+        if not derived.refusals:
+            whole = substitute(cost.work(module.programs[_score(module)]).total, one)
             loops = [n for n in derived.graph.nodes() if isinstance(n.op, Scan)]
             carried = [v for n in loops for v in n.inputs[: n.op.attributes()["carries"]]]
             facts["work"] = substitute(cost.work(derived.graph).total, one) / whole
             facts["kept"] = sum(substitute(cost.size_in_bytes(v), one) for v in carried)
         found[name] = facts
     return found
+
+
+def _score(module: Module) -> str:
+    """The program that is one pass of the network over all elements."""
+    return next(p for p in ("conditionals", "log_prob", "elbo") if p in module.programs)
 
 
 def _least(numbers: list[int | None]) -> int | None:

@@ -9,10 +9,11 @@ refused, naming the layer, and keeps its reference sampler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Value
 from mpcompile.passes.sampler.emit import Emitter
 from mpcompile.passes.sampler.find import Reference, Refused, find
@@ -30,12 +31,19 @@ class Derived:
 
 
 def derive(program: Graph) -> Derived:
-    """Rewrite every reference sampler of a program; a program without one is given back as it is."""
-    if not any(find(node) for node in program.nodes()):
-        return Derived(program, ())
-    refusals: list[Refused] = []
+    """Rewrite every reference sampler of a program, also within a step of a loop; a program without one is given back
+    as it is."""
+    loops = [node for node in program.nodes() if isinstance(node.op, ops.Scan)]
+    steps = {
+        node.id: derive(node.op.body) for node in loops if isinstance(node.op, ops.Scan) and not find(node)
+    }
+    refusals = [r for step in steps.values() for r in step.refusals]
+    if len(steps) == len(loops) and all(steps[n.id].graph is n.op.attributes()["body"] for n in loops):
+        return Derived(program, tuple(refusals))
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if node.id in steps and isinstance(node.op, ops.Scan):
+            return b.emit_all(replace(node.op, body=steps[node.id].graph), *inputs)
         ref = find(node)
         if ref is None:
             return None
