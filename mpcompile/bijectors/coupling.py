@@ -21,8 +21,10 @@ from mpcompile.layers.dense import Dense
 class Coupling(Bijector):
     """Elements of the mask pass, the others follow a law: affine, additive or spline (Dinh et al. 2015, 2017, eq. 9).
 
-    `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size). Its features
-    are projected to the law's parameters by a zero-initialised layer, so that a fresh coupling is the identity.
+    `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size): the channels
+    of the mask where it is the same at every place, which is so for vectors; else all channels, with zeros off the mask.
+    Its features are projected to the law's parameters by a zero-initialised layer, so that a fresh coupling is the
+    identity.
     """
 
     keyword: ClassVar[str] = "coupling"
@@ -46,24 +48,58 @@ class Coupling(Bijector):
             )
         return mask
 
-    def _raw(self, ctx: Context, x: Value, mask: Array) -> Value:
-        """Parameters of the law, from what passes."""
-        b, outputs = ctx.b, channels(x) * self.law.count()
-        passed = F.mul(b, x, b.constant(mask.astype(np.float64)))
+    def _raw(self, ctx: Context, passed: Value, moved: int) -> Value:
+        """Parameters of the law for `moved` channels, from what passes."""
+        outputs = moved * self.law.count()
         features = self.net(ctx, conditions.join(ctx, passed, self.condition))
         with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
                 Dense(outputs, init="zeros")
-                if x.type.rank == 2
+                if passed.type.rank == 2
                 else Conv(outputs, 3, pad="same", init="zeros")
             )
             return layer.forward(ctx, features)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         mask = self._mask(ctx, x)
-        y, log_slope = self.law.forward(ctx, x, self._raw(ctx, seen, mask), ~mask)
+        halves = _Halves.of(mask)
+        if halves is None:
+            raw = self._raw(ctx, _masked(ctx, seen, mask), channels(x))
+            y, log_slope = self.law.forward(ctx, x, raw, ~mask)
+        else:
+            raw = self._raw(ctx, F.take(ctx.b, seen, 1, halves.passed), len(halves.moved))
+            y, log_slope = self.law.forward(ctx, F.take(ctx.b, x, 1, halves.moved), raw, None)
+            y = halves.joined(ctx, F.take(ctx.b, x, 1, halves.passed), y)
         return y, None if log_slope is None else F.event_sum(ctx.b, log_slope)
 
     def inverse(self, ctx: Context, y: Value) -> Value:
         mask = self._mask(ctx, y)
-        return self.law.inverse(ctx, y, self._raw(ctx, y, mask), ~mask)
+        halves = _Halves.of(mask)
+        if halves is None:
+            return self.law.inverse(ctx, y, self._raw(ctx, _masked(ctx, y, mask), channels(y)), ~mask)
+        passed = F.take(ctx.b, y, 1, halves.passed)
+        raw = self._raw(ctx, passed, len(halves.moved))
+        return halves.joined(ctx, passed, self.law.inverse(ctx, F.take(ctx.b, y, 1, halves.moved), raw, None))
+
+
+def _masked(ctx: Context, x: Value, mask: Array) -> Value:
+    return F.mul(ctx.b, x, ctx.b.constant(mask.astype(np.float64)))
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """The channels of a mask that is the same at every place: networks and laws then see no more than they need."""
+
+    passed: Array
+    moved: Array
+
+    @staticmethod
+    def of(mask: Array) -> _Halves | None:
+        rows = mask.reshape(len(mask), -1)
+        if (rows != rows[:, :1]).any():
+            return None
+        return _Halves(np.flatnonzero(rows[:, 0]), np.flatnonzero(~rows[:, 0]))
+
+    def joined(self, ctx: Context, passed: Value, moved: Value) -> Value:
+        order = np.argsort(np.concatenate([self.passed, self.moved]))
+        return F.take(ctx.b, F.concat(ctx.b, [passed, moved], 1), 1, order)

@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.bijectors.base import for_each_channel
-from mpcompile.ir import Array, Value
+from mpcompile.bijectors.base import along_channels, channels
+from mpcompile.ir import Array, Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -66,7 +66,7 @@ class Affine(Law):
 
     def _parameters(self, ctx: Context, raw: Value, moved: Array | None) -> tuple[Value, Value]:
         s, t = F.split(ctx.b, raw, 1, 2)
-        bound = ctx.b.emit(ops.Exp(), for_each_channel(ctx, "log_bound", s))
+        bound = along_channels(ctx, ctx.param("bound", (channels(s),), Init("ones")), s)
         s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
         return weighed(ctx, s, moved), weighed(ctx, t, moved)
 

@@ -141,12 +141,10 @@ class Permute(Bijector):
         return np.asarray(ranks(self.order, size, self.seed))
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
-        index = self._index(elements((1, *x.shape[1:2])))
-        return ctx.b.emit(ops.Gather(1), x, ctx.b.constant(index)), None
+        return F.take(ctx.b, x, 1, self._index(elements((1, *x.shape[1:2])))), None
 
     def inverse(self, ctx: Context, y: Value) -> Value:
-        index = np.argsort(self._index(elements((1, *y.shape[1:2]))))
-        return ctx.b.emit(ops.Gather(1), y, ctx.b.constant(index))
+        return F.take(ctx.b, y, 1, np.argsort(self._index(elements((1, *y.shape[1:2])))))
 
 
 class Affine(Bijector):

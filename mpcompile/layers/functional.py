@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Primitive, Shape, Symbolic, Value, product
+from mpcompile.ir import Array, Builder, DType, Primitive, Shape, Symbolic, Value, product
 
 Operand = Value | float | int
 
@@ -82,6 +84,19 @@ def concat(b: Builder, xs: Sequence[Value], axis: int) -> Value:
 def slice_axis(b: Builder, x: Value, axis: int, start: int, stop: int | None = None, step: int = 1) -> Value:
     """`x[..., start:stop:step, ...]` along one axis."""
     return b.emit(ops.Slice(axis, start, x.shape[axis] if stop is None else stop, step), x)
+
+
+def take(b: Builder, x: Value, axis: int, index: Array) -> Value:
+    """`x[..., index, ...]` along an axis whose size is a number: places that are known, each in range."""
+    size, step = x.shape[axis], int(index[1] - index[0]) if len(index) > 1 else 1
+    assert isinstance(size, int)
+    if np.array_equal(index, np.arange(size)):
+        return x
+    if np.array_equal(index, np.arange(size)[::-1]):
+        return b.emit(ops.Flip(axis), x)
+    if len(index) and step >= 1 and np.array_equal(index, index[0] + step * np.arange(len(index))):
+        return slice_axis(b, x, axis, int(index[0]), int(index[-1]) + 1, step)
+    return b.emit(ops.Gather(axis), x, b.constant(index))
 
 
 def split(b: Builder, x: Value, axis: int, parts: int) -> list[Value]:

@@ -15,6 +15,7 @@ from mpcompile.analysis import prove
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, Module
+from mpcompile.layers import functional as F
 from mpcompile.passes.sampler import derive
 from mpcompile.passes.sampler.find import find
 from mpcompile.runner import checkpoint, loop
@@ -145,12 +146,14 @@ def test_the_first_element_depends_on_the_condition() -> None:
 # --- proofs find what is wrong ---
 
 
-@pytest.mark.parametrize("chain", [
-    "autoregressive(hidden = [4])", "inverse(autoregressive(hidden = [4]))", "conv1x1",
-    f"coupling(mask = checkerboard, law = {flows.SPLINE}, {flows.NET})",
+@pytest.mark.parametrize("type, chain", [
+    ("real[3]", "autoregressive(hidden = [4])"),
+    ("real[3]", "inverse(autoregressive(hidden = [4]))"),
+    ("real[3]", "conv1x1"),
+    ("real[1, 2, 3]", f"coupling(mask = checkerboard, law = {flows.SPLINE}, net = conv(3, 3, pad = same) -> tanh)"),
 ])  # fmt: skip
-def test_a_bijector_without_its_masks_is_refuted(chain: str) -> None:
-    m = flows.flow("real[3]", chain)
+def test_a_bijector_without_its_masks_is_refuted(type: str, chain: str) -> None:
+    m = flows.flow(type, chain)
     opened = []
     for piece in m.pieces["x"]:
 
@@ -165,6 +168,26 @@ def test_a_bijector_without_its_masks_is_refuted(chain: str) -> None:
     assert verdict.status == "refuted"
     assert {d.code for d in verdict.diagnostics} == {"MP402"}
     assert all(d.span.line == 4 for d in verdict.diagnostics)
+
+
+@pytest.mark.parametrize("mask", ["checkerboard", "channel", "[1, 0, 0, 1]"])
+def test_a_coupling_whose_network_reads_what_it_moves_is_refuted(mask: str) -> None:
+    m = flows.flow("real[4]", f"coupling(mask = {mask}, law = affine, {flows.NET})")
+    (piece,) = m.pieces["x"]
+
+    seen = piece.graph.inputs["seen"]
+
+    def read_the_rest(b, node, inputs):  # type: ignore[no-untyped-def]
+        if node.inputs[:1] != (seen,):
+            return None
+        index = [piece.graph.node(v).op.array for v in node.inputs[1:]]  # of a gather
+        (read,) = node.op.evaluate(np.arange(4)[None], *index)
+        return (F.take(b, inputs[0], 1, np.setdiff1d(np.arange(4), read)),)
+
+    wrong = replace(piece, graph=piece.graph.rebuild(read_the_rest).live())
+    assert [v.status for v in prove(m)] == ["proved"]
+    (verdict,) = prove(replace(m, pieces={"x": [wrong]}))
+    assert verdict.status == "refuted"
 
 
 def refused(type: str, chain: str, condition: str = "") -> tuple[str, str, int]:
