@@ -5,7 +5,8 @@
 
 A spec may name parameters to change; `batch` and `length` stand for those of its `train` section. `eager` is the loop
 that everyone writes: the emitted torch model, `backward`, `clip_grad_norm_`, and the optimiser of torch.optim with its
-defaults. `torch` is the session of the torch backend, which asks for fused optimisers. The figures are medians over
+defaults. `torch` is the session of the torch backend, which asks for fused optimisers; `loops` is the same without
+torch's kernels for recurrent layers. The figures are medians over
 rounds of processor time and of wall time, as ratios to the first backend in the same round. Every backend has one
 thread of one core, in one process, and rounds alternate between backends, so that what else the machine does hits all
 alike.
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
+from unittest import mock
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -100,18 +102,22 @@ def prepare(text: str, names: list[str]) -> tuple[dict[str, Trainer], list[Input
     module.train |= train
     stated = settings(module)
     weights = initial(module, stated.seed)
-    trainers: dict[str, Trainer] = {
-        n: Eager(module, weights, stated.optimizer)
-        if n == "eager"
-        else find_backend(n).session(module, weights, stated.optimizer)
-        for n in names
-    }
+    trainers = {n: trainer(n, module, weights, stated.optimizer) for n in names}
     batches = [example_inputs(module, "loss", stated.batch, stated.length, seed) for seed in range(BATCHES)]
     narrow = [
         {k: np.asarray(v, np.float32 if v.dtype.kind == "f" else v.dtype) for k, v in b.items()}
         for b in batches
     ]
     return trainers, narrow, stated
+
+
+def trainer(name: str, module: Module, weights: Inputs, rule: OptimizerSpec) -> Trainer:
+    if name == "eager":
+        return Eager(module, weights, rule)
+    if name == "loops":
+        with mock.patch("mpcompile_torch.body.find_cells", return_value={}):
+            return find_backend("torch").session(module, weights, rule)
+    return find_backend(name).session(module, weights, rule)
 
 
 def run(trainer: Trainer, batches: list[Inputs], rate: float, steps: int) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from mpcompile.emission.text import ATOM, Expr, identifier
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Value
 from mpcompile.outline import Block, Call, Loop
+from mpcompile_torch.cells import Cell, find_cells
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.positions import Key, Positions, looks_up
 from mpcompile_torch.rows import tensor
@@ -17,6 +18,7 @@ from mpcompile_torch.spelling import SPELLINGS, stretch
 RESERVED = frozenset({
     "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
     "tuple", "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded",
+    "fused_lstm", "fused_gru", "fused_rnn",
     "real", "checkerboard",    "base64", "load_file",
 })  # fmt: skip
 
@@ -55,6 +57,8 @@ class TorchWriter(Writer):
         super().__init__(owner, block, arguments, outputs)
         self.class_: TorchOwner = owner
         self.positions, self.in_place = positions, in_place
+        self.cells = find_cells(block, self.state.uses)
+        self.absorbed = {i for cell in self.cells.values() for i in cell.absorbed}
         self.lists = {block.inputs[i] for i in positions.lists[key]}
         self.reference = {}
         for i, (name, v) in enumerate(zip(arguments, block.inputs, strict=True)):
@@ -82,6 +86,8 @@ class TorchWriter(Writer):
             self.state.env[value] = self.state.env[value].with_(scalar=True)
 
     def node(self, node: Node) -> None:
+        if self.state.graph is self.block.graph and node.id in self.absorbed:
+            return
         if looks_up(node) and self.operand(node.inputs[1]).scalar and self._look_up(node):
             return
         if node.id in self.in_place.updates and self._write(node):
@@ -141,6 +147,9 @@ class TorchWriter(Writer):
 
     def loop(self, loop: Loop) -> None:
         node, outer = loop.node, self.state
+        if outer.graph is self.block.graph and node.id in self.cells:
+            self.cell(node, self.cells[node.id])
+            return
         op: Any = node.op
         carries, scanned, body = op.carries, op.scanned, loop.body
         names = list(body.graph.inputs)
@@ -222,6 +231,28 @@ class TorchWriter(Writer):
             order = f"{name}[::-1]" if op.reverse else name
             stacked = Expr(f"torch.stack({order}, {op.axis})", refs=(name,), heavy=True)
             self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, "h"))
+
+    def cell(self, node: Node, cell: Cell) -> None:
+        """A loop as a call of torch's kernel: `h, _, _ = fused_lstm(...)`."""
+        args = [self.tensor(self.named(v), v.dtype) for v in cell.arguments]
+        if cell.reverse:
+            args[0] = args[0].with_(text=f"{args[0].at(ATOM)}.flip(1)")
+        call = Expr(
+            f"fused_{cell.kernel}({', '.join(e.text for e in args)})",
+            refs=tuple(r for e in args for r in e.refs),
+            labels=tuple(dict.fromkeys([*(la for e in args for la in e.labels), *self.label(node)])),
+        )
+        *last, ys = node.outputs
+        hint = self.state.preferred.get(ys, "h")
+        self.unpack((ys, *last), call, [hint, *["state"] * len(last)])
+        if cell.reverse or cell.present is not None:
+            h, uses = self.operand(ys), self.state.uses[ys]
+            refs, text = h.refs, f"{h.text}.flip(1)"
+            if cell.present is not None:
+                real = self.named(cell.present)
+                refs, text = (*refs, *real.refs), f"torch.where({real.text}[..., None], {h.text}, 0.0)"
+            self.live[h.text] = 1
+            self.settle(ys, Expr(text, refs=refs, heavy=True), uses, hint)
 
     def captured(self, loop: Loop, inner: State) -> list[str]:
         """Names in the body for what it captures. Vectors that are read as lists are made such: gives their names."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
+from mpcompile_torch import cells
 from mpcompile_torch.classes import ClassWriter, Facts, class_names
 from mpcompile_torch.in_place import find_updates
 from mpcompile_torch.literals import HELPERS
@@ -86,6 +88,9 @@ def emit_module(module: Module) -> Emitted:
     body = "\n\n".join(parts)
     every = HELPERS | {"max_pool_padded(": MAX_POOL, "Group(": GROUP}
     helpers = [text for mark, text in every.items() if mark in body]
+    helpers += [
+        text for name, text in cells.HELPERS.items() if re.search(rf"(?m)^ +[\w, ]+ = fused_{name}\(", body)
+    ]
     body = "\n\n".join([*helpers, body])
     text = header(module, body) + "\n\n" + body
     verify_source(text)

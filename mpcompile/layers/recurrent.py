@@ -60,6 +60,19 @@ class Recurrent(Layer):
         raise NotImplementedError
 
     @classmethod
+    def held(
+        cls, ctx: Context, w: Weights, driven: Value, before: Sequence[Value], real: Value | None
+    ) -> tuple[list[Value], Value]:
+        """One step of a sequence: the next state and h. Where `real`, bool [N], is false the state stays and h is 0."""
+        after = cls.advance(ctx, w, driven, before)
+        if real is None:
+            return after, after[0]
+        b = ctx.b
+        real = F.reshape(b, real, (driven.shape[0], 1))
+        kept = [F.where(b, real, new, old) for new, old in zip(after, before, strict=True)]
+        return kept, F.where(b, real, kept[0], 0.0)
+
+    @classmethod
     def step(cls, ctx: Context, x: Value, state: Value) -> Value:
         """One step as a layer of its own: x [N, in] and the state [N, states U] give the next state."""
         width = state.shape[-1]
@@ -129,13 +142,8 @@ class Recurrent(Layer):
         present = ctx.present_at(x)
 
         def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
-            b = ctx.b
-            new = self.advance(ctx, w, slices[0], state)
-            if present is None:
-                return new, new[:1]
-            real = F.reshape(b, slices[1], (x.shape[0], 1))
-            kept = [F.where(b, real, after, before) for after, before in zip(new, state, strict=True)]
-            return kept, [F.where(b, real, kept[0], 0.0)]
+            after, y = self.held(ctx, w, slices[0], state, slices[1] if present else None)
+            return after, [y]
 
         scanned = [F.linear(ctx.b, x, w.input, w.bias), *([] if present is None else [present])]
         state, (ys,) = ctx.scan(step, first, scanned, reverse=reverse)

@@ -1,0 +1,175 @@
+"""Loops that torch has a kernel for: a layer of an LSTM, of a GRU, or of Elman's network.
+
+A loop is one where its body is, node for node, what a step of the layer builds, and what it scans is an affine map of a
+sequence, made for it alone. Then the kernel means the same, and the loop is written as a call of it. A step that stands
+still behind the end of its sequence is one too, forwards, where nobody reads the last state: there the kernel reads on,
+and what it gives is masked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mpcompile.ir import Builder, DType, Graph, Input, Node, Type, Value, float_type
+from mpcompile.layers import Context
+from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn, Weights
+from mpcompile.ops import Add, Cast, Iota, Less, MatMul, Scan, Transpose
+from mpcompile.outline import Block, Loop
+
+CELLS: tuple[type[Recurrent], ...] = (Lstm, Gru, Rnn)
+
+#: What is written above the classes for each kernel that is called, `fused_<name>`.
+HELPERS = {
+    "lstm": '''def fused_lstm(
+    x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """LSTM over x [N, time, F] from h and c [N, U]: every h, and the last h and c. Gates are i, f, g, o."""
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, True, 1, 0.0, False, False, True)
+    return ys, h[0], c[0]
+''',
+    "gru": '''def fused_gru(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, bias_hn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """GRU over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
+    weights = [weight_ih, weight_hh, bias, F.pad(bias_hn, (2 * bias_hn.shape[0], 0))]
+    ys, h = torch.gru(x, h[None], weights, True, 1, 0.0, False, False, True)
+    return ys, h[0]
+''',
+    "rnn": '''def fused_rnn(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Elman's network with tanh over x [N, time, F] from h [N, U]: every h, and the last."""
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, False, False, True)
+    return ys, h[0]
+''',
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A loop as a call of a kernel.
+
+    arguments  x [N, time, F], the first states [N, U], the weights: values around the loop
+    present    which steps are real, bool [N, time]; None where all are
+    reverse    from the last step to the first
+    absorbed   numbers of the nodes before the loop that the call stands for
+    """
+
+    kernel: str
+    arguments: tuple[Value, ...]
+    present: Value | None
+    reverse: bool
+    absorbed: frozenset[int]
+
+
+def find_cells(block: Block, uses: Counter[Value]) -> dict[int, Cell]:
+    """The loops of a function that are cells, by the number of their node."""
+    plain = {item.id for item in block.items if isinstance(item, Node)}
+    found = {}
+    for item in block.items:
+        if not isinstance(item, Loop):
+            continue
+        for kind in CELLS:
+            cell = _cell(block.graph, item.node, kind, uses)
+            if cell is not None and cell.absorbed <= plain:
+                found[item.node.id] = cell
+    return found
+
+
+def _cell(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value]) -> Cell | None:
+    op = loop.op
+    assert isinstance(op, Scan)
+    if (op.carries, op.axis, len(loop.outputs)) != (kind.states, 1, kind.states + 1) or op.scanned not in (
+        1,
+        2,
+    ):
+        return None
+    first, driven = loop.inputs[: op.carries], loop.inputs[op.carries]
+    state, affine = first[0].type, _affine(graph, driven, uses)
+    if affine is None or state.rank != 2 or any(v.type != state for v in first):
+        return None
+    units = state.shape[1]
+    if not isinstance(units, int) or driven.shape[-1] != kind.gates * units:
+        return None
+    present = loop.inputs[op.carries + 1] if op.scanned == 2 else None
+    if present is not None and (
+        op.reverse or any(uses[v] for v in loop.outputs[: op.carries]) or not _prefix(graph, present)
+    ):
+        return None
+
+    step, formals = _step(kind, state, present), list(op.body.inputs.values())
+    free = op.carries + op.scanned
+    known = dict(zip(list(step.inputs.values())[:free], formals[:free], strict=True))
+    outputs = zip(step.outputs.values(), op.body.outputs.values(), strict=True)
+    if not all(_same(step, a, op.body, b, known) for a, b in outputs):
+        return None
+    captured = dict(zip(formals[free:-1], loop.inputs[free:], strict=True))
+    own = [captured.get(known[v]) for v in list(step.inputs.values())[free:]]
+    x, weight, bias, absorbed = affine
+    if any(v is None for v in own):
+        return None
+    arguments = (x, *first, weight, own[0], bias, *own[1:])
+    return Cell(kind.keyword, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
+
+
+def _affine(
+    graph: Graph, value: Value, uses: Counter[Value]
+) -> tuple[Value, Value, Value, frozenset[int]] | None:
+    """x, weight and bias of `F.linear` over a sequence x, and the numbers of its nodes, which nobody else reads."""
+    add = graph.node(value)
+    if not isinstance(add.op, Add):
+        return None
+    product = graph.node(add.inputs[0])
+    if not isinstance(product.op, MatMul):
+        return None
+    turned = graph.node(product.inputs[1])
+    if not isinstance(turned.op, Transpose) or turned.op.permutation != (1, 0):
+        return None
+    nodes, x, bias = (add, product, turned), product.inputs[0], add.inputs[1]
+    if x.type.rank != 3 or bias.type.rank != 1 or any(uses[n.outputs[0]] != 1 for n in nodes):
+        return None
+    return x, turned.inputs[0], bias, frozenset(n.id for n in nodes)
+
+
+def _prefix(graph: Graph, present: Value) -> bool:
+    """Whether a bool [N, time] is `step < length`: true up to a place, and false from there on."""
+    node = graph.node(present)
+    if not isinstance(node.op, Less) or node.inputs[1].type.rank != 2 or node.inputs[1].shape[1] != 1:
+        return False
+    count = graph.node(node.inputs[0])
+    return isinstance(graph.node(count.inputs[0]).op if isinstance(count.op, Cast) else count.op, Iota)
+
+
+def _step(kind: type[Recurrent], state: Type, present: Value | None) -> Graph:
+    """One step as the layer builds it: inputs are the states, what drives it, whether it is real, its weights."""
+    graph = Graph("step")
+    ctx = Context(Builder(graph), {})
+    b, (n, units) = ctx.b, state.shape
+    assert isinstance(units, int)
+    before = [b.input(f"state_{i}", state) for i in range(kind.states)]
+    driven = b.input("driven", float_type(n, kind.gates * units))
+    real = None if present is None else b.input("real", Type(DType.BOOL, (n,)))
+    weight = b.input("weight", float_type(kind.gates * units, units))
+    own = b.input("own", float_type(units)) if kind is Gru else None
+    after, ys = kind.held(ctx, Weights(driven, weight, driven, own), driven, before, real)
+    graph.outputs = {**{f"after_{i}": v for i, v in enumerate(after)}, "ys": ys}
+    return graph
+
+
+def _same(step: Graph, a: Value, body: Graph, b: Value, known: dict[Value, Value]) -> bool:
+    """Whether two values are made by equal nodes of equal values; inputs that are not known yet are from here on."""
+    if a in known:
+        return known[a] == b
+    ours, theirs = step.node(a), body.node(b)
+    if isinstance(ours.op, Input):
+        same = isinstance(theirs.op, Input) and a.type == b.type
+    else:
+        same = (ours.op, a.index, len(ours.inputs)) == (theirs.op, b.index, len(theirs.inputs)) and all(
+            _same(step, x, body, y, known) for x, y in zip(ours.inputs, theirs.inputs, strict=True)
+        )
+    if same:
+        known[a] = b
+    return same
