@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpcompile.bijectors.autoregressive import Autoregressive
-from mpcompile.bijectors.base import REALS, Bijector, Interval
+from mpcompile.bijectors.base import REALS, UNIT, Bijector, Interval
 from mpcompile.bijectors.convolution import Conv1x1
 from mpcompile.bijectors.coupling import Coupling
 from mpcompile.bijectors.inverse import Inverse
@@ -32,4 +32,15 @@ BIJECTORS: dict[str, type[Bijector]] = {
 #: What a coupling or an autoregressive bijector does to one element.
 LAWS: dict[str, type[Law]] = {c.keyword: c for c in (Additive, AffineLaw, Spline)}
 
-__all__ = ["BIJECTORS", "LAWS", "REALS", "Bijector", "Coupling", "Dequantize", "FactorOut", "Interval", "Law"]
+__all__ = [
+    "BIJECTORS",
+    "LAWS",
+    "REALS",
+    "UNIT",
+    "Bijector",
+    "Coupling",
+    "Dequantize",
+    "FactorOut",
+    "Interval",
+    "Law",
+]

@@ -55,6 +55,10 @@ class Bijector:
         """
         raise NotImplementedError
 
+    def score(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+        """y and what is to be added to its log density for that of x [N]: the log-determinant, unless y is drawn."""
+        return self.forward(ctx, x)
+
     def inverse(self, ctx: Context, y: Value) -> Value:
         raise NotImplementedError
 
@@ -75,6 +79,11 @@ class Bijector:
     def initialize(self, ctx: Context, x: Value) -> Value:
         """`forward` with parameters that are set from x, a batch of data, in `ctx.updates`."""
         return self.forward(ctx, x)[0]
+
+    @property
+    def preimage(self) -> Interval | None:
+        """What `inverse` gives: the domain, or more where a map is stretched to keep values off its ends."""
+        return self.domain
 
     @property
     def image(self) -> Interval | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mpcompile import ops
@@ -13,10 +13,12 @@ from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
 
+@dataclass(frozen=True)
 class ActNorm(Affine):
     """`affine` whose first batch leaves it with mean 0 and deviation 1 in every channel (Kingma and Dhariwal 2018)."""
 
     keyword: ClassVar[str] = "actnorm"
+    condition: Value | None = field(default=None, init=False)  # its start is that of all data
     data_dependent: ClassVar[bool] = True
     reversible: ClassVar[bool] = False
 

@@ -1,27 +1,38 @@
-"""Bijectors without a conditioner: dequantisation, logit, squeeze, factor-out, permutation, elementwise affine."""
+"""Bijectors that are no networks: dequantisation, logit, squeeze, factor-out, permutation, elementwise affine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.bijectors.base import UNIT, Bijector, Interval, elements, for_each_channel, spread
+from mpcompile.bijectors import conditions
+from mpcompile.bijectors.base import UNIT, Bijector, Interval, channels, elements, for_each_channel, spread
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.layers.dense import Dense
 from mpcompile.layers.resampling import depth_to_space, space_to_depth
+
+
+class Drawn(Protocol):
+    """A law that is drawn together with its log density, as `Distribution` says."""
+
+    def sample_and_log_prob(self, ctx: Context, name: str, shape: Shape) -> tuple[Value, Value]: ...
 
 
 @dataclass(frozen=True)
 class Dequantize(Bijector):
-    """x in {low, .., high} -> (x - low + u) / levels in (0, 1), u uniform (Uria et al. 2013; Theis et al. 2016).
+    """x in {low, .., high} -> (x - low + u) / levels in (0, 1); `dequantize { ... }` gives the noise u a flow of its own.
 
-    The bound on the probability of the integers: log P(x) >= E log p(y) - D log levels. The inverse gives the
-    integer of the bin.
+    u is uniform (Uria et al. 2013; Theis et al. 2016), or drawn from a learned q(u | x) in (0, 1) (variational
+    dequantisation, Ho et al. 2019, section 3.1). The bound on the probability of the integers is log P(x) >= E[log p(y)
+    - log q(u | x)] - D log levels, and log q = 0 for uniform noise. `forward` takes u as it is given, in (0, 1); the
+    inverse gives the integer of the bin.
     """
 
     keyword: ClassVar[str] = "dequantize"
@@ -29,14 +40,25 @@ class Dequantize(Bijector):
     reversible: ClassVar[bool] = False
     low: int
     levels: int
+    posterior: Callable[[Context, Value], Drawn] | None = None
 
     @property
     def image(self) -> Interval | None:
         return UNIT
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
+        return self._within(ctx, x, ctx.noise_input("noise_dequantize", x.shape, "uniform"))
+
+    def score(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
+        if self.posterior is None:
+            return self.forward(ctx, x)
+        u, log_q = self.posterior(ctx, x).sample_and_log_prob(ctx, "dequantize", x.shape)
+        y, log_det = self._within(ctx, x, u)
+        return y, F.sub(ctx.b, log_det, log_q)
+
+    def _within(self, ctx: Context, x: Value, u: Value) -> tuple[Value, Value]:
+        """y at the place u in (0, 1) of the bin of x, and log |det dy/du|."""
         b = ctx.b
-        u = ctx.noise_input("noise_dequantize", x.shape, "uniform")
         shifted = x if self.low == 0 else F.sub(b, x, float(self.low))
         y = F.mul(b, F.add(b, shifted, u), 1.0 / self.levels)
         return y, F.add(b, ctx.zeros((x.shape[0],)), -elements(x.shape) * log(self.levels))
@@ -59,6 +81,11 @@ class Logit(Bijector):
     def __post_init__(self) -> None:
         if not 0 <= self.alpha < 0.5:
             raise ValueError(f"alpha of logit lies in [0, 0.5), got {self.alpha}")
+
+    @property
+    def preimage(self) -> Interval | None:
+        beyond = self.alpha / (1 - 2 * self.alpha)
+        return (-beyond, 1 + beyond)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
@@ -147,18 +174,38 @@ class Permute(Bijector):
         return F.take(ctx.b, y, 1, np.argsort(self._index(elements((1, *y.shape[1:2])))))
 
 
+@dataclass(frozen=True)
 class Affine(Bijector):
-    """y = x exp(log_scale) + shift, a learned scale and shift for each channel (or feature)."""
+    """y = x exp(log_scale) + shift for each channel (or feature): both learned, and linear in a `condition`."""
 
     keyword: ClassVar[str] = "affine"
+    condition: Value | None = None
+
+    def _parameters(self, ctx: Context, x: Value) -> tuple[Value, Value]:
+        """log_scale and shift, in a shape that broadcasts along x[N, C, ...]; one row an example given a condition."""
+        log_scale, shift = (for_each_channel(ctx, name, x) for name in ("log_scale", "shift"))
+        if self.condition is None:
+            return log_scale, shift
+        b, given = ctx.b, conditions.features(ctx, self.condition)
+        if given.type.rank != 2:
+            raise ctx.fail("MP207", f"affine is conditioned on a category or a vector, not on {given.type}")
+        with ctx.frame("condition", f"dense({2 * channels(x)})", ctx.span):
+            changes = Dense(2 * channels(x), bias=False, init="zeros").forward(ctx, given)
+        by_scale, by_shift = (
+            F.reshape(b, part, (*part.shape, *(1,) * (x.type.rank - 2))) for part in F.split(b, changes, 1, 2)
+        )
+        return F.add(b, by_scale, log_scale), F.add(b, by_shift, shift)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b = ctx.b
-        log_scale, shift = (for_each_channel(ctx, name, x) for name in ("log_scale", "shift"))
+        log_scale, shift = self._parameters(ctx, x)
         y = F.add(b, F.mul(b, x, b.emit(ops.Exp(), log_scale)), shift)
-        return y, spread(ctx, x, log_scale)
+        if self.condition is None:
+            return y, spread(ctx, x, log_scale)
+        places = elements(x.shape) // channels(x)
+        return y, F.mul(b, F.event_sum(b, log_scale), float(places))
 
     def inverse(self, ctx: Context, y: Value) -> Value:
         b = ctx.b
-        log_scale, shift = (for_each_channel(ctx, name, y) for name in ("log_scale", "shift"))
+        log_scale, shift = self._parameters(ctx, y)
         return F.mul(b, F.sub(b, y, shift), b.emit(ops.Exp(), F.neg(b, log_scale)))

@@ -13,6 +13,7 @@ import typer
 from mpcompile.cli._run import fail, findings, read_run, settings_of
 
 if TYPE_CHECKING:
+    from mpcompile.backend import Backend
     from mpcompile.diagnostics import Source
     from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Array, Module
@@ -32,7 +33,8 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     length: Annotated[int | None, typer.Option(min=1, help="Of sequences (default: as trained).")] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of every conditional; below 1: more probable, less various.")
+        float | None,
+        typer.Option(help="Of every conditional, or a flow's base; below 1: more probable, less various."),
     ] = None,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Draw among the k most probable classes only.")
@@ -53,8 +55,17 @@ def sample(
         bool, typer.Option("--reconstruct", help="Test examples above what their codes are decoded to.")
     ] = False,
     interpolate: Annotated[
-        bool, typer.Option("--interpolate", help="Decoded points between the codes of test examples.")
+        bool, typer.Option("--interpolate", help="Points between the codes, or latents, of test examples.")
     ] = False,
+    density: Annotated[
+        bool, typer.Option("--density", help="Draw the density in the plane, and a flow's warped grid.")
+    ] = False,
+    forward: Annotated[
+        str | None, typer.Option(help="A data set or file: a flow's latents and log p of every example.")
+    ] = None,
+    inverse: Annotated[
+        Path | None, typer.Option(help="A file of latents z, as --forward writes it: a flow's data again.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
@@ -71,6 +82,13 @@ def sample(
         fail("--prompt and --given exclude each other")
     if upto is not None and given is None:
         fail("--upto says how much of --given is kept")
+    chosen = {"--reconstruct": reconstruct, "--interpolate": interpolate, "--density": density,
+              "--forward": forward is not None, "--inverse": inverse is not None}  # fmt: skip
+    kinds = [name for name, asked in chosen.items() if asked]
+    if len(kinds) > 1:
+        fail(f"{kinds[0]} and {kinds[1]} exclude each other")
+    if density and target.suffix.lower() not in ENDINGS:
+        fail(f"--density is a picture: -o FILE with {', '.join(ENDINGS)}")
     options = _options(temperature, top_k, prompt is not None or given is not None)
     with findings(sources):
         from mpcompile.backend import find_backend
@@ -78,7 +96,9 @@ def sample(
 
         opened, module = read_run(run, sources, options)
         start = None
-        if options is not None:
+        if options is not None and top_k is None and prompt is None and given is None:
+            completion.tempered(module)
+        elif options is not None:
             completion.autoregressive(module)
         if prompt is not None:
             start = completion.prompt(
@@ -87,7 +107,19 @@ def sample(
         elif given is not None:
             start = completion.given(opened, module, given, upto)
         spelled = find_backend(backend) if backend else None
-        if reconstruct or interpolate:
+        if density:
+            _draw_density(
+                target, opened, module, settings_of(condition or [], "--condition"), spelled, device
+            )
+            return
+        if forward is not None or inverse is not None:
+            from mpcompile.runner import flows
+
+            if forward is not None:
+                drawn = flows.forward(opened, module, forward, backend=spelled, device=device)
+            elif inverse is not None:
+                drawn = flows.inverse(opened, module, inverse, backend=spelled, device=device)
+        elif reconstruct or interpolate:
             from mpcompile.runner import reconstruct as codes
 
             decoded = codes.reconstruct if reconstruct else codes.interpolate
@@ -143,6 +175,25 @@ def _watching(count: int) -> Iterator[Callable[[int], None] | None]:
         late.cancel()
         late.join()
         bar.stop()
+
+
+def _draw_density(
+    target: Path,
+    run: Run,
+    module: Module,
+    stated: dict[str, str],
+    backend: Backend | None,
+    device: str | None,
+) -> None:
+    """The density in the plane, and a grid of latents as a flow bends it."""
+    from mpcompile.report import pictures
+    from mpcompile.runner import flows
+
+    found = flows.density(run, module, conditions=stated, backend=backend, device=device)
+    pictures.density(target, found.log_p, found.box, found.points, found.lines, name=found.name)
+    left, right, bottom, top = found.box
+    typer.echo(f"wrote {target}: density of {found.name} on [{left:.2f}, {right:.2f}] x [{bottom:.2f}, {top:.2f}], "
+               f"whose mass there is {found.mass:.4f}", err=True)  # fmt: skip
 
 
 def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> None:

@@ -15,15 +15,16 @@ from mpcompile.distributions.elementwise import (
     Perceptron,
 )
 from mpcompile.distributions.flow import Flow, Placed
+from mpcompile.distributions.mixture import Mixture
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {
     c.keyword: c
     for c in (
         Bernoulli, Perceptron, Normal, Laplace, Categorical, LogisticMixture, DiscretizedLogisticMixture,
-        Autoregressive, Flow, Delta,
+        Mixture, Autoregressive, Flow, Delta,
     )
 }  # fmt: skip
 
 __all__ = [
-    "DISTRIBUTIONS", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Normal", "Placed",
+    "DISTRIBUTIONS", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture", "Normal", "Placed",
 ]  # fmt: skip

@@ -33,6 +33,10 @@ class Flow(Distribution):
 
     def forward(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         """x[N, ...] -> z[N, D] and log |det dz/dx| [N]. Latents factored out come first in z."""
+        return self._forwards(ctx, x, scored=False)
+
+    def _forwards(self, ctx: Context, x: Value, scored: bool) -> tuple[Value, Value]:
+        """`forward`, with the noise that dequantises drawn and counted where it is `scored`."""
         b, h, done = ctx.b, x, []
         total: Value | None = None
         for placed in self.chain:
@@ -42,7 +46,7 @@ class Flow(Distribution):
                     out, h = bijector.split(ctx, h)
                     done.append(F.flatten(b, out))
                     continue
-                h, log_det = bijector.forward(ctx, h)
+                h, log_det = bijector.score(ctx, h) if scored else bijector.forward(ctx, h)
             if log_det is not None:
                 total = log_det if total is None else F.add(b, total, log_det)
         z = F.concat(b, [*done, F.flatten(b, h)], 1)
@@ -106,7 +110,7 @@ class Flow(Distribution):
         return h, total
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
-        z, log_det = self.forward(ctx, x)
+        z, log_det = self._forwards(ctx, x, scored=True)
         return F.add(ctx.b, self.base.log_prob(ctx, z), log_det)
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:

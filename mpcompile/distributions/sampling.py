@@ -1,4 +1,4 @@
-"""How an autoregressive density is sampled, beside its law: temperature, the most probable classes, given elements."""
+"""How a density is sampled, beside its law: temperature, the most probable classes, given elements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mpcompile.layers.base import Context
 class Sampling:
     """Options of a sampler; the default is the law itself.
 
-    temperature  of every conditional: logits are divided by it, scales multiplied by it
+    temperature  of every conditional, or of the base of a flow: logits are divided by it, scales multiplied by it
     top_k        draw categories among the k most probable ones only (all that tie with the k-th)
     given        take inputs `given_<x>` and `keep_<x>` in the shape of x: where keep is 1, x is what is given
     """

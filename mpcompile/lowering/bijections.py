@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpcompile.bijectors import REALS, FactorOut, Interval
+from mpcompile.bijectors import REALS, UNIT, FactorOut, Interval
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.distributions import Placed
 
@@ -52,9 +52,22 @@ def check_intervals(chain: Sequence[Placed]) -> None:
             wanted, who = bijector.domain, f"`{bijector.keyword}` after it is defined"
 
 
+def check_noise(chain: Sequence[Placed], span: Span) -> None:
+    """The flow of a dequantiser's noise gives values in (0, 1) and fills it: else a draw falls into another bin."""
+    first = next((p for p in chain if p.bijector.domain is not None), None)
+    if first is None or first.bijector.preimage != UNIT:
+        reached = REALS if first is None else first.bijector.preimage
+        raise error("MP408", f"the noise of `dequantize` lies in (0, 1), and its flow gives {_shown(reached)}",
+                    span if first is None else first.span, help="begin its body with `logit(alpha = 0)`")  # fmt: skip
+    for placed in chain:
+        if placed.bijector.data_dependent:
+            raise error("MP407", f"`{placed.bijector.keyword}` starts from data, and the noise of `dequantize` has none",
+                        placed.span, help="`affine` is the same map, with a start of its own")  # fmt: skip
+
+
 def _within(inner: Interval, outer: Interval) -> bool:
     return outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
-def _shown(interval: Interval) -> str:
-    return "the reals" if interval == REALS else f"({interval[0]:g}, {interval[1]:g})"
+def _shown(interval: Interval | None) -> str:
+    return "the reals" if interval in (REALS, None) else f"({interval[0]:g}, {interval[1]:g})"

@@ -22,7 +22,7 @@ class Arguments:
 
     def build(self, cls: type, **preset: Any) -> Any:
         """An instance of a dataclass. Raises every independent fault of the arguments at once."""
-        slots = [f for f in fields(cls) if f.name not in preset]
+        slots = [f for f in fields(cls) if f.init and f.name not in preset]
         bound, faults = dict(preset), []
         rest = slots[0] if slots and slots[0].type == "tuple[Value, ...]" else None
         position = 0

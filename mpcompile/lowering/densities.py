@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import log
 
 from mpcompile import ops
 from mpcompile.bijectors import BIJECTORS, Dequantize
 from mpcompile.diagnostics import Span, error
-from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Flow, Normal, Placed
+from mpcompile.distributions import (
+    DISTRIBUTIONS,
+    Autoregressive,
+    Delta,
+    Distribution,
+    Elementwise,
+    Flow,
+    Mixture,
+    Normal,
+    Placed,
+)
 from mpcompile.distributions.autoregressive import element_ranks
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron
 from mpcompile.distributions.likelihoods import likelihood
+from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
-from mpcompile.lowering.bijections import check_intervals, not_bijective
+from mpcompile.lowering.bijections import check_intervals, check_noise, not_bijective
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
 
@@ -38,12 +50,30 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
                 call.span, help="flow(base = normal(net)) { inverse(autoregressive(...)) }",
             )  # fmt: skip
         return _autoregressive(ctx, scope, call, field)
+    if call.callee == "mixture":
+        return _mixture(ctx, scope, call, field)
     if call.callee == "delta":
         given = _named(call, ("loc",))
         if field is not None or "loc" not in given:
             raise error("MP411", "`delta(net)` is the posterior of a latent", call.span)
         return Delta(scope.value(ctx, given["loc"]))
     return _elementwise(ctx, scope, call, field)
+
+
+def sampled(ctx: Context, law: Distribution, options: Sampling) -> Distribution:
+    """An autoregressive density or a flow under options: of a flow its base (Kingma and Dhariwal 2018, section 6)."""
+    match law:
+        case Autoregressive():
+            return replace(law, options=options)
+        case Flow() if options != LAW_ITSELF:
+            base = law.base
+            inner = (
+                adjusted(ctx, base, options) if isinstance(base, Elementwise) else sampled(ctx, base, options)
+            )
+            return replace(law, base=inner)
+        case Mixture() if options.temperature != 1.0:
+            return law.tempered(ctx, options.temperature)
+    return law
 
 
 def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
@@ -118,6 +148,22 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
             loc = _fit(ctx, loc, field, call.span)
         return (Normal if call.callee == "normal" else Laplace)(loc, log_scale)
     raise error("MP210", f"`{call.callee}` is only a likelihood of an autoregressive density", call.span)
+
+
+#: More components than this are refused: their log densities are all computed for every example.
+MAX_COMPONENTS = 4096
+
+
+def _mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Mixture:
+    given = _named(call, ("components",))
+    if field is None or field.base != "real" or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
+        raise error("MP209", "`mixture` is a law of real numbers in a fixed shape", call.span)
+    components = scope.integer(given["components"]) if "components" in given else 5
+    if not 1 <= components <= MAX_COMPONENTS:
+        raise error("MP112", f"a mixture has 1 to {MAX_COMPONENTS} components, not {components}", call.span)
+    size = product(field.type.shape[1:])
+    assert isinstance(size, int)
+    return Mixture.learned(ctx, components, size)
 
 
 def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
@@ -204,6 +250,21 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
         raise error("MP123", "`flow` needs its bijectors: { coupling(...) -> ... }", call.span)
     if len(field.type.shape) < 2 or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
         raise error("MP405", "a flow needs a variable of fixed shape, of one axis or more", call.span)
+    chain = _chain(ctx, scope, call.body, field)
+    discrete = field.base in ("integer", "binary", "category")
+    if discrete and not (chain and isinstance(chain[0].bijector, Dequantize)):
+        raise error(
+            "MP404",
+            f"{field.name} is discrete and a flow has a density on the reals",
+            call.span,
+            help="start the flow with `dequantize`",
+        )
+    check_intervals(chain)
+    return Flow(base, chain)
+
+
+def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tuple[Placed, ...]:
+    """The bijectors of a pipeline over a variable, each with its name and place."""
     chain: list[Placed] = []
     counts: dict[str, int] = {}
 
@@ -232,19 +293,33 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
             if layer.callee == "dequantize":
                 if field.classes is None:
                     raise error("MP209", "dequantize needs a variable of type integer(a..b)", layer.span)
-                preset = {"low": field.low, "levels": field.classes}
+                noise = None if layer.body is None else _noise(scope, layer, field)
+                preset = {"low": field.low, "levels": field.classes, "posterior": noise}
+            elif layer.body is not None:
+                raise error(
+                    "MP121", f"`{layer.callee}` takes no steps of its own", layer.body.span,
+                    help="only `dequantize { ... }` does: the flow of its noise",
+                )  # fmt: skip
             n = counts[layer.callee] = counts.get(layer.callee, -1) + 1
             bijector = Arguments(scope, ctx, layer).build(BIJECTORS[layer.callee], **preset)
             chain.append(Placed(bijector, f"{layer.callee}_{n}", scope.label(layer.span), layer.span))
 
-    walk(scope, call.body)
-    discrete = field.base in ("integer", "binary", "category")
-    if discrete and not (chain and isinstance(chain[0].bijector, Dequantize)):
-        raise error(
-            "MP404",
-            f"{field.name} is discrete and a flow has a density on the reals",
-            call.span,
-            help="start the flow with `dequantize`",
-        )
-    check_intervals(chain)
-    return Flow(base, tuple(chain))
+    walk(scope, body)
+    return tuple(chain)
+
+
+def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Value], Flow]:
+    """The law of a dequantiser's noise given the integers, which its body sees under their own name, in [0, 1]."""
+    noise = replace(field, base="real", low=0, classes=None)
+    body, levels = call.body, field.classes
+    assert body is not None and levels is not None
+
+    def posterior(ctx: Context, x: Value) -> Flow:
+        shifted = x if field.low == 0 else F.sub(ctx.b, x, float(field.low))
+        seen = F.mul(ctx.b, shifted, 1.0 / (levels - 1))
+        chain = _chain(ctx, scope.child(values={field.name: seen}), body, noise)
+        check_intervals(chain)
+        check_noise(chain, call.span)
+        return Flow(Normal(0.0, 0.0), chain)
+
+    return posterior

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mpcompile import ops
 from mpcompile.diagnostics import Span, error
-from mpcompile.distributions import Autoregressive, Delta, Distribution, Flow, Normal
+from mpcompile.distributions import Autoregressive, Delta, Distribution, Flow, Mixture, Normal
 from mpcompile.distributions.elementwise import Laplace, LogisticMixture
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
@@ -23,7 +23,7 @@ from mpcompile.lowering.scope import Scope, unknown
 
 #: Laws whose draws are differentiable functions of their parameters (Kingma and Welling 2014, section 2.4).
 POSTERIORS = (Normal, Laplace, Flow, Delta)
-PRIORS = (Normal, Laplace, LogisticMixture, Flow, Autoregressive)
+PRIORS = (Normal, Laplace, LogisticMixture, Mixture, Flow, Autoregressive)
 
 
 def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from mpcompile.bijectors import FactorOut
+from mpcompile.bijectors import Dequantize, FactorOut
 from mpcompile.diagnostics import Source, SpecError, error
-from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow
+from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow, Placed
 from mpcompile.distributions.elementwise import Bernoulli, Perceptron
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.frontend import ast
@@ -35,7 +35,7 @@ from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.claims import claims_of
-from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.densities import distribution, sampled
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.scope import Scope, unknown
 from mpcompile.lowering.training import training_options
@@ -53,7 +53,7 @@ def lower(
 ) -> Module:
     """The programs, parameters and claims of a model. Raises `SpecError` with every independent fault found.
 
-    `sampling` changes the `sample` program of autoregressive densities.
+    `sampling` changes the `sample` program of autoregressive densities and of flows.
     """
     lowering = _Lowering(model, source, dict(overrides or {}), sampling or LAW_ITSELF)
     return lowering.module()
@@ -461,6 +461,7 @@ class _Lowering:
                 continue
             f = self.fields[s.name]
             self._pieces(s.name, s, f.type.shape, whole, partial(self._law, s=s), self._given())
+            self._noise_proofs(s, whole)
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
             p = self._start("forward")
@@ -487,6 +488,39 @@ class _Lowering:
                     law.initialize(p.ctx, p.scope.values[s.name])
                 self._finish(p, {f"{STATE}{name}": value for name, value in p.ctx.updates.items()})
 
+    @contextmanager
+    def _at(self, p: _Program, placed: Placed | None) -> Iterator[None]:
+        """Within a bijector; nowhere else where there is none."""
+        if placed is None:
+            yield
+            return
+        with p.ctx.frame(placed.name, placed.label, placed.span):
+            yield
+
+    def _noise_proofs(self, s: ast.Density, whole: Flow) -> None:
+        """The flow of a dequantiser's noise is a flow as well, given the integers."""
+        for i, placed in enumerate(whole.chain):
+            if not isinstance(placed.bijector, Dequantize) or placed.bijector.posterior is None:
+                continue
+            name, shape = f"{s.name}_noise", self.fields[s.name].type.shape
+
+            def noise(p: _Program, i: int = i) -> Flow:
+                law = self._law(p, s)
+                assert isinstance(law, Flow)
+                dequantizer = law.chain[i].bijector
+                assert isinstance(dequantizer, Dequantize) and dequantizer.posterior is not None
+                with self._at(p, law.chain[i]):
+                    posterior = dequantizer.posterior(p.ctx, p.scope.values[s.name])
+                assert isinstance(posterior, Flow)
+                return posterior
+
+            q = self._start("noise")
+            self._read(q, *self.fields)
+            with self._within(q, s):
+                law = noise(q)
+            self._pieces(name, s, shape, law, noise, [*self.fields], placed)
+            self._claims.append(Claim("jacobian", name, "", placed.span, {}, stated=False))
+
     def _pieces(
         self,
         subject: str,
@@ -495,10 +529,12 @@ class _Lowering:
         whole: Flow,
         again: Callable[[_Program], Distribution | None],
         given: Sequence[str],
+        around: Placed | None = None,
     ) -> None:
         """The maps that a flow is made of, each as a graph of its own, for the analysis of their Jacobians.
 
-        `again` states the flow once more in a program that has read the variables `given`.
+        `again` states the flow once more in a program that has read the variables `given`; `around` is the bijector
+        that the flow is a part of.
         """
         pieces: list[Piece] = []
         for i, placed in enumerate(whole.chain):
@@ -513,7 +549,7 @@ class _Lowering:
                 with self._within(q, s):
                     law = again(q)  # its conditions are values of this graph
                     assert isinstance(law, Flow)
-                    with q.ctx.frame(placed.name, placed.label, placed.span):
+                    with self._at(q, around), self._at(q, placed):
                         bijector = law.chain[i].bijector
                         if isinstance(bijector, FactorOut):
                             first, second = bijector.split(q.ctx, x)
@@ -596,8 +632,8 @@ class _Lowering:
             f = self.fields[s.name]
             with self._within(p, s):
                 law = self._law(p, s)
-                if isinstance(law, Autoregressive):
-                    law = replace(law, options=self.sampling)
+                if isinstance(law, Autoregressive | Flow):
+                    law = sampled(p.ctx, law, self.sampling)
                 outputs[s.name] = p.ctx.kept(law.sample(p.ctx, s.name, f.type.shape))
                 p.scope.values[s.name] = outputs[s.name]
                 if isinstance(law, Bernoulli) and self.latents:

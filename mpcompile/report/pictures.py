@@ -102,6 +102,46 @@ def _plot(path: Path, samples: Array, name: str, reference: Array | None) -> Non
     figure.savefig(path, dpi=120)
 
 
+def density(
+    path: Path,
+    log_p: Array,
+    box: tuple[float, float, float, float],
+    points: Array,
+    lines: Array | None = None,
+    *,
+    name: str = "x",
+) -> None:
+    """Draw a density in the plane, beside it the data, and a warped grid `[k, m, 2]` over them where one is given.
+
+    `log_p` `[h, w]` in nats, row 0 at the bottom of `box` (left, right, bottom, top).
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left, right, bottom, top = box
+    height = 4.2 * min(max((top - bottom) / (right - left), 0.4), 1.6)
+    figure = Figure(figsize=(8.4, height + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    first, second = figure.subplots(1, 2, sharex=True, sharey=True)
+    p = np.exp(log_p - log_p.max())
+    bright = float(np.quantile(p, 0.995)) or 1.0
+    first.imshow(p, origin="lower", extent=box, cmap="viridis", vmax=bright, interpolation="bilinear")
+    first.set_title("density")
+    second.scatter(points[:, 0], points[:, 1], s=2, alpha=0.4, linewidths=0, color="#4a90d9")
+    second.set_title("data" if lines is None else "data and a grid of latents")
+    for i, line in enumerate(lines if lines is not None else ()):
+        across = i < len(lines) // 2 if lines is not None else False
+        second.plot(line[:, 0], line[:, 1], linewidth=0.6, color="#d1495b" if across else "#30323d")
+    for axis in (first, second):
+        axis.set_aspect("equal")
+        axis.set_xlim(left, right)
+        axis.set_ylim(bottom, top)
+        axis.set_xlabel(f"{name}[0]")
+    first.set_ylabel(f"{name}[1]")
+    figure.savefig(path, dpi=80)
+
+
 def _panel(axis: Axes, values: Array, name: str) -> None:
     flat = values.reshape(len(values), -1)
     if values.ndim == 1 or flat.shape[1] == 1:

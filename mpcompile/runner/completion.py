@@ -54,7 +54,14 @@ def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
         if reference is not None and name in module.fields:
             return module.fields[name], reference, reference.x.dtype
     raise error("MP542", f"model '{module.name}' has no autoregressive sampler", Span.none(),
-                help="temperature, top-k, prompts and given elements act on one element after the other")  # fmt: skip
+                help="top-k, prompts and given elements act on one element after the other, a temperature on a "
+                "flow as well")  # fmt: skip
+
+
+def tempered(module: Module) -> None:
+    """Raises `SpecError` (MP542) for a model on whose sampler a temperature has no effect."""
+    if not ("forward" in module.programs and any(name in module.fields for name in module.pieces)):
+        autoregressive(module)
 
 
 def prompt(run: Run, module: Module, text: str, length: int) -> Completion:

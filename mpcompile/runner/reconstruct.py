@@ -10,6 +10,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
+from mpcompile.runner import flows
 from mpcompile.runner.batches import as_precision, complete
 from mpcompile.runner.data import load_data
 from mpcompile.runner.run import Run
@@ -38,9 +39,14 @@ def interpolate(
 ) -> Samples:
     """`STEPS` decoded points on the line from the code of each of `count` test examples to that of the next.
 
-    `values` has `[count, ...]` for each observed variable, the points of an image side by side, else `[count, STEPS,
-    ...]`. Raises MP543 for a model without latents in which a whole example has one code.
+    A code is that of a latent variable, or the latents of a flow. `values` has `[count, ...]` for each observed
+    variable, the points of an image side by side, else `[count, STEPS, ...]`. Raises MP543 for a model without latents
+    in which a whole example has one code.
     """
+    if "encode" not in module.programs and "forward" in module.programs:
+        points, given = flows.between(run, module, count, STEPS, backend=backend, device=device)
+        name = flows.variable(module).name
+        return _samples(run, module, {name: _beside(*points.swapaxes(0, 1), axis=-1)}, given)
     session, data = _open(run, module, "decode", count + 1, backend, device)
     codes = _run(session, run, module, "encode", data)
     names = [n for n in module.programs["decode"].inputs if n in codes or f"{n}_loc" in codes]
@@ -65,7 +71,7 @@ def _open(
     if program not in module.programs or "encode" not in module.programs:
         raise error(
             "MP543", f"model '{module.name}' has no program `{program}`: it has no code of an example",
-            Span.none(), help="--reconstruct and --interpolate are for a model with `latent z ~ ...`",
+            Span.none(), help="--reconstruct is for a model with `latent z ~ ...`, --interpolate for a flow as well",
         )  # fmt: skip
     facts = run.facts
     known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}

@@ -96,7 +96,8 @@ def _laws(module: Module, weights: dict[str, Array]) -> Iterator[Row]:
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()
         yield _law("loss", "loss = -mean(log_prob)", difference(loss, -score), 1e-12)
     for subject in module.pieces if "forward" in programs else ():
-        yield from _flow(module, weights, subject)
+        if subject in module.fields:  # not the flow of a dequantiser's noise
+            yield from _flow(module, weights, subject)
     for claim in module.claims:
         observed = claim.program == "conditionals" and claim.subject in programs["conditionals"].inputs
         if claim.kind == "autoregressive" and observed:
