@@ -41,6 +41,10 @@ def infix(symbol: str, precedence: int) -> Row:
     return row
 
 
+def _log_abs_det(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"jnp.linalg.slogdet({operand(a, node, args, 0).text})[1]")
+
+
 def _mul(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
     left, right = args
     if right.mask and not left.scalar and not left.mask:
@@ -319,6 +323,8 @@ SPELLINGS: dict[str, Row] = {
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
     "mat_mul": _matmul,
+    "inverse": function("jnp.linalg.inv"),
+    "log_abs_det": _log_abs_det,
     "conv": conv,
     "conv_transpose": conv_transpose,
     "conv_weight_grad": conv_weight_grad,

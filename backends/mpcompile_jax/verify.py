@@ -27,7 +27,8 @@ MODULES = {
     "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()},
     "jnp": set(
         "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip "
-        "zeros ones full arange argmax asarray take_along_axis ones_like moveaxis".split()
+        "zeros ones full arange argmax asarray take_along_axis ones_like moveaxis linalg.inv "
+        "linalg.slogdet".split()
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "

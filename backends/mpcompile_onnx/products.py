@@ -8,8 +8,33 @@ from __future__ import annotations
 
 from onnx import NodeProto, helper
 
-from mpcompile.ir import Node, Value
+from mpcompile.ir import Builder, Graph, Node, Value
+from mpcompile.ops.matrix import eliminate
 from mpcompile_onnx.writer import Writer
+
+
+def inverse(w: Writer, node: Node, args: list[str]) -> str:
+    """By elimination: the standard has no inverse."""
+    return _eliminated(w, node, args[0], 0)
+
+
+def log_abs_det(w: Writer, node: Node, args: list[str]) -> str:
+    """By elimination as well: `Det` leaves the range of a float where its logarithm does not, and onnxruntime has it in
+    single precision only."""
+    return _eliminated(w, node, args[0], 1)
+
+
+def _eliminated(w: Writer, node: Node, matrix: str, result: int) -> str:
+    graph = Graph("eliminate")
+    b = Builder(graph, node.scope, node.span)
+    value = b.input("matrix", node.inputs[0].type)
+    found = eliminate(b, value)[result]
+    graph.outputs["found"] = found
+    env = {value: matrix}
+    before = w.prefix, w.place
+    w.write(graph, env, {})
+    w.prefix, w.place = before
+    return env[found]
 
 
 def mat_mul(w: Writer, node: Node, args: list[str]) -> str:

@@ -310,6 +310,8 @@ SPELLINGS: dict[str, Row] = {
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
     "mat_mul": products.mat_mul,
+    "inverse": products.inverse,
+    "log_abs_det": products.log_abs_det,
     "conv": windows.conv,
     "conv_transpose": windows.conv_transpose,
     "conv_weight_grad": windows.conv_weight_grad,

@@ -94,6 +94,10 @@ def _detach(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.detach()")
 
 
+def _log_abs_det(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"torch.linalg.slogdet({args[0].text})[1]")
+
+
 # --- structure ---
 
 
@@ -377,6 +381,8 @@ SPELLINGS: dict[str, Row] = {
     "cum_sum": _cum_sum,
     "arg_max": _arg_max,
     "mat_mul": matmul,
+    "inverse": function("torch.linalg.inv"),
+    "log_abs_det": _log_abs_det,
     "conv": conv,
     "conv_transpose": conv_transpose,
     "conv_weight_grad": conv_weight_grad,

@@ -83,6 +83,13 @@ def _mat_mul(op: Primitive, inputs: Types, outputs: Types) -> Work:
     return Work(products=outputs[0].size * inputs[0].shape[-1] * 2)
 
 
+def _elimination(op: Primitive, inputs: Types, outputs: Types) -> Work:
+    """A third of C^3 multiply-adds for the factors, C^3 for the inverse (Golub and Van Loan 2013, section 3.2)."""
+    size = inputs[0].shape[0]
+    assert isinstance(size, int)
+    return Work(products=2 * size**3 if isinstance(op, ops.Inverse) else -(-2 * size**3 // 3))
+
+
 def _conv(op: Primitive, inputs: Types, outputs: Types) -> Work:
     """Each output reads a window of every channel of its group; padding is counted as if it were data."""
     return Work(products=outputs[0].size * product(inputs[1].shape[1:]) * 2)
@@ -120,7 +127,7 @@ RULES: Mapping[type[Primitive], Rule] = {
     ops.ScatterAdd: _each_input, ops.MaxPoolGrad: _each_input,
     Reduction: _each_input, ops.CumSum: _each_input, ops.ArgMax: _each_input,
     ops.LogSumExp: _exponentials, Normalisation: _exponentials,
-    ops.MatMul: _mat_mul, ops.Conv: _conv, ops.ConvTranspose: _conv_transpose,
+    ops.MatMul: _mat_mul, ops.Inverse: _elimination, ops.LogAbsDet: _elimination, ops.Conv: _conv, ops.ConvTranspose: _conv_transpose,
     ops.ConvWeightGrad: _conv_weight_grad, ops.MaxPool: _pool, ops.AvgPool: _pool,
     ops.Scan: _scan,
 }  # fmt: skip

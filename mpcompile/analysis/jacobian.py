@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.ir import Array, Graph
+from mpcompile.ir import Array, Constant, Graph, Value, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,53 @@ def coupling_structure(direct: Array, seen: Array) -> tuple[Structure, tuple[int
         if seen[i, j]:
             return whole, (i, j)
     return whole, None if whole.kind != "dense" else _first(seen)
+
+
+def closed_form(graph: Graph) -> int | None:
+    """The number of channels C of a piece that is y = W x over the channels at each of k places, with log_det =
+    k log |det W|; None for any other.
+
+    Then the Jacobian is W, k times along its diagonal (in the order of places), and that is its determinant, though its
+    support is dense. It is read off the graph: one matrix product or 1x1 convolution of `x` itself by a matrix, and the
+    `log_abs_det` of that very matrix times k.
+    """
+    x, y, log_det = graph.inputs.get("x"), graph.outputs.get("y"), graph.outputs.get("log_det")
+    if x is None or y is None or log_det is None:
+        return None
+    matrix, node = None, graph.node(y)
+    match node.op:
+        case ops.MatMul() if node.inputs[0] == x and x.type.rank == 2:
+            flipped = graph.node(node.inputs[1])
+            matrix = flipped.inputs[0] if flipped.op == ops.Transpose((1, 0)) else None
+        case ops.Conv(groups=1) as op if node.inputs[0] == x:
+            kernel = graph.node(node.inputs[1])
+            plain = not any(sum(op.padding, ())) and set(op.stride) == {1}
+            matrix = kernel.inputs[0] if plain and isinstance(kernel.op, ops.Reshape) else None
+    if matrix is None or matrix.shape != (x.shape[1], x.shape[1]):
+        return None
+    places = product(x.shape[2:])
+    counted = _times(graph, log_det, matrix)
+    return int(str(x.shape[1])) if counted is not None and counted == places else None
+
+
+def _times(graph: Graph, value: Value, matrix: Value) -> float | None:
+    """k of a value [N] that is 0 + k log |det matrix|."""
+    node = graph.node(value)
+    if isinstance(node.op, ops.Add):
+        zeros = graph.node(node.inputs[0])
+        nothing = graph.node(zeros.inputs[0]) if isinstance(zeros.op, ops.BroadcastTo) else zeros
+        if not isinstance(nothing.op, Constant) or nothing.op.array.any():
+            return None
+        node = graph.node(node.inputs[1])
+    if not isinstance(node.op, ops.Mul):
+        return None
+    of, factor = (graph.node(v) for v in node.inputs)
+    exact = isinstance(of.op, ops.LogAbsDet) and of.inputs[0] == matrix and isinstance(factor.op, Constant)
+    return (
+        float(factor.op.array)
+        if exact and isinstance(factor.op, Constant) and factor.op.array.ndim == 0
+        else None
+    )
 
 
 def _first(matrix: Array) -> tuple[int, int]:

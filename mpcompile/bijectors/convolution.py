@@ -1,4 +1,4 @@
-"""Invertible 1x1 convolutions (Kingma and Dhariwal 2018, section 3.2), by their LU factors."""
+"""Invertible 1x1 convolutions (Kingma and Dhariwal 2018, section 3.2), plain and by their LU factors."""
 
 from __future__ import annotations
 
@@ -21,21 +21,29 @@ MAX_CHANNELS = 1024
 
 @dataclass(frozen=True)
 class Conv1x1(Bijector):
-    """A dense matrix W = P L U at every place, over the channels (for vectors, over the elements).
+    """A dense matrix W at every place, over the channels (for vectors, over the elements).
 
-    P is fixed, L has a unit diagonal, that of U is sign exp(log_diagonal); so log |det W| is the sum of log_diagonal,
-    and W stays invertible. At the start W is a `rotation`, or a `permutation`, drawn by the seed and the layer's name.
+    `form = lu`: W = P L U. P is fixed, L has a unit diagonal, that of U is sign exp(log_diagonal); so log |det W| is the
+    sum of log_diagonal, W stays invertible, and all but P is triangular. `form = plain`: W itself is learned, and log
+    |det W| costs O(C^3) a call; training may take it to a singular matrix. At the start W is a `rotation`, or a
+    `permutation`, drawn by the seed and the layer's name.
     """
 
     keyword: ClassVar[str] = "conv1x1"
     init: str = "rotation"
     seed: int = 0
+    form: str = "lu"
 
     def __post_init__(self) -> None:
         if self.init not in ("rotation", "permutation"):
             raise ValueError(f"conv1x1 starts as a rotation or a permutation, not as '{self.init}'")
+        if self.form not in ("lu", "plain"):
+            raise ValueError(f"conv1x1 has the form lu or plain, not '{self.form}'")
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
+        if self.form == "plain":
+            weight = self._weight(ctx, x)
+            return mixed(ctx, weight, x), spread(ctx, x, ctx.b.emit(ops.LogAbsDet(), weight))
         f = self.factors(ctx, x)
         eye = ctx.b.constant(np.eye(channels(x)))
         lower = F.add(ctx.b, f.lower, eye)
@@ -45,6 +53,8 @@ class Conv1x1(Bijector):
         return mixed(ctx, weight, x), spread(ctx, x, f.log_diagonal)
 
     def inverse(self, ctx: Context, y: Value) -> Value:
+        if self.form == "plain":
+            return mixed(ctx, ctx.b.emit(ops.Inverse(), self._weight(ctx, y)), y)
         b, f = ctx.b, self.factors(ctx, y)
         solved = _substitute(ctx, f.lower, b.constant(np.eye(channels(y))[:, f.rows]), reverse=False)
         diagonal = F.reshape(b, f.diagonal(ctx), (channels(y), 1))
@@ -52,14 +62,22 @@ class Conv1x1(Bijector):
         return mixed(ctx, _substitute(ctx, upper, right, reverse=True), y)
 
     def parts(self) -> tuple[Part, ...]:
-        return (_Upper(self), _Lower(self), _Rows(self))
+        return (self,) if self.form == "plain" else (_Upper(self), _Lower(self), _Rows(self))
 
-    def factors(self, ctx: Context, x: Value) -> _Factors:
-        """Parameters of the layer at x, declared under its name."""
+    def _start(self, ctx: Context, x: Value) -> Array:
         size = channels(x)
         if size > MAX_CHANNELS:
             raise ctx.fail("MP112", f"conv1x1 has at most {MAX_CHANNELS} channels, not {size}")
-        rows, lower, upper = _start(self.init, size, self.seed ^ crc32(ctx.path.encode()))
+        return _start(self.init, size, self.seed ^ crc32(ctx.path.encode()))
+
+    def _weight(self, ctx: Context, x: Value) -> Value:
+        """W of the plain form."""
+        return ctx.param("weight", (channels(x),) * 2, Init("array", array=self._start(ctx, x)))
+
+    def factors(self, ctx: Context, x: Value) -> _Factors:
+        """Parameters of the LU form at x, declared under the layer's name."""
+        size = channels(x)
+        rows, lower, upper = _factorised(self._start(ctx, x))
         b, shape, diagonal = ctx.b, (size, size), np.diagonal(upper)
         below = b.constant(np.tri(size, k=-1))
         above = b.constant(np.tri(size, k=-1).T)
@@ -144,18 +162,23 @@ def _substitute(ctx: Context, strict: Value, right: Value, reverse: bool) -> Val
     return solved
 
 
-def _start(init: str, size: int, seed: int) -> tuple[Array, Array, Array]:
-    """rows, L, U with W[i] = (L U)[rows[i]] for the W that a layer starts from."""
+def _start(init: str, size: int, seed: int) -> Array:
+    """The W that a layer starts from."""
     if init == "permutation":
-        return permutation(size, seed), np.eye(size), np.eye(size)
+        return np.eye(size)[permutation(size, seed)]
     noise = permutation(size * size, seed).reshape(size, size) / (size * size) - 0.5
     q, r = np.linalg.qr(noise + 1e-3 * np.eye(size))
-    left, order = q * np.where(np.diagonal(r) < 0, -1.0, 1.0), np.arange(size)
-    lower = np.eye(size)
+    return np.asarray(q * np.where(np.diagonal(r) < 0, -1.0, 1.0))
+
+
+def _factorised(matrix: Array) -> tuple[Array, Array, Array]:
+    """rows, L, U with W[i] = (L U)[rows[i]]."""
+    size = len(matrix)
+    left, order, lower = matrix.copy(), np.arange(size), np.eye(size)
     for k in range(size):  # Doolittle's elimination with partial pivoting
         pivot = k + int(np.argmax(np.abs(left[k:, k])))
-        for matrix, stop in ((left, size), (lower, k)):
-            matrix[[k, pivot], :stop] = matrix[[pivot, k], :stop]
+        for rows, stop in ((left, size), (lower, k)):
+            rows[[k, pivot], :stop] = rows[[pivot, k], :stop]
         order[[k, pivot]] = order[[pivot, k]]
         lower[k + 1 :, k] = left[k + 1 :, k] / left[k, k]
         left[k + 1 :] -= np.outer(lower[k + 1 :, k], left[k])

@@ -39,6 +39,7 @@ from mpcompile.ops.elementwise import (
 )
 from mpcompile.ops.indexing import Gather, Iota, OneHot, ScatterAdd, ScatterAlong, TakeAlong
 from mpcompile.ops.linear import MatMul
+from mpcompile.ops.matrix import Inverse, LogAbsDet
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSoftmax, LogSumExp, Max, Softmax, Sum
 from mpcompile.ops.structure import BroadcastTo, Concat, Flip, Pad, Reshape, Slice, Transpose
@@ -56,7 +57,7 @@ _CLASSES: tuple[type[Primitive], ...] = (
     # reduction
     Sum, Max, LogSumExp, Softmax, LogSoftmax, CumSum, ArgMax,
     # linear, convolution, pooling
-    MatMul, Conv, ConvTranspose, ConvWeightGrad, MaxPool, MaxPoolGrad, AvgPool,
+    MatMul, Inverse, LogAbsDet, Conv, ConvTranspose, ConvWeightGrad, MaxPool, MaxPoolGrad, AvgPool,
     # control
     Scan,
 )  # fmt: skip
@@ -67,7 +68,7 @@ PRIMITIVES: dict[str, type[Primitive]] = {cls.name: cls for cls in _CLASSES}
 __all__ = [
     "PRIMITIVES", "Abs", "Add", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
-    "Gather", "Input", "Iota", "Less", "LessEqual", "Log", "LogSoftmax", "LogSumExp", "LogicalAnd",
+    "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp", "LogicalAnd",
     "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
     "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
     "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",

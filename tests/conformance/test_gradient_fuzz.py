@@ -245,6 +245,17 @@ def mat_mul(rng: Rng) -> Case:
     return make("mat_mul"), [normal(rng, x), normal(rng, y)]
 
 
+def matrix(name: str) -> Draw:
+    """A square one, far from singular."""
+
+    def draw(rng: Rng) -> Case:
+        size = int(rng.integers(1, 6))
+        w = normal(rng, (size, size)) + 3 * np.eye(size)[rng.permutation(size)]
+        return make(name), [w]
+
+    return draw
+
+
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -369,6 +380,7 @@ DRAWS: dict[str, Draw] = {
     **{n: normalisation(n) for n in ("softmax", "log_softmax")},
     "cum_sum": cum_sum,
     "mat_mul": mat_mul,
+    **{n: matrix(n) for n in ("inverse", "log_abs_det")},
     "conv": conv, "conv_transpose": conv_transpose, "conv_weight_grad": conv_weight_grad,
     "max_pool": pool("max_pool"), "max_pool_grad": max_pool_grad, "avg_pool": pool("avg_pool"),
     "scan": scan,

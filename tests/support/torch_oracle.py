@@ -152,7 +152,8 @@ ORACLE: dict[str, Callable[..., Any]] = {
             "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
             "minimum": torch.minimum, "less": torch.lt, "less_equal": torch.le, "equal": torch.eq,
             "logical_and": torch.logical_and, "logical_or": torch.logical_or, "where": torch.where,
-            "mat_mul": torch.matmul,
+            "mat_mul": torch.matmul, "inverse": torch.linalg.inv,
+            "log_abs_det": lambda w: torch.linalg.slogdet(w)[1],
         }.items()
     },
     "cast": _cast,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.analysis.jacobian import coupling_structure, structure_of
+from mpcompile.analysis.jacobian import closed_form, coupling_structure, structure_of
 from mpcompile.analysis.verdict import LENGTH, Verdict
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module
@@ -24,7 +24,9 @@ def jacobian(module: Module, claim: Claim, length: int) -> Verdict:
         )
         structure, fault = coupling_structure(direct, seen)
         detail[piece.name] = structure.kind
-        if fault is not None:
+        if fault is not None and (size := closed_form(piece.graph)) is not None:
+            detail[piece.name] = f"dense, log |det W| of its {size} x {size} matrix"
+        elif fault is not None:
             shape = piece.graph.inputs["x"].type.concrete(env)[1:]
             i, j = (list(map(int, np.unravel_index(k, shape))) for k in fault)
             findings.append(

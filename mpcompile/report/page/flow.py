@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mpcompile.analysis.dependence import TooLarge, environment_for, support
-from mpcompile.analysis.jacobian import coupling_structure
+from mpcompile.analysis.jacobian import closed_form, coupling_structure
 from mpcompile.ir import Module, NoRule
 from mpcompile.report.page.raster import Blobs
 from mpcompile.report.page.reach import LARGEST, LENGTH
@@ -41,11 +41,12 @@ def bijectors(module: Module, blobs: Blobs) -> list[dict[str, Any]]:
                 fact["why"] = str(missing)
                 continue
             structure, fault = coupling_structure(direct, seen)
+            closed = fault is not None and closed_form(piece.graph) is not None
             whole = direct | seen
             fact |= {
                 "size": list(whole.shape), "kind": structure.kind, "cost": structure.cost,
                 "natural": blobs.raster(whole, SIDE), "entries": int(whole.sum()),
-                "fault": None if fault is None else [int(k) for k in fault],
+                "fault": None if fault is None or closed else [int(k) for k in fault],
             }  # fmt: skip
             if structure.pivots and not structure.natural:
                 rows, columns = (list(k) for k in zip(*structure.pivots, strict=True))
