@@ -127,7 +127,8 @@ RULES: Mapping[type[Primitive], Rule] = {
     ops.ScatterAdd: _each_input, ops.MaxPoolGrad: _each_input,
     Reduction: _each_input, ops.CumSum: _each_input, ops.ArgMax: _each_input,
     ops.LogSumExp: _exponentials, Normalisation: _exponentials,
-    ops.MatMul: _mat_mul, ops.Inverse: _elimination, ops.LogAbsDet: _elimination, ops.Conv: _conv, ops.ConvTranspose: _conv_transpose,
+    ops.MatMul: _mat_mul, ops.Inverse: _elimination, ops.LogAbsDet: _elimination,
+    ops.Conv: _conv, ops.ConvTranspose: _conv_transpose,
     ops.ConvWeightGrad: _conv_weight_grad, ops.MaxPool: _pool, ops.AvgPool: _pool,
     ops.Scan: _scan,
 }  # fmt: skip

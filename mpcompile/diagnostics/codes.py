@@ -376,8 +376,8 @@ _TABLE = (
          "A sampler follows the model's order and reads the model's conditions; it has no others.",
          "mpcompile sample RUN --condition lable=3", "mpcompile sample RUN --condition label=3"),
     Code("MP543", "no-latents",
-         "Reports `eval --samples`, `sample --reconstruct` or `sample --interpolate` for a model that has no code of an "
-         "example.",
+         "Reports `eval --samples`, or `sample` with `--reconstruct`, `--interpolate`, `--forward` or `--inverse`, for a "
+         "model that has no code of an example, or no flow.",
          "They draw a latent variable, or decode one.", "mpcompile eval RUN --samples 100   # of a MADE",
          "mpcompile eval RUN"),
     Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",

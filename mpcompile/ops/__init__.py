@@ -68,8 +68,8 @@ PRIMITIVES: dict[str, type[Primitive]] = {cls.name: cls for cls in _CLASSES}
 __all__ = [
     "PRIMITIVES", "Abs", "Add", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
-    "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp", "LogicalAnd",
-    "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
+    "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
+    "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
     "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
     "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
     "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where",

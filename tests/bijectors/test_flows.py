@@ -16,6 +16,7 @@ from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, Module
 from mpcompile.layers import functional as F
+from mpcompile.ops import LogAbsDet, Transpose
 from mpcompile.passes.sampler import derive
 from mpcompile.passes.sampler.find import find
 from mpcompile.runner import checkpoint, loop
@@ -77,6 +78,41 @@ def test_a_permutation_is_a_special_case_of_conv1x1() -> None:
     p, log_det = matrix(w, m, 7), flows.forward(m, w, {"x": np.ones((1, 7))})[1]
     assert (np.sort(p, 1)[:, :-1] == 0).all() and (p.sum(0) == 1).all() and (p.sum(1) == 1).all()
     assert (p != np.eye(7)).any() and log_det[0] == 0
+
+
+def test_plain_and_lu_are_the_same_map_of_the_same_matrix() -> None:
+    """log |det| is H W log |det W| for both; their starts are the same rotation."""
+    lu, plain = (flows.flow("real[4, 3, 2]", f"conv1x1(form = {form})") for form in ("lu", "plain"))
+    w = {k: v.astype(float) for k, v in initial(plain).items()}
+    assert np.allclose(np.abs(np.linalg.det(w["x.conv1x1_0.weight"])), 1)
+    changed = flows.weights(lu)
+    m = matrix(changed, flows.flow("real[4]", "conv1x1"), 4)
+    x = np.random.default_rng(0).standard_normal((3, 4, 3, 2))
+    z, log_det = flows.forward(lu, changed, {"x": x})
+    again, same = flows.forward(plain, {"x.conv1x1_0.weight": m}, {"x": x})
+    np.testing.assert_allclose(again, z, atol=1e-12)
+    np.testing.assert_allclose(same, log_det, atol=1e-12)
+    np.testing.assert_allclose(same, 6 * np.linalg.slogdet(m)[1], atol=1e-12)
+
+
+def test_a_plain_convolution_that_counts_another_determinant_is_refuted() -> None:
+    """At one place too few, or of another matrix than the one it multiplies by."""
+    m = flows.flow("real[3, 2, 2]", "conv1x1(form = plain)")
+    (piece,) = m.pieces["x"]
+
+    def fewer_places(b, node, inputs):  # type: ignore[no-untyped-def]
+        seen = isinstance(node.op, Constant) and node.op.array.ndim == 0 and node.op.array == 4
+        return (b.constant(3.0),) if seen else None
+
+    def another_matrix(b, node, inputs):  # type: ignore[no-untyped-def]
+        return (
+            (b.emit(node.op, b.emit(Transpose((1, 0)), *inputs)),) if isinstance(node.op, LogAbsDet) else None
+        )
+
+    assert prove(m)[0].status == "proved"
+    for change in (fewer_places, another_matrix):
+        (verdict,) = prove(replace(m, pieces={"x": [replace(piece, graph=piece.graph.rebuild(change))]}))
+        assert (verdict.status, [d.code for d in verdict.diagnostics]) == ("refuted", ["MP402"])
 
 
 def test_two_convolutions_of_a_flow_start_apart() -> None:

@@ -47,6 +47,10 @@ def cases() -> list[Case]:
         *(Case(t, b) for t in (*vectors, image) for b in ("affine", "scale", "actnorm", "batch_norm", "conv1x1")),
         *(Case(t, f"permute({o})") for t in (*vectors, image) for o in ("reverse", "random, seed = 1")),
         Case("real[4]", "conv1x1(init = permutation)"),
+        *(Case(t, "conv1x1(form = plain)") for t in (*vectors, image)),
+        Case(image, "inverse(conv1x1(form = plain))"), Case("real[3]", "conv1x1(init = permutation, form = plain)"),
+        Case("real[3]", "affine(condition = c)", condition=LABEL),
+        Case(image, "inverse(affine(condition = c))", condition="c: real[2]"),
     ]  # fmt: skip
     for law in LAWS:
         made += [

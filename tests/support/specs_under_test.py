@@ -16,11 +16,13 @@ NAMES = [p.stem for p in SPECS]
 
 #: Sizes at which laws are tested: a law that holds for these widths holds for others, and the sweeps cost seconds.
 SMALL = {
-    "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "cvrnn": "hidden=8 code=3",
-    "elman": "hidden=8", "glow": "width=4", "gru": "hidden=8", "lstm_stacked": "hidden=6",
-    "made": "pixels=16 hidden=40", "nade": "pixels=16 hidden=10", "pixelcnn": "width=4",
+    "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6",
+    "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "glow": "width=4", "gru": "hidden=8", "lstm_stacked": "hidden=6",
+    "made": "pixels=16 hidden=40", "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10",
+    "nsf_ar": "hidden=6 layers=1 bins=4", "pixelcnn": "width=4",
     "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8", "seq2seq": "width=6 hidden=8",
-    "transformer": "width=16 layers=2", "unet": "size=16 width=3", "vrnn": "hidden=8 code=3",
+    "transformer": "width=16 layers=2", "unet": "size=16 width=3",
+    "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
 }  # fmt: skip
 
 

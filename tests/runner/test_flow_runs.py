@@ -1,0 +1,137 @@
+"""What `mpcompile sample` makes of a trained flow: latents and back, lines between examples, densities, temperatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from scipy.stats import multivariate_normal
+from typer.testing import CliRunner
+
+from mpcompile import api
+from mpcompile.cli.sample import sample
+from mpcompile.cli.train import train
+from mpcompile.distributions.sampling import Sampling
+from mpcompile.interpret import interpret
+from mpcompile.runner.data import load_data
+from mpcompile.runner.run import open_run
+
+PLANE = """model plane
+input x: real[2]
+condition y: category(4)
+x ~ flow(base = mixture(components = 3)) { actnorm -> autoregressive(hidden = [8], condition = y) }
+train { optimizer: adam(1e-2), batch: 64, steps: 2, data: rings }
+"""
+IMAGE = """model image
+input x: integer(0..16)[1, 8, 8]
+x ~ flow(base = normal) { dequantize -> logit -> squeeze(2) -> actnorm }
+train { optimizer: adam(1e-2), batch: 64, steps: 1, data: digits }
+"""
+
+
+def command(*args: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command()(sample)
+    app.command()(train)
+    found = CliRunner().invoke(app, [*args])
+    return found.exit_code, found.output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for text in (PLANE, IMAGE):
+        name = text.split()[1]
+        (folder / f"{name}.mp").write_text(text)
+        code, said = command("train", str(folder / f"{name}.mp"), "--out", str(folder / name))
+        assert code == 0, said
+    return folder
+
+
+def arrays(runs: Path, name: str, *options: str) -> dict[str, np.ndarray]:
+    code, said = command("sample", str(runs / name), "-o", str(runs / "s.npz"), *options)
+    assert code == 0, said
+    with np.load(runs / "s.npz") as file:
+        return dict(file)
+
+
+def test_latents_of_own_data_and_back(runs: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(runs / "own.npz", x=rng.normal(size=(11, 2)), y=rng.integers(0, 4, 11))
+    found = arrays(runs, "plane", "--forward", str(runs / "own.npz"))
+    assert {k: v.shape for k, v in found.items()} == {
+        "z": (11, 2), "log_det": (11,), "log_prob": (11,), "x": (11, 2), "given_y": (11,)
+    }  # fmt: skip
+    run = open_run(runs / "plane")
+    m, w = api.load(run.spec), {k: v.astype(float) for k, v in run.parameters()[0].items()}
+    scales = np.exp(2 * w["x.base.log_scale"])
+    shares = np.exp(w["x.base.logits"]) / np.exp(w["x.base.logits"]).sum()
+    p = sum(s * multivariate_normal.pdf(found["z"], mu, np.diag(v))
+            for s, mu, v in zip(shares, w["x.base.loc"], scales, strict=True))  # fmt: skip
+    np.testing.assert_allclose(found["log_prob"], np.log(p) + found["log_det"], rtol=1e-4)
+    exact = interpret(m.programs["log_prob"], w, {"x": found["x"], "y": found["given_y"]})["log_prob"]
+    np.testing.assert_allclose(found["log_prob"], exact, rtol=1e-4, atol=1e-5)
+    np.savez(runs / "latents.npz", **found)
+    back = arrays(runs, "plane", "--inverse", str(runs / "latents.npz"))
+    np.testing.assert_allclose(back["x"], found["x"], atol=1e-5)
+
+
+def test_lines_between_examples_end_at_them(runs: Path) -> None:
+    found = arrays(runs, "image", "--interpolate", "-n", "3")
+    test = load_data(api.load(open_run(runs / "image").spec), "digits").split("test").take(np.arange(4))["x"]
+    assert found["x"].shape == (3, 1, 8, 64)
+    np.testing.assert_array_equal(found["x"][..., :8], test[:3])
+    np.testing.assert_array_equal(found["x"][..., -8:], test[1:])
+
+
+def test_a_temperature_scales_the_base(runs: Path) -> None:
+    run = open_run(runs / "plane")
+    w = {k: v.astype(float) for k, v in run.parameters()[0].items()}
+    law, cold = (api.load(run.spec, None, s) for s in (None, Sampling(0.25)))
+    rng = np.random.default_rng(0)
+    inputs = {"y": np.zeros(4000, int), "noise_x_component": rng.uniform(size=(4000, 1)),
+              "noise_x": rng.standard_normal((4000, 2))}  # fmt: skip
+    x = interpret(cold.programs["sample"], w, inputs)["x"]
+    z = interpret(law.programs["forward"], w, {"x": x, "y": inputs["y"]})["z"]
+    shares = np.exp(w["x.base.logits"] / 0.25)
+    shares = np.cumsum(shares / shares.sum())
+    which = (inputs["noise_x_component"] > shares[:-1]).sum(1)
+    expected = w["x.base.loc"][which] + 0.25 * np.exp(w["x.base.log_scale"][which]) * inputs["noise_x"]
+    np.testing.assert_allclose(z, expected, atol=1e-8)
+    code, said = command(
+        "sample", str(runs / "image"), "-n", "2", "-o", str(runs / "t.png"), "--temperature", "0.7"
+    )
+    assert code == 0, said
+    code, said = command("sample", str(runs / "image"), "-n", "2", "-o", str(runs / "t.npz"), "--top-k", "3")
+    assert code == 1 and "MP209" in said and "top_k is for categorical" in said
+
+
+def test_a_density_is_drawn_with_its_mass(runs: Path) -> None:
+    code, said = command(
+        "sample", str(runs / "plane"), "--density", "-o", str(runs / "d.png"), "--condition", "y=2"
+    )
+    assert code == 0 and (runs / "d.png").stat().st_size > 10_000
+    assert 0.5 < float(said.rsplit(" ", 1)[1]) < 1.01, said
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "message"),
+    [
+        ("image", ("--density", "-o", "d.png"), 1, "has no density in the plane"),
+        ("plane", ("--density", "-o", "d.npz"), 2, "--density is a picture"),
+        ("plane", ("--density", "--interpolate"), 2, "exclude each other"),
+        ("plane", ("--inverse", "own.npz"), 1, "holds no latents z [n, 2]: it has x [11, 2], y [11]"),
+        ("plane", ("--inverse", "missing.npz"), 1, "cannot be read"),
+        ("plane", ("--forward", "spirels"), 1, "did you mean 'spirals'"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    runs: Path, name: str, options: tuple[str, ...], code: int, message: str
+) -> None:
+    placed = [str(runs / o) if o.endswith((".npz", ".png")) else o for o in options]
+    if "-o" not in placed:
+        placed += ["-o", str(runs / "s.npz")]
+    found, said = command("sample", str(runs / name), *placed)
+    assert (found, message in " ".join(said.split())) == (code, True), said
