@@ -180,8 +180,7 @@ HELPERS = {
     padding: Sequence[tuple[int, int]],
 ) -> Array:
     """The sum of each window."""
-    zero = jnp.zeros((), x.dtype)
-    around = ((0, 0), (0, 0), *padding)
-    return lax.reduce_window(x, zero, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
+    around = ((0, 0), (0, 0), *padding)  # the zero is a literal: a traced one would leave no gradient
+    return lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
 ''',
 }

@@ -68,7 +68,9 @@ def arrays(inputs: dict[str, Array], double: bool) -> dict[str, jax.Array]:
 def test_row_means_evaluate(example: Example, constants: bool) -> None:
     module, inputs, _ = one_node(example, constants)
     expected = example.op.evaluate(*map(np.asarray, example.inputs))
-    function = program(module)
+    function = jax.jit(
+        program(module)
+    )  # as sessions do, and much faster than a compilation for each call in it
     for double, tolerance in ((True, 1e-9), (False, 2e-5)):
         with jax.enable_x64(double):
             made = function({}, **arrays(inputs, double))
@@ -97,7 +99,7 @@ def test_gradient_is_that_of_the_rule(example: Example) -> None:
             made = function({}, **{**given, **chosen})
             return jnp.stack([(made[n] * seeds[n]).sum() for n in outputs]).sum()
 
-        made = jax.grad(weighted)({n: given[n] for n in floats})
+        made = jax.jit(jax.grad(weighted))({n: given[n] for n in floats})
 
     backward = Builder(g)
     cotangents = [
