@@ -64,7 +64,7 @@ def emit_module(module: Module) -> Emitted:
     text = header(module, body) + ("\n\n" if not table or unpack else "\n") + body
     verify_source(text)
     signatures = writers[id(plan.root.family)].signatures
-    return Emitted(text, {p: s.name for p, s in zip(module.programs, signatures, strict=True)})
+    return Emitted(text, {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)})
 
 
 def header(module: Module, body: str) -> str:

@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
-from mpcompile.emission.constants import is_mask
+from mpcompile.emission.constants import Levels, is_mask
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
@@ -39,9 +39,9 @@ class Constants:
         return self.names[constant]
 
     def lines(self) -> list[str]:
-        return [
-            line for c, name in self.names.items() for line in layout(f"{name} = {array_text(c.array)}", 0)
-        ]
+        levels = Levels("LEVELS")
+        texts = [f"{name} = {array_text(c.array, levels)}" for c, name in self.names.items()]
+        return [line for text in [*levels.lines(), *texts] for line in layout(text, 0)]
 
 
 @dataclass
@@ -110,6 +110,10 @@ class FunctionWriter:
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
+        if not call.path:
+            outputs = tuple(self.module.programs[call.frame.role].outputs)
+            keys = outputs if len(outputs) > 1 else ()
+            return Target(signature.name, signature.told, signature.results, (self.params,), keys=keys)
         child = call.path[len(self.path) :]
         before: tuple[str, ...] = ()
         if signature.reads:

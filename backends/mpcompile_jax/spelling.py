@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpcompile.emission.means import averaged, counted, summed
 from mpcompile.emission.text import (
     BITAND,
     BITOR,
@@ -46,12 +47,18 @@ def _log_abs_det(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 
 def _mul(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
+    if (mean := averaged(args, inverse=True)) is not None:
+        return mean
     left, right = args
     if right.mask and not left.scalar and not left.mask:
         right = Expr(right.mask)
     elif left.mask and not right.scalar and not right.mask:
         left = Expr(left.mask)
     return infix("*", PRODUCT)(a, node, [left, right])
+
+
+def _div(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
+    return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)
 
 
 def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -110,7 +117,8 @@ def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
     if node.inputs[0].shape == shape:
         return args[0]
     if args[0].scalar:
-        return Expr(filled(a, shape_text(a, shape), args[0].text, node.types[0].dtype))
+        text = filled(a, shape_text(a, shape), args[0].text, node.types[0].dtype)
+        return Expr(text, fill=args[0].text)
     return Expr(f"jnp.broadcast_to({args[0].text}, {shape_text(a, shape)})")
 
 
@@ -219,9 +227,11 @@ def reduction(name: str) -> Row:
         axes, x = op["axes"], first_operand(a, node, args)
         if not axes:
             return Expr(x)
+        if name == "sum" and (size := counted(node, args[0], a.size)) is not None:
+            return size
         keep = ", keepdims=True" if op["keepdims"] else ""
         axis = "" if len(axes) == node.inputs[0].type.rank and not keep else _axes(node)
-        return Expr(f"{x}.{name}({axis}{keep})")
+        return summed(node, x, f"{axis}{keep}") if name == "sum" else Expr(f"{x}.{name}({axis}{keep})")
 
     return row
 
@@ -291,7 +301,7 @@ SPELLINGS: dict[str, Row] = {
     "add": infix("+", SUM),
     "sub": infix("-", SUM),
     "mul": _mul,
-    "div": infix("/", PRODUCT),
+    "div": _div,
     "maximum": function("jnp.maximum"),  # at a tie the gradient is shared
     "minimum": function("jnp.minimum"),
     "less": infix("<", COMPARE),

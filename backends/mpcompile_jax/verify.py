@@ -20,7 +20,8 @@ NAMES = {
 }  # fmt: skip
 KNOWN = {"bool", "int", "float", "str", "Array", "Sequence"}
 MEMBERS = set(
-    "dtype shape ndim reshape T mT swapaxes transpose astype sum max at add removeprefix startswith items append "
+    "dtype shape ndim reshape T mT swapaxes transpose astype sum mean max at add "
+    "removeprefix startswith items append "
     "view".split()
 )
 MODULES = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from mpcompile.emission.constants import Levels
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
 from mpcompile.emission.writer import Target
@@ -16,7 +17,7 @@ from mpcompile.outline import Call, Family, Method, Outline, Path
 from mpcompile_torch.body import TorchWriter
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
-from mpcompile_torch.literals import array_text, initial_text
+from mpcompile_torch.literals import INDEX, array_text, initial_text
 from mpcompile_torch.positions import Positions
 
 #: Names that a module of torch already gives a meaning.
@@ -144,10 +145,15 @@ class ClassWriter:
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
-        text = "self." + ".".join(identifier(p) for p in call.path[len(self.path) :])
-        if signature.name != "forward":
+        text = ".".join(["self", *(identifier(p) for p in call.path[len(self.path) :])])
+        if signature.name != "forward" or not call.path:
             text = f"{text}.{signature.name}"
-        return Target(text, signature.told, signature.results)
+        return Target(text, signature.told, signature.results, keys=self._keys(call))
+
+    def _keys(self, call: Call) -> tuple[str, ...]:
+        """Names of the results of a program that gives several."""
+        outputs = () if call.path else tuple(self.module.programs[call.frame.role].outputs)
+        return outputs if len(outputs) > 1 else ()
 
     def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
         if not weight.startswith("self.") or not weight.endswith(".weight"):
@@ -199,19 +205,21 @@ class ClassWriter:
         formals = self.formal_names()
         signature = ", ".join(["self", *(f"{n}: Tensor" for n in formals.values())])
         lines = layout(f"def __init__({signature}) -> None:", 1)
-        body = ["super().__init__()"]
+        body: list[str] = []
+        levels = Levels()
         for name, spec in self.tree.parameters.items():
             body.append(self._parameter("self", name, spec))
-        self._members("self", self.tree, (), body, formals)
+        self._members("self", self.tree, (), body, formals, levels)
         registered = set(self.registered())
         for number, constant in enumerate(self.instance.constants):
             given = formals.get(((), number))
-            text = given if given else array_text(constant.array)
+            text = given if given else array_text(constant.array, levels)
             if number in self.lists:
-                body.append(f"self.{self._list_name(number)}: list[int] = {text}.tolist()")
+                listed = text.removesuffix(INDEX)
+                body.append(f"self.{self._list_name(number)}: list[int] = {listed}.tolist()")
             if number in registered:
                 body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
-        for line in body:
+        for line in ["super().__init__()", *levels.lines(), *body]:
             lines += layout(line, 2)
         return lines
 
@@ -235,13 +243,19 @@ class ClassWriter:
         return f'{owner}.register_buffer("{name}", {initial_text(spec)})'
 
     def _members(
-        self, owner: str, tree: Tree, path: Path, body: list[str], formals: dict[tuple[Path, int], str]
+        self,
+        owner: str,
+        tree: Tree,
+        path: Path,
+        body: list[str],
+        formals: dict[tuple[Path, int], str],
+        levels: Levels,
     ) -> None:
         for name, child in tree.families.items():
             instance = self.instance.children[child]
             family = instance.family
             arguments = [
-                formals.get((child, number)) or array_text(family.actual(instance, number).array)
+                formals.get((child, number)) or array_text(family.actual(instance, number).array, levels)
                 for number in range(len(family.formals))
             ]
             body.append(f"{owner}.{name} = {self.others[id(family)].name}({', '.join(arguments)})")
@@ -256,7 +270,7 @@ class ClassWriter:
             for n, p in group.parameters.items():
                 if not p.trainable:
                     body.append(self._parameter(f"{owner}.{name}", n, p))
-            self._members(f"{owner}.{name}", group, (*path, name), body, formals)
+            self._members(f"{owner}.{name}", group, (*path, name), body, formals, levels)
 
     # --- methods ---
 

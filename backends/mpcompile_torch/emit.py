@@ -75,7 +75,7 @@ def emit_module(module: Module) -> Emitted:
     """Write a module. The same module gives the same bytes."""
     programs = {name: transposed_at_use(graph) for name, graph in module.programs.items()}
     module = replace(module, programs=programs)
-    plan = outline(module)
+    plan = outline(module, alone=WRITES)
     names = class_names(plan, module.name)
     facts = Facts(Positions(plan), find_updates(plan, WRITES))
     writers: dict[int, ClassWriter] = {}
@@ -95,7 +95,8 @@ def emit_module(module: Module) -> Emitted:
     text = header(module, body) + "\n\n" + body
     verify_source(text)
     signatures = writers[id(plan.root.family)].signatures
-    return Emitted(text, name, {p: s.name for p, s in zip(module.programs, signatures, strict=True)})
+    methods = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    return Emitted(text, name, methods)
 
 
 def header(module: Module, body: str) -> str:

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpcompile.emission.constants import core, is_mask, line, nested, packed, staircase
+from mpcompile.emission.constants import Levels, core, is_mask, line, nested, packed, staircase
 from mpcompile.emission.text import number, tuple_text
 from mpcompile.ir import Array, ParameterSpec
 
 #: Longer lists of elements are packed.
 LISTED = 64
+#: Makes an index of narrow numbers.
+INDEX = ".to(torch.int64)"
 
 
-def array_text(array: Array) -> str:
-    """An expression for a tensor of this value; floats come in the default dtype."""
+def array_text(array: Array, levels: Levels) -> str:
+    """An expression for a tensor of this value; floats come in the default dtype. It may read `levels`."""
     if array.size and (array == array.flat[0]).all():
         return _full(array)
     small = core(array)
     if small.shape == array.shape:
-        return _dense(array)
+        return _dense(array, levels)
     shape = tuple_text(map(str, array.shape))
-    inner = _dense(small)
+    inner = _dense(small, levels)
     if len(inner) > LISTED:
         return f"torch.broadcast_to({inner}, {shape})"
     return f"{inner}.expand{shape}"
 
 
-def _dense(array: Array) -> str:
+def _dense(array: Array, levels: Levels) -> str:
     """By the rule, as a list, or packed."""
     kind = array.dtype.kind
     if array.ndim > 1 and max(array.shape) == array.size:
-        inner, shape = _dense(array.reshape(-1)), tuple_text(map(str, array.shape))
+        inner, shape = _dense(array.reshape(-1), levels), tuple_text(map(str, array.shape))
         return f"{inner}.reshape{shape}" if len(inner) <= LISTED else f"torch.reshape({inner}, {shape})"
     rule = line(array, "torch") if array.ndim == 1 and array.size > 4 else None
     if rule is not None:
         return rule if kind == "i" else f"real({rule})" if kind == "f" else f"({rule}).to(torch.bool)"
     if array.ndim == 2 and array.size > 4 and is_mask(array):
-        rule = _mask(array != 0)
+        rule = _mask(array != 0, levels)
         if rule is not None:
             return (
                 f"real({rule})"
@@ -48,7 +50,10 @@ def _dense(array: Array) -> str:
     listed = nested(array) if array.size <= LISTED else ""
     if listed and len(listed) <= LISTED:
         return f"torch.tensor({listed})"
-    return _packed(array)
+    text = _packed(array)
+    if kind == "f":
+        return f"real({text})"
+    return f"{text}{INDEX}" if kind == "i" else text
 
 
 def _full(array: Array) -> str:
@@ -59,7 +64,7 @@ def _full(array: Array) -> str:
     return f"torch.full({shape}, {number(value)})"
 
 
-def _mask(mask: Array) -> str | None:
+def _mask(mask: Array, levels: Levels) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     rows, columns = mask.shape
     r, c = np.arange(rows)[:, None], np.arange(columns)[None, :]
@@ -72,17 +77,19 @@ def _mask(mask: Array) -> str | None:
             k = int(edge[mask].max() if name == "tril" else edge[mask].min())
             if np.array_equal(edge <= k if name == "tril" else edge >= k, mask):
                 return f"{ones}.{name}({k})" if k else f"{ones}.{name}()"
-    levels = staircase(mask)
-    if levels is None:
+    found = staircase(mask)
+    if found is None:
         return None
-    left, right = (_vector(v) for v in levels)
-    if left is None or right is None:
+    packs = any(_rule(v) is None for v in found)
+    if packs and 8 * (rows + columns) > rows * columns:  # no shorter than the bits themselves
         return None
+    left, right = (_rule(v) or levels.name(_packed(v)) for v in found)
     return f"{left}[:, None] >= {right}"
 
 
-def _vector(values: Array) -> str | None:
-    rule = line(values, "torch")
+def _rule(values: Array) -> str | None:
+    """A vector of levels by its rule, or as a short list."""
+    rule = line(values, "torch") if values.size > 1 else None
     if rule is not None:
         return rule if rule.endswith(")") else f"({rule})"
     listed = nested(values) if values.size <= LISTED else ""
@@ -91,9 +98,8 @@ def _vector(values: Array) -> str | None:
 
 def _packed(array: Array) -> str:
     shape = tuple_text(map(str, array.shape))
-    pieces, kind = packed(array)
-    unpacked = f"unpack({pieces}, {shape}, torch.{kind})"
-    return f"real({unpacked})" if array.dtype.kind == "f" else unpacked
+    pieces, kind = packed(array, narrow=True)
+    return f"unpack({pieces}, {shape}, torch.{kind})"
 
 
 #: Functions that literals call, by the text that shows their use.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpcompile.emission.means import averaged, counted, summed
 from mpcompile.emission.text import (
     ATOM,
     BITAND,
@@ -63,6 +64,14 @@ def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
     if right.scalar and right.precedence == UNARY and not left.scalar:
         return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
     return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
+
+
+def _mul(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return averaged(args, inverse=True) or infix("*", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
+
+
+def _div(a: Around, node: Node, args: list[Expr]) -> Expr:
+    return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
 
 
 def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
@@ -139,7 +148,8 @@ def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
     if node.inputs[0].shape == shape:
         return args[0]
     if args[0].scalar:
-        return Expr(filled(shape_text(a, shape), args[0].text, a.like(node.types[0].dtype)))
+        text = filled(shape_text(a, shape), args[0].text, a.like(node.types[0].dtype))
+        return Expr(text, fill=args[0].text)
     return Expr(f"{first_operand(a, node, args)}.expand({', '.join(a.size(s).text for s in shape)})")
 
 
@@ -287,11 +297,13 @@ def reduction(name: str) -> Row:
         axes, x = op["axes"], first_operand(a, node, args)
         if not axes:
             return Expr(x)
+        if name == "sum" and (size := counted(node, args[0], a.size)) is not None:
+            return size
         keep = ", keepdim=True" if op["keepdims"] else ""
         axis = str(axes[0]) if len(axes) == 1 else tuple_text(map(str, axes))
         if name == "sum" and len(axes) == node.inputs[0].type.rank and not keep:
             axis = ""
-        return Expr(f"{x}.{name}({axis}{keep})")
+        return summed(node, x, f"{axis}{keep}") if name == "sum" else Expr(f"{x}.{name}({axis}{keep})")
 
     return row
 
@@ -348,8 +360,8 @@ SPELLINGS: dict[str, Row] = {
     "logical_not": _not,
     "add": _add,
     "sub": infix("-", SUM),
-    "mul": infix("*", PRODUCT),
-    "div": infix("/", PRODUCT),
+    "mul": _mul,
+    "div": _div,
     "maximum": function("torch.maximum"),  # not clamp: at a tie the gradient is shared
     "minimum": function("torch.minimum"),
     "less": infix("<", COMPARE),

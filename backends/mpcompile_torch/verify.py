@@ -17,7 +17,7 @@ BUILTINS = {
     "bytearray", "len", "torch", "nn", "F", "math", "base64",
 }  # fmt: skip
 TENSOR = set(
-    "at dtype device shape weight sum amax logsumexp softmax log_softmax argmax cumsum flip "
+    "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
     "slice_scatter clone tolist scatter_add append items view uniform_ tril triu load_state_dict __init__ bool".split()
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -98,3 +99,17 @@ def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
     text = base64.b64encode(data).decode()
     pieces = " ".join(f'"{text[i : i + PIECE]}"' for i in range(0, len(text), PIECE))
     return pieces, kind
+
+
+@dataclass
+class Levels:
+    """Long vectors that masks compare: each is a variable of its own. `lines` are the statements that make them."""
+
+    stem: str = "levels"
+    names: dict[str, str] = field(default_factory=dict)
+
+    def name(self, text: str) -> str:
+        return self.names.setdefault(text, f"{self.stem}_{len(self.names)}")
+
+    def lines(self) -> list[str]:
+        return [f"{name} = {text}" for text, name in self.names.items()]

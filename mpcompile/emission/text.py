@@ -30,6 +30,9 @@ class Expr:
     fuses_channel  that bias is one number a channel
     mask    truth values by which a float may be multiplied as they are, where `text` makes floats of them
     channel the rank-1 expression that this one is a reshape of, for biases of convolutions
+    fill    the number that all elements are, of a new array
+    count   the size that this number is
+    mean    how this sum reads as a mean, and the number of terms to divide by for it
     """
 
     text: str
@@ -43,6 +46,9 @@ class Expr:
     fuses_channel: bool = False
     channel: Expr | None = None
     mask: str = ""
+    fill: str = ""
+    count: int | Symbolic | None = None
+    mean: tuple[str, int | Symbolic] | None = None
 
     def at(self, precedence: int) -> str:
         """The text, in brackets where something that binds as tightly as `precedence` is needed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ HINTS = {
 class Target:
     """What a call calls: its text, the symbols that it must be told, good names for its results.
 
-    `before` and `after` are arguments besides the values of the block.
+    `before` and `after` are arguments besides the values of the block. Results lie in a dict where they have `keys`.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Target:
     results: list[str]
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Owner(Protocol):
@@ -320,7 +322,14 @@ class Writer:
         refs = tuple(r for e in args for r in e.refs)
         expr = Expr(f"{target.text}({', '.join(texts)})", heavy=True, refs=refs, labels=labels)
         results = call.block.outputs
-        if len(results) == 1:
+        if target.keys:
+            self.release(expr)
+            name = self.fresh("out")
+            self.live[name] = sum(self.state.uses[v] for v in results)
+            self.statement(f"{name} = {expr.text}", expr.labels)
+            for v, key in zip(results, target.keys, strict=True):
+                self.state.env[v] = Expr(f"{name}[{quoted(key)}]", refs=(name,))
+        elif len(results) == 1:
             uses = self.state.uses[results[0]]
             self.settle(results[0], expr, uses, self.state.preferred.get(results[0], target.results[0]))
         else:
@@ -335,7 +344,13 @@ class Writer:
         return self.hint(self.state.graph.node(value), value.index)
 
     def finish(self, names: list[str] | None) -> None:
-        """The return statement: a tensor, a dict when the outputs have `names`, else a tuple."""
+        """The return statement, and which sizes the text reads in the end: some are gone in a mean."""
+        self._return(names)
+        words = set(re.findall(r"\w+", "\n".join(self.lines)))
+        self.used_symbols = {s: None for s in self.used_symbols if self.symbol_names[s] in words}
+
+    def _return(self, names: list[str] | None) -> None:
+        """A tensor, a dict when the outputs have `names`, else a tuple."""
         outputs = self.block.outputs
         if len(outputs) == 1:
             e = self.tensor(self.operand(outputs[0]), outputs[0].dtype)

@@ -309,7 +309,7 @@ class _Lowering:
         total, divergence = self._total(p)
         outputs: dict[str, Value] = {}
         if divergence is not None:
-            outputs["reconstruction"] = F.neg(p.b, F.batch_mean(p.b, total))
+            outputs["reconstruction"] = F.batch_mean(p.b, F.neg(p.b, total))
             outputs[self._divergence_name] = F.batch_mean(p.b, divergence)
             penalty, beta = self.weight.penalty(p.ctx, divergence)
             outputs |= {} if beta is None else {"beta": beta}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from mpcompile.ir import Module
 from mpcompile.passes.sampler import Refused, derive
+from mpcompile.passes.simplify import simplify
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Optimised:
 
 
 def optimise(module: Module) -> Optimised:
-    """Replace the reference samplers of all programs by derived ones (`mpcompile.passes.sampler`)."""
+    """Replace the reference samplers of all programs by derived ones (`sampler`), and simplify all (`simplify`)."""
     derived = {name: derive(graph) for name, graph in module.programs.items()}
-    programs = {name: d.graph for name, d in derived.items()}
+    programs = {name: simplify(d.graph) for name, d in derived.items()}
     refusals = {name: d.refusals for name, d in derived.items() if d.refusals}
     return Optimised(replace(module, programs=programs), refusals)

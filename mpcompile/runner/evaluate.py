@@ -12,6 +12,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision, chunks, complete
@@ -56,7 +57,10 @@ def evaluate(
     weights, step = run.parameters()
     precision = str(facts["precision"])
     session = (backend or find_backend(str(facts["backend"]))).session(
-        module, as_precision(weights, precision), device=device or str(facts["device"]), precision=precision
+        optimise(module).module,
+        as_precision(weights, precision),
+        device=device or str(facts["device"]),
+        precision=precision,
     )
     batch = max(_LEAST_BATCH, int(facts["settings"]["batch"]))
     seed = int(facts["seed"])

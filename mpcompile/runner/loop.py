@@ -17,6 +17,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import STATE, Module
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import checkpoint, measure
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision, complete
@@ -124,7 +125,7 @@ class _Training:
         self.precision = options.precision
         weights = initial(module, self.settings.seed)
         self.session: Session = backend.session(
-            module,
+            optimise(module).module,
             as_precision(weights, self.precision),
             self.settings.optimizer,
             device=options.device,

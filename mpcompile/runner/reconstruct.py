@@ -10,6 +10,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import flows
 from mpcompile.runner.batches import as_precision, complete
 from mpcompile.runner.data import load_data
@@ -80,7 +81,10 @@ def _open(
     weights, _ = run.parameters()
     precision = str(facts["precision"])
     session = (backend or find_backend(str(facts["backend"]))).session(
-        module, as_precision(weights, precision), device=device or str(facts["device"]), precision=precision
+        optimise(module).module,
+        as_precision(weights, precision),
+        device=device or str(facts["device"]),
+        precision=precision,
     )
     return session, test.take(np.arange(count) % len(test))
 

@@ -1,17 +1,20 @@
-"""Programs as functions that call each other: how a backend writes a repeated block once.
+"""Programs cut into functions.
 
 `outline` cuts every program of a module at the frames marked `function` and finds the functions that are the
 same up to the prefix of their parameters and the values of their array constants. Twelve couplings become one
-`Family` with twelve instances, each with one method per role (`forward`, `inverse`).
+`Family` with twelve instances, each with one method per role (`forward`, `inverse`). A program that stands inside
+another one is called there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mpcompile.diagnostics import Span
 from mpcompile.ir import Constant, Frame, Graph, Input, Module, Node, Parameter, ParameterSpec, Value
+from mpcompile.outline.shared import Use, find_uses
 
 Path = tuple[str, ...]
 
@@ -21,7 +24,10 @@ SMALLEST_FUNCTION = 3
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """The use of a function: `block.inputs` are the arguments, `block.outputs` the results."""
+    """The use of a function: `block.inputs` are the arguments, `block.outputs` the results.
+
+    With an empty path it is a program that is called, by the name `frame.role`; its items stand there alone.
+    """
 
     frame: Frame
     path: Path
@@ -55,7 +61,7 @@ class Block:
 
 @dataclass(eq=False)
 class Method:
-    """One function of an instance. Programs are the methods of the root."""
+    """One function of an instance. Programs are the methods of the root, callees before callers."""
 
     role: str
     block: Block
@@ -128,12 +134,15 @@ def is_leaf(node: Node) -> bool:
     return isinstance(node.op, Input | Parameter | Constant)
 
 
-def outline(module: Module) -> Outline:
-    """Cut the programs of a module into functions."""
-    blocks = {name: _program(graph.live()) for name, graph in module.programs.items()}
+def outline(module: Module, alone: Collection[str] = ()) -> Outline:
+    """Cut the programs of a module into functions. Programs named in `alone` are called by no other."""
+    graphs = {name: graph.live() for name, graph in module.programs.items()}
+    uses = find_uses(graphs, alone)
+    blocks = {name: _program(graphs[name], uses[name]) for name in _callees_first(uses)}
     calls: dict[Path, list[Call]] = {}
     for block in blocks.values():
         _collect(block, calls)
+    programs = calls.pop((), [])
     instances = {path: Instance(path, found[0].frame) for path, found in calls.items()}
     root = instances[()] = Instance((), None)
     for path, instance in instances.items():
@@ -151,6 +160,7 @@ def outline(module: Module) -> Outline:
         named = [(c.frame.role, c.block, c) for c in calls.get(path, [])]
         if not path:
             named = [(name, block, None) for name, block in blocks.items()]  # type: ignore[misc]  # one list of both kinds
+            result.methods |= {id(c): (root, list(blocks).index(c.frame.role)) for c in programs}
         for role, block, call in named:
             key = fingerprint(block, path, instance.slot, lambda c: result.methods[id(c)][1])
             number = next((i for i, m in enumerate(instance.methods) if (m.role, m.key) == (role, key)), None)
@@ -206,14 +216,28 @@ def _find_formals(family: Family) -> None:
 # --- cutting one program ---
 
 
-def _program(graph: Graph) -> Block:
+def _callees_first(uses: Mapping[str, Sequence[Use]]) -> list[str]:
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for use in uses[name]:
+            visit(use.program)
+        order.setdefault(name)
+
+    for name in uses:
+        visit(name)
+    return list(order)
+
+
+def _program(graph: Graph, uses: Sequence[Use]) -> Block:
     nodes = [n for n in graph.nodes() if not is_leaf(n)]
-    return Block(
-        graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), _arrange(graph, nodes, ())
-    )
+    shared = {i: use for use in uses for i in use.nodes}
+    items = _arrange(graph, nodes, (), shared)
+    return Block(graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), items)
 
 
 def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
+    """All calls by what they call, those in what is called included."""
     for item in block.items:
         if isinstance(item, Call):
             calls.setdefault(item.path, []).append(item)
@@ -225,11 +249,17 @@ def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
 Key = tuple[Path, str]
 
 
-def _arrange(graph: Graph, nodes: Sequence[Node], path: Path) -> tuple[Item, ...]:
-    """Items for nodes that stand in the function at `path`; topological, deterministic."""
+def _arrange(
+    graph: Graph, nodes: Sequence[Node], path: Path, shared: Mapping[int, Use] | None = None
+) -> tuple[Item, ...]:
+    """Items for nodes that stand in the function at `path`; topological, deterministic.
+
+    `shared` tells which of the nodes are the operations of a program that is called.
+    """
+    uses = shared or {}
     banned: set[Key] = set()
     while True:
-        runs = _runs(nodes, path, banned)
+        runs = _runs(nodes, path, banned, uses)
         by_key: dict[Key, list[list[Node]]] = {}
         for key, run in runs:
             if key is not None:
@@ -237,7 +267,9 @@ def _arrange(graph: Graph, nodes: Sequence[Node], path: Path) -> tuple[Item, ...
         bad = set()
         whole = set()
         for key, parts in by_key.items():
-            if min(map(len, parts)) < SMALLEST_FUNCTION:
+            if not key[0]:
+                whole.add(key)
+            elif min(map(len, parts)) < SMALLEST_FUNCTION:
                 bad.add(key)
             elif len(parts) > 1:
                 blocks = [_block(graph, part, key[0]) for part in parts]
@@ -262,18 +294,26 @@ def _arrange(graph: Graph, nodes: Sequence[Node], path: Path) -> tuple[Item, ...
         if ordered is None:
             banned |= whole
             continue
-        return tuple(item for key, group in ordered for item in _items(graph, key, group, path))
+        return tuple(item for key, group in ordered for item in _items(graph, key, group, path, uses))
 
 
-def _items(graph: Graph, key: Key | None, group: list[Node], path: Path) -> list[Item]:
+def _items(
+    graph: Graph, key: Key | None, group: list[Node], path: Path, uses: Mapping[int, Use]
+) -> list[Item]:
+    if key is not None and not key[0]:
+        use = uses[group[0].id]
+        frame = Frame(use.program, "", Span.none(), function=True, role=use.program)
+        return [Call(frame, (), Block(graph, use.inputs, use.outputs, ()))]
     if key is not None:
         frame = group[0].scope[len(key[0]) - 1]
         return [Call(frame, key[0], _block(graph, group, key[0]))]
     return [_loop(graph, n, path) if isinstance(getattr(n.op, "body", None), Graph) else n for n in group]
 
 
-def _function(node: Node, path: Path, banned: set[Key]) -> Key | None:
-    """The outermost function, inside the one at `path`, that a node belongs to."""
+def _function(node: Node, path: Path, banned: set[Key], uses: Mapping[int, Use]) -> Key | None:
+    """The program, or the outermost function inside the one at `path`, that a node belongs to."""
+    if node.id in uses and ((), uses[node.id].program) not in banned:
+        return (), uses[node.id].program
     names = tuple(f.name for f in node.scope)
     if names[: len(path)] != path:
         return None
@@ -285,10 +325,12 @@ def _function(node: Node, path: Path, banned: set[Key]) -> Key | None:
     return None
 
 
-def _runs(nodes: Sequence[Node], path: Path, banned: set[Key]) -> list[tuple[Key | None, list[Node]]]:
+def _runs(
+    nodes: Sequence[Node], path: Path, banned: set[Key], uses: Mapping[int, Use]
+) -> list[tuple[Key | None, list[Node]]]:
     runs: list[tuple[Key | None, list[Node]]] = []
     for node in nodes:
-        key = _function(node, path, banned)
+        key = _function(node, path, banned, uses)
         if runs and runs[-1][0] == key:
             runs[-1][1].append(node)
         else:

@@ -1,0 +1,34 @@
+"""Programs as functions that call each other: how a backend writes what is repeated once.
+
+`cut` finds the functions; `shared` finds programs inside other programs.
+"""
+
+from mpcompile.outline.cut import (
+    Block,
+    Call,
+    Family,
+    Instance,
+    Item,
+    Loop,
+    Method,
+    Outline,
+    Path,
+    fingerprint,
+    is_leaf,
+    outline,
+)
+
+__all__ = [
+    "Block",
+    "Call",
+    "Family",
+    "Instance",
+    "Item",
+    "Loop",
+    "Method",
+    "Outline",
+    "Path",
+    "fingerprint",
+    "is_leaf",
+    "outline",
+]

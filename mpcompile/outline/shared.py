@@ -1,0 +1,156 @@
+"""Programs inside other programs: `loss` is a few lines around `log_prob`, which is a few around `forward`.
+
+A program P may be called from Q where Q holds P's whole graph: the same primitives, weights and constants over some
+values of Q in the place of P's inputs, with nothing of the inside read from outside. Then Q reads as it would if a
+person had written it, and a file has each computation once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from mpcompile.ir import Constant, Graph, Input, Node, Parameter, Primitive, Value
+
+#: Values of the callee, and what they are in the caller.
+Embedding = dict[Value, Value]
+
+#: A program with fewer operations than this is written where it stands.
+SMALLEST_PROGRAM = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """A program found in another one: its arguments and its results there, and the operations it stands for."""
+
+    program: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: frozenset[int]
+
+
+def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[str, list[Use]]:
+    """For each program the calls of other programs that it can be written with, the largest first.
+
+    Programs named in `alone` are called by none. No two programs call each other: a caller is the larger one, or comes
+    later in `graphs` where both are as large.
+    """
+    order = {name: i for i, name in enumerate(graphs)}
+    counts = {name: sum(1 for n in g.nodes() if not _leaf(n)) for name, g in graphs.items()}
+    rank = {name: (counts[name], order[name]) for name in graphs}
+    found: dict[str, list[Use]] = {}
+    for name, graph in graphs.items():
+        callees = [
+            p for p in graphs if rank[p] < rank[name] and counts[p] >= SMALLEST_PROGRAM and p not in alone
+        ]
+        taken: set[int] = set()
+        uses = found[name] = []
+        for callee in sorted(callees, key=lambda p: rank[p], reverse=True):
+            use = _find(callee, graphs[callee], graph, taken)
+            if use is not None:
+                uses.append(use)
+                taken |= use.nodes
+    return found
+
+
+def _leaf(node: Node) -> bool:
+    return isinstance(node.op, Input | Parameter | Constant)
+
+
+def _find(name: str, callee: Graph, caller: Graph, taken: set[int]) -> Use | None:
+    wanted = tuple(callee.outputs.values())
+    if len(set(wanted)) < len(wanted) or any(_leaf(callee.node(v)) for v in wanted):
+        return None
+    for mapping in _embeddings(wanted, callee, caller, {}):
+        inputs = [mapping.get(v) for v in callee.inputs.values()]
+        arguments = tuple(v for v in inputs if v is not None)
+        outputs = tuple(mapping[v] for v in wanted)
+        nodes = frozenset(mapping[v].node for v in mapping if not _leaf(callee.node(v)))
+        if len(arguments) == len(inputs) and not nodes & taken and _closed(caller, nodes, arguments, outputs):
+            return Use(name, arguments, outputs, nodes)
+    return None
+
+
+def _embeddings(
+    wanted: tuple[Value, ...], callee: Graph, caller: Graph, mapping: Embedding
+) -> Iterator[Embedding]:
+    """Every way in which the callee's outputs, and all that they need, are values of the caller."""
+    if not wanted:
+        yield mapping
+        return
+    first, rest = wanted[0], wanted[1:]
+    if first in mapping:
+        yield from _embeddings(rest, callee, caller, mapping)
+        return
+    op = callee.node(first).op.name
+    for node in caller.nodes():
+        if node.op.name == op and first.index < len(node.types):
+            extended = _extend(first, node.outputs[first.index], callee, caller, mapping)
+            if extended is not None:
+                yield from _embeddings(rest, callee, caller, extended)
+
+
+def _extend(p: Value, q: Value, callee: Graph, caller: Graph, mapping: Embedding) -> Embedding | None:
+    """The mapping with `p -> q` and all that follows from it, or None where the two differ."""
+    found = dict(mapping)
+    todo = [(p, q)]
+    while todo:
+        p, q = todo.pop()
+        if p in found:
+            if found[p] != q:
+                return None
+            continue
+        if p.type != q.type:
+            return None
+        a, b = callee.node(p), caller.node(q)
+        if isinstance(a.op, Input):
+            if isinstance(b.op, Parameter | Constant):
+                return None
+            found[p] = q
+            continue
+        if p.index != q.index or len(a.inputs) != len(b.inputs) or not _same(a.op, b.op):
+            return None
+        found.update(zip(a.outputs, b.outputs, strict=True))
+        todo += zip(a.inputs, b.inputs, strict=True)
+    return found
+
+
+def _same(a: Primitive, b: Primitive) -> bool:
+    """Equal primitives; bodies of loops are compared operation by operation."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Input | Parameter | Constant):
+        return a == b
+    left, right = a.attributes(), b.attributes()
+    return left.keys() == right.keys() and all(
+        _same_body(x, right[k]) if isinstance(x, Graph) else x == right[k] for k, x in left.items()
+    )
+
+
+def _same_body(a: Graph, b: Graph) -> bool:
+    left, right = a.nodes(), b.nodes()
+    if len(left) != len(right) or list(a.inputs) != list(b.inputs):
+        return False
+    moved: Embedding = {}
+    for m, n in zip(left, right, strict=True):
+        inputs = tuple(moved.get(v) for v in m.inputs)
+        if not _same(m.op, n.op) or inputs != n.inputs or m.types != n.types:
+            return False
+        moved.update(zip(m.outputs, n.outputs, strict=True))
+    return [moved[v] for v in a.outputs.values()] == list(b.outputs.values())
+
+
+def _closed(
+    graph: Graph, nodes: frozenset[int], inputs: tuple[Value, ...], outputs: tuple[Value, ...]
+) -> bool:
+    """Nothing outside reads the inside but through the outputs, and no argument comes from inside."""
+    if any(v.node in nodes for v in inputs):
+        return False
+    results = set(graph.outputs.values())
+    for i in nodes:
+        for v in graph.node(i).outputs:
+            if v in outputs:
+                continue
+            if v in results or any(u.id not in nodes and v in u.inputs for u in graph.users(i)):
+                return False
+    return True
