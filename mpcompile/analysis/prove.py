@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mpcompile.analysis.claims import RULES
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.verdict import LENGTH, Verdict
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Module, NoRule
+from mpcompile.ir import Claim, Module, NoRule
+from mpcompile.members import member, of_member
 
 
 def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
@@ -25,7 +28,7 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
             verdicts.append(Verdict(claim, reusable.status, reusable.how, (), reusable.detail))
             continue
         try:
-            verdict = RULES[claim.kind](module, claim, length)
+            verdict = _answer(module, claim, length)
         except (NoRule, TooLarge) as missing:
             verdict = Verdict(
                 claim,
@@ -42,6 +45,20 @@ def prove(module: Module, length: int = LENGTH) -> list[Verdict]:
         known[key] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def _answer(module: Module, claim: Claim, length: int) -> Verdict:
+    """By the claim's rule; of a mixture over orders and masks, for every member on its own."""
+    orders = claim.arguments.get("orders")
+    if orders is None:
+        return RULES[claim.kind](module, claim, length)
+    for k in range(len(orders)):
+        verdict = RULES[claim.kind](member(module, k), of_member(claim, k), length)
+        if verdict.status != "proved":
+            note = f"member {k} of {len(orders)} orders and masks"
+            found = tuple(replace(d, notes=(*d.notes, note)) for d in verdict.diagnostics)
+            return replace(verdict, claim=claim, diagnostics=found)
+    return replace(verdict, claim=claim, how=f"{verdict.how}; each of {len(orders)} orders and masks")
 
 
 def unproven(verdicts: list[Verdict]) -> list[Verdict]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Array, Module
     from mpcompile.runner.run import Run
-    from mpcompile.runner.sampling import Samples
+    from mpcompile.runner.sampling import Draws, Samples
 
 
 def sample(
@@ -66,6 +66,9 @@ def sample(
     inverse: Annotated[
         Path | None, typer.Option(help="A file of latents z, as --forward writes it: a flow's data again.")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write text or sound while it is drawn; -o - is the terminal.")
+    ] = False,
     batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
@@ -76,14 +79,18 @@ def sample(
 
     sources: list[Source] = []
     target = output if output is not None else run / "samples.npz"
-    if target.suffix.lower() not in (*ARRAYS, *ENDINGS):
+    if stream:
+        target = output if output is not None else Path("-")
+        if str(target) != "-" and target.suffix.lower() not in (".txt", ".wav"):
+            fail(f"'{target.name}': --stream writes .txt or .wav, or with -o - to the terminal")
+    elif target.suffix.lower() not in (*ARRAYS, *ENDINGS):
         fail(f"'{target.name}': known endings are {', '.join((*ARRAYS, *ENDINGS))}")
     if prompt is not None and given is not None:
         fail("--prompt and --given exclude each other")
     if upto is not None and given is None:
         fail("--upto says how much of --given is kept")
     chosen = {"--reconstruct": reconstruct, "--interpolate": interpolate, "--density": density,
-              "--forward": forward is not None, "--inverse": inverse is not None}  # fmt: skip
+              "--forward": forward is not None, "--inverse": inverse is not None, "--stream": stream}  # fmt: skip
     kinds = [name for name, asked in chosen.items() if asked]
     if len(kinds) > 1:
         fail(f"{kinds[0]} and {kinds[1]} exclude each other")
@@ -107,10 +114,13 @@ def sample(
         elif given is not None:
             start = completion.given(opened, module, given, upto)
         spelled = find_backend(backend) if backend else None
+        stated = settings_of(condition or [], "--condition")
+        if stream:
+            plan = sampling.Draws(opened, module, n, seed, length, spelled, device, start, stated)
+            _stream(plan, target)
+            return
         if density:
-            _draw_density(
-                target, opened, module, settings_of(condition or [], "--condition"), spelled, device
-            )
+            _draw_density(target, opened, module, stated, spelled, device)
             return
         if forward is not None or inverse is not None:
             from mpcompile.runner import flows
@@ -128,7 +138,7 @@ def sample(
             with _watching(n) as watch:
                 drawn = sampling.sample(
                     opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
-                    completion=start, conditions=settings_of(condition or [], "--condition"), watch=watch,
+                    completion=start, conditions=stated, watch=watch,
                 )  # fmt: skip
         if target.suffix.lower() in ENDINGS:
             _draw_picture(target, drawn, opened, module)
@@ -150,6 +160,35 @@ def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampl
     except ValueError as problem:
         fail(str(problem))
     return None
+
+
+def _stream(plan: Draws, target: Path) -> None:
+    """Text or sound, piece by piece: of a model of text or by the file's ending."""
+    from mpcompile.diagnostics import Span, error
+    from mpcompile.runner.sampling import frames, open_sound
+    from mpcompile.runner.streaming import Letters, Stream
+
+    source = Stream(plan)
+    vocabulary, field = plan.run.facts.get("vocabulary"), plan.module.fields.get(source.name)
+    if target.suffix.lower() == ".txt" and vocabulary is None:
+        raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .wav")
+    pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
+    try:
+        if vocabulary is None or target.suffix.lower() == ".wav":
+            with open_sound(pipe, len(plan.drawn_by) * source.length) as sound:
+                for piece in source.pieces():
+                    sound.writeframesraw(frames(piece.values, field))
+                    pipe.flush()
+        else:
+            letters = Letters(vocabulary)
+            for piece in source.pieces():
+                end = "" if not piece.last else "\n" if piece.number + 1 == len(plan.drawn_by) else "\n\n"
+                pipe.write((letters.text(piece.values, piece.last) + end).encode())
+                pipe.flush()
+    finally:
+        if pipe is not sys.stdout.buffer:
+            pipe.close()
+            typer.echo(f"wrote {target}", err=True)
 
 
 @contextmanager

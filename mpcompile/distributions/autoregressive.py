@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import lcm, log
 from typing import ClassVar
 
 import numpy as np
@@ -16,14 +17,22 @@ from mpcompile.ir import Array, DType, Shape, Symbolic, Type, Value, float_type,
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
+#: More orders and sets of masks than this are refused.
+MAX_MEMBERS = 256
+
 
 @dataclass(frozen=True)
 class Autoregressive(Distribution):
-    """An autoregressive density.
+    """An autoregressive density, or the mixture of several that share their weights.
 
     net     the network: x -> parameters of every conditional (x as its type says; categories as integers)
     ranks   rank of each element of x in the order, flattened; None for a sequence, whose order is time
     options of its sampler
+    turns   how many sets of hidden degrees the masks of the network have
+
+    With several orders `ranks` has a row for each member: member k is the density in order k with the hidden degrees of
+    turn k modulo `turns` (Germain et al. 2015, sections 4.2 and 4.3). Training sees one member a step; the density
+    is the mixture of all with equal weights, as in Uria et al. 2014; a draw is one of a member.
     """
 
     keyword: ClassVar[str] = "autoregressive"
@@ -32,20 +41,39 @@ class Autoregressive(Distribution):
     likelihood: Likelihood
     ranks: Array | None
     options: Sampling = LAW_ITSELF
+    turns: int = 1
 
-    def conditionals(self, ctx: Context, x: Value) -> Elementwise:
+    @property
+    def members(self) -> int:
+        """Of the mixture; 1 where there is none."""
+        return 1 if self.ranks is None or self.ranks.ndim == 1 else len(self.ranks)
+
+    def choice(self, ctx: Context) -> Value | None:
+        """Which member this program is about, an input of it; None where there is one."""
+        return ctx.choice("member", self.members) if self.members > 1 else None
+
+    def conditionals(self, ctx: Context, x: Value, member: Value | None) -> Elementwise:
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
-        before, ctx.order = ctx.order, self.ranks
+        before = ctx.order, ctx.member, ctx.turns
+        ctx.order, ctx.member, ctx.turns = self.ranks, member, self.turns
         if self.ranks is not None and x.type.rank == 2:
             ctx.degrees[ctx.b.here(x)] = self.ranks + 1
         try:
             output = self.net(ctx, x)
         finally:
-            ctx.order = before
+            ctx.order, ctx.member, ctx.turns = before
         return split_parameters(ctx, output, x, self.likelihood)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
-        return self.conditionals(ctx, x).log_prob(ctx, x)
+        if self.members == 1 or ctx.training:
+            return self.conditionals(ctx, x, self.choice(ctx)).log_prob(ctx, x)
+
+        def one(state: list[Value], _: list[Value], member: Value) -> tuple[list[Value], list[Value]]:
+            here = ctx.b.here(x)
+            return [], [self.conditionals(ctx, here, member).log_prob(ctx, here)]
+
+        _, (each,) = ctx.scan(one, [], [], length=self.members)
+        return F.sub(ctx.b, ctx.b.emit(ops.LogSumExp((1,), False), each), log(self.members))
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         """The reference sampler: the whole network once per element, in order, each draw from its own noise."""
@@ -56,10 +84,11 @@ class Autoregressive(Distribution):
         start = F.cast(ctx.b, ctx.zeros(shape), dtype)
         event = shape[1:]
         steps = shape[1] if self.ranks is None else int(self.ranks.max()) + 1
+        member = self.choice(ctx)
 
         def step(state: list[Value], _: list[Value], t: Value) -> tuple[list[Value], list[Value]]:
             b, (x,) = ctx.b, state
-            law = adjusted(ctx, self.conditionals(ctx, x), self.options)
+            law = adjusted(ctx, self.conditionals(ctx, x, member), self.options)
             drawn = F.cast(b, law.from_noise(ctx, b.here(noise)), dtype)
             if given is not None and kept is not None:
                 drawn = F.where(b, b.here(kept), b.here(given), drawn)
@@ -67,7 +96,10 @@ class Autoregressive(Distribution):
                 now = b.emit(ops.Equal(), b.emit(ops.Iota((shape[1],), 0)), t)
                 now = F.reshape(b, now, (1, shape[1], *(1,) * (len(event) - 1)))
             else:
-                now = b.emit(ops.Equal(), b.constant(self.ranks.reshape(1, *_numbers(event))), t)
+                order = b.constant(self.ranks.reshape(self.members, *_numbers(event)))
+                if member is not None:
+                    order = F.reshape(b, b.emit(ops.Gather(0), order, member), (1, *event))
+                now = b.emit(ops.Equal(), order, t)
             return [b.emit(ops.Where(), now, drawn, x)], []
 
         (x,), _ = ctx.scan(step, [start], [], length=steps)
@@ -85,10 +117,11 @@ def _numbers(shape: Shape) -> tuple[int, ...]:
     return tuple(s for s in shape if isinstance(s, int))
 
 
-def element_ranks(order: str, event: Shape, seed: int) -> Array | None:
+def element_ranks(order: str, event: Shape, seed: int, turn: int = 0) -> Array | None:
     """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order.
 
-    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory.
+    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `turn`
+    numbers the random orders of one seed.
     """
     from mpcompile.layers.masks import ranks
 
@@ -103,7 +136,26 @@ def element_ranks(order: str, event: Shape, seed: int) -> Array | None:
             raise ValueError("order=pixel is that of an image [channels, height, width]")
         channels, height, width = _numbers(event)
         return np.arange(size).reshape(height, width, channels).transpose(2, 0, 1).reshape(-1).copy()
-    return np.asarray(ranks(order, size, seed))
+    return np.asarray(ranks(order, size, seed, turn))
+
+
+def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, turns: int = 1) -> Array | None:
+    """Ranks of the elements for every member that `orders` and `turns` of hidden degrees make, a row for each.
+
+    As `element_ranks` where there is one member. Raises `ValueError`.
+    """
+    members = lcm(max(1, orders), max(1, turns))
+    if min(orders, turns) < 1 or members > MAX_MEMBERS:
+        raise ValueError(f"orders = {orders} and masks = {turns} do not make 1 to {MAX_MEMBERS} members")
+    if orders > 1 and order != "random":
+        raise ValueError("several orders are random ones: order = random")
+    rows = [element_ranks(order, event, seed, turn) for turn in range(orders)]
+    if members == 1:
+        return rows[0]
+    ranks = [r for r in rows if r is not None]
+    if not ranks:
+        raise ValueError("a sequence has one order, which is time, and no masks of degrees")
+    return np.stack([ranks[k % orders] for k in range(members)])
 
 
 def split_parameters(ctx: Context, output: Value, x: Value, likelihood: Likelihood) -> Elementwise:

@@ -39,7 +39,15 @@ class DiscretizedLogisticMixture(Elementwise):
         return replace(self.mixture, log_scale=F.maximum(ctx.b, self.mixture.log_scale, MIN_LOG_SCALE))
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        """For z-values a > b of a bin's borders, log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)).
+        b, axis = ctx.b, self.axis
+        bins = self.component_log_prob(ctx, x)
+        weighted = F.add(b, b.emit(ops.LogSoftmax(axis), self.mixture.logits), bins)
+        return b.emit(ops.LogSumExp((axis,), False), weighted)
+
+    def component_log_prob(self, ctx: Context, x: Value) -> Value:
+        """Log mass of the levels x under each component, along the axis of the mixture.
+
+        For z-values a > b of a bin's borders, log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)).
 
         The last term is log tanh((a - b) / 2) + softplus(b - a), which keeps its digits where the bin is narrow.
         """
@@ -61,9 +69,7 @@ class DiscretizedLogisticMixture(Elementwise):
         )
         inside = F.add(b, F.add(b, below, above), ratio)
         last = b.emit(ops.LessEqual(), b.constant(self.classes - 1.5), level)
-        bins = F.where(b, F.less(b, level, 0.5), below, F.where(b, last, above, inside))
-        weighted = F.add(b, b.emit(ops.LogSoftmax(m.axis), m.logits), bins)
-        return b.emit(ops.LogSumExp((m.axis,), False), weighted)
+        return F.where(b, F.less(b, level, 0.5), below, F.where(b, last, above, inside))
 
     def from_noise(self, ctx: Context, noise: Value) -> Value:
         b = ctx.b

@@ -43,9 +43,13 @@ EXAMPLES = "examples"
 
 @dataclass(frozen=True, slots=True)
 class NoiseSpec:
-    """A noise input of a program: what to draw for it. Shape is the input's type."""
+    """A noise input of a program: what to draw for it. Shape is the input's type.
 
-    kind: str  # "normal" | "uniform" (open interval (0, 1))
+    `kind` is `normal`, `uniform` (open interval (0, 1)) or `choice`, a whole number below `classes`.
+    """
+
+    kind: str
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

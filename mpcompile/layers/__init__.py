@@ -15,6 +15,7 @@ from mpcompile.layers.activations import (
     Tanh,
 )
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
+from mpcompile.layers.colours import ColourMixture
 from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
 from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
@@ -36,7 +37,7 @@ LAYERS: dict[str, type[Layer]] = {
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,
         Shift, Position, Rnn, Lstm, Gru, Attention, Last, Over,
-        Nade, RowLstm, DiagonalBilstm,
+        Nade, RowLstm, DiagonalBilstm, ColourMixture,
         Concat, Add, Residual, Resnet,
     )
 }  # fmt: skip

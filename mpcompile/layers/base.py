@@ -59,6 +59,7 @@ class MaskUse:
     shape     the array's shape
     degrees   of the inputs and of the outputs that a mask of degrees relates; None where unknown
     order     rank of each element of the modelled variable, flattened, inside an autoregressive density
+    turn      which of several sets of hidden degrees
     """
 
     kind: str
@@ -66,6 +67,7 @@ class MaskUse:
     inputs: Array | None = None
     order: Array | None = None
     last: bool = False
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Context:
     training     whether the program is the training loss (dropout active, batch statistics)
     degrees      degrees of the units of a value, inside a masked network
     order        ranks of the modelled variable's elements, inside an autoregressive density
+    member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
+                 each, and row k takes the hidden degrees of turn k modulo `turns`
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
     """
@@ -98,6 +102,8 @@ class Context:
     training: bool = False
     degrees: dict[Value, Array] = field(default_factory=dict)
     order: Array | None = None
+    member: Value | None = None
+    turns: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
@@ -225,11 +231,7 @@ class Context:
 
         In a step of a loop that has `noise` it is wider by the loop's axis, and this is the step's share.
         """
-        unique, n = name, 1
-        while unique in self.noise:
-            n += 1
-            unique = f"{name}_{n}"
-        self.noise[unique] = NoiseSpec(kind)
+        unique = self._new_noise(name, NoiseSpec(kind))
         loop = self._drawing
         if loop is None:
             return self.root.input(unique, float_type(*shape))
@@ -237,6 +239,19 @@ class Context:
         share = loop.body.input(unique, float_type(*shape))
         loop.drawn.append((wide, share))
         return share
+
+    def choice(self, name: str, classes: int) -> Value:
+        """A noise input that is one whole number below `classes`, the same for all examples and steps."""
+        unique = self._new_noise(name, NoiseSpec("choice", classes))
+        return self.root.input(unique, Type(DType.INT, ()))
+
+    def _new_noise(self, name: str, spec: NoiseSpec) -> str:
+        unique, n = name, 1
+        while unique in self.noise:
+            n += 1
+            unique = f"{name}_{n}"
+        self.noise[unique] = spec
+        return unique
 
     def scan(
         self,

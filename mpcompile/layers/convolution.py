@@ -10,7 +10,7 @@ from mpcompile import ops
 from mpcompile.ir import Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, fan_in_uniform
-from mpcompile.layers.dense import mask_matrix
+from mpcompile.layers.dense import mask_value
 from mpcompile.layers.windows import Pad, Sizes, each_axis, geometry, pairs, spatial
 
 
@@ -45,8 +45,8 @@ class Conv(Layer):
             start = Init("normal", (2.0 / fan_in) ** 0.5)
         weight = ctx.param("weight", shape, start)
         if self.mask is not None:
-            array, _ = mask_matrix(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
-            weight = F.mul(b, weight, b.emit(array))
+            array, _ = mask_value(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
+            weight = F.mul(b, weight, array)
         op = ops.Conv(windows.stride, windows.padding, windows.dilation, self.groups)
         y = b.emit(op, x, weight)
         if self.bias:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Constant, DType, Init, Value
+from mpcompile import ops
+from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import MAX_MASK, Context, Layer, Mask, MaskUse, fan_in_uniform
-from mpcompile.layers.masks import mask_constant
+from mpcompile.layers.masks import mask_constant, stacked
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Dense(Layer):
         produced = None
         if self.mask is not None:
             use = MaskUse("dense", (self.units, fan_in), ctx.degrees_of(x), ctx.order)
-            matrix, produced = mask_matrix(ctx, self.mask, use)
-            weight = F.mul(b, weight, b.emit(matrix))
+            matrix, produced = mask_value(ctx, self.mask, use)
+            weight = F.mul(b, weight, matrix)
         zero_bias = start.kind in ("zeros", "normal")
         bias = ctx.param("bias", (self.units,), Init("zeros") if zero_bias else start) if self.bias else None
         y = F.linear(b, x, weight, bias)
@@ -63,18 +64,39 @@ class Dense(Layer):
         return y
 
 
-def mask_matrix(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Constant, np.ndarray | None]:
-    """The mask at this use and, for degree masks, the degrees it gives the outputs."""
-    if np.prod(use.shape, dtype=float) >= MAX_MASK:
+def mask_value(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Value, Array | None]:
+    """The mask at this use and, for degree masks, the degrees it gives the outputs.
+
+    Where there are several orders or sets of masks, the mask is the member's row of a constant.
+    """
+    uses = [use] if ctx.member is None else _uses(ctx, use)
+    if np.prod(use.shape, dtype=float) * len(uses) >= MAX_MASK:
         raise ctx.fail(
-            "MP112", f"a mask of {' x '.join(map(str, use.shape))} elements is larger than {MAX_MASK}"
+            "MP112",
+            f"a mask of {' x '.join(map(str, use.shape))} elements is larger than {MAX_MASK // len(uses)}",
         )
+    output_degrees = getattr(mask, "output_degrees", None)
     try:
-        constant = mask_constant(mask, use)
-        degrees = getattr(mask, "output_degrees", None)
-        return constant, degrees(use) if degrees is not None else None
+        masks = [mask_constant(mask, u) for u in uses]
+        degrees = [output_degrees(u) for u in uses] if output_degrees is not None else None
     except ValueError as problem:
         raise ctx.fail("MP206", f"the mask does not fit: {problem}") from problem
+    if ctx.member is None:
+        return ctx.b.emit(masks[0]), None if degrees is None else degrees[0]
+    if all(m == masks[0] for m in masks):
+        value = ctx.b.emit(masks[0])
+    else:
+        value = ctx.b.emit(ops.Gather(0), ctx.b.emit(stacked(tuple(masks))), ctx.member)
+    return value, None if degrees is None else np.stack(degrees)
+
+
+def _uses(ctx: Context, use: MaskUse) -> list[MaskUse]:
+    """The use of a mask in each of several orders."""
+    assert ctx.order is not None
+    return [
+        replace(use, inputs=None if use.inputs is None else use.inputs[k], order=order, turn=k % ctx.turns)
+        for k, order in enumerate(ctx.order)
+    ]
 
 
 @dataclass(frozen=True)
@@ -86,8 +108,6 @@ class Embedding(Layer):
     classes: int | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        from mpcompile import ops
-
         (x,) = inputs
         classes = self.classes or ctx.classes_of(x)
         if x.dtype != DType.INT or classes is None:

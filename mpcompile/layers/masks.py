@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,20 +18,29 @@ _made: WeakValueDictionary[Any, Constant] = WeakValueDictionary()
 def mask_constant(mask: Mask, use: MaskUse) -> Constant:
     """The mask at one use as a constant of zeros and ones. Raises `ValueError` saying what does not fit."""
     around = tuple(None if a is None else (a.shape, a.tobytes()) for a in (use.inputs, use.order))
-    key = (mask, use.kind, use.shape, use.last, around)
+    key = (mask, use.kind, use.shape, use.last, use.turn, around)
     constant = _made.get(key)
     if constant is None:
         constant = _made[key] = Constant.mask(mask.array(use))
     return constant
 
 
-def permutation(size: int, seed: int) -> Array:
+def stacked(masks: tuple[Constant, ...]) -> Constant:
+    """Masks of one shape as one constant `[masks, *shape]`."""
+    constant = _made.get(masks)
+    if constant is None:
+        constant = _made[masks] = Constant.mask(np.stack([m.stored for m in masks]))
+    return constant
+
+
+def permutation(size: int, seed: int, turn: int = 0) -> Array:
     """A fixed permutation of 0 .. size - 1: indices sorted by their SplitMix64 hash (Steele et al. 2014).
 
-    Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well.
+    Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well. `turn`
+    numbers the permutations of one seed.
     """
     golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
-    start = ((seed + 1) * golden) & mask
+    start = ((seed + (turn << 32) + 1) * golden) & mask
     start = ((start ^ (start >> 29)) * 0xBF58476D1CE4E5B9) & mask
     z = np.arange(size, dtype=np.uint64) * np.uint64(golden) + np.uint64(start)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -39,14 +48,14 @@ def permutation(size: int, seed: int) -> Array:
     return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
 
 
-def ranks(order: str, size: int, seed: int = 0) -> Array:
-    """Rank of each of `size` elements under a named order: natural, reverse or random(seed)."""
+def ranks(order: str, size: int, seed: int = 0, turn: int = 0) -> Array:
+    """Rank of each of `size` elements under a named order: natural, reverse or random(seed), of which `turn` is one."""
     if order == "natural":
         return np.arange(size)
     if order == "reverse":
         return np.arange(size)[::-1].copy()
     if order == "random":
-        return permutation(size, seed)
+        return permutation(size, seed, turn)
     raise ValueError(f"no order is named '{order}' (natural, reverse, random)")
 
 
@@ -77,7 +86,7 @@ class Degrees:
             return np.tile(order, out // order.size)
         top = max(1, order.size - 1)
         degrees = 1 + (np.arange(out) * top) // max(1, out) if out >= top else 1 + np.arange(out) % top
-        return degrees[permutation(out, self.seed)]
+        return degrees[permutation(out, self.seed, use.turn)]
 
     def array(self, use: MaskUse) -> Array:
         if use.kind != "dense":
@@ -195,7 +204,7 @@ class Combined:
     def array(self, use: MaskUse) -> Array:
         if self.op == "transpose":
             order = (1, 0, *range(2, len(use.shape)))
-            flipped = MaskUse(use.kind, tuple(use.shape[a] for a in order), use.inputs, use.order)
+            flipped = replace(use, shape=tuple(use.shape[a] for a in order))
             return np.transpose(self.operands[0].array(flipped), order)
         first, *rest = (m.array(use) for m in self.operands)
         if self.op == "~":

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import DType, Init, Value
+from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, fan_in_uniform
 
@@ -28,7 +28,7 @@ class Nade(Layer):
         (x,), b = inputs, ctx.b
         if ctx.order is None:
             raise ctx.fail("MP201", "nade has its place in an autoregressive density, whose order it follows")
-        size = ctx.order.size
+        size = ctx.order.shape[-1]
         if x.shape[1:] != (size,) or x.dtype != DType.FLOAT:
             raise ctx.fail(
                 "MP201", f"nade needs the {size} elements of the variable as a vector, got {x.type}"
@@ -41,10 +41,18 @@ class Nade(Layer):
         terms = F.mul(b, F.reshape(b, x, (x.shape[0], size, 1)), w)
         natural = np.array_equal(ctx.order, np.arange(size))
         if not natural:
-            terms = b.emit(ops.Gather(1), terms, b.constant(np.argsort(ctx.order)))
+            terms = _moved(ctx, terms, np.argsort(ctx.order))
         late = b.emit(ops.Pad((0, 1, 0), (0, 0, 0)), terms)
         before = b.emit(ops.CumSum(1), F.slice_axis(b, late, 1, 0, size))
         if not natural:
-            before = b.emit(ops.Gather(1), before, b.constant(np.asarray(ctx.order).reshape(-1)))
+            before = _moved(ctx, before, ctx.order)
         hidden = b.emit(ops.Sigmoid(), F.add(b, before, c))
         return F.add(b, F.sum_axes(b, F.mul(b, hidden, v), [2]), bias)
+
+
+def _moved(ctx: Context, x: Value, places: Array) -> Value:
+    """The elements at the given places along axis 1; of several rows of places, the member's."""
+    index = ctx.b.constant(places)
+    if ctx.member is not None:
+        index = ctx.b.emit(ops.Gather(0), index, ctx.member)
+    return ctx.b.emit(ops.Gather(1), x, index)

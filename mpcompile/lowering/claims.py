@@ -47,8 +47,15 @@ def claims_of(
 def _autoregressive(
     name: str, law: Autoregressive, axis: int | None, kind: str, span: Any, stated: bool
 ) -> Claim:
-    arguments = {"ranks": law.ranks, "axis": axis}
-    return Claim(kind, name, "conditionals", span, arguments, stated)
+    return Claim(kind, name, "conditionals", span, order_of(law, axis), stated)
+
+
+def order_of(law: Autoregressive, axis: int | None) -> dict[str, Any]:
+    """Arguments of a claim about an order; `orders` where there are several, the first of which is `ranks`."""
+    if law.members == 1:
+        return {"ranks": law.ranks, "axis": axis}
+    assert law.ranks is not None
+    return {"ranks": law.ranks[0], "axis": axis, "orders": law.ranks}
 
 
 def _stated(

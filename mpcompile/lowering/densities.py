@@ -20,7 +20,7 @@ from mpcompile.distributions import (
     Normal,
     Placed,
 )
-from mpcompile.distributions.autoregressive import element_ranks
+from mpcompile.distributions.autoregressive import member_ranks
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron
 from mpcompile.distributions.likelihoods import likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
@@ -180,19 +180,22 @@ def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
 
 
 def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Autoregressive:
-    given = _named(call, ("order", "likelihood", "components", "seed", "net"))
+    given = _named(call, ("order", "likelihood", "components", "seed", "net", "orders", "masks"))
     arguments = Arguments(scope, ctx, call)
     order = arguments._text(given["order"]) if "order" in given else "natural"
     default = {"binary": "bernoulli", "category": "categorical", "integer": "categorical", "real": "normal"}
     name = arguments._text(given["likelihood"]) if "likelihood" in given else default[field.base]
     components = scope.integer(given["components"]) if "components" in given else 5
-    seed = scope.integer(given["seed"]) if "seed" in given else 0
+    seed, orders, turns = (
+        scope.integer(given[key]) if key in given else default
+        for key, default in (("seed", 0), ("orders", 1), ("masks", 1))
+    )
     body = call.body if call.body is not None else given.get("net")
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
     try:
         law = likelihood(name, field.classes, components, field.low)
-        ranks = element_ranks(order, field.type.shape[1:], seed)
+        ranks = member_ranks(order, field.type.shape[1:], seed, orders, turns)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
     if field.base not in law.bases:
@@ -213,7 +216,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, law, ranks)
+    return Autoregressive(net, law, ranks, turns=turns)
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:

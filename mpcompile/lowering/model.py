@@ -34,7 +34,7 @@ from mpcompile.ir import (
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
-from mpcompile.lowering.claims import claims_of
+from mpcompile.lowering.claims import claims_of, order_of
 from mpcompile.lowering.densities import distribution, sampled
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.scope import Scope, unknown
@@ -381,7 +381,7 @@ class _Lowering:
                 law = self._law(p, s)
                 self._laws[s.name] = law
                 if isinstance(law, Autoregressive):
-                    element = law.conditionals(p.ctx, p.scope.values[s.name])
+                    element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
                     self._axes[s.name] = getattr(element, "axis", None)
                     self._finish(p, element.parameters())
         for r in self.recurrences:
@@ -604,9 +604,9 @@ class _Lowering:
         with self._within(p, s):
             found = law(p)
             if isinstance(found, Autoregressive):
-                element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)))
+                element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)), found.choice(p.ctx))
                 self._finish(p, element.parameters())
-                proof = {"ranks": found.ranks, "axis": getattr(element, "axis", None)}
+                proof = order_of(found, getattr(element, "axis", None))
                 self._claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
         if isinstance(found, Flow):
             self._pieces(subject, s, shape, found, law, given)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mpcompile.ir import Module
+from mpcompile import ops
+from mpcompile.ir import Graph, Module, Node
 from mpcompile.passes.sampler import Refused, derive
 from mpcompile.passes.simplify import simplify
 
@@ -22,4 +23,12 @@ def optimise(module: Module) -> Optimised:
     derived = {name: derive(graph) for name, graph in module.programs.items()}
     programs = {name: simplify(d.graph) for name, d in derived.items()}
     refusals = {name: d.refusals for name, d in derived.items() if d.refusals}
+    for name, noise in module.noise.items():
+        if any(n.kind == "choice" for n in noise.values()) and (found := _loops(module.programs[name])):
+            refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in found)
     return Optimised(replace(module, programs=programs), refusals)
+
+
+def _loops(graph: Graph) -> list[Node]:
+    """Loops that carry a state."""
+    return [n for n in graph.nodes() if isinstance(n.op, ops.Scan) and n.op.carries]

@@ -40,7 +40,8 @@ def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) 
     inputs: Inputs = {}
     for name, value in graph.inputs.items():
         if name in noise:
-            inputs[name] = draw(noise[name].kind, value.type.concrete(env), (*key, name))
+            spec = noise[name]
+            inputs[name] = draw(spec.kind, value.type.concrete(env), (*key, name), classes=spec.classes)
         else:
             inputs[name] = data[name]
     return inputs

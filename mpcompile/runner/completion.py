@@ -10,6 +10,7 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, DType, Field, Module
+from mpcompile.members import member
 from mpcompile.passes.sampler.find import Reference, find
 from mpcompile.runner.data import load_data
 from mpcompile.runner.data.letters import encode
@@ -45,9 +46,9 @@ class Completion:
 def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
     """The variable that a sampler draws element by element, its loop, and the type that it draws.
 
-    Raises `SpecError` (MP542) for a model that has none.
+    Of several orders the first is the one that completes. Raises `SpecError` (MP542) for a model that has none.
     """
-    graph = module.programs.get("sample")
+    graph = member(module, 0).programs.get("sample")
     for node in graph.nodes() if graph is not None else ():
         reference = find(node)
         name = node.scope[0].name if node.scope else ""

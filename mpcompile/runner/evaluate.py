@@ -12,6 +12,7 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module
+from mpcompile.members import members
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
@@ -39,6 +40,7 @@ def evaluate(
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> `accuracy` or `mean_squared_error`, from `predict`
+    members    of a mixture over orders and masks: its density is the mean of theirs
     baselines  the same figures for closed-form densities
     importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
 
@@ -74,6 +76,8 @@ def evaluate(
         "examples": len(part),
     }
     result |= _density(session, module, part, batch, seed, precision)
+    if members(module) > 1:
+        result["members"] = members(module)
     if samples is not None:
         bound = importance_weighted(session, module, part, batch, seed, precision, samples)
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
@@ -218,6 +222,8 @@ def to_text(result: Mapping[str, Any]) -> str:
     width = max([len(label) for label, _ in rows], default=0)
     for label, figures in rows:
         lines.append(f"  {label:<{width}}  {_row(figures, result.get('dimensions', 1))}")
+    if "members" in result:
+        lines.append(f"  the density is the mean of those of {result['members']} orders and masks")
     for name, scores in result.get("targets", {}).items():
         for kind, figure in scores.items():
             shown = f"{figure['mean']:.4f} +- {figure['standard_error']:.4f}"

@@ -28,7 +28,9 @@ def example_inputs(
     for name, value in graph.inputs.items():
         shape, field = value.type.concrete(env), module.fields.get(name)
         noise = module.noise[program].get(name)
-        if noise is not None:
+        if noise is not None and noise.kind == "choice":
+            out[name] = rng.integers(0, noise.classes, shape)
+        elif noise is not None:
             uniform = noise.kind == "uniform"
             out[name] = rng.uniform(0.01, 0.99, shape) if uniform else rng.standard_normal(shape)
         elif field is not None and field.base != "real":

@@ -28,8 +28,9 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest.digest(), "little")))
 
 
-def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32) -> Array:
-    """An array of noise. `kind` is `normal` (standard) or `uniform` (open interval (0, 1), at any `dtype`).
+def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32, *, classes: int = 0) -> Array:
+    """An array of noise. `kind` is `normal` (standard), `uniform` (open interval (0, 1), at any `dtype`) or `choice`
+    (whole numbers below `classes`).
 
     Drawn in float64, rounded to float32 and then cast, so that every precision sees the same numbers.
     Raises `ValueError` for another kind.
@@ -41,7 +42,9 @@ def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32) -> 
         u = source.random(tuple(shape))  # multiples of 2^-53 in [0, 1)
         u += 2.0**-54
         return np.minimum(u.astype(np.float32), _BELOW_ONE).astype(dtype, copy=False)
-    raise ValueError(f"noise is normal or uniform, not {kind!r}")
+    if kind == "choice":
+        return source.integers(0, classes, tuple(shape))
+    raise ValueError(f"noise is normal, uniform or choice, not {kind!r}")
 
 
 def permutation(count: int, *key: str | int) -> Array:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from wave import Wave_write
 
 import numpy as np
 
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
+from mpcompile.members import member, members
 from mpcompile.passes.pipeline import optimise
-from mpcompile.runner.batches import as_precision
+from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split, load_data
@@ -67,45 +70,99 @@ def sample(
     many there are after each. Raises `SpecError` (MP540 without a program to draw from, MP542 for options that do
     not apply).
     """
-    program = next((p for p in ("sample", "predict") if p in module.programs), None)
-    if program is None:
-        raise error("MP540", f"model '{module.name}' has neither a sample nor a predict program", Span.none())
-    weights, _ = run.parameters()
-    precision = str(run.facts["precision"])
-    session = (backend or find_backend(str(run.facts["backend"]))).session(
-        optimise(module).module,
-        as_precision(weights, precision),
-        device=device or str(run.facts["device"]),
-        precision=precision,
-    )
-    stated = dict(completion.beside_of(count)) if completion is not None else {}
-    stated |= stated_conditions(module, conditions, count) if conditions else {}
-    given = _given(run, module, program, count, stated)
-    if completion is not None:
-        given |= completion.inputs(count)
-    env = _environment(module, program, given, length or int(run.facts["settings"]["length"]))
+    plan = Draws(run, module, count, seed, length, backend, device, completion, conditions)
     parts: list[dict[str, Array]] = []
-    per_call = batch or _blocks(module, program, env) * BLOCK
+    per_call = batch or _blocks(plan.module, plan.program, plan.env) * BLOCK
     for start in range(0, count, per_call):
         stop = min(start + per_call, count)
-        noise = {
-            name: _noise(module, program, name, env, start, stop, seed)
-            for name in module.programs[program].inputs
-            if name in module.noise.get(program, {})
-        }
-        inputs = {k: v[start:stop] for k, v in given.items()} | noise
-        parts.append(_run(session, program, as_precision(inputs, precision), stop - start))
+        parts.append(_by_member(plan, start, stop))
         if watch is not None:
             watch(stop)
-    values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    given = {k: v for k, v in given.items() if k in module.fields}
-    return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])
+    return plan.samples({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
-def _run(session: Session, program: str, inputs: dict[str, Array], count: int) -> dict[str, Array]:
-    """Outputs that have one row for each example."""
-    out = session.run(program, inputs)
-    return {k: np.asarray(v) for k, v in out.items() if np.ndim(v) and len(v) == count}
+class Draws:
+    """What draws are made of: the program, its weights, and its inputs for any of the examples.
+
+    drawn_by   the member of a mixture over orders and masks that each example is drawn by
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        module: Module,
+        count: int,
+        seed: int,
+        length: int | None,
+        backend: Backend | None,
+        device: str | None,
+        completion: Completion | None,
+        conditions: Mapping[str, str] | None,
+    ) -> None:
+        program = next((p for p in ("sample", "predict") if p in module.programs), None)
+        if program is None:
+            raise error(
+                "MP540", f"model '{module.name}' has neither a sample nor a predict program", Span.none()
+            )
+        self.run, self.module, self.seed, self.program = run, module, seed, program
+        self.precision = str(run.facts["precision"])
+        self.backend = backend or find_backend(str(run.facts["backend"]))
+        self.device = device or str(run.facts["device"])
+        self.weights = as_precision(run.parameters()[0], self.precision)
+        stated = dict(completion.beside_of(count)) if completion is not None else {}
+        stated |= stated_conditions(module, conditions, count) if conditions else {}
+        self.given = _given(run, module, program, count, stated)
+        if completion is not None:
+            self.given |= completion.inputs(count)
+        self.env = _environment(module, program, self.given, length or int(run.facts["settings"]["length"]))
+        number = members(module)
+        self.drawn_by = np.zeros(count, int) if completion is not None else _members(number, count, seed)
+        self.session = cache(self._session)
+
+    def inputs(self, start: int, stop: int) -> Inputs:
+        """Of examples `start` to `stop`."""
+        noise = {
+            name: _noise(self.module, self.program, name, self.env, start, stop, self.seed)
+            for name, spec in self.module.noise.get(self.program, {}).items()
+            if spec.kind != "choice"
+        }
+        return as_precision({k: v[start:stop] for k, v in self.given.items()} | noise, self.precision)
+
+    def live(self, module: Module) -> Session:
+        return self.backend.session(module, self.weights, device=self.device, precision=self.precision)
+
+    def _session(self, number: int) -> Session:
+        """For one member, whose sampler is derived as that of one order."""
+        return self.live(optimise(member(self.module, number)).module)
+
+    def samples(self, values: dict[str, Array]) -> Samples:
+        """Draws with what they were drawn under."""
+        given = {k: v for k, v in self.given.items() if k in self.module.fields}
+        facts = self.run.facts
+        return Samples(values, given, self.module.fields, facts.get("vocabulary"), facts["statistics"])
+
+
+def _members(number: int, count: int, seed: int) -> Array:
+    """Which member of a mixture each of `count` draws is of."""
+    blocks = [
+        draw("choice", (BLOCK,), (seed, "sample", "member", b), classes=number)
+        for b in range(-(-count // BLOCK))
+    ]
+    return np.concatenate(blocks)[:count]
+
+
+def _by_member(plan: Draws, start: int, stop: int) -> dict[str, Array]:
+    """Outputs that have one row for each example, each drawn by its member."""
+    out: dict[str, Array] = {}
+    inputs, drawn_by = plan.inputs(start, stop), plan.drawn_by[start:stop]
+    count = stop - start
+    for number in np.unique(drawn_by):
+        rows = np.flatnonzero(drawn_by == number)
+        part = {k: v[rows] if np.ndim(v) and len(v) == count else v for k, v in inputs.items()}
+        for k, v in plan.session(int(number)).run(plan.program, part).items():
+            if np.ndim(v) and len(v) == len(rows):
+                out.setdefault(k, np.empty((count, *np.shape(v)[1:]), np.asarray(v).dtype))[rows] = v
+    return out
 
 
 def _given(
@@ -214,20 +271,29 @@ def texts(samples: Samples) -> list[str]:
 
 def _write_sound(path: Path, samples: Samples, name: str) -> None:
     """All draws one after the other, 16 bits; categories and integers are taken as mu-law codes."""
-    import wave
-
     value = samples.values[name]
-    field = samples.fields.get(name)
     if value.ndim > 3 or value.ndim < 2 or (value.ndim == 3 and 1 not in value.shape[1:]):
         raise error("MP541", f"'{name}' has shape {list(value.shape[1:])}: that is no sound", Span.none())
-    flat: Array = value.reshape(len(value), -1)
+    with open_sound(path, value.size) as file:
+        file.writeframesraw(frames(value.reshape(len(value), -1), samples.fields.get(name)))
+
+
+def open_sound(target: Path | IO[bytes], length: int) -> Wave_write:
+    """A mono file of `length` samples of 16 bits, to be written to and closed; a pipe will do."""
+    file = Wave_write(target if not isinstance(target, Path) else str(target))
+    file.setnchannels(1)
+    file.setsampwidth(2)
+    file.setframerate(_RATE)
+    file.setnframes(length)
+    return file
+
+
+def frames(values: Array, field: Field | None) -> bytes:
+    """Sound as samples of 16 bits."""
     if field is not None and field.base in ("category", "integer") and field.classes:
-        flat = expanded(flat - field.low, field.classes)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        file.writeframes(np.rint(np.clip(flat, -1, 1) * 32767).astype("<i2").tobytes())
+        values = expanded(values - field.low, field.classes)
+    rounded: Array = np.rint(np.clip(values, -1, 1) * 32767).astype("<i2")
+    return rounded.tobytes()
 
 
 def sizes(values: Mapping[str, Array]) -> Sequence[str]:

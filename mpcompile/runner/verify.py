@@ -15,6 +15,7 @@ from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.backend import Session, find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Graph, Module
+from mpcompile.members import member, members
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs, example_weights
@@ -174,7 +175,9 @@ def _laws(module: Module, weights: dict[str, Array]) -> Iterator[Row]:
     for claim in module.claims:
         observed = claim.program == "conditionals" and claim.subject in programs["conditionals"].inputs
         if claim.kind == "autoregressive" and observed:
-            leaked = numeric_leaks(module, claim.subject, weights)
+            leaked = sum(
+                numeric_leaks(member(module, k), claim.subject, weights) for k in range(members(module))
+            )
             yield _law("conditionals", "reads nothing beyond the proof", float(leaked), 0.0)
 
 

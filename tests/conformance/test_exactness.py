@@ -37,6 +37,7 @@ from mpcompile.ir import (
 from mpcompile.ir.facts import SORTED, staircase
 from mpcompile.layers.base import MaskUse
 from mpcompile.layers.masks import Degrees, mask_constant
+from mpcompile.members import member
 from mpcompile.passes.sampler.find import find
 
 
@@ -177,7 +178,7 @@ def test_specs_are_exact(name: str, program: str) -> None:
 
     The batch holds one changed example for each of up to 80 elements.
     """
-    m = module(name)
+    m = member(module(name), 1)
     graph = m.programs[program].rebuild(smooth)
     given = inputs(m, program, 1)
     subject = next(k for k in graph.inputs if k not in m.noise[program])

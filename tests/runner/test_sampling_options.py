@@ -178,7 +178,7 @@ def command(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of a step: digits given their class, and text."""
+    """Three runs of a step: digits given their class, in several orders, and text."""
     root = tmp_path_factory.mktemp("options")
     digits = """
         model digits
@@ -189,8 +189,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
           relu -> conv(1, 1)
         }
         train { data: binary_digits, batch: 8 }"""
+    orders = """
+        model orders
+        input x: binary[64]
+        mask up = degrees
+        x ~ autoregressive(order = random, orders = 3) {
+          dense(70, mask = up) -> relu -> dense(64, mask = strict(up))
+        }
+        train { data: binary_digits, batch: 8 }"""
     letters = TEXT.replace("6", "CLASSES") + "\ntrain { data: text, length: 10, batch: 8 }\n"
-    for name, text in {"digits": digits, "bytes": letters.replace("CLASSES", "256")}.items():
+    texts = {"digits": digits, "orders": orders, "bytes": letters.replace("CLASSES", "256")}
+    for name, text in texts.items():
         (root / f"{name}.mp").write_text(text, encoding="utf-8")
         code, said = command("train", str(root / f"{name}.mp"), "--out", str(root / name), "--steps", "1")
         assert code == 0, said
@@ -230,6 +239,29 @@ def test_conditions_and_batches(runs: Path) -> None:
     assert (whole["x"] == parts["x"]).all()
 
 
+def test_draws_of_a_mixture_over_orders_are_those_of_its_members(runs: Path) -> None:
+    """Each of a member that its place alone decides; a completion is in the first order."""
+    from mpcompile import api
+    from mpcompile.members import member
+    from mpcompile.runner.noise import draw
+    from mpcompile.runner.run import open_run
+
+    found = arrays(runs, "orders")["x"]
+    np.testing.assert_array_equal(found, arrays(runs, "orders", "--batch", "2")["x"])
+    opened = open_run(runs / "orders")
+    m, weights = api.load(opened.spec), opened.parameters()[0]
+    noise = {"noise_x": draw("uniform", (64, 64), (0, "sample", "noise_x", 0))[:7]}
+    each = [interpret(member(m, k).programs["sample"], weights, noise)["x"] for k in range(3)]
+    which = draw("choice", (64,), (0, "sample", "member", 0), classes=3)[:7]
+    assert set(which) == {0, 1, 2} and (each[0] != each[1]).any() and (each[0] != each[2]).any()
+    np.testing.assert_array_equal(found, [each[k][i] for i, k in enumerate(which)])
+    order = m.claims[0].arguments["ranks"]
+    given = arrays(runs, "orders", "--given", "binary_digits", "--upto", "20")["x"]
+    again = arrays(runs, "orders", "--given", "binary_digits", "--upto", "20", "--seed", "1")["x"]
+    same = (given == again).all(0)
+    assert same[order < 20].all() and not same[order >= 20].all()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "code", "message"),
     [
@@ -243,6 +275,9 @@ def test_conditions_and_batches(runs: Path) -> None:
         ("digits", ("--upto", "3"), 2, "--given"),
         ("digits", ("--given", "binary_digits", "--upto", "65"), 1, "MP542"),
         ("bytes", ("--prompt", ""), 1, "empty"),
+        ("bytes", ("--stream", "-o", "x.png"), 2, "--stream writes"),
+        ("digits", ("--stream",), 1, "MP542"),
+        ("orders", ("--stream",), 1, "MP542"),
         ("bytes", ("--prompt", "a", "--given", "text"), 2, "exclude"),
     ],
 )
@@ -263,6 +298,20 @@ def test_a_prompt_in_bytes(runs: Path) -> None:
     values = arrays(runs, "bytes", "--prompt", "grün ", "--length", "6")
     (x,) = values.values()
     assert x.shape == (7, 12) and x[:, 2:4].tolist() == [[0xC3, 0xBC]] * 7
+
+
+@pytest.mark.parametrize("ending", [".txt", ".wav"])
+def test_a_stream_is_the_sample(runs: Path, ending: str) -> None:
+    """Byte for byte, to a file and to the terminal, whose pieces may end within a letter."""
+    whole, file = runs / f"whole{ending}", runs / f"stream{ending}"
+    options = ("-n", "3", "--prompt", "grün ", "--length", "75", "--seed", "4", "--temperature", "2")
+    for target, extra in ((whole, ()), (file, ("--stream",))):
+        code, said = command("sample", str(runs / "bytes"), *options, "-o", str(target), *extra)
+        assert code == 0, said
+    assert whole.read_bytes() == file.read_bytes()
+    if ending == ".txt":
+        code, said = command("sample", str(runs / "bytes"), *options, "--stream")
+        assert (code, said) == (0, whole.read_text(encoding="utf-8"))
 
 
 def test_a_model_without_an_order_has_no_temperature() -> None:

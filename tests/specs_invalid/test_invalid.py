@@ -24,6 +24,7 @@ SPECS = sorted(p.name for p in INVALID.iterdir() if p.suffix in (".mp", ".yaml")
 REPAIRS: dict[str, dict[str, str]] = {
     "attention_no_mask.mp": {"attention(2)": "attention(2, mask = causal)"},
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
+    "colour_mixture_channels.mp": {"9 * components": "10 * components"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "flow_ends_in_unit.mp": {"  sigmoid": "  logit"},
     "flow_logit_twice.mp": {" -> logit -> affine": " -> affine"},

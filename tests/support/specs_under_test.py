@@ -18,7 +18,8 @@ NAMES = [p.stem for p in SPECS]
 SMALL = {
     "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6",
     "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "glow": "width=4", "gru": "hidden=8", "lstm_stacked": "hidden=6",
-    "made": "pixels=16 hidden=40", "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10",
+    "made": "pixels=16 hidden=40", "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2",
+    "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10",
     "nsf_ar": "hidden=6 layers=1 bins=4", "pixelcnn": "width=4",
     "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8", "seq2seq": "width=6 hidden=8",
     "transformer": "width=16 layers=2", "unet": "size=16 width=3",

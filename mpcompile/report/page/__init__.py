@@ -19,6 +19,7 @@ from typing import Any
 from mpcompile.analysis import Verdict
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Module
+from mpcompile.members import member
 from mpcompile.report.facts import describe
 from mpcompile.report.page.drawing import Drawing
 from mpcompile.report.page.flow import bijectors
@@ -63,10 +64,11 @@ def facts(
     from mpcompile import __version__
 
     blobs = Blobs()
-    reach = Reach(module, chosen(module))
-    found = dependence(module, reach, blobs)
+    drawn = member(module, 0)  # of several orders, the first
+    reach = Reach(drawn, chosen(drawn))
+    found = dependence(drawn, reach, blobs)
     flow = bijectors(module, blobs)
-    drawing = Drawing(module, reach, blobs)
+    drawing = Drawing(drawn, reach, blobs)
     described = describe(module)
     return {
         "mpcompile": __version__,
