@@ -81,11 +81,19 @@ def diabetes() -> dict[str, Array]:
     return _thirds((x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std())
 
 
-def _thirds(x: Array, y: Array) -> dict[str, Array]:
+def digits() -> dict[str, Array]:
+    """Digits of scikit-learn: `x` `[n, 64]` in [0, 1]."""
+    from sklearn.datasets import load_digits
+
+    return _thirds(load_digits(return_X_y=True)[0] / 16)
+
+
+def _thirds(x: Array, y: Array | None = None) -> dict[str, Array]:
     """Two thirds to train on, one to test; no validation part, so that a run keeps its last weights."""
     order = np.random.default_rng(0).permutation(len(x))
     parts = {"train": order[len(x) // 3 :], "test": order[: len(x) // 3]}
-    return {f"{n}_{p}": v[rows] for p, rows in parts.items() for n, v in (("x", x), ("y", y[:, None]))}
+    columns = {"x": x} if y is None else {"x": x, "y": y[:, None]}
+    return {f"{name}_{part}": v[rows] for part, rows in parts.items() for name, v in columns.items()}
 
 
 def backwards(path: Path, size: int = 6) -> dict[str, Array]:

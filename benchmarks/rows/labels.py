@@ -44,7 +44,9 @@ def ridge(bench: Bench) -> list[Figure]:
     """specs/ridge.mp on scikit-learn's diabetes, beside the closed form."""
     from sklearn.linear_model import Ridge
 
-    fitted = bench.fit("ridge", SPECS / "ridge.mp", bench.prepared("diabetes", real_data.diabetes))
+    fitted = bench.fit(
+        "ridge", SPECS / "ridge.mp", bench.prepared("diabetes", real_data.diabetes), steps=2000
+    )
     seen, held = fitted.whole("train"), fitted.whole("test")
     p = fitted.module.params
     exact = Ridge(alpha=p["noise"] ** 2 / p["spread"] ** 2).fit(seen["x"], seen["y"].ravel())
@@ -66,8 +68,9 @@ def universal(bench: Bench) -> list[Figure]:
     widths, found = (1, 2, 4, 8, 16, 32), []
     for width in widths:
         fitted = bench.fit(
-            f"universal_{width}", SPECS / "universal.mp", "sine", {"width": str(width)}, 1 / len(widths)
-        )
+            f"universal_{width}", SPECS / "universal.mp", "sine", {"width": str(width)}, 1 / len(widths),
+            steps=6000, optimizer={"kind": "adam", "rate": 0.1},
+        )  # fmt: skip
         x = fitted.whole()["x"]
         curve = np.sin(2 * x) + x / 3  # what the noise was added to
         gap = fitted.session().run("predict", {"x": x})["y"] - curve
@@ -77,7 +80,7 @@ def universal(bench: Bench) -> list[Figure]:
 
 def cnn_digits(bench: Bench) -> list[Figure]:
     """specs/cnn.mp on scikit-learn's digits."""
-    fitted = bench.fit("digits", SPECS / "cnn.mp", "digits")
+    fitted = bench.fit("digits", SPECS / "cnn.mp", "digits", epochs=100)
     return [Figure.of("test accuracy", fitted.target("label"), nearest(fitted, "image", "label"))]
 
 
@@ -90,7 +93,7 @@ def cnn_mnist(bench: Bench) -> list[Figure]:
 
 def elman(bench: Bench) -> list[Figure]:
     """specs/elman.mp on digits, read row by row."""
-    fitted = bench.fit("elman", SPECS / "elman.mp", "digits")
+    fitted = bench.fit("elman", SPECS / "elman.mp", "digits", steps=4000, schedule="cosine")
     return [Figure.of("test accuracy", fitted.target("digit"), nearest(fitted, "image", "digit"))]
 
 

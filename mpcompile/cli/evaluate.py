@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._bar import late_bar
 from mpcompile.cli._run import findings, read_run
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ def evaluate(
 
         opened, module = read_run(run, sources)
         spelled = find_backend(backend) if backend else None
-        result = figures.evaluate(
-            opened, module, data=data, split=split.value, backend=spelled, device=device, samples=samples
-        )
+        with late_bar() as watch:
+            result = figures.evaluate(
+                opened, module, data=data, split=split.value, backend=spelled, device=device, samples=samples,
+                watch=None if watch is None else lambda done, total: watch(done, total, "examples"),
+            )  # fmt: skip
         if backend:
             result["backend"] = backend
     typer.echo(figures.to_json(result) if output_format is Format.json else figures.to_text(result))

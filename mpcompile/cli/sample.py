@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._bar import late_bar
 from mpcompile.cli._run import fail, findings, read_run, settings_of
 
 if TYPE_CHECKING:
@@ -135,10 +134,11 @@ def sample(
             decoded = codes.reconstruct if reconstruct else codes.interpolate
             drawn = decoded(opened, module, n, backend=spelled, device=device)
         else:
-            with _watching(n) as watch:
+            with late_bar() as watch:
                 drawn = sampling.sample(
                     opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
-                    completion=start, conditions=stated, watch=watch,
+                    completion=start, conditions=stated,
+                    watch=None if watch is None else lambda done: watch(done, n, "samples"),
                 )  # fmt: skip
         if target.suffix.lower() in ENDINGS:
             _draw_picture(target, drawn, opened, module)
@@ -165,7 +165,7 @@ def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampl
 def _stream(plan: Draws, target: Path) -> None:
     """Text or sound, piece by piece: of a model of text or by the file's ending."""
     from mpcompile.diagnostics import Span, error
-    from mpcompile.runner.sampling import frames, open_sound
+    from mpcompile.runner.sampling import frames, open_sound, rate_of
     from mpcompile.runner.streaming import Letters, Stream
 
     source = Stream(plan)
@@ -175,7 +175,8 @@ def _stream(plan: Draws, target: Path) -> None:
     pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
     try:
         if vocabulary is None or target.suffix.lower() == ".wav":
-            with open_sound(pipe, len(plan.drawn_by) * source.length) as sound:
+            rate = rate_of(plan.run.facts["statistics"])
+            with open_sound(pipe, len(plan.drawn_by) * source.length, rate) as sound:
                 for piece in source.pieces():
                     sound.writeframesraw(frames(piece.values, field))
                     pipe.flush()
@@ -189,31 +190,6 @@ def _stream(plan: Draws, target: Path) -> None:
         if pipe is not sys.stdout.buffer:
             pipe.close()
             typer.echo(f"wrote {target}", err=True)
-
-
-@contextmanager
-def _watching(count: int) -> Iterator[Callable[[int], None] | None]:
-    """A bar on a terminal, once drawing has taken two seconds."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from threading import Timer
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("samples", total=count)
-    late = Timer(2.0, bar.start)
-    late.daemon = True
-    late.start()
-    try:
-        yield lambda done: bar.update(task, completed=done)
-    finally:
-        late.cancel()
-        late.join()
-        bar.stop()
 
 
 def _draw_density(

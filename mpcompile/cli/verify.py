@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._bar import late_bar
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
 from mpcompile.cli.check import specs_in
 
@@ -35,9 +36,13 @@ def verify(
     report, failed = [], 0
     for path in (f for p in paths for f in specs_in(p)):
         sources: list[Source] = []
-        with findings(sources):
+        with findings(sources), late_bar() as watch:
             module = read_spec(path, settings_of(set_ or []), sources)
-            rows = list(compare(module, names))
+            rows: list[Row] = []
+            for row in compare(module, names):
+                rows.append(row)
+                if watch is not None:
+                    watch(len(rows), None, f"{path.name}: {row.backend} {row.precision} {row.program}")
         bad = [r for r in rows if not r.holds]
         failed += bool(bad)
         report.append({"spec": str(path), "rows": [asdict(r) | {"holds": r.holds} for r in rows]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mpcompile.backend import Session
@@ -15,12 +17,19 @@ NUMBERS = 1 << 22
 
 
 def importance_weighted(
-    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str, samples: int
+    session: Session,
+    module: Module,
+    part: Split,
+    batch: int,
+    seed: int,
+    precision: str,
+    samples: int,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> Array:
     """log 1/K sum_k p(x, z_k) / q(z_k | x) of every example, K = `samples` draws of q (Burda et al. 2016, eq. 8).
 
-    In expectation it is at least the ELBO, grows with K and tends to log p(x). Raises MP543 for a model without
-    a program `log_weight`.
+    In expectation it is at least the ELBO, grows with K and tends to log p(x). `seen` is told how many rows each call
+    took. Raises MP543 for a model without a program `log_weight`.
     """
     if "log_weight" not in module.programs:
         raise error(
@@ -40,5 +49,6 @@ def importance_weighted(
             logs = np.asarray(out, np.float64).reshape(count, k)
             total = np.logaddexp(total, np.logaddexp.reduce(logs, axis=1))
             drawn += k
+            seen(k * count)
         found.append(total - np.log(samples))
     return np.concatenate(found)

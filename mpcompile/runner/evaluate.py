@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def evaluate(
     backend: Backend | None = None,
     device: str | None = None,
     samples: int | None = None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
@@ -44,7 +45,8 @@ def evaluate(
     baselines  the same figures for closed-form densities
     importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
 
-    `data` is another set or file; a file without named splits is then used whole. Raises `SpecError`.
+    `data` is another set or file; a file without named splits is then used whole. `watch` is told how many examples
+    are done, of how many in all; one counts once for each pass over it. Raises `SpecError`.
     """
     facts = run.facts
     known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
@@ -55,6 +57,11 @@ def evaluate(
     chosen = trained_on
     if data is not None and _name(data) != facts["data"]:
         chosen = load_data(module, data, length, threshold, whole=True, **known)
+        rates = [d.statistics["rate"] for d in (trained_on, chosen) if "rate" in d.statistics]
+        if len(set(rates)) > 1:
+            raise error(
+                "MP506", f"data '{data}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz", Span.none()
+            )
     part = chosen.split(split)
     weights, step = run.parameters()
     precision = str(facts["precision"])
@@ -75,14 +82,22 @@ def evaluate(
         "split": chosen.named(split),
         "examples": len(part),
     }
-    result |= _density(session, module, part, batch, seed, precision)
+    done, total = 0, len(part) * (1 + (samples or 0) + _has_targets(module))
+
+    def seen(count: int) -> None:
+        nonlocal done
+        done += count
+        if watch is not None:
+            watch(done, total)
+
+    result |= _density(session, module, part, batch, seed, precision, seen)
     if members(module) > 1:
         result["members"] = members(module)
     if samples is not None:
-        bound = importance_weighted(session, module, part, batch, seed, precision, samples)
+        bound = importance_weighted(session, module, part, batch, seed, precision, samples, seen)
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
         result["importance_weighted"] = {"samples": samples, **figures}
-    targets = _targets(session, module, part, batch, seed, precision)
+    targets = _targets(session, module, part, batch, seed, precision, seen)
     if targets:
         result["targets"] = targets
     size = result.get("dimensions", 1)
@@ -100,7 +115,13 @@ def _name(data: str) -> str:
 
 
 def _density(
-    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str
+    session: Session,
+    module: Module,
+    part: Split,
+    batch: int,
+    seed: int,
+    precision: str,
+    seen: Callable[[int], None],
 ) -> dict[str, Any]:
     """Log-likelihood or bound of every example."""
     for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
@@ -110,6 +131,7 @@ def _density(
                 inputs = complete(module, program, data, (seed, "evaluate", number))
                 values.append(session.run(program, as_precision(inputs, precision))[program])
                 elements += len(values[-1]) * measure.dimensions(module, data)
+                seen(len(values[-1]))
             per_example = np.concatenate(values).astype(np.float64)
             size = _whole(elements / len(per_example))
             figures = _figures(per_example, size, measure.discrete(module))
@@ -145,13 +167,23 @@ def moments(values: Array) -> dict[str, float]:
 # Predictions ------------------------------------------------------------------------------------------
 
 
+def _has_targets(module: Module) -> bool:
+    return "predict" in module.programs and any(f.role == "target" for f in module.fields.values())
+
+
 def _targets(
-    session: Session, module: Module, part: Split, batch: int, seed: int, precision: str
+    session: Session,
+    module: Module,
+    part: Split,
+    batch: int,
+    seed: int,
+    precision: str,
+    seen: Callable[[int], None],
 ) -> dict[str, Any]:
     """Accuracy of category and binary targets, squared error of real ones, from `predict`."""
-    fields = [f for f in module.fields.values() if f.role == "target"]
-    if not fields or "predict" not in module.programs:
+    if not _has_targets(module):
         return {}
+    fields = [f for f in module.fields.values() if f.role == "target"]
     scores: dict[str, list[Array]] = {}
     for number, data in chunks(part, batch):
         inputs = complete(module, "predict", data, (seed, "predict", number))
@@ -160,6 +192,7 @@ def _targets(
             score = _score(field, out, data[field.name], len(fields) == 1)
             if score is not None:
                 scores.setdefault(field.name, []).append(score.reshape(len(score), -1).mean(1))
+        seen(len(next(iter(data.values()))))
     kinds = {f.name: "mean_squared_error" if f.base == "real" else "accuracy" for f in fields}
     return {name: {kinds[name]: moments(np.concatenate(parts))} for name, parts in scores.items()}
 

@@ -68,7 +68,7 @@ def interpolate(
 def _open(
     run: Run, module: Module, program: str, count: int, backend: Backend | None, device: str | None
 ) -> tuple[Session, dict[str, Array]]:
-    """A session with the best weights, and the first `count` test examples, in turn."""
+    """A session with the best weights, and `count` test examples from all over the part, which may be sorted."""
     if program not in module.programs or "encode" not in module.programs:
         raise error(
             "MP543", f"model '{module.name}' has no program `{program}`: it has no code of an example",
@@ -86,7 +86,7 @@ def _open(
         device=device or str(facts["device"]),
         precision=precision,
     )
-    return session, test.take(np.arange(count) % len(test))
+    return session, test.take(np.arange(count) * max(1, len(test) // count) % len(test))
 
 
 def _run(

@@ -28,7 +28,7 @@ from mpcompile.runner.run import Run
 # Noise is drawn for whole blocks of examples and cut to size.
 BLOCK = 64
 ARRAYS = (".npz", ".npy", ".csv", ".txt", ".wav")
-_RATE = 8000  # of sound files, in Hz
+_RATE = 8000  # of sound files, in Hz, where the run does not know that of its data
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,16 +274,21 @@ def _write_sound(path: Path, samples: Samples, name: str) -> None:
     value = samples.values[name]
     if value.ndim > 3 or value.ndim < 2 or (value.ndim == 3 and 1 not in value.shape[1:]):
         raise error("MP541", f"'{name}' has shape {list(value.shape[1:])}: that is no sound", Span.none())
-    with open_sound(path, value.size) as file:
+    with open_sound(path, value.size, rate_of(samples.statistics)) as file:
         file.writeframesraw(frames(value.reshape(len(value), -1), samples.fields.get(name)))
 
 
-def open_sound(target: Path | IO[bytes], length: int) -> Wave_write:
-    """A mono file of `length` samples of 16 bits, to be written to and closed; a pipe will do."""
+def rate_of(statistics: Mapping[str, Any]) -> int:
+    """Samples a second of the sound that a run was trained on, in Hz."""
+    return int(statistics.get("rate", _RATE))
+
+
+def open_sound(target: Path | IO[bytes], length: int, rate: int) -> Wave_write:
+    """A mono file of `length` samples of 16 bits, `rate` a second, to be written to and closed; a pipe will do."""
     file = Wave_write(target if not isinstance(target, Path) else str(target))
     file.setnchannels(1)
     file.setsampwidth(2)
-    file.setframerate(_RATE)
+    file.setframerate(rate)
     file.setnframes(length)
     return file
 

@@ -249,11 +249,59 @@ def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [
     ("1,2\n3\n", "row 2 has 1 values"), ("1,2\n3,x\n", "row 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
+    ("1,2\n3,nan\n", "row 2 holds 'nan'"), ("1,2\n,3\n", "row 2 has an empty cell"),
+    ("a,y\n1,yes\n2,0\n", "row 2 holds 'yes'"),
 ])  # fmt: skip
 def test_bad_csv(fake: ModuleType, tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     found = refused(plane(fake), tmp_path / "a.csv")
     assert found.code == "MP506" and says in found.message
+
+
+def test_labels_in_words_are_classes(fake: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b,c,label\n" + "1,2,3,pear\n4,5,6,apple\n" * 20)
+    module = having(fake.field("x", "input", "real", 3), fake.field("kind", "target", "category", classes=2))
+    taken = rows(load_data(module, str(tmp_path / "a.csv")), count=32)
+    assert (taken["kind"] == (taken["x"][:, 0] == 1)).all() and 0 < taken["kind"].mean() < 1
+
+
+def test_a_missing_label_is_said(fake: ModuleType, tmp_path: Path) -> None:
+    """A target takes the input's own column only where it has the input's shape."""
+    (tmp_path / "a.csv").write_text("a,b,c\n" + "1,2,3\n" * 30)
+    assert refused(plane(fake), tmp_path / "a.csv").code == "MP502"
+    copy = having(fake.field("x", "input", "real", 3), fake.field("y", "target", "real", 3))
+    taken = rows(load_data(copy, str(tmp_path / "a.csv")))
+    assert (taken["x"] == taken["y"]).all()
+    (tmp_path / "flat").mkdir()
+    for i in range(20):
+        Image.fromarray(np.full((4, 6), i, np.uint8)).save(tmp_path / "flat" / f"{i}.png")
+    pictures = having(
+        fake.field("x", "input", "integer", 1, 4, 6, classes=256),
+        fake.field("y", "target", "category", classes=2),
+    )
+    found = refused(pictures, tmp_path / "flat")
+    assert found.code == "MP502" and "folder of its own" in found.help
+
+
+def test_sounds_of_two_rates(fake: ModuleType, tmp_path: Path) -> None:
+    module = having(fake.field("x", "input", "real", TIME))
+    for i, rate in enumerate((8000, 8000, 16000)):
+        with wave.open(str(tmp_path / f"{i}.wav"), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(np.zeros(100, "<i2").tobytes())
+    found = refused(module, tmp_path, length=20)
+    assert found.code == "MP506" and "2.wav: sounds must share one rate; this has 16000 Hz" in found.message
+    assert load_data(module, str(tmp_path / "2.wav"), 20).statistics["rate"] == 16000
+
+
+def test_text_that_is_not_utf8(fake: ModuleType, tmp_path: Path) -> None:
+    """A category of 256 reads its bytes; other models are told of that."""
+    (tmp_path / "a.txt").write_bytes("gr\xf6\xdfe ".encode("latin-1") * 50)
+    text, letters = (having(fake.field("x", "input", "category", TIME, classes=k)) for k in (256, 6))
+    first = rows(load_data(text, str(tmp_path / "a.txt"), 10))["x"][0]
+    assert first.tolist() == list("gr\xf6\xdfe ".encode("latin-1") * 2)[:10]
+    found = refused(letters, tmp_path / "a.txt", length=10)
+    assert found.code == "MP506" and "not UTF-8 (byte 0xf6 at 2)" in found.message
 
 
 def test_shape_range_and_columns(fake: ModuleType, tmp_path: Path) -> None:

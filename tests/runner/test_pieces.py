@@ -60,6 +60,19 @@ def test_a_file_without_splits_is_divided_by_pieces(tmp_path: Path) -> None:
     assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [24, 3, 3]
 
 
+def test_few_pieces_and_lengths_that_do_not_add_up(tmp_path: Path) -> None:
+    """With fewer than ten there is nothing to hold out; what the lengths add up to is said."""
+    roll = np.zeros((20, KEYS), np.uint8)
+    np.savez(tmp_path / "a.npz", x=roll, length=[5, 15])
+    data = load_data(module("gru"), str(tmp_path / "a.npz"))
+    assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [2, 0, 0]
+    for lengths, help_ in (([5, 14], "add up to 19"), ([20, 0], "at least 1")):
+        np.savez(tmp_path / "b.npz", x=roll, length=lengths)
+        with pytest.raises(SpecError) as caught:
+            load_data(module("gru"), str(tmp_path / "b.npz"))
+        assert caught.value.diagnostics[0].code == "MP507" and help_ in caught.value.diagnostics[0].help
+
+
 def test_several_columns_are_cut_alike(tmp_path: Path) -> None:
     """All that are as long as the lengths add up to; one that is not holds a value for each example."""
     text = (

@@ -27,7 +27,11 @@ def trained(fake: ModuleType, tmp_path: Path) -> Run:
 
 
 def test_evaluate(fake: ModuleType, trained: Run) -> None:
-    result = evaluate(trained, fake.module(), backend=fake.FakeBackend())
+    seen: list[tuple[int, int]] = []
+    result = evaluate(
+        trained, fake.module(), backend=fake.FakeBackend(), watch=lambda *done: seen.append(done)
+    )
+    assert len(seen) > 2 and [d for d, _ in seen] == sorted(d for d, _ in seen) and seen[-1] == (4000, 4000)
     assert (result["quantity"], result["split"], result["examples"]) == ("log_likelihood", "test", 2000)
     error = result["targets"]["y"]["mean_squared_error"]["mean"]
     assert 0.009 < error < 0.02 and 0 < result["nats"]["standard_error"] < 0.01
@@ -159,6 +163,11 @@ def test_sound(fake: ModuleType, tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "s.wav")) as file:
         levels = np.frombuffer(file.readframes(4), "<i2")
     assert levels.tolist()[:2] == [-32767, 32767] and abs(levels[2:]).max() < 5
+    of_data = replace(drawn(fake, codes, fake.field("x", "input", "category", 4, classes=256)),
+                      statistics={"fields": {}, "rate": 16000})  # fmt: skip
+    sampling.write_arrays(tmp_path / "t.wav", of_data)
+    with wave.open(str(tmp_path / "t.wav")) as file:
+        assert file.getframerate() == 16000
 
 
 @pytest.mark.parametrize("shape", [(9, 784), (5, 8, 8), (7, 1, 8, 8), (7, 3, 6, 9)])

@@ -11,7 +11,7 @@ import numpy as np
 
 from mpcompile.diagnostics import error
 from mpcompile.ir import Array, Module
-from mpcompile.runner.data.dataset import Column, Dataset, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.dataset import Column, Dataset, Pieces, Raw, Split, Windows, about_lengths
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.noise import permutation
 from mpcompile.runner.settings import place
@@ -73,7 +73,11 @@ def load_data(
         splits,
         raw.vocabulary if "x" in read else None,
         raw.digest,
-        {"sizes": {k: len(s) for k, s in splits.items()}, "fields": _statistics(splits["train"])},
+        {
+            "sizes": {k: len(s) for k, s in splits.items()},
+            "fields": _statistics(splits["train"]),
+            **({"rate": raw.rate} if raw.rate else {}),
+        },
     )
 
 
@@ -167,15 +171,19 @@ def _divided(raw: Raw, module: Module, name: str) -> Raw:
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
         raise error(
-            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data")
-        )
+            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data"),
+            help=about_lengths(columns),
+        )  # fmt: skip
     count = next(iter(counts.values()))
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]
     parts = {s: order[a:b] for s, a, b in zip(("train", "valid", "test"), cut, cut[1:], strict=False)}
     one = {k: np.split(v, np.cumsum(columns["length"])[:-1]) for k, v in columns.items() if k in raw.pieces}
     raw.splits = {
-        s: {k: np.concatenate([one[k][i] for i in rows]) if k in one else v[rows] for k, v in columns.items()}
+        s: {
+            k: np.concatenate([v[:0], *(one[k][i] for i in rows)]) if k in one else v[rows]
+            for k, v in columns.items()
+        }
         for s, rows in parts.items()
     }
     return raw

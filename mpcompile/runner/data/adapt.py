@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Symbolic
-from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
 from mpcompile.runner.data.sound import companded
 
 _OBSERVED = ("input", "target", "condition")
@@ -42,8 +43,9 @@ class Adapter:
             if len(set(counts.values())) > 1:
                 shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
                 raise error(
-                    "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere()
-                )
+                    "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere(),
+                    help=about_lengths(columns),
+                )  # fmt: skip
             fitted: dict[str, Column | Windows | Pieces] = {}
             for field_name, column in pairs.items():
                 field = self.module.fields[field_name]
@@ -75,17 +77,23 @@ class Adapter:
                 pairs[name] = wish
             elif len(free) == 1 and (wish == "y" or "x" not in columns):
                 pairs[name] = free[0]
-            elif field.role == "target" and "y" not in columns and "x" in columns:
-                pairs[name] = "x"  # an autoencoder's target, or the next element of a stream
+            elif "y" not in columns and "x" in columns and self._repeats(field, pairs):
+                pairs[name] = "x"
             else:
                 raise error(
                     "MP502",
                     f"data '{self.name}' has nothing for {field.role} '{name}'; "
                     f"columns: {', '.join(columns)}",
                     field.span,
-                    help=f"name an array '{name}' (or x for the input and y for the target)",
+                    help=f"name an array or a column '{name}' (or x for the input and y for the target); "
+                    "of pictures, each class in a folder of its own",
                 )
         return {f: pairs[f] for f in self.module.fields}
+
+    def _repeats(self, field: Field, pairs: Mapping[str, str]) -> bool:
+        """Whether a target is what an input is: the data once more (an autoencoder), or the next element of a stream."""
+        same = [self.module.fields[f].type.shape for f, column in pairs.items() if column == "x"]
+        return field.role == "target" and ("x" in self.raw.streams or field.type.shape in same)
 
     def _anywhere(self) -> Span:
         return next(iter(self.module.fields.values())).span
@@ -229,8 +237,8 @@ class Adapter:
 
     def _elements(self, field: Field, column: str, values: Array) -> Array:
         """Values in the field's range, in a compact type."""
-        if not np.isfinite(values).all():
-            raise self._range(field, column, "holds a value that is not finite", "")
+        if bad := int(values.size - np.isfinite(values).sum()):
+            raise self._range(field, column, f"holds values that are not finite, {bad} of {values.size}", "")
         levels = self.raw.levels.get(column)
         if field.base == "binary":
             return self._binary(field, column, values)
@@ -258,7 +266,7 @@ class Adapter:
         if column in self.raw.sounds and classes:
             values = companded(values, classes) + low
         if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-            raise self._range(field, column, f"holds fractions, a {field.base} field takes whole numbers", "")
+            raise self._range(field, column, f"holds fractions, '{field.name}' takes whole numbers", "")
         whole = values.astype(np.int64)
         if self.embedded and column in self.raw.images and levels and classes and classes != levels:
             if classes > levels:

@@ -24,6 +24,7 @@ class Raw:
     streams     columns that are one long sequence `[T, ...]` to be cut into windows
     pieces      columns whose sequences follow one another `[T, ...]`; the column `length` says where they end
     vocabulary  what the integers of text stand for
+    rate        of sounds, in Hz; 0 where it is not known
     """
 
     splits: dict[str, dict[str, Array]]
@@ -35,6 +36,7 @@ class Raw:
     vocabulary: list[str] | None = None
     fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
     digest: str = ""  # of a user's file
+    rate: int = 0
 
     @property
     def columns(self) -> list[str]:
@@ -151,3 +153,13 @@ class Dataset:
         """The part that `split(name)` really gives."""
         part = self.split(name)
         return next(k for k in SPLITS if self.splits.get(k) is part)
+
+
+def about_lengths(columns: Mapping[str, Array]) -> str:
+    """What a column of lengths would have to add up to, where there is one."""
+    length = columns.get("length")
+    if length is None or length.ndim != 1 or length.dtype.kind not in "iu" or not len(length):
+        return ""
+    if length.min() < 1:
+        return "every length is at least 1"
+    return f"the lengths add up to {length.sum()}: as many rows has a column of sequences"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import SPLITS, Raw
+from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.noise import permutation
 
 ENDINGS = (".npz", ".npy", ".csv", ".txt", ".wav")
@@ -128,7 +130,10 @@ def _npy(path: Path) -> Raw:
 
 
 def _csv(path: Path) -> Raw:
-    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, the rest x."""
+    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, the rest x.
+
+    A label that is words in every row is a class, numbered in the order of the alphabet.
+    """
     import csv
 
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -137,16 +142,22 @@ def _csv(path: Path) -> Raw:
         raise Unreadable(f"{path}: it is empty")
     header = None if all(map(_numeric, rows[0])) else [c.strip() for c in rows[0]]
     body = rows[1:] if header else rows
+    if not body:
+        raise Unreadable(f"{path}: there is a header but no row")
+    last = [i for i, h in enumerate(header or []) if h.lower() in ("y", "label", "target")]
+    named = {i for i in last if not any(_numeric(row[i]) for row in body if i < len(row))}
     for number, row in enumerate(body, 2 if header else 1):
         if len(row) != len(rows[0]):
             raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {len(rows[0])}")
-        for cell in row:
-            if not _numeric(cell):
-                raise Unreadable(f"{path}: row {number} holds {cell[:30]!r}, which is not a number")
-    values = np.array([[float(c) for c in row] for row in body])
-    if not len(values):
-        raise Unreadable(f"{path}: there is a header but no row")
-    last = [i for i, h in enumerate(header or []) if h.lower() in ("y", "label", "target")]
+        for i, cell in enumerate(row):
+            if not cell.strip():
+                raise Unreadable(f"{path}: row {number} has an empty cell")
+            if i not in named and not (_numeric(cell) and isfinite(float(cell))):
+                raise Unreadable(f"{path}: row {number} holds {cell[:30]!r}, which is not a finite number")
+    classes = {i: sorted({row[i] for row in body}) for i in named}
+    values = np.array(
+        [[classes[i].index(c) if i in named else float(c) for i, c in enumerate(row)] for row in body], float
+    )
     columns = {"x": values[:, [i for i in range(values.shape[1]) if i not in last]]}
     if last:
         columns["y"] = values[:, last]
@@ -164,7 +175,14 @@ def _numeric(cell: str) -> bool:
 def _text(path: Path, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.sequences import text
 
-    words = path.read_text(encoding="utf-8")
+    data = path.read_bytes()
+    try:
+        words = data.decode("utf-8", "surrogateescape" if vocabulary == BYTES else "strict")
+    except UnicodeDecodeError as bad:
+        where = f"byte {data[bad.start]:#04x} at {bad.start}"
+        raise Unreadable(
+            f"{path}: it is not UTF-8 ({where}); a category(256) reads the bytes of any text"
+        ) from bad
     if len(words) < 20:
         raise Unreadable(f"{path}: {len(words)} characters are too few")
     return text(words, vocabulary)
@@ -172,34 +190,41 @@ def _text(path: Path, vocabulary: list[str] | None) -> Raw:
 
 def _wav(path: Path) -> Raw:
     """A sound as one stream; the last tenths are held out."""
-    x = _sound(path)
+    x, rate = _sound(path)
     cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
     splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
-    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}))
+    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}), rate=rate)
 
 
 def _sounds(files: list[Path]) -> Raw:
     """Sounds one after the other as one stream; whole files are held out, a tenth each, in a fixed random order."""
-    digest, waves = hashlib.sha256(), []
+    digest, waves, first = hashlib.sha256(), [], 0
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-        waves.append(_sound(file))
+        wave, rate = _sound(file)
+        first = first or rate
+        if rate != first:
+            raise Unreadable(
+                f"{file}: sounds must share one rate; this has {rate} Hz, {files[0]} has {first} Hz"
+            )
+        waves.append(wave)
     order, tenth = permutation(len(files), "data", "split"), max(1, len(files) // 10)
     cut = [0, len(files) - 2 * tenth, len(files) - tenth, len(files)]
     splits = {
         s: {"x": np.concatenate([waves[i] for i in order[a:b]])}
         for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)
     }
-    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}), digest=digest.hexdigest())
+    found = frozenset({"x"})
+    return Raw(splits, sounds=found, streams=found, digest=digest.hexdigest(), rate=first)
 
 
-def _sound(path: Path) -> Array:
-    """16-bit or 8-bit PCM, channels averaged, in [-1, 1)."""
+def _sound(path: Path) -> tuple[Array, int]:
+    """16-bit or 8-bit PCM, channels averaged, in [-1, 1), and its rate in Hz."""
     import wave
 
     try:
         with wave.open(str(path), "rb") as file:
-            width, channels = file.getsampwidth(), file.getnchannels()
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             frames = file.readframes(file.getnframes())
     except wave.Error as bad:
         raise Unreadable(f"{path}: {bad}") from bad
@@ -209,7 +234,7 @@ def _sound(path: Path) -> Array:
         x = (np.frombuffer(frames, np.uint8).astype(np.float32) - 128) / 128
     else:
         raise Unreadable(f"{path}: {8 * width}-bit sound; 8 and 16 bits are read")
-    return np.asarray(x.reshape(-1, channels).mean(1))
+    return np.asarray(x.reshape(-1, channels).mean(1)), rate
 
 
 def _folder(path: Path) -> Raw:
@@ -234,7 +259,7 @@ def _folder(path: Path) -> Raw:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
         pictures.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
         if pictures[-1].shape != pictures[0].shape:
-            sizes = f"{list(pictures[-1].shape)}, {files[0].name} is {list(pictures[0].shape)}"
+            sizes = f"{list(pictures[-1].shape)}, {files[0]} is {list(pictures[0].shape)}"
             raise Unreadable(f"{file}: pictures must share one size; this is {sizes}")
     columns: dict[str, Array] = {"x": np.stack(pictures)}
     classes = sorted({p.parent for p in files} - {path})

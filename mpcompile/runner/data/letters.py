@@ -15,7 +15,7 @@ BYTES = [chr(i) for i in range(256)]
 def encode(words: str, vocabulary: Sequence[str]) -> Array:
     """Integers `[n]` of a text; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
     if list(vocabulary) == BYTES:
-        return np.frombuffer(words.encode("utf-8"), dtype=np.uint8).astype(np.int32)
+        return np.frombuffer(words.encode("utf-8", "surrogateescape"), dtype=np.uint8).astype(np.int32)
     if missing := sorted(set(words) - set(vocabulary)):
         raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
     return np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)

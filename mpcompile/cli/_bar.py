@@ -1,0 +1,35 @@
+"""A bar on a terminal for what takes longer than two seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Told how much is done, of how much in all (None: nobody knows), and what is done now.
+Watch = Callable[[float, "float | None", str], None]
+
+
+@contextmanager
+def late_bar() -> Iterator[Watch | None]:
+    """None where stderr is no terminal; else a bar comes up after two seconds and goes away in the end."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from threading import Timer
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+    late = Timer(2.0, bar.start)
+    late.daemon = True
+    late.start()
+    try:
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+    finally:
+        late.cancel()
+        late.join()
+        bar.stop()
