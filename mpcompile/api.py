@@ -207,6 +207,7 @@ def build(
             for v in found
         ],
         "allow_unproven": allow_unproven,
+        "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},
         "reference_samplers": {
             program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
         },

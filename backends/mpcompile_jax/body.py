@@ -10,7 +10,7 @@ from mpcompile.emission.text import Expr, Label, identifier, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Value
 from mpcompile.outline import Block, Loop
-from mpcompile_jax import literals, windows
+from mpcompile_jax import literals, loops, windows
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
 from mpcompile_jax.spelling import SPELLINGS
@@ -19,7 +19,7 @@ from mpcompile_jax.spelling import SPELLINGS
 RESERVED = frozenset({
     "jax", "jnp", "lax", "np", "math", "base64", "itertools", "Array", "Params", "Sequence", "range", "zip",
     "enumerate", "dict", "tuple", "type", "len", "slice", "any", "int", "float", "bool", "str", "below", "load",
-    "load_file", *windows.HELPERS, *literals.HELPERS,
+    "load_file", *windows.HELPERS, *loops.HELPERS, *literals.HELPERS,
 })  # fmt: skip
 
 
@@ -110,9 +110,10 @@ class JaxWriter(Writer):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
 
-        state = _typed(carries)
+        grouped = carries > 1 or op.settles
+        state = "tuple[Array]" if op.settles and carries == 1 else _typed(carries)
         if simple:
-            head = [f"{step}: Array", f"{_argument('carry', carry_names)}: {state}"]
+            head = [f"{step}: Array", f"{'carry' if grouped else carry_names[0]}: {state}"]
             self._open(function, head, state, labels)
         else:
             read_type = _typed(len(read)) if read else "None"
@@ -127,11 +128,13 @@ class JaxWriter(Writer):
         for group, given in ((carry_names, "carry"), (slice_names, "inputs")):
             if len(group) > 1:
                 self.statement(f"{', '.join(group)} = {given}")
+            elif group is carry_names and grouped:
+                self.statement(f"({group[0]},) = {given}")
         self.write(body)
         wanted = [*range(carries), *(carries + i for i in kept)]
         results = [self.tensor(self.operand(body.outputs[i]), body.outputs[i].dtype) for i in wanted]
         said = tuple(la for e in results for la in e.labels)
-        after = _group([e.text for e in results[:carries]])
+        after = _group([e.text for e in results[:carries]], grouped)
         if simple:
             self.statement(f"return {after}", said)
         else:
@@ -146,9 +149,13 @@ class JaxWriter(Writer):
 
         for _, outside in loop.captured:
             self.release(self.operand(outside))
-        first = _group([e.text for e in start])
+        first = _group([e.text for e in start], grouped)
         if simple:
             call = f"lax.fori_loop(0, {self._length(op, node)}, {function}, {first})"
+            if op.settles:
+                numbers = tuple_text(map(str, op.read_carries()))
+                call = f"settle({function}, {first}, {numbers}, {self._length(op, node)})"
+                call += "" if carries > 1 else "[0]"
             if carries == 1:
                 value = node.outputs[0]
                 hint = self.hint(node, 0) if value in outer.preferred else identifier(names[0])
@@ -232,8 +239,8 @@ def _moved(text: str, axis: int, back: bool = True) -> str:
     return f"jnp.moveaxis({text}, {f'0, {axis}' if back else f'{axis}, 0'})"
 
 
-def _group(texts: list[str]) -> str:
-    return "None" if not texts else texts[0] if len(texts) == 1 else tuple_text(texts)
+def _group(texts: list[str], grouped: bool = False) -> str:
+    return "None" if not texts else texts[0] if len(texts) == 1 and not grouped else tuple_text(texts)
 
 
 def _typed(count: int) -> str:

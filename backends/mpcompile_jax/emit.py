@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
-from mpcompile_jax import literals, windows
+from mpcompile_jax import literals, loops, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, function_names
 from mpcompile_jax.verify import verify_source
@@ -53,7 +53,7 @@ def emit_module(module: Module) -> Emitted:
     body = "\n\n".join([*functions, LOAD])
     table = "\n".join(constants.lines())
     helpers: list[str] = []
-    for name, text in reversed(windows.HELPERS.items()):  # later ones may call earlier ones
+    for name, text in reversed((windows.HELPERS | loops.HELPERS).items()):  # later ones may call earlier ones
         if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
             helpers.insert(0, text)
     if "below(" in body:
@@ -76,14 +76,16 @@ def header(module: Module, body: str) -> str:
         "Needs jax alone. Programs are pure functions of `params`, a flat dict of arrays by their dotted",
         "names (`load` reads one), and of data and noise; they work under jit, vmap and grad, in the",
         "precision of their arguments.",
+        *(["Through `settle` derivatives are by forward mode alone."] if "def settle(" in body else []),
         '"""',
         "",
         "from __future__ import annotations",
         "",
     ]
     plain = [f"import {m}" for m in ("base64", "itertools", "math") if f"{m}." in body]
-    if "Sequence[" in body:
-        plain.append("from collections.abc import Sequence")
+    abstract = [name for name in ("Callable", "Sequence") if f"{name}[" in body]
+    if abstract:
+        plain.append(f"from collections.abc import {', '.join(abstract)}")
     lines += [*plain, ""] if plain else []
     if re.search(r"\bjax\.", body):
         lines.append("import jax")

@@ -160,7 +160,7 @@ def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
 def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
     """A table that is a literal is numpy's, which cannot be indexed by a traced value."""
     axis, data = node.op.attributes()["axis"], first_operand(a, node, args)
-    table = f"jnp.asarray({data})" if node.inputs[0].dtype is DType.INT else data
+    table = data if node.inputs[0].dtype is DType.FLOAT else f"jnp.asarray({data})"
     return Expr(f"{table}[{':, ' * axis}{args[1].text}]")
 
 

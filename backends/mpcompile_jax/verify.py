@@ -10,7 +10,7 @@ from mpcompile.emission.verify import Allowed, SourceRefused
 IMPORTS = {"base64", "itertools", "math", "jax", "jax.numpy", "numpy"}
 IMPORTED = {
     "__future__": {"annotations"},
-    "collections.abc": {"Sequence"},
+    "collections.abc": {"Callable", "Sequence"},
     "jax": {"Array", "lax"},
     "safetensors.flax": {"load_file"},
 }
@@ -18,7 +18,7 @@ NAMES = {
     "range", "zip", "enumerate", "dict", "tuple", "type", "len", "slice", "any", "jax", "jnp", "np", "math", "base64",
     "itertools",
 }  # fmt: skip
-KNOWN = {"bool", "int", "float", "str", "Array", "Sequence"}
+KNOWN = {"bool", "int", "float", "str", "Array", "Callable", "Sequence"}
 MEMBERS = set(
     "dtype shape ndim reshape T mT swapaxes transpose astype sum mean max at add "
     "removeprefix startswith items append "
@@ -28,12 +28,12 @@ MODULES = {
     "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()},
     "jnp": set(
         "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip "
-        "zeros ones full arange argmax asarray take_along_axis ones_like moveaxis linalg.inv "
+        "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "
         "linalg.slogdet".split()
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
-        "fori_loop dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
+        "fori_loop while_loop dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
     ),
     "np": set(
         "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "

@@ -1,8 +1,13 @@
-"""The scan primitive as ONNX's `Scan`."""
+"""The scan primitive as ONNX's `Scan`, or as `Loop` where it ends once nothing changes."""
 
 from __future__ import annotations
 
-from mpcompile.ir import Graph, Input, Node, Value
+from collections.abc import Sequence
+
+from onnx import TensorProto
+
+from mpcompile.ir import DType, Graph, Input, Node, Type, Value
+from mpcompile.ops import Scan
 from mpcompile_onnx.writer import Frame, Writer
 
 
@@ -11,12 +16,15 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
 
     What depends on captured values alone is computed once, before the loop.
     """
-    op = node.op.attributes()
+    assert isinstance(node.op, Scan)
+    op, read = node.op.attributes(), node.op.read_carries()
     body, carries, scanned, axis = op["body"], op["carries"], op["scanned"], op["axis"]
     inner = list(body.inputs.items())
     state, rows = inner[:carries], inner[carries : carries + scanned]
     captured, step = inner[carries + scanned : -1], inner[-1][1]
-    counts = not scanned or bool(body.users(step.node)) or step in body.outputs.values()
+    counts = not op["settles"] and (
+        not scanned or bool(body.users(step.node)) or step in body.outputs.values()
+    )
     length = node.inputs[carries].shape[axis] if scanned else op["length"]
     given = list(args[: carries + scanned])
     axes = [axis] * scanned
@@ -32,7 +40,7 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     w.write(body, env, {}, once)
 
     w.frames.append(Frame())
-    declared = []
+    declared = [w.info(w.name(f"{before}/{n}"), Type(d, ())) for n, d in _COUNTED] if op["settles"] else []
     for name, value in (*state, *rows, *([("step", step)] if counts else [])):
         env[value] = w.name(f"{before}/{name}")
         declared.append(w.info(env[value], value.type))
@@ -45,10 +53,15 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     done = {n.id for n in once}
     w.write(body, env, results, [n for n in body.nodes() if n.id not in done])
     infos = w.results(outputs, env)
+    if op["settles"]:
+        again = _changed(w, [(env[state[i][1]], env[list(outputs.values())[i]]) for i in read])
+        infos.insert(0, w.info(again, Type(DType.BOOL, ())))
     graph = w.finish(f"{before}/body", declared, infos)
     w.frames.pop()
 
     w.prefix, w.place = before, place
+    if op["settles"]:
+        return w.op_all("Loop", w.scalar(length), "", *given, outputs=len(node.types), body=graph)
     direction = int(op["reverse"])
     stacked = len(node.types) - carries
     attributes = {"scan_input_axes": axes, "scan_input_directions": [direction] * len(axes)}
@@ -57,6 +70,20 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     return w.op_all(
         "Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=len(axes), **attributes
     )
+
+
+#: What the body of a `Loop` takes before its carries.
+_COUNTED = (("step", DType.INT), ("again", DType.BOOL))
+
+
+def _changed(w: Writer, pairs: Sequence[tuple[str, str]]) -> str:
+    """Whether some value differs from what it was, as a truth value."""
+    found = ""
+    for old, new in pairs:
+        same = w.op("Cast", w.op("Equal", old, new), to=TensorProto.INT32)
+        differs = w.op("Not", w.op("Cast", w.op("ReduceMin", same, keepdims=0), to=TensorProto.BOOL))
+        found = w.op("Or", found, differs) if found else differs
+    return found
 
 
 def _invariant(body: Graph, captured: set[Value]) -> list[Node]:

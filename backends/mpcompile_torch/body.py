@@ -154,6 +154,8 @@ class TorchWriter(Writer):
         carries, scanned, body = op.carries, op.scanned, loop.body
         names = list(body.graph.inputs)
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
+        compared = op.read_carries() if op.settles else []
+        inner.uses.update(body.inputs[i] for i in compared)
         listed = self.captured(loop, inner)
         carry_names = [""] * carries
         first = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
@@ -204,6 +206,7 @@ class TorchWriter(Writer):
             e = self.tensor(self.operand(value), value.dtype)
             self.statement(f"{name}.append({e.text})", e.labels)
             self.release(e)
+        settled = self.settled(body, [(body.inputs[i], body.outputs[i]) for i in compared])
         after = [self.tensor(self.operand(v), v.dtype) for v in body.outputs[:carries]]
         moves = [(n, e) for n, e in zip(carry_names, after, strict=True) if n != e.text]
         labels = tuple(la for _, e in moves for la in e.labels)
@@ -212,6 +215,8 @@ class TorchWriter(Writer):
             self.statement(f"{left} = {right}", labels)
         for e in after:
             self.release(e)
+        if settled:
+            self.lines += ["    " * self.indent + f"if {settled}:", "    " * (self.indent + 1) + "break"]
         if len(self.lines) == before:
             self.statement("pass")
         self.indent -= 1
@@ -253,6 +258,19 @@ class TorchWriter(Writer):
                 refs, text = (*refs, *real.refs), f"torch.where({real.text}[..., None], {h.text}, 0.0)"
             self.live[h.text] = 1
             self.settle(ys, Expr(text, refs=refs, heavy=True), uses, hint)
+
+    def settled(self, body: Block, compared: list[tuple[Value, Value]]) -> str:
+        """A variable that says whether what a step reads was left as it was; nothing where all steps are run."""
+        if not compared:
+            return ""
+        pairs = [(self.operand(old), self.named(new)) for old, new in compared]
+        name = self.fresh("settled")
+        self.statement(
+            f"{name} = " + " and ".join(f"torch.equal({new.text}, {old.text})" for old, new in pairs)
+        )
+        for old, _ in pairs:
+            self.release(old)
+        return name
 
     def captured(self, loop: Loop, inner: State) -> list[str]:
         """Names in the body for what it captures. Vectors that are read as lists are made such: gives their names."""

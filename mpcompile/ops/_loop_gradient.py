@@ -41,7 +41,7 @@ def taped(scan: Scan) -> Scan:
     for v in missing:
         kept = copies[v.node].outputs[v.index]
         body.outputs[f"kept_{len(body.outputs)}"] = b.emit(Reshape(_tall(v, scan.axis)), kept)
-    return replace(scan, body=body)
+    return replace(scan, body=body, settles=False)
 
 
 def loop_gradient(
@@ -71,7 +71,8 @@ def loop_gradient(
     ]
     first += [zeros(b, total.shape) for total in step.sums.values()]
     backward = replace(
-        scan, body=body, carries=len(first), reverse=not scan.reverse, scanned=len(read), length=length
+        scan, body=body, carries=len(first), reverse=not scan.reverse, scanned=len(read), length=length,
+        settles=False,
     )  # fmt: skip
     around = [x for (_, v), x in zip(step.captured, captured, strict=True) if step.reads(v)]
     made = dict(

@@ -28,7 +28,7 @@ from mpcompile.ops._base import Operation, number, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
 from mpcompile.ops._stencil import exact, fit, no_rule
 from mpcompile.ops._stencil import run_body as run_stencils
-from mpcompile.ops.elementwise import Add, Mul, Tanh
+from mpcompile.ops.elementwise import Abs, Add, Mul, Tanh
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.structure import join_maps
 
@@ -45,6 +45,9 @@ class Scan(Operation):
     down when `reverse`. It gives the next carries, then ys, which are stacked along `axis` in the order of
     positions. Results are the last carries, then the stacked ys. Without scanned values `length` is the
     number of steps.
+
+    With `settles` a step is a function of the carries and captured values alone: once it leaves those carries that
+    it reads as they were, later steps would change nothing, and need not be run. It has neither scanned values nor ys.
     """
 
     name: ClassVar[str] = "scan"
@@ -54,6 +57,7 @@ class Scan(Operation):
     reverse: bool = False
     scanned: int = 0
     length: int | Symbolic | None = None
+    settles: bool = False
 
     def _split(self, inputs: Sequence[T]) -> tuple[list[T], list[T], list[T]]:
         """First carries, scanned, captured."""
@@ -84,6 +88,15 @@ class Scan(Operation):
         for i, (before, after) in enumerate(zip(carries, outputs, strict=False)):
             require(before == after, f"carry {i} to stay {before}", after)
         ys = outputs[self.carries :]
+        if self.settles:
+            require(
+                not scanned and not ys,
+                "neither scanned values nor stacked ones in a loop that settles",
+                "some",
+            )
+            step = list(self.body.inputs.values())[-1]
+            used = self.body.users(step.node) or step in self.body.outputs.values()
+            require(not used, "a body that does not read the step in a loop that settles", "one that does")
         for y in ys:
             require(y.rank >= self.axis, f"results with at least {self.axis} axes to stack along", y)
         assert length is not None
@@ -106,16 +119,25 @@ class Scan(Operation):
         carries, scanned, captured = self._split(inputs)
         plan = self.body.nodes()
         rows: dict[int, list[Array]] = {}
+        read = self.read_carries()
         for t in self._steps(scanned):
             slices = [x.take(t, self.axis) for x in scanned]
             results = evaluate_body(self.body, [*carries, *slices, *captured, np.asarray(t)], plan)
-            carries, rows[t] = results[: self.carries], results[self.carries :]
+            before, carries, rows[t] = carries, results[: self.carries], results[self.carries :]
+            if self.settles and all(np.array_equal(before[i], carries[i]) for i in read):
+                break
         if not rows:
             raise ValueError("a loop of no steps has no results")
         return (
             *carries,
             *(np.stack(ys, self.axis) for ys in zip(*(rows[t] for t in sorted(rows)), strict=True)),
         )
+
+    def read_carries(self) -> list[int]:
+        """Numbers of the carries that the body reads."""
+        ends = set(self.body.outputs.values())
+        first = list(self.body.inputs.values())[: self.carries]
+        return [i for i, v in enumerate(first) if self.body.users(v.node) or v in ends]
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         carries, scanned, captured = self._split(inputs)
@@ -160,6 +182,10 @@ class Scan(Operation):
             ),
             Example(rnn, (sample(2, 3), sample(2, 1, 3, seed=1), sample(3, 3, seed=2))),
             Example(total, (sample(), sample(seed=3))),
+            Example(
+                cls(_settling(), carries=2, length=9, settles=True),
+                (sample(2, 3) - 0.6, sample(2, 3, seed=1), sample(2, 3, seed=2)),
+            ),
         ]
 
 
@@ -185,6 +211,18 @@ def _power() -> Graph:
     step = b.input("step", Type(DType.INT, ()))
     g.outputs["c"] = b.emit(Mul(), c, a)
     g.outputs["y"] = b.emit(Add(), c, b.emit(Cast(DType.FLOAT), step))
+    return g
+
+
+def _settling() -> Graph:
+    """x' = |x|, h' = x a: after two steps nothing changes."""
+    g = Graph("settling")
+    b = Builder(g)
+    x, _ = b.input("x", float_type(2, 3)), b.input("h", float_type(2, 3))
+    a = b.input("a", float_type(2, 3))
+    b.input("step", Type(DType.INT, ()))
+    g.outputs["x"] = b.emit(Abs(), x)
+    g.outputs["h"] = b.emit(Mul(), x, a)
     return g
 
 

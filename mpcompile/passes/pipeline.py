@@ -12,9 +12,11 @@ from mpcompile.passes.simplify import simplify
 
 @dataclass(frozen=True)
 class Optimised:
-    """A module whose programs are faster and mean the same, and what could not be made so: program -> reasons."""
+    """A module whose programs are faster and mean the same, how (program -> its samplers), and what could not be made so:
+    program -> reasons."""
 
     module: Module
+    samplers: dict[str, tuple[str, ...]]
     refusals: dict[str, tuple[Refused, ...]]
 
 
@@ -23,10 +25,11 @@ def optimise(module: Module) -> Optimised:
     derived = {name: derive(graph) for name, graph in module.programs.items()}
     programs = {name: simplify(d.graph) for name, d in derived.items()}
     refusals = {name: d.refusals for name, d in derived.items() if d.refusals}
+    samplers = {name: d.ways for name, d in derived.items() if d.ways}
     for name, noise in module.noise.items():
         if any(n.kind == "choice" for n in noise.values()) and (found := _loops(module.programs[name])):
             refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in found)
-    return Optimised(replace(module, programs=programs), refusals)
+    return Optimised(replace(module, programs=programs), samplers, refusals)
 
 
 def _loops(graph: Graph) -> list[Node]:

@@ -187,8 +187,9 @@ def _receptive(module: Module) -> dict[str, Any]:
 def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
     """Of each autoregressive density: steps one after the other, and what the derived sampler computes and keeps.
 
-    `work` is in passes of the network over all elements, `kept` in bytes of one example; where the sampler is the
-    reference one, `refused` says why.
+    `how` says which loops it has. `work` is in passes of the network over all elements, `step_flops` in operations a step
+    (of blocks that settle: for all turns that they may take), `kept` in bytes of one example; where the sampler is
+    the reference one, `refused` says why.
     """
     found: dict[str, Any] = {}
     for name in module.fields:
@@ -196,15 +197,28 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
         if steps is None or "sample" not in module.programs:
             continue
         derived = derive(module.programs["sample"])
-        facts: dict[str, Any] = {"steps": text(steps), "refused": [str(r) for r in derived.refusals]}
+        facts: dict[str, Any] = {
+            "steps": text(steps), "how": list(derived.ways), "refused": [str(r) for r in derived.refusals]
+        }  # fmt: skip
         if not derived.refusals:
             whole = substitute(cost.work(module.programs[_score(module)]).total, one)
-            loops = [n for n in derived.graph.nodes() if isinstance(n.op, Scan)]
-            carried = [v for n in loops for v in n.inputs[: n.op.attributes()["carries"]]]
-            facts["work"] = substitute(cost.work(derived.graph).total, one) / whole
-            facts["kept"] = sum(substitute(cost.size_in_bytes(v), one) for v in carried)
+            work = substitute(cost.work(derived.graph).total, one)
+            facts["work"] = work / whole
+            facts["step_flops"] = work / substitute(steps, one)
+            facts["kept"] = substitute(_carried(derived.graph), one)
         found[name] = facts
     return found
+
+
+def _carried(graph: Graph) -> int | Symbolic:
+    """Bytes of what loops carry, and those inside of them."""
+    total: int | Symbolic = 0
+    for node in graph.nodes():
+        if isinstance(node.op, Scan):
+            for v in node.inputs[: node.op.carries]:
+                total = total + cost.size_in_bytes(v)
+            total = total + _carried(node.op.body)
+    return total
 
 
 def _score(module: Module) -> str:

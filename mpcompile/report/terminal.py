@@ -144,9 +144,11 @@ def _totals(facts: dict[str, Any]) -> Iterator[str]:
 def _sampler(facts: dict[str, Any]) -> str:
     if facts["refused"]:
         return f"{facts['steps']} passes of the network, one after the other: {'; '.join(facts['refused'])}"
+    most = "at most " if any("at most" in way for way in facts["how"]) else ""
     return (
-        f"{facts['steps']} steps, one after the other; together the work of {facts['work']:.2f} passes of the network, "
-        f"{binary(facts['kept'])} kept for each example"
+        f"{facts['steps']} elements; {'; '.join(facts['how'])}: "
+        f"{most}the work of {facts['work']:.2f} passes of the network, "
+        f"{engineering(round(facts['step_flops']))} FLOP a step, {binary(facts['kept'])} kept for each example"
     )
 
 

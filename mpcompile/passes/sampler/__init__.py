@@ -15,18 +15,19 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Value
+from mpcompile.passes.sampler.blocks import solve
 from mpcompile.passes.sampler.emit import Emitter
 from mpcompile.passes.sampler.find import Reference, Refused, find
 from mpcompile.passes.sampler.rows import opened
 from mpcompile.passes.sampler.schedule import schedule
-from mpcompile.passes.sampler.units import UnitLoop
 
 
 @dataclass(frozen=True)
 class Derived:
-    """A program whose samplers are fast ones where that can be, and why they are not elsewhere."""
+    """A program whose samplers are fast ones where that can be, how each works, and why others are not."""
 
     graph: Graph
+    ways: tuple[str, ...]
     refusals: tuple[Refused, ...]
 
 
@@ -37,9 +38,10 @@ def derive(program: Graph) -> Derived:
     steps = {
         node.id: derive(node.op.body) for node in loops if isinstance(node.op, ops.Scan) and not find(node)
     }
+    ways = [way for step in steps.values() for way in step.ways]
     refusals = [r for step in steps.values() for r in step.refusals]
     if len(steps) == len(loops) and all(steps[n.id].graph is n.op.attributes()["body"] for n in loops):
-        return Derived(program, tuple(refusals))
+        return Derived(program, tuple(ways), tuple(refusals))
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if node.id in steps and isinstance(node.op, ops.Scan):
@@ -50,25 +52,29 @@ def derive(program: Graph) -> Derived:
         moved = dict(zip(node.inputs, inputs, strict=True))
         static = {inside: moved[outside] for inside, outside in ref.captured.items()}
         try:
-            return (_loop(ref, b, static),)
+            drawn, way = _loop(ref, b, static)
         except Refused as refused:
             refusals.append(refused)
             return None
+        ways.append(way)
+        return (drawn,)
 
-    return Derived(program.rebuild(rewrite).live(), tuple(refusals))
+    return Derived(program.rebuild(rewrite).live(), tuple(ways), tuple(refusals))
 
 
-def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> Value:
-    """A vector unit by unit; where that is refused, and for all else, place by place."""
+def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value, str]:
+    """A vector in blocks; where that is refused, and for all else, place by place. Raises `Refused`."""
     if ref.x.type.rank == 2 and ref.ranks is not None:
         try:
-            return UnitLoop(ref, b, dict(static)).run()
+            return solve(ref, b, dict(static))
         except Refused:
             if not np.array_equal(ref.ranks, np.arange(ref.ranks.size)):
                 raise
     wide = opened(ref)
     static = dict(zip(wide.captured, (static[v] for v in ref.captured), strict=True))
-    return Emitter(wide, schedule(wide), b, static).run()
+    times = schedule(wide)
+    steps = " x ".join(str(wide.x.shape[a]) for a in times.levels if a is not None)
+    return Emitter(wide, times, b, static).run(), f"{steps} steps, one element each"
 
 
 __all__ = ["Derived", "Refused", "derive"]

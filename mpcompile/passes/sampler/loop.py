@@ -28,25 +28,48 @@ def open_loop(outer: Builder, carries: Sequence[Carry]) -> Iterator[tuple[Builde
             c.now = c.start if c.start is not None else zeros(outer, c.type)
         c.start = c.now
     b = Builder(Graph("body"), outer.scope, outer.span, outer)
-    for i, c in enumerate(carries):
-        c.now = b.input(f"carry_{i}", c.type)
+    for c, name in zip(carries, _distinct([c.name for c in carries]), strict=True):
+        c.now = b.input(name, c.type)
     yield b, b.input("step", Type(DType.INT, ()))
 
 
 def close(
-    outer: Builder, b: Builder, carries: Sequence[Carry], ys: Sequence[Value], axis: int, length: Size
+    outer: Builder,
+    b: Builder,
+    carries: Sequence[Carry],
+    ys: Sequence[Value],
+    axis: int,
+    length: Size,
+    settles: bool = False,
 ) -> list[Value]:
     """The loop as a node of the graph around it: ys stacked along an axis. The carries become their last values."""
     ys = [b.here(y) for y in ys]
     following = [b.here(c.value) for c in carries]
     step = b.graph.inputs.pop("step")
     b.graph.inputs["step"] = step
-    b.graph.outputs = {f"carry_{i}": v for i, v in enumerate(following)} | {
-        f"y_{i}": y for i, y in enumerate(ys)
-    }
-    op = ops.Scan(body=b.graph, carries=len(carries), axis=axis, length=length)
+    names = list(b.graph.inputs)[: len(carries)]
+    b.graph.outputs = dict(zip(names, following, strict=True)) | {f"y_{i}": y for i, y in enumerate(ys)}
+    op = ops.Scan(body=b.graph, carries=len(carries), axis=axis, length=length, settles=settles)
     starts = [c.start for c in carries if c.start is not None]
     results = outer.emit_all(op, *starts, *b.captured)
     for c, v in zip(carries, results, strict=False):
         c.now = v
     return list(results[len(carries) :])
+
+
+def named(node: Node) -> str:
+    """What a value that a loop carries is called: its layer, or its primitive where it is of none."""
+    return node.scope[-1].name if node.scope else node.op.name
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names with numbers where they occur again; `step` and `y` are the loop's own."""
+    taken, found = {"step"}, []
+    for name in names:
+        chosen, count = name, 1
+        while chosen in taken:
+            count += 1
+            chosen = f"{name}_{count}"
+        taken.add(chosen)
+        found.append(chosen)
+    return found

@@ -28,11 +28,12 @@ def resized(shape: Shape, axis: int, size: Size) -> Shape:
 
 @dataclass
 class Carry:
-    """A value that a loop carries: its type, its start (zeros where it is None), and what it is now."""
+    """A value that a loop carries: its type, its start (zeros where it is None), what it is now, and its name."""
 
     type: Type
     start: Value | None = None
     now: Value | None = None
+    name: str = "carry"
 
     @property
     def value(self) -> Value:
