@@ -53,7 +53,15 @@ def _name(expr: ast.Name, env: Mapping[str, Value]) -> Value:
         return CONSTANTS[expr.id]
     near = get_close_matches(expr.id, list(env), 1)
     known = ", ".join(f"`{name}`" for name in sorted(env)[:8])
-    help_ = f"did you mean `{near[0]}`?" if near else (f"known numbers: {known}" if known else "")
+    help_ = (
+        f"did you mean `{near[0]}`?"
+        if near
+        else (
+            f"known numbers: {known}"
+            if known
+            else f"a number of the model is declared with it: model m({expr.id} = 8)"
+        )
+    )
     raise error("MP110", f"unknown number `{expr.id}`", expr.span, help=help_)
 
 

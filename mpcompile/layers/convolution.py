@@ -11,7 +11,7 @@ from mpcompile.ir import Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, fan_in_uniform
 from mpcompile.layers.dense import mask_value
-from mpcompile.layers.windows import Pad, Sizes, each_axis, geometry, pairs, spatial
+from mpcompile.layers.windows import Pad, Sizes, each_axis, fitting, geometry, pairs, spatial
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Conv(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         in_channels, _ = spatial(ctx, x, "conv")
-        windows = geometry(ctx, x, self.kernel, self.stride, self.dilation, self.pad)
+        windows = fitting(ctx, x, geometry(ctx, x, self.kernel, self.stride, self.dilation, self.pad))
         divided(ctx, self.groups, in_channels, self.channels)
         shape = (self.channels, in_channels // self.groups, *windows.kernel)
         fan_in = prod(shape[1:])

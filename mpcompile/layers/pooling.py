@@ -9,7 +9,7 @@ from mpcompile import ops
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer
-from mpcompile.layers.windows import Geometry, Pad, Sizes, geometry, spatial
+from mpcompile.layers.windows import Geometry, Pad, Sizes, fitting, geometry, spatial
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,8 @@ class _Pool(Layer):
 
     def windows(self, ctx: Context, x: Value) -> Geometry:
         spatial(ctx, x, self.keyword)
-        return geometry(
-            ctx, x, self.kernel, self.kernel if self.stride is None else self.stride, pad=self.pad
-        )
+        stride = self.kernel if self.stride is None else self.stride
+        return fitting(ctx, x, geometry(ctx, x, self.kernel, stride, pad=self.pad))
 
 
 class MaxPool(_Pool):

@@ -101,7 +101,10 @@ class Recurrent(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
         if x.type.rank != 3 or not isinstance(x.shape[2], int) or x.dtype != DType.FLOAT:
-            raise ctx.fail("MP201", f"{self.keyword} needs a real sequence [time, features], got {x.type}")
+            help_ = "`embedding(16)` makes vectors of categories" if x.dtype == DType.INT else ""
+            raise ctx.fail(
+                "MP201", f"{self.keyword} needs a real sequence [time, features], got {x.type}", help=help_
+            )
         if not 1 <= self.layers <= MAX_STACK:
             raise ctx.fail("MP112", f"a stack has 1 to {MAX_STACK} layers, not {self.layers}")
         if self.output not in ("sequence", "state"):

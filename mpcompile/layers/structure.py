@@ -25,7 +25,16 @@ class Concat(Layer):
         values = [*inputs, *self.others]
         if not values:
             raise ctx.fail("MP123", "concat needs something to join")
-        return F.concat(ctx.b, values, channel_axis(values[0]))
+        axis = channel_axis(values[0])
+        for other in values[1:]:
+            sizes = [(*v.shape[1:axis], *v.shape[axis + 1 :]) for v in (values[0], other)]
+            if sizes[0] != sizes[1]:
+                here, there = (f"[{', '.join(map(str, v.shape[1:]))}]" for v in (values[0], other))
+                raise ctx.fail(
+                    "MP201", f"concat joins along the channels, and the other axes of {here} and {there} differ",
+                    help="`skip -> crop(wide)` is the centre of `skip` in the size of `wide`" if axis == 1 else "",
+                )  # fmt: skip
+        return F.concat(ctx.b, values, axis)
 
 
 @dataclass(frozen=True)

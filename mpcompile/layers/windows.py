@@ -60,6 +60,18 @@ def geometry(
     return Geometry(k, s, d, _padding(ctx, x, pad, found))
 
 
+def fitting(ctx: Context, x: Value, windows: Geometry) -> Geometry:
+    """The windows, where each finds a place in its axis. Raises MP201."""
+    for size, reach, (before, after) in zip(x.shape[2:], windows.reach, windows.padding, strict=True):
+        if isinstance(size, int) and size + before + after <= reach:
+            shape = ", ".join(map(str, x.shape[1:]))
+            raise ctx.fail(
+                "MP201", f"a window of {reach + 1} does not fit into an axis of {size}: the input is [{shape}]",
+                help="images are channels first, [channels, height, width], without the batch; or pad = same",
+            )  # fmt: skip
+    return windows
+
+
 def each_axis(ctx: Context, value: Sizes, dims: int, what: str, least: int = 1) -> tuple[int, ...]:
     """`value` for each of `dims` axes. Raises MP201 for another number of them or one below `least`, and MP112."""
     sizes = (value,) * dims if isinstance(value, int) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
@@ -53,13 +53,29 @@ class Arguments:
             bound[rest.name] = tuple(self.scope.value(self.ctx, e) for e in bound.get(rest.name, []))
         for f in slots:
             if f.name not in bound and f.default is MISSING and f.default_factory is MISSING:
-                faults.append(error("MP123", f"`{self.call.callee}` needs `{f.name}`", self.call.span))
+                faults.append(
+                    error(
+                        "MP123",
+                        f"`{self.call.callee}` needs `{f.name}`",
+                        self.call.span,
+                        help=self._usage(slots, f),
+                    )
+                )
         if faults:
             raise SpecError([d for fault in faults for d in fault.diagnostics])
         try:
             return cls(**bound)
         except ValueError as problem:  # the class's own check of its arguments
             raise error("MP205", str(problem), self.call.span) from problem
+
+    def _usage(self, slots: Sequence[Field[Any]], missing: Field[Any]) -> str:
+        """How the call is written: `conv(channels, kernel, ...)`."""
+        named = [f.name for f in slots if f.default is MISSING and f.default_factory is MISSING]
+        more = ["..."] if len(named) < len(slots) else []
+        usage = f"{self.call.callee}({', '.join([*named, *more])})"
+        if missing.type == "Value":
+            usage += f", where an earlier stage is named by `as {missing.name}`"
+        return usage
 
     def coerce(self, slot: Field[Any], expr: ast.Expr) -> Any:
         """The value of an argument for a field of this type."""

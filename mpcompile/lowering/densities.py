@@ -25,7 +25,7 @@ from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace,
 from mpcompile.distributions.likelihoods import likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Symbolic, Value, float_type, product
+from mpcompile.ir import Field, Shape, Symbolic, Value, float_type, product
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
@@ -119,7 +119,7 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
                 f"logits of shape {list(logits.shape[1:])} for {field.name}, "
                 f"a category of {field.classes} in shape {list(field.type.shape[1:])}",
                 call.span,
-                help=f"end the network with an output of shape {list(wanted[1:])}",
+                help=_ending(logits.shape, wanted),
             )
         return Categorical(logits, axis)
     if call.callee in ("normal", "laplace"):
@@ -176,7 +176,18 @@ def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
         "MP207",
         f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}",
         span,
+        help=_ending(value.shape, field.type.shape),
     )
+
+
+def _ending(found: Shape, wanted: Shape) -> str:
+    """How a network gets from the shape that it has to the one that is wanted."""
+    shape = f"an output of shape {list(wanted[1:])}"
+    if len(found) == len(wanted) + 1 == 3 and isinstance(found[1], Symbolic):
+        return f"`last` takes the last step of a sequence: end the network with {shape}"
+    if len(found) > len(wanted) == 2:
+        return f"`flatten` or `global_avgpool` makes a vector: end the network with {shape}"
+    return f"end the network with {shape}"
 
 
 def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Autoregressive:

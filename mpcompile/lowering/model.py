@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 
 from mpcompile.bijectors import Dequantize, FactorOut
@@ -115,7 +116,10 @@ class _Lowering:
         for i, size in enumerate(t.shape):
             if isinstance(size, ast.Name) and size.id not in self.numbers:
                 if i != 0:
-                    raise error("MP211", "only the first axis may have a symbolic length", size.span)
+                    raise error(
+                        "MP211", "only the first axis may have a symbolic length", size.span,
+                        help=f"sequences are time first: [{size.id}, ...]",
+                    )  # fmt: skip
                 shape.append(symbol(size.id))
                 continue
             number = evaluate_number(size, self.numbers)
@@ -228,7 +232,11 @@ class _Lowering:
     def _law(self, p: _Program, s: ast.Density) -> Distribution:
         """The law of an observed variable."""
         if s.name not in self.fields:
-            raise unknown("variable", s.name, list(self.fields), s.span)
+            near = get_close_matches(s.name, self.fields, 1)
+            raise error(
+                "MP110", f"unknown variable `{s.name}`", s.span,
+                help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
+            )  # fmt: skip
         return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name])
 
     def _posterior(self, p: _Program, s: ast.Density) -> Distribution:

@@ -271,7 +271,10 @@ class Recurrence:
         self._there(at, s.value)
         value = at.scope.value(at.ctx, s.value)
         if before is not None and value.type != before.type:
-            raise error("MP201", f"`{s.name}` is {before.type} and would become {value.type}", s.span)
+            raise error(
+                "MP201", f"`{s.name}` is {before.type} and would become {value.type}", s.span,
+                help="an assignment keeps the shape; a step takes the input, then the state: gru(x, h)",
+            )  # fmt: skip
         return value
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:

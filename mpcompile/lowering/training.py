@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mpcompile.diagnostics import error
+from mpcompile.diagnostics import Diagnostic, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.lowering.scope import unknown
@@ -30,25 +30,33 @@ NAMES = ("data",)
 
 
 def training_options(model: ast.Model, numbers: Mapping[str, int | float]) -> dict[str, Any]:
-    """Checked training options. Raises a located error for an unknown one."""
+    """Checked training options. Raises a located error for every one that is unknown or of another form."""
     out: dict[str, Any] = {}
+    faults: list[Diagnostic] = []
     for let in model.train:
-        if let.name in NUMBERS:
-            out[let.name] = evaluate_number(let.value, numbers)
-        elif let.name in NAMES:
-            if isinstance(let.value, ast.Name):
-                out[let.name] = let.value.id
-            elif isinstance(let.value, ast.Text):
-                out[let.name] = let.value.value
-            else:
-                raise error("MP113", f"`{let.name}` is a name", let.value.span)
-        elif let.name == "optimizer":
-            out["optimizer"] = _named(let.value, OPTIMIZERS, "optimizer", numbers)
-        elif let.name == "schedule":
-            out["schedule"] = _named(let.value, SCHEDULES, "schedule", numbers)
-        else:
-            raise unknown("training option", let.name, [*NUMBERS, *NAMES, "optimizer", "schedule"], let.span)
+        try:
+            out[let.name] = _option(let, numbers)
+        except SpecError as fault:
+            faults += fault.diagnostics
+    if faults:
+        raise SpecError(faults)
     return out
+
+
+def _option(let: ast.Let, numbers: Mapping[str, int | float]) -> Any:
+    if let.name in NUMBERS:
+        return evaluate_number(let.value, numbers)
+    if let.name in NAMES:
+        if isinstance(let.value, ast.Name):
+            return let.value.id
+        if isinstance(let.value, ast.Text):
+            return let.value.value
+        raise error("MP113", f"`{let.name}` is a name", let.value.span)
+    if let.name == "optimizer":
+        return _named(let.value, OPTIMIZERS, "optimizer", numbers)
+    if let.name == "schedule":
+        return _named(let.value, SCHEDULES, "schedule", numbers)
+    raise unknown("training option", let.name, [*NUMBERS, *NAMES, "optimizer", "schedule"], let.span)
 
 
 def _named(

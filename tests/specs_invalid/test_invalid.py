@@ -24,6 +24,7 @@ SPECS = sorted(p.name for p in INVALID.iterdir() if p.suffix in (".mp", ".yaml")
 REPAIRS: dict[str, dict[str, str]] = {
     "attention_no_mask.mp": {"attention(2)": "attention(2, mask = causal)"},
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
+    "channels_last.mp": {"[28, 28, 1]": "[1, 28, 28]"},
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "flow_ends_in_unit.mp": {"  sigmoid": "  logit"},
@@ -58,9 +59,14 @@ REPAIRS: dict[str, dict[str, str]] = {
     "row_lstm_sees_itself.mp": {
         "{ row_lstm": "{ conv(3, 3, pad = same, mask = causal2d(type = A)) -> row_lstm"
     },
+    "sequence_not_reduced.mp": {"lstm(16) ->": "lstm(16) -> last ->"},
     "shape_mismatch.mp": {"real[16]": "real[1, 4, 4]"},
+    "skip_of_another_size.mp": {"maxpool(2) -> upsample(2)": "maxpool(3) -> upsample(3)"},
+    "step_state_first.mp": {"gru(h, x)": "gru(x, h)"},
+    "time_second.mp": {"[8, time]": "[time, 8]"},
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},
+    "unpool_without_pool.mp": {"maxpool(2) -> unpool": "maxpool(2) as pool -> unpool(pool)"},
     "vrnn_reads_itself.mp": {"concat(x, z, h)": "concat(z, h)"},
     "wavenet_first_not_counted.mp": {"-> shift": "-> shift -> conv1d(8, 2)"},
     "wavenet_leak_far_ahead.mp": {"16, pad = same": "16, pad = causal"},
