@@ -204,11 +204,6 @@ _TABLE = (
          "A density must have the support of its variable.",
          "input x: real[4]\nx ~ autoregressive(likelihood = bernoulli) { ... }",
          "input x: binary[4]"),
-    Code("MP210", "only-a-likelihood",
-         "Reports a distribution that exists only as the likelihood of an autoregressive density, used "
-         "alone.",
-         "Its parameters come folded into the output of a network.", "x ~ logistic_mixture(net(c))",
-         "x ~ autoregressive(likelihood = logistic_mixture) { ... }"),
     Code("MP211", "symbolic-axis", "Reports a symbolic length in any axis but the first.",
          "Only time may be open; features and space have fixed sizes.", "input x: real[8, time]",
          "input x: real[time, 8]"),

@@ -62,7 +62,7 @@ class Autoregressive(Distribution):
             output = self.net(ctx, x)
         finally:
             ctx.order, ctx.member, ctx.turns = before
-        return split_parameters(ctx, output, x, self.likelihood)
+        return split_parameters(ctx, output, x.shape, self.likelihood)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         if self.members == 1 or ctx.training:
@@ -158,19 +158,19 @@ def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, turns: in
     return np.stack([ranks[k % orders] for k in range(members)])
 
 
-def split_parameters(ctx: Context, output: Value, x: Value, likelihood: Likelihood) -> Elementwise:
-    """The law of each element of x from the network's output.
+def split_parameters(ctx: Context, output: Value, shape: Shape, likelihood: Likelihood) -> Elementwise:
+    """The law of each element of a variable x of this shape, from a network's output.
 
     The output is x's shape with the parameters either as a new last axis ([N, time, k]), or folded into the
     features, parameter-major: [N, k D] for vectors, [N, k C, H, W] for images, [N, time, k D] for sequences.
     """
-    b, k, shape = ctx.b, likelihood.count, x.shape
-    if output.shape == (*shape, k) and (k > 1 or output.type.rank > x.type.rank):
+    b, k, rank = ctx.b, likelihood.count, len(shape)
+    if output.shape == (*shape, k) and (k > 1 or output.type.rank > rank):
         if likelihood.stacked:
-            return likelihood.make(ctx, [output], x.type.rank)
-        parts = [F.reshape(b, p, shape) for p in F.split(b, output, x.type.rank, k)] if k > 1 else []
-        return likelihood.make(ctx, parts or [F.reshape(b, output, shape)], x.type.rank)
-    axis = x.type.rank - 1 if x.type.rank == 3 and isinstance(shape[1], Symbolic) else 1
+            return likelihood.make(ctx, [output], rank)
+        parts = [F.reshape(b, p, shape) for p in F.split(b, output, rank, k)] if k > 1 else []
+        return likelihood.make(ctx, parts or [F.reshape(b, output, shape)], rank)
+    axis = rank - 1 if rank == 3 and isinstance(shape[1], Symbolic) else 1
     wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :])
     if output.shape != wanted:
         raise ctx.fail(

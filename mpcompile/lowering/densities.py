@@ -20,9 +20,9 @@ from mpcompile.distributions import (
     Normal,
     Placed,
 )
-from mpcompile.distributions.autoregressive import member_ranks
+from mpcompile.distributions.autoregressive import member_ranks, split_parameters
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron
-from mpcompile.distributions.likelihoods import likelihood
+from mpcompile.distributions.likelihoods import Likelihood, likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Shape, Symbolic, Value, float_type, product
@@ -147,7 +147,37 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
         if isinstance(loc, Value):
             loc = _fit(ctx, loc, field, call.span)
         return (Normal if call.callee == "normal" else Laplace)(loc, log_scale)
-    raise error("MP210", f"`{call.callee}` is only a likelihood of an autoregressive density", call.span)
+    return _logistic_mixture(ctx, scope, call, field)
+
+
+def _logistic_mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Distribution:
+    """`logistic_mixture(net, components)` or its discretised form, parameters folded into the net's output."""
+    if field is None:
+        raise error(
+            "MP411", f"a posterior cannot be {call.callee}: the gradient ends at its draws", call.span
+        )
+    given = _named(call, ("net", "components"))
+    if "net" not in given:
+        raise error(
+            "MP123",
+            f"`{call.callee}` needs `net`",
+            call.span,
+            help=f"{call.callee}(net(...), components = 5)",
+        )
+    components = scope.integer(given["components"]) if "components" in given else 5
+    law = _likelihood(call, field, call.callee, components)
+    return split_parameters(ctx, scope.value(ctx, given["net"]), field.type.shape, law)
+
+
+def _likelihood(call: ast.Call, field: Field, name: str, components: int) -> Likelihood:
+    """The likelihood of this name for a variable. MP205 for an unknown one, MP209 for a variable that it is no law of."""
+    try:
+        law = likelihood(name, field.classes, components, field.low)
+    except ValueError as problem:
+        raise error("MP205", str(problem), call.span) from problem
+    if field.base not in law.bases:
+        raise error("MP209", f"{name} is no likelihood of a variable of type {field.base}", call.span)
+    return law
 
 
 #: More components than this are refused: their log densities are all computed for every example.
@@ -204,13 +234,11 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
     body = call.body if call.body is not None else given.get("net")
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
+    law = _likelihood(call, field, name, components)
     try:
-        law = likelihood(name, field.classes, components, field.low)
         ranks = member_ranks(order, field.type.shape[1:], seed, orders, turns)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
-    if field.base not in law.bases:
-        raise error("MP209", f"{name} is no likelihood of a variable of type {field.base}", call.span)
     path, span = ctx.b.scope, body.span
 
     def net(ctx: Context, x: Value) -> Value:

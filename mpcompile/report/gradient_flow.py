@@ -42,12 +42,16 @@ def reaches(
     Sequences that state their length are cut to the shortest, so that no step is padding.
     """
     graph, given = module.programs["loss"], _cut(module, inputs)
-    found = []
+    found: list[Reach] = []
     for node in graph.nodes():
         if isinstance(node.op, ops.Scan) and node.op.carries and all(
             v.dtype is DType.FLOAT and v.type.rank == 2 for v in node.inputs[: node.op.carries]
         ):  # fmt: skip
-            found.append(_reach(graph, node, weights, given, seed))
+            reach = _reach(graph, node, weights, given, seed)
+            again = sum(
+                r.loop.split(" #")[0] == reach.loop for r in found
+            )  # the layers of a stack have one name
+            found.append(replace(reach, loop=f"{reach.loop} #{again + 1}") if again else reach)
     return found
 
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import specs_under_test as specs
-from scipy.special import expit
+from scipy.special import expit, softmax
+from scipy.stats import logistic
 from sklearn.linear_model import Lasso, Perceptron, Ridge
 from torch import nn, tensor
 from written import lowered
@@ -121,6 +122,26 @@ def test_a_negative_log_likelihood_is_the_usual_loss(law: str, backend: str) -> 
     np.testing.assert_allclose(outputs["loss"], expected.detach(), rtol=1e-9)
     for name, theirs in (("weight", weight), ("bias", bias)):
         np.testing.assert_allclose(found[f"y.dense_0.{name}"], theirs.grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_discretised_logistic_is_the_mass_of_a_bin(backend: str) -> None:
+    """Against scipy's distribution function; the first and the last level reach to infinity."""
+    m = lowered(
+        "model m\ninput c: real[3]\ntarget x: integer(0..4)[2]\n"
+        "x ~ discretized_logistic_mixture(c -> dense(12), components = 2)\n"
+    )
+    w, rng = example_weights(m, spread=0.7), np.random.default_rng(0)
+    c, x = rng.normal(size=(6, 3)), rng.integers(0, 5, (6, 2)).astype(float)
+    logits, loc, log_scale = np.split(
+        (c @ w["x.dense_0.weight"].T + w["x.dense_0.bias"]).reshape(6, 6, 2), 3, 1
+    )
+    borders = (np.stack([x - 0.5, x + 0.5])[:, :, None] / 2 - 1 - loc) / np.exp(log_scale)
+    below, upto = np.where(np.stack([x == 0, x == 4])[:, :, None], [[[[-np.inf]]], [[[np.inf]]]], borders)
+    mass = (softmax(logits, 1) * (logistic.cdf(upto) - logistic.cdf(below))).sum(1)
+    session = find_backend(backend).session(m, w, precision="float64")
+    found = session.run("log_prob", {"c": c, "x": x})["log_prob"]
+    np.testing.assert_allclose(found, np.log(mass).sum(1), rtol=1e-9)
 
 
 def posterior_gradient(m: Module, w: dict[str, Array], x: Array, y: Array) -> dict[str, Array]:

@@ -1,0 +1,79 @@
+"""The pages about families of models: their specs are sound, their commands run, and print what is shown.
+
+A block of `mp NAME` is a spec, which later commands of its page can name; it has no finding, unless it is `broken`. In a
+block of `console` a line that starts with `$ ` is a command and the lines after it are of its output, in their order;
+`...` stands for others. What a training has learned is not compared: here it lasts two steps.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpcompile import api
+from mpcompile.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["networks", "convolutional", "recurrent", "latents", "autoregressive", "flows"]
+#: Commands whose output depends on what was learned.
+LEARNED = ("train", "eval", "--gradient-flow")
+
+
+def blocks(page: str, kind: str) -> list[tuple[str, str]]:
+    """What stands behind ```kind, and the block."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind} ?([^\n]*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_is_what_happens(
+    page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for title, text in blocks(page, "mp"):
+        name, _, broken = title.partition(" ")
+        (folder / name).write_text(text, encoding="utf-8")
+        if broken:
+            assert broken == "broken"
+        else:
+            assert api.check(api.load(name)) == []
+    shown = [block for _, block in blocks(page, "console")]
+    assert len(shown) > 1
+    for command, *lines in [c.splitlines() for block in shown for c in re.split(r"(?m)^\$ ", block) if c]:
+        arguments = shlex.split(re.sub(r" --steps \d+", "", command))
+        assert arguments[0] == "mpcompile", command
+        if arguments[1] == "train":
+            arguments += ["--steps", "2"]
+        monkeypatch.setattr(sys, "argv", arguments)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        found = "".join(capsys.readouterr())
+        faulty = any(re.match(r"(error|warning)\[", line) for line in lines)
+        assert (ended.value.code or 0) == faulty, (command, found)
+        if not any(word in command for word in LEARNED):
+            rest = [line.rstrip() for line in found.splitlines()]
+            for line in lines:
+                if line.strip() not in ("", "..."):
+                    assert line.rstrip() in rest, (command, line, found)
+                    rest = rest[rest.index(line.rstrip()) + 1 :]
+
+
+def test_every_page_is_linked() -> None:
+    for index in ("README.md", "docs/README.md"):
+        text = (ROOT / index).read_text(encoding="utf-8")
+        folder = "docs/" if index == "README.md" else ""
+        assert all(f"({folder}{page}.md)" in text for page in [*PAGES, "laws"]), index
