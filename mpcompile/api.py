@@ -173,17 +173,19 @@ def build(
     allow_unproven: bool = False,
     overrides: Mapping[str, str] | None = None,
     inline: bool = True,
+    inference: bool = False,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
     Everything is made before anything is written. Raises `SpecError` when a proof fails, unless `allow_unproven`,
     which the manifest then says. `inline` puts the weights into ONNX files too, so that one file is a whole program.
+    `inference` leaves out the programs that learn, and folds all that depends on weights alone into them.
     """
     from safetensors.numpy import save
 
     from mpcompile import __version__
     from mpcompile.backend import find_backend
-    from mpcompile.passes.pipeline import optimise
+    from mpcompile.passes.pipeline import for_inference, optimise
     from mpcompile.runner.initial import initial
     from mpcompile.runner.settings import settings
 
@@ -191,6 +193,9 @@ def build(
     weights = dict(parameters) if parameters is not None else initial(module, seed)
     optimised = optimise(module)
     module = optimised.module
+    if inference:
+        folded = for_inference(module, weights)
+        module, weights = folded.module, folded.weights
     files = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
     manifest = {
         "model": module.name,
@@ -208,6 +213,7 @@ def build(
         ],
         "allow_unproven": allow_unproven,
         "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},
+        "inference": inference,
         "reference_samplers": {
             program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
         },

@@ -180,7 +180,7 @@ class JaxWriter(Writer):
 
     def _open(self, name: str, arguments: list[str], result: str, labels: tuple[Label, ...]) -> None:
         """Begin a function, after an empty line where one stands above it."""
-        if not (self.lines and self.lines[-1].endswith(":")):
+        if not (self.lines and (self.lines[-1].endswith(":") or not self.lines[-1])):
             self.lines.append("")
         self.say(labels)
         self.lines += definition(name, arguments, result, self.indent)

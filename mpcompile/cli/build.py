@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._run import findings, read_spec, settings_of, warn
+from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of, warn
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
 
 
 def build(
-    spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
+    spec: Annotated[
+        Path, typer.Argument(help="A spec (.mp or .yaml), or the folder of a run, for its best weights.")
+    ],
     backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")
@@ -24,6 +26,10 @@ def build(
     inline: Annotated[
         bool, typer.Option(help="Weights inside ONNX files, or only in weights.safetensors.")
     ] = True,
+    inference: Annotated[
+        bool,
+        typer.Option("--inference", help="Fold all that depends on weights alone; no programs that learn."),
+    ] = False,
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Build although a proof failed; the manifest says so.")
     ] = False,
@@ -34,7 +40,14 @@ def build(
     with findings(sources):
         from mpcompile import api
 
-        module = read_spec(spec, overrides, sources)
+        weights = None
+        if spec.is_dir():
+            if overrides:
+                fail("--set changes a spec; a run has its own settings")
+            run, module = read_run(spec, sources)
+            weights, overrides = run.parameters()[0], dict(run.overrides)
+        else:
+            module = read_spec(spec, overrides, sources)
         warn(module)
         folder = output if output is not None else Path("build") / module.name / backend
         verdicts = api.build(
@@ -42,9 +55,11 @@ def build(
             backend,
             folder,
             seed=seed,
+            parameters=weights,
             allow_unproven=allow_unproven,
             overrides=overrides,
             inline=inline,
+            inference=inference,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mpcompile import ops
-from mpcompile.ir import Graph, Module, Node
+from mpcompile.ir import Array, Graph, Module, Node
+from mpcompile.passes.affine import FoldAffine
+from mpcompile.passes.freeze import TRAINING, Frozen, freeze
+from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.sampler import Refused, derive
 from mpcompile.passes.simplify import simplify
 
@@ -35,3 +39,18 @@ def optimise(module: Module) -> Optimised:
 def _loops(graph: Graph) -> list[Node]:
     """Loops that carry a state."""
     return [n for n in graph.nodes() if isinstance(n.op, ops.Scan) and n.op.carries]
+
+
+#: What is done, in this order, to each program of a module that is no longer trained.
+FOR_INFERENCE = (AbsorbPermutations(), FoldAffine())
+
+
+def for_inference(module: Module, weights: Mapping[str, Array]) -> Frozen:
+    """A module that only runs, and its weights: permutations and affine maps in the products beside them, and all that
+    depends on weights alone computed once. Programs that learn are gone; the others mean what they meant.
+    """
+    programs = dict(module.programs)
+    for name in [n for n in programs if n not in TRAINING]:
+        for fold in FOR_INFERENCE:
+            programs[name] = fold(programs[name])
+    return freeze(replace(module, programs=programs), weights)

@@ -21,7 +21,7 @@ from mpcompile.runner.sampling import Samples
 #: Examples of one call.
 BATCH = 1024
 #: Points of the density's grid along each axis, lines of the warped grid along each axis, and points of a line.
-SIDE, LINES, ALONG = 240, 17, 160
+SIDE, LINES, ALONG = 240, 17, 600
 #: Latents that the warped grid covers: a normal has all but 0.3 % of each coordinate there.
 REACH = 3.0
 

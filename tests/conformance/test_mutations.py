@@ -13,7 +13,9 @@ from specs_under_test import NAMES, SPECS, module
 from mpcompile import api
 from mpcompile.analysis import prove
 from mpcompile.analysis.dependence import environment_for, interpret
-from mpcompile.ir import Constant, Graph, Input, Module, Type, Value, availability
+from mpcompile.ir import Claim, Constant, Graph, Input, Module, Piece, Type, Value, availability
+from mpcompile.layers import functional as F
+from mpcompile.ops import Gather, Slice
 
 FLOWS = [n for n in NAMES if "forward" in module(n).programs]
 
@@ -145,10 +147,11 @@ def test_every_mask_closed_by_one_entry_raises_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) -> None:
-    """Every coupling mask, opened by one entry: the log-determinant would be wrong, and the proof says so."""
+    """Every coupling mask, opened by one entry, and every half that a net reads, moved on by one element: the
+    log-determinant would be wrong, and the proof says so."""
     m = module(name)
-    subject = next(iter(m.pieces))
-    claim = replace(next(c for c in m.claims if c.kind == "jacobian"), arguments={})
+    subject = next(s for s in m.pieces if s in m.fields)
+    claim = replace(next(c for c in m.claims if c.kind == "jacobian" and c.subject == subject), arguments={})
     tried = 0
     for piece in m.pieces[subject]:
         found = [
@@ -166,8 +169,26 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
             def rewrite(b, node, ins, node_id=node_id, constant=constant):  # type: ignore[no-untyped-def]
                 return (b.emit(constant),) if node.id == node_id else None
 
-            mutant = replace(piece, graph=piece.graph.rebuild(rewrite))
-            (verdict,) = prove(replace(m, pieces={subject: [mutant]}, claims=[claim]))
-            assert verdict.status == "refuted" and verdict.diagnostics[0].span == piece.span, piece.name
+            refuted(m, claim, piece, rewrite)
             tried += 1
-    assert tried >= 4
+        seen = piece.graph.inputs.get("seen")
+        halves = [
+            n.id for n in piece.graph.nodes() if isinstance(n.op, Slice | Gather) and n.inputs[0] == seen
+        ]
+        for node_id in halves:
+
+            def read_elsewhere(b, node, ins, node_id=node_id):  # type: ignore[no-untyped-def]
+                if node.id != node_id:
+                    return None
+                first, rest = F.slice_axis(b, ins[0], 1, 0, 1), F.slice_axis(b, ins[0], 1, 1)
+                return (b.emit(node.op, F.concat(b, [rest, first], 1), *ins[1:]),)
+
+            refuted(m, claim, piece, read_elsewhere)
+            tried += 1
+    assert tried >= 2
+
+
+def refuted(m: Module, claim: Claim, piece: Piece, rewrite: object) -> None:
+    mutant = replace(piece, graph=piece.graph.rebuild(rewrite))
+    (verdict,) = prove(replace(m, pieces={claim.subject: [mutant]}, claims=[claim]))
+    assert verdict.status == "refuted" and verdict.diagnostics[0].span == piece.span, piece.name

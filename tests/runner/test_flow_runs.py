@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import multivariate_normal
 from typer.testing import CliRunner
 
 from mpcompile import api
+from mpcompile.cli.build import build
 from mpcompile.cli.sample import sample
 from mpcompile.cli.train import train
 from mpcompile.distributions.sampling import Sampling
@@ -33,8 +35,8 @@ train { optimizer: adam(1e-2), batch: 64, steps: 1, data: digits }
 
 def command(*args: str) -> tuple[int, str]:
     app = typer.Typer()
-    app.command()(sample)
-    app.command()(train)
+    for each in (build, sample, train):
+        app.command()(each)
     found = CliRunner().invoke(app, [*args])
     return found.exit_code, found.output
 
@@ -135,3 +137,22 @@ def test_what_does_not_fit_is_said(
         placed += ["-o", str(runs / "s.npz")]
     found, said = command("sample", str(runs / name), *placed)
     assert (found, message in " ".join(said.split())) == (code, True), said
+
+
+def test_a_run_is_built_with_its_weights_folded(runs: Path) -> None:
+    """`build RUN --inference`: the programs that do not learn, on other weights, with the same values."""
+    torch = pytest.importorskip("torch")
+    out = runs / "built"
+    code, said = command("build", str(runs / "plane"), "--inference", "-o", str(out))
+    assert code == 0 and "jacobian(x): proved" in said, said
+    spec = spec_from_file_location("built_plane", out / "model.py")
+    made = module_from_spec(spec)
+    spec.loader.exec_module(made)
+    live = made.load(str(out / "weights.safetensors"))
+    found = arrays(runs, "plane", "--forward", "rings")
+    with torch.no_grad():
+        log_prob = live.log_prob(torch.tensor(found["x"]), torch.tensor(found["given_y"]))
+    np.testing.assert_allclose(log_prob, found["log_prob"], rtol=1e-4, atol=1e-5)
+    assert not hasattr(live, "loss") and any(".frozen" in k for k in live.state_dict())
+    code, said = command("build", str(runs / "plane"), "--set", "a=1", "-o", str(out))
+    assert code == 2 and "a run has its own settings" in said

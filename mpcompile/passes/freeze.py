@@ -1,0 +1,156 @@
+"""What depends on weights alone is computed once: a module for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import (
+    Array,
+    Builder,
+    Constant,
+    DType,
+    Graph,
+    Init,
+    Module,
+    Node,
+    Parameter,
+    ParameterSpec,
+    Value,
+    float_type,
+)
+from mpcompile.passes.static import static_values
+
+#: Primitives that only see a weight otherwise: backends read through them for nothing.
+VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo)
+#: A result of more elements than this is kept as a program where its weights are smaller.
+LARGE = 1 << 16
+#: Programs that learn; a frozen module has none of them.
+TRAINING = ("loss", "initialize")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A module for inference, and its weights: those that are left, and new ones under `<layer>.frozen...`."""
+
+    module: Module
+    weights: dict[str, Array]
+
+
+def freeze(module: Module, weights: Mapping[str, Array]) -> Frozen:
+    """Compute what depends on weights alone, in double precision on the oracle, and keep the results as weights.
+
+    Masks, scales and permutations are then part of the weights, an LU-factored matrix is one matrix and its inverse
+    another. Every program but those of training stays, with the same inputs and outputs, and gives the same values up to
+    rounding. A result larger than both its weights and `LARGE` stays a computation. Bodies of loops are left as they are.
+    """
+    made = _Freeze(module, weights)
+    programs = {name: made.program(g) for name, g in module.programs.items() if name not in TRAINING}
+    used = {path for g in programs.values() for path in g.parameters()}
+    kept = {k: v for k, v in module.parameters.items() if k in used} | made.parameters
+    values = {k: np.asarray(weights[k]) for k in kept if k in weights} | made.values
+    noise = {k: v for k, v in module.noise.items() if k in programs}
+    return Frozen(replace(module, programs=programs, parameters=kept, noise=noise), values)
+
+
+class _Freeze:
+    def __init__(self, module: Module, weights: Mapping[str, Array]) -> None:
+        self.module, self.weights = module, {k: np.asarray(v, np.float64) for k, v in weights.items()}
+        self.dtype = np.result_type(np.float32, *(v.dtype for v in weights.values()))
+        self.parameters: dict[str, ParameterSpec] = {}
+        self.values: dict[str, Array] = {}
+        self._names: dict[object, str] = {}
+
+    def program(self, graph: Graph) -> Graph:
+        static, same = static_values(graph), _Same(graph)
+        wanted = [n for n in graph.nodes() if n.outputs[0] in static and _computes(n)]
+        results = _evaluate(graph, [n.outputs[0] for n in wanted], self.weights)
+        large = {v for v in results if results[v].size > max(LARGE, same.weights(v))}
+
+        def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            value = node.outputs[0]
+            if value not in results or value in large:
+                return None
+            if not same.weights(value):
+                return (b.constant(results[value]),)
+            path = self._parameter(node, same.key(value), results[value])
+            return (b.emit(Parameter(path, float_type(*results[value].shape))),)
+
+        return graph.rebuild(rewrite).live()
+
+    def _parameter(self, node: Node, key: object, value: Array) -> str:
+        """The new weight of this value; two programs that compute the same share it."""
+        if key not in self._names:
+            stem = f"{node.path}.frozen" if node.scope else "frozen"
+            name, n = stem, 1
+            while name in self.parameters or name in self.module.parameters:
+                n += 1
+                name = f"{stem}_{n}"
+            self._names[key] = name
+            self.parameters[name] = ParameterSpec(
+                name, value.shape, Init("array", array=value), node.span, False
+            )
+            self.values[name] = value.astype(self.dtype)
+        return self._names[key]
+
+
+def _computes(node: Node) -> bool:
+    """Whether a node does arithmetic, on weights: no leaf, and no other view of one."""
+    leaf = isinstance(node.op, Parameter | Constant) or not node.inputs
+    return not leaf and not isinstance(node.op, VIEWS) and [t.dtype for t in node.types] == [DType.FLOAT]
+
+
+class _Same:
+    """What a static value is made of, as a key that is equal for equal computations of equal weights."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._keys: dict[Value, object] = {}
+
+    def key(self, value: Value) -> object:
+        if value not in self._keys:
+            node = self.graph.node(value)
+            if isinstance(node.op, Constant):
+                own: object = (node.op.array.shape, node.op.array.dtype.str, node.op.array.tobytes())
+            elif isinstance(node.op, Parameter):
+                own = node.op.path
+            else:
+                own = (id(node.op.body) if isinstance(node.op, ops.Scan) else node.op, value.index)
+            self._keys[value] = (own, *(self.key(v) for v in node.inputs))
+        return self._keys[value]
+
+    def weights(self, value: Value) -> int:
+        """Elements of all weights that a value is made of."""
+        seen, todo, total = set(), [value], 0
+        while todo:
+            node = self.graph.node(todo.pop())
+            if node.id not in seen:
+                seen.add(node.id)
+                todo.extend(node.inputs)
+                total += prod(node.types[0].concrete({})) if isinstance(node.op, Parameter) else 0
+        return total
+
+
+def _evaluate(graph: Graph, values: list[Value], weights: Mapping[str, Array]) -> dict[Value, Array]:
+    """Values of a graph that need no inputs."""
+    keep: set[int] = set()
+    todo = [v.node for v in values]
+    while todo:
+        node = graph.node(todo.pop())
+        if node.id not in keep:
+            keep.add(node.id)
+            todo.extend(v.node for v in node.inputs)
+    found: dict[Value, Array] = {}
+    for node in graph.nodes():
+        if node.id not in keep:
+            continue
+        if isinstance(node.op, Parameter):
+            results: tuple[Array, ...] = (weights[node.op.path],)
+        else:
+            results = node.op.bind({}).evaluate(*(found[v] for v in node.inputs))
+        found.update(zip(node.outputs, results, strict=True))
+    return {v: found[v] for v in values}
