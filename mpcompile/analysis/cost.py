@@ -87,7 +87,7 @@ def _elimination(op: Primitive, inputs: Types, outputs: Types) -> Work:
     """A third of C^3 multiply-adds for the factors, C^3 for the inverse (Golub and Van Loan 2013, section 3.2)."""
     size = inputs[0].shape[0]
     assert isinstance(size, int)
-    return Work(products=2 * size**3 if isinstance(op, ops.Inverse) else -(-2 * size**3 // 3))
+    return Work(rest=2 * size**3 if isinstance(op, ops.Inverse) else -(-2 * size**3 // 3))
 
 
 def _conv(op: Primitive, inputs: Types, outputs: Types) -> Work:

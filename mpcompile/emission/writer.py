@@ -339,7 +339,7 @@ class Writer:
 
     def result_name(self, value: Value, expr: Expr) -> str:
         """What a caller may call a result."""
-        if expr.refs and expr.simple:
+        if expr.refs and expr.text.isidentifier():
             return expr.text
         return self.hint(self.state.graph.node(value), value.index)
 

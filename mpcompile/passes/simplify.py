@@ -2,7 +2,8 @@
 and whatever is computed twice in the same place.
 
 Every rule keeps each element's value bit for bit, but for the sign of a zero (`x + 0`), and never adds an operation.
-Equal operations become one only within one scope, so that the functions that emitted code is cut into stay whole.
+Equal operations become one only within one scope, and maps undo each other only within one function, so that the
+functions that emitted code is cut into stay whole.
 """
 
 from __future__ import annotations
@@ -129,40 +130,45 @@ def _spread(b: Builder, node: Node, value: Value) -> Value:
 
 
 def _neg(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made = b.graph.node(inputs[0])
-    return made.inputs[0] if isinstance(made.op, Neg) else None
+    made, source = _through(b, node, inputs[0])
+    return source if made is not None else None
+
+
+def _home(node: Node) -> tuple[str, ...]:
+    """The function that a node is in."""
+    inner = max((i for i, f in enumerate(node.scope) if f.function), default=-1)
+    return tuple(f.name for f in node.scope[: inner + 1])
+
+
+def _through(b: Builder, node: Node, value: Value) -> tuple[Node | None, Value]:
+    """The operation of the same kind and function that made a value, and what it was made of; else the value."""
+    made = b.graph.node(value)
+    if type(made.op) is type(node.op) and _home(made) == _home(node):
+        return made, made.inputs[0]
+    return None, value
 
 
 def _cast(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
     return inputs[0] if inputs[0].type == node.types[0] else None
 
 
-def _reshape(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made = b.graph.node(inputs[0])
-    source = made.inputs[0] if isinstance(made.op, Reshape) else inputs[0]
+def _last(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
+    """The last of several shapes; also of broadcasts, each of which repeats what the one before has."""
+    made, source = _through(b, node, inputs[0])
     if source.type == node.types[0]:
         return source
-    return b.emit(node.op, source) if source != inputs[0] else None
+    return b.emit(node.op, source) if made is not None else None
 
 
 def _transpose(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made = b.graph.node(inputs[0])
+    made, source = _through(b, node, inputs[0])
     order = tuple(node.op.attributes()["permutation"])
-    source = inputs[0]
-    if isinstance(made.op, Transpose):
+    if made is not None:
         first = made.op.attributes()["permutation"]
-        order, source = tuple(first[i] for i in order), made.inputs[0]
+        order = tuple(first[i] for i in order)
     if order == tuple(range(len(order))):
         return source
-    return b.emit(Transpose(order), source) if source != inputs[0] else None
-
-
-def _broadcast(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made = b.graph.node(inputs[0])
-    source = made.inputs[0] if isinstance(made.op, BroadcastTo) else inputs[0]
-    if source.type == node.types[0]:
-        return source
-    return b.emit(node.op, source) if source != inputs[0] else None
+    return b.emit(Transpose(order), source) if made is not None else None
 
 
 def _slice(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
@@ -189,11 +195,11 @@ RULES: dict[str, Rule] = {
     "sub": _neutral,
     "mul": _neutral,
     "div": _neutral,
-    "neg": _neg,
+    Neg.name: _neg,
     Cast.name: _cast,
-    Reshape.name: _reshape,
+    Reshape.name: _last,
     Transpose.name: _transpose,
-    BroadcastTo.name: _broadcast,
+    BroadcastTo.name: _last,
     Slice.name: _slice,
     "pad": _pad,
     "gather": _gather,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mpcompile import api
 from mpcompile.analysis import cost
 from mpcompile.ir import Builder, Graph, Module, NoRule, Primitive, float_type, substitute, symbol
-from mpcompile.ops import PRIMITIVES, Add, Exp, Mul, Relu, Reshape, Sum
+from mpcompile.ops import PRIMITIVES, Add, Exp, Mul, Relu, Reshape, Scan, Sum
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import optimise
 from mpcompile.report.facts import describe, text
@@ -56,6 +57,20 @@ RUN = [
 ]
 
 
+def of_recurrent_kernel(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
+    """torch's own table has no entry for its LSTM on a CPU: both products of every step, of x [time, N, F]."""
+    return 2 * x[0] * x[1] * (math.prod(w_ih) + math.prod(w_hh))
+
+
+KERNELS = {torch.ops.aten.mkldnn_rnn_layer: of_recurrent_kernel}
+
+
+def settles(graph: Graph) -> bool:
+    """Whether a loop of the graph, or one inside it, may end before its count."""
+    loops = [n.op for n in graph.nodes() if isinstance(n.op, Scan)]
+    return any(op.settles or settles(op.body) for op in loops)
+
+
 @pytest.mark.parametrize(("name", "program"), RUN)
 def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
     """FlopCounterMode sees the matrix products and convolutions of the emitted torch code as it runs."""
@@ -64,10 +79,11 @@ def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
     net = live(name)
     given = {k: torch.tensor(v) for k, v in inputs(m, program, 3, length=6).items()}
     given = {k: v.float() if v.is_floating_point() else v for k, v in given.items()}
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False, custom_mapping=KERNELS) as counter, torch.no_grad():
         getattr(net, program)(**given)
     sizes = {s: 3 if s == "N" else 6 for s in graph.symbols()}
-    assert substitute(cost.work(graph).products, sizes) == counter.get_total_flops()
+    stated, ran = substitute(cost.work(graph).products, sizes), counter.get_total_flops()
+    assert stated >= ran if settles(graph) else stated == ran
     assert counter.get_total_flops() > 0 or name == "nade"  # running sums, and no product of matrices
 
 
