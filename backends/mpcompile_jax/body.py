@@ -18,7 +18,7 @@ from mpcompile_jax.spelling import SPELLINGS
 #: Names that mean something in an emitted file.
 RESERVED = frozenset({
     "jax", "jnp", "lax", "np", "math", "base64", "itertools", "Array", "Params", "Sequence", "range", "zip",
-    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "int", "float", "bool", "str", "below", "load",
+    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "max", "int", "float", "bool", "str", "below", "load",
     "load_file", *windows.HELPERS, *loops.HELPERS, *literals.HELPERS,
 })  # fmt: skip
 

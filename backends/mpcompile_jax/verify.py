@@ -15,8 +15,8 @@ IMPORTED = {
     "safetensors.flax": {"load_file"},
 }
 NAMES = {
-    "range", "zip", "enumerate", "dict", "tuple", "type", "len", "slice", "any", "jax", "jnp", "np", "math", "base64",
-    "itertools",
+    "range", "zip", "enumerate", "dict", "tuple", "type", "len", "slice", "any", "max", "jax", "jnp", "np", "math",
+    "base64", "itertools",
 }  # fmt: skip
 KNOWN = {"bool", "int", "float", "str", "Array", "Callable", "Sequence"}
 MEMBERS = set(

@@ -144,24 +144,36 @@ HELPERS = {
     stride: Sequence[int],
     padding: Sequence[tuple[int, int]],
 ) -> tuple[Array, Array]:
-    """The largest element of each window and its flat position in x; the first one of equals."""
+    """The largest element of each window and its flat position in x; the first one of equals.
+
+    Axes are cut into blocks of one stride: a tap of all windows is then a slice without steps,
+    and its gradient a pad without holes.
+    """
     sizes = x.shape[2:]
-    position = jnp.arange(math.prod(sizes)).reshape(1, 1, *sizes)
-    around = [(0, 0), (0, 0), *padding]
-    padded = jnp.pad(x, around, constant_values=-math.inf)
-    position = jnp.pad(position, around, constant_values=-1)
-    counts = [(s - k) // t + 1 for s, k, t in zip(padded.shape[2:], kernel, stride, strict=True)]
+    counts, around, cut, shape = [], [], [], []
+    for s, k, t, (lo, hi) in zip(sizes, kernel, stride, padding, strict=True):
+        count = (lo + s + hi - k) // t + 1
+        blocks = count + (k - 1) // t
+        counts.append(count)
+        around.append((lo, max(0, blocks * t - s - lo)))
+        cut.append(slice(blocks * t))
+        shape.append(blocks)
+        shape.append(t)
+    position = jnp.arange(math.prod(sizes)).reshape(sizes)
+    position = jnp.pad(position, around, constant_values=-1)[*cut].reshape(shape)
+    x = jnp.pad(x, [(0, 0), (0, 0), *around], constant_values=-math.inf)[:, :, *cut]
+    x = x.reshape(*x.shape[:2], *shape)
     best, index = None, jnp.full((), -1)
     for tap in itertools.product(*(range(k) for k in kernel)):
-        window = tuple(
-            slice(i, i + (n - 1) * t + 1, t) for i, n, t in zip(tap, counts, stride, strict=True)
-        )
-        value, place = padded[:, :, *window], position[:, :, *window]
+        starts = zip(tap, counts, stride, strict=True)
+        window = [at for i, n, t in starts for at in (slice(i // t, i // t + n), i % t)]
+        value, place = x[:, :, *window], position[*window]
         if best is None:
             best, index = value, jnp.broadcast_to(place, value.shape)
             continue
-        better = (place >= 0) & ((value > best) | (index < 0))
-        best, index = jnp.where(better, value, best), jnp.where(better, place, index)
+        larger = value > best
+        index = jnp.where(larger | ((index < 0) & (place >= 0)), place, index)
+        best = jnp.where(larger, value, best)
     assert best is not None
     return best, index
 ''',
@@ -179,8 +191,8 @@ HELPERS = {
     stride: Sequence[int],
     padding: Sequence[tuple[int, int]],
 ) -> Array:
-    """The sum of each window."""
-    around = ((0, 0), (0, 0), *padding)  # the zero is a literal: a traced one would leave no gradient
+    """The sum of each window. The zero is a literal: a traced one would leave no gradient."""
+    around = ((0, 0), (0, 0), *padding)
     return lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
 ''',
 }
