@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
-from mpcompile.cli.check import specs_in
+from mpcompile.cli.check import specs_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -23,19 +24,27 @@ def verify(
     backends: Annotated[
         str | None, typer.Option(help="Comma-separated; default: all that are installed.")
     ] = None,
-    output_format: Annotated[str, typer.Option("--output-format", help="full or json.")] = "full",
+    output_format: Annotated[
+        str | None,
+        typer.Option("--output-format", help="full, concise (the default for several specs) or json."),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
 ) -> None:
     """Run the same weights, inputs and noise everywhere. Exit 1 with the first value that differs."""
     from mpcompile.backend import installed
     from mpcompile.runner.verify import verify as compare
 
-    if output_format not in ("full", "json"):
-        fail(f"no output format is named '{output_format}' (full, json)")
+    specs = specs_of(paths)
+    form = output_format or ("full" if len(specs) == 1 else "concise")
+    if form not in ("full", "concise", "json"):
+        fail(f"no output format is named '{form}' (full, concise, json)")
     names = backends.split(",") if backends else installed()
-    report, failed = [], 0
-    for path in (f for p in paths for f in specs_in(p)):
+    report, compared, failed = [], 0, 0
+    if form == "concise":
+        typer.echo(_heads())
+    for path in specs:
         sources: list[Source] = []
+        start = time.process_time()
         with findings(sources), late_bar() as watch:
             module = read_spec(path, settings_of(set_ or []), sources)
             rows: list[Row] = []
@@ -45,8 +54,12 @@ def verify(
                     watch(len(rows), None, f"{path.name}: {row.backend} {row.precision} {row.program}")
         bad = [r for r in rows if not r.holds]
         failed += bool(bad)
-        report.append({"spec": str(path), "rows": [asdict(r) | {"holds": r.holds} for r in rows]})
-        if output_format == "full":
+        compared += len(rows)
+        if form == "json":
+            report.append({"spec": str(path), "rows": [asdict(r) | {"holds": r.holds} for r in rows]})
+        elif form == "concise":
+            typer.echo(_summary(path, rows, time.process_time() - start))
+        if form == "full" or (bad and form == "concise"):
             _table(path, rows)
         if bad:
             r = bad[0]
@@ -59,9 +72,48 @@ def verify(
                 f"(tolerance {r.tolerance:.0e})",
                 err=True,
             )
-    if output_format == "json":
+    if form == "json":
         typer.echo(json.dumps(report, indent=2))
+    elif form == "concise":
+        verdict = f"{failed} differ" if failed else "all hold"
+        typer.echo(f"{len(specs)} specs on {', '.join(names)}: {compared} comparisons, {verdict}")
     raise typer.Exit(1 if failed else 0)
+
+
+#: What the summary shows the worst difference of.
+COLUMNS = [(check, precision) for check in ("values", "gradients") for precision in ("float32", "float64")]
+
+
+def _line(spec: str, cells: list[str], verdict: str) -> str:
+    return f"{spec:<36}" + "".join(f"{c:>10}" for c in cells) + f"  {verdict}"
+
+
+def _heads() -> str:
+    """Two lines: what is compared, in which precision."""
+    checks = _line("", ["", *(check for check, _ in COLUMNS), ""], "")
+    return (
+        checks + "\n" + _line("spec", ["compared", *(precision for _, precision in COLUMNS), "seconds"], "")
+    )
+
+
+def _summary(path: Path, rows: list[Row], seconds: float) -> str:
+    """One line: the worst differences over all backends, and processor time."""
+    cells = [str(len(rows))]
+    for group in COLUMNS:
+        worst = max((r.difference for r in rows if (r.check, r.precision) == group), default=0.0)
+        cells.append(f"{worst:.1e}")
+    return _line(str(path), [*cells, f"{seconds:.0f}"], _verdict(rows))
+
+
+def _verdict(rows: list[Row]) -> str:
+    """Also says which rows hold only because the value itself is not determined more sharply in float32."""
+    if any(not r.holds for r in rows):
+        return "DIFFERS"
+    unclear = [r for r in rows if r.difference > r.tolerance]
+    if not unclear:
+        return "ok"
+    most = max(r.moved for r in unclear)
+    return f"ok; one rounding of weights and inputs moves {len(unclear)} by up to {most:.1e}"
 
 
 def _table(path: Path, rows: list[Row]) -> None:
@@ -77,9 +129,8 @@ def _table(path: Path, rows: list[Row]) -> None:
         groups.setdefault((r.check, r.backend, r.precision), []).append(r)
     for (check, backend, precision), members in groups.items():
         worst = max(members, key=lambda r: r.difference / r.tolerance if r.tolerance else r.difference)
-        verdict = "ok" if all(r.holds for r in members) else "DIFFERS"
         table.add_row(
             check, backend, precision, str(len(members)), f"{worst.difference:.1e}",
-            f"{worst.program}: {worst.value}", verdict,
+            f"{worst.program}: {worst.value}", _verdict(members),
         )  # fmt: skip
     Console().print(table)
