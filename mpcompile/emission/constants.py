@@ -12,6 +12,8 @@ from mpcompile.ir import Array
 
 #: Characters of one piece of packed text.
 PIECE = 76
+#: What fits on a line of its own is not cut: formatters would join it again.
+WHOLE = 92
 
 
 def core(array: Array) -> Array:
@@ -97,7 +99,8 @@ def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
     else:
         kind, data = "float64", array.astype("<f8").tobytes()
     text = base64.b64encode(data).decode()
-    pieces = " ".join(f'"{text[i : i + PIECE]}"' for i in range(0, len(text), PIECE))
+    piece = WHOLE if len(text) <= WHOLE else PIECE
+    pieces = " ".join(f'"{text[i : i + piece]}"' for i in range(0, len(text), piece))
     return pieces, kind
 
 
