@@ -16,6 +16,8 @@ from mpcompile.ir import Array, Constant, DType, Graph, Input, Node, Parameter, 
 
 Size = int | Symbolic
 
+#: Masks of more elements than this are stored in bytes.
+LARGE = 1024
 #: What stands for "to the end" in a slice.
 END = (1 << 63) - 1
 
@@ -41,6 +43,7 @@ class Writer:
         self.taken: set[str] = set()
         self.frames = [Frame()]
         self.graphs: list[Graph] = []
+        self.widened: list[NodeProto] = []  # casts of literals, ahead of all nodes
         self.lengths: dict[Size, str] = {}
         self.scalars: dict[Size, str] = {}
         self.prefix = ""
@@ -101,7 +104,10 @@ class Writer:
     # --- literals ---
 
     def literal(self, array: Array | Sequence[int] | float, hint: str = "") -> str:
-        """The name of a literal array, floats in the width of this graph; equal ones are stored once."""
+        """The name of a literal array, floats in the width of this graph; equal ones are stored once.
+
+        A large one of zeros and ones, a mask, is stored in bytes: runtimes widen it once, when they load it.
+        """
         a = exact = np.asarray(array)
         if a.dtype.kind == "f":
             a = a.astype(self.float)
@@ -114,7 +120,14 @@ class Writer:
             if key in seen.literals:
                 return seen.literals[key]
         name = self.name(hint or _literal_name(exact))
-        frame.initializers[name] = numpy_helper.from_array(a, name)
+        if a.dtype.kind == "f" and a.size > LARGE and ((a == 0) | (a == 1)).all():
+            stored = self.name(f"{name}.bits")
+            frame.initializers[stored] = numpy_helper.from_array(a.astype(np.uint8), stored)
+            self.widened.append(
+                helper.make_node("Cast", [stored], [name], name=name, to=self.element(DType.FLOAT))
+            )
+        else:
+            frame.initializers[name] = numpy_helper.from_array(a, name)
         frame.literals[key] = name
         return name
 
@@ -287,7 +300,9 @@ class Writer:
                doc: str = "") -> GraphProto:  # fmt: skip
         """Close the innermost frame."""
         frame = self.frames[-1]
-        nodes = needed(frame.nodes, [o.name for o in outputs])
+        nodes = needed(
+            [*(self.widened if len(self.frames) == 1 else ()), *frame.nodes], [o.name for o in outputs]
+        )
         read = _reads(nodes) | {o.name for o in outputs}
         made = {o for n in nodes for o in n.output}
         declared = {i.name for i in (*inputs, *outputs)}

@@ -11,7 +11,16 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.bijectors import conditions
-from mpcompile.bijectors.base import UNIT, Bijector, Interval, channels, elements, for_each_channel, spread
+from mpcompile.bijectors.base import (
+    REALS,
+    UNIT,
+    Bijector,
+    Interval,
+    channels,
+    elements,
+    for_each_channel,
+    spread,
+)
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -41,6 +50,10 @@ class Dequantize(Bijector):
     low: int
     levels: int
     posterior: Callable[[Context, Value], Drawn] | None = None
+
+    @property
+    def preimage(self) -> Interval | None:
+        return REALS  # of the integers that come its variable's type says which
 
     @property
     def image(self) -> Interval | None:
@@ -139,7 +152,10 @@ class FactorOut(Bijector):
         """(factored out, kept)."""
         kept = self._kept(x.shape)
         if not 0 < kept < x.shape[1]:  # type: ignore[operator]  # channels are a number, _kept has checked
-            raise ctx.fail("MP401", f"factor_out({self.share}) leaves {kept} of {x.shape[1]} channels")
+            raise ctx.fail(
+                "MP401", f"factor_out({self.share:g}) leaves {kept} of {x.shape[1]} channels",
+                help="`squeeze(2)` before it makes four channels of one, of half the height and width",
+            )  # fmt: skip
         return F.slice_axis(ctx.b, x, 1, kept), F.slice_axis(ctx.b, x, 1, 0, kept)
 
     def join(self, ctx: Context, factored: Value, kept: Value) -> Value:

@@ -87,13 +87,14 @@ class Piece:
     """One bijector of a flow on its own.
 
     `graph` has inputs `x`, `seen` (x as the conditioner sees it), noise and conditions, and outputs `y` and,
-    where it is not zero, `log_det`.
+    where it is not zero, `log_det`. `interval` is the open one that the elements of x must lie in; None for any.
     """
 
     name: str
     label: str
     span: Span
     graph: Graph
+    interval: tuple[float, float] | None = None
 
 
 @dataclass

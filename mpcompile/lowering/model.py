@@ -568,7 +568,8 @@ class _Lowering:
                             y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
                 graph = q.b.graph
                 graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
-                pieces.append(Piece(name, placed.label, placed.span, graph.live()))
+                interval = placed.bijector.preimage if k == 0 else None
+                pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval))
             shape = placed.bijector.output_shape(shape)
         self.out.pieces[subject] = pieces
 

@@ -156,3 +156,16 @@ def test_a_run_is_built_with_its_weights_folded(runs: Path) -> None:
     assert not hasattr(live, "loss") and any(".frozen" in k for k in live.state_dict())
     code, said = command("build", str(runs / "plane"), "--set", "a=1", "-o", str(out))
     assert code == 2 and "a run has its own settings" in said
+
+
+def test_data_beyond_the_first_bijector_are_refused_before_training(tmp_path: Path) -> None:
+    """Else the first loss would be no number; with dequantised integers, and margins, all is well."""
+    spec = tmp_path / "m.mp"
+    train = "\ntrain { batch: 64, steps: 1, data: moons }\n"
+    spec.write_text("model m\ninput x: real[2]\nx ~ flow { permute -> logit -> affine }" + train)
+    code, said = command("train", str(spec), "--out", str(tmp_path / "run"))
+    assert code == 1 and "MP504" in said and "`logit` is defined on (-0.05556, 1.056)" in said, said
+    assert "m.mp:3:23" in said and "data 'moons': x lies in [-1." in said
+    spec.write_text("model m\ninput x: real[2]\nx ~ flow { affine -> inverse(tanh) -> affine }" + train)
+    code, said = command("train", str(spec), "--out", str(tmp_path / "run"))
+    assert code == 1 and "MP408" in said, said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def load_data(
     adapter = Adapter(module, spec, raw, length, threshold, embedded)
     splits = adapter.splits()
     read = set(adapter.pairing().values())
+    statistics = _statistics(splits["train"])
+    _require_intervals(module, spec, statistics)
     return Dataset(
         spec,
         splits,
@@ -75,7 +77,7 @@ def load_data(
         raw.digest,
         {
             "sizes": {k: len(s) for k, s in splits.items()},
-            "fields": _statistics(splits["train"]),
+            "fields": statistics,
             **({"rate": raw.rate} if raw.rate else {}),
         },
     )
@@ -187,6 +189,21 @@ def _divided(raw: Raw, module: Module, name: str) -> Raw:
         for s, rows in parts.items()
     }
     return raw
+
+
+def _require_intervals(module: Module, data: str, statistics: Mapping[str, Any]) -> None:
+    """Raises `SpecError` (MP504) for values that the first bijector of their flow is not defined on."""
+    for name, pieces in module.pieces.items():
+        first = next((p for p in pieces if p.interval is not None), None)
+        if first is None or first.interval is None or name not in statistics:
+            continue
+        (low, high), found = first.interval, statistics[name]
+        if not (low < found["low"] and found["high"] < high):
+            raise error(
+                "MP504", f"data '{data}': {name} lies in [{found['low']:.4g}, {found['high']:.4g}], and "
+                f"`{first.label}` is defined on ({low:.4g}, {high:.4g})", first.span,
+                help="scale the data, or leave the bijector out: it makes values of an interval real",
+            )  # fmt: skip
 
 
 def _statistics(train: Split) -> dict[str, Any]:
