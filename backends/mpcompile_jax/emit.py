@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mpcompile.emission.signature import require_free_names
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
@@ -36,7 +37,11 @@ class Emitted:
 
 
 def emit_module(module: Module) -> Emitted:
-    """Write a module. The same module gives the same bytes."""
+    """Write a module. The same module gives the same bytes.
+
+    Raises `SpecError` for a variable whose name means something in the text.
+    """
+    require_free_names(module, RESERVED)
     plan = outline(module)
     names = function_names(plan, module)
     constants = Constants()

@@ -157,8 +157,6 @@ class FunctionWriter:
             }
         else:
             arguments, preferred = argument_names(block, self.reserved), {}
-        if clash := set(arguments) & RESERVED:
-            raise ValueError(f"{clash.pop()!r} already means something in an emitted file: rename it")
         self.params = "params" if "params" not in arguments else "params_"
         self.reads, self.used = root, set()
         writer = JaxWriter(self, block, arguments, preferred)

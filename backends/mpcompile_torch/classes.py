@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from mpcompile.diagnostics import error
 from mpcompile.emission.constants import Levels
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
@@ -85,7 +86,13 @@ class ClassWriter:
             self.tree.group(child[:-1]).families[identifier(child[-1])] = child
         for part in self.tree.names:
             if part in TAKEN:
-                raise ValueError(f"{part!r} already means something in a torch module: rename it")
+                spec = next(s for s in module.parameters.values() if part in s.name.split("."))
+                raise error(
+                    "MP104",
+                    f"`{part}` already means something in a torch module",
+                    spec.span,
+                    help=f"call it `{part}_`",
+                )
         self.buffers = self._name_buffers()
         self.tensors: set[int] = set()  # numbers of the constants that methods read as tensors
         self.lists: set[int] = set()  # and as lists of Python integers

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from mpcompile.emission.signature import require_free_names
 from mpcompile.emission.text import basename, identifier
 from mpcompile.ir import Module
 from mpcompile.outline import outline
 from mpcompile_torch import cells
+from mpcompile_torch.body import RESERVED
 from mpcompile_torch.classes import ClassWriter, Facts, class_names
 from mpcompile_torch.in_place import find_updates
 from mpcompile_torch.literals import HELPERS
@@ -72,7 +74,11 @@ class Emitted:
 
 
 def emit_module(module: Module) -> Emitted:
-    """Write a module. The same module gives the same bytes."""
+    """Write a module. The same module gives the same bytes.
+
+    Raises `SpecError` for a variable whose name means something in the text.
+    """
+    require_free_names(module, RESERVED)
     programs = {name: transposed_at_use(graph) for name, graph in module.programs.items()}
     module = replace(module, programs=programs)
     plan = outline(module, alone=WRITES)

@@ -93,7 +93,8 @@ _TABLE = (
          "There is no sensible default for it.", "input x: real[3]", "model m\n\ninput x: real[3]"),
     Code(
         "MP104", "invalid-name",
-        "Reports names that are too long, start with two underscores or are reserved words of Python.",
+        "Reports names that are too long, start with two underscores, are reserved words of Python or, when a backend "
+        "writes the model, mean something else in its text (`torch`, `range`).",
         "Names of a spec become names in the generated code.", "model lambda", "model lambda_",
     ),
     Code("MP105", "duplicate-name", "Reports a name, key or argument that is given twice.",

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.emission.text import WIDTH, identifier, prose
-from mpcompile.ir import DType, Input, Parameter, Value, symbols
+from mpcompile.ir import DType, Input, Module, Parameter, Value, symbols
 from mpcompile.outline import Block
+
+
+def require_free_names(module: Module, reserved: Collection[str]) -> None:
+    """Variables become arguments. Raises `SpecError` (MP104) for one that emitted text needs for something else."""
+    raised = [
+        Diagnostic(
+            "MP104",
+            f"`{f.name}` already means something in the generated code",
+            f.span,
+            help=f"call it `{f.name}_`",
+        )
+        for f in module.fields.values()
+        if f.name in reserved
+    ]
+    if raised:
+        raise SpecError(raised)
 
 
 def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:

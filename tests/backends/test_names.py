@@ -1,0 +1,43 @@
+"""A name of a spec that means something in the generated code is a finding with a place, never a broken file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpcompile import api
+from mpcompile.diagnostics import SpecError
+
+MODEL = """model m
+input {x}: real[3]
+target y: binary[1]
+net {net} = dense(4) -> relu
+y ~ bernoulli(logits = {net}({x}) -> dense(1))
+"""
+
+
+def emit(folder: Path, backend: str, x: str, net: str) -> None:
+    path = folder / "m.mp"
+    path.write_text(MODEL.format(x=x, net=net), encoding="utf-8")
+    api.build(api.load(path), backend, folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("backend", "x", "net", "line"),
+    [("torch", "torch", "net", 2), ("torch", "self", "net", 2), ("torch", "x", "half", 4),
+     ("jax", "jnp", "net", 2), ("jax", "range", "net", 2)],
+)  # fmt: skip
+def test_a_taken_name_is_located(tmp_path: Path, backend: str, x: str, net: str, line: int) -> None:
+    with pytest.raises(SpecError) as raised:
+        emit(tmp_path, backend, x, net)
+    (finding,) = raised.value.diagnostics
+    taken = x if net == "net" else net
+    assert (finding.code, finding.span.line) == ("MP104", line)
+    assert taken in finding.message and f"`{taken}_`" in finding.help
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("backend", "x"), [("torch", "jnp"), ("jax", "torch"), ("onnx", "range")])
+def test_a_name_that_another_backend_takes_is_free(tmp_path: Path, backend: str, x: str) -> None:
+    emit(tmp_path, backend, x, "net")
