@@ -44,7 +44,8 @@ class Figure:
 
     def __str__(self) -> str:
         spread = "" if self.error is None else f" +- {self.error:.2g}"
-        return f"  {self.what:<46}{f'{self.value:.4f}{spread}':>20}   {self.beside}"
+        value = f"{self.value:.4f}" if abs(self.value) >= 1e-3 or not self.value else f"{self.value:.1e}"
+        return f"  {self.what:<46}{value + spread:>20}   {self.beside}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ ROWS = {
     "perceptron": Row(0.2, labels.perceptron),
     "mlp": Row(0.1, labels.mlp),
     "ridge": Row(0.1, labels.ridge),
-    "universal": Row(0.8, labels.universal),
+    "universal": Row(2, labels.universal),
     "digits": Row(0.5, labels.cnn_digits),
     "mnist": Row(3, labels.cnn_mnist),
     "elman": Row(0.5, labels.elman),
