@@ -106,6 +106,19 @@ VARIANTS = {
         x ~ autoregressive(likelihood = bernoulli) {
           first -> residual(row_lstm(6)) -> residual(row_lstm(6, kernel = 5)) -> relu -> conv(1, 1)
         }""",
+    "planes": """
+        model m
+        input x: integer(0..3)[2, 3, 3]
+        mask before = degrees(order = natural)
+        x ~ autoregressive(order = natural, likelihood = categorical) {
+          flatten -> dense(72, mask = strict(before)) -> reshape([8, 3, 3])
+        }""",
+    "diagonal": """
+        model m
+        input x: binary[1, 4, 3]
+        x ~ autoregressive(likelihood = bernoulli) {
+          conv(4, 3, pad = same, mask = causal2d(type = A)) -> residual(diagonal_bilstm(2) -> conv(4, 1)) -> conv(1, 1)
+        }""",
     "rows": """
         model m
         input x: integer(0..3)[1, 5, 4]
@@ -271,13 +284,44 @@ def steps(node: object) -> int:
     return length if isinstance(length, int) else LENGTH
 
 
-def test_what_cannot_be_stepped_is_refused_by_name() -> None:
-    text = """
+PLANES = """
+    model m
+    input x: %s[3, 4, 4]
+    x ~ autoregressive(order = natural, likelihood = %s) { conv(%d, 1) }"""
+
+REFUSED = {
+    "real planes": (
+        PLANES % ("real", "normal", 6),
+        "order",
+    ),  # classes would be solved as a whole, were it proven
+    "planes": (PLANES % ("integer(0..3)", "categorical", 12), "order"),
+    "pooled": (
+        """
         model m
-        input x: integer(0..3)[3, 4, 4]
-        x ~ autoregressive(order = natural, likelihood = categorical) { conv(12, 1) }"""
-    m = from_text(text)
-    derived = derive(m.programs["sample"])
+        input x: binary[1, 4, 4]
+        block net on h { yield h + (h -> global_avgpool -> dense(16) -> reshape([1, 4, 4])) }
+        x ~ autoregressive(likelihood = bernoulli) { net }""",
+        "global_avgpool",
+    ),
+    **{
+        name: ((specs.ROOT / "specs" / "invalid" / f"{name}.mp").read_text("utf-8"), layer)
+        for name, layer in {
+            "group_norm_over_time": "group_norm",
+            "group_norm_over_order": "group_norm",
+            "layer_norm_over_order": "layer_norm",
+            "instance_norm_in_pixelcnn": "instance_norm",
+            "transformer_no_shift": "",
+            "wavenet_same_padding": "",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_stepped_is_refused_by_name(name: str) -> None:
+    """What reads ahead, or has no place in the order, keeps its reference sampler, and the reason names the layer."""
+    text, layer = REFUSED[name]
+    derived = derive(from_text(text).programs["sample"])
     assert [type(r) for r in derived.refusals] == [Refused]
-    assert "order" in str(derived.refusals[0])
+    assert layer in str(derived.refusals[0])
     assert loops(derived.graph)

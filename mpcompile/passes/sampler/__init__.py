@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Value
-from mpcompile.passes.sampler.blocks import solve
+from mpcompile.passes.sampler.blocks import solve, solve_whole
 from mpcompile.passes.sampler.emit import Emitter
 from mpcompile.passes.sampler.find import Reference, Refused, find
 from mpcompile.passes.sampler.rows import opened
@@ -63,18 +61,27 @@ def derive(program: Graph) -> Derived:
 
 
 def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value, str]:
-    """A vector in blocks; where that is refused, and for all else, place by place. Raises `Refused`."""
-    if ref.x.type.rank == 2 and ref.ranks is not None:
+    """A vector in blocks; where that is refused, and all else, place by place; what has no place, as a whole.
+
+    Raises `Refused`, with the first reason.
+    """
+    vector = ref.x.type.rank == 2 and ref.ranks is not None
+    reasons = []
+    for way in (solve, _stepped) if vector else (_stepped,):
         try:
-            return solve(ref, b, dict(static))
-        except Refused:
-            if not np.array_equal(ref.ranks, np.arange(ref.ranks.size)):
-                raise
+            return way(ref, b, dict(static))
+        except Refused as refused:
+            reasons.append(refused)
+    return solve_whole(ref, b, dict(static), reasons[0])
+
+
+def _stepped(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value, str]:
     wide = opened(ref)
     static = dict(zip(wide.captured, (static[v] for v in ref.captured), strict=True))
     times = schedule(wide)
     steps = " x ".join(str(wide.x.shape[a]) for a in times.levels if a is not None)
-    return Emitter(wide, times, b, static).run(), f"{steps} steps, one element each"
+    what = "colour after colour of a pixel" if wide.channels > 1 else "one element each"
+    return Emitter(wide, times, b, static).run(), f"{steps} steps, {what}"
 
 
 __all__ = ["Derived", "Refused", "derive"]

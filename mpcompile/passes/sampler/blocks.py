@@ -19,7 +19,8 @@ from math import prod
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Array, Builder, DType, Input, Node, Primitive, Value
+from mpcompile.analysis.dependence import environment_for
+from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
@@ -73,6 +74,55 @@ def solve(
     return loop.run(), f"{blocks}, solved by fixed-point iteration in at most {loop.turns} turns"
 
 
+def solve_whole(
+    ref: Reference, outer: Builder, static: dict[Value, Value], why: Refused
+) -> tuple[Value, str]:
+    """The drawn elements with the whole network in every turn: for what has no place in loops, `why` says which.
+
+    Only where elements are finite in every turn, as nothing inside of the network is kept from what it should not
+    read. Raises `why` elsewhere.
+    """
+    if ref.ranks is None or not _always_finite(ref, ref.drawn) or not _in_order(ref):
+        raise why
+    x = Carry(ref.x.type, name="x")
+    turns = int(ref.ranks.max()) + 1
+    moving = {ref.x}
+    with open_loop(outer, [x]) as (turn, step):
+        found = static | {ref.x: x.value, ref.step: step}
+        for node in needed(ref.body, ref.drawn):
+            if isinstance(node.op, Input):
+                continue
+            if moving.isdisjoint(node.inputs):
+                hoist(outer, node, found)
+                continue
+            moving.update(node.outputs)
+            with turn.within(node.scope, node.span):
+                made = turn.emit_all(node.op, *(found[v] for v in node.inputs))
+            found.update(zip(node.outputs, made, strict=True))
+        x.now = found[ref.drawn]
+    close(outer, turn, [x], (), 1, turns, settles=True)
+    return x.value, f"the whole network in each of at most {turns} turns, until nothing changes: {why}"
+
+
+def _in_order(ref: Reference) -> bool:
+    """Whether each element is drawn from those before it alone, and not from the number of the step."""
+    assert ref.ranks is not None
+    env, domain = environment_for(ref.body, 1), availability()
+    ranks = ref.ranks.reshape(1, *ref.x.type.concrete(env)[1:]).astype(np.int32)
+    facts = {v: domain.make(v.type.concrete(env)) for v in ref.body.inputs.values()}
+    facts[ref.x] = domain.make(ranks.shape, (ranks + 1)[..., None])
+    for node in needed(ref.body, ref.drawn):
+        if ref.step in node.inputs:
+            return False
+        if not isinstance(node.op, Input):
+            try:
+                results = node.op.bind(env).depend(domain, *(facts[v] for v in node.inputs))
+            except NoRule:
+                return False
+            facts.update(zip(node.outputs, results, strict=True))
+    return bool((facts[ref.drawn].full()[..., 0] <= ranks).all())
+
+
 class _BlockLoop:
     """Builds the loop over blocks, and in it the loop of turns.
 
@@ -90,7 +140,7 @@ class _BlockLoop:
             self.blocks > 1
         )  # what later blocks read of this one's units comes a turn after it
         self.nodes = [n for n in needed(ref.body, ref.drawn) if not isinstance(n.op, Input)]
-        self.wild = not _settled_kind(ref, ref.drawn)
+        self.wild = not _always_finite(ref, ref.drawn)
         self.outer = self.block = self.turn = outer
         self.slabs: dict[Value, Value] = {}
         self.sums: dict[Value, tuple[Value | None, Value]] = {}
@@ -340,14 +390,16 @@ def _turned(b: Builder, weight: Value) -> Value:
     return F.transpose(b, weight, 1, 0)
 
 
-def _settled_kind(ref: Reference, value: Value) -> bool:
+def _always_finite(ref: Reference, value: Value) -> bool:
     """Whether a drawn value is finite whatever the network gives: a class, a truth value, or something given."""
     node = ref.body.node(value)
+    if value.dtype is not DType.FLOAT:
+        return True
     match node.op:
         case ops.Cast():
-            return node.inputs[0].dtype is not DType.FLOAT or _settled_kind(ref, node.inputs[0])
+            return node.inputs[0].dtype is not DType.FLOAT
         case ops.Where():
-            return all(_settled_kind(ref, v) for v in node.inputs[1:])
+            return all(_always_finite(ref, v) for v in node.inputs[1:])
         case Input():
             return value != ref.x
-    return value.dtype is not DType.FLOAT
+    return False

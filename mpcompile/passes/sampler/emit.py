@@ -13,7 +13,7 @@ from mpcompile.ir import Builder, DType, Input, Node, Primitive, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
-from mpcompile.passes.sampler.loop import close, hoist, open_loop
+from mpcompile.passes.sampler.loop import close, hoist, named, open_loop
 from mpcompile.passes.sampler.reach import Range, offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
@@ -98,12 +98,15 @@ class Emitter:
                 return None
         return found
 
+    def _name(self, v: Value) -> str:
+        return "x" if v == self.ref.x else named(self.ref.body.node(v))
+
     def _keep_all(self, node: Node, v: Value) -> None:
         if len(self.plan.levels) > 1:
             raise Refused(node, "reads all of an image at once")
         axis = self.plan.placed[v].axes[0]
         assert axis is not None
-        self.stores[v] = Ring(Carry(v.type), axis, None, self._slot)
+        self.stores[v] = Ring(Carry(v.type, name=self._name(v)), axis, None, self._slot)
 
     def _keep_ring(self, node: Node, v: Value, span: Range) -> None:
         first, last = span
@@ -114,7 +117,7 @@ class Emitter:
         if first == 0 or (isinstance(known, Ring) and known.length is None):
             return
         length = max(1 - first, (known.length or 0) if isinstance(known, Ring) else 0)
-        kept = Carry(v.type.with_shape(resized(v.shape, axis, length)))
+        kept = Carry(v.type.with_shape(resized(v.shape, axis, length)), name=self._name(v))
         self.stores[v] = Ring(kept, axis, length, self._slot)
 
     def _keep_rows(self, v: Value, own: Placement, ranges: list[Range]) -> None:
@@ -132,8 +135,9 @@ class Emitter:
         if row is None or column is None or not isinstance(width, int):
             raise Refused(self.ref.body.node(v), "has no rows of a fixed length")
         wide = resized(v.shape, column, width + left + right)
-        current = Carry(v.type.with_shape(resized(wide, row, 1)))
-        past = Carry(v.type.with_shape(resized(wide, row, count))) if count else None
+        name = self._name(v)
+        current = Carry(v.type.with_shape(resized(wide, row, 1)), name=f"{name}_row")
+        past = Carry(v.type.with_shape(resized(wide, row, count)), name=f"{name}_above") if count else None
         self.stores[v] = Rows(current, past, count, (row, column), (left, right), width)
 
     def _keep_state(self, node: Node, own: Placement) -> None:
@@ -141,7 +145,7 @@ class Emitter:
             raise Refused(node, "is a recurrence inside of a row")
         if isinstance(node.op, ops.CumSum):
             shape = resized(node.types[0].shape, node.op.axis, 1)
-            self.states[node.outputs[0]] = Carry(node.types[0].with_shape(shape))
+            self.states[node.outputs[0]] = Carry(node.types[0].with_shape(shape), name="total")
             return
         assert isinstance(node.op, ops.Scan)
         if any(
@@ -149,7 +153,7 @@ class Emitter:
         ):
             raise Refused(node, "starts from, or uses in every step, what is drawn")  # fmt: skip
         for v, start in zip(node.outputs, node.inputs[: node.op.carries], strict=False):
-            self.states[v] = Carry(v.type, self.static[start])
+            self.states[v] = Carry(v.type, self.static[start], name=f"{named(node)}_state")
 
     # --- loops ---
 

@@ -193,6 +193,10 @@ class _Clock:
     def place(self, node: Node, axes: Axes, fact: Abstract, domain: Domain) -> tuple[Placement, Abstract]:
         """The first moment at which all is known, and the facts as they are from then on."""
         n = len(self.levels)
+        if axes[0] is None and isinstance(node.op, ops.Reshape):
+            raise Refused(
+                node, "joins the axes along which elements are drawn: what it gives has no place in the order"
+            )
         if axes[0] is None:
             raise Refused(node, "reads all that is drawn at once: it has no place in the order")
         deepest = next((i for i, a in enumerate(axes) if a is None), n)

@@ -93,9 +93,21 @@ def plan(ref: Reference) -> Plan:
             units[node.outputs[0]] = _units(node, results[0], ranks.size)
     last = units.get(ref.drawn)
     if last is None or last.axis != 1 or (last.when > ranks).any():
-        raise Refused(ref.body.node(ref.drawn), "reads elements that are not drawn yet")
+        raise Refused(_late(ref, units), "reads elements that are not drawn yet")
     units[ref.drawn] = units[ref.x]
     return units
+
+
+def _late(ref: Reference, units: Plan) -> Node:
+    """The first node all of whose units wait for the last of what it reads, though not all of that is as late."""
+    for node in needed(ref.body, ref.drawn):
+        read = [units[v].when for v in node.inputs if v in units]
+        if (
+            read
+            and min(w.min() for w in read) < max(w.max() for w in read) <= units[node.outputs[0]].when.min()
+        ):
+            return node
+    return ref.body.node(ref.drawn)
 
 
 def _units(node: Node, fact: Abstract, steps: int) -> Units:
