@@ -27,7 +27,7 @@ MEMBERS = set(
 MODULES = {
     "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()},
     "jnp": set(
-        "exp log tanh sqrt abs sign floor sin cos maximum minimum where broadcast_to pad concatenate flip "
+        "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate flip "
         "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "
         "linalg.slogdet".split()
     ),
