@@ -10,6 +10,7 @@ from mpcompile.ir import Array, Graph, Module, Node
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.freeze import TRAINING, Frozen, freeze
 from mpcompile.passes.permutations import AbsorbPermutations
+from mpcompile.passes.rearrange import rearrange
 from mpcompile.passes.sampler import Refused, derive
 from mpcompile.passes.simplify import simplify
 
@@ -25,9 +26,10 @@ class Optimised:
 
 
 def optimise(module: Module) -> Optimised:
-    """Replace the reference samplers of all programs by derived ones (`sampler`), and simplify all (`simplify`)."""
+    """Replace the reference samplers of all programs by derived ones (`sampler`), take elements from where they come from
+    (`rearrange`), and simplify (`simplify`)."""
     derived = {name: derive(graph) for name, graph in module.programs.items()}
-    programs = {name: simplify(d.graph) for name, d in derived.items()}
+    programs = {name: simplify(rearrange(d.graph)) for name, d in derived.items()}
     refusals = {name: d.refusals for name, d in derived.items() if d.refusals}
     samplers = {name: d.ways for name, d in derived.items() if d.ways}
     for name, noise in module.noise.items():

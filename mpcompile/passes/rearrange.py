@@ -1,0 +1,104 @@
+"""Elements are taken from where they come from, not from a rearrangement of them.
+
+A coupling joins what passed and what moved, and the next one splits it again; permutations follow each other. Along one
+axis slices, known gathers, flips and concatenations are all the same thing: a list of elements of some values. The list
+of a composition is found without computing it, and where it is a whole value, or a stretch of one, that is what is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import Array, Builder, Constant, Graph, Node, Value
+from mpcompile.layers import functional as F
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Element i along `axis` of a value is element index[i] of sources[which[i]]."""
+
+    axis: int
+    sources: tuple[Value, ...]
+    which: Array
+    index: Array
+
+    def at(self, index: Array) -> _Places:
+        return _Places(self.axis, self.sources, self.which[index], self.index[index])
+
+
+def rearrange(program: Graph) -> Graph:
+    """The same function, with copies that only move elements left out where nothing else needs them."""
+    known: dict[Value, _Places] = {}
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        places = _places(b.graph, node, inputs, known)
+        if places is None:
+            return None
+        read = np.unique(places.which)
+        if len(read) == 1:
+            made = F.take(b, places.sources[read[0]], places.axis, places.index)
+        elif isinstance(node.op, ops.Concat):
+            made = b.emit(node.op, *inputs)
+        else:
+            sources = [places.sources[i] for i in read]
+            start = np.cumsum([0, *(_size(v, places.axis) for v in sources)])
+            index = start[np.searchsorted(read, places.which)] + places.index
+            made = F.take(b, F.concat(b, sources, places.axis), places.axis, index)
+        if made not in places.sources and not isinstance(b.graph.node(made).op, ops.Slice):
+            known[made] = places
+        return (made,)
+
+    if not any(isinstance(n.op, ops.Concat | ops.Gather | ops.Flip) for n in program.nodes()):
+        return program
+    return program.rebuild(rewrite).live()
+
+
+def _size(value: Value, axis: int) -> int | None:
+    size = value.shape[axis]
+    return size if isinstance(size, int) else None
+
+
+def _places(
+    graph: Graph, node: Node, inputs: tuple[Value, ...], known: dict[Value, _Places]
+) -> _Places | None:
+    """Where the elements of a rearrangement come from; None for another node, or one of unknown size."""
+    op = node.op
+    if not isinstance(op, ops.Concat | ops.Gather | ops.Flip | ops.Slice):
+        return None
+    axis, values = op.axis, inputs if isinstance(op, ops.Concat) else inputs[:1]
+    if any(_size(v, axis) is None for v in values):
+        return None
+    parts = [_of(v, axis, known) for v in values]
+    if isinstance(op, ops.Concat):
+        return _joined(axis, parts)
+    (of,) = parts
+    count = len(of.index)
+    if isinstance(op, ops.Flip):
+        return of.at(np.arange(count)[::-1])
+    if isinstance(op, ops.Slice):
+        if not isinstance(op.start, int) or not isinstance(op.stop, int):
+            return None
+        return of.at(np.arange(op.start, op.stop, op.step))
+    index = graph.node(inputs[1]).op
+    if not isinstance(index, Constant) or index.array.ndim != 1:
+        return None
+    return of.at(np.arange(count)[index.array])
+
+
+def _of(value: Value, axis: int, known: dict[Value, _Places]) -> _Places:
+    found = known.get(value)
+    if found is not None and found.axis == axis:
+        return found
+    count = _size(value, axis)
+    assert count is not None
+    return _Places(axis, (value,), np.zeros(count, int), np.arange(count))
+
+
+def _joined(axis: int, parts: list[_Places]) -> _Places:
+    sources = tuple(dict.fromkeys(v for p in parts for v in p.sources))
+    number = {v: i for i, v in enumerate(sources)}
+    which = [np.array([number[v] for v in p.sources])[p.which] for p in parts]
+    return _Places(axis, sources, np.concatenate(which), np.concatenate([p.index for p in parts]))
