@@ -37,7 +37,7 @@ MODULES = {
     ),
     "np": set(
         "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
-        "ndarray generic bool int32 int64 uint8 uint16 uint32 float64".split()
+        "ndarray generic bool int16 int32 int64 uint8 float64".split()
     ),
     "math": {"inf", "nan", "prod"},
     "base64": {"b64decode"},

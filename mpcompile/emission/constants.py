@@ -89,12 +89,15 @@ def staircase(mask: Array) -> tuple[Array, Array] | None:
 def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
     """The elements in base64, as pieces of Python text, and the name of their dtype; bits are packed.
 
-    Integers are of 64 bits, or (`narrow`) as few as hold them, unsigned.
+    Integers are of 64 bits, or (`narrow`) as few as hold them: bytes, or signed, as torch compares no other unsigned ones.
     """
     if array.dtype.kind == "b" or is_mask(array):
         kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
     elif array.dtype.kind == "i":
-        width = np.min_scalar_type(int(array.max())) if narrow and array.min() >= 0 else np.dtype("<i8")
+        width = np.dtype("<i8")
+        if narrow and array.size and array.min() >= 0:
+            top = int(array.max())
+            width = np.min_scalar_type(top if top < 256 else -top)
         kind, data = width.name, array.astype(width.newbyteorder("<")).tobytes()
     else:
         kind, data = "float64", array.astype("<f8").tobytes()
