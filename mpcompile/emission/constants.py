@@ -89,7 +89,8 @@ def staircase(mask: Array) -> tuple[Array, Array] | None:
 def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
     """The elements in base64, as pieces of Python text, and the name of their dtype; bits are packed.
 
-    Integers are of 64 bits, or (`narrow`) as few as hold them: bytes, or signed, as torch compares no other unsigned ones.
+    Integers are of 64 bits, or (`narrow`) as few as hold them: bytes, or signed, since torch compares no wider unsigned
+    ones.
     """
     if array.dtype.kind == "b" or is_mask(array):
         kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
