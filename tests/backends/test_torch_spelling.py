@@ -62,3 +62,18 @@ def test_row_means_evaluate(example: Example, constants: bool) -> None:
             assert tuple(got.shape) == want.shape
             assert got.dtype == {"f": dtype, "i": torch.int64, "b": torch.bool}[want.dtype.kind]
             np.testing.assert_allclose(got.numpy(), want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("count", [90, 600])
+def test_masks_of_levels_mean_what_they_are(count: int) -> None:
+    """Levels above 255 are packed in integers that torch can compare."""
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(0, count, 400), rng.permutation(count)
+    mask = rows[:, None] >= columns
+    g = Graph("apply")
+    b = Builder(g)
+    x = b.input("x", Type(DType.FLOAT, (400, count)))
+    g.outputs["y"] = b.emit(PRIMITIVES["mul"](), x, b.constant(mask.astype(float)))
+    model = build_model(emit_module(Module("row", Source("row.mp", ""), {"apply": g})), {})
+    made = model.apply_program(torch.ones(400, count))  # type: ignore[operator]  # a method of emitted code
+    np.testing.assert_array_equal(made.numpy(), mask)
