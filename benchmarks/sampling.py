@@ -5,7 +5,8 @@
 
 Each line times, in one process and one thread, interleaved, by process CPU time and medians: one teacher-forced pass
 (`conditionals`), the derived sampler, and one in which the network runs once for each element. Where the last would take
-longer than --patience seconds, its time is that of its steps times a pass, and marked with ~. Samples drawn with the same
+longer than --patience seconds, its time is that of its steps times a pass, and marked with ~. The peak is that of the
+whole process. Samples drawn with the same
 noise are compared wherever both were run.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -36,9 +38,13 @@ ROOT = Path(__file__).parents[1]
 
 #: name -> spec, settings, replaced text, length of sequences
 MODELS: dict[str, tuple[str, dict[str, str], tuple[str, str], int]] = {
-    "made 784-500-784": ("made.yaml", {"pixels": "784", "hidden": "500"}, ("", ""), 0),
+    "made 784-500-500-784": ("made.yaml", {"pixels": "784", "hidden": "500"}, ("", ""), 0),
     "made 784-2048-2048-784": ("made.yaml", {"pixels": "784", "hidden": "2048"}, ("", ""), 0),
     "pixelcnn 28x28": ("pixelcnn.mp", {}, ("[1, 8, 8]", "[1, 28, 28]"), 0),
+    "row lstm 28x28": ("pixel_rnn.mp", {"width": "16", "layers": "4"}, ("[1, 8, 8]", "[1, 28, 28]"), 0),
+    "diagonal bilstm 28x28": (
+        "vision/diagonal_bilstm.mp", {"width": "16", "layers": "2"}, ("[1, 8, 8]", "[1, 28, 28]"), 0,
+    ),
     "wavenet 20 layers": ("wavenet.mp", {"layers": "10", "cycles": "2", "width": "32"}, ("", ""), 1024),
     "wavenet 30 layers": ("wavenet.mp", {"layers": "10", "cycles": "3", "width": "32"}, ("", ""), 16000),
     "transformer 4 x 128": (
@@ -52,7 +58,7 @@ def load(name: str) -> tuple[Module, int]:
     spec, settings, (old, new), length = MODELS[name]
     text = (ROOT / "specs" / spec).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / spec
+        path = Path(folder) / Path(spec).name
         path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
         return api.load(path, settings), length
 
@@ -109,9 +115,10 @@ def line(name: str, backend_name: str, batch: int, patience: float) -> str:
         same = f"{(reference == drawn).mean():.2%}"
     else:
         naive, mark, same = steps * forward, "~", "-"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"{name:24} {backend_name:6} {batch:5} {forward * 1e3:10.2f} {derived * 1e3:10.1f} {derived / forward:8.1f} "
-        f"{mark}{naive / derived:8.0f} {same:>8} {derive * 1e3:8.0f}"
+        f"{mark}{naive / derived:8.0f} {same:>8} {derive * 1e3:9.0f} {peak:8.0f}"
     )
 
 
@@ -129,8 +136,19 @@ def main() -> int:
     if options.one:
         print(line(names[0], options.backends[0], options.batches[0], options.patience))
         return 0
-    titles = ("model", "", "batch", "pass ms", "sample ms", "passes", "vs naive", "equal", "derive ms")
-    print("{:24} {:6} {:>5} {:>10} {:>10} {:>8} {:>9} {:>8} {:>9}".format(*titles))
+    titles = (
+        "model",
+        "",
+        "batch",
+        "pass ms",
+        "sample ms",
+        "passes",
+        "vs naive",
+        "equal",
+        "derive ms",
+        "peak MB",
+    )
+    print("{:24} {:6} {:>5} {:>10} {:>10} {:>8} {:>9} {:>8} {:>9} {:>8}".format(*titles))
     for name in names:
         for backend in options.backends:
             for batch in options.batches:  # a process each: sessions of one would slow down another

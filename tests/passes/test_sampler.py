@@ -325,3 +325,9 @@ def test_what_cannot_be_stepped_is_refused_by_name(name: str) -> None:
     assert [type(r) for r in derived.refusals] == [Refused]
     assert layer in str(derived.refusals[0])
     assert loops(derived.graph)
+
+
+def test_a_reference_sampler_of_many_elements_is_emitted() -> None:
+    """Its order has numbers of more than eight bits, which torch's code holds in as few as they need."""
+    m = from_text((PLANES % ("real", "normal", 6)).replace("[3, 4, 4]", "[3, 10, 10]"))
+    assert "torch.int16" in find_backend("torch").emit(m)["model.py"]
