@@ -185,7 +185,7 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
 
             refuted(m, claim, piece, read_elsewhere)
             tried += 1
-    assert tried >= 2
+    assert tried >= max(2, sum("coupling" in piece.name for piece in m.pieces[subject]))
 
 
 def refuted(m: Module, claim: Claim, piece: Piece, rewrite: object) -> None:
