@@ -3,9 +3,9 @@
     python benchmarks/trajectories.py
     python benchmarks/trajectories.py --specs specs/vae.yaml --steps 200
 
-Fresh data and noise each step, the same for all; double precision, so that it is the arithmetic that is compared. Prints
-for each spec and backend the largest difference of any parameter from torch's, as a part of its largest entry, and
-exits with 1 where one is above --tolerance.
+Weights start as a run's do; fresh data and noise each step, the same for all; double precision, so that it is the
+arithmetic that is compared. Prints for each spec and backend the largest difference of any parameter from torch's, as a
+part of its largest entry, and exits with 1 where one is above --tolerance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 from mpcompile.api import load
 from mpcompile.backend import OptimizerSpec, find_backend, installed
-from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.runner.examples import example_inputs
+from mpcompile.runner.initial import initial
 
 SPECS = Path(__file__).parents[1] / "specs"
 
@@ -30,7 +31,7 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 def gaps(path: Path, steps: int, rate: float) -> dict[str, float]:
     """Backend -> largest difference of a parameter from torch's."""
     module = load(path)
-    weights = example_weights(module, spread=0.05)
+    weights = initial(module, 0)
     rule = OptimizerSpec("sgd", clip=1.0)
     sessions = {b: find_backend(b).session(module, weights, rule, precision="float64") for b in installed()}
     for step in range(steps):
