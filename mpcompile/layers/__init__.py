@@ -25,7 +25,7 @@ from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
 from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
 from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Upsample
-from mpcompile.layers.sequence import Attention, Last, Over, Position, Shift
+from mpcompile.layers.sequence import Attention, Last, Over, Position, Shift, Stretch
 from mpcompile.layers.structure import Add, Concat, Residual, Resnet
 
 LAYERS: dict[str, type[Layer]] = {
@@ -36,7 +36,7 @@ LAYERS: dict[str, type[Layer]] = {
         LayerNorm, BatchNorm, GroupNorm, InstanceNorm,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,
-        Shift, Position, Rnn, Lstm, Gru, Attention, Last, Over,
+        Shift, Stretch, Position, Rnn, Lstm, Gru, Attention, Last, Over,
         Nade, RowLstm, DiagonalBilstm, ColourMixture,
         Concat, Add, Residual, Resnet,
     )

@@ -38,6 +38,23 @@ class Shift(Layer):
 
 
 @dataclass(frozen=True)
+class Stretch(Layer):
+    """Every step of a sequence `factor` times, as controls of faster steps: [N, time, ...] -> [N, factor * time, ...]."""
+
+    keyword: ClassVar[str] = "stretch"
+    factor: int
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        if x.type.rank < 2 or self.factor < 1:
+            raise ctx.fail("MP201", f"stretch needs a sequence and a factor of 1 or more, got {x.type}")
+        n, time, *rest = x.shape
+        wide = F.reshape(b, x, (n, time, 1, *rest))
+        wide = b.emit(ops.BroadcastTo((n, time, self.factor, *rest)), wide)
+        return F.reshape(b, wide, (n, time * self.factor, *rest))
+
+
+@dataclass(frozen=True)
 class Position(Layer):
     """Add a learned vector for each position, up to `longest` of them."""
 

@@ -26,6 +26,7 @@ from mpcompile.ir import (
     Module,
     Piece,
     Shape,
+    Symbolic,
     Type,
     Value,
     float_type,
@@ -114,13 +115,14 @@ class _Lowering:
         t = d.type
         shape: list[object] = []
         for i, size in enumerate(t.shape):
-            if isinstance(size, ast.Name) and size.id not in self.numbers:
+            length = self._length(size)
+            if length is not None:
                 if i != 0:
                     raise error(
                         "MP211", "only the first axis may have a symbolic length", size.span,
-                        help=f"sequences are time first: [{size.id}, ...]",
+                        help=f"sequences are time first: [{length}, ...]",
                     )  # fmt: skip
-                shape.append(symbol(size.id))
+                shape.append(length)
                 continue
             number = evaluate_number(size, self.numbers)
             if number != int(number) or not 0 < number <= MAX_ELEMENTS:
@@ -149,6 +151,25 @@ class _Lowering:
         kind = DType.INT if t.base == "category" else DType.FLOAT
         type_ = Type(kind, (BATCH, *shape))  # type: ignore[arg-type]  # ints and symbols, by construction
         return Field(d.name, d.role, t.base, type_, d.span, low, classes, counts)
+
+    def _length(self, size: ast.Expr) -> Symbolic | None:
+        """A symbolic length, `time` or a whole multiple `4 * time` of one; None for a number."""
+        times = 1
+        if isinstance(size, ast.Binary) and size.op == "*":
+            sides = [size.left, size.right]
+            names = [s for s in sides if isinstance(s, ast.Name) and s.id not in self.numbers]
+            if len(names) != 1:
+                return None
+            sides.remove(names[0])
+            factor = evaluate_number(sides[0], self.numbers)
+            if factor != int(factor) or not 0 < factor <= MAX_ELEMENTS:
+                raise error("MP112", f"a length has a whole number of parts, not {factor}", sides[0].span)
+            size, times = names[0], int(factor)
+        if not isinstance(size, ast.Name) or size.id in self.numbers:
+            return None
+        length = symbol(size.id) * times
+        assert isinstance(length, Symbolic)
+        return length
 
     def _counted(self, d: ast.Declaration, low: int, high: ast.Name) -> str:
         """The symbolic length that `condition length: integer(1..time)` counts the real steps of."""

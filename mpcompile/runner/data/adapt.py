@@ -186,6 +186,8 @@ class Adapter:
             if all(_meets(w, f, bound) for w, f in zip(wanted, found, strict=True)):
                 sizes.update(bound)
                 return values
+        if any(isinstance(w, Symbolic) and w.terms[0][1] > 1 for w in wanted):
+            raise self._misfit(field, list(wanted), list(found), column)
         fixed = [w if isinstance(w, int) else sizes.get(str(w)) for w in wanted]
         if None in fixed and fixed.count(None) == 1:
             rest = int(np.prod([w for w in fixed if w is not None]))
@@ -289,7 +291,9 @@ class Adapter:
 
 
 def _meets(wanted: int | Symbolic, found: int, sizes: dict[str, int]) -> bool:
-    """Whether a size fits; a symbol is bound to the first size it meets."""
+    """Whether a size fits; a symbol, which may stand `times` over, is bound to the first size it meets."""
     if isinstance(wanted, int):
         return wanted == found
-    return sizes.setdefault(str(wanted), found) == found
+    ((names, times),) = wanted.terms
+    parts, rest = divmod(found, times)
+    return rest == 0 and sizes.setdefault(names[0], parts) == parts
