@@ -14,6 +14,7 @@ import pytest
 from scipy.special import expit, logsumexp
 
 from mpcompile.analysis import prove
+from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -151,6 +152,19 @@ def test_a_member_is_sampled_by_a_derived_sampler() -> None:
         expected = interpret(m.programs["sample"], w, inputs | {"member": np.asarray(k)})["x"]
         noise = {"noise_x": inputs["noise_x"]}
         np.testing.assert_array_equal(interpret(one.module.programs["sample"], w, noise)["x"], expected)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_orders_and_degrees_of_more_than_a_byte(backend: str) -> None:
+    """Levels of masks beyond 255 are stored in two bytes."""
+    text = (
+        "model m\ninput x: binary[300]\nmask up = degrees(seed = 1)\n"
+        "x ~ autoregressive(order = random) { dense(301, mask = up) -> relu -> dense(300, mask = strict(up)) }"
+    )
+    m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
+    w, inputs = weights(m), example_inputs(m, "log_prob", 2)
+    found = find_backend(backend).session(m, w, precision="float64").run("log_prob", inputs)["log_prob"]
+    np.testing.assert_allclose(found, interpret(m.programs["log_prob"], w, inputs)["log_prob"], rtol=1e-9)
 
 
 @pytest.mark.parametrize(
