@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mpcompile.diagnostics import Source
+from mpcompile.emission.constants import Levels
 from mpcompile.emission.loading import import_source
 from mpcompile.interpret import interpret
-from mpcompile.emission.constants import Levels
 from mpcompile.ir import Array, Builder, DType, Example, Graph, Module, Type, Value
 from mpcompile.ops import PRIMITIVES
 from mpcompile_jax import emit_module
