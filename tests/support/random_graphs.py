@@ -116,6 +116,20 @@ def product(d: Draft) -> Value:
     return d.emit(ops.MatMul(), u, d.stir(v))
 
 
+def matrix(d: Draft) -> Value | None:
+    """The inverse or the determinant of two rows; no element of the matrix is zero, nor one of its inverse."""
+    v = d.pick(1)
+    if math.prod(v.shape) < 4:
+        return None
+    flat = d.emit(ops.Slice(0, 0, 4), d.emit(ops.Reshape((math.prod(v.shape),)), v))
+    positive = d.emit(ops.Reshape((2, 2)), d.emit(ops.Sigmoid(), d.stir(flat)))
+    made = d.emit(
+        [ops.Inverse, ops.LogAbsDet][d.number(0, 1)](),
+        d.emit(ops.Add(), positive, d.b.constant(2 * np.eye(2))),
+    )
+    return d.emit(ops.Reshape((1, math.prod(made.shape))), d.stir(made))
+
+
 def attention(d: Draft) -> Value:
     v = d.pick(2)
     time, width = v.shape[-2:]
@@ -387,7 +401,7 @@ def choose(d: Draft) -> Value | None:
 
 
 SMOOTH: tuple[Step, ...] = (
-    unary, positive, binary, binary, dense, product, attention, causal, conv, conv, conv_transpose,
+    unary, positive, binary, binary, dense, product, matrix, attention, causal, conv, conv, conv_transpose,
     conv_weight_grad, avg_pool, move, move, concat, where, masking, softmax, sums, sums, norm, pick_elements,
     stretch, encode, scan,
 )  # fmt: skip
