@@ -187,9 +187,12 @@ def test_the_file_works_without_mpcompile(tmp_path: Path) -> None:
 
 
 def test_a_repeated_block_is_one_function() -> None:
+    """Eight couplings: each half is moved by one function, which is called four times, and its inverse by another."""
     found = text("realnvp2d")
-    assert found.count("def coupling(") == found.count("def coupling_inverse(") == 1
-    assert found.count("coupling(below(") >= 8
+    for name in ("coupling", "coupling_2"):
+        assert found.count(f"def {name}(") == found.count(f"def {name}_inverse(") == 1
+        assert found.count(f" {name}(below(") == found.count(f" {name}_inverse(below(") == 4
+    assert "coupling_3" not in found
 
 
 def test_recurrences_are_loops_of_jax() -> None:
