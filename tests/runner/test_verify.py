@@ -1,0 +1,58 @@
+"""What `verify` says of a backend that is wrong: the first value that differs, and no excuse for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from specs_under_test import module
+
+from mpcompile.ir import Array
+from mpcompile.runner import verify as verification
+from mpcompile.runner.verify import Row, verify
+from mpcompile_torch import BACKEND
+
+
+class Wrong:
+    """A session of torch, one of whose gradients or results is off by a part in a hundred."""
+
+    def __init__(self, inner: Any, gradient: str = "", program: str = "") -> None:
+        self.inner, self.gradient, self.program = inner, gradient, program
+
+    def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        made: dict[str, Array] = dict(self.inner.run(program, inputs))
+        return {k: v * 1.01 for k, v in made.items()} if program == self.program else made
+
+    def gradients(self, inputs: Mapping[str, Array]) -> Any:
+        outputs, found = self.inner.gradients(inputs)
+        return outputs, {k: v * 1.01 if k == self.gradient else v for k, v in found.items()}
+
+
+def rows(monkeypatch: pytest.MonkeyPatch, **wrong: str) -> list[Row]:
+    class Backend:
+        @staticmethod
+        def session(*args: Any, **kwargs: Any) -> Wrong:
+            return Wrong(BACKEND.session(*args, **kwargs), **wrong)
+
+    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    return list(verify(module("mlp"), ["torch"]))
+
+
+def test_a_right_backend_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(row.holds for row in rows(monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check", "value"),
+    [({"gradient": "y.dense_0.weight"}, "gradients", "y.dense_0.weight"),
+     ({"program": "log_prob"}, "values", "log_prob")],
+)  # fmt: skip
+def test_a_wrong_number_fails_in_both_precisions(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str], check: str, value: str
+) -> None:
+    failed = [row for row in rows(monkeypatch, **wrong) if not row.holds]
+    assert {(r.check, r.precision, r.value) for r in failed} == {
+        (check, p, value) for p in ("float32", "float64")
+    }
+    assert all(row.moved < 1e-5 for row in failed)  # these values are sharply determined in float32
