@@ -33,11 +33,15 @@ class Scalar:
 
 @dataclass(slots=True, eq=False)
 class Collection:
-    """A list (`keys` is None) or a mapping; `flow` is the outermost `[ ]` or `{ }` it stands in, or is."""
+    """A list (`keys` is None) or a mapping; `flow` is the outermost `[ ]` or `{ }` it stands in, or is.
+
+    `first` has the first key of each name, so that duplicates are found in one look.
+    """
 
     start: int
     end: int
     keys: list[Scalar] | None
+    first: dict[str, Scalar] = field(default_factory=dict)
     items: list[Node] = field(default_factory=list)
     flow: Collection | None = None
     size: int = 1
@@ -166,14 +170,14 @@ class _Composer:
             self._new_key(parent, node, event)
         else:
             parent.keys.append(self.key[-1])
+            parent.first.setdefault(self.key[-1].value, self.key[-1])
             parent.items.append(node)
             self.key[-1] = None
 
     def _new_key(self, parent: Collection, node: Scalar, event: yaml.Event) -> None:
         if node.value == "<<" and node.style is None:
             raise self.fail("MP008", "merge keys are not allowed", event, "write the values out")
-        assert parent.keys is not None
-        first = next((key for key in parent.keys if key.value == node.value), None)
+        first = parent.first.get(node.value)
         if first is not None:
             span = self.locator.span(node.start, node.end)
             note = f"first at {self.locator.span(first.start, first.end)}"
