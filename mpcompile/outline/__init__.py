@@ -14,9 +14,9 @@ from mpcompile.outline.cut import (
     Outline,
     Path,
     fingerprint,
-    is_leaf,
     outline,
 )
+from mpcompile.outline.shared import is_leaf
 
 __all__ = [
     "Block",

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpcompile.diagnostics import Span
 from mpcompile.ir import Constant, Frame, Graph, Input, Module, Node, Parameter, ParameterSpec, Value
-from mpcompile.outline.shared import Use, find_uses
+from mpcompile.outline.shared import Use, find_uses, is_leaf
 
 Path = tuple[str, ...]
 
@@ -128,10 +128,6 @@ class Outline:
         """What a call calls."""
         instance, number = self.methods[id(call)]
         return instance, instance.methods[number]
-
-
-def is_leaf(node: Node) -> bool:
-    return isinstance(node.op, Input | Parameter | Constant)
 
 
 def outline(module: Module, alone: Collection[str] = ()) -> Outline:
@@ -473,19 +469,3 @@ def fingerprint(
         return types, tuple(keys), tuple(map(ref, block.outputs))
 
     return visit(block, {})
-
-
-__all__ = [
-    "Block",
-    "Call",
-    "Family",
-    "Instance",
-    "Item",
-    "Loop",
-    "Method",
-    "Outline",
-    "Path",
-    "fingerprint",
-    "is_leaf",
-    "outline",
-]

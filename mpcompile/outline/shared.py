@@ -36,7 +36,7 @@ def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[
     later in `graphs` where both are as large.
     """
     order = {name: i for i, name in enumerate(graphs)}
-    counts = {name: sum(1 for n in g.nodes() if not _leaf(n)) for name, g in graphs.items()}
+    counts = {name: sum(1 for n in g.nodes() if not is_leaf(n)) for name, g in graphs.items()}
     rank = {name: (counts[name], order[name]) for name in graphs}
     found: dict[str, list[Use]] = {}
     for name, graph in graphs.items():
@@ -53,19 +53,19 @@ def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[
     return found
 
 
-def _leaf(node: Node) -> bool:
+def is_leaf(node: Node) -> bool:
     return isinstance(node.op, Input | Parameter | Constant)
 
 
 def _find(name: str, callee: Graph, caller: Graph, taken: set[int]) -> Use | None:
     wanted = tuple(callee.outputs.values())
-    if len(set(wanted)) < len(wanted) or any(_leaf(callee.node(v)) for v in wanted):
+    if len(set(wanted)) < len(wanted) or any(is_leaf(callee.node(v)) for v in wanted):
         return None
     for mapping in _embeddings(wanted, callee, caller, {}):
         inputs = [mapping.get(v) for v in callee.inputs.values()]
         arguments = tuple(v for v in inputs if v is not None)
         outputs = tuple(mapping[v] for v in wanted)
-        nodes = frozenset(mapping[v].node for v in mapping if not _leaf(callee.node(v)))
+        nodes = frozenset(mapping[v].node for v in mapping if not is_leaf(callee.node(v)))
         if len(arguments) == len(inputs) and not nodes & taken and _closed(caller, nodes, arguments, outputs):
             return Use(name, arguments, outputs, nodes)
     return None
