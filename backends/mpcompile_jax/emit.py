@@ -81,7 +81,6 @@ def header(module: Module, body: str) -> str:
         "Needs jax alone. Programs are pure functions of `params`, a flat dict of arrays by their dotted",
         "names (`load` reads one), and of data and noise; they work under jit, vmap and grad, in the",
         "precision of their arguments.",
-        *(["Through `settle` derivatives are by forward mode alone."] if "def settle(" in body else []),
         '"""',
         "",
         "from __future__ import annotations",

@@ -21,11 +21,12 @@ NAMES = {
 KNOWN = {"bool", "int", "float", "str", "Array", "Callable", "Sequence"}
 MEMBERS = set(
     "dtype shape ndim reshape T mT swapaxes transpose astype sum mean max at add "
-    "removeprefix startswith items append "
+    "removeprefix startswith items append defjvp "
     "view".split()
 )
 MODULES = {
-    "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()},
+    "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()}
+    | set("closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(
         "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate flip "
         "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "
@@ -33,7 +34,7 @@ MODULES = {
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
-        "fori_loop while_loop dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
+        "fori_loop while_loop custom_linear_solve dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
     ),
     "np": set(
         "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
