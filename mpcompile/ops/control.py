@@ -47,9 +47,9 @@ class Scan(Operation):
     number of steps.
 
     With `settles` a step is a function of the carries and captured values alone: once it leaves those carries that
-    it reads as they were, later steps would change nothing, and need not be run. Each element of a carry is made of earlier
-    ones, so that the first carries are forgotten and the last ones are the only fixed point; a backend may differentiate
-    them as one. It has neither scanned values nor ys.
+    it reads as they were, later steps would change nothing, and need not be run. Each element of a carry is made of
+    earlier ones, so that the first carries are forgotten and the last ones are the only fixed point; a backend may
+    differentiate them as one. It has neither scanned values nor ys.
     """
 
     name: ClassVar[str] = "scan"
