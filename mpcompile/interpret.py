@@ -21,7 +21,10 @@ def interpret(
     """Outputs of a graph by name. Floats keep the precision they come in. Raises `KeyError` for a missing input."""
     env = dict(environment or {}) | size_environment(graph, inputs)
     memory: dict[Value, Array] = {}
-    for node in graph.nodes():
+    nodes = list(graph.nodes())
+    last = {value: node for node in nodes for value in (*node.outputs, *node.inputs)}
+    kept = set(graph.outputs.values())
+    for node in nodes:
         if isinstance(node.op, Input):
             results: tuple[Array, ...] = (inputs[node.op.path],)
         elif isinstance(node.op, Parameter):
@@ -29,4 +32,7 @@ def interpret(
         else:
             results = node.op.bind(env).evaluate(*(memory[v] for v in node.inputs))
         memory.update(zip(node.outputs, results, strict=True))
+        for value in {*node.outputs, *node.inputs}:
+            if last[value] is node and value not in kept:
+                del memory[value]  # a gradient of images would hold gigabytes
     return {name: memory[value] for name, value in graph.outputs.items()}
