@@ -1,0 +1,146 @@
+"""The graphs and claims that a model's densities need proven: maps of flows one by one, conditionals of priors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from mpcompile.bijectors import Dequantize, FactorOut
+from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
+from mpcompile.frontend import ast
+from mpcompile.ir import Claim, Piece, Shape, float_type
+from mpcompile.layers import functional as F
+from mpcompile.lowering.claims import order_of
+from mpcompile.lowering.recurrence import Recurrence, Which, in_step
+from mpcompile.lowering.statements import Program, Statements
+
+
+def pieces(
+    m: Statements,
+    subject: str,
+    s: ast.Density,
+    shape: Shape,
+    whole: Flow,
+    again: Callable[[Program], Distribution | None],
+    given: Sequence[str],
+    around: Placed | None = None,
+) -> None:
+    """The maps that a flow is made of, each as a graph of its own, for the analysis of their Jacobians.
+
+    `again` states the flow once more in a program that has read the variables `given`; `around` is the bijector
+    that the flow is a part of.
+    """
+    pieces: list[Piece] = []
+    for i, placed in enumerate(whole.chain):
+        parts = placed.bijector.parts()
+        for k in range(len(parts)):
+            name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
+            q = m.start(name)
+            q.taken = frozenset(("x", "seen"))
+            m.read(q, *given)
+            m.latent_inputs(q)
+            x = q.b.input("x", float_type(*shape))
+            with m.within(q, s):
+                law = again(q)  # its conditions are values of this graph
+                assert isinstance(law, Flow)
+                with _at(q, around), _at(q, placed):
+                    bijector = law.chain[i].bijector
+                    if isinstance(bijector, FactorOut):
+                        first, second = bijector.split(q.ctx, x)
+                        y = F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)
+                        log_det = None
+                    else:
+                        seen = q.b.input("seen", float_type(*shape))
+                        y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
+            graph = q.b.graph
+            graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
+            interval = placed.bijector.preimage if k == 0 else None
+            pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval))
+        shape = placed.bijector.output_shape(shape)
+    m.out.pieces[subject] = pieces
+
+
+@contextmanager
+def _at(p: Program, placed: Placed | None) -> Iterator[None]:
+    """Within a bijector; nowhere else where there is none."""
+    if placed is None:
+        yield
+        return
+    with p.ctx.frame(placed.name, placed.label, placed.span):
+        yield
+
+
+def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
+    """The flow of a dequantiser's noise is a flow as well, given the integers."""
+    for i, placed in enumerate(whole.chain):
+        if not isinstance(placed.bijector, Dequantize) or placed.bijector.posterior is None:
+            continue
+        name, shape = f"{s.name}_noise", m.fields[s.name].type.shape
+
+        def noise(p: Program, i: int = i) -> Flow:
+            law = m.law(p, s)
+            assert isinstance(law, Flow)
+            dequantizer = law.chain[i].bijector
+            assert isinstance(dequantizer, Dequantize) and dequantizer.posterior is not None
+            with _at(p, law.chain[i]):
+                posterior = dequantizer.posterior(p.ctx, p.scope.values[s.name])
+            assert isinstance(posterior, Flow)
+            return posterior
+
+        q = m.start("noise")
+        m.read(q, *m.fields)
+        with m.within(q, s):
+            law = noise(q)
+        pieces(m, name, s, shape, law, noise, [*m.fields], placed)
+        m.claims.append(Claim("jacobian", name, "", placed.span, {}, stated=False))
+
+
+def latent_laws(m: Statements) -> None:
+    """What the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
+    for s in m.latents:
+        _proofs(m, s, s.name, partial(m.prior, s=s), m.given(), m.latent_shapes[s.name])
+        again = partial(m.posterior, s=s)
+        _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_shapes[s.name])
+
+
+def step_laws(m: Statements) -> None:
+    """The same for the densities of a recurrence, in programs of one step."""
+    for r in m.recurrences:
+        given = [n for n in m.fields if n not in r.over]
+        for s in r.densities:
+            law = partial(_in_step, r=r, s=s)
+            if s.role == "latent":
+                _proofs(m, s, s.name, partial(law, which="prior"), given, r.shapes[s.name])
+                _proofs(m, s, f"{s.name}_posterior", partial(law, which="posterior"), given, r.shapes[s.name])
+            else:
+                shape = in_step(m.fields[s.name]).type.shape
+                _proofs(m, s, s.name, partial(law, which="law"), given, shape)
+
+
+def _in_step(p: Program, r: Recurrence, s: ast.Density, which: Which) -> Distribution:
+    return r.within(p.ctx, p.scope, p.input, s, which)
+
+
+def _proofs(
+    m: Statements,
+    s: ast.Density,
+    subject: str,
+    law: Callable[[Program], Distribution | None],
+    given: Sequence[str],
+    shape: Shape,
+) -> None:
+    """Program and claim of an autoregressive law of `s`, pieces and claim of a flow; of others nothing."""
+    p = m.start(f"conditionals_{subject}")
+    m.read(p, *given)
+    m.latent_inputs(p)
+    with m.within(p, s):
+        found = law(p)
+        if isinstance(found, Autoregressive):
+            element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)), found.choice(p.ctx))
+            m.finish(p, element.parameters())
+            proof = order_of(found, getattr(element, "axis", None))
+            m.claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
+    if isinstance(found, Flow):
+        pieces(m, subject, s, shape, found, law, given)
+        m.claims.append(Claim("jacobian", subject, "", s.span, {}, stated=False))

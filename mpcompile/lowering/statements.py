@@ -1,0 +1,140 @@
+"""What a model states, and how a program about it is begun and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from mpcompile.diagnostics import Source, error
+from mpcompile.distributions import Distribution
+from mpcompile.frontend import ast
+from mpcompile.ir import Builder, Claim, Graph, Module, Shape, Type, Value, float_type
+from mpcompile.layers import Context
+from mpcompile.lowering import latents
+from mpcompile.lowering.declarations import field, numbers_of
+from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.scope import Scope
+
+
+@dataclass
+class Program:
+    """One program while it is built."""
+
+    ctx: Context
+    scope: Scope
+    taken: frozenset[str] = frozenset()  # inputs of its own, which variables must not share
+
+    @property
+    def b(self) -> Builder:
+        return self.ctx.b
+
+    def input(self, name: str, type_: Type) -> Value:
+        return self.b.input(f"given_{name}" if name in self.taken else name, type_)
+
+
+class Statements:
+    """The variables and density statements of a model, and the module that its programs go to."""
+
+    def __init__(self, model: ast.Model, source: Source, overrides: Mapping[str, int | float]) -> None:
+        self.model, self.source = model, source
+        self.numbers = numbers_of(model, overrides)
+        self.fields = {d.name: field(d, model, self.numbers) for d in model.declarations}
+        self.out = Module(model.name, source, fields=self.fields, params=dict(self.numbers))
+        densities = [s for s in model.density if isinstance(s, ast.Density)]
+        self.observed = [s for s in densities if s.role == "observed"]
+        self.latents = [s for s in densities if s.role == "latent"]
+        self.recurrences = [
+            Recurrence(s, self.fields) for s in model.density if isinstance(s, ast.Recurrence)
+        ]
+        self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
+        self.latent_shapes: dict[str, Shape] = {}
+        self.claims: list[Claim] = []
+
+    # --- one program ---
+
+    def start(self, name: str, training: bool = False) -> Program:
+        graph = Graph(name)
+        ctx = Context(Builder(graph), self.out.parameters, training=training)
+        scope = Scope(
+            self.source,
+            dict(self.numbers),
+            {},
+            {m.name: m.value for m in self.model.masks},
+            {n.name: n for n in self.model.nets},
+            {b.name: b for b in self.model.blocks},
+        )
+        return Program(ctx, scope)
+
+    def finish(self, p: Program, outputs: Mapping[str, Value]) -> None:
+        graph = p.b.graph
+        for name, value in outputs.items():
+            graph.outputs[name] = value
+        used = _used_inputs(graph)
+        graph.inputs = {
+            k: v for k, v in graph.inputs.items() if k in used or k in p.ctx.noise or k not in self.fields
+        }
+        self.out.programs[graph.name] = graph.live()
+        self.out.noise[graph.name] = dict(p.ctx.noise)
+
+    def read(self, p: Program, *names: str) -> None:
+        """Declare variables as inputs and bring them into scope; what lies behind an end is zero from here on."""
+        for name in names:
+            with p.b.within((), self.fields[name].span):
+                p.input(name, self.fields[name].type)
+        for name in sorted(names, key=lambda n: self.fields[n].counts is None):  # lengths first
+            f = self.fields[name]
+            with p.b.within((), f.span):
+                value = p.ctx.kept(p.input(name, f.type))
+            p.scope.values[name] = value
+            if f.counts is not None:
+                p.ctx.lengths[f.counts] = value
+            if f.classes is not None and f.base == "category":
+                p.ctx.classes[value] = f.classes
+
+    def latent_inputs(self, p: Program) -> None:
+        for name, shape in self.latent_shapes.items():
+            p.scope.values[name] = p.input(name, float_type(*shape))
+
+    # --- what it may ask ---
+
+    def given(self) -> list[str]:
+        """Variables that no density statement is about: inputs of a supervised model, conditions."""
+        about = {s.name for s in (*self.observed, *(s for r in self.recurrences for s in r.observed))}
+        return [n for n in self.fields if n not in about]
+
+    @contextmanager
+    def within(self, p: Program, s: ast.Density) -> Iterator[None]:
+        with p.ctx.frame(s.name, p.scope.label(s.span), s.span):
+            yield
+
+    def law(self, p: Program, s: ast.Density) -> Distribution:
+        """The law of an observed variable."""
+        if s.name not in self.fields:
+            near = get_close_matches(s.name, self.fields, 1)
+            raise error(
+                "MP110", f"unknown variable `{s.name}`", s.span,
+                help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
+            )  # fmt: skip
+        return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name])
+
+    def posterior(self, p: Program, s: ast.Density) -> Distribution:
+        law = latents.posterior(p.ctx, p.scope, s)
+        self.latent_shapes[s.name] = next(iter(law.parameters().values())).shape
+        return law
+
+    def prior(self, p: Program, s: ast.Density) -> Distribution | None:
+        return latents.prior(p.ctx, p.scope, s, self.latent_shapes[s.name])
+
+
+def _used_inputs(graph: Graph) -> set[str]:
+    live: set[int] = set()
+    todo = [v.node for v in graph.outputs.values()]
+    while todo:
+        node = todo.pop()
+        if node not in live:
+            live.add(node)
+            todo.extend(v.node for v in graph.node(node).inputs)
+    return {k for k, v in graph.inputs.items() if v.node in live}
