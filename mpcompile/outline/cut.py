@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Constant, Frame, Graph, Input, Module, Node, Parameter, ParameterSpec, Value
+from mpcompile.ir import (
+    Constant,
+    Frame,
+    Graph,
+    Input,
+    Module,
+    Node,
+    Parameter,
+    ParameterSpec,
+    Primitive,
+    Value,
+)
 from mpcompile.outline.shared import Use, find_uses, is_leaf
 
 Path = tuple[str, ...]
@@ -356,23 +367,42 @@ def _block(graph: Graph, nodes: Sequence[Node], path: Path) -> Block:
 
 
 def _loop(graph: Graph, node: Node, path: Path) -> Loop:
-    """Bring the leaves that a body captures inside it."""
+    """Bring the leaves that a body captures inside it, and call what else it captures after what it is around it."""
     op: Any = node.op
     body: Graph = op.body
     free = op.carries + op.scanned
-    actuals = node.inputs[free:]
-    leaves = {
-        formal.node: graph.node(actual).op
-        for formal, actual in zip(list(body.inputs.values())[free:-1], actuals, strict=True)
-        if isinstance(graph.node(actual).op, Parameter | Constant)
-    }
+    leaves: dict[int, Primitive] = {}
+    for (name, formal), actual in zip(list(body.inputs.items())[free:-1], node.inputs[free:], strict=True):
+        leaf = graph.node(actual).op
+        if not isinstance(leaf, Parameter | Constant):
+            leaf = Input(_origin(graph, actual) or name, formal.type)
+        leaves[formal.node] = leaf
     moved = body.rebuild(lambda b, n, _i: (b.emit(leaves[n.id]),) if n.id in leaves else None)
     inputs = tuple(moved.inputs.values())
-    pairs = zip(inputs[free:-1], actuals, strict=True)
-    kept = tuple((f, a) for f, a in pairs if isinstance(moved.node(f).op, Input))
+    kept = tuple(
+        (f, a)
+        for f, a in zip(inputs[free:-1], node.inputs[free:], strict=True)
+        if isinstance(moved.node(f).op, Input)
+    )
     nodes = [n for n in moved.nodes() if not is_leaf(n)]
     block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path))
     return Loop(node, block, kept)
+
+
+def _origin(graph: Graph, value: Value) -> str | None:
+    """What a value is made of, if that is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one."""
+    node = made = graph.node(value)
+    while not is_leaf(node):
+        above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
+        if len(above) != 1:
+            return made.scope[-1].name if made.scope else None
+        node = graph.node(above.pop())
+    match node.op:
+        case Parameter(path=path):
+            return "_".join(path.split(".")[-2:])
+        case Input(path=path):
+            return path
+    return None
 
 
 def _convex(graph: Graph, nodes: Sequence[Node]) -> bool:

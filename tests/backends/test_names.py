@@ -1,13 +1,18 @@
-"""A name of a spec that means something in the generated code is a finding with a place, never a broken file."""
+"""A name of a spec that means something in the generated code is a finding with a place, never a broken file; and what
+is called after its use."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import specs_under_test
 
 from mpcompile import api
+from mpcompile.backend import find_backend
 from mpcompile.diagnostics import SpecError
+from mpcompile.passes.pipeline import optimise
 
 MODEL = """model m
 input {x}: real[3]
@@ -41,3 +46,16 @@ def test_a_taken_name_is_located(tmp_path: Path, backend: str, x: str, net: str,
 @pytest.mark.parametrize(("backend", "x"), [("torch", "jnp"), ("jax", "torch"), ("onnx", "range")])
 def test_a_name_that_another_backend_takes_is_free(tmp_path: Path, backend: str, x: str) -> None:
     emit(tmp_path, backend, x, "net")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("made", {"prepare", "turn"}), ("transformer", {"prepare", "step"}), ("pixelcnn", {"prepare", "pixel"}),
+     ("rgb_pixelcnn", {"prepare"}), ("pixel_rnn", {"prepare", "pixel"})],
+)  # fmt: skip
+def test_parts_of_a_sampler_are_called_after_what_they_do(name: str, parts: set[str]) -> None:
+    """Its functions by when they run, what they are given by the weight or the layer that it is of."""
+    text = find_backend("torch").emit(optimise(specs_under_test.module(name)).module)["model.py"]
+    assert isinstance(text, str)
+    assert {"prepare", "step", "row", "pixel", "turn"} & set(re.findall(r"def (\w+)\(", text)) == parts
+    assert not re.findall(r"captured_\d+|forward_\d+", text)

@@ -24,7 +24,7 @@ from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, 
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
-from mpcompile.passes.sampler.loop import close, hoist, named, open_loop
+from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.storage import Carry, resized
 from mpcompile.passes.sampler.units import Plan, Units, blocked, moves, plan, reads, shape_of
 
@@ -96,7 +96,7 @@ def solve_whole(
                 hoist(outer, node, found)
                 continue
             moving.update(node.outputs)
-            with turn.within(node.scope, node.span):
+            with turn.within(part_of(node.scope, "turn"), node.span):
                 made = turn.emit_all(node.op, *(found[v] for v in node.inputs))
             found.update(zip(node.outputs, made, strict=True))
         x.now = found[ref.drawn]
@@ -179,7 +179,7 @@ class _BlockLoop:
             self.slabs[self.ref.x] = carries[0].value
             for node in self.nodes:
                 if node.outputs[0] in self.units:
-                    with self.turn.within(node.scope, node.span):
+                    with self.turn.within(part_of(node.scope, "turn"), node.span):
                         self._node(node)
             carries[0].now = self._slab(self.ref.drawn)
             for c, v in zip(carries[1:], kept, strict=True):

@@ -13,7 +13,7 @@ from mpcompile.ir import Builder, DType, Input, Node, Primitive, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
-from mpcompile.passes.sampler.loop import close, hoist, named, open_loop
+from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.reach import Range, offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
@@ -223,7 +223,8 @@ class Emitter:
             if own.level != level or moment not in own.moments:
                 continue
             b = self.builders[level]
-            with b.within(node.scope, node.span):
+            role = "step" if len(self.plan.levels) == 1 else ("row", "pixel")[level - 1]
+            with b.within(part_of(node.scope, role), node.span):
                 for value, slab in zip(node.outputs, self._node(b, node, own), strict=True):
                     if value in self.plan.placed:
                         self._made(value, slab)
@@ -387,7 +388,7 @@ class Emitter:
         moved[inside[-1]] = self.steps[0]
         for inner in op.body.nodes():
             if not isinstance(inner.op, Input):
-                with b.within(inner.scope, inner.span):
+                with b.within(part_of(inner.scope, b.scope[-1].role if b.scope else "step"), inner.span):
                     made = b.emit_all(inner.op, *(moved[v] for v in inner.inputs))
                 moved.update(zip(inner.outputs, made, strict=True))
         results = [moved[v] for v in op.body.outputs.values()]

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Graph, Node, Type, Value
+from mpcompile.ir import Builder, DType, Graph, Node, Scope, Type, Value
 from mpcompile.passes.sampler.storage import Carry, Size, zeros
+
+
+def part_of(scope: Scope, role: str) -> Scope:
+    """The scope of a part of a network that a sampler runs by itself: its functions are called after their part.
+
+    `prepare` is before the loops, `step` in the one over time, `row` and `pixel` in those over an image, `turn` in one
+    that settles.
+    """
+    return tuple(replace(frame, role=role) for frame in scope)
 
 
 def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
     """Compute what does not depend on what is drawn once, before the loop."""
-    with outer.within(node.scope, node.span):
+    with outer.within(part_of(node.scope, "prepare"), node.span):
         made = outer.emit_all(node.op, *(static[v] for v in node.inputs))
     static.update(zip(node.outputs, made, strict=True))
 
