@@ -10,6 +10,7 @@ from mpcompile.ir import Array
 from mpcompile.runner.batches import chunks
 from mpcompile.runner.bounds import importance_weighted
 from mpcompile.runner.evaluate import evaluate, moments
+from mpcompile.runner.reading import Reading
 from mpcompile.runner.sampling import sample
 
 CHORALES = "poly_music/JSB_Chorales.npz"
@@ -60,7 +61,7 @@ def bounds(bench: Bench, fitted: Fitted, beside: str) -> list[Figure]:
     part, few = fitted.part(), bench.options.importance
     elbo = fitted.outputs("elbo", "elbo", part)
     seed = int(fitted.run.facts["seed"])
-    weighted = importance_weighted(fitted.session(), fitted.module, part, 100, seed, "float32", few)
+    weighted = importance_weighted(Reading(fitted.session(), fitted.module, part, 100, seed, "float32"), few)
     return [
         *per_step(fitted, -elbo, "negative ELBO", beside),
         *per_step(fitted, -weighted, f"NLL, {few} importance samples", ""),

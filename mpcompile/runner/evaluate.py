@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.backend import Backend, find_backend
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module
 from mpcompile.members import members
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
-from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.batches import as_precision
 from mpcompile.runner.bounds import importance_weighted
-from mpcompile.runner.data import Dataset, Split, load_data
+from mpcompile.runner.data import Dataset, load_data
+from mpcompile.runner.reading import Reading
 from mpcompile.runner.run import Run
 
 _LEAST_BATCH = 64
@@ -72,7 +73,6 @@ def evaluate(
         precision=precision,
     )
     batch = max(_LEAST_BATCH, int(facts["settings"]["batch"]))
-    seed = int(facts["seed"])
     result: dict[str, Any] = {
         "model": module.name,
         "run": str(run.folder),
@@ -90,14 +90,15 @@ def evaluate(
         if watch is not None:
             watch(done, total)
 
-    result |= _density(session, module, part, batch, seed, precision, seen)
+    reading = Reading(session, module, part, batch, int(facts["seed"]), precision, seen)
+    result |= _density(reading)
     if members(module) > 1:
         result["members"] = members(module)
     if samples is not None:
-        bound = importance_weighted(session, module, part, batch, seed, precision, samples, seen)
+        bound = importance_weighted(reading, samples)
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
         result["importance_weighted"] = {"samples": samples, **figures}
-    targets = _targets(session, module, part, batch, seed, precision, seen)
+    targets = _targets(reading)
     if targets:
         result["targets"] = targets
     size = result.get("dimensions", 1)
@@ -114,30 +115,21 @@ def _name(data: str) -> str:
     return str(path.resolve()) if path.exists() else data
 
 
-def _density(
-    session: Session,
-    module: Module,
-    part: Split,
-    batch: int,
-    seed: int,
-    precision: str,
-    seen: Callable[[int], None],
-) -> dict[str, Any]:
+def _density(reading: Reading) -> dict[str, Any]:
     """Log-likelihood or bound of every example."""
+    module = reading.module
     for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
         if program in module.programs:
             values, elements = [], 0.0
-            for number, data in chunks(part, batch):
-                inputs = complete(module, program, data, (seed, "evaluate", number))
-                values.append(session.run(program, as_precision(inputs, precision))[program])
+            for number, data in reading:
+                values.append(reading.run(program, data, "evaluate", number)[program])
                 elements += len(values[-1]) * measure.dimensions(module, data)
-                seen(len(values[-1]))
             per_example = np.concatenate(values).astype(np.float64)
             size = _whole(elements / len(per_example))
             figures = _figures(per_example, size, measure.discrete(module))
             return {"quantity": quantity, "dimensions": size, **figures}
-    means = measure.held_out(session, module, part, batch, seed, precision)
-    size = _whole(measure.dimensions(module, part.take(np.arange(1))))
+    means = measure.held_out(reading)
+    size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
     return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
 
 
@@ -171,28 +163,18 @@ def _has_targets(module: Module) -> bool:
     return "predict" in module.programs and any(f.role == "target" for f in module.fields.values())
 
 
-def _targets(
-    session: Session,
-    module: Module,
-    part: Split,
-    batch: int,
-    seed: int,
-    precision: str,
-    seen: Callable[[int], None],
-) -> dict[str, Any]:
+def _targets(reading: Reading) -> dict[str, Any]:
     """Accuracy of category and binary targets, squared error of real ones, from `predict`."""
-    if not _has_targets(module):
+    if not _has_targets(reading.module):
         return {}
-    fields = [f for f in module.fields.values() if f.role == "target"]
+    fields = [f for f in reading.module.fields.values() if f.role == "target"]
     scores: dict[str, list[Array]] = {}
-    for number, data in chunks(part, batch):
-        inputs = complete(module, "predict", data, (seed, "predict", number))
-        out = session.run("predict", as_precision(inputs, precision))
+    for number, data in reading:
+        out = reading.run("predict", data, "predict", number)
         for field in fields:
             score = _score(field, out, data[field.name], len(fields) == 1)
             if score is not None:
                 scores.setdefault(field.name, []).append(score.reshape(len(score), -1).mean(1))
-        seen(len(next(iter(data.values()))))
     kinds = {f.name: "mean_squared_error" if f.base == "real" else "accuracy" for f in fields}
     return {name: {kinds[name]: moments(np.concatenate(parts))} for name, parts in scores.items()}
 

@@ -24,6 +24,7 @@ from mpcompile.runner.batches import Batches, as_precision, complete
 from mpcompile.runner.data import Dataset, load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
+from mpcompile.runner.reading import Reading
 from mpcompile.runner.settings import Settings, describe, place, settings
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -276,7 +277,7 @@ class _Training:
             return
         p = self.progress
         means = measure.held_out(
-            self.session, self.module, split, self.batches.batch, self.settings.seed, self.precision
+            Reading(self.session, self.module, split, self.batches.batch, self.settings.seed, self.precision)
         )
         loss = means.pop("loss")
         if not math.isfinite(loss):

@@ -7,10 +7,8 @@ from math import log, prod
 
 import numpy as np
 
-from mpcompile.backend import Session
 from mpcompile.ir import EXAMPLES, STATE, Array, Field, Module
-from mpcompile.runner.batches import as_precision, chunks, complete
-from mpcompile.runner.data import Split
+from mpcompile.runner.reading import Reading
 
 LN2 = log(2)
 
@@ -47,20 +45,15 @@ def objective(module: Module) -> str:
     return next(name for name in ("log_prob", "elbo", "loss") if name in module.programs)
 
 
-def held_out(
-    session: Session, module: Module, split: Split, batch: int, seed: int, precision: str
-) -> dict[str, float]:
-    """Mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension.
-
-    The noise is the same at every call, so that successive validations differ by the weights alone.
-    """
+def held_out(reading: Reading) -> dict[str, float]:
+    """Mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension."""
+    module = reading.module
     program = objective(module)
     totals: dict[str, float] = {}
     count, elements = 0, 0.0
-    for number, data in chunks(split, batch):
-        given = data | {EXAMPLES: np.asarray(len(split), np.float32)}
-        inputs = complete(module, program, given, (seed, "held out", number))
-        out = session.run(program, as_precision(inputs, precision))
+    for number, data in reading:
+        given = data | {EXAMPLES: np.asarray(len(reading.part), np.float32)}
+        out = reading.run(program, given, "held out", number)
         n = len(next(iter(data.values())))
         if program != "loss":
             score = "objective" if "objective" in out else program  # a bound with a weighted divergence

@@ -1,0 +1,39 @@
+"""A split of a set, read by a session a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mpcompile.backend import Session
+from mpcompile.ir import Array, Module
+from mpcompile.runner.batches import as_precision, chunks, complete
+from mpcompile.runner.data import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A session and the split that its programs are run on, in batches of `batch` examples.
+
+    `seed` is that of the noise, which is the same at every reading, so that two of them differ by the weights alone.
+    `seen` is told how many rows each call took.
+    """
+
+    session: Session
+    module: Module
+    part: Split
+    batch: int
+    seed: int
+    precision: str
+    seen: Callable[[int], None] = lambda count: None
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Array]]]:
+        """Batches in order, by number."""
+        return chunks(self.part, self.batch)
+
+    def run(self, program: str, data: dict[str, Array], *key: str | int) -> dict[str, Array]:
+        """A program of the session on some rows; `key` and the seed name its noise."""
+        inputs = complete(self.module, program, data, (self.seed, *key))
+        out = self.session.run(program, as_precision(inputs, self.precision))
+        self.seen(len(next(iter(data.values()))))
+        return dict(out)
