@@ -174,7 +174,7 @@ ROWS["wavenet/digits"] = Row(
     HERE / "wavenet_digits.mp", "fsdd/fsdd_int16.npz",
     {
         "optimizer": {"kind": "adam", "rate": 2e-3}, "schedule": {"kind": "cosine", "warmup": 100}, "clip": 1.0,
-        "batch": 8, "steps": 500, "valid_every": 500, "length": WINDOW,
+        "batch": 8, "steps": 5000, "valid_every": 1000, "length": WINDOW,
     },
     prepare=spoken_digits, measure=bits_a_sample, unit="bits/sample",
 )  # fmt: skip
