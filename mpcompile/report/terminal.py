@@ -156,9 +156,8 @@ def _field(receptive: dict[str, Any]) -> str:
     if "why" in receptive:
         return f"unknown, {receptive['why']}"
     sizes = " x ".join("unbounded" if n is None else str(n) for n in receptive["size"])
-    return (
-        ("" if receptive["exact"] else "at most ") + sizes + ("" if receptive["aligned"] else ", not aligned")
-    )
+    bounds = not receptive["exact"] and any(n is not None for n in receptive["size"])
+    return ("at most " if bounds else "") + sizes + ("" if receptive["aligned"] else ", not aligned")
 
 
 def _path(path: dict[str, Any]) -> str:
