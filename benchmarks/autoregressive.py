@@ -125,7 +125,7 @@ UCI: dict[str, tuple[Path, dict[str, Any], dict[str, float]]] = {
     "nade": (
         SPECS / "nade.mp",
         {"optimizer": {"kind": "adam", "rate": 2e-3}, "weight_decay": 1e-5, "schedule": "cosine",
-         "batch": 20, "steps": 3000, "valid_every": 200},
+         "batch": 100, "steps": 6000, "valid_every": 200},
         {"hidden": 500},
     ),
     "made": (
