@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from mpcompile.analysis import cost, paths
@@ -10,9 +11,11 @@ from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, substitute
+from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.sampler import derive
+from mpcompile.passes.sampler.find import find
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
 LENGTH = 64
@@ -185,20 +188,23 @@ def _receptive(module: Module) -> dict[str, Any]:
 
 
 def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
-    """Of each autoregressive density: steps one after the other, and what the derived sampler computes and keeps.
+    """Of each autoregressive density, and each flow with masked autoregressive bijectors: the elements that are drawn one
+    after the other (of all bijectors), and what the derived sampler computes and keeps.
 
     `how` says which loops it has. `work` is in passes of the network over all elements, `step_flops` in operations a step
     (of blocks that settle: for all turns that they may take), `kept` in bytes of one example; where the sampler is
-    the reference one, `refused` says why.
+    the reference one, `refused` says why. Of a mixture over `members` orders and masks it is about the first.
     """
     found: dict[str, Any] = {}
+    many, module = members(module), member(module, 0)
     for name in module.fields:
-        steps = paths.sampling_steps(module, name)
-        if steps is None or "sample" not in module.programs:
+        if "sample" not in module.programs or (steps := _elements(module, name)) is None:
             continue
         derived = derive(module.programs["sample"])
+        ways = Counter(derived.ways)
         facts: dict[str, Any] = {
-            "steps": text(steps), "how": list(derived.ways), "refused": [str(r) for r in derived.refusals]
+            "steps": text(steps), "how": [f"{n} times {way}" if n > 1 else way for way, n in ways.items()],
+            "members": many, "refused": [str(r) for r in derived.refusals],
         }  # fmt: skip
         if not derived.refusals:
             whole = substitute(cost.work(module.programs[_score(module)]).total, one)
@@ -208,6 +214,14 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
             facts["kept"] = substitute(_carried(derived.graph), one)
         found[name] = facts
     return found
+
+
+def _elements(module: Module, name: str) -> int | Symbolic | None:
+    """Elements that a draw of a variable computes one after the other; None where there are none such."""
+    if any(c.kind == "jacobian" and c.subject == name for c in module.claims):
+        loops = [ref for n in module.programs["sample"].nodes() if (ref := find(n)) and ref.ranks is not None]
+        return sum(int(ref.ranks.max()) + 1 for ref in loops if ref.ranks is not None) or None
+    return paths.sampling_steps(module, name)
 
 
 def _carried(graph: Graph) -> int | Symbolic:

@@ -145,8 +145,9 @@ def _sampler(facts: dict[str, Any]) -> str:
     if facts["refused"]:
         return f"{facts['steps']} passes of the network, one after the other: {'; '.join(facts['refused'])}"
     most = "at most " if any("at most" in way for way in facts["how"]) else ""
+    whose = f"the first of {facts['members']} orders and masks: " if facts["members"] > 1 else ""
     return (
-        f"{facts['steps']} elements; {'; '.join(facts['how'])}: "
+        f"{whose}{facts['steps']} elements; {'; '.join(facts['how'])}: "
         f"{most}the work of {facts['work']:.2f} passes of the network, "
         f"{engineering(round(facts['step_flops']))} FLOP a step, {binary(facts['kept'])} kept for each example"
     )
