@@ -29,6 +29,12 @@ def mnist(path: Path, kept: int = 5000) -> dict[str, Array]:
     return out | {f"label_{name}": label for name, (_, label) in parts.items()}
 
 
+def mnist_pixels(path: Path, flat: bool) -> dict[str, Array]:
+    """MNIST without its labels, 2000 images for validation: `x` `[n, 784]` if `flat`, else `[n, 1, 28, 28]`."""
+    parts = {n: a for n, a in mnist(path, 2000).items() if n.startswith("image_")}
+    return {n.replace("image", "x"): a.reshape(len(a), -1) if flat else a for n, a in parts.items()}
+
+
 def _stack(path: Path) -> tuple[Array, Array]:
     """Slices `[n, 1, height, width]` of mean 0 and deviation 1, and where cells are (1) and membranes (0)."""
     with np.load(path, allow_pickle=False) as file:

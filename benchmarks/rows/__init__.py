@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training import Bench, Figure
 
-from rows import codes, labels, pictures, sequences
+from rows import codes, flows, labels, pictures, sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,9 @@ ROWS = {
     "denoising": Row(0.8, codes.denoising),
     "vae": Row(8, codes.vae),
     "beta_vae": Row(1.2, codes.beta_vae),
+    "nice": Row(10, flows.nice),
+    "realnvp": Row(12, flows.realnvp),
+    "glow": Row(12, flows.glow),
     "adding": Row(0.8, sequences.adding),
     "jsb": Row(2, sequences.jsb_lstm),
     "jsb_rnn_made": Row(2, sequences.jsb_rnn_made),

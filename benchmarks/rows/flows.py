@@ -1,0 +1,54 @@
+"""Flows on images: NICE in nats, RealNVP and Glow in bits per dimension."""
+
+from __future__ import annotations
+
+from math import log
+from pathlib import Path
+
+import real_data
+from training import HERE, SPECS, Bench, Figure
+
+from mpcompile.runner.evaluate import evaluate
+
+SET, LEVELS = "mnist/mnist.npz", 256
+GREY = ("integer(0..16)", f"integer(0..{LEVELS - 1})")
+
+
+def nice(bench: Bench) -> list[Figure]:
+    """mnist_nice.mp: the log density of pixels in [0, 1], which has no logit to squeeze them through."""
+    data = bench.prepared("mnist_rows", real_data.mnist_pixels, bench.file(SET), True)
+    fitted = bench.fit("nice", HERE / "mnist_nice.mp", data)
+    found = evaluate(fitted.run, fitted.module)
+    volume = found["dimensions"] * log(
+        LEVELS
+    )  # of a bin: from the probability of levels to a density in [0, 1]
+    gaussian = next(b for b in found["baselines"] if "full" in b["name"])["nats"]["mean"] + volume
+    beside = f"1980.50 (Dinh et al. 2015); {gaussian:.2f}, a Gaussian of pixels"
+    error = found["nats"]["standard_error"]
+    return [
+        Figure("log-likelihood, nats, of pixels in [0, 1]", found["nats"]["mean"] + volume, error, beside)
+    ]
+
+
+def realnvp(bench: Bench) -> list[Figure]:
+    """specs/realnvp.yaml at 28 x 28 pixels of 256 levels."""
+    spec = bench.variant(SPECS / "realnvp.yaml", "mnist_realnvp", GREY)
+    sizes = {"size": "28", "width": "16", "blocks": "1"}
+    return bits(bench, "realnvp", spec, sizes, "1.06, much larger (Dinh et al. 2017)")
+
+
+def glow(bench: Bench) -> list[Figure]:
+    """specs/glow.mp at 28 x 28 pixels of 256 levels, without classes."""
+    plain = (("condition y: category(10)\n", ""), (", condition = y", ""))
+    spec = bench.variant(SPECS / "glow.mp", "mnist_glow", GREY, *plain)
+    sizes = {"size": "28", "width": "64", "steps": "8"}
+    return bits(bench, "glow", spec, sizes, "1.05, much larger (Kingma and Dhariwal 2018)")
+
+
+def bits(bench: Bench, name: str, spec: Path, sizes: dict[str, str], published: str) -> list[Figure]:
+    data = bench.prepared("mnist_images", real_data.mnist_pixels, bench.file(SET), False)
+    fitted = bench.fit(name, spec, data, sizes, batch=32, epochs=100)
+    found = evaluate(fitted.run, fitted.module)
+    gaussian = next(b for b in found["baselines"] if "full" in b["name"])["bits_per_dim"]["mean"]
+    beside = f"{published}; {gaussian:.3f}, a Gaussian of pixels"
+    return [Figure.of("bits per dimension", found["bits_per_dim"], beside)]
