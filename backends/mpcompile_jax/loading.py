@@ -49,15 +49,25 @@ class Placement:
             stack.enter_context(jax.default_matmul_precision("bfloat16"))
         return stack
 
-    def array(self, array: Array, kind: DType | None = None) -> jax.Array:
+    def array(self, array: Array) -> jax.Array:
         """A copy on the device."""
         array = np.asarray(array)
-        if kind is None:
-            kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
-        ints = np.dtype(np.int64 if self.double else np.int32)
-        dtype = {DType.FLOAT: self.floats, DType.INT: ints, DType.BOOL: np.dtype(bool)}[kind]
-        placed: jax.Array = jax.device_put(np.array(array, dtype), self.device)
+        kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
+        placed: jax.Array = jax.device_put(np.array(array, self._width(kind)), self.device)
         return placed
+
+    def argument(self, array: Array, kind: DType) -> Any:
+        """An array for one call of a compiled function, which takes it to where the weights are.
+
+        On the default device that is left to the call: an array that is put there first is another thread's to copy, and
+        the call waits for it, which costs as much as ten small layers.
+        """
+        given = np.asarray(array, self._width(kind))
+        return given if self.device == jax.devices()[0] else jax.device_put(given, self.device)
+
+    def _width(self, kind: DType) -> np.dtype[Any]:
+        ints = np.dtype(np.int64 if self.double else np.int32)
+        return {DType.FLOAT: self.floats, DType.INT: ints, DType.BOOL: np.dtype(bool)}[kind]
 
     def numpy(self, array: jax.Array) -> Array:
         """Back across the border."""

@@ -126,7 +126,7 @@ class JaxSession:
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
         graph = self.module.programs[program]
-        return {name: self.place.array(inputs[name], v.dtype) for name, v in graph.inputs.items()}
+        return {name: self.place.argument(inputs[name], v.dtype) for name, v in graph.inputs.items()}
 
     # --- state ---
 

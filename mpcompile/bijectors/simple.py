@@ -150,7 +150,12 @@ class FactorOut(Bijector):
 
     def split(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         """(factored out, kept)."""
-        kept = self._kept(x.shape)
+        kept, leaves = self._kept(x.shape), channels(x) * self.share
+        if abs(leaves - round(leaves)) > 1e-9:
+            raise ctx.fail(
+                "MP401", f"factor_out({self.share:g}) of {channels(x)} channels is {leaves:g}, no whole number",
+                help=f"a share of {channels(x)} channels is written as k / {channels(x)}",
+            )  # fmt: skip
         if not 0 < kept < x.shape[1]:  # type: ignore[operator]  # channels are a number, _kept has checked
             raise ctx.fail(
                 "MP401", f"factor_out({self.share:g}) leaves {kept} of {x.shape[1]} channels",

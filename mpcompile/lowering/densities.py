@@ -25,7 +25,7 @@ from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace,
 from mpcompile.distributions.likelihoods import Likelihood, likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Shape, Symbolic, Value, float_type, product
+from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
@@ -134,20 +134,30 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
                 raise error("MP205", f"a scale is positive, got {scale}", given["scale"].span)
             log_scale = b.emit(ops.Log(), scale) if isinstance(scale, Value) else log(scale)
         elif isinstance(loc, Value) and (field is None or loc.shape != field.type.shape):
-            axis = channel_axis(loc)
-            size = loc.shape[axis]
-            if not isinstance(size, int) or size % 2:
-                raise error(
-                    "MP207",
-                    f"{call.callee}(net) halves the net's output into location and log scale, "
-                    f"and it has {size} channels",
-                    call.span,
-                )
-            loc, log_scale = F.split(b, loc, axis, 2)
+            loc, log_scale = _halves(ctx, call, loc, field)
         if isinstance(loc, Value):
             loc = _fit(ctx, loc, field, call.span)
+        if isinstance(log_scale, Value) and field is not None and not _spreads(log_scale, field):
+            log_scale = _fit(ctx, log_scale, field, call.span)
         return (Normal if call.callee == "normal" else Laplace)(loc, log_scale)
     return _logistic_mixture(ctx, scope, call, field)
+
+
+def _halves(ctx: Context, call: ast.Call, made: Value, field: Field | None) -> tuple[Value, Value]:
+    """Location and log scale of a law whose net gives both, one after the other along the channels."""
+    axis = channel_axis(made)
+    size = made.shape[axis]
+    each = field.type.shape[axis] if field is not None and field.type.rank == made.type.rank else None
+    if isinstance(size, int) and size % 2 == 0 and (not isinstance(each, int) or size == 2 * each):
+        loc, log_scale = F.split(ctx.b, made, axis, 2)
+        return loc, log_scale
+    ends = f"end the network with {2 * each} of them, or " if isinstance(each, int) else ""
+    raise error(
+        "MP207",
+        f"{call.callee}(net) halves the net's output into location and log scale, and it has {size} channels",
+        call.span,
+        help=f"{ends}state both: {call.callee}(loc = ..., log_scale = ...)",
+    )
 
 
 def _logistic_mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Distribution:
@@ -208,6 +218,14 @@ def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
         span,
         help=_ending(value.shape, field.type.shape),
     )
+
+
+def _spreads(value: Value, field: Field) -> bool:
+    """Whether a value is repeated to the shape of a variable by an elementwise operation."""
+    try:
+        return broadcast_shapes(value.shape, field.type.shape) == field.type.shape
+    except ValueError:
+        return False
 
 
 def _ending(found: Shape, wanted: Shape) -> str:

@@ -38,7 +38,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
-    quantity   `log_likelihood`, `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
+    quantity   `log_likelihood`, `dequantized_bound` (below the log-probability of integers that a flow makes real with
+               one draw of noise), `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> `accuracy` or `mean_squared_error`, from `predict`
@@ -102,7 +103,7 @@ def evaluate(
     if targets:
         result["targets"] = targets
     size = result.get("dimensions", 1)
-    if result.get("quantity") in ("log_likelihood", "bound"):
+    if result["quantity"] != "objective":
         result["baselines"] = [
             {"name": b.name, **_figures(b.values, size, measure.discrete(module))}
             for b in baselines(module, trained_on.splits, part)
@@ -126,6 +127,8 @@ def _density(reading: Reading) -> dict[str, Any]:
                 elements += len(values[-1]) * measure.dimensions(module, data)
             per_example = np.concatenate(values).astype(np.float64)
             size = _whole(elements / len(per_example))
+            if program == "log_prob" and module.noise.get(program):
+                quantity = "dequantized_bound"
             figures = _figures(per_example, size, measure.discrete(module))
             return {"quantity": quantity, "dimensions": size, **figures}
     means = measure.held_out(reading)
@@ -225,6 +228,7 @@ def to_text(result: Mapping[str, Any]) -> str:
     """The figures in a few lines."""
     labels = {
         "log_likelihood": "log-likelihood",
+        "dequantized_bound": "lower bound (dequantised)",
         "bound": "ELBO (lower bound)",
         "objective": "minus the loss",
     }

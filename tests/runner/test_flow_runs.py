@@ -18,6 +18,7 @@ from mpcompile.cli.train import train
 from mpcompile.distributions.sampling import Sampling
 from mpcompile.interpret import interpret
 from mpcompile.runner.data import load_data
+from mpcompile.runner.evaluate import evaluate, to_text
 from mpcompile.runner.run import open_run
 
 PLANE = """model plane
@@ -57,6 +58,21 @@ def arrays(runs: Path, name: str, *options: str) -> dict[str, np.ndarray]:
     assert code == 0, said
     with np.load(runs / "s.npz") as file:
         return dict(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "label"),
+    [
+        ("plane", "log_likelihood", "log-likelihood"),
+        ("image", "dequantized_bound", "lower bound (dequantised)"),
+    ],
+)
+def test_what_dequantises_is_evaluated_by_a_bound(runs: Path, name: str, quantity: str, label: str) -> None:
+    """E[log p(y)] <= log P(x): one draw of the noise is no log-likelihood of the integers, and is not called one."""
+    run = open_run(runs / name)
+    found = evaluate(run, api.load(run.spec))
+    assert found["quantity"] == quantity
+    assert to_text(found).splitlines()[1].startswith(f"  {label} ")
 
 
 def test_latents_of_own_data_and_back(runs: Path) -> None:
