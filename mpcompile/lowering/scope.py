@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from mpcompile.diagnostics import Source, Span, SpecError, error
+from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Value
@@ -154,6 +154,13 @@ class Scope:
         raise error("MP122", "expected a layer, a net or a value", expr.span)
 
     def _pipeline(self, ctx: Context, pipeline: ast.Pipeline, current: Sequence[Value]) -> tuple[Value, ...]:
+        self._know(
+            [
+                step.layer
+                for i, step in enumerate(pipeline.steps)
+                if isinstance(step.layer, ast.Call) or (isinstance(step.layer, ast.Name) and (i or current))
+            ]
+        )
         scope = self.child()
         for step in pipeline.steps:
             if isinstance(step.layer, ast.Repeat):
@@ -189,8 +196,7 @@ class Scope:
                 return self.entering(call.callee, call.span).child().run(ctx, let.value, inputs)
         if call.callee in self.blocks:
             return self._block(ctx, self.blocks[call.callee], call, current)
-        if call.callee not in LAYERS:
-            raise unknown("layer", call.callee, [*LAYERS, *self.nets, *self.blocks, *self.values], call.span)
+        self._know([call])
         kind = LAYERS[call.callee]
         if not current and len(call.args) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
             forward, current = kind.step, [self.value(ctx, a.value) for a in call.args]
@@ -204,6 +210,17 @@ class Scope:
                     raise
                 needs = f"{call.callee} does not fit here: {problem}"
                 raise error("MP201", needs, call.span) from problem
+
+    def _know(self, steps: Sequence[ast.Call | ast.Name]) -> None:
+        """Raise MP110 for every step that is neither a layer nor a net nor a block."""
+        faults: list[Diagnostic] = []
+        for step in steps:
+            name = step.callee if isinstance(step, ast.Call) else step.id
+            if not (name in LAYERS or name in self.nets or name in self.blocks):
+                known = [*LAYERS, *self.nets, *self.blocks, *self.values]
+                faults += unknown("layer", name, known, step.span).diagnostics
+        if faults:
+            raise SpecError(faults)
 
     def _block(
         self, ctx: Context, block: ast.Block, call: ast.Call, current: Sequence[Value]

@@ -69,6 +69,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "time_second.mp": {"[8, time]": "[time, 8]"},
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},
+    "unknown_layers.mp": {"dens(3)": "dense(3)", "densee(1) -> foo": "dense(1)"},
     "unpool_without_pool.mp": {"maxpool(2) -> unpool": "maxpool(2) as pool -> unpool(pool)"},
     "vrnn_reads_itself.mp": {"concat(x, z, h)": "concat(z, h)"},
     "wavenet_first_not_counted.mp": {"-> shift": "-> shift -> conv1d(8, 2)"},
