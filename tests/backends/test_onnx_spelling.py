@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from one_node import EXAMPLES, LEAVES, one_node
 
 from mpcompile.diagnostics import Source
 from mpcompile.ir import Array, Builder, DType, Example, Graph, Module, Type, float_type, symbol
@@ -33,15 +34,6 @@ from mpcompile_onnx import Emitted, emit_graph
 from mpcompile_onnx.session import session_options
 from mpcompile_onnx.spelling import SPELLINGS
 
-LEAVES = {"input", "parameter", "constant"}
-KINDS = {"f": DType.FLOAT, "i": DType.INT, "b": DType.BOOL}
-EXAMPLES = [
-    pytest.param(example, id=f"{name}-{i}")
-    for name, primitive in PRIMITIVES.items()
-    if name not in LEAVES
-    for i, example in enumerate(primitive.examples())
-]
-
 
 def test_every_primitive_has_a_row_and_every_row_a_primitive() -> None:
     assert set(PRIMITIVES) - LEAVES == set(SPELLINGS)
@@ -63,28 +55,11 @@ def apply(graph: Graph, inputs: dict[str, Array], double: bool) -> dict[str, Arr
     return dict(zip(emitted.outputs, made, strict=True))
 
 
-def graph_of(example: Example, constants: bool) -> tuple[Graph, dict[str, Array]]:
-    """One node, its operands as inputs or as constants."""
-    g = Graph("apply")
-    b = Builder(g)
-    inputs: dict[str, Array] = {"reference": np.ones(1)}
-    g.outputs["same"] = b.input("reference", float_type(1))
-    values = []
-    for i, array in enumerate(map(np.asarray, example.inputs)):
-        if constants:
-            values.append(b.constant(array))
-        else:
-            values.append(b.input(f"x{i}", Type(KINDS[array.dtype.kind], array.shape)))
-            inputs[f"x{i}"] = array
-    for i, v in enumerate(b.emit_all(example.op, *values)):
-        g.outputs[f"y{i}"] = v
-    return g, inputs
-
-
 @pytest.mark.parametrize("constants", [False, True], ids=["inputs", "constants"])
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_row_means_evaluate(example: Example, constants: bool) -> None:
-    graph, inputs = graph_of(example, constants)
+    module, inputs, _ = one_node(example, constants)
+    graph = module.programs["apply"]
     expected = example.op.evaluate(*map(np.asarray, example.inputs))
     for double, tolerance in ((True, 1e-9), (False, 2e-5)):
         made = apply(graph, inputs, double)
@@ -199,7 +174,8 @@ def test_convolutions_of_random_shapes(seed: int) -> None:
     turned = rng.normal(size=(2 * groups, 3, *kernel))
     for op, w in ((forward, weight), (adjoint, turned)):
         example = Example(op, (x, w))
-        graph, inputs = graph_of(example, False)
+        module, inputs, _ = one_node(example)
+        graph = module.programs["apply"]
         (want,) = op.evaluate(x, w)
         for double, tolerance in ((True, 1e-9), (False, 1e-4)):
             np.testing.assert_allclose(

@@ -5,51 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from one_node import EXAMPLES, LEAVES, one_node
 
 from mpcompile.diagnostics import Source
-from mpcompile.ir import Array, Builder, DType, Example, Graph, Module, Type
+from mpcompile.ir import Builder, DType, Example, Graph, Module, Type
 from mpcompile.ops import PRIMITIVES
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model
 from mpcompile_torch.spelling import SPELLINGS
-
-LEAVES = {"input", "parameter", "constant"}
-KINDS = {"f": DType.FLOAT, "i": DType.INT, "b": DType.BOOL}
-EXAMPLES = [
-    pytest.param(example, id=f"{name}-{i}")
-    for name, primitive in PRIMITIVES.items()
-    if name not in LEAVES
-    for i, example in enumerate(primitive.examples())
-]
 
 
 def test_every_primitive_has_a_row_and_every_row_a_primitive() -> None:
     assert set(PRIMITIVES) - LEAVES == set(SPELLINGS)
 
 
-def module_of(example: Example, constants: bool) -> tuple[Module, dict[str, Array]]:
-    """One node, its operands as inputs or as constants."""
-    g = Graph("apply")
-    b = Builder(g)
-    x = b.input("reference", Type(DType.FLOAT, (1,)))
-    inputs = {"reference": np.ones(1)}
-    values = []
-    for i, array in enumerate(map(np.asarray, example.inputs)):
-        if constants:
-            values.append(b.constant(array))
-        else:
-            values.append(b.input(f"x{i}", Type(KINDS[array.dtype.kind], array.shape)))
-            inputs[f"x{i}"] = array
-    for i, v in enumerate(b.emit_all(example.op, *values)):
-        g.outputs[f"y{i}"] = v
-    g.outputs["same"] = x
-    return Module("row", Source("row.mp", ""), {"apply": g}), inputs
-
-
 @pytest.mark.parametrize("constants", [False, True], ids=["inputs", "constants"])
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_row_means_evaluate(example: Example, constants: bool) -> None:
-    module, inputs = module_of(example, constants)
+    module, inputs, _ = one_node(example, constants)
     expected = example.op.evaluate(*map(np.asarray, example.inputs))
     emitted = emit_module(module)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 2e-5)):
