@@ -80,15 +80,20 @@ class Spline(Law):
         b, (inside, held) = ctx.b, self._inside(ctx, y)
         bin = self._bin(ctx, raw, held, by_height=True)
         slope = F.div(b, bin.height, bin.width)
-        up = F.sub(b, held, bin.y)
-        bent = F.mul(b, up, self._bend(ctx, bin, slope))
-        # eqs. 6 to 8: a theta^2 + b theta + c = 0, the root that does not cancel
-        quadratic = F.add(b, F.mul(b, bin.height, F.sub(b, slope, bin.left)), bent)
-        linear = F.sub(b, F.mul(b, bin.height, bin.left), bent)
-        constant = F.neg(b, F.mul(b, slope, up))
-        square = F.sub(b, F.mul(b, linear, linear), F.mul(b, F.mul(b, quadratic, constant), 4.0))
-        root = b.emit(ops.Sqrt(), F.maximum(b, square, 0.0))
-        theta = F.div(b, F.mul(b, constant, -2.0), F.add(b, linear, root))
+        up = F.div(b, F.sub(b, held, bin.y), bin.height)
+        # eqs. 6 to 8, divided by the height: (s - linear) theta^2 + linear theta - s up = 0
+        linear = F.sub(b, bin.left, F.mul(b, up, self._bend(ctx, bin, slope)))
+        # linear^2 + 4 (s - linear) s up, written as a sum of squares: the difference loses digits where the curve is flat
+        rest = F.sub(b, 1.0, up)
+        skew = F.sub(b, F.mul(b, bin.left, rest), F.mul(b, bin.right, up))
+        square = F.mul(b, F.mul(b, slope, slope), F.mul(b, F.mul(b, up, rest), 4.0))
+        root = b.emit(ops.Sqrt(), F.add(b, F.mul(b, skew, skew), F.maximum(b, square, 0.0)))
+        # of the two forms of the root the one that adds what has one sign
+        size, falls = b.emit(ops.Abs(), linear), F.less(b, linear, 0.0)
+        both = F.add(b, size, root)
+        over = F.where(b, falls, both, F.mul(b, F.mul(b, slope, up), 2.0))
+        under = F.where(b, falls, F.mul(b, F.add(b, slope, size), 2.0), both)
+        theta = F.div(b, over, under)
         x = F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
         return x if moved is None else F.where(b, b.constant(moved), x, y)
 
