@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Input, Node, Primitive, Value, product
+from mpcompile.ir import Builder, DType, Input, Node, Primitive, Shape, Type, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
+from mpcompile.passes.sampler.groups import Members, join
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.reach import Range, offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
@@ -24,6 +25,7 @@ class Emitter:
 
     static  value of the body that does not depend on what is drawn -> the same value in the outer graph
     slabs   value of the body -> what of it was computed in this turn, with length one along the axes of the loops
+    parts   value whose elements come in groups -> those of each stage (before a channel of the pixel, after the last)
     """
 
     def __init__(self, ref: Reference, plan: Schedule, outer: Builder, static: dict[Value, Value]) -> None:
@@ -31,10 +33,14 @@ class Emitter:
         self.builders = [outer]
         self.steps: list[Value] = []
         self.slabs: dict[Value, Value] = {}
+        self.parts: dict[Value, dict[int, Value]] = {}
+        self.stage = 0
         self.stores: dict[Value, Ring | Rows] = {}
         self.states: dict[Value, Carry] = {}  # by the result of a recurrence whose state it is
         self._parts: dict[tuple[Value, tuple[int | None, ...], int], Value] = {}
         self._tables: dict[tuple[int, int], Value] = {}
+        self._taken: dict[tuple[Value, int, Members], Value] = {}
+        self._empty: dict[Type, Value] = {}
 
     # --- the graph around the loops ---
 
@@ -204,17 +210,17 @@ class Emitter:
     def _draw(self, b: Builder) -> Value:
         """The elements of this turn: at once, or channel by channel, with what reads some of them in between."""
         x, level = self.ref.x, len(self.plan.levels)
-        channels = self.ref.channels
-        if channels > 1:
-            self.slabs[x] = zeros(b, x.type.with_shape((*x.shape[:2], 1, 1)))
-        for channel in range(channels):
+        if self.ref.channels == 1:
             self._compute(level, "between")
-            drawn = self.slabs[self.ref.drawn]
-            if channels > 1:
-                now = b.constant((np.arange(channels) == channel).reshape(1, -1, 1, 1))
-                drawn = b.emit(ops.Where(), now, drawn, self.slabs[x])
+            self._made(x, self.slabs[self.ref.drawn])
+            return self.slabs[x]
+        for channel in range(self.ref.channels):
+            self.stage = channel
+            self._compute(level, "between")
+            drawn = self._members(b, self.ref.drawn, 1, (channel,))
+            self.stage = channel + 1
             self._made(x, drawn)
-        return drawn
+        return self._slab(x)
 
     def _compute(self, level: int, moment: str) -> None:
         """Everything that has its moment now."""
@@ -222,27 +228,66 @@ class Emitter:
             own = self.plan.placed[node.outputs[-1]]
             if own.level != level or moment not in own.moments:
                 continue
+            members = own.groups.members(self.stage) if own.groups else None
+            if members == ():
+                continue
             b = self.builders[level]
             role = "step" if len(self.plan.levels) == 1 else ("row", "pixel")[level - 1]
             with b.within(part_of(node.scope, role), node.span):
-                for value, slab in zip(node.outputs, self._node(b, node, own), strict=True):
+                for value, slab in zip(node.outputs, self._node(b, node, own, members), strict=True):
                     if value in self.plan.placed:
                         self._made(value, slab)
 
     def _made(self, value: Value, slab: Value) -> None:
+        at = self.plan.placed[value]
         self.slabs[value] = slab
-        store, level = self.stores.get(value), self.plan.placed[value].level
+        if at.groups is not None:
+            self.parts.setdefault(value, {})[self.stage] = slab
+            del self.slabs[value]
+        store, level = self.stores.get(value), at.level
         b = self.builders[level]
         if isinstance(store, Ring):
             store.write(b, slab)
         elif isinstance(store, Rows) and level == 1:
             store.write_row(b, slab)
         elif isinstance(store, Rows):
-            store.write_pixel(b, slab, self.steps[1])
+            store.write_pixel(b, self._slab(value), self.steps[1])
+
+    def _slab(self, v: Value) -> Value:
+        """What was computed of a value in this turn; zeros for the groups that are still to come."""
+        if v not in self.slabs:
+            at, parts = self.plan.placed[v], dict(self.parts.get(v, {}))
+            assert at.groups is not None
+            for stage in at.groups.stages:
+                if stage not in parts:
+                    shape = resized(v.shape, at.groups.axis, len(at.groups.members(stage)))
+                    parts[stage] = self._zeros(v.type.with_shape(self._at_one(shape, at)))
+            self.slabs[v] = join(self.builders[at.level], at.groups, parts)
+        return self.slabs[v]
+
+    def _zeros(self, type: Type) -> Value:
+        if type not in self._empty:
+            self._empty[type] = zeros(self.builders[0], type)
+        return self._empty[type]
+
+    @staticmethod
+    def _at_one(shape: Shape, at: Placement) -> Shape:
+        """The shape of a slab: one place along the axes of the loops that it is computed in."""
+        return tuple(1 if a in at.axes[: at.level] else s for a, s in enumerate(shape))
+
+    def _members(self, b: Builder, v: Value, axis: int, members: Members) -> Value:
+        """Some elements of what was computed of a value in this turn."""
+        groups = self.plan.placed[v].groups
+        if groups is not None and groups.axis == axis:
+            for stage, made in self.parts.get(v, {}).items():
+                if groups.members(stage) == members:
+                    return made
+        return F.take(b, self._slab(v), axis, np.asarray(members))
 
     # --- one primitive ---
 
-    def _node(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+    def _node(self, b: Builder, node: Node, own: Placement, members: Members | None) -> Sequence[Value]:
+        """The results of a primitive in this turn, or some members of them."""
         op = node.op
         match op:
             case ops.Scan():
@@ -250,32 +295,64 @@ class Emitter:
             case ops.CumSum() if op.axis == own.axes[0]:
                 return self._running_sum(b, node, own)
             case ops.Conv():
-                return self._conv(b, node, own)
+                return self._conv(b, node, own, members)
+            case ops.Slice() if op.axis not in own.axes:
+                pass
             case ops.Pad() | ops.Slice():
-                return self._moved(b, node, own)
-        inputs = [
-            self._input(node, v, {out: a for a, out in moves.items()}, own)
-            for v, moves in zip(node.inputs, along(node), strict=True)
-        ]
-        return b.emit_all(self._shrunk(op, own), *inputs)
+                return self._some(b, self._moved(b, node, own), own, members)
+        maps = [{out: a for a, out in moves.items()} for moves in along(node)]
+        if members is None or own.groups is None or all(own.groups.axis not in m for m in maps):
+            inputs = [self._input(node, v, m, own, None) for v, m in zip(node.inputs, maps, strict=True)]
+            return self._some(b, b.emit_all(self._shrunk(op, own), *inputs), own, members)
+        inputs = [self._input(node, v, m, own, members) for v, m in zip(node.inputs, maps, strict=True)]
+        return b.emit_all(self._shrunk(op, own, members), *inputs)
 
-    def _shrunk(self, op: Primitive, own: Placement) -> Primitive:
-        """The same primitive on a slab."""
+    def _some(
+        self, b: Builder, whole: Sequence[Value], own: Placement, members: Members | None
+    ) -> Sequence[Value]:
+        if members is None or own.groups is None:
+            return whole
+        return [F.take(b, v, own.groups.axis, np.asarray(members)) for v in whole]
+
+    def _shrunk(self, op: Primitive, own: Placement, members: Members | None = None) -> Primitive:
+        """The same primitive on a slab, or on some members of it."""
         if isinstance(op, ops.Reshape | ops.BroadcastTo):
-            taken = set(own.axes[: own.level])
-            return replace(op, shape=tuple(1 if a in taken else s for a, s in enumerate(op.shape)))
+            shape = self._at_one(op.shape, own)
+            if members is not None and own.groups is not None:
+                shape = resized(shape, own.groups.axis, len(members))
+            return replace(op, shape=shape)
         return op
 
-    def _input(self, node: Node, v: Value, back: dict[int, int], own: Placement) -> Value:
+    def _input(
+        self, node: Node, v: Value, back: dict[int, int], own: Placement, members: Members | None
+    ) -> Value:
         """What a primitive reads of an input; `back` gives its axis for an axis of the result."""
         axes = tuple(back.get(a) if a is not None else None for a in own.axes[: own.level])
+        axis = back.get(own.groups.axis) if own.groups is not None and members is not None else None
         if v not in self.plan.placed:
-            return self._part(self.static[v], axes, own.level)
+            return self._part(self._static(self.static[v], axis, members), axes, own.level)
         if self.plan.placed[v].axes[: own.level] == axes:
-            return self._own(node, v, own)
+            whole = self._own(node, v, own)
+            if axis is None or members is None:
+                return whole
+            b = self.builders[own.level]
+            return (
+                self._members(b, v, axis, members)
+                if v in self.parts
+                else F.take(b, whole, axis, np.asarray(members))
+            )
         store = self.stores[v]
         assert isinstance(store, Ring)
         return store.carry.value
+
+    def _static(self, value: Value, axis: int | None, members: Members | None) -> Value:
+        """Some elements of a static value, taken before the loops; all where it is the same for all."""
+        if axis is None or members is None or value.shape[axis] == 1:
+            return value
+        key = value, axis, members
+        if key not in self._taken:
+            self._taken[key] = F.take(self.builders[0], value, axis, np.asarray(members))
+        return self._taken[key]
 
     def _part(self, value: Value, axes: tuple[int | None, ...], level: int) -> Value:
         """What of a static value stands at this place."""
@@ -298,9 +375,9 @@ class Emitter:
             store = self.stores[v]
             assert isinstance(store, Rows)
             return store.rows(self.builders[own.level], 0, 0)
-        if v not in self.slabs or (own.ready and not at.ready):
+        if (v not in self.slabs and at.groups is None) or (own.ready and not at.ready):
             raise Refused(node, "reads its own place before it is drawn")
-        slab = self.slabs[v]
+        slab = self._slab(v)
         return self._part(slab, (None, at.axes[1]), own.level) if at.level < own.level else slab
 
     def _at(self, b: Builder, node: Node, v: Value, ranges: Sequence[Range], own: Placement) -> Value:
@@ -338,7 +415,7 @@ class Emitter:
         )
         return b.emit_all(replace(op, before=before, after=after), x) if any((*before, *after)) else (x,)
 
-    def _conv(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
+    def _conv(self, b: Builder, node: Node, own: Placement, members: Members | None) -> Sequence[Value]:
         """A convolution at one place: its live taps, as a matrix product where there are no groups."""
         op, (v, w) = node.op, node.inputs
         assert isinstance(op, ops.Conv)
@@ -353,6 +430,8 @@ class Emitter:
                 weight = F.slice_axis(outer, weight, 2 + level, start, stop)
             padding[level] = (0, 0)
             ranges.append((first, last))
+        if members is not None and own.groups is not None and own.groups.axis == 1 and op.groups == 1:
+            weight, members = self._static(weight, 0, members), None
         store, dilated = self.stores.get(v), any(d > 1 for d in op.dilation)
         if isinstance(store, Ring) and op.groups == 1:  # only the taps themselves, however far apart
             steps = range(ranges[0][0], ranges[0][1] + 1, op.dilation[0])
@@ -360,10 +439,12 @@ class Emitter:
         else:
             x = self._at(b, node, v, ranges, own)
             if op.groups > 1 or own.level < len(op.padding) or dilated:
-                return b.emit_all(replace(op, padding=tuple(padding)), x, weight)
+                made = b.emit_all(replace(op, padding=tuple(padding)), x, weight)
+                return self._some(b, made, own, members)
         matrix = F.transpose(outer, _flat(outer, weight), 1, 0)
         y = b.emit(ops.MatMul(), _flat(b, x), matrix)
-        return (F.reshape(b, y, (x.shape[0], weight.shape[0], *(1,) * len(op.padding))),)
+        y = F.reshape(b, y, (x.shape[0], weight.shape[0], *(1,) * len(op.padding)))
+        return self._some(b, [y], own, members)
 
     def _running_sum(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
         op, state = node.op, self.states[node.outputs[0]]

@@ -9,8 +9,9 @@ moments for an image, in this order:
     a pixel, late  what reads this pixel                       (its embedding, a key, a value)
     a row, late    what reads this row to its end              (a vertical stack, before its shift)
 
-Where the channels of a pixel are drawn one after the other, what reads some of them is computed *between*: again before
-each channel is drawn, as a whole, though only some of its own channels are final then.
+Where the channels of a pixel are drawn one after the other, what reads some of them is computed *between*: before each
+channel is drawn the group of its elements (`groups.py`) that is known then. What has no such groups, as its elements
+become known along two axes, is computed again before each channel, as a whole.
 
 The moment of a value is the first at which each of its elements is known. It is found by the availability analysis
 (tau) in which every element, once its moment is chosen, counts as known at that moment and not before: so delaying it
@@ -30,6 +31,7 @@ from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Domain, Input, Node, NoRule, Value, availability
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
+from mpcompile.passes.sampler.groups import Groups
 from mpcompile.passes.sampler.reach import reaches
 
 #: A fact no moment is as late as.
@@ -42,11 +44,13 @@ Axes = tuple[int | None, ...]
 @dataclass(frozen=True)
 class Placement:
     """The axes of a value that the loops run over, the innermost loop that it is computed in (1 is the outermost), and
-    when: `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two."""
+    when: `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two. `groups` says which of
+    its elements belong to which channel."""
 
     axes: Axes
     level: int
     moments: frozenset[str]
+    groups: Groups | None = None
 
     @property
     def ready(self) -> bool:
@@ -98,7 +102,8 @@ def schedule(ref: Reference) -> Schedule:
             shape = value.type.concrete(env)
             facts[value] = domain.make(shape)
             if value == ref.x:
-                placed[value] = Placement(levels, len(levels), BETWEEN | LATE)
+                drawn = Groups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
+                placed[value] = Placement(levels, len(levels), BETWEEN | LATE, drawn)
                 facts[value] = domain.make(shape, clock.drawn(shape, 1)[..., None])
             elif value in ref.delays:  # the row above, as the turn of this row begins
                 placed[value] = Placement(levels, 1, EARLY)
@@ -120,8 +125,8 @@ def schedule(ref: Reference) -> Schedule:
     final, last = placed.get(ref.drawn), ref.body.node(ref.drawn)
     if final is None or final.axes != levels or final.level != len(levels) or not final.ready:
         raise Refused(last, "is not known in time to draw from it")
-    drawn = facts[ref.drawn]
-    if (drawn.full()[..., 0] > clock.drawn(drawn.shape, 0)).any():
+    given = facts[ref.drawn]
+    if (given.full()[..., 0] > clock.drawn(given.shape, 0)).any():
         raise Refused(last, "reads elements that are not drawn yet")
     for above in ref.delays.values():
         known = facts[above].full()[..., 0]
@@ -216,7 +221,7 @@ class _Clock:
         for level in range(deepest, 0, -1):
             if all_by(limit := self.late(shape, axes, level)):
                 if level == n and self.channels > 1:
-                    return self._between(axes, known, shape, limit, snapped)
+                    return self._between(axes, np.where(in_time, known, NEVER), shape, limit, snapped)
                 return Placement(axes, level, LATE), snapped(limit)
         raise AssertionError("what is in time is known at the last moment")
 
@@ -228,12 +233,31 @@ class _Clock:
         late: Array,
         snapped: Callable[[Array], Abstract],
     ) -> tuple[Placement, Abstract]:
-        """Each element is known from the first channel on before which it can be computed."""
+        """Each element is known from the first channel on before which it can be computed; those of a group together."""
         n = len(self.levels)
         turn = self._turn(shape, axes, n, False)
-        before = np.maximum(0, -(-(known - turn - n) // 2))
+        before = np.clip(-(-(known.astype(np.int64) - turn - n) // 2), 0, self.channels)
+        before = np.broadcast_to(before, shape)
+        groups = _groups(before, {0, *(a for a in axes if a is not None)})
+        if groups is not None:
+            before = np.asarray(groups.when).reshape(
+                [-1 if a == groups.axis else 1 for a in range(len(shape))]
+            )
         moments = np.where(before < self.channels, turn + n + 2 * before, late).astype(np.int32)
         when = (BETWEEN if (before < self.channels).any() else frozenset()) | (
             LATE if (before >= self.channels).any() else frozenset()
         )
-        return Placement(axes, n, when), snapped(moments)
+        return Placement(axes, n, when, groups), snapped(moments)
+
+
+def _groups(before: Array, same: set[int]) -> Groups | None:
+    """Elements by the channel before which they are known, at any place along the axes `same`; None where that differs
+    along several other axes."""
+    others = [a for a in range(before.ndim) if a not in same]
+    latest = before.max(tuple(same), keepdims=True)
+    moving = [a for a in others if (latest != latest.take([0], a)).any()]
+    if len(moving) > 1 or not others:
+        return None
+    axis = (moving or others)[0]
+    along = latest.max(tuple(a for a in range(before.ndim) if a != axis))
+    return Groups(axis, tuple(int(w) for w in along))

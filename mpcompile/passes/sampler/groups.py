@@ -1,0 +1,43 @@
+"""The elements of a pixel in groups, by the channel before which they become known.
+
+Where the channels of a pixel are drawn one after the other, a layer's own channels become known one group after the
+other (van den Oord et al. 2016, section 3.4: of red, of green, of blue). Each group is computed once, from rows of the
+weights of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile.ir import Builder, Value
+from mpcompile.layers import functional as F
+
+Members = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Along one axis of a value: before which channel of the pixel each element is known (the number of channels: after
+    the last)."""
+
+    axis: int
+    when: tuple[int, ...]
+
+    def members(self, stage: int) -> Members:
+        """The elements that become known at a stage."""
+        return tuple(i for i, w in enumerate(self.when) if w == stage)
+
+    @property
+    def stages(self) -> list[int]:
+        return sorted(set(self.when))
+
+
+def join(b: Builder, groups: Groups, parts: Mapping[int, Value]) -> Value:
+    """The parts of all stages as one value, elements in their own order."""
+    order = [i for stage in groups.stages for i in groups.members(stage)]
+    pieces = [parts[stage] for stage in groups.stages]
+    whole = pieces[0] if len(pieces) == 1 else F.concat(b, pieces, groups.axis)
+    return F.take(b, whole, groups.axis, np.argsort(order))
