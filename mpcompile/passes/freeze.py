@@ -23,7 +23,8 @@ from mpcompile.ir import (
     Value,
     float_type,
 )
-from mpcompile.passes.static import static_values
+from mpcompile.passes.static import Static, static_values
+from mpcompile.passes.stepwise import Picks
 
 #: Primitives that only see a weight otherwise: backends read through them for nothing.
 VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo)
@@ -46,13 +47,14 @@ def freeze(module: Module, weights: Mapping[str, Array]) -> Frozen:
 
     Masks, scales and permutations are then part of the weights, an LU-factored matrix is one matrix and its inverse
     another. Every program but those of training stays, with the same inputs and outputs, and gives the same values up to
-    rounding. A result larger than both its weights and `LARGE` stays a computation. Bodies of loops are left as they are.
+    rounding. A result larger than both its weights and `LARGE` stays a computation. Bodies of loops are left as they are,
+    but for what they make of weights and the number of the step alone (`stepwise.py`).
     """
     made = _Freeze(module, weights)
     programs = {name: made.program(g) for name, g in module.programs.items() if name not in TRAINING}
     used = {path for g in programs.values() for path in g.parameters()}
-    kept = {k: v for k, v in module.parameters.items() if k in used} | made.parameters
-    values = {k: np.asarray(weights[k]) for k in kept if k in weights} | made.values
+    kept = {k: v for k, v in (*module.parameters.items(), *made.parameters.items()) if k in used}
+    values = {k: np.asarray(weights[k]) if k in weights else made.values[k] for k in kept}
     noise = {k: v for k, v in module.noise.items() if k in programs}
     return Frozen(replace(module, programs=programs, parameters=kept, noise=noise), values)
 
@@ -73,6 +75,8 @@ class _Freeze:
 
         def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
             value = node.outputs[0]
+            if isinstance(node.op, ops.Scan) and value not in results:
+                return self._loop(b, graph, node, inputs, static)
             if value not in results or value in large:
                 return None
             if not same.weights(value):
@@ -81,6 +85,24 @@ class _Freeze:
             return (b.emit(Parameter(path, float_type(*results[value].shape))),)
 
         return graph.rebuild(rewrite).live()
+
+    def _loop(
+        self, b: Builder, graph: Graph, node: Node, inputs: tuple[Value, ...], static: Static
+    ) -> tuple[Value, ...] | None:
+        """A loop that is given what its steps make of weights alone; None for one that makes nothing."""
+        picks = Picks.of(node, static)
+        if picks is None:
+            return None
+        around = [a for a in node.inputs if a in static]
+        known = _evaluate(graph, around, self.weights)
+        made = picks.evaluate(known, sum(known[a].size for a in around))
+        given = [
+            b.emit(Parameter(self._parameter(n, v, array), float_type(*array.shape)))
+            for v, array in made.items()
+            for n in (picks.body.node(v),)
+        ]
+        body, left = picks.given(list(made), inputs)
+        return b.emit_all(replace(picks.op, body=body), *left, *given) if made else None
 
     def _parameter(self, node: Node, key: object, value: Array) -> str:
         """The new weight of this value; two programs that compute the same share it."""

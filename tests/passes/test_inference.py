@@ -15,9 +15,11 @@ from mpcompile.backend import find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Graph, Module, Parameter
 from mpcompile.ops import Conv, Flip, Gather, Inverse, LogAbsDet, MatMul, Scan, Slice
+from mpcompile.passes import stepwise
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.pipeline import FOR_INFERENCE, for_inference, optimise
+from mpcompile.passes.sampler import blocks
 from mpcompile.passes.static import static_values
 
 FLOWS = [n for n in NAMES if module(n).pieces]
@@ -190,3 +192,25 @@ def test_backends_run_a_module_for_inference(name: str, backend: str) -> None:
         expected = interpret(m.programs[program], w, x)
         for key, found in session.run(program, x).items():
             np.testing.assert_allclose(found, expected[key], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("most", "left"), [(2, 0), (0, 2)])
+def test_a_step_reads_what_weights_decide_from_a_stack(
+    most: int, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows and columns of a block's weights, unless stacks would be much larger than the weights."""
+    monkeypatch.setattr(blocks, "block_length", lambda *_: 4)
+    monkeypatch.setattr(stepwise, "MOST", most)
+    m = module("made")
+    w = weights(m)
+    before = optimise(m).module
+    folded = for_inference(before, w)
+    agree(m, folded.module, w, folded.weights)
+    (loop,) = (n for n in folded.module.programs["sample"].nodes() if isinstance(n.op, Scan))
+    assert isinstance(loop.op, Scan)
+    body = loop.op.body
+    captured = list(body.inputs.values())[loop.op.carries : -1]
+    picks = [n for n in body.nodes() if isinstance(n.op, Gather) and n.inputs[1].type.rank]
+    assert sum(n.inputs[0] in captured and n.inputs[0].type.rank == 2 for n in picks) == left
+    old = sum(np.size(a) for a in w.values())
+    assert sum(a.size for a in folded.weights.values()) <= (1 + 2 * most) * old

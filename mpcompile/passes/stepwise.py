@@ -1,0 +1,149 @@
+"""What the steps of a loop make of weights and the number of the step alone, such as the rows of a block's weights.
+
+A sampler of blocks takes its rows of every weight in each block. Where weights do not change, those of all steps are made
+once and stacked, [steps, ...], and a step reads its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.ir import Array, Builder, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value
+from mpcompile.passes.static import Static
+
+#: What a backend reads through for nothing.
+VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.SliceAt)
+#: The stacks of a loop have at most this many times the elements of what they are made of.
+MOST = 2
+
+
+@dataclass(frozen=True)
+class Picks:
+    """A loop of a known number of steps, and what of its body weights and the step alone decide and the rest of it reads.
+
+    `captured` pairs inputs of the body with what they are around it, where that is known.
+    """
+
+    op: ops.Scan
+    steps: int
+    captured: tuple[tuple[Value, Value], ...]
+    wanted: tuple[Value, ...]
+
+    @property
+    def body(self) -> Graph:
+        return self.op.body
+
+    @staticmethod
+    def of(node: Node, static: Static) -> Picks | None:
+        """Of a loop in a graph whose static values are known; None where there is nothing to make."""
+        op = node.op
+        assert isinstance(op, ops.Scan)
+        steps = node.inputs[op.carries].shape[op.axis] if op.scanned else op.length
+        free = op.carries + op.scanned
+        inside = list(op.body.inputs.values())
+        captured = tuple(
+            (f, a) for f, a in zip(inside[free:-1], node.inputs[free:], strict=True) if a in static
+        )
+        if not isinstance(steps, int) or not captured:
+            return None
+        moving, picked = {inside[-1]}, set[Value]()  # what the step decides; what of it is more than a view
+        known = {f for f, _ in captured} | moving
+        for n in op.body.nodes():
+            if isinstance(n.op, Constant | Parameter):
+                known.update(n.outputs)
+            if isinstance(n.op, Input | ops.Scan) or not n.inputs or not known.issuperset(n.inputs):
+                continue
+            if any(isinstance(s, Symbolic) for t in n.types for s in t.shape):
+                continue
+            known.update(n.outputs)
+            if not moving.isdisjoint(n.inputs):
+                moving.update(n.outputs)
+                if not picked.isdisjoint(n.inputs) or not _is_view(n):
+                    picked.update(n.outputs)
+        read = {v for n in op.body.nodes() if not known.issuperset(n.outputs) for v in n.inputs}
+        read.update(op.body.outputs.values())
+        for n in reversed(
+            op.body.nodes()
+        ):  # a view is taken in the loop: products read transposed weights as they lie
+            if n.inputs and n.outputs[0] in read and _is_view(n):
+                read.add(n.inputs[0])
+        wanted = tuple(
+            v
+            for n in op.body.nodes()
+            for v in n.outputs
+            if v in picked & read and v.dtype is DType.FLOAT and not _is_view(n)
+        )
+        return Picks(op, steps, captured, wanted) if wanted else None
+
+    def evaluate(self, around: Mapping[Value, Array], size: int) -> dict[Value, Array]:
+        """The wanted values of all steps, [steps, ...], as long as they are not many more than `size` elements."""
+        made: dict[Value, Array] = {}
+        total = 0
+        for value in self.wanted:
+            total += self.steps * int(np.prod(value.type.concrete({})))
+            if total > MOST * size:
+                break
+            made[value] = np.stack([self._at(value, k, around) for k in range(self.steps)])
+        return made
+
+    def _at(self, value: Value, step: int, around: Mapping[Value, Array]) -> Array:
+        found = {f: around[a] for f, a in self.captured} | {self._step: np.asarray(step)}
+
+        def evaluate(v: Value) -> Array:
+            if v not in found:
+                node = self.body.node(v)
+                made = node.op.bind({}).evaluate(*(evaluate(i) for i in node.inputs))
+                found.update(zip(node.outputs, made, strict=True))
+            array: Array = found[v]
+            return array
+
+        return evaluate(value)
+
+    @property
+    def _step(self) -> Value:
+        return list(self.body.inputs.values())[-1]
+
+    def given(self, values: list[Value], inputs: tuple[Value, ...]) -> tuple[Graph, list[Value]]:
+        """The body with some values given, stacked, as its last captured inputs; and the inputs that it still needs."""
+        made: dict[Value, Value] = {}
+        steps: list[Value] = []
+
+        def rewrite(b: Builder, node: Node, moved: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            value = node.outputs[0]
+            if value == self._step:
+                steps.append(b.emit(node.op))
+                return (steps[0],)
+            if value not in values:
+                return None
+            stacked = value.type.with_shape((self.steps, *value.shape))
+            made[value] = b.emit(Input(f"steps_{len(made)}", stacked))
+            return (b.emit(ops.Gather(0), made[value], steps[0]),)
+
+        body = self.body.rebuild(rewrite)
+        free = self.op.carries + self.op.scanned
+        body = _with_inputs(body, made, values)
+        names = list(body.inputs)
+        dead = {
+            i for i, name in enumerate(names[: len(inputs)])
+            if i >= free and not body.users(body.inputs[name].node)
+        }  # fmt: skip
+        body.inputs = {n: v for i, (n, v) in enumerate(body.inputs.items()) if i not in dead}
+        return body, [v for i, v in enumerate(inputs) if i not in dead]
+
+
+def _with_inputs(body: Graph, made: Mapping[Value, Value], values: list[Value]) -> Graph:
+    """The live part of a body, with new inputs before the step."""
+    *first, (step, last) = body.inputs.items()
+    new = {body.node(made[v]).op.attributes()["path"]: made[v] for v in values}
+    body.inputs = {**dict(first), **new, step: last}
+    return body.live()
+
+
+def _is_view(node: Node) -> bool:
+    if isinstance(node.op, ops.Gather):
+        return node.op.axis == 0 and node.inputs[1].type.rank == 0
+    return isinstance(node.op, VIEWS)
