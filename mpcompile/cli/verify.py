@@ -112,8 +112,10 @@ def _verdict(rows: list[Row]) -> str:
     unclear = [r for r in rows if r.difference > r.tolerance]
     if not unclear:
         return "ok"
+    from mpcompile.runner.verify import ROUNDINGS
+
     most = max(r.moved for r in unclear)
-    return f"ok; one rounding of weights and inputs moves {len(unclear)} by up to {most:.1e}"
+    return f"ok; {ROUNDINGS} roundings of weights and inputs move {len(unclear)} by up to {most:.1e}"
 
 
 def _table(path: Path, rows: list[Row]) -> None:

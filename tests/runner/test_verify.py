@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from specs_under_test import module
+from written import lowered
 
 from mpcompile.ir import Array
+from mpcompile.passes.gradient import differentiate
 from mpcompile.runner import verify as verification
-from mpcompile.runner.verify import Row, verify
+from mpcompile.runner.verify import Row, _Question, verify
 from mpcompile_torch import BACKEND
 
 
@@ -56,3 +59,14 @@ def test_a_wrong_number_fails_in_both_precisions(
         (check, p, value) for p in ("float32", "float64")
     }
     assert all(row.moved < 1e-5 for row in failed)  # these values are sharply determined in float32
+
+
+def test_a_gradient_beside_a_kink_is_not_sharp() -> None:
+    """Where a `relu` is reached within the roundings of a float32 program, either side of it is right in float32."""
+    m = lowered("model kink\n\ninput x: real[2]\ntarget y: real[1]\n\ny ~ normal(x -> dense(1) -> relu, 1)\n")
+    gradient = differentiate(m.programs["loss"], "loss", ["y.dense_0.weight"])
+    weights = {"y.dense_0.weight": np.array([[1.0, 1.0]]), "y.dense_0.bias": np.zeros(1)}
+    for gap, sharp in ((2.0**-22, False), (2.0**-10, True)):
+        inputs = [{"x": np.array([[1.0, -1.0 - gap]] * 16), "y": np.ones((16, 1))}]
+        question = _Question("gradients", "loss", gradient, weights, inputs)
+        assert (question.moved["y.dense_0.weight"] < 1e-5) == sharp
