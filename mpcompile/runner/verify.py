@@ -40,7 +40,7 @@ class Row:
     of float32. It is looked at where float32 is above its tolerance: no program in float32 can be expected to come nearer
     than the value is determined by numbers in float32 (Higham 2002, section 1.5: forward error is condition times
     backward error). Gradients jump where a `relu` or a maximum passes a kink, so that the whole step is taken, and not
-    one rounding multiplied. Double precision has no such excuse.
+    one rounding multiplied, and the largest movement of any parameter's gradient stands for all of them. Double precision has no such excuse.
     """
 
     check: str
@@ -119,6 +119,10 @@ class _Question:
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
             for key, gap in self._gaps(expected, self._oracle(weights, _moved(inputs, rng))).items():
                 most[key] = max(most[key], gap)
+        if (
+            self.check == "gradients"
+        ):  # a kink that these roundings pass for one parameter, a program may for another
+            return dict.fromkeys(most, max(most.values(), default=0.0))
         return most
 
     def _oracle(self, weights: dict[str, Array], inputs: dict[str, Array]) -> dict[str, Array]:
