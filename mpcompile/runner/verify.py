@@ -40,7 +40,8 @@ class Row:
     of float32. It is looked at where float32 is above its tolerance: no program in float32 can be expected to come nearer
     than the value is determined by numbers in float32 (Higham 2002, section 1.5: forward error is condition times
     backward error). Gradients jump where a `relu` or a maximum passes a kink, so that the whole step is taken, and not
-    one rounding multiplied, and the largest movement of any parameter's gradient stands for all of them. Double precision has no such excuse.
+    one rounding multiplied, and the largest movement of any parameter's gradient stands for all of them. Double
+    precision has no such excuse.
     """
 
     check: str
