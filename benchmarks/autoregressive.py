@@ -65,7 +65,7 @@ def next_character(run: Run, module: Module) -> tuple[float, float]:
     facts = run.facts
     length = int(facts["settings"]["length"])
     data = load_data(module, facts["data"], length, vocabulary=facts["vocabulary"])
-    stream = np.concatenate([data.splits[s].columns["text"].stream for s in ("valid", "test")])  # type: ignore[union-attr]
+    stream = np.concatenate([data.splits[s].columns["text"].stream for s in ("valid", "test")])  # type: ignore[union-attr]  # a text is a stream
     windows = stream[: len(stream) // length * length].reshape(-1, length).astype(np.int64)
     session = find_backend(facts["backend"]).session(module, run.parameters()[0])
     means = []

@@ -135,7 +135,7 @@ def main() -> None:
             losses["seconds"] = np.array(time.process_time() - start)
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(kept, **losses)  # type: ignore[arg-type]
+                np.savez(kept, **losses)  # type: ignore[arg-type]  # names are no options of savez
         found[name] = losses
         failed |= tell(name, text.partition(":")[2], losses, names, options.tolerance)
     if options.plot:

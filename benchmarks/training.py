@@ -124,7 +124,7 @@ class Bench:
         """A file of this project's form, made from the set's own beside the runs."""
         path: Path = self.options.out / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **make(*given))  # type: ignore[arg-type]
+        np.savez(path, **make(*given))  # type: ignore[arg-type]  # names are no options of savez
         return path
 
     def variant(self, spec: Path, name: str, *changes: tuple[str, str]) -> Path:

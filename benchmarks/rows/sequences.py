@@ -106,8 +106,8 @@ def swapped(fitted: Fitted) -> Array:
 
     part = fitted.part()
     script = part.columns["script"]
-    other = replace(part, columns={**part.columns, "script": replace(script, array=1 - script.array)})  # type: ignore[union-attr,type-var]
-    return fitted.outputs("elbo", "elbo", other)
+    other = {**part.columns, "script": replace(script, array=1 - script.array)}  # type: ignore[union-attr,type-var]  # rows of an array
+    return fitted.outputs("elbo", "elbo", replace(part, columns=other))
 
 
 def seq2seq(bench: Bench) -> list[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from mpcompile.diagnostics import Source, SpecError, error
+from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow
 from mpcompile.distributions.elementwise import Bernoulli, Perceptron
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
@@ -34,7 +34,8 @@ def lower(
     overrides: Mapping[str, int | float] | None = None,
     sampling: Sampling | None = None,
 ) -> Module:
-    """The programs, parameters and claims of a model. Raises `SpecError` with the faults of the first that has some.
+    """The programs, parameters and claims of a model. Raises `SpecError` with the faults of the training section
+    and of the first program that has some.
 
     `sampling` changes the `sample` program of autoregressive densities and of flows.
     """
@@ -58,12 +59,19 @@ class _Lowering(Statements):
         if not self.observed and not any(r.observed for r in self.recurrences):
             raise error("MP125", "the model states no density: nothing to learn", self.model.span,
                         help="write `x ~ ...`")  # fmt: skip
-        self.out.train = training_options(self.model, self.numbers)
+        faults: list[Diagnostic] = []
+        try:
+            self.out.train = training_options(self.model, self.numbers)
+        except SpecError as fault:
+            faults += fault.diagnostics
         for build in self._programs():
             try:
                 build()
             except SpecError as fault:
-                raise SpecError(dict.fromkeys(fault.diagnostics)) from None  # each once
+                faults += fault.diagnostics
+                break
+        if faults:
+            raise SpecError(dict.fromkeys(faults))  # each once
         self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._laws, self._axes)]
         return self.out
 

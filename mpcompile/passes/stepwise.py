@@ -66,9 +66,8 @@ class Picks:
                     picked.update(n.outputs)
         read = {v for n in op.body.nodes() if not known.issuperset(n.outputs) for v in n.inputs}
         read.update(op.body.outputs.values())
-        for n in reversed(
-            op.body.nodes()
-        ):  # a view is taken in the loop: products read transposed weights as they lie
+        # a view is taken in the loop: products read transposed weights as they lie
+        for n in reversed(op.body.nodes()):
             if n.inputs and n.outputs[0] in read and _is_view(n):
                 read.add(n.inputs[0])
         wanted = tuple(

@@ -43,6 +43,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "jacobian_claim.mp": {"is triangular": "is dense"},
     "layer_norm_over_order.mp": {" -> layer_norm": ""},
     "lstm_no_shift.mp": {"-> lstm": "-> shift -> lstm"},
+    "mask_and_optimizer.yaml": {"adm": "adam", "mask = upp": "mask = up"},
     "made_narrow.mp": {"hidden = 2": "hidden = 16"},
     "made_not_strict.yaml": {"dense(8, mask = up)": "dense(8, mask = strict(up))"},
     "made_unmasked.mp": {"dense(32) ->": "dense(32, mask = up) ->"},
