@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import STATE, Array, Module
-from mpcompile_jax.loading import Placement, import_programs
+from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.updates import Slots, Tree, clipped, slot_names, update
 
 PRECISIONS = ("float32", "float64")
@@ -47,50 +47,14 @@ class JaxSession:
                 for slot in names
             }
         self.count = 0
-        self.functions = import_programs(module)
-        self.programs = {name: jax.jit(self._named(name)) for name in module.programs}
-        self._gradients = jax.jit(self._differentiate)
-        self._step = jax.jit(self._update, donate_argnums=(0, 2))
-
-    # --- what is compiled ---
-
-    def _named(self, program: str) -> Any:
-        """A program that gives a dict in any case."""
-        function, (only, *more) = self.functions[program], self.module.programs[program].outputs
-
-        def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
-            made = function({**trained, **fixed}, **inputs)
-            return made if more else {only: made}
-
-        return run
-
-    def _differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
-        """Outputs of `loss` and its gradient."""
-        run = self._named("loss")
-
-        def loss(trained: Tree) -> tuple[jax.Array, Tree]:
-            outputs = run(trained, fixed, inputs)
-            return outputs["loss"] if "loss" in outputs else next(iter(outputs.values())), outputs
-
-        gradients, outputs = jax.grad(loss, has_aux=True)(trained)
-        return outputs, gradients
-
-    def _update(
-        self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree
-    ) -> tuple[Tree, Slots, Tree, jax.Array]:
-        """New weights, slots and fixed parameters; scalars of the loss and the gradient's norm in one array."""
-        assert self.spec is not None
-        outputs, gradients = self._differentiate(trained, fixed, inputs)
-        gradients, norm = clipped(gradients, self.spec.clip)
-        if trained:
-            trained, slots = update(self.spec, trained, gradients, slots, count, rate)
-        written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
-        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self._scalars()), norm])
-        return trained, slots, written, told
-
-    def _scalars(self) -> list[str]:
-        outputs = self.module.programs["loss"].outputs
-        return [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
+        functions = import_programs(module)
+        named = {name: _named(functions[name], list(p.outputs)) for name, p in module.programs.items()}
+        self.programs = {name: jax.jit(function) for name, function in named.items()}
+        outputs = module.programs["loss"].outputs
+        self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
+        training = _Training(named["loss"], optimizer, self.scalars)
+        self._gradients = jax.jit(training.differentiate)
+        self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
     # --- the protocol ---
 
@@ -122,7 +86,7 @@ class JaxSession:
             self.fixed |= written
             values: list[float] = np.asarray(told, np.float64).tolist()
         self.count += 1
-        return dict(zip([*self._scalars(), "gradient_norm"], values, strict=True))
+        return dict(zip([*self.scalars, "gradient_norm"], values, strict=True))
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
         graph = self.module.programs[program]
@@ -149,3 +113,49 @@ class JaxSession:
             self.count = int(state["optimizer/step"])
             for slot, arrays in self.slots.items():
                 arrays |= {name: self.place.array(state[f"optimizer/{slot}/{name}"]) for name in arrays}
+
+
+# --- what is compiled: it holds no session, so that the weights of a session go with it ---
+
+
+def _named(function: Program, outputs: list[str]) -> Callable[[Tree, Tree, Tree], Tree]:
+    """A program that gives a dict in any case."""
+    only, *more = outputs
+
+    def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
+        made = function({**trained, **fixed}, **inputs)
+        return made if more else {only: made}
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The gradient of a loss, and one update; `scalars` are the outputs of the loss that a step tells."""
+
+    run: Callable[[Tree, Tree, Tree], Tree]
+    spec: OptimizerSpec | None
+    scalars: list[str]
+
+    def differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        """Outputs of `loss` and its gradient."""
+
+        def loss(trained: Tree) -> tuple[jax.Array, Tree]:
+            outputs = self.run(trained, fixed, inputs)
+            return outputs["loss"] if "loss" in outputs else next(iter(outputs.values())), outputs
+
+        gradients, outputs = jax.grad(loss, has_aux=True)(trained)
+        return outputs, gradients
+
+    def update(
+        self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree
+    ) -> tuple[Tree, Slots, Tree, jax.Array]:
+        """New weights, slots and fixed parameters; scalars of the loss and the gradient's norm in one array."""
+        assert self.spec is not None
+        outputs, gradients = self.differentiate(trained, fixed, inputs)
+        gradients, norm = clipped(gradients, self.spec.clip)
+        if trained:
+            trained, slots = update(self.spec, trained, gradients, slots, count, rate)
+        written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
+        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self.scalars), norm])
+        return trained, slots, written, told

@@ -48,6 +48,8 @@ class Program:
         self.session = ort.InferenceSession(
             emitted.data, session_options(), providers=["CPUExecutionProvider"]
         )
+        self.options = ort.RunOptions()
+        self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def convert(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The program's inputs as the runtime wants them. Raises `KeyError` for a missing one."""
@@ -58,9 +60,15 @@ class Program:
         return made.reshape(np.shape(array))  # which keeps scalars scalars
 
     def run(self, inputs: Mapping[str, Array], weights: Mapping[str, ort.OrtValue]) -> dict[str, Array]:
+        """Outputs by name. What the runtime allocated goes back to the system after the run.
+
+        Each loaded program has an arena of its own, which would keep the most it ever held: with VGG-16 in double
+        precision 2.6 GB for each program and 6 GB for the gradients. Blocks of the first allocation stay, so that small
+        programs lose no time.
+        """
         feed = {name: ort.OrtValue.ortvalue_from_numpy(a) for name, a in self.convert(inputs).items()}
         feed |= {name: weights[name] for name in self.emitted.parameters}
-        made = self.session.run_with_ort_values(list(self.emitted.outputs.values()), feed)
+        made = self.session.run_with_ort_values(list(self.emitted.outputs.values()), feed, self.options)
         return {name: v.numpy() for name, v in zip(self.emitted.outputs, made, strict=True)}
 
 

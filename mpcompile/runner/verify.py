@@ -1,6 +1,9 @@
 """`mpcompile verify`: the same weights, inputs and noise through every backend and the numpy oracle.
 
 A difference of values is max |a - b| / max(1, max |a|) over an array, that of a gradient max |a - b| / max |a|.
+
+One session is alive at a time; what is held beside it are the weights in double precision and the oracle's answers, which
+for `gradients` are twice as many numbers again.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mpcompile.analysis.cost import peak
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.backend import Session, find_backend
 from mpcompile.interpret import interpret
@@ -23,6 +27,11 @@ from mpcompile.runner.examples import example_inputs, example_weights
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 #: (batch, length) of the two rounds that every program is run on.
 SIZES = ((3, 7), (2, 5))
+#: The rounds where the gradient of the loss holds more than `LARGE` at the first of `SIZES`.
+SMALLER_SIZES = ((2, 7), (1, 5))
+#: Bytes that are live at once in single precision (`analysis.cost.peak`). The oracle holds twice as many, a backend that
+#: lays out the windows of a convolution for one product about eight times.
+LARGE = 2**30
 #: Weights near their initial values: far from them a flow amplifies rounding, on every backend alike.
 SPREAD = 0.02
 #: A gradient is compared relative to its own largest entry, or to this part of the largest entry of all gradients: one
@@ -69,18 +78,31 @@ def difference(expected: Array, found: Array, floor: float = 1.0) -> float:
 
 def verify(module: Module, backends: list[str], seed: int = 0) -> Iterator[Row]:
     """Every comparison of a module, the laws of the oracle itself first."""
-    weights = _rounded(example_weights(module, seed, SPREAD))
-    yield from _laws(module, weights)
-    sizes = {p: [_rounded(example_inputs(module, p, *s, seed)) for s in SIZES] for p in module.programs}
-    questions = [_Question("values", p, g, weights, sizes[p]) for p, g in module.programs.items()]
     gradient = differentiate(module.programs["loss"], "loss", _trainable(module))
-    questions.append(_Question("gradients", "loss", gradient, weights, sizes["loss"]))
+    sizes = sizes_for(gradient)
+    weights = _rounded(example_weights(module, seed, SPREAD))
+    yield from _laws(module, weights, sizes[0])
+    inputs = {p: [_rounded(example_inputs(module, p, *s, seed)) for s in sizes] for p in module.programs}
+    questions = [_Question("values", p, g, weights, inputs[p]) for p, g in module.programs.items()]
+    questions.append(_Question("gradients", "loss", gradient, weights, inputs["loss"]))
     fast = optimise(module).module  # derived samplers are held to the reference ones, which the oracle runs
     for name in backends:
         for precision in TOLERANCE:
-            session = find_backend(name).session(fast, weights, precision=precision)
-            for question in questions:
-                yield from question.ask(session, name, precision)
+            yield from _ask(name, precision, fast, questions)
+
+
+def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
+    """(batch, length) of both rounds: `SIZES`, or `SMALLER_SIZES` for a network of very large images."""
+    batch, length = SIZES[0]
+    live = peak(gradient, {s: batch if s == "N" else length for s in gradient.symbols()})
+    return SMALLER_SIZES if live > LARGE else SIZES
+
+
+def _ask(backend: str, precision: str, module: Module, questions: list[_Question]) -> Iterator[Row]:
+    """All questions to one session, which is gone when they are answered."""
+    session = find_backend(backend).session(module, questions[0].weights, precision=precision)
+    for question in questions:
+        yield from question.ask(session, backend, precision)
 
 
 @dataclass
@@ -97,11 +119,7 @@ class _Question:
         """One row for each output, or for each parameter: the worst of all sizes."""
         gaps, tolerance = dict.fromkeys(self.expected[0], 0.0), TOLERANCE[precision]
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
-            if self.check == "gradients":
-                _, found = session.gradients(inputs)
-            else:
-                found = session.run(self.program, inputs)
-            for key, gap in self._gaps(expected, found).items():
+            for key, gap in self._gaps(expected, self._found(session, inputs)).items():
                 gaps[key] = max(gaps[key], gap)
         for key, gap in gaps.items():
             unclear = precision == "float32" and tolerance < gap < float("inf")
@@ -125,6 +143,11 @@ class _Question:
         ):  # a kink that these roundings pass for one parameter, a program may for another
             return dict.fromkeys(most, max(most.values(), default=0.0))
         return most
+
+    def _found(self, session: Session, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        return (
+            session.gradients(inputs)[1] if self.check == "gradients" else session.run(self.program, inputs)
+        )
 
     def _oracle(self, weights: dict[str, Array], inputs: dict[str, Array]) -> dict[str, Array]:
         found = interpret(self.graph, weights, inputs)
@@ -167,12 +190,12 @@ def _law(program: str, value: str, gap: float, tolerance: float) -> Row:
     return Row("law", "oracle", "float64", program, value, gap, tolerance)
 
 
-def _laws(module: Module, weights: dict[str, Array]) -> Iterator[Row]:
+def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> Iterator[Row]:
     """Laws that tie programs to each other, checked on the oracle."""
     programs = module.programs
     same = "log_prob" in programs and programs["log_prob"].inputs.keys() == programs["loss"].inputs.keys()
     if same and not module.updates("loss"):  # batch statistics are the loss's own, as dropout is
-        inputs = example_inputs(module, "loss", *SIZES[0])
+        inputs = example_inputs(module, "loss", *size)
         loss = interpret(programs["loss"], weights, inputs)["loss"]
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()
         yield _law("loss", "loss = -mean(log_prob)", difference(loss, -score), 1e-12)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,15 @@ import pytest
 from specs_under_test import module
 from written import lowered
 
+from mpcompile import api
+from mpcompile.backend import find_backend, installed
 from mpcompile.ir import Array
 from mpcompile.passes.gradient import differentiate
 from mpcompile.runner import verify as verification
-from mpcompile.runner.verify import Row, _Question, verify
+from mpcompile.runner.verify import SIZES, SMALLER_SIZES, Row, _Question, sizes_for, verify
 from mpcompile_torch import BACKEND
+
+VISION = Path(__file__).parents[2] / "specs" / "vision"
 
 
 class Wrong:
@@ -70,3 +77,35 @@ def test_a_gradient_beside_a_kink_is_not_sharp() -> None:
         inputs = [{"x": np.array([[1.0, -1.0 - gap]] * 16), "y": np.ones((16, 1))}]
         question = _Question("gradients", "loss", gradient, weights, inputs)
         assert (question.moved["y.dense_0.weight"] < 1e-5) == sharp
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_one_session_is_alive_at_a_time(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """Nothing holds a session, its weights and its programs when the next one is made, without the help of `gc`."""
+    alive: list[weakref.ref[Any]] = []
+
+    class Backend:
+        @staticmethod
+        def session(*args: Any, **kwargs: Any) -> Any:
+            assert not any(old() for old in alive)
+            made = find_backend(backend).session(*args, **kwargs)
+            alive.append(weakref.ref(made))
+            return made
+
+    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    gc.disable()
+    try:
+        assert all(row.holds for row in verify(module("mlp"), [backend]))
+        assert len(alive) == 2
+        assert not any(old() for old in alive)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(572, SMALLER_SIZES), (348, SIZES)])
+def test_very_large_images_are_verified_in_smaller_batches(
+    size: int, expected: tuple[tuple[int, int], ...]
+) -> None:
+    m = api.load(VISION / "unet_paper.mp", {"size": size})
+    gradient = differentiate(m.programs["loss"], "loss", list(m.parameters))
+    assert sizes_for(gradient) == expected
