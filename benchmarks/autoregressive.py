@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from training import add_variation
 
 from mpcompile.api import load
 from mpcompile.backend import find_backend
@@ -186,14 +187,16 @@ def run_row(name: str, row: Row, options: argparse.Namespace) -> str:
     if not source.is_file():
         return f"skipped: there is no {row.data}"
     out = options.out / name.replace("/", "_")
-    module = load(row.spec, row.sizes)
+    overrides = {**{k: str(v) for k, v in row.sizes.items()}, **options.sizes}
+    module = load(row.spec, overrides)
     spent = 0.0
     if not (options.reuse and (out / "run.json").is_file()):
         path = row.prepare(source, options.out / "data") if row.prepare else source
-        module.train = {**row.train, **({"steps": options.steps} if options.steps else {})}
+        given = {"steps": options.steps, "batch": options.batch, "valid_every": options.valid_every}
+        module.train = {**row.train, **{k: v for k, v in given.items() if v}}
         chosen = Options(
             backend=options.backend, data=str(path), seed=options.seed, device=options.device,
-            overrides={k: str(v) for k, v in row.sizes.items()},
+            mixed=options.mixed, overrides=overrides,
         )  # fmt: skip
         start = time.monotonic()
         result = train(module, out, chosen)
@@ -213,10 +216,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds nade_uci, mnist, ...")
     parser.add_argument("--rows", default="", help=f"beginnings of {', '.join(ROWS)} (default: all)")
-    parser.add_argument("--backend", default="torch")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=None, help="instead of the row's")
-    parser.add_argument("--seed", type=int, default=0)
+    add_variation(parser)
+    parser.add_argument("--steps", type=int, help="instead of the row's")
+    parser.add_argument("--valid-every", type=int, help="instead of the row's")
     parser.add_argument("--reuse", action="store_true", help="measure runs that are there")
     parser.add_argument("--out", type=Path, default=Path("runs/autoregressive"))
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import real_data
 from rows import ROWS
-from training import Bench
+from training import Bench, add_variation
 
 
 def main() -> None:
@@ -28,9 +28,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS), help="some of these, by comma")
     parser.add_argument("--minutes", type=float, help=f"of training, for each row (default: {usual})")
     parser.add_argument("--importance", type=int, default=100, help="importance samples an example")
-    parser.add_argument("--backend", default="torch")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    add_variation(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/networks"))
     options = parser.parse_args()
     wanted = options.rows.split(",")

@@ -28,6 +28,21 @@ TIMED_STEPS = 12
 STEPS_SHARE = 0.85
 
 
+def add_variation(parser: argparse.ArgumentParser) -> None:
+    """Where and how large: what a row is trained with in place of its own settings."""
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--mixed", action="store_true", help="bfloat16 where it is safe")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, help="instead of the row's")
+    parser.add_argument("--sizes", type=sizes, default={}, help="width=64,layers=12: instead of the row's")
+
+
+def sizes(text: str) -> dict[str, str]:
+    """`name=value,name=value`."""
+    return dict(part.split("=") for part in text.split(","))  # type: ignore[arg-type]  # two pieces, or ValueError
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One measured number, and what stands beside it."""
@@ -151,11 +166,17 @@ class Bench:
         """Train within a share of the row's time; `changes` are settings of the spec's `train` section.
 
         A few steps are timed, and as many are planned as fit, so that the schedule of the rate ends where training
-        does; the spec's own steps, epochs and patience may end it before. Times are the processor's.
+        does; the spec's own steps, epochs and patience may end it before. Times are the processor's, on another device
+        those of the clock.
         """
-        given = overrides or {}
         o = self.options
-        chosen = Options(backend=o.backend, data=str(data), seed=o.seed, device=o.device, overrides=given)
+        given = {**(overrides or {}), **o.sizes}
+        if o.batch:
+            changes["batch"] = o.batch
+        chosen = Options(
+            backend=o.backend, data=str(data), seed=o.seed, device=o.device, mixed=o.mixed, overrides=given
+        )
+        now = time.process_time if o.device == "cpu" else time.monotonic
 
         def fresh(**settings: Any) -> Module:
             module = load(spec, given)
@@ -166,16 +187,16 @@ class Bench:
 
         def watch(report: Report) -> None:
             if report.line["split"] == "train":
-                clock.append(time.process_time())
+                clock.append(now())
 
         _train(fresh(steps=TIMED_STEPS, valid_every=TIMED_STEPS, log_every=1), o.out / "timed", chosen, watch)
         step = (clock[-1] - clock[0]) / (len(clock) - 1)
         steps = max(TIMED_STEPS, int(STEPS_SHARE * 60 * self.minutes * share / max(step, 1e-6)))
         module = fresh()
         module.train["steps"] = min(steps, int(module.train.get("steps", steps)))
-        start = time.process_time()
+        start = now()
         result = _train(module, o.out / name, chosen)
-        spent = time.process_time() - start
+        spent = now() - start
         fitted = Fitted(module, open_run(o.out / name), result.step, result.best_step, spent)
         self.fitted.append(fitted)
         return fitted

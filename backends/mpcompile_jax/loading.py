@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mpcompile.diagnostics import Span, error
 from mpcompile.emission.loading import import_source
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax.emit import emit_module
@@ -27,9 +28,13 @@ def import_programs(module: Module) -> dict[str, Program]:
 
 
 def find_device(name: str) -> jax.Device:
-    """`cpu`, `cuda`, or `cuda:1`."""
+    """`cpu`, `cuda`, or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
     platform, _, number = name.partition(":")
-    return jax.devices(platform)[int(number or 0)]
+    try:
+        return jax.devices(platform)[int(number or 0)]
+    except (RuntimeError, IndexError) as absent:
+        raise error("MP511", f"jax sees no device {name!r}", Span.none(),
+                    help="--device cpu, or a jax that is built for CUDA: pip install 'jax[cuda13]'") from absent  # fmt: skip
 
 
 class Placement:
@@ -45,8 +50,8 @@ class Placement:
         """Inside of this, what is traced and run has this precision."""
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(self.double))
-        if self.mixed:
-            stack.enter_context(jax.default_matmul_precision("bfloat16"))
+        # on CUDA the default is tf32, which drops thirteen bits
+        stack.enter_context(jax.default_matmul_precision("bfloat16" if self.mixed else "highest"))
         return stack
 
     def array(self, array: Array) -> jax.Array:

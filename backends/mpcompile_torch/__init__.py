@@ -9,7 +9,7 @@ from torch import nn
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, Module
 from mpcompile_torch.emit import Emitted, emit_module
-from mpcompile_torch.loading import build_model
+from mpcompile_torch.loading import build_model, find_device
 from mpcompile_torch.session import TorchSession
 from mpcompile_torch.verify import SourceRefused, verify_source
 
@@ -40,7 +40,7 @@ class TorchBackend:
         return TorchSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> nn.Module:
-        return build_model(emit_module(module), parameters).to(device)
+        return build_model(emit_module(module), parameters).to(find_device(device))
 
 
 BACKEND = TorchBackend()

@@ -26,7 +26,7 @@ TENSOR = set(
 MODULES = {
     "torch": set(
         "exp log tanh sigmoid sqrt abs sign floor erf sin cos maximum minimum where cat full "
-        "no_grad zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
+        "no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
         "broadcast_to equal reshape frombuffer bool int16 int32 int64 uint8 float64 dtype get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
         "linalg.slogdet".split()

@@ -29,6 +29,7 @@ def verify(
         typer.Option("--output-format", help="full, concise (the default for several specs) or json."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda: where backends run.")] = "cpu",
 ) -> None:
     """Run the same weights, inputs and noise everywhere. Exit 1 with the first value that differs."""
     from mpcompile.backend import installed
@@ -48,7 +49,7 @@ def verify(
         with findings(sources), late_bar() as watch:
             module = read_spec(path, settings_of(set_ or []), sources)
             rows: list[Row] = []
-            for row in compare(module, names):
+            for row in compare(module, names, device=device):
                 rows.append(row)
                 if watch is not None:
                     watch(len(rows), None, f"{path.name}: {row.backend} {row.precision} {row.program}")

@@ -76,8 +76,8 @@ def difference(expected: Array, found: Array, floor: float = 1.0) -> float:
     return gap / max(floor, float(np.abs(a).max())) if gap else 0.0
 
 
-def verify(module: Module, backends: list[str], seed: int = 0) -> Iterator[Row]:
-    """Every comparison of a module, the laws of the oracle itself first."""
+def verify(module: Module, backends: list[str], seed: int = 0, device: str = "cpu") -> Iterator[Row]:
+    """Every comparison of a module, the laws of the oracle itself first. The oracle is on the CPU."""
     gradient = differentiate(module.programs["loss"], "loss", _trainable(module))
     sizes = sizes_for(gradient)
     weights = _rounded(example_weights(module, seed, SPREAD))
@@ -88,7 +88,7 @@ def verify(module: Module, backends: list[str], seed: int = 0) -> Iterator[Row]:
     fast = optimise(module).module  # derived samplers are held to the reference ones, which the oracle runs
     for name in backends:
         for precision in TOLERANCE:
-            yield from _ask(name, precision, fast, questions)
+            yield from _ask(name, device, precision, fast, questions)
 
 
 def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
@@ -98,9 +98,12 @@ def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
     return SMALLER_SIZES if live > LARGE else SIZES
 
 
-def _ask(backend: str, precision: str, module: Module, questions: list[_Question]) -> Iterator[Row]:
+def _ask(
+    backend: str, device: str, precision: str, module: Module, questions: list[_Question]
+) -> Iterator[Row]:
     """All questions to one session, which is gone when they are answered."""
-    session = find_backend(backend).session(module, questions[0].weights, precision=precision)
+    weights = questions[0].weights
+    session = find_backend(backend).session(module, weights, device=device, precision=precision)
     for question in questions:
         yield from question.ask(session, backend, precision)
 
