@@ -34,7 +34,7 @@ def find_device(name: str) -> jax.Device:
         return jax.devices(platform)[int(number or 0)]
     except (RuntimeError, IndexError) as absent:
         raise error("MP511", f"jax sees no device {name!r}", Span.none(),
-                    help="--device cpu, or a jax that is built for CUDA: pip install 'jax[cuda13]'") from absent  # fmt: skip
+                    help="--device cpu, or a jax that is built for CUDA") from absent  # fmt: skip
 
 
 class Placement:

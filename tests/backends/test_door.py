@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from specs_under_test import ROOT
+from specs_under_test import ROOT, module, weights
+
+from mpcompile.backend import find_backend
+from mpcompile.diagnostics import SpecError
 
 TOY = '''
 """A fourth backend: spells each program as a list of primitives, and runs it on the oracle."""
@@ -72,6 +75,14 @@ def test_a_fourth_backend_from_outside(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "mat_mul" in (out / "predict.txt").read_text()
     assert (out / "weights.safetensors").is_file() and (out / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+def test_a_device_that_is_not_there_is_a_finding(backend: str) -> None:
+    m = module("mlp")
+    for open_ in (find_backend(backend).session, find_backend(backend).compile):
+        with pytest.raises(SpecError, match=r"MP511 .*'cuda:64'"):
+            open_(m, weights(m), device="cuda:64")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from specs_under_test import NAMES, inputs, module, weights
 
 from mpcompile.backend import OptimizerSpec, find_backend, installed
+from mpcompile.diagnostics import SpecError
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.verify import SPREAD, verify
 
@@ -25,6 +26,18 @@ def test_verify_is_green(name: str) -> None:
     For jax, which compiles every program at every size, the same comparisons are those of test_jax_specs.
     """
     bad = [r for r in verify(module(name), ["torch", "onnx"]) if not r.holds]
+    assert not bad
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_verify_is_green_on_cuda(backend: str) -> None:
+    """The same comparisons with the oracle on the CPU, all specs. Where there is no such device, nothing is compared."""
+    mlp = module("mlp")
+    try:
+        find_backend(backend).session(mlp, weights(mlp), device="cuda")
+    except SpecError as absent:
+        pytest.skip(str(absent))
+    bad = [(name, r) for name in NAMES for r in verify(module(name), [backend], device="cuda") if not r.holds]
     assert not bad
 
 
