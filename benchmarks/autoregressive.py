@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mpcompile.runner.run import Run, open_run
 HERE = Path(__file__).parent
 SPECS = HERE.parent / "specs"
 WINDOW = 2048  # samples of a spoken digit that are seen at once: 256 ms
+WORD = 4096  # samples of a whole one
 
 
 # Data and figures of their own ------------------------------------------------------------------------
@@ -56,6 +58,20 @@ def spoken_digits(path: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out / "digits.npz", **arrays)
     return out / "digits.npz"
+
+
+def spoken_words(path: Path, out: Path) -> Path:
+    """Recordings from their beginning, cut or filled with silence: mu-law codes with their digit; parts as above."""
+    with np.load(path, allow_pickle=False) as file:
+        wave, ends, digit, index = (file[k] for k in ("wave", "off", "digit", "index"))
+    sounds = [wave[a:b][:WORD].astype(np.float64) / 2**15 for a, b in pairwise(ends)]
+    codes = np.stack([companded(np.pad(s, (0, WORD - len(s))), 256) for s in sounds]).astype(np.uint8)
+    parts = {"train": index > 5, "valid": index == 5, "test": index < 5}
+    arrays = {f"x_{name}": codes[rows] for name, rows in parts.items()}
+    arrays |= {f"digit_{name}": digit[rows] for name, rows in parts.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out / "words.npz", **arrays)
+    return out / "words.npz"
 
 
 def next_character(run: Run, module: Module) -> tuple[float, float]:
@@ -179,6 +195,14 @@ ROWS["wavenet/digits"] = Row(
     },
     prepare=spoken_digits, measure=bits_a_sample, unit="bits/sample",
 )  # fmt: skip
+ROWS["words/digits"] = Row(
+    HERE / "wavenet_digits.mp", "fsdd/fsdd_int16.npz",
+    {
+        "optimizer": {"kind": "adam", "rate": 5e-4}, "schedule": {"kind": "cosine", "warmup": 20}, "clip": 1.0,
+        "batch": 4, "steps": 2000, "valid_every": 200, "length": WORD,
+    },
+    prepare=spoken_words, measure=bits_a_sample, unit="bits/sample",
+)  # fmt: skip
 
 
 def run_row(name: str, row: Row, options: argparse.Namespace) -> str:
@@ -196,7 +220,7 @@ def run_row(name: str, row: Row, options: argparse.Namespace) -> str:
         module.train = {**row.train, **{k: v for k, v in given.items() if v}}
         chosen = Options(
             backend=options.backend, data=str(path), seed=options.seed, device=options.device,
-            mixed=options.mixed, overrides=overrides,
+            mixed=options.mixed, overrides=overrides, init=options.init,
         )  # fmt: skip
         start = time.monotonic()
         result = train(module, out, chosen)
@@ -218,6 +242,7 @@ def main() -> None:
     parser.add_argument("--rows", default="", help=f"beginnings of {', '.join(ROWS)} (default: all)")
     add_variation(parser)
     parser.add_argument("--steps", type=int, help="instead of the row's")
+    parser.add_argument("--init", type=Path, help="a run whose weights are the start")
     parser.add_argument("--valid-every", type=int, help="instead of the row's")
     parser.add_argument("--reuse", action="store_true", help="measure runs that are there")
     parser.add_argument("--out", type=Path, default=Path("runs/autoregressive"))

@@ -29,6 +29,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Weights, order of data and noise.")] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Steps in all, instead of the spec's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from the best weights of this run, of the same parameters.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="bfloat16 where it is safe.")] = False,
@@ -60,7 +63,7 @@ def train(
             raise typer.Exit(1)
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, tensorboard, checkpoint_every,
-            overrides, bool(errors),
+            overrides, bool(errors), init,
         )  # fmt: skip
         with _watching(module.name) as watch:
             result = run_training(

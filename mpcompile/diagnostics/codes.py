@@ -346,11 +346,12 @@ _TABLE = (
     Code("MP511", "wrong-setting", "Reports a setting with a value that it cannot have.",
          "There is no sensible meaning for it.", "train { batch: 0 }", "train { batch: 64 }"),
     Code("MP512", "nothing-to-train", "Reports a model without a loss.", "Training minimises the loss."),
-    Code("MP520", "not-a-run", "Reports a folder that is no run.", "`eval`, `sample` and `--resume` read "
+    Code("MP520", "not-a-run", "Reports a folder that is no run.", "`eval`, `sample`, `--resume` and `--init` read "
          "runs.",
          "mpcompile eval build/made", "mpcompile eval runs/made"),
     Code("MP521", "another-run",
-         "Reports a resume with another spec, other `--set` values or another seed than the run began with.",
+         "Reports a resume with another spec, other `--set` values or another seed than the run began with, or an "
+         "`--init` from a run with other parameters.",
          "The result would be that of neither."),
     Code("MP522", "no-sound-checkpoint", "Reports a run in which no checkpoint verifies.",
          "Weights that do not match their checksums are never loaded."),

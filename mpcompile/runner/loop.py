@@ -16,7 +16,7 @@ import numpy as np
 
 from mpcompile.backend import Backend, Session, find_backend
 from mpcompile.diagnostics import Span, error
-from mpcompile.ir import STATE, Module
+from mpcompile.ir import STATE, Array, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import checkpoint, measure
 from mpcompile.runner import run as runs
@@ -46,6 +46,7 @@ class Options:
     checkpoint_every: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     unproven: bool = False
+    init: Path | None = None  # a run whose best weights training starts from
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class _Training:
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         self.run = self._continue(earlier) if earlier else self._create(out, name)
         self.precision = options.precision
-        weights = initial(module, self.settings.seed)
+        weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
         self.session: Session = backend.session(
             optimise(module).module,
             as_precision(weights, self.precision),
@@ -171,6 +172,7 @@ class _Training:
             "precision": self.options.precision,
             "mixed": self.options.mixed,
             "unproven": self.options.unproven,
+            "init": str(self.options.init.resolve()) if self.options.init else None,
             "versions": runs.versions(self.options.backend),
         }
 
@@ -192,7 +194,7 @@ class _Training:
 
     def _initialize(self) -> None:
         """Data-dependent start: a program `initialize` gives `state/<parameter>` from the first batch."""
-        if "initialize" not in self.module.programs:
+        if "initialize" not in self.module.programs or self.options.init:
             return
         first = complete(self.module, "initialize", self.batches.at(0), (self.settings.seed, "initialize"))
         out = self.session.run("initialize", as_precision(first, self.precision))
@@ -389,6 +391,22 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+
+
+def _of_run(folder: Path, module: Module) -> dict[str, Array]:
+    """The best weights of a run, whose model has the parameters of this one. Raises `SpecError` (MP520 to MP522)."""
+    weights, _ = runs.open_run(folder).parameters()
+    theirs = {name: array.shape for name, array in weights.items()}
+    ours = {name: p.shape for name, p in module.parameters.items()}
+    if theirs != ours:
+        name = next(n for n in [*ours, *theirs] if ours.get(n) != theirs.get(n))
+        raise error(
+            "MP521",
+            f"{folder} has other parameters: '{name}' is {theirs.get(name, 'not there')}, "
+            f"here {ours.get(name, 'not there')}",
+            Span.none(),
+        )
+    return weights
 
 
 __all__ = ["Dataset", "Options", "Report", "Result", "train"]

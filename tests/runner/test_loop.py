@@ -129,6 +129,21 @@ def test_resume_refuses_another_spec_and_seed(fake: ModuleType, tmp_path: Path) 
         train(fake.module(), tmp_path / "run", replace(again, seed=9), backend=fake.FakeBackend())
 
 
+def test_a_run_starts_from_the_best_weights_of_another(fake: ModuleType, tmp_path: Path) -> None:
+    train(fake.module(), tmp_path / "first", OPTIONS, backend=fake.FakeBackend())
+    there, _ = open_run(tmp_path / "first").parameters()
+    backend = fake.FakeBackend()
+    options = replace(OPTIONS, init=tmp_path / "first", steps=0)
+    train(fake.module(), tmp_path / "second", options, backend=backend)
+    assert all((backend.sessions[0].values[k] == v).all() for k, v in there.items())
+    wider = fake.module()
+    wider.parameters["w"] = replace(wider.parameters["w"], shape=(4, 1))
+    with pytest.raises(SpecError, match=r"MP521 .*'w' is \(3, 1\), here \(4, 1\)"):
+        train(wider, tmp_path / "third", options, backend=backend)
+    with pytest.raises(SpecError, match="MP520"):
+        train(fake.module(), tmp_path / "third", replace(options, init=tmp_path / "none"), backend=backend)
+
+
 def test_a_complete_run_stays_and_more_steps_continue_it(fake: ModuleType, tmp_path: Path) -> None:
     said: list[str] = []
     train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
