@@ -9,18 +9,17 @@ from mpcompile.distributions.discretized import DiscretizedLogisticMixture
 from mpcompile.distributions.elementwise import (
     Bernoulli,
     Categorical,
-    Laplace,
     LogisticMixture,
-    Normal,
     Perceptron,
 )
 from mpcompile.distributions.flow import Flow, Placed
+from mpcompile.distributions.location_scale import Laplace, Logistic, Normal
 from mpcompile.distributions.mixture import Mixture
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {
     c.keyword: c
     for c in (
-        Bernoulli, Perceptron, Normal, Laplace, Categorical, LogisticMixture, DiscretizedLogisticMixture,
+        Bernoulli, Perceptron, Normal, Laplace, Logistic, Categorical, LogisticMixture, DiscretizedLogisticMixture,
         Mixture, Autoregressive, Flow, Delta,
     )
 }  # fmt: skip

@@ -67,3 +67,9 @@ def logit(ctx: Context, u: Value) -> Value:
     """log u - log(1 - u): a standard logistic draw from a uniform one."""
     b = ctx.b
     return F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
+
+
+def standard_logistic(ctx: Context, z: Value) -> Value:
+    """Log density of the standard logistic: -softplus(z) - softplus(-z), which keeps its digits in both tails."""
+    b = ctx.b
+    return F.neg(b, F.add(b, b.emit(ops.Softplus(), z), b.emit(ops.Softplus(), F.neg(b, z))))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log, pi
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise, logit
+from mpcompile.distributions.base import Elementwise, logit, standard_logistic
 from mpcompile.ir import DType, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
-
-Operand = Value | float
 
 
 @dataclass(frozen=True)
@@ -58,110 +55,6 @@ class Perceptron(Elementwise):
 
     def parameters(self) -> dict[str, Value]:
         return {"activation": self.activation}
-
-
-@dataclass(frozen=True)
-class Normal(Elementwise):
-    """Gaussian with mean `loc` and log standard deviation `log_scale`: squared error when the scale is fixed."""
-
-    keyword: ClassVar[str] = "normal"
-    loc: Operand
-    log_scale: Operand
-
-    def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        b = ctx.b
-        z = self.standardise(ctx, x)
-        lp = F.add(b, F.mul(b, F.mul(b, z, z), -0.5), -0.5 * log(2 * pi))
-        return lp if self.log_scale == 0.0 else F.sub(b, lp, self.log_scale)
-
-    def standardise(self, ctx: Context, x: Value) -> Value:
-        """(x - loc) / scale."""
-        b = ctx.b
-        centred = x if self.loc == 0.0 else F.sub(b, x, self.loc)
-        if isinstance(self.log_scale, Value):
-            return F.mul(b, centred, b.emit(ops.Exp(), F.neg(b, self.log_scale)))
-        return centred if self.log_scale == 0.0 else F.mul(b, centred, 2.718281828459045**-self.log_scale)
-
-    def noise_kind(self) -> str:
-        return "normal"
-
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        b = ctx.b
-        if isinstance(self.log_scale, Value):
-            noise = F.mul(b, b.emit(ops.Exp(), self.log_scale), noise)
-        elif self.log_scale != 0.0:
-            noise = F.mul(b, noise, 2.718281828459045**self.log_scale)
-        return noise if self.loc == 0.0 else F.add(b, self.loc, noise)
-
-    def mean(self, ctx: Context, shape: Shape) -> Value:
-        return self.loc if isinstance(self.loc, Value) else F.add(ctx.b, ctx.zeros(shape), self.loc)
-
-    def parameters(self) -> dict[str, Value]:
-        pairs = {"loc": self.loc, "log_scale": self.log_scale}
-        return {k: v for k, v in pairs.items() if isinstance(v, Value)}
-
-    def kl(self, ctx: Context, other: Normal) -> Value:
-        """KL(self || other) of each example, in closed form (Kingma and Welling 2014, appendix B): [N]."""
-        b = ctx.b
-        loc, other_loc = self.mean(ctx, self._shape()), other.loc
-        difference = loc if other_loc == 0.0 else F.sub(b, loc, other_loc)
-        log_ratio = F.sub(b, self.log_scale, other.log_scale) if other.log_scale != 0.0 else self.log_scale
-        ratio = (
-            b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0))
-            if isinstance(log_ratio, Value)
-            else exp(2 * log_ratio)
-        )
-        square = F.mul(b, difference, difference)
-        if isinstance(other.log_scale, Value):
-            square = F.mul(b, square, b.emit(ops.Exp(), F.mul(b, other.log_scale, -2.0)))
-        elif other.log_scale != 0.0:
-            square = F.mul(b, square, 2.718281828459045 ** (-2 * other.log_scale))
-        inner = F.add(b, F.add(b, ratio, square), -1.0)
-        return F.event_sum(b, ctx.kept(F.sub(b, F.mul(b, inner, 0.5), log_ratio)))
-
-    def _shape(self) -> Shape:
-        for v in (self.loc, self.log_scale):
-            if isinstance(v, Value):
-                return v.shape
-        return ()
-
-
-@dataclass(frozen=True)
-class Laplace(Elementwise):
-    """exp(-|x - loc| / scale) / (2 scale): absolute error when the scale is fixed."""
-
-    keyword: ClassVar[str] = "laplace"
-    loc: Operand
-    log_scale: Operand
-
-    def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        b = ctx.b
-        distance = b.emit(ops.Abs(), F.sub(b, x, self.loc))
-        if isinstance(self.log_scale, Value):
-            distance = F.mul(b, distance, b.emit(ops.Exp(), F.neg(b, self.log_scale)))
-        elif self.log_scale != 0.0:
-            distance = F.mul(b, distance, 2.718281828459045**-self.log_scale)
-        lp = F.sub(b, -log(2.0), distance)
-        return lp if self.log_scale == 0.0 else F.sub(b, lp, self.log_scale)
-
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        b = ctx.b
-        centred = F.sub(b, noise, 0.5)
-        tail = b.emit(ops.Log(), F.sub(b, 1.0, F.mul(b, b.emit(ops.Abs(), centred), 2.0)))
-        draw = F.neg(b, F.mul(b, b.emit(ops.Sign(), centred), tail))
-        scale = (
-            b.emit(ops.Exp(), self.log_scale)
-            if isinstance(self.log_scale, Value)
-            else 2.718281828459045**self.log_scale
-        )
-        return F.add(b, self.loc, F.mul(b, draw, scale))
-
-    def mean(self, ctx: Context, shape: Shape) -> Value:
-        return self.loc if isinstance(self.loc, Value) else F.add(ctx.b, ctx.zeros(shape), self.loc)
-
-    def parameters(self) -> dict[str, Value]:
-        pairs = {"loc": self.loc, "log_scale": self.log_scale}
-        return {k: v for k, v in pairs.items() if isinstance(v, Value)}
 
 
 @dataclass(frozen=True)
@@ -212,8 +105,7 @@ class LogisticMixture(Elementwise):
         b, axis = ctx.b, self.axis
         wide = F.reshape(b, x, (*x.shape[:axis], 1, *x.shape[axis:]))
         z = F.mul(b, F.sub(b, wide, self.loc), b.emit(ops.Exp(), F.neg(b, self.log_scale)))
-        both = F.add(b, b.emit(ops.Softplus(), z), b.emit(ops.Softplus(), F.neg(b, z)))
-        component = F.neg(b, F.add(b, both, self.log_scale))
+        component = F.sub(b, standard_logistic(ctx, z), self.log_scale)
         weighted = F.add(b, b.emit(ops.LogSoftmax(axis), self.logits), component)
         return b.emit(ops.LogSumExp((axis,), False), weighted)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from mpcompile.distributions.base import Elementwise
 from mpcompile.distributions.discretized import DiscretizedLogisticMixture
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, LogisticMixture, Normal
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, LogisticMixture
+from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -39,10 +40,8 @@ def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0
         raise ValueError(f"a mixture has at least one component, not {components}")
     if name == "bernoulli":
         return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]), bases=("binary",))
-    if name == "normal":
-        return Likelihood(name, 2, lambda ctx, p, axis: Normal(p[0], p[1]))
-    if name == "laplace":
-        return Likelihood(name, 2, lambda ctx, p, axis: Laplace(p[0], p[1]))
+    if name in LOCATION_SCALE:
+        return Likelihood(name, 2, lambda ctx, p, axis: LOCATION_SCALE[name](p[0], p[1]))
     if name == "categorical":
         if classes is None:
             raise ValueError("categorical needs a variable of type category(k) or integer(a..b)")

@@ -8,7 +8,8 @@ from math import log
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise
 from mpcompile.distributions.discretized import DiscretizedLogisticMixture
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, LogisticMixture, Normal
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, LogisticMixture
+from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -68,7 +69,7 @@ def _tempered(ctx: Context, law: Elementwise, t: float) -> Elementwise:
     match law:
         case Bernoulli() | Categorical():
             return replace(law, logits=F.mul(b, law.logits, 1.0 / t))
-        case Normal() | Laplace():
+        case LocationScale():
             wider = (
                 law.log_scale + log(t)
                 if isinstance(law.log_scale, float)

@@ -21,8 +21,9 @@ from mpcompile.distributions import (
     Placed,
 )
 from mpcompile.distributions.autoregressive import member_ranks, split_parameters
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, Laplace, Perceptron
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, Perceptron
 from mpcompile.distributions.likelihoods import Likelihood, likelihood
+from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
@@ -122,7 +123,7 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
                 help=_ending(logits.shape, wanted),
             )
         return Categorical(logits, axis)
-    if call.callee in ("normal", "laplace"):
+    if call.callee in LOCATION_SCALE:
         given = _named(call, ("loc", "scale", "log_scale"))
         loc = _operand(ctx, scope, given["loc"]) if "loc" in given else 0.0
         log_scale: Value | float = 0.0
@@ -139,7 +140,7 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
             loc = _fit(ctx, loc, field, call.span)
         if isinstance(log_scale, Value) and field is not None and not _spreads(log_scale, field):
             log_scale = _fit(ctx, log_scale, field, call.span)
-        return (Normal if call.callee == "normal" else Laplace)(loc, log_scale)
+        return LOCATION_SCALE[call.callee](loc, log_scale)
     return _logistic_mixture(ctx, scope, call, field)
 
 

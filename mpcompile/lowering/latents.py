@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from mpcompile import ops
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import Autoregressive, Delta, Distribution, Flow, Mixture, Normal
-from mpcompile.distributions.elementwise import Laplace, LogisticMixture
+from mpcompile.distributions.elementwise import LogisticMixture
+from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Field, Init, Shape, Value, float_type
@@ -22,8 +23,10 @@ from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.scope import Scope, unknown
 
 #: Laws whose draws are differentiable functions of their parameters (Kingma and Welling 2014, section 2.4).
-POSTERIORS = (Normal, Laplace, Flow, Delta)
-PRIORS = (Normal, Laplace, LogisticMixture, Mixture, Flow, Autoregressive)
+POSTERIORS: tuple[type[Distribution], ...] = (*LOCATION_SCALE.values(), Flow, Delta)
+PRIORS: tuple[type[Distribution], ...] = (
+    *LOCATION_SCALE.values(), LogisticMixture, Mixture, Flow, Autoregressive,
+)  # fmt: skip
 
 
 def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import typer
 from scipy.special import expit, log_softmax, softmax
+from scipy.stats import laplace, logistic
 from typer.testing import CliRunner
 
 from mpcompile.cli.sample import sample
@@ -46,18 +47,15 @@ REAL = """
 model m
 input x: real[5]
 mask up = degrees(order = random, seed = 1)
-x ~ autoregressive(order = random, seed = 1, likelihood = LAW) { dense(10, mask = strict(up)) }"""
+x ~ autoregressive(order = random, seed = 1, likelihood = LAW) { dense(10, mask = strict(up)) -> tanh }"""
 SPECS = {
     "text": TEXT,
     "image": IMAGE,
     "binary": BINARY,
     "normal": REAL.replace("LAW", "normal"),
     "laplace": REAL.replace("LAW", "laplace"),
+    "logistic": REAL.replace("LAW", "logistic"),
 }
-
-
-def laplace(u: np.ndarray) -> np.ndarray:
-    return np.asarray(-np.sign(u - 0.5) * np.log(1 - 2 * np.abs(u - 0.5)))
 
 
 def by_inversion(logits: np.ndarray, u: np.ndarray, t: float, axis: int) -> np.ndarray:
@@ -70,7 +68,8 @@ DRAW: dict[str, Callable[[dict[str, np.ndarray], np.ndarray, float], np.ndarray]
     "image": lambda p, u, t: by_inversion(p["logits"], u, t, 1),
     "binary": lambda p, u, t: (u < expit(p["logits"] / t)) * 1.0,
     "normal": lambda p, u, t: p["loc"] + t * np.exp(p["log_scale"]) * u,
-    "laplace": lambda p, u, t: p["loc"] + t * np.exp(p["log_scale"]) * laplace(u),
+    "laplace": lambda p, u, t: p["loc"] + t * np.exp(p["log_scale"]) * laplace.ppf(u),
+    "logistic": lambda p, u, t: p["loc"] + t * np.exp(p["log_scale"]) * logistic.ppf(u),
 }
 
 

@@ -1,0 +1,123 @@
+"""Laws of a single element that are a standard one, moved and stretched: x = loc + exp(log_scale) e."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, log, pi
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.distributions.base import Elementwise, logit, standard_logistic
+from mpcompile.ir import Shape, Value
+from mpcompile.layers import functional as F
+from mpcompile.layers.base import Context
+
+Operand = Value | float
+
+
+@dataclass(frozen=True)
+class LocationScale(Elementwise):
+    """What the laws share; each says what its standard one is. A number of 0 leaves no node in the graph."""
+
+    loc: Operand
+    log_scale: Operand
+
+    def standard_log_prob(self, ctx: Context, z: Value) -> Value:
+        """Log density of the standard law, in the shape of z."""
+        raise NotImplementedError
+
+    def standard_draw(self, ctx: Context, noise: Value) -> Value:
+        """A draw of the standard law from one noise number each."""
+        raise NotImplementedError
+
+    def element_log_prob(self, ctx: Context, x: Value) -> Value:
+        lp = self.standard_log_prob(ctx, self.standardise(ctx, x))
+        return lp if self.log_scale == 0.0 else F.sub(ctx.b, lp, self.log_scale)
+
+    def standardise(self, ctx: Context, x: Value) -> Value:
+        """(x - loc) / scale."""
+        b = ctx.b
+        centred = x if self.loc == 0.0 else F.sub(b, x, self.loc)
+        if isinstance(self.log_scale, Value):
+            return F.mul(b, centred, b.emit(ops.Exp(), F.neg(b, self.log_scale)))
+        return centred if self.log_scale == 0.0 else F.mul(b, centred, exp(-self.log_scale))
+
+    def from_noise(self, ctx: Context, noise: Value) -> Value:
+        b, draw = ctx.b, self.standard_draw(ctx, noise)
+        if isinstance(self.log_scale, Value):
+            draw = F.mul(b, b.emit(ops.Exp(), self.log_scale), draw)
+        elif self.log_scale != 0.0:
+            draw = F.mul(b, draw, exp(self.log_scale))
+        return draw if self.loc == 0.0 else F.add(b, self.loc, draw)
+
+    def mean(self, ctx: Context, shape: Shape) -> Value:
+        return self.loc if isinstance(self.loc, Value) else F.add(ctx.b, ctx.zeros(shape), self.loc)
+
+    def parameters(self) -> dict[str, Value]:
+        pairs = {"loc": self.loc, "log_scale": self.log_scale}
+        return {k: v for k, v in pairs.items() if isinstance(v, Value)}
+
+
+@dataclass(frozen=True)
+class Normal(LocationScale):
+    """Gaussian with mean `loc` and log standard deviation `log_scale`: squared error when the scale is fixed."""
+
+    keyword: ClassVar[str] = "normal"
+
+    def standard_log_prob(self, ctx: Context, z: Value) -> Value:
+        b = ctx.b
+        return F.add(b, F.mul(b, F.mul(b, z, z), -0.5), -0.5 * log(2 * pi))
+
+    def noise_kind(self) -> str:
+        return "normal"
+
+    def standard_draw(self, ctx: Context, noise: Value) -> Value:
+        return noise
+
+    def kl(self, ctx: Context, other: Normal) -> Value:
+        """KL(self || other) of each example, in closed form (Kingma and Welling 2014, appendix B): [N]."""
+        b = ctx.b
+        distance = other.standardise(ctx, self.mean(ctx, self._shape()))
+        log_ratio = F.sub(b, self.log_scale, other.log_scale) if other.log_scale != 0.0 else self.log_scale
+        ratio = (
+            b.emit(ops.Exp(), F.mul(b, log_ratio, 2.0))
+            if isinstance(log_ratio, Value)
+            else exp(2 * log_ratio)
+        )
+        inner = F.add(b, F.add(b, ratio, F.mul(b, distance, distance)), -1.0)
+        return F.event_sum(b, ctx.kept(F.sub(b, F.mul(b, inner, 0.5), log_ratio)))
+
+    def _shape(self) -> Shape:
+        return next((v.shape for v in self.parameters().values()), ())
+
+
+@dataclass(frozen=True)
+class Laplace(LocationScale):
+    """exp(-|x - loc| / scale) / (2 scale): absolute error when the scale is fixed."""
+
+    keyword: ClassVar[str] = "laplace"
+
+    def standard_log_prob(self, ctx: Context, z: Value) -> Value:
+        return F.sub(ctx.b, -log(2.0), ctx.b.emit(ops.Abs(), z))
+
+    def standard_draw(self, ctx: Context, noise: Value) -> Value:
+        """-sign(u - 1/2) log 2 min(u, 1 - u): the smaller tail keeps its digits, so that no draw is infinite."""
+        b = ctx.b
+        tail = F.mul(b, F.minimum(b, noise, F.sub(b, 1.0, noise)), 2.0)
+        return F.mul(b, b.emit(ops.Sign(), F.sub(b, 0.5, noise)), b.emit(ops.Log(), tail))
+
+
+@dataclass(frozen=True)
+class Logistic(LocationScale):
+    """Density s (1 - s) / scale for s = sigmoid((x - loc) / scale): nearly normal within, with the tails of Laplace."""
+
+    keyword: ClassVar[str] = "logistic"
+
+    def standard_log_prob(self, ctx: Context, z: Value) -> Value:
+        return standard_logistic(ctx, z)
+
+    def standard_draw(self, ctx: Context, noise: Value) -> Value:
+        return logit(ctx, noise)
+
+
+LOCATION_SCALE: dict[str, type[LocationScale]] = {c.keyword: c for c in (Normal, Laplace, Logistic)}
