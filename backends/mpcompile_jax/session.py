@@ -50,6 +50,8 @@ class JaxSession:
         functions = import_programs(module)
         named = {name: _named(functions[name], list(p.outputs)) for name, p in module.programs.items()}
         self.programs = {name: jax.jit(function) for name, function in named.items()}
+        if "loss" not in module.programs:  # a module for inference
+            return
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
         training = _Training(named["loss"], optimizer, self.scalars)

@@ -12,6 +12,7 @@ from regression import RULES, batch, regression, start
 import mpcompile_torch
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array
+from mpcompile.passes.pipeline import for_inference
 from mpcompile_jax import BACKEND
 
 
@@ -112,3 +113,11 @@ def test_five_steps_of_a_spec_are_those_of_torch(name: str) -> None:
         assert list(made) == list(want)
         assert made == pytest.approx(want, rel=1e-3, abs=1e-6)
     same(ours.state(), theirs.state(), 1e-4)
+
+
+def test_a_module_for_inference_has_no_loss_and_runs() -> None:
+    made = for_inference(regression(), start())
+    assert "loss" not in made.module.programs
+    mine, theirs = (b.session(made.module, made.weights) for b in (BACKEND, mpcompile_torch.BACKEND))
+    for program in made.module.programs:
+        same(mine.run(program, batch(0)), theirs.run(program, batch(0)), 1e-5)
