@@ -26,7 +26,7 @@ from mpcompile.distributions.likelihoods import Likelihood, likelihood
 from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
+from mpcompile.ir import DType, Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
@@ -124,6 +124,9 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
             )
         return Categorical(logits, axis)
     if call.callee in LOCATION_SCALE:
+        if field is not None and field.type.dtype is DType.INT:
+            raise error("MP209", f"{call.callee} is a density of real numbers, and {field.name} is none", call.span,
+                        help=f"of a class: {field.name} ~ categorical(logits = ...)")  # fmt: skip
         given = _named(call, ("loc", "scale", "log_scale"))
         loc = _operand(ctx, scope, given["loc"]) if "loc" in given else 0.0
         log_scale: Value | float = 0.0

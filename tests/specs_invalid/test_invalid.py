@@ -42,6 +42,9 @@ REPAIRS: dict[str, dict[str, str]] = {
     "group_norm_over_order.mp": {" -> group_norm(2)": ""},
     "jacobian_claim.mp": {"is triangular": "is dense"},
     "layer_norm_over_order.mp": {" -> layer_norm": ""},
+    "logistic_of_classes.mp": {
+        "logistic(loc = x -> dense(3), scale = 1)": "categorical(logits = x -> dense(3))"
+    },
     "lstm_no_shift.mp": {"-> lstm": "-> shift -> lstm"},
     "mask_and_optimizer.yaml": {"adm": "adam", "mask = upp": "mask = up"},
     "made_narrow.mp": {"hidden = 2": "hidden = 16"},
