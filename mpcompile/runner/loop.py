@@ -123,7 +123,6 @@ class _Training:
             raise error("MP501", "neither train.data nor --data is given", place(module.source, "train"),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
-        self.run = self._continue(earlier) if earlier else self._create(out, name)
         self.precision = options.precision
         weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
         self.session: Session = backend.session(
@@ -134,6 +133,8 @@ class _Training:
             precision=self.precision,
             mixed=options.mixed,
         )
+        # the folder last: what cannot begin leaves an earlier run where it is
+        self.run = self._continue(earlier) if earlier else self._create(out, name)
         self.batches = Batches(module, self.dataset.splits["train"], self.settings.batch, self.settings.seed)
         self.plan = _Plan.of(self.settings, self.batches.per_epoch)
         self.progress, kept = self._restore()

@@ -167,6 +167,18 @@ def test_a_new_run_moves_the_old_one_aside(fake: ModuleType, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+def test_what_cannot_begin_leaves_the_old_run_in_place(fake: ModuleType, tmp_path: Path) -> None:
+    train(fake.module(), tmp_path / "run", replace(OPTIONS, steps=3), backend=fake.FakeBackend())
+
+    class Absent:
+        def session(self, *args: Any, **kwargs: Any) -> None:
+            raise SpecError([])
+
+    with pytest.raises(SpecError):
+        train(fake.module(), tmp_path / "run", OPTIONS, backend=Absent())
+    assert not (tmp_path / "run.old").exists() and open_run(tmp_path / "run").facts["steps"] == 3
+
+
 def test_patience_stops_early_and_keeps_the_best(fake: ModuleType, tmp_path: Path) -> None:
     made = fake.module(optimizer={"kind": "sgd", "rate": 0.0}, patience=3, valid_every=5)
     result = train(made, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
