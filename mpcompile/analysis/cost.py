@@ -30,7 +30,7 @@ from mpcompile.ir import (
     Value,
     product,
 )
-from mpcompile.ops.elementwise import Binary, Unary
+from mpcompile.ops.pointwise import Binary, Unary
 from mpcompile.ops.reduction import Normalisation, Reduction
 
 Size = int | Symbolic

@@ -35,7 +35,7 @@ from mpcompile.ir import (
     Symbolic,
     Value,
 )
-from mpcompile.ops.elementwise import Binary, Unary
+from mpcompile.ops.pointwise import Binary, Unary
 
 #: More source positions than this are not attempted.
 MAX_POSITIONS = 1 << 10

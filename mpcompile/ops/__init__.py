@@ -12,16 +12,10 @@ from mpcompile.ops.elementwise import (
     Cast,
     Cos,
     Div,
-    Equal,
     Erf,
     Exp,
     Floor,
-    Less,
-    LessEqual,
     Log,
-    LogicalAnd,
-    LogicalNot,
-    LogicalOr,
     Maximum,
     Minimum,
     Mul,
@@ -35,7 +29,6 @@ from mpcompile.ops.elementwise import (
     StopGradient,
     Sub,
     Tanh,
-    Where,
 )
 from mpcompile.ops.indexing import Gather, Iota, OneHot, ScatterAdd, ScatterAlong, TakeAlong
 from mpcompile.ops.linear import MatMul
@@ -43,6 +36,7 @@ from mpcompile.ops.matrix import Inverse, LogAbsDet
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSoftmax, LogSumExp, Max, Softmax, Sum
 from mpcompile.ops.structure import BroadcastTo, Concat, Flip, Pad, Reshape, Slice, Transpose
+from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
 
 _CLASSES: tuple[type[Primitive], ...] = (
     # elementwise, one argument

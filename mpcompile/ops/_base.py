@@ -21,6 +21,9 @@ from mpcompile.ir import (
     broadcast_shapes,
 )
 
+#: Cotangents of the outputs of a node, in order; None where nothing depends on one.
+Cotangents = Sequence[Value | None]
+
 #: A value larger than this is not kept as a known constant by the dependence analysis.
 LARGEST_CONSTANT = 1 << 24
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mpcompile.ir import Builder, DType, Graph, Input, Shape, Value, product
-from mpcompile.ops._base import zeros
+from mpcompile.ops._base import Cotangents, zeros
 from mpcompile.ops._reverse import backpropagate
 from mpcompile.ops.elementwise import Add
 from mpcompile.ops.linear import MatMul
@@ -23,8 +23,6 @@ from mpcompile.ops.structure import Reshape, Transpose
 
 if TYPE_CHECKING:
     from mpcompile.ops.control import Scan
-
-Cotangents = Sequence[Value | None]
 
 
 def taped(scan: Scan) -> Scan:

@@ -24,7 +24,7 @@ from mpcompile.ir import (
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, still, whole
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
-from mpcompile.ops._base import Operation, number, require, require_axis
+from mpcompile.ops._base import Cotangents, Operation, number, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
 from mpcompile.ops._stencil import exact, fit, no_rule
 from mpcompile.ops._stencil import run_body as run_stencils
@@ -32,7 +32,6 @@ from mpcompile.ops.elementwise import Add, Mul, Tanh
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.structure import join_maps
 
-Cotangents = Sequence[Value | None]
 T = TypeVar("T")
 
 

@@ -15,10 +15,18 @@ import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
 from mpcompile.ir.stencils import Lattice, Stencil
-from mpcompile.ops._base import Operation, as_int, expand, floor_div, numbers, require, require_dtype
+from mpcompile.ops._base import (
+    Cotangents,
+    Operation,
+    as_int,
+    expand,
+    floor_div,
+    numbers,
+    require,
+    require_dtype,
+)
 from mpcompile.ops._stencil import exact, no_rule, read_windows, results, spread_windows
 
-Cotangents = Sequence[Value | None]
 Padding = tuple[tuple[int, int], ...]
 Index = tuple[slice, ...]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
 from mpcompile.ops._base import (
+    Cotangents,
     Operation,
     expand,
     mask,
@@ -19,8 +20,6 @@ from mpcompile.ops._base import (
     require_dtype,
     zeros,
 )
-
-Cotangents = Sequence[Value | None]
 
 
 def _sample(*shape: int, seed: int = 0) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
 from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
 from mpcompile.ops._base import (
+    Cotangents,
     Operation,
     broadcast,
     expand,
@@ -26,8 +27,6 @@ from mpcompile.ops._base import (
 )
 from mpcompile.ops._stencil import TWO, exact, no_rule, read_at, results
 from mpcompile.ops.structure import along
-
-Cotangents = Sequence[Value | None]
 
 
 def _sample(*shape: int, seed: int = 0) -> Array:

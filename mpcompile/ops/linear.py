@@ -22,11 +22,9 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
-from mpcompile.ops._base import Operation, expand, lift, require, require_dtype, unbroadcast
+from mpcompile.ops._base import Cotangents, Operation, expand, lift, require, require_dtype, unbroadcast
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
-
-Cotangents = Sequence[Value | None]
 
 
 def _sample(*shape: int, seed: int = 0) -> Array:

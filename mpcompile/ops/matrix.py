@@ -8,16 +8,24 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Graph, Type, Value
-from mpcompile.ops._base import Operation, as_int, full, join_over, keep_axes, require, require_dtype
+from mpcompile.ops._base import (
+    Cotangents,
+    Operation,
+    as_int,
+    full,
+    join_over,
+    keep_axes,
+    require,
+    require_dtype,
+)
 from mpcompile.ops.control import Scan
 from mpcompile.ops.dynamic import SliceAt
-from mpcompile.ops.elementwise import Abs, Add, Div, Less, Log, Mul, Neg, Sub, Where
+from mpcompile.ops.elementwise import Abs, Add, Div, Log, Mul, Neg, Sub
 from mpcompile.ops.indexing import OneHot
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.reduction import ArgMax, Sum
 from mpcompile.ops.structure import Concat, Reshape, Slice, Transpose
-
-Cotangents = Sequence[Value | None]
+from mpcompile.ops.truth import Less, Where
 
 
 class Square(Operation):

@@ -10,14 +10,12 @@ import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
-from mpcompile.ops._base import Operation, full, mask, number, numbers, require, require_dtype
+from mpcompile.ops._base import Cotangents, Operation, full, mask, number, numbers, require, require_dtype
 from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
 from mpcompile.ops.convolution import ConvTranspose, Padding, Windows, window_count
 from mpcompile.ops.elementwise import Div
 from mpcompile.ops.indexing import ScatterAlong, TakeAlong
 from mpcompile.ops.structure import Reshape
-
-Cotangents = Sequence[Value | None]
 
 
 def _sample(*shape: int, seed: int = 0) -> Array:

@@ -12,6 +12,7 @@ from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Region, Stencil
 from mpcompile.ops._base import (
+    Cotangents,
     Operation,
     drop,
     expand,
@@ -25,10 +26,9 @@ from mpcompile.ops._base import (
     squeeze,
 )
 from mpcompile.ops._stencil import absorbed, no_rule, without
-from mpcompile.ops.elementwise import Cast, Div, Equal, Exp, Mul, Sub
+from mpcompile.ops.elementwise import Cast, Div, Exp, Mul, Sub
 from mpcompile.ops.structure import BroadcastTo
-
-Cotangents = Sequence[Value | None]
+from mpcompile.ops.truth import Equal
 
 
 def _sample(*shape: int, seed: int = 0) -> Array:

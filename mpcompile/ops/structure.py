@@ -26,6 +26,7 @@ from mpcompile.ir import (
 )
 from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis
 from mpcompile.ops._base import (
+    Cotangents,
     Operation,
     expand,
     number,
@@ -50,7 +51,6 @@ from mpcompile.ops._stencil import (
     without,
 )
 
-Cotangents = Sequence[Value | None]
 Move = Callable[[Array], Array]
 
 

@@ -141,16 +141,15 @@ class _Question:
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
             for key, gap in self._gaps(expected, self._oracle(weights, _moved(inputs, rng))).items():
                 most[key] = max(most[key], gap)
-        if (
-            self.check == "gradients"
-        ):  # a kink that these roundings pass for one parameter, a program may for another
+        if self.check == "gradients":
+            # a kink that these roundings pass for one parameter, a program may for another
             return dict.fromkeys(most, max(most.values(), default=0.0))
         return most
 
     def _found(self, session: Session, inputs: dict[str, Array]) -> Mapping[str, Array]:
-        return (
-            session.gradients(inputs)[1] if self.check == "gradients" else session.run(self.program, inputs)
-        )
+        if self.check == "gradients":
+            return session.gradients(inputs)[1]
+        return session.run(self.program, inputs)
 
     def _oracle(self, weights: dict[str, Array], inputs: dict[str, Array]) -> dict[str, Array]:
         found = interpret(self.graph, weights, inputs)
