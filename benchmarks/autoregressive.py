@@ -24,7 +24,7 @@ from training import add_variation
 
 from mpcompile.api import load
 from mpcompile.backend import find_backend
-from mpcompile.ir import Array, Module
+from mpcompile.ir import Module
 from mpcompile.runner.data import load_data
 from mpcompile.runner.data.sound import companded
 from mpcompile.runner.evaluate import evaluate, moments
@@ -41,37 +41,35 @@ WORD = 4096  # samples of a whole one
 
 
 def spoken_digits(path: Path, out: Path) -> Path:
-    """Windows of mu-law codes with their digit; recordings 0 to 4 of each speaker and digit are the test part.
-
-    A recording is cut into windows, the last one filled with silence. Of the others, recording 5 is for validation.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        wave, ends, digit, index = (file[k] for k in ("wave", "off", "digit", "index"))
-    parts: dict[str, list[tuple[Array, int]]] = {"train": [], "valid": [], "test": []}
-    for i, label in enumerate(digit):
-        sound = wave[ends[i] : ends[i + 1]].astype(np.float64) / 2**15
-        sound = np.pad(sound, (0, -len(sound) % WINDOW))
-        split = "test" if index[i] < 5 else "valid" if index[i] == 5 else "train"
-        parts[split] += [(w, label) for w in companded(sound, 256).reshape(-1, WINDOW)]
-    arrays = {f"x_{s}": np.stack([w for w, _ in p]).astype(np.uint8) for s, p in parts.items()}
-    arrays |= {f"digit_{s}": np.array([k for _, k in p]) for s, p in parts.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out / "digits.npz", **arrays)
-    return out / "digits.npz"
+    """Recordings cut into windows, the last one filled with silence."""
+    return _recordings(path, out / "digits.npz", WINDOW, whole=True)
 
 
 def spoken_words(path: Path, out: Path) -> Path:
-    """Recordings from their beginning, cut or filled with silence: mu-law codes with their digit; parts as above."""
+    """The beginning of each recording, filled with silence."""
+    return _recordings(path, out / "words.npz", WORD, whole=False)
+
+
+def _recordings(path: Path, out: Path, window: int, whole: bool) -> Path:
+    """Windows [n, window] of mu-law codes with their digit, all or the first of each recording.
+
+    Recordings 0 to 4 of each speaker and digit are the test part, number 5 is for validation.
+    """
     with np.load(path, allow_pickle=False) as file:
         wave, ends, digit, index = (file[k] for k in ("wave", "off", "digit", "index"))
-    sounds = [wave[a:b][:WORD].astype(np.float64) / 2**15 for a, b in pairwise(ends)]
-    codes = np.stack([companded(np.pad(s, (0, WORD - len(s))), 256) for s in sounds]).astype(np.uint8)
-    parts = {"train": index > 5, "valid": index == 5, "test": index < 5}
-    arrays = {f"x_{name}": codes[rows] for name, rows in parts.items()}
-    arrays |= {f"digit_{name}": digit[rows] for name, rows in parts.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out / "words.npz", **arrays)
-    return out / "words.npz"
+    cuts = []
+    for start, end in pairwise(ends):
+        sound = wave[start:end].astype(np.float64) / 2**15
+        codes = companded(np.pad(sound, (0, -len(sound) % window)), 256).astype(np.uint8)
+        cuts.append(codes.reshape(-1, window)[: None if whole else 1])
+    arrays = {}
+    for name, of in (("train", index > 5), ("valid", index == 5), ("test", index < 5)):
+        rows = np.flatnonzero(of)
+        arrays[f"x_{name}"] = np.concatenate([cuts[i] for i in rows])
+        arrays[f"digit_{name}"] = np.repeat(digit[rows], [len(cuts[i]) for i in rows])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out, **arrays)
+    return out
 
 
 def next_character(run: Run, module: Module) -> tuple[float, float]:

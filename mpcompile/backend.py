@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
+from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Module
 
 GROUP = "mpcompile.backends"
@@ -102,6 +103,12 @@ class Backend(Protocol):
 
 class BackendMissing(Exception):
     """A backend that is not installed; the message is one line that says what to install."""
+
+
+def no_device(framework: str, name: str) -> SpecError:
+    """What a backend raises for a device that its framework does not see (MP511)."""
+    return error("MP511", f"{framework} sees no device {name!r}", Span.none(),
+                 help=f"--device cpu, or --device cuda with a {framework} that is built for CUDA")  # fmt: skip
 
 
 def backends() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mpcompile.diagnostics import Span, error
+from mpcompile.backend import no_device
 from mpcompile.emission.loading import import_source
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax.emit import emit_module
@@ -32,9 +32,8 @@ def find_device(name: str) -> jax.Device:
     platform, _, number = name.partition(":")
     try:
         return jax.devices(platform)[int(number or 0)]
-    except (RuntimeError, IndexError) as absent:
-        raise error("MP511", f"jax sees no device {name!r}", Span.none(),
-                    help="--device cpu, or a jax that is built for CUDA") from absent  # fmt: skip
+    except (RuntimeError, IndexError, ValueError) as absent:
+        raise no_device("jax", name) from absent
 
 
 class Placement:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mpcompile.diagnostics import Span, error
+from mpcompile.backend import no_device
 from mpcompile.emission.loading import import_source
 from mpcompile.ir import Array
 from mpcompile_torch.emit import Emitted
@@ -17,10 +17,12 @@ from mpcompile_torch.verify import verify_source
 
 def find_device(name: str) -> torch.device:
     """`cpu`, `cuda`, or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as unknown:
+        raise no_device("torch", name) from unknown
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise error("MP511", f"torch sees no device {name!r}", Span.none(),
-                    help="--device cpu, or a torch that is built for CUDA")  # fmt: skip
+        raise no_device("torch", name)
     return device
 
 

@@ -46,6 +46,9 @@ def train(
     if device not in ("cpu", "cuda") or precision not in ("float32", "float64"):
         typer.echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
         raise typer.Exit(2)
+    if resume and init:
+        typer.echo("error: --init begins a run, --resume continues one that began", err=True)
+        raise typer.Exit(2)
     overrides = settings_of(set_ or [])
     sources: list[Source] = []
     with findings(sources):

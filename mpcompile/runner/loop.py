@@ -124,7 +124,10 @@ class _Training:
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         self.precision = options.precision
-        weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
+        found = checkpoint.newest(earlier.checkpoints) if earlier else None
+        self.init = earlier.facts.get("init") if earlier else options.init and str(options.init.resolve())
+        start = Path(self.init) if self.init and found is None else None
+        weights = _of_run(start, module) if start else initial(module, self.settings.seed)
         self.session: Session = backend.session(
             optimise(module).module,
             as_precision(weights, self.precision),
@@ -137,7 +140,7 @@ class _Training:
         self.run = self._continue(earlier) if earlier else self._create(out, name)
         self.batches = Batches(module, self.dataset.splits["train"], self.settings.batch, self.settings.seed)
         self.plan = _Plan.of(self.settings, self.batches.per_epoch)
-        self.progress, kept = self._restore()
+        self.progress, kept = self._restore(found)
         self.metrics = Metrics(self.run.metrics, kept, self._sinks())
         self.saved_at = time.monotonic()
         self.saved_step = self.progress.step
@@ -173,13 +176,12 @@ class _Training:
             "precision": self.options.precision,
             "mixed": self.options.mixed,
             "unproven": self.options.unproven,
-            "init": str(self.options.init.resolve()) if self.options.init else None,
+            "init": self.init,
             "versions": runs.versions(self.options.backend),
         }
 
-    def _restore(self) -> tuple[Progress, int]:
+    def _restore(self, found: checkpoint.Checkpoint | None) -> tuple[Progress, int]:
         """Where to begin: the newest sound checkpoint, and how many bytes of metrics go with it."""
-        found = checkpoint.newest(self.run.checkpoints) if self.options.resume else None
         if found is None:
             if self.options.resume:
                 self.say("no checkpoint yet: starting from the first step")
@@ -195,7 +197,7 @@ class _Training:
 
     def _initialize(self) -> None:
         """Data-dependent start: a program `initialize` gives `state/<parameter>` from the first batch."""
-        if "initialize" not in self.module.programs or self.options.init:
+        if "initialize" not in self.module.programs or self.init:
             return
         first = complete(self.module, "initialize", self.batches.at(0), (self.settings.seed, "initialize"))
         out = self.session.run("initialize", as_precision(first, self.precision))

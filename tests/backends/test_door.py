@@ -77,12 +77,13 @@ def test_a_fourth_backend_from_outside(tmp_path: Path) -> None:
     assert (out / "weights.safetensors").is_file() and (out / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize("device", ["cuda:64", "banana", "cuda:x"])
 @pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
-def test_a_device_that_is_not_there_is_a_finding(backend: str) -> None:
+def test_a_device_that_is_not_there_is_a_finding(backend: str, device: str) -> None:
     m = module("mlp")
     for open_ in (find_backend(backend).session, find_backend(backend).compile):
-        with pytest.raises(SpecError, match=r"MP511 .*'cuda:64'"):
-            open_(m, weights(m), device="cuda:64")
+        with pytest.raises(SpecError, match=f"MP511 .*'{device}'"):
+            open_(m, weights(m), device=device)
 
 
 @pytest.mark.parametrize(

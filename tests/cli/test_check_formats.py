@@ -30,6 +30,7 @@ from mpcompile.cli.check import check
 from mpcompile.diagnostics import Diagnostic, PathStep, Severity, Source, Span
 from mpcompile.diagnostics.codes import CODES
 from mpcompile.diagnostics.render import RENDERERS, render
+from mpcompile.diagnostics.render.full import finding
 from mpcompile.diagnostics.report import Checked, Report
 
 CLEAN = ["made.yaml", "mlp.mp"]
@@ -174,6 +175,11 @@ def test_github_escapes_and_puts_the_worst_first() -> None:
     assert found[0][1] == {"file": "a,b:c%.mp", "line": "2", "col": "3", "endColumn": "5", "title": "MP100"}
     assert found[0][2] == "50% a\\u000d\\u000ab::c\nhelp: x\\u001b[31m"
     assert found[1][1] == {"file": "z.mp", "line": "9", "endLine": "12", "title": "MP101"}  # no columns
+
+
+def test_a_finding_without_a_place_shows_none() -> None:
+    device = Diagnostic("MP511", "torch sees no device 'gpu'", Span.none(), help="--device cpu")
+    assert finding(device) == "error[MP511]: torch sees no device 'gpu'\n  = help: --device cpu\n"
 
 
 def test_every_format_withstands_hostile_text() -> None:

@@ -116,3 +116,9 @@ def test_train_eval_sample(tmp_path: Path) -> None:
     picture = tmp_path / "samples.png"
     assert run("sample", str(out), "-n", "4", "-o", str(picture)).returncode == 0
     assert picture.stat().st_size > 500
+
+
+def test_a_run_is_begun_or_continued() -> None:
+    done = run("train", "specs/mlp.mp", "--init", "runs/a", "--resume")
+    assert done.returncode == 2
+    assert done.stderr == "error: --init begins a run, --resume continues one that began\n"

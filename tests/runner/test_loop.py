@@ -1,6 +1,7 @@
 """Training: order of data, schedules, metrics, early stopping, resume and kills, all on the fake backend."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,11 @@ def test_a_run_starts_from_the_best_weights_of_another(fake: ModuleType, tmp_pat
     options = replace(OPTIONS, init=tmp_path / "first", steps=0)
     train(fake.module(), tmp_path / "second", options, backend=backend)
     assert all((backend.sessions[0].values[k] == v).all() for k, v in there.items())
+    shutil.rmtree(tmp_path / "second" / "checkpoints")  # as if it was killed before its first
+    shutil.rmtree(tmp_path / "second" / "best", ignore_errors=True)
+    train(fake.module(), tmp_path / "second", replace(OPTIONS, resume=True, steps=0), backend=backend)
+    assert all((backend.sessions[-1].values[k] == v).all() for k, v in there.items())
+    assert open_run(tmp_path / "second").facts["init"] == str(tmp_path / "first")
     wider = fake.module()
     wider.parameters["w"] = replace(wider.parameters["w"], shape=(4, 1))
     with pytest.raises(SpecError, match=r"MP521 .*'w' is \(3, 1\), here \(4, 1\)"):

@@ -47,7 +47,9 @@ def finding(d: Diagnostic, source: Source | None = None, colour: bool = False) -
     )
     gutter = " " * len(str(d.span.line))
     bar = _paint("|", "34", colour)
-    out = [head, f"{gutter}{_paint('-->', '34', colour)} {printable(str(d.span))}"]
+    out = [head]
+    if d.span.path:  # a device or a run folder has no place in a spec
+        out.append(f"{gutter}{_paint('-->', '34', colour)} {printable(str(d.span))}")
     if source is not None and d.span.line:
         shown, caret = _excerpt(source.line(d.span.line), d.span)
         out.append(f"{gutter} {bar}")
