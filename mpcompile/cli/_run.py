@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def guarded(debug: bool = False) -> Iterator[None]:
     """Turns an error of the compiler itself into one line and exit code 2; the traceback only when asked for."""
     try:
         yield
-    except (click.exceptions.Exit, click.ClickException, click.Abort, BrokenPipeError):
+    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
         raise
     except Exception as fault:
         if debugging(debug):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import typer
 
 from mpcompile.cli.check import specs_of
@@ -52,7 +52,7 @@ def watch(
                 known[spec] = before, examine(spec)
             if changed or specs != shown:
                 shown = specs
-                click.clear()  # does nothing unless stdout is a terminal
+                _clear()
                 publish(Report(tuple(known[spec][1] for spec in specs)))
                 typer.echo(
                     f"watching {len(specs)} spec{'s' if len(specs) != 1 else ''}; Ctrl-C stops", err=True
@@ -60,6 +60,12 @@ def watch(
             time.sleep(INTERVAL)
     except KeyboardInterrupt:
         return
+
+
+def _clear() -> None:
+    """Clear the screen, where stdout is one."""
+    if sys.stdout.isatty():
+        typer.echo("\033[2J\033[1;1H", nl=False)
 
 
 def _read_by(spec: Path) -> list[Path]:

@@ -73,7 +73,7 @@ def sample(
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
 ) -> None:
     """Draw samples from a run's best checkpoint."""
-    from mpcompile.report.pictures import ENDINGS
+    from mpcompile.report.pictures import ENDINGS, missing
     from mpcompile.runner.sampling import ARRAYS
 
     sources: list[Source] = []
@@ -84,6 +84,8 @@ def sample(
             fail(f"'{target.name}': --stream writes .txt or .wav, or with -o - to the terminal")
     elif target.suffix.lower() not in (*ARRAYS, *ENDINGS):
         fail(f"'{target.name}': known endings are {', '.join((*ARRAYS, *ENDINGS))}")
+    if target.suffix.lower() in ENDINGS and (package := missing()):
+        fail(f"'{target.name}' needs {package}: pip install 'mpcompile[plots]'")
     if prompt is not None and given is not None:
         fail("--prompt and --given exclude each other")
     if upto is not None and given is None:

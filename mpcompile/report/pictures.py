@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from math import ceil, isqrt, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,12 @@ _PALETTE = np.array(
     [[20, 20, 28], [230, 97, 60], [74, 144, 217], [242, 201, 76],
      [90, 174, 97], [153, 112, 171], [200, 200, 200], [246, 142, 180]], np.uint8,
 )  # fmt: skip
+
+
+def missing() -> str | None:
+    """Return the first package of the extra `plots` that is not installed, or None."""
+    packages = {"PIL": "Pillow", "matplotlib": "matplotlib"}
+    return next((name for module, name in packages.items() if find_spec(module) is None), None)
 
 
 def picture(

@@ -211,7 +211,9 @@ class _Training:
         if not self.options.tensorboard:
             return ()
         if not TensorBoard.available():
-            self.say("tensorboard is not installed: no events are written")
+            self.say(
+                "tensorboard is not installed, no events are written: pip install 'mpcompile[tensorboard]'"
+            )
             return ()
         return (TensorBoard(self.run.folder / "tensorboard"),)
 

@@ -242,14 +242,16 @@ def _folder(path: Path) -> Raw:
 
     A folder of three or more sounds is one stream.
     """
-    from PIL import Image
-
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())
     sounds = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
     if not files and len(sounds) > 2:
         return _sounds(sounds)
     if not files:
         raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
+    try:
+        from PIL import Image
+    except ImportError:
+        raise Unreadable(f"{path}: pictures need Pillow: pip install 'mpcompile[plots]'") from None
     digest = hashlib.sha256()
     pictures = []
     for file in files:

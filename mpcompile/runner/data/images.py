@@ -1,4 +1,4 @@
-"""Image sets: scikit-learn's digits, and generated scenes with a mask for segmentation."""
+"""Image sets: embedded digits, and generated scenes with a mask for segmentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.data.tables import embedded
 from mpcompile.runner.noise import generator
 
 SCENES = {"train": 1000, "valid": 200, "test": 200}
@@ -13,10 +14,8 @@ SCENES = {"train": 1000, "valid": 200, "test": 200}
 
 def digits(binary: bool = False) -> Raw:
     """1797 handwritten digits, x `[n, 1, 8, 8]` of integers 0..16 (binary: 1 where above 7), y the digit."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    x = x.astype(np.uint8).reshape(-1, 1, 8, 8)
+    x, y = embedded("digits")
+    x = x[:, None]
     if binary:
         x = (x > 7).astype(np.uint8)
     levels = {"x": 2 if binary else 17, "y": 10}

@@ -8,6 +8,7 @@ import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.data.tables import embedded
 from mpcompile.runner.noise import generator
 
 SIZES = {"train": 8000, "valid": 2000, "test": 2000}
@@ -122,16 +123,8 @@ def xor() -> Raw:
 
 
 def table(name: str) -> Raw:
-    """A table that scikit-learn brings along: x standardised, y as it is (diabetes: too)."""
-    from sklearn import datasets
-
-    loaders = {
-        "iris": datasets.load_iris,
-        "wine": datasets.load_wine,
-        "breast_cancer": datasets.load_breast_cancer,
-        "diabetes": datasets.load_diabetes,
-    }
-    x, y = loaders[name](return_X_y=True)
+    """An embedded table: x `[n, columns]` standardised, y as it is (of diabetes standardised, too)."""
+    x, y = embedded(name)
     x = (x - x.mean(0)) / x.std(0)
     y = (y - y.mean()) / y.std() if name == "diabetes" else y
     y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64)
