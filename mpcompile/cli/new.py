@@ -14,8 +14,13 @@ def new(
         str, typer.Argument(help="Name of the model; the file is NAME.mp, or NAME.yaml with --yaml.")
     ],
     template: Annotated[
-        str, typer.Option("--template", "-t", help="One of `mpcompile list templates`.")
-    ] = "mlp",
+        str | None,
+        typer.Option(
+            "--template",
+            "-t",
+            help="One of `mpcompile list templates` (default: the one called NAME, else mlp).",
+        ),
+    ] = None,
     yaml: Annotated[bool, typer.Option("--yaml", help="Write the YAML syntax.")] = False,
     directory: Annotated[Path, typer.Option("--directory", "-d", help="Folder for the file.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
@@ -34,7 +39,9 @@ def new(
     if problem:
         raise typer.BadParameter(f"{name!r}: {problem[0]}; {problem[1]}")
     known = templates()
-    if template not in known:
+    if template is None:
+        template = name if name in known else "mlp"
+    elif template not in known:
         near = get_close_matches(template, known, 1)
         hint = f"did you mean {near[0]}?" if near else "templates are " + ", ".join(known)
         raise typer.BadParameter(f"no template {template!r}; {hint}")
