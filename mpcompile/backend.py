@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from mpcompile.diagnostics import Span, SpecError, error
@@ -128,6 +128,15 @@ def installed() -> list[str]:
     return found
 
 
+def _wanting(entry: EntryPoint, missing: ImportError) -> str:
+    """Say what a backend lacks, and how to install it where it is one of ours."""
+    own = entry.dist is None or entry.dist.name == "mpcompile"
+    how = f": pip install 'mpcompile[{entry.name}]'" if own else ""
+    if isinstance(missing, ModuleNotFoundError) and missing.name:
+        return f"needs {missing.name.partition('.')[0]}{how or ', which is not installed'}"
+    return f"cannot be imported ({str(missing).partition(chr(10))[0]}){how}"
+
+
 def find_backend(name: str) -> Backend:
     """The backend of this name. Raises `BackendMissing`."""
     for entry in entry_points(group=GROUP):
@@ -135,9 +144,7 @@ def find_backend(name: str) -> Backend:
             try:
                 backend: Backend = entry.load()
             except ImportError as missing:
-                raise BackendMissing(
-                    f"backend '{name}' needs {missing.name}: pip install 'mpcompile[{name}]'"
-                ) from missing
+                raise BackendMissing(f"backend '{name}' {_wanting(entry, missing)}") from missing
             return backend
     known = ", ".join(backends()) or "none"
     raise BackendMissing(f"no backend is named '{name}' (installed: {known})")

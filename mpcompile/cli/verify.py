@@ -40,6 +40,8 @@ def verify(
     if form not in ("full", "concise", "json"):
         fail(f"no output format is named '{form}' (full, concise, json)")
     names = backends.split(",") if backends else installed()
+    if not names:
+        fail("no backend is installed to compare: pip install 'mpcompile[torch]', [jax] or [onnx]")
     report, compared, failed = [], 0, 0
     if form == "concise":
         typer.echo(_heads())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 from math import ceil, isqrt, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +23,13 @@ _PALETTE = np.array(
 
 
 def missing() -> str | None:
-    """Return the first package of the extra `plots` that is not installed, or None."""
-    packages = {"PIL": "Pillow", "matplotlib": "matplotlib"}
-    return next((name for module, name in packages.items() if find_spec(module) is None), None)
+    """Return the first package of the extra `plots` that cannot be imported, or None."""
+    for module, package in (("PIL", "Pillow"), ("matplotlib", "matplotlib")):
+        try:
+            import_module(module)
+        except ImportError:
+            return package
+    return None
 
 
 def picture(

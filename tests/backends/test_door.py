@@ -87,7 +87,11 @@ def test_a_device_that_is_not_there_is_a_finding(backend: str, device: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [("toy", "pip install 'mpcompile[toy]'"), ("nope", "no backend is named")]
+    ("asked", "told"),
+    [
+        ("toy", "backend 'toy' needs a_framework_that_is_not_there, which is not"),
+        ("nope", "no backend is named"),
+    ],
 )
 def test_a_missing_framework_is_one_line(tmp_path: Path, asked: str, told: str) -> None:
     env = install(tmp_path, "toy", "import a_framework_that_is_not_there\n")
