@@ -280,11 +280,7 @@ def plan(full: bool) -> dict[str, tuple[str, Callable[[Environment, Path], None]
         def run(environment: Environment, wheel: Path) -> None:
             if name in PINS:
                 environment.pip(PINS[name])
-            bounds = (
-                lowest((*PROJECT["dependencies"], *PROJECT["optional-dependencies"][name]))
-                if at_lowest
-                else []
-            )
+            bounds = lowest(PROJECT["optional-dependencies"][name]) if at_lowest else []
             environment.pip(f"{wheel}[{name}]", *bounds)
             test_backend(environment, name)
 
