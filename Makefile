@@ -17,12 +17,13 @@ RUN := runs/demo
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel lint format clean
+.PHONY: help demo test test-wheel smoke lint format clean
 
 help:
 	@echo "make demo        build, train, evaluate and sample $(DEMO)"
 	@echo "make test        lint and the whole test suite"
 	@echo "make test-wheel  the suite against the built wheel instead of the checkout"
+	@echo "make smoke       the built wheel in empty environments: every command, each extra"
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make format      apply what ruff would"
 	@echo "make clean       remove what was built; .venv stays"
@@ -56,6 +57,9 @@ test-wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel . >/dev/null
 	cd build/wheel && ../../$(BIN)/python -m zipfile -e *.whl unpacked
 	PYTHONPATH=$(CURDIR)/build/wheel/unpacked OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_FLAGS)
+
+smoke: $(READY)
+	TORCH="$(TORCH)" $(BIN)/python tests/release/smoke.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix --quiet .

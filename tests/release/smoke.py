@@ -1,16 +1,18 @@
 """Release smoke test: the built wheel, installed alone and with each extra alone, runs every command.
 
-    python tests/release/smoke.py              build; the core alone; the extra `onnx` alone
-    python tests/release/smoke.py --full       each extra alone, the lowest versions, and every Python that is found
-    python tests/release/smoke.py --only NAME  one environment: core, lowest, onnx, jax, torch, plots, core-3.12, ...
+    python tests/release/smoke.py              what CI runs: the core on every Python that is found, at the newest
+                                               and the lowest versions; the extras onnx, jax and torch
+    python tests/release/smoke.py --full       also the lowest versions of the extras, and extras on every Python
+    python tests/release/smoke.py --only NAME  one environment: core, onnx, lowest-jax, core-3.12, ...
 
 Each environment is a new one in a temporary folder, where pip installs the wheel from its file and the rest from the
-registries it is set up for. The command line of this script is the only entrance; the standard library its only need.
+registries it is set up for. The script needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -20,17 +22,21 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Installed before the wheel, where given: a plain range would take a wheel with some gigabytes of CUDA packages.
-PINS = {"torch": os.environ.get("TORCH", "torch==2.13.0")}
+TORCH = "torch==2.13.0"
+PINS = {"torch": os.environ.get("TORCH", TORCH)}
 BACKENDS = ("onnx", "jax", "torch")
+FEATURES = ("plots", "tensorboard")
 #: Most that the site-packages of the core may take, pip and setuptools left out, compiled files included.
 CORE_MB = 160
-OTHER_PYTHONS = ("3.12", "3.13")
+LIMIT = 600  # seconds that a command may take
+PYTHONS = ("3.11", "3.12", "3.13")
 #: What must not reach into the environments from the one that runs this script.
 FOREIGN = (
     "PYTHONPATH",
@@ -64,6 +70,11 @@ TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
     "build", "check", "train", "eval", "sample", "verify", "inspect", "explain", "list", "new", "fmt", "schema",
 )  # fmt: skip
+PICTURES = """model pictures
+input x: integer(0..255)[1, 8, 8]
+x ~ flow(base = normal) { dequantize -> logit(alpha = 0.05) -> affine }
+"""
+DRAW = "from PIL import Image; [Image.new('L', (8, 8), 8 * i).save(f'pictures/{i}.png') for i in range(30)]"
 BROKEN = "model broken\ninput x: binary[4]\nx ~ bernoulli(logits = x -> dens(4))\n"
 
 #: Every command that needs no framework. They run in one folder, one after the other.
@@ -144,6 +155,7 @@ class Environment:
     folder: Path
     python: str = sys.executable
     count: int = 0
+    size: float = 0.0  # of what was installed, in MB
     work: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,13 +174,22 @@ class Environment:
         if done.returncode:
             raise Failed(f"{self.name}: pip install {' '.join(arguments)}\n{done.stdout}{done.stderr}")
 
+    def install(self, *arguments: str) -> None:
+        """Install what is tested, see that its requirements agree, and note its size."""
+        self.pip(*arguments)
+        self.run(Step("python -m pip check"))
+        self.size = self.megabytes()
+
     def run(self, step: Step, folder: Path | None = None) -> None:
         """Raises `Failed` where a command ends otherwise than its step says, or with a traceback."""
         environment = environ() | {"PATH": f"{self.scripts}{os.pathsep}{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["sh", "-c", step.command], cwd=folder or self.work, env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                ["sh", "-c", step.command], cwd=folder or self.work, env=environment, text=True,
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.name}: $ {step.command}\nstill running after {LIMIT} s") from None
         self.count += 1
         output = done.stdout + done.stderr
         wrong = []
@@ -212,9 +233,8 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def test_core(environment: Environment) -> None:
+def run_core(environment: Environment) -> None:
     """Run all that needs no framework, the hooks of pre-commit, and the pytest plugin with and without pytest."""
-    environment.run(Step("python -m pip check"))
     (environment.work / "broken.mp").write_text(BROKEN, encoding="utf-8")
     for step in CORE:
         environment.run(step)
@@ -227,16 +247,8 @@ def test_core(environment: Environment) -> None:
     environment.run(Step("pytest -q made.mp specs", says="passed"))
 
 
-def slim(environment: Environment) -> None:
-    """Raises `Failed` where the core takes more space than it may, or brings a framework."""
-    size = environment.megabytes()
-    if size > CORE_MB:
-        raise Failed(f"{environment.name}: site-packages holds {size:.0f} MB, more than {CORE_MB}")
-
-
-def test_backend(environment: Environment, name: str) -> None:
+def run_backend(environment: Environment, name: str) -> None:
     """Run all that a backend does, and a model that it wrote, in its framework."""
-    environment.run(Step("python -m pip check"))
     for step in with_backend(name):
         environment.run(step)
     says = r"\(2,\)|Size\(\[2\]\)"
@@ -245,8 +257,9 @@ def test_backend(environment: Environment, name: str) -> None:
     )
 
 
-def test_plots(environment: Environment) -> None:
-    """Draw a grid of samples and a plot, and train on a folder of pictures."""
+def run_features(environment: Environment) -> None:
+    """Draw a grid of samples, a plot and a density; train on a folder of pictures, and write TensorBoard's events."""
+    (environment.work / "pictures.mp").write_text(PICTURES, encoding="utf-8")
     for step in (
         Step("mpcompile new made"),
         Step("mpcompile train made.mp --backend onnx --steps 3 --out run"),
@@ -255,6 +268,9 @@ def test_plots(environment: Environment) -> None:
         Step("mpcompile train realnvp.mp --backend onnx --steps 3 --out flow"),
         Step("mpcompile sample flow -n 4 -o y.png", says="wrote y.png"),
         Step("mpcompile sample flow --density -o z.jpg", says="wrote z.jpg"),
+        Step(f'mkdir pictures && python -c "{DRAW}"'),
+        Step("mpcompile train pictures.mp --backend onnx --data pictures --steps 3 --out seen --tensorboard"),
+        Step("ls seen/tensorboard", says="tfevents"),
     ):
         environment.run(step)
 
@@ -264,93 +280,117 @@ def lowest(requirements: Iterable[str]) -> list[str]:
     return [r.replace(">=", "==") for r in requirements]
 
 
-def plan(full: bool) -> dict[str, tuple[str, Callable[[Environment, Path], None]]]:
-    """Environment -> the Python it needs, and what to install and run in it."""
+Job = Callable[[Environment, Path], None]
 
-    def core(environment: Environment, wheel: Path) -> None:
-        environment.pip(str(wheel))
-        slim(environment)
-        test_core(environment)
 
-    def lowest_core(environment: Environment, wheel: Path) -> None:
-        environment.pip(str(wheel), *lowest(PROJECT["dependencies"]))
-        test_core(environment)
+def core(environment: Environment, wheel: Path) -> None:
+    """The wheel alone. Raises `Failed` where it takes more space than it may."""
+    environment.install(str(wheel))
+    if environment.size > CORE_MB:
+        raise Failed(f"{environment.name}: {environment.size:.0f} MB installed, more than {CORE_MB}")
+    run_core(environment)
 
-    def extra(name: str, at_lowest: bool = False) -> Callable[[Environment, Path], None]:
-        def run(environment: Environment, wheel: Path) -> None:
-            if name in PINS:
-                environment.pip(PINS[name])
-            bounds = lowest(PROJECT["optional-dependencies"][name]) if at_lowest else []
-            environment.pip(f"{wheel}[{name}]", *bounds)
-            test_backend(environment, name)
 
-        return run
+def lowest_core(environment: Environment, wheel: Path) -> None:
+    """The wheel, and every dependency of the core at its lower bound."""
+    environment.install(str(wheel), *lowest(PROJECT["dependencies"]))
+    run_core(environment)
 
-    def plots(environment: Environment, wheel: Path) -> None:
-        environment.pip(f"{wheel}[onnx,plots]")
-        test_plots(environment)
 
-    own = sys.executable
-    jobs: dict[str, tuple[str, Callable[[Environment, Path], None]]] = {
-        "core": (own, core), "onnx": (own, extra("onnx")),
-    }  # fmt: skip
+def extra(name: str, at_lowest: bool = False) -> Job:
+    """The wheel with one extra alone."""
+
+    def job(environment: Environment, wheel: Path) -> None:
+        if name in PINS:
+            environment.pip(PINS[name])
+        bounds = lowest(PROJECT["optional-dependencies"][name]) if at_lowest else []
+        environment.install(f"{wheel}[{name}]", *bounds)
+        run_backend(environment, name)
+
+    return job
+
+
+def features(at_lowest: bool = False) -> Job:
+    """The other extras. They need a run, so that this has a backend, too."""
+
+    def job(environment: Environment, wheel: Path) -> None:
+        needed = [r for name in FEATURES for r in PROJECT["optional-dependencies"][name]]
+        environment.install(f"{wheel}[onnx,{','.join(FEATURES)}]", *(lowest(needed) if at_lowest else []))
+        run_features(environment)
+
+    return job
+
+
+def plan(full: bool) -> dict[str, tuple[str, Job]]:
+    """Environment -> the version of Python that it needs, and what to install and run in it."""
+    own = ".".join(map(str, sys.version_info[:2]))
+    jobs = {name: (own, extra(name)) for name in reversed(BACKENDS)}  # the largest first
+    jobs |= {"lowest": (own, lowest_core), "core": (own, core)}
+    others = [version for version in PYTHONS if version != own]
+    jobs |= {f"core-{version}": (version, core) for version in others}
     if full:
-        jobs |= {"jax": (own, extra("jax")), "torch": (own, extra("torch")), "plots": (own, plots)}
-        jobs |= {"lowest": (own, lowest_core)}
+        jobs["features"] = own, features()
         jobs |= {f"lowest-{name}": (own, extra(name, at_lowest=True)) for name in BACKENDS}
-        for version in OTHER_PYTHONS:
-            jobs[f"core-{version}"] = (f"python{version}", core)
-            jobs |= {f"{name}-{version}": (f"python{version}", extra(name)) for name in ("onnx", "jax")}
+        jobs["lowest-features"] = own, features(at_lowest=True)
+        # not torch: for these, registries have its wheel with CUDA alone
+        jobs |= {
+            f"{name}-{version}": (version, extra(name)) for version in others for name in ("onnx", "jax")
+        }
     return jobs
 
 
-def version_of(python: str) -> str | None:
-    """The version of an interpreter, or None where it cannot be run."""
-    if shutil.which(python) is None:
-        return None
-    code = "import platform; print(platform.python_version())"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
+def interpreter(version: str) -> str | None:
+    """A Python of this version, such as 3.12: on the path or among pyenv's. None where there is none."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    found = [sys.executable, f"python{version}", *map(str, sorted(kept.glob(f"{version}.*/bin/python")))]
+    code = "import sys, venv; print(*sys.version_info[:2], sep='.')"
+    for python in found:
+        with contextlib.suppress(OSError):
+            done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environ())
+            if done.stdout.strip() == version:
+                return python
+    return None
+
+
+def attempt(name: str, version: str, job: Job, wheel: Path, scratch: Path) -> tuple[str, bool]:
+    """A line about one environment, and whether all went as it should."""
+    python = interpreter(version)
+    if python is None:
+        return f"{name}: no Python {version} here, skipped", True
+    started = time.monotonic()
+    try:
+        environment = Environment(name, scratch / name, python)
+        job(environment, wheel)
+    except Failed as failure:
+        return f"FAILED {failure}", False
+    finally:
+        shutil.rmtree(scratch / name, ignore_errors=True)
+    return (f"{name}: Python {version}, {environment.size:.0f} MB, {environment.count} commands, "
+            f"{time.monotonic() - started:.0f} s"), True  # fmt: skip
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--full", action="store_true", help="every environment, not core and onnx alone")
-    parser.add_argument("--only", action="append", help="these environments alone")
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--full", action="store_true", help="every environment")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this environment; may be repeated")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="environments at a time")
     options = parser.parse_args()
     jobs = plan(options.full or bool(options.only))
     if unknown := set(options.only or ()) - set(jobs):
         parser.error(f"no environment {', '.join(sorted(unknown))}; there are {', '.join(jobs)}")
-    failures, skipped = [], 0
-    with tempfile.TemporaryDirectory(prefix="smoke-") as scratch:
-        started = time.monotonic()
+    started, failed = time.monotonic(), 0
+    with tempfile.TemporaryDirectory(prefix="smoke-") as scratch, ThreadPoolExecutor(options.jobs) as pool:
         wheel = build(Path(scratch))
-        print(
-            f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, built in {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-        for name in options.only or jobs:
-            python, run = jobs[name]
-            if (version := version_of(python)) is None:
-                print(f"{name}: {python} is not here, skipped", flush=True)
-                skipped += 1
-                continue
-            started = time.monotonic()
-            environment = Environment(name, Path(scratch) / name, python)
-            try:
-                run(environment, wheel)
-            except Failed as failure:
-                failures.append(name)
-                print(f"FAILED {failure}", flush=True)
-                continue
-            print(f"{name}: Python {version}, {environment.count} commands, {environment.megabytes():.0f} MB, "
-                  f"{time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
-            shutil.rmtree(environment.folder)
-    print(f"smoke: {'failed in ' + ', '.join(failures) if failures else 'all environments pass'}"
-          f"{f', {skipped} skipped' if skipped else ''}")  # fmt: skip
-    return 1 if failures else 0
+        print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB", flush=True)
+        waiting = [pool.submit(attempt, n, *jobs[n], wheel, Path(scratch)) for n in options.only or jobs]
+        for done in as_completed(waiting):
+            line, good = done.result()
+            print(line, flush=True)
+            failed += not good
+    verdict = f"{failed} of {len(waiting)} environments failed" if failed else "every environment passes"
+    print(f"smoke: {verdict}, {time.monotonic() - started:.0f} s")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
