@@ -70,8 +70,8 @@ _TABLE = (
         "MP008", "yaml-feature",
         "Reports YAML tags, directives, merge keys, several documents and broken aliases.",
         "They make values depend on the loader, and a spec has one meaning.",
-        "x: !!python/object:os.system ls",
-        "x: binary[784]",
+        "input: !!python/object:os.system ls",
+        "input: {x: \"binary[784]\"}",
     ),
     Code("MP009", "number-out-of-range", "Reports a literal that is too long or too large.",
          "It has no value that a model could use.", "1e999", "1e9"),
@@ -228,8 +228,8 @@ _TABLE = (
          "Reports a claim about the receptive field that does not hold: the stretch of an input, along the axis "
          "where it is longest, from the first to the last position that one place of the output reads.",
          "The model cannot use what lies farther away, however long it is trained, or it is more local than it "
-         "looks.", "- conv1d(32, 2, dilation = 4)\ncheck: [receptive_field(x) >= 16]",
-         "- repeat i in 0..3: [conv1d(32, 2, dilation = 2 ** i)]\ncheck: [receptive_field(x) >= 16]"),
+         "looks.", "- conv1d(32, 2, dilation = 4)   # check: [receptive_field(x) >= 16]",
+         "- repeat i in 0..3:\n    - conv1d(32, 2, dilation = 2 ** i)"),
     Code("MP304", "parameter-count", "Reports a claim about the number of trained weights that does not "
          "hold.",
          "The author meant the model to be of another size.", "check { parameters <= 1000 }",
@@ -273,8 +273,8 @@ _TABLE = (
          "Reports units that see no input, units that no output reads, outputs that see nothing although something "
          "comes before them, and conditions that reach no output.",
          "They cannot learn anything: they are constants, or get no gradient.",
-         "x: binary[1]   # x ~ autoregressive { dense(16, mask = degrees) -> ... }: nothing comes before x[0]",
-         "x: binary[2]"),
+         "input x: binary[1]   # x ~ autoregressive { dense(16, mask = degrees) -> ... }: nothing comes before x[0]",
+         "input x: binary[2]"),
     Code("MP327", "probabilities-as-logits",
          "Reports logits that are the result of a sigmoid or a softmax.",
          "The distribution applies the sigmoid or softmax itself. Applied twice, no probability leaves (0.5, 0.73) "
@@ -312,13 +312,13 @@ _TABLE = (
     Code("MP407", "not-a-bijection",
          "Reports a layer in the place of a bijector, among them functions that are not injective.",
          "What two values are sent to the same has no density by change of variables.",
-         "x ~ flow { relu -> coupling(...) }", "x ~ flow { leaky_relu -> coupling(...) }"),
+         "x ~ flow(base = normal) { relu -> affine }", "x ~ flow(base = normal) { leaky_relu -> affine }"),
     Code("MP408", "intervals-do-not-fit",
          "Reports a bijector that is not defined on all that the one before it gives, or does not reach all that the "
          "one after it, or the base, is defined on.",
          "The density would not integrate to 1, and some draws of the base would come from nowhere.",
-         "x ~ flow(base = normal) { coupling(...) -> sigmoid }",
-         "x ~ flow(base = normal) { logit -> coupling(...) }   # x in (0, 1)"),
+         "x ~ flow(base = normal) { affine -> sigmoid }",
+         "x ~ flow(base = normal) { logit -> affine }   # x in (0, 1)"),
     Code("MP411", "latent-law", "Reports a latent variable with a law that a latent cannot have.",
          "A posterior is learned through its draws, which must be differentiable functions of its parameters; a latent "
          "is a vector of real numbers.", "latent z ~ bernoulli(logits = encoder(x)) prior bernoulli(logits = 0)",

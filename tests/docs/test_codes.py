@@ -5,8 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from textwrap import indent
 
-from mpcompile.diagnostics.codes import CODES
+import pytest
+
+from mpcompile.diagnostics import SpecError
+from mpcompile.diagnostics.codes import CODES, Code
+from mpcompile.frontend import parse_text
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "mpcompile", ROOT / "backends", ROOT / "grammar"]
@@ -46,3 +51,32 @@ def test_pages_are_those_of_the_table() -> None:
     spec.loader.exec_module(generate)
     on_disk = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "codes").glob("*.md")}
     assert on_disk == generate.pages(), "run `python docs/generate.py`"
+
+
+#: Where the text of a page may stand in a spec.
+PLACES = {
+    "mp": ("model m\n{}", "{}", "model m\nnet f = {}", "model m\nx ~ flow(base = normal) {{\n{}\n}}", "model m\nx ~ {}",
+           "model m\ncheck {{\n{}\n}}", "model m\ntrain {{\n{}\n}}", "model m\nrecurrence over time {{\n{}\n}}"),
+    "yaml": ("model: m\n{}", "{}", "model: m\ndensity:\n{}", "model: m\nnets:\n  f:\n{}"),
+}  # fmt: skip
+#: What to use instead is said in words.
+WORDS = {"MP305", "MP320", "MP322"}
+
+
+def parses(text: str) -> bool:
+    for syntax, places in PLACES.items():
+        for place in places:
+            try:
+                shown = indent(text, "    ") if place.endswith(":\n{}") else text
+                parse_text(place.format(shown), f"m.{syntax}", syntax)
+            except SpecError:
+                continue
+            return True
+    return False
+
+
+@pytest.mark.parametrize("code", [c for c in CODES.values() if c.instead], ids=lambda c: c.code)
+def test_what_a_page_says_to_use_can_be_pasted(code: Code) -> None:
+    if code.instead.startswith("mpcompile "):
+        return  # test_examples.py parses commands
+    assert parses(code.instead) != (code.code in WORDS)
