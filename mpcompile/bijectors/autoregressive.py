@@ -11,9 +11,10 @@ from mpcompile.bijectors.base import Bijector, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context
+from mpcompile.layers.base import Context, Takes
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.masks import Degrees, ranks
+from mpcompile.ranges import Order, Seed, Widths
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,14 @@ class Autoregressive(Bijector):
 
     keyword: ClassVar[str] = "autoregressive"
     function: ClassVar[bool] = True
-    hidden: tuple[int, ...]
-    order: str = "natural"
+    takes: ClassVar[Takes] = Takes("a vector: declare the variable flat, or use couplings", 1, 1)
+    hidden: Widths
+    order: Order = "natural"
     law: Law = AFFINE
-    seed: int = 0
+    seed: Seed = 0
     condition: Value | None = None
 
-    def __post_init__(self) -> None:
-        ranks(self.order, 1)  # raises for an order that has no name
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError("a masked network has at least one hidden layer, each of at least one unit")
-
     def _ranks(self, ctx: Context, x: Value) -> Array:
-        if x.type.rank != 2:
-            raise ctx.fail(
-                "MP201", f"an autoregressive bijector transforms vectors, got {x.type}",
-                help="declare the variable flat, e.g. real[64], or use couplings",
-            )  # fmt: skip
         return ranks(self.order, channels(x), self.seed)
 
     def _raw(self, ctx: Context, x: Value, order: Array) -> Value:
@@ -64,11 +56,11 @@ class Autoregressive(Bijector):
 
     def _layer(self, ctx: Context, name: str, h: Value, given: Value | None, dense: Dense) -> Value:
         with ctx.frame(name, f"dense({dense.units}, mask = degrees)", ctx.span):
-            y = dense.forward(ctx, h)
+            y = dense(ctx, h)
         if given is None:
             return y
         with ctx.frame(f"{name}_condition", f"dense({dense.units})", ctx.span):
-            total = F.add(ctx.b, y, Dense(dense.units, bias=False, init=dense.init).forward(ctx, given))
+            total = F.add(ctx.b, y, Dense(dense.units, bias=False, init=dense.init)(ctx, given))
         ctx.degrees[total] = ctx.degrees[y]
         return total
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from mpcompile.ir import Init, Shape, Value, product
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context
+from mpcompile.layers.base import Context, Takes
 
 #: An open interval of the reals, element by element: where a map is defined, or what it reaches.
 Interval = tuple[float, float]
@@ -33,6 +33,8 @@ class Bijector:
     """
 
     keyword: ClassVar[str]
+    #: The shape that it takes, of a variable of fixed shape.
+    takes: ClassVar[Takes] = Takes("real channels", 1)
     #: Whether backends may emit it as a function of its own.
     function: ClassVar[bool] = False
     #: Where `forward` is defined, and where `inverse` is: None where the map keeps whatever interval it is given.
@@ -71,6 +73,10 @@ class Bijector:
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of y, with the batch axis, from the shape of x."""
         return shape
+
+    def checked_shape(self, ctx: Context, shape: Shape) -> Shape:
+        """`output_shape` of a shape that the map takes. Raises `SpecError` for one that it does not."""
+        return self.output_shape(shape)
 
     def parts(self) -> tuple[Part, ...]:
         """Maps whose composition this is, or the inverse of this: their Jacobians are analysed in its place."""

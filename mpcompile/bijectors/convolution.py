@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +14,10 @@ from mpcompile.ir import Array, Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 from mpcompile.layers.masks import permutation
+from mpcompile.ranges import Choice, Seed
+
+Begin = Annotated[str, Choice(("rotation", "permutation"))]
+Form = Annotated[str, Choice(("lu", "plain"))]
 
 #: A matrix of more channels than this is refused: the factors of its start are found in Python.
 MAX_CHANNELS = 1024
@@ -30,15 +34,9 @@ class Conv1x1(Bijector):
     """
 
     keyword: ClassVar[str] = "conv1x1"
-    init: str = "rotation"
-    seed: int = 0
-    form: str = "lu"
-
-    def __post_init__(self) -> None:
-        if self.init not in ("rotation", "permutation"):
-            raise ValueError(f"conv1x1 starts as a rotation or a permutation, not as '{self.init}'")
-        if self.form not in ("lu", "plain"):
-            raise ValueError(f"conv1x1 has the form lu or plain, not '{self.form}'")
+    init: Begin = "rotation"
+    seed: Seed = 0
+    form: Form = "lu"
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         if self.form == "plain":

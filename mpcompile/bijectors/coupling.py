@@ -52,13 +52,19 @@ class Coupling(Bijector):
         """Parameters of the law for `moved` channels, from what passes."""
         outputs = moved * self.law.count()
         features = self.net(ctx, conditions.join(ctx, passed, self.condition))
+        if features.type.rank != passed.type.rank or features.shape[2:] != passed.shape[2:]:
+            places = ", ".join(["channels", *map(str, passed.shape[2:])])
+            raise ctx.fail(
+                "MP207",
+                f"the net of a coupling gives [{places}] here, and this gives {list(features.shape[1:])}",
+            )
         with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
                 Dense(outputs, init="zeros")
                 if passed.type.rank == 2
                 else Conv(outputs, 3, pad="same", init="zeros")
             )
-            return layer.forward(ctx, features)
+            return layer(ctx, features)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         mask = self._mask(ctx, x)

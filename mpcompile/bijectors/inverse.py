@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile.bijectors.base import Bijector, Interval, Part
-from mpcompile.ir import Value
+from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context
+from mpcompile.layers.base import Context, Takes
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ class Inverse(Bijector):
 
     def inverse_and_log_det(self, ctx: Context, y: Value) -> tuple[Value, Value | None]:
         return self.of.forward(ctx, y)
+
+    @property
+    def takes(self) -> Takes:  # type: ignore[override]  # a class's there, that of the map here
+        return self.of.takes
+
+    def checked_shape(self, ctx: Context, shape: Shape) -> Shape:
+        return self.of.checked_shape(ctx, shape)
 
     def parts(self) -> tuple[Part, ...]:
         return self.of.parts()

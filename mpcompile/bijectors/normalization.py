@@ -11,6 +11,7 @@ from mpcompile.bijectors.simple import Affine
 from mpcompile.ir import Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import Momentum, Positive
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,8 @@ class BatchNorm(Bijector):
 
     keyword: ClassVar[str] = "batch_norm"
     reversible: ClassVar[bool] = False
-    momentum: float = 0.1
-    eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.momentum <= 1 or not self.eps > 0:
-            raise ValueError("batch_norm has a momentum in (0, 1] and a positive eps")
+    momentum: Momentum = 0.1
+    eps: Positive = 1e-5
 
     def _running(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         shape = (channels(x),)

@@ -11,6 +11,7 @@ from mpcompile.bijectors.base import POSITIVE, UNIT, Bijector, Interval
 from mpcompile.ir import Init, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import Positive
 
 
 class Sigmoid(Bijector):
@@ -68,11 +69,7 @@ class LeakyRelu(Bijector):
     """y = x where x > 0, else slope x."""
 
     keyword: ClassVar[str] = "leaky_relu"
-    slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not self.slope > 0:
-            raise ValueError(f"leaky_relu with slope {self.slope:g} is not injective: a slope is positive")
+    slope: Positive = 0.01  # another is not injective
 
     def _bent(self, ctx: Context, x: Value, slope: float) -> Value:
         return F.where(ctx.b, F.less(ctx.b, x, 0.0), F.mul(ctx.b, x, slope), x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,9 +23,12 @@ from mpcompile.bijectors.base import (
 )
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context
+from mpcompile.layers.base import IMAGE, Context, Takes
 from mpcompile.layers.dense import Dense
-from mpcompile.layers.resampling import depth_to_space, space_to_depth
+from mpcompile.layers.resampling import depth_to_space, divided_by, space_to_depth
+from mpcompile.ranges import MAX_WHOLE, Classes, Inner, Order, Range, Seed, Window
+
+Alpha = Annotated[float, Range(0, 0.5, below=True)]
 
 
 class Drawn(Protocol):
@@ -47,8 +50,8 @@ class Dequantize(Bijector):
     keyword: ClassVar[str] = "dequantize"
     domain: ClassVar[Interval | None] = None
     reversible: ClassVar[bool] = False
-    low: int
-    levels: int
+    low: Annotated[int, Range(-MAX_WHOLE, MAX_WHOLE)]
+    levels: Classes
     posterior: Callable[[Context, Value], Drawn] | None = None
 
     @property
@@ -89,11 +92,7 @@ class Logit(Bijector):
 
     keyword: ClassVar[str] = "logit"
     domain: ClassVar[Interval | None] = UNIT
-    alpha: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha < 0.5:
-            raise ValueError(f"alpha of logit lies in [0, 0.5), got {self.alpha}")
+    alpha: Alpha = 0.05
 
     @property
     def preimage(self) -> Interval | None:
@@ -120,7 +119,8 @@ class Squeeze(Bijector):
     domain: ClassVar[Interval | None] = None
     codomain: ClassVar[Interval | None] = None
     reversible: ClassVar[bool] = False
-    factor: int = 2
+    takes: ClassVar[Takes] = IMAGE
+    factor: Window = 2
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         return space_to_depth(ctx, x, self.factor), None
@@ -132,6 +132,10 @@ class Squeeze(Bijector):
         n, c, h, w = shape
         return (n, c * self.factor**2, h // self.factor, w // self.factor)
 
+    def checked_shape(self, ctx: Context, shape: Shape) -> Shape:
+        divided_by(ctx, self.keyword, self.factor, shape)
+        return self.output_shape(shape)
+
 
 @dataclass(frozen=True)
 class FactorOut(Bijector):
@@ -141,7 +145,7 @@ class FactorOut(Bijector):
     domain: ClassVar[Interval | None] = None
     codomain: ClassVar[Interval | None] = None
     reversible: ClassVar[bool] = False
-    share: float = 0.5
+    share: Inner = 0.5
 
     def _kept(self, shape: Shape) -> int:
         channels = shape[1]
@@ -150,18 +154,23 @@ class FactorOut(Bijector):
 
     def split(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         """(factored out, kept)."""
-        kept, leaves = self._kept(x.shape), channels(x) * self.share
+        kept = self._kept(x.shape)
+        return F.slice_axis(ctx.b, x, 1, kept), F.slice_axis(ctx.b, x, 1, 0, kept)
+
+    def checked_shape(self, ctx: Context, shape: Shape) -> Shape:
+        size = int(str(shape[1]))
+        kept, leaves = self._kept(shape), size * self.share
         if abs(leaves - round(leaves)) > 1e-9:
             raise ctx.fail(
-                "MP401", f"factor_out({self.share:g}) of {channels(x)} channels is {leaves:g}, no whole number",
-                help=f"a share of {channels(x)} channels is written as k / {channels(x)}",
+                "MP401", f"factor_out({self.share:g}) of {size} channels is {leaves:g}, no whole number",
+                help=f"a share of {size} channels is written as k / {size}",
             )  # fmt: skip
-        if not 0 < kept < x.shape[1]:  # type: ignore[operator]  # channels are a number, _kept has checked
+        if not 0 < kept < size:
             raise ctx.fail(
-                "MP401", f"factor_out({self.share:g}) leaves {kept} of {x.shape[1]} channels",
+                "MP401", f"factor_out({self.share:g}) leaves {kept} of {size} channels",
                 help="`squeeze(2)` before it makes four channels of one, of half the height and width",
             )  # fmt: skip
-        return F.slice_axis(ctx.b, x, 1, kept), F.slice_axis(ctx.b, x, 1, 0, kept)
+        return self.output_shape(shape)
 
     def join(self, ctx: Context, factored: Value, kept: Value) -> Value:
         return F.concat(ctx.b, [kept, factored], 1)
@@ -180,8 +189,8 @@ class Permute(Bijector):
     keyword: ClassVar[str] = "permute"
     domain: ClassVar[Interval | None] = None
     codomain: ClassVar[Interval | None] = None
-    order: str = "reverse"
-    seed: int = 0
+    order: Order = "reverse"
+    seed: Seed = 0
 
     def _index(self, size: int) -> np.ndarray:
         from mpcompile.layers.masks import ranks
@@ -211,7 +220,7 @@ class Affine(Bijector):
         if given.type.rank != 2:
             raise ctx.fail("MP207", f"affine is conditioned on a category or a vector, not on {given.type}")
         with ctx.frame("condition", f"dense({2 * channels(x)})", ctx.span):
-            changes = Dense(2 * channels(x), bias=False, init="zeros").forward(ctx, given)
+            changes = Dense(2 * channels(x), bias=False, init="zeros")(ctx, given)
         by_scale, by_shift = (
             F.reshape(b, part, (*part.shape, *(1,) * (x.type.rank - 2))) for part in F.split(b, changes, 1, 2)
         )

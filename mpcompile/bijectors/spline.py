@@ -12,6 +12,7 @@ from mpcompile.bijectors.laws import Law
 from mpcompile.ir import Array, DType, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import Bins, Positive
 
 #: Least width and height of a bin, as a share of the box, and least slope at a knot.
 LEAST = 1e-3
@@ -40,14 +41,8 @@ class Spline(Law):
     """
 
     keyword: ClassVar[str] = "spline"
-    bins: int = 8
-    bound: float = 3.0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.bins <= 256 or not self.bound > 0:
-            raise ValueError(
-                f"a spline has 2 to 256 bins in a box of positive size, not {self.bins} in {self.bound}"
-            )
+    bins: Bins = 8
+    bound: Positive = 3.0
 
     def count(self) -> int:
         return 3 * self.bins - 1

@@ -156,6 +156,10 @@ _TABLE = (
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(concat(x, h)))\n  "
          "h = gru(x, h)\n}",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(h))\n  h = gru(x, h)\n}"),
+    Code("MP128", "one-argument-too-many",
+         "Reports an argument for which a layer, distribution or block has no place; often a value, which "
+         "belongs before a layer.",
+         "Options stand in the parentheses, and what a layer reads stands before it.", "relu(x)", "x -> relu"),
     Code("MP131", "suppression-without-reason", "Reports `allow` without `because`.",
          "Whoever reads the spec later must be able to judge the exception.", "check { allow complete(x) }",
          'check { allow complete(x) because "the last row is padding" }'),

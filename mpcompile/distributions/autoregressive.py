@@ -171,7 +171,7 @@ def split_parameters(ctx: Context, output: Value, shape: Shape, likelihood: Like
         parts = [F.reshape(b, p, shape) for p in F.split(b, output, rank, k)] if k > 1 else []
         return likelihood.make(ctx, parts or [F.reshape(b, output, shape)], rank)
     axis = rank - 1 if rank == 3 and isinstance(shape[1], Symbolic) else 1
-    wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :])
+    wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :]) if rank > 1 else (*shape, k)
     if output.shape != wanted:
         raise ctx.fail(
             "MP207",

@@ -36,8 +36,6 @@ def _mixture(ctx: Context, parts: Sequence[Value], axis: int) -> LogisticMixture
 
 def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0) -> Likelihood:
     """The likelihood of this name; `classes` and `low` are the variable's. Raises `ValueError` with what would fit."""
-    if components < 1:
-        raise ValueError(f"a mixture has at least one component, not {components}")
     if name == "bernoulli":
         return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]), bases=("binary",))
     if name in LOCATION_SCALE:

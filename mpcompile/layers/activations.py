@@ -8,12 +8,17 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Primitive, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer
+from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.ranges import Axis, Fraction, Real
+
+#: Element by element: a number of the spec will do as well.
+ELEMENTS = Takes(least=-1)
 
 
 class _Pointwise(Layer):
     """One primitive, applied to every element."""
 
+    takes: ClassVar[Takes] = ELEMENTS
     op: ClassVar[Primitive]
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -52,6 +57,7 @@ class Silu(Layer):
     """x sigmoid(x)."""
 
     keyword: ClassVar[str] = "silu"
+    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.mul(ctx.b, inputs[0], ctx.b.emit(ops.Sigmoid(), inputs[0]))
@@ -61,6 +67,7 @@ class Gelu(Layer):
     """x Phi(x), exact (Hendrycks and Gimpel 2016)."""
 
     keyword: ClassVar[str] = "gelu"
+    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -73,7 +80,8 @@ class LeakyRelu(Layer):
     """max(x, slope x)."""
 
     keyword: ClassVar[str] = "leaky_relu"
-    slope: float = 0.01
+    takes: ClassVar[Takes] = ELEMENTS
+    slope: Real = 0.01
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.maximum(ctx.b, inputs[0], F.mul(ctx.b, inputs[0], self.slope))
@@ -83,6 +91,7 @@ class Step(Layer):
     """1 where x >= 0, else 0 (the perceptron's threshold); its gradient is zero."""
 
     keyword: ClassVar[str] = "step"
+    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         b = ctx.b
@@ -98,11 +107,14 @@ class Gate(Layer):
     """
 
     keyword: ClassVar[str] = "gate"
-    axis: int | None = None
+    takes: ClassVar[Takes] = Takes("real channels", 1)
+    axis: Axis | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         axis = channel_axis(x) if self.axis is None else self.axis
+        if axis >= x.type.rank:
+            raise ctx.fail("MP205", f"gate halves axis {axis}, and {x.type} has {x.type.rank - 1} axes")
         size = x.shape[axis]
         if not isinstance(size, int) or size % 2:
             raise ctx.fail("MP201", f"gate halves its channels and got {size} of them")
@@ -120,14 +132,12 @@ class Dropout(Layer):
     """Zero each element with probability `rate` while training, scaled by 1 / (1 - rate) (Srivastava et al. 2014)."""
 
     keyword: ClassVar[str] = "dropout"
-    rate: float = 0.5
+    rate: Fraction = 0.5
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         if not ctx.training or self.rate == 0:
             return x
-        if not 0 < self.rate < 1:
-            raise ctx.fail("MP205", f"a dropout rate lies in [0, 1), got {self.rate}")
         u = ctx.noise_input("noise_dropout", x.shape, "uniform")
         keep = F.to_float(b, F.less(b, u, 1.0 - self.rate))
         return F.mul(b, x, F.mul(b, keep, 1.0 / (1.0 - self.rate)))

@@ -8,7 +8,8 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer
+from mpcompile.layers.base import IMAGE, Context, Layer, Takes
+from mpcompile.ranges import Components
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class ColourMixture(Layer):
     """
 
     keyword: ClassVar[str] = "colour_mixture"
+    takes: ClassVar[Takes] = IMAGE
     image: Value
-    components: int = 5
+    components: Components = 5
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         from mpcompile.distributions.discretized import DiscretizedLogisticMixture

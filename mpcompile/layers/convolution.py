@@ -9,9 +9,10 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Init, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer, Mask, MaskUse, fan_in_uniform
-from mpcompile.layers.dense import mask_value
-from mpcompile.layers.windows import Pad, Sizes, each_axis, fitting, geometry, pairs, spatial
+from mpcompile.layers.base import SEQUENCE, SPACE, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
+from mpcompile.layers.dense import Start, mask_value, start_of
+from mpcompile.layers.windows import each_axis, fitting, geometry, pairs, spatial
+from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
 
 
 @dataclass(frozen=True)
@@ -23,26 +24,25 @@ class Conv(Layer):
     """
 
     keyword: ClassVar[str] = "conv"
-    channels: int
+    takes: ClassVar[Takes] = SPACE
+    channels: Width
     kernel: Sizes
     stride: Sizes = 1
     pad: Pad = "valid"
     dilation: Sizes = 1
-    groups: int = 1
+    groups: Width = 1
     mask: Mask | None = None
     bias: bool = True
-    init: str = "uniform"
+    init: Start = "uniform"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        in_channels, _ = spatial(ctx, x, "conv")
+        in_channels, _ = spatial(x)
         windows = fitting(ctx, x, geometry(ctx, x, self.kernel, self.stride, self.dilation, self.pad))
         divided(ctx, self.groups, in_channels, self.channels)
         shape = (self.channels, in_channels // self.groups, *windows.kernel)
         fan_in = prod(shape[1:])
-        start = Init("zeros") if self.init == "zeros" else fan_in_uniform(fan_in)
-        if self.init == "he":
-            start = Init("normal", (2.0 / fan_in) ** 0.5)
+        start = start_of(self.init, fan_in)
         weight = ctx.param("weight", shape, start)
         if self.mask is not None:
             array, _ = mask_value(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
@@ -60,17 +60,16 @@ class Conv1d(Layer):
     """A convolution along the time axis of a sequence [N, time, C] -> [N, time, channels]; `pad=causal` by default."""
 
     keyword: ClassVar[str] = "conv1d"
-    channels: int
-    kernel: int
-    dilation: int = 1
-    pad: str | int = "causal"
+    takes: ClassVar[Takes] = SEQUENCE
+    channels: Width
+    kernel: Window
+    dilation: Window = 1
+    pad: PadAlong = "causal"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if x.type.rank != 3:
-            raise ctx.fail("MP201", f"conv1d needs a sequence [time, channels], got {x.type}")
         inner = Conv(self.channels, self.kernel, 1, self.pad, self.dilation)
-        return F.transpose(b, inner.forward(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
+        return F.transpose(b, inner(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -81,20 +80,21 @@ class ConvTranspose(Layer):
     """
 
     keyword: ClassVar[str] = "conv_transpose"
-    channels: int
+    takes: ClassVar[Takes] = SPACE
+    channels: Width
     kernel: Sizes
     stride: Sizes = 1
     pad: Pad = "valid"
-    output_padding: Sizes = 0
+    output_padding: Extra = 0
     dilation: Sizes = 1
-    groups: int = 1
+    groups: Width = 1
     bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        in_channels, dims = spatial(ctx, x, "conv_transpose")
+        in_channels, dims = spatial(x)
         windows = geometry(ctx, x, self.kernel, self.stride, self.dilation)
-        padding, extra = windows.padding, each_axis(ctx, self.output_padding, dims, "output padding", 0)
+        padding, extra = windows.padding, each_axis(ctx, self.output_padding, dims, "output padding")
         if self.pad == "same":
             if any(extra):
                 raise ctx.fail("MP205", "`same` says the size already: leave out `output_padding`")

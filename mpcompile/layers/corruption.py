@@ -12,6 +12,7 @@ from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
 from mpcompile.layers.base import Context, Layer
+from mpcompile.ranges import Fraction, NonNegative
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,10 @@ class GaussianNoise(Layer):
     """x + scale e, e standard normal, while training (Vincent et al. 2008, section 2.3)."""
 
     keyword: ClassVar[str] = "gaussian_noise"
-    scale: float
+    scale: NonNegative
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if self.scale < 0:
-            raise ctx.fail("MP205", f"the scale of noise is at least 0, got {self.scale}")
         if not ctx.training or self.scale == 0:
             return x
         noise = ctx.noise_input("noise_corruption", x.shape, "normal")
@@ -39,12 +38,10 @@ class MaskOut(Layer):
     """
 
     keyword: ClassVar[str] = "mask_out"
-    rate: float
+    rate: Fraction
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if not 0 <= self.rate < 1:
-            raise ctx.fail("MP205", f"the rate of mask_out lies in [0, 1), got {self.rate}")
         if not ctx.training or self.rate == 0:
             return x
         shape = list(x.shape)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import MAX_MASK, Context, Layer, Mask, MaskUse, fan_in_uniform
+from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
 from mpcompile.layers.masks import mask_constant, stacked
+from mpcompile.ranges import Choice, Classes, Shape, Width
+
+Start = Annotated[str, Choice(("uniform", "he", "normal", "zeros"))]
 
 
 @dataclass(frozen=True)
@@ -23,33 +27,18 @@ class Dense(Layer):
     """
 
     keyword: ClassVar[str] = "dense"
-    units: int
+    takes: ClassVar[Takes] = Takes("real numbers in a last axis of fixed size", 1, fixed=(-1,))
+    units: Width
     mask: Mask | None = None
     bias: bool = True
-    init: str = "uniform"
+    init: Start = "uniform"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
         b = ctx.b
-        if x.dtype != DType.FLOAT:
-            raise ctx.fail(
-                "MP204",
-                f"dense needs real numbers and got {x.dtype}",
-                help="embed categories first: embedding(dim)",
-            )
         fan_in = x.shape[-1]
-        if x.type.rank < 2 or not isinstance(fan_in, int):
-            raise ctx.fail("MP201", f"dense needs a last axis of fixed size, got {x.type}")
-        start = {
-            "uniform": fan_in_uniform(fan_in),
-            "zeros": Init("zeros"),
-            "he": Init("normal", (2.0 / max(1, fan_in)) ** 0.5),
-            "normal": Init("normal", 0.02),
-        }.get(self.init)
-        if start is None:
-            raise ctx.fail(
-                "MP205", f"no initialisation is named '{self.init}'", help="uniform, he, normal or zeros"
-            )
+        assert isinstance(fan_in, int)
+        start = start_of(self.init, fan_in)
         weight = ctx.param("weight", (self.units, fan_in), start)
         produced = None
         if self.mask is not None:
@@ -62,6 +51,20 @@ class Dense(Layer):
         if produced is not None:
             ctx.degrees[y] = produced
         return y
+
+
+#: How weights start.
+STARTS: dict[str, Callable[[int], Init]] = {
+    "uniform": fan_in_uniform,
+    "he": lambda fan_in: Init("normal", (2.0 / max(1, fan_in)) ** 0.5),
+    "normal": lambda fan_in: Init("normal", 0.02),
+    "zeros": lambda fan_in: Init("zeros"),
+}
+
+
+def start_of(init: str, fan_in: int) -> Init:
+    """How a weight with so many inputs starts, by the name of its initialisation."""
+    return STARTS[init](fan_in)
 
 
 def mask_value(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Value, Array | None]:
@@ -104,16 +107,20 @@ class Embedding(Layer):
     """A learned vector for each category: category [N, ...] -> real [N, ..., dim]."""
 
     keyword: ClassVar[str] = "embedding"
-    dim: int
-    classes: int | None = None
+    takes: ClassVar[Takes] = Takes("categories", kind=DType.INT)
+    dim: Width
+    classes: Classes | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        classes = self.classes or ctx.classes_of(x)
-        if x.dtype != DType.INT or classes is None:
+        known = ctx.classes_of(x)
+        classes = self.classes or known
+        if classes is None:
             raise ctx.fail(
-                "MP204", f"embedding needs categories and got {x.dtype}", help="declare x: category(k)"
+                "MP204", "embedding does not know how many categories there are", help="embedding(dim, k)"
             )
+        if known is not None and classes < known:
+            raise ctx.fail("MP205", f"embedding has {classes} rows for {known} categories")
         table = ctx.param("weight", (classes, self.dim), Init("normal", 0.02))
         return ctx.b.emit(ops.Gather(0), table, x)
 
@@ -122,6 +129,7 @@ class Flatten(Layer):
     """[N, ...] -> [N, D]."""
 
     keyword: ClassVar[str] = "flatten"
+    takes: ClassVar[Takes] = ANY
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.flatten(ctx.b, inputs[0])
@@ -132,7 +140,8 @@ class Reshape(Layer):
     """[N, ...] -> [N, shape...]."""
 
     keyword: ClassVar[str] = "reshape"
-    shape: tuple[int, ...]
+    takes: ClassVar[Takes] = ANY
+    shape: Shape
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.reshape(ctx.b, inputs[0], (inputs[0].shape[0], *self.shape))

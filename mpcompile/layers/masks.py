@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from mpcompile.ir import Array, Constant
 from mpcompile.layers.base import Mask, MaskUse
+from mpcompile.ranges import Choice, Offset, Order, Seed, Width
+
+Kind = Annotated[str, Choice(("A", "B", "vertical", "horizontal_a", "horizontal"))]
+Colours = Annotated[str, Choice(("any", "rgb"))]
 
 #: Masks in use, by what they are made from: the programs of a model share one array.
 _made: WeakValueDictionary[Any, Constant] = WeakValueDictionary()
@@ -67,9 +71,9 @@ class Degrees:
     Hidden degrees are spread evenly over 1 .. D - 1 and shuffled, so that every degree has its share of units.
     """
 
-    order: str = "natural"
-    hidden: int | None = None
-    seed: int = 0
+    order: Order = "natural"
+    hidden: Width | None = None
+    seed: Seed = 0
     strict: bool = False
 
     def _ranks(self, use: MaskUse) -> Array:
@@ -114,8 +118,8 @@ class Causal2d:
     belongs to colour c mod 3, so that the halves of a gate and the levels of a categorical keep their colours.
     """
 
-    type: str = "B"
-    channels: str = "any"
+    type: Kind = "B"
+    channels: Colours = "any"
 
     def array(self, use: MaskUse) -> Array:
         if use.kind != "conv" or len(use.shape) != 4:
@@ -130,8 +134,6 @@ class Causal2d:
             "horizontal_a": left,
             "horizontal": left | centre,
         }
-        if self.type not in kinds:
-            raise ValueError(f"no causal2d type is named '{self.type}' ({', '.join(kinds)})")
         mask = np.broadcast_to(kinds[self.type], use.shape).copy()
         if self.channels == "rgb":
             if out % 3 or inn % 3:
@@ -140,8 +142,6 @@ class Causal2d:
             strict = self.type in ("A", "horizontal_a")
             allowed = o[:, None] > i[None, :] if strict else o[:, None] >= i[None, :]
             mask[:, :, kh // 2, kw // 2] = allowed
-        elif self.channels != "any":
-            raise ValueError(f"no channel order is named '{self.channels}' (rgb)")
         return mask
 
 
@@ -149,7 +149,7 @@ class Causal2d:
 class Checkerboard:
     """True where the sum of the last two coordinates (of a vector: the index) is even (parity 0) or odd (parity 1)."""
 
-    parity: int = 0
+    parity: Seed = 0
 
     def array(self, use: MaskUse) -> Array:
         grid = np.indices(use.shape)[-2:] if len(use.shape) > 1 else np.indices(use.shape)
@@ -160,7 +160,7 @@ class Checkerboard:
 class Channel:
     """True on the first half of the channels (parity 0) or on the second half (parity 1)."""
 
-    parity: int = 0
+    parity: Seed = 0
 
     def array(self, use: MaskUse) -> Array:
         first = np.arange(use.shape[0]) < (use.shape[0] + 1) // 2
@@ -172,10 +172,12 @@ class Channel:
 class Band:
     """Entries (i, j) of a matrix with -lower <= j - i <= upper."""
 
-    lower: int
-    upper: int
+    lower: Offset
+    upper: Offset
 
     def array(self, use: MaskUse) -> Array:
+        if len(use.shape) < 2:
+            raise ValueError("a band masks a matrix, and this is a vector")
         i, j = np.indices(use.shape[:2])
         mask = (j - i >= -self.lower) & (j - i <= self.upper)
         return np.broadcast_to(mask.reshape(*use.shape[:2], *(1,) * (len(use.shape) - 2)), use.shape).copy()
@@ -203,6 +205,8 @@ class Combined:
 
     def array(self, use: MaskUse) -> Array:
         if self.op == "transpose":
+            if len(use.shape) < 2:
+                raise ValueError("the transpose of a mask has its place on a matrix, and this is a vector")
             order = (1, 0, *range(2, len(use.shape)))
             flipped = replace(use, shape=tuple(use.shape[a] for a in order))
             return np.transpose(self.operands[0].array(flipped), order)
@@ -220,7 +224,7 @@ class Product:
     right: Mask
 
     def array(self, use: MaskUse) -> Array:
-        if use.shape[0] != use.shape[1]:
+        if len(use.shape) != 2 or use.shape[0] != use.shape[1]:
             raise ValueError("a product of masks needs a square matrix here")
         paths: Array = self.left.array(use).astype(int) @ self.right.array(use).astype(int)
         return np.asarray(paths > 0)

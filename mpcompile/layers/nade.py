@@ -10,7 +10,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer, fan_in_uniform
+from mpcompile.layers.base import Context, Layer, Takes, fan_in_uniform
+from mpcompile.ranges import Width
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Nade(Layer):
     """
 
     keyword: ClassVar[str] = "nade"
-    hidden: int
+    takes: ClassVar[Takes] = Takes("the elements of the variable as a vector", 1, 1, (1,))
+    hidden: Width
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b

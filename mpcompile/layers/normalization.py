@@ -11,7 +11,10 @@ from mpcompile import ops
 from mpcompile.ir import Init, Symbolic, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
-from mpcompile.layers.base import Context, Layer
+from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.ranges import Momentum, Positive, Width
+
+CHANNELS = Takes("real channels", 1)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class LayerNorm(Layer):
     """
 
     keyword: ClassVar[str] = "layer_norm"
-    eps: float = 1e-5
+    takes: ClassVar[Takes] = CHANNELS
+    eps: Positive = 1e-5
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -38,8 +42,9 @@ class GroupNorm(Layer):
     """
 
     keyword: ClassVar[str] = "group_norm"
-    groups: int
-    eps: float = 1e-5
+    takes: ClassVar[Takes] = CHANNELS
+    groups: Width
+    eps: Positive = 1e-5
     affine: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -63,7 +68,8 @@ class InstanceNorm(Layer):
     """
 
     keyword: ClassVar[str] = "instance_norm"
-    eps: float = 1e-5
+    takes: ClassVar[Takes] = CHANNELS
+    eps: Positive = 1e-5
     affine: bool = False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -87,16 +93,15 @@ class BatchNorm(Layer):
     """
 
     keyword: ClassVar[str] = "batch_norm"
-    momentum: float = 0.1
-    eps: float = 1e-5
+    takes: ClassVar[Takes] = CHANNELS
+    momentum: Momentum = 0.1
+    eps: Positive = 1e-5
     affine: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         channels, axis = _channels(ctx, x, self.keyword), channel_axis(x)
         _whole(ctx, x, self.keyword)
-        if not 0 < self.momentum <= 1:
-            raise ctx.fail("MP205", f"a momentum lies in (0, 1], got {self.momentum}")
         mean, variance = (
             ctx.param(f"running_{name}", (channels,), Init(init), trainable=False)
             for name, init in (("mean", "zeros"), ("var", "ones"))

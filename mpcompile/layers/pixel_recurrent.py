@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Shape, Value
+from mpcompile.ir import Builder, Shape, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer, fan_in_uniform
+from mpcompile.layers.base import IMAGE, Context, Layer, Takes, fan_in_uniform
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.masks import Causal2d
 from mpcompile.layers.resampling import ShiftDown
+from mpcompile.ranges import Width, Window
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,18 @@ class RowLstm(Layer):
     """
 
     keyword: ClassVar[str] = "row_lstm"
-    units: int
-    kernel: int = 3
+    takes: ClassVar[Takes] = IMAGE
+    units: Width
+    kernel: Window = 3
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        if x.type.rank != 4 or x.dtype != DType.FLOAT or not isinstance(x.shape[3], int):
-            raise ctx.fail("MP201", f"row_lstm needs an image [channels, height, width], got {x.type}")
         if self.kernel % 2 == 0:
             raise ctx.fail("MP205", f"row_lstm needs an odd kernel, got {self.kernel}")
         units, side = self.units, self.kernel // 2
         with ctx.frame("input", "input to state", ctx.span):
             mask = Causal2d("horizontal")
-            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask).forward(ctx, x)
+            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask)(ctx, x)
         shape = (4 * units, units, self.kernel)
         u = ctx.param("weight_hh", shape, fan_in_uniform(units * self.kernel))
         over = ops.Conv((1,), ((side, side),), (1,), 1)
@@ -61,20 +61,19 @@ class DiagonalBilstm(Layer):
     """
 
     keyword: ClassVar[str] = "diagonal_bilstm"
-    units: int
+    takes: ClassVar[Takes] = IMAGE
+    units: Width
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if x.type.rank != 4 or x.dtype != DType.FLOAT or not all(isinstance(s, int) for s in x.shape[2:]):
-            raise ctx.fail("MP201", f"diagonal_bilstm needs an image of fixed size, got {x.type}")
         left = self._direction(ctx, "left", x)
         right = b.emit(ops.Flip(3), self._direction(ctx, "right", b.emit(ops.Flip(3), x)))
-        return F.add(b, left, ShiftDown().forward(ctx, right))
+        return F.add(b, left, ShiftDown()(ctx, right))
 
     def _direction(self, ctx: Context, name: str, x: Value) -> Value:
         b, units = ctx.b, self.units
         with ctx.frame(name, f"diagonal_bilstm({units}), {name}", ctx.span):
-            driven = Conv(4 * units, 1).forward(ctx, x)
+            driven = Conv(4 * units, 1)(ctx, x)
             u = ctx.param("weight_hh", (4 * units, units, 2), fan_in_uniform(2 * units))
         over = ops.Conv((1,), ((1, 0),), (1,), 1)
 

@@ -8,20 +8,21 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer
-from mpcompile.layers.windows import Geometry, Pad, Sizes, fitting, geometry, spatial
+from mpcompile.layers.base import SPACE, Context, Layer, Takes
+from mpcompile.layers.windows import Geometry, fitting, geometry
+from mpcompile.ranges import Pad, Sizes
 
 
 @dataclass(frozen=True)
 class _Pool(Layer):
     """Windows of `kernel` at every `stride` (the kernel unless given); `pad` as that of a convolution."""
 
+    takes: ClassVar[Takes] = SPACE
     kernel: Sizes
     stride: Sizes | None = None
     pad: Pad = "valid"
 
     def windows(self, ctx: Context, x: Value) -> Geometry:
-        spatial(ctx, x, self.keyword)
         stride = self.kernel if self.stride is None else self.stride
         return fitting(ctx, x, geometry(ctx, x, self.kernel, stride, pad=self.pad))
 
@@ -53,9 +54,9 @@ class GlobalAvgPool(Layer):
     """Mean over all of space: [N, C, ...] -> [N, C]."""
 
     keyword: ClassVar[str] = "global_avgpool"
+    takes: ClassVar[Takes] = Takes("real [channels, space...] of fixed size", 2, 4, (1, 2, -1))
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        spatial(ctx, inputs[0], self.keyword)
         return F.mean_axes(ctx.b, inputs[0], range(2, inputs[0].type.rank))
 
 
@@ -67,6 +68,7 @@ class Unpool(Layer):
     """
 
     keyword: ClassVar[str] = "unpool"
+    takes: ClassVar[Takes] = SPACE
     pool: Value
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import DType, Value
+from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import Dropout
-from mpcompile.layers.base import Context, Layer, fan_in_uniform
+from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.ranges import Choice, Depth, Fraction, Width
 
-#: More layers than this in one stack are refused.
-MAX_STACK = 64
+Output = Annotated[str, Choice(("sequence", "state"))]
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Recurrent(Layer):
     S counts layer by layer, direction by direction, the state h, and for an LSTM the cell c behind it.
     """
 
-    units: int
-    layers: int = 1
+    takes: ClassVar[Takes] = SEQUENCE
+    units: Width
+    layers: Depth = 1
     bidirectional: bool = False
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
     start: Value | None = None
-    output: str = "sequence"
+    output: Output = "sequence"
 
     gates: ClassVar[int]
     #: Vectors in the state of one step.
@@ -75,11 +76,11 @@ class Recurrent(Layer):
     @classmethod
     def step(cls, ctx: Context, x: Value, state: Value) -> Value:
         """One step as a layer of its own: x [N, in] and the state [N, states U] give the next state."""
-        width = state.shape[-1]
-        if x.type.rank != 2 or state.type.rank != 2 or x.dtype != DType.FLOAT or not isinstance(width, int):
-            raise ctx.fail(
-                "MP201", f"a step takes an input [features] and a state, got {x.type} and {state.type}"
-            )
+        Takes("an input [features] and a state", 1, 1, (1,), inputs=(2, 2)).check(
+            ctx, cls.keyword, (x, state)
+        )
+        width = state.shape[1]
+        assert isinstance(width, int)
         if width % cls.states:
             raise ctx.fail(
                 "MP201", f"the state of {cls.keyword} is h and c side by side, and this has width {width}"
@@ -100,19 +101,10 @@ class Recurrent(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        if x.type.rank != 3 or not isinstance(x.shape[2], int) or x.dtype != DType.FLOAT:
-            help_ = "`embedding(16)` makes vectors of categories" if x.dtype == DType.INT else ""
-            raise ctx.fail(
-                "MP201", f"{self.keyword} needs a real sequence [time, features], got {x.type}", help=help_
-            )
-        if not 1 <= self.layers <= MAX_STACK:
-            raise ctx.fail("MP112", f"a stack has 1 to {MAX_STACK} layers, not {self.layers}")
-        if self.output not in ("sequence", "state"):
-            raise ctx.fail("MP205", f"no output is named '{self.output}'", help="sequence or state")
         first, last = self._first(ctx, x), list[Value]()
         for layer in range(self.layers):
             if layer and self.dropout:
-                x = Dropout(self.dropout).forward(ctx, x)
+                x = Dropout(self.dropout)(ctx, x)
             ways = []
             for reverse in (False, True) if self.bidirectional else (False,):
                 suffix = (f"_l{layer}" if layer else "") + ("_reverse" if reverse else "")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Value
+from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer
-from mpcompile.layers.windows import each_axis, spatial
+from mpcompile.layers.base import IMAGE, SPACE, Context, Layer, Takes
+from mpcompile.ranges import Choice, Window
 
 #: What interpolation by straight lines is called over one, two and three axes.
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+Mode = Annotated[str, Choice(("nearest", "bed_of_nails", *LINEAR.values()))]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Upsample(Layer):
     """
 
     keyword: ClassVar[str] = "upsample"
-    factor: int
-    mode: str = "nearest"
+    takes: ClassVar[Takes] = SPACE
+    factor: Window
+    mode: Mode = "nearest"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        _, dims = spatial(ctx, x, self.keyword)
-        f = each_axis(ctx, self.factor, 1, "factor")[0]
+        dims, f = x.type.rank - 2, self.factor
         if self.mode == LINEAR[dims]:
             for axis in range(2, 2 + dims):
                 x = _lines(ctx, x, axis, f)
@@ -84,11 +85,11 @@ class Crop(Layer):
     """
 
     keyword: ClassVar[str] = "crop"
+    takes: ClassVar[Takes] = SPACE
     like: Value
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        spatial(ctx, x, self.keyword)
         if self.like.type.rank != x.type.rank:
             raise ctx.fail(
                 "MP201", f"crop cuts {x.type} to the size of something like it, got {self.like.type}"
@@ -108,6 +109,7 @@ class ShiftDown(Layer):
     """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero."""
 
     keyword: ClassVar[str] = "shift_down"
+    takes: ClassVar[Takes] = IMAGE
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -122,17 +124,26 @@ class Squeeze(Layer):
     """Space to depth: [N, C, H, W] -> [N, C f^2, H/f, W/f] (Dinh et al. 2017, section 3.6)."""
 
     keyword: ClassVar[str] = "space_to_depth"
-    factor: int = 2
+    takes: ClassVar[Takes] = IMAGE
+    factor: Window = 2
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
+        divided_by(ctx, self.keyword, self.factor, inputs[0].shape)
         return space_to_depth(ctx, inputs[0], self.factor)
+
+
+def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:
+    """Raises MP201 where the height or width of an image [N, C, H, W] is no multiple of f."""
+    height, width = (int(str(s)) for s in shape[2:])
+    if height % f or width % f:
+        raise ctx.fail(
+            "MP201", f"{who}({f}) needs a height and width divisible by {f}, got {height} x {width}"
+        )
 
 
 def space_to_depth(ctx: Context, x: Value, f: int) -> Value:
     """Channel c, offset (i, j) of each f x f patch becomes channel c f^2 + i f + j."""
     n, c, h, w = x.shape
-    if not (isinstance(h, int) and isinstance(w, int)) or h % f or w % f:
-        raise ctx.fail("MP201", f"squeeze({f}) needs a height and width divisible by {f}, got {x.type}")
     y = F.reshape(ctx.b, x, (n, c, h // f, f, w // f, f))
     return F.reshape(ctx.b, F.transpose(ctx.b, y, 0, 1, 3, 5, 2, 4), (n, c * f * f, h // f, w // f))
 

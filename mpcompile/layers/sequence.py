@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import DType, Init, Symbolic, Value, symbol
+from mpcompile.ir import Init, Symbolic, Value, symbol
 from mpcompile.layers import functional as F
-from mpcompile.layers.base import Context, Layer, fan_in_uniform
+from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.ranges import Choice, Length, Steps, Width, Window
 
-
-def _sequence(ctx: Context, x: Value, who: str) -> tuple[object, int]:
-    if x.type.rank != 3 or not isinstance(x.shape[2], int) or x.dtype != DType.FLOAT:
-        raise ctx.fail("MP201", f"{who} needs a real sequence [time, features], got {x.type}")
-    return x.shape[1], x.shape[2]
+Visible = Annotated[str, Choice(("none", "causal"))]
 
 
 @dataclass(frozen=True)
@@ -24,14 +21,11 @@ class Shift(Layer):
     """Delay a sequence by `steps`: position t of the result is position t - steps of the input, zeros before."""
 
     keyword: ClassVar[str] = "shift"
-    steps: int = 1
+    takes: ClassVar[Takes] = Takes("a real sequence", 1)
+    steps: Steps = 1
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if x.type.rank < 2 or x.dtype != DType.FLOAT:
-            raise ctx.fail(
-                "MP201", f"shift needs a real sequence, got {x.type}", help="embed first, then shift"
-            )
         before = tuple(self.steps if a == 1 else 0 for a in range(x.type.rank))
         padded = b.emit(ops.Pad(before, (0,) * x.type.rank), x)
         return b.emit(ops.Slice(1, 0, x.shape[1], 1), padded)
@@ -42,12 +36,11 @@ class Stretch(Layer):
     """Every step of a sequence `factor` times, as controls of faster steps: [N, time, ...] -> [N, factor * time, ...]."""
 
     keyword: ClassVar[str] = "stretch"
-    factor: int
+    takes: ClassVar[Takes] = Takes("a sequence", 1, kind=None)
+    factor: Window
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if x.type.rank < 2 or self.factor < 1:
-            raise ctx.fail("MP201", f"stretch needs a sequence and a factor of 1 or more, got {x.type}")
         n, time, *rest = x.shape
         wide = F.reshape(b, x, (n, time, 1, *rest))
         wide = b.emit(ops.BroadcastTo((n, time, self.factor, *rest)), wide)
@@ -59,13 +52,16 @@ class Position(Layer):
     """Add a learned vector for each position, up to `longest` of them."""
 
     keyword: ClassVar[str] = "position"
-    longest: int
+    takes: ClassVar[Takes] = SEQUENCE
+    longest: Width
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        time, features = _sequence(ctx, x, "position")
-        table = ctx.param("weight", (self.longest, features), Init("normal", 0.02))
-        index = b.emit(ops.Iota((time,), 0))  # type: ignore[arg-type]  # an int or a symbol, by construction
+        time, features = x.shape[1:]
+        if isinstance(time, int) and time > self.longest:
+            raise ctx.fail("MP201", f"position has {self.longest} vectors for {time} steps")
+        table = ctx.param("weight", (self.longest, features), Init("normal", 0.02))  # type: ignore[arg-type]  # declared fixed
+        index = b.emit(ops.Iota((time,), 0))
         return F.add(b, x, b.emit(ops.Gather(0), table, index))
 
 
@@ -78,20 +74,20 @@ class Attention(Layer):
     """
 
     keyword: ClassVar[str] = "attention"
-    heads: int
-    mask: str = "none"
+    takes: ClassVar[Takes] = SEQUENCE
+    heads: Width
+    mask: Visible = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        time, width = _sequence(ctx, x, "attention")
+        time, width = x.shape[1:]
+        assert isinstance(width, int)
         n, h = x.shape[0], self.heads
         if width % h:
             raise ctx.fail("MP201", f"{h} heads do not divide {width} features")
-        if self.mask not in ("none", "causal"):
-            raise ctx.fail("MP205", f"no attention mask is named '{self.mask}'", help="causal or none")
         w = ctx.param("weight_qkv", (3 * width, width), fan_in_uniform(width))
         bias = ctx.param("bias_qkv", (3 * width,), Init("zeros"))
-        packed = F.reshape(b, F.linear(b, x, w, bias), (n, time, 3, h, width // h))  # type: ignore[arg-type]
+        packed = F.reshape(b, F.linear(b, x, w, bias), (n, time, 3, h, width // h))
         packed = F.transpose(b, packed, 2, 0, 3, 1, 4)  # [3, N, heads, time, width / heads]
         shape = packed.shape[1:]
         q, k, v = (F.reshape(b, part, shape) for part in F.split(b, packed, 0, 3))
@@ -100,7 +96,7 @@ class Attention(Layer):
             scores = F.where(b, causal_mask(ctx, time), scores, float("-inf"))
         present = ctx.present_at(x)
         if present is not None:  # keys behind the end of a sequence that states its length
-            scores = F.where(b, F.reshape(b, present, (n, 1, 1, time)), scores, float("-inf"))  # type: ignore[arg-type]
+            scores = F.where(b, F.reshape(b, present, (n, 1, 1, time)), scores, float("-inf"))
         mixed = b.emit(ops.MatMul(), b.emit(ops.Softmax(3), scores), v)
         joined = F.reshape(b, F.transpose(b, mixed, 0, 2, 1, 3), x.shape)
         out = ctx.param("weight_out", (width, width), fan_in_uniform(width))
@@ -121,6 +117,7 @@ class Last(Layer):
     """The last position of a sequence, at its length where it states one: [N, time, D] -> [N, D] (many-to-one)."""
 
     keyword: ClassVar[str] = "last"
+    takes: ClassVar[Takes] = Takes("a real sequence", 1)
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -140,12 +137,11 @@ class Over(Layer):
     """One vector at every step: [N, D] -> [N, steps, D] (one-to-many). `steps` is a number or a declared length."""
 
     keyword: ClassVar[str] = "over"
-    steps: str | int
+    takes: ClassVar[Takes] = Takes("a vector [features]", 1, 1)
+    steps: Length
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        if x.type.rank != 2:
-            raise ctx.fail("MP201", f"over needs a vector [features], got {x.type}")
         if isinstance(self.steps, str) and self.steps not in ctx.root.graph.symbols():
             raise ctx.fail(
                 "MP202",

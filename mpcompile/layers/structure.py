@@ -8,10 +8,9 @@ from typing import ClassVar
 from mpcompile.ir import Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import Relu, channel_axis
-from mpcompile.layers.base import Context, Layer, Net
+from mpcompile.layers.base import SPACE, Context, Layer, Net, Takes
 from mpcompile.layers.convolution import Conv
-
-MAX_BLOCKS = 512
+from mpcompile.ranges import Blocks, Width
 
 
 @dataclass(frozen=True)
@@ -19,12 +18,14 @@ class Concat(Layer):
     """Join the pipeline's value with others along the channels (U-Net's skips)."""
 
     keyword: ClassVar[str] = "concat"
+    takes: ClassVar[Takes] = Takes("values with channels", 1, kind=None, inputs=(0, 64))
     others: tuple[Value, ...]
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         values = [*inputs, *self.others]
         if not values:
             raise ctx.fail("MP123", "concat needs something to join")
+        self.takes.check(ctx, self.keyword, self.others)
         axis = channel_axis(values[0])
         for other in values[1:]:
             sizes = [(*v.shape[1:axis], *v.shape[axis + 1 :]) for v in (values[0], other)]
@@ -42,10 +43,15 @@ class Add(Layer):
     """Add others to the pipeline's value."""
 
     keyword: ClassVar[str] = "add"
+    takes: ClassVar[Takes] = Takes("real numbers", -1, inputs=(0, 64))
     others: tuple[Value, ...]
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        total, *rest = [*inputs, *self.others]
+        values = [*inputs, *self.others]
+        if not values:
+            raise ctx.fail("MP123", "add needs something to add")
+        self.takes.check(ctx, self.keyword, self.others)
+        total, *rest = values
         for value in rest:
             total = F.add(ctx.b, total, value)
         return total
@@ -56,6 +62,7 @@ class Residual(Layer):
     """x + net(x), or shortcut(x) + net(x) where the net changes the shape (He et al. 2016, eqs. 1 and 2)."""
 
     keyword: ClassVar[str] = "residual"
+    takes: ClassVar[Takes] = Takes(least=-1)
     net: Net
     shortcut: Net | None = None
 
@@ -73,21 +80,20 @@ class Resnet(Layer):
     """A 3x3 convolution to `width` channels and `blocks` pre-activation residual blocks of two 3x3 convolutions."""
 
     keyword: ClassVar[str] = "resnet"
-    width: int
-    blocks: int
+    takes: ClassVar[Takes] = SPACE
+    width: Width
+    blocks: Blocks
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
 
         def conv(name: str, x: Value, init: str = "he") -> Value:
             with ctx.frame(name, f"resnet({self.width}, {self.blocks})", ctx.span):
-                return Conv(self.width, 3, pad="same", init=init).forward(ctx, x)
+                return Conv(self.width, 3, pad="same", init=init)(ctx, x)
 
-        if not 0 <= self.blocks <= MAX_BLOCKS:
-            raise ctx.fail("MP112", f"a resnet has at most {MAX_BLOCKS} blocks, not {self.blocks}")
         relu = Relu()
         h = conv("stem", x)
         for i in range(self.blocks):
-            inner = conv(f"block_{i}_a", relu.forward(ctx, h))
-            h = F.add(ctx.b, h, conv(f"block_{i}_b", relu.forward(ctx, inner), "zeros"))
-        return relu.forward(ctx, h)
+            inner = conv(f"block_{i}_a", relu(ctx, h))
+            h = F.add(ctx.b, h, conv(f"block_{i}_b", relu(ctx, inner), "zeros"))
+        return relu(ctx, h)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from mpcompile.bijectors import REALS, UNIT, FactorOut, Interval
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.distributions import Placed
+from mpcompile.ir import Shape, float_type
+from mpcompile.layers import Context
 
 #: What makes a layer no bijection of values of one shape.
 _MERGES = {
@@ -24,6 +26,15 @@ def not_bijective(name: str, span: Span) -> SpecError:
         return error("MP407", f"`{name}` is not injective: {_MERGES[name]}", span, help=near)
     inside = f"it may stand in the net of a coupling: coupling(mask = ..., net = {name}(...) -> ...)"
     return error("MP407", f"`{name}` is a layer, and a flow is made of bijectors", span, help=inside)
+
+
+def check_shapes(chain: Sequence[Placed], shape: Shape, ctx: Context) -> None:
+    """Each map takes the shape that reaches it. Raises MP201, MP401 for one that does not."""
+    for placed in chain:
+        bijector = placed.bijector
+        with ctx.b.within(ctx.b.scope, placed.span):
+            bijector.takes.check_shape(ctx, bijector.keyword, float_type(*shape))
+            shape = bijector.checked_shape(ctx, shape)
 
 
 def check_intervals(chain: Sequence[Placed]) -> None:

@@ -1,64 +1,59 @@
-"""From the arguments of a call to the fields of a layer, distribution, bijector or mask: a field's type says how."""
+"""From the arguments of a call to the fields of a class: a field's type says how, and its declared range what may be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
-from typing import Any
+from typing import Any, get_args
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
-from mpcompile.layers import Context
-from mpcompile.lowering.scope import Scope, unknown
+from mpcompile.layers import Context, Mask, Net
+from mpcompile.lowering.names import unknown
+from mpcompile.lowering.scope import Scope
+from mpcompile.ranges import Slot, slots
+
+#: A number where the expression is one, else a value.
+Operand = Value | float
 
 
 class Arguments:
     """One call's arguments, to be bound to the fields of a class in their order."""
 
-    def __init__(self, scope: Scope, ctx: Context | None, call: ast.Call) -> None:
-        self.scope, self.ctx, self.call = scope, ctx, call
+    def __init__(
+        self, scope: Scope, ctx: Context | None, call: ast.Call, *, layer: bool = False, body: bool = False
+    ) -> None:
+        self.scope, self.ctx, self.call, self.layer = scope, ctx, call, layer
+        if call.body is not None and not body:
+            raise error("MP121", f"`{call.callee}` takes no steps of its own", call.body.span,
+                        help="`flow`, `autoregressive` and `dequantize` do")  # fmt: skip
+        if call.inputs is not None and not layer:
+            raise error("MP121", f"`{call.callee}` is no layer, and takes no values in a second pair of parentheses",
+                        call.span, help=f"{call.callee}(...)")  # fmt: skip
 
     def build(self, cls: type, **preset: Any) -> Any:
         """An instance of a dataclass. Raises every independent fault of the arguments at once."""
-        slots = [f for f in fields(cls) if f.init and f.name not in preset]
-        bound, faults = dict(preset), []
-        rest = slots[0] if slots and slots[0].type == "tuple[Value, ...]" else None
-        position = 0
-        for argument in self.call.args:
-            if rest is not None:
-                bound.setdefault(rest.name, []).append(argument.value)
-                continue
-            if argument.name is None:
-                slot = slots[position] if position < len(slots) else None
-                position += 1
-            else:
-                slot = next((f for f in slots if f.name == argument.name), None)
-            if slot is None:
-                given = argument.name or f"number {position}"
-                faults.append(
-                    unknown("argument", given, [f.name for f in slots], argument.span, self.call.callee)
-                )
-            elif slot.name in bound:
-                faults.append(error("MP124", f"`{slot.name}` is given twice", argument.span))
-            else:
+        free = [s for s in slots(cls) if s.name not in preset]
+        if free and free[0].type == tuple[Value, ...]:
+            assert self.ctx is not None
+            preset[free[0].name] = tuple(self.scope.value(self.ctx, a.value) for a in self.call.args)
+            return cls(**preset)
+        given, faults = self._placed(free)
+        bound = dict(preset)
+        for slot in free:
+            if slot.name in given:
                 try:
-                    bound[slot.name] = self.coerce(slot, argument.value)
+                    bound[slot.name] = self.coerce(slot, given[slot.name].value)
                 except SpecError as fault:
                     faults.append(fault)
-                    bound[slot.name] = None
-        if rest is not None:
-            assert self.ctx is not None
-            bound[rest.name] = tuple(self.scope.value(self.ctx, e) for e in bound.get(rest.name, []))
-        for f in slots:
-            if f.name not in bound and f.default is MISSING and f.default_factory is MISSING:
+            elif slot.required:
                 faults.append(
                     error(
                         "MP123",
-                        f"`{self.call.callee}` needs `{f.name}`",
+                        f"`{self.call.callee}` needs `{slot.name}`",
                         self.call.span,
-                        help=self._usage(slots, f),
+                        help=self._usage(free, slot),
                     )
                 )
         if faults:
@@ -68,30 +63,73 @@ class Arguments:
         except ValueError as problem:  # the class's own check of its arguments
             raise error("MP205", str(problem), self.call.span) from problem
 
-    def _usage(self, slots: Sequence[Field[Any]], missing: Field[Any]) -> str:
+    def _placed(self, free: Sequence[Slot]) -> tuple[dict[str, ast.Argument], list[SpecError]]:
+        """The argument of each field, and what is wrong with the places and names of the others."""
+        given: dict[str, ast.Argument] = {}
+        faults: list[SpecError] = []
+        names = [s.name for s in free]
+        stated = {a.name for a in self.call.args if a.name is not None}
+        place = 0
+        for argument in self.call.args:
+            name = argument.name
+            if name is None:
+                name = names[place] if place < len(names) else None
+                place += 1
+                if name is None or name in stated:
+                    faults.append(self._one_too_many(argument, names, name))
+                    continue
+            if name not in names:
+                faults.append(unknown("argument", name, names, argument.span, self.call.callee))
+            elif name in given:
+                faults.append(error("MP124", f"`{name}` is given twice", argument.span))
+            else:
+                given[name] = argument
+        return given, faults
+
+    def _one_too_many(self, argument: ast.Argument, names: Sequence[str], name: str | None) -> SpecError:
+        """An argument by place for which there is none; a value belongs before the layer."""
+        callee, text = self.call.callee, self.scope.label(argument.span)
+        what = f"`{callee}` takes no argument `{text}`"
+        if name is not None:
+            return error("MP124", f"`{name}` of {callee} is given twice", argument.span,
+                         help=f"leave out `{text}`, or the `{name} = ...` behind it")  # fmt: skip
+        known = f"its arguments: {', '.join(names)}" if names else f"write `{callee}` without parentheses"
+        if self.layer and _stands_for_a_value(self.scope, argument.value):
+            inputs = [a for a in self.call.args if a.name is None]
+            if len(inputs) == 1:
+                known = f"a layer reads what stands before it: {text} -> {callee}"
+        return error("MP128", what, argument.span, help=known)
+
+    def _usage(self, free: Sequence[Slot], missing: Slot) -> str:
         """How the call is written: `conv(channels, kernel, ...)`."""
-        named = [f.name for f in slots if f.default is MISSING and f.default_factory is MISSING]
-        more = ["..."] if len(named) < len(slots) else []
+        named = [s.name for s in free if s.required]
+        more = ["..."] if len(named) < len(free) else []
         usage = f"{self.call.callee}({', '.join([*named, *more])})"
-        if missing.type == "Value":
+        if missing.type is Value:
             usage += f", where an earlier stage is named by `as {missing.name}`"
         return usage
 
-    def coerce(self, slot: Field[Any], expr: ast.Expr) -> Any:
-        """The value of an argument for a field of this type."""
-        kind = str(slot.type).removesuffix(" | None")
-        rule = COERCIONS.get(kind)
+    def coerce(self, slot: Slot, expr: ast.Expr) -> Any:
+        """The value of an argument for a field: of the field's type, and within its declared range.
+
+        Raises MP113 for another kind of value, MP205 for one that is not allowed and MP112 for one that is too large.
+        """
+        rule = COERCIONS.get(slot.type)
         if rule is None:
-            raise TypeError(f"no argument rule for fields of type {slot.type}")
+            raise TypeError(f"no argument rule for {slot.name}: {slot.type}")
+        who = f"`{slot.name}` of {self.call.callee}"
         try:
-            return rule(self, expr)
+            value = rule(self, expr)
         except SpecError as fault:
             first = fault.diagnostics[0]
             if first.code != "MP113":
                 raise
-            raise error(
-                "MP113", f"`{slot.name}` of {self.call.callee}: {first.message}", first.span
-            ) from fault
+            raise error("MP113", f"{who}: {first.message}", first.span, help=first.help) from fault
+        wrong = slot.fault(value)
+        if wrong:
+            large = slot.range is not None and any(slot.range.beyond(v) for v in _numbers(value))
+            raise error("MP112" if large else "MP205", f"{who} must be {wrong}", expr.span)
+        return value
 
     # --- one rule for each kind of field ---
 
@@ -112,11 +150,14 @@ class Arguments:
             return expr.id
         return self.scope.integer(expr)
 
-    def _size(self, expr: ast.Expr) -> int:
-        value = self.scope.integer(expr)
-        if value > 1 << 24:
-            raise error("MP112", f"{value} is larger than any layer may be ({1 << 24})", expr.span)
-        return value
+    def _real(self, expr: ast.Expr) -> float:
+        return float(self.scope.number(expr))
+
+    def _whole(self, expr: ast.Expr) -> int:
+        return self.scope.integer(expr)
+
+    def _operand(self, expr: ast.Expr) -> Operand:
+        return self._real(expr) if self.scope.is_number(expr) else self._value(expr)
 
     def _net(self, expr: ast.Expr) -> Callable[..., Value]:
         scope = self.scope
@@ -141,9 +182,10 @@ class Arguments:
     def _made(self, what: str, table: Mapping[str, type], expr: ast.Expr) -> Any:
         """An instance of a class of a table, from a call or a bare name."""
         call = ast.Call(span=expr.span, callee=expr.id) if isinstance(expr, ast.Name) else expr
-        if not isinstance(call, ast.Call) or call.callee not in table:
-            name = call.callee if isinstance(call, ast.Call) else ""
-            raise unknown(what, name, list(table), expr.span)
+        if not isinstance(call, ast.Call):
+            raise error("MP113", f"expected a {what}", expr.span, help=f"known: {', '.join(table)}")
+        if call.callee not in table:
+            raise unknown(what, call.callee, list(table), expr.span)
         return Arguments(self.scope, self.ctx, call).build(table[call.callee])
 
     def _value(self, expr: ast.Expr) -> Value:
@@ -151,35 +193,53 @@ class Arguments:
         return self.scope.value(self.ctx, expr)
 
     def _sizes_of_axes(self, expr: ast.Expr) -> int | tuple[int, ...]:
-        return self._sizes(expr) if isinstance(expr, ast.ListExpr) else self._size(expr)
+        return self._list(expr) if isinstance(expr, ast.ListExpr) else self._whole(expr)
 
     def _padding(self, expr: ast.Expr) -> str | int | tuple[tuple[int, int], ...]:
         if not isinstance(expr, ast.ListExpr):
             return self._text_or_number(expr)
-        pairs = [self._sizes(side) if isinstance(side, ast.ListExpr) else (self._size(side),) * 2
+        pairs = [self._list(side) if isinstance(side, ast.ListExpr) else (self._whole(side),) * 2
                  for side in expr.items]  # fmt: skip
-        if not pairs or any(len(pair) != 2 for pair in pairs):
+        if any(len(pair) != 2 for pair in pairs):
             raise error("MP113", "expected a number or a pair [before, after] for each axis", expr.span)
         return tuple((before, after) for before, after in pairs)
 
-    def _sizes(self, expr: ast.Expr) -> tuple[int, ...]:
+    def _list(self, expr: ast.Expr) -> tuple[int, ...]:
         if not isinstance(expr, ast.ListExpr):
-            return (self._size(expr),)
-        return tuple(self._size(e) for e in expr.items)
+            return (self._whole(expr),)
+        return tuple(self._whole(e) for e in expr.items)
 
 
-COERCIONS: dict[str, Callable[[Arguments, ast.Expr], Any]] = {
-    "int": Arguments._size,
-    "float": lambda self, e: float(self.scope.number(e)),
-    "bool": Arguments._boolean,
-    "str": Arguments._text,
-    "str | int": Arguments._text_or_number,
-    "Mask": lambda self, e: self.scope.mask(e),
-    "Net": Arguments._net,
-    "Value": Arguments._value,
-    "Law": Arguments._law,
-    "Bijector": Arguments._bijector,
-    "tuple[int, ...]": Arguments._sizes,
-    "Sizes": Arguments._sizes_of_axes,
-    "Pad": Arguments._padding,
+def _numbers(value: Any) -> list[float]:
+    """All numbers in a value of a field."""
+    if isinstance(value, tuple):
+        return [n for item in value for n in _numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def _stands_for_a_value(scope: Scope, expr: ast.Expr) -> bool:
+    """Whether an expression is a value of the model rather than a number or an option."""
+    if isinstance(expr, ast.Name):
+        return expr.id in scope.values
+    return isinstance(expr, ast.Pipeline) or (isinstance(expr, ast.Call) and expr.inputs is not None)
+
+
+COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
+    int: Arguments._whole,
+    float: Arguments._real,
+    bool: Arguments._boolean,
+    str: Arguments._text,
+    str | int: Arguments._text_or_number,
+    Operand: Arguments._operand,
+    Mask: lambda self, e: self.scope.mask(e),
+    Net: Arguments._net,
+    Value: Arguments._value,
+    Law: Arguments._law,
+    Bijector: Arguments._bijector,
+    get_args(ast.Expr)[0]: lambda self, e: e,
+    tuple[int, ...]: Arguments._list,
+    int | tuple[int, ...]: Arguments._sizes_of_axes,
+    str | int | tuple[tuple[int, int], ...]: Arguments._padding,
 }
+
+__all__ = ["COERCIONS", "Arguments", "Operand"]

@@ -11,7 +11,7 @@ from mpcompile.distributions import Autoregressive, Distribution, Flow
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Claim, Module
-from mpcompile.lowering.scope import unknown
+from mpcompile.lowering.names import unknown
 
 KINDS = (
     "autoregressive",

@@ -8,7 +8,7 @@ from mpcompile.diagnostics import error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
-from mpcompile.lowering.scope import unknown
+from mpcompile.lowering.names import unknown
 
 BATCH = symbol("N")
 #: More elements than this in one variable are refused before anything is allocated.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import log
+from typing import Any
 
 from mpcompile import ops
 from mpcompile.bijectors import BIJECTORS, Dequantize
@@ -30,9 +31,11 @@ from mpcompile.ir import DType, Field, Shape, Symbolic, Value, broadcast_shapes,
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
-from mpcompile.lowering.bijections import check_intervals, check_noise, not_bijective
+from mpcompile.lowering.bijections import check_intervals, check_noise, check_shapes, not_bijective
 from mpcompile.lowering.binding import Arguments
-from mpcompile.lowering.scope import MAX_LAYERS, Scope, unknown
+from mpcompile.lowering.names import unknown
+from mpcompile.lowering.scope import MAX_LAYERS, Scope
+from mpcompile.lowering.signatures import SIGNATURES, WITH_BODY
 
 
 def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None) -> Distribution:
@@ -54,10 +57,9 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     if call.callee == "mixture":
         return _mixture(ctx, scope, call, field)
     if call.callee == "delta":
-        given = _named(call, ("loc",))
-        if field is not None or "loc" not in given:
+        if field is not None:
             raise error("MP411", "`delta(net)` is the posterior of a latent", call.span)
-        return Delta(scope.value(ctx, given["loc"]))
+        return Delta(_arguments(ctx, scope, call).loc)
     return _elementwise(ctx, scope, call, field)
 
 
@@ -77,38 +79,21 @@ def sampled(ctx: Context, law: Distribution, options: Sampling) -> Distribution:
     return law
 
 
-def _named(call: ast.Call, names: tuple[str, ...]) -> dict[str, ast.Expr]:
-    """Arguments by name; positional ones fill `names` in order."""
-    given: dict[str, ast.Expr] = {}
-    for i, argument in enumerate(call.args):
-        name = argument.name or (names[i] if i < len(names) else "")
-        if name not in names or name in given:
-            raise unknown("argument", argument.name or f"number {i + 1}", names, argument.span, call.callee)
-        given[name] = argument.value
-    return given
-
-
-def _operand(ctx: Context, scope: Scope, expr: ast.Expr) -> Value | float:
-    """A number where the expression is one, else a value."""
-    if isinstance(expr, ast.Number | ast.Unary) or (isinstance(expr, ast.Name) and expr.id in scope.numbers):
-        return float(scope.number(expr))
-    return scope.value(ctx, expr)
+def _arguments(ctx: Context, scope: Scope, call: ast.Call) -> Any:
+    """The arguments of a distribution, as its signature declares them."""
+    bound = Arguments(scope, ctx, call, body=call.callee in WITH_BODY)
+    return bound.build(SIGNATURES[call.callee])
 
 
 def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Distribution:
     b = ctx.b
     if call.callee in ("bernoulli", "perceptron"):
-        key = "logits" if call.callee == "bernoulli" else "activation"
-        given = _named(call, (key,))
-        if key not in given:
-            raise error("MP123", f"`{call.callee}` needs `{key}`", call.span)
-        value = _fit(ctx, scope.value(ctx, given[key]), field, call.span)
-        return Bernoulli(value) if call.callee == "bernoulli" else Perceptron(value)
+        given = _arguments(ctx, scope, call)
+        if call.callee == "bernoulli":
+            return Bernoulli(_fit(ctx, given.logits, field, call.span))
+        return Perceptron(_fit(ctx, given.activation, field, call.span))
     if call.callee == "categorical":
-        given = _named(call, ("logits",))
-        if "logits" not in given:
-            raise error("MP123", "`categorical` needs `logits`", call.span)
-        logits = scope.value(ctx, given["logits"])
+        logits = _arguments(ctx, scope, call).logits
         if field is None or field.classes is None:
             raise error("MP209", "categorical needs a variable of type category(k)", call.span)
         rank = field.type.rank
@@ -127,15 +112,15 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
         if field is not None and field.type.dtype is DType.INT:
             raise error("MP209", f"{call.callee} is a density of real numbers, and {field.name} is none", call.span,
                         help=f"of a class: {field.name} ~ categorical(logits = ...)")  # fmt: skip
-        given = _named(call, ("loc", "scale", "log_scale"))
-        loc = _operand(ctx, scope, given["loc"]) if "loc" in given else 0.0
+        given = _arguments(ctx, scope, call)
+        loc: Value | float = 0.0 if given.loc is None else given.loc
         log_scale: Value | float = 0.0
-        if "log_scale" in given:
-            log_scale = _operand(ctx, scope, given["log_scale"])
-        elif "scale" in given:
-            scale = _operand(ctx, scope, given["scale"])
-            if isinstance(scale, float) and scale <= 0:
-                raise error("MP205", f"a scale is positive, got {scale}", given["scale"].span)
+        if given.log_scale is not None:
+            if given.scale is not None:
+                raise error("MP124", f"{call.callee} has a `scale` and a `log_scale`", call.span)
+            log_scale = given.log_scale
+        elif given.scale is not None:
+            scale = given.scale
             log_scale = b.emit(ops.Log(), scale) if isinstance(scale, Value) else log(scale)
         elif isinstance(loc, Value) and (field is None or loc.shape != field.type.shape):
             loc, log_scale = _halves(ctx, call, loc, field)
@@ -170,17 +155,9 @@ def _logistic_mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field |
         raise error(
             "MP411", f"a posterior cannot be {call.callee}: the gradient ends at its draws", call.span
         )
-    given = _named(call, ("net", "components"))
-    if "net" not in given:
-        raise error(
-            "MP123",
-            f"`{call.callee}` needs `net`",
-            call.span,
-            help=f"{call.callee}(net(...), components = 5)",
-        )
-    components = scope.integer(given["components"]) if "components" in given else 5
-    law = _likelihood(call, field, call.callee, components)
-    return split_parameters(ctx, scope.value(ctx, given["net"]), field.type.shape, law)
+    given = _arguments(ctx, scope, call)
+    law = _likelihood(call, field, call.callee, given.components)
+    return split_parameters(ctx, given.net, field.type.shape, law)
 
 
 def _likelihood(call: ast.Call, field: Field, name: str, components: int) -> Likelihood:
@@ -194,20 +171,13 @@ def _likelihood(call: ast.Call, field: Field, name: str, components: int) -> Lik
     return law
 
 
-#: More components than this are refused: their log densities are all computed for every example.
-MAX_COMPONENTS = 4096
-
-
 def _mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Mixture:
-    given = _named(call, ("components",))
+    given = _arguments(ctx, scope, call)
     if field is None or field.base != "real" or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
         raise error("MP209", "`mixture` is a law of real numbers in a fixed shape", call.span)
-    components = scope.integer(given["components"]) if "components" in given else 5
-    if not 1 <= components <= MAX_COMPONENTS:
-        raise error("MP112", f"a mixture has 1 to {MAX_COMPONENTS} components, not {components}", call.span)
     size = product(field.type.shape[1:])
     assert isinstance(size, int)
-    return Mixture.learned(ctx, components, size)
+    return Mixture.learned(ctx, given.components, size)
 
 
 def _fit(ctx: Context, value: Value, field: Field | None, span: Span) -> Value:
@@ -243,22 +213,15 @@ def _ending(found: Shape, wanted: Shape) -> str:
 
 
 def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) -> Autoregressive:
-    given = _named(call, ("order", "likelihood", "components", "seed", "net", "orders", "masks"))
-    arguments = Arguments(scope, ctx, call)
-    order = arguments._text(given["order"]) if "order" in given else "natural"
+    given = _arguments(ctx, scope, call)
     default = {"binary": "bernoulli", "category": "categorical", "integer": "categorical", "real": "normal"}
-    name = arguments._text(given["likelihood"]) if "likelihood" in given else default[field.base]
-    components = scope.integer(given["components"]) if "components" in given else 5
-    seed, orders, turns = (
-        scope.integer(given[key]) if key in given else default
-        for key, default in (("seed", 0), ("orders", 1), ("masks", 1))
-    )
-    body = call.body if call.body is not None else given.get("net")
+    name = given.likelihood or default[field.base]
+    body = call.body if call.body is not None else given.net
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
-    law = _likelihood(call, field, name, components)
+    law = _likelihood(call, field, name, given.components)
     try:
-        ranks = member_ranks(order, field.type.shape[1:], seed, orders, turns)
+        ranks = member_ranks(given.order, field.type.shape[1:], given.seed, given.orders, given.masks)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
     path, span = ctx.b.scope, body.span
@@ -277,7 +240,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, law, ranks, turns=turns)
+    return Autoregressive(net, law, ranks, turns=given.masks)
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:
@@ -302,7 +265,7 @@ def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None
 
 
 def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) -> Flow:
-    base = _base(ctx, scope, _named(call, ("base",)).get("base"), variable, call.span)
+    base = _base(ctx, scope, _arguments(ctx, scope, call).base, variable, call.span)
     if variable is None:
         shape = next((v.shape for v in base.parameters().values()), ())
         if len(shape) != 2:
@@ -323,6 +286,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
             call.span,
             help="start the flow with `dequantize`",
         )
+    check_shapes(chain, field.type.shape, ctx)
     check_intervals(chain)
     return Flow(base, chain)
 
@@ -359,13 +323,9 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
                     raise error("MP209", "dequantize needs a variable of type integer(a..b)", layer.span)
                 noise = None if layer.body is None else _noise(scope, layer, field)
                 preset = {"low": field.low, "levels": field.classes, "posterior": noise}
-            elif layer.body is not None:
-                raise error(
-                    "MP121", f"`{layer.callee}` takes no steps of its own", layer.body.span,
-                    help="only `dequantize { ... }` does: the flow of its noise",
-                )  # fmt: skip
             n = counts[layer.callee] = counts.get(layer.callee, -1) + 1
-            bijector = Arguments(scope, ctx, layer).build(BIJECTORS[layer.callee], **preset)
+            arguments = Arguments(scope, ctx, layer, body=layer.callee == "dequantize")
+            bijector = arguments.build(BIJECTORS[layer.callee], **preset)
             chain.append(Placed(bijector, f"{layer.callee}_{n}", scope.label(layer.span), layer.span))
 
     walk(scope, body)
@@ -382,6 +342,7 @@ def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Val
         shifted = x if field.low == 0 else F.sub(ctx.b, x, float(field.low))
         seen = F.mul(ctx.b, shifted, 1.0 / (levels - 1))
         chain = _chain(ctx, scope.child(values={field.name: seen}), body, noise)
+        check_shapes(chain, x.shape, ctx)
         check_intervals(chain)
         check_noise(chain, call.span)
         return Flow(Normal(0.0, 0.0), chain)

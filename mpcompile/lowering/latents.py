@@ -6,7 +6,6 @@ beta-VAE for another (Higgins et al. 2017).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpcompile import ops
@@ -15,12 +14,14 @@ from mpcompile.distributions import Autoregressive, Delta, Distribution, Flow, M
 from mpcompile.distributions.elementwise import LogisticMixture
 from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import Field, Init, Shape, Value, float_type
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
+from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.densities import distribution
-from mpcompile.lowering.scope import Scope, unknown
+from mpcompile.lowering.names import unknown
+from mpcompile.lowering.scope import Scope
+from mpcompile.lowering.signatures import WEIGHTS, Constant
 
 #: Laws whose draws are differentiable functions of their parameters (Kingma and Welling 2014, section 2.4).
 POSTERIORS: tuple[type[Distribution], ...] = (*LOCATION_SCALE.values(), Flow, Delta)
@@ -131,38 +132,21 @@ class Weight:
         return beta, excess
 
 
-_SLOTS = {"warmup": ("steps", "final"), "constrained": ("threshold", "rate")}
-_DEFAULTS = {"final": 1.0, "rate": 0.01}
-
-
-def weight(objective: tuple[ast.Let, ...], numbers: Mapping[str, int | float]) -> Weight:
+def weight(objective: tuple[ast.Let, ...], scope: Scope) -> Weight:
     """The weight that the `objective` section states. Raises `SpecError` for another option or form."""
     found = Weight()
     for let in objective:
         if let.name != "beta":
             raise unknown("part of the objective", let.name, ["beta"], let.span)
-        found = _weight(let.value, numbers)
+        found = _weight(let, scope)
     return found
 
 
-def _weight(expr: ast.Expr, numbers: Mapping[str, int | float]) -> Weight:
-    if not isinstance(expr, ast.Call) or expr.callee not in _SLOTS:
-        return Weight(final=_positive("beta", evaluate_number(expr, numbers), expr.span, least=0))
-    slots, given = _SLOTS[expr.callee], dict[str, float]()
-    for i, argument in enumerate(expr.args):
-        name = argument.name or (slots[i] if i < len(slots) else "")
-        if name not in slots or name in given:
-            raise unknown("argument", name or f"number {i + 1}", slots, argument.span, expr.callee)
-        given[name] = _positive(name, evaluate_number(argument.value, numbers), argument.span)
-    if slots[0] not in given:
-        raise error("MP123", f"`{expr.callee}` needs `{slots[0]}`", expr.span)
-    given |= {k: v for k, v in _DEFAULTS.items() if k in slots and k not in given}
-    return Weight(expr.callee, **given, label=f"beta: {expr.callee}", span=expr.span)
-
-
-def _positive(name: str, value: float, span: Span, least: float | None = None) -> float:
-    if value <= 0 and value != least:
-        raise error(
-            "MP205", f"`{name}` is {'positive' if least is None else 'at least 0'}, got {value}", span
-        )
-    return float(value)
+def _weight(let: ast.Let, scope: Scope) -> Weight:
+    expr = let.value
+    if isinstance(expr, ast.Call) and expr.callee in WEIGHTS:
+        given = Arguments(scope, None, expr).build(WEIGHTS[expr.callee])
+        return Weight(expr.callee, **vars(given), label=f"beta: {expr.callee}", span=expr.span)
+    stated = ast.Argument(span=let.span, name=let.name, value=expr)
+    call = ast.Call(span=let.span, callee="objective", args=(stated,))
+    return Weight(final=Arguments(scope, None, call).build(Constant).beta)

@@ -51,7 +51,7 @@ class _Lowering(Statements):
     ) -> None:
         super().__init__(model, source, overrides)
         self.sampling = sampling
-        self.weight = latents.weight(model.objective, self.numbers)
+        self.weight = latents.weight(model.objective, self.numeric())
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
 

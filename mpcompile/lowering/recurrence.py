@@ -25,7 +25,8 @@ from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.densities import distribution
-from mpcompile.lowering.scope import Scope, unknown
+from mpcompile.lowering.names import unknown
+from mpcompile.lowering.scope import Scope
 
 #: What a density statement states a law for: its variable given what is there, or a latent given what is observed.
 Which = Literal["law", "prior", "posterior"]

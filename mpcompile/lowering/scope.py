@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import evaluate_number
+from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, evaluate_number
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
-
-if TYPE_CHECKING:
-    pass
+from mpcompile.lowering.names import not_in_scope, unknown
 
 #: A spec that unrolls to more layers than this is refused before any graph is built.
 MAX_LAYERS = 2048
@@ -46,6 +42,7 @@ class Scope:
     blocks: dict[str, ast.Block] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     active: tuple[str, ...] = ()
+    model: ast.Model | None = None
 
     def child(
         self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None
@@ -69,6 +66,21 @@ class Scope:
         if value != int(value):
             raise error("MP113", f"expected a whole number, found {value}", expr.span)
         return int(value)
+
+    def is_number(self, expr: ast.Expr) -> bool:
+        """Whether an expression is arithmetic on numbers alone."""
+        match expr:
+            case ast.Number():
+                return True
+            case ast.Name():
+                return expr.id not in self.values and (expr.id in self.numbers or expr.id in CONSTANTS)
+            case ast.Unary(op="-"):
+                return self.is_number(expr.operand)
+            case ast.Binary(op="+" | "-" | "*" | "/" | "//" | "%" | "**"):
+                return self.is_number(expr.left) and self.is_number(expr.right)
+            case ast.Call(inputs=None, body=None):
+                return expr.callee in FUNCTIONS and all(self.is_number(a.value) for a in expr.args)
+        return False
 
     def label(self, span: Span) -> str:
         """The text of a span as the user wrote it, on one line."""
@@ -96,10 +108,7 @@ class Scope:
             case ast.Binary(op="@"):
                 return M.Product(self.mask(expr.left), self.mask(expr.right))
             case ast.ListExpr():
-                flat = not any(isinstance(r, ast.ListExpr) for r in expr.items)
-                lists = [expr] if flat else [r for r in expr.items if isinstance(r, ast.ListExpr)]
-                rows = tuple(tuple(self.number(e) for e in row.items) for row in lists)
-                return M.Literal(rows[0] if flat else rows)
+                return self._literal(expr)
             case ast.Call(callee="strict" | "transpose", args=(only,)):
                 inner = self.mask(only.value)
                 try:
@@ -111,8 +120,27 @@ class Scope:
                 return made
             case ast.Name() if expr.id in MASKS:
                 return self.mask(ast.Call(span=expr.span, callee=expr.id))
-        name = expr.id if isinstance(expr, ast.Name) else expr.callee if isinstance(expr, ast.Call) else ""
-        raise unknown("mask", name, [*self.masks, *MASKS, "strict", "transpose"], expr.span)
+        if not isinstance(expr, ast.Name | ast.Call):
+            raise error(
+                "MP113",
+                "expected a mask",
+                expr.span,
+                help="a name of `mask name = ...`, or causal2d(type = B)",
+            )
+        name = expr.id if isinstance(expr, ast.Name) else expr.callee
+        if name in ("strict", "transpose"):
+            raise error("MP123", f"`{name}` takes one mask", expr.span, help=f"{name}(up)")
+        raise unknown("mask", name, [*MASKS, "strict", "transpose"], expr.span, own=list(self.masks))
+
+    def _literal(self, expr: ast.ListExpr) -> Mask:
+        """A mask written out: numbers, or rows of equally many."""
+        lists = [r for r in expr.items if isinstance(r, ast.ListExpr)]
+        if not lists:
+            return M.Literal(tuple(self.number(e) for e in expr.items))
+        for item in expr.items:
+            if not isinstance(item, ast.ListExpr) or len(item.items) != len(lists[0].items):
+                raise error("MP113", "rows of a mask are lists of equally many numbers", item.span)
+        return M.Literal(tuple(tuple(self.number(e) for e in row.items) for row in lists))
 
     # --- values and pipelines ---
 
@@ -201,7 +229,7 @@ class Scope:
         if not current and len(call.args) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
             forward, current = kind.step, [self.value(ctx, a.value) for a in call.args]
         else:
-            forward = Arguments(self, ctx, call).build(kind).forward
+            forward = Arguments(self, ctx, call, layer=True).build(kind)
         with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span):
             try:
                 return (forward(ctx, *current),)
@@ -217,8 +245,9 @@ class Scope:
         for step in steps:
             name = step.callee if isinstance(step, ast.Call) else step.id
             if not (name in LAYERS or name in self.nets or name in self.blocks):
-                known = [*LAYERS, *self.nets, *self.blocks, *self.values]
-                faults += unknown("layer", name, known, step.span).diagnostics
+                elsewhere = None if name in self.values else not_in_scope(self.model, name, step.span)
+                own = [*self.nets, *self.blocks, *self.values]
+                faults += (elsewhere or unknown("layer", name, list(LAYERS), step.span, own=own)).diagnostics
         if faults:
             raise SpecError(faults)
 
@@ -241,6 +270,16 @@ class Scope:
             return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
 
 
+def _inputs_as_arguments(scope: Scope, block: ast.Block, call: ast.Call, argument: ast.Argument) -> SpecError:
+    """`dist(a, b)` for `dist()(a, b)`."""
+    inputs = ", ".join(scope.label(a.span) for a in call.args)
+    takes = f"{len(block.params)} numbers" if block.params else "no arguments"
+    return error(
+        "MP128", f"block `{block.name}` takes {takes}", argument.span,
+        help=f"values go into a second pair of parentheses: {block.name}()({inputs})",
+    )  # fmt: skip
+
+
 def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, int | float]:
     """Numbers of a block's parameters at one use."""
     given: dict[str, int | float] = {}
@@ -248,9 +287,11 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
     for i, argument in enumerate(call.args):
         name = argument.name or (names[i] if i < len(names) else None)
         if name is None or name not in names:
-            raise unknown(
-                "parameter", argument.name or f"number {i + 1}", names, argument.span, of=block.name
-            )
+            if argument.name is None:
+                raise _inputs_as_arguments(scope, block, call, argument)
+            raise unknown("parameter", argument.name, names, argument.span, of=block.name)
+        if name in given:
+            raise error("MP124", f"`{name}` is given twice", argument.span)
         given[name] = scope.number(argument.value)
     for param in block.params:
         if param.name not in given:
@@ -258,19 +299,6 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
                 raise error("MP123", f"block `{block.name}` needs `{param.name}`", call.span)
             given[param.name] = scope.number(param.default)
     return given
-
-
-def unknown(what: str, name: str, known: Sequence[str], span: Span, of: str = "") -> SpecError:
-    """An unknown name, with the nearest known one."""
-    near = get_close_matches(name, list(known), 1)
-    where = f" of `{of}`" if of else ""
-    shown = ", ".join(sorted(known)[:12])
-    return error(
-        "MP110",
-        f"unknown {what} `{name}`{where}",
-        span,
-        help=f"did you mean `{near[0]}`?" if near else f"known: {shown}" if shown else "",
-    )
 
 
 MASKS: dict[str, type] = {

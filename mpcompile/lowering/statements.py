@@ -53,6 +53,10 @@ class Statements:
         self.latent_shapes: dict[str, Shape] = {}
         self.claims: list[Claim] = []
 
+    def numeric(self) -> Scope:
+        """A scope of numbers alone, for sections that are about no value."""
+        return Scope(self.source, dict(self.numbers), model=self.model)
+
     # --- one program ---
 
     def start(self, name: str, training: bool = False) -> Program:
@@ -65,6 +69,7 @@ class Statements:
             {m.name: m.value for m in self.model.masks},
             {n.name: n for n in self.model.nets},
             {b.name: b for b in self.model.blocks},
+            model=self.model,
         )
         return Program(ctx, scope)
 

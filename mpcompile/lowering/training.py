@@ -8,7 +8,7 @@ from typing import Any
 from mpcompile.diagnostics import Diagnostic, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
-from mpcompile.lowering.scope import unknown
+from mpcompile.lowering.names import unknown
 
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "adam": ("rate", "beta1", "beta2", "eps", "weight_decay"),

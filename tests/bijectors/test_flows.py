@@ -246,7 +246,7 @@ def test_what_is_not_injective_is_refused_in_its_place() -> None:
     )  # fmt: skip
     assert refused("real[2]", "square")[:2] == ("MP110", "unknown bijector `square`")
     assert refused("real[2]", "leaky_relu(slope = 0)")[:2] == (
-        "MP205", "leaky_relu with slope 0 is not injective: a slope is positive",
+        "MP205", "`slope` of leaky_relu must be positive, got 0",
     )  # fmt: skip
     assert refused("integer(0..3)[2]", "dequantize -> inverse(logit)")[0] == "MP408"
     assert refused("real[2]", "inverse(batch_norm)")[0] == "MP205"

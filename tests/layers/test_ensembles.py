@@ -171,7 +171,7 @@ def test_orders_and_degrees_of_more_than_a_byte(backend: str) -> None:
     ("options", "message"),
     [
         ("orders = 2", "several orders are random ones"),
-        ("masks = 0", "do not make 1 to 256 members"),
+        ("masks = 0", "`masks` of autoregressive must be at least 1"),
         ("order = random, orders = 17, masks = 16", "do not make 1 to 256 members"),
     ],
 )

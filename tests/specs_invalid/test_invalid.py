@@ -62,6 +62,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "pixelcnn_mask_b_first.mp": {
         "(type = B)) -> relu\n  conv(8, 3": "(type = A)) -> relu\n  conv(8, 3",
     },
+    "rate_beyond_one.mp": {"1.5": "0.5"},
     "rgb_mask_a_all_channels.mp": {"(type = A)": "(type = A, channels = rgb)"},
     "row_lstm_sees_itself.mp": {
         "{ row_lstm": "{ conv(3, 3, pad = same, mask = causal2d(type = A)) -> row_lstm"
@@ -75,6 +76,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "unknown_layer.yaml": {"dence": "dense"},
     "unknown_layers.mp": {"dens(3)": "dense(3)", "densee(1) -> foo": "dense(1)"},
     "unpool_without_pool.mp": {"maxpool(2) -> unpool": "maxpool(2) as pool -> unpool(pool)"},
+    "value_as_argument.mp": {"relu(x)": "x -> relu"},
     "vrnn_reads_itself.mp": {"concat(x, z, h)": "concat(z, h)"},
     "wavenet_first_not_counted.mp": {"-> shift": "-> shift -> conv1d(8, 2)"},
     "wavenet_leak_far_ahead.mp": {"16, pad = same": "16, pad = causal"},

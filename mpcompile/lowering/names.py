@@ -1,0 +1,90 @@
+"""Names that mean nothing in their place: what a user may have meant, and where a name is in scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from pydantic import BaseModel
+
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.frontend import ast
+
+#: Lists of names up to this length are shown whole.
+MAX_SHOWN = 20
+
+
+def unknown(
+    what: str, name: str, known: Sequence[str], span: Span, of: str = "", own: Sequence[str] = ()
+) -> SpecError:
+    """An unknown name, with the nearest known one, or all that are known: those of a model, `own`, first."""
+    near = [n for n in get_close_matches(name, [*own, *known], 2) if n != name][:1]
+    where = f" of `{of}`" if of else ""
+    return error(
+        "MP110",
+        f"unknown {what} `{name}`{where}" if name else f"expected the name of a {what}{where}",
+        span,
+        help=f"did you mean `{near[0]}`?" if near else listed(known, own),
+    )
+
+
+def listed(known: Sequence[str], own: Sequence[str] = ()) -> str:
+    """`known: a, b, c`, whole, or as far as it goes with a sign that there are more."""
+    names = [*sorted(own), *sorted(known)]
+    if not names:
+        return ""
+    shown = names if len(names) <= MAX_SHOWN else [*names[: max(len(own), 8)], "... (mpcompile list)"]
+    return f"known: {', '.join(shown)}"
+
+
+def not_in_scope(model: ast.Model | None, name: str, span: Span) -> SpecError | None:
+    """A name that the model gives a meaning elsewhere; None for one that it does not."""
+    places = [] if model is None else list(dict.fromkeys(_places(model, name)))
+    if not places:
+        return None
+    return error(
+        "MP110", f"`{name}` is not in scope here", span, help=f"`{name}` is {'; and '.join(places[:3])}"
+    )
+
+
+def _places(model: ast.Model, name: str) -> Iterator[str]:
+    """Where a name has a meaning, as ends of a sentence that begins with the name."""
+    for d in model.declarations:
+        if d.name == name:
+            yield f"a declared variable ({d.role}): pass it to this net or block as a value"
+    for net in model.nets:
+        yield from _inside(net.value, name, f"the net `{net.name}`")
+    for block in model.blocks:
+        where = f"the block `{block.name}`"
+        if name in [*block.inputs, *(p.name for p in block.params), *(let.name for let in block.lets)]:
+            yield f"a name inside of {where}"
+        for tree in [*(let.value for let in block.lets), *block.outputs]:
+            yield from _inside(tree, name, where)
+    for s in model.density:
+        if isinstance(s, ast.Recurrence):
+            where = f"`recurrence over {s.axis}`"
+            if name in [*(c.name for c in s.carries), *(u.name for u in s.statements)]:
+                yield f"a name inside of {where}"
+            yield from _inside(s, name, where)
+        else:
+            if isinstance(s, ast.Density) and s.role == "latent" and s.name == name:
+                yield f"a latent, in scope in the statements behind `latent {name} ~ ...`"
+            yield from _inside(s, name, f"the law of `{s.name}`")
+
+
+def _inside(tree: BaseModel, name: str, where: str) -> Iterator[str]:
+    """Taps and counters of this name within a tree."""
+    todo: list[object] = [tree]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, tuple):
+            todo.extend(item)
+        elif isinstance(item, BaseModel) and not isinstance(item, Span):
+            if isinstance(item, ast.Step) and item.tap == name:
+                yield f"a stage of {where}, in scope behind `as {name}` in the same pipeline"
+            if isinstance(item, ast.Repeat) and item.variable == name:
+                yield f"the counter of a repeat in {where}"
+            todo.extend(getattr(item, k) for k in type(item).model_fields if k != "span")
+
+
+__all__ = ["listed", "not_in_scope", "unknown"]
