@@ -24,7 +24,7 @@ from training import add_variation
 
 from mpcompile.api import load
 from mpcompile.backend import find_backend
-from mpcompile.ir import Module
+from mpcompile.ir import Module, Training
 from mpcompile.runner.data import load_data
 from mpcompile.runner.data.sound import companded
 from mpcompile.runner.evaluate import evaluate, moments
@@ -215,7 +215,7 @@ def run_row(name: str, row: Row, options: argparse.Namespace) -> str:
     if not (options.reuse and (out / "run.json").is_file()):
         path = row.prepare(source, options.out / "data") if row.prepare else source
         given = {"steps": options.steps, "batch": options.batch, "valid_every": options.valid_every}
-        module.train = {**row.train, **{k: v for k, v in given.items() if v}}
+        module.train = Training().changed(**{**row.train, **{k: v for k, v in given.items() if v}})
         chosen = Options(
             backend=options.backend, data=str(path), seed=options.seed, device=options.device,
             mixed=options.mixed, overrides=overrides, init=options.init,

@@ -83,9 +83,9 @@ def curve(text: str, name: str, steps: int, precision: str = "float32", moved: b
     path, changes = parse(text)
     sizes = {k: int(changes.pop(k)) for k in ("batch", "length") if k in changes}
     module = load(path, changes)
-    module.train |= {"log_every": 1, "steps": steps, "valid_every": steps} | sizes
-    for key in ("epochs", "patience"):
-        module.train.pop(key, None)
+    module.train = module.train.changed(
+        log_every=1, steps=steps, valid_every=steps, epochs=None, patience=None, **sizes
+    )
     backend: Any = Moved(name) if moved else find_backend(name)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

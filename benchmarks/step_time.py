@@ -99,7 +99,7 @@ def prepare(text: str, names: list[str]) -> tuple[dict[str, Trainer], list[Input
     path, changes = parse(text)
     train: dict[str, Any] = {k: int(changes.pop(k)) for k in ("batch", "length") if k in changes}
     module = load(path, changes)
-    module.train |= train
+    module.train = module.train.changed(**train)
     stated = settings(module)
     weights = initial(module, stated.seed)
     trainers = {n: trainer(n, module, weights, stated.optimizer) for n in names}

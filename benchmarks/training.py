@@ -180,7 +180,7 @@ class Bench:
 
         def fresh(**settings: Any) -> Module:
             module = load(spec, given)
-            module.train = {**module.train, **changes, **settings}
+            module.train = module.train.changed(**{**changes, **settings})
             return module
 
         clock: list[float] = []
@@ -193,7 +193,7 @@ class Bench:
         step = (clock[-1] - clock[0]) / (len(clock) - 1)
         steps = max(TIMED_STEPS, int(STEPS_SHARE * 60 * self.minutes * share / max(step, 1e-6)))
         module = fresh()
-        module.train["steps"] = min(steps, int(module.train.get("steps", steps)))
+        module.train = module.train.changed(steps=min(steps, module.train.steps or steps))
         start = now()
         result = _train(module, o.out / name, chosen)
         spent = now() - start

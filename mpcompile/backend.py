@@ -11,9 +11,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Module
+from mpcompile.ir import Array, Module, Training
+from mpcompile.ir.training import Adam, plain
 
 GROUP = "mpcompile.backends"
+#: Weight decay of a rule where neither it nor the section states one.
+USUAL_DECAY = {"adamw": 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,19 @@ class OptimizerSpec:
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float | None = None
+
+    @classmethod
+    def of(cls, train: Training) -> OptimizerSpec:
+        """The update rule of a `train` section; adam where it states none."""
+        stated = train.optimizer or Adam()
+        values = {k: v for k, v in plain(stated).items() if v is not None and k != "rate"}
+        betas = (values.pop("beta1", 0.9), values.pop("beta2", 0.999))
+        if "weight_decay" not in values:
+            usual = (
+                train.weight_decay if train.weight_decay is not None else USUAL_DECAY.get(stated.keyword, 0.0)
+            )
+            values["weight_decay"] = usual
+        return cls(**values, betas=betas, clip=train.clip)
 
 
 class Session(Protocol):

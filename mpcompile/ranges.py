@@ -7,7 +7,9 @@ A field of a layer, distribution, bijector, mask, optimiser, schedule or of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
@@ -176,7 +178,7 @@ def slots(cls: type) -> tuple[Slot, ...]:
     hints = get_type_hints(cls, include_extras=True)
     out = []
     for f in fields(cls):
-        if not f.init:
+        if not f.init or f.metadata.get("argument") is False:
             continue
         hint, rules = _unwrapped(hints[f.name])
         bare = hint in (int, float, str, int | str, str | int) or (
@@ -187,6 +189,13 @@ def slots(cls: type) -> tuple[Slot, ...]:
         required = f.default is MISSING and f.default_factory is MISSING
         out.append(Slot(f.name, hint, rules, required))
     return tuple(out)
+
+
+def named(name: str, known: Iterable[str]) -> str:
+    """Help for an unknown name: the nearest of those that are known, or all of them."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
 
 
 def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:

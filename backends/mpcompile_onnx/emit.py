@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -116,15 +115,5 @@ def numpy_type(dtype: DType, double: bool) -> type[np.generic]:
 
 
 def stated_optimizer(module: Module) -> OptimizerSpec:
-    """The update rule of a spec's `train` section, which the runner has checked; adam where it says nothing."""
-    stated = module.train.get("optimizer", {})
-    values = {"kind": stated} if isinstance(stated, str) else dict(stated)
-    kind = values.get("kind", "adam")
-    defaults = {"adagrad": {"eps": 1e-10}, "adamw": {"weight_decay": 1e-2}}
-    given: dict[str, Any] = {**defaults.get(kind, {}), "clip": module.train.get("clip")}
-    if "weight_decay" in module.train:
-        given["weight_decay"] = module.train["weight_decay"]
-    first, second = OptimizerSpec().betas
-    given["betas"] = (float(values.pop("beta1", first)), float(values.pop("beta2", second)))
-    known = {f.name for f in fields(OptimizerSpec)}
-    return OptimizerSpec(**{**given, **{k: v for k, v in values.items() if k in known}})
+    """The update rule of a spec's `train` section; adam where it says nothing."""
+    return OptimizerSpec.of(module.train)

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mpcompile.ir.training import TABLES, Training
+from mpcompile.ranges import slots
+
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 Scalar = Annotated[str | int | float | bool, Field(description="An expression, such as `2 * hidden`.")]
@@ -118,7 +121,29 @@ class SpecFile(_Part):
 def json_schema() -> dict[str, Any]:
     """The draft-07 JSON Schema of the YAML form."""
     made: dict[str, Any] = _draft7(SpecFile.model_json_schema(by_alias=True))
+    made["properties"]["train"] |= _training()
     return {"$schema": "http://json-schema.org/draft-07/schema#", **made, "title": "mpcompile spec"}
+
+
+def _training() -> dict[str, Any]:
+    """The settings of training, each with the range that `ir.Training` declares; a text is an expression."""
+    properties: dict[str, Any] = {}
+    for slot in slots(Training):
+        if slot.name in TABLES:
+            names = "|".join(TABLES[slot.name])
+            shown = f"One of {', '.join(TABLES[slot.name])}, with its arguments."
+            properties[slot.name] = {"type": "string", "pattern": rf"^\s*({names})\b", "description": shown}
+        elif slot.range is None:
+            properties[slot.name] = {"type": "string", "description": "The name of a data set, or a file."}
+        else:
+            number: dict[str, Any] = {
+                "type": "integer" if slot.type is int else "number",
+                "maximum": slot.range.most,
+            }
+            number["exclusiveMinimum" if slot.range.above else "minimum"] = slot.range.least
+            stated = f"A number, or an expression: {slot.range}."
+            properties[slot.name] = {"anyOf": [number, {"type": "string"}], "description": stated}
+    return {"properties": properties, "additionalProperties": False}
 
 
 def _draft7(node: Any) -> Any:

@@ -6,6 +6,7 @@ from mpcompile.ir.leaves import Constant, Input, Parameter
 from mpcompile.ir.module import EXAMPLES, STATE, Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import Symbolic, broadcast_shapes, product, substitute, symbol, symbols
+from mpcompile.ir.training import Training
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Scope",
     "Shape",
     "Symbolic",
+    "Training",
     "Type",
     "TypeMismatch",
     "Value",

@@ -9,6 +9,7 @@ from typing import Any
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir.graph import Graph
 from mpcompile.ir.primitive import Array
+from mpcompile.ir.training import Training
 from mpcompile.ir.types import Type
 
 
@@ -114,7 +115,7 @@ class Module:
     fields: dict[str, Field] = field(default_factory=dict)
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
-    train: dict[str, Any] = field(default_factory=dict)
+    train: Training = field(default_factory=Training)
     params: dict[str, int | float] = field(default_factory=dict)
 
     def updates(self, program: str) -> dict[str, str]:

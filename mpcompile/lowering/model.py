@@ -25,7 +25,7 @@ from mpcompile.lowering.claims import claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, sampled
 from mpcompile.lowering.statements import Program, Statements
-from mpcompile.lowering.training import training_options
+from mpcompile.lowering.training import training
 
 
 def lower(
@@ -61,7 +61,7 @@ class _Lowering(Statements):
                         help="write `x ~ ...`")  # fmt: skip
         faults: list[Diagnostic] = []
         try:
-            self.out.train = training_options(self.model, self.numbers)
+            self.out.train = training(self.model, self.numeric())
         except SpecError as fault:
             faults += fault.diagnostics
         for build in self._programs():

@@ -59,7 +59,7 @@ def describe(module: Module) -> dict[str, Any]:
 
 def sizes_of(module: Module, graph: Graph) -> dict[str, int]:
     """Sizes for figures in numbers: the batch and the length of the `train` section."""
-    length, batch = int(module.train.get("length", LENGTH)), int(module.train.get("batch", 1))
+    length, batch = module.train.length or LENGTH, module.train.batch or 1
     return {"N": batch} | {s: length for s in sorted(graph.symbols()) if s != "N"}
 
 

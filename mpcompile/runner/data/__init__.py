@@ -144,13 +144,13 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     if not path.exists():
         close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in ENDINGS or "/" in spec:
-            raise error("MP501", f"there is no data file '{spec}'", place(module.source, "data"))
+            raise error("MP501", f"there is no data file '{spec}'", place(module, "data"))
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", place(module.source, "data"), help=hint)
+        raise error("MP501", f"no data set is named '{spec}'", place(module, "data"), help=hint)
     try:
         return read(path, vocabulary)
     except Unreadable as bad:
-        raise error("MP506", str(bad), place(module.source, "data")) from bad
+        raise error("MP506", str(bad), place(module, "data")) from bad
 
 
 def _joined(raw: Raw) -> Raw:
@@ -173,7 +173,7 @@ def _divided(raw: Raw, module: Module, name: str) -> Raw:
     if len(set(counts.values())) > 1:
         shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
         raise error(
-            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module.source, "data"),
+            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module, "data"),
             help=about_lengths(columns),
         )  # fmt: skip
     count = next(iter(counts.values()))

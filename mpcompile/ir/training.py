@@ -1,0 +1,254 @@
+"""The `train` section of a spec: optimisers, schedules and settings, each with its declared range.
+
+One object for `check`, `train`, `build` and the JSON Schema. A setting that is not stated is None; the runner's
+`Settings` say what it is then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar
+
+from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
+from mpcompile.ranges import (
+    MAX_SIZE,
+    Count,
+    CountOrNone,
+    DataName,
+    Fraction,
+    NonNegative,
+    Positive,
+    Range,
+    Real,
+    Seed,
+    Slot,
+    Unit,
+    named,
+    slots,
+)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An update rule. Its fields, in order, are its arguments in a spec: the rate is the first."""
+
+    keyword: ClassVar[str]
+    rate: NonNegative = 1e-3
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Kingma and Ba 2015; `weight_decay` is added to the gradient."""
+
+    keyword: ClassVar[str] = "adam"
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
+
+    keyword: ClassVar[str] = "adamw"
+    weight_decay: NonNegative | None = None
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Positive = 1e-8
+
+
+@dataclass(frozen=True)
+class Sgd(Optimizer):
+    """Stochastic gradient descent with momentum, as in torch.optim."""
+
+    keyword: ClassVar[str] = "sgd"
+    rate: NonNegative = 1e-2
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Duchi et al. 2011."""
+
+    keyword: ClassVar[str] = "adagrad"
+    rate: NonNegative = 1e-2
+    eps: Positive = 1e-10
+    weight_decay: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class PerceptronRule(Optimizer):
+    """Rosenblatt 1958: the step that the loss of `perceptron` says."""
+
+    keyword: ClassVar[str] = "perceptron"
+    rate: NonNegative = 1.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the rate changes over training, after `warmup` steps of linear growth."""
+
+    keyword: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """It stays."""
+
+    keyword: ClassVar[str] = "constant"
+    warmup: CountOrNone = 0
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """Down to `final` of the rate, along a line."""
+
+    keyword: ClassVar[str] = "linear"
+    warmup: CountOrNone = 0
+    final: Unit = 0.0
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Down to `final` of the rate, along half a cosine."""
+
+    keyword: ClassVar[str] = "cosine"
+    warmup: CountOrNone = 0
+    final: Unit = 0.0
+
+
+@dataclass(frozen=True)
+class Stepwise(Schedule):
+    """Times `factor` after each `every` steps."""
+
+    keyword: ClassVar[str] = "step"
+    every: Count = 1000
+    factor: Positive = 0.1
+    warmup: CountOrNone = 0
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """Times `factor` in every `every` steps, smoothly."""
+
+    keyword: ClassVar[str] = "exponential"
+    every: Count = 1000
+    factor: Positive = 0.1
+    warmup: CountOrNone = 0
+
+
+@dataclass(frozen=True)
+class InverseSqrt(Schedule):
+    """Over the square root of the step."""
+
+    keyword: ClassVar[str] = "inverse_sqrt"
+    warmup: CountOrNone = 0
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {c.keyword: c for c in (Adam, AdamW, Sgd, Adagrad, PerceptronRule)}
+SCHEDULES: dict[str, type[Schedule]] = {
+    c.keyword: c for c in (Constant, Linear, Cosine, Stepwise, Exponential, InverseSqrt)
+}
+#: Settings that are a name or a call of a table.
+TABLES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a `train` section states; None for what it does not. `spans` say where each value is written.
+
+    batch        examples a step (never more than there are)
+    epochs, steps  whichever ends first
+    length       length of the windows that sequences are cut into, and of sampled sequences
+    patience     validations without a new best before training stops; 0 never stops early
+    clip         threshold of the norm of the whole gradient
+    weight_decay  of the optimiser, where it states none of its own
+    threshold    real or grey data above it count as one for binary fields
+    """
+
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
+    batch: Annotated[int, Range(1, MAX_SIZE)] | None = None
+    epochs: Count | None = None
+    steps: CountOrNone | None = None
+    data: DataName | None = None
+    seed: Seed | None = None
+    length: Annotated[int, Range(1, MAX_SIZE)] | None = None
+    patience: CountOrNone | None = None
+    valid_every: Count | None = None
+    log_every: Count | None = None
+    checkpoint_every: Count | None = None
+    threshold: Real | None = None
+    clip: Positive | None = None
+    weight_decay: NonNegative | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict, compare=False, metadata={"argument": False})
+
+    def place(self, *names: str) -> Span:
+        """Where the first of these settings that is stated is written; else where the section begins, or nowhere."""
+        return next((self.spans[n] for n in (*names, *self.spans) if n in self.spans), Span.none())
+
+    def changed(self, **plain: Any) -> Training:
+        """With plain values in the place of some settings: an optimiser as `{"kind": "adam", "rate": 1e-3}`.
+
+        Raises `SpecError`: MP510 for an unknown setting, MP511 for a value outside of its declared range.
+        """
+        known = {s.name: s for s in slots(Training)}
+        faults: list[Diagnostic] = []
+        values: dict[str, Any] = {}
+        for name, value in plain.items():
+            try:
+                values[name] = None if value is None else self._checked(known, name, value)
+            except SpecError as fault:
+                faults += fault.diagnostics
+        if faults:
+            raise SpecError(faults)
+        return replace(self, **values)
+
+    def _checked(self, known: Mapping[str, Slot], name: str, value: Any) -> Any:
+        if name not in known:
+            raise error("MP510", f"train has no setting '{name}'", self.place(name), help=named(name, known))
+        if name not in TABLES:
+            return checked(known[name], value, "train", self.place(name))
+        if isinstance(value, Optimizer | Schedule):
+            return value
+        table = TABLES[name]
+        stated = {"kind": value} if isinstance(value, str) else dict(value)
+        kind = stated.pop("kind", next(iter(table)))
+        if kind not in table:
+            raise error("MP511", f"`{name}` of train must be {_or(table)}, got {kind!r}", self.place(name))
+        own = {s.name: s for s in slots(table[kind])}
+        for key in stated:
+            if key not in own:
+                raise error("MP510", f"{kind} has no setting '{key}'", self.place(name), help=named(key, own))
+        return table[kind](**{k: checked(own[k], v, kind, self.place(name)) for k, v in stated.items()})
+
+
+def checked(slot: Slot, value: Any, of: str, span: Span) -> Any:
+    """A plain value of a field, as its type. Raises MP511 for another type or one outside of the declared range."""
+    if slot.type is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if slot.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, slot.type) or isinstance(value, bool):
+        kind = {int: "a whole number", float: "a number", str: "a name"}[slot.type]
+        raise error("MP511", f"`{slot.name}` of {of} must be {kind}, got {value!r}", span)
+    wrong = slot.fault(value)
+    if wrong:
+        raise error("MP511", f"`{slot.name}` of {of} must be {wrong}", span)
+    return value
+
+
+def _or(names: Iterable[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} or {last}"
+
+
+def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
+    """An optimiser or a schedule as plain data, `{"kind": ..., ...}`."""
+    return {"kind": choice.keyword, **{f.name: getattr(choice, f.name) for f in fields(choice)}}
+
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "TABLES", "Optimizer", "Schedule", "Training", "checked", "plain"]
