@@ -144,7 +144,7 @@ def installed() -> list[str]:
     return found
 
 
-def _wanting(entry: EntryPoint, missing: ImportError) -> str:
+def _wanting(entry: EntryPoint, missing: Exception) -> str:
     """Say what a backend lacks, and how to install it where it is one of ours."""
     own = entry.dist is None or entry.dist.name == "mpcompile"
     how = f": pip install 'mpcompile[{entry.name}]'" if own else ""
@@ -159,7 +159,7 @@ def find_backend(name: str) -> Backend:
         if entry.name == name:
             try:
                 backend: Backend = entry.load()
-            except ImportError as missing:
+            except (ImportError, OSError) as missing:  # OSError: a shared library of the framework
                 raise BackendMissing(f"backend '{name}' {_wanting(entry, missing)}") from missing
             return backend
     known = ", ".join(backends()) or "none"

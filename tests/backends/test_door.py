@@ -99,3 +99,13 @@ def test_a_missing_framework_is_one_line(tmp_path: Path, asked: str, told: str) 
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert told in line
+
+
+@pytest.mark.parametrize(
+    "fault", ["OSError('libframework.so: cannot open')", "ImportError('wrong\\nversion')"]
+)
+def test_a_broken_framework_is_one_line(tmp_path: Path, fault: str) -> None:
+    env = install(tmp_path, "toy", f"raise {fault}\n")
+    done = mpcompile(env, "build", "specs/mlp.mp", "--backend", "toy", "-o", str(tmp_path / "out"))
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and line.startswith("error: backend 'toy' cannot be imported (")
