@@ -82,7 +82,7 @@ def next_character(run: Run, module: Module) -> tuple[float, float]:
     data = load_data(module, facts["data"], length, vocabulary=facts["vocabulary"])
     stream = np.concatenate([data.splits[s].columns["text"].stream for s in ("valid", "test")])  # type: ignore[union-attr]  # a text is a stream
     windows = stream[: len(stream) // length * length].reshape(-1, length).astype(np.int64)
-    session = find_backend(facts["backend"]).session(module, run.parameters()[0])
+    session = find_backend(facts["backend"]).session(module, run.parameters(module)[0])
     means = []
     for part in np.array_split(windows, max(1, len(windows) // 64)):
         logits = np.asarray(session.run("conditionals", {"text": part})["logits"], np.float64)
@@ -228,7 +228,7 @@ def run_row(name: str, row: Row, options: argparse.Namespace) -> str:
     run = open_run(out)
     mean, error = row.measure(run, module)
     published = f"{row.published:.2f}" if row.published else "-"
-    step = run.parameters()[1]
+    step = run.parameters(module)[1]
     return f"{f'{mean:.3f} +- {error:.3f}':>19} {row.unit:<12}{published:>9}{step:>11}{spent:>9.0f}"
 
 

@@ -93,7 +93,7 @@ class Fitted:
 
     def session(self, module: Module | None = None) -> Session:
         """The best weights, live; `module` may be the same network for another size of its input."""
-        weights, _ = self.run.parameters()
+        weights, _ = self.run.parameters(self.module)
         facts = self.run.facts
         return find_backend(facts["backend"]).session(module or self.module, weights, device=facts["device"])
 

@@ -45,7 +45,7 @@ def build(
             if overrides:
                 fail("--set changes a spec; a run has its own settings")
             run, module = read_run(spec, sources)
-            weights, overrides = run.parameters()[0], dict(run.overrides)
+            weights, overrides = run.parameters(module)[0], dict(run.overrides)
         else:
             module = read_spec(spec, overrides, sources)
         warn(module)

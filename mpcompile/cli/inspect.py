@@ -66,7 +66,7 @@ def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
     from mpcompile.runner.data import load_data
 
     run, module = read_run(folder, sources)
-    options, weights = run.facts["settings"], run.parameters()[0]
+    options, weights = run.facts["settings"], run.parameters(module)[0]
     known = {"vocabulary": run.facts["vocabulary"]} if run.facts.get("vocabulary") else {}
     data = load_data(module, run.facts["data"], options["length"], options["threshold"], **known)
     batch = Batches(module, data.split("train"), min(32, options["batch"]), int(run.facts["seed"])).at(0)

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
     from mpcompile.diagnostics import Source
     from mpcompile.runner.loop import Report, Result
+    from mpcompile.runner.run import Run
 
 
 def train(
     spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
-    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", "-b", help="torch, jax or onnx (default: torch, or as the run resumed)."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="A data set by name, or a .npz, .npy, .csv, .txt, .wav or folder of pictures."),
@@ -32,18 +36,31 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Start from the best weights of this run, of the same parameters.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda (default: cpu, or as the run resumed).")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
-    mixed: Annotated[bool, typer.Option("--mixed", help="bfloat16 where it is safe.")] = False,
-    precision: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    mixed: Annotated[
+        bool | None, typer.Option("--mixed/--no-mixed", help="bfloat16 where it is safe.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or float64 (default: float32, or as the run resumed).")
+    ] = None,
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard events too.")
+    ] = None,
     allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run.")
-    ] = False,
+        bool | None,
+        typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run."),
+    ] = None,
 ) -> None:
-    """Train a model; leave checkpoints, metrics and the spec in a run folder."""
-    if device not in ("cpu", "cuda") or precision not in ("float32", "float64"):
+    """Train a model; leave checkpoints, metrics and the spec in a run folder.
+
+    --resume goes on with the backend, device, precision, seed, data and settings of the run; what is given anew
+    replaces them, and is said.
+    """
+    if device not in (None, "cpu", "cuda") or precision not in (None, "float32", "float64"):
         typer.echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
         raise typer.Exit(2)
     if resume and init:
@@ -57,6 +74,10 @@ def train(
         from mpcompile.runner.loop import Options
         from mpcompile.runner.loop import train as run_training
 
+        earlier = _earlier(spec, out) if resume else None
+        if earlier is not None:
+            overrides = earlier.overrides | overrides
+            allow_unproven = allow_unproven or earlier.facts["unproven"]
         module = read_spec(spec, overrides, sources)
         warn(module)
         found = api.check(module)
@@ -77,6 +98,17 @@ def train(
                 watch=watch,
             )
     _close(result)
+
+
+def _earlier(spec: Path, out: Path | None) -> Run | None:
+    """The run that `--resume` continues, where there is one."""
+    from mpcompile.frontend import parse
+    from mpcompile.runner import disk
+    from mpcompile.runner.run import RUN, open_run
+
+    folder = out if out is not None else Path("runs") / parse(spec)[0].name
+    with disk.writing(folder):
+        return open_run(folder) if disk.kind(folder / RUN) != "nothing" else None
 
 
 def _close(result: Result) -> None:

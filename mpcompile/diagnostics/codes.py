@@ -361,8 +361,17 @@ _TABLE = (
          "Weights that do not match their checksums are never loaded."),
     Code("MP523", "data-changed", "Reports data that changed since the run began.",
          "Splits and results would no longer belong together."),
-    Code("MP524", "folder-in-use", "Reports an `--out` folder that holds other files than a run.",
+    Code("MP524", "folder-in-use",
+         "Reports a folder that would be written, replaced or removed and holds other files than those of a run or a "
+         "build, or leads to another place through a link.",
          "They are not overwritten.", "mpcompile train SPEC --out .", "mpcompile train SPEC --out runs/made"),
+    Code("MP525", "locked", "Reports a run folder in which another process trains.",
+         "Two processes would write over each other's checkpoints. The system frees the lock when the process ends, "
+         "however it ends."),
+    Code("MP526", "weights-not-finite", "Reports trained weights that are infinite or no numbers.",
+         "Nothing that is computed from them means anything."),
+    Code("MP527", "cannot-write", "Reports a file of a run or a build that cannot be written, such as on a full disk.",
+         "What was saved before stays as it is; `--resume` goes on from it."),
     Code("MP530", "diverged", "Reports a loss that is no longer finite.",
          "Every later step would be lost; the last checkpoint is kept.", "optimizer: sgd(10)",
          "optimizer: adam(1e-3), clip: 1"),

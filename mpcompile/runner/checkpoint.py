@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpcompile.ir import Array
+from mpcompile.ir import Array, Module
+from mpcompile.runner import disk
+from mpcompile.runner.record import LARGEST, Manifest, checked
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+_SLOTS = 3  # a parameter, and at most two moments of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,76 +31,162 @@ class Checkpoint:
 def save(folder: Path, state: Mapping[str, Array], record: Mapping[str, Any]) -> None:
     """Write a checkpoint so that `folder` either holds all of it or is what it was before.
 
-    Where `folder` exists it steps aside as `<folder>.old` for the moment of the exchange.
+    An older one is exchanged for it at once; where the system cannot, the old one is `<folder>.old` for a moment.
+    Raises `OSError`.
     """
     from safetensors.numpy import save as serialise
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
     aside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
-    _remove(aside)
-    aside.mkdir()
+    discard(aside)
+    os.mkdir(aside)
     payload = serialise({k: _contiguous(v) for k, v in sorted(state.items())})
-    _write(aside / STATE, payload)
+    disk.write(aside / STATE, payload)
     manifest = {"format": 1, "files": {STATE: hashlib.sha256(payload).hexdigest()}, "record": dict(record)}
-    _write(aside / MANIFEST, (json.dumps(manifest, indent=1, allow_nan=False) + "\n").encode())
-    _sync(aside)
-    if folder.exists():
-        _remove(old)
-        folder.rename(old)
-    aside.rename(folder)
-    _sync(folder.parent)
-    _remove(old)
+    disk.write(aside / MANIFEST, disk.as_json(manifest))
+    disk.sync(aside)
+    there = disk.kind(folder) != "nothing"
+    if there and disk.exchange(aside, folder):
+        disk.sync(folder.parent)
+        discard(aside)
+    else:
+        if there:
+            discard(old)
+            os.rename(folder, old)
+        os.rename(aside, folder)
+        disk.sync(folder.parent)
+    discard(old)
 
 
-def load(folder: Path) -> Checkpoint | None:
-    """The checkpoint in a folder, or None where it is missing, torn or does not match its hashes."""
+def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
+    """The checkpoint in a folder, or None where it is missing, torn or does not match its hashes.
+
+    A state of more than `limit` bytes is not read. `why` takes what is wrong, in one clause.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load as deserialise
 
+    name = MANIFEST
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        payload = (folder / STATE).read_bytes()
-        if manifest["format"] != 1 or hashlib.sha256(payload).hexdigest() != manifest["files"][STATE]:
-            return None
-        record = manifest["record"]
-        return Checkpoint(dict(deserialise(payload)), record, folder) if isinstance(record, dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if disk.kind(folder) != "folder":
+            raise ValueError("is not there")
+        manifest = checked(disk.read(folder / MANIFEST, LARGEST), Manifest)
+        name = STATE
+        payload = disk.read(folder / STATE, limit)
+        if hashlib.sha256(payload).hexdigest() != manifest["files"].get(STATE):
+            raise ValueError("is not the file that its manifest names")
+        try:
+            state = dict(deserialise(payload))
+        except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+            raise ValueError("is no safetensors file of plain numbers") from None
+        return Checkpoint(state, manifest["record"], folder)
+    except (OSError, ValueError) as bad:
+        if why is not None:
+            why.append(f"{folder.name}/{name} {bad}")
         return None
 
 
-def load_exchanged(folder: Path) -> Checkpoint | None:
+def best(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
     """Like `load` for a folder that is replaced in place: after a kill meanwhile its predecessor counts."""
-    return load(folder) or load(folder.with_name(folder.name + ".old"))
+    old = folder.with_name(folder.name + ".old")
+    return _settled(lambda: load(folder, limit, why) or load(old, limit), lambda: _identity(folder))
+
+
+def newest(root: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
+    """The newest checkpoint under `root` that verifies."""
+    return _settled(
+        lambda: next((c for f in _numbered(root) if (c := load(f, limit, why))), None),
+        lambda: _numbered(root),
+    )
+
+
+def _settled(find: Callable[[], Checkpoint | None], state: Callable[[], object]) -> Checkpoint | None:
+    """What `find` gives; nothing counts only if no training replaced the folders while it looked."""
+    for _ in range(20):
+        before = state()
+        found = find()
+        if found is not None or state() == before:
+            return found
+    return None
+
+
+def _identity(folder: Path) -> int:
+    try:
+        return os.lstat(folder).st_ino
+    except OSError:
+        return 0
+
+
+def exists(root: Path) -> bool:
+    """Whether anything under `root` bears the name of a checkpoint, sound or not."""
+    return bool(_numbered(root))
+
+
+def steps(root: Path) -> list[int]:
+    """The steps of the checkpoints under `root`, newest first."""
+    return [number(folder) for folder in _numbered(root)]
+
+
+def bound(module: Module) -> int:
+    """Bytes that a state of this module can need at most."""
+    size = sum(8 * _SLOTS * int(_product(p.shape)) for p in module.parameters.values())
+    return size + 65536 + 4096 * len(module.parameters)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    out = 1
+    for size in shape:
+        out *= size
+    return out
 
 
 def save_last(
     root: Path, step: int, state: Mapping[str, Array], record: Mapping[str, Any], keep: int = 2
 ) -> None:
-    """Write `root/last-<step>` and drop all but the `keep` newest."""
+    """Write `root/last-<step>` and drop all but the `keep` newest. Raises `OSError`."""
     save(root / f"last-{step:09d}", state, record)
     for stale in _numbered(root)[keep:]:
-        _remove(stale)
-
-
-def newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint under `root` that verifies."""
-    for folder in _numbered(root):
-        found = load(folder)
-        if found is not None:
-            return found
-    return None
+        discard(stale, others=True)
 
 
 def discard_after(root: Path, step: int) -> None:
     """Drop checkpoints newer than `step`: none of them was sound."""
     for folder in _numbered(root):
-        if int(folder.name.removeprefix("last-")) > step:
-            _remove(folder)
+        if number(folder) > step:
+            discard(folder, others=True)
+
+
+def discard(folder: Path, others: bool = False) -> None:
+    """Remove a checkpoint, but no other file: `others` leaves a folder that holds one, else it is an `OSError`."""
+    if disk.kind(folder) != "folder":
+        if disk.kind(folder) != "nothing":
+            os.unlink(folder)  # a link goes, what it leads to stays
+        return
+    for name in (MANIFEST, STATE):
+        with suppress(FileNotFoundError):
+            os.unlink(folder / name)
+    try:
+        os.rmdir(folder)
+    except OSError as fault:
+        if not (others and fault.errno in (errno.ENOTEMPTY, errno.EEXIST)):
+            raise
+
+
+def number(folder: Path) -> int:
+    """The step of a folder `last-<step>`."""
+    return int(folder.name.removeprefix("last-"))
 
 
 def _numbered(root: Path) -> list[Path]:
-    """Folders `last-<step>`, newest first."""
-    found = [p for p in root.glob("last-*") if p.name.removeprefix("last-").isdigit() and p.is_dir()]
-    return sorted(found, key=lambda p: int(p.name.removeprefix("last-")), reverse=True)
+    """Folders `last-<step>`, newest first; none where `root` is a link."""
+    found = [
+        p
+        for p in (root.glob("last-*") if disk.kind(root) == "folder" else ())
+        if (tail := p.name.removeprefix("last-")).isascii()
+        and tail.isdigit()
+        and len(tail) < 20
+        and disk.kind(p) == "folder"
+    ]
+    return sorted(found, key=number, reverse=True)
 
 
 def _contiguous(array: Array) -> Array:
@@ -105,35 +194,3 @@ def _contiguous(array: Array) -> Array:
 
     array = np.asarray(array)
     return array if array.flags.c_contiguous else array.copy(order="C")
-
-
-def _write(path: Path, payload: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder's entries durable (a no-op where folders cannot be opened)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically and durably."""
-    aside = path.with_name(path.name + ".tmp")
-    _write(aside, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
-    aside.replace(path)
-    _sync(path.parent)

@@ -65,7 +65,7 @@ def evaluate(
                 "MP506", f"data '{data}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz", Span.none()
             )
     part = chosen.split(split)
-    weights, step = run.parameters()
+    weights, step = run.parameters(module)
     precision = str(facts["precision"])
     session = (backend or find_backend(str(facts["backend"]))).session(
         optimise(module).module,

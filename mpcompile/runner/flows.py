@@ -31,7 +31,7 @@ class Opened:
 
     def __init__(self, run: Run, module: Module, backend: Backend | None, device: str | None) -> None:
         self.module, self.precision = module, str(run.facts["precision"])
-        weights, _ = run.parameters()
+        weights, _ = run.parameters(module)
         self.session: Session = (backend or find_backend(str(run.facts["backend"]))).session(
             optimise(module).module, as_precision(weights, self.precision),
             device=device or str(run.facts["device"]), precision=self.precision,

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mpcompile.backend import Backend, Session, find_backend
-from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import STATE, Array, Module
 from mpcompile.passes.pipeline import optimise
-from mpcompile.runner import checkpoint, measure
+from mpcompile.runner import checkpoint, disk, divergence, measure, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision, complete
-from mpcompile.runner.data import Dataset, load_data
+from mpcompile.runner.data import Dataset, Split, load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.reading import Reading
-from mpcompile.runner.settings import Settings, describe, place, settings
+from mpcompile.runner.record import FORMAT, settings_of
+from mpcompile.runner.settings import describe, place
+from mpcompile.runner.signals import signals
 
+T = TypeVar("T")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -34,18 +36,18 @@ _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 class Options:
     """What the command line adds to a spec's `train` section; None leaves it to that, or to the run resumed."""
 
-    backend: str = "torch"
+    backend: str | None = None
     data: str | None = None
     seed: int | None = None
     steps: int | None = None
     resume: bool = False
-    device: str = "cpu"
-    mixed: bool = False
-    precision: str = "float32"
-    tensorboard: bool = False
+    device: str | None = None
+    mixed: bool | None = None
+    precision: str | None = None
+    tensorboard: bool | None = None
     checkpoint_every: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
-    unproven: bool = False
+    unproven: bool | None = None
     init: Path | None = None  # a run whose best weights training starts from
 
 
@@ -73,6 +75,7 @@ class Progress:
     window_count: int = 0
     seconds: float = 0.0
     reason: str = ""
+    loss: float | None = None  # of the last step
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,21 @@ def train(
     """Train a module and leave everything in the folder `out`.
 
     `backend` overrides the name in `options` (tests). `say` takes messages, `watch` every metrics line.
-    Raises `SpecError` (MP5xx: data, settings, run folder; MP530 where the loss is no longer finite) and
-    `BackendMissing`.
+    Raises `SpecError` (MP5xx: data, settings, run folder; MP525 where another process trains in it, MP527 where it
+    cannot be written, MP530 where the loss is no longer finite) and `BackendMissing`.
     """
-    return _Training(module, out, options, backend or find_backend(options.backend), say, watch).go()
+    with ExitStack() as held:
+        return _Training(module, out, options, backend, _heedless(say), _heedless(watch), held).go()
+
+
+def _heedless(tell: Callable[[T], None]) -> Callable[[T], None]:
+    """A terminal that went away, or a pipe that was closed, stops no training."""
+
+    def told(value: T) -> None:
+        with suppress(OSError):
+            tell(value)
+
+    return told
 
 
 class _Training:
@@ -107,93 +121,141 @@ class _Training:
         module: Module,
         out: Path,
         options: Options,
-        backend: Backend,
+        backend: Backend | None,
         say: Callable[[str], None],
         watch: Callable[[Report], None],
+        held: ExitStack,
     ) -> None:
-        self.module, self.options, self.say, self.watch = module, options, say, watch
+        self.module, self.say, self.watch, self.held = module, say, watch, held
         if "loss" not in module.programs:
             raise error("MP512", f"model '{module.name}' has no loss to train", Span.none())
-        earlier = runs.open_run(out) if options.resume and (out / runs.RUN).exists() else None
+        earlier = self._earlier(out) if options.resume else None
         if earlier:
             runs.same_spec(earlier, module, options.overrides)
-        self.settings = _merged(module, options, earlier)
+        self.spec_hash = runs.spec_hash(module, options.overrides)
+        self.options = resume.filled(options, earlier)
+        self.settings = resume.merged(module, options, earlier)
         name = self.settings.data
         if name is None:
             raise error("MP501", "neither train.data nor --data is given", place(module),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
-        self.precision = options.precision
-        found = checkpoint.newest(earlier.checkpoints) if earlier else None
-        self.init = earlier.facts.get("init") if earlier else options.init and str(options.init.resolve())
-        start = Path(self.init) if self.init and found is None else None
-        weights = _of_run(start, module) if start else initial(module, self.settings.seed)
-        self.session: Session = backend.session(
+        if earlier:
+            resume.same_data(earlier, name, self.dataset.digest)
+        self.precision = str(self.options.precision)
+        found = resume.latest(earlier, module) if earlier else None
+        self.init = earlier.facts["init"] if earlier else options.init and str(options.init.resolve())
+        weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
+        self.session: Session = (backend or find_backend(str(self.options.backend))).session(
             optimise(module).module,
             as_precision(weights, self.precision),
             self.settings.optimizer,
-            device=options.device,
+            device=str(self.options.device),
             precision=self.precision,
-            mixed=options.mixed,
+            mixed=bool(self.options.mixed),
         )
-        # the folder last: what cannot begin leaves an earlier run where it is
-        self.run = self._continue(earlier) if earlier else self._create(out, name)
         self.batches = Batches(module, self.dataset.splits["train"], self.settings.batch, self.settings.seed)
-        self.plan = _Plan.of(self.settings, self.batches.per_epoch)
-        self.progress, kept = self._restore(found)
-        self.metrics = Metrics(self.run.metrics, kept, self._sinks())
+        self.plan = resume.Plan.of(self.settings, self.batches.per_epoch)
+        # the folder last: what cannot begin leaves an earlier run as it is
+        self.progress, kept = self._restore(earlier, found) if earlier else self._create(out)
+        with disk.writing(self.run.folder):
+            self.metrics = Metrics(self.run.metrics, kept, self._sinks())
+        held.callback(self.metrics.close)
         self.saved_at = time.monotonic()
-        self.saved_step = self.progress.step
         self.started = time.monotonic() - self.progress.seconds
 
     # The folder -------------------------------------------------------------------------------------
 
-    def _create(self, out: Path, data: str) -> runs.Run:
-        if out.exists() and (out / runs.RUN).exists():
-            self.say(f"{out} held a run; it is now {out}.old (--resume would continue it)")
-        return runs.create(out, self.module, self._facts(data), self.options.overrides)
+    def _earlier(self, out: Path) -> runs.Run | None:
+        """The run in `out`, locked; None where there is none yet."""
+        with disk.writing(out):
+            if disk.kind(out / runs.RUN) == "nothing" and disk.owner(out) != "run":
+                return None
+        runs.open_run(out)  # nothing is locked, or written, that is not a run
+        self._hold(disk.Lock.adopt(out, "run"))
+        earlier = runs.open_run(out)
+        runs.require_plain(earlier)
+        return earlier
 
-    def _continue(self, earlier: runs.Run) -> runs.Run:
-        known = earlier.facts.get("data_digest", "")
-        if known and self.dataset.digest != known:
-            raise error(
-                "MP523", f"data '{self.dataset.name}' changed since {earlier.folder} began", Span.none()
-            )
-        return runs.record(earlier.folder, {**earlier.facts, **self._facts(self.dataset.name)})
+    def _hold(self, lock: disk.Lock) -> None:
+        self.held.callback(lock.release)
+        if not lock.locked:
+            self.say("this file system has no locks: see that no other process trains in the same folder")
 
-    def _facts(self, data: str) -> dict[str, Any]:
-        path = Path(data)
+    def _create(self, out: Path) -> tuple[Progress, int]:
+        self._initialize()
+        self.progress = Progress()
+        with disk.writing(out):
+            held = disk.kind(out / runs.RUN) != "nothing"
+        self.run, lock = runs.create(
+            out, self.module, self._facts(), self.options.overrides, self.session.state(), self._record(0)
+        )
+        self._hold(lock)
+        if held:
+            self.say(f"{out} held a run; it is now {out}.old (--resume would have continued it)")
+        elif self.options.resume:
+            self.say(f"no run in {out} yet: one begins")
+        return self.progress, 0
+
+    def _facts(self) -> dict[str, Any]:
+        data, options = str(self.settings.data), self.options
         return {
-            "data": str(path.resolve()) if self.dataset.digest else data,
+            "data": str(Path(data).resolve()) if self.dataset.digest else data,
             "data_digest": self.dataset.digest,
             "vocabulary": self.dataset.vocabulary,
             "statistics": self.dataset.statistics,
             "seed": self.settings.seed,
             "steps": self.settings.steps,
             "settings": describe(self.settings),
-            "backend": self.options.backend,
-            "device": self.options.device,
-            "precision": self.options.precision,
-            "mixed": self.options.mixed,
-            "unproven": self.options.unproven,
+            "backend": options.backend,
+            "device": options.device,
+            "precision": options.precision,
+            "mixed": options.mixed,
+            "unproven": options.unproven,
+            "tensorboard": options.tensorboard,
             "init": self.init,
-            "versions": runs.versions(self.options.backend),
+            "versions": runs.versions(str(options.backend)),
         }
 
-    def _restore(self, found: checkpoint.Checkpoint | None) -> tuple[Progress, int]:
-        """Where to begin: the newest sound checkpoint, and how many bytes of metrics go with it."""
+    def _restore(self, earlier: runs.Run, found: checkpoint.Checkpoint | None) -> tuple[Progress, int]:
+        """Where to begin: a sound checkpoint, or the first step; and how many bytes of metrics go with it.
+
+        What changes against the run so far is said and recorded. Nothing is written before all of it is sound.
+        """
+        self.run, progress, kept = earlier, Progress(), 0
         if found is None:
-            if self.options.resume:
-                self.say("no checkpoint yet: starting from the first step")
+            self.say("no checkpoint yet: starting from the first step")
             self._initialize()
-            return Progress(), 0
-        self.session.load_state(found.state)
-        checkpoint.discard_after(self.run.checkpoints, int(found.record["step"]))
-        progress = Progress(**found.record["progress"])
+        else:
+            resume.restore(self.session, self.module, found)
+            was = found.record["progress"]
+            window = {k: math.nan if v is None else v for k, v in was["window"].items()}
+            progress = Progress(**{**was, "window": window})
+            kept = resume.metrics_kept(earlier, found.record["metrics_bytes"])
+            self.say(f"resumed at step {progress.step}")
+            if kept < found.record["metrics_bytes"]:
+                self.say(f"{runs.METRICS} is gone: it begins again at step {progress.step}")
         if progress.reason == "finished" and progress.step < self.plan.total:
             progress.reason = ""  # more steps were asked for
-        self.say(f"resumed at step {progress.step}")
-        return progress, int(found.record["metrics_bytes"])
+        self._tell_changes(earlier, progress.step)
+        with disk.writing(earlier.folder):
+            checkpoint.discard_after(earlier.checkpoints, progress.step)
+        return progress, kept
+
+    def _tell_changes(self, earlier: runs.Run, step: int) -> None:
+        facts = json.loads(disk.as_json(self._facts()))
+        changed = resume.changes(earlier.facts, facts)
+        if not changed:
+            return
+        for name, (before, after) in changed.items():
+            self.say(f"changed since this run began: {name}, from {before} to {after}")
+        if rate := resume.about_rate(settings_of(earlier.facts), self.settings, self.batches.per_epoch, step):
+            self.say(rate)
+        history = [*earlier.facts["history"], {"step": step, "changes": changed}]
+        now = {**earlier.facts, **facts, "format": FORMAT, "history": history}
+        with disk.writing(earlier.folder):
+            runs.record_facts(earlier.folder, now)
+        self.run = runs.Run(earlier.folder, now)
 
     def _initialize(self) -> None:
         """Data-dependent start: a program `initialize` gives `state/<parameter>` from the first batch."""
@@ -224,41 +286,40 @@ class _Training:
         if self._ended():
             self.say(f"this run is complete ({p.reason} at step {p.step})")
             return self._result()
-        try:
-            with _signals() as caught:
-                stream = self.batches.stream(p.step, self.plan.total)
-                try:
-                    for inputs in stream:
-                        self._step(as_precision(inputs, self.precision))
-                        if self._ended() or caught:
-                            break
-                finally:
-                    stream.close()
-                if not self._ended() and p.step >= self.plan.total:
-                    p.reason = "finished"
-                if self._ended() or caught:
-                    self._save()
-                if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
-                    checkpoint.save(self.run.best, self.session.state(), self._record())
-            return self._result(caught[0] if caught and not self._ended() else 0)
-        finally:
-            self.metrics.close()
+        with signals() as caught:
+            stream = self.batches.stream(p.step, self.plan.total)
+            try:
+                for inputs in stream:
+                    self._step(as_precision(inputs, self.precision))
+                    if self._ended() or caught:
+                        break
+            finally:
+                stream.close()
+            if not self._ended() and p.step >= self.plan.total:
+                self._require_finite_end()
+                p.reason = "finished"
+            if self._ended() or caught:
+                self._save()
+            if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
+                with self._writing():
+                    checkpoint.save(self.run.best, self._sound_state(), self._record(self.metrics.sync()))
+        return self._result(caught[0] if caught and not self._ended() else 0)
 
     def _ended(self) -> bool:
         return bool(self.progress.reason)
 
+    def _rate(self, step: int) -> float:
+        return self.settings.schedule.rate(self.settings.rate, step, self.plan.total)
+
     def _step(self, inputs: dict[str, Any]) -> None:
         p, total = self.progress, self.plan.total
-        rate = self.settings.schedule.rate(self.settings.rate, p.step, total)
+        rate = self._rate(p.step)
         out = self.session.step(inputs, rate)
         p.step += 1
         if not math.isfinite(out["loss"]):
-            raise error(
-                "MP530",
-                f"training diverged: the loss is {out['loss']} at step {p.step}",
-                place(self.module, "optimizer"),
-                help="lower the rate, or clip the gradient (train.clip); the last checkpoint is kept",
-            )
+            divergence.drop(self.run.checkpoints, p.step - 1)  # its weights gave this loss
+            raise self._diverged(f"the loss is {out['loss']} at step {p.step}")
+        p.loss = out["loss"]
         for name, value in out.items():
             p.window[name] = p.window.get(name, 0.0) + float(value)
         p.window_count += 1
@@ -269,6 +330,28 @@ class _Training:
         if self._checkpoint_due():
             self._save()
 
+    def _diverged(self, what: str) -> SpecError:
+        rate = self._rate(max(self.progress.step - 1, 0))
+        return divergence.diverged(self.module, self.dataset, self.settings, self.run, what, rate)
+
+    def _require_finite_end(self) -> None:
+        """The last update is followed by no step that would show what it did; without validation a batch shows it."""
+        step = self.progress.step
+        if step == 0 or self._validation() is not None:
+            return
+        loss = float(self.session.run("loss", as_precision(self.batches.at(step), self.precision))["loss"])
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss} after the last step, {step}")
+
+    def _sound_state(self) -> dict[str, Array]:
+        """The state of the session. Raises `SpecError` (MP530) where a weight is not finite."""
+        state = self.session.state()
+        bad = runs.not_finite({k: v for k, v in state.items() if k.startswith("parameter/")})
+        if bad is not None:
+            name = bad.removeprefix("parameter/")
+            raise self._diverged(f"weight '{name}' is not finite after step {self.progress.step}")
+        return state
+
     def _log(self, rate: float) -> None:
         """A training line: means over the steps since the line before."""
         p = self.progress
@@ -278,9 +361,13 @@ class _Training:
         extra = {k: v for k, v in means.items() if math.isfinite(v) and not k.startswith(STATE)}
         self._write("train", {"loss": loss, **extra, "learning_rate": rate})
 
-    def _validate(self) -> None:
+    def _validation(self) -> Split | None:
         split = self.dataset.splits.get("valid")
-        if split is None or not len(split):
+        return split if split is not None and len(split) else None
+
+    def _validate(self) -> None:
+        split = self._validation()
+        if split is None:
             return
         p = self.progress
         means = measure.held_out(
@@ -288,11 +375,12 @@ class _Training:
         )
         loss = means.pop("loss")
         if not math.isfinite(loss):
-            raise error("MP530", f"training diverged: the validation loss is {loss} at step {p.step}",
-                        place(self.module, "optimizer"), help="lower the rate")  # fmt: skip
+            raise self._diverged(f"the validation loss is {loss} at step {p.step}")
         if p.best is None or loss < p.best:
+            state = self._sound_state()
             p.best, p.best_step, p.worse = loss, p.step, 0
-            checkpoint.save(self.run.best, self.session.state(), self._record())
+            with self._writing():
+                checkpoint.save(self.run.best, state, self._record(self.metrics.sync()))
         else:
             p.worse += 1
             if self.settings.patience and p.worse >= self.settings.patience:
@@ -305,115 +393,60 @@ class _Training:
         p.seconds = time.monotonic() - self.started
         epoch = p.step / self.batches.per_epoch
         line = {"step": p.step, "split": split, **values, "epoch": epoch, "seconds": round(p.seconds, 3)}
-        self.metrics.write(line)
+        with self._writing():
+            self.metrics.write(line)
         self.watch(Report(line, self.plan.total))
 
     # Checkpoints ------------------------------------------------------------------------------------
 
     def _checkpoint_due(self) -> bool:
-        every = self.options.checkpoint_every or self.settings.checkpoint_every
+        every = self.settings.checkpoint_every
         if every is not None:
             return self.progress.step % every == 0
         return time.monotonic() - self.saved_at > _SECONDS_BETWEEN_CHECKPOINTS
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self, metrics_bytes: int) -> dict[str, Any]:
         p = self.progress
         epoch, cursor = self.batches.position(p.step)
+        progress = {name: getattr(p, name) for name in Progress.__dataclass_fields__}
+        progress["window"] = {k: v if math.isfinite(v) else None for k, v in p.window.items()}
         return {
             "step": p.step,
             "epoch": epoch,
             "cursor": cursor,
             "seed": self.settings.seed,
-            "spec_hash": self.run.facts["spec_hash"],
-            "metrics_bytes": self.metrics.sync(),
-            "progress": {name: getattr(p, name) for name in Progress.__dataclass_fields__},
+            "spec_hash": self.spec_hash,
+            "metrics_bytes": metrics_bytes,
+            "progress": progress,
         }
 
     def _save(self) -> None:
+        state = self._sound_state()
         self.progress.seconds = time.monotonic() - self.started
-        checkpoint.save_last(self.run.checkpoints, self.progress.step, self.session.state(), self._record())
+        with self._writing():
+            record = self._record(self.metrics.sync())
+            checkpoint.save_last(self.run.checkpoints, self.progress.step, state, record)
         self.saved_at = time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a full disk, and whatever else stops a write, into a finding (MP527); what was saved stays."""
+        try:
+            yield
+        except OSError as fault:
+            kept = next(iter(checkpoint.steps(self.run.checkpoints)), 0)
+            raise disk.cannot_write(
+                self.run.folder, fault, f"step {kept} is saved; --resume goes on from it when this is mended"
+            ) from fault
 
     def _result(self, signal: int = 0) -> Result:
         p = self.progress
         return Result(self.run.folder, p.step, p.reason or "interrupted", p.best, p.best_step, signal)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How many steps, and which of them log and validate."""
-
-    total: int
-    log_every: int
-    valid_every: int
-
-    @classmethod
-    def of(cls, values: Settings, per_epoch: int) -> _Plan:
-        limits = [values.steps] if values.steps is not None else []
-        limits += [values.epochs * per_epoch] if values.epochs is not None else []
-        total = min(limits, default=2000)
-        log_every = values.log_every or max(1, min(100, total // 200))
-        usual = max(per_epoch, min(50, math.ceil(total / 100)))
-        valid_every = values.valid_every or max(1, min(usual, math.ceil(total / 5)))
-        return cls(total, log_every, valid_every)
-
-
-def _merged(module: Module, options: Options, earlier: runs.Run | None) -> Settings:
-    """The spec's settings under the command line's; a resumed run fills in what it was started with."""
-    stated = {"seed": options.seed, "steps": options.steps, "checkpoint_every": options.checkpoint_every}
-    module.train.changed(**stated)  # the command line has the ranges of the spec
-    values = settings(module)
-    before = earlier.facts if earlier else {}
-    data = options.data or before.get("data") or values.data
-    seed = options.seed if options.seed is not None else int(before.get("seed", values.seed))
-    if earlier and seed != before["seed"]:
-        raise error(
-            "MP521", f"{earlier.folder} was started with seed {before['seed']}, not {seed}", Span.none()
-        )
-    steps = options.steps if options.steps is not None else before.get("steps", values.steps)
-    epochs = None if options.steps is not None else values.epochs
-    if epochs is not None and earlier and before.get("settings", {}).get("epochs") is None:
-        epochs = None  # --steps had replaced them
-    return replace(values, data=data, seed=seed, steps=steps, epochs=epochs)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a step is finished and saved; a second one acts at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: object) -> None:
-        caught.append(number)
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-    for s in before:
-        signal.signal(s, note)
-    try:
-        yield caught
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-
 def _of_run(folder: Path, module: Module) -> dict[str, Array]:
-    """The best weights of a run, whose model has the parameters of this one. Raises `SpecError` (MP520 to MP522)."""
-    weights, _ = runs.open_run(folder).parameters()
-    theirs = {name: array.shape for name, array in weights.items()}
-    ours = {name: p.shape for name, p in module.parameters.items()}
-    if theirs != ours:
-        name = next(n for n in [*ours, *theirs] if ours.get(n) != theirs.get(n))
-        raise error(
-            "MP521",
-            f"{folder} has other parameters: '{name}' is {theirs.get(name, 'not there')}, "
-            f"here {ours.get(name, 'not there')}",
-            Span.none(),
-        )
-    return weights
+    """The best weights of a run, whose model has the parameters of this one. Raises `SpecError` (MP520 to MP526)."""
+    return runs.open_run(folder).parameters(module)[0]
 
 
 __all__ = ["Dataset", "Options", "Report", "Result", "train"]

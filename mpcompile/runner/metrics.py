@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from mpcompile.runner.record import parsed
+
 
 class Sink(Protocol):
     def write(self, line: Mapping[str, Any]) -> None: ...
@@ -20,32 +22,37 @@ class Metrics:
     """Appends to `metrics.jsonl`. `size` is what a checkpoint remembers and `start` cuts back to."""
 
     def __init__(self, path: Path, start: int = 0, sinks: tuple[Sink, ...] = ()) -> None:
-        """Keep the first `start` bytes of the file and drop what a killed run wrote after its checkpoint."""
-        self.path, self.sinks = path, sinks
-        path.touch()
-        self._file = path.open("r+b")
-        self._file.truncate(min(start, path.stat().st_size))
-        self._file.seek(0, os.SEEK_END)
+        """Keep the first `start` bytes of the file and drop what a killed run wrote after its checkpoint.
 
-    @property
-    def size(self) -> int:
-        return self._file.tell()
+        Raises `OSError`; a link is not followed.
+        """
+        self.path, self.sinks = path, sinks
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        there = os.fstat(self._handle).st_size
+        self.size = min(start, there)
+        if there > self.size:
+            os.ftruncate(self._handle, self.size)
+        os.lseek(self._handle, self.size, os.SEEK_SET)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """One line; it must hold `step`, `split` and `loss`, all numbers finite."""
-        self._file.write((json.dumps(line, allow_nan=False) + "\n").encode())
-        self._file.flush()
+        """One line; it must hold `step`, `split` and `loss`, all numbers finite. Raises `OSError`."""
+        payload = (json.dumps(line, allow_nan=False) + "\n").encode()
+        while payload:
+            done = os.write(self._handle, payload)
+            self.size += done
+            payload = payload[done:]
         for sink in self.sinks:
             sink.write(line)
 
     def sync(self) -> int:
-        """Make all lines durable and give the file's size."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Make all lines durable and give the file's size. Raises `OSError`."""
+        os.fsync(self._handle)
         return self.size
 
     def close(self) -> None:
-        self._file.close()
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
         for sink in self.sinks:
             sink.close()
 
@@ -54,6 +61,34 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a metrics file; a last line that a kill cut short is left out."""
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     return [json.loads(line) for line in lines[:-1]]
+
+
+def check_metrics(path: Path, size: int) -> None:
+    """Raises `ValueError`, in one clause, unless the first `size` bytes are lines that training wrote."""
+    with open(path, "rb", opener=_plain) as file:
+        left, number = size, 0
+        while left > 0:
+            number += 1
+            line = file.readline(min(left, _LONGEST))
+            left -= len(line)
+            if not line:
+                raise ValueError(
+                    f"ends after {size - left:,} of the {size:,} bytes that its checkpoint names"
+                )
+            try:
+                found = parsed(line)
+            except ValueError:
+                found = None
+            if not (line.endswith(b"\n") and isinstance(found, dict) and found.keys() >= _FIRST):
+                raise ValueError(f"line {number} is not one that training wrote")
+
+
+_LONGEST = 1 << 20  # bytes of a line
+_FIRST = {"step", "split", "loss"}
+
+
+def _plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class TensorBoard:

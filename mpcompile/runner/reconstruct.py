@@ -78,7 +78,7 @@ def _open(
     known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
     options = facts["settings"]
     test = load_data(module, facts["data"], options["length"], options["threshold"], **known).split("test")
-    weights, _ = run.parameters()
+    weights, _ = run.parameters(module)
     precision = str(facts["precision"])
     session = (backend or find_backend(str(facts["backend"]))).session(
         optimise(module).module,

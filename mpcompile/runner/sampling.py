@@ -108,7 +108,7 @@ class Draws:
         self.precision = str(run.facts["precision"])
         self.backend = backend or find_backend(str(run.facts["backend"]))
         self.device = device or str(run.facts["device"])
-        self.weights = as_precision(run.parameters()[0], self.precision)
+        self.weights = as_precision(run.parameters(module)[0], self.precision)
         stated = dict(completion.beside_of(count)) if completion is not None else {}
         stated |= stated_conditions(module, conditions, count) if conditions else {}
         self.given = _given(run, module, program, count, stated)

@@ -83,7 +83,8 @@ def test_latents_of_own_data_and_back(runs: Path) -> None:
         "z": (11, 2), "log_det": (11,), "log_prob": (11,), "x": (11, 2), "given_y": (11,)
     }  # fmt: skip
     run = open_run(runs / "plane")
-    m, w = api.load(run.spec), {k: v.astype(float) for k, v in run.parameters()[0].items()}
+    m = api.load(run.spec)
+    w = {k: v.astype(float) for k, v in run.parameters(m)[0].items()}
     scales = np.exp(2 * w["x.base.log_scale"])
     shares = np.exp(w["x.base.logits"]) / np.exp(w["x.base.logits"]).sum()
     p = sum(s * multivariate_normal.pdf(found["z"], mu, np.diag(v))
@@ -106,7 +107,7 @@ def test_lines_between_examples_end_at_them(runs: Path) -> None:
 
 def test_a_temperature_scales_the_base(runs: Path) -> None:
     run = open_run(runs / "plane")
-    w = {k: v.astype(float) for k, v in run.parameters()[0].items()}
+    w = {k: v.astype(float) for k, v in run.parameters(api.load(run.spec))[0].items()}
     law, cold = (api.load(run.spec, None, s) for s in (None, Sampling(0.25)))
     rng = np.random.default_rng(0)
     inputs = {"y": np.zeros(4000, int), "noise_x_component": rng.uniform(size=(4000, 1)),

@@ -43,7 +43,7 @@ def test_loss_falls_and_everything_is_written(fake: ModuleType, tmp_path: Path) 
     assert (tmp_path / "run" / "spec.yaml").read_text() == fake.TEXT
     run = open_run(tmp_path / "run")
     assert run.facts["data"] == "line" and run.facts["seed"] == 3
-    weights, step = run.parameters()
+    weights, step = run.parameters(fake.module())
     assert step == result.best_step and weights["w"].shape == (3, 1)
 
 
@@ -132,16 +132,16 @@ def test_resume_refuses_another_spec_and_seed(fake: ModuleType, tmp_path: Path) 
 
 def test_a_run_starts_from_the_best_weights_of_another(fake: ModuleType, tmp_path: Path) -> None:
     train(fake.module(), tmp_path / "first", OPTIONS, backend=fake.FakeBackend())
-    there, _ = open_run(tmp_path / "first").parameters()
+    there, _ = open_run(tmp_path / "first").parameters(fake.module())
     backend = fake.FakeBackend()
     options = replace(OPTIONS, init=tmp_path / "first", steps=0)
     train(fake.module(), tmp_path / "second", options, backend=backend)
     assert all((backend.sessions[0].values[k] == v).all() for k, v in there.items())
-    shutil.rmtree(tmp_path / "second" / "checkpoints")  # as if it was killed before its first
-    shutil.rmtree(tmp_path / "second" / "best", ignore_errors=True)
+    shutil.rmtree(tmp_path / "first")  # a run holds all that a resume needs
     train(fake.module(), tmp_path / "second", replace(OPTIONS, resume=True, steps=0), backend=backend)
     assert all((backend.sessions[-1].values[k] == v).all() for k, v in there.items())
     assert open_run(tmp_path / "second").facts["init"] == str(tmp_path / "first")
+    train(fake.module(), tmp_path / "first", OPTIONS, backend=fake.FakeBackend())
     wider = fake.module()
     wider.parameters["w"] = replace(wider.parameters["w"], shape=(4, 1))
     with pytest.raises(SpecError, match=r"MP521 .*'w' is \(3, 1\), here \(4, 1\)"):

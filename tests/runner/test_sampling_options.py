@@ -248,7 +248,8 @@ def test_draws_of_a_mixture_over_orders_are_those_of_its_members(runs: Path) -> 
     found = arrays(runs, "orders")["x"]
     np.testing.assert_array_equal(found, arrays(runs, "orders", "--batch", "2")["x"])
     opened = open_run(runs / "orders")
-    m, weights = api.load(opened.spec), opened.parameters()[0]
+    m = api.load(opened.spec)
+    weights = opened.parameters(m)[0]
     noise = {"noise_x": draw("uniform", (64, 64), (0, "sample", "noise_x", 0))[:7]}
     each = [interpret(member(m, k).programs["sample"], weights, noise)["x"] for k in range(3)]
     which = draw("choice", (64,), (0, "sample", "member", 0), classes=3)[:7]

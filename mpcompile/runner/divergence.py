@@ -1,0 +1,66 @@
+"""What is said when training diverges: the likely cause, and what there is to go back to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mpcompile.diagnostics import SpecError, error
+from mpcompile.ir import Module
+from mpcompile.runner import checkpoint
+from mpcompile.runner.data import Dataset
+from mpcompile.runner.run import Run
+from mpcompile.runner.settings import Settings, place
+
+_WIDE = {"real": 100.0, "integer": 1000.0}  # values beyond it are a likelier cause than the rate
+
+
+def diverged(
+    module: Module, dataset: Dataset, settings: Settings, run: Run, what: str, rate: float
+) -> SpecError:
+    """MP530: `what` is no longer finite; its notes give the scale of the data, the rate, and what is kept."""
+    reach = {
+        name: max(abs(found["low"]), abs(found["high"]))
+        for name, found in dataset.statistics.get("fields", {}).items()
+        if name in module.fields and module.fields[name].base in _WIDE
+    }
+    widest = max(reach, key=lambda name: reach[name], default=None)
+    notes, help = [], ""
+    if widest is not None:
+        found = dataset.statistics["fields"][widest]
+        notes.append(
+            f"'{widest}' of the data lies in [{found['low']:.4g}, {found['high']:.4g}], "
+            f"standard deviation {found['deviation']:.4g}"
+        )
+        if reach[widest] > _WIDE[module.fields[widest].base]:
+            help = f"scale '{widest}' of the data to a standard deviation of about 1; else lower the rate"
+    notes.append(f"the rate was {rate:.3g} ({settings.optimizer.kind})")
+    kept, held = _kept(run, module)
+    if not help:
+        clip = ", or clip the gradient (train.clip)" if settings.optimizer.clip is None else ""
+        help = f"lower the rate{clip}"
+    if held:
+        help += f"; `mpcompile train SPEC --init {run.folder} --out NEW` starts from what is kept"
+    return error("MP530", f"training diverged: {what}", place(module, "optimizer"),
+                 notes=(*notes, kept), help=help)  # fmt: skip
+
+
+def _kept(run: Run, module: Module) -> tuple[str, bool]:
+    limit = checkpoint.bound(module)
+    best, last = checkpoint.best(run.best, limit), checkpoint.newest(run.checkpoints, limit)
+    held = []
+    if last is not None and last.record["step"]:
+        loss = last.record["progress"].get("loss")
+        held.append(f"step {last.record['step']}" + (f" (loss {loss:.5g})" if loss is not None else ""))
+    if best is not None:
+        value = best.record["progress"].get("best")
+        shown = f" (validation loss {value:.5g})" if value is not None else ""
+        held.append(f"step {best.record['step']}{shown} in best/")
+    if not held:
+        return "no step of training is kept, only the weights it began with", False
+    return f"kept: {', '.join(held)}", True
+
+
+def drop(folder: Path, step: int) -> None:
+    """Remove the checkpoint of a step whose loss turned out not to be finite, unless there is no older one."""
+    if step > 0 and checkpoint.exists(folder) and checkpoint.steps(folder)[-1] < step:
+        checkpoint.discard_after(folder, step - 1)

@@ -1,0 +1,223 @@
+"""What `run.json` and the manifests of checkpoints and builds may hold: schemas for files that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mpcompile.backend import OptimizerSpec
+from mpcompile.ir.training import TABLES
+from mpcompile.runner.schedule import KINDS, Schedule
+from mpcompile.runner.settings import Settings
+
+FORMAT = 2  # of run.json: 2 adds `tensorboard` and `history` to 1
+LARGEST = 16 << 20  # bytes of a JSON file that is read at all
+
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Amount = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(max_length=4096)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Kind = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['optimizer'])})$")]
+Course = Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Optimizer(_Strict):
+    kind: Kind
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
+    eps: Amount
+    momentum: Amount
+    weight_decay: Amount
+    clip: Amount | None
+
+
+class _Schedule(_Strict):
+    kind: Course
+    warmup: Natural
+    final: Fraction
+    every: Positive
+    factor: Annotated[float, Field(gt=0)]
+
+
+class _Settings(_Strict):
+    optimizer: _Optimizer
+    rate: Amount
+    schedule: _Schedule
+    batch: Positive
+    epochs: Positive | None
+    steps: Natural | None
+    data: str | None
+    seed: Natural
+    length: Positive
+    patience: Natural
+    valid_every: Positive | None
+    log_every: Positive | None
+    checkpoint_every: Positive | None
+    threshold: float | None
+
+
+class _Spread(_Strict):
+    shape: list[Natural]
+    low: float
+    high: float
+    mean: float
+    deviation: Amount
+
+
+class _Statistics(_Strict):
+    sizes: dict[Name, Natural]
+    fields: dict[Name, _Spread]
+    rate: Natural | None = None
+
+
+class _Change(_Strict):
+    """What a resume changed, on the command line or by another version: name -> before and after."""
+
+    step: Natural
+    changes: dict[Name, Annotated[list[Any], Field(min_length=2, max_length=2)]]
+
+
+class Facts(_Strict):
+    """`run.json`."""
+
+    format: Literal[1, 2]
+    model: Name
+    spec: Name
+    spec_path: Name
+    spec_hash: Digest
+    overrides: dict[Name, str | int | float]
+    data: Name
+    data_digest: Digest | Literal[""]
+    vocabulary: Annotated[list[Name], Field(max_length=1 << 21)] | None
+    statistics: _Statistics
+    seed: Natural
+    steps: Natural | None
+    settings: _Settings
+    backend: Name
+    device: Name
+    precision: Literal["float32", "float64"]
+    mixed: bool
+    unproven: bool
+    init: Name | None = None
+    versions: dict[Name, Name]
+    tensorboard: bool = False
+    history: list[_Change] = []
+
+
+class _Progress(_Strict):
+    step: Natural = 0
+    best: float | None = None
+    best_step: Natural = 0
+    worse: Natural = 0
+    window: dict[Name, float | None] = {}  # None: a sum that is not finite
+    window_count: Natural = 0
+    seconds: Amount = 0.0
+    reason: Literal["", "finished", "patience"] = ""
+    loss: float | None = None
+
+
+class _Record(_Strict):
+    step: Natural
+    epoch: Natural
+    cursor: Natural
+    seed: Natural
+    spec_hash: Digest
+    metrics_bytes: Natural
+    progress: _Progress
+
+
+class Manifest(_Strict):
+    """`manifest.json` of a checkpoint."""
+
+    format: Literal[1]
+    files: dict[Literal["state.safetensors"], Digest]
+    record: _Record
+
+
+class Build(BaseModel):
+    """The part of a build's `manifest.json` that says whose folder it is; `files` are missing before 0.2."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    model: Name
+    backend: Name
+    mpcompile: Name
+    spec: dict[Name, Name]
+    proofs: list[Any]
+    parameters: dict[Name, list[Natural]]
+    files: dict[Name, Digest] = {}
+
+
+def settings_of(facts: Mapping[str, Any]) -> Settings:
+    """The settings that a run was started with. Raises `ValueError` for a schedule that cannot be."""
+    plain = dict(facts["settings"])
+    optimizer = dict(plain.pop("optimizer"))
+    betas = optimizer.pop("betas")
+    return Settings(
+        **plain | {"optimizer": OptimizerSpec(**optimizer, betas=(betas[0], betas[1])),
+                   "schedule": Schedule(**plain["schedule"])}
+    )  # fmt: skip
+
+
+# Reading ----------------------------------------------------------------------------------------------
+
+
+def checked(payload: bytes, schema: type[BaseModel]) -> dict[str, Any]:
+    """Plain data of a JSON file that fits a schema. Raises `ValueError` with one clause that says where it does not."""
+    plain = parsed(payload)
+    given = plain.get("format") if isinstance(plain, dict) else None
+    if schema is Facts and type(given) is int and given > FORMAT:
+        raise ValueError(f"is of format {given}, which a newer mpcompile writes")
+    try:
+        return schema.model_validate(plain).model_dump()
+    except ValidationError as bad:
+        raise ValueError(_clause(bad)) from None
+
+
+def parsed(payload: bytes) -> Any:
+    """JSON without doubled keys, NaN or infinities. Raises `ValueError` with one clause."""
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError as bad:
+        raise ValueError(f"is not UTF-8 at byte {bad.start}") from None
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except json.JSONDecodeError as bad:
+        raise ValueError(f"is not JSON at line {bad.lineno}, column {bad.colno}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"has {twice[:80]!r} twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"holds {name}, which is no number")
+
+
+def _clause(bad: ValidationError) -> str:
+    """The first fault of a validation: `settings.batch: must be ...`."""
+    first = bad.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part)[:80] for part in first["loc"]) or "the whole"
+    match first["type"]:
+        case "missing":
+            return f"lacks {where!r}"
+        case "extra_forbidden":
+            return f"has {where!r}, which is not known"
+    found = repr(first["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    must = first["msg"].replace("Input should", "must").replace("String should", "must")
+    return f"has {where!r} = {found}: it {must[0].lower()}{must[1:]}"

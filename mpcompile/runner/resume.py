@@ -1,0 +1,171 @@
+"""What a resumed run inherits, what may change, and what is said about a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpcompile.diagnostics import Span, error
+from mpcompile.ir import Array, Module
+from mpcompile.runner import checkpoint
+from mpcompile.runner.metrics import check_metrics
+from mpcompile.runner.record import settings_of
+from mpcompile.runner.run import Run, fit
+from mpcompile.runner.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from mpcompile.backend import Session
+    from mpcompile.runner.loop import Options
+
+# What an option means where neither the command line nor the run resumed says it.
+_USUAL: Mapping[str, Any] = {
+    "backend": "torch", "device": "cpu", "precision": "float32", "mixed": False, "tensorboard": False,
+    "unproven": False,
+}  # fmt: skip
+# Facts that follow from the data, or stand in another place of `run.json` too.
+_DERIVED = ("vocabulary", "statistics", "data_digest", "settings.data", "settings.seed", "settings.steps")
+
+
+def filled(options: Options, earlier: Run | None) -> Options:
+    """Options with what the command line leaves open taken from the run resumed, or as usual."""
+    before = earlier.facts if earlier else _USUAL
+    return replace(options, **{name: before[name] for name in _USUAL if getattr(options, name) is None})
+
+
+def merged(module: Module, options: Options, earlier: Run | None) -> Settings:
+    """Settings of the spec, or of the run resumed, under the command line's. Raises `SpecError` (MP521: the seed)."""
+    stated = {"seed": options.seed, "steps": options.steps, "checkpoint_every": options.checkpoint_every}
+    module.train.changed(**stated)  # the command line has the ranges of the spec
+    values = settings_of(earlier.facts) if earlier else settings(module)
+    seed = values.seed if options.seed is None else options.seed
+    if earlier and seed != values.seed:
+        raise error(
+            "MP521", f"{earlier.folder} was started with seed {values.seed}, not {seed}", Span.none(),
+            help="leave out --seed, or leave out --resume to start again",
+        )  # fmt: skip
+    if options.steps is not None:
+        values = replace(values, steps=options.steps, epochs=None)
+    every = options.checkpoint_every or values.checkpoint_every
+    return replace(values, data=options.data or values.data, seed=seed, checkpoint_every=every)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many steps, and which of them log and validate."""
+
+    total: int
+    log_every: int
+    valid_every: int
+
+    @classmethod
+    def of(cls, values: Settings, per_epoch: int) -> Plan:
+        limits = [values.steps] if values.steps is not None else []
+        limits += [values.epochs * per_epoch] if values.epochs is not None else []
+        total = min(limits, default=2000)
+        log_every = values.log_every or max(1, min(100, total // 200))
+        usual = max(per_epoch, min(50, ceil(total / 100)))
+        valid_every = values.valid_every or max(1, min(usual, ceil(total / 5)))
+        return cls(total, log_every, valid_every)
+
+
+def same_data(earlier: Run, name: str, digest: str) -> None:
+    """Raises `SpecError` (MP523) unless the data are those that the run began with, wherever they lie now."""
+    known = earlier.facts["data_digest"]
+    if known and digest != known:
+        raise error("MP523", f"data '{name}' changed since {earlier.folder} began", Span.none(),
+                    help="--data names the file that it began with, where that was moved")  # fmt: skip
+    if not known and name != earlier.facts["data"]:
+        raise error("MP523", f"{earlier.folder} is trained on {earlier.facts['data']}, not on {name}", Span.none(),
+                    help="leave out --data, or leave out --resume to start again")  # fmt: skip
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Facts of a run that a resume changes: name -> [before, after]."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    names = [n for n in new if n not in _DERIVED and old.get(n) != new[n]]
+    return {n: [old.get(n), new[n]] for n in names}
+
+
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if name in ("settings", "versions"):
+            yield from ((f"{name}.{key}", inner) for key, inner in value.items())
+        elif name not in ("history", "format"):
+            yield name, value
+
+
+def about_rate(before: Settings, after: Settings, per_epoch: int, step: int) -> str:
+    """What another number of steps does to the rate; nothing where the rate does not know that number."""
+    old, new = (Plan.of(values, per_epoch).total for values in (before, after))
+    if old == new or step == 0 or after.schedule.kind not in ("linear", "cosine"):
+        return ""
+    last, following = (
+        before.schedule.rate(before.rate, step - 1, old),
+        after.schedule.rate(after.rate, step, new),
+    )
+    return (
+        f"the {after.schedule.kind} schedule now ends at step {new}, not {old}: "
+        f"the rate goes from {last:.3g} to {following:.3g} at step {step}"
+    )
+
+
+# The checkpoint ---------------------------------------------------------------------------------------
+
+
+def latest(earlier: Run, module: Module) -> checkpoint.Checkpoint | None:
+    """The newest sound checkpoint, or None where the run never had one and nothing would be lost.
+
+    Raises `SpecError` (MP522) where there were checkpoints and none verifies.
+    """
+    why: list[str] = []
+    limit = checkpoint.bound(module)
+    found = checkpoint.newest(earlier.checkpoints, limit, why)
+    if found is not None:
+        return found
+    best = checkpoint.best(earlier.best, limit)
+    # A run of release 0.1 has its first checkpoint half a minute after its start; until then nothing is lost.
+    unsaved = earlier.facts["format"] == 1 and not checkpoint.exists(earlier.checkpoints)
+    if unsaved and not earlier.best.exists() and earlier.facts["init"] is None:
+        return None
+    fresh = f"mpcompile train SPEC --init {earlier.folder} --out NEW"
+    held = f"best/ holds step {best.record['step']}: `{fresh}` starts from it" if best else (
+        "train without --resume to start again; this run steps aside"
+    )  # fmt: skip
+    raise error("MP522", f"{earlier.folder} has no checkpoint that verifies, and --resume needs one", Span.none(),
+                notes=tuple(why), help=held)  # fmt: skip
+
+
+def restore(session: Session, module: Module, found: checkpoint.Checkpoint) -> None:
+    """Load a checkpoint into a session. Raises `SpecError` (MP521, MP526) where its arrays are not the session's."""
+    prefix = "parameter/"
+    weights = {k.removeprefix(prefix): v for k, v in found.state.items() if k.startswith(prefix)}
+    fit(weights, module, str(found.folder))
+    ours = session.state()
+    state: dict[str, Array] = {}
+    for name in [*ours, *found.state]:
+        a, b = ours.get(name), found.state.get(name)
+        if a is None or b is None or a.shape != b.shape or a.dtype.kind != b.dtype.kind:
+            shown = [f"{x.dtype} {x.shape}" if x is not None else "not there" for x in (b, a)]
+            raise error("MP521", f"{found.folder} has another state: '{name}' is {shown[0]}, here {shown[1]}",
+                        Span.none())  # fmt: skip
+        state[name] = np.asarray(b, dtype=a.dtype)
+    session.load_state(state)
+
+
+def metrics_kept(earlier: Run, size: int) -> int:
+    """How many bytes of metrics a checkpoint goes on from: those it names, or none where the file is gone.
+
+    Raises `SpecError` (MP520) where they are not the lines that training wrote.
+    """
+    if not earlier.metrics.exists():
+        return 0
+    try:
+        check_metrics(earlier.metrics, size)
+    except (OSError, ValueError) as bad:
+        raise error("MP520", f"{earlier.metrics}: {bad}", Span.none(),
+                    help="move the file away to go on without its lines") from bad  # fmt: skip
+    return size

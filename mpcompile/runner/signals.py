@@ -1,0 +1,37 @@
+"""Signals that end a training after the step it is in."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects SIGINT, SIGTERM and SIGHUP, so that a step is finished and saved; a second one acts at once.
+
+    A SIGHUP that is ignored, as under `nohup`, stays ignored.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {s: signal.getsignal(s) for s in numbers}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+    for s in before:
+        signal.signal(s, note)
+    try:
+        yield caught
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
