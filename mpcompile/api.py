@@ -174,29 +174,40 @@ def build(
     overrides: Mapping[str, str] | None = None,
     inline: bool = True,
     inference: bool = False,
+    force: bool = False,
+    replaced: list[str] | None = None,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
-    Everything is made before anything is written. Raises `SpecError` when a proof fails, unless `allow_unproven`,
-    which the manifest then says. `inline` puts the weights into ONNX files too, so that one file is a whole program.
-    `inference` leaves out the programs that learn, and folds all that depends on weights alone into them.
+    The folder is written whole or not at all. An earlier build in it is replaced; with `force` also files of these
+    names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
+    file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
+    alone into them.
+
+    Raises `SpecError` when a proof fails, unless `allow_unproven`, which the manifest then says; for `parameters` that
+    are not finite numbers for all of the module's (MP521, MP526); for a folder that is not a build (MP524).
     """
     from safetensors.numpy import save
 
     from mpcompile import __version__
     from mpcompile.backend import find_backend
     from mpcompile.passes.pipeline import for_inference, optimise
+    from mpcompile.runner import builds
     from mpcompile.runner.initial import initial
+    from mpcompile.runner.run import fit
     from mpcompile.runner.settings import settings
 
     found = verdicts(module) if allow_unproven else require_proven(module)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
+    fit(weights, module, "the weights given")
     optimised = optimise(module)
     module = optimised.module
     if inference:
         folded = for_inference(module, weights)
         module, weights = folded.module, folded.weights
-    files = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
+    emitted = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
+    files = {name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()}
+    files["weights.safetensors"] = save(weights)
     manifest = {
         "model": module.name,
         "backend": backend,
@@ -226,11 +237,10 @@ def build(
             for name, graph in module.programs.items()
         },
         "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+        "files": builds.digests(files),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    (folder / "weights.safetensors").write_bytes(save(weights))
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    files[builds.MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    taken = builds.write(folder, files, force)
+    if replaced is not None:
+        replaced += taken
     return found

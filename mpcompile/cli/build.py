@@ -33,6 +33,9 @@ def build(
     allow_unproven: Annotated[
         bool, typer.Option("--allow-unproven", help="Build although a proof failed; the manifest says so.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of the same names that no build wrote; says which.")
+    ] = False,
 ) -> None:
     """Prove, optimise and emit a model."""
     overrides = settings_of(set_ or [])
@@ -50,6 +53,7 @@ def build(
             module = read_spec(spec, overrides, sources)
         warn(module)
         folder = output if output is not None else Path("build") / module.name / backend
+        replaced: list[str] = []
         verdicts = api.build(
             module,
             backend,
@@ -60,12 +64,16 @@ def build(
             overrides=overrides,
             inline=inline,
             inference=inference,
+            force=force,
+            replaced=replaced,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind
             typer.echo(f"{claim}: {v.status} ({v.how})")
             for name, kind in v.detail.items():
                 typer.echo(f"  {name}: {kind}")
+        for path in replaced:
+            typer.echo(f"replaced {path}")
         typer.echo(f"wrote {folder}")
-        for file in sorted(p for p in folder.iterdir() if p.is_file()):
+        for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
             typer.echo(f"  {file}  {file.stat().st_size:,} bytes")

@@ -78,9 +78,12 @@ def write(path: Path, payload: bytes) -> None:
         os.close(handle)
 
 
-def replace(path: Path, payload: bytes) -> None:
-    """Replace a file of a folder of ours atomically and durably; a link is replaced, not followed."""
-    aside = path.with_name(path.name + ".tmp")
+def replace(path: Path, payload: bytes, meanwhile: str = "") -> None:
+    """Replace a file atomically and durably; a link is replaced, not followed.
+
+    It is written under the name `meanwhile`, by default with `.tmp` behind its own, which must not be another's.
+    """
+    aside = path.with_name(meanwhile or path.name + ".tmp")
     with suppress(FileNotFoundError):
         os.unlink(aside)
     write(aside, payload)
