@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from mpcompile.runner import disk
 from mpcompile.runner.record import LARGEST, Manifest, checked
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+_LEFT = re.compile(r"last-\d+\.(tmp|old)|best\.tmp")
 _SLOTS = 3  # a parameter, and at most two moments of it
 
 
@@ -153,6 +155,13 @@ def discard_after(root: Path, step: int) -> None:
     for folder in _numbered(root):
         if number(folder) > step:
             discard(folder, others=True)
+
+
+def tidy(root: Path) -> None:
+    """Drop what saves that were killed left under `root`."""
+    for name in os.listdir(root) if disk.kind(root) == "folder" else ():
+        if _LEFT.fullmatch(name):
+            discard(root / name, others=True)
 
 
 def discard(folder: Path, others: bool = False) -> None:

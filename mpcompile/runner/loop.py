@@ -240,6 +240,8 @@ class _Training:
         self._tell_changes(earlier, progress.step)
         with disk.writing(earlier.folder):
             checkpoint.discard_after(earlier.checkpoints, progress.step)
+            checkpoint.tidy(earlier.checkpoints)
+            checkpoint.tidy(earlier.folder)
         return progress, kept
 
     def _tell_changes(self, earlier: runs.Run, step: int) -> None:
