@@ -1,10 +1,12 @@
 """Kill, fail and crash a training at every change of the file system, resume it, and compare it bit for bit.
 
-    python tests/support/kill_matrix.py                      six specs on three backends, every point
+    python tests/support/kill_matrix.py                      six specs on three backends, all of one save
+    python tests/support/kill_matrix.py --whole --specs made      from the first change to the last
     python tests/support/kill_matrix.py --specs made --backends torch
 
-A training of a spec is recorded once on the real backend: what each step gave, and every state. Then, for every
-`open`, `write`, `fsync`, `ftruncate`, `rename`, `mkdir`, `unlink`, `rmdir` and exchange of folders that it made:
+A training of a spec is recorded once on the real backend: what each step gave, and every state. Then, at every
+`open`, `write`, `fsync`, `ftruncate`, `rename`, `mkdir`, `unlink`, `rmdir` and exchange of folders of its last step, which
+writes metrics, the best weights and a checkpoint and removes an old one, or with `--whole` of all of it:
 
 kill      a process that replays the recording is sent SIGKILL there; a second one resumes and is killed at the same
           point of its own; the real backend resumes what is left and trains to the end
@@ -90,8 +92,8 @@ class Real:
 class Recorded:
     """A session that writes down what the real one gives."""
 
-    def __init__(self, inner: Any, to: Recording) -> None:
-        self.inner, self.to, self.count = inner, to, 0
+    def __init__(self, inner: Any, to: Recording, stepped: Callable[[], None]) -> None:
+        self.inner, self.to, self.stepped, self.count = inner, to, stepped, 0
         to.states = [self.state()]
 
     def state(self) -> State:
@@ -100,6 +102,7 @@ class Recorded:
     def step(self, inputs: Any, rate: float) -> dict[str, float]:
         out: dict[str, float] = self.inner.step(inputs, rate)
         self.count += 1
+        self.stepped()
         self.to.steps.append(out)
         self.to.states.append(self.state())
         return out
@@ -156,6 +159,7 @@ class Subject:
     exchange: bool = True
     recording: Recording = field(default_factory=Recording)
     whole: dict[str, str] = field(default_factory=dict)
+    last: int = 0  # the first change after the last step: it logs, validates, saves the best and a checkpoint
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -187,11 +191,12 @@ class Subject:
         """Record; gives the changes that one training makes, in order."""
         self.fresh()
         points = self.points()
-        recorded: list[Recorded] = []
+
+        def stepped() -> None:
+            self.last = len(points.names)
 
         def make(*arguments: Any, **options: Any) -> Recorded:
-            recorded.append(Recorded(self.real(*arguments, **options), self.recording))
-            return recorded[-1]
+            return Recorded(self.real(*arguments, **options), self.recording, stepped)
 
         self.train(make, False, points)
         self.whole = outcome(self.out)
@@ -322,10 +327,12 @@ def prepared() -> Iterator[None]:
         yield
 
 
-def campaign(subject: Subject, stride: int = 1, kinds: tuple[str, ...] = ("kill", "fail", "crash")) -> int:
-    """All faults at every `stride`-th point; gives the number of points."""
-    names = subject.begin()
-    chosen = range(0, len(names), stride)
+def campaign(
+    subject: Subject, stride: int = 1, whole: bool = False, kinds: tuple[str, ...] = ("kill", "fail", "crash")
+) -> int:
+    """All faults at every `stride`-th point of the last step, or of the `whole` training; gives their number."""
+    end = len(subject.begin())
+    chosen = range(0 if whole else subject.last, end, stride)
     for point in chosen:
         if "kill" in kinds:
             subject.kill(point)
@@ -348,7 +355,9 @@ def main() -> None:
     parser.add_argument(
         "--no-exchange", action="store_true", help="as on systems that cannot swap two folders"
     )
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # kills and failures know no disk, and it is slow
+    memory = (
+        "/dev/shm" if os.path.isdir("/dev/shm") else None
+    )  # kills and failures know no disk, and it is slow
     parser.add_argument("--where", default=memory, help="folder for the runs")
     options = parser.parse_args()
     specs = Path(__file__).parents[2] / "specs"
@@ -359,7 +368,7 @@ def main() -> None:
             start = time.monotonic()
             with tempfile.TemporaryDirectory(dir=options.where) as root, prepared():
                 subject = Subject(module, Real(backend), backend, Path(root), not options.no_exchange)
-                points = campaign(subject, options.stride)
+                points = campaign(subject, options.stride, options.whole)
             total += subject.counts
             total["points"] += points
             spent = time.monotonic() - start
