@@ -5,8 +5,8 @@
     python tests/support/kill_matrix.py --specs made --backends torch
 
 A training of a spec is recorded once on the real backend: what each step gave, and every state. Then, at every
-`open`, `write`, `fsync`, `ftruncate`, `rename`, `mkdir`, `unlink`, `rmdir` and exchange of folders of its last step, which
-writes metrics, the best weights and a checkpoint and removes an old one, or with `--whole` of all of it:
+`open`, `write`, `fsync`, `ftruncate`, `rename`, `mkdir`, `unlink`, `rmdir` and exchange of folders of its last step,
+which writes metrics, the best weights and a checkpoint and removes an old one, or with `--whole` of all of it:
 
 kill      a process that replays the recording is sent SIGKILL there; a second one resumes and is killed at the same
           point of its own; the real backend resumes what is left and trains to the end
@@ -334,14 +334,11 @@ def campaign(
     end = len(subject.begin())
     chosen = range(0 if whole else subject.last, end, stride)
     for point in chosen:
-        if "kill" in kinds:
-            subject.kill(point)
-        if "fail" in kinds:
-            for code in (errno.ENOSPC, errno.EIO):
-                subject.fail(point, code)
-        if "crash" in kinds:
-            for mode in ("lost", "names", "some"):
-                subject.forget(point, mode)
+        subject.kill(point)
+        for code in (errno.ENOSPC, errno.EIO):
+            subject.fail(point, code)
+        for mode in ("lost", "names", "some"):
+            subject.forget(point, mode)
     return len(chosen)
 
 
