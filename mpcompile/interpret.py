@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from mpcompile.ir import Array, Graph, Input, Parameter, Value
+from mpcompile.ir import Array, Graph, Input, Parameter, Primitive, Value
+
+#: A meaning of primitives on arrays.
+Apply = Callable[..., tuple[Array, ...]]
 
 
 def size_environment(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
@@ -12,13 +15,22 @@ def size_environment(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int
     return {s: inputs[name].shape[axis] for s, (name, axis) in graph.symbols().items()}
 
 
+def evaluate(op: Primitive, *inputs: Array) -> tuple[Array, ...]:
+    """What a primitive means in numpy."""
+    return op.evaluate(*inputs)
+
+
 def interpret(
     graph: Graph,
     parameters: Mapping[str, Array],
     inputs: Mapping[str, Array],
     environment: Mapping[str, int] | None = None,
+    apply: Apply = evaluate,
 ) -> dict[str, Array]:
-    """Outputs of a graph by name. Floats keep the precision they come in. Raises `KeyError` for a missing input."""
+    """Outputs of a graph by name. Floats keep the precision they come in. Raises `KeyError` for a missing input.
+
+    `apply` gives each primitive its meaning, on arrays: numpy's unless another is given.
+    """
     env = dict(environment or {}) | size_environment(graph, inputs)
     memory: dict[Value, Array] = {}
     nodes = list(graph.nodes())
@@ -30,7 +42,7 @@ def interpret(
         elif isinstance(node.op, Parameter):
             results = (parameters[node.op.path],)
         else:
-            results = node.op.bind(env).evaluate(*(memory[v] for v in node.inputs))
+            results = apply(node.op.bind(env), *(memory[v] for v in node.inputs))
         memory.update(zip(node.outputs, results, strict=True))
         for value in {*node.outputs, *node.inputs}:
             if last[value] is node and value not in kept:

@@ -12,6 +12,7 @@ from mpcompile.ir.types import DType, Type
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
+    from mpcompile.ir.field import Field
     from mpcompile.ir.stencils import Lattice, Stencil
 
 
@@ -107,6 +108,9 @@ class Constant(Primitive):
         if self.compact and self.stored.size > WIDENED:
             return (domain.make(self.stored.shape, None, ~self.stored),)
         return (domain.constant(self.array),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return (field.number(self.array),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         from mpcompile.ir.stencils import still

@@ -6,6 +6,7 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 * `evaluate`  what it means, in numpy (the oracle);
 * `depend`    which elements of its inputs each output element can depend on (see `mpcompile.ir.facts`);
 * `stencil`   the same relative to each element's own place, at every size (see `mpcompile.ir.stencils`);
+* `over_field` what it is modulo a prime, where a dependence that shows is certain (see `mpcompile.ir.field`);
 * `vjp`       its gradient, as a graph of primitives;
 * `examples`  small instances, on which the laws of every rule are tested.
 """
@@ -23,6 +24,7 @@ from mpcompile.ir.types import Type
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
+    from mpcompile.ir.field import Field
     from mpcompile.ir.graph import Builder, Value
     from mpcompile.ir.stencils import Lattice, Stencil
 
@@ -53,6 +55,8 @@ class Primitive:
     name: ClassVar[str]
     #: Whether `depend` may report more than the true support; exact unless said otherwise.
     conservative: ClassVar[bool] = False
+    #: Whether it is constant but for steps, so that a change of an input need not show in the results.
+    steps: ClassVar[bool] = False
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """Result types. Raises `TypeMismatch` saying what was expected and found."""
@@ -69,6 +73,10 @@ class Primitive:
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         """Offset sets of the results from those of the inputs; sizes stay symbolic."""
         raise NoRule(self, "stencil")
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        """Results on arrays whose floats are elements of a prime field; attributes must be bound."""
+        raise NoRule(self, "field")
 
     def vjp(
         self,

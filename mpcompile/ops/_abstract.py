@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, Graph, Input, Node, Symbolic, Type, Value
 
@@ -22,12 +22,17 @@ def run_body(
     return [memory[v] for v in graph.outputs.values()]
 
 
-def evaluate_body(graph: Graph, inputs: Sequence[Array], plan: Sequence[Node] | None = None) -> list[Array]:
-    """The same on arrays."""
+def evaluate_body(
+    graph: Graph,
+    inputs: Sequence[Array],
+    apply: Callable[..., tuple[Array, ...]],
+    plan: Sequence[Node] | None = None,
+) -> list[Array]:
+    """The same on arrays, each primitive by `apply(op, *inputs)`."""
     memory: dict[Value, Array] = dict(zip(graph.inputs.values(), inputs, strict=True))
     for node in graph.nodes() if plan is None else plan:
         if not isinstance(node.op, Input):
-            results = node.op.evaluate(*(memory[v] for v in node.inputs))
+            results = apply(node.op, *(memory[v] for v in node.inputs))
             memory.update(zip(node.outputs, results, strict=True))
     return [memory[v] for v in graph.outputs.values()]
 

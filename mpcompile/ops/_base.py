@@ -12,6 +12,7 @@ from mpcompile.ir import (
     Builder,
     Domain,
     DType,
+    NoRule,
     Primitive,
     Shape,
     Symbolic,
@@ -20,6 +21,7 @@ from mpcompile.ir import (
     Value,
     broadcast_shapes,
 )
+from mpcompile.ir.field import TERMS, Field
 
 #: Cotangents of the outputs of a node, in order; None where nothing depends on one.
 Cotangents = Sequence[Value | None]
@@ -44,6 +46,27 @@ class Operation(Primitive):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         """`depend` when some input is not a known constant."""
         raise NotImplementedError
+
+
+class Movement(Operation):
+    """A primitive that moves elements, or acts on truth values alone: over a field it is what it is."""
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return self.evaluate(*inputs)
+
+
+class Exact(Operation):
+    """Sums of products: over a field they are taken as they are, then modulo the prime."""
+
+    def products(self, *inputs: Array) -> int:
+        """Most products that one result is the sum of; none where nothing is multiplied."""
+        return 0
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        if self.products(*inputs) > TERMS:
+            raise NoRule(self, f"field (sums of more than {TERMS} products)")
+        with np.errstate(invalid="ignore"):
+            return tuple(field.canon(y) for y in self.evaluate(*inputs))
 
 
 # --- types ---

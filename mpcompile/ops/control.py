@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, TypeVar
 
@@ -21,6 +21,7 @@ from mpcompile.ir import (
     Value,
     float_type,
 )
+from mpcompile.ir.field import Field
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, still, whole
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
@@ -117,13 +118,20 @@ class Scan(Operation):
         return list(reversed(range(count)) if self.reverse else range(count))
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        return self._loop(lambda op, *given: op.evaluate(*given), *inputs)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return self._loop(lambda op, *given: op.over_field(field, *given), *inputs)
+
+    def _loop(self, apply: Callable[..., tuple[Array, ...]], *inputs: Array) -> tuple[Array, ...]:
+        """All steps, each primitive of the body by `apply`."""
         carries, scanned, captured = self._split(inputs)
         plan = self.body.nodes()
         rows: dict[int, list[Array]] = {}
         read = self.read_carries()
         for t in self._steps(scanned):
             slices = [x.take(t, self.axis) for x in scanned]
-            results = evaluate_body(self.body, [*carries, *slices, *captured, np.asarray(t)], plan)
+            results = evaluate_body(self.body, [*carries, *slices, *captured, np.asarray(t)], apply, plan)
             before, carries, rows[t] = carries, results[: self.carries], results[self.carries :]
             if self.settles and all(np.array_equal(before[i], carries[i]) for i in read):
                 break

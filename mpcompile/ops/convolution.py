@@ -17,7 +17,7 @@ from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape
 from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._base import (
     Cotangents,
-    Operation,
+    Exact,
     as_int,
     expand,
     floor_div,
@@ -111,7 +111,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class _Strided(Operation):
+class _Strided(Exact):
     """What the three have in common."""
 
     stride: tuple[int, ...]
@@ -331,6 +331,9 @@ class Conv(_Strided):
             y += _grouped_matmul(kernel, win.read_full(padded, index).reshape(n, g, i, -1))
         return (y.reshape(n, g * o, *count),)
 
+    def products(self, *inputs: Array) -> int:
+        return int(np.prod(inputs[1].shape[1:]))
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         x, w = inputs
         g, win, out = self.groups, self._windows(x.shape[2:], w.shape[2:]), w.shape[0]
@@ -457,6 +460,10 @@ class ConvTranspose(_Strided):
             canvas[(slice(None), slice(None), *index)] += part.reshape(n, g * o, *x.shape[2:])
         return (win.crop(canvas, 2),)
 
+    def products(self, *inputs: Array) -> int:
+        w = inputs[1].shape
+        return int(w[0] // self.groups * np.prod(w[2:]))
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         x, w = inputs
         g, win, out = self.groups, self._onto(x.shape, w.shape), w.shape[1] * self.groups
@@ -551,6 +558,10 @@ class ConvWeightGrad(_Strided):
             read = np.moveaxis(win.read_full(padded, index).reshape(n, g, i, -1), 0, 2).reshape(g, i, -1)
             w[_tap(tap)] = np.matmul(rows, np.swapaxes(read, 1, 2)).reshape(g * o, i)
         return (w,)
+
+    def products(self, *inputs: Array) -> int:
+        dy = inputs[1].shape
+        return int(dy[0] * np.prod(dy[2:]))
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         x, dy = inputs

@@ -12,7 +12,7 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
 from mpcompile.ops._base import (
     Cotangents,
-    Operation,
+    Movement,
     expand,
     mask,
     require,
@@ -31,7 +31,7 @@ def _stretch(axis: int, start: int, size: int) -> tuple[slice, ...]:
 
 
 @dataclass(frozen=True)
-class SliceAt(Operation):
+class SliceAt(Movement):
     """y = data[..., start : start + size, ...] along an axis; `start` is an INT scalar that keeps y inside of data."""
 
     name: ClassVar[str] = "slice_at"
@@ -93,7 +93,7 @@ class SliceAt(Operation):
 
 
 @dataclass(frozen=True)
-class UpdateAt(Operation):
+class UpdateAt(Movement):
     """y = data with `update` in place of data[..., start : start + size, ...]; `start` is an INT scalar."""
 
     name: ClassVar[str] = "update_at"

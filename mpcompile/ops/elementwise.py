@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
 from mpcompile.ops._base import require_dtype, unbroadcast
 from mpcompile.ops.pointwise import Binary, Known, Unary, sample, summed
@@ -25,6 +26,7 @@ class Neg(Unary):
     """y = -x"""
 
     name: ClassVar[str] = "neg"
+    modular: ClassVar[str] = "neg"
     keeps_zero: ClassVar[bool] = True
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -42,6 +44,7 @@ class Exp(Unary):
     """y = e^x"""
 
     name: ClassVar[str] = "exp"
+    modular: ClassVar[str] = "exp"
     zero_at_neginf: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -55,6 +58,7 @@ class Log(Unary):
     """y = ln x"""
 
     name: ClassVar[str] = "log"
+    modular: ClassVar[str] = "log"
     positive: ClassVar[bool] = True
     neginf_at_zero: ClassVar[bool] = True
 
@@ -69,6 +73,7 @@ class Tanh(Unary):
     """y = tanh x"""
 
     name: ClassVar[str] = "tanh"
+    modular: ClassVar[str] = "tanh"
     keeps_zero: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -82,6 +87,7 @@ class Sigmoid(Unary):
     """y = 1 / (1 + e^-x)"""
 
     name: ClassVar[str] = "sigmoid"
+    modular: ClassVar[str] = "sigmoid"
     zero_at_neginf: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -97,6 +103,7 @@ class Relu(Unary):
     """y = max(x, 0)"""
 
     name: ClassVar[str] = "relu"
+    modular: ClassVar[str] = "relu"
     keeps_zero: ClassVar[bool] = True
     zero_at_neginf: ClassVar[bool] = True
 
@@ -112,6 +119,7 @@ class Softplus(Unary):
     """y = ln(1 + e^x)"""
 
     name: ClassVar[str] = "softplus"
+    modular: ClassVar[str] = "softplus"
     zero_at_neginf: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -125,6 +133,7 @@ class Sqrt(Unary):
     """y = √x"""
 
     name: ClassVar[str] = "sqrt"
+    modular: ClassVar[str] = "sqrt"
     keeps_zero: ClassVar[bool] = True
     positive: ClassVar[bool] = True
 
@@ -139,6 +148,7 @@ class Abs(Unary):
     """y = |x|"""
 
     name: ClassVar[str] = "abs"
+    modular: ClassVar[str] = "abs"
     keeps_zero: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -151,7 +161,9 @@ class Abs(Unary):
 class Sign(Unary):
     """y = -1, 0 or 1. Its gradient is zero, but its value does depend on x."""
 
+    steps: ClassVar[bool] = True
     name: ClassVar[str] = "sign"
+    modular: ClassVar[str] = "signs"
     keeps_zero: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -161,7 +173,9 @@ class Sign(Unary):
 class Floor(Unary):
     """y = the largest whole number that is at most x. The gradient is zero, but the value depends on x."""
 
+    steps: ClassVar[bool] = True
     name: ClassVar[str] = "floor"
+    modular: ClassVar[str] = "floor"
     keeps_zero: ClassVar[bool] = True
     keeps_neginf: ClassVar[bool] = True
 
@@ -173,6 +187,7 @@ class Erf(Unary):
     """y = 2/√π ∫₀ˣ e^(-t²) dt"""
 
     name: ClassVar[str] = "erf"
+    modular: ClassVar[str] = "erf"
     keeps_zero: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -187,6 +202,7 @@ class Sin(Unary):
     """y = sin x"""
 
     name: ClassVar[str] = "sin"
+    modular: ClassVar[str] = "sin"
     keeps_zero: ClassVar[bool] = True
 
     def function(self, x: Array) -> Array:
@@ -200,6 +216,7 @@ class Cos(Unary):
     """y = cos x"""
 
     name: ClassVar[str] = "cos"
+    modular: ClassVar[str] = "cos"
 
     def function(self, x: Array) -> Array:
         return np.cos(x)
@@ -212,6 +229,7 @@ class StopGradient(Unary):
     """y = x, through which no gradient flows. The value still depends on x."""
 
     name: ClassVar[str] = "stop_gradient"
+    modular: ClassVar[str] = "same"
     keeps_zero: ClassVar[bool] = True
     keeps_neginf: ClassVar[bool] = True
 
@@ -230,12 +248,19 @@ class StopGradient(Unary):
 class Cast(Unary):
     """y = x as another kind of element; floats are cut towards zero, and anything but zero is true."""
 
+    steps: ClassVar[bool] = True
     name: ClassVar[str] = "cast"
     dtype: DType
     keeps_zero: ClassVar[bool] = True
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         return (Type(self.dtype, inputs[0].shape),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        if x.dtype.kind == "f" and self.dtype is DType.INT:
+            return (field.whole(x),)
+        return (field.canon(self.function(x)),)
 
     def function(self, x: Array) -> Array:
         if self.dtype is DType.FLOAT:
@@ -268,6 +293,7 @@ class Add(Binary):
     """z = x + y"""
 
     name: ClassVar[str] = "add"
+    modular: ClassVar[str] = "add"
 
     def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
         return summed(self, lattice, inputs, 1)
@@ -288,6 +314,7 @@ class Sub(Binary):
     """z = x - y"""
 
     name: ClassVar[str] = "sub"
+    modular: ClassVar[str] = "sub"
 
     def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
         return summed(self, lattice, inputs, -1)
@@ -308,6 +335,7 @@ class Mul(Binary):
     """z = x y; zero where either side is known to be zero"""
 
     name: ClassVar[str] = "mul"
+    modular: ClassVar[str] = "mul"
 
     def function(self, x: Array, y: Array) -> Array:
         return np.multiply(x, y)
@@ -326,6 +354,7 @@ class Div(Binary):
     """z = x / y"""
 
     name: ClassVar[str] = "div"
+    modular: ClassVar[str] = "div"
     allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT,)
 
     def function(self, x: Array, y: Array) -> Array:
@@ -354,6 +383,7 @@ class Maximum(Extremum):
     """z = max(x, y)"""
 
     name: ClassVar[str] = "maximum"
+    modular: ClassVar[str] = "maximum"
 
     def function(self, x: Array, y: Array) -> Array:
         return np.maximum(x, y)
@@ -371,6 +401,7 @@ class Minimum(Extremum):
     """z = min(x, y)"""
 
     name: ClassVar[str] = "minimum"
+    modular: ClassVar[str] = "minimum"
 
     def function(self, x: Array, y: Array) -> Array:
         return np.minimum(x, y)

@@ -9,9 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
+from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
 from mpcompile.ops._base import (
     Cotangents,
+    Movement,
     Operation,
     broadcast,
     expand,
@@ -57,6 +59,10 @@ class Gather(Operation):
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         data, indices = inputs
         return (np.take(data, indices, self.axis),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        data, indices = inputs  # a random one is taken round the axis
+        return self.evaluate(data, indices % data.shape[self.axis])
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         data, indices = inputs
@@ -156,6 +162,10 @@ class TakeAlong(Operation):
         data, indices = inputs
         return (_take_along(data, indices, self.axis),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        data, indices = inputs  # a random one is taken round the axis
+        return self.evaluate(data, indices % data.shape[self.axis])
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         data, indices = inputs
         axis = self.axis
@@ -241,6 +251,10 @@ class ScatterAdd(Operation):
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         updates, indices = inputs
         return (_scatter(np.add, updates, indices, self.axis, number(self.size)),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        updates, indices = inputs
+        return (field.canon(self.evaluate(updates, indices % number(self.size))[0]),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         updates, indices = inputs
@@ -332,6 +346,10 @@ class ScatterAlong(Operation):
         join.at(out, _along(shape, indices, self.axis), updates)
         return out
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        updates, indices = inputs
+        return (field.canon(self.evaluate(updates, indices % number(self.size))[0]),)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         updates, indices = inputs
         axis, size = self.axis, number(self.size)
@@ -369,7 +387,7 @@ class ScatterAlong(Operation):
 
 
 @dataclass(frozen=True)
-class Iota(Operation):
+class Iota(Movement):
     """y[..., i, ...] = i along one axis."""
 
     name: ClassVar[str] = "iota"
@@ -426,7 +444,7 @@ class Iota(Operation):
 
 
 @dataclass(frozen=True)
-class OneHot(Operation):
+class OneHot(Movement):
     """y[..., k] = 1 where k is the index, else 0. It has no gradient, but depends on the index."""
 
     name: ClassVar[str] = "one_hot"

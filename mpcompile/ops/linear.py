@@ -22,7 +22,7 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
-from mpcompile.ops._base import Cotangents, Operation, expand, lift, require, require_dtype, unbroadcast
+from mpcompile.ops._base import Cotangents, Exact, expand, lift, require, require_dtype, unbroadcast
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
 
@@ -31,7 +31,7 @@ def _sample(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
-class MatMul(Operation):
+class MatMul(Exact):
     """z[.., i, j] = Σ_k x[.., i, k] y[.., k, j]; leading axes broadcast."""
 
     name: ClassVar[str] = "mat_mul"
@@ -50,6 +50,9 @@ class MatMul(Operation):
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (np.matmul(*inputs),)
+
+    def products(self, *inputs: Array) -> int:
+        return int(inputs[0].shape[-1])
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         x, y = inputs

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Graph, Type, Value
+from mpcompile.ir.field import Field
 from mpcompile.ops._base import (
     Cotangents,
     Operation,
@@ -63,6 +64,9 @@ class Inverse(Square):
         except np.linalg.LinAlgError:
             return (np.full_like(inputs[0], np.inf),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return (field.eliminate(inputs[0])[0],)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (w,) = inputs
         facts = np.broadcast_to(join_over(domain, w.facts, (0, 1)), (*w.shape, w.facts.shape[-1]))
@@ -89,6 +93,9 @@ class LogAbsDet(Square):
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (np.asarray(np.linalg.slogdet(inputs[0])[1]),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return (field.log(field.abs(np.asarray(float(field.eliminate(inputs[0])[1])))),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (w,) = inputs

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, NoRule, Type, Value
+from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
 from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require, require_dtype, unbroadcast
 from mpcompile.ops._stencil import align, linear, pointwise
@@ -21,6 +22,8 @@ def sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> A
 class Unary(Operation):
     """y = f(x), element by element, from float to float."""
 
+    #: the method of `Field` that f is over a field
+    modular: ClassVar[str] = ""
     #: f(0) = 0
     keeps_zero: ClassVar[bool] = False
     #: f(-inf) = 0
@@ -44,6 +47,14 @@ class Unary(Operation):
     def function(self, x: Array) -> Array:
         """f on an array."""
         raise NotImplementedError
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        if x.dtype.kind != "f":
+            return self.evaluate(x)
+        if not self.modular:
+            raise NoRule(self, "field")
+        return (getattr(field, self.modular)(x),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
@@ -103,6 +114,8 @@ class Binary(Operation):
 
     allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT)
     result: ClassVar[DType | None] = None
+    #: the method of `Field` that f is over a field
+    modular: ClassVar[str] = ""
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         x, y = inputs
@@ -118,6 +131,14 @@ class Binary(Operation):
     def function(self, x: Array, y: Array) -> Array:
         """f on two arrays."""
         raise NotImplementedError
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        x, y = inputs
+        if x.dtype.kind != "f":
+            return self.evaluate(x, y)
+        if not self.modular:
+            raise NoRule(self, "field")
+        return (getattr(field, self.modular)(x, y),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         x, y = inputs

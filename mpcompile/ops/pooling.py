@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
+from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
 from mpcompile.ops._base import Cotangents, Operation, full, mask, number, numbers, require, require_dtype
 from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
@@ -83,6 +84,7 @@ class MaxPool(Pool):
     Outside of x is minus infinity, and is never chosen.
     """
 
+    steps: ClassVar[bool] = True
     name: ClassVar[str] = "max_pool"
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -90,7 +92,19 @@ class MaxPool(Pool):
         return Type(DType.FLOAT, shape), Type(DType.INT, shape)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        (x,) = inputs
+        def choose(best: Array, value: Array) -> tuple[Array, Array]:
+            return np.where(value > best, value, best), value > best
+
+        return self._choose(choose, *inputs)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        def choose(best: Array, value: Array) -> tuple[Array, Array]:
+            return field.maximum(best, value), field.order(best, value) < 0
+
+        return self._choose(choose, *inputs)
+
+    def _choose(self, choose: Callable[[Array, Array], tuple[Array, Array]], x: Array) -> tuple[Array, Array]:
+        """Tap by tap: the larger of the best so far and a tap's element, and where the tap's is."""
         win = self._windows(x.shape)
         padded = win.pad(x, 2, -np.inf)
         here = win.pad(np.arange(int(np.prod(x.shape[2:]))).reshape(1, 1, *x.shape[2:]), 2, -1)
@@ -98,8 +112,9 @@ class MaxPool(Pool):
         position = np.full(best.shape, -1)
         for _, index in win.taps():
             value, place = win.read_full(padded, index), win.read_full(here, index)
-            better = (place >= 0) & ((value > best) | (position < 0))
-            best, position = np.where(better, value, best), np.where(better, place, position)
+            larger, ahead = choose(best, value)
+            best = np.where(place >= 0, np.where(position < 0, value, larger), best)
+            position = np.where((place >= 0) & (ahead | (position < 0)), place, position)
         return best, position
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
@@ -153,6 +168,9 @@ class MaxPoolGrad(Operation):
         shape = (*inputs[0].shape[:2], -1)
         (out,) = scatter.evaluate(*(x.reshape(shape) for x in inputs))
         return (out.reshape((*shape[:2], *spatial)),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        return (field.canon(self.evaluate(*inputs)[0]),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         scatter, spatial = self._flat()
@@ -215,16 +233,24 @@ class AvgPool(Pool):
         return (inputs[0].with_shape(self._shape(inputs[0])),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        (x,) = inputs
+        total, count = self._totals(inputs[0])
+        return (total / count,)
+
+    def _totals(self, x: Array) -> tuple[Array, Array]:
+        """The sum of each window, and how many elements it counts."""
         win = self._windows(x.shape)
-        count: Array | int = int(np.prod(self.kernel))
+        count = np.asarray(np.prod(self.kernel), x.dtype)
         if not self.count_padding:
             count = np.asarray(self._over(np.add, win, np.ones((1, 1, *x.shape[2:]), x.dtype)))
         padded = win.pad(x, 2)
         total = np.zeros((*x.shape[:2], *win.count), x.dtype)
         for _, index in win.taps():
             total += win.read_full(padded, index)
-        return (total / count,)
+        return total, count
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        total, count = self._totals(inputs[0])
+        return (field.div(field.canon(total), field.canon(count.astype(np.float64))),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs

@@ -9,10 +9,12 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ir.field import Field
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Region, Stencil
 from mpcompile.ops._base import (
     Cotangents,
+    Exact,
     Operation,
     drop,
     expand,
@@ -50,6 +52,13 @@ def _candidates(x: Abstract, axes: Sequence[int]) -> Array:
         if x.neginf.shape[axis] != x.shape[axis]:
             count = count * x.shape[axis]
     return np.asarray(count)
+
+
+def _lines(x: Array, axes: Sequence[int]) -> tuple[Array, tuple[int, ...]]:
+    """The elements along some axes as a last axis of their own, and the shape of one result for each line (kept)."""
+    rest = [a for a in range(x.ndim) if a not in axes]
+    lines = x.transpose(*rest, *axes).reshape(*(x.shape[a] for a in rest), -1)
+    return lines, tuple(1 if a in axes else n for a, n in enumerate(x.shape))
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Reduction(Operation):
         ]
 
 
-class Sum(Reduction):
+class Sum(Exact, Reduction):
     """y = Σ x over the axes"""
 
     name: ClassVar[str] = "sum"
@@ -125,6 +134,14 @@ class Max(Reduction):
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (np.asarray(np.max(inputs[0], axis=self.axes, keepdims=self.keepdims)),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        if x.dtype.kind != "f":
+            return self.evaluate(x)
+        for axis in self.axes:
+            x = field.largest(x, axis)
+        return (squeeze(x, self.axes, self.keepdims),)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         known = _all(x.zero | x.neginf, self.axes)
@@ -155,6 +172,15 @@ class LogSumExp(Reduction):
             top = np.where(np.isfinite(top), top, x.dtype.type(0))
             y = np.log(np.sum(np.exp(x - top), axis=self.axes, keepdims=True)) + top
         return (squeeze(y, self.axes, self.keepdims),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        """The reference plus the logarithm of the sum of the exponentials of differences to it."""
+        (x,) = inputs
+        lines, shape = _lines(x, self.axes)
+        _, _, total = field.exponentials(lines, -1)
+        y = field.canon(field.reference(lines, -1) + field.log(total))
+        y = np.where(np.isneginf(lines).all(-1, keepdims=True), -np.inf, y)
+        return (squeeze(y.reshape(shape), self.axes, self.keepdims),)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
@@ -243,6 +269,10 @@ class Softmax(Normalisation):
             e = np.exp(x - np.where(np.isfinite(top), top, x.dtype.type(0)))
             return (e / np.sum(e, axis=self.axis, keepdims=True),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        _, e, total = field.exponentials(inputs[0], self.axis)
+        return (field.div(e, total),)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         facts, _ = self._facts(domain, x)
@@ -275,6 +305,10 @@ class LogSoftmax(Normalisation):
             shifted = x - np.where(np.isfinite(top), top, x.dtype.type(0))
             return (shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True)),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        away, _, total = field.exponentials(inputs[0], self.axis)
+        return (field.canon(away - field.log(total)),)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         facts, alone = self._facts(domain, x)
@@ -294,7 +328,7 @@ class LogSoftmax(Normalisation):
 
 
 @dataclass(frozen=True)
-class CumSum(Operation):
+class CumSum(Exact):
     """y_i = Σ x_j over j ≤ i (j < i when exclusive; j ≥ i, j > i when reversed) along the axis."""
 
     name: ClassVar[str] = "cum_sum"
@@ -369,6 +403,7 @@ class CumSum(Operation):
 class ArgMax(Operation):
     """The first position of the largest element along the axis. No gradient, but it depends on them all."""
 
+    steps: ClassVar[bool] = True
     name: ClassVar[str] = "arg_max"
     axis: int
     keepdims: bool = False
@@ -381,6 +416,17 @@ class ArgMax(Operation):
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(inputs[0], axis=self.axis, keepdims=self.keepdims)),)
+
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        (x,) = inputs
+        if x.dtype.kind != "f":
+            return self.evaluate(x)
+        along = np.moveaxis(x, self.axis, 0)
+        best, index = along[0], np.zeros(along.shape[1:], np.int64)
+        for i, other in enumerate(along[1:], 1):
+            ahead = field.order(best, other) < 0
+            best, index = np.where(ahead, other, best), np.where(ahead, i, index)
+        return (np.expand_dims(index, self.axis) if self.keepdims else index,)
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs

@@ -24,9 +24,11 @@ from mpcompile.ir import (
     broadcast_shapes,
     product,
 )
+from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis
 from mpcompile.ops._base import (
     Cotangents,
+    Movement,
     Operation,
     expand,
     number,
@@ -64,7 +66,7 @@ def _sample(*shape: int, seed: int = 0) -> Array:
 
 
 @dataclass(frozen=True)
-class Reshape(Operation):
+class Reshape(Movement):
     """y has the elements of x in the same (row-major) order under another shape."""
 
     name: ClassVar[str] = "reshape"
@@ -119,7 +121,7 @@ def along(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[S
 
 
 @dataclass(frozen=True)
-class Transpose(Operation):
+class Transpose(Movement):
     """y has axis `permutation[i]` of x as its axis i."""
 
     name: ClassVar[str] = "transpose"
@@ -165,7 +167,7 @@ class Transpose(Operation):
 
 
 @dataclass(frozen=True)
-class BroadcastTo(Operation):
+class BroadcastTo(Movement):
     """y repeats x along axes of length one and new leading axes."""
 
     name: ClassVar[str] = "broadcast_to"
@@ -215,7 +217,7 @@ class BroadcastTo(Operation):
 
 
 @dataclass(frozen=True)
-class Slice(Operation):
+class Slice(Movement):
     """y = x[start:stop:step] along one axis."""
 
     name: ClassVar[str] = "slice"
@@ -340,6 +342,10 @@ class Pad(Operation):
         widths = list(zip(self.before, self.after, strict=True))
         return (np.pad(x, widths, constant_values=np.asarray(self.value).astype(x.dtype)),)
 
+    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
+        fill = float(field.number(np.asarray(self.value)))
+        return (replace(self, value=fill) if inputs[0].dtype.kind == "f" else self).evaluate(*inputs)
+
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         shape = [lo + s + hi for lo, s, hi in zip(self.before, x.shape, self.after, strict=True)]
@@ -396,7 +402,7 @@ class Pad(Operation):
 
 
 @dataclass(frozen=True)
-class Concat(Operation):
+class Concat(Movement):
     """y is its inputs one after another along an axis."""
 
     name: ClassVar[str] = "concat"
@@ -482,7 +488,7 @@ def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Flip(Operation):
+class Flip(Movement):
     """y is x read backwards along an axis."""
 
     name: ClassVar[str] = "flip"

@@ -13,7 +13,7 @@ from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Linear, Region, Stencil
 from mpcompile.ops._base import (
     Cotangents,
-    Operation,
+    Movement,
     broadcast,
     lift,
     mask,
@@ -28,6 +28,7 @@ from mpcompile.ops.pointwise import Binary, Known, Unary, sample, summed
 class Comparison(Binary):
     """A truth value of two numbers. Its gradient is zero, but its value does depend on both."""
 
+    steps: ClassVar[bool] = True
     result: ClassVar[DType | None] = DType.BOOL
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
@@ -67,6 +68,7 @@ class Less(Comparison):
     """z = x < y"""
 
     name: ClassVar[str] = "less"
+    modular: ClassVar[str] = "less"
 
     def function(self, x: Array, y: Array) -> Array:
         return np.less(x, y)
@@ -82,6 +84,7 @@ class LessEqual(Comparison):
     """z = x ≤ y"""
 
     name: ClassVar[str] = "less_equal"
+    modular: ClassVar[str] = "less_equal"
 
     def function(self, x: Array, y: Array) -> Array:
         return np.less_equal(x, y)
@@ -94,6 +97,7 @@ class Equal(Comparison):
     """z = (x = y)"""
 
     name: ClassVar[str] = "equal"
+    modular: ClassVar[str] = "equal"
     allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT, DType.BOOL)
 
     def function(self, x: Array, y: Array) -> Array:
@@ -160,7 +164,7 @@ class LogicalNot(Unary):
         return [Example(cls(), (np.array([[True, False, True], [False, False, True]]),), False)]
 
 
-class Where(Operation):
+class Where(Movement):
     """y = a where the condition holds, b elsewhere. A known condition selects facts exactly."""
 
     name: ClassVar[str] = "where"

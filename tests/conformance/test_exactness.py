@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from random_graphs import Sample, graphs
+from random_graphs import Sample, derived, graphs, jacobian
 from specs_under_test import NAMES, inputs, module, weights
 
 from mpcompile import ops
-from mpcompile.analysis.dependence import environment_for, interpret, support, tau
+from mpcompile.analysis.dependence import environment_for, support, tau
 from mpcompile.interpret import interpret as evaluate
 from mpcompile.ir import (
     Builder,
@@ -50,39 +50,6 @@ def repeated(examples: int) -> settings:
 
 
 # --- random graphs ---
-
-
-def jacobian(sample: Sample, points: int) -> dict[str, np.ndarray]:
-    """Bool [*shape, elements] of each output: what changes with each element of x, at any of some points."""
-    rng = np.random.default_rng(0)
-    found: dict[str, np.ndarray] = {}
-    size = int(np.prod(sample.shape))
-    for _ in range(points):
-        x = rng.uniform(-1.5, 1.5, sample.shape)
-        with np.errstate(all="ignore"):
-            before = evaluate(sample.graph, sample.weights, {"x": x})
-            for name, y in before.items():
-                found.setdefault(name, np.zeros((*y.shape, size), bool))
-            for j in range(size):
-                moved = x.copy()
-                moved.flat[j] = rng.uniform(-1.5, 1.5)
-                for name, y in evaluate(sample.graph, sample.weights, {"x": moved}).items():
-                    found[name][..., j] |= (y != before[name]) & ~(np.isnan(y) & np.isnan(before[name]))
-    return found
-
-
-def derived(sample: Sample) -> dict[str, np.ndarray]:
-    """The same from the structure."""
-    size = int(np.prod(sample.shape))
-    domain = bitsets(size)
-    seed = np.zeros((size, domain.words), np.uint64)
-    seed[:, 0] = np.uint64(1) << np.arange(size, dtype=np.uint64)
-    memory = interpret(sample.graph, domain, {"x": seed.reshape(*sample.shape, -1)}, {})
-    full = {name: np.ascontiguousarray(memory[v].full()) for name, v in sample.graph.outputs.items()}
-    return {
-        name: np.unpackbits(f.view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
-        for name, f in full.items()
-    }
 
 
 def check_tau(sample: Sample, found: dict[str, np.ndarray]) -> None:

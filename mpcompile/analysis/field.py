@@ -1,0 +1,232 @@
+"""Lower bounds: which elements an output certainly depends on.
+
+The program runs over a prime field (`mpcompile.ir.field`) with random weights, once for a batch whose row j has element j
+of the source redrawn. An output that differs from that of the unchanged row depends on the element: the difference shows
+that the expression is not constant. Only *no difference* is random: it has a chance of about one in the prime for a
+dependence that is there, so pairs without one are tried again with other tables, weights and inputs.
+
+What this cannot see: a cancellation through an identity that the tables do not keep is taken for a dependence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mpcompile.analysis.cost import work
+from mpcompile.analysis.dependence import TooLarge
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, DType, Graph, Module, Node, Parameter, Symbolic, Type, Value, substitute
+from mpcompile.ir.field import PRIME, Field
+from mpcompile.ops import Scan
+
+#: Trials of pairs in which no difference is seen, and of those behind a primitive that is constant but for steps.
+TRIALS, STEP_TRIALS = 3, 24
+#: Operations of a whole run, an elementwise one counted `EACH` times: some seconds of one core.
+MOST_WORK, EACH = 2e10, 100
+#: Draws of an element until it is another one; what has one value only stays.
+REDRAWS = 64
+#: Elements of the values of one node that are computed at once.
+ELEMENTS = 1 << 20
+
+
+@dataclass
+class Reached:
+    """What was seen of one source over a field.
+
+    seen       bool [output elements, source elements]: the output certainly depends on the source's element
+    trials     how many times the unseen pairs were tried
+    undefined  bool [output elements]: outputs that have no value in the field, so that nothing is known of them
+    steps      names of the primitives behind the source that are constant but for steps
+    """
+
+    seen: Array
+    trials: int = 0
+    undefined: Array = field(default_factory=lambda: np.zeros(0, bool))
+    steps: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """A bound on the chance that an unseen pair is one that depends, where nothing is constant but for steps."""
+        return int(self.seen.size - np.count_nonzero(self.seen)) / float(PRIME) ** self.trials
+
+
+#: How an input is drawn: the field, its name, type and shape, and which of several draws of it.
+Values = Callable[[Field, str, Type, tuple[int, ...], int], Array]
+
+
+def values_of(module: Module, env: Mapping[str, int]) -> Values:
+    """How inputs are drawn: as what they are declared to be, lengths as the full length, all else at random."""
+
+    def draw(f: Field, name: str, type: Type, shape: tuple[int, ...], again: int) -> Array:
+        declared, key = module.fields.get(name), f"input {name} {again}"
+        if declared is not None and declared.counts:
+            out: Array = np.full(shape, env[declared.counts])
+        elif declared is not None and declared.base != "real":
+            levels = 2 if declared.base == "binary" else declared.classes or 2
+            out = f.draw(key, shape) % levels + declared.low
+        else:
+            kinds = [n[name] for n in module.noise.values() if name in n]
+            choices = max((k.classes for k in kinds if k.kind == "choice"), default=2)
+            out = f.draw(key, shape)
+            out = out if type.dtype is DType.FLOAT else out % choices
+        if type.dtype is DType.FLOAT:
+            return f.canon(np.asarray(out, np.float64))
+        return out.astype(np.int64 if type.dtype is DType.INT else np.bool_)
+
+    return draw
+
+
+def reached(
+    graph: Graph,
+    source: str,
+    env: Mapping[str, int],
+    values: Values,
+    wanted: Array,
+    over: int | None = None,
+    outputs: tuple[str, ...] | None = None,
+) -> Reached:
+    """Try the wanted pairs [output elements, source elements] until all are seen, or tried often enough.
+
+    Elements of all outputs at one place count as one; so do those along axis `over` of an output. Raises `TooLarge`
+    for more work than `MOST_WORK`, and `NoRule`.
+    """
+    names = tuple(graph.outputs) if outputs is None else outputs
+    steps = _steps(graph, source)
+    out = Reached(np.zeros(wanted.shape, bool), steps=steps, undefined=np.zeros(len(wanted), bool))
+    _afford(graph, env, wanted.shape[1])
+    count = np.zeros(wanted.shape, np.uint8)
+    for trial in range(STEP_TRIALS if steps else TRIALS):
+        columns = np.flatnonzero((wanted & (count < 2)).any(0))
+        if not columns.size:
+            break
+        run = _Run(graph, source, dict(env), Field(trial), values, names, over)
+        count[:, columns] += run.differences(columns, out.undefined)
+        out.trials += 1
+    out.seen = count > 1
+    return out
+
+
+def _afford(graph: Graph, env: Mapping[str, int], rows: int) -> None:
+    cost = work(graph)
+    one = {**env, "N": 1}
+    total = rows * (substitute(cost.products, one) + EACH * substitute(cost.rest, one))
+    if total > MOST_WORK:
+        raise TooLarge(f"a run over a field would take {total:.0e} operations, more than {MOST_WORK:.0e}")
+
+
+def _steps(graph: Graph, source: str) -> tuple[str, ...]:
+    """Primitives that read the source and are constant but for steps, bodies of loops included."""
+    found: dict[str, None] = {}
+
+    def walk(graph: Graph, reading: set[Value]) -> None:
+        for node in graph.nodes():
+            if not any(v in reading for v in node.inputs):
+                continue
+            reading.update(node.outputs)
+            if isinstance(node.op, Scan):
+                walk(node.op.body, set(node.op.body.inputs.values()))
+            if node.op.steps and any(v.dtype is DType.FLOAT for v in node.inputs) and _stepped(graph, node):
+                found[node.op.name] = None
+
+    walk(graph, {graph.inputs[source]})
+    return tuple(found)
+
+
+def _stepped(graph: Graph, node: Node) -> bool:
+    """Whether the results that are used have steps: not a cast to a float, nor a maximum without its position."""
+    last = node.outputs[-1]
+    used = last in graph.outputs.values() or any(last in user.inputs for user in graph.users(node.id))
+    return used and not (last.dtype is DType.FLOAT and node.op.name == "cast")
+
+
+@dataclass
+class _Run:
+    """One trial: one draw of tables, weights and inputs."""
+
+    graph: Graph
+    source: str
+    env: dict[str, int]
+    field: Field
+    values: Values
+    names: tuple[str, ...]
+    over: int | None
+
+    def differences(self, columns: Array, undefined: Array) -> Array:
+        """[output elements, columns]: 2 where a difference is seen in a run without accidents, 1 in one with some."""
+        weights = {
+            n.op.path: self.field.draw(f"weight {n.op.path}", n.types[0].concrete({**self.env, "N": 1}))
+            for n in self.graph.nodes()
+            if isinstance(n.op, Parameter)
+        }
+        inputs, other = self._inputs()
+        base = self._flat(self._evaluate(weights, inputs, 1))
+        undefined |= _any_of(np.isnan(y) for y in base)[0]
+        symbolic = self.graph.inputs[self.source].type.shape[0]
+        each = max(1, ELEMENTS // self._widest()) if isinstance(symbolic, Symbolic) else 1
+        parts = []
+        for start in range(0, len(columns), each):
+            chosen = columns[start : start + each]
+            rows = np.repeat(inputs[self.source].reshape(1, -1), len(chosen), 0)
+            rows[np.arange(len(chosen)), chosen] = other.reshape(-1)[chosen]
+            given = {
+                k: np.repeat(x, len(chosen), 0) if self._batched(k) and k != self.source else x
+                for k, x in inputs.items()
+            }
+            given[self.source] = rows.reshape(len(chosen), *other.shape[1:])
+            found = self._flat(self._evaluate(weights, given, len(chosen)))
+            pairs = zip(found, base, strict=True)
+            parts.append(_any_of((y != x) & ~np.isnan(y) & ~np.isnan(x) for y, x in pairs))
+        seen = np.concatenate(parts).T
+        return seen.astype(np.uint8) * (1 if self.field.accidents else 2)
+
+    def _inputs(self) -> tuple[dict[str, Array], Array]:
+        """One example of every input, and the source with every element another one."""
+        one = {**self.env, "N": 1}
+        inputs = {
+            name: self.values(self.field, name, value.type, value.type.concrete(one), 0)
+            for name, value in self.graph.inputs.items()
+        }
+        type, first = self.graph.inputs[self.source].type, inputs[self.source]
+        other = first
+        for again in range(1, REDRAWS):
+            drawn = self.values(self.field, self.source, type, first.shape, again)
+            other = np.where(other == first, drawn, other)
+            if (other != first).all():
+                break
+        return inputs, other
+
+    def _batched(self, name: str) -> bool:
+        shape = self.graph.inputs[name].type.shape
+        return bool(shape) and isinstance(shape[0], Symbolic) and "N" in str(shape[0])
+
+    def _evaluate(
+        self, weights: Mapping[str, Array], inputs: Mapping[str, Array], rows: int
+    ) -> dict[str, Array]:
+        env = {**self.env, "N": rows}
+        return interpret(
+            self.graph, weights, inputs, env, lambda op, *given: op.over_field(self.field, *given)
+        )
+
+    def _flat(self, results: Mapping[str, Array]) -> list[Array]:
+        """Each output as [rows, elements] or, where elements along `over` count as one, a list of such."""
+        flat: list[Array] = []
+        for name in self.names:
+            y = results[name]
+            kept = [y] if self.over is None else list(np.moveaxis(y, self.over, 0))
+            flat += [np.asarray(k, np.float64).reshape(len(k), -1) for k in kept]
+        return flat
+
+    def _widest(self) -> int:
+        one = {**self.env, "N": 1}
+        return max(int(np.prod(t.concrete(one))) for n in self.graph.nodes() for t in n.types)
+
+
+def _any_of(masks: object) -> Array:
+    out: Array | None = None
+    for m in masks:  # type: ignore[attr-defined]
+        out = m if out is None else out | m
+    assert out is not None
+    return out
