@@ -52,7 +52,7 @@ def _name(expr: ast.Name, env: Mapping[str, Value]) -> Value:
     if expr.id in CONSTANTS:
         return CONSTANTS[expr.id]
     near = get_close_matches(expr.id, list(env), 1)
-    known = ", ".join(f"`{name}`" for name in sorted(env)[:8])
+    known = ", ".join(f"`{name}`" for name in sorted(env))
     help_ = (
         f"did you mean `{near[0]}`?"
         if near

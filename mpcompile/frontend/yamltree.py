@@ -220,8 +220,35 @@ def _not_yaml(locator: Locator, at: int, problem: str, context: str) -> SpecErro
         help_ = "quote a value that holds `: `"
     elif text[at : at + 1] in ("@", "`", "%", "&", "*", "!"):
         help_ = f"quote a value that starts with `{text[at]}`"
+    elif "flow" in context and text[at : at + 1] in ("[", "{"):
+        start, end = _plain_value(text, at)
+        if start < at:
+            return error(
+                "MP107", f"inside YAML's `{{ }}` and `[ ]` a value ends before a bracket: `{text[start:at]}`",
+                locator.span(start, end), help=f'quote it: "{text[start:end]}"',
+            )  # fmt: skip
     notes = (" ".join(context.split()),) if context else ()
     return error("MP107", message, locator.span(at, min(at + 1, len(text))), notes=notes, help=help_)
+
+
+def _plain_value(text: str, at: int) -> tuple[int, int]:
+    """Start and end of the unquoted value in which a bracket stands at `at`: `real[time, 4]`."""
+    line = text.rfind("\n", 0, at) + 1
+    start = (
+        max(text.rfind(mark, line, at) + len(mark) for mark in (", ", "{", "[", ": ", "- "))
+        if at > line
+        else at
+    )
+    start = max(start, line)
+    stop = text.find("\n", at)
+    stop = len(text) if stop < 0 else stop
+    depth, end = 0, at
+    while end < stop:
+        depth += (text[end] in "[{(") - (text[end] in "]})")
+        if depth < 0 or (depth == 0 and text[end] in ",\"'#"):
+            break
+        end += 1
+    return start, end
 
 
 __all__ = ["Collection", "Node", "Scalar", "compose"]

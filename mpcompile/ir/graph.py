@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from math import prod
 from typing import Any
 
 import networkx as nx
@@ -79,6 +80,10 @@ class Value:
     @property
     def dtype(self) -> DType:
         return self.type.dtype
+
+
+#: More elements than this in one value of one example (1 GiB in single precision) are refused when it is stated.
+MAX_VALUE = 1 << 28
 
 
 class Graph:
@@ -206,10 +211,18 @@ class Builder:
     def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]:
         try:
             here = [self.here(v) for v in inputs]
-            return self.graph.add(op, here, self.span, self.scope).outputs
+            outputs = self.graph.add(op, here, self.span, self.scope).outputs
         except TypeMismatch as mismatch:
             where = self.scope[-1].label if self.scope else op.name
             raise error("MP201", f"shapes do not fit in {where}: {mismatch}", self.span) from mismatch
+        for value in outputs:
+            size = prod(s for s in value.shape if isinstance(s, int))
+            if size > MAX_VALUE:
+                where = self.scope[-1].label if self.scope else op.name
+                raise error(
+                    "MP112", f"{where} gives {size} numbers for an example, more than {MAX_VALUE}", self.span
+                )
+        return outputs
 
     def here(self, value: Value) -> Value:
         """The value as this graph sees it: itself, or the input that captures it from an outer graph."""

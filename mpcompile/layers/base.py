@@ -35,6 +35,8 @@ from mpcompile.ranges import MAX_AXES
 #: More elements than this in one weight (1 GiB in single precision), or in one mask, are refused.
 MAX_WEIGHT = 1 << 28
 MAX_MASK = 1 << 26
+#: More weights than this in one model (8 GiB in single precision) are refused.
+MAX_WEIGHTS = 1 << 31
 
 
 class Net(Protocol):
@@ -113,6 +115,7 @@ class Context:
     _names: Counter[tuple[str, str]] = field(default_factory=Counter)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
     _outer: list[Builder] = field(default_factory=list)
+    _weights: int | None = None
 
     @property
     def path(self) -> str:
@@ -200,6 +203,8 @@ class Context:
             raise self.fail(
                 "MP112", f"{full} would have {size} elements, more than the {MAX_WEIGHT} a weight may have"
             )
+        if full not in self.parameters:
+            self._count_weights(full, math.prod(shape))
         spec = ParameterSpec(full, tuple(shape), init, self.span, trainable)
         known = self.parameters.setdefault(full, spec)
         if known.shape != spec.shape:
@@ -211,6 +216,16 @@ class Context:
             with self.root.within(self.b.scope, self.b.span):
                 self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
         return self._parameter_values[full]
+
+    def _count_weights(self, name: str, size: int) -> None:
+        """Raises MP112 where a new parameter of this size would make too many of them, before one is allocated."""
+        if self._weights is None:
+            self._weights = sum(math.prod(p.shape) for p in self.parameters.values())
+        self._weights += size
+        if self._weights > MAX_WEIGHTS:
+            raise self.fail(
+                "MP112", f"with {name} the model has {self._weights} weights, more than {MAX_WEIGHTS}"
+            )
 
     def latest(self, parameter: Value) -> Value:
         """The value that an untrained parameter has been given so far in this program, or its own."""

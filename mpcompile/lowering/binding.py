@@ -122,7 +122,7 @@ class Arguments:
             value = rule(self, expr)
         except SpecError as fault:
             first = fault.diagnostics[0]
-            if first.code != "MP113":
+            if not (first.code == "MP113" and first.message.startswith("expected")):
                 raise
             raise error("MP113", f"{who}: {first.message}", first.span, help=first.help) from fault
         wrong = slot.fault(value)

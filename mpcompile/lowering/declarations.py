@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from mpcompile.diagnostics import error
@@ -9,10 +10,12 @@ from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
 from mpcompile.lowering.names import unknown
+from mpcompile.ranges import MAX_WHOLE, Range
 
 BATCH = symbol("N")
 #: More elements than this in one variable are refused before anything is allocated.
 MAX_ELEMENTS = 1 << 22
+CLASSES = Range(2, 1 << 20)
 
 
 def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[str, int | float]:
@@ -24,12 +27,26 @@ def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[s
             raise unknown("parameter", name, names, model.span)
     for p in model.params:
         if p.name in overrides:
-            numbers[p.name] = overrides[p.name]
+            value = overrides[p.name]
+            if not math.isfinite(value) or abs(value) > MAX_WHOLE:
+                raise error("MP113", f"`{p.name}` is set to {value}, and it must be a number of at most {MAX_WHOLE:.0e}",
+                            p.span, help=f"--set {p.name}=8")  # fmt: skip
+            numbers[p.name] = value
         elif p.default is None:
             raise error("MP123", f"parameter `{p.name}` has no value", p.span, help=f"--set {p.name}=...")
         else:
             numbers[p.name] = evaluate_number(p.default, numbers)
     return numbers
+
+
+def whole(expr: ast.Expr, numbers: Mapping[str, int | float], what: str, within: Range) -> int:
+    """A whole number within a range. Raises MP113 for another kind of number and MP112 for one outside."""
+    value = evaluate_number(expr, numbers)
+    if value != int(value):
+        raise error("MP113", f"{what} must be a whole number, got {value}", expr.span)
+    if not within.holds(value):
+        raise error("MP112", f"{what} must be {within}, got {value}", expr.span)
+    return int(value)
 
 
 def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | float]) -> Field:
@@ -46,12 +63,7 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
                 )  # fmt: skip
             shape.append(length)
             continue
-        number = evaluate_number(size, numbers)
-        if number != int(number) or not 0 < number <= MAX_ELEMENTS:
-            raise error(
-                "MP112", f"an axis has between 1 and {MAX_ELEMENTS} elements, not {number}", size.span
-            )
-        shape.append(int(number))
+        shape.append(whole(size, numbers, "the size of an axis", Range(1, MAX_ELEMENTS)))
     total = product(s for s in shape if isinstance(s, int))
     if isinstance(total, int) and total > MAX_ELEMENTS:
         raise error("MP112", f"{d.name} has {total} elements, more than {MAX_ELEMENTS}", t.span)
@@ -59,15 +71,16 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     if t.base == "category":
         if t.classes is None:
             raise error("MP113", "write category(k) with its number of classes", t.span)
-        classes = int(evaluate_number(t.classes, numbers))
+        classes = whole(t.classes, numbers, "the number of classes", CLASSES)
     if t.base == "integer":
         if t.low is None or t.high is None:
             raise error("MP113", "write integer(low..high)", t.span)
-        low = int(evaluate_number(t.low, numbers))
+        low = whole(t.low, numbers, "the lowest integer", Range(-MAX_WHOLE, MAX_WHOLE))
         if isinstance(t.high, ast.Name) and t.high.id not in numbers:
             counts = _counted(d, low, t.high, model, numbers)
     if t.base == "integer" and counts is None and t.high is not None:
-        classes = int(evaluate_number(t.high, numbers)) - low + 1
+        high = whole(t.high, numbers, "the highest integer", Range(-MAX_WHOLE, MAX_WHOLE))
+        classes = high - low + 1
     if classes is not None and not 1 < classes <= 1 << 20:
         raise error("MP112", f"{d.name} has {classes} levels; between 2 and {1 << 20} make sense", t.span)
     kind = DType.INT if t.base == "category" else DType.FLOAT
@@ -84,10 +97,7 @@ def _length(size: ast.Expr, numbers: Mapping[str, int | float]) -> Symbolic | No
         if len(names) != 1:
             return None
         sides.remove(names[0])
-        factor = evaluate_number(sides[0], numbers)
-        if factor != int(factor) or not 0 < factor <= MAX_ELEMENTS:
-            raise error("MP112", f"a length has a whole number of parts, not {factor}", sides[0].span)
-        size, times = names[0], int(factor)
+        size, times = names[0], whole(sides[0], numbers, "the multiple of a length", Range(1, MAX_ELEMENTS))
     if not isinstance(size, ast.Name) or size.id in numbers:
         return None
     length = symbol(size.id) * times

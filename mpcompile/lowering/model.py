@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
-from mpcompile.distributions import Autoregressive, Distribution, Elementwise, Flow
+from mpcompile.distributions import Autoregressive, Distribution, Flow
 from mpcompile.distributions.elementwise import Bernoulli, Perceptron
+from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.frontend import ast
 from mpcompile.ir import (
@@ -24,6 +25,7 @@ from mpcompile.lowering import latents, proofs
 from mpcompile.lowering.claims import claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, sampled
+from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
 
@@ -39,8 +41,16 @@ def lower(
 
     `sampling` changes the `sample` program of autoregressive densities and of flows.
     """
-    lowering = _Lowering(model, source, dict(overrides or {}), sampling or LAW_ITSELF)
-    return lowering.module()
+    options, numbers = sampling or LAW_ITSELF, dict(overrides or {})
+    lowering = _Lowering(model, source, numbers, options)
+    try:
+        return lowering.module()
+    except SpecError as fault:
+
+        def loss(other: ast.Model, given: Mapping[str, int | float]) -> None:
+            _Lowering(other, source, given, options)._loss()
+
+        raise SpecError(with_sizes(fault.diagnostics, model, lowering.numbers, loss)) from fault
 
 
 class _Lowering(Statements):
@@ -143,13 +153,15 @@ class _Lowering(Statements):
         total: Value | None = None
         for s in self.weight_priors:
             law = distribution(p.ctx, p.scope, s.distribution, None)
+            if not isinstance(law, LocationScale) or law.parameters():
+                raise error("MP205", "a prior on weights is normal, laplace or logistic, with numbers alone",
+                            s.distribution.span, help="normal(0, 1)")  # fmt: skip
             for name in [n for n in self.out.parameters if ".weight" in f".{n}"]:
                 if s.name != "weights" and not name.startswith(f"{s.name}."):
                     continue
                 value = p.ctx._parameter_values.get(name)
                 if value is None:
                     continue
-                assert isinstance(law, Elementwise)
                 lp = F.sum_axes(b, law.element_log_prob(p.ctx, value), range(value.type.rank))
                 total = lp if total is None else F.add(b, total, lp)
             if total is None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from pydantic import BaseModel
-
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.frontend import ast
+from mpcompile.frontend.unused import nodes
 
 #: Lists of names up to this length are shown whole.
 MAX_SHOWN = 20
@@ -72,19 +71,13 @@ def _places(model: ast.Model, name: str) -> Iterator[str]:
             yield from _inside(s, name, f"the law of `{s.name}`")
 
 
-def _inside(tree: BaseModel, name: str, where: str) -> Iterator[str]:
+def _inside(tree: ast.Node, name: str, where: str) -> Iterator[str]:
     """Taps and counters of this name within a tree."""
-    todo: list[object] = [tree]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, tuple):
-            todo.extend(item)
-        elif isinstance(item, BaseModel) and not isinstance(item, Span):
-            if isinstance(item, ast.Step) and item.tap == name:
-                yield f"a stage of {where}, in scope behind `as {name}` in the same pipeline"
-            if isinstance(item, ast.Repeat) and item.variable == name:
-                yield f"the counter of a repeat in {where}"
-            todo.extend(getattr(item, k) for k in type(item).model_fields if k != "span")
+    for item in nodes([tree]):
+        if isinstance(item, ast.Step) and item.tap == name:
+            yield f"a stage of {where}, in scope behind `as {name}` in the same pipeline"
+        if isinstance(item, ast.Repeat) and item.variable == name:
+            yield f"the counter of a repeat in {where}"
 
 
 __all__ = ["listed", "not_in_scope", "unknown"]

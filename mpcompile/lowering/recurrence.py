@@ -24,9 +24,11 @@ from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
 from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
+from mpcompile.lowering.declarations import whole
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
+from mpcompile.ranges import MAX_SIZE, Range
 
 #: What a density statement states a law for: its variable given what is there, or a latent given what is observed.
 Which = Literal["law", "prior", "posterior"]
@@ -251,7 +253,8 @@ class Recurrence:
 
     def _carried(self, scope: Scope, c: ast.Carry) -> Shape:
         """Shape of a carried value, [N, ...]."""
-        return (next(iter(self.fields.values())).type.shape[0], *(scope.integer(s) for s in c.shape))
+        sizes = (whole(s, scope.numbers, f"the size of `{c.name}`", Range(1, MAX_SIZE)) for s in c.shape)
+        return (next(iter(self.fields.values())).type.shape[0], *sizes)
 
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
         """What a carried value is before the first step, [N, ...]: a number everywhere, or an expression's value."""

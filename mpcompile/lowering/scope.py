@@ -59,7 +59,13 @@ class Scope:
     # --- numbers, text, masks ---
 
     def number(self, expr: ast.Expr) -> int | float:
-        return evaluate_number(expr, self.numbers)
+        try:
+            return evaluate_number(expr, self.numbers)
+        except SpecError as fault:  # a name of another place is said to be one
+            found = [(d, not_in_scope(self.model, d.message.split("`")[1], d.span)) for d in fault.diagnostics
+                     if d.code == "MP110" and d.message.startswith("unknown number")]  # fmt: skip
+            elsewhere = next((e for _, e in found if e is not None), None)
+            raise elsewhere or fault from None
 
     def integer(self, expr: ast.Expr) -> int:
         value = self.number(expr)
@@ -166,6 +172,8 @@ class Scope:
                 return (ctx.b.constant(float(expr.value)),)
             case ast.Unary(op="-"):
                 return (F.neg(ctx.b, self.value(ctx, expr.operand)),)
+            case ast.Binary() if self.is_number(expr):
+                return (ctx.b.constant(float(self.number(expr))),)
             case ast.Binary(op="+" | "-" | "*" | "/"):
                 op = {"+": F.add, "-": F.sub, "*": F.mul, "/": F.div}[expr.op]
                 left, right = self.value(ctx, expr.left), self.value(ctx, expr.right)
@@ -245,8 +253,14 @@ class Scope:
         for step in steps:
             name = step.callee if isinstance(step, ast.Call) else step.id
             if not (name in LAYERS or name in self.nets or name in self.blocks):
-                elsewhere = None if name in self.values else not_in_scope(self.model, name, step.span)
-                own = [*self.nets, *self.blocks, *self.values]
+                if name in self.values:
+                    faults += error(
+                        "MP122", f"`{name}` is a value, and a step of a pipeline is a layer", step.span,
+                        help=f"`concat({name})` and `add({name})` join it to what comes before",
+                    ).diagnostics  # fmt: skip
+                    continue
+                elsewhere = not_in_scope(self.model, name, step.span)
+                own = [*self.nets, *self.blocks]
                 faults += (elsewhere or unknown("layer", name, list(LAYERS), step.span, own=own)).diagnostics
         if faults:
             raise SpecError(faults)

@@ -19,7 +19,7 @@ BAD = (
 )  # fmt: skip
 #: What no message of ours says, and Python's do.
 FOREIGN = re.compile(
-    r"object|NoneType|unpack|positional|__|<class|Traceback|invalid literal|not subscriptable|takes \d|"
+    r"\bobject\b|NoneType|unpack|positional|__|<class|Traceback|invalid literal|not subscriptable|takes \d|"
     r"inhomogeneous|numpy|tuple|dict|out of range|has no attribute|unhashable|\(expected",
 )
 
