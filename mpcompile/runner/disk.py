@@ -125,13 +125,18 @@ def read(path: Path, limit: int) -> bytes:
     except OSError as fault:
         why = "is a link" if fault.errno == errno.ELOOP else os.strerror(fault.errno or 0).lower()
         raise ValueError(why) from fault
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("is not a file")
         if found.st_size > limit:
             raise ValueError(f"has {found.st_size:,} bytes, more than the {limit:,} it can need")
-        return file.read(found.st_size)
+        with os.fdopen(os.dup(handle), "rb") as file:
+            return file.read(found.st_size)
+    except OSError as fault:
+        raise ValueError(os.strerror(fault.errno or 0).lower()) from fault
+    finally:
+        os.close(handle)
 
 
 # Folders ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from mpcompile.ir.training import TABLES
 from mpcompile.runner.schedule import KINDS, Schedule
 from mpcompile.runner.settings import Settings
 
-FORMAT = 2  # of run.json: 2 adds `tensorboard` and `history` to 1
+FORMAT = 2  # of run.json: 2 adds `classes`, `tensorboard` and `history` to 1
 LARGEST = 16 << 20  # bytes of a JSON file that is read at all
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -97,6 +97,7 @@ class Facts(_Strict):
     data: Name
     data_digest: Digest | Literal[""]
     vocabulary: Annotated[list[Name], Field(max_length=1 << 21)] | None
+    classes: dict[Name, list[Name]] | None = None
     statistics: _Statistics
     seed: Natural
     steps: Natural | None

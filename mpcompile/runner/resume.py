@@ -27,7 +27,15 @@ _USUAL: Mapping[str, Any] = {
     "unproven": False,
 }  # fmt: skip
 # Facts that follow from the data, or stand in another place of `run.json` too.
-_DERIVED = ("vocabulary", "statistics", "data_digest", "settings.data", "settings.seed", "settings.steps")
+_DERIVED = (
+    "vocabulary",
+    "classes",
+    "statistics",
+    "data_digest",
+    "settings.data",
+    "settings.seed",
+    "settings.steps",
+)
 
 
 def filled(options: Options, earlier: Run | None) -> Options:

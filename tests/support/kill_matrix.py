@@ -350,6 +350,9 @@ def main() -> None:
     parser.add_argument("--backends", default=",".join(BACKENDS))
     parser.add_argument("--stride", type=int, default=1, help="only every so many-th point")
     parser.add_argument(
+        "--whole", action="store_true", help="all points of the training, not of its last step"
+    )
+    parser.add_argument(
         "--no-exchange", action="store_true", help="as on systems that cannot swap two folders"
     )
     memory = (
