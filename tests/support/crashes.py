@@ -202,5 +202,6 @@ class Model:
                 continue
             content = node.durable
             if mode == "some" and bytes(node.live) != content:
-                content = bytes(node.live)[: r.randint(0, len(node.live))]
+                kept = len(content) if bytes(node.live).startswith(content) else 0
+                content = bytes(node.live)[: r.randint(kept, len(node.live))]
             (where / name).write_bytes(content)
