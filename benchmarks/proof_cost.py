@@ -111,7 +111,6 @@ def measure(row: Row) -> dict[str, float | str]:
     from mpcompile import api
     from mpcompile.analysis.claims import RULES
     from mpcompile.analysis.claims.autoregressive import by_availability
-    from mpcompile.analysis.verdict import LENGTH
 
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / f"{row.name}.mp"
@@ -123,9 +122,7 @@ def measure(row: Row) -> dict[str, float | str]:
         if claim is None:
             continue
         start = time.process_time()
-        verdict = (
-            by_availability(module, claim, row.length) if row.length else RULES[kind](module, claim, LENGTH)
-        )
+        verdict = by_availability(module, claim, row.length) if row.length else RULES[kind](module, claim)
         out[kind], out["how"] = time.process_time() - start, verdict.status
     return out | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

@@ -81,13 +81,13 @@ def property_names(module: Module) -> list[str]:
 
     No two are the same: a repeated one has `#2`, `#3` behind it.
     """
+    from mpcompile.analysis.verdict import claim_text
+
     names: list[str] = []
     for claim in module.claims:
         if claim.kind.startswith("allow:"):
             continue
-        name = f"{claim.kind}({claim.subject})" if claim.subject else claim.kind
-        if "op" in claim.arguments:
-            name += f" {claim.arguments['op']} {claim.arguments['bound']}"
+        name = claim_text(claim)
         repeats = sum(n.split(" #")[0] == name for n in names)
         names.append(f"{name} #{repeats + 1}" if repeats else name)
     return names
@@ -98,7 +98,12 @@ def properties(module: Module) -> list[Property]:
     from mpcompile.diagnostics.report import Property
 
     named = zip(property_names(module), verdicts(module), strict=True)
-    return [Property(name, v.status, v.how, v.claim.span, tuple(v.diagnostics)) for name, v in named]
+    return [
+        Property(
+            name, str(v.status), v.how, v.claim.span, v.diagnostics, str(v.scope or ""), v.method, v.assumptions
+        )
+        for name, v in named
+    ]  # fmt: skip
 
 
 def examine(path: Path | str, overrides: Mapping[str, str | int | float] | None = None) -> Checked:
@@ -128,13 +133,16 @@ def excerpts(path: Path | str) -> Source | None:
     return Source(str(path), text.removeprefix("\ufeff"))
 
 
-def require_proven(module: Module) -> list[Verdict]:
-    """Verdicts of a module that holds all it promises. Raises `SpecError` for one that does not."""
+def require_proven(module: Module, allow_unproven: bool = False) -> list[Verdict]:
+    """Verdicts of a module that holds all it promises. Raises `SpecError` for one that does not.
+
+    `allow_unproven` lets pass what is undecided or held where it was tried; nothing lets pass what is refuted.
+    """
     from mpcompile.analysis import unproven
 
     found = verdicts(module)
-    if unproven(found):
-        raise SpecError(d for v in unproven(found) for d in v.diagnostics)
+    if wrong := unproven(found, allow_unproven):
+        raise SpecError(d for v in wrong for d in v.diagnostics)
     return found
 
 
@@ -149,7 +157,8 @@ def compile(
 ) -> Any:
     """The live object of a framework, its programs as methods; for torch an `nn.Module`.
 
-    Weights are `parameters`, or the initial ones of `seed`. Raises `SpecError` when a proof fails.
+    Weights are `parameters`, or the initial ones of `seed`. Raises `SpecError` when a claim is refuted, or is not proved
+    and `allow_unproven` is not set.
     """
     from mpcompile.backend import find_backend
     from mpcompile.passes.pipeline import optimise
@@ -157,8 +166,7 @@ def compile(
 
     if isinstance(module, Path | str):
         module = load(module)
-    if not allow_unproven:
-        require_proven(module)
+    require_proven(module, allow_unproven)
     weights = parameters if parameters is not None else initial(module, seed)
     return find_backend(backend).compile(optimise(module).module, weights, device=device)
 
@@ -184,8 +192,9 @@ def build(
     file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
     alone into them.
 
-    Raises `SpecError` when a proof fails, unless `allow_unproven`, which the manifest then says; for `parameters` that
-    are not finite numbers for all of the module's (MP521, MP526); for a folder that is not a build (MP524).
+    Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
+    what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
+    folder that is not a build (MP524).
     """
     from safetensors.numpy import save
 
@@ -197,7 +206,7 @@ def build(
     from mpcompile.runner.run import fit
     from mpcompile.runner.settings import settings
 
-    found = verdicts(module) if allow_unproven else require_proven(module)
+    found = require_proven(module, allow_unproven)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
     fit(weights, module, "the weights given")
     optimised = optimise(module)
@@ -219,7 +228,15 @@ def build(
         "set": dict(sorted((overrides or {}).items())),
         "seed": seed,
         "proofs": [
-            {"claim": v.claim.kind, "subject": v.claim.subject, "status": v.status, "how": v.how}
+            {
+                "claim": v.claim.kind,
+                "subject": v.claim.subject,
+                "status": str(v.status),
+                "scope": str(v.scope or ""),
+                "method": v.method,
+                "assumptions": list(v.assumptions),
+                "how": v.how,
+            }
             for v in found
         ],
         "allow_unproven": allow_unproven,

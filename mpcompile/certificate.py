@@ -16,18 +16,20 @@ from typing import Any
 
 from mpcompile import __version__, api
 from mpcompile.diagnostics import Diagnostic, Severity, Span, SpecError, error
-from mpcompile.diagnostics.report import Checked, Report
+from mpcompile.diagnostics.report import ACCEPTED, Checked, Property, Report
 
-FORMAT = "mpcompile-certificate/1"
+FORMAT = "mpcompile-certificate/2"
 MAX_BYTES = 16 * 1024 * 1024
 
 
 def certify(report: Report, folder: Path, overrides: Mapping[str, str]) -> str:
     """The certificate of a report in which every property is proved, as the text of a file in `folder`.
 
-    Entries are in order of their paths. Raises `ValueError` when a property is not proved, and for a spec on another
-    drive than the folder.
+    Entries are in order of their paths. Raises `ValueError` when a property is not proved, for a report without specs,
+    and for a spec on another drive than the folder.
     """
+    if not report.specs:
+        raise ValueError("a certificate is about one spec at least")
     if not all(spec.proved for spec in report.specs):
         raise ValueError("what is not proved is not certified")
     body = {
@@ -63,7 +65,18 @@ def _entry(spec: Checked, folder: Path, overrides: Mapping[str, str]) -> dict[st
         "variables": {
             name: f"{v.base}[{', '.join(map(str, v.type.shape[1:]))}]" for name, v in module.fields.items()
         },
-        "properties": [{"name": p.name, "status": p.status, "how": p.how} for p in spec.properties],
+        "properties": [_property(p) for p in spec.properties],
+    }
+
+
+def _property(p: Property) -> dict[str, Any]:
+    """What a certificate says of one property; `scope` is empty where the spec allows what is refuted."""
+    return {
+        "name": p.name,
+        "status": p.status,
+        "scope": p.scope,
+        "method": p.method,
+        "assumptions": list(p.assumptions),
     }
 
 
@@ -140,9 +153,7 @@ def _differences(
     for key in ("model", "parameters", "variables"):
         if entry[key] != current[key]:
             yield Diagnostic("MP604", f"{key}: certified {entry[key]}, now {current[key]}", start)
-    before, after = (
-        {p["name"]: f"{p['status']}: {p['how']}" for p in e["properties"]} for e in (entry, current)
-    )
+    before, after = ({p["name"]: _described(p) for p in e["properties"]} for e in (entry, current))
     spans = {p.name: p.span for p in spec.properties}
     for name in [*before, *(n for n in after if n not in before)]:
         if before.get(name) != after.get(name):
@@ -152,13 +163,20 @@ def _differences(
             yield Diagnostic("MP604", message, spans.get(name, start))
 
 
+def _described(p: Mapping[str, Any]) -> str:
+    """One property on one line, every field of it."""
+    scope = f", for {p['scope']}" if p["scope"] else ""
+    assumed = f", if {'; '.join(p['assumptions'])}" if p["assumptions"] else ""
+    return f"{p['status']}: {p['method']}{scope}{assumed}"
+
+
 def _read(path: Path) -> dict[str, Any]:
     """A certificate of the right form. Raises `SpecError`."""
     place = Span(str(path), 1, 1, 1, 1)
     try:
         with open(path, "rb") as handle:
             data = handle.read(MAX_BYTES + 1)
-        body: Any = json.loads(data) if len(data) <= MAX_BYTES else None
+        body: Any = json.loads(data, object_pairs_hook=_once) if len(data) <= MAX_BYTES else None
     except OSError as reason:
         message = f"cannot read the certificate: {(reason.strerror or str(reason)).lower()}"
         raise error("MP600", message, place) from None
@@ -171,24 +189,54 @@ def _read(path: Path) -> dict[str, Any]:
     return made
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys differ. Raises `ValueError`."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
 def _well_formed(body: Any) -> bool:
-    """Whether a JSON value has every key of a certificate, of its type."""
+    """Whether a JSON value has the keys of a certificate and no other, of their types, and says nothing twice."""
     return (
         _has(body, {"format": str, "mpcompile": str, "set": dict, "specs": list, "digest": str})
         and body["format"] == FORMAT
         and all(isinstance(value, str) for value in body["set"].values())
-        and all(
-            _has(entry, {"path": str, "sha256": str, "reads": dict, "model": str, "parameters": dict})
-            and _has(entry, {"variables": dict, "properties": list})
-            and "\0" not in entry["path"]
-            and all(_has(p, {"name": str, "status": str, "how": str}) for p in entry["properties"])
-            for entry in body["specs"]
-        )
+        and bool(body["specs"])
+        and all(map(_entry_well_formed, body["specs"]))
+        and _differ([entry["path"] for entry in body["specs"]])
     )
 
 
+def _entry_well_formed(entry: Any) -> bool:
+    return (
+        _has(entry, {"path": str, "sha256": str, "reads": dict, "model": str, "parameters": dict,
+                     "variables": dict, "properties": list})
+        and "\0" not in entry["path"]
+        and all(isinstance(value, str) for value in (*entry["reads"].values(), *entry["variables"].values()))
+        and all(isinstance(value, int | float) for value in entry["parameters"].values())
+        and all(
+            _has(p, {"name": str, "status": str, "scope": str, "method": str, "assumptions": list})
+            and p["status"] in ACCEPTED
+            and all(isinstance(text, str) for text in p["assumptions"])
+            for p in entry["properties"]
+        )
+        and _differ([p["name"] for p in entry["properties"]])
+    )  # fmt: skip
+
+
 def _has(value: Any, keys: Mapping[str, type]) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in keys.items())
+    """Whether a value is an object of exactly these keys, with values of these types."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == keys.keys()
+        and all(isinstance(value[key], kind) for key, kind in keys.items())
+    )
+
+
+def _differ(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
 
 
 __all__ = ["FORMAT", "certify", "verify"]

@@ -162,7 +162,7 @@ class PropertyItem(_SpecItem):
     def runtest(self) -> None:
         answer = self.parent.proved()[self.name]
         if not answer.holds:
-            self.fail_with(answer.diagnostics, f"{answer.name} {answer.status}: {answer.how}")
+            self.fail_with(answer.diagnostics, f"{answer.name} {answer.answer}")
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name

@@ -1,5 +1,5 @@
 """Graph -> facts. Analyses read; they never write."""
 
-from mpcompile.analysis.prove import Verdict, prove, unproven
+from mpcompile.analysis.prove import Status, Verdict, prove, unproven
 
-__all__ = ["Verdict", "prove", "unproven"]
+__all__ = ["Status", "Verdict", "prove", "unproven"]

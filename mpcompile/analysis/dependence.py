@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpcompile.analysis.bounds import AtMost
 from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, Parameter, Value, availability, bitsets
 
 
@@ -50,13 +51,13 @@ MAX_SET = 1 << 14
 
 
 class TooLarge(Exception):
-    """An analysis that would need more memory than it may take; the claim stays unproven."""
+    """An analysis that would need more memory than it may take; the claim stays undecided."""
 
 
 def support(
     graph: Graph, source: str, output: str, environment: Mapping[str, int], over: int | None = None
-) -> Array:
-    """Bool [output elements, source elements] of one example: which inputs each output element can depend on.
+) -> AtMost[Array]:
+    """Bool [output elements, source elements] of one example: which inputs each output element can depend on, at most.
 
     The elements along axis `over` of the output count as one, which depends on what any of them does.
     """
@@ -75,7 +76,7 @@ def support(
         found = domain.make(kept, domain.reduce(found, [over]).squeeze(over))
     words = np.ascontiguousarray(found.full()).reshape(-1, domain.words)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
-    return bits[:, :size].view(bool)
+    return AtMost(bits[:, :size].view(bool))
 
 
 @dataclass(frozen=True, slots=True)

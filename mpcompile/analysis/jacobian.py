@@ -139,4 +139,4 @@ def _first(matrix: Array) -> tuple[int, int]:
 
 def structure_of(graph: Graph, source: str, output: str) -> Structure:
     """Structure of d output / d source for one example."""
-    return classify(support(graph, source, output, environment_for(graph, 8)))
+    return classify(support(graph, source, output, environment_for(graph, 8)).value)

@@ -31,7 +31,11 @@ def build(
         typer.Option("--inference", help="Fold all that depends on weights alone; no programs that learn."),
     ] = False,
     allow_unproven: Annotated[
-        bool, typer.Option("--allow-unproven", help="Build although a proof failed; the manifest says so.")
+        bool,
+        typer.Option(
+            "--allow-unproven",
+            help="Build what is undecided; the manifest says so. What is refuted never builds.",
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of the same names that no build wrote; says which.")
@@ -42,6 +46,7 @@ def build(
     sources: list[Source] = []
     with findings(sources):
         from mpcompile import api
+        from mpcompile.diagnostics.report import STATUSES
 
         weights = None
         if spec.is_dir():
@@ -69,7 +74,7 @@ def build(
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind
-            typer.echo(f"{claim}: {v.status} ({v.how})")
+            typer.echo(f"{claim}: {STATUSES[v.status]} ({v.how})")
             for name, kind in v.detail.items():
                 typer.echo(f"  {name}: {kind}")
         for path in replaced:

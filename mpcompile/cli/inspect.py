@@ -43,7 +43,7 @@ def inspect(
             return
         facts = describe(module)
         facts["claims"] = [
-            {"claim": v.claim.kind, "subject": v.claim.subject, "status": v.status, "how": v.how,
+            {"claim": v.claim.kind, "subject": v.claim.subject, "status": str(v.status), "how": v.how,
              "detail": dict(v.detail)}
             for v in api.verdicts(module)
         ]  # fmt: skip

@@ -246,9 +246,10 @@ _TABLE = (
          "- conv(32, 3, pad = same, mask = causal2d(type = A)) -> relu\n"
          "- conv(1, 3, pad = same, mask = causal2d(type = B))",
          "a vertical and a horizontal stack, as in specs/pixelcnn.mp"),
-    Code("MP309", "no-rule", "Reports a claim that cannot be decided because a primitive lacks the rule "
-         "for it.",
-         "Nothing is guessed; the claim counts as not proven."),
+    Code("MP309", "undecided", "Reports a claim that is neither proved nor refuted: a primitive lacks the rule for it, a "
+         "bound is not sharp enough, or it only holds at the sizes that were tried.",
+         "What holds at some lengths says nothing about longer ones, so it counts as not proved. "
+         "`mpcompile build --allow-unproven` builds such a model, and the manifest says so."),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",

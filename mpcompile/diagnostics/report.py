@@ -18,12 +18,24 @@ def counts(diagnostic: Diagnostic) -> bool:
     return diagnostic.severity is not Severity.NOTE
 
 
+#: What each status is called in text.
+STATUSES = {
+    "proved": "proved",
+    "refuted": "refuted",
+    "undecided": "undecided",
+    "held": "holds where tried",
+    "allowed": "allowed",
+}
+#: The statuses that a check and a build accept.
+ACCEPTED = ("proved", "allowed")
+
+
 @dataclass(frozen=True, slots=True)
 class Property:
     """One property of a spec and its answer.
 
-    `name` is as in the spec, e.g. `autoregressive(x)`; `status` is proved, refuted, unproven or allowed; `how` says
-    by which analysis and for which sizes.
+    `name` is as in the spec, e.g. `autoregressive(x)`; `status` is one of `STATUSES`; `how` says by which analysis and
+    for which sizes. `scope`, `method` and `assumptions` are the parts of a proof, as text.
     """
 
     name: str
@@ -31,10 +43,23 @@ class Property:
     how: str
     span: Span
     diagnostics: tuple[Diagnostic, ...] = ()
+    scope: str = ""
+    method: str = ""
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is proved, or allowed by its spec."""
+        return self.status in ACCEPTED
 
     @property
     def holds(self) -> bool:
-        return self.status in ("proved", "allowed") and not any(map(counts, self.diagnostics))
+        return self.accepted and not any(map(counts, self.diagnostics))
+
+    @property
+    def answer(self) -> str:
+        """The answer on one line: `proved: offset sets, for every length`."""
+        return f"{STATUSES[self.status]}: {self.how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +90,7 @@ class Checked:
     def proved(self) -> bool:
         """Whether every property holds and nothing is an error; warnings do not count here."""
         wrong = self.crash or any(d.severity is Severity.ERROR for d in self.findings)
-        return not wrong and all(p.status in ("proved", "allowed") for p in self.properties)
+        return not wrong and all(p.accepted for p in self.properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +124,4 @@ class Report:
         return not any(map(counts, self.findings)) and all(spec.holds for spec in self.specs)
 
 
-__all__ = ["Checked", "Property", "Report", "counts", "in_order"]
+__all__ = ["ACCEPTED", "STATUSES", "Checked", "Property", "Report", "counts", "in_order"]

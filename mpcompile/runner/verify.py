@@ -231,7 +231,7 @@ def _flow(module: Module, weights: dict[str, Array], subject: str) -> Iterator[R
     jacobian = ((z[:size] - z[size:]) / (2 * step)).T
     _, log_det = np.linalg.slogdet(jacobian)
     yield _law("forward", "log_det = log |det J|", difference(out["log_det"][0], log_det), 1e-5)
-    allowed = support(graph, subject, "z", environment_for(graph, SIZES[0][1]))
+    allowed = support(graph, subject, "z", environment_for(graph, SIZES[0][1])).value
     outside = int((np.abs(jacobian) > 1e-9)[~allowed].sum())
     yield _law("forward", "J within the derived support", float(outside), 0.0)
 
@@ -253,5 +253,5 @@ def numeric_leaks(module: Module, subject: str, weights: dict[str, Array]) -> in
     env, leaks = environment_for(graph, SIZES[0][1]), 0
     for key, value in interpret(graph, weights, wide).items():
         seen = (np.abs(value[1:] - value[:1]) > 1e-12).reshape(size, -1).T
-        leaks += int((seen & ~support(graph, subject, key, env)).sum())
+        leaks += int((seen & ~support(graph, subject, key, env).value).sum())
     return leaks

@@ -139,7 +139,7 @@ def test_sampling_steps() -> None:
         ("residual(attention(1))", "path_length(x) <= 1", "proved", None),
         ("residual(attention(1))", "path_length(x) < 1", "refuted", "MP320"),
         ("rnn(3)", "path_length(x) <= 30", "refuted", "MP320"),
-        ("rnn(3)", "path_length(x) <= 500", "unproven", "MP309"),
+        ("rnn(3)", "path_length(x) <= 500", "undecided", "MP309"),
         ("rnn(3)", "path_length(x) >= 7", "proved", None),
     ],
 )

@@ -121,7 +121,9 @@ Edit = Callable[[dict[str, Any]], Any]
 EDITS: dict[str, tuple[Edit, str]] = {
     "status": (lambda b: b["specs"][0]["properties"][1].update(status="allowed"), "MP604"),
     "invented": (
-        lambda b: b["specs"][1]["properties"].append({"name": "a", "status": "proved", "how": ""}),
+        lambda b: b["specs"][1]["properties"].append(
+            {"name": "a", "status": "proved", "scope": "", "method": "", "assumptions": []}
+        ),
         "MP604",
     ),
     "parameters": (lambda b: b["specs"][0]["parameters"].update(hidden=1), "MP604"),
@@ -149,17 +151,55 @@ def test_an_edited_certificate_is_found_out_with_and_without_a_new_digest(name: 
     "text",
     [
         b"", b"{}", b"[]", b"null", b"not json", b"\xff\xfe", b"[" * 100_000, b'{"format": 1}',
+        b'{"format": "mpcompile-certificate/3", "mpcompile": "", "set": {}, "specs": [], "digest": ""}',
+        b'{"format": "mpcompile-certificate/2", "mpcompile": "", "set": {"a": 1}, "specs": [], "digest": ""}',
+        b'{"format": "mpcompile-certificate/2", "mpcompile": "", "set": {}, "specs": [1], "digest": ""}',
         b'{"format": "mpcompile-certificate/2", "mpcompile": "", "set": {}, "specs": [], "digest": ""}',
-        b'{"format": "mpcompile-certificate/1", "mpcompile": "", "set": {"a": 1}, "specs": [], "digest": ""}',
-        b'{"format": "mpcompile-certificate/1", "mpcompile": "", "set": {}, "specs": [1], "digest": ""}',
+        b'{"format": "mpcompile-certificate/1", "mpcompile": "", "set": {}, "specs": [], "digest": ""}',
         b" " * (certificate.MAX_BYTES + 1),
     ],
-    ids=range(12),
+    ids=range(14),
 )  # fmt: skip
 def test_what_is_no_certificate(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "proofs.json"
     path.write_bytes(text)
     assert found(str(path)) == [("MP600", str(path))]
+
+
+MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no specs": lambda b: b["specs"].clear(),
+    "a spec twice": lambda b: b["specs"].append(b["specs"][0]),
+    "a property twice": lambda b: b["specs"][0]["properties"].append(b["specs"][0]["properties"][0]),
+    "refuted": lambda b: b["specs"][0]["properties"][0].update(status="refuted"),
+    "undecided": lambda b: b["specs"][0]["properties"][0].update(status="undecided"),
+    "held": lambda b: b["specs"][0]["properties"][0].update(status="held"),
+    "no assumptions": lambda b: b["specs"][0]["properties"][0].pop("assumptions"),
+    "no scope": lambda b: b["specs"][0]["properties"][0].pop("scope"),
+    "more of a property": lambda b: b["specs"][0]["properties"][0].update(how="offset sets"),
+    "more of a spec": lambda b: b["specs"][0].update(signed="yes"),
+    "more of it": lambda b: b.update(signed="yes"),
+    "a number for a hash": lambda b: b["specs"][0]["reads"].update(a=1),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_certificate_has_its_form_and_nothing_else(name: str, proofs: Path) -> None:
+    body = json.loads(proofs.read_text())
+    MALFORMED[name](body)
+    proofs.write_text(json.dumps(body | {"digest": certificate.digest(body)}))
+    assert found() == [("MP600", "proofs.json")]
+
+
+def test_a_key_stands_once(proofs: Path) -> None:
+    text = proofs.read_text()
+    proofs.write_text(text.replace('"status": "proved"', '"status": "refuted", "status": "proved"', 1))
+    assert found() == [("MP600", "proofs.json")]
+
+
+def test_what_is_proved_has_scope_method_and_assumptions(proofs: Path) -> None:
+    for p in json.loads(proofs.read_text())["specs"][0]["properties"]:
+        assert p.keys() == {"name", "status", "scope", "method", "assumptions"}
+        assert p["scope"] == "the declared sizes" and p["method"] and p["assumptions"]
 
 
 def test_what_is_not_proved_is_not_certified(tmp_path: Path) -> None:

@@ -169,11 +169,11 @@ def test_specs_are_exact(name: str, program: str) -> None:
     for key, y in out.items():
         flat = y.reshape(len(batch), -1)
         changed = (np.abs(flat[1:] - flat[:1]) > 1e-15).T
-        rows = support(graph, subject, key, env)
+        rows = support(graph, subject, key, env).value
         np.testing.assert_array_equal(rows[:, which], changed, err_msg=key)
         latest = np.max(np.where(rows, ranks + 1, 0), -1, initial=0)
         np.testing.assert_array_equal(memory[graph.outputs[key]].full()[..., 0].reshape(-1), latest)
-        parts = support(graph, subject, key, env, over=1) if y.ndim > 1 else rows
+        parts = support(graph, subject, key, env, over=1).value if y.ndim > 1 else rows
         whole = rows.reshape(*y.shape[1:], -1).any(0).reshape(parts.shape) if y.ndim > 1 else rows
         np.testing.assert_array_equal(parts, whole)
 

@@ -167,7 +167,7 @@ def jacobian(net: nn.Module, size: int) -> Array:
 def pixels(text: str, size: int) -> Array:
     """The same by exact sets, for a spec of the U-Net: colours and classes of a pixel count as one."""
     m = lowered(text.replace("size = 32", f"size = {size}").replace("width = 8", "width = 1"))
-    found = support(m.programs["predict"], "image", "mask", {"N": 1}, over=1)
+    found = support(m.programs["predict"], "image", "mask", {"N": 1}, over=1).value
     return found.reshape(size**2, 3, size**2).any(1)
 
 

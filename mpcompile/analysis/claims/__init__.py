@@ -1,7 +1,7 @@
 """The claims that can be proven: one file each, one row here.
 
-A rule takes the module, the claim and the length at which sequences are analysed where it has no answer for every
-length. It answers with a `Verdict`, or raises `NoRule` or `TooLarge`, which leaves the claim unproven.
+A rule takes the module and the claim. It answers with a `Verdict` (`analysis/verdict.py` lists the ways to make one),
+or raises `NoRule` or `TooLarge`, which leaves the claim undecided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mpcompile.analysis.claims.receptive_field import receptive_field
 from mpcompile.analysis.verdict import Verdict
 from mpcompile.ir import Claim, Module
 
-Rule = Callable[[Module, Claim, int], Verdict]
+Rule = Callable[[Module, Claim], Verdict]
 
 RULES: Mapping[str, Rule] = {
     "autoregressive": autoregressive,

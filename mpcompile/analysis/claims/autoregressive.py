@@ -20,31 +20,33 @@ from mpcompile.analysis.stencils import (
     phases,
     places,
 )
-from mpcompile.analysis.verdict import Verdict, sizes
-from mpcompile.diagnostics import Diagnostic
+from mpcompile.analysis.verdict import FINITE, Proof, Status, Verdict, ran, scope_of
 from mpcompile.ir import Claim, Graph, Module, NoRule
 
+#: The length at which sequences are tried first.
+LENGTH = 8
 #: The longest sequence at which a leak that offset sets report is looked for.
 LONGEST = 1 << 14
 
 
-def autoregressive(module: Module, claim: Claim, length: int) -> Verdict:
+def autoregressive(module: Module, claim: Claim, length: int = LENGTH) -> Verdict:
     graph = module.programs[claim.program]
     if claim.subject not in graph.inputs:
-        env = environment_for(graph, length)
-        return Verdict(claim, "proved", f"availability of every element{sizes(env)}", (), {"elements": 0})
+        proof = Proof(scope_of(graph, covers="lengths"), "the program does not read it")
+        return Verdict.proved(claim, proof, {"elements": 0})
     if claim.arguments["ranks"] is not None:
         verdict = by_availability(module, claim, length)
-        if verdict.status == "proved" and raster(graph, claim) and ahead(graph, claim) == []:
-            return Verdict(claim, "proved", f"{verdict.how}; offset sets, for every size", (), verdict.detail)
+        if verdict.status is Status.PROVED and raster(graph, claim) and ahead(graph, claim) == []:
+            proof = Proof(scope_of(graph, covers="sizes"), "offset sets", (FINITE,))
+            return Verdict.proved(claim, proof, verdict.detail)
         return verdict
     lengths = ahead(graph, claim)
     if lengths == []:
-        return Verdict(claim, "proved", "offset sets, for every length")
+        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), "offset sets", (FINITE,)))
     verdict = by_availability(module, claim, length)
-    for needed in [] if lengths is None or verdict.status == "refuted" else lengths:
+    for needed in [] if lengths is None or verdict.status is Status.REFUTED else lengths:
         verdict = by_availability(module, claim, needed)
-        if verdict.status == "refuted":
+        if verdict.status is Status.REFUTED:
             break
     return verdict
 
@@ -53,7 +55,7 @@ def by_availability(module: Module, claim: Claim, length: int) -> Verdict:
     """The proof, or the refutation with its witness, at one length of sequences."""
     graph = module.programs[claim.program]
     env = environment_for(graph, length)
-    how = f"availability of every element{sizes(env)}"
+    method = "availability of every element"
     ranks = ranks_of(graph, claim, env)
     memory = tau(graph, claim.subject, ranks, env)
     for value in graph.outputs.values():
@@ -64,9 +66,8 @@ def by_availability(module: Module, claim: Claim, length: int) -> Verdict:
             order = np.argsort(allowed(ranks, facts, claim.arguments["axis"])[tuple(bad.T)], kind="stable")
             index = tuple(int(i) for i in bad[order[0]])
             path = witness(graph, memory, env, value, index)
-            found: tuple[Diagnostic, ...] = (leak(claim, index, path, ranks, memory),)
-            return Verdict(claim, "refuted", how, found)
-    return Verdict(claim, "proved", how, (), {"elements": int(ranks.size)})
+            return Verdict.refuted(claim, method, env, [leak(claim, index, path, ranks, memory)])
+    return Verdict.of(claim, ran([graph], method, [env], (FINITE,)), {"elements": int(ranks.size)})
 
 
 def ahead(graph: Graph, claim: Claim) -> list[int] | None:

@@ -6,22 +6,24 @@ import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.jacobian import closed_form, coupling_structure, structure_of
-from mpcompile.analysis.verdict import LENGTH, Verdict
+from mpcompile.analysis.verdict import FINITE, Verdict, ran
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module
 
+#: The length of symbolic conditions.
+LENGTH = 8
 
-def jacobian(module: Module, claim: Claim, length: int) -> Verdict:
+
+def jacobian(module: Module, claim: Claim) -> Verdict:
     """Every bijector's structure must bear out how its log-determinant is computed."""
-    del length
     findings: list[Diagnostic] = []
     detail: dict[str, str] = {}
     for piece in module.pieces[claim.subject]:
         env = environment_for(piece.graph, LENGTH)
-        direct = support(piece.graph, "x", "y", env)
-        seen = (
-            support(piece.graph, "seen", "y", env) if "seen" in piece.graph.inputs else np.zeros_like(direct)
-        )
+        direct = support(piece.graph, "x", "y", env).value
+        seen = np.zeros_like(direct)
+        if "seen" in piece.graph.inputs:
+            seen = support(piece.graph, "seen", "y", env).value
         structure, fault = coupling_structure(direct, seen)
         detail[piece.name] = structure.kind
         if fault is not None and (size := closed_form(piece.graph)) is not None:
@@ -48,5 +50,9 @@ def jacobian(module: Module, claim: Claim, length: int) -> Verdict:
             findings.append(
                 Diagnostic("MP403", f"the Jacobian of {claim.subject} is {whole}, not {wanted}", claim.span)
             )
-    how = "exact sets of inputs, bijector by bijector"
-    return Verdict(claim, "refuted" if findings else "proved", how, tuple(findings), detail)
+    method = "sets of inputs, bijector by bijector"
+    graphs = [piece.graph for piece in module.pieces[claim.subject]]
+    at = {s: LENGTH for graph in graphs for s in graph.symbols() if s != "N"}
+    if findings:
+        return Verdict.refuted(claim, method, at, findings, detail)
+    return Verdict.of(claim, ran(graphs, method, [at], (FINITE,)), detail)

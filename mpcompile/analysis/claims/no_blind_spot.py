@@ -9,29 +9,28 @@ from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.receptive import boxed, picture, unions
 from mpcompile.analysis.stencils import aligned_with, offset_sets, places, spatial_axes
-from mpcompile.analysis.verdict import Verdict, sizes
+from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Verdict, ran, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
 from mpcompile.ir.offsets import Offsets
 
 #: The largest picture of a plane, in characters.
 PICTURE = (16, 48)
+#: The length at which sequences are tried.
+LENGTH = 8
 
 
-def no_blind_spot(module: Module, claim: Claim, length: int) -> Verdict:
+def no_blind_spot(module: Module, claim: Claim) -> Verdict:
     """By offset sets for every length of a sequence, or size of what is not autoregressive; else at the declared size."""
     graph = program_of(module, claim.subject)
     if graph is None:
-        finding = Diagnostic(
-            "MP309", f"no_blind_spot({claim.subject}) cannot be proven: no program reads it", claim.span
-        )
-        return Verdict(claim, "unproven", "no program", (finding,))
+        return Verdict.undecided(claim, f"no program reads {claim.subject}")
     ordered = "ranks" in claim.arguments
     if not ordered or claim.arguments["ranks"] is None:
         found = _by_offsets(graph, claim, past=ordered)
         if found is not None:
             return found
-    return _by_sets(graph, claim, length)
+    return _by_sets(graph, claim)
 
 
 def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
@@ -40,7 +39,6 @@ def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
     if not sets.axes:
         return None
     fixed = not any(isinstance(s, Symbolic) for s in graph.inputs[claim.subject].type.shape[1:])
-    how = f"offset sets, for every {'size' if fixed else 'length'}"
     share, first = 0.0, None
     for value in graph.outputs.values():
         try:
@@ -57,8 +55,9 @@ def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
                 share = max(share, 1 - float(inside.mean()))
                 first = first or tuple(int(i) for i in np.argwhere(~inside)[0])
     if first is None:
-        return Verdict(claim, "proved", how)
-    return Verdict(claim, "refuted", how, (_finding(claim, share, ()),), {"blind": share})
+        scope = scope_of(graph, covers="sizes" if fixed else "lengths")
+        return Verdict.proved(claim, Proof(scope, "offset sets", (FINITE, GENERIC)))
+    return Verdict.refuted(claim, "offset sets", {}, [_finding(claim, share, ())], {"blind": share})
 
 
 def _before(s: Offsets, place: int) -> Array:
@@ -68,10 +67,9 @@ def _before(s: Offsets, place: int) -> Array:
     return bits[int(bits.argmax()) :] if bits.any() else bits[:0]
 
 
-def _by_sets(graph: Graph, claim: Claim, length: int) -> Verdict:
+def _by_sets(graph: Graph, claim: Claim) -> Verdict:
     """Pairs of elements that the order allows, within the hull of all that is seen, and that are not joined."""
-    env = environment_for(graph, length)
-    how = f"exact sets of inputs{sizes(env)}"
+    env, method = environment_for(graph, LENGTH), "sets of inputs"
     type = graph.inputs[claim.subject].type
     shape = type.concrete(env)[1:]
     size = int(np.prod(shape))
@@ -80,7 +78,7 @@ def _by_sets(graph: Graph, claim: Claim, length: int) -> Verdict:
     ranks = ranks_of(graph, claim, env).reshape(-1)
     seen = np.zeros((size, size), bool)
     for name in graph.outputs:
-        seen |= support(graph, claim.subject, name, env, over=claim.arguments["axis"])
+        seen |= support(graph, claim.subject, name, env, over=claim.arguments["axis"]).value
     allowed = ranks[:, None] > ranks[None, :]
     inside = allowed.copy()
     for axis in spatial_axes(type):
@@ -93,10 +91,10 @@ def _by_sets(graph: Graph, claim: Claim, length: int) -> Verdict:
             inside &= (away >= reach.min()) & (away <= reach.max())
     missing = inside & ~seen
     if not missing.any():
-        return Verdict(claim, "proved", how, (), {"blind": 0.0})
+        return Verdict.of(claim, ran([graph], method, [env], (FINITE, GENERIC)), {"blind": 0.0})
     share = float(missing.sum() / inside.sum())
     notes = _picture(seen, inside, missing, shape) if len(shape) == 3 else ()
-    return Verdict(claim, "refuted", how, (_finding(claim, share, notes),), {"blind": share})
+    return Verdict.refuted(claim, method, env, [_finding(claim, share, notes)], {"blind": share})
 
 
 def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:

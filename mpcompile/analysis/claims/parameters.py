@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 
-from mpcompile.analysis.verdict import Verdict
+from mpcompile.analysis.verdict import Proof, Verdict, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module
 
 
-def parameters(module: Module, claim: Claim, length: int) -> Verdict:
-    del length
+def parameters(module: Module, claim: Claim) -> Verdict:
     total = sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable)
     op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
     holds = {"<=": total <= bound, "<": total < bound, ">=": total >= bound, ">": total > bound,
              "==": total == bound}[op]  # fmt: skip
-    findings = () if holds else (
-        Diagnostic("MP304", f"the model has {total} parameters, claimed {op} {bound}", claim.span),
-    )  # fmt: skip
-    return Verdict(claim, "proved" if holds else "refuted", "counted", findings, {"parameters": total})
+    detail = {"parameters": total}
+    if holds:  # no weight has a symbolic size
+        return Verdict.proved(
+            claim, Proof(scope_of(*module.programs.values(), covers="lengths"), "counted"), detail
+        )
+    finding = Diagnostic("MP304", f"the model has {total} parameters, claimed {op} {bound}", claim.span)
+    return Verdict.refuted(claim, "counted", {}, [finding], detail)

@@ -6,33 +6,29 @@ import math
 import operator
 
 from mpcompile.analysis.paths import LENGTHS, Reach, growth, program_of, reaches
-from mpcompile.analysis.verdict import Verdict
+from mpcompile.analysis.verdict import FINITE, Verdict, ran
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module, symbols
 
 HOLDS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt, "==": operator.eq}
 
 
-def path_length(module: Module, claim: Claim, length: int) -> Verdict:
+def path_length(module: Module, claim: Claim) -> Verdict:
     """Refuted at the first length where the bound does not hold.
 
     A sequence is measured at several lengths. Where the path grows with them a bound from above is unproven: what
     holds at those lengths says nothing about longer ones. Pairs that no path joins are not counted: they are what
     `complete` and `receptive_field` are about.
     """
-    del length
     name = claim.subject
     op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
     if program_of(module, name) is None:
-        finding = Diagnostic(
-            "MP309", f"path_length({name}) cannot be proven: no program reads it", claim.span
-        )
-        return Verdict(claim, "unproven", "no program", (finding,))
+        return Verdict.undecided(claim, f"no program reads {name}")
     found = reaches(module, name)
     longest = [r.longest for r in found]
     time = next((s for s in symbols_of(module, name)), "length")
-    at = "" if found[0].length is None else f" at {time} = {', '.join(map(str, LENGTHS))}"
-    how = f"shortest paths between all positions{at}"
+    method = "shortest paths between all positions"
+    checked = [{} if r.length is None else {time: r.length} for r in found]
     detail = {
         "longest": longest[-1],
         "growth": growth(longest),
@@ -40,16 +36,19 @@ def path_length(module: Module, claim: Claim, length: int) -> Verdict:
     }
     broken = next((r for r in found if not HOLDS[op](r.longest, bound)), None)
     if broken is not None:
-        return Verdict(claim, "refuted", how, (_refutation(claim, broken, longest, time),), detail)
+        at = checked[found.index(broken)]
+        return Verdict.refuted(claim, method, at, [_refutation(claim, broken, longest, time)], detail)
     if detail["growth"] != "constant" and op in ("<=", "<", "=="):
-        finding = Diagnostic(
-            "MP309",
-            f"path_length({name}) {op} {bound} holds{at}, but the path grows with {time}: {_listed(longest)}",
-            claim.span,
+        return Verdict.undecided(
+            claim,
+            f"the path grows with {time}: {_listed(longest)}",
+            checked=checked,
+            detail=detail,
             help=f"only a model whose path does not grow with {time} has a bound for every length",
         )
-        return Verdict(claim, "unproven", how, (finding,), detail)
-    return Verdict(claim, "proved", how, (), detail)
+    graph = program_of(module, name)
+    assert graph is not None
+    return Verdict.of(claim, ran([graph], method, checked, (FINITE,)), detail)
 
 
 def symbols_of(module: Module, name: str) -> list[str]:

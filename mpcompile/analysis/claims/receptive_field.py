@@ -11,12 +11,15 @@ from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.receptive import ReceptiveField, receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
-from mpcompile.analysis.verdict import Verdict, sizes
+from mpcompile.analysis.verdict import FINITE, GENERIC, Held, Proof, Verdict, ran, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Graph, Module, NoRule, Symbolic
 
+#: The length at which sequences are tried.
+LENGTH = 8
 
-def receptive_field(module: Module, claim: Claim, length: int) -> Verdict:
+
+def receptive_field(module: Module, claim: Claim) -> Verdict:
     """From the first to the last position that an output reads, along the axis where that is most.
 
     By offset sets for every size, where they are exact, or bound from above what the claim bounds from above; else by
@@ -25,10 +28,7 @@ def receptive_field(module: Module, claim: Claim, length: int) -> Verdict:
     graph, name = program_of(module, claim.subject), claim.subject
     op, bound = claim.arguments.get("op"), claim.arguments.get("bound", math.nan)
     if graph is None:
-        finding = Diagnostic(
-            "MP309", f"receptive_field({name}) cannot be proven: no program reads it", claim.span
-        )
-        return Verdict(claim, "unproven", "no program", (finding,))
+        return Verdict.undecided(claim, f"no program reads {name}")
     shape = graph.inputs[name].type.shape
     fixed = not any(isinstance(s, Symbolic) for s in shape[1:])
     found = {k: f for k, f in receptive_fields(graph, name).items() if k in graph.outputs}
@@ -44,35 +44,31 @@ def receptive_field(module: Module, claim: Claim, length: int) -> Verdict:
         if missing is not None:
             raise missing
         size = max((_size(f, shape, spatial_axes(graph.inputs[name].type)) for f in known), default=0)
-        how = f"offset sets, for every {'size' if fixed else 'length'}"
+        method, at = "offset sets", dict[str, int]()
+        outcome: Proof | Held = Proof(
+            scope_of(graph, covers="sizes" if fixed else "lengths"), method, (FINITE, GENERIC)
+        )
         detail = {
             "aligned": all(f.aligned for f in known),
             "blind": max((f.blind for f in known), default=0.0),
         }
         if not precise and not (op in ("<=", "<") and HOLDS[op](size, bound)):
-            finding = Diagnostic(
-                "MP309",
-                f"receptive_field({name}) is known from above only: at most {_shown(size)}",
-                claim.span,
-            )
-            return Verdict(claim, "unproven", how, (finding,), detail)
+            reason = f"it is known from above only, as at most {_shown(size)}"
+            return Verdict.undecided(claim, reason, detail=detail)
     else:
-        env = environment_for(graph, length)
-        size, how = (
-            max((_counted(graph, name, out, length) for out in graph.outputs), default=0),
-            "exact sets of inputs",
-        )
-        how += sizes(env)
+        at, method = environment_for(graph, LENGTH), "sets of inputs"
+        size = max((_counted(graph, name, out, LENGTH) for out in graph.outputs), default=0)
+        outcome = ran([graph], method, [at], (FINITE, GENERIC))
     detail = {"size": _shown(size), **detail}
     if op is None or HOLDS[op](size, bound):
-        return Verdict(claim, "proved", how, (), detail)
+        return Verdict.of(claim, outcome, detail)
     finding = Diagnostic(
         "MP303",
         f"the receptive field of {name} is {_shown(size)}, claimed {op} {bound}",
         claim.span,
         help="more layers, larger kernels or dilation widen it" if op in (">=", ">") else "",
     )
-    return Verdict(claim, "refuted", how, (finding,), detail)
+    return Verdict.refuted(claim, method, at, [finding], detail)
 
 
 def _size(field: ReceptiveField, shape: tuple[int | Symbolic, ...], axes: tuple[int, ...]) -> float:
@@ -90,7 +86,7 @@ def _counted(graph: Graph, source: str, output: str, length: int) -> int:
     env = environment_for(graph, length)
     type = graph.inputs[source].type
     axes = [i - 1 for i in spatial_axes(type)] or list(range(type.rank - 1))
-    seen = support(graph, source, output, env)
+    seen = support(graph, source, output, env).value
     cube = seen.reshape(len(seen), *type.concrete(env)[1:])
     largest = 0
     for axis in axes:

@@ -9,7 +9,6 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for, interpret
 from mpcompile.analysis.order import allowed, ranks_of
-from mpcompile.analysis.verdict import LENGTH
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import (
     Abstract,
@@ -27,6 +26,8 @@ from mpcompile.ir import (
     bitsets,
 )
 
+#: The length at which sequences are tried.
+LENGTH = 8
 #: Layers with more units than this are not asked which of their units are read.
 MAX_UNITS = 1 << 12
 

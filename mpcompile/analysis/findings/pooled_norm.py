@@ -9,8 +9,11 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for, tau
 from mpcompile.analysis.order import ranks_of
-from mpcompile.analysis.verdict import LENGTH, Verdict
+from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.ir import Frame, Module
+
+#: The length at which sequences are tried.
+LENGTH = 8
 
 
 def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
@@ -36,7 +39,7 @@ def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
 
 def explained(module: Module, verdict: Verdict) -> Verdict:
     """A refuted `autoregressive` with help that names the normalisation, where one on the path is to blame."""
-    if verdict.claim.kind != "autoregressive" or verdict.status != "refuted":
+    if verdict.claim.kind != "autoregressive" or verdict.status is not Status.REFUTED:
         return verdict
     norm = pooling_norm(module, verdict)
     if norm is None:

@@ -21,9 +21,7 @@ def full(report: Report, colour: bool = False) -> str:
     if not report.specs:
         return found
     answers = [
-        f"{printable(spec.path)}: {p.name} {p.status}: {p.how}\n"
-        for spec in report.specs
-        for p in spec.properties
+        f"{printable(spec.path)}: {p.name} {p.answer}\n" for spec in report.specs for p in spec.properties
     ]
     return "".join(answers) + (found or "\n") + _count(report) + "\n"
 
@@ -32,6 +30,8 @@ def _count(report: Report) -> str:
     proved = sum(p.status == "proved" for spec in report.specs for p in spec.properties)
     found = [d.severity for d in report.diagnostics]
     parts = [f"{proved} claims proved", f"{found.count(Severity.ERROR)} errors"]
+    if open_ := sum(p.status in ("undecided", "held") for spec in report.specs for p in spec.properties):
+        parts.insert(1, f"{open_} not decided")
     if warnings := found.count(Severity.WARNING):
         parts.append(f"{warnings} warnings")
     if crashed := sum(bool(spec.crash) for spec in report.specs):

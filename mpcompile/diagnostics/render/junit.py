@@ -37,7 +37,7 @@ def _suite(spec: Checked, report: Report) -> etree.Element:
     cases = [whole]
     for p in spec.properties:
         case = _case(path, printable(p.name), p.span.line)
-        _fill(case, p.holds, p.diagnostics, report, f"{p.status}: {p.how}")
+        _fill(case, p.holds, p.diagnostics, report, p.answer)
         cases.append(case)
     suite = etree.Element(
         "testsuite",
@@ -64,7 +64,7 @@ def _fill(
     if not holds:
         message = printable(found[0].message) if found else answer
         problem = etree.SubElement(
-            case, "failure", message=message, type=found[0].code if found else "unproven"
+            case, "failure", message=message, type=found[0].code if found else "undecided"
         )
         problem.text = text or answer
         text = ""

@@ -18,6 +18,7 @@ from typing import Any
 
 from mpcompile.analysis import Verdict
 from mpcompile.diagnostics import Diagnostic
+from mpcompile.diagnostics.report import STATUSES
 from mpcompile.ir import Module
 from mpcompile.members import member
 from mpcompile.report.facts import describe
@@ -81,7 +82,7 @@ def facts(
         "set": {k: v if isfinite(v) else str(v) for k, v in module.params.items()},
         **{k: described[k] for k in ("parameters", "unmasked", "flops", "sampling", "layers", "programs")},
         "verdicts": [
-            {"claim": name, "status": v.status, "how": v.how, "stated": v.claim.stated,
+            {"claim": name, "status": str(v.status), "word": STATUSES[v.status], "how": v.how, "stated": v.claim.stated,
              "line": v.claim.span.line, "detail": {k: str(d) for k, d in v.detail.items()}}
             for name, v in verdicts
         ],

@@ -31,9 +31,9 @@ def bijectors(module: Module, blobs: Blobs) -> list[dict[str, Any]]:
                 fact["why"] = f"{size:,} elements; Jacobians of more than {LARGEST:,} are not drawn"
                 continue
             try:
-                direct = support(piece.graph, "x", "y", env)
+                direct = support(piece.graph, "x", "y", env).value
                 seen = (
-                    support(piece.graph, "seen", "y", env)
+                    support(piece.graph, "seen", "y", env).value
                     if "seen" in piece.graph.inputs
                     else np.zeros_like(direct)
                 )

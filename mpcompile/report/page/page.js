@@ -7,7 +7,7 @@ function header() {
   const facts = [[data.spec.name, ""], [data.spec.sha256.slice(0, 12), "sha256 "], [number(data.parameters), "", " parameters"],
     ...Object.entries(data.set).map(([k, v]) => [String(v), `${k} = `])];
   const badge = (v) => h("div", { class: `badge ${v.status}`, title: Object.entries(v.detail).map((d) => d.join(": ")).join("\n") },
-    h("span", {}, h("b", {}, v.claim), ` ${v.status}${v.stated ? "" : " (implied)"}`), h("small", {}, v.how));
+    h("span", {}, h("b", {}, v.claim), ` ${v.word}${v.stated ? "" : " (implied)"}`), h("small", {}, v.how));
   $("head").append(
     h("div", {}, h("h1", {}, data.model), h("div", { class: "facts" },
       facts.map(([value, before, after]) => h("span", { title: before === "sha256 " ? data.spec.sha256 : null }, before, h("b", {}, value), after ?? "")))),
