@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from mpcompile.analysis.dependence import Step, elements
+from mpcompile.analysis.verdict import Sizes, sizes_text
 from mpcompile.diagnostics import Diagnostic, PathStep
-from mpcompile.ir import Abstract, Array, Claim, Input, Value
+from mpcompile.ir import Abstract, Array, Claim, Graph, Input, Symbolic, Value
 
 #: Availability of every value of the graph.
 Facts = Mapping[Value, Abstract]
 
 
-def leak(claim: Claim, index: tuple[int, ...], path: list[Step], ranks: Array, facts: Facts) -> Diagnostic:
-    axis = claim.arguments["axis"]
+def leak(
+    graph: Graph,
+    claim: Claim,
+    sizes: Sizes,
+    index: tuple[int, ...],
+    path: list[Step],
+    ranks: Array,
+    facts: Facts,
+) -> Diagnostic:
+    """The finding of a leak: element `index` of a parameter depends on the element where `path` starts."""
+    axis, clock = claim.arguments["axis"], Clock.of(graph, claim, ranks, facts)
     own = tuple(i for a, i in enumerate(index) if a != axis)
-    entry = _entry(path, ranks, facts)
-    culprit = entry or _culprit(path, ranks)
-    steps = readable(path)
-    start, out = path[0], f"{claim.subject}\N{COMBINING CIRCUMFLEX ACCENT}{elements(own)}"
-    steps.append(PathStep(out, claim.span))
+    entry = _entry(path, clock)
+    culprit = entry or _culprit(path, clock)
+    steps, start = readable(path), path[0]
+    steps.append(PathStep(f"{claim.subject}\N{COMBINING CIRCUMFLEX ACCENT}{elements(own)}", claim.span))
     frame = culprit.node.scope[-1] if culprit.node.scope else None
-    where = f"{claim.subject}{elements(start.index)}"
-    ahead = _jump(path, ranks) is not None
+    here, there = (f"{claim.subject}{elements(i)}" for i in (own, start.index))
+    ahead = _jump(path, clock) is not None
+    if here == there:
+        message, notes = f"output {here} reads the element {there} itself", tuple[str, ...]()
+    else:
+        first, second = (int(ranks[i[1:]]) + 1 for i in (own, start.index))
+        message = (
+            f"output {here} depends on input {there}, which comes later or at the same place in the order"
+        )
+        notes = (f"order: {here} is number {first}, {there} is number {second}",)
+    if found_at := sizes_text([sizes]):
+        notes = (*notes, f"found{found_at}; nothing shorter that was tried leaks")
     return Diagnostic(
         "MP301",
-        f"output {claim.subject}{elements(own)} depends on input {where}, which comes later or at the same "
-        "place in the order",
+        message,
         frame.span if frame else claim.span,
         label=f"`{frame.label}` lets it through" if frame else "",
-        notes=(f"order: {claim.subject}{elements(own)} is number {int(ranks[own[1:]]) + 1}, "
-               f"{where} is number {int(ranks[start.index[1:]]) + 1}",),
+        notes=notes,
         help="an output layer needs a strict mask: strict(...), causal2d(type=A) or a shift before the first layer"
         if entry or not ahead else "mask this layer, or pad it causally, so that it reads nothing ahead of itself",
         path=tuple(steps),
@@ -55,40 +73,68 @@ def readable(path: list[Step]) -> list[PathStep]:
     return steps
 
 
-def _clock(step: Step, ranks: Array) -> int | None:
-    """Nominal rank of an element of an image or a sequence, from its place; None where places mean nothing."""
-    if ranks.ndim == 3 and len(step.index) == 4 and step.node.types[step.output].shape[2:] == ranks.shape[1:]:
-        return int(ranks[:, step.index[2], step.index[3]].max())
-    if ranks.ndim in (1, 2) and len(step.index) == 3 and not isinstance(step.node.types[0].shape[1], int):
-        return int(ranks[step.index[1]].max())
-    return None
+@dataclass(frozen=True)
+class Clock:
+    """Nominal ranks of the elements of values that have the subject's places; None where places mean nothing.
+
+    ranks  of the subject's elements, in its shape
+    time   the symbolic length of a sequence; None for another subject
+    facts  availability of every value
+    """
+
+    ranks: Array
+    time: Symbolic | None
+    facts: Facts
+
+    @classmethod
+    def of(cls, graph: Graph, claim: Claim, ranks: Array, facts: Facts) -> Clock:
+        length = graph.inputs[claim.subject].shape[1]
+        return cls(ranks, length if isinstance(length, Symbolic) else None, facts)
+
+    def at(self, step: Step, grouped: bool = False) -> int | None:
+        """The rank of the place of an element; with `grouped`, of its group of channels there."""
+        shape, index = step.node.types[step.output].shape, step.index
+        if self.time is not None:
+            return int(self.ranks[index[1]].max()) if len(index) > 1 and shape[1] == self.time else None
+        if self.ranks.ndim != 3 or len(index) != 4 or shape[2:] != self.ranks.shape[1:]:
+            return None
+        here, width = self.ranks[:, index[2], index[3]], self.facts[step.node.outputs[step.output]].shape[1]
+        if not grouped or width % len(here):
+            return int(here.max())
+        return int(here[index[1] % len(here)])  # as the masks of colours number them
+
+    def differ(self, step: Step) -> bool:
+        """Whether the channels of a value become available at different times."""
+        return len(step.index) == 4 and self.facts[step.node.outputs[step.output]].facts.shape[1] > 1
 
 
-def _jump(path: list[Step], ranks: Array) -> Step | None:
+def _jump(path: list[Step], clock: Clock) -> Step | None:
     """The first step whose element comes earlier in the order than one it reads from, where places mean something."""
-    last: int | None = None
+    last: Step | None = None
     for step in path:
-        clock = _clock(step, ranks)
-        if clock is None:
+        if clock.at(step) is None:
             continue
-        if last is not None and last > clock and step.node.scope:
-            return step
-        last = clock
+        if last is not None and step.node.scope:
+            grouped = clock.differ(last)  # so the layer may not mix the groups of colours either
+            before, now = clock.at(last, grouped), clock.at(step, grouped)
+            if before is not None and now is not None and before > now:
+                return step
+        last = step
     return None
 
 
-def _entry(path: list[Step], ranks: Array, facts: Facts) -> Step | None:
+def _entry(path: list[Step], clock: Clock) -> Step | None:
     """The last layer of a stack on the clock of rows, before it joins one on the clock of pixels without a shift.
 
     A stack may read whole rows, ahead of its own column, as long as it is moved a row down before a stack joins it
     that reads the past of each pixel only. So a jump along a row alone is not at fault where such a join follows;
     what is, is the layer through which the rows come in. A jump to a later row is ahead on either clock.
     """
-    jump = _jump(path, ranks)
+    jump, ranks, facts = _jump(path, clock), clock.ranks, clock.facts
     if jump is None or ranks.ndim != 3 or len(jump.index) != 4:
         return None
     at = path.index(jump)
-    before = next((s for s in reversed(path[:at]) if _clock(s, ranks) is not None), None)
+    before = next((s for s in reversed(path[:at]) if clock.at(s) is not None), None)
     if before is None or before.index[2] != jump.index[2] or "mask" not in jump.node.scope[-1].label:
         return None
     for here, following in pairwise(path[at:]):
@@ -103,20 +149,20 @@ def _entry(path: list[Step], ranks: Array, facts: Facts) -> Step | None:
     return None
 
 
-def _culprit(path: list[Step], ranks: Array) -> Step:
+def _culprit(path: list[Step], clock: Clock) -> Step:
     """The step that jumps ahead of its own place; else a layer that should have been strict, or masked at all.
 
     Where elements have places that is the first masked layer (mask A, a shift). In a dense network it is the first
     layer without a mask that mixes units, or else the last masked one.
     """
-    jump = _jump(path, ranks)
+    jump = _jump(path, clock)
     if jump is not None:
         return jump
     weighted = [s for s in path if s.node.op.name in ("mat_mul", "conv") and s.node.scope]
     masked = [s for s in weighted if "mask" in s.node.scope[-1].label]
     if not masked:
         return weighted[0] if weighted else path[-1]
-    if _clock(masked[0], ranks) is not None:
+    if clock.at(masked[0]) is not None:
         return masked[0]
     for before, after in pairwise(path):
         free = after.node.scope and "mask" not in after.node.scope[-1].label

@@ -25,10 +25,12 @@ def allowed(ranks: Array, facts: Abstract, axis: int | None) -> Array:
 
 
 def raster(graph: Graph, claim: Claim) -> bool:
-    """Whether an image [C, H, W] is ordered by rows, then columns, then channels: so at every size."""
-    shape = graph.inputs[claim.subject].type.shape[1:]
+    """Whether an image [C, H, W] is ordered by rows, then columns, then channels at every size, by the order's name.
+
+    `pixel` is that order; `natural` is the order in memory, which it is with one channel only. A random order may look
+    like it at one size.
+    """
+    shape, order = graph.inputs[claim.subject].type.shape[1:], claim.arguments.get("order")
     if len(shape) != 3 or not all(isinstance(s, int) for s in shape):
         return False
-    channels, height, width = (s for s in shape if isinstance(s, int))
-    natural = np.arange(height * width).reshape(height, width) * channels + np.arange(channels)[:, None, None]
-    return bool(np.array_equal(np.asarray(claim.arguments["ranks"]).reshape(shape), natural))
+    return order == "pixel" or (order == "natural" and shape[0] == 1)

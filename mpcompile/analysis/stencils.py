@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from mpcompile.ir import Array, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
+from mpcompile.ir import Abstract, Array, Domain, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
 
@@ -49,10 +49,34 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):
             lattice.along[type.shape[i]] = k
+    values = _run(lattice, graph, {source: _source(lattice, type, axes, by_channel)})
+    return OffsetSets(lattice, axes, values)
+
+
+def at_every_length(
+    graph: Graph, domain: Domain, seeds: Mapping[str, Array]
+) -> dict[Value, Abstract | NoRule]:
+    """Upper bounds of facts over `domain` that hold whatever numbers the symbols have.
+
+    `seeds` gives facts of inputs of fixed sizes, [*shape, words] with a batch of one; all elements along an axis of
+    symbolic size are alike, so such an axis has two of them here. A value without a rule keeps the reason.
+    """
+    lattice = Lattice(0, domain)
+    types = {name: graph.inputs[name].type for name in seeds}
+    sources = {
+        name: still(types[name], domain.make([extent(s) for s in types[name].shape], facts))
+        for name, facts in seeds.items()
+    }
+    found = _run(lattice, graph, sources)
+    return {v: s if isinstance(s, NoRule) else s.cell for v, s in found.items()}
+
+
+def _run(lattice: Lattice, graph: Graph, sources: Mapping[str, Stencil]) -> dict[Value, Stencil | NoRule]:
+    """Interpret a graph by the primitives' stencil rules; inputs that are no source read nothing."""
     values: dict[Value, Stencil | NoRule] = {}
     for node in graph.nodes():
-        if isinstance(node.op, Input) and node.op.path == source:
-            values[node.outputs[0]] = _source(lattice, node.types[0], axes, by_channel)
+        if isinstance(node.op, Input) and node.op.path in sources:
+            values[node.outputs[0]] = sources[node.op.path]
             continue
         if isinstance(node.op, Input | Parameter):
             cell = lattice.domain.unknown([extent(s) for s in node.types[0].shape])
@@ -72,7 +96,7 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
             except NoRule as missing:
                 reason = missing
         values.update(dict.fromkeys(node.outputs, reason))
-    return OffsetSets(lattice, axes, values)
+    return values
 
 
 def _source(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:
@@ -87,6 +111,18 @@ def _source(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool)
 
 
 # --- reading results ---
+
+
+def inexact(graph: Graph, sets: OffsetSets) -> str:
+    """The first primitive whose result is known from above only, though what it reads is known exactly; or nothing."""
+    for node in graph.nodes():
+        found = [sets.values[v] for v in node.outputs]
+        before = [sets.values[v] for v in node.inputs]
+        if any(isinstance(s, Stencil) and not s.exact for s in found) and not any(
+            isinstance(s, NoRule) or not s.exact for s in before
+        ):
+            return node.op.name
+    return ""
 
 
 def elements(stencil: Stencil) -> Iterator[tuple[tuple[int, ...], list[tuple[int, Offsets]]]]:

@@ -28,6 +28,7 @@ class Autoregressive(Distribution):
     net     the network: x -> parameters of every conditional (x as its type says; categories as integers)
     ranks   rank of each element of x in the order, flattened; None for a sequence, whose order is time
     options of its sampler
+    order   the name of the order: an order is known at every size by its name, never by its ranks at one
     turns   how many sets of hidden degrees the masks of the network have
 
     With several orders `ranks` has a row for each member: member k is the density in order k with the hidden degrees of
@@ -42,6 +43,7 @@ class Autoregressive(Distribution):
     ranks: Array | None
     options: Sampling = LAW_ITSELF
     turns: int = 1
+    order: str = "natural"
 
     @property
     def members(self) -> int:

@@ -48,11 +48,12 @@ class Reads:
 class Lattice:
     """The join-semilattice of `Reads` about a source with `axes` spatial axes; bottom is the number 0."""
 
-    def __init__(self, axes: int) -> None:
+    def __init__(self, axes: int, domain: Domain | None = None) -> None:
+        """`domain` in place of offset sets: then no value may be spatial, so every axis is one number or all alike."""
         self.axes = axes
         self._pool: dict[tuple[tuple[Anchor, Offsets], ...], Reads] = {}
         self._memo: dict[tuple[Any, ...], Reads | int] = {}
-        self.domain = Domain(np.frompyfunc(self._join, 2, 1), np.dtype(object), 1)
+        self.domain = domain or Domain(np.frompyfunc(self._join, 2, 1), np.dtype(object), 1)
         #: The spatial axis of the source that has a symbolic size.
         self.along: dict[int | Symbolic, int] = {}
 

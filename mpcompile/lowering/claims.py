@@ -53,9 +53,9 @@ def _autoregressive(
 def order_of(law: Autoregressive, axis: int | None) -> dict[str, Any]:
     """Arguments of a claim about an order; `orders` where there are several, the first of which is `ranks`."""
     if law.members == 1:
-        return {"ranks": law.ranks, "axis": axis}
+        return {"ranks": law.ranks, "axis": axis, "order": law.order}
     assert law.ranks is not None
-    return {"ranks": law.ranks[0], "axis": axis, "orders": law.ranks}
+    return {"ranks": law.ranks[0], "axis": axis, "order": law.order, "orders": law.ranks}
 
 
 def _stated(

@@ -240,7 +240,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field) ->
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, law, ranks, turns=given.masks)
+    return Autoregressive(net, law, ranks, turns=given.masks, order=given.order)
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:

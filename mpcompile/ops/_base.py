@@ -22,6 +22,7 @@ from mpcompile.ir import (
     broadcast_shapes,
 )
 from mpcompile.ir.field import TERMS, Field
+from mpcompile.ir.stencils import Lattice, Stencil, still
 
 #: Cotangents of the outputs of a node, in order; None where nothing depends on one.
 Cotangents = Sequence[Value | None]
@@ -38,6 +39,19 @@ class Operation(Primitive):
         if len(constants) == len(inputs) and self._small(*constants):
             return tuple(domain.constant(out) for out in self.evaluate(*constants))
         return self.flow(domain, *inputs)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """By `depend`, where nothing is spatial and every size a number; such a value is as it is at every place.
+
+        Raises `NoRule` elsewhere; most primitives have a rule of their own.
+        """
+        types = self.infer(*(x.type for x in inputs))
+        sizes = [s for t in (*types, *(x.type for x in inputs)) for s in t.shape]
+        if any(x.spatial for x in inputs) or not all(isinstance(s, int) for s in sizes):
+            raise NoRule(self, "stencil")
+        cells = self.depend(lattice.domain, *(x.cell for x in inputs))
+        sharp = not self.conservative and all(x.exact for x in inputs)
+        return tuple(still(t, c, sharp) for t, c in zip(types, cells, strict=True))
 
     def _small(self, *constants: Array) -> bool:
         results = self.infer(*(type_of(c) for c in constants))

@@ -55,7 +55,7 @@ def loop_gradient(
         scan = taped(scan)
         outputs = b.emit_all(scan, *inputs)
         step = _Step(scan, given)
-    starts, scanned, captured = scan._split(inputs)
+    starts, scanned, captured = scan.split(inputs)
     length = scanned[0].shape[scan.axis] if scanned else scan.length
 
     place = _stacked(scan)
@@ -111,7 +111,7 @@ class _Step:
         self.graph = Graph(f"{scan.body.name}_gradient")
         self.b = b = Builder(self.graph)
         inner = list(scan.body.inputs.items())
-        self.carries, self.scanned, self.captured = scan._split(inner[:-1])
+        self.carries, self.scanned, self.captured = scan.split(inner[:-1])
         #: Values of the loop's body -> the same values in this graph.
         self.here = here = {v: b.input(k, v.type) for k, v in inner}
         for node in scan.body.nodes():

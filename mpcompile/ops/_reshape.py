@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile.ir import (
+    Abstract,
     Array,
     Primitive,
     Shape,
@@ -21,6 +22,7 @@ from mpcompile.ops._base import (
 )
 from mpcompile.ops._stencil import (
     forget,
+    joined,
     no_rule,
     release,
 )
@@ -82,6 +84,8 @@ def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stenci
         blocks = _symbolic_blocks(x.shape, shape)
     except ValueError:
         raise no_rule(op, "a shape that does not divide") from None
+    for old, new in blocks:
+        x = _alike(lattice, x, shape, old, new)
     parts = [_reshape_block(x, shape, old, new) for old, new in blocks]
     if any(p is None for p in parts):
         x = forget(lattice, x)
@@ -118,6 +122,24 @@ def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stenci
         made.append(replace(r, cell=domain.make(size, *maps)))
     known = x.known if [a for a in axes if a] == [a for a in x.axes if a] else None
     return replace(x, type=type, axes=tuple(axes), regions=tuple(made), known=known)
+
+
+def _alike(lattice: Lattice, x: Stencil, shape: Shape, old: range, new: range) -> Stencil:
+    """x with its elements in one block joined, where a symbolic axis that is not spatial is split or merged."""
+    if any(x.axes[i] is not None and x.shape[i] != 1 for i in old):
+        return x
+    before, after = [x.shape[i] for i in old if x.shape[i] != 1], [shape[j] for j in new if shape[j] != 1]
+    if before == after or all(isinstance(s, int) for s in (*before, *after)):
+        return x
+
+    def flat(cell: Abstract) -> Abstract:
+        cell = replace(cell, constant=None)
+        for i in old:
+            cell = joined(lattice, cell, i)
+        return cell
+
+    sharp = all(uniform(r.cell, i) for r in x.regions for i in old)
+    return replace(x, regions=x.each(flat), known=None, exact=x.exact and sharp)
 
 
 def _symbolic_blocks(old: Shape, new: Shape) -> list[tuple[range, range]]:

@@ -183,10 +183,10 @@ def release(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> Stencil:
     assert axis is not None
     if x.band == axis.source or not all(lattice.fixed(r.cell.facts, axis) for r in x.regions):
         raise no_rule(op, "an element at one place is read from everywhere")
-    return _with(x, i, None, lambda c: reaxis(_joined(lattice, c, i), i, 1))
+    return _with(x, i, None, lambda c: reaxis(joined(lattice, c, i), i, 1))
 
 
-def _joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
+def joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
     """A cell with its phases along an axis joined; what is known of all stays known."""
     if uniform(cell, axis):
         return cell
@@ -215,7 +215,7 @@ def absorbed(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> tuple[Abstr
     total: Abstract | None = None
     precise = x.exact
     for region in x.regions:
-        cell = _joined(lattice, region.cell, i)
+        cell = joined(lattice, region.cell, i)
         where = region.where if axis.slot > (partner.slot if partner else -1) else region.where.mirror()
         if where is not WHOLE_LINE and (axis.own, axis.step) != (1, 1):
             raise no_rule(op, "a band of a strided axis")
@@ -258,7 +258,7 @@ def forget(lattice: Lattice, x: Stencil) -> Stencil:
         for i, axis in enumerate(x.axes):
             if axis is None:
                 continue
-            c = _joined(lattice, c, i)
+            c = joined(lattice, c, i)
             size = x.shape[i]
             facts = lattice.absorb(c.facts, axis, 0, WHOLE_LINE)
             c = reaxis(replace(c, facts=facts, constant=None), i, size if isinstance(size, int) else 2)
@@ -323,15 +323,21 @@ def read_windows(
     """
     fields = []
     for a, (k, s, pad, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
-        if x.axes[2 + a] is None:
-            if not isinstance(x.shape[2 + a], int):
-                raise no_rule(op, "windows along a symbolic axis")
+        if x.axes[2 + a] is None and isinstance(x.shape[2 + a], int):
             fields.append((s, pad, d))
+            continue
+        if x.axes[2 + a] is None:  # two windows over elements that are alike
+            x = replace(x, regions=x.each(partial(_alike, axis=2 + a, length=2 * k)), known=None)
+            fields.append((k, (0, 0), 1))
             continue
         x, _ = read_at(op, lattice, x, 2 + a, _tap_of(k, s, pad[0], d), s, k)
         fields.append((k, (0, 0), 1))
     strides, pads, dilations = zip(*fields, strict=True)
     return x, (strides, pads, dilations)
+
+
+def _alike(cell: Abstract, axis: int, length: int) -> Abstract:
+    return reaxis(replace(cell, constant=None), axis, length)
 
 
 def _tap_of(kernel: int, stride: int, low: int, dilation: int) -> Callable[[int], int]:
@@ -359,13 +365,16 @@ def spread_windows(
     `flow` is the ordinary rule for given padding and output padding; it runs on as many positions of x as one period
     of the result reads, and the period is cut out of what it gives.
     """
-    pads, extras, cuts = list(padding), list(extra), dict[int, slice]()
+    pads, extras, cuts, folded = list(padding), list(extra), dict[int, slice](), list[int]()
     axes = list(x.axes)
     for a, (k, s, (low, _), d) in enumerate(zip(kernel, stride, padding, dilation, strict=True)):
         axis = x.axes[2 + a]
-        if axis is None:
-            if not isinstance(x.shape[2 + a], int):
-                raise no_rule(op, "windows along a symbolic axis")
+        if axis is None and isinstance(x.shape[2 + a], int):
+            continue
+        if axis is None:  # what any result reads of elements that are alike
+            x = replace(x, regions=x.each(partial(_alike, axis=2 + a, length=1)), known=None, exact=False)
+            pads[a], extras[a] = (0, 0), 0
+            folded.append(2 + a)
             continue
         length = axis.own * s
         first, last = (low - d * (k - 1)) // s, (length - 1 + low) // s + 1
@@ -383,6 +392,8 @@ def spread_windows(
 
     shape = tuple(cuts[i].stop - cuts[i].start if i in cuts else n for i, n in enumerate(cell.shape))
     cell = lattice.domain.make(shape, *(crop(m) for m in (cell.facts, cell.zero, cell.neginf)))
+    for i in folded:
+        cell = reaxis(joined(lattice, cell, i), i, 2)
     return replace(x, axes=tuple(axes), regions=whole(cell), known=None)
 
 

@@ -22,13 +22,11 @@ from mpcompile.ir import (
     float_type,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ir.offsets import Offsets
-from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, still, whole
+from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
 from mpcompile.ops._base import Cotangents, Operation, number, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
-from mpcompile.ops._stencil import exact, fit, no_rule
-from mpcompile.ops._stencil import run_body as run_stencils
+from mpcompile.ops._loop_stencil import loop_stencil, same
 from mpcompile.ops.elementwise import Add, Mul, Tanh
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.structure import join_maps
@@ -61,13 +59,13 @@ class Scan(Operation):
     length: int | Symbolic | None = None
     settles: bool = False
 
-    def _split(self, inputs: Sequence[T]) -> tuple[list[T], list[T], list[T]]:
+    def split(self, inputs: Sequence[T]) -> tuple[list[T], list[T], list[T]]:
         """First carries, scanned, captured."""
         c, s = self.carries, self.carries + self.scanned
         return list(inputs[:c]), list(inputs[c:s]), list(inputs[s:])
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        carries, scanned, captured = self._split(inputs)
+        carries, scanned, captured = self.split(inputs)
         body_inputs = [v.type for v in self.body.inputs.values()]
         require(
             len(inputs) + 1 == len(body_inputs),
@@ -125,7 +123,7 @@ class Scan(Operation):
 
     def _loop(self, apply: Callable[..., tuple[Array, ...]], *inputs: Array) -> tuple[Array, ...]:
         """All steps, each primitive of the body by `apply`."""
-        carries, scanned, captured = self._split(inputs)
+        carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()
         rows: dict[int, list[Array]] = {}
         read = self.read_carries()
@@ -149,14 +147,14 @@ class Scan(Operation):
         return [i for i, v in enumerate(first) if self.body.users(v.node) or v in ends]
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        carries, scanned, captured = self._split(inputs)
+        carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()
         uses_step = bool(self.body.users(list(self.body.inputs.values())[-1].node))
         rows: dict[int, list[Abstract]] = {}
         last: tuple[list[Abstract], list[Abstract]] | None = None
         for t in self._steps(scanned):
             given = [*carries, *(_position(domain, x, self.axis, t) for x in scanned)]
-            if last is not None and not uses_step and all(map(_same, last[0], given)):
+            if last is not None and not uses_step and all(map(same, last[0], given)):
                 results = last[1]  # nothing changed since the step before
             else:
                 results = run_body(
@@ -170,7 +168,7 @@ class Scan(Operation):
         return (*carries, *(_stack(domain, ys, self.axis) for ys in stacks))
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        return _Recurrence(self, lattice, inputs).run()
+        return loop_stencil(self, lattice, inputs)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -260,140 +258,3 @@ def _stack(domain: Domain, parts: Sequence[Abstract], axis: int) -> Abstract:
     ones = [1] * len(parts)
     maps = ([p.facts for p in parts], [p.zero for p in parts], [p.neginf for p in parts])
     return domain.make(shape, *(join_maps([np.expand_dims(m, axis) for m in ms], ones, axis) for ms in maps))
-
-
-def _same(x: Abstract, y: Abstract) -> bool:
-    """Whether two abstract values of one shape say the same."""
-    if x is y:
-        return True
-    if x.constant is not None or y.constant is not None:
-        return x.constant is not None and y.constant is not None and np.array_equal(x.constant, y.constant)
-    pairs = ((x.facts, y.facts), (x.zero, y.zero), (x.neginf, y.neginf))
-    return all(np.array_equal(p, q) for p, q in pairs)
-
-
-# --- offset sets ---
-
-#: The slot of the place of the current step, inside of a body.
-_STEP = -1
-
-
-class _Recurrence:
-    """Offset sets of a loop along a spatial axis, lag by lag.
-
-    What step t reads of step t - m goes m times through the body. As the body joins, once the sets of one lag are
-    those of the lag before moved by one step, so are all later ones, and their sum is a half-line.
-    """
-
-    #: Lags that are followed one by one. Boolean matrices of the sizes that occur settle within a few.
-    LAGS: ClassVar[int] = 32
-
-    def __init__(self, scan: Scan, lattice: Lattice, inputs: Sequence[Stencil]) -> None:
-        self.scan, self.lattice, self.inputs = scan, lattice, inputs
-        self.carries, self.scanned, self.captured = scan._split(inputs)
-        at = [x.axes[scan.axis] for x in self.scanned]
-        axis = next((a for a in at if a is not None), None)
-        if axis is None:
-            raise no_rule(scan, "steps along an axis that is not spatial")
-        if any(x.band is not None for x in inputs) or (axis.own, axis.step) != (1, 1):
-            raise no_rule(scan, "a strided loop")
-        self.axis = axis
-        self.here = replace(axis, slot=_STEP)
-        self.by = 1 if scan.reverse else -1
-
-    def run(self) -> tuple[Stencil, ...]:
-        scan, lattice = self.scan, self.lattice
-        slices = [self._slice(x) for x in self.scanned]
-        step = still(Type(DType.INT, ()), lattice.domain.unknown(()))
-        carries = [
-            replace(x, known=None, regions=x.each(lambda c: replace(c, constant=None))) for x in self.carries
-        ]
-        outs: list[Stencil] = []
-        for _ in range(self.LAGS):  # what stays zero, or minus infinity, through every step
-            outs = run_stencils(lattice, scan.body, [*carries, *slices, *self.captured, step])
-            if any(len(x.regions) > 1 for x in outs):
-                raise no_rule(scan, "regions of positions in the body")
-            kept = [self._known(x, y) for x, y in zip(carries, outs, strict=False)]
-            if all(_same(x.cell, y.cell) for x, y in zip(carries, kept, strict=True)):
-                break
-            carries = kept
-        else:
-            raise no_rule(scan, "known zeros that do not settle")
-        total = [x.cell.facts for x in outs]
-        still_inputs = [_quiet(lattice, x) for x in (*slices, *self.captured)]
-        for _ in range(self.LAGS):
-            moved = [
-                self._facts(x, lattice.shift(y.cell.facts, self.here, self.by))
-                for x, y in zip(carries, outs, strict=False)
-            ]
-            again = run_stencils(lattice, scan.body, [*moved, *still_inputs, step])
-            if all(_equal(y.cell.facts, x.cell.facts) for x, y in zip(moved, again, strict=False)):
-                line = Offsets.up_to(0).mirror() if scan.reverse else Offsets.up_to(0)
-                past = [lattice.absorb(y.cell.facts, self.here, _STEP, line) for y in again]
-                total = [lattice.domain.union(t, p) for t, p in zip(total, past, strict=True)]
-                break
-            total = [lattice.domain.union(t, y.cell.facts) for t, y in zip(total, again, strict=True)]
-            outs = again
-        else:
-            raise no_rule(scan, "lags that do not settle")
-        uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
-        return self._results(again, total, exact(self.inputs) and exact(again) and not uses_step)
-
-    def _slice(self, x: Stencil) -> Stencil:
-        """The element of a scanned value at the current step."""
-        a = self.scan.axis
-        x = fit(self.scan, self.lattice, x, a, self.axis)
-
-        def at(cell: Abstract) -> Abstract:
-            facts = self.lattice.relabel(cell.facts, self.axis.source, self.axis.slot, _STEP)
-            shape = cell.shape[:a] + cell.shape[a + 1 :]
-            return self.lattice.domain.make(
-                shape, *(np.squeeze(m, a) for m in (facts, cell.zero, cell.neginf))
-            )
-
-        shape, axes = x.shape[:a] + x.shape[a + 1 :], x.axes[:a] + x.axes[a + 1 :]
-        return replace(x, type=x.type.with_shape(shape), axes=axes, regions=x.each(at), known=None)
-
-    def _known(self, x: Stencil, y: Stencil) -> Stencil:
-        """A carry of which is known what is known before and after a step."""
-        if x.axes != y.axes or len(y.regions) > 1:
-            raise no_rule(self.scan, "a carry whose axes change")
-        c, d = x.cell, y.cell
-        return replace(
-            x, regions=whole(self.lattice.domain.make(c.shape, c.facts, c.zero & d.zero, c.neginf & d.neginf))
-        )
-
-    def _facts(self, x: Stencil, facts: Array) -> Stencil:
-        c = x.cell
-        return replace(x, regions=whole(self.lattice.domain.make(c.shape, facts, c.zero, c.neginf)))
-
-    def _results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
-        """The last carries, which read everything along the axis, and the ys, which have the axis again."""
-        scan, lattice, made = self.scan, self.lattice, list[Stencil]()
-        types = scan.infer(*(x.type for x in self.inputs))
-        for n, (y, facts, type) in enumerate(zip(outs, total, types, strict=True)):
-            c = y.cell
-            if n < scan.carries:
-                facts = lattice.absorb(facts, self.here, 0, WHOLE_LINE)
-                cell, axes = lattice.domain.make(c.shape, facts, c.zero, c.neginf), y.axes
-            else:
-                if any(a is not None and a.source == self.axis.source for a in y.axes):
-                    raise no_rule(scan, "a second axis along that of the steps")
-                facts = lattice.relabel(facts, self.axis.source, _STEP, self.axis.slot)
-                maps = (np.expand_dims(m, scan.axis) for m in (facts, c.zero, c.neginf))
-                cell = lattice.domain.make((*c.shape[: scan.axis], 1, *c.shape[scan.axis :]), *maps)
-                axes = (*y.axes[: scan.axis], self.axis, *y.axes[scan.axis :])
-            made.append(Stencil(type, axes, whole(cell), exact=precise))
-        return tuple(made)
-
-
-def _quiet(lattice: Lattice, x: Stencil) -> Stencil:
-    """The same value as one that reads nothing."""
-    nothing = lattice.domain.make(()).facts
-    return replace(x, regions=x.each(lambda c: replace(c, facts=nothing.reshape((1,) * (len(c.shape) + 1)))))
-
-
-def _equal(x: Array, y: Array) -> bool:
-    """Whether two maps that broadcast against each other are the same."""
-    shape = np.broadcast_shapes(x.shape, y.shape)
-    return bool(np.array_equal(np.broadcast_to(x, shape), np.broadcast_to(y, shape)))

@@ -486,7 +486,7 @@ class ConvTranspose(_Strided):
 
         fields = (self.stride, self.padding, self.dilation, self.output_padding or (0,) * len(kernel))
         y = spread_windows(self, lattice, x, kernel, *fields, flow)
-        return (replace(y, type=results(self, inputs)[0], exact=exact(inputs)),)
+        return (replace(y, type=results(self, inputs)[0], exact=y.exact and exact(inputs)),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -287,6 +287,8 @@ class ScatterAdd(Operation):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         if any(x.spatial for x in inputs):
             raise no_rule(self, "places along an axis of a spatial value")
+        if not isinstance(self.size, int) and any(x.cell.constant is not None for x in inputs):
+            raise no_rule(self, "known places along a symbolic axis")
         cells = self.bind(TWO).depend(lattice.domain, *(x.cell for x in inputs))
         return (still(results(self, inputs)[0], cells[0], exact(inputs)),)
 

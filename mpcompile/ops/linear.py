@@ -71,7 +71,11 @@ class MatMul(Exact):
         """Rows, columns and the inner axis may each be spatial; along a spatial inner axis everything is joined."""
         x, y = inputs
         if not (x.spatial or y.spatial):
-            return pointwise(self, lattice, inputs)
+            if not isinstance(
+                x.shape[-1], int
+            ):  # no constant: a sum over a number of elements that is not known
+                x, y = (replace(v, regions=v.each(lambda c: replace(c, constant=None))) for v in inputs)
+            return pointwise(self, lattice, (x, y))
         (type,) = results(self, inputs)
         if not y.spatial and len(y.shape) == 2 and x.axes[-1] is None:
             regions = x.each(lambda c: self.depend(lattice.domain, c, y.cell)[0])

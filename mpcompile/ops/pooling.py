@@ -199,7 +199,7 @@ class MaxPoolGrad(Operation):
         y = spread_windows(
             self, lattice, x, places.kernel, places.stride, places.padding, (1,) * n, (0,) * n, flow
         )
-        return (replace(y, type=results(self, inputs)[0], exact=exact(inputs)),)
+        return (replace(y, type=results(self, inputs)[0], exact=y.exact and exact(inputs)),)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

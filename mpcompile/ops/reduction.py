@@ -27,7 +27,7 @@ from mpcompile.ops._base import (
     require_dtype,
     squeeze,
 )
-from mpcompile.ops._stencil import absorbed, no_rule, without
+from mpcompile.ops._stencil import absorbed, no_rule, unsure, without
 from mpcompile.ops.elementwise import Cast, Div, Exp, Mul, Sub
 from mpcompile.ops.structure import BroadcastTo
 from mpcompile.ops.truth import Equal
@@ -368,8 +368,10 @@ class CumSum(Exact):
         (x,), i = inputs, self.axis
         axis = x.axes[i]
         if axis is None:
-            if not isinstance(x.shape[i], int):
-                raise no_rule(self, "a running sum along a symbolic axis")
+            if not isinstance(
+                x.shape[i], int
+            ):  # sums of elements that are alike, none of which is known but all zeros
+                return (replace(unsure(x, 0.0), known=None, exact=x.exact and not self.exclusive),)
             return (replace(x, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
         if (axis.own, axis.step) != (1, 1) or x.band is not None:
             raise no_rule(self, "a running sum along a strided axis")

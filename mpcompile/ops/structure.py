@@ -25,7 +25,7 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis
+from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis, whole
 from mpcompile.ops._base import (
     Cotangents,
     Movement,
@@ -43,6 +43,7 @@ from mpcompile.ops._stencil import (
     align,
     exact,
     fit,
+    joined,
     no_rule,
     pointwise,
     refine,
@@ -364,7 +365,8 @@ class Pad(Operation):
                 x = shifted(self, lattice, x, i, -before[i])
                 before[i] = after[i] = 0
             elif not isinstance(x.shape[i], int) and (before[i] or after[i]):
-                raise no_rule(self, "padding of a symbolic axis")
+                x = replace(unsure(x, self.value), exact=False)  # any element may be of the padding
+                before[i] = after[i] = 0
         rest = replace(self, before=tuple(before), after=tuple(after))
         regions = (
             x.each(lambda c: rest.depend(lattice.domain, c)[0]) if any(before) or any(after) else x.regions
@@ -440,17 +442,36 @@ class Concat(Movement):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         i = self.axis
         moving = [n for n, x in enumerate(inputs) if x.axes[i] is not None]
-        if not moving:
+        if not moving and all(isinstance(x.shape[i], int) for x in inputs):
             return along(self, lattice, inputs)
-        first, *more = moving
-        ends = [x for n, x in enumerate(inputs) if n != first]
-        if more or any(r.cell.facts.any() for x in ends for r in x.regions):
-            raise no_rule(self, "parts of one spatial axis")
-        before = [x.shape[i] for x in inputs[:first]]
-        if not all(isinstance(n, int) for n in before):
-            raise no_rule(self, "a shift by a symbolic length")
-        y = shifted(self, lattice, unsure(inputs[first]), i, -sum(n for n in before if isinstance(n, int)))
-        return (replace(y, type=results(self, inputs)[0], known=None),)
+        starts = [inputs[0].shape[i] - inputs[0].shape[i]]
+        for x in inputs[:-1]:
+            starts.append(starts[-1] + x.shape[i])
+        reading = [n for n, x in enumerate(inputs) if any(r.cell.facts.any() for r in x.regions)]
+        parts = []
+        for n in sorted({*moving, *reading}):
+            x, start = unsure(inputs[n]), starts[n]
+            if n not in moving:
+                parts.append(x)
+            elif isinstance(start, int):
+                parts.append(shifted(self, lattice, x, i, -start))
+            elif n in reading:
+                raise no_rule(self, "a shift by a symbolic length")
+        return (self._united(lattice, parts or [unsure(x) for x in inputs[:1]], results(self, inputs)[0]),)
+
+    def _united(self, lattice: Lattice, parts: Sequence[Stencil], type: Type) -> Stencil:
+        """The parts of one long axis, each where it stands. Where several of them read, an upper bound at each place."""
+        i, (first, *more) = self.axis, parts
+        for x in more:
+            (first, x), axes = align(
+                self, lattice, (_wide(lattice, first, type, i), _wide(lattice, x, type, i)), type.shape
+            )
+            if len(first.regions) > 1 or len(x.regions) > 1:
+                raise no_rule(self, "regions of positions in parts of one axis")
+            c, facts = first.cell, lattice.domain.union(first.cell.facts, x.cell.facts)
+            cell = lattice.domain.make(c.shape, facts, c.zero & x.cell.zero, c.neginf & x.cell.neginf)
+            first = replace(first, axes=axes, regions=whole(cell), exact=False)
+        return replace(_wide(lattice, first, type, i), known=None)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -473,6 +494,18 @@ class Concat(Movement):
             Example(cls(0), (_sample(1, 2), _sample(3, 2, seed=1), _sample(2, 2, seed=2))),
             Example(cls(0), (_sample(2),)),
         ]
+
+
+def _wide(lattice: Lattice, x: Stencil, type: Type, axis: int) -> Stencil:
+    """A part of a long axis as if it filled it; an axis that is not spatial is the same all along, as an upper bound."""
+    if x.axes[axis] is not None:
+        return replace(x, type=type, known=None)
+    length = extent(type.shape[axis])
+
+    def spread(c: Abstract) -> Abstract:
+        return reaxis(replace(joined(lattice, c, axis), constant=None), axis, length)
+
+    return replace(x, type=type, regions=x.each(spread), known=None, exact=False)
 
 
 def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:

@@ -33,9 +33,17 @@ class Comparison(Binary):
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (out,) = super().flow(domain, *inputs)
-        rank = len(out.shape)
-        decided = lift(inputs[0].neginf, rank) | lift(inputs[1].neginf, rank)  # whatever the other side is
-        return (domain.make(out.shape, mask(~decided, out.facts), out.zero),)
+        x, y = inputs
+        decided = self.decided(lift(x.neginf, len(out.shape)), lift(y.neginf, len(out.shape)))
+        facts = out.facts if decided is None else mask(~decided, out.facts)
+        return (domain.make(out.shape, facts, out.zero),)
+
+    def decided(self, x: Array, y: Array) -> Array | None:
+        """Where the answer is known whatever the other side is, from where each side is minus infinity.
+
+        The other side may be minus infinity too when it runs, which an equality and most inequalities tell apart.
+        """
+        return None
 
     def band(self, difference: Linear) -> tuple[int, Offsets] | None:
         """Where a linear x - y makes the comparison true, as `half_plane`."""
@@ -79,6 +87,9 @@ class Less(Comparison):
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return (x.zero & y.zero) | y.neginf, None
 
+    def decided(self, x: Array, y: Array) -> Array | None:
+        return y  # nothing is below minus infinity
+
 
 class LessEqual(Comparison):
     """z = x ≤ y"""
@@ -91,6 +102,9 @@ class LessEqual(Comparison):
 
     def band(self, difference: Linear) -> tuple[int, Offsets] | None:
         return half_plane(difference)
+
+    def decided(self, x: Array, y: Array) -> Array | None:
+        return x  # minus infinity is below everything
 
 
 class Equal(Comparison):

@@ -1,93 +1,153 @@
 """`autoregressive(x)`: no parameter of an element reads that element, or one that comes later in the order.
 
-Sequences are proven by offset sets, for every length at once, where every primitive has a rule for them; images by the
-availability of every element at their own size, and by offset sets for every other.
+Three upper bounds prove it. A sequence: offset sets, none of which has its own place or a later one, for every length. A
+variable of fixed size beside inputs of symbolic length: availability of every element over axes whose elements are
+alike, for every length. A program without symbols: availability at the declared sizes; an image in raster order by
+offset sets for every other size too.
+
+Where none of them does, a witness is looked for at growing lengths up to the horizon (`analysis/horizon.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from mpcompile.analysis.blame import leak
-from mpcompile.analysis.dependence import environment_for, tau, witness
+from mpcompile.analysis.dependence import tau, witness
+from mpcompile.analysis.horizon import search
 from mpcompile.analysis.order import allowed, ranks_of, raster
 from mpcompile.analysis.stencils import (
     aligned_with,
+    at_every_length,
     elements,
     expanded,
+    inexact,
     not_before,
     offset_sets,
     phases,
     places,
 )
-from mpcompile.analysis.verdict import FINITE, Proof, Status, Verdict, ran, scope_of
-from mpcompile.ir import Claim, Graph, Module, NoRule
+from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
+from mpcompile.diagnostics import Diagnostic
+from mpcompile.ir import Abstract, Array, Claim, Graph, Module, NoRule, Symbolic, Value, availability, product
 
-#: The length at which sequences are tried first.
-LENGTH = 8
-#: The longest sequence at which a leak that offset sets report is looked for.
-LONGEST = 1 << 14
+METHOD = "availability of every element"
 
 
-def autoregressive(module: Module, claim: Claim, length: int = LENGTH) -> Verdict:
+def autoregressive(module: Module, claim: Claim) -> Verdict:
     graph = module.programs[claim.program]
     if claim.subject not in graph.inputs:
         proof = Proof(scope_of(graph, covers="lengths"), "the program does not read it")
         return Verdict.proved(claim, proof, {"elements": 0})
-    if claim.arguments["ranks"] is not None:
-        verdict = by_availability(module, claim, length)
-        if verdict.status is Status.PROVED and raster(graph, claim) and ahead(graph, claim) == []:
-            proof = Proof(scope_of(graph, covers="sizes"), "offset sets", (FINITE,))
-            return Verdict.proved(claim, proof, verdict.detail)
-        return verdict
-    lengths = ahead(graph, claim)
-    if lengths == []:
-        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), "offset sets", (FINITE,)))
-    verdict = by_availability(module, claim, length)
-    for needed in [] if lengths is None or verdict.status is Status.REFUTED else lengths:
-        verdict = by_availability(module, claim, needed)
-        if verdict.status is Status.REFUTED:
-            break
-    return verdict
+    shape = graph.inputs[claim.subject].shape[1:]
+    if isinstance(shape[0], Symbolic):
+        open_ = reads_ahead(graph, claim)
+        if open_ is None:
+            return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), "offset sets", (FINITE,)))
+        return _searched(graph, claim, open_)
+    detail = {"elements": product(shape)}
+    if free_symbols(graph):
+        open_ = _late_at_some_length(graph, claim)
+        if open_ is not None:
+            return _searched(graph, claim, open_)
+    else:
+        found = leak_at(graph, claim, {"N": 1})
+        if found is not None:
+            return Verdict.refuted(claim, METHOD, {}, [found.diagnostic(graph, claim)])
+    if raster(graph, claim) and reads_ahead(graph, claim) is None:
+        return Verdict.proved(claim, Proof(scope_of(graph, covers="sizes"), "offset sets", (FINITE,)), detail)
+    return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD, (FINITE,)), detail)
 
 
-def by_availability(module: Module, claim: Claim, length: int) -> Verdict:
-    """The proof, or the refutation with its witness, at one length of sequences."""
-    graph = module.programs[claim.program]
-    env = environment_for(graph, length)
-    method = "availability of every element"
-    ranks = ranks_of(graph, claim, env)
-    memory = tau(graph, claim.subject, ranks, env)
+# --- at numbers ---
+
+
+@dataclass(frozen=True)
+class Leak:
+    """An element of a parameter that reads its own variable, or a later one, at some sizes."""
+
+    sizes: Sizes
+    ranks: Array
+    facts: Mapping[Value, Abstract]
+    value: Value
+    index: tuple[int, ...]
+
+    def diagnostic(self, graph: Graph, claim: Claim) -> Diagnostic:
+        path = witness(graph, self.facts, self.sizes, self.value, self.index)
+        return leak(graph, claim, self.sizes, self.index, path, self.ranks, self.facts)
+
+
+def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
+    """The first element in the order that reads ahead at some sizes, `N` among them."""
+    ranks = ranks_of(graph, claim, sizes)
+    facts = tau(graph, claim.subject, ranks, sizes)
     for value in graph.outputs.values():
-        facts = memory[value]
-        late = facts.full()[..., 0] - allowed(ranks, facts, claim.arguments["axis"])
-        if (late > 0).any():
-            bad = np.argwhere(late > 0)
-            order = np.argsort(allowed(ranks, facts, claim.arguments["axis"])[tuple(bad.T)], kind="stable")
-            index = tuple(int(i) for i in bad[order[0]])
-            path = witness(graph, memory, env, value, index)
-            return Verdict.refuted(claim, method, env, [leak(claim, index, path, ranks, memory)])
-    return Verdict.of(claim, ran([graph], method, [env], (FINITE,)), {"elements": int(ranks.size)})
+        found = facts[value]
+        own = allowed(ranks, found, claim.arguments["axis"])
+        bad = np.argwhere(found.full()[..., 0] > own)
+        if bad.size:
+            first = np.argsort(own[tuple(bad.T)], kind="stable")[0]
+            return Leak(sizes, ranks, facts, value, tuple(int(i) for i in bad[first]))
+    return None
 
 
-def ahead(graph: Graph, claim: Claim) -> list[int] | None:
-    """Lengths at which to look for what offset sets report ahead of its place; none when there is nothing.
+def _searched(graph: Graph, claim: Claim, open_: Open) -> Verdict:
+    """Refuted at the shortest length that was found to leak, else undecided."""
+    tried = search(graph, lambda sizes: leak_at(graph, claim, sizes))
+    if tried.found is not None:
+        return Verdict.refuted(claim, METHOD, tried.at, [tried.found.diagnostic(graph, claim)])
+    reason = open_.reason
+    if not tried.complete:
+        reason += "; longer sequences were too much to try"
+    return Verdict.undecided(claim, reason, open_.primitive, tried.checked)
 
-    None where the network has no offset sets, or does not give one set of parameters for each place.
-    """
+
+# --- at every size ---
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Why upper bounds do not prove the claim: in words, and the primitive to blame, if one is."""
+
+    reason: str
+    primitive: str = ""
+
+    @classmethod
+    def of(cls, missing: NoRule) -> Open:
+        return cls(str(missing), missing.primitive.name)
+
+
+def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
+    """What may read ahead in a program whose subject has a fixed size; None: nothing does, at any length."""
+    ranks = ranks_of(graph, claim, {"N": 1})
+    seed = (ranks.astype(np.int32) + 1)[None, ..., None]
+    facts = at_every_length(graph, availability(), {claim.subject: seed})
+    for name, value in graph.outputs.items():
+        found = facts[value]
+        if isinstance(found, NoRule):
+            return Open.of(found)
+        if (found.full()[..., 0] > allowed(ranks, found, claim.arguments["axis"])).any():
+            return Open(f"at some length `{name}` may read ahead")
+    return None
+
+
+def reads_ahead(graph: Graph, claim: Claim) -> Open | None:
+    """What may read its own place or a later one; None where offset sets show that nothing does, at every size."""
     channels = claim.arguments["ranks"] is not None
     sets = offset_sets(graph, claim.subject, by_channel=channels)
     rank, parameter = len(sets.axes), claim.arguments["axis"]
-    lengths: set[int] = set()
-    for value in graph.outputs.values():
+    for name, value in graph.outputs.items():
         try:
             stencil = sets.of(value)
-        except NoRule:
-            return None
+        except NoRule as missing:
+            return Open.of(missing)
         if not any(r.cell.facts.any() for r in stencil.regions):
             continue
         if len(stencil.regions) > 1 or not aligned_with(stencil, places(sets.axes, parameter)):
-            return None
+            return Open(f"`{name}` does not give one set of parameters for each place")
         wide = expanded(stencil)
         own = tuple(i for i in range(len(wide.axes)) if i != parameter)
         for index, kinds in elements(wide):
@@ -97,7 +157,8 @@ def ahead(graph: Graph, claim: Claim) -> list[int] | None:
             for kind, s in kinds:
                 late = not_before(s, place, strictly=channels and kind < channel)
                 if late.size:
-                    reach = int((late - np.asarray(place)).max(1).min())
-                    extent = sum(s.bits.shape)
-                    lengths |= {n for n in (reach + 8, reach + extent + 8) if n <= LONGEST}
-    return sorted(lengths)
+                    ahead = (late - np.asarray(place)).max(1).min()
+                    blame = inexact(graph, sets)
+                    known = f": `{blame}` is known from above only" if blame else ""
+                    return Open(f"`{name}` may read {int(ahead)} places ahead{known}", blame)
+    return None

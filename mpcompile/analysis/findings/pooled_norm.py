@@ -7,13 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.dependence import environment_for, tau
+from mpcompile.analysis.dependence import tau
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.ir import Frame, Module
-
-#: The length at which sequences are tried.
-LENGTH = 8
 
 
 def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
@@ -23,7 +20,7 @@ def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
     """
     claim = verdict.claim
     graph = module.programs[claim.program]
-    env = environment_for(graph, LENGTH)
+    env = {"N": 1, **verdict.at}
     facts = tau(graph, claim.subject, ranks_of(graph, claim, env), env)
     pooled: dict[tuple[Frame, ...], set[type]] = {}
     for node in graph.nodes():
