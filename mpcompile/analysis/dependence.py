@@ -63,20 +63,30 @@ def support(
     """
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
-    if size > MAX_SET:
-        raise TooLarge(f"exact sets of {size} inputs are more than the {MAX_SET} that are attempted")
-    domain = bitsets(size)
-    index = np.arange(size, dtype=np.uint64)
-    seed = np.zeros((size, domain.words), np.uint64)
-    seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
+    domain, seed = identity(size)
     memory = interpret(graph, domain, {source: seed.reshape(*shape, domain.words)}, environment)
     found = memory[graph.outputs[output]]
     if over is not None:  # before the facts are spread out: channels mostly share them
         kept = found.shape[:over] + found.shape[over + 1 :]
         found = domain.make(kept, domain.reduce(found, [over]).squeeze(over))
-    words = np.ascontiguousarray(found.full()).reshape(-1, domain.words)
+    return AtMost(unpacked(domain, found.full(), size))
+
+
+def identity(size: int) -> tuple[Domain, Array]:
+    """The domain of sets of `size` elements, and each element's set of itself, [size, words]. Raises `TooLarge`."""
+    if size > MAX_SET:
+        raise TooLarge(f"exact sets of {size} inputs are more than the {MAX_SET} that are attempted")
+    domain, index = bitsets(size), np.arange(size, dtype=np.uint64)
+    seed = np.zeros((size, domain.words), np.uint64)
+    seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
+    return domain, seed
+
+
+def unpacked(domain: Domain, facts: Array, size: int) -> Array:
+    """Sets [..., words] as bool [elements, size]."""
+    words = np.ascontiguousarray(facts).reshape(-1, domain.words)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
-    return AtMost(bits[:, :size].view(bool))
+    return bits[:, :size].view(bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from itertools import product
 
 import numpy as np
 
+from mpcompile.analysis.bounds import AtMost
+from mpcompile.analysis.dependence import identity, unpacked
 from mpcompile.ir import Abstract, Array, Domain, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
@@ -49,34 +51,47 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):
             lattice.along[type.shape[i]] = k
-    values = _run(lattice, graph, {source: _source(lattice, type, axes, by_channel)})
+    values = _run(lattice, graph, {graph.inputs[source]: _source(lattice, type, axes, by_channel)})
     return OffsetSets(lattice, axes, values)
 
 
 def at_every_length(
-    graph: Graph, domain: Domain, seeds: Mapping[str, Array]
+    graph: Graph, domain: Domain, seeds: Mapping[Value, Array]
 ) -> dict[Value, Abstract | NoRule]:
     """Upper bounds of facts over `domain` that hold whatever numbers the symbols have.
 
-    `seeds` gives facts of inputs of fixed sizes, [*shape, words] with a batch of one; all elements along an axis of
-    symbolic size are alike, so such an axis has two of them here. A value without a rule keeps the reason.
+    `seeds` gives facts of inputs, or of values in the middle, [*shape, words] with one element along axes of symbolic
+    size, all of whose elements are alike; such an axis has two of them here. A value without a rule keeps the reason.
     """
     lattice = Lattice(0, domain)
-    types = {name: graph.inputs[name].type for name in seeds}
     sources = {
-        name: still(types[name], domain.make([extent(s) for s in types[name].shape], facts))
-        for name, facts in seeds.items()
+        v: still(v.type, domain.make([extent(s) for s in v.shape], facts)) for v, facts in seeds.items()
     }
     found = _run(lattice, graph, sources)
     return {v: s if isinstance(s, NoRule) else s.cell for v, s in found.items()}
 
 
-def _run(lattice: Lattice, graph: Graph, sources: Mapping[str, Stencil]) -> dict[Value, Stencil | NoRule]:
+def support_at_every_length(graph: Graph, source: str, output: str) -> AtMost[Array]:
+    """As `dependence.support`, for every number that the symbols have; source and output have fixed sizes.
+
+    Raises `NoRule` and `TooLarge`.
+    """
+    shape = graph.inputs[source].type.concrete({"N": 1})
+    size = int(np.prod(shape))
+    domain, seed = identity(size)
+    facts = at_every_length(graph, domain, {graph.inputs[source]: seed.reshape(*shape, domain.words)})
+    found = facts[graph.outputs[output]]
+    if isinstance(found, NoRule):
+        raise found
+    return AtMost(unpacked(domain, found.full()[:1], size))
+
+
+def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> dict[Value, Stencil | NoRule]:
     """Interpret a graph by the primitives' stencil rules; inputs that are no source read nothing."""
     values: dict[Value, Stencil | NoRule] = {}
     for node in graph.nodes():
-        if isinstance(node.op, Input) and node.op.path in sources:
-            values[node.outputs[0]] = sources[node.op.path]
+        if node.outputs[0] in sources:
+            values[node.outputs[0]] = sources[node.outputs[0]]
             continue
         if isinstance(node.op, Input | Parameter):
             cell = lattice.domain.unknown([extent(s) for s in node.types[0].shape])

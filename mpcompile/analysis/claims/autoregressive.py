@@ -124,7 +124,7 @@ def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
     """What may read ahead in a program whose subject has a fixed size; None: nothing does, at any length."""
     ranks = ranks_of(graph, claim, {"N": 1})
     seed = (ranks.astype(np.int32) + 1)[None, ..., None]
-    facts = at_every_length(graph, availability(), {claim.subject: seed})
+    facts = at_every_length(graph, availability(), {graph.inputs[claim.subject]: seed})
     for name, value in graph.outputs.items():
         found = facts[value]
         if isinstance(found, NoRule):

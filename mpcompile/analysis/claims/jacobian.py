@@ -1,58 +1,116 @@
-"""`jacobian(x)`: every bijector's structure bears out how its log-determinant is computed."""
+"""`jacobian(x)`: every bijector's structure bears out how its log-determinant is computed.
+
+Fixed sizes: from sets of inputs. A bijector that reads conditions of symbolic length: from sets over axes whose elements
+are alike, for every length; where those do not decide it, a fault is looked for at growing lengths up to the horizon.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 
-from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.analysis.jacobian import closed_form, coupling_structure, structure_of
-from mpcompile.analysis.verdict import FINITE, Verdict, ran
+from mpcompile.analysis.dependence import support
+from mpcompile.analysis.horizon import search
+from mpcompile.analysis.jacobian import classify, closed_form, coupling_structure
+from mpcompile.analysis.stencils import support_at_every_length
+from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Module
+from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Piece
 
-#: The length of symbolic conditions.
-LENGTH = 8
+METHOD = "sets of inputs, bijector by bijector"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The kind of a Jacobian, and what is wrong with it, if anything is."""
+
+    kind: str
+    fault: Diagnostic | None
+
+
+#: Judges one Jacobian at some sizes; None: from upper bounds at every length.
+Judge = Callable[[Sizes | None], Judged]
 
 
 def jacobian(module: Module, claim: Claim) -> Verdict:
-    """Every bijector's structure must bear out how its log-determinant is computed."""
-    findings: list[Diagnostic] = []
-    detail: dict[str, str] = {}
-    for piece in module.pieces[claim.subject]:
-        env = environment_for(piece.graph, LENGTH)
-        direct = support(piece.graph, "x", "y", env).value
-        seen = np.zeros_like(direct)
-        if "seen" in piece.graph.inputs:
-            seen = support(piece.graph, "seen", "y", env).value
-        structure, fault = coupling_structure(direct, seen)
-        detail[piece.name] = structure.kind
-        if fault is not None and (size := closed_form(piece.graph)) is not None:
-            detail[piece.name] = f"dense, log |det W| of its {size} x {size} matrix"
-        elif fault is not None:
-            shape = piece.graph.inputs["x"].type.concrete(env)[1:]
-            i, j = (list(map(int, np.unravel_index(k, shape))) for k in fault)
-            findings.append(
-                Diagnostic(
-                    "MP402",
-                    f"the log-determinant of {piece.name} is not that of its Jacobian: output {i} reads input {j} "
-                    f"through the conditioner, and input {j} is transformed itself",
-                    piece.span,
-                    label="what is transformed must be hidden from the net",
-                    help="the mask must hide from the net every element that the coupling transforms",
-                )
-            )
+    units: list[tuple[str, Graph, Judge]] = [
+        (piece.name, piece.graph, partial(_piece, piece)) for piece in module.pieces[claim.subject]
+    ]
     if claim.arguments.get("op") == "is":
-        wanted = str(claim.arguments["bound"])
-        whole = structure_of(module.programs["forward"], claim.subject, "z").kind
-        detail["whole"] = whole
-        ranking = ["diagonal", "triangular", "dense"]
-        if wanted not in ranking or ranking.index(whole) > ranking.index(wanted):
-            findings.append(
-                Diagnostic("MP403", f"the Jacobian of {claim.subject} is {whole}, not {wanted}", claim.span)
-            )
-    method = "sets of inputs, bijector by bijector"
-    graphs = [piece.graph for piece in module.pieces[claim.subject]]
-    at = {s: LENGTH for graph in graphs for s in graph.symbols() if s != "N"}
-    if findings:
-        return Verdict.refuted(claim, method, at, findings, detail)
-    return Verdict.of(claim, ran(graphs, method, [at], (FINITE,)), detail)
+        graph = module.programs["forward"]
+        units.append(("whole", graph, partial(_whole, graph, claim)))
+    faults, detail, at = list[Diagnostic](), dict[str, str](), dict[str, int]()
+    open_: Verdict | None = None
+    for name, graph, judge in units:
+        if not free_symbols(graph):
+            judged = judge({"N": 1})
+            detail[name] = judged.kind
+            faults += [judged.fault] if judged.fault else []
+            continue
+        reason, primitive = "", ""
+        try:
+            judged = judge(None)
+            detail[name] = judged.kind
+            if judged.fault is None:
+                continue
+            reason = f"at some length {name} may have another Jacobian"
+        except NoRule as missing:
+            reason, primitive = str(missing), missing.primitive.name
+        tried = search(graph, lambda sizes, judge=judge: judge(sizes).fault)  # type: ignore[misc]
+        if tried.found is not None:
+            faults.append(tried.found)
+            at |= tried.at
+        elif open_ is None:
+            open_ = Verdict.undecided(claim, reason, primitive, tried.checked)
+    if faults:
+        return Verdict.refuted(claim, METHOD, at, faults, detail)
+    if open_ is not None:
+        return open_
+    scope = scope_of(*(graph for _, graph, _ in units), covers="lengths")
+    return Verdict.proved(claim, Proof(scope, METHOD, (FINITE,)), detail)
+
+
+def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> Array:
+    """At most which elements of a source each element of an output reads, at some sizes or at every length."""
+    if sizes is None:
+        return support_at_every_length(graph, source, output).value
+    return support(graph, source, output, sizes).value
+
+
+def _piece(piece: Piece, sizes: Sizes | None) -> Judged:
+    """One bijector: what it transforms must be hidden from its conditioner."""
+    direct = _supports(piece.graph, "x", "y", sizes)
+    seen = np.zeros_like(direct)
+    if "seen" in piece.graph.inputs:
+        seen = _supports(piece.graph, "seen", "y", sizes)
+    structure, fault = coupling_structure(direct, seen)
+    if fault is None:
+        return Judged(structure.kind, None)
+    if (size := closed_form(piece.graph)) is not None:
+        return Judged(f"dense, log |det W| of its {size} x {size} matrix", None)
+    shape = piece.graph.inputs["x"].type.concrete(sizes or {"N": 1})[1:]
+    i, j = (list(map(int, np.unravel_index(k, shape))) for k in fault)
+    finding = Diagnostic(
+        "MP402",
+        f"the log-determinant of {piece.name} is not that of its Jacobian: output {i} reads input {j} "
+        f"through the conditioner, and input {j} is transformed itself",
+        piece.span,
+        label="what is transformed must be hidden from the net",
+        help="the mask must hide from the net every element that the coupling transforms",
+    )
+    return Judged(structure.kind, finding)
+
+
+def _whole(graph: Graph, claim: Claim, sizes: Sizes | None) -> Judged:
+    """The chain of all bijectors, against the kind that is claimed."""
+    wanted = str(claim.arguments["bound"])
+    kind = classify(_supports(graph, claim.subject, "z", sizes)).kind
+    ranking = ["diagonal", "triangular", "dense"]
+    if wanted in ranking and ranking.index(kind) <= ranking.index(wanted):
+        return Judged(kind, None)
+    return Judged(
+        kind, Diagnostic("MP403", f"the Jacobian of {claim.subject} is {kind}, not {wanted}", claim.span)
+    )

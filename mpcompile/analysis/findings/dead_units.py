@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.dependence import environment_for, interpret
+from mpcompile.analysis.dependence import identity, unpacked
 from mpcompile.analysis.order import allowed, ranks_of
+from mpcompile.analysis.stencils import at_every_length
+from mpcompile.analysis.verdict import free_symbols
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import (
     Abstract,
@@ -20,14 +22,12 @@ from mpcompile.ir import (
     Input,
     Module,
     Node,
+    NoRule,
     Parameter,
     Value,
     availability,
-    bitsets,
 )
 
-#: The length at which sequences are tried.
-LENGTH = 8
 #: Layers with more units than this are not asked which of their units are read.
 MAX_UNITS = 1 << 12
 
@@ -35,10 +35,11 @@ MAX_UNITS = 1 << 12
 def dead_units(module: Module) -> Iterator[Diagnostic]:
     """Masks cut units off, or something declared has no effect.
 
-    Exactly, for weights in general position: a unit of a masked dense layer inside an autoregressive network on which
-    no input has an effect, or that has none on any output; an output of such a network on which no input has an
-    effect, though elements come before it in the order (unless `complete` is claimed, which says so); and an input or
-    condition that a program reads and whose every element is cut off by masks from all of its outputs.
+    Exactly, for weights in general position, and where lengths are symbolic at every one of them: a unit of a masked
+    dense layer inside an autoregressive network on which no input has an effect, or that has none on any output; an
+    output of such a network on which no input has an effect, though elements come before it in the order (unless
+    `complete` is claimed, which says so); and an input or condition that a program reads and whose every element is cut
+    off by masks from all of its outputs.
     """
     complete = {c.subject for c in module.claims if c.kind == "complete"}
     for claim in module.claims:
@@ -48,19 +49,26 @@ def dead_units(module: Module) -> Iterator[Diagnostic]:
 
 
 def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]:
-    env = environment_for(graph, LENGTH)
-    facts = interpret(graph, availability(), _everything(graph, env), env)
+    facts = _facts(graph, availability(), {v: _ones(v) for v in graph.inputs.values()})
     hidden = _below_products(graph)
     for node in graph.nodes():
-        if node.id not in hidden or not _masked_dense(graph, node):
+        known = facts.get(node.outputs[0])
+        if known is None or node.id not in hidden or not _masked_dense(graph, node):
             continue
-        blind = ~_sees(facts[node.outputs[0]])
-        unread = ~_read(graph, node, env)
+        blind = ~_sees(known)
+        unread = ~_read(graph, node)
         if blind.any() or unread.any():
             yield _units(node, blind, unread)
-    if complete or claim.subject not in graph.inputs:
+    if complete or claim.subject not in graph.inputs or not all(v in facts for v in graph.outputs.values()):
         return
-    ranks = ranks_of(graph, claim, env)
+    if free_symbols(
+        graph
+    ):  # how many places see nothing depends on the length; whether any sees something does not
+        if not any(facts[v].facts.any() for v in graph.outputs.values()):
+            message = f"the outputs of {claim.subject} see nothing: their distribution is a constant"
+            yield Diagnostic("MP326", message, claim.span, Severity.WARNING, help=WIDEN)
+        return
+    ranks = ranks_of(graph, claim, {"N": 1})
     late = ranks > ranks.min()
     sees = np.zeros(ranks.shape, bool)
     for value in graph.outputs.values():
@@ -75,12 +83,34 @@ def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]
             "their distribution is a constant",
             claim.span,
             Severity.WARNING,
-            help="widen the masked layers, or their kernels",
+            help=WIDEN,
         )
 
 
-def _everything(graph: Graph, env: Mapping[str, int]) -> dict[str, Array]:
-    return {name: np.ones((*v.type.concrete(env), 1), np.int32) for name, v in graph.inputs.items()}
+WIDEN = "widen the masked layers, or their kernels"
+
+
+def _ones(value: Value) -> Array:
+    return np.ones((1,) * (value.type.rank + 1), np.int32)
+
+
+def _facts(graph: Graph, domain: Domain, seeds: Mapping[Value, Array]) -> dict[Value, Abstract]:
+    """Facts of every value from those of some, with one element along axes whose elements are alike.
+
+    Upper bounds at every length where lengths are symbolic; a value without a rule for that is left out.
+    """
+    if free_symbols(graph):
+        found = at_every_length(graph, domain, seeds)
+        return {v: x for v, x in found.items() if not isinstance(x, NoRule)}
+    memory, env = dict[Value, Abstract](), {"N": 1}
+    for node in graph.nodes():
+        first = node.outputs[0]
+        if first in seeds or isinstance(node.op, Input | Parameter):
+            memory[first] = domain.make(node.types[0].concrete(env), seeds.get(first))
+        else:
+            results = node.op.bind(env).depend(domain, *(memory[v] for v in node.inputs))
+            memory.update(zip(node.outputs, results, strict=True))
+    return memory
 
 
 def _sees(x: Abstract) -> Array:
@@ -112,40 +142,23 @@ def _masked_dense(graph: Graph, node: Node) -> bool:
     )  # fmt: skip
 
 
-def _read(graph: Graph, node: Node, env: Mapping[str, int]) -> Array:
-    """Of each unit of a node's result: whether it has an effect on any output."""
-    shape = node.types[0].concrete(env)
-    units = shape[-1]
+def _read(graph: Graph, node: Node) -> Array:
+    """Of each unit of a node's result: whether it may have an effect on any output."""
+    value = node.outputs[0]
+    units = value.shape[-1]
+    assert isinstance(units, int)
     if units > MAX_UNITS:
         return np.ones(units, bool)
-    domain = bitsets(units)
-    index = np.arange(units, dtype=np.uint64)
-    seed = np.zeros((units, domain.words), np.uint64)
-    seed[np.arange(units), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
-    seed = seed.reshape(*(1,) * (len(shape) - 1), *seed.shape)
-    memory = _from(graph, domain, node.outputs[0], domain.make(shape, seed), env)
+    domain, seed = identity(units)
+    memory = _facts(graph, domain, {value: seed.reshape(*(1,) * (value.type.rank - 1), *seed.shape)})
     reached = np.zeros(domain.words, np.uint64)
-    for value in graph.outputs.values():
-        words = memory[value].facts.reshape(-1, domain.words)
+    for output in graph.outputs.values():
+        if output not in memory:
+            return np.ones(units, bool)
+        words = memory[output].facts.reshape(-1, domain.words)
         reached |= np.bitwise_or.reduce(words, 0)
-    bits: Array = np.unpackbits(reached.astype("<u8").view(np.uint8), bitorder="little")[:units].astype(bool)
+    bits: Array = unpacked(domain, reached, units)[0]
     return bits
-
-
-def _from(
-    graph: Graph, domain: Domain, start: Value, facts: Abstract, env: Mapping[str, int]
-) -> dict[Value, Abstract]:
-    """Facts of every value when one value in the middle is the source."""
-    memory: dict[Value, Abstract] = {}
-    for node in graph.nodes():
-        if node.outputs[0] == start:
-            memory[start] = facts
-        elif isinstance(node.op, Input | Parameter):
-            memory[node.outputs[0]] = domain.make(node.types[0].concrete(env))
-        else:
-            results = node.op.bind(env).depend(domain, *(memory[v] for v in node.inputs))
-            memory.update(zip(node.outputs, results, strict=True))
-    return memory
 
 
 def _units(node: Node, blind: Array, unread: Array) -> Diagnostic:
@@ -185,7 +198,6 @@ _CONDITIONED = ("conditionals", "predict", "forward", "encode", "reconstruct")
 
 
 def _reaches(graph: Graph, name: str) -> bool:
-    env = environment_for(graph, LENGTH)
-    seed = np.ones((*graph.inputs[name].type.concrete(env), 1), np.int32)
-    facts = interpret(graph, availability(), {name: seed}, env)
-    return any(facts[value].facts.any() for value in graph.outputs.values())
+    value = graph.inputs[name]
+    facts = _facts(graph, availability(), {value: _ones(value)})
+    return any(v not in facts or facts[v].facts.any() for v in graph.outputs.values())
