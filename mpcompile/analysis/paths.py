@@ -22,9 +22,11 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import TooLarge, environment_for
+from mpcompile.analysis.order import ranks_of
 from mpcompile.ir import (
     Abstract,
     Array,
+    Claim,
     Domain,
     Field,
     Graph,
@@ -49,7 +51,7 @@ FAR = 1 << 20
 LENGTHS = (8, 16, 32, 64)
 
 #: Each element of a result of these reads at most one element of each input.
-_ONE_TO_ONE = (
+ONE_TO_ONE = (
     Unary, Binary, ops.Where, ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Pad, ops.Concat, ops.Flip,
 )  # fmt: skip
 
@@ -103,7 +105,7 @@ def _apply(
     if isinstance(op, ops.Scan):
         return _loop(domain, op, inputs)
     results = op.depend(domain, *inputs)
-    if isinstance(op, _ONE_TO_ONE) or not any(x.facts.any() for x in inputs):
+    if isinstance(op, ONE_TO_ONE) or not any(x.facts.any() for x in inputs):
         return results
     mixed = [_mixes(domain, node, inputs, i, environment) for i, x in enumerate(inputs) if _varies(x)]
     return [_longer(domain, r, [m[k] for m in mixed]) if mixed else r for k, r in enumerate(results)]
@@ -191,6 +193,8 @@ class Reach:
 
     source, output  an element of each, without its batch
     joined, pairs   of how many pairs (source position, output element) some path joins
+    missing         a pair (source, output) that the order of the variable allows and that no path joins, if there is one
+    unjoined        how many such pairs there are, of how many that the order allows (`possible`)
     """
 
     length: int | None
@@ -200,6 +204,9 @@ class Reach:
     name: str
     joined: int
     pairs: int
+    missing: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    unjoined: int = 0
+    possible: int = 0
 
 
 def program_of(module: Module, name: str) -> Graph | None:
@@ -223,6 +230,23 @@ def positions_of(field: Field, environment: Mapping[str, int]) -> Array:
     return np.broadcast_to(index, shape)
 
 
+def order_of(module: Module, name: str) -> Claim | None:
+    """The claim that a variable is autoregressive, which tells its order; None for another variable."""
+    claims = (c for c in module.claims if c.kind == "autoregressive" and c.subject == name)
+    return next((c for c in claims if c.program == "conditionals"), None)
+
+
+def before(
+    graph: Graph, order: Claim, environment: Mapping[str, int], positions: Array, table: Array
+) -> Array:
+    """Bool, as a table [*output, positions]: whether all elements at a position come before an output's own element."""
+    ranks, axis = ranks_of(graph, order, environment), order.arguments["axis"]
+    own = ranks if axis is None else np.expand_dims(ranks, axis - 1)
+    latest = np.zeros(int(positions.max()) + 1, int)
+    np.maximum.at(latest, positions.reshape(-1), ranks.reshape(-1))
+    return np.broadcast_to(own[..., None], table.shape) > latest
+
+
 def reach(module: Module, name: str, length: int) -> Reach:
     """The farthest pair for one length. Raises `NoRule` and `TooLarge`."""
     graph = program_of(module, name)
@@ -231,9 +255,23 @@ def reach(module: Module, name: str, length: int) -> Reach:
     positions = positions_of(module.fields[name], environment)
     found = distances(graph, name, environment, positions)
     best = Reach(length if set(environment) - {"N"} else None, -1, (), (), "", 0, 0)
-    joined = pairs = 0
+    joined = pairs = unjoined = possible = 0
+    order = order_of(module, name)
     for output, table in found.items():
         per_example = table[0] if table.ndim > 1 else table
+        if order is not None:
+            may = before(graph, order, environment, positions, per_example)
+        else:  # a sequence may be read in one direction only; which, its offset sets say
+            may = np.full((), best.length is None)
+        open_ = np.logical_and(per_example < 0, may)
+        unjoined, possible = (
+            unjoined + int(open_.sum()),
+            possible + int(np.broadcast_to(may, open_.shape).sum()),
+        )
+        if open_.any() and best.missing is None:
+            *element, position = np.argwhere(open_)[0]
+            source = np.argwhere(positions == position)[0]
+            best = replace(best, missing=(tuple(map(int, source)), tuple(map(int, element))), name=output)
         joined, pairs = joined + int((per_example >= 0).sum()), pairs + per_example.size
         if per_example.size and int(per_example.max()) > best.longest:
             *element, position = np.unravel_index(int(per_example.argmax()), per_example.shape)
@@ -242,7 +280,7 @@ def reach(module: Module, name: str, length: int) -> Reach:
                 best, longest=int(per_example.max()), name=output, output=tuple(map(int, element)),
                 source=tuple(map(int, source)),
             )  # fmt: skip
-    return replace(best, joined=joined, pairs=pairs)
+    return replace(best, joined=joined, pairs=pairs, unjoined=unjoined, possible=possible)
 
 
 def growth(longest: Sequence[int]) -> str:

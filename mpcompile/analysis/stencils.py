@@ -51,7 +51,7 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):
             lattice.along[type.shape[i]] = k
-    values = _run(lattice, graph, {graph.inputs[source]: _source(lattice, type, axes, by_channel)})
+    values = _run(lattice, graph, {graph.inputs[source]: source_of(lattice, type, axes, by_channel)})
     return OffsetSets(lattice, axes, values)
 
 
@@ -114,7 +114,8 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
     return values
 
 
-def _source(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:
+def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:
+    """The source itself: each element reads itself."""
     kinds = type.shape[1] if by_channel and 1 not in axes else 1
     assert isinstance(kinds, int)
     facts = np.empty((1, kinds, *(1,) * (type.rank - 2), 1) if type.rank > 1 else (1, 1), object)

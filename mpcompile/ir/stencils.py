@@ -86,7 +86,7 @@ class Lattice:
 
     # --- maps of whole arrays ---
 
-    def _map(
+    def map(
         self, facts: Array, key: tuple[Any, ...], change: Callable[[Anchor, Offsets], tuple[Anchor, Offsets]]
     ) -> Array:
         """Apply one change to every set of every element, each distinct element once."""
@@ -117,7 +117,7 @@ class Lattice:
         def change(anchor: Anchor, s: Offsets) -> tuple[Anchor, Offsets]:
             return anchor, s.shift(axis.source, by) if anchor[1][axis.source] == axis.slot else s
 
-        return self._map(facts, ("shift", axis.source, axis.slot, by), change)
+        return self.map(facts, ("shift", axis.source, axis.slot, by), change)
 
     def relabel(self, facts: Array, source: int, old: int, new: int) -> Array:
         """The same facts after an axis got another slot."""
@@ -128,7 +128,7 @@ class Lattice:
                 return anchor, s
             return (kind, (*slots[:source], new, *slots[source + 1 :])), s
 
-        return self._map(facts, ("relabel", source, old, new), change)
+        return self.map(facts, ("relabel", source, old, new), change)
 
     def absorb(self, facts: Array, axis: Axis, onto: int, along: Offsets) -> Array:
         """Join over the positions j of an axis with j - i in `along`, where i is the position of slot `onto`."""
@@ -140,7 +140,7 @@ class Lattice:
                 return anchor, s
             return (kind, (*slots[:k], onto, *slots[k + 1 :])), s.smear(k, along)
 
-        return self._map(facts, ("absorb", axis.source, axis.slot, onto, along), change)
+        return self.map(facts, ("absorb", axis.source, axis.slot, onto, along), change)
 
     def fixed(self, facts: Array, axis: Axis) -> bool:
         """Whether no element moves with an axis: it reads nothing, or everything along it."""

@@ -1,6 +1,6 @@
 """Offset sets of loops.
 
-Along a spatial axis lag by lag (`_Recurrence`). Along any other axis step by step while the steps are few, and else by
+Along a spatial axis lag by lag (`Recurrence`). Along any other axis step by step while the steps are few, and else by
 a fixed point of joins, which is an upper bound at every number of steps.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, DType, Type
+from mpcompile.ir import Abstract, Array, DType, NoRule, Type
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, extent, still, whole
 from mpcompile.ops._stencil import align, exact, fit, joined, no_rule, run_body
@@ -33,7 +33,7 @@ def loop_stencil(scan: Scan, lattice: Lattice, inputs: Sequence[Stencil]) -> tup
     """Offset sets of a loop's results. Raises `NoRule`."""
     _, scanned, _ = scan.split(inputs)
     if any(x.axes[scan.axis] is not None for x in scanned):
-        return _Recurrence(scan, lattice, inputs).run()
+        return Recurrence(scan, lattice, inputs).run()
     steps = scanned[0].shape[scan.axis] if scanned else scan.length
     if isinstance(steps, int) and 0 < steps <= STEPS:
         return _unrolled(scan, lattice, inputs, steps)
@@ -140,7 +140,7 @@ def same(x: Abstract, y: Abstract) -> bool:
     return all(np.array_equal(p, q) for p, q in pairs)
 
 
-class _Recurrence:
+class Recurrence:
     """Offset sets of a loop along a spatial axis, lag by lag.
 
     What step t reads of step t - m goes m times through the body. As the body joins, once the sets of one lag are
@@ -165,27 +165,14 @@ class _Recurrence:
 
     def run(self) -> tuple[Stencil, ...]:
         scan, lattice = self.scan, self.lattice
-        slices = [self._slice(x) for x in self.scanned]
+        slices = [self.slice(x) for x in self.scanned]
         step = still(Type(DType.INT, ()), lattice.domain.unknown(()))
-        carries = [
-            replace(x, known=None, regions=x.each(lambda c: replace(c, constant=None))) for x in self.carries
-        ]
-        outs: list[Stencil] = []
-        for _ in range(self.LAGS):  # what stays zero, or minus infinity, through every step
-            outs = run_body(lattice, scan.body, [*carries, *slices, *self.captured, step])
-            if any(len(x.regions) > 1 for x in outs):
-                raise no_rule(scan, "regions of positions in the body")
-            kept = [self._known(x, y) for x, y in zip(carries, outs, strict=False)]
-            if all(same(x.cell, y.cell) for x, y in zip(carries, kept, strict=True)):
-                break
-            carries = kept
-        else:
-            raise no_rule(scan, "known zeros that do not settle")
+        carries, outs = self.settled(slices, self.captured, step)
         total = [x.cell.facts for x in outs]
-        still_inputs = [_quiet(lattice, x) for x in (*slices, *self.captured)]
+        still_inputs = [self.quiet(x) for x in (*slices, *self.captured)]
         for _ in range(self.LAGS):
             moved = [
-                self._facts(x, lattice.shift(y.cell.facts, self.here, self.by))
+                self.with_facts(x, lattice.shift(y.cell.facts, self.here, self.by))
                 for x, y in zip(carries, outs, strict=False)
             ]
             again = run_body(lattice, scan.body, [*moved, *still_inputs, step])
@@ -199,9 +186,36 @@ class _Recurrence:
         else:
             raise no_rule(scan, "lags that do not settle")
         uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
-        return self._results(again, total, exact(self.inputs) and exact(again) and not uses_step)
+        return self.results(again, total, exact(self.inputs) and exact(again) and not uses_step)
 
-    def _slice(self, x: Stencil) -> Stencil:
+    def settled(
+        self, slices: Sequence[Stencil], captured: Sequence[Stencil], step: Stencil
+    ) -> tuple[list[Stencil], list[Stencil]]:
+        """The first carries with what stays zero, or minus infinity, through every step; and the results of that step."""
+        carries = [
+            replace(x, known=None, regions=x.each(lambda c: replace(c, constant=None))) for x in self.carries
+        ]
+        for _ in range(self.LAGS):
+            outs = run_body(self.lattice, self.scan.body, [*carries, *slices, *captured, step])
+            if any(len(x.regions) > 1 for x in outs):
+                raise self.refusal("regions of positions in the body")
+            kept = [self._known(x, y) for x, y in zip(carries, outs, strict=False)]
+            if all(same(x.cell, y.cell) for x, y in zip(carries, kept, strict=True)):
+                return carries, outs
+            carries = kept
+        raise self.refusal("known zeros that do not settle")
+
+    def refusal(self, why: str) -> NoRule:
+        return no_rule(self.scan, why)
+
+    def quiet(self, x: Stencil) -> Stencil:
+        """The same value as one that reads nothing."""
+        nothing = self.lattice.domain.make(()).facts
+        return replace(
+            x, regions=x.each(lambda c: replace(c, facts=nothing.reshape((1,) * (len(c.shape) + 1))))
+        )
+
+    def slice(self, x: Stencil) -> Stencil:
         """The element of a scanned value at the current step."""
         a = self.scan.axis
         x = fit(self.scan, self.lattice, x, a, self.axis)
@@ -225,11 +239,12 @@ class _Recurrence:
             x, regions=whole(self.lattice.domain.make(c.shape, c.facts, c.zero & d.zero, c.neginf & d.neginf))
         )
 
-    def _facts(self, x: Stencil, facts: Array) -> Stencil:
+    def with_facts(self, x: Stencil, facts: Array) -> Stencil:
+        """A carry with other facts."""
         c = x.cell
         return replace(x, regions=whole(self.lattice.domain.make(c.shape, facts, c.zero, c.neginf)))
 
-    def _results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
+    def results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
         """The last carries, which read everything along the axis, and the ys, which have the axis again."""
         scan, lattice, made = self.scan, self.lattice, list[Stencil]()
         types = scan.infer(*(x.type for x in self.inputs))
@@ -247,12 +262,6 @@ class _Recurrence:
                 axes = (*y.axes[: scan.axis], self.axis, *y.axes[scan.axis :])
             made.append(Stencil(type, axes, whole(cell), exact=precise))
         return tuple(made)
-
-
-def _quiet(lattice: Lattice, x: Stencil) -> Stencil:
-    """The same value as one that reads nothing."""
-    nothing = lattice.domain.make(()).facts
-    return replace(x, regions=x.each(lambda c: replace(c, facts=nothing.reshape((1,) * (len(c.shape) + 1)))))
 
 
 def _equal(x: Array, y: Array) -> bool:

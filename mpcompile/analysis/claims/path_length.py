@@ -1,54 +1,89 @@
-"""`path_length(x) <= n`: how many mixing operations lie between the two positions that are farthest apart."""
+"""`path_length(x) <= n`: every two positions that the order allows are joined by a path that mixes at most n times.
+
+`>=` says that some pair, at some length, is joined by no shorter path; `==` says both. Paths are those of the graph,
+through weights that are not structurally zero. Fixed sizes: the shortest paths between all positions. A sequence: offset
+sets by the number of mixing operations (`analysis/mixing.py`), for every length; borders cut paths off, so the shortest
+paths of some lengths are looked at as well. A pair that no path joins refutes a bound from above.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from mpcompile.analysis.paths import LENGTHS, Reach, growth, program_of, reaches
-from mpcompile.analysis.verdict import FINITE, Verdict, ran
+import numpy as np
+
+from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.mixing import MAX_CAP, mixing_sets
+from mpcompile.analysis.paths import LENGTHS, MAX_POSITIONS, Reach, growth, order_of, program_of, reach
+from mpcompile.analysis.stencils import aligned_with, elements, expanded, inexact, phases, places
+from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Module, symbols
+from mpcompile.ir import Claim, Graph, Module, NoRule, symbols
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Stencil
 
 HOLDS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt, "==": operator.eq}
+METHOD = "shortest paths between all positions"
+BY_OFFSETS = "offset sets by the number of mixing operations"
 
 
 def path_length(module: Module, claim: Claim) -> Verdict:
-    """Refuted at the first length where the bound does not hold.
-
-    A sequence is measured at several lengths. Where the path grows with them a bound from above is unproven: what
-    holds at those lengths says nothing about longer ones. Pairs that no path joins are not counted: they are what
-    `complete` and `receptive_field` are about.
-    """
-    name = claim.subject
-    op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
-    if program_of(module, name) is None:
-        return Verdict.undecided(claim, f"no program reads {name}")
-    found = reaches(module, name)
-    longest = [r.longest for r in found]
-    time = next((s for s in symbols_of(module, name)), "length")
-    method = "shortest paths between all positions"
-    checked = [{} if r.length is None else {time: r.length} for r in found]
-    detail = {
-        "longest": longest[-1],
-        "growth": growth(longest),
-        "unjoined": found[-1].pairs - found[-1].joined,
-    }
-    broken = next((r for r in found if not HOLDS[op](r.longest, bound)), None)
-    if broken is not None:
-        at = checked[found.index(broken)]
-        return Verdict.refuted(claim, method, at, [_refutation(claim, broken, longest, time)], detail)
-    if detail["growth"] != "constant" and op in ("<=", "<", "=="):
-        return Verdict.undecided(
-            claim,
-            f"the path grows with {time}: {_listed(longest)}",
-            checked=checked,
-            detail=detail,
-            help=f"only a model whose path does not grow with {time} has a bound for every length",
+    graph = program_of(module, claim.subject)
+    if graph is None:
+        return Verdict.undecided(claim, f"no program reads {claim.subject}")
+    free = free_symbols(graph)
+    if not free:
+        found = reach(module, claim.subject, LENGTHS[0])
+        wrong = _broken(claim, found) or _too_short(claim, found)
+        if wrong is not None:
+            return Verdict.refuted(claim, METHOD, {}, [wrong], _detail([found]))
+        return Verdict.proved(
+            claim, Proof(scope_of(graph, covers="declared"), METHOD, (FINITE,)), _detail([found])
         )
-    graph = program_of(module, name)
-    assert graph is not None
-    return Verdict.of(claim, ran([graph], method, checked, (FINITE,)), detail)
+    return _sequence(module, graph, claim, sorted(free))
+
+
+def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> Verdict:
+    measured, checked = list[Reach](), list[Sizes]()
+    time = next(iter(symbols_of(module, claim.subject)), names[0])
+    for length in LENGTHS:
+        found = reach(module, claim.subject, length)
+        sizes = dict.fromkeys(names, length)
+        wrong = _broken(claim, found, time)
+        measured.append(found)
+        if wrong is not None:
+            return Verdict.refuted(claim, METHOD, sizes, [wrong], _detail(measured))
+        checked.append(sizes)
+    detail = _detail(measured)
+    try:
+        answer = _by_offsets(module, graph, claim)
+    except (NoRule, TooLarge) as missing:
+        primitive = missing.primitive.name if isinstance(missing, NoRule) else ""
+        longest = ", ".join(str(r.longest) for r in measured)
+        grows = f"; the path grows with {time}: {longest}" if detail["growth"] != "constant" else ""
+        return Verdict.undecided(claim, f"{missing}{grows}", primitive, checked, detail)
+    if answer.unjoined is not None:
+        at = dict.fromkeys(names, abs(answer.unjoined) + 1)
+        return Verdict.refuted(claim, BY_OFFSETS, at, [_unjoined(claim, answer)], detail)
+    if answer.far is not None:
+        length = abs(answer.far) + 1
+        if length <= MAX_POSITIONS:
+            found = reach(module, claim.subject, length)
+            wrong = _broken(claim, found, time)
+            if wrong is not None:
+                return Verdict.refuted(claim, METHOD, dict.fromkeys(names, length), [wrong], detail)
+    if answer.never:
+        finding = _nothing(claim) if measured[-1].longest < 0 else Diagnostic(
+            "MP320", f"{answer.reason}, claimed {_claimed(claim)}", claim.span
+        )  # fmt: skip
+        return Verdict.refuted(claim, BY_OFFSETS, {}, [finding], detail)
+    if answer.holds:
+        proof = Proof(scope_of(graph, covers="lengths"), BY_OFFSETS, (FINITE,))
+        return Verdict.proved(claim, proof, detail)
+    return Verdict.undecided(claim, answer.reason, answer.primitive, checked, detail)
 
 
 def symbols_of(module: Module, name: str) -> list[str]:
@@ -56,22 +91,190 @@ def symbols_of(module: Module, name: str) -> list[str]:
     return sorted({s for size in module.fields[name].type.shape for s in symbols(size)} - {"N"})
 
 
-def _refutation(claim: Claim, broken: Reach, longest: list[int], time: str) -> Diagnostic:
-    name, bound = claim.subject, f"{claim.arguments.get('op')} {claim.arguments.get('bound')}"
-    where = "" if broken.length is None else f" at {time} = {broken.length}"
-    pair = f"from {name}{list(broken.source)} to {broken.name}{list(broken.output)}"
-    notes = (
-        () if broken.length is None else (f"at {time} = {', '.join(map(str, LENGTHS))}: {_listed(longest)}",)
-    )
+def _bounds(claim: Claim) -> tuple[float, float]:
+    """The least and the greatest path length that a claim allows, as whole numbers."""
+    op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
+    if op in ("<=", "<"):
+        return 0, math.floor(bound) if op == "<=" else math.ceil(bound) - 1
+    if op in (">=", ">"):
+        return math.ceil(bound) if op == ">=" else math.floor(bound) + 1, math.inf
+    return bound, bound
+
+
+def _detail(found: list[Reach]) -> dict[str, object]:
+    longest, last = [r.longest for r in found], found[-1]
+    return {"longest": longest[-1], "growth": growth(longest), "unjoined": last.unjoined}
+
+
+# --- at numbers ---
+
+
+def _broken(claim: Claim, found: Reach, time: str = "") -> Diagnostic | None:
+    """What breaks a bound from above at one length: a pair that is too far apart, or that nothing joins."""
+    most = _bounds(claim)[1]
+    if most == math.inf:
+        return None
+    if found.longest < 0 and found.pairs:
+        return _nothing(claim)
+    if found.longest > most:
+        return _finding(claim, found, time)
+    if found.missing is not None:
+        source, output = found.missing
+        pairs = f"{found.unjoined} of the {found.possible} pairs of positions of {claim.subject}"
+        return Diagnostic(
+            "MP320",
+            f"no path joins {pairs}{_at(found, time)}, claimed {_claimed(claim)}",
+            claim.span,
+            label=f"none leads from {claim.subject}{list(source)} to {found.name}{list(output)}",
+            help="a recurrence or attention joins every two positions; a wider receptive field joins more of them",
+        )
+    return None
+
+
+def _too_short(claim: Claim, found: Reach) -> Diagnostic | None:
+    """What breaks a bound from below where every size is fixed."""
+    if found.longest >= _bounds(claim)[0]:
+        return None
+    return _finding(claim, found, "") if found.longest >= 0 else _nothing(claim)
+
+
+def _nothing(claim: Claim) -> Diagnostic:
+    return Diagnostic("MP320", f"no path joins any two positions of {claim.subject}", claim.span)
+
+
+def _claimed(claim: Claim) -> str:
+    return f"{claim.arguments.get('op')} {claim.arguments.get('bound')}"
+
+
+def _at(found: Reach, time: str) -> str:
+    return "" if found.length is None else f" at {time} = {found.length}"
+
+
+def _finding(claim: Claim, found: Reach, time: str) -> Diagnostic:
+    name = claim.subject
+    pair = f"from {name}{list(found.source)} to {found.name}{list(found.output)}"
     return Diagnostic(
         "MP320",
-        f"the path length of {name} is {broken.longest}{where}, claimed {bound}",
+        f"the path length of {name} is {found.longest}{_at(found, time)}, claimed {_claimed(claim)}",
         claim.span,
-        label=f"the shortest path {pair} mixes {broken.longest} times",
-        notes=notes,
+        label=f"the shortest path {pair} mixes {found.longest} times",
         help="attention joins any two positions directly; dilated convolutions do in the logarithm of their distance",
     )
 
 
-def _listed(longest: list[int]) -> str:
-    return ", ".join(map(str, longest))
+# --- at every length ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What offset sets say.
+
+    holds     the claim holds
+    never     no offset takes as many as it says, and the sets are exact
+    unjoined  the nearest offset of `rest`, which no path joins
+    far       an offset that takes more than the claim says
+    """
+
+    holds: bool
+    never: bool = False
+    unjoined: int | None = None
+    rest: Offsets | None = None
+    far: int | None = None
+    reason: str = ""
+    primitive: str = ""
+
+
+def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
+    """Raises `NoRule` where an operation has no rule, `TooLarge` for a bound that is not followed so far."""
+    least, most = _bounds(claim)
+    cap = int(least if most == math.inf else most + 1)
+    if cap > MAX_CAP:
+        raise TooLarge(f"paths that mix more than {MAX_CAP} times are not followed at every length")
+    order = order_of(module, claim.subject)
+    sets = mixing_sets(graph, claim.subject, max(cap, 1))
+    reaches_least, exact, far = least <= 0, True, None
+    for name, value in graph.outputs.items():
+        stencil = sets.of(value)
+        exact = exact and stencil.exact
+        if not any(r.cell.facts.any() for r in stencil.regions):
+            continue
+        moving = any(a is not None for a in stencil.axes)
+        parameter = None if order is None else order.arguments["axis"]
+        if len(sets.axes) > 1 or len(stencil.regions) > 1:
+            return _Answer(False, reason=f"`{name}` has more than one axis along the sequence")
+        if (order is not None or moving) and not aligned_with(stencil, places(sets.axes, parameter)):
+            return _Answer(False, reason=f"`{name}` does not give one result for each place")
+        found = list(_by_count(stencil))
+        need = _needed(found) if order is None else Offsets.up_to(-1)
+        for counts in found:
+            all_of, near, below = (_within(counts, n) for n in (math.inf, most, least - 1))
+            lacking = need.intersection(all_of.complement())
+            if most < math.inf and lacking:
+                return _Answer(False, unjoined=_nearest(lacking), rest=lacking)
+            slow = need.intersection(near.complement())
+            if most < math.inf and slow and far is None:
+                far = _nearest(slow)
+            reaches_least = reaches_least or bool(need.intersection(all_of).intersection(below.complement()))
+    holds = exact and far is None and reaches_least
+    blame = inexact(graph, sets)
+    if far is not None:
+        reason = f"offset {far} may take more than {most:.0f}"
+    elif not exact:
+        reason = f"`{blame}` is known from above only"
+    else:
+        reason = f"no offset takes {least:.0f}"
+    never = exact and far is None and not reaches_least
+    return _Answer(holds, never, far=far, reason=reason, primitive="" if exact else blame)
+
+
+def _by_count(stencil: Stencil) -> Iterator[dict[int, Offsets]]:
+    """For every element that reads anything, the offsets about its own place by their count."""
+    wide = expanded(stencil)
+    for index, sets in elements(wide):
+        place, counts = phases(wide, index, 1)[0], dict[int, Offsets]()
+        for count, s in sets:
+            moved = s.shift(0, -place)
+            counts[count] = counts[count].union(moved) if count in counts else moved
+        yield counts
+
+
+def _needed(found: list[dict[int, Offsets]]) -> Offsets:
+    """The offsets that a network without an order should join: all on a side on which it reads anything."""
+    past, ahead = Offsets.up_to(0), Offsets.up_to(0).complement()
+    sides = [side for side in (past, ahead) if any(side.intersection(s) for c in found for s in c.values())]
+    needed = Offsets((0,), np.zeros(1, bool))
+    for side in sides:
+        needed = needed.union(side)
+    return needed
+
+
+def _within(counts: dict[int, Offsets], most: float) -> Offsets:
+    """All offsets that take at most so many."""
+    found = Offsets((0,), np.zeros(1, bool))
+    for count, s in counts.items():
+        found = found.union(s) if count <= most else found
+    return found
+
+
+def _nearest(offsets: Offsets) -> int:
+    """The element nearest to zero of a set that is not empty."""
+    low, size = offsets.origin[0], len(offsets.bits)
+    reach = max(abs(low), abs(low + size)) + 1
+    found = np.flatnonzero(offsets.window([-reach], [2 * reach + 1])) - reach
+    return int(found[np.abs(found).argmin()])
+
+
+def _unjoined(claim: Claim, answer: _Answer) -> Diagnostic:
+    assert answer.unjoined is not None and answer.rest is not None
+    low, high = answer.rest.bounds(0)
+    where = f"at offset {answer.unjoined}"
+    if low is None and high is not None:
+        where = f"more than {-high - 1} positions back" if high < 0 else f"up to offset {high}"
+    elif low is None and high is None:
+        where = f"at offset {answer.unjoined}, among others"
+    return Diagnostic(
+        "MP320",
+        f"no path leads {where}, so not all positions of {claim.subject} are joined, claimed {_claimed(claim)}",
+        claim.span,
+        help="a recurrence or attention joins every two positions; a wider receptive field joins more of them",
+    )
