@@ -184,13 +184,14 @@ def build(
     inference: bool = False,
     force: bool = False,
     replaced: list[str] | None = None,
+    names: Mapping[str, Any] | None = None,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
     The folder is written whole or not at all. An earlier build in it is replaced; with `force` also files of these
     names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
     file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
-    alone into them.
+    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
     what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
@@ -254,6 +255,7 @@ def build(
             for name, graph in module.programs.items()
         },
         "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+        **(names or {}),
         "files": builds.digests(files),
     }
     files[builds.MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()

@@ -48,7 +48,8 @@ def main() -> None:
     def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
         if version:
             from mpcompile import __version__
+            from mpcompile.cli._out import echo
 
-            typer.echo(__version__)
+            echo(__version__)
 
     app()

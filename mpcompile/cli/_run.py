@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mpcompile.cli._out import echo, page
+
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Diagnostic, Source
     from mpcompile.distributions.sampling import Sampling
@@ -34,7 +36,7 @@ def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
 
 def fail(message: str, code: int = USAGE) -> None:
     """Print an error and exit."""
-    typer.echo(f"error: {message}", err=True)
+    echo(f"error: {message}", err=True)
     raise typer.Exit(code)
 
 
@@ -68,7 +70,7 @@ def show(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> N
     """Findings on stderr, in the long form."""
     from mpcompile.diagnostics.render import render, use_colour
 
-    typer.echo(render(list(diagnostics), list(sources), colour=use_colour(sys.stderr)), err=True, nl=False)
+    page(render(list(diagnostics), list(sources), colour=use_colour(sys.stderr)), err=True)
 
 
 def warn(module: Module) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from mpcompile.cli._out import echo, page
 from mpcompile.cli.check import specs_of
 
 if TYPE_CHECKING:
@@ -54,9 +53,7 @@ def watch(
                 shown = specs
                 _clear()
                 publish(Report(tuple(known[spec][1] for spec in specs)))
-                typer.echo(
-                    f"watching {len(specs)} spec{'s' if len(specs) != 1 else ''}; Ctrl-C stops", err=True
-                )
+                echo(f"watching {len(specs)} spec{'s' if len(specs) != 1 else ''}; Ctrl-C stops", err=True)
             time.sleep(INTERVAL)
     except KeyboardInterrupt:
         return
@@ -65,7 +62,7 @@ def watch(
 def _clear() -> None:
     """Clear the screen, where stdout is one."""
     if sys.stdout.isatty():
-        typer.echo("\033[2J\033[1;1H", nl=False)
+        page("\033[2J\033[1;1H")
 
 
 def _read_by(spec: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._out import echo
 from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of, warn
 
 if TYPE_CHECKING:
@@ -48,12 +49,13 @@ def build(
         from mpcompile import api
         from mpcompile.diagnostics.report import STATUSES
 
-        weights = None
+        weights, known = None, {}
         if spec.is_dir():
             if overrides:
                 fail("--set changes a spec; a run has its own settings")
             run, module = read_run(spec, sources)
             weights, overrides = run.parameters(module)[0], dict(run.overrides)
+            known = {k: run.facts[k] for k in ("vocabulary", "classes") if run.facts.get(k)}
         else:
             module = read_spec(spec, overrides, sources)
         warn(module)
@@ -71,14 +73,15 @@ def build(
             inference=inference,
             force=force,
             replaced=replaced,
+            names=known,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind
-            typer.echo(f"{claim}: {STATUSES[v.status]} ({v.how})")
+            echo(f"{claim}: {STATUSES[v.status]} ({v.how})")
             for name, kind in v.detail.items():
-                typer.echo(f"  {name}: {kind}")
+                echo(f"  {name}: {kind}")
         for path in replaced:
-            typer.echo(f"replaced {path}")
-        typer.echo(f"wrote {folder}")
+            echo(f"replaced {path}")
+        echo(f"wrote {folder}")
         for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
-            typer.echo(f"  {file}  {file.stat().st_size:,} bytes")
+            echo(f"  {file}  {file.stat().st_size:,} bytes")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._out import echo, page
 from mpcompile.cli._run import debugging, described, fail, guarded, settings_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _examine(spec: Path, overrides: Mapping[str, str], debug: bool) -> Checked:
         if debugging(debug):
             traceback.print_exc()
         crash = f"internal error: {described(fault)}"
-        typer.echo(f"error: {printable(f'{spec}: {crash}')}; --debug shows where", err=True)
+        echo(f"error: {printable(f'{spec}: {crash}')}; --debug shows where", err=True)
         return Checked(str(spec), crash=crash)
 
 
@@ -146,7 +147,7 @@ def _certify(report: Report, file: Path, overrides: Mapping[str, str]) -> None:
     from mpcompile.certificate import certify
 
     if not all(spec.proved for spec in report.specs):
-        typer.echo(f"error: not everything is proved, so {file} was not written", err=True)
+        echo(f"error: not everything is proved, so {file} was not written", err=True)
         return
     _write(file, certify(report, file.parent, overrides))
 
@@ -155,7 +156,7 @@ def _publish(report: Report, output_format: str, files: Mapping[str, Path]) -> N
     """The report on stdout and in every file that was asked for."""
     from mpcompile.diagnostics.render import RENDERERS, use_colour
 
-    typer.echo(RENDERERS[output_format](report, use_colour(sys.stdout)), nl=False)
+    page(RENDERERS[output_format](report, use_colour(sys.stdout)))
     for name, file in files.items():
         _write(file, RENDERERS[name](report, False))
 

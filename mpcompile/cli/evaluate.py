@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._bar import late_bar
+from mpcompile.cli._out import echo
 from mpcompile.cli._run import findings, read_run
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def evaluate(
             )  # fmt: skip
         if backend:
             result["backend"] = backend
-    typer.echo(figures.to_json(result) if output_format is Format.json else figures.to_text(result))
+    echo(*(figures.to_json(result) if output_format is Format.json else figures.to_text(result)).split("\n"))
 
 
 __all__ = ["evaluate"]

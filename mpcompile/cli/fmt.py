@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from mpcompile.cli._out import echo, page, result
+
 
 class To(StrEnum):
     mp = "mp"
@@ -30,7 +32,7 @@ def fmt(
     force: Annotated[bool, typer.Option("--force", help="With --to: replace a file that exists.")] = False,
 ) -> None:
     """Format specs in place, comments kept; with --to, convert them to the other syntax."""
-    from mpcompile.diagnostics.render import render, use_colour
+    from mpcompile.diagnostics.render import printable, render, use_colour
     from mpcompile.frontend import SpecError, format_model, parse, syntax_of
     from mpcompile.frontend.intake import read_file
 
@@ -42,32 +44,30 @@ def fmt(
         except SpecError as problem:
             failed = True
             sources = [read_file(path)] if path.is_file() and _readable(path) else []
-            typer.echo(
-                render(problem.diagnostics, sources, colour=use_colour(sys.stderr)), err=True, nl=False
-            )
+            page(render(problem.diagnostics, sources, colour=use_colour(sys.stderr)), err=True)
             continue
         text = format_model(model, syntax, source)
         target = path if syntax == syntax_of(path) else path.with_suffix(f".{syntax}")
         if stdout:
-            typer.echo(text, nl=False)
+            result(text)
             continue
         if target == path and text == source.text:
             continue
         changed = True
         if diff:
             before = source.text.splitlines(keepends=True)
-            typer.echo(
-                "".join(difflib.unified_diff(before, text.splitlines(keepends=True), str(path), str(target)))
-            )
+            after = text.splitlines(keepends=True)
+            names = (printable(str(path)), printable(str(target)))
+            result("".join(difflib.unified_diff(before, after, *names)) + "\n")
         if check:
-            typer.echo(f"would reformat {path}")
+            echo(f"would reformat {path}")
         elif not diff:
             if target != path and target.exists() and not force:
-                typer.echo(f"error: {target} exists; --force replaces it", err=True)
+                echo(f"error: {target} exists; --force replaces it", err=True)
                 failed = True
                 continue
             _write(target, text)
-            typer.echo(f"{'reformatted' if target == path else 'wrote'} {target}")
+            echo(f"{'reformatted' if target == path else 'wrote'} {target}")
     if failed:
         raise typer.Exit(2)
     if changed and (check or diff):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of
 
 if TYPE_CHECKING:
@@ -56,19 +57,18 @@ def inspect(
     if gradient_flow is not None:
         from mpcompile.report.gradient_flow import lines
 
-        typer.echo("\n".join(lines(facts["gradient_flow"])))
+        echo(*lines(facts["gradient_flow"]))
 
 
 def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
     """Gradients at the weights of a run, on its first training batch."""
     from mpcompile.report.gradient_flow import describe
     from mpcompile.runner.batches import Batches
-    from mpcompile.runner.data import load_data
+    from mpcompile.runner.run_data import data_of
 
     run, module = read_run(folder, sources)
     options, weights = run.facts["settings"], run.parameters(module)[0]
-    known = {"vocabulary": run.facts["vocabulary"]} if run.facts.get("vocabulary") else {}
-    data = load_data(module, run.facts["data"], options["length"], options["threshold"], **known)
+    data = data_of(run, module)
     batch = Batches(module, data.split("train"), min(32, options["batch"]), int(run.facts["seed"])).at(0)
     return describe(module, weights, batch, options["optimizer"].get("clip") or None)
 
@@ -76,10 +76,10 @@ def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
 def _write(text: str, path: Path | None) -> None:
     """To a file, or to stdout. Exits with 2 where the file cannot be written."""
     if path is None:
-        typer.echo(text, nl=False)
+        result(text)
         return
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as problem:
         fail(f"cannot write {path}: {problem.strerror}")
-    typer.echo(f"wrote {path}", err=True)
+    echo(f"wrote {path}", err=True)

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 # kind: module whose registry (a mapping from names to classes) is its table of contents
+from mpcompile.cli._out import echo
+
 _REGISTRIES = {
     "layers": "mpcompile.layers",
     "distributions": "mpcompile.distributions",
@@ -54,10 +56,10 @@ def list_(
     for each in [kind] if kind else kinds[:-1]:
         rows = registry(each)
         if kind is None:
-            typer.echo(f"{each}:")
+            echo(f"{each}:")
         width = max((len(name) for name in rows), default=0)
         for name in sorted(rows):
-            typer.echo(f"{'  ' if kind is None else ''}{name:{width}}  {rows[name]}".rstrip())
+            echo(f"{'  ' if kind is None else ''}{name:{width}}  {rows[name]}".rstrip())
 
 
 __all__ = ["list_", "registry"]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mpcompile.cli._out import echo
+
 
 def new(
     name: Annotated[
@@ -50,11 +52,11 @@ def new(
     syntax: Syntax = "yaml" if yaml else "mp"
     path = directory / f"{name}.{syntax}"
     if path.exists() and not force:
-        typer.echo(f"error: {path} exists; --force replaces it", err=True)
+        echo(f"error: {path} exists; --force replaces it", err=True)
         raise typer.Exit(2)
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(format_model(model, syntax, guard(text, f"{template}.mp")), encoding="utf-8")
-    typer.echo(f"wrote {path}\nnext: mpcompile check {path}")
+    echo(f"wrote {path}", f"next: mpcompile check {path}")
 
 
 __all__ = ["new"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._bar import late_bar
+from mpcompile.cli._out import echo, page, visible
 from mpcompile.cli._run import fail, findings, read_run, settings_of
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def sample(
         else:
             sampling.write_arrays(target, drawn)
             if target.suffix.lower() == ".txt" and n <= 4:
-                typer.echo("\n\n".join(sampling.texts(drawn)))
-    typer.echo(f"wrote {target}: {', '.join(sampling.sizes(drawn.values))}", err=True)
+                page(visible("\n\n".join(sampling.texts(drawn)) + "\n"))
+    echo(f"wrote {target}: {', '.join(sampling.sizes(drawn.values))}", err=True)
 
 
 def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampling | None:
@@ -174,24 +175,28 @@ def _stream(plan: Draws, target: Path) -> None:
     vocabulary, field = plan.run.facts.get("vocabulary"), plan.module.fields.get(source.name)
     if target.suffix.lower() == ".txt" and vocabulary is None:
         raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .wav")
+    sound = vocabulary is None or target.suffix.lower() == ".wav"
+    if sound and str(target) == "-" and sys.stdout.isatty():
+        fail("sound is nothing to read: -o FILE.wav, or a pipe")
     pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
     try:
-        if vocabulary is None or target.suffix.lower() == ".wav":
+        if sound:
             rate = rate_of(plan.run.facts["statistics"])
-            with open_sound(pipe, len(plan.drawn_by) * source.length, rate) as sound:
+            with open_sound(pipe, len(plan.drawn_by) * source.length, rate) as waves:
                 for piece in source.pieces():
-                    sound.writeframesraw(frames(piece.values, field))
+                    waves.writeframesraw(frames(piece.values, field))
                     pipe.flush()
         else:
-            letters = Letters(vocabulary)
+            letters = Letters(vocabulary or [])
             for piece in source.pieces():
                 end = "" if not piece.last else "\n" if piece.number + 1 == len(plan.drawn_by) else "\n\n"
-                pipe.write((letters.text(piece.values, piece.last) + end).encode())
+                text = letters.text(piece.values, piece.last) + end
+                pipe.write((visible(text) if pipe is sys.stdout.buffer else text).encode(errors="replace"))
                 pipe.flush()
     finally:
         if pipe is not sys.stdout.buffer:
             pipe.close()
-            typer.echo(f"wrote {target}", err=True)
+            echo(f"wrote {target}", err=True)
 
 
 def _draw_density(
@@ -209,7 +214,7 @@ def _draw_density(
     found = flows.density(run, module, conditions=stated, backend=backend, device=device)
     pictures.density(target, found.log_p, found.box, found.points, found.lines, name=found.name)
     left, right, bottom, top = found.box
-    typer.echo(f"wrote {target}: density of {found.name} on [{left:.2f}, {right:.2f}] x [{bottom:.2f}, {top:.2f}], "
+    echo(f"wrote {target}: density of {found.name} on [{left:.2f}, {right:.2f}] x [{bottom:.2f}, {top:.2f}], "
                f"whose mass there is {found.mass:.4f}", err=True)  # fmt: skip
 
 
@@ -240,19 +245,11 @@ def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:
     """As many training values of a variable."""
     import numpy as np
 
-    from mpcompile.runner.data import load_data
+    from mpcompile.runner.run_data import data_of
 
     if name not in module.fields:
         return None
-    facts = run.facts
-    vocabulary = facts.get("vocabulary")
-    data = load_data(
-        module,
-        facts["data"],
-        facts["settings"]["length"],
-        facts["settings"]["threshold"],
-        vocabulary=vocabulary,
-    )
+    data = data_of(run, module)
     train = data.splits["train"]
     return train.take(np.arange(min(count, len(train))))[name]
 

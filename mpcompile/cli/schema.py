@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mpcompile.cli._out import echo, result
+
 
 def schema(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
@@ -20,10 +22,10 @@ def schema(
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if output is None:
-        typer.echo(text, nl=False)
+        result(text)
     else:
         output.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {output}")
+        echo(f"wrote {output}")
 
 
 __all__ = ["schema"]

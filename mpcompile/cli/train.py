@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._out import echo
 from mpcompile.cli._run import findings, read_spec, settings_of, show, warn
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def train(
     replaces them, and is said.
     """
     if device not in (None, "cpu", "cuda") or precision not in (None, "float32", "float64"):
-        typer.echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
+        echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
         raise typer.Exit(2)
     if resume and init:
-        typer.echo("error: --init begins a run, --resume continues one that began", err=True)
+        echo("error: --init begins a run, --resume continues one that began", err=True)
         raise typer.Exit(2)
     overrides = settings_of(set_ or [])
     sources: list[Source] = []
@@ -94,7 +95,7 @@ def train(
                 module,
                 out if out is not None else Path("runs") / module.name,
                 options,
-                say=lambda text: typer.echo(text, err=True),
+                say=lambda text: echo(text, err=True),
                 watch=watch,
             )
     _close(result)
@@ -119,10 +120,10 @@ def _close(result: Result) -> None:
         else ""
     )
     if result.reason == "interrupted":
-        typer.echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
+        echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
         raise typer.Exit(128 + (result.signal or 2))
     why = "no better for a while" if result.reason == "patience" else "done"
-    typer.echo(f"{why}: {result.step} steps in {result.folder}{best}")
+    echo(f"{why}: {result.step} steps in {result.folder}{best}")
 
 
 @contextmanager
@@ -134,8 +135,8 @@ def _watching(name: str) -> Iterator[Callable[[Report], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-               TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))  # fmt: skip
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeRemainingColumn(), TextColumn("{task.fields[figures]}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=None, figures="")
         last: dict[str, float] = {}
@@ -152,7 +153,7 @@ def _print_validation(report: Report) -> None:
     line = report.line
     if line["split"] == "valid":
         bits = f"  {line['bits_per_dim']:.4f} bits/dim" if "bits_per_dim" in line else ""
-        typer.echo(f"step {line['step']}/{report.total}  valid {line['loss']:.5f}{bits}", err=True)
+        echo(f"step {line['step']}/{report.total}  valid {line['loss']:.5f}{bits}", err=True)
 
 
 __all__ = ["train"]

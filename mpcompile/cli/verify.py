@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._bar import late_bar
+from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
 from mpcompile.cli.check import specs_of
 
@@ -44,7 +45,7 @@ def verify(
         fail("no backend is installed to compare: pip install 'mpcompile[torch]', [jax] or [onnx]")
     report, compared, failed = [], 0, 0
     if form == "concise":
-        typer.echo(_heads())
+        echo(*_heads())
     for path in specs:
         sources: list[Source] = []
         start = time.process_time()
@@ -61,7 +62,7 @@ def verify(
         if form == "json":
             report.append({"spec": str(path), "rows": [asdict(r) | {"holds": r.holds} for r in rows]})
         elif form == "concise":
-            typer.echo(_summary(path, rows, time.process_time() - start))
+            echo(_summary(path, rows, time.process_time() - start))
         if form == "full" or (bad and form == "concise"):
             _table(path, rows)
         if bad:
@@ -70,16 +71,16 @@ def verify(
             value = place.outputs.get(r.value)
             span = place.node(value).span if value is not None else None
             at = f"{span}" if span is not None and span.path else str(path)
-            typer.echo(
+            echo(
                 f"{at}: {r.backend} {r.precision}: {r.program}.{r.value} differs by {r.difference:.1e} "
                 f"(tolerance {r.tolerance:.0e})",
                 err=True,
             )
     if form == "json":
-        typer.echo(json.dumps(report, indent=2))
+        result(json.dumps(report, indent=2) + "\n")
     elif form == "concise":
         verdict = f"{failed} differ" if failed else "all hold"
-        typer.echo(f"{len(specs)} specs on {', '.join(names)}: {compared} comparisons, {verdict}")
+        echo(f"{len(specs)} specs on {', '.join(names)}: {compared} comparisons, {verdict}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -91,12 +92,10 @@ def _line(spec: str, cells: list[str], verdict: str) -> str:
     return f"{spec:<36}" + "".join(f"{c:>10}" for c in cells) + f"  {verdict}"
 
 
-def _heads() -> str:
+def _heads() -> tuple[str, str]:
     """Two lines: what is compared, in which precision."""
     checks = _line("", ["", *(check for check, _ in COLUMNS), ""], "")
-    return (
-        checks + "\n" + _line("spec", ["compared", *(precision for _, precision in COLUMNS), "seconds"], "")
-    )
+    return checks, _line("spec", ["compared", *(precision for _, precision in COLUMNS), "seconds"], "")
 
 
 def _summary(path: Path, rows: list[Row], seconds: float) -> str:
@@ -126,7 +125,9 @@ def _table(path: Path, rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=str(path), title_justify="left")
+    from mpcompile.report.terminal import plain
+
+    table = Table(title=plain(str(path)), title_justify="left")
     for column in ("check", "backend", "precision", "compared", "worst difference", "at", ""):
         table.add_column(column)
     groups: dict[tuple[str, str, str], list[Row]] = {}
@@ -134,8 +135,7 @@ def _table(path: Path, rows: list[Row]) -> None:
         groups.setdefault((r.check, r.backend, r.precision), []).append(r)
     for (check, backend, precision), members in groups.items():
         worst = max(members, key=lambda r: r.difference / r.tolerance if r.tolerance else r.difference)
-        table.add_row(
-            check, backend, precision, str(len(members)), f"{worst.difference:.1e}",
-            f"{worst.program}: {worst.value}", _verdict(members),
-        )  # fmt: skip
+        cells = (check, backend, precision, str(len(members)), f"{worst.difference:.1e}",
+                 f"{worst.program}: {worst.value}", _verdict(members))  # fmt: skip
+        table.add_row(*map(plain, cells))
     Console().print(table)

@@ -10,9 +10,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from mpcompile.diagnostics.render import printable
 
 #: Columns for output that goes to a file or a pipe.
 WIDE = 160
+
+
+def plain(text: str) -> Text:
+    """A cell that shows text as it is: nothing in it is markup, and what does not print is escaped."""
+    return Text(printable(text))
 
 
 def show(facts: dict[str, Any]) -> None:
@@ -23,7 +31,7 @@ def show(facts: dict[str, Any]) -> None:
     console.print(_layers(facts))
     console.print(_programs(facts))
     for line in (*_totals(facts), *map(_claim, facts["claims"])):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable(line), markup=False, highlight=False)
 
 
 @dataclass
@@ -57,7 +65,7 @@ def _tree(rows: Sequence[dict[str, Any]]) -> Branch:
 
 def _layers(facts: dict[str, Any]) -> Table:
     table = Table(
-        title=f"{facts['model']}: {facts['parameters']:,} parameters", box=None, header_style="bold"
+        title=plain(f"{facts['model']}: {facts['parameters']:,} parameters"), box=None, header_style="bold"
     )
     for column in ("layer", "written as", "output", "formula", "line", "parameters", "FLOPs", "share"):
         right = column in ("line", "parameters", "FLOPs", "share")
@@ -85,7 +93,7 @@ def _grow(table: Table, branch: Branch, depth: int) -> None:
             name += f".{first.name}"
         if len(alike) > 1:
             name += f" .. {alike[-1].name}, each"
-        table.add_row("  " * depth + name, *_cells(first))
+        table.add_row(*map(plain, ("  " * depth + name, *_cells(first))))
         _grow(table, first, depth + 1)
 
 
@@ -107,7 +115,8 @@ def _programs(facts: dict[str, Any]) -> Table:
     for column in ("program", "inputs", "outputs", "primitives", "FLOPs"):
         programs.add_column(column, justify="right" if column == "primitives" else "left")
     for name, p in facts["programs"].items():
-        programs.add_row(name, _few(p["inputs"]), _few(p["outputs"]), str(p["primitives"]), p["flops"])
+        cells = (name, _few(p["inputs"]), _few(p["outputs"]), str(p["primitives"]), p["flops"])
+        programs.add_row(*map(plain, cells))
     return programs
 
 

@@ -12,9 +12,9 @@ from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, DType, Field, Module
 from mpcompile.members import member
 from mpcompile.passes.sampler.find import Reference, find
-from mpcompile.runner.data import load_data
 from mpcompile.runner.data.letters import encode
 from mpcompile.runner.run import Run
+from mpcompile.runner.run_data import data_of
 
 #: How the inputs begin that `Sampling.given` adds to the `sample` program.
 CLAMPS = ("given_", "keep_")
@@ -95,18 +95,13 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
     does, and MP542.
     """
     field, reference, dtype = autoregressive(module)
-    options, letters = run.facts["settings"], run.facts.get("vocabulary")
     try:
-        split = load_data(
-            module, data, options["length"], options["threshold"], vocabulary=letters, whole=True
-        )
+        split = data_of(run, module, data)
     except SpecError as problem:
         if problem.diagnostics[0].code != "MP502":
             raise
         alone = replace(module, fields={field.name: field})  # conditions are not there
-        split = load_data(
-            alone, data, options["length"], options["threshold"], vocabulary=letters, whole=True
-        )
+        split = data_of(run, alone, data)
     part = split.split("test")
     taken = part.take(np.arange(len(part)))
     values = taken.pop(field.name)
@@ -123,8 +118,10 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
     return Completion(field.name, values, np.broadcast_to(keep, event), taken)
 
 
-def conditions(module: Module, wanted: Mapping[str, str], count: int) -> dict[str, Array]:
+def conditions(run: Run, module: Module, wanted: Mapping[str, str], count: int) -> dict[str, Array]:
     """Conditions as a command line states them: classes that take turns, or the numbers of one vector.
+
+    A class may be the word that the run knows it by.
 
     Raises `SpecError` (MP542).
     """
@@ -136,9 +133,17 @@ def conditions(module: Module, wanted: Mapping[str, str], count: int) -> dict[st
             raise error("MP542", f"the sampler reads no condition '{name}'", Span.none(),
                         help=f"it reads {known}" if known else "")  # fmt: skip
         try:
-            numbers = np.array([float(part) for part in text.split(",")])
+            words = {
+                word: field.low + i for i, word in enumerate((run.facts.get("classes") or {}).get(name, []))
+            }
+            parts = [part.strip() for part in text.split(",")]
+            numbers = np.array([float(words.get(part, part)) for part in parts])
+            if not np.isfinite(numbers).all():
+                raise ValueError
         except ValueError:
-            raise error("MP542", f"condition {name}={text!r} is no number", field.span) from None
+            kind = "no class of the run and no number" if words else "no number"
+            known = f"its classes are {', '.join(list(words)[:20])}" if words else ""
+            raise error("MP542", f"condition {name}={text!r} is {kind}", field.span, help=known) from None
         out[name] = _condition(field, numbers, count)
     return out
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpcompile.backend import Backend, find_backend
-from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.diagnostics.render import printable
 from mpcompile.ir import Array, Field, Module
 from mpcompile.members import members
 from mpcompile.passes.pipeline import optimise
@@ -18,9 +18,10 @@ from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision
 from mpcompile.runner.bounds import importance_weighted
-from mpcompile.runner.data import Dataset, load_data
+from mpcompile.runner.data import Dataset
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.run import Run
+from mpcompile.runner.run_data import data_of
 
 _LEAST_BATCH = 64
 
@@ -47,23 +48,18 @@ def evaluate(
     baselines  the same figures for closed-form densities
     importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
 
-    `data` is another set or file; a file without named splits is then used whole. `watch` is told how many examples
+    `data` is another set or file; a file without named splits is then used whole, unless it is the run's own, moved.
+    Baselines are fitted on the run's own data, and left out where those are gone. `watch` is told how many examples
     are done, of how many in all; one counts once for each pass over it. Raises `SpecError`.
     """
     facts = run.facts
-    known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
-    length, threshold = facts["settings"]["length"], facts["settings"]["threshold"]
-    trained_on: Dataset = load_data(module, facts["data"], length, threshold, **known)
-    if trained_on.digest != facts["data_digest"]:
-        raise error("MP523", f"data '{facts['data']}' changed since the run was trained", Span.none())
-    chosen = trained_on
-    if data is not None and _name(data) != facts["data"]:
-        chosen = load_data(module, data, length, threshold, whole=True, **known)
-        rates = [d.statistics["rate"] for d in (trained_on, chosen) if "rate" in d.statistics]
-        if len(set(rates)) > 1:
-            raise error(
-                "MP506", f"data '{data}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz", Span.none()
-            )
+    chosen = data_of(run, module, data)
+    trained_on = _trained_on(run, module, chosen)
+    rates = [s["rate"] for s in (facts["statistics"], chosen.statistics) if s.get("rate")]
+    if len(set(rates)) > 1:
+        raise error(
+            "MP506", f"data '{data}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz", Span.none()
+        )
     part = chosen.split(split)
     weights, step = run.parameters(module)
     precision = str(facts["precision"])
@@ -103,7 +99,7 @@ def evaluate(
     if targets:
         result["targets"] = targets
     size = result.get("dimensions", 1)
-    if result["quantity"] != "objective":
+    if result["quantity"] != "objective" and trained_on is not None:
         result["baselines"] = [
             {"name": b.name, **_figures(b.values, size, measure.discrete(module))}
             for b in baselines(module, trained_on.splits, part)
@@ -111,9 +107,14 @@ def evaluate(
     return result
 
 
-def _name(data: str) -> str:
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else data
+def _trained_on(run: Run, module: Module, chosen: Dataset) -> Dataset | None:
+    """The data of a run, to fit baselines on; None where they are no longer there."""
+    if chosen.digest == run.facts["data_digest"] and (chosen.digest or chosen.name == run.facts["data"]):
+        return chosen
+    try:
+        return data_of(run, module)
+    except SpecError:
+        return None
 
 
 def _density(reading: Reading) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def to_text(result: Mapping[str, Any]) -> str:
         "bound": "ELBO (lower bound)",
         "objective": "minus the loss",
     }
-    head = f"{result['model']}: step {result['step']} on {result['split']} of {result['data']}"
+    head = f"{result['model']}: step {result['step']} on {result['split']} of {printable(result['data'])}"
     lines = [f"{head} ({result['examples']} examples)"]
     rows = [(labels[result["quantity"]], result)] if "quantity" in result else []
     if bound := result.get("importance_weighted"):

@@ -14,8 +14,11 @@ from mpcompile.ir import Array, Field, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.completion import conditions as stated_conditions
-from mpcompile.runner.data import Dataset, Split, load_data
+from mpcompile.runner.data import Split
+from mpcompile.runner.data.arrays import npy, npz
+from mpcompile.runner.data.opening import Unreadable
 from mpcompile.runner.run import Run
+from mpcompile.runner.run_data import data_of
 from mpcompile.runner.sampling import Samples
 
 #: Examples of one call.
@@ -68,10 +71,10 @@ def forward(
     raises, and MP543.
     """
     name, opened = variable(module).name, Opened(run, module, backend, device)
-    split = _data(run, module, data).split("test")
+    split = data_of(run, module, data).split("test")
     taken = split.take(np.arange(len(split)))
     values = opened.all("forward", split) | opened.all("log_prob", split) | {name: taken.pop(name)}
-    return _samples(run, module, values, taken)
+    return Samples.of(run, module, values, taken)
 
 
 def inverse(
@@ -103,7 +106,7 @@ def inverse(
         rows = {"z": z.astype(np.float32), **given}
         parts.append(opened.call("inverse", {k: v[start : start + BATCH] for k, v in rows.items()}))
     values = {field.name: np.concatenate([p[field.name] for p in parts])}
-    return _samples(run, module, values, given)
+    return Samples.of(run, module, values, given)
 
 
 def between(
@@ -121,7 +124,7 @@ def between(
     the condition is that of example i. The second result has the examples.
     """
     field, opened = variable(module), Opened(run, module, backend, device)
-    test = _data(run, module, str(run.facts["data"])).split("test")
+    test = data_of(run, module).split("test")
     data = test.take(np.arange(count + 1) % len(test))
     z = opened.call("forward", data)["z"]
     t = np.linspace(0.0, 1.0, steps, dtype=z.dtype).reshape(1, steps, 1)
@@ -175,14 +178,14 @@ def density(
         raise error("MP542", f"model '{module.name}' has no density in the plane", Span.none(),
                     help="--density draws log_prob of one variable of type real[2]")  # fmt: skip
     assert field is not None
-    opened, data = Opened(run, module, backend, device), _data(run, module, str(run.facts["data"]))
+    opened, data = Opened(run, module, backend, device), data_of(run, module)
     points = data.split("train").take(np.arange(min(2000, len(data.split("train")))))[field.name]
     low, high = points.min(0), points.max(0)
     margin = 0.15 * (high - low).max()
     (left, bottom), (right, top) = low - margin, high + margin
     across = np.meshgrid(np.linspace(left, right, SIDE), np.linspace(bottom, top, SIDE))
     grid = np.stack(across, -1).reshape(-1, 2).astype(np.float32)
-    given = _stated(module, field, data.split("test"), conditions or {})
+    given = _stated(run, module, field, data.split("test"), conditions or {})
 
     def run_on(program: str, name: str, rows: Array) -> Array:
         """A program's one output on rows of its input `name`, under the same conditions."""
@@ -203,9 +206,11 @@ def density(
     return Density(field.name, (float(left), float(right), float(bottom), float(top)), log_p, points, lines)
 
 
-def _stated(module: Module, field: Field, test: Split, wanted: Mapping[str, str]) -> dict[str, Array]:
+def _stated(
+    run: Run, module: Module, field: Field, test: Split, wanted: Mapping[str, str]
+) -> dict[str, Array]:
     """One row of every condition."""
-    given = dict(stated_conditions(module, wanted, 1)) if wanted else {}
+    given = dict(stated_conditions(run, module, wanted, 1)) if wanted else {}
     first = test.take(np.arange(1))
     for name in module.programs["log_prob"].inputs:
         known = module.fields.get(name)
@@ -216,23 +221,9 @@ def _stated(module: Module, field: Field, test: Split, wanted: Mapping[str, str]
     return given
 
 
-def _data(run: Run, module: Module, data: str) -> Dataset:
-    facts = run.facts
-    known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
-    options = facts["settings"]
-    return load_data(
-        module, data, options["length"], options["threshold"], whole=data != facts["data"], **known
-    )
-
-
 def _arrays(file: Path) -> dict[str, Array]:
     """Arrays of an .npz or .npy file; nothing is unpickled."""
     try:
-        loaded = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as bad:
-        raise error("MP506", f"'{file}' cannot be read as .npz or .npy: {bad}", Span.none()) from bad
-    return {"z": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-
-
-def _samples(run: Run, module: Module, values: dict[str, Array], given: dict[str, Array]) -> Samples:
-    return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])
+        return npz(file) if file.suffix.lower() == ".npz" else {"z": npy(file)}
+    except Unreadable as bad:
+        raise error("MP506", str(bad), Span.none(), help=bad.help) from bad

@@ -203,6 +203,7 @@ class _Training:
             "data": str(Path(data).resolve()) if self.dataset.digest else data,
             "data_digest": self.dataset.digest,
             "vocabulary": self.dataset.vocabulary,
+            "classes": dict(self.dataset.classes),
             "statistics": self.dataset.statistics,
             "seed": self.settings.seed,
             "steps": self.settings.steps,

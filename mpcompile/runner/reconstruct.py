@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from mpcompile.ir import Array, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import flows
 from mpcompile.runner.batches import as_precision, complete
-from mpcompile.runner.data import load_data
 from mpcompile.runner.run import Run
+from mpcompile.runner.run_data import data_of
 from mpcompile.runner.sampling import Samples
 
 #: Decoded points from one code to the next, both included.
@@ -32,7 +31,7 @@ def reconstruct(
     session, data = _open(run, module, "reconstruct", count, backend, device)
     out = _run(session, run, module, "reconstruct", data)
     values = {name: _beside(data[name], value, axis=-2) for name, value in out.items() if name in data}
-    return _samples(run, module, values, data)
+    return Samples.of(run, module, values, data)
 
 
 def interpolate(
@@ -47,7 +46,7 @@ def interpolate(
     if "encode" not in module.programs and "forward" in module.programs:
         points, given = flows.between(run, module, count, STEPS, backend=backend, device=device)
         name = flows.variable(module).name
-        return _samples(run, module, {name: _beside(*points.swapaxes(0, 1), axis=-1)}, given)
+        return Samples.of(run, module, {name: _beside(*points.swapaxes(0, 1), axis=-1)}, given)
     session, data = _open(run, module, "decode", count + 1, backend, device)
     codes = _run(session, run, module, "encode", data)
     names = [n for n in module.programs["decode"].inputs if n in codes or f"{n}_loc" in codes]
@@ -62,7 +61,7 @@ def interpolate(
     out = _run(session, run, module, "decode", given)
     wide = {k: v.reshape(count, STEPS, *v.shape[1:]) for k, v in out.items()}
     values = {k: _beside(*v.swapaxes(0, 1), axis=-1) for k, v in wide.items()}
-    return _samples(run, module, values, {k: v[:-1] for k, v in data.items()})
+    return Samples.of(run, module, values, {k: v[:-1] for k, v in data.items()})
 
 
 def _open(
@@ -75,9 +74,7 @@ def _open(
             Span.none(), help="--reconstruct is for a model with `latent z ~ ...`, --interpolate for a flow as well",
         )  # fmt: skip
     facts = run.facts
-    known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
-    options = facts["settings"]
-    test = load_data(module, facts["data"], options["length"], options["threshold"], **known).split("test")
+    test = data_of(run, module).split("test")
     weights, _ = run.parameters(module)
     precision = str(facts["precision"])
     session = (backend or find_backend(str(facts["backend"]))).session(
@@ -110,7 +107,3 @@ def _image(x: Array) -> Array | None:
         return x
     side = isqrt(x.shape[1]) if x.ndim == 2 else 0
     return x.reshape(len(x), 1, side, side) if side >= 4 and side * side == x.shape[1] else None
-
-
-def _samples(run: Run, module: Module, values: dict[str, Any], given: dict[str, Array]) -> Samples:
-    return Samples(values, given, module.fields, run.facts.get("vocabulary"), run.facts["statistics"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,11 +20,12 @@ from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
-from mpcompile.runner.data import Split, load_data
+from mpcompile.runner.data import Split
 from mpcompile.runner.data.letters import decode
 from mpcompile.runner.data.sound import expanded
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
+from mpcompile.runner.run_data import data_of
 
 # Noise is drawn for whole blocks of examples and cut to size.
 BLOCK = 64
@@ -35,7 +37,8 @@ _RATE = 8000  # of sound files, in Hz, where the run does not know that of its d
 class Samples:
     """Draws by variable `[n, ...]`, and what the run knows about showing them.
 
-    given  the conditions and inputs that they were drawn under
+    given    the conditions and inputs that they were drawn under
+    classes  variable -> the words that its numbers stand for
     """
 
     values: dict[str, Array]
@@ -43,6 +46,14 @@ class Samples:
     fields: Mapping[str, Field]
     vocabulary: list[str] | None
     statistics: Mapping[str, Any]
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, module: Module, values: dict[str, Array], given: dict[str, Array]) -> Samples:
+        """Draws from a run's model."""
+        facts = run.facts
+        known = (facts.get("vocabulary"), facts["statistics"], facts.get("classes") or {})
+        return cls(values, given, module.fields, *known)
 
     def first(self) -> str:
         """The variable that a picture shows: the first declared one among the draws, else the first draw."""
@@ -110,7 +121,7 @@ class Draws:
         self.device = device or str(run.facts["device"])
         self.weights = as_precision(run.parameters(module)[0], self.precision)
         stated = dict(completion.beside_of(count)) if completion is not None else {}
-        stated |= stated_conditions(module, conditions, count) if conditions else {}
+        stated |= stated_conditions(run, module, conditions, count) if conditions else {}
         self.given = _given(run, module, program, count, stated)
         if completion is not None:
             self.given |= completion.inputs(count)
@@ -138,8 +149,7 @@ class Draws:
     def samples(self, values: dict[str, Array]) -> Samples:
         """Draws with what they were drawn under."""
         given = {k: v for k, v in self.given.items() if k in self.module.fields}
-        facts = self.run.facts
-        return Samples(values, given, self.module.fields, facts.get("vocabulary"), facts["statistics"])
+        return Samples.of(self.run, self.module, values, given)
 
 
 def _members(number: int, count: int, seed: int) -> Array:
@@ -184,11 +194,7 @@ def _given(
             given[name] = np.arange(count) % field.classes
             continue
         if test is None:
-            facts = run.facts
-            known = {"vocabulary": facts["vocabulary"]} if facts.get("vocabulary") else {}
-            options = facts["settings"]
-            data = load_data(module, facts["data"], options["length"], options["threshold"], **known)
-            test = data.split("test")
+            test = data_of(run, module).split("test")
         given[name] = test.take(np.arange(count) % len(test))[name]
     return given
 
@@ -246,17 +252,31 @@ def write_arrays(path: Path, samples: Samples) -> None:
         case ".npy":
             np.save(path, value, allow_pickle=False)
         case ".csv":
-            flat = value.reshape(len(value), -1)
-            header = ",".join([name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])])
-            whole = flat.dtype.kind in "iub"
-            np.savetxt(path, flat, "%d" if whole else "%.8g", ",", header=header, comments="")
+            _write_table(path, samples, name)
         case ".txt":
-            path.write_text("\n\n".join(texts(samples)) + "\n", encoding="utf-8")
+            path.write_text("\n\n".join(texts(samples)) + "\n", encoding="utf-8", errors="replace")
         case ".wav":
             _write_sound(path, samples, name)
         case other:
             raise error("MP541", f"samples cannot be written as '{other}'", Span.none(),
                         help=f"known: {', '.join(ARRAYS)}, .png, .jpg")  # fmt: skip
+
+
+def _write_table(path: Path, samples: Samples, name: str) -> None:
+    """A row for each draw; classes by their words where the run knows them."""
+    value, words = samples.values[name], samples.classes.get(name)
+    flat = value.reshape(len(value), -1)
+    header = [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
+    if words is None or flat.dtype.kind not in "iu":
+        whole = flat.dtype.kind in "iub"
+        np.savetxt(path, flat, "%d" if whole else "%.8g", ",", header=",".join(header), comments="")
+        return
+    low = samples.fields[name].low
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        named = dict(enumerate(words, low))
+        writer.writerows([named.get(int(v), int(v)) for v in row] for row in flat)
 
 
 def texts(samples: Samples) -> list[str]:

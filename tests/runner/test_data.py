@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpcompile.diagnostics import Diagnostic, Source, SpecError
+from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError
 from mpcompile.ir import Field, Module, symbol
+from mpcompile.ir.training import Training
 from mpcompile.runner.data import NAMES, POINTS, TABLES, load_data
 
 TIME = symbol("time")
@@ -20,6 +21,7 @@ def having(*fields: Field, **params: int) -> Module:
     module = Module("m", Source("spec.yaml", "model: m\ntrain: {data: d}\n"))
     module.fields = {f.name: f for f in fields}
     module.params = dict(params)
+    module.train = Training(data="d", spans={"data": Span("spec.yaml", 2, 15, 2, 16)})
     return module
 
 
@@ -248,9 +250,12 @@ def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("1,2\n3\n", "row 2 has 1 values"), ("1,2\n3,x\n", "row 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
-    ("1,2\n3,nan\n", "row 2 holds 'nan'"), ("1,2\n,3\n", "row 2 has an empty cell"),
-    ("a,y\n1,yes\n2,0\n", "row 2 holds 'yes'"),
+    ("1,2\n3\n", "row 2 has 1 values"), ("1,2\n3,x\n", "row 2, column 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
+    ("1,2\n3,nan\n", "row 2, column 2 holds 'nan'"),
+    ("1,2\n,3\n", "row 2, column 1: the cell is empty"), ("a,y\n1,yes\n2,0\n", "row 3, column 2 (y) holds '0'"),
+    ("a,y\n1,0\n2,yes\n", "row 3, column 2 (y) holds 'yes'"), ("?,1,0,1\n1,1,0,1\n", "row 1, column 1 holds '?'"),
+    ("NA,NA\n1,2\n", "row 1, column 1 holds 'NA'"), ("5,3,rose\n1,2,rose\n", "row 1, column 3 holds 'rose'"),
+    (",a,b\n0,1,2\n", "row 1, column 1: the header has no name"), ("1;2\n3;4\n", "row 1, column 1 holds '1;2'"),
 ])  # fmt: skip
 def test_bad_csv(fake: ModuleType, tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.csv").write_text(text)

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
-from mpcompile.diagnostics import SpecError
-from mpcompile.ir import DType, NoiseSpec, Type
+from mpcompile.diagnostics import Source, SpecError
+from mpcompile.ir import DType, Field, Module, NoiseSpec, Type
 from mpcompile.report.pictures import as_images, grid, picture
 from mpcompile.runner import baselines, sampling
+from mpcompile.runner.data import Column, Split
+from mpcompile.runner.data.dataset import surveyed
 from mpcompile.runner.evaluate import evaluate, to_json, to_text
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import Run, open_run
@@ -77,7 +80,8 @@ def test_baselines() -> None:
     mix = np.array([[2.0, 0.0], [1.5, 0.5]])
     fit, test = r.standard_normal((20_000, 2)) @ mix.T + 3, r.standard_normal((20_000, 2)) @ mix.T + 3
     entropy = 1 + np.log(2 * np.pi) + np.log(abs(np.linalg.det(mix)))
-    assert baselines.gaussian(fit, test).mean() == pytest.approx(-entropy, abs=0.03)
+    law = baselines.Gaussian.fit(fit)
+    assert law is not None and np.mean(law.log_density(test)) == pytest.approx(-entropy, abs=0.03)
     bits = (r.random((20_000, 3)) < [0.1, 0.5, 0.9]).astype(np.float32)
     h = -np.log(0.5) - 2 * (0.1 * np.log(0.1) + 0.9 * np.log(0.9))
     assert baselines.bernoulli(bits, bits).mean() == pytest.approx(-h, abs=0.02)
@@ -86,12 +90,52 @@ def test_baselines() -> None:
     assert baselines.unigram(codes, codes, 4).mean() == pytest.approx(-6 * np.log(4), abs=0.01)
 
 
-def test_integer_baseline_is_in_bits_of_the_data(fake: ModuleType) -> None:
-    """A discretised normal of deviation 5 has the entropy of the normal, in nats, to a good approximation."""
-    x = fake.field("x", "input", "integer", 1, classes=256)
-    values = np.rint(128 + 5 * np.random.default_rng(0).standard_normal((20_000, 1))).astype(int)
-    (found,) = baselines._of_field(x, values, values, False)
-    assert found.values.mean() == pytest.approx(-0.5 * np.log(2 * np.pi * np.e * 25), abs=0.02)
+def split_of(values: Any, dtype: DType = DType.FLOAT) -> Split:
+    return Split({"x": Column(values, dtype, values.shape[1:], surveyed(values))})
+
+
+def baseline(field: Field, fit: Any, test: Any) -> list[baselines.Baseline]:
+    module = Module("m", Source("m.mp", ""))
+    module.fields = {"x": field}
+    return baselines.baselines(
+        module, {"train": split_of(fit, field.type.dtype)}, split_of(test, field.type.dtype)
+    )
+
+
+@pytest.mark.parametrize("scales", [(1e-3, 1e5, 1.4), (1e-30, 1e30), (1e-3, 1e-3, 1e-3), (1.0, 1e15, 1e-15)])
+def test_the_gaussian_baseline_is_that_of_scipy(fake: ModuleType, scales: tuple[float, ...]) -> None:
+    """For columns of any scale and place, some of them correlated and some constant."""
+    r, d = np.random.default_rng(0), len(scales)
+    mix = np.eye(d) + np.tril(np.full((d, d), 0.5), -1)
+    fit, test = ((r.standard_normal((4000, d)) @ mix.T + 3) * scales for _ in range(2))
+    with_constant = [
+        np.hstack([rows[:, :1], np.full((len(rows), 1), 0.1), rows[:, 1:]]) for rows in (fit, test)
+    ]
+    unit = np.std(fit, 0)  # scipy's own decomposition takes columns of alike scale
+    law = stats.multivariate_normal((fit / unit).mean(0), np.cov((fit / unit).T, bias=True))
+    truth = law.logpdf(test / unit) - np.log(unit).sum()
+    x = fake.field("x", "input", "real", d)
+    (found,) = baseline(x, fit, test)
+    assert found.name == "Gaussian, full covariance"
+    np.testing.assert_allclose(found.values, truth, rtol=1e-2, atol=0.05)
+    (found,) = baseline(fake.field("x", "input", "real", d + 1), *with_constant)
+    assert found.name == "Gaussian, full covariance; 1 constant column left out"
+    np.testing.assert_allclose(found.values, truth, rtol=1e-2, atol=0.05)
+    with_constant[1][7, 1] = 0.2
+    assert baseline(fake.field("x", "input", "real", d + 1), *with_constant) == []
+    assert baseline(x, np.ones_like(fit), np.ones_like(test)) == []
+
+
+@pytest.mark.parametrize(("base", "low", "classes"), [("integer", -3, 9), ("integer", 0, 256), ("category", 0, 5),
+                                                      ("binary", 0, None), ("integer", 0, None)])  # fmt: skip
+def test_discrete_baselines_are_masses(fake: ModuleType, base: str, low: int, classes: int | None) -> None:
+    """Over all values their probabilities sum to 1, whatever was seen."""
+    x = fake.field("x", "input", base, 1, classes=classes, low=low)
+    values = low + np.random.default_rng(0).integers(0, 2, (50, 1))
+    every = low + np.arange(classes or (2 if base == "binary" else 400))[:, None]
+    (found,) = baseline(x, values, every)
+    assert "Gaussian" not in found.name and np.exp(found.values).sum() == pytest.approx(1)
+    assert np.isfinite(found.values).all()
 
 
 def test_samples_do_not_depend_on_how_many(fake: ModuleType, trained: Run) -> None:

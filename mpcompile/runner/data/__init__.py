@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpcompile.diagnostics import error
-from mpcompile.ir import Array, Module
-from mpcompile.runner.data.dataset import Column, Dataset, Pieces, Raw, Split, Windows, about_lengths
+from mpcompile.ir import Module
+from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.data.letters import BYTES
+from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.noise import permutation
 from mpcompile.runner.settings import place
+
+if TYPE_CHECKING:
+    from mpcompile.runner.data.adapt import Adapter
 
 __all__ = ["NAMES", "Column", "Dataset", "Pieces", "Raw", "Split", "Windows", "load_data"]
 
@@ -45,12 +49,15 @@ def load_data(
     threshold: float | None = None,
     *,
     vocabulary: list[str] | None = None,
+    classes: Mapping[str, list[str]] | None = None,
     whole: bool = False,
+    own: str = "",
 ) -> Dataset:
     """The data set of this name, or the file at this path, fitted to the fields of a module.
 
-    `vocabulary` is that of a run trained before; a text for a category of 256 is read as bytes. `whole` keeps a
-    file that names no splits in one piece.
+    `vocabulary` and `classes` (field -> words) are those of a run trained before; a text for a category of 256 is read
+    as bytes. `whole` keeps a file that names no splits in one piece, unless its digest is `own`: that of the data
+    the run was trained on.
 
     Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range,
     MP505 vocabulary, MP506 unreadable, MP507 too little.
@@ -60,20 +67,24 @@ def load_data(
     embedded = spec in NAMES
     if vocabulary is None and _reads_bytes(module):
         vocabulary = BYTES
-    raw = _embedded(module, spec, length, vocabulary)() if embedded else _user(module, spec, vocabulary)
-    if whole and not embedded:
-        raw = _joined(raw)
-    elif not raw.fixed:
-        raw = _divided(raw, module, spec)
-    adapter = Adapter(module, spec, raw, length, threshold, embedded)
-    splits = adapter.splits()
-    read = set(adapter.pairing().values())
+    try:
+        raw = _embedded(module, spec, length, vocabulary)() if embedded else _user(module, spec, vocabulary)
+        adapter = Adapter(module, spec, raw, length, threshold, embedded, classes)
+        if whole and not embedded and raw.digest != own:
+            _join(raw)
+        elif not raw.fixed:
+            _divide(raw, adapter)
+        splits = adapter.splits()
+    except Unreadable as bad:
+        raise error("MP506", str(bad), place(module, "data"), help=bad.help) from bad
+    pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
     _require_intervals(module, spec, statistics)
     return Dataset(
         spec,
         splits,
-        raw.vocabulary if "x" in read else None,
+        raw.vocabulary if "x" in pairs.values() else None,
+        adapter.words(),
         raw.digest,
         {
             "sizes": {k: len(s) for k, s in splits.items()},
@@ -138,57 +149,54 @@ def _last_size(module: Module, default: int) -> int:
 
 
 def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
-    from mpcompile.runner.data.files import ENDINGS, Unreadable, read
+    from mpcompile.runner.data.files import ENDINGS, read
 
     path = Path(spec)
-    if not path.exists():
+    if not is_there(path):
         close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in ENDINGS or "/" in spec:
             raise error("MP501", f"there is no data file '{spec}'", place(module, "data"))
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
         raise error("MP501", f"no data set is named '{spec}'", place(module, "data"), help=hint)
-    try:
-        return read(path, vocabulary)
-    except Unreadable as bad:
-        raise error("MP506", str(bad), place(module, "data")) from bad
+    return read(path, vocabulary, module.fields)
 
 
-def _joined(raw: Raw) -> Raw:
-    """Data that name no splits, streams too, in one piece: `test`, and `train` a copy of it."""
+def _join(raw: Raw) -> None:
+    """Put data that name no splits, streams too, into one piece: `test`, and `train` a copy of it."""
     parts = raw.splits
-    if raw.streams:
-        one = {k: np.concatenate([parts[s][k] for s in parts]) for k in parts["train"]}
-    elif raw.fixed:
-        return raw
-    else:
-        one = parts["train"]
+    if raw.fixed and not raw.streams:
+        return
+    one = parts["train"]
+    if len(parts) > 1:
+        one = {k: np.concatenate([parts[s][k] for s in parts]) for k in one}
     raw.splits = {"train": one, "test": one}
-    return raw
 
 
-def _divided(raw: Raw, module: Module, name: str) -> Raw:
-    """Eight, one and one tenths in a fixed random order: train, valid, test."""
+def _divide(raw: Raw, adapter: Adapter) -> None:
+    """Cut into eight, one and one tenths in a fixed random order: train, valid, test; streams in their own order."""
     columns = raw.splits["train"]
-    counts = raw.counts("train")
-    if len(set(counts.values())) > 1:
-        shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
-        raise error(
-            "MP507", f"data '{name}': numbers of examples differ: {shown}", place(module, "data"),
-            help=about_lengths(columns),
-        )  # fmt: skip
-    count = next(iter(counts.values()))
+    adapter.require_counts("train")
+    count = len(columns["length"] if raw.pieces else next(iter(columns.values())))
+    if adapter.streams():
+        cut = [0, int(0.9 * count), int(0.95 * count), count]
+        raw.splits = {
+            s: {k: v[a:b] for k, v in columns.items()} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)
+        }
+        return
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]
-    parts = {s: order[a:b] for s, a, b in zip(("train", "valid", "test"), cut, cut[1:], strict=False)}
+    rows = {s: order[a:b] for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
+    if not raw.pieces:
+        raw.rows, raw.splits = rows, dict.fromkeys(rows, columns)
+        return
     one = {k: np.split(v, np.cumsum(columns["length"])[:-1]) for k, v in columns.items() if k in raw.pieces}
     raw.splits = {
         s: {
-            k: np.concatenate([v[:0], *(one[k][i] for i in rows)]) if k in one else v[rows]
+            k: np.concatenate([v[:0], *(one[k][i] for i in part)]) if k in one else v[part]
             for k, v in columns.items()
         }
-        for s, rows in parts.items()
+        for s, part in rows.items()
     }
-    return raw
 
 
 def _require_intervals(module: Module, data: str, statistics: Mapping[str, Any]) -> None:
@@ -210,17 +218,18 @@ def _statistics(train: Split) -> dict[str, Any]:
     """Shape, range, mean and deviation of each field's training values."""
     out = {}
     for name, column in train.columns.items():
-        values: Array = column.array if isinstance(column, Column) else column.stream
-        shape = list(values.shape[1:])
-        if isinstance(column, Windows):
-            shape = [column.length, *shape]
-        elif isinstance(column, Pieces):
-            shape = [int(column.lengths.max()), *shape]
+        if isinstance(column, Column):
+            shape = list(column.shape)
+        elif isinstance(column, Windows):
+            shape = [column.length, *column.shape]
+        else:
+            shape = [int(column.lengths.max()), *column.stream.shape[1:]]
+        found = column.survey
         out[name] = {
             "shape": [int(s) for s in shape],
-            "low": float(values.min()),
-            "high": float(values.max()),
-            "mean": float(values.mean(dtype=np.float64)),
-            "deviation": float(values.std(dtype=np.float64)),
+            "low": float(found.low) if found.size else 0.0,
+            "high": float(found.high) if found.size else 0.0,
+            "mean": found.mean,
+            "deviation": found.deviation,
         }
     return out

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Symbolic
 from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
-from mpcompile.runner.data.sound import companded
+from mpcompile.runner.data.elements import checked, prepared
+from mpcompile.runner.data.opening import require
 
 _OBSERVED = ("input", "target", "condition")
 
@@ -22,6 +25,7 @@ class Adapter:
     length     windows that streams are cut into
     threshold  see `Settings.threshold`
     embedded   the set is the project's own: grey images may be scaled and enlarged to fit
+    classes    field -> words that its numbers stand for in the run that the data are for; None: a run that begins
     """
 
     module: Module
@@ -30,35 +34,72 @@ class Adapter:
     length: int
     threshold: float | None = None
     embedded: bool = False
+    classes: Mapping[str, list[str]] | None = None
 
     def splits(self) -> dict[str, Split]:
         """Every split, adapted. Raises `SpecError` (MP502 to MP507)."""
         pairs = self.pairing()
         ahead = self._ahead(pairs)
+        numbers = {f: self._numbers(self.module.fields[f], c) for f, c in pairs.items()}
         sizes: dict[str, int] = {}
         made = {}
         for split, columns in self.raw.splits.items():
-            every = self.raw.counts(split)
-            counts = {pairs[f]: every[pairs[f]] for f in pairs}
-            if len(set(counts.values())) > 1:
-                shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
-                raise error(
-                    "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere(),
-                    help=about_lengths(columns),
-                )  # fmt: skip
+            self.require_counts(split, set(pairs.values()))
             fitted: dict[str, Column | Windows | Pieces] = {}
             for field_name, column in pairs.items():
-                field = self.module.fields[field_name]
+                field, renumbered = self.module.fields[field_name], numbers[field_name]
+                if renumbered is not None:
+                    columns = {**columns, column: renumbered[columns[column].astype(np.int64)]}
                 if column in self.raw.pieces:
                     fitted[field_name] = self._pieces(field, column, columns)
                 elif self._streams(field, column, columns[column]):
                     fitted[field_name] = self._windows(field, column, columns[column], split, ahead)
                 else:
-                    fitted[field_name] = self._column(field, column, columns[column], sizes)
+                    rows = self.raw.rows.get(split)
+                    fitted[field_name] = self._column(field, column, columns[column], rows, sizes)
             made[split] = Split(fitted)
             if not len(made[split]) and split == "train":
                 raise error("MP507", f"data '{self.name}': there is no training example", self._anywhere())
         return made
+
+    def require_counts(self, split: str, among: Collection[str] | None = None) -> None:
+        """Raises `SpecError` (MP507) where columns have different numbers of examples; `among`: of these columns."""
+        counts = {k: n for k, n in self.raw.counts(split).items() if among is None or k in among}
+        if len(set(counts.values())) > 1:
+            shown = ", ".join(f"{k} has {n}" for k, n in counts.items())
+            raise error(
+                "MP507", f"data '{self.name}': numbers of examples differ: {shown}", self._anywhere(),
+                help=about_lengths(self.raw.splits[split]),
+            )  # fmt: skip
+
+    def words(self) -> dict[str, list[str]]:
+        """The words that the numbers of a field stand for."""
+        if self.classes is not None:
+            return {f: words for f, words in self.classes.items() if f in self.module.fields}
+        return {f: self.raw.classes[c] for f, c in self.pairing().items() if c in self.raw.classes}
+
+    def _numbers(self, field: Field, column: str) -> Array | None:
+        """The run's number of each number of a column of words. Raises `SpecError` (MP505) for words it lacks."""
+        words = self.raw.classes.get(column)
+        if words is None:
+            return None
+        where = f"column '{column}' of data '{self.name}'"
+        if field.base not in ("category", "binary", "integer"):
+            raise error("MP504", f"{where} holds words, '{field.name}' takes numbers", field.span,
+                        help=f"{field.role} {field.name}: category({len(words)})")  # fmt: skip
+        if self.classes is None:
+            count = 2 if field.base == "binary" else field.classes
+            if count is not None and len(words) > count:
+                raise error("MP505", f"{where} holds {len(words)} words, '{field.name}' has {count} classes",
+                            field.span, help=f"the words are {_listed(words)}")  # fmt: skip
+            return np.arange(len(words)) + field.low
+        known = self.classes.get(field.name)
+        if known is None:
+            raise error("MP505", f"{where} holds words, the run was trained on numbers", field.span)
+        if missing := [w for w in words if w not in known]:
+            raise error("MP505", f"{where} holds {_listed(missing)}, which the run was not trained on", field.span,
+                        help=f"its words for '{field.name}' are {_listed(known)}")  # fmt: skip
+        return np.array([known.index(w) for w in words]) + field.low
 
     def pairing(self) -> dict[str, str]:
         """Which column feeds which field: the same name, else x for inputs and y for others."""
@@ -100,6 +141,12 @@ class Adapter:
 
     # Streams ----------------------------------------------------------------------------------------
 
+    def streams(self) -> frozenset[str]:
+        """Columns that a field wants windows of."""
+        fields, columns = self.module.fields, self.raw.splits["train"]
+        pairs = [(fields[f], c) for f, c in self.pairing().items() if c not in self.raw.pieces]
+        return frozenset(c for f, c in pairs if self._streams(f, c, columns[c]))
+
     def _streams(self, field: Field, column: str, values: Array) -> bool:
         """Whether a column is one long sequence that this field wants windows of."""
         sequence = field.type.rank > 1
@@ -123,13 +170,14 @@ class Adapter:
         length = size if isinstance(size, int) else self.length
         if self.raw.vocabulary is not None and column == "x":
             self._vocabulary(field, len(self.raw.vocabulary))
-        values = self._elements(field, column, stream)
         expected = [s for s in field.type.shape[2:] if s != 1]
-        if [s for s in values.shape[1:] if s != 1] != expected:
+        if [s for s in stream.shape[1:] if s != 1] != expected:
             raise self._misfit(field, [length, *field.type.shape[2:]], list(stream.shape), column)
+        values = prepared(self.raw, self.embedded, field, column, stream)
         window = Windows(
-            values.reshape(len(values), *[int(str(s)) for s in field.type.shape[2:]]),
-            field.type.dtype, length, ahead[field.name], max(ahead.values()),
+            values, field.type.dtype, length, tuple(int(str(s)) for s in field.type.shape[2:]),
+            checked(self.name, field, column, values, None, self.threshold), self._threshold(field),
+            ahead[field.name], max(ahead.values()),
         )  # fmt: skip
         if split == "train" and not len(window):
             raise error(
@@ -166,43 +214,54 @@ class Adapter:
         values, wanted = columns[column], field.type.shape[2:]
         packed = len(wanted) == 1 and values.shape[1:] == (-(-int(str(wanted[0])) // 8),)
         if packed and field.base == "binary" and values.dtype == np.uint8:
+            require(Path(self.name), len(values) * int(str(wanted[0])), f"column '{column}'")
             values = np.unpackbits(values, axis=1, count=int(str(wanted[0])))
         if values.shape[1:] != wanted:
             raise self._misfit(field, [along, *wanted], list(values.shape), column)
-        return Pieces(self._elements(field, column, values), field.type.dtype, columns["length"])
+        values = prepared(self.raw, self.embedded, field, column, values)
+        survey = checked(self.name, field, column, values, None, self.threshold)
+        return Pieces(values, field.type.dtype, columns["length"], survey, self._threshold(field))
 
     # Fixed sizes ------------------------------------------------------------------------------------
 
-    def _column(self, field: Field, column: str, values: Array, sizes: dict[str, int]) -> Column:
-        shaped = self._shaped(field, column, values, sizes)
-        return Column(self._elements(field, column, shaped), field.type.dtype)
+    def _column(
+        self, field: Field, column: str, values: Array, rows: Array | None, sizes: dict[str, int]
+    ) -> Column:
+        values, shape = self._shaped(field, column, values, sizes)
+        values = prepared(self.raw, self.embedded, field, column, values)
+        survey = checked(self.name, field, column, values, rows, self.threshold)
+        return Column(values, field.type.dtype, shape, survey, rows, self._threshold(field))
 
-    def _shaped(self, field: Field, column: str, values: Array, sizes: dict[str, int]) -> Array:
-        """`[n, ...]` in the field's shape; symbols take the size they meet first and keep it."""
+    def _threshold(self, field: Field) -> float | None:
+        return self.threshold if field.base == "binary" else None
+
+    def _shaped(
+        self, field: Field, column: str, values: Array, sizes: dict[str, int]
+    ) -> tuple[Array, tuple[int, ...]]:
+        """The array, and the shape of an example in the field; symbols take the size they meet first and keep it."""
         wanted = field.type.shape[1:]
         found = values.shape[1:]
         if len(wanted) == len(found):
             bound = dict(sizes)
             if all(_meets(w, f, bound) for w, f in zip(wanted, found, strict=True)):
                 sizes.update(bound)
-                return values
+                return values, found
         if any(isinstance(w, Symbolic) and w.terms[0][1] > 1 for w in wanted):
             raise self._misfit(field, list(wanted), list(found), column)
         fixed = [w if isinstance(w, int) else sizes.get(str(w)) for w in wanted]
         if None in fixed and fixed.count(None) == 1:
-            rest = int(np.prod([w for w in fixed if w is not None]))
-            total = int(np.prod(found))
-            fixed = [w if w is not None else total // max(rest, 1) for w in fixed]
+            rest = prod([w for w in fixed if w is not None])
+            fixed = [w if w is not None else prod(found) // max(rest, 1) for w in fixed]
             sizes.update(
                 {str(w): int(f or 0) for w, f in zip(wanted, fixed, strict=True) if isinstance(w, Symbolic)}
             )
         target = [int(w) for w in fixed if w is not None]
         if len(target) == len(wanted):
-            if int(np.prod(target)) == int(np.prod(found)):
-                return values.reshape(len(values), *target)
+            if prod(target) == prod(found):
+                return values, tuple(target)
             enlarged = self._enlarged(column, values, target)
             if enlarged is not None:
-                return enlarged
+                return enlarged, tuple(target)
         raise self._misfit(field, list(wanted), list(found), column)
 
     def _enlarged(self, column: str, values: Array, target: list[int]) -> Array | None:
@@ -235,59 +294,11 @@ class Adapter:
             help=f"declare '{field.name}' with {list(found)}, or give other data",
         )
 
-    # Elements ---------------------------------------------------------------------------------------
 
-    def _elements(self, field: Field, column: str, values: Array) -> Array:
-        """Values in the field's range, in a compact type."""
-        if bad := int(values.size - np.isfinite(values).sum()):
-            raise self._range(field, column, f"holds values that are not finite, {bad} of {values.size}", "")
-        levels = self.raw.levels.get(column)
-        if field.base == "binary":
-            return self._binary(field, column, values)
-        if field.base in ("integer", "category"):
-            return self._whole(field, column, values, levels)
-        if self.embedded and levels and column in (*self.raw.images, "x") and values.dtype.kind in "ui":
-            return (values / (levels - 1)).astype(np.float32)  # grey levels of our own sets as 0..1
-        return values.astype(np.float32)
-
-    def _binary(self, field: Field, column: str, values: Array) -> Array:
-        if self.threshold is not None:
-            return (values > self.threshold).astype(np.uint8)
-        if ((values == 0) | (values == 1)).all():
-            return values.astype(np.uint8)
-        low, high = values.min(), values.max()
-        ours = "data: binary_digits is the digits' own, or " if self.name == "digits" else ""
-        raise self._range(
-            field, column, f"holds values from {low:g} to {high:g}, a binary field takes 0 and 1",
-            f"{ours}train.threshold makes values above a number ones",
-        )  # fmt: skip
-
-    def _whole(self, field: Field, column: str, values: Array, levels: int | None) -> Array:
-        classes = field.classes
-        low = field.low if field.base == "integer" else 0
-        if column in self.raw.sounds and classes:
-            values = companded(values, classes) + low
-        if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-            raise self._range(field, column, f"holds fractions, '{field.name}' takes whole numbers", "")
-        whole = values.astype(np.int64)
-        if self.embedded and column in self.raw.images and levels and classes and classes != levels:
-            if classes > levels:
-                whole = np.rint(whole * ((classes - 1) / (levels - 1))).astype(np.int64) + low
-            else:
-                whole = whole * classes // levels + low  # each of as many grey levels
-        if len(whole) and classes is not None and (whole.min() < low or whole.max() > low + classes - 1):
-            found = f"holds {whole.min()} to {whole.max()}, '{field.name}' takes {low} to {low + classes - 1}"
-            raise self._range(field, column, found, "")
-        small = (
-            np.min_scalar_type(int(whole.max()))
-            if len(whole) and whole.size and whole.min() >= 0
-            else np.int64
-        )
-        return whole.astype(small)
-
-    def _range(self, field: Field, column: str, what: str, help: str) -> SpecError:
-        where = f"field '{field.name}': column '{column}' of data '{self.name}'"
-        return error("MP504", f"{where} {what}", field.span, help=help)
+def _listed(words: Collection[str]) -> str:
+    """Some words of a list, and how many more there are."""
+    shown = list(words)[:8]
+    return ", ".join(map(repr, shown)) + (f" and {len(words) - 8} more" if len(words) > 8 else "")
 
 
 def _meets(wanted: int | Symbolic, found: int, sizes: dict[str, int]) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf, isfinite, prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Array, DType
+from mpcompile.runner.data.arrays import gathered, released
 
 SPLITS = ("train", "valid", "test")
 _DTYPES = {DType.FLOAT: np.float32, DType.INT: np.int64, DType.BOOL: np.bool_}
+#: Numbers that are looked at, or turned into another type, at once.
+_BLOCK, _PART = 2**20, 2**16
 
 
 @dataclass
@@ -23,7 +27,9 @@ class Raw:
     sounds      columns of sound in [-1, 1], which a category or an integer field takes as mu-law codes
     streams     columns that are one long sequence `[T, ...]` to be cut into windows
     pieces      columns whose sequences follow one another `[T, ...]`; the column `length` says where they end
+    rows        split -> the rows of its columns that are its own; without an entry all of them are (never of pieces)
     vocabulary  what the integers of text stand for
+    classes     column -> the words that its integers stand for
     rate        of sounds, in Hz; 0 where it is not known
     """
 
@@ -33,7 +39,9 @@ class Raw:
     sounds: frozenset[str] = frozenset()
     streams: frozenset[str] = frozenset()
     pieces: frozenset[str] = frozenset()
+    rows: dict[str, Array] = field(default_factory=dict)
     vocabulary: list[str] | None = None
+    classes: dict[str, list[str]] = field(default_factory=dict)
     fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
     digest: str = ""  # of a user's file
     rate: int = 0
@@ -45,21 +53,108 @@ class Raw:
     def counts(self, split: str) -> dict[str, int]:
         """Number of examples of each column."""
         columns = self.splits[split]
+        if split in self.rows:
+            return {k: len(self.rows[split]) for k in columns}
         return {k: len(columns["length"] if k in self.pieces else v) for k, v in columns.items()}
+
+
+@dataclass
+class Survey:
+    """What is known of some numbers: their range, mean and spread, and whether they are whole; gathered in blocks.
+
+    `bad` of the `size` numbers are not finite; the others are what the rest is about. `square` is the sum of the squared
+    distances from the mean (Chan, Golub and LeVeque 1983, eq. 1.5).
+    """
+
+    size: int = 0
+    bad: int = 0
+    low: float = inf
+    high: float = -inf
+    mean: float = 0.0
+    square: float = 0.0
+    whole: bool = True
+
+    def add(self, block: Array) -> None:
+        """Count a block of numbers in, a part at a time that stays in the processor's cache."""
+        flat = block.reshape(-1)
+        for start in range(0, flat.size, _PART):
+            self._add(flat[start : start + _PART])
+
+    def _add(self, part: Array) -> None:
+        before, self.size = self.size - self.bad, self.size + part.size
+        low, high = part.min().item(), part.max().item()
+        if not isfinite(low) or not isfinite(high):  # both are NaN where one number is
+            finite = part[np.isfinite(part)]
+            self.bad += int(part.size - finite.size)
+            if not finite.size:
+                return
+            part, low, high = finite, finite.min().item(), finite.max().item()
+        if self.whole and part.dtype.kind == "f":
+            self.whole = bool((part == np.rint(part)).all())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        centred = part.astype(np.float64)
+        n, mean = centred.size, float(centred.mean())
+        centred -= mean
+        step = mean - self.mean
+        self.square += float(centred @ centred) + step * step * before * n / (before + n)
+        self.mean += step * n / (before + n)
+
+    @property
+    def deviation(self) -> float:
+        return float(np.sqrt(self.square / max(self.size - self.bad, 1)))
+
+
+def surveyed(array: Array, rows: Array | None = None, threshold: float | None = None) -> Survey:
+    """A survey of an array `[n, ...]`, or of some rows of it, read once from front to end.
+
+    `threshold`: of its numbers as 1 above it and 0 elsewhere.
+    """
+    found = Survey()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _, block in blocks(array, None if rows is None else np.sort(rows)):
+            if threshold is not None and not np.isfinite(block).all():
+                found.add(block)
+            else:
+                found.add(block if threshold is None else (block > threshold).astype(np.uint8))
+    return found
+
+
+def blocks(array: Array, rows: Array | None = None) -> Iterator[tuple[int, Array]]:
+    """Rows of an array, about `_BLOCK` numbers at a time: the place of the first, and the block."""
+    step = max(1, _BLOCK // max(prod(array.shape[1:]), 1))
+    for start in range(0, len(array) if rows is None else len(rows), step):
+        yield start, array[start : start + step] if rows is None else array[rows[start : start + step]]
+        released(array)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Examples `[n, ...]` in whatever type is smallest; `take` gives the type that programs read."""
+    """Examples `[n, ...]` in the type that they have in the file; `take` gives the type that programs read.
+
+    array      numbers `[m, ...]`, perhaps mapped from a file
+    rows       which of the m are examples, in their order; None: all
+    shape      of an example
+    threshold  numbers above it are 1, others 0; None leaves them
+    """
 
     array: Array
     dtype: DType
+    shape: tuple[int, ...]
+    survey: Survey
+    rows: Array | None = None
+    threshold: float | None = None
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self.array if self.rows is None else self.rows)
 
     def take(self, rows: Array, shift: int = 0) -> Array:
-        return np.ascontiguousarray(self.array[rows], dtype=_DTYPES[self.dtype])
+        found = gathered(self.array, rows if self.rows is None else self.rows[rows])
+        return _typed(found, self.threshold, self.dtype).reshape(len(found), *self.shape)
+
+
+def _typed(found: Array, threshold: float | None, dtype: DType) -> Array:
+    """Numbers in the type that programs read, next to each other in memory."""
+    return np.ascontiguousarray(found if threshold is None else found > threshold, dtype=_DTYPES[dtype])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +167,9 @@ class Windows:
     stream: Array
     dtype: DType
     length: int
+    shape: tuple[int, ...]  # of an element
+    survey: Survey
+    threshold: float | None = None
     ahead: int = 0
     spare: int = 0  # the largest `ahead` of the columns beside this one
 
@@ -83,9 +181,8 @@ class Windows:
     def take(self, rows: Array, shift: int = 0) -> Array:
         room = len(self.stream) - self.spare - len(self) * self.length
         start = np.asarray(rows) * self.length + min(shift, max(room, 0)) + self.ahead
-        return np.ascontiguousarray(
-            self.stream[start[:, None] + np.arange(self.length)], dtype=_DTYPES[self.dtype]
-        )
+        found = gathered(self.stream, start[:, None] + np.arange(self.length))
+        return _typed(found, self.threshold, self.dtype).reshape(len(found), self.length, *self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +197,8 @@ class Pieces:
     stream: Array
     dtype: DType
     lengths: Array
+    survey: Survey
+    threshold: float | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -110,7 +209,8 @@ class Pieces:
         out = np.zeros((len(rows), longest, *self.stream.shape[1:]), _DTYPES[self.dtype])
         for place, row in enumerate(rows):
             size = int(self.lengths[row])
-            out[place, :size] = self.stream[ends[row] - size : ends[row]]
+            found = self.stream[ends[row] - size : ends[row]]
+            out[place, :size] = found if self.threshold is None else found > self.threshold
         return out
 
 
@@ -134,11 +234,12 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Data that fit a module."""
+    """Data that fit a module. `classes` has the words that the numbers of a field stand for."""
 
     name: str
     splits: Mapping[str, Split]
     vocabulary: list[str] | None = None
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
     digest: str = ""
     statistics: Mapping[str, Any] = field(default_factory=dict)
 

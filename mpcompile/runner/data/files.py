@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from math import isfinite
+import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 
 from mpcompile.ir import Array
+from mpcompile.runner.data.arrays import npy, npz
 from mpcompile.runner.data.dataset import SPLITS, Raw
+from mpcompile.runner.data.delimited import table
 from mpcompile.runner.data.letters import BYTES
+from mpcompile.runner.data.opening import Unreadable, digest, reading, require, whole
+from mpcompile.runner.data.pictures import PICTURES, picture
+from mpcompile.runner.data.sound import wav
 from mpcompile.runner.noise import permutation
 
 ENDINGS = (".npz", ".npy", ".csv", ".txt", ".wav")
-_PICTURES = {".png", ".jpg", ".jpeg"}
 _NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in SPLITS}
+_MOST_FILES = 2**20
 
 
-class Unreadable(ValueError):
-    """A file that cannot be data; the message is one line."""
+def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str] = ()) -> Raw:
+    """Columns of a file, or of a folder of pictures or sounds.
 
-
-def read(path: Path, vocabulary: list[str] | None = None) -> Raw:
-    """Columns of a file, or of a folder of pictures or sounds. `vocabulary` encodes a text. Raises `Unreadable`."""
-    try:
+    `vocabulary` encodes a text; `names` are the variables that the columns of a table may be headed by. Raises
+    `Unreadable`, one line that names the file.
+    """
+    with reading(path):
         if path.is_dir():
             return _folder(path)
-        ending = path.suffix.lower()
-        raw = _text(path, vocabulary) if ending == ".txt" else _READERS[ending](path)
-    except KeyError:
-        raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures or sounds") from None
-    except (OSError, zipfile.BadZipFile, EOFError) as bad:
-        raise Unreadable(f"{path}: {bad}") from bad
-    except Unreadable:
-        raise
-    except ValueError as bad:
-        pickled = "Object arrays" in str(bad) or "pickle" in str(bad)
-        why = "it holds pickled objects, which are never loaded" if pickled else str(bad)
-        raise Unreadable(f"{path}: {why}") from bad
-    raw.digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return raw
+        readers: dict[str, Callable[[Path], Raw]] = {
+            ".npz": _npz,
+            ".npy": lambda p: Raw({"train": {"x": npy(p)}}, fixed=False),
+            ".csv": lambda p: table(p, names),
+            ".txt": lambda p: _text(p, vocabulary),
+            ".wav": lambda p: _stream([wav(p)]),
+        }
+        reader = readers.get(path.suffix.lower())
+        if reader is None:
+            raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures or sounds")
+        raw = reader(path)
+        raw.digest = digest(path).hex()
+        return raw
 
 
 def _npz(path: Path) -> Raw:
@@ -49,21 +53,31 @@ def _npz(path: Path) -> Raw:
 
     A column `len` or `length` cuts those as long as its sum into sequences of their own (`train_len`).
     """
-    with np.load(path, allow_pickle=False) as file:
-        found = {key: np.asarray(file[key]) for key in file.files}
+    found = npz(path)
     shapes = {k for k in found if k.endswith("_shape") and k.removesuffix("_shape") in found}
     splits: dict[str, dict[str, Array]] = {}
     for key, value in found.items():
         if key in shapes:
             continue
-        shape = found.get(f"{key}_shape")
-        if shape is not None and value.dtype == np.uint8:
-            value = np.unpackbits(value, axis=1)[:, : int(shape[-1])]
+        if key + "_shape" in shapes and value.dtype == np.uint8:
+            value = _unpacked(path, key, value, found[f"{key}_shape"])
         column, split = _split_name(key)
         if column in splits.setdefault(split, {}):
             raise Unreadable(f"{path}: '{key}' names column '{column}' of split '{split}' twice")
-        splits[split][column] = _plain(path, key, value)
+        splits[split][column] = value
+    if not splits:
+        raise Unreadable(f"{path}: it holds no array")
     return _assembled(path, splits)
+
+
+def _unpacked(path: Path, key: str, bits: Array, shape: Array) -> Array:
+    """Rows of bits that were packed into bytes; the last size of `shape` says how many a row has."""
+    width = int(shape[-1]) if shape.ndim == 1 and len(shape) and shape.dtype.kind in "iu" else -1
+    if bits.ndim != 2 or not 0 <= 8 * bits.shape[1] - width < 8:
+        shown = ", ".join(str(n) for n in bits.shape[:8])
+        raise Unreadable(f"{path}: '{key}_shape' is no shape of the packed bits '{key}' [{shown}]")
+    require(path, len(bits) * width, f"array '{key}'")
+    return np.unpackbits(bits, axis=1, count=width)
 
 
 def _split_name(key: str) -> tuple[str, str]:
@@ -113,161 +127,115 @@ def _pieces(columns: dict[str, Array]) -> frozenset[str]:
     ends = columns.get("length")
     if ends is None or ends.ndim != 1 or ends.dtype.kind not in "iu" or not len(ends) or ends.min() < 1:
         return frozenset()
-    rows = int(ends.sum())
+    rows = sum(ends.tolist())  # a sum of whole numbers of any size
     return frozenset(k for k, v in columns.items() if k != "length" and len(v) == rows != len(ends))
-
-
-def _plain(path: Path, key: str, value: Array) -> Array:
-    if value.dtype.kind not in "buif":
-        raise Unreadable(f"{path}: array '{key}' holds {value.dtype}, not numbers")
-    if value.ndim == 0:
-        raise Unreadable(f"{path}: array '{key}' is a single number")
-    return value
-
-
-def _npy(path: Path) -> Raw:
-    return Raw({"train": {"x": _plain(path, "x", np.load(path, allow_pickle=False))}}, fixed=False)
-
-
-def _csv(path: Path) -> Raw:
-    """Numbers, with an optional header. Columns headed `y`, `label` or `target` are y, the rest x.
-
-    A label that is words in every row is a class, numbered in the order of the alphabet.
-    """
-    import csv
-
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if not rows:
-        raise Unreadable(f"{path}: it is empty")
-    header = None if all(map(_numeric, rows[0])) else [c.strip() for c in rows[0]]
-    body = rows[1:] if header else rows
-    if not body:
-        raise Unreadable(f"{path}: there is a header but no row")
-    last = [i for i, h in enumerate(header or []) if h.lower() in ("y", "label", "target")]
-    named = {i for i in last if not any(_numeric(row[i]) for row in body if i < len(row))}
-    for number, row in enumerate(body, 2 if header else 1):
-        if len(row) != len(rows[0]):
-            raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {len(rows[0])}")
-        for i, cell in enumerate(row):
-            if not cell.strip():
-                raise Unreadable(f"{path}: row {number} has an empty cell")
-            if i not in named and not (_numeric(cell) and isfinite(float(cell))):
-                raise Unreadable(f"{path}: row {number} holds {cell[:30]!r}, which is not a finite number")
-    classes = {i: sorted({row[i] for row in body}) for i in named}
-    values = np.array(
-        [[classes[i].index(c) if i in named else float(c) for i, c in enumerate(row)] for row in body], float
-    )
-    columns = {"x": values[:, [i for i in range(values.shape[1]) if i not in last]]}
-    if last:
-        columns["y"] = values[:, last]
-    return Raw({"train": columns}, fixed=False)
-
-
-def _numeric(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(path: Path, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.sequences import text
 
-    data = path.read_bytes()
+    data = whole(path).removeprefix(b"\xef\xbb\xbf")
     try:
         words = data.decode("utf-8", "surrogateescape" if vocabulary == BYTES else "strict")
     except UnicodeDecodeError as bad:
         where = f"byte {data[bad.start]:#04x} at {bad.start}"
         raise Unreadable(
-            f"{path}: it is not UTF-8 ({where}); a category(256) reads the bytes of any text"
+            f"{path}: it is not UTF-8 ({where})",
+            "save it as UTF-8; a category(256) reads the bytes of any text",
         ) from bad
     if len(words) < 20:
         raise Unreadable(f"{path}: {len(words)} characters are too few")
-    return text(words, vocabulary)
-
-
-def _wav(path: Path) -> Raw:
-    """A sound as one stream; the last tenths are held out."""
-    x, rate = _sound(path)
-    cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
-    splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
-    return Raw(splits, sounds=frozenset({"x"}), streams=frozenset({"x"}), rate=rate)
-
-
-def _sounds(files: list[Path]) -> Raw:
-    """Sounds one after the other as one stream; whole files are held out, a tenth each, in a fixed random order."""
-    digest, waves, first = hashlib.sha256(), [], 0
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-        wave, rate = _sound(file)
-        first = first or rate
-        if rate != first:
-            raise Unreadable(
-                f"{file}: sounds must share one rate; this has {rate} Hz, {files[0]} has {first} Hz"
-            )
-        waves.append(wave)
-    order, tenth = permutation(len(files), "data", "split"), max(1, len(files) // 10)
-    cut = [0, len(files) - 2 * tenth, len(files) - tenth, len(files)]
-    splits = {
-        s: {"x": np.concatenate([waves[i] for i in order[a:b]])}
-        for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)
-    }
-    found = frozenset({"x"})
-    return Raw(splits, sounds=found, streams=found, digest=digest.hexdigest(), rate=first)
-
-
-def _sound(path: Path) -> tuple[Array, int]:
-    """16-bit or 8-bit PCM, channels averaged, in [-1, 1), and its rate in Hz."""
-    import wave
-
     try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            frames = file.readframes(file.getnframes())
-    except wave.Error as bad:
+        return text(words, vocabulary)
+    except ValueError as bad:  # characters that the run's vocabulary lacks
         raise Unreadable(f"{path}: {bad}") from bad
-    if width == 2:
-        x = np.frombuffer(frames, "<i2").astype(np.float32) / 2**15
-    elif width == 1:
-        x = (np.frombuffer(frames, np.uint8).astype(np.float32) - 128) / 128
+
+
+def _stream(sounds: list[tuple[Array, int]], order: Array | None = None) -> Raw:
+    """Sounds one after the other as one stream. Of one sound the last tenths are held out, of several whole ones."""
+    rate = sounds[0][1]
+    if order is None:
+        x = sounds[0][0]
+        cut = [0, int(0.9 * len(x)), int(0.95 * len(x)), len(x)]
+        splits = {s: {"x": x[a:b]} for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
     else:
-        raise Unreadable(f"{path}: {8 * width}-bit sound; 8 and 16 bits are read")
-    return np.asarray(x.reshape(-1, channels).mean(1)), rate
+        tenth = max(1, len(sounds) // 10)
+        cut = [0, len(sounds) - 2 * tenth, len(sounds) - tenth, len(sounds)]
+        splits = {
+            s: {"x": np.concatenate([sounds[i][0] for i in order[a:b]])}
+            for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)
+        }
+    found = frozenset({"x"})
+    return Raw(splits, sounds=found, streams=found, rate=rate)
+
+
+def _sounds(path: Path, files: list[Path]) -> Raw:
+    """A folder of sounds; whole files are held out, a tenth each, in a fixed random order."""
+    sounds: list[tuple[Array, int]] = []
+    size = 0
+    for file in files:
+        sounds.append(wav(file))
+        wave, rate = sounds[-1]
+        if rate != sounds[0][1]:
+            first = f"{files[0]} has {sounds[0][1]} Hz"
+            raise Unreadable(f"{file}: sounds must share one rate; this has {rate} Hz, {first}")
+        size += 2 * wave.nbytes
+        require(path, size)
+    raw = _stream(sounds, permutation(len(files), "data", "split"))
+    raw.digest = _digest(files)
+    return raw
 
 
 def _folder(path: Path) -> Raw:
     """Pictures of one size as x `[n, channels, height, width]`, 0..255; sub-folders by name are classes y.
 
-    A folder of three or more sounds is one stream.
+    A folder of three or more sounds is one stream. Links to folders are not followed.
     """
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())
-    sounds = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
+    every = _files(path)
+    files = [p for p in every if p.suffix.lower() in PICTURES]
+    sounds = [p for p in every if p.suffix.lower() == ".wav"]
     if not files and len(sounds) > 2:
-        return _sounds(sounds)
+        return _sounds(path, sounds)
     if not files:
         raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
-    try:
-        from PIL import Image
-    except ImportError:
-        raise Unreadable(f"{path}: pictures need Pillow: pip install 'mpcompile[plots]'") from None
-    digest = hashlib.sha256()
-    pictures = []
-    for file in files:
-        with Image.open(file) as image:
-            grey = image.mode in ("1", "L", "I", "I;16", "LA")
-            array = np.asarray(image.convert("L" if grey else "RGB"))
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-        pictures.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
-        if pictures[-1].shape != pictures[0].shape:
-            sizes = f"{list(pictures[-1].shape)}, {files[0]} is {list(pictures[0].shape)}"
+    x: Array | None = None
+    for i, file in enumerate(files):
+        found = picture(file, len(files))
+        if x is None:
+            x = np.empty((len(files), *found.shape), np.uint8)
+        if found.shape != x.shape[1:]:
+            sizes = f"{list(found.shape)}, {files[0]} is {list(x.shape[1:])}"
             raise Unreadable(f"{file}: pictures must share one size; this is {sizes}")
-    columns: dict[str, Array] = {"x": np.stack(pictures)}
-    classes = sorted({p.parent for p in files} - {path})
-    if classes and all(p.parent != path for p in files):
-        columns["y"] = np.array([classes.index(p.parent) for p in files])
-    return Raw({"train": columns}, {"x": 256}, fixed=False, digest=digest.hexdigest())
+        x[i] = found
+    assert x is not None
+    columns, classes = {"x": x}, {}
+    folders = [p.parent.relative_to(path).as_posix() for p in files]
+    if "." not in folders:
+        names = sorted(set(folders), key=lambda name: name.split("/"))
+        for name in names:
+            if not name.isprintable():
+                raise Unreadable(f"{path}: the folder {name!r} cannot name a class")
+        number = {name: i for i, name in enumerate(names)}
+        columns["y"], classes["y"] = np.array([number[f] for f in folders]), names
+    return Raw({"train": columns}, {"x": 256}, fixed=False, digest=_digest(files), classes=classes)
 
 
-_READERS = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".wav": _wav}
+def _files(path: Path) -> list[Path]:
+    """All that a folder and its folders hold but folders, in order."""
+    found: list[Path] = []
+    for at, _, names in os.walk(path):
+        found += [Path(at, name) for name in names]
+        if len(found) > _MOST_FILES:
+            raise Unreadable(f"{path}: the folder holds more than {_MOST_FILES} files")
+    return sorted(found)
+
+
+def _digest(files: list[Path]) -> str:
+    """Of several files, in order."""
+    together = hashlib.sha256()
+    for file in files:
+        together.update(digest(file))
+    return together.hexdigest()
+
+
+__all__ = ["ENDINGS", "Unreadable", "read"]

@@ -10,15 +10,21 @@ from mpcompile.ir import Array
 
 #: The vocabulary that stands for bytes: what a category of 256 classes reads of any text.
 BYTES = [chr(i) for i in range(256)]
+#: Characters that are encoded at once.
+_BLOCK = 2**20
 
 
 def encode(words: str, vocabulary: Sequence[str]) -> Array:
     """Integers `[n]` of a text; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
     if list(vocabulary) == BYTES:
-        return np.frombuffer(words.encode("utf-8", "surrogateescape"), dtype=np.uint8).astype(np.int32)
+        return np.frombuffer(words.encode("utf-8", "surrogateescape"), dtype=np.uint8)
     if missing := sorted(set(words) - set(vocabulary)):
         raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
-    return np.searchsorted(_points("".join(vocabulary)), _points(words)).astype(np.int32)
+    known = _points("".join(vocabulary))
+    out = np.empty(len(words), np.min_scalar_type(max(len(known) - 1, 0)))
+    for start in range(0, len(words), _BLOCK):
+        out[start : start + _BLOCK] = np.searchsorted(known, _points(words[start : start + _BLOCK]))
+    return out
 
 
 def decode(codes: Array, vocabulary: Sequence[str]) -> str:

@@ -1,0 +1,217 @@
+"""Tables of numbers, and of words that name classes, from .csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mpcompile.ir import Array
+from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.data.opening import Unreadable, opened, reading, require
+
+_TARGETS = ("y", "label", "target")
+_MISSING = ("?", "-", "na", "n/a", "null", "none", "missing")
+#: Rows that are turned into numbers at once; longest line, in characters; most columns.
+_ROWS, _LINE, _COLUMNS = 4096, 2**24, 2**20
+
+
+def table(path: Path, names: Collection[str] = ()) -> Raw:
+    """Columns of a .csv. A column whose header is one of `names` is itself, `y`, `label` or `target` are y, the rest x.
+
+    The first row is a header where no cell of it is a number or a missing value. Words are read in columns that are not
+    part of x, as classes in the order of the alphabet, where all cells of the column are words. Raises `Unreadable`,
+    which names row and column.
+    """
+    with opened(path) as file, reading(path):
+        rows = _rows(path, file)
+        first = next(rows, None)
+        if first is None:
+            raise Unreadable(f"{path}: it is empty")
+        header = _header(path, *first)
+        places = _places(path, header or [""] * len(first[1]), names)
+        return _read(path, rows if header else _after([first], rows), len(first[1]), header, places)
+
+
+def _after(
+    first: list[tuple[int, list[str]]], rows: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
+    yield from first
+    yield from rows
+
+
+def _rows(path: Path, file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, each with its number (from 1)."""
+    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+
+    def lines() -> Iterator[str]:
+        while line := text.readline(_LINE):
+            if len(line) == _LINE:
+                raise Unreadable(f"{path}: row {reader.line_num + 1} has more than {_LINE} characters")
+            if not line.isascii() and any("\udc80" <= c <= "\udcff" for c in line):
+                raise Unreadable(f"{path}: row {reader.line_num + 1} is not UTF-8", "save it as UTF-8")
+            yield line
+
+    reader = csv.reader(lines(), strict=True)
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as bad:
+            long = "field limit" in str(bad)
+            why = (
+                f"has a cell of more than {csv.field_size_limit()} characters"
+                if long
+                else "has a stray quote"
+            )
+            raise Unreadable(f"{path}: row {number} {why}") from bad
+        if row:
+            yield number, row
+
+
+def _header(path: Path, number: int, row: list[str]) -> list[str] | None:
+    """The names of the columns, or None where the first row is data."""
+    cells = [c.strip() for c in row]
+    if len(cells) > _COLUMNS:
+        raise Unreadable(f"{path}: it has {len(cells)} columns; at most {_COLUMNS} are read")
+    if not any(_is_name(c) for c in cells) or any(
+        _number(c) is not None or c.lower() in _MISSING for c in cells
+    ):
+        return None
+    if "" in cells:
+        raise Unreadable(
+            f"{path}: row {number}, column {cells.index('') + 1}: the header has no name for it",
+            "an index that a program wrote is no data: leave it out, e.g. to_csv(index=False)",
+        )
+    return cells
+
+
+def _places(path: Path, header: list[str], names: Collection[str]) -> dict[str, list[int]]:
+    """Column of the data -> the columns of the file that make it."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(header):
+        if name in names and name not in ("x", "y"):
+            if name in places:
+                raise Unreadable(f"{path}: two columns are headed '{name}'")
+            places[name] = [i]
+        else:
+            places.setdefault("y" if name.lower() in _TARGETS else "x", []).append(i)
+    return {k: places[k] for k in sorted(places, key=lambda k: k != "x")}
+
+
+def _read(
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    width: int,
+    header: list[str] | None,
+    places: dict[str, list[int]],
+) -> Raw:
+    """All rows, turned into numbers block by block."""
+    wordy = {i for name, at in places.items() if name != "x" for i in at}
+    words: dict[int, dict[str, int]] = {}
+    blocks: list[Array] = []
+    size = 0
+    while block := list(islice(rows, _ROWS)):
+        for number, row in block:
+            if len(row) != width:
+                raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {width}")
+        if not blocks:
+            words = {i: {} for i in wordy if _number(block[0][1][i]) is None and block[0][1][i].strip()}
+        size += len(block) * width * 8
+        require(path, size)
+        blocks.append(_numbers(path, block, words, header))
+    if not blocks:
+        raise Unreadable(f"{path}: there is a header but no row")
+    values = np.concatenate(blocks)
+    classes = {}
+    for i, codes in words.items():
+        order = sorted(codes)
+        rank = np.empty(len(order))
+        rank[[codes[w] for w in order]] = np.arange(len(order))
+        values[:, i] = rank[values[:, i].astype(np.int64)]
+        name = next(n for n, at in places.items() if i in at)
+        if len(places[name]) > 1:
+            raise Unreadable(f"{path}: several columns make {name}, and column {i + 1} holds words",
+                             "name the columns after the variables of the model")  # fmt: skip
+        classes[name] = order
+    return Raw({"train": {k: values[:, at] for k, at in places.items()}}, fixed=False, classes=classes)
+
+
+def _numbers(
+    path: Path, block: list[tuple[int, list[str]]], words: dict[int, dict[str, int]], header: list[str] | None
+) -> Array:
+    """A block of rows `[n, columns]`; words are numbered as they come."""
+    columns = list(zip(*(row for _, row in block), strict=True))
+    out = np.empty((len(block), len(columns)))
+    for i, column in enumerate(columns):
+        try:
+            out[:, i] = [_code(c, words[i]) for c in column] if i in words else np.array(column, float)
+        except ValueError:
+            pass
+        else:
+            if np.isfinite(out[:, i]).all():
+                continue
+        raise _bad_cell(path, block, i, i in words, header)
+    return out
+
+
+def _code(cell: str, codes: dict[str, int]) -> int:
+    """The number of a word. Raises `ValueError` for what is none."""
+    cell = cell.strip()
+    if not cell or not cell.isprintable() or cell.lower() in _MISSING or _number(cell) is not None:
+        raise ValueError
+    return codes.setdefault(cell, len(codes))
+
+
+def _bad_cell(
+    path: Path, block: list[tuple[int, list[str]]], column: int, word: bool, header: list[str] | None
+) -> Unreadable:
+    """The first cell of a column that is not of its kind."""
+    number, cell = next((n, row[column].strip()) for n, row in block if not _fits(row[column], word))
+    where = f"{path}: row {number}, column {column + 1}" + (f" ({header[column]})" if header else "")
+    if not cell:
+        return Unreadable(
+            f"{where}: the cell is empty", "leave rows with missing values out, or fill them in"
+        )
+    held = repr(cell[:30])
+    if word:
+        return Unreadable(f"{where} holds {held}, the rows before it hold words")
+    help = ""
+    if _is_name(cell):
+        help = "words are classes in a column that is headed y, label, target or like a variable of the model"
+    if any(mark in cell for mark in ";\t|"):
+        help = "the cells of a row are separated by commas"
+    return Unreadable(f"{where} holds {held}, which is not a finite number", help)
+
+
+def _fits(cell: str, word: bool) -> bool:
+    if word:
+        try:
+            _code(cell, {})
+        except ValueError:
+            return False
+        return True
+    return (found := _number(cell)) is not None and isfinite(found)
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _is_name(cell: str) -> bool:
+    return any(c.isalpha() for c in cell) and cell.isprintable()
+
+
+__all__ = ["table"]

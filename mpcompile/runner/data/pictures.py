@@ -1,0 +1,95 @@
+"""Pictures as bytes `[channels, height, width]`: PNG and JPEG, and what would not be read right is refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpcompile.ir import Array
+from mpcompile.runner.data.opening import Unreadable, opened, reading, require
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURES = (".png", ".jpg", ".jpeg")
+_MOST_PIXELS = 2**27
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def picture(path: Path, beside: int = 1) -> Array:
+    """A picture, of one channel where it is grey, else three, 0..255; `beside`: how many there are of its size.
+
+    16-bit grey is scaled by 255 / 65535 to the nearest byte; a palette is looked up; the orientation of EXIF is applied.
+    Raises `Unreadable` for transparent pixels, CMYK, 16-bit colours, animations and more pixels than a limit; sizes are
+    taken from the header, before anything is decoded.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError:
+        raise Unreadable(f"{path}: pictures need Pillow: pip install 'mpcompile[plots]'") from None
+
+    with opened(path) as file, reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        depth = _png_depth(file.read(26))
+        file.seek(0)
+        try:
+            image: Image.Image = Image.open(file, formats=("PNG", "JPEG"))
+        except Image.DecompressionBombError as bad:
+            raise Unreadable(f"{path}: it has more than {_MOST_PIXELS} pixels") from bad
+        except UnidentifiedImageError as bad:
+            raise Unreadable(f"{path}: it is no sound PNG or JPEG") from bad
+        with image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise Unreadable(f"{path}: it has {width} x {height} pixels; at most {_MOST_PIXELS} are read")
+            grey = image.mode in _GREY
+            require(path, beside * width * height * (1 if grey else 3), _of(beside))
+            _require_plain(path, image, depth)
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            array = _bytes(path, upright, grey)
+    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _of(beside: int) -> str:
+    return "the picture" if beside == 1 else f"a folder of {beside} pictures of this size"
+
+
+def _png_depth(start: bytes) -> int:
+    """Bits of a sample, from the header of a PNG (8 for what is none)."""
+    return start[24] if start[:8] == b"\x89PNG\r\n\x1a\n" and len(start) == 26 else 8
+
+
+def _require_plain(path: Path, image: Image.Image, depth: int) -> None:
+    if image.mode in ("CMYK", "YCCK", "LAB", "HSV", "F"):
+        raise Unreadable(f"{path}: its colours are {image.mode}", "save it as RGB or grey")
+    if depth == 16 and image.mode not in _GREY:
+        raise Unreadable(f"{path}: its colours have 16 bits", "save it with 8 bits; grey may have 16")
+    if depth == 16 and image.mode == "LA":
+        raise Unreadable(f"{path}: grey of 16 bits with transparency", "save it without transparency")
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise Unreadable(f"{path}: it is animated")
+
+
+def _bytes(path: Path, image: Image.Image, grey: bool) -> Array:
+    """Pixels `[height, width]` or `[height, width, 3]`."""
+    if image.mode.startswith("I"):
+        wide: Any = np.asarray(image).astype(np.uint32)
+        if image.info.get("transparency") is not None and (wide == image.info["transparency"]).any():
+            raise _transparent(path)
+        return np.asarray((wide * 255 + 32767) // 65535, np.uint8)
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    if alpha is not None and np.asarray(alpha).min() < 255:
+        raise _transparent(path)
+    return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _transparent(path: Path) -> Unreadable:
+    return Unreadable(f"{path}: it has transparent pixels, whose colour depends on the ground",
+                      "save it without transparency")  # fmt: skip
+
+
+__all__ = ["PICTURES", "picture"]
