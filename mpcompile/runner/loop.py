@@ -344,6 +344,7 @@ class _Training:
             return
         loss = float(self.session.run("loss", as_precision(self.batches.at(step), self.precision))["loss"])
         if not math.isfinite(loss):
+            divergence.drop(self.run.checkpoints, step)
             raise self._diverged(f"the loss is {loss} after the last step, {step}")
 
     def _sound_state(self) -> dict[str, Array]:
