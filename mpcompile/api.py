@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpcompile.budget import Budget, OutOfBudget, ensured, within
 from mpcompile.diagnostics import Diagnostic, SpecError, error
 
 if TYPE_CHECKING:
@@ -25,14 +26,22 @@ def load(
 ) -> Module:
     """Parse and lower a spec. `overrides` sets the model's parameters, `sampling` changes the `sample` program.
 
-    Raises `SpecError` with all findings.
+    Raises `SpecError` with all findings, or with MP310 where reading takes more than the open budget, or the default.
     """
+    from mpcompile.diagnostics import Span
     from mpcompile.frontend import parse
     from mpcompile.lowering import lower
 
-    model, source = parse(path)
-    numbers = {k: _number(k, v, model.span) for k, v in (overrides or {}).items()}
-    return lower(model, source, numbers, sampling)
+    place = Span(str(path), 1, 1, 1, 1)
+    try:
+        with ensured():
+            model, source = parse(path)
+            place = model.span
+            numbers = {k: _number(k, v, model.span) for k, v in (overrides or {}).items()}
+            return lower(model, source, numbers, sampling)
+    except OutOfBudget as limit:
+        help = "allow more with --time-budget and --memory-budget, or set smaller numbers with --set"
+        raise error("MP310", f"the spec is not read within {limit}", place, help=help) from None
 
 
 def _number(name: str, value: str | int | float, span: Any) -> int | float:
@@ -52,23 +61,29 @@ def check(module: Module) -> list[Diagnostic]:
 
 
 def verdicts(module: Module) -> list[Verdict]:
-    """The answer to every claim of a module, what its densities imply included."""
+    """The answer to every claim of a module, what its densities imply included.
+
+    A claim that is not decided within the open budget, or the default, is not proven (MP310).
+    """
     from mpcompile.analysis import prove
     from mpcompile.analysis.findings.pooled_norm import explained
 
-    return [explained(module, v) for v in prove(module)]
+    with ensured():
+        return [explained(module, v) for v in prove(module)]
 
 
 def warnings(module: Module) -> list[Diagnostic]:
     """What is legal in a model and hardly meant, but for what its `check` section allows; stops no build.
 
-    Unused names are looked for where the source is named like a spec, so that its syntax is known.
+    Unused names are looked for where the source is named like a spec, so that its syntax is known. A kind of warning
+    that is not decided within the open budget, or the default, is a note.
     """
     from mpcompile.analysis.findings import findings, unless_allowed
     from mpcompile.frontend import SUFFIXES, parse_text
     from mpcompile.frontend.unused import unused_names
 
-    source, found = module.source, findings(module)
+    with ensured():
+        source, found = module.source, findings(module)
     syntax = SUFFIXES.get(Path(source.path).suffix.lower())
     if syntax is not None:
         model = parse_text(source.text, source.path, syntax)
@@ -106,13 +121,21 @@ def properties(module: Module) -> list[Property]:
     ]  # fmt: skip
 
 
-def examine(path: Path | str, overrides: Mapping[str, str | int | float] | None = None) -> Checked:
-    """All that `mpcompile check` has to say about one spec; what is wrong with the spec is in the answer, not raised."""
+def examine(
+    path: Path | str,
+    overrides: Mapping[str, str | int | float] | None = None,
+    budget: Budget | None = None,
+) -> Checked:
+    """All that `mpcompile check` has to say about one spec, within a budget (or the default).
+
+    What is wrong with the spec is in the answer, not raised.
+    """
     from mpcompile.diagnostics.report import Checked
 
     try:
-        module = load(path, overrides)
-        proved, warned = properties(module), warnings(module)
+        with within(budget or Budget()):
+            module = load(path, overrides)
+            proved, warned = properties(module), warnings(module)
     except SpecError as problem:
         return Checked(str(path), excerpts(path), (), problem.diagnostics)
     return Checked(str(path), module.source, tuple(proved), tuple(warned))
@@ -185,13 +208,15 @@ def build(
     force: bool = False,
     replaced: list[str] | None = None,
     names: Mapping[str, Any] | None = None,
+    budget: Budget | None = None,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
     The folder is written whole or not at all. An earlier build in it is replaced; with `force` also files of these
     names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
     file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
-    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field.
+    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field. The proofs
+    have a budget, or the default.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
     what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
@@ -207,7 +232,8 @@ def build(
     from mpcompile.runner.run import fit
     from mpcompile.runner.settings import settings
 
-    found = require_proven(module, allow_unproven)
+    with within(budget or Budget()):
+        found = require_proven(module, allow_unproven)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
     fit(weights, module, "the weights given")
     optimised = optimise(module)

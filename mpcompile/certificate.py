@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcompile import __version__, api
+from mpcompile.budget import Budget
 from mpcompile.diagnostics import Diagnostic, Severity, Span, SpecError, error
 from mpcompile.diagnostics.report import ACCEPTED, Checked, Property, Report
 
@@ -93,8 +94,11 @@ def _from(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def verify(certificate: Path) -> Report:
-    """Prove everything again. A report without findings: every file is as it was, and every property holds as it did."""
+def verify(certificate: Path, budget: Budget | None = None) -> Report:
+    """Prove everything again, each spec within a budget (or the default).
+
+    A report without findings: every file is as it was, and every property holds as it did.
+    """
     try:
         body = _read(certificate)
     except SpecError as problem:
@@ -110,7 +114,7 @@ def verify(certificate: Path) -> Report:
         findings.append(Diagnostic("MP602", message, place, help="check again and write a new certificate"))
     specs = []
     for entry in body["specs"]:
-        spec = api.examine(certificate.parent / entry["path"], body["set"])
+        spec = api.examine(certificate.parent / entry["path"], body["set"], budget)
         errors = [d for d in spec.findings if d.severity is Severity.ERROR]  # a warning is no difference
         specs.append(
             Checked(

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from mpcompile.analysis.claims import RULES
 from mpcompile.analysis.dependence import TooLarge
-from mpcompile.analysis.verdict import Status, Verdict
+from mpcompile.analysis.verdict import Status, Verdict, claim_text
+from mpcompile.budget import OutOfBudget, share
+from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module, NoRule
 from mpcompile.members import member, of_member
 
@@ -27,16 +29,28 @@ def prove(module: Module) -> list[Verdict]:
             verdicts.append(replace(reusable, claim=claim, diagnostics=()))
             continue
         try:
-            verdict = _answer(module, claim)
+            with share():
+                verdict = _answer(module, claim)
         except NoRule as missing:
             verdict = Verdict.undecided(claim, str(missing), missing.primitive.name)
         except TooLarge as reason:
             verdict = Verdict.undecided(claim, str(reason))
+        except OutOfBudget as limit:
+            verdict = _not_decided(claim, limit)
         if claim.kind == "complete" and key[:2] in suppressed and verdict.status is Status.REFUTED:
             verdict = verdict.allowed()
         known[key] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def _not_decided(claim: Claim, limit: OutOfBudget) -> Verdict:
+    verdict = Verdict.undecided(claim, f"not within {limit}")
+    finding = Diagnostic(
+        "MP310", f"{claim_text(claim)} is not decided within {limit}", claim.span,
+        help="allow more with --time-budget and --memory-budget, or check a smaller model with --set",
+    )  # fmt: skip
+    return replace(verdict, diagnostics=(finding,))
 
 
 def _answer(module: Module, claim: Claim) -> Verdict:

@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpcompile.cli._out import echo, page
 
 if TYPE_CHECKING:
+    from mpcompile.budget import Budget
     from mpcompile.diagnostics import Diagnostic, Source
     from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Module
     from mpcompile.runner.run import Run
 
 USAGE = 2
+
+TimeBudget = Annotated[
+    float,
+    typer.Option(
+        "--time-budget",
+        min=0.001,
+        help="Seconds of processor time a spec may take; what takes more is not decided.",
+    ),
+]
+MemoryBudget = Annotated[
+    str,
+    typer.Option(
+        "--memory-budget", help="Memory a spec may take, such as 500MB or 4GB (a bare number is MB)."
+    ),
+]
+
+
+def budget_of(seconds: float, memory: str) -> Budget:
+    """The budget that two options state. Exits with 2 for a size of another form."""
+    from mpcompile.budget import Budget
+
+    form = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(mb?|gb?|)\s*", memory.lower())
+    size = float(form[1]) * (1e9 if form[2].startswith("g") else 1e6) if form else 0
+    if not size or seconds != seconds:
+        fail(f"--memory-budget takes a size such as 500MB or 4GB, not '{memory}'")
+    return Budget(seconds, int(size))
 
 
 def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
@@ -88,6 +116,7 @@ def findings(sources: list[Source]) -> Iterator[None]:
     `sources` may still be empty on entry; what is in it when an error comes gives the excerpts.
     """
     from mpcompile.backend import BackendMissing
+    from mpcompile.budget import OutOfBudget
     from mpcompile.diagnostics import SpecError
 
     try:
@@ -95,6 +124,8 @@ def findings(sources: list[Source]) -> Iterator[None]:
     except SpecError as problem:
         show(problem.diagnostics, sources)
         raise typer.Exit(1) from problem
+    except OutOfBudget as limit:
+        fail(f"not decided within {limit}; allow more with --time-budget and --memory-budget", 1)
     except BackendMissing as missing:
         fail(str(missing))
 

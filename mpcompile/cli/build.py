@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of, warn
+from mpcompile.cli._run import (
+    MemoryBudget,
+    TimeBudget,
+    budget_of,
+    fail,
+    findings,
+    read_run,
+    read_spec,
+    settings_of,
+    warn,
+)
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -41,12 +51,16 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of the same names that no build wrote; says which.")
     ] = False,
+    time_budget: TimeBudget = 60.0,
+    memory_budget: MemoryBudget = "4GB",
 ) -> None:
     """Prove, optimise and emit a model."""
+    budget = budget_of(time_budget, memory_budget)
     overrides = settings_of(set_ or [])
     sources: list[Source] = []
     with findings(sources):
         from mpcompile import api
+        from mpcompile.budget import within
         from mpcompile.diagnostics.report import STATUSES
 
         weights, known = None, {}
@@ -57,8 +71,10 @@ def build(
             weights, overrides = run.parameters(module)[0], dict(run.overrides)
             known = {k: run.facts[k] for k in ("vocabulary", "classes") if run.facts.get(k)}
         else:
-            module = read_spec(spec, overrides, sources)
-        warn(module)
+            with within(budget):
+                module = read_spec(spec, overrides, sources)
+        with within(budget):
+            warn(module)
         folder = output if output is not None else Path("build") / module.name / backend
         replaced: list[str] = []
         verdicts = api.build(
@@ -71,6 +87,7 @@ def build(
             overrides=overrides,
             inline=inline,
             inference=inference,
+            budget=budget,
             force=force,
             replaced=replaced,
             names=known,

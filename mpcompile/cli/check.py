@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo, page
-from mpcompile.cli._run import debugging, described, fail, guarded, settings_of
+from mpcompile.cli._run import (
+    MemoryBudget,
+    TimeBudget,
+    budget_of,
+    debugging,
+    described,
+    fail,
+    guarded,
+    settings_of,
+)
 
 if TYPE_CHECKING:
+    from mpcompile.budget import Budget
     from mpcompile.diagnostics.report import Checked, Report
 
 SUFFIXES = (".mp", ".yaml", ".yml")
@@ -37,11 +47,14 @@ def check(
     verify_certificate: Annotated[
         Path | None, typer.Option(help="Prove everything in a certificate again; takes no paths.")
     ] = None,
+    time_budget: TimeBudget = 60.0,
+    memory_budget: MemoryBudget = "4GB",
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
 ) -> None:
     """Prove what specs promise. Exit 0 when all holds, 1 with findings, 2 on wrong usage or an internal error."""
     files = _formats(output_format, report or [])
     given, overrides = paths or [], settings_of(set_ or [])
+    budget = budget_of(time_budget, memory_budget)
     if verify_certificate:
         if given or overrides or certificate or watch:
             fail("--verify-certificate takes its specs and settings from the certificate")
@@ -62,10 +75,15 @@ def check(
             from mpcompile.cli._watch import watch as run
 
             run(
-                given, lambda spec: _examine(spec, overrides, debug), lambda r: _publish(r, output_format, {})
+                given,
+                lambda spec: _examine(spec, overrides, budget, debug),
+                lambda r: _publish(r, output_format, {}),
             )
             return
-        result = _verified(verify_certificate) if verify_certificate else _checked(given, overrides, debug)
+        if verify_certificate:
+            result = _verified(verify_certificate, budget)
+        else:
+            result = _checked(given, overrides, budget, debug)
         _publish(result, output_format, files)
         if certificate:
             _certify(result, certificate, overrides)
@@ -115,20 +133,22 @@ def _require(paths: list[Path]) -> None:
         fail("name a spec, or a folder of specs")
 
 
-def _checked(paths: Iterable[Path], overrides: Mapping[str, str], debug: bool) -> Report:
+def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget, debug: bool) -> Report:
     from mpcompile.diagnostics.report import Report
 
-    return Report(tuple(_examine(spec, overrides, debug) for spec in specs_of(paths)))
+    return Report(tuple(_examine(spec, overrides, budget, debug) for spec in specs_of(paths)))
 
 
-def _examine(spec: Path, overrides: Mapping[str, str], debug: bool) -> Checked:
-    """One spec. An internal error stops the check of this spec only; it is said at once, on stderr."""
+def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget, debug: bool) -> Checked:
+    """One spec, within a budget. An internal error stops the check of this spec only; it is said at once, on stderr."""
     from mpcompile import api
+    from mpcompile.budget import capped
     from mpcompile.diagnostics.render import printable
     from mpcompile.diagnostics.report import Checked
 
     try:
-        return api.examine(spec, overrides)
+        with capped(budget.memory):
+            return api.examine(spec, overrides, budget)
     except Exception as fault:
         if debugging(debug):
             traceback.print_exc()
@@ -137,10 +157,10 @@ def _examine(spec: Path, overrides: Mapping[str, str], debug: bool) -> Checked:
         return Checked(str(spec), crash=crash)
 
 
-def _verified(certificate: Path) -> Report:
+def _verified(certificate: Path, budget: Budget) -> Report:
     from mpcompile.certificate import verify
 
-    return verify(certificate)
+    return verify(certificate, budget)
 
 
 def _certify(report: Report, file: Path, overrides: Mapping[str, str]) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpcompile.cli._out import echo, result
-from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of
+from mpcompile.cli._run import (
+    MemoryBudget,
+    TimeBudget,
+    budget_of,
+    fail,
+    findings,
+    read_run,
+    read_spec,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -23,14 +32,18 @@ def inspect(
     gradient_flow: Annotated[
         Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")
     ] = None,
+    time_budget: TimeBudget = 60.0,
+    memory_budget: MemoryBudget = "4GB",
 ) -> None:
     """Layers with their shapes, parameters and operations; programs, memory, path lengths, and every claim."""
     if output_format not in ("full", "json", "html"):
         fail(f"no output format is named '{output_format}' (full, json, html)")
     if output is not None and output_format == "full":
         fail("-o goes with --output-format json or html")
+    from mpcompile.budget import within
+
     sources: list[Source] = []
-    with findings(sources):
+    with findings(sources), within(budget_of(time_budget, memory_budget)):
         from mpcompile import api
         from mpcompile.report.facts import describe
         from mpcompile.report.terminal import show

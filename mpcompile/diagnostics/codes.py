@@ -250,6 +250,12 @@ _TABLE = (
          "bound is not sharp enough, or it only holds at the sizes that were tried.",
          "What holds at some lengths says nothing about longer ones, so it counts as not proved. "
          "`mpcompile build --allow-unproven` builds such a model, and the manifest says so."),
+    Code("MP310", "out-of-budget",
+         "Reports a claim, a warning or a whole spec that is not decided within the time or memory that a spec may take: "
+         "60 seconds of processor time and 4 GB, or what `--time-budget` and `--memory-budget` say. One claim takes at "
+         "most half of the time that is left, so that the others are answered too. About a warning this is a note, "
+         "which fails no check.",
+         "A check that hangs or fills the memory of a machine answers nothing. The claim counts as not proven."),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",

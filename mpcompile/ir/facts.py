@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from mpcompile.budget import tick
+
 Array = np.ndarray[Any, Any]
 
 #: Matrices of at least this many elements are tried as staircases.
@@ -95,6 +97,7 @@ class Domain:
         constant: Array | None = None,
     ) -> Abstract:
         """An abstract value; what is not said is bottom, respectively not known. Facts of known elements are cleared."""
+        tick()  # every rule of every interpreter comes by here
         shape = tuple(int(s) for s in shape)
         rank = len(shape)
         ones = (1,) * rank

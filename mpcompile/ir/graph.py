@@ -16,6 +16,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from mpcompile.budget import tick
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir.primitive import Array, Primitive
 from mpcompile.ir.size import Symbolic, symbols
@@ -100,6 +101,7 @@ class Graph:
 
     def add(self, op: Primitive, inputs: Sequence[Value], span: Span, scope: Scope) -> Node:
         """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
+        tick()
         types = op.infer(*(v.type for v in inputs))
         node = Node(next(_ids), op, tuple(inputs), types, span, scope)
         self._g.add_node(node.id, node=node)
@@ -114,6 +116,7 @@ class Graph:
 
     def nodes(self) -> list[Node]:
         """All nodes, inputs before their users; ids are appended in a topological order by construction."""
+        tick()
         return [self._g.nodes[i]["node"] for i in sorted(self._g)]
 
     def __contains__(self, value: Value) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcompile.budget import tick
 from mpcompile.ir.facts import Abstract, Domain
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.primitive import Array
@@ -78,6 +79,7 @@ class Lattice:
         key = (id(x), id(y)) if id(x) < id(y) else (id(y), id(x))
         found = self._memo.get(key)
         if found is None:
+            tick()
             sets = dict(x.sets)
             for anchor, s in y.sets:
                 sets[anchor] = sets[anchor].union(s) if anchor in sets else s
@@ -96,6 +98,7 @@ class Lattice:
                 return 0
             found = self._memo.get((id(x), *key))
             if found is None:
+                tick()
                 sets: dict[Anchor, Offsets] = {}
                 for before, s in x.sets:
                     anchor, new = change(before, s)

@@ -10,6 +10,7 @@ from mpcompile.analysis import cost, paths
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
+from mpcompile.budget import OutOfBudget, share
 from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, substitute
 from mpcompile.members import member, members
 from mpcompile.ops import Scan
@@ -141,9 +142,11 @@ def _paths(module: Module) -> dict[str, Any]:
         if program is None or program.name == "forward":
             continue
         try:
-            reaches = paths.reaches(module, name)
-        except (NoRule, TooLarge) as problem:
-            found[name] = {"program": program.name, "why": str(problem)}
+            with share():
+                reaches = paths.reaches(module, name)
+        except (NoRule, TooLarge, OutOfBudget) as problem:
+            why = f"not decided within {problem}" if isinstance(problem, OutOfBudget) else str(problem)
+            found[name] = {"program": program.name, "why": why}
             continue
         found[name] = {
             "program": program.name,

@@ -14,7 +14,8 @@ from mpcompile.analysis.findings.finite_mask import finite_mask
 from mpcompile.analysis.findings.logits import probabilities_as_logits
 from mpcompile.analysis.findings.scale import scale_not_positive
 from mpcompile.analysis.findings.unused_weight import unused_weight
-from mpcompile.diagnostics import Diagnostic
+from mpcompile.budget import OutOfBudget, share
+from mpcompile.diagnostics import Diagnostic, Severity, Span
 from mpcompile.diagnostics.codes import CODES
 from mpcompile.ir import Module
 
@@ -36,15 +37,31 @@ NAMES: Mapping[str, str] = {CODES[c].name.replace("-", "_"): c for c in sorted([
 
 def findings(module: Module) -> list[Diagnostic]:
     """All findings of a module, in the order of the spec; those that it allows are left out."""
-    found = [d for find in FINDINGS.values() for d in find(module)]
-    return sorted(unless_allowed(module, found), key=lambda d: d.span)
+    silent = _allowed(module)
+    found = [d for code, find in FINDINGS.items() if code not in silent for d in _of(code, find, module)]
+    return sorted(found, key=lambda d: d.span)
+
+
+def _of(code: str, find: Finding, module: Module) -> list[Diagnostic]:
+    """One kind of finding; a note, which fails no check, where it is not decided within the budget."""
+    try:
+        with share():
+            return list(find(module))
+    except OutOfBudget as limit:
+        name, start = CODES[code].name.replace("-", "_"), Span(module.source.path, 1, 1, 1, 1)
+        message = f"whether there is a warning of the name {name} is not decided within {limit}"
+        return [Diagnostic("MP310", message, start, Severity.NOTE)]
 
 
 def unless_allowed(module: Module, found: list[Diagnostic]) -> list[Diagnostic]:
     """Findings that the spec does not allow."""
+    silent = _allowed(module)
+    return [d for d in found if d.code not in silent]
+
+
+def _allowed(module: Module) -> set[str]:
     kinds = {c.kind.removeprefix("allow:") for c in module.claims if c.kind.startswith("allow:")}
-    allowed = {NAMES[k] for k in kinds if k in NAMES}
-    return [d for d in found if d.code not in allowed]
+    return {NAMES[k] for k in kinds if k in NAMES}
 
 
 __all__ = ["FINDINGS", "NAMES", "findings", "unless_allowed"]

@@ -10,6 +10,7 @@ from mpcompile import ops
 from mpcompile.analysis.dependence import tau
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.verdict import Status, Verdict
+from mpcompile.budget import OutOfBudget, share
 from mpcompile.ir import Frame, Module
 
 
@@ -38,7 +39,11 @@ def explained(module: Module, verdict: Verdict) -> Verdict:
     """A refuted `autoregressive` with help that names the normalisation, where one on the path is to blame."""
     if verdict.claim.kind != "autoregressive" or verdict.status is not Status.REFUTED:
         return verdict
-    norm = pooling_norm(module, verdict)
+    try:
+        with share():
+            norm = pooling_norm(module, verdict)
+    except OutOfBudget:
+        return verdict
     if norm is None:
         return verdict
     help = (
