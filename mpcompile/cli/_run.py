@@ -28,7 +28,7 @@ TimeBudget = Annotated[
     float,
     typer.Option(
         "--time-budget",
-        min=0.001,
+        min=0,
         help="Seconds of processor time a spec may take; what takes more is not decided.",
     ),
 ]
