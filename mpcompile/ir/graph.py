@@ -55,10 +55,11 @@ class Node:
     types: tuple[Type, ...]
     span: Span
     scope: Scope
+    outputs: tuple[Value, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def outputs(self) -> tuple[Value, ...]:
-        return tuple(Value(self.id, i, t) for i, t in enumerate(self.types))
+    def __post_init__(self) -> None:
+        made = tuple(Value(self.id, i, t) for i, t in enumerate(self.types))
+        object.__setattr__(self, "outputs", made)
 
     @property
     def path(self) -> str:
@@ -103,9 +104,18 @@ class Graph:
         """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
         tick()
         types = op.infer(*(v.type for v in inputs))
-        node = Node(next(_ids), op, tuple(inputs), types, span, scope)
+        return self._append(Node(next(_ids), op, tuple(inputs), types, span, scope))
+
+    def _copy(self, node: Node, inputs: tuple[Value, ...]) -> Node:
+        """Append a node of another graph; its types are known where those of its inputs are as they were."""
+        if any(a.type != b.type for a, b in zip(node.inputs, inputs, strict=True)):
+            return self.add(node.op, inputs, node.span, node.scope)
+        tick()
+        return self._append(Node(next(_ids), node.op, inputs, node.types, node.span, node.scope))
+
+    def _append(self, node: Node) -> Node:
         self._g.add_node(node.id, node=node)
-        for v in inputs:
+        for v in node.inputs:
             self._g.add_edge(v.node, node.id)
         return node
 
@@ -152,9 +162,14 @@ class Graph:
                 keep.add(node)
                 todo.extend(self._g.predecessors(node))
         keep |= {v.node for v in self.inputs.values()}
-        return self.rebuild(lambda _b, node, inputs: None, keep)
+        new = Graph(self.name)
+        nodes = [self.node(i) for i in sorted(keep)]  # shared: a node never changes
+        new._g.add_nodes_from((n.id, {"node": n}) for n in nodes)
+        new._g.add_edges_from((v.node, n.id) for n in nodes for v in n.inputs)
+        new.inputs, new.outputs = dict(self.inputs), dict(self.outputs)
+        return new
 
-    def rebuild(self, rewrite: Any, keep: set[int] | None = None) -> Graph:
+    def rebuild(self, rewrite: Any) -> Graph:
         """A copy in which `rewrite(builder, node, inputs)` may replace a node's outputs by other values.
 
         `rewrite` returns None to copy the node as it is, or the tuple of values to use in its place.
@@ -163,13 +178,11 @@ class Graph:
         b = Builder(new)
         moved: dict[Value, Value] = {}
         for node in self.nodes():
-            if keep is not None and node.id not in keep:
-                continue
             inputs = tuple(moved[v] for v in node.inputs)
             with b.within(node.scope, node.span):
                 made = rewrite(b, node, inputs)
                 if made is None:
-                    made = new.add(node.op, inputs, node.span, node.scope).outputs
+                    made = new._copy(node, inputs).outputs
             moved.update(zip(node.outputs, made, strict=True))
         new.inputs = {k: moved[v] for k, v in self.inputs.items()}
         new.outputs = {k: moved[v] for k, v in self.outputs.items()}

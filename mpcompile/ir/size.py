@@ -106,6 +106,8 @@ def product(shape: Iterable[int | Symbolic]) -> int | Symbolic:
 
 def broadcast_shapes(*shapes: tuple[int | Symbolic, ...]) -> tuple[int | Symbolic, ...]:
     """numpy's broadcasting rule; a symbol only matches itself or 1. Raises `ValueError`."""
+    if len(shapes) == 2 and shapes[0] == shapes[1]:  # the common case
+        return shapes[0]
     rank = max(map(len, shapes), default=0)
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
     out: list[int | Symbolic] = []

@@ -23,6 +23,7 @@ from mpcompile.ir import (
     NoiseSpec,
     Parameter,
     ParameterSpec,
+    Scope,
     Shape,
     Symbolic,
     Type,
@@ -83,6 +84,23 @@ class StepNoise:
     drawn: list[tuple[Value, Value]]
 
 
+class Names:
+    """Names that were given in a scope, and in the scopes inside of it."""
+
+    __slots__ = ("counts", "inner")
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.inner: dict[str, Names] = {}
+
+    def at(self, scope: Scope) -> Names:
+        """The names of a scope inside."""
+        names = self
+        for frame in scope:
+            names = names.inner.setdefault(frame.name, Names())
+        return names
+
+
 @dataclass
 class Context:
     """Everything a composition needs to build its graph.
@@ -112,7 +130,8 @@ class Context:
     lengths: dict[str, Value] = field(default_factory=dict)
     _present: dict[str, Value] = field(default_factory=dict)
     _drawing: StepNoise | None = None
-    _names: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _names: Names = field(default_factory=lambda: Names())
+    _undegreed: set[Value] = field(default_factory=set)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
     _outer: list[Builder] = field(default_factory=list)
     _weights: int | None = None
@@ -131,9 +150,9 @@ class Context:
 
     def unique(self, name: str) -> str:
         """`dense_0`, `dense_1`, ... in the order of use within the current scope."""
-        key = (self.path, name)
-        self._names[key] += 1
-        return f"{name}_{self._names[key] - 1}"
+        counts = self._names.at(self.b.scope).counts
+        counts[name] += 1
+        return f"{name}_{counts[name] - 1}"
 
     @contextmanager
     def frame(
@@ -149,9 +168,7 @@ class Context:
         """Enter a scope. Names inside start afresh, so that a net used twice shares its weights."""
         scope = () if absolute else self.b.scope
         with self.b.within((*scope, Frame(name, label, span, function, role)), span):
-            prefix = self.path
-            for key in [k for k in self._names if k[0] == prefix or k[0].startswith(prefix + ".")]:
-                del self._names[key]
+            self._names.at(scope).inner.pop(self.b.scope[-1].name, None)
             yield
 
     @property
@@ -166,11 +183,11 @@ class Context:
 
     def length_of(self, x: Value) -> Value | None:
         """How many of the positions along axis 1 are real, [N]; None where all are."""
-        return self.lengths.get(str(x.shape[1])) if x.type.rank > 1 else None
+        return self.lengths.get(str(x.shape[1])) if self.lengths and x.type.rank > 1 else None
 
     def present_at(self, x: Value) -> Value | None:
         """Which positions along axis 1 are real, bool [N, size]; None where all are."""
-        return self.present_along(x.shape[1]) if x.type.rank > 1 else None
+        return self.present_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
 
     def present_along(self, size: int | Symbolic) -> Value | None:
         """Which positions are real along an axis of this size, bool [N, size]; None where all are."""
@@ -319,26 +336,40 @@ class Context:
         return results[: len(carries)], results[len(carries) :]
 
     def degrees_of(self, value: Value) -> Array | None:
-        """Degrees of a value's units: its own, or those of what it is an element-wise function of."""
-        while value not in self.degrees:
-            if value not in self.b.graph:
-                return None
-            node = self.b.graph.node(value)
-            same = [v for v in node.inputs if v.shape == value.shape]
-            if len(same) != 1:  # a sum keeps degrees where its sides agree; noise (dropout) has none
-                found = [d for v in same if (d := self.degrees_of(v)) is not None]
-                agree = found and all(np.array_equal(found[0], d) for d in found)
-                return found[0] if agree else None
-            value = same[0]
-        return self.degrees[value]
+        """Degrees of a value's units: its own, or those of what it is an element-wise function of.
+
+        What is found is kept, so that every value is asked once, however deep a network is.
+        """
+        todo = [value]
+        while todo:
+            v = todo[-1]
+            if v in self.degrees or v in self._undegreed:
+                todo.pop()
+                continue
+            inputs = self.b.graph.node(v).inputs if v in self.b.graph else ()
+            same = [s for s in inputs if s.shape == v.shape]
+            open_ = [s for s in same if s not in self.degrees and s not in self._undegreed]
+            if open_:
+                todo += open_
+                continue
+            # a sum keeps degrees where its sides agree; noise (dropout) has none
+            found = [self.degrees[s] for s in same if s in self.degrees]
+            if found and all(np.array_equal(found[0], d) for d in found[1:]):
+                self.degrees[v] = found[0]
+            else:
+                self._undegreed.add(v)
+        return self.degrees.get(value)
 
     def classes_of(self, value: Value) -> int | None:
         """Number of classes of a category, followed through operations that only move elements."""
+        passed: list[Value] = []
         while value not in self.classes:
             node = self.b.graph.node(value) if value in self.b.graph else None
             if node is None or len(node.inputs) != 1:
                 return None
+            passed.append(value)
             value = node.inputs[0]
+        self.classes.update(dict.fromkeys(passed, self.classes[value]))
         return self.classes[value]
 
     def zeros(self, shape: Shape) -> Value:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
@@ -44,13 +46,26 @@ def lower(
     options, numbers = sampling or LAW_ITSELF, dict(overrides or {})
     lowering = _Lowering(model, source, numbers, options)
     try:
-        return lowering.module()
+        with uncollected():
+            return lowering.module()
     except SpecError as fault:
 
         def loss(other: ast.Model, given: Mapping[str, int | float]) -> None:
             _Lowering(other, source, given, options)._loss()
 
         raise SpecError(with_sizes(fault.diagnostics, model, lowering.numbers, loss)) from fault
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go through all nodes again and again and free none of them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Lowering(Statements):

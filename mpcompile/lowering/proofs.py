@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from mpcompile.bijectors import Dequantize, FactorOut
+from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
-from mpcompile.ir import Claim, Piece, Shape, float_type
+from mpcompile.ir import Claim, Piece, Shape, Value, float_type
 from mpcompile.layers import functional as F
 from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
@@ -32,33 +32,38 @@ def pieces(
     that the flow is a part of.
     """
     pieces: list[Piece] = []
-    for i, placed in enumerate(whole.chain):
-        parts = placed.bijector.parts()
-        for k in range(len(parts)):
-            name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
-            q = m.start(name)
-            q.taken = frozenset(("x", "seen"))
-            m.read(q, *given)
-            m.latent_inputs(q)
-            x = q.b.input("x", float_type(*shape))
-            with m.within(q, s):
-                law = again(q)  # its conditions are values of this graph
-                assert isinstance(law, Flow)
+    q = m.start(subject)  # one program for all, of which each piece is a part
+    q.taken = frozenset(("x", "seen"))
+    m.read(q, *given)
+    m.latent_inputs(q)
+    inputs = dict(q.b.graph.inputs)
+    with m.within(q, s):
+        law = again(q)  # its conditions are values of this graph
+        assert isinstance(law, Flow)
+        for i, placed in enumerate(whole.chain):
+            parts = placed.bijector.parts()
+            for k in range(len(parts)):
+                name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
                 with _at(q, around), _at(q, placed):
-                    bijector = law.chain[i].bijector
-                    if isinstance(bijector, FactorOut):
-                        first, second = bijector.split(q.ctx, x)
-                        y = F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)
-                        log_det = None
-                    else:
-                        seen = q.b.input("seen", float_type(*shape))
-                        y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
-            graph = q.b.graph
-            graph.outputs = {"y": y, **({} if log_det is None else {"log_det": log_det})}
-            interval = placed.bijector.preimage if k == 0 else None
-            pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval))
-        shape = placed.bijector.output_shape(shape)
+                    outputs = _piece(q, law.chain[i].bijector, k, shape)
+                graph, q.b.graph.name = q.b.graph, name
+                graph.outputs = outputs
+                interval = placed.bijector.preimage if k == 0 else None
+                pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval))
+                graph.inputs = dict(inputs)  # the next piece has an x of its own
+            shape = placed.bijector.output_shape(shape)
     m.out.pieces[subject] = pieces
+
+
+def _piece(q: Program, bijector: Bijector, k: int, shape: Shape) -> dict[str, Value]:
+    """The k-th part of a bijector applied to new inputs `x` and `seen`: `y`, and `log_det` where there is one."""
+    x = q.b.input("x", float_type(*shape))
+    if isinstance(bijector, FactorOut):
+        first, second = bijector.split(q.ctx, x)
+        return {"y": F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)}
+    seen = q.b.input("seen", float_type(*shape))
+    y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
+    return {"y": y, **({} if log_det is None else {"log_det": log_det})}
 
 
 @contextmanager

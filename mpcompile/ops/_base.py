@@ -99,7 +99,8 @@ def require(condition: bool, expected: str, found: object) -> None:
 
 
 def require_dtype(type: Type, *allowed: DType) -> None:
-    require(type.dtype in allowed, " or ".join(allowed) + " elements", type)
+    if type.dtype not in allowed:
+        raise TypeMismatch(f"expected {' or '.join(allowed)} elements, found {type}")
 
 
 def require_axis(type: Type, axis: int) -> None:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, NoRule, Type, Value
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, NoRule, Type, TypeMismatch, Value
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
-from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require, require_dtype, unbroadcast
+from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require_dtype, unbroadcast
 from mpcompile.ops._stencil import align, linear, pointwise
 
 
@@ -121,7 +121,8 @@ class Binary(Operation):
         x, y = inputs
         for t in inputs:
             require_dtype(t, *self.allowed)
-        require(x.dtype == y.dtype, "the same kind of elements on both sides", f"{x} and {y}")
+        if x.dtype != y.dtype:
+            raise TypeMismatch(f"expected the same kind of elements on both sides, found {x} and {y}")
         return (Type(self.result or x.dtype, broadcast(x, y)),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.dependence import identity, unpacked
+from mpcompile.analysis.needed import needed
 from mpcompile.analysis.order import allowed, ranks_of
 from mpcompile.analysis.stencils import at_every_length
 from mpcompile.analysis.verdict import free_symbols
@@ -27,9 +27,6 @@ from mpcompile.ir import (
     Value,
     availability,
 )
-
-#: Layers with more units than this are not asked which of their units are read.
-MAX_UNITS = 1 << 12
 
 
 def dead_units(module: Module) -> Iterator[Diagnostic]:
@@ -51,12 +48,13 @@ def dead_units(module: Module) -> Iterator[Diagnostic]:
 def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]:
     facts = _facts(graph, availability(), {v: _ones(v) for v in graph.inputs.values()})
     hidden = _below_products(graph)
-    for node in graph.nodes():
-        known = facts.get(node.outputs[0])
-        if known is None or node.id not in hidden or not _masked_dense(graph, node):
-            continue
-        blind = ~_sees(known)
-        unread = ~_read(graph, node)
+    masked = [
+        n for n in graph.nodes() if n.outputs[0] in facts and n.id in hidden and _masked_dense(graph, n)
+    ]
+    read = needed(graph, facts, {n.id for n in masked}, None if free_symbols(graph) else {"N": 1})
+    for node in masked:
+        blind = ~_sees(facts[node.outputs[0]])
+        unread = ~np.logical_or.reduce(read[node.id].reshape(-1, blind.size), 0)
         if blind.any() or unread.any():
             yield _units(node, blind, unread)
     if complete or claim.subject not in graph.inputs or not all(v in facts for v in graph.outputs.values()):
@@ -140,25 +138,6 @@ def _masked_dense(graph: Graph, node: Node) -> bool:
     return isinstance(weight.op, ops.Mul) and any(isinstance(s, Constant) for s in sides) and any(
         isinstance(s, Parameter) for s in sides
     )  # fmt: skip
-
-
-def _read(graph: Graph, node: Node) -> Array:
-    """Of each unit of a node's result: whether it may have an effect on any output."""
-    value = node.outputs[0]
-    units = value.shape[-1]
-    assert isinstance(units, int)
-    if units > MAX_UNITS:
-        return np.ones(units, bool)
-    domain, seed = identity(units)
-    memory = _facts(graph, domain, {value: seed.reshape(*(1,) * (value.type.rank - 1), *seed.shape)})
-    reached = np.zeros(domain.words, np.uint64)
-    for output in graph.outputs.values():
-        if output not in memory:
-            return np.ones(units, bool)
-        words = memory[output].facts.reshape(-1, domain.words)
-        reached |= np.bitwise_or.reduce(words, 0)
-    bits: Array = unpacked(domain, reached, units)[0]
-    return bits
 
 
 def _units(node: Node, blind: Array, unread: Array) -> Diagnostic:
