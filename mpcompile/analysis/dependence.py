@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.bounds import AtMost
+from mpcompile.budget import reserve
 from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, Parameter, Value, availability, bitsets
 
 
@@ -61,6 +63,13 @@ def support(
 
     The elements along axis `over` of the output count as one, which depends on what any of them does.
     """
+    return AtMost(sets(graph, source, output, environment, over).value.unpack())
+
+
+def sets(
+    graph: Graph, source: str, output: str, environment: Mapping[str, int], over: int | None = None
+) -> AtMost[BitMatrix]:
+    """`support`, 64 inputs to a word."""
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
     domain, seed = identity(size)
@@ -69,7 +78,7 @@ def support(
     if over is not None:  # before the facts are spread out: channels mostly share them
         kept = found.shape[:over] + found.shape[over + 1 :]
         found = domain.make(kept, domain.reduce(found, [over]).squeeze(over))
-    return AtMost(unpacked(domain, found.full(), size))
+    return AtMost(BitMatrix(np.ascontiguousarray(found.full()).reshape(-1, domain.words), size))
 
 
 def identity(size: int) -> tuple[Domain, Array]:
@@ -77,16 +86,10 @@ def identity(size: int) -> tuple[Domain, Array]:
     if size > MAX_SET:
         raise TooLarge(f"exact sets of {size} inputs are more than the {MAX_SET} that are attempted")
     domain, index = bitsets(size), np.arange(size, dtype=np.uint64)
+    reserve(2 * size * domain.words * 8)
     seed = np.zeros((size, domain.words), np.uint64)
     seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
     return domain, seed
-
-
-def unpacked(domain: Domain, facts: Array, size: int) -> Array:
-    """Sets [..., words] as bool [elements, size]."""
-    words = np.ascontiguousarray(facts).reshape(-1, domain.words)
-    bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=-1, bitorder="little")
-    return bits[:, :size].view(bool)
 
 
 @dataclass(frozen=True, slots=True)

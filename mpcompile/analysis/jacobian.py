@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.bits import BitMatrix, columns_set
+from mpcompile.analysis.dependence import environment_for, sets
+from mpcompile.budget import tick
 from mpcompile.ir import Array, Constant, Graph, Value, product
+
+#: From so many columns on they are taken off the counts together.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +38,51 @@ class Structure:
         return all(i == o for o, i in self.pivots) and self.pivots == tuple(sorted(self.pivots))
 
 
-def classify(matrix: Array) -> Structure:
-    """Peel off rows with a single remaining column; a square matrix that peels completely is triangular."""
-    rows, columns = matrix.shape
+def classify(matrix: Array | BitMatrix) -> Structure:
+    """Peel off rows with a single remaining column; a square matrix that peels completely is triangular.
+
+    All rows that are ready are peeled at once. A column is taken off the counts of all rows when its row goes, so a
+    matrix of D rows takes O(D^2) operations on bits.
+    """
+    bits = BitMatrix.of(matrix)
+    rows, columns = bits.shape
     if rows != columns:
         return Structure("dense")
-    left = matrix.astype(np.int32)
-    counts = left.sum(1)
-    if (counts == 1).all() and (left.sum(0) == 1).all():
-        return Structure("diagonal", tuple((i, int(j)) for i, j in enumerate(matrix.argmax(1))))
-    pivots: list[tuple[int, int]] = []
-    ready = list(np.flatnonzero(counts == 1)[::-1])
-    gone = np.zeros(columns, bool)
-    while ready:
-        row = int(ready.pop())
-        open_columns = np.flatnonzero(matrix[row] & ~gone)
-        if open_columns.size != 1:
+    counts = bits.counts()
+    order = list[Array]()
+    taken = list[Array]()
+    gone = np.zeros(bits.words.shape[1], np.uint64)
+    ready = np.flatnonzero(counts == 1)
+    left = rows
+    while ready.size:
+        tick()
+        open_ = bits.first(ready, gone)
+        if len(np.unique(open_)) != len(open_):
             return Structure("dense")  # two rows claim one column: the determinant is structurally zero
-        column = int(open_columns[0])
-        pivots.append((row, column))
-        gone[column] = True
-        before = counts
-        counts = counts - left[:, column]
-        ready.extend(int(r) for r in np.flatnonzero((counts == 1) & (before == 2))[::-1])
-    return Structure("triangular", tuple(pivots)) if len(pivots) == columns else Structure("dense")
+        order.append(ready)
+        taken.append(open_)
+        left -= len(ready)
+        new = columns_set(open_, len(gone))
+        gone |= new
+        if len(ready) > AT_ONCE:
+            counts = counts - bits.counts(new)
+        else:
+            for column in open_:
+                counts = counts - bits.column(int(column))
+        ready = np.flatnonzero(counts == 1)
+    if left:
+        return Structure("dense")
+    outputs, inputs = (np.concatenate(p) if p else np.zeros(0, np.int64) for p in (order, taken))
+    if len(order) <= 1:
+        return Structure("diagonal", tuple(zip(outputs.tolist(), inputs.tolist(), strict=True)))
+    if np.array_equal(outputs, inputs) and bits.lower():
+        inputs = outputs = np.arange(rows)
+    return Structure("triangular", tuple(zip(outputs.tolist(), inputs.tolist(), strict=True)))
 
 
-def coupling_structure(direct: Array, seen: Array) -> tuple[Structure, tuple[int, int] | None]:
+def coupling_structure(
+    direct: Array | BitMatrix, seen: Array | BitMatrix
+) -> tuple[Structure, tuple[int, int] | None]:
     """Structure of y(x, x) from the supports of y(x, seen) in either argument, and what is wrong with it.
 
     The log-determinant of the element-wise map x -> y at fixed `seen` is that of the whole when
@@ -70,15 +93,17 @@ def coupling_structure(direct: Array, seen: Array) -> tuple[Structure, tuple[int
 
     The fault is a pair (output, input) that breaks it, or None.
     """
+    direct, seen = BitMatrix.of(direct), BitMatrix.of(seen)
     whole = classify(direct | seen)
     if not seen.any():
         return whole, None if whole.kind == "diagonal" else _first(direct)
     own = classify(direct)
     if own.kind != "diagonal":
         return whole, _first(direct)
-    for i, j in own.pivots:
-        if seen[i, j]:
-            return whole, (i, j)
+    pairs = np.asarray(own.pivots, np.int64).reshape(-1, 2)
+    both = np.flatnonzero(seen.at(pairs[:, 0], pairs[:, 1]))
+    if both.size:
+        return whole, own.pivots[int(both[0])]
     return whole, None if whole.kind != "dense" else _first(seen)
 
 
@@ -129,14 +154,15 @@ def _times(graph: Graph, value: Value, matrix: Value) -> float | None:
     )
 
 
-def _first(matrix: Array) -> tuple[int, int]:
+def _first(matrix: BitMatrix) -> tuple[int, int]:
     """The first entry beside the diagonal, or any."""
-    beside = np.logical_not(np.eye(*matrix.shape, dtype=np.bool_))
-    off = np.argwhere(matrix & beside)
-    entries = off if off.size else np.argwhere(matrix)
-    return (int(entries[0][0]), int(entries[0][1])) if entries.size else (0, 0)
+    found = matrix.beside_the_diagonal()
+    if found is not None:
+        return found
+    rows = np.flatnonzero(matrix.words.any(1))[:1]
+    return (int(rows[0]), int(matrix.first(rows)[0])) if rows.size else (0, 0)
 
 
 def structure_of(graph: Graph, source: str, output: str) -> Structure:
     """Structure of d output / d source for one example."""
-    return classify(support(graph, source, output, environment_for(graph, 8)).value)
+    return classify(sets(graph, source, output, environment_for(graph, 8)).value)

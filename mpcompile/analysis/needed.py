@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.budget import reserve, tick
-from mpcompile.ir import Abstract, Array, Domain, Graph, Node, NoRule, Value, availability, bitsets
+from mpcompile.analysis.dependence import MAX_SET, identity
+from mpcompile.budget import tick
+from mpcompile.ir import Abstract, Array, Domain, Graph, Node, NoRule, Value, availability
 from mpcompile.ir.stencils import Lattice, extent, still
 from mpcompile.ops.pointwise import Binary, Unary
-
-#: Of an operation on more elements than this every input counts as needed.
-MAX_ELEMENTS = 1 << 14
 
 _MOVES = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Flip)
 
@@ -136,22 +134,13 @@ def _followed(rule: _Rule, position: int, marks: list[Array]) -> Array:
     """By the dependence rule of the operation itself, every element of the input a bit."""
     shape = rule.of(position).shape
     size = int(np.prod(shape))
-    if size > MAX_ELEMENTS:
+    if size > MAX_SET:
         return np.ones(shape, bool)
-    domain = bitsets(size)
-    reserve(2 * size * domain.words * 8)
-    seed = identity(size, domain.words).reshape(*shape, domain.words)
+    domain, seed = identity(size)
+    seed = seed.reshape(*shape, domain.words)
     reached = np.zeros(domain.words, np.uint64)
     for result, mark in zip(rule.from_one(domain, position, seed), marks, strict=True):
         kept = _folded(mark, result.facts.shape[:-1])
         reached |= np.bitwise_or.reduce(result.facts[kept], 0)
     bits = np.unpackbits(reached.astype("<u8").view(np.uint8), bitorder="little")[:size]
     return bits.astype(bool).reshape(shape)
-
-
-def identity(size: int, words: int) -> Array:
-    """[size, words]: element i has bit i alone."""
-    index = np.arange(size, dtype=np.uint64)
-    seed = np.zeros((size, words), np.uint64)
-    seed[np.arange(size), (index >> np.uint64(6)).astype(int)] = np.uint64(1) << (index & np.uint64(63))
-    return seed

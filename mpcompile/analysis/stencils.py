@@ -8,8 +8,9 @@ from itertools import product
 
 import numpy as np
 
+from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.bounds import AtMost
-from mpcompile.analysis.dependence import identity, unpacked
+from mpcompile.analysis.dependence import identity
 from mpcompile.ir import Abstract, Array, Domain, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
@@ -71,8 +72,8 @@ def at_every_length(
     return {v: s if isinstance(s, NoRule) else s.cell for v, s in found.items()}
 
 
-def support_at_every_length(graph: Graph, source: str, output: str) -> AtMost[Array]:
-    """As `dependence.support`, for every number that the symbols have; source and output have fixed sizes.
+def sets_at_every_length(graph: Graph, source: str, output: str) -> AtMost[BitMatrix]:
+    """As `dependence.sets`, for every number that the symbols have; source and output have fixed sizes.
 
     Raises `NoRule` and `TooLarge`.
     """
@@ -83,7 +84,8 @@ def support_at_every_length(graph: Graph, source: str, output: str) -> AtMost[Ar
     found = facts[graph.outputs[output]]
     if isinstance(found, NoRule):
         raise found
-    return AtMost(unpacked(domain, found.full()[:1], size))
+    words = np.ascontiguousarray(found.full()[:1])
+    return AtMost(BitMatrix(words.reshape(-1, domain.words), size))
 
 
 def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> dict[Value, Stencil | NoRule]:

@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from random_graphs import Sample, graphs
 from specs_under_test import NAMES, module
 
-from mpcompile.analysis.dependence import environment_for, interpret
-from mpcompile.analysis.needed import identity, needed
-from mpcompile.ir import Abstract, Array, Graph, Input, Node, Parameter, Value, availability, bitsets
+from mpcompile.analysis.dependence import environment_for, identity, interpret
+from mpcompile.analysis.needed import needed
+from mpcompile.ir import Abstract, Array, Graph, Input, Node, Parameter, Value, availability
 
 
 def forward(graph: Graph, start: Node, env: Mapping[str, int]) -> Array:
     """Which elements of the first result of a node any output depends on, by following each."""
     shape = start.types[0].concrete(env)
     size = int(np.prod(shape))
-    domain = bitsets(size)
+    domain, seed = identity(size)
     memory: dict[Value, Abstract] = {}
     for node in graph.nodes():
         if isinstance(node.op, Input | Parameter):
@@ -29,7 +29,7 @@ def forward(graph: Graph, start: Node, env: Mapping[str, int]) -> Array:
             memory.update(zip(node.outputs, found, strict=True))
         if node.id == start.id:
             known = memory[node.outputs[0]]
-            facts = identity(size, domain.words).reshape(*shape, domain.words)
+            facts = seed.reshape(*shape, domain.words)
             memory[node.outputs[0]] = Abstract(known.shape, facts, known.zero, known.neginf)
     reached = np.zeros(domain.words, np.uint64)
     for value in graph.outputs.values():

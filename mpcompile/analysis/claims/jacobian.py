@@ -12,13 +12,14 @@ from functools import partial
 
 import numpy as np
 
-from mpcompile.analysis.dependence import support
+from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.dependence import sets
 from mpcompile.analysis.horizon import search
 from mpcompile.analysis.jacobian import classify, closed_form, coupling_structure
-from mpcompile.analysis.stencils import support_at_every_length
+from mpcompile.analysis.stencils import sets_at_every_length
 from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Piece
+from mpcompile.ir import Claim, Graph, Module, NoRule, Piece
 
 METHOD = "sets of inputs, bijector by bijector"
 
@@ -73,17 +74,17 @@ def jacobian(module: Module, claim: Claim) -> Verdict:
     return Verdict.proved(claim, Proof(scope, METHOD, (FINITE,)), detail)
 
 
-def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> Array:
+def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> BitMatrix:
     """At most which elements of a source each element of an output reads, at some sizes or at every length."""
     if sizes is None:
-        return support_at_every_length(graph, source, output).value
-    return support(graph, source, output, sizes).value
+        return sets_at_every_length(graph, source, output).value
+    return sets(graph, source, output, sizes).value
 
 
 def _piece(piece: Piece, sizes: Sizes | None) -> Judged:
     """One bijector: what it transforms must be hidden from its conditioner."""
     direct = _supports(piece.graph, "x", "y", sizes)
-    seen = np.zeros_like(direct)
+    seen = BitMatrix(np.zeros_like(direct.words), direct.columns)
     if "seen" in piece.graph.inputs:
         seen = _supports(piece.graph, "seen", "y", sizes)
     structure, fault = coupling_structure(direct, seen)
