@@ -215,8 +215,8 @@ def build(
     The folder is written whole or not at all. An earlier build in it is replaced; with `force` also files of these
     names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
     file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
-    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field. The proofs
-    have a budget, or the default.
+    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field.
+    The proofs have a budget, or the default.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
     what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
