@@ -36,6 +36,10 @@ class Autoregressive(Bijector):
     seed: Seed = 0
     condition: Value | None = None
 
+    @property
+    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.reach
+
     def _ranks(self, ctx: Context, x: Value) -> Array:
         return ranks(self.order, channels(x), self.seed)
 

@@ -42,6 +42,8 @@ class Bijector:
     codomain: ClassVar[Interval | None] = REALS
     #: Whether `inverse(...)` may be written around it.
     reversible: ClassVar[bool] = True
+    #: |x| from which on the map is the identity whatever it learns; None where it has no such bound.
+    reach: ClassVar[float | None] = None
     #: Whether `initialize` sets parameters from the data it sees.
     data_dependent: ClassVar[bool] = False
 

@@ -34,6 +34,10 @@ class Coupling(Bijector):
     law: Law = AFFINE
     condition: Value | None = None
 
+    @property
+    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.reach
+
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]
         if not all(isinstance(s, int) for s in shape):

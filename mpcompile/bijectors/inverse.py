@@ -24,6 +24,10 @@ class Inverse(Bijector):
             raise ValueError(f"`{self.of.keyword}` cannot be run backwards within a flow")
 
     @property
+    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the map here
+        return self.of.reach
+
+    @property
     def domain(self) -> Interval | None:  # type: ignore[override]  # a field there, derived here
         return self.of.codomain
 

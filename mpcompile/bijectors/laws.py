@@ -24,6 +24,11 @@ class Law:
 
     keyword: ClassVar[str]
 
+    @property
+    def reach(self) -> float | None:
+        """|x| from which on the law is the identity, whatever its parameters; None where it has no such bound."""
+        return None
+
     def count(self) -> int:
         """Parameters of one element."""
         raise NotImplementedError

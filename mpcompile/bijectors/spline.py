@@ -44,6 +44,10 @@ class Spline(Law):
     bins: Bins = 8
     bound: Positive = 3.0
 
+    @property
+    def reach(self) -> float | None:
+        return self.bound
+
     def count(self) -> int:
         return 3 * self.bins - 1
 

@@ -351,6 +351,12 @@ _TABLE = (
     Code("MP507", "wrong-amount-of-data",
          "Reports columns of different lengths, and data too short for one window or one example.",
          "An example needs all of its parts."),
+    Code("MP508", "beyond-a-spline",
+         "Warns, before training, of data that reach a spline from outside of its box, with their share and elements.",
+         "Beyond its box a spline is the identity, whatever it learns: such values keep the density of the base, which "
+         "is next to nothing far away.",
+         "input x: real[4]   # in metres\nx ~ flow(base = normal) { autoregressive(law = spline(bound = 3)) }",
+         "input x: real[4]\nx ~ flow(base = normal) { actnorm -> autoregressive(law = spline(bound = 3)) }"),
     Code("MP510", "unknown-setting", "Reports a setting of training, optimiser or schedule that does not "
          "exist.",
          "It would have been ignored.", "train { bacth: 64 }", "train { batch: 64 }"),

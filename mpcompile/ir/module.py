@@ -89,6 +89,7 @@ class Piece:
 
     `graph` has inputs `x`, `seen` (x as the conditioner sees it), noise and conditions, and outputs `y` and,
     where it is not zero, `log_det`. `interval` is the open one that the elements of x must lie in; None for any.
+    `reach` is the |x| from which on it is the identity whatever it learns; None where there is none.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Piece:
     span: Span
     graph: Graph
     interval: tuple[float, float] | None = None
+    reach: float | None = None
 
 
 @dataclass

@@ -49,7 +49,8 @@ def pieces(
                 graph, q.b.graph.name = q.b.graph, name
                 graph.outputs = outputs
                 interval = placed.bijector.preimage if k == 0 else None
-                pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval))
+                reach = placed.bijector.reach
+                pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval, reach))
                 graph.inputs = dict(inputs)  # the next piece has an x of its own
             shape = placed.bijector.output_shape(shape)
     m.out.pieces[subject] = pieces

@@ -27,6 +27,7 @@ from mpcompile.runner.reading import Reading
 from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.settings import describe, place
 from mpcompile.runner.signals import signals
+from mpcompile.runner.support import beyond_reach
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -184,6 +185,8 @@ class _Training:
 
     def _create(self, out: Path) -> tuple[Progress, int]:
         self._initialize()
+        for found in beyond_reach(self.module, self.dataset.splits["train"], self.session.state()):
+            self.say(f"warning[{found.code}]: {found.message}; help: {found.help}")
         self.progress = Progress()
         with disk.writing(out):
             held = disk.kind(out / runs.RUN) != "nothing"

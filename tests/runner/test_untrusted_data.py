@@ -357,6 +357,11 @@ def test_columns_by_the_names_of_variables(fake: ModuleType, tmp_path: Path) -> 
     found = attempt(having(*fields, fake.field("height", "condition", "real", 1)), tmp_path / "a.csv")
     assert isinstance(found, Diagnostic) and found.code == "MP502"
     assert "columns: age, income, y" in found.message and "'height'" in found.help
+    (tmp_path / "a.csv").write_text("age,Income,Height,y\n" + "1,2,3,0\n" * 40)
+    found = attempt(having(*fields, fake.field("height", "condition", "real", 1)), tmp_path / "a.csv")
+    assert isinstance(found, Diagnostic) and found.code == "MP502"
+    assert "columns: x (from 'Income', 'Height'), age, y" in found.message
+    assert found.help.startswith("head the column 'Height' 'height'")
 
 
 def test_a_text_with_a_mark_and_without_utf8(fake: ModuleType, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 
@@ -121,15 +122,27 @@ class Adapter:
             elif "y" not in columns and "x" in columns and self._repeats(field, pairs):
                 pairs[name] = "x"
             else:
-                raise error(
-                    "MP502",
-                    f"data '{self.name}' has nothing for {field.role} '{name}'; "
-                    f"columns: {', '.join(columns)}",
-                    field.span,
-                    help=f"name an array or a column '{name}' (or x for the input and y for the target); "
-                    "of pictures, each class in a folder of its own",
-                )
+                raise self._missing(field)
         return {f: pairs[f] for f in self.module.fields}
+
+    def _missing(self, field: Field) -> SpecError:
+        """The finding (MP502) that a field has no column, with the headers of a table as they are in the file."""
+        headed = self.raw.headed
+        shown = [
+            f"{c} (from {_listed(headed[c])})" if headed.get(c, [c]) != [c] else c for c in self.raw.columns
+        ]
+        close = get_close_matches(field.name, [h for names in headed.values() for h in names], 1)
+        help = f"name an array or a column '{field.name}' (or x for the input and y for the target); "
+        help += "of pictures, each class in a folder of its own"
+        if headed:
+            other = f"the column '{close[0]}'" if close else "the column"
+            help = f"head {other} '{field.name}'; columns that no variable is named after make x, and one headed y is y"
+        return error(
+            "MP502",
+            f"data '{self.name}' has nothing for {field.role} '{field.name}'; columns: {', '.join(shown)}",
+            field.span,
+            help=help,
+        )
 
     def _repeats(self, field: Field, pairs: Mapping[str, str]) -> bool:
         """Whether a target is what an input is: the data once more (an autoencoder), or the next element of a stream."""

@@ -143,7 +143,10 @@ def _read(
             raise Unreadable(f"{path}: several columns make {name}, and column {i + 1} holds words",
                              "name the columns after the variables of the model")  # fmt: skip
         classes[name] = order
-    return Raw({"train": {k: values[:, at] for k, at in places.items()}}, fixed=False, classes=classes)
+    headed = {k: [header[i] for i in at] for k, at in places.items()} if header else {}
+    return Raw(
+        {"train": {k: values[:, at] for k, at in places.items()}}, fixed=False, classes=classes, headed=headed
+    )
 
 
 def _numbers(

@@ -1,0 +1,91 @@
+"""Training data against what the model declares of its bijectors: what no step of training will mend is said before it.
+
+Values that a law or a bijector is not defined on are refused with the data (`data/elements.py`, MP504). A spline is
+defined everywhere, and beyond its box it is the identity, whatever it learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mpcompile.diagnostics import Diagnostic, Severity
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Module, Piece
+from mpcompile.runner.data import Split
+from mpcompile.runner.noise import draw
+
+#: Examples that are looked at, and the share of one element's values beyond the box that is worth a word.
+_MOST, _SHARE, _NAMED = 1024, 0.05, 5
+
+
+def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> list[Diagnostic]:
+    """Warnings (MP508) about flows whose first spline gets values from outside of its box.
+
+    `state` is that of the session when training begins: bijectors before the spline move the data by it. Flows that
+    read more than data and noise, such as steps of a recurrence, are not looked at.
+    """
+    rows = np.unique(np.linspace(0, len(train) - 1, min(_MOST, len(train))).astype(np.int64))
+    data = train.take(rows) if module.pieces else {}
+    weights = {k.removeprefix("parameter/"): v for k, v in state.items() if k.startswith("parameter/")}
+    found = []
+    for name, pieces in module.pieces.items():
+        at = next((i for i, p in enumerate(pieces) if p.reach is not None), None)
+        if at is None or name not in data:
+            continue
+        values = _reaching(module, pieces[:at], data, data[name], weights)
+        if values is not None and (warning := _beyond(name, pieces[at], values)) is not None:
+            found.append(warning)
+    return found
+
+
+def _reaching(
+    module: Module, before: list[Piece], data: Mapping[str, Array], x: Array, weights: Mapping[str, Array]
+) -> Array | None:
+    """What some pieces make of x; None where one of them needs what is neither data nor noise."""
+    for piece in before:
+        graph = piece.graph
+        noise = module.noise.get(piece.name, {})
+        inputs: dict[str, Array] = {}
+        for key, value in graph.inputs.items():
+            if key in ("x", "seen"):
+                inputs[key] = np.asarray(x, np.float32)
+            elif key in noise or key.startswith("noise"):
+                kind = noise[key].kind if key in noise else "uniform"
+                inputs[key] = draw(kind, value.type.concrete({"N": len(x)}), ("support", piece.name, key))
+            elif key in data:
+                inputs[key] = data[key]
+            else:
+                return None
+        if "x" in graph.inputs and graph.inputs["x"].type.concrete({"N": len(x)}) != x.shape:
+            return None
+        with np.errstate(all="ignore"):
+            x = interpret(graph, weights, inputs, {"N": len(x)})["y"]
+    return x
+
+
+def _beyond(name: str, piece: Piece, values: Array) -> Diagnostic | None:
+    """The warning about values [n, ...] that a piece gets, where it is due."""
+    assert piece.reach is not None
+    outside = ~(np.abs(values.reshape(len(values), -1)) < piece.reach)
+    shares = outside.mean(0)
+    elements = np.flatnonzero(shares > _SHARE)
+    if not len(elements):
+        return None
+    named = ", ".join(f"{name}[{i}]" for i in elements[:_NAMED])
+    named += f" and {len(elements) - _NAMED} more" if len(elements) > _NAMED else ""
+    widest = (
+        float(np.quantile(np.abs(values[np.isfinite(values)]), 0.99)) if np.isfinite(values).any() else np.inf
+    )
+    return Diagnostic(
+        "MP508",
+        f"{outside.mean():.1%} of the values of '{name}' lie beyond the box [-{piece.reach:g}, {piece.reach:g}] of "
+        f"`{piece.label}`, where it is the identity whatever it learns: {named}",
+        piece.span,
+        Severity.WARNING,
+        help=f"scale the data to a deviation of about 1, put actnorm before it, or spline(bound = {widest:.3g})",
+    )
+
+
+__all__ = ["beyond_reach"]

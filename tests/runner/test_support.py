@@ -1,0 +1,79 @@
+"""Data beyond the box of a spline are said before training, with their share and their elements."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpcompile import api
+from mpcompile.bijectors import LAWS
+from mpcompile.diagnostics import Diagnostic
+from mpcompile.runner.data import load_data
+from mpcompile.runner.initial import initial
+from mpcompile.runner.loop import Options, train
+from mpcompile.runner.support import beyond_reach
+
+SPLINES = {
+    "autoregressive": "autoregressive(hidden = [8], law = spline(bound = 4))",
+    "inverse": "inverse(autoregressive(hidden = [8], law = spline(bound = 4)))",
+    "coupling": "coupling(mask = checkerboard, net = dense(8), law = spline(bound = 4))",
+    "second": "affine -> permute(reverse) -> autoregressive(hidden = [8], law = spline(bound = 4))",
+    "in a row": "autoregressive(hidden = [8]) -> autoregressive(hidden = [8], law = spline(bound = 4))",
+}
+
+
+def warned(folder: Path, chain: str, x: np.ndarray, declared: str = "real[4]") -> list[Diagnostic]:
+    (folder / "m.mp").write_text(f"model m\ninput x: {declared}\nx ~ flow(base = normal) {{ {chain} }}\n")
+    np.save(folder / "x.npy", x)
+    module = api.load(folder / "m.mp")
+    data = load_data(module, str(folder / "x.npy"))
+    state = {f"parameter/{k}": v for k, v in initial(module, 0).items()}
+    return beyond_reach(module, data.splits["train"], state)
+
+
+@pytest.mark.parametrize("name", SPLINES)
+def test_a_spline_and_data_of_another_scale(tmp_path: Path, name: str) -> None:
+    r = np.random.default_rng(0)
+    assert warned(tmp_path, SPLINES[name], r.standard_normal((500, 4))) == []
+    (found,) = warned(tmp_path, SPLINES[name], r.standard_normal((500, 4)) * [1, 1e5, 1, 1])
+    place = 2 if "reverse" in SPLINES[name] else 1
+    share = re.match(r"([\d.]+)% of the values of 'x' lie beyond the box \[-4, 4\] of ", found.message)
+    assert share is not None and 24 < float(share[1]) < 26 and found.message.endswith(f": x[{place}]")
+    assert found.code == "MP508" and found.span.line == 3
+    (found,) = warned(tmp_path, SPLINES[name], r.standard_normal((500, 4)) + 1e5)
+    assert found.message.startswith("100.0%") and "x[0], x[1], x[2], x[3]" in found.message
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_each_law_declares_where_it_ends(tmp_path: Path, law: str) -> None:
+    """What a law says is what it does: beyond its reach it is the identity, and without one it is said of no data."""
+    chain = f"autoregressive(hidden = [8], law = {law})"
+    found = warned(tmp_path, chain, 1e3 * np.random.default_rng(0).standard_normal((100, 4)))
+    assert bool(found) == (LAWS[law]().reach is not None) == (law == "spline")
+
+
+def test_integers_behind_a_logit_are_within(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (500, 4))
+    chain = "dequantize -> logit(alpha = 0.05) -> " + SPLINES["autoregressive"]
+    assert warned(tmp_path, chain, x, "integer(0..255)[4]") == []
+    (found,) = warned(
+        tmp_path, "dequantize -> " + SPLINES["autoregressive"].replace("4)", "0.5)"), x, "integer(0..255)[4]"
+    )
+    assert "beyond the box [-0.5, 0.5]" in found.message
+
+
+def test_training_says_it_first(tmp_path: Path) -> None:
+    """Before the first step; after actnorm has seen the first batch there is nothing to say."""
+    np.save(tmp_path / "x.npy", 1e5 * np.random.default_rng(0).standard_normal((200, 4)))
+    for before, count in (("", 1), ("actnorm -> ", 0)):
+        text = (
+            f"model m\ninput x: real[4]\nx ~ flow(base = normal) {{ {before}{SPLINES['autoregressive']} }}\n"
+        )
+        (tmp_path / "m.mp").write_text(text)
+        said: list[str] = []
+        options = Options(data=str(tmp_path / "x.npy"), steps=1)
+        train(api.load(tmp_path / "m.mp"), tmp_path / f"run{count}", options, say=said.append)
+        assert len(said) == count and all(
+            s.startswith("warning[MP508]: 100.0% of the values") for s in said
+        ), said
