@@ -147,9 +147,14 @@ def read_spec(
     return module
 
 
-def read_run(folder: Path, sources: list[Source], sampling: Sampling | None = None) -> tuple[Run, Module]:
-    """A run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`."""
+def read_run(
+    folder: Path, sources: list[Source], sampling: Sampling | None = None, trust: bool = False
+) -> tuple[Run, Module]:
+    """A run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`.
+
+    `trust` follows the path of its spec out of the folder.
+    """
     from mpcompile.runner.run import open_run
 
-    run = open_run(folder)
+    run = open_run(folder, trust)
     return run, read_spec(run.spec, run.overrides, sources, sampling)

@@ -53,6 +53,9 @@ def build(
     ] = False,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
+    ] = False,
 ) -> None:
     """Prove, optimise and emit a model."""
     budget = budget_of(time_budget, memory_budget)
@@ -67,7 +70,7 @@ def build(
         if spec.is_dir():
             if overrides:
                 fail("--set changes a spec; a run has its own settings")
-            run, module = read_run(spec, sources)
+            run, module = read_run(spec, sources, trust=trust)
             weights, overrides = run.parameters(module)[0], dict(run.overrides)
             known = {k: run.facts[k] for k in ("vocabulary", "classes") if run.facts.get(k)}
         else:

@@ -38,6 +38,9 @@ def evaluate(
     output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
+    ] = False,
 ) -> None:
     """Held-out log-likelihood or metric of a run's best checkpoint, beside simple baselines."""
     sources: list[Source] = []
@@ -45,7 +48,7 @@ def evaluate(
         from mpcompile.backend import find_backend
         from mpcompile.runner import evaluate as figures
 
-        opened, module = read_run(run, sources)
+        opened, module = read_run(run, sources, trust=trust)
         spelled = find_backend(backend) if backend else None
         with late_bar() as watch:
             result = figures.evaluate(

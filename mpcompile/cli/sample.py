@@ -72,6 +72,9 @@ def sample(
     batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
+    ] = False,
 ) -> None:
     """Draw samples from a run's best checkpoint."""
     from mpcompile.report.pictures import ENDINGS, missing
@@ -103,7 +106,7 @@ def sample(
         from mpcompile.backend import find_backend
         from mpcompile.runner import completion, sampling
 
-        opened, module = read_run(run, sources, options)
+        opened, module = read_run(run, sources, options, trust)
         start = None
         if options is not None and top_k is None and prompt is None and given is None:
             completion.tempered(module)

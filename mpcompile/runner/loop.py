@@ -6,10 +6,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,11 @@ from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.record import FORMAT, settings_of
+from mpcompile.runner.run_data import require_own
 from mpcompile.runner.settings import describe, place
-from mpcompile.runner.signals import signals
+from mpcompile.runner.signals import heedless, signals
 from mpcompile.runner.support import beyond_reach
 
-T = TypeVar("T")
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -103,17 +103,7 @@ def train(
     cannot be written, MP530 where the loss is no longer finite) and `BackendMissing`.
     """
     with ExitStack() as held:
-        return _Training(module, out, options, backend, _heedless(say), _heedless(watch), held).go()
-
-
-def _heedless(tell: Callable[[T], None]) -> Callable[[T], None]:
-    """A terminal that went away, or a pipe that was closed, stops no training."""
-
-    def told(value: T) -> None:
-        with suppress(OSError):
-            tell(value)
-
-    return told
+        return _Training(module, out, options, backend, heedless(say), heedless(watch), held).go()
 
 
 class _Training:
@@ -140,9 +130,9 @@ class _Training:
         if name is None:
             raise error("MP501", "neither train.data nor --data is given", place(module),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
-        self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         if earlier:
-            resume.same_data(earlier, name, self.dataset.digest)
+            require_own(earlier, name)
+        self.dataset = load_data(module, name, self.settings.length, self.settings.threshold)
         self.precision = str(self.options.precision)
         found = resume.latest(earlier, module) if earlier else None
         self.init = earlier.facts["init"] if earlier else options.init and str(options.init.resolve())

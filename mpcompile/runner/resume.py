@@ -80,17 +80,6 @@ class Plan:
         return cls(total, log_every, valid_every)
 
 
-def same_data(earlier: Run, name: str, digest: str) -> None:
-    """Raises `SpecError` (MP523) unless the data are those that the run began with, wherever they lie now."""
-    known = earlier.facts["data_digest"]
-    if known and digest != known:
-        raise error("MP523", f"data '{name}' changed since {earlier.folder} began", Span.none(),
-                    help="--data names the file that it began with, where that was moved")  # fmt: skip
-    if not known and name != earlier.facts["data"]:
-        raise error("MP523", f"{earlier.folder} is trained on {earlier.facts['data']}, not on {name}", Span.none(),
-                    help="leave out --data, or leave out --resume to start again")  # fmt: skip
-
-
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Facts of a run that a resume changes: name -> [before, after]."""
     old, new = dict(_flat(before)), dict(_flat(after))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Module
-from mpcompile.runner.data import Dataset, load_data
+from mpcompile.runner.data import NAMES, Dataset, load_data
+from mpcompile.runner.data.files import digest_of
+from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.run import Run
 
 
@@ -21,6 +23,8 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
     own = data is None or _name(data) == facts["data"]
     name = str(facts["data"]) if data is None or own else data
     settings = facts["settings"]
+    if own:
+        require_own(run, name)
     try:
         found = load_data(
             module, name, settings["length"], settings["threshold"], vocabulary=facts.get("vocabulary") or None,
@@ -32,9 +36,32 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
             raise
         help = "they were moved: put them there again, or give another place where the command has `--data`"
         raise SpecError([replace(first, help=help), *rest]) from problem
-    if own and found.digest != facts["data_digest"]:
-        raise error("MP523", f"data '{facts['data']}' changed since the run was trained", Span.none())
     return found
+
+
+def require_own(run: Run, name: str) -> None:
+    """Raises `SpecError` (MP523) unless `name` has the data that the run was trained on.
+
+    A run may come from anywhere, and names a file: before it is read as data, whose text could then be shown, its
+    digest must be the one that the run was trained on. A file that is gone is left to `load_data`.
+    """
+    known, path = run.facts["data_digest"], Path(name)
+    if not known and name != run.facts["data"]:
+        raise error("MP523", f"{run.folder} is trained on {run.facts['data']}, not on {name}", Span.none(),
+                    help="leave out --data, or leave out --resume to start again")  # fmt: skip
+    if not known and name not in NAMES:
+        raise error("MP523", f"{run.folder} names the data '{name}', but not what they were", Span.none(),
+                    help="--data gives data by name")  # fmt: skip
+    if known and is_there(path):
+        try:
+            same = digest_of(path) == known
+        except Unreadable as bad:
+            raise error("MP506", str(bad), Span.none(), help=bad.help) from bad
+        if not same:
+            raise error("MP523", f"data '{name}' changed since the run was trained", Span.none(),
+                        help="--data names the file that it began with, where that was moved")  # fmt: skip
+    if known and name in NAMES:
+        raise error("MP523", f"{run.folder} is trained on {run.facts['data']}, not on {name}", Span.none())
 
 
 def _name(data: str) -> str:

@@ -1,11 +1,14 @@
-"""Signals that end a training after the step it is in."""
+"""What happens around a training: signals end it after the step it is in, a terminal that goes away does not."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -35,3 +38,13 @@ def signals() -> Iterator[list[int]]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+
+
+def heedless(tell: Callable[[T], None]) -> Callable[[T], None]:
+    """A terminal that went away, or a pipe that was closed, stops no training."""
+
+    def told(value: T) -> None:
+        with suppress(OSError):
+            tell(value)
+
+    return told

@@ -16,6 +16,7 @@ from mpcompile.diagnostics import SpecError
 from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import open_run
+from mpcompile.runner.run_data import data_of
 
 OPTIONS = Options(backend="fake", seed=3, steps=4, checkpoint_every=2)
 
@@ -135,6 +136,24 @@ def test_a_spec_stays_in_the_run(whole: Path, tmp_path: Path, spec: str) -> None
     with pytest.raises(SpecError, match=r"MP520 .*not a file of the run"):
         open_run(tmp_path / "run")
     assert open_run(tmp_path / "run", trust=True).spec == tmp_path / "run" / spec
+
+
+def test_data_are_read_only_where_the_run_knew_them(fake: ModuleType, whole: Path, tmp_path: Path) -> None:
+    """A path in a run could name any file; nothing of one is shown that is not what the run was trained on."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("root:x:0:0\n")
+    facts = json.loads((whole / "run.json").read_text())
+    shutil.copytree(whole, tmp_path / "run")
+    for digest in ("", "0" * 64):
+        changed = {**facts, "data": str(secret), "data_digest": digest}
+        changed["settings"] = {**facts["settings"], "data": str(secret)}
+        (tmp_path / "run" / "run.json").write_text(json.dumps(changed))
+        with pytest.raises(SpecError, match="MP523") as said:
+            data_of(open_run(tmp_path / "run"), fake.module())
+        assert "root" not in str(said.value)
+        with pytest.raises(SpecError, match="MP523") as said:
+            train(fake.module(), tmp_path / "run", Options(resume=True, steps=9), backend=fake.FakeBackend())
+        assert "root" not in str(said.value)
 
 
 def test_a_linked_spec_is_not_followed(whole: Path, tmp_path: Path) -> None:

@@ -191,13 +191,9 @@ def _folder(path: Path) -> Raw:
 
     A folder of three or more sounds is one stream. Links to folders are not followed.
     """
-    every = _files(path)
-    files = [p for p in every if p.suffix.lower() in PICTURES]
-    sounds = [p for p in every if p.suffix.lower() == ".wav"]
-    if not files and len(sounds) > 2:
+    files, sounds = _media(path)
+    if sounds:
         return _sounds(path, sounds)
-    if not files:
-        raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
     x: Array | None = None
     for i, file in enumerate(files):
         found = picture(file, len(files))
@@ -220,6 +216,25 @@ def _folder(path: Path) -> Raw:
     return Raw({"train": columns}, {"x": 256}, fixed=False, digest=_digest(files), classes=classes)
 
 
+def _media(path: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder, or where there are none its sounds. Raises `Unreadable`."""
+    every = _files(path)
+    files = [p for p in every if p.suffix.lower() in PICTURES]
+    sounds = [p for p in every if p.suffix.lower() == ".wav"]
+    if not files and len(sounds) < 3:
+        raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
+    return files, [] if files else sounds
+
+
+def digest_of(path: Path) -> str:
+    """The digest that `read` gives, without reading the file or folder as data. Raises `Unreadable`."""
+    with reading(path):
+        if not path.is_dir():
+            return digest(path).hex()
+        files, sounds = _media(path)
+        return _digest(files or sounds)
+
+
 def _files(path: Path) -> list[Path]:
     """All that a folder and its folders hold but folders, in order."""
     found: list[Path] = []
@@ -238,4 +253,4 @@ def _digest(files: list[Path]) -> str:
     return together.hexdigest()
 
 
-__all__ = ["ENDINGS", "Unreadable", "read"]
+__all__ = ["ENDINGS", "Unreadable", "digest_of", "read"]
