@@ -141,7 +141,7 @@ def test_a_spec_stays_in_the_run(whole: Path, tmp_path: Path, spec: str) -> None
 def test_data_are_read_only_where_the_run_knew_them(fake: ModuleType, whole: Path, tmp_path: Path) -> None:
     """A path in a run could name any file; nothing of one is shown that is not what the run was trained on."""
     secret = tmp_path / "secret.csv"
-    secret.write_text("root:x:0:0\n")
+    secret.write_text("hunter2:x:0:0\n")
     facts = json.loads((whole / "run.json").read_text())
     shutil.copytree(whole, tmp_path / "run")
     for digest in ("", "0" * 64):
@@ -150,10 +150,10 @@ def test_data_are_read_only_where_the_run_knew_them(fake: ModuleType, whole: Pat
         (tmp_path / "run" / "run.json").write_text(json.dumps(changed))
         with pytest.raises(SpecError, match="MP523") as said:
             data_of(open_run(tmp_path / "run"), fake.module())
-        assert "root" not in str(said.value)
+        assert "hunter2" not in str(said.value)
         with pytest.raises(SpecError, match="MP523") as said:
             train(fake.module(), tmp_path / "run", Options(resume=True, steps=9), backend=fake.FakeBackend())
-        assert "root" not in str(said.value)
+        assert "hunter2" not in str(said.value)
 
 
 def test_a_linked_spec_is_not_followed(whole: Path, tmp_path: Path) -> None:
