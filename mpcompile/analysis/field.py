@@ -10,7 +10,7 @@ What this cannot see: a cancellation through an identity that the tables do not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,8 @@ TRIALS, STEP_TRIALS = 3, 24
 MOST_WORK, EACH = 2e10, 100
 #: Draws of an element until it is another one; what has one value only stays.
 REDRAWS = 64
+#: Rows in which one element must equal another, and where something chooses by sign, with a chance of one half each.
+FEW_ROWS, ROWS = 3, 40
 #: Elements of the values of one node that are computed at once.
 ELEMENTS = 1 << 20
 
@@ -87,32 +89,69 @@ def reached(
     wanted: Array,
     over: int | None = None,
     outputs: tuple[str, ...] | None = None,
+    rows: Array | None = None,
+    groups: Sequence[Array] | None = None,
 ) -> Reached:
     """Try the wanted pairs [output elements, source elements] until all are seen, or tried often enough.
 
-    Elements of all outputs at one place count as one; so do those along axis `over` of an output. Raises `TooLarge`
-    for more work than `MOST_WORK`, and `NoRule`.
+    Elements of all outputs at one place count as one; so do those along axis `over` of an output. `rows` are numbers of
+    output elements, where not all are meant; `groups` are numbers of source elements that are redrawn together, where a
+    column is not one element. Raises `TooLarge` for more work than `MOST_WORK`, and `NoRule`.
     """
     names = tuple(graph.outputs) if outputs is None else outputs
     steps = _steps(graph, source)
     out = Reached(np.zeros(wanted.shape, bool), steps=steps, undefined=np.zeros(len(wanted), bool))
-    _afford(graph, env, wanted.shape[1])
+    _afford(graph, env, int(wanted.any(0).sum()) + 1)
     count = np.zeros(wanted.shape, np.uint8)
     for trial in range(STEP_TRIALS if steps else TRIALS):
         columns = np.flatnonzero((wanted & (count < 2)).any(0))
         if not columns.size:
             break
-        run = _Run(graph, source, dict(env), Field(trial), values, names, over)
+        run = _Run(graph, source, dict(env), Field(trial), values, names, over, rows, groups)
         count[:, columns] += run.differences(columns, out.undefined)
         out.trials += 1
     out.seen = count > 1
     return out
 
 
+def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
+    """Of each element of input `x` of a map the number of the element of `y` that equals it for all inputs, or -1.
+
+    `seen`, where the map has it, is `x`. Raises `NoRule`.
+    """
+    rows = ROWS if any(_steps(graph, name) for name in graph.inputs) else FEW_ROWS
+    f, sizes, draw = Field(0), {**env, "N": rows}, values_of(module, env)
+    inputs = {
+        name: draw(f, name, value.type, value.type.concrete(sizes), 0) for name, value in graph.inputs.items()
+    }
+    inputs["x"] = f.draw(
+        "x", inputs["x"].shape
+    )  # a real number, whatever the variable of the flow is declared to be
+    if "seen" in inputs:
+        inputs["seen"] = inputs["x"]
+    results = interpret(graph, _weights(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
+    x, y = (np.ascontiguousarray(v.reshape(rows, -1).T) for v in (inputs["x"], results["y"]))
+    found = {column.tobytes(): i for i, column in enumerate(y)}
+    return np.array([found.get(column.tobytes(), -1) for column in x])
+
+
+def _weights(graph: Graph, f: Field, env: Mapping[str, int]) -> dict[str, Array]:
+    """A random value of every weight."""
+    return {
+        n.op.path: f.draw(f"weight {n.op.path}", n.types[0].concrete(env))
+        for n in graph.nodes()
+        if isinstance(n.op, Parameter)
+    }
+
+
+def row_work(graph: Graph, env: Mapping[str, int]) -> float:
+    """Operations for one row of a run."""
+    cost, one = work(graph), {**env, "N": 1}
+    return float(substitute(cost.products, one) + EACH * substitute(cost.rest, one))
+
+
 def _afford(graph: Graph, env: Mapping[str, int], rows: int) -> None:
-    cost = work(graph)
-    one = {**env, "N": 1}
-    total = rows * (substitute(cost.products, one) + EACH * substitute(cost.rest, one))
+    total = rows * row_work(graph, env)
     if total > MOST_WORK:
         raise TooLarge(f"a run over a field would take {total:.0e} operations, more than {MOST_WORK:.0e}")
 
@@ -153,31 +192,31 @@ class _Run:
     values: Values
     names: tuple[str, ...]
     over: int | None
+    rows: Array | None
+    groups: Sequence[Array] | None
 
     def differences(self, columns: Array, undefined: Array) -> Array:
         """[output elements, columns]: 2 where a difference is seen in a run without accidents, 1 in one with some."""
-        weights = {
-            n.op.path: self.field.draw(f"weight {n.op.path}", n.types[0].concrete({**self.env, "N": 1}))
-            for n in self.graph.nodes()
-            if isinstance(n.op, Parameter)
-        }
+        weights = _weights(self.graph, self.field, self.env)
         inputs, other = self._inputs()
-        base = self._flat(self._evaluate(weights, inputs, 1))
-        undefined |= _any_of(np.isnan(y) for y in base)[0]
-        symbolic = self.graph.inputs[self.source].type.shape[0]
-        each = max(1, ELEMENTS // self._widest()) if isinstance(symbolic, Symbolic) else 1
-        parts = []
+        first, after = inputs[self.source].reshape(1, -1), other.reshape(-1)
+        batched = self._batched(self.source)
+        each = max(1, ELEMENTS // self._widest()) if batched else 1
+        parts, base = [], None if batched else self._flat(self._evaluate(weights, inputs, 1))
         for start in range(0, len(columns), each):
             chosen = columns[start : start + each]
-            rows = np.repeat(inputs[self.source].reshape(1, -1), len(chosen), 0)
-            rows[np.arange(len(chosen)), chosen] = other.reshape(-1)[chosen]
-            given = {
-                k: np.repeat(x, len(chosen), 0) if self._batched(k) and k != self.source else x
-                for k, x in inputs.items()
-            }
-            given[self.source] = rows.reshape(len(chosen), *other.shape[1:])
-            found = self._flat(self._evaluate(weights, given, len(chosen)))
-            pairs = zip(found, base, strict=True)
+            rows = np.repeat(
+                first, len(chosen) + batched, 0
+            )  # the first is the one that nothing is changed of
+            for row, column in enumerate(chosen, int(batched)):
+                at = column if self.groups is None else self.groups[column]
+                rows[row, at] = after[at]
+            given = {k: np.repeat(x, len(rows), 0) if self._batched(k) else x for k, x in inputs.items()}
+            given[self.source] = rows.reshape(len(rows), *other.shape[1:])
+            found = self._flat(self._evaluate(weights, given, len(rows)))
+            still = [y[:1] for y in found] if base is None else base
+            undefined |= _any_of(np.isnan(y) for y in still)[0]
+            pairs = zip((y[batched:] for y in found), still, strict=True)
             parts.append(_any_of((y != x) & ~np.isnan(y) & ~np.isnan(x) for y, x in pairs))
         seen = np.concatenate(parts).T
         return seen.astype(np.uint8) * (1 if self.field.accidents else 2)
@@ -217,16 +256,23 @@ class _Run:
             y = results[name]
             kept = [y] if self.over is None else list(np.moveaxis(y, self.over, 0))
             flat += [np.asarray(k, np.float64).reshape(len(k), -1) for k in kept]
+        if self.rows is not None:
+            flat = [y[:, self.rows] for y in flat]
         return flat
 
     def _widest(self) -> int:
+        """Elements of the largest value of one row."""
         one = {**self.env, "N": 1}
-        return max(int(np.prod(t.concrete(one))) for n in self.graph.nodes() for t in n.types)
+        rows = (
+            t for n in self.graph.nodes() for t in n.types if any(isinstance(s, Symbolic) for s in t.shape)
+        )
+        return max(int(np.prod(t.concrete(one))) for t in rows)
 
 
-def _any_of(masks: object) -> Array:
+def _any_of(masks: Iterable[Array]) -> Array:
+    """Where any of some masks of one shape holds."""
     out: Array | None = None
-    for m in masks:  # type: ignore[attr-defined]
+    for m in masks:
         out = m if out is None else out | m
     assert out is not None
     return out

@@ -145,6 +145,11 @@ class Lattice:
 
         return self.map(facts, ("absorb", axis.source, axis.slot, onto, along), change)
 
+    def settled(self, facts: Array) -> Array:
+        """Facts that read every anchor's own place and nothing else of it."""
+        here = Offsets.point(*(0,) * self.axes)
+        return self.map(facts, ("settled",), lambda anchor, s: (anchor, here))
+
     def fixed(self, facts: Array, axis: Axis) -> bool:
         """Whether no element moves with an axis: it reads nothing, or everything along it."""
         seen = {id(x): x for x in facts.reshape(-1) if isinstance(x, Reads)}

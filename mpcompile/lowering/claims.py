@@ -85,9 +85,12 @@ def _stated(
     if check.allow:
         arguments["because"] = _reason(check)
         return Claim(f"allow:{claim.callee}", subject, "", check.span, arguments)
+    if claim.callee == "complete" and isinstance(law, Flow):
+        return Claim("complete", subject, "forward", check.span)
     if claim.callee in ("autoregressive", "complete"):
         if not isinstance(law, Autoregressive):
-            raise error("MP132", f"`{subject}` has no autoregressive density", claim.span)
+            law_name = "autoregressive density" + (" or flow" if claim.callee == "complete" else "")
+            raise error("MP132", f"`{subject}` has no {law_name}", claim.span)
         return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
     if claim.callee == "jacobian" and not isinstance(law, Flow):
         raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)

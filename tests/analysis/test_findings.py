@@ -23,6 +23,9 @@ from mpcompile.runner.examples import example_weights
 
 PLANE = "input x: real[4]\ntarget y: real[2]\n"
 IMAGE = "input x: real[3, 8, 8]\ntarget y: real[4, 8, 8]\n"
+SERIES = "input x: real[time, 1]\nx ~ autoregressive(likelihood = normal) { "
+FLOW = "input x: real[2, 4, 4]\nx ~ flow(base = normal) { "
+VECTOR = "input x: real[4]\nx ~ flow(base = normal) { "
 BITS = "input x: binary[6]\nx ~ autoregressive { "
 
 #: code -> (specs that raise it, specs like them that do not).
@@ -138,6 +141,39 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             PLANE + "y ~ normal(loc = x -> dense(2), log_scale = x -> dense(2))",
             "input x: real[4]\ninput n: integer(1..9)[2]\ntarget y: real[2]\n"
             "y ~ normal(loc = x -> dense(2), scale = n * 2)",
+        ],
+    ),
+    "MP330": (
+        [
+            SERIES + "shift -> layer_norm -> conv1d(4, 3) -> dense(2) }",
+            PLANE + "y ~ normal(x -> dense(4) -> relu -> dense(1) -> layer_norm -> dense(2), 1)",
+            "input x: real[4, 1, 1]\ntarget y: real[2]\n"
+            "y ~ normal(x -> instance_norm -> flatten -> dense(4) -> relu -> dense(2), 1)",
+            "input x: real[1, 6]\ntarget y: real[2]\n"
+            "y ~ normal(x -> attention(1) -> flatten -> relu -> dense(2), 1)",
+        ],
+        [
+            SERIES + "shift -> dense(2) -> layer_norm -> conv1d(4, 3) -> dense(2) }",
+            "input x: real[4, 2, 2]\ntarget y: real[2]\n"
+            "y ~ normal(x -> instance_norm -> flatten -> dense(4) -> relu -> dense(2), 1)",
+        ],
+    ),
+    "MP331": (
+        [
+            FLOW + "repeat i in 0..3 { coupling(mask = checkerboard(parity = 2 * i), net = resnet(4, 1)) } }",
+            FLOW + "coupling(mask = channel(parity = 0), net = resnet(4, 1)) -> actnorm -> "
+            "coupling(mask = channel(parity = 0), net = resnet(4, 1)) }",
+            VECTOR + "repeat i in 0..2 { coupling(mask = [1, 0, i, 1 - i], net = dense(4) -> relu) } }",
+            VECTOR + "coupling(mask = [1, 1, 0, 0], net = dense(4) -> relu) -> permute(reverse) -> "
+            "coupling(mask = [0, 0, 1, 1], net = dense(4) -> relu) }",
+        ],
+        [
+            FLOW + "repeat i in 0..3 { coupling(mask = checkerboard(parity = i), net = resnet(4, 1)) } }",
+            VECTOR + "coupling(mask = [1, 1, 0, 0], net = dense(4) -> relu) -> permute(reverse) -> "
+            "coupling(mask = [1, 1, 0, 0], net = dense(4) -> relu) }",
+            VECTOR + "coupling(mask = [1, 1, 0, 0], net = dense(4) -> relu) -> conv1x1 }",
+            VECTOR + "autoregressive(hidden = [8]) }",
+            VECTOR + "affine }",
         ],
     ),
 }  # fmt: skip

@@ -26,6 +26,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
     "channels_last.mp": {"[28, 28, 1]": "[1, 28, 28]"},
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},
+    "coupling_parity_stands_still.mp": {"2 * i": "i"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "factor_out_of_three.mp": {"-> factor_out": "-> squeeze(2) -> factor_out"},
     "flow_base_scale.mp": {"c: real[3]": "c: real[4]"},
@@ -41,6 +42,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "instance_norm_in_pixelcnn.mp": {"-> instance_norm": "-> batch_norm"},
     "group_norm_over_order.mp": {" -> group_norm(2)": ""},
     "jacobian_claim.mp": {"is triangular": "is dense"},
+    "layer_norm_of_one_channel.mp": {"shift -> layer_norm": "shift -> dense(4) -> layer_norm"},
     "layer_norm_over_order.mp": {" -> layer_norm": ""},
     "logistic_of_classes.mp": {
         "logistic(loc = x -> dense(3), scale = 1)": "categorical(logits = x -> dense(3))"

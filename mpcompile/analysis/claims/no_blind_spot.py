@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import program_of
+from mpcompile.analysis.probe import probe
 from mpcompile.analysis.receptive import boxed, picture, unions
-from mpcompile.analysis.stencils import aligned_with, offset_sets, places, spatial_axes
-from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Verdict, ran, scope_of
+from mpcompile.analysis.rising import rises
+from mpcompile.analysis.stencils import OffsetSets, aligned_with, offset_sets, spatial_axes
+from mpcompile.analysis.stencils import places as places_of
+from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Scope, Verdict, ran, scope_of, sizes_text
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
 from mpcompile.ir.offsets import Offsets
@@ -18,6 +24,8 @@ from mpcompile.ir.offsets import Offsets
 PICTURE = (16, 48)
 #: The length at which sequences are tried.
 LENGTH = 8
+#: Places of a receptive field that are looked at, evenly spread, the first and the last among them.
+PROBED = 32
 
 
 def no_blind_spot(module: Module, claim: Claim) -> Verdict:
@@ -27,13 +35,13 @@ def no_blind_spot(module: Module, claim: Claim) -> Verdict:
         return Verdict.undecided(claim, f"no program reads {claim.subject}")
     ordered = "ranks" in claim.arguments
     if not ordered or claim.arguments["ranks"] is None:
-        found = _by_offsets(graph, claim, past=ordered)
+        found = _by_offsets(module, graph, claim, past=ordered)
         if found is not None:
             return found
-    return _by_sets(graph, claim)
+    return _by_sets(module, graph, claim)
 
 
-def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
+def _by_offsets(module: Module, graph: Graph, claim: Claim, past: bool) -> Verdict | None:
     """Holes between the offsets; of a sequence with an order (`past`), only before the place itself."""
     sets = offset_sets(graph, claim.subject)
     if not sets.axes:
@@ -47,7 +55,7 @@ def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
             return None
         if not stencil.exact or len(stencil.regions) > 1 or (past and len(sets.axes) > 1):
             return None
-        if past and not aligned_with(stencil, places(sets.axes, claim.arguments["axis"])):
+        if past and not aligned_with(stencil, places_of(sets.axes, claim.arguments["axis"])):
             return None
         for phase, s in unions(stencil, len(sets.axes)).items():
             inside = _before(s, phase[0]) if past else boxed(s)
@@ -56,8 +64,35 @@ def _by_offsets(graph: Graph, claim: Claim, past: bool) -> Verdict | None:
                 first = first or tuple(int(i) for i in np.argwhere(~inside)[0])
     if first is None:
         scope = scope_of(graph, covers="sizes" if fixed else "lengths")
-        return Verdict.proved(claim, Proof(scope, "offset sets", (FINITE, GENERIC)))
+        return _read(module, graph, claim, sets, scope, past)
     return Verdict.refuted(claim, "offset sets", {}, [_finding(claim, share, ())], {"blind": share})
+
+
+def _read(module: Module, graph: Graph, claim: Claim, sets: OffsetSets, scope: Scope, past: bool) -> Verdict:
+    """Proved where what the offset sets name is certainly read, of one place of each phase of each output."""
+    if rises(module, graph, claim.subject):
+        method = "offset sets; nothing on the way is subtracted"
+        return Verdict.proved(claim, Proof(scope, method, (FINITE, GENERIC)))
+    name, env = claim.subject, short(graph, claim.subject, far(graph, claim.subject))
+    for output, value in graph.outputs.items():
+        for phase, s in unions(sets.of(value), len(sets.axes)).items():
+            at = probe(graph, name, value, sets, phase, s, env)
+            if at is None or not at.places.size:
+                continue
+            places = at.places[at.places[:, 0] < at.base[0] + phase[0]] if past else at.places
+            if not len(places):
+                continue
+            chosen = places[np.unique(np.linspace(0, len(places) - 1, PROBED).astype(int))]
+            groups = [at.group(p[None]) for p in chosen]
+            wanted = np.ones((len(at.rows), len(groups)), bool)
+            found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
+            blind = ~found.bound.value.any(0)
+            if blind.any():
+                what = f"{name} has a blind spot: {output} is constant in {name}{chosen[int(blind.argmax())].tolist()}"
+                alone = replace(found, unseen=found.unseen & blind)
+                return cancels(claim, graph, alone, env, "MP305", what, (len(groups),))
+    method = f"offset sets; no cancellation at one place{sizes_text([env])}"
+    return Verdict.proved(claim, Proof(scope, method, (FINITE, *IDENTITIES)))
 
 
 def _before(s: Offsets, place: int) -> Array:
@@ -67,7 +102,7 @@ def _before(s: Offsets, place: int) -> Array:
     return bits[int(bits.argmax()) :] if bits.any() else bits[:0]
 
 
-def _by_sets(graph: Graph, claim: Claim) -> Verdict:
+def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     """Pairs of elements that the order allows, within the hull of all that is seen, and that are not joined."""
     env, method = environment_for(graph, LENGTH), "sets of inputs"
     type = graph.inputs[claim.subject].type
@@ -91,7 +126,12 @@ def _by_sets(graph: Graph, claim: Claim) -> Verdict:
             inside &= (away >= reach.min()) & (away <= reach.max())
     missing = inside & ~seen
     if not missing.any():
-        return Verdict.of(claim, ran([graph], method, [env], (FINITE, GENERIC)), {"blind": 0.0})
+        found = certain(module, graph, claim.subject, env, inside & seen, claim.arguments["axis"])
+        if found.unseen.any():
+            what = f"{claim.subject} has a blind spot: output {{0}} is constant in {{1}}"
+            return cancels(claim, graph, found, env, "MP305", what, shape)
+        assumed = (FINITE, *found.assumptions)
+        return Verdict.of(claim, ran([graph], f"{method}; {found.method}", [env], assumed), {"blind": 0.0})
     share = float(missing.sum() / inside.sum())
     notes = _picture(seen, inside, missing, shape) if len(shape) == 3 else ()
     return Verdict.refuted(claim, method, env, [_finding(claim, share, notes)], {"blind": share})

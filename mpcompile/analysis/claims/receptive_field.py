@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
 from mpcompile.analysis.claims.path_length import HOLDS
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.paths import program_of
-from mpcompile.analysis.receptive import ReceptiveField, receptive_fields
-from mpcompile.analysis.stencils import spatial_axes
-from mpcompile.analysis.verdict import FINITE, GENERIC, Held, Proof, Verdict, ran, scope_of
+from mpcompile.analysis.probe import probe
+from mpcompile.analysis.receptive import ReceptiveField, receptive_fields, unions
+from mpcompile.analysis.rising import rises
+from mpcompile.analysis.stencils import OffsetSets, offset_sets, spatial_axes
+from mpcompile.analysis.verdict import FINITE, GENERIC, Held, Proof, Verdict, ran, scope_of, sizes_text
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Graph, Module, NoRule, Symbolic
+from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
 
 #: The length at which sequences are tried.
 LENGTH = 8
@@ -61,6 +66,12 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
         outcome = ran([graph], method, [at], (FINITE, GENERIC))
     detail = {"size": _shown(size), **detail}
     if op is None or HOLDS[op](size, bound):
+        if op in (">=", ">", "=="):  # a lower bound of what is read
+            by_offsets = precise or not fixed
+            sure = (_certain if by_offsets else _surely_counted)(module, graph, claim, size)
+            if isinstance(sure, Verdict):
+                return sure
+            outcome = _with(outcome, *sure)
         return Verdict.of(claim, outcome, detail)
     finding = Diagnostic(
         "MP303",
@@ -69,6 +80,56 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
         help="more layers, larger kernels or dilation widen it" if op in (">=", ">") else "",
     )
     return Verdict.refuted(claim, method, at, [finding], detail)
+
+
+def _with(outcome: Proof | Held, method: str, assumptions: tuple[str, ...]) -> Proof | Held:
+    """The outcome with one more argument."""
+    both = f"{outcome.method}; {method}"
+    if isinstance(outcome, Held):
+        return replace(outcome, method=both)
+    return replace(outcome, method=both, assumptions=(FINITE, *assumptions))
+
+
+def _certain(
+    module: Module, graph: Graph, claim: Claim, size: float
+) -> Verdict | tuple[str, tuple[str, ...]]:
+    """That the first and the last place of the receptive field are read, each by one element of an output.
+
+    Where the field has no bound, or is longer than the input, that the elements in between are as far apart as claimed.
+    """
+    name = claim.subject
+    if rises(module, graph, name):
+        return "nothing on the way is subtracted", (GENERIC,)
+    sets, best = offset_sets(graph, name), -1.0
+    need = int(min(size, claim.arguments["bound"] + (claim.arguments["op"] == ">")))
+    env, answer = short(graph, name, max(need, far(graph, name)) + _steps(graph, sets)), None
+    for output, value in graph.outputs.items():
+        for phase, s in unions(sets.of(value), len(sets.axes)).items() if sets.axes else ():
+            at = probe(graph, name, value, sets, phase, s, env)
+            if at is None or not at.places.size:
+                continue
+            for k in range(len(sets.axes)):
+                line = at.places[:, k]
+                ends = [at.places[line == line.min()], at.places[line == line.max()]]
+                if line.max() - line.min() + 1 < need:
+                    best = max(best, float(line.max() - line.min() + 1))
+                    continue
+                groups = [at.group(e) for e in ends]
+                wanted = np.ones((len(at.rows), 2), bool)
+                found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
+                if found.bound.value.all(1).any():
+                    return f"both ends are read{sizes_text([env])}", IDENTITIES
+                answer = found
+    if answer is not None:
+        what = f"the receptive field of {name} is less than its offset sets say: what leads to one of its ends cancels"
+        return cancels(claim, graph, answer, env, "MP303", what, (2,))
+    reason = f"an input of the declared size shows {int(max(best, 0))} places of it"
+    return Verdict.undecided(claim, reason, checked=[env])
+
+
+def _steps(graph: Graph, sets: OffsetSets) -> int:
+    """The longest period of an output, in places of the source."""
+    return max((a.step for v in graph.outputs.values() for a in sets.of(v).axes if a is not None), default=1)
 
 
 def _size(field: ReceptiveField, shape: tuple[int | Symbolic, ...], axes: tuple[int, ...]) -> float:
@@ -84,9 +145,13 @@ def _size(field: ReceptiveField, shape: tuple[int | Symbolic, ...], axes: tuple[
 def _counted(graph: Graph, source: str, output: str, length: int) -> int:
     """The same from the exact sets of every output element."""
     env = environment_for(graph, length)
+    return _extent(graph, source, support(graph, source, output, env).value, env)
+
+
+def _extent(graph: Graph, source: str, seen: Array, env: Mapping[str, int]) -> int:
+    """The most places from the first to the last that one output element sees, along any axis."""
     type = graph.inputs[source].type
     axes = [i - 1 for i in spatial_axes(type)] or list(range(type.rank - 1))
-    seen = support(graph, source, output, env).value
     cube = seen.reshape(len(seen), *type.concrete(env)[1:])
     largest = 0
     for axis in axes:
@@ -94,6 +159,25 @@ def _counted(graph: Graph, source: str, output: str, length: int) -> int:
         reach = line.shape[1] - line.argmax(1) - line[:, ::-1].argmax(1)
         largest = max(largest, int(np.where(line.any(1), reach, 0).max(initial=0)))
     return largest
+
+
+def _surely_counted(
+    module: Module, graph: Graph, claim: Claim, size: float
+) -> Verdict | tuple[str, tuple[str, ...]]:
+    """That as many places are certainly read, where offset sets do not say which."""
+    name, env = claim.subject, environment_for(graph, LENGTH)
+    answer = None
+    for output in graph.outputs:
+        wanted = support(graph, name, output, env).value
+        found = certain(module, graph, name, env, wanted, None, (output,))
+        if _extent(graph, name, found.bound.value & wanted, env) >= size:
+            return found.method, found.assumptions
+        answer = found if answer is None or found.unseen.any() else answer
+    if answer is None or not answer.unseen.any():
+        return Verdict.undecided(claim, "fewer places are certainly read than its sets of inputs say")
+    what = f"the receptive field of {name} is less than its sets of inputs say: what leads to {{1}} cancels"
+    shape = graph.inputs[name].type.concrete(env)[1:]
+    return cancels(claim, graph, answer, env, "MP303", what, shape)
 
 
 def _shown(size: float) -> str:

@@ -13,6 +13,8 @@ from mpcompile.analysis.findings.dead_units import dead_units
 from mpcompile.analysis.findings.finite_mask import finite_mask
 from mpcompile.analysis.findings.logits import probabilities_as_logits
 from mpcompile.analysis.findings.scale import scale_not_positive
+from mpcompile.analysis.findings.single import constant_normalisation
+from mpcompile.analysis.findings.untransformed import untransformed
 from mpcompile.analysis.findings.unused_weight import unused_weight
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.diagnostics import Diagnostic, Severity, Span
@@ -29,6 +31,8 @@ FINDINGS: Mapping[str, Finding] = {
     "MP326": dead_units,
     "MP327": probabilities_as_logits,
     "MP328": scale_not_positive,
+    "MP330": constant_normalisation,
+    "MP331": untransformed,
 }
 
 #: Code of each finding by the name that `allow` takes, those of the syntax tree (`frontend/unused.py`) included.

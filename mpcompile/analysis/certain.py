@@ -1,0 +1,158 @@
+"""What a program certainly reads, by the cheapest argument that decides it, and what to say where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.analysis.bounds import AtLeast
+from mpcompile.analysis.field import MOST_WORK, Reached, reached, row_work, values_of
+from mpcompile.analysis.findings.single import normalised_alone
+from mpcompile.analysis.horizon import horizon
+from mpcompile.analysis.rising import rises
+from mpcompile.analysis.verdict import GENERIC, Sizes, Verdict, sizes_text
+from mpcompile.diagnostics import Diagnostic
+from mpcompile.ir import Array, Claim, Graph, Module, Value, symbols
+from mpcompile.ir.field import PRIME
+
+#: Lengths between which a sequence is run for a lower bound.
+LEAST, LONGEST = 8, 256
+#: Elements of a long sequence that are redrawn.
+COLUMNS = 128
+#: Assumptions of a proof that rests on a run over the prime field.
+IDENTITIES = (
+    GENERIC,
+    "nothing cancels by exp(a + b) = exp(a) exp(b), sqrt(v)^2 = v or log(u v) = log u + log v alone",
+)
+
+
+@dataclass(frozen=True)
+class Certain:
+    """A lower bound [output elements, source elements] of the pairs that were asked for.
+
+    method       the argument
+    assumptions  what it takes for granted
+    unseen       bool, like the bound: what was asked for and not seen
+    reached      the run over the field; None where none was needed
+    """
+
+    bound: AtLeast[Array]
+    method: str
+    assumptions: tuple[str, ...]
+    unseen: Array
+    reached: Reached | None = None
+
+
+def certain(
+    module: Module,
+    graph: Graph,
+    source: str,
+    env: Mapping[str, int],
+    wanted: Array,
+    over: int | None = None,
+    outputs: tuple[str, ...] | None = None,
+    rows: Array | None = None,
+    groups: Sequence[Array] | None = None,
+) -> Certain:
+    """Which of the wanted pairs are certainly read; they must lie within the upper bound.
+
+    Where nothing on the way is subtracted all are; else the program runs over a prime field. Raises `TooLarge`, `NoRule`.
+    """
+    if rises(module, graph, source):
+        none = np.zeros((1, 1), bool)
+        return Certain(AtLeast(wanted), "nothing on the way is subtracted", (GENERIC,), none)
+    found = reached(graph, source, env, values_of(module, env), wanted, over, outputs, rows, groups)
+    return Certain(AtLeast(found.seen), f"a run modulo {PRIME}", IDENTITIES, wanted & ~found.seen, found)
+
+
+def far(graph: Graph, source: str) -> int:
+    """A length of a source at which everything along it shows; `LONGEST` where that is farther."""
+    limits = horizon(graph)
+    own = [limits[s] for size in graph.inputs[source].type.shape for s in sorted(symbols(size) - {"N"})]
+    return min(LONGEST, max([LEAST, *own]))
+
+
+def short(graph: Graph, source: str, length: int) -> dict[str, int]:
+    """Sizes: one example, `length` for the symbols of a source, 3 for others, so that nothing takes them for equal."""
+    own = {s for size in graph.inputs[source].type.shape for s in symbols(size)}
+    return {s: 1 if s == "N" else length if s in own else 3 for s in graph.symbols()}
+
+
+def sampled(graph: Graph, env: Mapping[str, int], wanted: Array) -> Array:
+    """The wanted pairs of at most `COLUMNS` columns, or of as many as a run can afford, evenly spread."""
+    columns = np.flatnonzero(wanted.any(0))
+    most = min(COLUMNS, max(4, int(MOST_WORK / max(1, row_work(graph, env))) - 1))
+    if len(columns) <= most:
+        return wanted
+    kept = np.zeros(wanted.shape[1], bool)
+    kept[columns[np.linspace(0, len(columns) - 1, most).astype(int)]] = True
+    return wanted & kept
+
+
+def doubt(found: Certain) -> str:
+    """Why pairs that were not seen are undecided; empty where they certainly cancel, up to the bound on the error."""
+    run = found.reached
+    assert run is not None
+    if (run.undefined & found.unseen.any(1)).any():
+        return "the outputs have no value modulo a prime (an infinite one is multiplied or subtracted)"
+    if run.steps:
+        return f"{run.steps[0]} is constant but for steps, so that a dependence may not have shown"
+    return ""
+
+
+def cancels(
+    claim: Claim, graph: Graph, found: Certain, env: Sizes, code: str, what: str, shape: tuple[int, ...]
+) -> Verdict:
+    """The answer where the upper bound has pairs that the field does not show: refuted, or undecided with the reason.
+
+    `what` says what is wrong with the claim: {0} is the place of the output, {1} that of the element, {2} the output's
+    number.
+    """
+    reason = doubt(found)
+    if reason:
+        return Verdict.undecided(claim, reason, found.reached.steps[0] if found.reached.steps else "", [env])  # type: ignore[union-attr]
+    assert found.reached is not None
+    i, j = (int(k[0]) for k in np.nonzero(found.unseen))
+    of, to = (list(map(int, np.unravel_index(k % int(np.prod(shape)), shape))) for k in (i, j))
+    count, trials = int(found.unseen.sum()), found.reached.trials
+    finding = Diagnostic(
+        code,
+        what.format(f"{claim.subject}{of}", f"{claim.subject}{to}", i) + sizes_text([env]),
+        claim.span,
+        notes=(
+            f"{count} dependencies cancel: paths lead there, and nothing changes in {trials} trials modulo {PRIME}",
+            f"the chance that one of them is there all the same is below {count / float(PRIME) ** trials:.0e}",
+        ),
+        help=cause(graph) or "something is subtracted from, or divided by, itself on the way",
+    )
+    return Verdict.refuted(claim, found.method, env, [finding], {"cancel": count})
+
+
+def cause(graph: Graph) -> str:
+    """What is known to cancel: a normalisation over one element, or a value less itself."""
+    alone = next(normalised_alone(graph), None)
+    if alone is not None:
+        layer, why = alone
+        return (
+            f"`{layer}` {why}, which makes a constant of it: leave it out, or give it more than one element"
+        )
+    for node in graph.nodes():
+        if isinstance(node.op, ops.Sub | ops.Div) and _same(graph, *node.inputs):
+            where = node.scope[-1].label if node.scope else node.op.name
+            sign = "-" if isinstance(node.op, ops.Sub) else "/"
+            return f"`{where}` computes v {sign} v of one value v, which is a constant"
+    return ""
+
+
+def _same(graph: Graph, x: Value, y: Value) -> bool:
+    """Whether two values are made by the same operations of the same values."""
+    if x == y:
+        return True
+    a, b = graph.node(x), graph.node(y)
+    return bool(a.inputs) and a.op == b.op and x.index == y.index and a.inputs == b.inputs
+
+
+__all__ = ["IDENTITIES", "Certain", "cancels", "cause", "certain", "doubt", "far", "sampled", "short"]

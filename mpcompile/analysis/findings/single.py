@@ -1,0 +1,74 @@
+"""MP330: a normalisation or a softmax over one element, which makes a constant of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from mpcompile import ops
+from mpcompile.analysis.findings._trace import fixed, graphs, through_moves
+from mpcompile.diagnostics import Diagnostic, Severity
+from mpcompile.ir import Constant, Graph, Module, Node, Value
+
+
+def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
+    """An element less the mean of one element is zero, and the softmax of one element is one, whatever it is.
+
+    Exactly: a value less a multiple of its own sum over axes that have one element together, and a softmax along an axis
+    of one element, each of something that reads an input.
+    """
+    seen: set[object] = set()
+    for program in module.programs.values():
+        for graph in graphs(program):
+            for node, why in _alone(graph):
+                frame = node.scope[-1] if node.scope else None
+                span = frame.span if frame else node.span
+                if span in seen:
+                    continue
+                seen.add(span)
+                yield Diagnostic(
+                    "MP330",
+                    f"{frame.label if frame else node.op.name} {why}: its result does not depend on its input",
+                    span,
+                    Severity.WARNING,
+                    label="one element",
+                    help="leave it out, or give it more channels (positions, classes) to normalise over",
+                )
+
+
+def normalised_alone(graph: Graph) -> Iterator[tuple[str, str]]:
+    """The layers that do so, loops included, each with what it does."""
+    for g in graphs(graph):
+        for node, why in _alone(g):
+            yield (node.scope[-1].label if node.scope else node.op.name), why
+
+
+def _alone(graph: Graph) -> Iterator[tuple[Node, str]]:
+    still = fixed(graph)
+    for node in graph.nodes():
+        if not node.inputs or node.inputs[0].node in still:
+            continue
+        if isinstance(node.op, ops.Softmax | ops.LogSoftmax) and node.inputs[0].shape[node.op.axis] == 1:
+            yield node, "takes a softmax over one element"
+        elif isinstance(node.op, ops.Sub) and _own_mean(graph, *node.inputs):
+            yield node, "takes mean and variance over one element"
+
+
+def _own_mean(graph: Graph, x: Value, mean: Value) -> bool:
+    """Whether a value is a multiple of the sum of x over axes with one element."""
+    node = graph.node(mean)
+    if isinstance(node.op, ops.Mul | ops.Div) and isinstance(
+        through_moves(graph, node.inputs[1]).op, Constant
+    ):
+        node = graph.node(node.inputs[0])
+    return isinstance(node.op, ops.Sum) and node.inputs[0] == x and _one(node)
+
+
+def _one(node: Node) -> bool:
+    assert isinstance(node.op, ops.Sum)
+    sizes = [node.inputs[0].shape[a] for a in node.op.axes]
+    return (
+        bool(sizes)
+        and all(isinstance(s, int) for s in sizes)
+        and prod(s for s in sizes if isinstance(s, int)) == 1
+    )

@@ -1,0 +1,98 @@
+"""MP331: an element of a flow that every conditioned map passes on as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.field import as_it_is
+from mpcompile.diagnostics import Diagnostic, Severity
+from mpcompile.ir import Array, Graph, Module, NoRule, Piece, product
+
+#: Elements that a finding names.
+SHOWN = 4
+#: Flows of more elements than this are not looked at.
+MOST = 1 << 11
+#: The place of an element that has left the chain untouched, and of one that is transformed.
+LEFT, MOVED = -1, -2
+
+
+def untransformed(module: Module) -> Iterator[Diagnostic]:
+    """Couplings whose masks always pass the same elements on: no conditioner ever moves those.
+
+    Exactly: each element is followed from map to map. Where a map has a conditioner it is passed on if some result equals
+    it for all inputs, as a run modulo a prime shows; where it has none it is followed to the one result that reads it and
+    nothing else. An element that is mixed with others, or moved by a conditioner once, is none.
+    """
+    for subject, pieces in module.pieces.items():
+        passing = [p for p in pieces if _conditioned(module, p.graph)]
+        if not passing or _size(pieces[0].graph) > MOST:
+            continue
+        try:
+            passed = _passed(module, pieces)
+        except NoRule:
+            continue  # nothing is guessed of a map that has no rule
+        if passed.any():
+            yield _finding(subject, passing[0], len(passing), passed)
+
+
+def _conditioned(module: Module, graph: Graph) -> bool:
+    """Whether a map reads more than the element that it transforms and noise."""
+    noise = {name for inputs in module.noise.values() for name in inputs}
+    return any(graph.users(v.node) for name, v in graph.inputs.items() if name != "x" and name not in noise)
+
+
+def _size(graph: Graph) -> int:
+    size = product(graph.inputs["x"].type.shape[1:])
+    assert isinstance(size, int)  # a flow has a fixed shape
+    return size
+
+
+def _passed(module: Module, pieces: Sequence[Piece]) -> Array:
+    """Bool over the elements of the variable, in its shape: a conditioned map has passed it on, and none has moved it."""
+    shape = pieces[0].graph.inputs["x"].type.concrete({"N": 1})[1:]
+    place = np.arange(_size(pieces[0].graph))
+    seen = np.zeros(place.size, bool)
+    for piece, after in zip(pieces, [*pieces[1:], None], strict=True):
+        graph, here = piece.graph, place >= 0
+        if not here.any():
+            break
+        if _conditioned(module, graph):
+            seen |= here
+            onto = as_it_is(module, graph, environment_for(graph, 2))
+        else:
+            onto = _alone(graph)
+        place[here] = np.where(onto < 0, MOVED, onto)[place[here]]
+        if after is not None:  # what is factored out comes first in y, and stays as it is
+            left = len(onto) - _size(after.graph)
+            place = np.where(place >= left, place - left, np.where(place >= 0, LEFT, place))
+    passed: Array = (place != MOVED) & seen
+    return passed.reshape(shape)
+
+
+def _alone(graph: Graph) -> Array:
+    """Of each element the one result that reads it and nothing else; negative where there is none."""
+    reads = support(graph, "x", "y", environment_for(graph, 2)).value
+    alone = reads & (reads.sum(1, keepdims=True) == 1) & (reads.sum(0, keepdims=True) == 1)
+    return np.where(alone.any(0), alone.argmax(0), MOVED)
+
+
+def _finding(subject: str, first: Piece, maps: int, passed: Array) -> Diagnostic:
+    places = [f"{subject}{[int(i) for i in at]}" for at in np.argwhere(passed)[:SHOWN]]
+    more = f" and {int(passed.sum()) - SHOWN} more" if passed.sum() > SHOWN else ""
+    some = (
+        "the only map that has a conditioner passes"
+        if maps == 1
+        else f"all {maps} maps that have a conditioner pass"
+    )
+    return Diagnostic(
+        "MP331",
+        f"{int(passed.sum())} of {passed.size} elements of {subject} are never transformed: {some} them on as they are",
+        first.span,
+        Severity.WARNING,
+        label=f"passes {', '.join(places)}{more}",
+        help="let masks take turns (`checkerboard(parity = i)`, i counted by `repeat`), or mix the elements between maps "
+        "with `permute` or `conv1x1`",
+    )

@@ -1,0 +1,62 @@
+"""Whether all operations on the way move in one direction, so that the borders of a sequence cut no path.
+
+A path from an earlier place to a later one, each of whose steps stays or goes on, lies between the two; so it is there at
+every length that has both. A step ahead and back may leave the sequence at its end, and then it is cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mpcompile.analysis.stencils import OffsetSets
+from mpcompile.ir import Graph, Node, NoRule, Value
+from mpcompile.ir.stencils import Stencil
+
+
+def two_sided(graph: Graph, sets: OffsetSets) -> Node | None:
+    """The first operation on the way from the source to an output that reads ahead of its own place; None if none does.
+
+    Each operation's own rule is asked, of operands that read the source at their own place and nowhere else. An operation
+    whose places are not those of the source (strides, several axes) counts as one that reads ahead.
+    """
+    used = set(graph.outputs.values())
+    needed = {v.node for v in used}
+    for node in reversed(graph.nodes()):
+        if node.id in needed:
+            used.update(node.inputs)
+            needed.update(v.node for v in node.inputs)
+    for node in graph.nodes():
+        if node.id not in needed or not any(_reads(sets, v) for v in node.inputs):
+            continue
+        operands = [_still(sets, v) for v in node.inputs]
+        try:
+            found = node.op.stencil(sets.lattice, *operands)
+        except NoRule:
+            return node
+        if any(_ahead(s) for v, s in zip(node.outputs, found, strict=True) if v in used):
+            return node
+    return None
+
+
+def _reads(sets: OffsetSets, value: Value) -> bool:
+    return any(r.cell.facts.any() for r in sets.of(value).regions)
+
+
+def _still(sets: OffsetSets, value: Value) -> Stencil:
+    """The same value, as if each element read the source at its own place alone."""
+    known = sets.of(value)
+    regions = known.each(lambda c: replace(c, facts=sets.lattice.settled(c.facts)))
+    return replace(known, regions=regions)
+
+
+def _ahead(s: Stencil) -> bool:
+    """Whether any element reads a later place than its own, or has no place of its own to compare with."""
+    if any(a is not None and (a.own, a.step) != (1, 1) for a in s.axes):
+        return True
+    for region in s.regions:
+        for reads in {id(f): f for f in region.cell.facts.reshape(-1) if f}.values():
+            for _, offsets in reads.sets:
+                high = offsets.bounds(0)[1]
+                if offsets.rank != 1 or high is None or high > 0:
+                    return True
+    return False

@@ -1,0 +1,77 @@
+"""One place of an output and the places of the source that its offset set names, at some sizes: what a run can check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile.analysis.stencils import OffsetSets
+from mpcompile.ir import Array, Graph, Value
+from mpcompile.ir.offsets import Offsets
+from mpcompile.ir.stencils import Stencil
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A place of an output, away from the borders where there is room.
+
+    rows     numbers of the output's elements at the place
+    places   [n, spatial axes] places of the source in the offset set of its phase
+    base     where the place's period starts along each spatial axis of the source
+    numbers  the numbers of the source's elements, in its shape without the batch
+    axes     the spatial axes of the source, the batch counted
+    """
+
+    rows: Array
+    places: Array
+    base: tuple[int, ...]
+    numbers: Array
+    axes: tuple[int, ...]
+
+    def group(self, chosen: Array) -> Array:
+        """The numbers of all elements of the source at some places."""
+        along = np.moveaxis(self.numbers, [a - 1 for a in self.axes], range(len(self.axes)))
+        return np.asarray(along[tuple(chosen.T)].reshape(-1))
+
+
+def probe(
+    graph: Graph, source: str, value: Value, sets: OffsetSets, phase: tuple[int, ...], offsets: Offsets,
+    env: Mapping[str, int],
+) -> Probe | None:  # fmt: skip
+    """The place of a phase whose offsets fit best within the source; None where the output has no such place."""
+    stencil = sets.of(value)
+    out, src = value.type.concrete(env), graph.inputs[source].type.concrete(env)
+    index: list[int | slice] = [slice(None)] * (len(out) - 1)
+    low, size = [], []
+    for k, a in enumerate(sets.axes):
+        length, base = src[a], 0
+        found = _axis(stencil, k)
+        if found is not None:
+            at, own, step = found
+            periods = (out[at] - phase[k] - 1) // own
+            if out[at] <= phase[k] or at == 0:
+                return None
+            base = step * _period(periods, step, length, *offsets.bounds(k))
+            index[at - 1] = base // step * own + phase[k]
+        low.append(-base)
+        size.append(length)
+    rows = np.arange(int(np.prod(out[1:]))).reshape(out[1:])[tuple(index)].reshape(-1)
+    places = np.argwhere(offsets.window(low, size))
+    numbers = np.arange(int(np.prod(src[1:]))).reshape(src[1:])
+    return Probe(rows, places, tuple(-n for n in low), numbers, sets.axes)
+
+
+def _axis(stencil: Stencil, source: int) -> tuple[int, int, int] | None:
+    """The first axis of a value that runs along one of the source, with its period."""
+    return next(
+        ((i, a.own, a.step) for i, a in enumerate(stencil.axes) if a is not None and a.source == source), None
+    )
+
+
+def _period(last: int, step: int, length: int, low: int | None, high: int | None) -> int:
+    """Which period: the last where there is no bound below, else the first that has room below, no later than need be."""
+    if low is None:
+        return last if high is None else max(0, min(last, (length - 1 - max(high, 0)) // step))
+    return min(last, -(-max(0, -low) // step))
