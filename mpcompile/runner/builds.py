@@ -54,9 +54,8 @@ def _publish(aside: Path, full: Path) -> None:
     if disk.kind(full) == "nothing" or not os.listdir(full):
         disk.publish(aside, full)
         return
-    held = disk.Lock.adopt(full, "build")
-    disk.sync(aside)
-    with held:
+    with disk.Lock.adopt(full, "build"):
+        disk.sync(aside)
         if disk.exchange(aside, full):
             disk.sync(full.parent)
             disk.remove(aside)
