@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
+from mpcompile.emission.names import free
 from mpcompile.emission.signature import definition
-from mpcompile.emission.text import Expr, Label, identifier, tuple_text
+from mpcompile.emission.text import Expr, Label, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Value
 from mpcompile.outline import Block, Loop
@@ -14,12 +15,12 @@ from mpcompile_jax import literals, loops, windows
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
 from mpcompile_jax.spelling import SPELLINGS
+from mpcompile_jax.verify import ALLOWED
 
 #: Names that mean something in an emitted file.
 RESERVED = frozenset({
-    "jax", "jnp", "lax", "np", "math", "base64", "itertools", "Array", "Params", "Sequence", "range", "zip",
-    "enumerate", "dict", "tuple", "type", "len", "slice", "any", "max", "int", "float", "bool", "str", "below", "load",
-    "load_file", *windows.HELPERS, *loops.HELPERS, *literals.HELPERS,
+    *ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names),
+    *windows.HELPERS, *loops.HELPERS, *literals.HELPERS, "Params", "below", "load", "_",
 })  # fmt: skip
 
 
@@ -111,21 +112,22 @@ class JaxWriter(Writer):
         inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
 
         grouped = carries > 1 or op.settles
+        carry, inputs = self.fresh("carry"), self.fresh("inputs")
         state = "tuple[Array]" if op.settles and carries == 1 else _typed(carries)
         if simple:
-            head = [f"{step}: Array", f"{'carry' if grouped else carry_names[0]}: {state}"]
+            head = [f"{step}: Array", f"{carry if grouped else carry_names[0]}: {state}"]
             self._open(function, head, state, labels)
         else:
             read_type = _typed(len(read)) if read else "None"
             made_type = _typed(len(kept)) if kept else "None"
             head = [
-                f"{_argument('carry', carry_names)}: {state}",
-                f"{_argument('inputs', slice_names)}: {read_type}",
+                f"{_argument(carry, carry_names)}: {state}",
+                f"{_argument(inputs, slice_names)}: {read_type}",
             ]
             self._open(function, head, f"tuple[{state}, {made_type}]", labels)
         self.state = inner
         self.indent += 1
-        for group, given in ((carry_names, "carry"), (slice_names, "inputs")):
+        for group, given in ((carry_names, carry), (slice_names, inputs)):
             if len(group) > 1:
                 self.statement(f"{', '.join(group)} = {given}")
             elif group is carry_names and grouped:
@@ -158,7 +160,7 @@ class JaxWriter(Writer):
                 call += "" if carries > 1 else "[0]"
             if carries == 1:
                 value = node.outputs[0]
-                hint = self.hint(node, 0) if value in outer.preferred else identifier(names[0])
+                hint = self.hint(node, 0) if value in outer.preferred else free(names[0])
                 self.settle(value, Expr(call, heavy=True), outer.uses[value], hint)
             else:
                 self.statement(f"{self._targets(node, carries, kept)[0]} = {call}")
@@ -194,7 +196,7 @@ class JaxWriter(Writer):
 
     def _take(self, value: Value, name: str, inner: State) -> str:
         """A name for an argument of the body."""
-        chosen = self.fresh(identifier(name))
+        chosen = self.fresh(free(name))
         self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
         inner.env[value] = Expr(chosen, refs=(chosen,))
         return chosen
@@ -212,7 +214,7 @@ class JaxWriter(Writer):
         for i in range(carries):
             value = node.outputs[i]
             if self.state.uses[value]:
-                name = self.fresh(self.state.preferred.get(value, identifier(names[i])))
+                name = self.fresh(self.state.preferred.get(value, free(names[i])))
                 self.bind(value, name)
             groups[0].append(name if self.state.uses[value] else "_")
         for i in kept:
@@ -248,4 +250,4 @@ def _typed(count: int) -> str:
 
 
 def _argument(group: str, names: list[str]) -> str:
-    return names[0] if len(names) == 1 else group if names else "_"
+    return names[0] if len(names) == 1 else group

@@ -7,12 +7,14 @@ import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
+from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Levels, is_mask
+from mpcompile.emission.names import free, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
-from mpcompile.emission.text import WIDTH, basename, identifier, layout, prose, quoted
+from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module
-from mpcompile.outline import Call, Family, Method, Outline, Path
+from mpcompile.outline import Call, Family, Loop, Method, Outline, Path
 from mpcompile_jax.body import RESERVED, JaxWriter
 from mpcompile_jax.literals import array_text
 
@@ -26,14 +28,17 @@ def kind_of(constant: Constant) -> str:
 
 @dataclass
 class Constants:
-    """Constants of the file: equal ones have one name."""
+    """Constants of the file: equal ones have one name, which is that of no variable."""
 
+    variables: frozenset[str] = frozenset()
     names: dict[Constant, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def name(self, constant: Constant) -> str:
         if constant not in self.names:
             kind = kind_of(constant)
+            while f"{kind}_{self.counts[kind]}" in self.variables:
+                self.counts[kind] += 1
             self.names[constant] = f"{kind}_{self.counts[kind]}"
             self.counts[kind] += 1
         return self.names[constant]
@@ -136,8 +141,7 @@ class FunctionWriter:
 
     def function_name(self, method: Method) -> str:
         if not self.path:
-            base = identifier(method.role)
-            base = base + "_program" if base in RESERVED else base
+            base = program_name(method.role)
         else:
             base = self.name if method.role == "forward" else f"{self.name}_{identifier(method.role)}"
         taken = {s.name for w in self.others.values() for s in w.signatures}
@@ -151,13 +155,13 @@ class FunctionWriter:
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
-            arguments = [identifier(n) for n in program.inputs]
+            arguments = spelled.arguments(program.inputs, self.reserved)
             preferred = {
                 v: n for n, v in program.outputs.items() if n.isidentifier() and n not in self.reserved
             }
         else:
             arguments, preferred = argument_names(block, self.reserved), {}
-        self.params = "params" if "params" not in arguments else "params_"
+        self.params = free("params", arguments)
         self.reads, self.used = root, set()
         writer = JaxWriter(self, block, arguments, preferred)
         writer.live[self.params] = math.inf
@@ -210,6 +214,25 @@ def _wrapped(text: str) -> list[str]:
     return [f"    {line}" for line in textwrap.wrap(prose(text, 1000), WIDTH - 4)]
 
 
+def program_name(role: str) -> str:
+    """The function of a program."""
+    base = identifier(role)
+    return f"{base}_program" if base in RESERVED else base
+
+
+def called_programs(outline: Outline) -> frozenset[str]:
+    """Functions of the programs that other programs call."""
+    blocks = [m.block for f in outline.families for m in f.first.methods]
+    found: set[str] = set()
+    while blocks:
+        for item in blocks.pop().items:
+            if isinstance(item, Loop):
+                blocks.append(item.body)
+            elif isinstance(item, Call) and not item.path:
+                found.add(program_name(item.frame.role))
+    return frozenset(found)
+
+
 def function_names(outline: Outline, module: Module) -> dict[int, str]:
     """A name for each family, from the frame where it was first met; one that nothing else in the file has."""
     taken = {*RESERVED, *module.programs, *(n + "_program" for n in module.programs)}
@@ -220,7 +243,7 @@ def function_names(outline: Outline, module: Module) -> dict[int, str]:
     names: dict[int, str] = {}
     for key, candidates in stems.items():
         stem = next((c for c, n in zip(candidates, counts, strict=False) if n[c] == 1), candidates[0])
-        name, number = stem, 1
+        name, number = free(stem), 1
         while name in taken:
             number += 1
             name = f"{stem}_{number}"
@@ -231,7 +254,7 @@ def function_names(outline: Outline, module: Module) -> dict[int, str]:
 
 def _stems(family: Family) -> list[str]:
     """`net`, `residual_net`, `residual_0_net`."""
-    *lead, last = (identifier(part).lower() for part in family.first.path)
+    *lead, last = (free(part.lower()) for part in family.first.path)
     last = _unnumbered(last)
     return [last, *([f"{_unnumbered(lead[-1])}_{last}", f"{lead[-1]}_{last}"] if lead else [])]
 

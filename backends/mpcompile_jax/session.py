@@ -48,7 +48,10 @@ class JaxSession:
             }
         self.count = 0
         functions = import_programs(module)
-        named = {name: _named(functions[name], list(p.outputs)) for name, p in module.programs.items()}
+        named = {
+            name: _named(functions[name], list(p.inputs), list(p.outputs))
+            for name, p in module.programs.items()
+        }
         self.programs = {name: jax.jit(function) for name, function in named.items()}
         if "loss" not in module.programs:  # a module for inference
             return
@@ -120,12 +123,12 @@ class JaxSession:
 # --- what is compiled: it holds no session, so that the weights of a session go with it ---
 
 
-def _named(function: Program, outputs: list[str]) -> Callable[[Tree, Tree, Tree], Tree]:
-    """A program that gives a dict in any case."""
+def _named(function: Program, given: list[str], outputs: list[str]) -> Callable[[Tree, Tree, Tree], Tree]:
+    """A program that takes a dict of its inputs, and gives a dict in any case."""
     only, *more = outputs
 
     def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
-        made = function({**trained, **fixed}, **inputs)
+        made = function({**trained, **fixed}, *(inputs[name] for name in given))
         return made if more else {only: made}
 
     return run

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Protocol
 
-from mpcompile.emission.text import ATOM, Expr, identifier
+from mpcompile.emission.names import defined, free
+from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Value
 from mpcompile.outline import Block, Call, Loop
+from mpcompile_torch import cells, helpers, literals
 from mpcompile_torch.cells import Cell, find_cells
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.positions import Key, Positions, looks_up
 from mpcompile_torch.rows import tensor
 from mpcompile_torch.spelling import SPELLINGS, stretch
+from mpcompile_torch.verify import ALLOWED
 
-RESERVED = frozenset({
-    "self", "torch", "math", "nn", "F", "Tensor", "Any", "range", "zip", "reversed", "enumerate", "list",
-    "tuple", "dict", "int", "float", "bool", "super", "unpack", "Group", "max_pool_padded",
-    "fused_lstm", "fused_gru", "fused_rnn",
-    "real", "checkerboard",    "base64", "load_file",
-})  # fmt: skip
+#: Names that mean something in an emitted file: no argument and no variable has one of them.
+RESERVED = (
+    frozenset(
+        {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
+    )
+    | defined([*literals.HELPERS.values(), *cells.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
+    | {"load"}
+)
 
 
 class TorchOwner(Owner, Protocol):
@@ -168,7 +173,7 @@ class TorchWriter(Writer):
                 e = e.with_(text=f"{e.at(ATOM)}.clone()")
                 chosen = e.text
             if self.live.get(chosen) != 0:
-                chosen = self.fresh(identifier(names[i]))
+                chosen = self.fresh(free(names[i]))
                 self.statement(f"{chosen} = {e.text}", e.labels)
             self.live[chosen] = math.inf
             carry_names[i] = chosen
@@ -183,7 +188,7 @@ class TorchWriter(Writer):
         slices = [self.operand(v) for v in node.inputs[carries : carries + scanned]]
         loop_names = []
         for value, name in zip(body.inputs[carries : carries + scanned], names[carries:], strict=False):
-            chosen = self.fresh(identifier(name if name.endswith("_t") else name + "_t"))
+            chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
             self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
             loop_names.append(chosen)
             inner.env[value] = Expr(chosen, refs=(chosen,))

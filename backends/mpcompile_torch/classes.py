@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,13 +10,15 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from mpcompile.diagnostics import error
+from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Levels
+from mpcompile.emission.names import camel, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
-from mpcompile.emission.text import basename, camel, identifier, layout, prose, quoted
+from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Node, ParameterSpec
 from mpcompile.outline import Call, Family, Method, Outline, Path
-from mpcompile_torch.body import TorchWriter
+from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.literals import INDEX, array_text, initial_text
@@ -203,7 +206,7 @@ class ClassWriter:
         frame = self.instance.frame
         if frame is None:
             where = basename(self.module.source.path)
-            return [f'    """The model `{identifier(self.module.name)}`, as written in {where}."""']
+            return [f'    """The model `{spelled.free(self.module.name)}`, as written in {where}."""']
         text = prose(frame.label, 60) or frame.name
         place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
         return [f'    """{text}{place}"""' if not text.endswith('"') else f'    """{text} """']
@@ -296,11 +299,11 @@ class ClassWriter:
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
-            arguments = [identifier(n) for n in program.inputs]
+            arguments = spelled.arguments(program.inputs, RESERVED)
             named = {v: n for n, v in program.outputs.items()}
             preferred = {v: n for v, n in named.items() if n.isidentifier()}
         else:
-            arguments, preferred = argument_names(block), {}
+            arguments, preferred = argument_names(block, RESERVED), {}
         key = (id(self.family), number)
         positions, in_place = self.facts.positions, self.facts.in_place
         writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place)
@@ -350,18 +353,16 @@ class ClassWriter:
 
 def class_names(outline: Outline, model: str) -> dict[int, str]:
     """A class name for each family, from the frame where it was first met."""
-    taken = {camel(model), "Group", "Tensor", "Any"}
+    taken = {*RESERVED, *vars(builtins)}
+    root = camel(model, taken)
+    taken.add(root)
     names: dict[int, str] = {}
     for family in outline.families:
         frame = family.first.frame
         if frame is None:
-            names[id(family)] = camel(model)
+            names[id(family)] = root
             continue
-        stem = camel(frame.name.rstrip("0123456789").rstrip("_") or frame.name)
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f"{stem}{number}"
+        name = camel(frame.name.rstrip("0123456789").rstrip("_") or frame.name, taken)
         taken.add(name)
         names[id(family)] = name
     return names

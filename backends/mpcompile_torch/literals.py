@@ -23,9 +23,10 @@ def array_text(array: Array, levels: Levels) -> str:
         return _dense(array, levels)
     shape = tuple_text(map(str, array.shape))
     inner = _dense(small, levels)
+    # a buffer is contiguous: data-parallel training writes into it
     if len(inner) > LISTED:
-        return f"torch.broadcast_to({inner}, {shape})"
-    return f"{inner}.expand{shape}"
+        return f"torch.broadcast_to({inner}, {shape}).contiguous()"
+    return f"{inner}.expand{shape}.contiguous()"
 
 
 def _dense(array: Array, levels: Levels) -> str:

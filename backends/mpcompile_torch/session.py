@@ -109,8 +109,8 @@ class TorchSession:
 
     def _call(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
         graph = self.module.programs[program]
-        given = {name: self._tensor(inputs[name], value.dtype) for name, value in graph.inputs.items()}
-        made = getattr(self.model, self.methods[program])(**given)
+        given = [self._tensor(inputs[name], value.dtype) for name, value in graph.inputs.items()]
+        made = getattr(self.model, self.methods[program])(*given)
         return made if isinstance(made, dict) else {next(iter(graph.outputs)): made}
 
     def _tensor(self, array: Array, kind: DType) -> Tensor:

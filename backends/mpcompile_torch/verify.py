@@ -20,7 +20,7 @@ BUILTINS = {
 }  # fmt: skip
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
-    "reshape expand mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
+    "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
     "slice_scatter clone tolist scatter_add append items view uniform_ tril triu load_state_dict __init__ bool".split()
 )
 MODULES = {

@@ -93,9 +93,9 @@ _TABLE = (
          "There is no sensible default for it.", "input x: real[3]", "model m\n\ninput x: real[3]"),
     Code(
         "MP104", "invalid-name",
-        "Reports names that are too long, start with two underscores, are reserved words of Python or, when a backend "
-        "writes the model, mean something else in its text (`torch`, `range`).",
-        "Names of a spec become names in the generated code.", "model lambda", "model lambda_",
+        "Reports names that are too long or start with two underscores, and a variable that is called as an input "
+        "which the compiler makes (`examples`, beside a prior on weights).",
+        "Names of a spec become names in the generated code.", "model __m", "model m",
     ),
     Code("MP105", "duplicate-name", "Reports a name, key or argument that is given twice.",
          "Only one of the two could count.", "mask m = a\nmask m = b", "mask m = a\nmask n = b"),

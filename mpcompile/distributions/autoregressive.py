@@ -111,8 +111,8 @@ class Autoregressive(Distribution):
         """What is given of x, and where (bool)."""
         if not self.options.given:
             return None, None
-        keep = ctx.b.input(f"keep_{name}", float_type(*type_.shape))
-        return ctx.b.input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
+        keep = ctx.own_input(f"keep_{name}", float_type(*type_.shape))
+        return ctx.own_input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
 def _numbers(shape: Shape) -> tuple[int, ...]:

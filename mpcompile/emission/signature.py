@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mpcompile.diagnostics import Diagnostic, SpecError
-from mpcompile.emission.text import WIDTH, identifier, prose
-from mpcompile.ir import DType, Input, Module, Parameter, Value, symbols
+from mpcompile.emission.names import free
+from mpcompile.emission.text import WIDTH, prose
+from mpcompile.ir import DType, Input, Parameter, Value, symbols
 from mpcompile.outline import Block
-
-
-def require_free_names(module: Module, reserved: Collection[str]) -> None:
-    """Variables become arguments. Raises `SpecError` (MP104) for one that emitted text needs for something else."""
-    raised = [
-        Diagnostic(
-            "MP104",
-            f"`{f.name}` already means something in the generated code",
-            f.span,
-            help=f"call it `{f.name}_`",
-        )
-        for f in module.fields.values()
-        if f.name in reserved
-    ]
-    if raised:
-        raise SpecError(raised)
 
 
 def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
     """Different names for the inputs of a function that was cut out of a program."""
     names: list[str] = []
     for v in block.inputs:
-        base = argument_hint(block, v)
-        base = base + "_" if base in reserved else base
+        base = free(argument_hint(block, v), reserved)
         name, number = base, 1
         while name in names or name in reserved:
             number += 1
@@ -52,10 +35,8 @@ def argument_hint(block: Block, value: Value) -> str:
     op = block.graph.node(value).op
     if isinstance(op, Input | Parameter):
         name = op.path.split(".")[-1]
-        try:
-            return identifier(name)
-        except ValueError:
-            pass
+        if name.isascii() and name.isidentifier() and not name.startswith("__"):
+            return name
     return {DType.FLOAT: "x", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
 
 

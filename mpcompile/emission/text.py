@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -61,18 +60,6 @@ class Expr:
 
     def with_(self, **changes: object) -> Expr:
         return replace(self, **changes)  # type: ignore[arg-type]  # fields are checked where they are used
-
-
-def identifier(name: str) -> str:
-    """A name that may be printed. Raises `ValueError`: nothing else from a spec becomes code."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name.startswith("__"):
-        raise ValueError(f"{name!r} cannot be a name in Python")
-    return name
-
-
-def camel(name: str) -> str:
-    """`gated_pixel_cnn` -> `GatedPixelCnn`."""
-    return "".join(part[:1].upper() + part[1:] for part in identifier(name).split("_") if part) or "Model"
 
 
 def prose(text: str, limit: int = 70) -> str:

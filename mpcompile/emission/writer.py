@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from mpcompile.emission.text import ATOM, Expr, Label, comment, identifier, layout, literal, quoted, size
+from mpcompile.emission.names import free
+from mpcompile.emission.text import ATOM, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Graph, Node, Parameter, Symbolic, Value, symbol, symbols
 from mpcompile.outline import Block, Call, Item, Loop, Path
 
@@ -128,8 +129,8 @@ class Writer:
         visit(block)
         names = {}
         for s in found:
-            name = identifier(s.lower())
-            names[s] = name if name not in self.live and name not in self.reserved else name + "_size"
+            name = free(s.lower())
+            names[s] = self.fresh(name if self._is_free(name) else name + "_size")
             self.live[names[s]] = math.inf
         return names
 
@@ -164,12 +165,15 @@ class Writer:
     # --- names ---
 
     def fresh(self, base: str) -> str:
-        base = base if base not in self.reserved else base + "_"
+        base = free(base, self.reserved)
         name, number = base, 1
-        while self.live.get(name, 0) > 0 or name in self.reserved:
+        while not self._is_free(name):
             number += 1
             name = f"{base}{number}"
         return name
+
+    def _is_free(self, name: str) -> bool:
+        return self.live.get(name, 0) <= 0 and name not in self.reserved
 
     def release(self, expr: Expr) -> None:
         for r in expr.refs:
@@ -378,5 +382,5 @@ def prefer_carries(block: Block) -> dict[Value, str]:
         if isinstance(item, Loop):
             op: Any = item.node.op
             for value, name in zip(item.node.inputs[: op.carries], item.body.graph.inputs, strict=False):
-                names.setdefault(value, identifier(name))
+                names.setdefault(value, free(name))
     return names

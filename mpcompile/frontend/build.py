@@ -6,7 +6,6 @@ validators of the node classes are then never built at start-up. A test validate
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -468,8 +467,6 @@ def name_problem(text: str) -> tuple[str, str] | None:
     """Why an identifier cannot be a name, and what to do."""
     if len(text) > MAX_NAME:
         return f"a name has at most {MAX_NAME} characters, this one has {len(text)}", "choose a shorter name"
-    if keyword.iskeyword(text):
-        return f"`{text}` is a reserved word of Python, and names become Python names", f"call it `{text}_`"
     if text.startswith("__"):
         return "a name must not start with two underscores", f"call it `{text.lstrip('_') or 'x'}`"
     return None

@@ -30,6 +30,7 @@ from mpcompile.ir import (
     Value,
     float_type,
 )
+from mpcompile.ir.names import part
 from mpcompile.layers import functional as F
 from mpcompile.ranges import MAX_AXES
 
@@ -167,7 +168,7 @@ class Context:
     ) -> Iterator[None]:
         """Enter a scope. Names inside start afresh, so that a net used twice shares its weights."""
         scope = () if absolute else self.b.scope
-        with self.b.within((*scope, Frame(name, label, span, function, role)), span):
+        with self.b.within((*scope, Frame(part(name), label, span, function, role)), span):
             self._names.at(scope).inner.pop(self.b.scope[-1].name, None)
             yield
 
@@ -273,6 +274,15 @@ class Context:
         loop.drawn.append((wide, share))
         return share
 
+    def own_input(self, name: str, type: Type) -> Value:
+        """An input that the caller of the program knows by this name. Raises MP104 where a variable has that name."""
+        if name in self.b.graph.inputs:
+            raise self.fail(
+                "MP104", f"`{name}` is an input of the program `{self.b.graph.name}`, and a variable of the model",
+                help=f"call the variable `{name}_`",
+            )  # fmt: skip
+        return self.b.input(name, type)
+
     def choice(self, name: str, classes: int) -> Value:
         """A noise input that is one whole number below `classes`, the same for all examples and steps."""
         unique = self._new_noise(name, NoiseSpec("choice", classes))
@@ -280,7 +290,7 @@ class Context:
 
     def _new_noise(self, name: str, spec: NoiseSpec) -> str:
         unique, n = name, 1
-        while unique in self.noise:
+        while unique in self.noise or unique in self.root.graph.inputs:
             n += 1
             unique = f"{name}_{n}"
         self.noise[unique] = spec

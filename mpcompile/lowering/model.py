@@ -182,7 +182,7 @@ class _Lowering(Statements):
             if total is None:
                 raise error("MP110", f"no weights are named `{s.name}`", s.span)
         assert total is not None
-        return F.div(b, total, b.input(EXAMPLES, float_type()))
+        return F.div(b, total, p.ctx.own_input(EXAMPLES, float_type()))
 
     def _score(self) -> None:
         if any(getattr(s.distribution, "callee", "") == Perceptron.keyword for s in self.observed):
@@ -312,6 +312,7 @@ class _Lowering(Statements):
                 z, log_det = law.forward(p.ctx, p.scope.values[s.name])
             self.finish(p, {"z": z, "log_det": log_det})
             p = self.start("inverse")
+            p.taken = frozenset(("z",))
             self.read(p, *self.given())
             z = p.b.input("z", float_type(BATCH, product(f.type.shape[1:])))
             with self.within(p, s):
@@ -352,6 +353,6 @@ class _Lowering(Statements):
                     law = sampled(p.ctx, law, self.sampling)
                 outputs[s.name] = p.ctx.kept(law.sample(p.ctx, s.name, f.type.shape))
                 p.scope.values[s.name] = outputs[s.name]
-                if isinstance(law, Bernoulli) and self.latents:
+                if isinstance(law, Bernoulli) and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
         self.finish(p, outputs)

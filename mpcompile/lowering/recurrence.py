@@ -73,6 +73,11 @@ class Recurrence:
             if s.name in seen:
                 raise error("MP105", f"`{s.name}` is given twice in one step", s.span)
             seen.add(s.name)
+        if not self.observed:
+            raise error(
+                "MP125", "the recurrence states the density of no variable: nothing reads it", self.statement.span,
+                help="write `x ~ ...` as a statement of it; `lstm` and `gru` are layers, with no density of their own",
+            )  # fmt: skip
 
     @property
     def densities(self) -> list[ast.Density]:
@@ -169,7 +174,7 @@ class Recurrence:
         def observed(at: _Step, s: ast.Density) -> Made:
             law, f = self._law(at, s), in_step(self.fields[s.name])
             x = law.sample(at.ctx, s.name, f.type.shape)
-            binary = f.base == "binary" and self.latents
+            binary = f.base == "binary" and self.latents and f"{s.name}_mean" not in self.fields
             return x, {s.name: x, **({f"{s.name}_mean": law.mean(at.ctx, f.type.shape)} if binary else {})}
 
         return self._run(ctx, scope, latent, observed)

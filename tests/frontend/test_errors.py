@@ -38,7 +38,6 @@ MP = [
     ("model m\nnet f = a b\nnet g = a -> -> b\nnet h = c", [("MP100", 2, 11, 12), ("MP100", 3, 14, 16)]),
     ("model m\nx ~ flow() {\n  a b\n  c\n  d e\n}\nnet f = (", [("MP100", 3, 5, 6), ("MP100", 5, 5, 6),
     ("MP101", 7, 9, 10)]),
-    ("model m\nnet lambda = a", [("MP104", 2, 5, 11)]),
     ("model m\nnet __f = a", [("MP104", 2, 5, 8)]),
     ("model m\nnet f = a\nmask f = b", [("MP105", 3, 6, 7)]),
     ("model m\nnet f = g(a=1, a=2)", [("MP105", 2, 16, 19)]),

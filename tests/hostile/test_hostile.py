@@ -75,7 +75,6 @@ HOSTILE: dict[str, tuple[str, Callable[[], str | bytes], str]] = {
     "infinite_number": ("mp", lambda: MP + "net f = 1e999", "MP009"),
     "code_in_name": ("mp", lambda: 'model m"); import os; os.system("id")', "MP109"),
     "code_in_yaml_name": ("yaml", lambda: "model: \"m'); import os #\"", "MP109"),
-    "keyword_name": ("mp", lambda: "model import_\nnet import = a", "MP104"),
     "dunder_name": ("mp", lambda: MP + "net __import__ = a", "MP104"),
     "long_name": ("mp", lambda: MP + f"net {'a' * 65} = a", "MP104"),
     "lookalike_name": ("mp", lambda: MP + "net \u0430 = a", "MP109"),

@@ -65,6 +65,7 @@ REPAIRS: dict[str, dict[str, str]] = {
         "(type = B)) -> relu\n  conv(8, 3": "(type = A)) -> relu\n  conv(8, 3",
     },
     "rate_beyond_one.mp": {"1.5": "0.5"},
+    "recurrence_without_density.mp": {"  s = s": "  x ~ normal(s -> dense(6))\n  s = s"},
     "rgb_mask_a_all_channels.mp": {"(type = A)": "(type = A, channels = rgb)"},
     "row_lstm_sees_itself.mp": {
         "{ row_lstm": "{ conv(3, 3, pad = same, mask = causal2d(type = A)) -> row_lstm"

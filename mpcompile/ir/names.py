@@ -1,0 +1,41 @@
+"""The parts of a weight's dotted name: each is an attribute of a module of torch, and a key in every checkpoint."""
+
+from __future__ import annotations
+
+import keyword
+
+#: What a module of torch calls its own attributes; a test compares the list with the installed torch.
+ATTRIBUTES = frozenset(
+    """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules
+    mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+    share_memory state_dict to to_empty train training type xpu zero_grad
+    _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _compiled_call_impl _forward_hooks
+    _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks _forward_pre_hooks_with_kwargs
+    _get_backward_hooks _get_backward_pre_hooks _get_name _is_full_backward_hook _is_hf_initialized _load_from_state_dict
+    _load_state_dict_post_hooks _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _modules _named_members
+    _non_persistent_buffers_set _parameters _register_load_state_dict_pre_hook _register_state_dict_hook
+    _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks _state_dict_pre_hooks _version
+    _wrapped_call_impl
+""".split()
+)
+
+
+def part(name: str) -> str:
+    """Return `name` as a part of a weight's name: itself, or with an underscore behind it where a module of torch,
+    or Python, has another use for it.
+
+    No two names become the same part: `train` becomes `train_`, so `train_` becomes `train__`.
+    """
+    if name.startswith("__"):  # the first use of a block `_` is `__0`; Python would mangle it
+        name = "_" + name.lstrip("_")
+    bare = name.rstrip("_")
+    taken = bare in ATTRIBUTES or f"{bare}_" in ATTRIBUTES or keyword.iskeyword(bare)
+    return f"{name}_" if taken else name
+
+
+__all__ = ["ATTRIBUTES", "part"]
