@@ -21,10 +21,22 @@ COMMANDS = {
     "schema": ("schema", "schema"),
 }
 
+#: Commands that start a framework.
+FRAMEWORKS = frozenset(("build", "train", "eval", "sample", "verify"))
+
 
 def main() -> None:
-    """Entry point. Exit codes: 0 clean, 1 findings, 2 usage or internal error."""
+    """Entry point. Exit codes: 0 clean, 1 findings, 2 wrong usage, a refusal of the machine, or an internal error."""
+    from mpcompile.cli import _guard
+
+    sys.exit(_guard.run(_command_line))
+
+
+def _command_line() -> None:
+    """Read the arguments and run the command. Raises `SystemExit` in the end."""
     import gc
+
+    from mpcompile.cli._guard import require_folder
 
     gc.disable()  # loading commands makes many objects and no garbage
     import typer
@@ -43,9 +55,16 @@ def main() -> None:
         app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
     gc.enable()
     gc.freeze()
+    if asked in FRAMEWORKS:
+        require_folder()
 
     @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    def root(
+        version: bool = typer.Option(False, "--version", help="Print the version."),
+        debug: bool = typer.Option(
+            False, "--debug", help="Show the traceback of an internal error; also behind a command."
+        ),
+    ) -> None:
         if version:
             from mpcompile import __version__
             from mpcompile.cli._out import echo

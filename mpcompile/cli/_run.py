@@ -1,11 +1,9 @@
-"""What the commands share: reading specs and runs, findings, internal errors and exit codes."""
+"""What the commands share: reading specs and runs, findings and exit codes."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,32 +64,6 @@ def fail(message: str, code: int = USAGE) -> None:
     """Print an error and exit."""
     echo(f"error: {message}", err=True)
     raise typer.Exit(code)
-
-
-def debugging(asked: bool) -> bool:
-    """Whether an internal error shows its traceback: with --debug, or where MPCOMPILE_DEBUG is set."""
-    return asked or bool(os.environ.get("MPCOMPILE_DEBUG"))
-
-
-def described(fault: Exception) -> str:
-    """An internal error on one line: its type, the first line of its message, and where it was raised."""
-    frames = traceback.extract_tb(fault.__traceback__)
-    at = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = str(fault).partition("\n")[0]
-    return f"{type(fault).__name__}{': ' if text else ''}{text}{at}"
-
-
-@contextmanager
-def guarded(debug: bool = False) -> Iterator[None]:
-    """Turns an error of the compiler itself into one line and exit code 2; the traceback only when asked for."""
-    try:
-        yield
-    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
-        raise
-    except Exception as fault:
-        if debugging(debug):
-            traceback.print_exc()
-        fail(f"internal error: {described(fault)}; --debug shows where")
 
 
 def show(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> None:

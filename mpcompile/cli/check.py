@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
-from mpcompile.cli._run import (
-    MemoryBudget,
-    TimeBudget,
-    budget_of,
-    debugging,
-    described,
-    fail,
-    guarded,
-    settings_of,
-)
+from mpcompile.cli._run import MemoryBudget, TimeBudget, budget_of, fail, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.budget import Budget
@@ -49,7 +41,6 @@ def check(
     ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an internal error.")] = False,
 ) -> None:
     """Prove what specs promise. Exit 0 when all holds, 1 with findings, 2 on wrong usage or an internal error."""
     files = _formats(output_format, report or [])
@@ -68,25 +59,18 @@ def check(
     for file in (*files.values(), *([certificate] if certificate else [])):
         if file.suffix in SUFFIXES:
             fail(f"{file} has the name of a spec and would be overwritten")
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):
-        reconfigure(errors="backslashreplace")  # a terminal without Unicode must not end a check
-    with guarded(debug):
-        if watch:
-            from mpcompile.cli._watch import watch as run
+    if watch:
+        from mpcompile.cli._watch import watch as run
 
-            run(
-                given,
-                lambda spec: _examine(spec, overrides, budget, debug),
-                lambda r: _publish(r, output_format, {}),
-            )
-            return
-        if verify_certificate:
-            result = _verified(verify_certificate, budget)
-        else:
-            result = _checked(given, overrides, budget, debug)
-        _publish(result, output_format, files)
-        if certificate:
-            _certify(result, certificate, overrides)
+        run(given, lambda spec: _examine(spec, overrides, budget), lambda r: _publish(r, output_format, {}))
+        return
+    if verify_certificate:
+        result = _verified(verify_certificate, budget)
+    else:
+        result = _checked(given, overrides, budget)
+    _publish(result, output_format, files)
+    if certificate:
+        _certify(result, certificate, overrides)
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
@@ -133,13 +117,13 @@ def _require(paths: list[Path]) -> None:
         fail("name a spec, or a folder of specs")
 
 
-def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget, debug: bool) -> Report:
+def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget) -> Report:
     from mpcompile.diagnostics.report import Report
 
-    return Report(tuple(_examine(spec, overrides, budget, debug) for spec in specs_of(paths)))
+    return Report(tuple(_examine(spec, overrides, budget) for spec in specs_of(paths)))
 
 
-def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget, debug: bool) -> Checked:
+def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget) -> Checked:
     """One spec, within a budget. An internal error stops the check of this spec only; it is said at once, on stderr."""
     from mpcompile import api
     from mpcompile.budget import capped
@@ -150,10 +134,10 @@ def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget, debug: bo
         with capped(budget.memory):
             return api.examine(spec, overrides, budget)
     except Exception as fault:
-        if debugging(debug):
+        if debugging():
             traceback.print_exc()
-        crash = f"internal error: {described(fault)}"
-        echo(f"error: {printable(f'{spec}: {crash}')}; --debug shows where", err=True)
+        crash = internal(fault)
+        echo(f"error: {printable(f'{spec}: {crash}')}", err=True)
         return Checked(str(spec), crash=crash)
 
 

@@ -32,7 +32,14 @@ def details(d: Diagnostic) -> list[str]:
 
 
 def relative(path: str) -> str:
-    """A path as continuous integration names it: from the current folder, with `/`; absolute where it is outside."""
+    """A path as continuous integration names it: from the current folder, with `/`; absolute where it is outside.
+
+    As it is where the current folder is gone.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        return PurePath(path).as_posix()
     for full, root in ((os.path.abspath(path), os.getcwd()), (os.path.realpath(path), os.path.realpath("."))):
         if PurePath(full).is_relative_to(root):
             return PurePath(full).relative_to(root).as_posix()

@@ -1,0 +1,192 @@
+"""No command ends in a traceback: every command in every environment, and what an internal error looks like."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from specs_under_test import ROOT
+
+from mpcompile.cli import COMMANDS, _guard, main
+
+SPEC = """model m(k = 2)
+
+input x: binary[2]
+target y: binary[1]
+
+y ~ bernoulli(logits = x -> dense(k) -> tanh -> dense(1))
+
+train { steps: 2, batch: 4, data: xor }
+"""
+
+
+def invoke(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command line in this process; give its exit code."""
+    monkeypatch.setattr(sys, "argv", ["mpcompile", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
+    """What every command does in every environment: exit code, stdout, stderr."""
+    folder = tmp_path_factory.mktemp("sweep")
+    spec, wrong = folder / "m.mp", folder / "wrong.mp"
+    spec.write_text(SPEC)
+    wrong.write_text(SPEC.replace("bernoulli", "bernulli"))
+    done = subprocess.run(
+        [sys.executable, "-m", "mpcompile", "train", spec, "-b", "onnx", "--out", folder / "run"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    s, r = str(spec), str(folder / "run")
+    commands = {
+        "build": ["build", s, "-b", "onnx"], "build -o": ["build", s, "-b", "onnx", "-o", str(folder / "b")],
+        "check": ["check", s], "check wrong": ["check", str(wrong)],
+        "check sarif": ["check", str(wrong), "--output-format", "sarif", "--report", "junit=/proc/nowhere/x"],
+        "train": ["train", s, "-b", "onnx", "--steps", "1"],
+        "eval": ["eval", r], "sample": ["sample", r, "-n", "2", "-o", "s.csv"],
+        "verify": ["verify", s, "--backends", "onnx"],
+        "inspect": ["inspect", s], "inspect html": ["inspect", s, "--output-format", "html", "-o", "x.html"],
+        "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
+        "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
+    }  # fmt: skip
+    assert {c[0] for c in commands.values()} == set(COMMANDS)
+    out = folder / "found.json"
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    child = [sys.executable, str(Path(__file__).with_name("sweep.py")), json.dumps(commands), str(out)]
+    subprocess.run(child, check=True, env=env, cwd=folder, timeout=300)
+    found: dict[str, tuple[int, str, str]] = json.loads(out.read_text())
+    return found
+
+
+def test_no_command_crashes_anywhere(swept: dict[str, tuple[int, str, str]]) -> None:
+    for case, (code, stdout, stderr) in swept.items():
+        assert code in (0, 1, 2), (case, code, stderr)
+        for text in (stdout, stderr):
+            assert "Traceback" not in text and "internal error" not in text, (case, text)
+            assert "Exception ignored" not in text, (case, text)
+        if code == 2:
+            gone = case.endswith(("only stdout", "no reader", "small disk"))
+            lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+            assert gone or len(lines) == 1, (case, stderr)
+
+
+def test_commands_do_their_work_where_nothing_is_in_the_way(swept: dict[str, tuple[int, str, str]]) -> None:
+    wrong = {"check wrong": 1, "check sarif": 2, "fmt in place": 0}
+    for case, (code, _, stderr) in swept.items():
+        command, where = case.split(" / ")
+        if where in ("plain", "only stdout", "ascii", "no home", "wrong home", "strict warnings", "narrow"):
+            assert code == wrong.get(command, 0), (case, stderr)
+
+
+def test_a_full_disk_and_a_lost_reader_are_told(swept: dict[str, tuple[int, str, str]]) -> None:
+    for command in ("check", "list", "inspect", "schema", "eval"):
+        code, _, stderr = swept[f"{command} / disk full"]
+        assert (code, stderr.splitlines()[-1]) == (2, "error: cannot write: no space left on device")
+    for command in ("check", "list"):
+        code, _, stderr = swept[f"{command} / no reader"]
+        assert code == 2 and not stderr
+
+
+def test_what_a_terminal_cannot_show_is_escaped(swept: dict[str, tuple[int, str, str]]) -> None:
+    assert swept["inspect / ascii"][1].isascii() and swept["verify / ascii"][1].isascii()
+    assert "+--" in swept["verify / ascii"][1]
+
+
+# --- an internal error ---
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError("in the compiler\nsecond line\x1b[2J")
+
+
+def test_an_internal_error_is_one_line_with_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("MPCOMPILE_DEBUG", raising=False)
+    monkeypatch.setattr("mpcompile.diagnostics.codes.CODES", property(broken))
+    assert invoke("explain", "MP301", monkeypatch=monkeypatch) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    found = re.fullmatch(
+        r"error: internal error: AttributeError: .* \(explain\.py:\d+\); report in (\S+); --debug shows where",
+        line,
+    )
+    assert found is not None, line
+    report = Path(found[1])
+    text = report.read_text()
+    assert "Traceback" in text and "mpcompile 0." in text and "['mpcompile', 'explain', 'MP301']" in text
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    assert invoke("explain", "MP301", monkeypatch=monkeypatch) == 2
+    assert len(list(tmp_path.glob("mpcompile-error-*"))) == 2  # none is replaced
+
+
+@pytest.mark.parametrize("place", ["before", "behind", "environment"])
+def test_debug_shows_the_traceback_of_every_command(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("mpcompile.frontend.json_schema", broken)
+    if place == "environment":
+        monkeypatch.setenv("MPCOMPILE_DEBUG", "1")
+    arguments = {"before": ["--debug", "schema"], "behind": ["schema", "--debug"], "environment": ["schema"]}[
+        place
+    ]
+    assert invoke(*arguments, monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "internal error: ZeroDivisionError: in the compiler (" in error
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [(MemoryError(), "error: out of memory"), (RecursionError("deep"), "error: internal error: RecursionError: deep"),
+     (OSError(28, "No space left on device", "a/b"), "error: a/b: no space left on device"),
+     (OSError(122, "Disk quota exceeded"), "error: cannot write: disk quota exceeded"),
+     (KeyError("time"), "error: internal error: KeyError: 'time'"),
+     (AssertionError(), "error: internal error: AssertionError"),
+     (OSError(95, "Operation not supported"), "error: internal error: OSError")],
+)  # fmt: skip
+def test_every_fault_is_one_line(
+    fault: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising() -> None:
+        raise fault
+
+    monkeypatch.setattr("mpcompile.frontend.json_schema", raising)
+    assert invoke("schema", monkeypatch=monkeypatch) == 2
+    found = capsys.readouterr().err.splitlines()
+    assert len(found) == 1 and found[0].startswith(line)
+
+
+def test_an_interrupt_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mpcompile.frontend.json_schema", raising)
+    assert invoke("schema", monkeypatch=monkeypatch) == 130
+    monkeypatch.setattr(_guard, "open_streams", raising)  # while modules are imported
+    assert invoke("schema", monkeypatch=monkeypatch) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_not_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    assert _guard.internal(ValueError("x")) == "internal error: ValueError: x; --debug shows where"
+
+
+def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    """With stdout closed, the first file that is opened would be number 1, and prints would go into it."""
+    out = tmp_path / "schema.json"
+    command = f"{sys.executable} -m mpcompile schema -o {out} >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=ROOT, check=False).returncode == 0
+    assert json.loads(out.read_text())
