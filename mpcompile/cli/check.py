@@ -64,10 +64,9 @@ def check(
 
         run(given, lambda spec: _examine(spec, overrides, budget), lambda r: _publish(r, output_format, {}))
         return
-    if verify_certificate:
-        result = _verified(verify_certificate, budget)
-    else:
-        result = _checked(given, overrides, budget)
+    result = (
+        _verified(verify_certificate, budget) if verify_certificate else _checked(given, overrides, budget)
+    )
     _publish(result, output_format, files)
     if certificate:
         _certify(result, certificate, overrides)

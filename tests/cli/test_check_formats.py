@@ -294,10 +294,10 @@ def test_hidden_and_invalid_folders_are_left_out(specs: Path) -> None:
     assert ".venv" in run("specs/.venv", "--output-format", "json").stdout
 
 
-def broken(path: Path | str, overrides: Any = None) -> Checked:
+def broken(path: Path | str, *given: Any) -> Checked:
     if Path(path).name == "mlp.mp":
         raise ZeroDivisionError("in the compiler\nsecond line")
-    return EXAMINE(path, overrides)
+    return EXAMINE(path, *given)
 
 
 EXAMINE: Callable[..., Checked] = api.examine
