@@ -152,6 +152,11 @@ class Graph:
                         found.setdefault(s, (name, axis))
         return found
 
+    def unsized(self) -> set[str]:
+        """Symbols of the shapes of its values that no input fixes."""
+        shapes = {s for n in self.nodes() for t in n.types for s in t.shape if isinstance(s, Symbolic)}
+        return {name for s in shapes for name in symbols(s)} - set(self.symbols())
+
     def live(self) -> Graph:
         """The same function without the nodes that no output needs (all inputs stay)."""
         keep: set[int] = set()

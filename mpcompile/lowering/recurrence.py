@@ -18,6 +18,7 @@ from typing import Literal
 
 from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
+from mpcompile.distributions.elementwise import Perceptron
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
@@ -288,7 +289,11 @@ class Recurrence:
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution)
-        return distribution(at.ctx, at.scope, s.distribution, in_step(self.fields[s.name]))
+        law = distribution(at.ctx, at.scope, s.distribution, in_step(self.fields[s.name]))
+        if isinstance(law, Perceptron):
+            raise error("MP209", "perceptron is a criterion, and a step of a recurrence needs a density",
+                        s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip
+        return law
 
     def _observed_mean(self, at: _Step, s: ast.Density) -> Value:
         return self._law(at, s).mean(at.ctx, in_step(self.fields[s.name]).type.shape)

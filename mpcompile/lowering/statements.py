@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from mpcompile.diagnostics import Source, error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
-from mpcompile.ir import Builder, Claim, Graph, Module, Shape, Type, Value, float_type
+from mpcompile.ir import Builder, Claim, Graph, Module, Shape, Type, Value, float_type, symbols
 from mpcompile.layers import Context
 from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import field, numbers_of
@@ -77,10 +77,17 @@ class Statements:
         graph = p.b.graph
         for name, value in outputs.items():
             graph.outputs[name] = value
-        used = _used_inputs(graph)
+        used, read = _used_inputs(graph), dict(graph.inputs)
         graph.inputs = {
-            k: v for k, v in graph.inputs.items() if k in used or k in p.ctx.noise or k not in self.fields
+            k: v for k, v in read.items() if k in used or k in p.ctx.noise or k not in self.fields
         }
+        missing = graph.live().unsized()
+        for name, value in read.items():  # a variable that nothing reads says how many examples there are
+            if missing & {n for s in value.shape for n in symbols(s)}:
+                graph.inputs[name] = value
+                missing = graph.live().unsized()
+        if missing:
+            return  # no caller could say how large the results are
         self.out.programs[graph.name] = graph.live()
         self.out.noise[graph.name] = dict(p.ctx.noise)
 

@@ -200,3 +200,24 @@ def test_a_parameter_is_set_to_a_number(value: str, tmp_path: Path) -> None:
     text = "model m(n = 4)\ninput x: real[4]\ntarget y: real[1]\ny ~ normal(loc = x -> dense(n) -> relu -> dense(1))\n"
     (found,) = findings(text, tmp_path, n=value)  # type: ignore[arg-type]
     assert found.code == "MP113" and found.span.line == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        XY + "y ~ normal(log_scale = 0.5)",
+        "model m\ntarget y: real[2]\ny ~ normal(0, 1)",
+        X + "target y: real[time, 4]\nrecurrence over time {\n  carry h[4] = 0\n  y ~ laplace(scale = 5)\n"
+        "  h = dense(4)(concat(x, h))\n}",
+    ],
+)
+def test_a_program_knows_how_many_examples_it_is_about(text: str) -> None:
+    """By a variable that it reads for its size alone; a program that cannot know is not derived."""
+    assert outcome(text) == "accepted"
+
+
+def test_a_criterion_has_no_steps() -> None:
+    text = (
+        XT + "recurrence over time {\n  carry h[4] = 0\n  x ~ perceptron(h)\n  h = dense(4)(concat(x, h))\n}"
+    )
+    assert outcome(text) == "MP209"
