@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Generic, TypeVar
 
 from mpcompile import ops
@@ -28,8 +28,8 @@ FIRST = (1, 2, 3, 5, 8)
 #: A value with more elements than this is not attempted.
 MAX_ELEMENTS = 1 << 24
 #: All runs of one search together may evaluate the rules of this many nodes, those of a loop once for each step.
-MAX_NODES = 1 << 16
-#: More combinations of lengths of several symbols than this are thinned out.
+MAX_NODES = 1 << 17
+#: Where lengths of several symbols combine to more than this, only the first of `_combinations` are tried.
 MAX_COMBINATIONS = 64
 
 
@@ -88,24 +88,23 @@ def _shortest(
 
 
 def _combinations(limit: Sizes) -> Iterator[dict[str, int]]:
-    """Lengths of every symbol, small ones first; each is long beside others that are short."""
-    each = {name: lengths(top) for name, top in limit.items()}
-    total = 1
-    for values in each.values():
-        total *= len(values)
-    if total > MAX_COMBINATIONS:  # the diagonal, and each symbol alone long, or alone short
-        longest = max(limit.values())
-        picked: set[tuple[int, ...]] = {
-            tuple(min(n, top) for top in limit.values()) for n in lengths(longest)
-        }
-        for k, name in enumerate(each):
-            for n in each[name]:
-                for rest in (2, longest):
-                    picked.add(tuple(n if i == k else min(rest, t) for i, t in enumerate(limit.values())))
-    else:
-        picked = set(product(*each.values()))
-    for chosen in sorted(picked, key=lambda v: (sum(v), v)):
-        yield {"N": 1, **dict(zip(limit, chosen, strict=True))}
+    """Lengths of every symbol, each once, short ones first.
+
+    Of several symbols first those in which one alone is long, or all are; then the others, while there are few.
+    """
+    each, longest = {name: lengths(top) for name, top in limit.items()}, max(limit.values(), default=1)
+    told: set[tuple[int, ...]] = set()
+    first = [
+        tuple(min(n if alone in (name, "") else 1, top) for name, top in limit.items())
+        for n in lengths(longest)
+        for alone in (*limit, "")
+    ]
+    rest = list(islice(product(*each.values()), MAX_COMBINATIONS + 1))
+    others = sorted(rest, key=lambda v: (sum(v), v)) if len(rest) <= MAX_COMBINATIONS else []
+    for chosen in (*first, *others):
+        if chosen not in told:
+            told.add(chosen)
+            yield {"N": 1, **dict(zip(limit, chosen, strict=True))}
 
 
 def lengths(top: int) -> list[int]:

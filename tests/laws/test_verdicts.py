@@ -1,0 +1,331 @@
+"""Laws of verdicts: what is proved holds at every length, what is refuted shows at the length that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from random_sequences import leaks, sequence
+from specs_under_test import NAMES, module
+
+from mpcompile import api, ops
+from mpcompile.analysis import Status, Verdict, prove
+from mpcompile.analysis.claims.autoregressive import leak_at
+from mpcompile.analysis.dependence import interpret
+from mpcompile.analysis.horizon import horizon, search
+from mpcompile.analysis.paths import reach
+from mpcompile.analysis.stencils import at_every_length
+from mpcompile.analysis.verdict import free_symbols
+from mpcompile.diagnostics import Source
+from mpcompile.frontend import parse_text
+from mpcompile.ir import Graph, Module, NoRule, Symbolic, availability
+from mpcompile.lowering import lower
+
+LENGTHS = (1, 2, 3, 5, 8, 17, 43)
+
+
+def lowered(text: str) -> Module:
+    return lower(parse_text(text), Source("m.mp", text))
+
+
+def only(text: str, kind: str = "autoregressive") -> Verdict:
+    """The verdict on the claim of one kind."""
+    (found,) = [v for v in api.verdicts(lowered(text)) if v.claim.kind == kind]
+    return found
+
+
+def time_of(verdict: Verdict) -> int:
+    return {k: n for k, n in verdict.at.items() if k != "N"}["time"]
+
+
+# --- autoregressive ---
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_proof_holds_in_numbers_and_a_refutation_shows(seed: int) -> None:
+    spec = sequence(seed)
+    m = spec.module()
+    verdict = prove(m)[0]
+    if verdict.status is Status.PROVED:
+        assert not any(leaks(m, spec.subject, dict.fromkeys(spec.symbols, n), 1) for n in LENGTHS), spec.text
+        return
+    assert verdict.status is Status.REFUTED, verdict.how
+    at = {k: n for k, n in verdict.at.items() if k != "N"}
+    for name, n in at.items():
+        assert n == 1 or not leaks(m, spec.subject, {**at, name: n - 1}, 1), spec.text
+    if max(at.values()) <= 12:  # farther effects may vanish in float64
+        assert leaks(m, spec.subject, at, 3), spec.text
+
+
+SEQUENCE = """model m
+input x: category(4)[time]
+x ~ autoregressive(likelihood = categorical) {{ embedding(4) -> {net} -> dense(4) }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("net", "length"),
+    [
+        ("shift(9) -> lstm(3, bidirectional = true)", 10),
+        ("shift(16) -> attention(1)", 17),
+        ("shift(9) -> group_norm(1)", 10),
+        ("shift(40) -> last -> over(time)", 41),
+        ("shift -> attention(1, mask = causal) -> conv1d(4, 3, dilation = 20, pad = same)", 21),
+        ("last -> over(time) -> shift(20) -> attention(1)", 21),
+    ],
+)
+def test_a_leak_behind_a_long_shift_is_found_at_the_shortest_length(net: str, length: int) -> None:
+    verdict = only(SEQUENCE.format(net=net))
+    assert verdict.status is Status.REFUTED and time_of(verdict) == length
+    assert not verdict.status.accepted
+
+
+def test_small_lengths_are_tried_too() -> None:
+    """A leak may be there at short lengths alone, so the search begins with them."""
+    graph = module("transformer").programs["conditionals"]
+    found = search(graph, lambda sizes: sizes["time"] if sizes["time"] == 2 else None)
+    assert found.found == 2 and found.at["time"] == 2
+    clean = search(graph, lambda sizes: None)
+    assert [s["time"] for s in clean.checked][:5] == [1, 2, 3, 5, 8]
+    assert clean.complete and clean.checked[-1]["time"] == horizon(graph)["time"]
+
+
+VECTOR = """model m
+input x: real[4]
+condition c: real[time, 4]
+x ~ autoregressive(order = natural) {{ over(time) -> shift({k}) -> add(c) -> last -> dense(8) }}
+"""
+
+
+@pytest.mark.parametrize("k", [1, 9, 30])
+def test_a_vector_beside_a_sequence_is_searched_at_its_lengths(k: int) -> None:
+    verdict = only(VECTOR.format(k=k))
+    assert verdict.status is Status.REFUTED and time_of(verdict) == k + 1
+    (finding,) = verdict.diagnostics
+    assert finding.path and any(f"time = {k + 1}" in note for note in finding.notes)
+    graph = lowered(VECTOR.format(k=k)).programs["conditionals"]
+    for length in (8, 11, 40):  # as the rules themselves say at numbers
+        assert (leak_at(graph, verdict.claim, {"N": 1, "time": length}) is not None) == (length > k)
+
+
+def test_a_vector_that_reads_a_sequence_by_masks_is_proved_for_every_length() -> None:
+    text = """model m
+input x: binary[6]
+condition c: real[time, 3]
+mask up = degrees(order = natural, hidden = 12, seed = 0)
+x ~ autoregressive(order = natural) {
+  dense(12, mask = up) -> add(c -> gru(12, output = state)) -> tanh -> dense(6, mask = strict(up))
+}
+"""
+    verdict = only(text)
+    assert verdict.status is Status.PROVED and str(verdict.scope) == "every length"
+
+
+FLOW = """model m
+input x: real[4]
+condition c: real[time, 2]
+x ~ flow(base = normal) {{ coupling(mask = checkerboard, net = over(time) -> shift({k}) -> add(c) -> last -> dense(4)) }}
+check {{ jacobian(x) is {kind} }}
+"""
+
+
+@pytest.mark.parametrize("k", [1, 9, 40])
+def test_a_jacobian_beside_a_sequence_is_searched_at_its_lengths(k: int) -> None:
+    verdict = only(FLOW.format(k=k, kind="diagonal"), "jacobian")
+    assert verdict.status is Status.REFUTED and time_of(verdict) == k + 1
+    triangular = only(FLOW.format(k=k, kind="triangular"), "jacobian")
+    assert triangular.status is Status.PROVED and str(triangular.scope) == "every length"
+
+
+IMAGE = """model m
+input x: binary[{c}, {size}, {size}]
+x ~ autoregressive(order = {order}, seed = 2) {{
+  conv({hidden}, 3, pad = same, mask = causal2d(type = A{groups})) -> tanh
+  conv({c}, 1, mask = causal2d(type = B{groups}))
+}}
+"""
+
+
+@pytest.mark.parametrize("order", ["natural", "pixel", "reverse", "random"])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_every_size_is_said_of_an_order_by_its_name(order: str, channels: int) -> None:
+    groups = ", channels = rgb" if channels == 3 else ""
+    texts = [
+        IMAGE.format(c=channels, size=n, order=order, hidden=2 * channels, groups=groups) for n in (1, 2, 3)
+    ]
+    found = [only(text) for text in texts]
+    scopes = {str(v.scope) for v in found}
+    wanted = order == "pixel" or (order == "natural" and channels == 1)
+    assert ("every size" in scopes) == wanted
+    if "every size" in scopes:
+        assert all(v.status is Status.PROVED for v in found)
+    assert found[0].status is Status.PROVED or channels > 1
+
+
+def test_a_random_order_that_looks_like_rows_is_proved_for_its_size_alone() -> None:
+    text = """model m
+input x: binary[1, 1, 2]
+x ~ autoregressive(order = random, seed = 2) {
+  conv(4, [3, 3], pad = same, mask = causal2d(type = A)) -> tanh -> conv(1, 1)
+}
+"""
+    verdict = only(text)
+    assert verdict.status is Status.PROVED and str(verdict.scope) == "the declared sizes"
+
+
+# --- witnesses ---
+
+
+@pytest.mark.parametrize(
+    ("shape", "net"),
+    [
+        ("[4]", "dense(8)"), ("[1]", "dense(2)"), ("[2, 5]", "conv(4, 3, pad = same)"),
+        ("[2, 3, 3]", "conv(4, 3, pad = same)"), ("[1, 2, 2, 3]", "conv(2, 3, pad = same)"),
+        ("[time]", "dense(2)"), ("[time, 3]", "rnn(6)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("condition", ["", "condition c: real[frames, 3]\n"])
+def test_every_refutation_has_a_witness(shape: str, net: str, condition: str) -> None:
+    """Subjects of rank 1 to 4, with and without a condition of any length."""
+    net = net.replace("dense(2)", "reshape([time, 1]) -> dense(2)") if shape == "[time]" else net
+    try:
+        m = lowered(f"model m\ninput x: real{shape}\n{condition}x ~ autoregressive {{ {net} }}\n")
+    except api.SpecError:
+        m = lowered(f"model m\ninput x: category(3){shape}\n{condition}"
+                    "x ~ autoregressive(likelihood = categorical) { embedding(3) -> dense(3) }\n")  # fmt: skip
+    verdict = api.verdicts(m)[0]
+    assert verdict.status is Status.REFUTED
+    (finding,) = verdict.diagnostics
+    assert finding.code == "MP301" and len(finding.path) >= 2
+    assert "is number 1, x" not in " ".join(finding.notes) or "itself" not in finding.message
+
+
+def test_an_element_that_reads_itself_is_said_to() -> None:
+    verdict = only(SEQUENCE.format(net="tanh"))
+    assert verdict.diagnostics[0].message == "output x[0] reads the element x[0] itself"
+    assert not any("is number" in note for note in verdict.diagnostics[0].notes)
+
+
+def test_the_caret_is_on_the_layer_that_mixes_up_the_colours() -> None:
+    text = """model m
+input x: binary[3, 4, 4]
+x ~ autoregressive(order = pixel) {
+  conv(6, 3, pad = same, mask = causal2d(type = A, channels = rgb)) -> relu
+  conv(6, 1) -> relu
+  conv(3, 1, mask = causal2d(type = B, channels = rgb))
+}
+"""
+    assert only(text).diagnostics[0].span.line == 5
+
+
+# --- path lengths ---
+
+
+PATHS = {
+    "attention(1, mask = causal)": 1,
+    "residual(attention(1, mask = causal)) -> residual(attention(1, mask = causal))": 1,
+    "attention(1, mask = causal) -> dense(3) -> attention(1, mask = causal)": 2,
+}
+
+
+@pytest.mark.parametrize("net", PATHS)
+def test_a_proved_path_length_is_that_of_the_shortest_paths(net: str) -> None:
+    def text(op: str) -> str:
+        return SEQUENCE.format(net=f"shift -> {net}") + f"check {{ path_length(x) {op} {longest} }}\n"
+
+    longest = PATHS[net]
+    m = lowered(text("=="))
+    verdict = next(v for v in api.verdicts(m) if v.claim.kind == "path_length")
+    assert verdict.status is Status.PROVED and str(verdict.scope) == "every length"
+    assert max(reach(m, "x", n).longest for n in (8, 64, 150)) == longest
+    assert only(text("<"), "path_length").status is Status.REFUTED
+    assert only(text(">"), "path_length").status is Status.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("net", "op", "bound", "status"),
+    [
+        ("shift", "<=", 1, "refuted"),  # joins each step to the one before, and nothing else
+        ("shift -> residual(conv1d(4, 70)) -> relu -> residual(conv1d(4, 70))", "<=", 1, "refuted"),
+        ("shift -> residual(conv1d(4, 70)) -> relu -> residual(conv1d(4, 70))", "<=", 9, "refuted"),
+        ("shift -> residual(conv1d(4, 70)) -> relu -> residual(conv1d(4, 70))", "==", 2, "refuted"),
+        ("shift -> residual(conv1d(4, 70)) -> relu -> residual(conv1d(4, 70))", ">=", 2, "proved"),
+        ("shift -> residual(conv1d(4, 70)) -> relu -> residual(conv1d(4, 70))", ">=", 3, "refuted"),
+        ("shift -> gru(4)", "<=", 20, "refuted"),
+        ("shift -> gru(4)", ">=", 20, "proved"),
+        ("shift(40) -> attention(1, mask = causal)", "<=", 1, "refuted"),
+    ],
+)
+def test_path_lengths_are_decided_at_every_length(net: str, op: str, bound: int, status: str) -> None:
+    verdict = only(SEQUENCE.format(net=net) + f"check {{ path_length(x) {op} {bound} }}\n", "path_length")
+    assert str(verdict.status) == status, verdict.how
+
+
+def test_what_joins_nothing_is_refuted() -> None:
+    text = """model m
+input x: real[time, 2]
+mask nothing = band(lower = -9, upper = -9)
+x ~ autoregressive { dense(4, mask = nothing) }
+check { path_length(x) <= 4 }
+"""
+    verdict = only(text, "path_length")
+    assert verdict.status is Status.REFUTED
+    assert "joins" in verdict.diagnostics[0].message
+
+
+# --- rules ---
+
+
+@pytest.mark.parametrize("op", [ops.Less(), ops.LessEqual(), ops.Equal()], ids=lambda op: op.name)
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_comparison_with_minus_infinity_depends_on_a_side_that_may_be_it(op: ops.Less, side: int) -> None:
+    """Whatever the other side is, minus infinity included."""
+    domain = availability()
+    bound = domain.constant(np.array([-np.inf]))
+    free = domain.make((1,), np.ones((1, 1), np.int32))
+    (found,) = op.depend(domain, *((bound, free) if side == 0 else (free, bound)))
+    answers = set()
+    for other in (-np.inf, -1.0, 0.0, np.inf):
+        pair = (np.array([-np.inf]), np.array([other]))
+        answers.add(bool(op.evaluate(*(pair if side == 0 else pair[::-1]))[0][0]))
+    assert bool(found.facts.any()) == (len(answers) > 1)
+
+
+def _holds(graph: Graph, lengths: Mapping[str, int]) -> None:
+    """Facts at every length are no less than those at some numbers, for every value that has a rule."""
+    seeds = {v: np.ones((1,) * (v.type.rank + 1), np.int32) for v in graph.inputs.values()}
+    upper = at_every_length(graph, availability(), seeds)
+    for name, value in graph.inputs.items():
+        upper_one = at_every_length(graph, availability(), {value: seeds[value]})
+        sizes = {"N": 1, **lengths}
+        ones = np.ones((*value.type.concrete(sizes), 1), np.int32)
+        exact = interpret(graph, availability(), {name: ones}, sizes)
+        for v, known in upper_one.items():
+            if isinstance(known, NoRule):
+                continue
+            facts, bound = exact[v].full()[..., 0], known.full()[..., 0]
+            for axis, size in enumerate(v.shape):
+                if isinstance(size, Symbolic):  # all alike, so one stands for all
+                    facts, bound = facts.max(axis, keepdims=True), bound.take([0], axis)
+            assert (facts <= bound).all(), (name, graph.node(v).op.name)
+            zero = np.broadcast_to(known.zero, known.shape)
+            for axis, size in enumerate(v.shape):
+                zero = zero.take([0], axis) if isinstance(size, Symbolic) else zero
+            assert not (zero & ~np.broadcast_to(exact[v].zero, exact[v].shape)).any()
+    assert upper
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 2))
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_facts_at_every_length_bound_those_at_each(seed: int, length: int) -> None:
+    spec = sequence(seed)
+    _holds(spec.module().programs["conditionals"], dict.fromkeys(spec.symbols, length))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(map(free_symbols, module(n).programs.values()))])
+def test_facts_at_every_length_bound_those_of_every_spec(name: str) -> None:
+    for program in ("conditionals", "predict", "log_prob"):
+        graph = module(name).programs.get(program)
+        if graph is not None and free_symbols(graph):
+            _holds(graph, dict.fromkeys(free_symbols(graph), 5))
