@@ -48,5 +48,7 @@ def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32, *, 
 
 
 def permutation(count: int, *key: str | int) -> Array:
-    """A random order of `range(count)` under a key."""
-    return generator(*key).permutation(count)
+    """A random order of `range(count)` under a key; of many rows in four bytes each."""
+    order = np.arange(count, dtype=np.uint32 if 2**20 < count < 2**32 else np.int64)
+    generator(*key).shuffle(order)  # draws what `permutation` draws
+    return order

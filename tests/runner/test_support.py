@@ -8,7 +8,7 @@ import pytest
 
 from mpcompile import api
 from mpcompile.bijectors import LAWS
-from mpcompile.diagnostics import Diagnostic
+from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.runner.data import load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.loop import Options, train
@@ -77,3 +77,17 @@ def test_training_says_it_first(tmp_path: Path) -> None:
         assert len(said) == count and all(
             s.startswith("warning[MP508]: 100.0% of the values") for s in said
         ), said
+
+
+@pytest.mark.parametrize("row", range(0, 40, 4))
+def test_values_that_a_bijector_is_not_defined_on(tmp_path: Path, row: int) -> None:
+    """In whichever split they are: refused, with their number and element."""
+    x = np.random.default_rng(0).uniform(0.1, 0.9, (40, 4))
+    assert warned(tmp_path, "logit -> affine", x) == []
+    x[row, 2] = 1.5
+    with pytest.raises(SpecError) as caught:
+        warned(tmp_path, "logit -> affine", x)
+    (found,) = caught.value.diagnostics
+    assert found.code == "MP504" and re.search(
+        r"beyond it are 1 of \d+ values, in x\[2\] of (train|valid|test)$", found.message
+    )

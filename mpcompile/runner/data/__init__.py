@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpcompile.diagnostics import error
-from mpcompile.ir import Module
+from mpcompile.ir import Array, Module
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.noise import permutation
@@ -79,7 +81,7 @@ def load_data(
         raise error("MP506", str(bad), place(module, "data"), help=bad.help) from bad
     pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
-    _require_intervals(module, spec, statistics)
+    _require_intervals(module, spec, splits)
     return Dataset(
         spec,
         splits,
@@ -199,19 +201,34 @@ def _divide(raw: Raw, adapter: Adapter) -> None:
     }
 
 
-def _require_intervals(module: Module, data: str, statistics: Mapping[str, Any]) -> None:
-    """Raises `SpecError` (MP504) for values that the first bijector of their flow is not defined on."""
+def _require_intervals(module: Module, data: str, splits: Mapping[str, Split]) -> None:
+    """Raises `SpecError` (MP504) for values, of any split, that the first bijector of their flow is not defined on."""
     for name, pieces in module.pieces.items():
         first = next((p for p in pieces if p.interval is not None), None)
-        if first is None or first.interval is None or name not in statistics:
+        if first is None or first.interval is None:
             continue
-        (low, high), found = first.interval, statistics[name]
-        if not (low < found["low"] and found["high"] < high):
+        low, high = first.interval
+        for split, part in splits.items():
+            column = part.columns.get(name)
+            if (
+                column is None
+                or not column.survey.size
+                or (low < column.survey.low and column.survey.high < high)
+            ):
+                continue
+            values = column.array if isinstance(column, Column) else column.stream
+            rows = column.rows if isinstance(column, Column) else None
+            found, outside = column.survey, partial(_outside, low, high)
             raise error(
-                "MP504", f"data '{data}': {name} lies in [{found['low']:.4g}, {found['high']:.4g}], and "
-                f"`{first.label}` is defined on ({low:.4g}, {high:.4g})", first.span,
+                "MP504", f"data '{data}': {name} lies in [{found.low:.4g}, {found.high:.4g}], and "
+                f"`{first.label}` is defined on ({low:.4g}, {high:.4g}): beyond it are"
+                f"{share(name, values, rows, outside)[1:]} of {split}", first.span,
                 help="scale the data, or leave the bijector out: it makes values of an interval real",
             )  # fmt: skip
+
+
+def _outside(low: float, high: float, values: Array) -> Array:
+    return ~((values > low) & (values < high))
 
 
 def _statistics(train: Split) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class Survey:
         n, mean = centred.size, float(centred.mean())
         centred -= mean
         step = mean - self.mean
-        self.square += float(centred @ centred) + step * step * before * n / (before + n)
+        np.square(centred, out=centred)  # no product of BLAS, whose threads cost more than so few numbers
+        self.square += float(centred.sum()) + step * step * before * n / (before + n)
         self.mean += step * n / (before + n)
 
     @property
@@ -182,7 +183,7 @@ class Windows:
 
     def take(self, rows: Array, shift: int = 0) -> Array:
         room = len(self.stream) - self.spare - len(self) * self.length
-        start = np.asarray(rows) * self.length + min(shift, max(room, 0)) + self.ahead
+        start = np.asarray(rows, np.int64) * self.length + min(shift, max(room, 0)) + self.ahead
         found = gathered(self.stream, start[:, None] + np.arange(self.length))
         return _typed(found, self.threshold, self.dtype).reshape(len(found), self.length, *self.shape)
 

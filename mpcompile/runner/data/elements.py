@@ -49,7 +49,9 @@ def checked(
 
     def refuse(what: str, wrong: Callable[[Array], Array], help: str = "") -> SpecError:
         where = f"field '{field.name}': column '{column}' of data '{data}'"
-        return error("MP504", f"{where} {what}{_share(field, values, rows, wrong)}", field.span, help=help)
+        return error(
+            "MP504", f"{where} {what}{share(field.name, values, rows, wrong)}", field.span, help=help
+        )
 
     if found.bad:
         help = "leave examples with missing values out, or fill them in"
@@ -82,7 +84,7 @@ def checked(
     return found
 
 
-def _share(field: Field, values: Array, rows: Array | None, wrong: Callable[[Array], Array]) -> str:
+def share(name: str, values: Array, rows: Array | None, wrong: Callable[[Array], Array]) -> str:
     """How many values are wrong, and in which places of an example."""
     count, total = 0, 0
     places = np.zeros(int(np.prod(values.shape[1:])), np.int64)
@@ -91,12 +93,12 @@ def _share(field: Field, values: Array, rows: Array | None, wrong: Callable[[Arr
             hit = wrong(block.reshape(len(block), -1))
             count, total = count + int(hit.sum()), total + hit.size
             places += hit.sum(0)
-    share = f"{count} of {total} values"
+    said = f"{count} of {total} values"
     at = np.flatnonzero(places)
     if len(places) < 2 or len(at) == len(places):
-        return f", {share}"
-    names = ", ".join(f"{field.name}[{i}]" for i in at[:_NAMED])
-    return f", {share}, in {names}" + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
+        return f", {said}"
+    names = ", ".join(f"{name}[{i}]" for i in at[:_NAMED])
+    return f", {said}, in {names}" + (f" and {len(at) - _NAMED} more" if len(at) > _NAMED else "")
 
 
-__all__ = ["checked", "prepared"]
+__all__ = ["checked", "prepared", "share"]
