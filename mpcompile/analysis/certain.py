@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,12 @@ class Certain:
     reached: Reached | None = None
 
 
+#: The answer where nothing on the way is subtracted: the upper bound, whatever it is.
+RISING = Certain(
+    AtLeast(np.ones((1, 1), bool)), "nothing on the way is subtracted", (GENERIC,), np.zeros((1, 1), bool)
+)
+
+
 def certain(
     module: Module,
     graph: Graph,
@@ -62,8 +68,7 @@ def certain(
     Where nothing on the way is subtracted all are; else the program runs over a prime field. Raises `TooLarge`, `NoRule`.
     """
     if rises(module, graph, source):
-        none = np.zeros((1, 1), bool)
-        return Certain(AtLeast(wanted), "nothing on the way is subtracted", (GENERIC,), none)
+        return replace(RISING, bound=AtLeast(wanted))
     found = reached(graph, source, env, values_of(module, env), wanted, over, outputs, rows, groups)
     return Certain(AtLeast(found.seen), f"a run modulo {PRIME}", IDENTITIES, wanted & ~found.seen, found)
 
@@ -155,4 +160,15 @@ def _same(graph: Graph, x: Value, y: Value) -> bool:
     return bool(a.inputs) and a.op == b.op and x.index == y.index and a.inputs == b.inputs
 
 
-__all__ = ["IDENTITIES", "Certain", "cancels", "cause", "certain", "doubt", "far", "sampled", "short"]
+__all__ = [
+    "IDENTITIES",
+    "RISING",
+    "Certain",
+    "cancels",
+    "cause",
+    "certain",
+    "doubt",
+    "far",
+    "sampled",
+    "short",
+]

@@ -17,8 +17,21 @@ import numpy as np
 
 from mpcompile.analysis.cost import work
 from mpcompile.analysis.dependence import TooLarge
+from mpcompile.budget import reserve, tick
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, DType, Graph, Module, Node, Parameter, Symbolic, Type, Value, substitute
+from mpcompile.ir import (
+    Array,
+    DType,
+    Graph,
+    Module,
+    Node,
+    Parameter,
+    Primitive,
+    Symbolic,
+    Type,
+    Value,
+    substitute,
+)
 from mpcompile.ir.field import PRIME, Field
 from mpcompile.ops import Scan
 
@@ -101,7 +114,7 @@ def reached(
     names = tuple(graph.outputs) if outputs is None else outputs
     steps = _steps(graph, source)
     out = Reached(np.zeros(wanted.shape, bool), steps=steps, undefined=np.zeros(len(wanted), bool))
-    _afford(graph, env, int(wanted.any(0).sum()) + 1)
+    afford(graph, env, int(wanted.any(0).sum()))
     count = np.zeros(wanted.shape, np.uint8)
     for trial in range(STEP_TRIALS if steps else TRIALS):
         columns = np.flatnonzero((wanted & (count < 2)).any(0))
@@ -150,8 +163,9 @@ def row_work(graph: Graph, env: Mapping[str, int]) -> float:
     return float(substitute(cost.products, one) + EACH * substitute(cost.rest, one))
 
 
-def _afford(graph: Graph, env: Mapping[str, int], rows: int) -> None:
-    total = rows * row_work(graph, env)
+def afford(graph: Graph, env: Mapping[str, int], columns: int) -> None:
+    """Raise `TooLarge` where a run for so many elements of a source is more work than `MOST_WORK`."""
+    total = (columns + 1) * row_work(graph, env)
     if total > MOST_WORK:
         raise TooLarge(f"a run over a field would take {total:.0e} operations, more than {MOST_WORK:.0e}")
 
@@ -244,10 +258,12 @@ class _Run:
     def _evaluate(
         self, weights: Mapping[str, Array], inputs: Mapping[str, Array], rows: int
     ) -> dict[str, Array]:
-        env = {**self.env, "N": rows}
-        return interpret(
-            self.graph, weights, inputs, env, lambda op, *given: op.over_field(self.field, *given)
-        )
+        def apply(op: Primitive, *given: Array) -> tuple[Array, ...]:
+            tick()
+            return op.over_field(self.field, *given)
+
+        reserve(16.0 * rows * self._widest())
+        return interpret(self.graph, weights, inputs, {**self.env, "N": rows}, apply)
 
     def _flat(self, results: Mapping[str, Array]) -> list[Array]:
         """Each output as [rows, elements] or, where elements along `over` count as one, a list of such."""

@@ -19,6 +19,7 @@ from specs_under_test import NAMES, inputs, module, weights
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for, support, tau
+from mpcompile.analysis.field import reached, values_of
 from mpcompile.interpret import interpret as evaluate
 from mpcompile.ir import (
     Builder,
@@ -130,6 +131,10 @@ def smooth(b: Builder, node: Node, ins: Sequence[Value]) -> tuple[Value, ...] | 
     return None
 
 
+#: Elements of the data that the lower bound is compared for.
+LOWER = 24
+
+
 def positive_weights(m: Module) -> dict[str, np.ndarray]:
     """Positive, so that nothing cancels; scaled by the fan-in, so that no gate saturates."""
     rng = np.random.default_rng(1)
@@ -171,6 +176,9 @@ def test_specs_are_exact(name: str, program: str) -> None:
         changed = (np.abs(flat[1:] - flat[:1]) > 1e-15).T
         rows = support(graph, subject, key, env).value
         np.testing.assert_array_equal(rows[:, which], changed, err_msg=key)
+        some = np.isin(np.arange(x.size), which[:LOWER])
+        lower = reached(graph, subject, env, values_of(m, env), rows & some, outputs=(key,))
+        np.testing.assert_array_equal(lower.seen, rows & some, err_msg=f"{key}, from below")
         latest = np.max(np.where(rows, ranks + 1, 0), -1, initial=0)
         np.testing.assert_array_equal(memory[graph.outputs[key]].full()[..., 0].reshape(-1), latest)
         parts = support(graph, subject, key, env, over=1).value if y.ndim > 1 else rows

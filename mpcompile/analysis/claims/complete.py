@@ -7,16 +7,21 @@ prime, or a path on which nothing is subtracted. What is in the one and not in t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from mpcompile.analysis.certain import Certain, cancels, certain, far, sampled, short
-from mpcompile.analysis.dependence import support
+from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.certain import RISING, Certain, cancels, certain, far, sampled, short
+from mpcompile.analysis.dependence import sets
+from mpcompile.analysis.field import afford
 from mpcompile.analysis.onesided import two_sided
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.receptive import unions
+from mpcompile.analysis.rising import rises
 from mpcompile.analysis.stencils import OffsetSets, aligned_with, offset_sets, places
 from mpcompile.analysis.verdict import FINITE, Proof, Verdict, ran, scope_of, sizes_text
+from mpcompile.budget import reserve, tick
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule
 from mpcompile.ir.offsets import Offsets
@@ -62,20 +67,40 @@ def _unread(module: Module, claim: Claim) -> Verdict:
 # --- sets at numbers ---
 
 
-def _allowed(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
-    """Bool [elements, elements]: the second comes before the first."""
-    flat = ranks_of(graph, claim, env).reshape(-1)
-    return np.asarray(flat[:, None] > flat[None, :])
+@dataclass(frozen=True)
+class _Missing:
+    """What the order allows and an upper bound does not have: how many pairs of how many, and the first of them."""
+
+    count: int
+    allowed: int
+    pair: tuple[int, int] = (0, 0)
 
 
-def _seen(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
-    """The upper bound: bool [elements, elements], all outputs and the parameters of an element together."""
-    seen: Array | None = None
+def _ranks(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
+    return ranks_of(graph, claim, env).reshape(-1)
+
+
+def _missing(graph: Graph, claim: Claim, env: Mapping[str, int], ranks: Array) -> _Missing:
+    """By sets of inputs, all outputs and the parameters of an element together; some rows of pairs at a time."""
+    found: BitMatrix | None = None
     for name in graph.outputs:
-        found = support(graph, claim.subject, name, env, over=claim.arguments["axis"]).value
-        seen = found if seen is None else seen | found
-    assert seen is not None
-    return seen
+        one = sets(graph, claim.subject, name, env, over=claim.arguments["axis"]).value
+        found = one if found is None else found | one
+    assert found is not None
+    count, allowed, pair = 0, 0, (0, 0)
+    rows = max(1, SLAB // ranks.size)
+    for start in range(0, ranks.size, rows):
+        tick()
+        before = BitMatrix.of(ranks[start : start + rows, None] > ranks[None, :]).words
+        gone = before & ~found.words[start : start + rows]
+        allowed += int(BitMatrix(before, ranks.size).counts().sum())
+        if gone.any():
+            lacking = BitMatrix(gone, ranks.size)
+            if not count:
+                row = np.flatnonzero(gone.any(1))[:1]
+                pair = start + int(row[0]), int(lacking.first(row)[0])
+            count += int(lacking.counts().sum())
+    return _Missing(count, allowed, pair)
 
 
 def _run(
@@ -85,11 +110,17 @@ def _run(
 
     With `some` it is asked for as many elements as can be afforded.
     """
-    allowed = _allowed(graph, claim, env)
-    missing = allowed & ~_seen(graph, claim, env)
+    ranks = _ranks(graph, claim, env)
+    missing = _missing(graph, claim, env, ranks)
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
-    if missing.any():
-        return _incomplete(claim, env, missing, int(allowed.sum()), shape)
+    if missing.count:
+        return _incomplete(claim, env, missing, shape)
+    if rises(module, graph, claim.subject):
+        return RISING
+    if not some:
+        afford(graph, env, ranks.size)
+    reserve(4 * ranks.size**2)
+    allowed = ranks[:, None] > ranks[None, :]
     wanted = sampled(graph, env, allowed) if some else allowed
     found = certain(module, graph, claim.subject, env, wanted, claim.arguments["axis"])
     if found.unseen.any():
@@ -99,30 +130,28 @@ def _run(
     return found
 
 
+#: Rows of pairs that are compared at once take about this many bytes.
+SLAB = 1 << 23
+
 _HELP = 'widen the layers or kernels, add a vertical stack, or state `allow complete(...) because "..."`'
 
 
 def _incomplete(
-    claim: Claim,
-    env: Mapping[str, int],
-    missing: Array,
-    allowed: int,
-    shape: tuple[int, ...],
-    what: str = _ORDERED[0],
+    claim: Claim, env: Mapping[str, int], missing: _Missing, shape: tuple[int, ...], what: str = _ORDERED[0]
 ) -> Verdict:
     """Refuted by an upper bound."""
-    i, j = (int(k[0]) for k in np.nonzero(missing))
-    out, inp = (list(map(int, np.unravel_index(e, shape))) for e in (i, j))
-    count = int(missing.sum())
-    text = what.format(f"{claim.subject}{out}", f"{claim.subject}{inp}", i)
+    out, inp = (list(map(int, np.unravel_index(e, shape))) for e in missing.pair)
+    text = what.format(f"{claim.subject}{out}", f"{claim.subject}{inp}", missing.pair[0])
+    share = missing.count / max(1, missing.allowed)
     finding = Diagnostic(
         "MP302",
         f"{claim.subject} is not complete: {text}{sizes_text([env])}",
         claim.span,
-        notes=(f"{count} of {allowed} allowed dependencies are missing ({count / max(1, allowed):.1%})",),
+        notes=(f"{missing.count} of {missing.allowed} allowed dependencies are missing ({share:.1%})",),
         help=_HELP,
     )
-    return Verdict.refuted(claim, "sets of inputs", env, [finding], {"missing": count, "allowed": allowed})
+    detail = {"missing": missing.count, "allowed": missing.allowed}
+    return Verdict.refuted(claim, "sets of inputs", env, [finding], detail)
 
 
 # --- sequences ---
@@ -130,11 +159,11 @@ def _incomplete(
 
 def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
     """Refuted at the shortest length that shows a gap or a cancellation; proved where borders cut no path."""
-    sets = offset_sets(graph, claim.subject)
+    offsets = offset_sets(graph, claim.subject)
     reason, primitive, precise = "", "", True
     longest = far(graph, claim.subject)
     try:
-        past, precise = _past(graph, sets, claim)
+        past, precise = _past(graph, offsets, claim)
         if past is None:
             reason = "the outputs do not have the places of the sequence"
         elif (gap := _gap(past)) is not None:
@@ -143,7 +172,7 @@ def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
         reason, primitive = str(missing), missing.primitive.name
     if not reason and not precise:
         reason = "the offsets that are read are known from above only"
-    if not reason and (node := two_sided(graph, sets)) is not None:
+    if not reason and (node := two_sided(graph, offsets)) is not None:
         reason, primitive = (
             f"{node.op.name} reads ahead of its own place, so borders may cut paths",
             node.op.name,
@@ -190,21 +219,20 @@ def _gap(seen: Offsets) -> int | None:
 def _short(claim: Claim, graph: Graph, gap: int) -> Verdict:
     """Refuted at the shortest sequence in which the offset occurs, and confirmed there by sets of inputs."""
     env = short(graph, claim.subject, 1 - gap)
-    shape = graph.inputs[claim.subject].type.concrete(env)[1:]
-    allowed = _allowed(graph, claim, env)
-    if allowed.size <= CONFIRMED:
-        missing = allowed & ~_seen(graph, claim, env)
-        if missing.any():
-            return _incomplete(claim, env, missing, int(allowed.sum()), shape)
+    ranks, shape = _ranks(graph, claim, env), graph.inputs[claim.subject].type.concrete(env)[1:]
+    if ranks.size <= CONFIRMED:
+        missing = _missing(graph, claim, env, ranks)
     else:
-        missing = np.zeros_like(allowed)
-        rest = int(np.prod(shape[1:]))
-        missing[-rest:, :rest] = True
-    return _incomplete(claim, env, missing, int(allowed.sum()), shape)
+        allowed = int(np.searchsorted(np.sort(ranks), ranks).sum())
+        missing = _Missing(0, allowed)
+    if not missing.count:  # an upper bound at every length: the last place does not read the first
+        each = int(np.prod(shape[1:]))
+        missing = _Missing(each * each, missing.allowed, (ranks.size - each, 0))
+    return _incomplete(claim, env, missing, shape)
 
 
-#: Pairs of elements up to which a gap between offsets is looked up in the sets of inputs as well.
-CONFIRMED = 1 << 22
+#: Elements of a sequence up to which a gap between offsets is looked up in the sets of inputs as well.
+CONFIRMED = 1 << 12
 
 
 # --- flows ---
@@ -213,14 +241,20 @@ CONFIRMED = 1 << 22
 def _flow(module: Module, claim: Claim, graph: Graph) -> Verdict:
     """Every latent reads every element of the variable."""
     env = short(graph, claim.subject, 3)
-    seen = support(graph, claim.subject, "z", env).value
+    found = sets(graph, claim.subject, "z", env).value
+    size, counts = found.columns, found.counts()
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
-    if not seen.all():
-        return _incomplete(claim, env, ~seen, seen.size, shape, _FLOWING[0])
-    found = certain(module, graph, claim.subject, env, np.ones_like(seen), None, ("z",))
-    if found.unseen.any():
-        return cancels(
-            claim, graph, found, env, "MP302", f"{claim.subject} is not complete: {_FLOWING[1]}", shape
-        )
-    outcome = ran([graph], f"sets of inputs; {found.method}", [env], (FINITE, *found.assumptions))
+    if (counts < size).any():
+        row = int((counts < size).argmax())
+        column = int((~BitMatrix(found.words[row : row + 1], size).unpack()[0]).argmax())
+        missing = _Missing(len(counts) * size - int(counts.sum()), len(counts) * size, (row, column))
+        return _incomplete(claim, env, missing, shape, _FLOWING[0])
+    answer = RISING
+    if not rises(module, graph, claim.subject):
+        afford(graph, env, size)
+        answer = certain(module, graph, claim.subject, env, np.ones((len(counts), size), bool), None, ("z",))
+        if answer.unseen.any():
+            what = f"{claim.subject} is not complete: {_FLOWING[1]}"
+            return cancels(claim, graph, answer, env, "MP302", what, shape)
+    outcome = ran([graph], f"sets of inputs; {answer.method}", [env], (FINITE, *answer.assumptions))
     return Verdict.of(claim, outcome, {"missing": 0})
