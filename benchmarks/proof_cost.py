@@ -1,9 +1,14 @@
-"""What proofs cost as networks grow: seconds to load a spec and to prove it, and the process's peak of memory.
+"""What checking a spec costs as networks grow: processor seconds to load it, prove it and look for warnings.
 
-Each row is a process of its own, the best of several; start-up (the interpreter, imports, a spec of one layer) is
-measured apart and taken off the times, not off the memory.
+Each row is a process of its own, the best of several. `total` and `peak` are those of the whole process, start-up
+(the interpreter and imports) included. With `--against` the same rows run on another tree of this project, say
 
-    python benchmarks/proof_cost.py [--rows made,pixelcnn] [--repeat 3]
+    git worktree add /tmp/other v0.1.0
+    python benchmarks/proof_cost.py --against /tmp/other
+
+in turn with this one, so that both see the same load; exit status 1 where this tree takes more than 1.3 times as long.
+
+    python benchmarks/proof_cost.py [--rows made,pixelcnn,promised] [--repeat 3] [--against TREE] [--limit 1.3]
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MADE = """model made(pixels = 784, hidden = 500)
 input x: binary[pixels]
@@ -87,83 +93,120 @@ TINY = "model tiny\ninput x: real[2]\ntarget y: binary[1]\ny ~ bernoulli(logits 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `length`: sequences are proven at that length, element by element, not for every length."""
+    """One measurement. `length` is declared in place of `time`: then a proof goes element by element."""
 
     name: str
     text: str
     sizes: dict[str, int]
     length: int | None = None
+    promised: bool = False
+
+    @property
+    def spec(self) -> str:
+        return self.text if self.length is None else self.text.replace("[time]", f"[{self.length}]")
+
+    @property
+    def shown(self) -> str:
+        sizes = [f"{k}={v}" for k, v in self.sizes.items() if k != "longest"]
+        sizes += [f"T={self.length}"] if self.length else []
+        return " ".join(sizes)
 
 
 ROWS = [
-    Row("start-up", TINY, {}),
-    *(Row("made", MADE, {"pixels": p, "hidden": h}) for p, h in ((784, 500), (784, 8000), (3072, 2000), (3072, 8000))),
-    *(Row("pixelcnn", PIXELCNN, {"size": s, "layers": 15}) for s in (8, 16, 32, 64)),
+    Row("start-up", TINY, {}, promised=True),
+    Row("made", MADE, {"pixels": 784, "hidden": 500}, promised=True),
+    *(Row("made", MADE, {"pixels": p, "hidden": h}) for p, h in ((784, 8000), (3072, 2000))),
+    Row("made", MADE, {"pixels": 3072, "hidden": 8000}, promised=True),
+    *(Row("pixelcnn", PIXELCNN, {"size": s, "layers": 15}, promised=s == 32) for s in (8, 16, 32, 64)),
     *(Row("pixelcnn", PIXELCNN, {"size": 32, "layers": n}) for n in (5, 30)),
-    *(Row("wavenet", WAVENET, {"layers": n}) for n in (10, 30, 60)),
+    *(Row("wavenet", WAVENET, {"layers": n}, promised=n == 30) for n in (10, 30, 60)),
     *(Row("wavenet", WAVENET, {"layers": 30}, t) for t in (1000, 4000, 16000, 64000)),
+    Row("transformer", TRANSFORMER, {"layers": 4, "longest": 1024}, promised=True),
     *(Row("transformer", TRANSFORMER, {"layers": 4, "longest": t}, t) for t in (128, 512, 1024, 2048)),
 ]  # fmt: skip
 
 
-def measure(row: Row) -> dict[str, float | str]:
-    """In this process: seconds for each step, from its own start."""
+def measure(row: Row, tree: Path) -> dict[str, float | str]:
+    """In this process: processor seconds of each step on the code of a tree."""
+    sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in f"{f} {type(f).__module__}".lower()]
+    sys.path[:0] = [str(tree), str(tree / "grammar"), str(tree / "backends")]
+    import mpcompile
     from mpcompile import api
-    from mpcompile.analysis.claims import RULES
-    from mpcompile.analysis.claims.autoregressive import leak_at
 
+    assert Path(str(mpcompile.__file__)).is_relative_to(tree), f"{mpcompile.__file__} is not in {tree}"
+    out: dict[str, float | str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        spec = Path(folder) / f"{row.name}.mp"
-        spec.write_text(row.text, encoding="utf-8")
-        module = api.load(spec, row.sizes)
-    out: dict[str, float | str] = {"load": time.process_time()}
-    for kind in ("autoregressive", "complete"):
-        claim = next((c for c in module.claims if c.kind == kind), None)
-        if claim is None:
-            continue
+        spec = Path(folder) / f"{row.name.replace('-', '_')}.mp"
+        spec.write_text(row.spec, encoding="utf-8")
         start = time.process_time()
-        if row.length:
-            found = leak_at(module.programs[claim.program], claim, {"N": 1, "time": row.length})
-            out["how"] = "refuted" if found else "held"
-        else:
-            out["how"] = str(RULES[kind](module, claim).status)
-        out[kind] = time.process_time() - start
-    return out | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        module = api.load(spec, row.sizes)
+        out["load"] = time.process_time() - start
+        start = time.process_time()
+        verdicts = api.verdicts(module)
+        out["proofs"] = time.process_time() - start
+        start = time.process_time()
+        api.warnings(module)
+        out["warnings"] = time.process_time() - start
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    out["total"], out["peak"] = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    out["answers"] = ", ".join(sorted({f"{v.claim.kind} {v.status}" for v in verdicts}))
+    return out
 
 
-def best(index: int, repeat: int) -> dict[str, float]:
-    """The least of each figure over some processes."""
-    runs = []
-    for _ in range(repeat):
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", str(index)], capture_output=True, text=True, check=True
-        )
-        runs.append(json.loads(done.stdout))
-    return {k: min(r[k] for r in runs) for k in runs[0] if k != "how"}
+def run(index: int, tree: Path) -> dict[str, Any]:
+    """One process on a tree."""
+    command = [sys.executable, __file__, "--one", str(index), "--tree", str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{ROWS[index].name} on {tree}: {done.stderr.strip().rpartition(chr(10))[2]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def best(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The least of each figure."""
+    return {k: v if isinstance(v, str) else min(r[k] for r in runs) for k, v in runs[0].items()}
+
+
+STEPS = ("load", "proofs", "warnings", "total")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rows", default="made,pixelcnn,wavenet,transformer", help="which networks")
-    options.add_argument("--repeat", type=int, default=3, help="processes for each row")
+    options.add_argument("--rows", default="", help="which networks; promised: those that --against is about")
+    options.add_argument("--repeat", type=int, default=3, help="processes for each row and tree")
+    options.add_argument("--against", type=Path, help="another tree of this project to compare with")
+    options.add_argument("--limit", type=float, default=1.3, help="the most that `total` may grow by")
     options.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options.add_argument("--tree", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.one is not None:
-        print(json.dumps(measure(ROWS[given.one])))
+        print(json.dumps(measure(ROWS[given.one], given.tree)))
         return
-    start = best(0, given.repeat)
-    print(f"start-up: {start['load']:.2f} s, {start['peak']:.0f} MB\n")
-    print(f"{'network':<12}{'sizes':<34}{'load':>7}{'order':>9}{'complete':>10}{'peak MB':>9}")
+    here = Path(__file__).resolve().parents[1]
+    trees = [here, *([given.against.resolve()] if given.against else [])]
+    wanted = (given.rows or ("promised" if given.against else "made,pixelcnn,wavenet,transformer")).split(",")
+    print(f"{'network':<12}{'sizes':<26}" + "".join(f"{s:>9}" for s in STEPS) + f"{'peak MB':>9}  answers")
+    slow = []
     for index, row in enumerate(ROWS):
-        if row.name not in given.rows.split(","):
+        if row.name not in wanted and not (row.promised and "promised" in wanted):
             continue
-        found = best(index, given.repeat)
-        sizes = " ".join(f"{k}={v}" for k, v in row.sizes.items() if k != "longest")
-        sizes += f" T={row.length}" if row.length else " every length" if row.name == "wavenet" else ""
-        complete = f"{found['complete']:.3f}" if "complete" in found else "-"
-        load = max(0.0, found["load"] - start["load"])
-        print(f"{row.name:<12}{sizes:<34}{load:>7.2f}{found['autoregressive']:>9.3f}{complete:>10}{found['peak']:>9.0f}",
-              flush=True)  # fmt: skip
+        runs: list[list[dict[str, Any]]] = [[] for _ in trees]
+        for _ in range(given.repeat):
+            for n, tree in enumerate(trees):  # in turn, so that both see the same load
+                runs[n].append(run(index, tree))
+        found = [best(r) for r in runs]
+        for n, one in enumerate(found):
+            name, sizes = (row.name, row.shown) if n == 0 else ("", "on the other tree")
+            figures = "".join(f"{one[s]:>9.3f}" for s in STEPS)
+            print(f"{name:<12}{sizes:<26}{figures}{one['peak']:>9.0f}  {one['answers']}", flush=True)
+        if len(found) == 2:
+            ratios = [found[0][s] / max(found[1][s], 1e-9) for s in (*STEPS, "peak")]
+            print(f"{'':<12}{'ratio':<26}" + "".join(f"{r:>9.2f}" for r in ratios), flush=True)
+            if ratios[STEPS.index("total")] > given.limit:
+                slow.append(f"{row.name} {row.shown}".strip())
+    if slow:
+        raise SystemExit(f"more than {given.limit} times as long: {', '.join(slow)}")
 
 
 if __name__ == "__main__":
