@@ -212,9 +212,10 @@ class Reach:
 def program_of(module: Module, name: str) -> Graph | None:
     """The program in which paths from a variable are asked for; None where none reads it."""
     for wanted in ("conditionals", "predict", "forward", "reconstruct"):
-        graph = module.programs.get(wanted)
-        if graph is not None and name in graph.inputs:
-            return graph
+        for program in (f"{wanted}_{name}", wanted):  # the variable's own, where several have one
+            graph = module.programs.get(program)
+            if graph is not None and name in graph.inputs:
+                return graph
     return None
 
 
@@ -233,7 +234,7 @@ def positions_of(field: Field, environment: Mapping[str, int]) -> Array:
 def order_of(module: Module, name: str) -> Claim | None:
     """The claim that a variable is autoregressive, which tells its order; None for another variable."""
     claims = (c for c in module.claims if c.kind == "autoregressive" and c.subject == name)
-    return next((c for c in claims if c.program == "conditionals"), None)
+    return next((c for c in claims if c.program in ("conditionals", f"conditionals_{name}")), None)
 
 
 def before(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -40,27 +41,33 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
         if param.name not in everywhere:
             yield _finding("parameter", param.name, param.span)
     inner = references([named[n] for n in reached])
-    used = inner | references(model.density)
-    stated = {d.name for d in model.density if isinstance(d, ast.Density)}
+    used = inner | references(model.density) | {d.name for d in model.density if isinstance(d, ast.Density)}
+    recurrent, numbers = _recurrent(model), {p.name for p in model.params}
     for declared in model.declarations:
-        if declared.name not in used | stated and not _recurrent(model) and not _length(model, declared):
+        if declared.name not in used and not recurrent and not _length(numbers, declared):
             yield _finding(declared.role, declared.name, declared.span)
-    for i, law in enumerate(model.density):
-        if not isinstance(law, ast.Density) or law.role != "latent":
-            continue
-        if law.name not in inner | references(model.density[i + 1 :]):
-            yield _finding("latent", law.name, law.span)
+    latent = [d.name if isinstance(d, ast.Density) and d.role == "latent" else None for d in model.density]
+    for law in _unread(latent, model.density, inner):
+        yield _finding("latent", law.name, law.span)
     for block in model.blocks:
         yield from _in_block(block)
     for pipeline in (n for n in nodes([model]) if isinstance(n, ast.Pipeline)):
-        for i, step in enumerate(pipeline.steps):
-            if step.tap is not None and step.tap not in references(pipeline.steps[i + 1 :]):
-                yield _finding("tap", step.tap, step.span)
+        for step in _unread([s.tap for s in pipeline.steps], pipeline.steps, set()):
+            yield _finding("tap", str(step.tap), step.span)
 
 
-def _length(model: ast.Model, declared: ast.Declaration) -> bool:
+def _unread(names: Sequence[str | None], trees: Sequence[Any], after: set[str]) -> Iterator[Any]:
+    """Those of some trees that have a name to which neither a later tree refers, nor a name in `after`."""
+    later, found = set(after), list[Any]()
+    for name, tree in zip(reversed(names), reversed(trees), strict=True):
+        if name is not None and name not in later:
+            found.append(tree)
+        later |= references([tree])
+    yield from reversed(found)
+
+
+def _length(numbers: set[str], declared: ast.Declaration) -> bool:
     """Whether `integer(1..time)` gives the length of a sequence, which every layer over time reads."""
-    numbers = {p.name for p in model.params}
     return isinstance(declared.type.high, ast.Name) and declared.type.high.id not in numbers
 
 
@@ -74,9 +81,8 @@ def _in_block(block: ast.Block) -> Iterator[Diagnostic]:
     for param in block.params:
         if param.name not in inside:
             yield _finding(f"parameter of {block.name}", param.name, param.span)
-    for i, let in enumerate(block.lets):
-        if let.name not in references([*block.lets[i + 1 :], *block.outputs]):
-            yield _finding("value", let.name, let.span)
+    for let in _unread([v.name for v in block.lets], block.lets, references(block.outputs)):
+        yield _finding("value", let.name, let.span)
 
 
 def nodes(trees: Iterable[BaseModel]) -> Iterator[ast.Node]:

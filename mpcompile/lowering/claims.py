@@ -25,29 +25,39 @@ KINDS = (
 
 
 def claims_of(
-    model: ast.Model, module: Module, laws: Mapping[str, Distribution], axes: Mapping[str, int | None]
+    model: ast.Model,
+    module: Module,
+    laws: Mapping[str, Distribution],
+    axes: Mapping[str, int | None],
+    programs: Mapping[str, str],
 ) -> list[Claim]:
     """All claims, the derived ones first.
 
     `axes` gives for every autoregressive variable the axis of its parameters that variables do not have (classes,
-    mixture components).
+    mixture components); `programs` the program in which each variable's claims are proven.
     """
     claims: list[Claim] = []
     spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
     for name, law in laws.items():
         if isinstance(law, Autoregressive):
-            claims.append(_autoregressive(name, law, axes[name], "autoregressive", spans[name], stated=False))
+            claims.append(
+                _autoregressive(
+                    name, law, axes[name], programs[name], "autoregressive", spans[name], stated=False
+                )
+            )
         if isinstance(law, Flow):
-            claims.append(Claim("jacobian", name, "forward", spans[name], {}, stated=False))
-    stated = [_stated(check, module, laws, axes) for check in model.checks]
+            claims.append(
+                Claim("jacobian", name, programs.get(name, "forward"), spans[name], {}, stated=False)
+            )
+    stated = [_stated(check, module, laws, axes, programs) for check in model.checks]
     repeated = {(c.kind, c.subject) for c in stated}
     return [c for c in claims if (c.kind, c.subject) not in repeated] + stated
 
 
 def _autoregressive(
-    name: str, law: Autoregressive, axis: int | None, kind: str, span: Any, stated: bool
+    name: str, law: Autoregressive, axis: int | None, program: str, kind: str, span: Any, stated: bool
 ) -> Claim:
-    return Claim(kind, name, "conditionals", span, order_of(law, axis), stated)
+    return Claim(kind, name, program, span, order_of(law, axis), stated)
 
 
 def order_of(law: Autoregressive, axis: int | None) -> dict[str, Any]:
@@ -59,7 +69,11 @@ def order_of(law: Autoregressive, axis: int | None) -> dict[str, Any]:
 
 
 def _stated(
-    check: ast.Check, module: Module, laws: Mapping[str, Distribution], axes: Mapping[str, int | None]
+    check: ast.Check,
+    module: Module,
+    laws: Mapping[str, Distribution],
+    axes: Mapping[str, int | None],
+    programs: Mapping[str, str],
 ) -> Claim:
     claim, arguments = check.claim, dict[str, Any]()
     if isinstance(claim, ast.Binary) and claim.op in ("<", "<=", ">", ">=", "==", "is"):
@@ -91,12 +105,16 @@ def _stated(
         if not isinstance(law, Autoregressive):
             law_name = "autoregressive density" + (" or flow" if claim.callee == "complete" else "")
             raise error("MP132", f"`{subject}` has no {law_name}", claim.span)
-        return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
+        return _autoregressive(
+            subject, law, axes[subject], programs[subject], claim.callee, check.span, stated=True
+        )
     if claim.callee == "jacobian" and not isinstance(law, Flow):
         raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)
     if claim.callee == "no_blind_spot" and isinstance(law, Autoregressive):
-        return _autoregressive(subject, law, axes[subject], claim.callee, check.span, stated=True)
-    program = {"jacobian": "forward"}.get(claim.callee, "loss")
+        return _autoregressive(
+            subject, law, axes[subject], programs[subject], claim.callee, check.span, stated=True
+        )
+    program = programs.get(subject, "forward") if claim.callee == "jacobian" else "loss"
     return Claim(claim.callee, subject, program, check.span, arguments)
 
 

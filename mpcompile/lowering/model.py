@@ -79,6 +79,7 @@ class _Lowering(Statements):
         self.weight = latents.weight(model.objective, self.numeric())
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
+        self._proven_in: dict[str, str] = {}
 
     def module(self) -> Module:
         if not self.observed and not any(r.observed for r in self.recurrences):
@@ -97,7 +98,10 @@ class _Lowering(Statements):
                 break
         if faults:
             raise SpecError(dict.fromkeys(faults))  # each once
-        self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._laws, self._axes)]
+        self.out.claims = [
+            *self.claims,
+            *claims_of(self.model, self.out, self._laws, self._axes, self._proven_in),
+        ]
         return self.out
 
     def _programs(self) -> list[Callable[[], None]]:
@@ -214,10 +218,14 @@ class _Lowering(Statements):
         """Whether some code is a point: then the loss is a reconstruction error, and no bound."""
         return any(latents.is_point(s) for s in self.latents)
 
+    def _free(self, program: str, name: str) -> str:
+        """The name of a program about a variable, which another variable's program does not have."""
+        return program if program not in self.out.programs else f"{program}_{name}"
+
     def _conditionals(self) -> None:
         """Parameters of every conditional of an autoregressive density; records the laws for the claims."""
         for s in self.observed:
-            p = self.start("conditionals")
+            p = self.start(self._free("conditionals", s.name))
             self.read(p, *self.fields)
             if self.latents:
                 self.latent_inputs(p)
@@ -227,12 +235,13 @@ class _Lowering(Statements):
                 if isinstance(law, Autoregressive):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
                     self._axes[s.name] = getattr(element, "axis", None)
+                    self._proven_in[s.name] = p.b.graph.name
                     self.finish(p, element.parameters())
         for r in self.recurrences:
             if r.latents or len(r.observed) != 1:
                 continue
             (s,) = r.observed
-            p = self.start("conditionals")
+            p = self.start(self._free("conditionals", s.name))
             self.read(p, *self.fields)
             outputs, axis = r.conditionals(p.ctx, p.scope)
             if outputs and r.feeds_back():
@@ -304,14 +313,15 @@ class _Lowering(Statements):
             proofs.dequantization(self, s, whole)
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
-            p = self.start("forward")
+            p = self.start(self._free("forward", s.name))
+            self._proven_in[s.name] = p.b.graph.name
             self.read(p, *self.fields)
             with self.within(p, s):
                 law = self.law(p, s)
                 assert isinstance(law, Flow)
                 z, log_det = law.forward(p.ctx, p.scope.values[s.name])
             self.finish(p, {"z": z, "log_det": log_det})
-            p = self.start("inverse")
+            p = self.start(self._free("inverse", s.name))
             p.taken = frozenset(("z",))
             self.read(p, *self.given())
             z = p.b.input("z", float_type(BATCH, product(f.type.shape[1:])))

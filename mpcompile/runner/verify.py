@@ -201,26 +201,33 @@ def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> I
         loss = interpret(programs["loss"], weights, inputs)["loss"]
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()
         yield _law("loss", "loss = -mean(log_prob)", difference(loss, -score), 1e-12)
-    for subject in module.pieces if "forward" in programs else ():
-        if subject in module.fields:  # not the flow of a dequantiser's noise
-            yield from _flow(module, weights, subject)
+    # not the flow of a dequantiser's noise, nor of a model with latents, nor a law in a step of a recurrence
+    flows = {
+        c.subject: c.program for c in module.claims if c.kind == "jacobian" and c.subject in module.fields
+    }
+    for subject, program in flows.items():
+        if program in programs and subject in programs[program].inputs:
+            yield from _flow(module, weights, subject, program)
     for claim in module.claims:
-        observed = claim.program == "conditionals" and claim.subject in programs["conditionals"].inputs
-        if claim.kind == "autoregressive" and observed:
+        if claim.kind != "autoregressive" or claim.subject not in module.fields:
+            continue
+        read = programs[claim.program].inputs.get(claim.subject)
+        if read is not None and read.type == module.fields[claim.subject].type:
             leaked = sum(
-                numeric_leaks(member(module, k), claim.subject, weights) for k in range(members(module))
+                numeric_leaks(member(module, k), claim.subject, weights, claim.program)
+                for k in range(members(module))
             )
-            yield _law("conditionals", "reads nothing beyond the proof", float(leaked), 0.0)
+            yield _law(claim.program, "reads nothing beyond the proof", float(leaked), 0.0)
 
 
-def _flow(module: Module, weights: dict[str, Array], subject: str) -> Iterator[Row]:
+def _flow(module: Module, weights: dict[str, Array], subject: str, forward: str) -> Iterator[Row]:
     """Round trip, and log_det against the numeric Jacobian and its support against the proof."""
-    graph = module.programs["forward"]
-    inputs = example_inputs(module, "forward", 1)
+    graph, inverse = module.programs[forward], forward.replace("forward", "inverse", 1)
+    inputs = example_inputs(module, forward, 1)
     out = interpret(graph, weights, inputs)
-    given = {k: v for k, v in inputs.items() if k in module.programs["inverse"].inputs}
-    back = interpret(module.programs["inverse"], weights, {"z": out["z"], **given})[subject]
-    yield _law("inverse", "inverse(forward(x)) = x", difference(inputs[subject], back), 1e-6)
+    given = {k: v for k, v in inputs.items() if k in module.programs[inverse].inputs}
+    back = interpret(module.programs[inverse], weights, {"z": out["z"], **given})[subject]
+    yield _law(inverse, "inverse(forward(x)) = x", difference(inputs[subject], back), 1e-6)
     size, step = inputs[subject].size, 1e-5
     moved = np.repeat(inputs[subject], 2 * size, axis=0).reshape(2 * size, size)
     moved[np.arange(size), np.arange(size)] += step
@@ -230,16 +237,18 @@ def _flow(module: Module, weights: dict[str, Array], subject: str) -> Iterator[R
     z = interpret(graph, weights, wide)["z"]
     jacobian = ((z[:size] - z[size:]) / (2 * step)).T
     _, log_det = np.linalg.slogdet(jacobian)
-    yield _law("forward", "log_det = log |det J|", difference(out["log_det"][0], log_det), 1e-5)
+    yield _law(forward, "log_det = log |det J|", difference(out["log_det"][0], log_det), 1e-5)
     allowed = support(graph, subject, "z", environment_for(graph, SIZES[0][1])).value
     outside = int((np.abs(jacobian) > 1e-9)[~allowed].sum())
-    yield _law("forward", "J within the derived support", float(outside), 0.0)
+    yield _law(forward, "J within the derived support", float(outside), 0.0)
 
 
-def numeric_leaks(module: Module, subject: str, weights: dict[str, Array]) -> int:
+def numeric_leaks(
+    module: Module, subject: str, weights: dict[str, Array], program: str = "conditionals"
+) -> int:
     """Dependencies of `conditionals` seen by changing one input element at a time that were not derived."""
-    graph: Graph = module.programs["conditionals"]
-    base = example_inputs(module, "conditionals", 1)
+    graph: Graph = module.programs[program]
+    base = example_inputs(module, program, 1)
     x, field = base[subject], module.fields[subject]
     size = x.size
     moved = np.repeat(x, size + 1, axis=0).reshape(size + 1, size)

@@ -41,7 +41,7 @@ def jacobian(module: Module, claim: Claim) -> Verdict:
         (piece.name, piece.graph, partial(_piece, piece)) for piece in module.pieces[claim.subject]
     ]
     if claim.arguments.get("op") == "is":
-        graph = module.programs["forward"]
+        graph = module.programs[claim.program]
         units.append(("whole", graph, partial(_whole, graph, claim)))
     faults, detail, at = list[Diagnostic](), dict[str, str](), dict[str, int]()
     open_: Verdict | None = None

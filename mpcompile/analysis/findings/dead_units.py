@@ -159,7 +159,7 @@ def _units(node: Node, blind: Array, unread: Array) -> Diagnostic:
 def _conditions(module: Module) -> Iterator[Diagnostic]:
     modelled = {c.subject for c in module.claims if c.kind in ("autoregressive", "jacobian")}
     for name, declared in module.fields.items():
-        programs = [g for n, g in module.programs.items() if name in g.inputs and n in _CONDITIONED]
+        programs = [g for n, g in module.programs.items() if name in g.inputs and n.startswith(_CONDITIONED)]
         if name in modelled or declared.role == "target" or not programs:
             continue
         if not any(_reaches(graph, name) for graph in programs):
