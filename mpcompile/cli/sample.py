@@ -82,6 +82,8 @@ def sample(
 
     sources: list[Source] = []
     target = output if output is not None else run / "samples.npz"
+    if output is None and target.is_symlink():
+        fail(f"{target} is a link: say with -o where samples go")
     if stream:
         target = output if output is not None else Path("-")
         if str(target) != "-" and target.suffix.lower() not in (".txt", ".wav"):

@@ -17,6 +17,7 @@ from crashes import Model, Points, fail_at, kill_at
 
 from mpcompile.diagnostics import SpecError
 from mpcompile.runner import builds, disk
+from mpcompile.runner.run import is_run
 
 
 @pytest.mark.parametrize("exchange", [True, False])
@@ -132,6 +133,29 @@ def happen(root: Path, model: Model, point: int, how: str) -> None:
                 built(root / "out", NEW)
             shutil.rmtree(root)
             model.crash(root, "some", point)
+
+
+def test_a_run_that_steps_aside_is_never_lost(fake: ModuleType, tmp_path: Path) -> None:
+    """Killed at any change of a training that begins where another run is: that run is there, whole."""
+    backend = fake.FakeBackend()
+    subject = kill_matrix.Subject(fake.module(), backend.session, "fake", tmp_path)
+    with kill_matrix.prepared():
+        subject.begin()
+        before, files = kill_matrix.outcome(subject.out), len(list(subject.out.rglob("*")))
+        points = subject.points()
+        subject.train(subject.replay, False, points)  # a second run; the first is now run.old
+        shutil.copytree(subject.out.parent, subject.root / "both")
+        ended = points.names.index("ftruncate") if "ftruncate" in points.names else 40
+        for point in range(0, ended, 2):
+            shutil.rmtree(subject.out.parent)
+            shutil.copytree(subject.root / "both", subject.out.parent)
+            assert subject.forked(point, False)
+            there = [p for p in (subject.out, subject.out.with_name("run.old")) if is_run(p)]
+            assert before in [kill_matrix.outcome(p) for p in there if len(list(p.rglob("*"))) == files], (
+                point
+            )
+            subject.train(subject.replay, False)
+            assert kill_matrix.outcome(subject.out) == before
 
 
 def test_of_several_processes_one_trains(tmp_path: Path) -> None:
