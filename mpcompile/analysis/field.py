@@ -282,7 +282,7 @@ class _Run:
         rows = (
             t for n in self.graph.nodes() for t in n.types if any(isinstance(s, Symbolic) for s in t.shape)
         )
-        return max(int(np.prod(t.concrete(one))) for t in rows)
+        return max((int(np.prod(t.concrete(one))) for t in rows), default=1)
 
 
 def _any_of(masks: Iterable[Array]) -> Array:
