@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir.training import TABLES
@@ -24,6 +25,19 @@ Name = Annotated[str, Field(max_length=4096)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Kind = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['optimizer'])})$")]
 Course = Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
+
+
+def _letters(vocabulary: list[str]) -> list[str]:
+    """Single characters in ascending order, as `letters.encode` looks them up."""
+    if not vocabulary or any(len(c) != 1 for c in vocabulary) or any(a >= b for a, b in pairwise(vocabulary)):
+        raise ValueError("must be characters in ascending order")
+    return vocabulary
+
+
+def _distinct(words: list[str]) -> list[str]:
+    if len(set(words)) < len(words):
+        raise ValueError("must be different words")
+    return words
 
 
 class _Strict(BaseModel):
@@ -96,8 +110,8 @@ class Facts(_Strict):
     overrides: dict[Name, str | int | float]
     data: Name
     data_digest: Digest | Literal[""]
-    vocabulary: Annotated[list[Name], Field(max_length=1 << 21)] | None
-    classes: dict[Name, list[Name]] | None = None
+    vocabulary: Annotated[list[Name], Field(max_length=1 << 21), AfterValidator(_letters)] | None
+    classes: dict[Name, Annotated[list[Name], AfterValidator(_distinct)]] | None = None
     statistics: _Statistics
     seed: Natural
     steps: Natural | None
@@ -220,5 +234,10 @@ def _clause(bad: ValidationError) -> str:
             return f"has {where!r}, which is not known"
     found = repr(first["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
-    must = first["msg"].replace("Input should", "must").replace("String should", "must")
+    must = (
+        first["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should", "must")
+        .replace("String should", "must")
+    )
     return f"has {where!r} = {found}: it {must[0].lower()}{must[1:]}"

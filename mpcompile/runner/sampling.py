@@ -22,7 +22,7 @@ from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split
 from mpcompile.runner.data.letters import decode
-from mpcompile.runner.data.sound import expanded
+from mpcompile.runner.data.sound import MOST_RATE, expanded
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
@@ -300,7 +300,8 @@ def _write_sound(path: Path, samples: Samples, name: str) -> None:
 
 def rate_of(statistics: Mapping[str, Any]) -> int:
     """Samples a second of the sound that a run was trained on, in Hz."""
-    return int(statistics.get("rate", _RATE))
+    rate = int(statistics.get("rate") or _RATE)
+    return rate if 1 <= rate <= MOST_RATE else _RATE
 
 
 def open_sound(target: Path | IO[bytes], length: int, rate: int) -> Wave_write:

@@ -145,6 +145,19 @@ train { optimizer: adam(0.1), batch: 16, steps: 60 }
     assert "kind='cow' is no class of the run" in found.message and found.help == "its classes are cat, dog"
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("vocabulary", []), ("vocabulary", ["b", "a"]), ("vocabulary", ["a", "a"]), ("vocabulary", ["ab"]),
+    ("classes", {"kind": ["a", "a"]}), ("classes", {"kind": [1]}), ("classes", ["kind"]),
+])  # fmt: skip
+def test_names_that_no_run_has(table: Run, tmp_path: Path, key: str, value: object) -> None:
+    """What the names of a run's numbers are is checked where the run is opened."""
+    shutil.copytree(table.folder, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {key: value}))
+    with pytest.raises(SpecError, match=key):
+        open_run(tmp_path / "run")
+
+
 def test_a_moved_run_is_evaluated_on_moved_data(table: Run, tmp_path: Path) -> None:
     """The run's own file keeps its splits and gives the same figures; other data give theirs without baselines."""
     module = api.load(table.spec)

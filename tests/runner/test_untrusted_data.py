@@ -324,7 +324,8 @@ def test_a_long_array_is_a_stream_in_its_order(fake: ModuleType, tmp_path: Path)
     (b"1,2,3\n\"1\"2,2,3\n", "row 2 has a stray quote"),
     (b"1,2,3\n1,\x1b[31m,3\n", "row 2, column 2 holds '\\x1b[31m'"),
     (b"a,label,c\n1,\x1b[31mred,3\n1,blue,3\n", "holds '\\x1b[31mred'"),
-    (b"\n\n", "it is empty"),
+    (b"\n\n", "it is empty"), (b"1_0,2,3\n1,2,3\n", "row 1, column 1 holds '1_0'"),
+    (b"1e400,2,3\n1,2,3\n", "row 1, column 1 holds '1e400'"),
 ])  # fmt: skip
 def test_tables(fake: ModuleType, tmp_path: Path, text: bytes, says: str) -> None:
     (tmp_path / "a.csv").write_bytes(text)

@@ -266,4 +266,4 @@ def about_lengths(columns: Mapping[str, Array]) -> str:
         return ""
     if length.min() < 1:
         return "every length is at least 1"
-    return f"the lengths add up to {length.sum()}: as many rows has a column of sequences"
+    return f"the lengths add up to {sum(length.tolist())}: as many rows has a column of sequences"

@@ -157,7 +157,12 @@ def _numbers(
     out = np.empty((len(block), len(columns)))
     for i, column in enumerate(columns):
         try:
-            out[:, i] = [_code(c, words[i]) for c in column] if i in words else np.array(column, float)
+            if i in words:
+                out[:, i] = [_code(c, words[i]) for c in column]
+            elif "_" in "".join(column):  # 1_000 is a number of Python alone
+                raise ValueError
+            else:
+                out[:, i] = np.array(column, float)
         except ValueError:
             pass
         else:
@@ -189,7 +194,9 @@ def _bad_cell(
     if word:
         return Unreadable(f"{where} holds {held}, the rows before it hold words")
     help = ""
-    if _is_name(cell):
+    if _number(cell) is not None or cell.lower() in _MISSING:
+        help = "leave rows with missing values out, or fill them in"
+    elif _is_name(cell) and not cell[0].isdigit():
         help = "words are classes in a column that is headed y, label, target or like a variable of the model"
     if any(mark in cell for mark in ";\t|"):
         help = "the cells of a row are separated by commas"
@@ -208,7 +215,7 @@ def _fits(cell: str, word: bool) -> bool:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return float(cell) if "_" not in cell else None
     except ValueError:
         return None
 

@@ -14,7 +14,7 @@ from mpcompile.runner.data.arrays import npy, npz
 from mpcompile.runner.data.dataset import SPLITS, Raw
 from mpcompile.runner.data.delimited import table
 from mpcompile.runner.data.letters import BYTES
-from mpcompile.runner.data.opening import Unreadable, digest, reading, require, whole
+from mpcompile.runner.data.opening import Unreadable, digest, opened, reading, require, whole
 from mpcompile.runner.data.pictures import PICTURES, picture
 from mpcompile.runner.data.sound import wav
 from mpcompile.runner.noise import permutation
@@ -134,6 +134,8 @@ def _pieces(columns: dict[str, Array]) -> frozenset[str]:
 def _text(path: Path, vocabulary: list[str] | None) -> Raw:
     from mpcompile.runner.data.sequences import text
 
+    with opened(path) as file:
+        require(path, 3 * os.fstat(file.fileno()).st_size, "its text")
     data = whole(path).removeprefix(b"\xef\xbb\xbf")
     try:
         words = data.decode("utf-8", "surrogateescape" if vocabulary == BYTES else "strict")

@@ -11,7 +11,9 @@ from mpcompile.ir import Array
 from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_MOST_CHANNELS, _MOST_RATE = 64, 2**20
+_MOST_CHANNELS = 64
+#: Hz that a sound may have.
+MOST_RATE = 2**20
 
 
 def wav(path: Path) -> tuple[Array, int]:
@@ -27,7 +29,7 @@ def wav(path: Path) -> tuple[Array, int]:
         rate, bits = int.from_bytes(shape[4:8], "little"), int.from_bytes(shape[14:16], "little")
         if kind == _EXTENSIBLE and len(shape) >= 26:
             kind = int.from_bytes(shape[24:26], "little")
-        if not (1 <= channels <= _MOST_CHANNELS and 1 <= rate <= _MOST_RATE):
+        if not (1 <= channels <= _MOST_CHANNELS and 1 <= rate <= MOST_RATE):
             raise Unreadable(f"{path}: its header says {channels} channels of {rate} Hz")
         if (kind, bits) not in _SAMPLES:
             coding = f"{bits}-bit sound" if kind in (_PCM, _FLOAT) else f"sound of coding {kind}"
