@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from math import prod
 from typing import Any
 
 import networkx as nx
@@ -237,7 +236,10 @@ class Builder:
             where = self.scope[-1].label if self.scope else op.name
             raise error("MP201", f"shapes do not fit in {where}: {mismatch}", self.span) from mismatch
         for value in outputs:
-            size = prod(s for s in value.shape if isinstance(s, int))
+            size = 1
+            for s in value.type.shape:
+                if type(s) is int:
+                    size *= s
             if size > MAX_VALUE:
                 where = self.scope[-1].label if self.scope else op.name
                 raise error(

@@ -52,6 +52,8 @@ class Statements:
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         self.latent_shapes: dict[str, Shape] = {}
         self.claims: list[Claim] = []
+        #: Symbols of all shapes that a program may have.
+        self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
 
     def numeric(self) -> Scope:
         """A scope of numbers alone, for sections that are about no value."""
@@ -81,14 +83,17 @@ class Statements:
         graph.inputs = {
             k: v for k, v in read.items() if k in used or k in p.ctx.noise or k not in self.fields
         }
-        missing = graph.live().unsized()
-        for name, value in read.items():  # a variable that nothing reads says how many examples there are
-            if missing & {n for s in value.shape for n in symbols(s)}:
-                graph.inputs[name] = value
-                missing = graph.live().unsized()
-        if missing:
-            return  # no caller could say how large the results are
-        self.out.programs[graph.name] = graph.live()
+        live = graph.live()
+        if not self.lengths <= set(graph.symbols()):
+            missing = live.unsized()
+            for name, value in read.items():  # a variable that nothing reads says how many examples there are
+                if missing & {n for s in value.shape for n in symbols(s)}:
+                    graph.inputs[name] = value
+                    live = graph.live()
+                    missing = live.unsized()
+            if missing:
+                return  # no caller could say how large the results are
+        self.out.programs[graph.name] = live
         self.out.noise[graph.name] = dict(p.ctx.noise)
 
     def read(self, p: Program, *names: str) -> None:
