@@ -167,3 +167,13 @@ def test_scripts_that_are_named_exist() -> None:
     for page in PAGES:
         scripts = re.findall(r"python ((?:benchmarks|tests|docs)/[\w/]+\.py)", text(page))
         assert [s for s in scripts if not (ROOT / s).is_file()] == [], page
+
+
+def test_options_of_scripts_exist() -> None:
+    """Scripts take minutes to hours; here it is enough that each option is written down in their folder."""
+    for page in PAGES:
+        for _, block in fences(page):
+            for folder, given in re.findall(r"python (benchmarks|tests/release)/\S+\.py( [^\n]*)", block):
+                sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / folder).rglob("*.py"))
+                for option in re.findall(r"(?<=\s)--[a-z-]+", given):
+                    assert f'"{option}"' in sources, (page, option)
