@@ -12,7 +12,7 @@ Apply = Callable[..., tuple[Array, ...]]
 
 def size_environment(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
     """The number behind every symbolic size, read off the inputs that fix it."""
-    return {s: inputs[name].shape[axis] for s, (name, axis) in graph.symbols().items()}
+    return {s: inputs[name].shape[axis] // times for s, (name, axis, times) in graph.symbols().items()}
 
 
 def evaluate(op: Primitive, *inputs: Array) -> tuple[Array, ...]:

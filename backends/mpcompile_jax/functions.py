@@ -171,9 +171,9 @@ class FunctionWriter:
 
         bound, told = [], []
         for s in writer.used_symbols:
-            place = fixed_by(s, block.inputs)
+            place = fixed_by(s, arguments, block.inputs)
             if place is not None:
-                bound.append(f"    {writer.symbol_names[s]} = {arguments[place[0]]}.shape[{place[1]}]")
+                bound.append(f"    {writer.symbol_names[s]} = {place}")
             elif root:
                 raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
             else:

@@ -69,8 +69,8 @@ def emit_graph(
         else:
             array = np.asarray(parameters[path]).astype(w.float)
             w.frames[0].initializers[path] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), path)
-    for symbol, (source, axis) in graph.symbols().items():
-        w.declare(symbol, env[graph.inputs[source]], axis)
+    for symbol, (source, axis, times) in graph.symbols().items():
+        w.declare(symbol, env[graph.inputs[source]], axis, times)
     outputs: dict[str, Value] = {}
     names: dict[str, str] = {}
     results: dict[Value, str] = {}

@@ -143,9 +143,9 @@ class Writer:
 
     # --- sizes ---
 
-    def declare(self, name: str, source: str, axis: int) -> None:
-        """Declare a symbol: the length of one axis of an input."""
-        self.lengths[symbol(name)] = f"{source}\n{axis}\n{name}"
+    def declare(self, name: str, source: str, axis: int, times: int = 1) -> None:
+        """Declare a symbol: the length of one axis of an input, divided by `times`."""
+        self.lengths[symbol(name)] = f"{source}\n{axis}\n{name}\n{times}"
 
     def size(self, size: Size) -> str:
         """A size as a vector of one integer."""
@@ -156,9 +156,10 @@ class Writer:
             return made
         with self.outermost():
             if made is not None:
-                source, axis, name = made.split("\n")
+                source, axis, name, times = made.split("\n")
                 self.prefix = f"size.{name}"
                 made = self.op("Shape", source, start=int(axis), end=int(axis) + 1)
+                made = made if times == "1" else self.op("Div", made, self.ints(int(times)))
             else:
                 made = self._polynomial(size)
         self.lengths[size] = made

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from mpcompile.emission.names import free
 from mpcompile.emission.text import WIDTH, prose
-from mpcompile.ir import DType, Input, Parameter, Value, symbols
+from mpcompile.ir import DType, Input, Parameter, Value, multiple_of
 from mpcompile.outline import Block
 
 
@@ -40,13 +40,16 @@ def argument_hint(block: Block, value: Value) -> str:
     return {DType.FLOAT: "x", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
 
 
-def fixed_by(symbol: str, values: tuple[Value, ...]) -> tuple[int, int] | None:
-    """The argument and axis whose length is just this symbol."""
-    for i, v in enumerate(values):
-        for axis, s in enumerate(v.shape):
-            if not isinstance(s, int) and str(s) == symbol and symbols(s) == {symbol}:
-                return i, axis
-    return None
+def fixed_by(symbol: str, arguments: Sequence[str], values: Sequence[Value]) -> str | None:
+    """The text that reads a symbol off the shape of an argument: `x.shape[1]`, or `x.shape[1] // 2` of `2 * time`."""
+    best: tuple[int, str] | None = None
+    for name, v in zip(arguments, values, strict=True):
+        for axis, size in enumerate(v.shape):
+            fixed = multiple_of(size)
+            if fixed is not None and fixed[0] == symbol and (best is None or fixed[1] < best[0]):
+                times = fixed[1]
+                best = times, f"{name}.shape[{axis}]" + (f" // {times}" if times > 1 else "")
+    return best[1] if best else None
 
 
 def definition(name: str, arguments: Sequence[str], result: str, indent: int) -> list[str]:

@@ -5,7 +5,7 @@ from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
 from mpcompile.ir.module import EXAMPLES, STATE, Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
-from mpcompile.ir.size import Symbolic, broadcast_shapes, product, substitute, symbol, symbols
+from mpcompile.ir.size import Symbolic, broadcast_shapes, multiple_of, product, substitute, symbol, symbols
 from mpcompile.ir.training import Training
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 
@@ -44,6 +44,7 @@ __all__ = [
     "bitsets",
     "broadcast_shapes",
     "float_type",
+    "multiple_of",
     "product",
     "substitute",
     "symbol",

@@ -18,7 +18,7 @@ import numpy as np
 from mpcompile.budget import tick
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir.primitive import Array, Primitive
-from mpcompile.ir.size import Symbolic, symbols
+from mpcompile.ir.size import Symbolic, multiple_of, symbols
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
 
 
@@ -141,14 +141,17 @@ class Graph:
 
         return {n.op.path: n.outputs[0] for n in self.nodes() if isinstance(n.op, Parameter)}
 
-    def symbols(self) -> dict[str, tuple[str, int]]:
-        """Every symbolic size with the input and axis that fix it."""
-        found: dict[str, tuple[str, int]] = {}
+    def symbols(self) -> dict[str, tuple[str, int, int]]:
+        """Every symbolic size with the input and axis that fix it, and what that axis's length is to be divided by:
+        2 where `2 * time` is all that is known of `time`.
+        """
+        found: dict[str, tuple[str, int, int]] = {}
         for name, value in self.inputs.items():
             for axis, size in enumerate(value.shape):
-                if isinstance(size, Symbolic) and len(size.terms) == 1 and size.terms[0][1] == 1:
-                    for s in symbols(size):
-                        found.setdefault(s, (name, axis))
+                if (fixed := multiple_of(size)) is not None:
+                    symbol, times = fixed
+                    if symbol not in found or times < found[symbol][2]:
+                        found[symbol] = name, axis, times
         return found
 
     def unsized(self) -> set[str]:

@@ -89,6 +89,14 @@ def symbols(size: int | Symbolic) -> set[str]:
     return {s for m, _ in _terms(size) for s in m}
 
 
+def multiple_of(size: int | Symbolic) -> tuple[str, int] | None:
+    """`time` and 2 of `2 * time`; None for a number and for any other polynomial."""
+    if isinstance(size, int) or len(size.terms) != 1:
+        return None
+    (monomial, times) = size.terms[0]
+    return (monomial[0], times) if len(monomial) == 1 and times > 0 else None
+
+
 def substitute(size: int | Symbolic, env: Mapping[str, int]) -> int:
     """The number a size has once every symbol has one. Raises `KeyError` for a symbol without a number."""
     if isinstance(size, int):

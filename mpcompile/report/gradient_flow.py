@@ -72,7 +72,7 @@ def _reach(
 ) -> Reach:
     op = loop.op
     assert isinstance(op, ops.Scan)
-    env = {s: given[name].shape[axis] for s, (name, axis) in graph.symbols().items()}
+    env = {s: given[name].shape[axis] // times for s, (name, axis, times) in graph.symbols().items()}
     steps = loop.inputs[op.carries].shape[op.axis] if op.scanned else op.length
     assert steps is not None
     types = [v.type for v in loop.inputs[: op.carries]]

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mpcompile.ir import EXAMPLES, Array, Graph, Module, Symbolic
+from mpcompile.ir import EXAMPLES, Array, Graph, Module, multiple_of
 from mpcompile.runner.data import Split
 from mpcompile.runner.noise import Key, draw, generator, permutation
 
@@ -24,8 +24,10 @@ def sizes(graph: Graph, data: Mapping[str, Array]) -> dict[str, int]:
     for name, value in graph.inputs.items():
         if name in data:
             for size, actual in zip(value.shape, data[name].shape, strict=True):
-                if isinstance(size, Symbolic) and size.terms == (((str(size),), 1),):
-                    found[str(size)] = int(actual)
+                fixed = multiple_of(size)
+                if fixed is not None:
+                    symbol, times = fixed
+                    found[symbol] = int(actual) // times
     return found
 
 
@@ -36,7 +38,8 @@ def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) 
     """
     graph = module.programs[program]
     noise = module.noise.get(program, {})
-    env = sizes(graph, data)
+    # another program may have noise of the same name in another shape
+    env = sizes(graph, {name: array for name, array in data.items() if name not in noise})
     inputs: Inputs = {}
     for name, value in graph.inputs.items():
         if name in noise:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
-from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability
+from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability, symbols
 from mpcompile.layers import functional as F
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
@@ -67,7 +67,10 @@ def solve(
         made = [
             n for n in needed(ref.body, ref.drawn) if n.outputs[0] in units and not isinstance(n.op, Input)
         ]
-        work = sum(prod(n.inputs[1].type.concrete({})) for n in made if isinstance(n.op, ops.MatMul))
+        one = {
+            s: 1 for n in made for v in n.inputs for size in v.shape for s in symbols(size)
+        }  # for one example
+        work = sum(prod(n.inputs[1].type.concrete(one)) for n in made if isinstance(n.op, ops.MatMul))
         length = block_length(elements, work, len(made))
     loop = _BlockLoop(ref, blocked(ref, units, length), length, outer, static)
     blocks = f"{loop.blocks} blocks of {length}" if loop.blocks > 1 else "one block"
