@@ -1,6 +1,7 @@
 """Random specs that put constructs together which no shipped spec has side by side.
 
-Every spec is well formed by construction; the compiler may refuse it with a finding at a place. `SPECS` is a hypothesis strategy of spec texts in `.mp`; `spec(seed)` is the same without hypothesis.
+Every spec is well formed by construction; the compiler may refuse it with a finding at a place. `SPECS` is a hypothesis
+strategy of spec texts in `.mp`; `spec(seed)` is the same without hypothesis.
 """
 
 from __future__ import annotations
