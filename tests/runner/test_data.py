@@ -253,6 +253,7 @@ def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:
     ("1,2\n3\n", "row 2 has 1 values"), ("1,2\n3,x\n", "row 2, column 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
     ("1,2\n3,nan\n", "row 2, column 2 holds 'nan'"),
     ("1,2\n,3\n", "row 2, column 1: the cell is empty"), ("a,y\n1,yes\n2,0\n", "row 3, column 2 (y) holds '0'"),
+    ("a,y\n1,yes\n2,?\n", "row 3, column 2 (y) holds '?', a missing value"),
     ("a,y\n1,0\n2,yes\n", "row 3, column 2 (y) holds 'yes'"), ("?,1,0,1\n1,1,0,1\n", "row 1, column 1 holds '?'"),
     ("NA,NA\n1,2\n", "row 1, column 1 holds 'NA'"), ("5,3,rose\n1,2,rose\n", "row 1, column 3 holds 'rose'"),
     (",a,b\n0,1,2\n", "row 1, column 1: the header has no name"), ("1;2\n3;4\n", "row 1, column 1 holds '1;2'"),

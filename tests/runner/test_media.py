@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 from typing import Any
-from zlib import crc32
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -62,6 +62,18 @@ def test_pictures_that_would_be_read_wrong(tmp_path: Path, monkeypatch: pytest.M
     assert "animated" in says(saved(tmp_path, frames[0], save_all=True, append_images=frames[1:]))
     for name, form in (("a.png", "GIF"), ("a.jpg", "BMP"), ("a.png", "TIFF"), ("a.png", "EPS")):
         assert "no sound PNG or JPEG" in says(saved(tmp_path, Image.new("RGB", (4, 4)), name, format=form))
+    levels = bytes([0b00011011])  # grey of two bits, of which one is the transparent one
+    parts = (
+        b"IHDR" + struct.pack(">IIBBBBB", 4, 1, 2, 0, 0, 0, 0),
+        b"tRNS\0\1",
+        b"IDAT" + compress(b"\0" + levels),
+        b"IEND",
+    )
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(p) - 4) + p + struct.pack(">I", crc32(p)) for p in parts)
+    )
+    assert "transparent" in says(tmp_path / "a.png")
     deep = bytearray(saved(tmp_path, Image.new("RGB", (4, 4))).read_bytes())
     deep[24] = 16
     deep[29:33] = struct.pack(">I", crc32(bytes(deep[12:29])))

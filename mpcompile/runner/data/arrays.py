@@ -123,7 +123,7 @@ def _header(path: Path, what: str, file: IO[bytes]) -> _Header:
     if len(text) < max(size, 1):
         raise Unreadable(f"{path}: {what} has a damaged header")
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    with reading(path, f"the header of {what}"):
+    with reading(path, "its header" if what == "it" else f"the header of {what}"):
         shape, fortran, dtype = read(BytesIO(length + text), _HEADER)
     if dtype.hasobject:
         raise Unreadable(f"{path}: {what} holds pickled objects, which are never loaded")

@@ -17,7 +17,7 @@ from mpcompile.runner.data.dataset import Raw
 from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 
 _TARGETS = ("y", "label", "target")
-_MISSING = ("?", "-", "na", "n/a", "null", "none", "missing")
+_MISSING = ("?", "-", "na", "n/a", "null")
 #: Rows that are turned into numbers at once; longest line, in characters; most columns.
 _ROWS, _LINE, _COLUMNS = 4096, 2**24, 2**20
 
@@ -191,12 +191,12 @@ def _bad_cell(
             f"{where}: the cell is empty", "leave rows with missing values out, or fill them in"
         )
     held = repr(cell[:30])
+    if cell.lower() in (*_MISSING, "nan"):
+        return Unreadable(f"{where} holds {held}, a missing value", "leave such rows out, or fill them in")
     if word:
         return Unreadable(f"{where} holds {held}, the rows before it hold words")
     help = ""
-    if _number(cell) is not None or cell.lower() in _MISSING:
-        help = "leave rows with missing values out, or fill them in"
-    elif _is_name(cell) and not cell[0].isdigit():
+    if _is_name(cell) and _number(cell) is None and not cell[0].isdigit():
         help = "words are classes in a column that is headed y, label, target or like a variable of the model"
     if any(mark in cell for mark in ";\t|"):
         help = "the cells of a row are separated by commas"

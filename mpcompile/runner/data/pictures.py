@@ -50,7 +50,7 @@ def picture(path: Path, beside: int = 1) -> Array:
             _require_plain(path, image, depth)
             image.load()
             upright = ImageOps.exif_transpose(image)
-            array = _bytes(path, upright, grey)
+            array = _bytes(path, upright, grey, depth)
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -74,13 +74,18 @@ def _require_plain(path: Path, image: Image.Image, depth: int) -> None:
         raise Unreadable(f"{path}: it is animated")
 
 
-def _bytes(path: Path, image: Image.Image, grey: bool) -> Array:
+def _bytes(path: Path, image: Image.Image, grey: bool, depth: int) -> Array:
     """Pixels `[height, width]` or `[height, width, 3]`."""
     if image.mode.startswith("I"):
         wide: Any = np.asarray(image).astype(np.uint32)
         if image.info.get("transparency") is not None and (wide == image.info["transparency"]).any():
             raise _transparent(path)
         return np.asarray((wide * 255 + 32767) // 65535, np.uint8)
+    key = image.info.get("transparency")
+    if (
+        image.mode == "L" and depth < 8 and isinstance(key, int)
+    ):  # counted in levels of the file, not in bytes
+        image.info["transparency"] = key * 255 // (2**depth - 1)
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     if alpha is not None and np.asarray(alpha).min() < 255:
         raise _transparent(path)
