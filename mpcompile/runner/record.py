@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir.training import TABLES
+from mpcompile.ranges import MAX_SIZE
 from mpcompile.runner.schedule import KINDS, Schedule
 from mpcompile.runner.settings import Settings
 
@@ -19,6 +20,7 @@ LARGEST = 16 << 20  # bytes of a JSON file that is read at all
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Amount = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(max_length=4096)]
@@ -65,12 +67,12 @@ class _Settings(_Strict):
     optimizer: _Optimizer
     rate: Amount
     schedule: _Schedule
-    batch: Positive
+    batch: Size
     epochs: Positive | None
     steps: Natural | None
     data: str | None
     seed: Natural
-    length: Positive
+    length: Size
     patience: Natural
     valid_every: Positive | None
     log_every: Positive | None
