@@ -127,14 +127,29 @@ def _density(reading: Reading) -> dict[str, Any]:
                 values.append(reading.run(program, data, "evaluate", number)[program])
                 elements += len(values[-1]) * measure.dimensions(module, data)
             per_example = np.concatenate(values).astype(np.float64)
+            _require_finite(per_example, quantity)
             size = _whole(elements / len(per_example))
             if program == "log_prob" and module.noise.get(program):
                 quantity = "dequantized_bound"
             figures = _figures(per_example, size, measure.discrete(module))
             return {"quantity": quantity, "dimensions": size, **figures}
     means = measure.held_out(reading)
+    _require_finite(np.array([means["loss"]]), "objective")
     size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
     return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
+
+
+def _require_finite(values: Array, quantity: str) -> None:
+    """Raises `SpecError` (MP530) where a figure is no number, or an example has no probability at all."""
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise error(
+            "MP530",
+            f"the {quantity.replace('_', ' ')} of {len(bad)} of {len(values)} examples is not finite: "
+            f"{values[bad[0]]} at number {bad[0]}",
+            Span.none(),
+            help="the weights are too large for these data: train again with a lower rate, or scale the data",
+        )
 
 
 def _whole(size: float) -> float:

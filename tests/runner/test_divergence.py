@@ -12,6 +12,7 @@ import pytest
 
 from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.runner import checkpoint
+from mpcompile.runner.evaluate import evaluate
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import open_run
 
@@ -116,6 +117,18 @@ def test_weights_that_are_not_finite_are_refused(fake: ModuleType, tmp_path: Pat
         checkpoint.save(found.folder, state, found.record)
         with pytest.raises(SpecError, match=r"MP526 .*weight 'b' is not finite"):
             open_run(tmp_path / "run").parameters(fake.module())
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_figures_that_are_not_finite_are_refused(fake: ModuleType, tmp_path: Path) -> None:
+    """Finite weights can be too large for their data."""
+    train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    found = checkpoint.load(tmp_path / "run" / "best")
+    assert found is not None
+    state = {**found.state, "parameter/w": np.full((3, 1), 1e30, np.float32)}
+    checkpoint.save(found.folder, state, found.record)
+    with pytest.raises(SpecError, match="MP530 the log likelihood of 2000 of 2000 examples is not finite"):
+        evaluate(open_run(tmp_path / "run"), fake.module(), backend=fake.FakeBackend())
 
 
 def test_a_sum_that_is_not_finite_survives_a_resume(fake: ModuleType, tmp_path: Path) -> None:
