@@ -6,10 +6,12 @@ every length that has both. A step ahead and back may leave the sequence at its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from mpcompile.analysis.stencils import OffsetSets
 from mpcompile.ir import Graph, Node, NoRule, Value
+from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Stencil
 
 
@@ -19,6 +21,19 @@ def two_sided(graph: Graph, sets: OffsetSets) -> Node | None:
     Each operation's own rule is asked, of operands that read the source at their own place and nowhere else. An operation
     whose places are not those of the source (strides, several axes) counts as one that reads ahead.
     """
+    return _first(graph, sets, _ahead)
+
+
+def bordered(graph: Graph, sets: OffsetSets) -> Node | None:
+    """The first operation on the way that reads some places beside its own, but not all; None if there is none.
+
+    Without one, what an element reads is the same at the ends of a sequence as inside, whatever its direction.
+    """
+    return _first(graph, sets, _beside)
+
+
+def _first(graph: Graph, sets: OffsetSets, test: Callable[[Stencil], bool]) -> Node | None:
+    """The first operation on the way from the source to an output with a result for which a test holds."""
     used = set(graph.outputs.values())
     needed = {v.node for v in used}
     for node in reversed(graph.nodes()):
@@ -33,7 +48,7 @@ def two_sided(graph: Graph, sets: OffsetSets) -> Node | None:
             found = node.op.stencil(sets.lattice, *operands)
         except NoRule:
             return node
-        if any(_ahead(s) for v, s in zip(node.outputs, found, strict=True) if v in used):
+        if any(test(s) for v, s in zip(node.outputs, found, strict=True) if v in used):
             return node
     return None
 
@@ -47,6 +62,13 @@ def _still(sets: OffsetSets, value: Value) -> Stencil:
     known = sets.of(value)
     regions = known.each(lambda c: replace(c, facts=sets.lattice.settled(c.facts)))
     return replace(known, regions=regions)
+
+
+def _beside(s: Stencil) -> bool:
+    """Whether any element reads other places than its own, but not all of them."""
+    here = Offsets.point(0)
+    sets = (o for r in s.regions for f in r.cell.facts.reshape(-1) if f for _, o in f.sets)
+    return any(not (o.covers(0) or o == here) for o in sets)
 
 
 def _ahead(s: Stencil) -> bool:

@@ -2,8 +2,8 @@
 
 `>=` says that some pair, at some length, is joined by no shorter path; `==` says both. Paths are those of the graph,
 through weights that are not structurally zero. Fixed sizes: the shortest paths between all positions. A sequence: offset
-sets by the number of mixing operations (`analysis/mixing.py`), for every length; borders cut paths off, so the shortest
-paths of some lengths are looked at as well. A pair that no path joins refutes a bound from above.
+sets by the number of mixing operations (`analysis/mixing.py`), for every length. Ends of a sequence cut paths off where
+operations read on both sides; then a bound from above is undecided. A pair that no path joins refutes it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.mixing import MAX_CAP, mixing_sets
+from mpcompile.analysis.onesided import bordered, two_sided
 from mpcompile.analysis.paths import LENGTHS, MAX_POSITIONS, Reach, growth, order_of, program_of, reach
-from mpcompile.analysis.stencils import aligned_with, elements, expanded, inexact, phases, places
+from mpcompile.analysis.stencils import aligned_with, elements, expanded, inexact, offset_sets, phases, places
 from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Graph, Module, NoRule, symbols
+from mpcompile.ir import Claim, Graph, Module, Node, NoRule, symbols
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Stencil
 
@@ -80,6 +81,9 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
             "MP320", f"{answer.reason}, claimed {_claimed(claim)}", claim.span
         )  # fmt: skip
         return Verdict.refuted(claim, BY_OFFSETS, {}, [finding], detail)
+    if answer.holds and answer.cut is not None and _bounds(claim)[1] < math.inf:
+        reason = f"{answer.cut.op.name} reads ahead of its own place, so the ends of a sequence may cut paths"
+        return Verdict.undecided(claim, reason, answer.cut.op.name, checked, detail)
     if answer.holds:
         proof = Proof(scope_of(graph, covers="lengths"), BY_OFFSETS, (FINITE,))
         return Verdict.proved(claim, proof, detail)
@@ -173,6 +177,7 @@ class _Answer:
     never     no offset takes as many as it says, and the sets are exact
     unjoined  the nearest offset of `rest`, which no path joins
     far       an offset that takes more than the claim says
+    cut       an operation that reads places beside its own in both directions: near the ends paths may be cut off
     """
 
     holds: bool
@@ -180,6 +185,7 @@ class _Answer:
     unjoined: int | None = None
     rest: Offsets | None = None
     far: int | None = None
+    cut: Node | None = None
     reason: str = ""
     primitive: str = ""
 
@@ -224,7 +230,9 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
     else:
         reason = f"no offset takes {least:.0f}"
     never = exact and far is None and not reaches_least
-    return _Answer(holds, never, far=far, reason=reason, primitive="" if exact else blame)
+    plain = offset_sets(graph, claim.subject)
+    cut = two_sided(graph, plain) if holds and bordered(graph, plain) is not None else None
+    return _Answer(holds, never, far=far, cut=cut, reason=reason, primitive="" if exact else blame)
 
 
 def _by_count(stencil: Stencil) -> Iterator[dict[int, Offsets]]:
