@@ -139,6 +139,14 @@ class Offsets:
             out = out.union(reach.shift(axis, start + 1 + int(first)))
         return out
 
+    def repeated(self, axis: int, start: int, step: int, count: int) -> Offsets:
+        """The union of `count` translates along one axis: by `start`, `start + step`, ...; by doubling."""
+        reach, many = self.shift(axis, start), 1
+        while many < count:
+            more = min(many, count - many)
+            reach, many = reach.union(reach.shift(axis, more * step)), many + more
+        return reach
+
     def bounds(self, axis: int) -> tuple[int | None, int | None]:
         """Least and greatest number along an axis; None where there is no bound. The set is not empty."""
         rows = np.asarray(np.moveaxis(self.bits, axis, 0).reshape(self.bits.shape[axis], -1).any(1))

@@ -122,6 +122,17 @@ class Lattice:
 
         return self.map(facts, ("shift", axis.source, axis.slot, by), change)
 
+    def windows(self, facts: Array, axis: Axis, start: int, step: int, count: int) -> Array:
+        """Join of the facts of `count` elements: those `start`, `start + step`, ... source positions further along."""
+        if (start, count) == (0, 1):
+            return facts
+
+        def change(anchor: Anchor, s: Offsets) -> tuple[Anchor, Offsets]:
+            moves = anchor[1][axis.source] == axis.slot
+            return anchor, s.repeated(axis.source, start, step, count) if moves else s
+
+        return self.map(facts, ("windows", axis.source, axis.slot, start, step, count), change)
+
     def relabel(self, facts: Array, source: int, old: int, new: int) -> Array:
         """The same facts after an axis got another slot."""
 

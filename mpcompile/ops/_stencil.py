@@ -340,6 +340,29 @@ def _alike(cell: Abstract, axis: int, length: int) -> Abstract:
     return reaxis(replace(cell, constant=None), axis, length)
 
 
+def join_windows(
+    op: Primitive,
+    lattice: Lattice,
+    x: Stencil,
+    i: int,
+    kernel: int,
+    stride: int,
+    low: int,
+    dilation: int,
+) -> Stencil:
+    """x along a spatial axis without phases, each element joined with all others of its window: all taps at once."""
+    axis = x.axes[i]
+    assert axis is not None and axis.own == 1
+    if x.band == axis.source:
+        raise no_rule(op, "a shift of a band")
+
+    def joined(c: Abstract) -> Abstract:
+        facts = lattice.windows(c.facts, axis, -low * axis.step, dilation * axis.step, kernel)
+        return replace(c, facts=facts, constant=None)
+
+    return _with(x, i, replace(axis, step=axis.step * stride), joined)
+
+
 def _tap_of(kernel: int, stride: int, low: int, dilation: int) -> Callable[[int], int]:
     """Position of element n of windows that lie side by side."""
 

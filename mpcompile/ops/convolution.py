@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mpcompile.budget import tick
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
-from mpcompile.ir.stencils import Lattice, Stencil
+from mpcompile.ir.stencils import Lattice, Stencil, uniform
 from mpcompile.ops._base import (
     Cotangents,
     Exact,
@@ -25,7 +26,7 @@ from mpcompile.ops._base import (
     require,
     require_dtype,
 )
-from mpcompile.ops._stencil import exact, no_rule, read_windows, results, spread_windows
+from mpcompile.ops._stencil import exact, join_windows, no_rule, read_windows, results, spread_windows
 
 Padding = tuple[tuple[int, int], ...]
 Index = tuple[slice, ...]
@@ -100,6 +101,20 @@ class Windows:
         """What one tap reads of padded values [n, c, *s]."""
         return array[(slice(None), slice(None), *index)]
 
+    def join(self, join: np.ufunc, padded: Array, alike: Sequence[int]) -> tuple[Array, Windows]:
+        """A map of padded values [n, c, *s, ...] with whole windows joined along axes all of whose taps are `alike`.
+
+        Gives them and the windows that are left, over what is padded already.
+        """
+        spatial, kernel, stride, dilation = map(
+            list, (self.canvas(), self.kernel, self.stride, self.dilation)
+        )
+        for a in alike:
+            padded = _joined(join, padded, 2 + a, kernel[a], stride[a], dilation[a], self.count[a])
+            spatial[a], kernel[a], stride[a], dilation[a] = self.count[a], 1, 1, 1
+        none = ((0, 0),) * len(kernel)
+        return padded, Windows(tuple(spatial), tuple(kernel), tuple(stride), none, tuple(dilation))
+
     def crop(self, array: Array, first: int) -> Array:
         """The adjoint of `pad`."""
         inner = [slice(lo, lo + s) for (lo, _), s in zip(self.padding, self.spatial, strict=True)]
@@ -108,6 +123,33 @@ class Windows:
     def canvas(self) -> tuple[int, ...]:
         """Lengths of the padded input."""
         return tuple(s + lo + hi for s, (lo, hi) in zip(self.spatial, self.padding, strict=True))
+
+
+def _joined(
+    join: np.ufunc, x: Array, axis: int, kernel: int, stride: int, dilation: int, count: int
+) -> Array:
+    """Join of each window along one axis: tap by tap where windows are few, else of widths that double.
+
+    A sum, which must take each element once, goes tap by tap.
+    """
+    before = (slice(None),) * axis
+    if x.shape[axis] == 1:  # all along it alike
+        return x * kernel if join is np.add else x
+    if join is np.add or kernel * count <= kernel.bit_length() * x.shape[axis]:
+        slices = [slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(kernel)]
+        total: Array = x[(*before, slices[0])]
+        for s in slices[1:]:
+            tick()
+            total = join(total, x[(*before, s)])
+        return total
+    width = 1
+    while width < kernel:
+        tick()
+        step = min(width, kernel - width)
+        by = step * dilation
+        x = join(x[(*before, slice(None, -by))], x[(*before, slice(by, None))])
+        width += step
+    return x[(*before, slice(0, (count - 1) * stride + 1, stride))]
 
 
 @dataclass(frozen=True)
@@ -203,6 +245,7 @@ def _forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, o
     x = win.pad(win.spread(x, 2), 2)
     if x.shape[1] > 1 and all(live.shape[i] == 1 for i in (0, 1)) and groups == 1:
         x = domain.join.reduce(x, axis=1, keepdims=True)  # every tap reads all channels or none
+    x, win = win.join(domain.join, x, [a for a in range(axes) if live.shape[2 + a] == 1])
     x = np.moveaxis(_split(x, groups, 1), (1, 2), (axes + 1, axes + 2))  # [n, *s, g, i, w]
     total: Array | None = None
     for tap, index in win.taps():
@@ -349,12 +392,19 @@ class Conv(_Strided):
         x, w = inputs
         if w.spatial or x.axes[1] is not None or len(x.regions) > 1:
             raise no_rule(self, "a kernel or channels from place to place")
-        kernel = tuple(as_int(k, "the kernel's size") for k in w.shape[2:])
+        kernel = [as_int(k, "the kernel's size") for k in w.shape[2:]]
+        strides, pads, dilations = list(self.stride), list(self.padding), list(self.dilation)
+        for a, k in enumerate(kernel):
+            axis = x.axes[2 + a]
+            if axis is not None and axis.own == 1 and uniform(w.cell, 2 + a):
+                x = join_windows(self, lattice, x, 2 + a, k, strides[a], pads[a][0], dilations[a])
+                kernel[a], strides[a], pads[a], dilations[a] = 1, 1, (0, 0), 1
+        taps = replace(w.cell, shape=(*w.cell.shape[:2], *kernel), constant=None)
         y, (stride, padding, dilation) = read_windows(
-            self, lattice, x, kernel, self.stride, self.padding, self.dilation
+            self, lattice, x, kernel, strides, tuple(pads), dilations
         )
         op = Conv(stride, padding, dilation, self.groups)
-        regions = y.each(lambda c: op.depend(lattice.domain, c, w.cell)[0])
+        regions = y.each(lambda c: op.depend(lattice.domain, c, taps)[0])
         return (replace(y, type=results(self, inputs)[0], regions=regions, exact=exact(inputs)),)
 
     def vjp(

@@ -70,12 +70,7 @@ class Pool(Operation):
         if not array.any():
             return np.zeros((1,) * (2 + len(win.kernel)) + array.shape[2 + len(win.kernel) :], array.dtype)
         padded = win.pad(win.spread(array, 2), 2)
-        total: Array | None = None
-        for _, index in win.taps():
-            part = win.read(padded, index, 2)
-            total = part if total is None else join(total, part)
-        assert total is not None
-        return total
+        return win.join(join, padded, range(len(win.kernel)))[0]
 
 
 class MaxPool(Pool):
