@@ -14,10 +14,10 @@ MAX_SHOWN = 20
 
 
 def unknown(
-    what: str, name: str, known: Sequence[str], span: Span, of: str = "", own: Sequence[str] = ()
+    what: str, name: str, known: Sequence[str], span: Span, of: str = "", own: Sequence[str] | None = None
 ) -> SpecError:
     """An unknown name, with the nearest known one, or all that are known: those of a model, `own`, first."""
-    near = [n for n in get_close_matches(name, [*own, *known], 2) if n != name][:1]
+    near = [n for n in get_close_matches(name, [*(own or ()), *known], 2) if n != name][:1]
     where = f" of `{of}`" if of else ""
     return error(
         "MP110",
@@ -27,13 +27,12 @@ def unknown(
     )
 
 
-def listed(known: Sequence[str], own: Sequence[str] = ()) -> str:
-    """`known: a, b, c`, whole, or as far as it goes with a sign that there are more."""
-    names = [*sorted(own), *sorted(known)]
-    if not names:
-        return ""
-    shown = names if len(names) <= MAX_SHOWN else [*names[: max(len(own), 8)], "... (mpcompile list)"]
-    return f"known: {', '.join(shown)}"
+def listed(known: Sequence[str], own: Sequence[str] | None = None) -> str:
+    """`known: a, b, c`, whole; a long registry beside the names of a model, `own`, is cut, with a sign."""
+    names = sorted(known)
+    if own is not None and len(names) > MAX_SHOWN:
+        names = [*names[:8], "... (mpcompile list)"]
+    return f"known: {', '.join([*sorted(own or ()), *names])}" if own or names else ""
 
 
 def not_in_scope(model: ast.Model | None, name: str, span: Span) -> SpecError | None:
@@ -41,9 +40,9 @@ def not_in_scope(model: ast.Model | None, name: str, span: Span) -> SpecError | 
     places = [] if model is None else list(dict.fromkeys(_places(model, name)))
     if not places:
         return None
-    return error(
-        "MP110", f"`{name}` is not in scope here", span, help=f"`{name}` is {'; and '.join(places[:3])}"
-    )
+    other = places[0].startswith(("a mask", "a net", "a block"))
+    message = f"`{name}` does not belong here" if other else f"`{name}` is not in scope here"
+    return error("MP110", message, span, help=f"`{name}` is {'; and '.join(places[:3])}")
 
 
 def _places(model: ast.Model, name: str) -> Iterator[str]:
@@ -51,10 +50,17 @@ def _places(model: ast.Model, name: str) -> Iterator[str]:
     for d in model.declarations:
         if d.name == name:
             yield f"a declared variable ({d.role}): pass it to this net or block as a value"
+    for mask in model.masks:
+        if mask.name == name:
+            yield f"a mask: dense(64, mask = {name})"
     for net in model.nets:
+        if net.name == name:
+            yield f"a net: x -> {name}"
         yield from _inside(net.value, name, f"the net `{net.name}`")
     for block in model.blocks:
         where = f"the block `{block.name}`"
+        if block.name == name:
+            yield f"a block: x -> {name}"
         if name in [*block.inputs, *(p.name for p in block.params), *(let.name for let in block.lets)]:
             yield f"a name inside of {where}"
         for tree in [*(let.value for let in block.lets), *block.outputs]:

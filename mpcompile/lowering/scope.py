@@ -61,11 +61,15 @@ class Scope:
     def number(self, expr: ast.Expr) -> int | float:
         try:
             return evaluate_number(expr, self.numbers)
-        except SpecError as fault:  # a name of another place is said to be one
-            found = [(d, not_in_scope(self.model, d.message.split("`")[1], d.span)) for d in fault.diagnostics
-                     if d.code == "MP110" and d.message.startswith("unknown number")]  # fmt: skip
-            elsewhere = next((e for _, e in found if e is not None), None)
-            raise elsewhere or fault from None
+        except SpecError as fault:
+            (first, *_) = fault.diagnostics
+            if first.code != "MP110" or not first.message.startswith("unknown number"):
+                raise
+            name = first.message.split("`")[1]
+            if name in self.values:
+                raise error("MP113", f"expected a number, and `{name}` is a value", first.span,
+                            help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
+            raise not_in_scope(self.model, name, first.span) or fault from None
 
     def integer(self, expr: ast.Expr) -> int:
         value = self.number(expr)
