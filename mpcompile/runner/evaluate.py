@@ -93,6 +93,7 @@ def evaluate(
         result["members"] = members(module)
     if samples is not None:
         bound = importance_weighted(reading, samples)
+        _require_finite(bound, "importance-weighted bound")
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
         result["importance_weighted"] = {"samples": samples, **figures}
     targets = _targets(reading)

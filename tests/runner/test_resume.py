@@ -19,6 +19,7 @@ from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.metrics import read_metrics
 from mpcompile.runner.run import open_run
+from mpcompile.runner.signals import signals
 
 OPTIONS = Options(backend="fake", seed=3, steps=40, checkpoint_every=10)
 ROOT = Path(__file__).parents[2]
@@ -275,6 +276,18 @@ def test_a_signal_saves(tmp_path: Path, name: str) -> None:
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None and found.record["step"] > 0
     assert found.record["metrics_bytes"] == metrics.stat().st_size
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_hangup_that_is_ignored_stays_ignored(ignored: bool) -> None:
+    """As under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with signals() as caught:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert caught == ([] if ignored else [signal.SIGHUP])
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_terminal_that_went_away_stops_no_training(fake: ModuleType, tmp_path: Path) -> None:
