@@ -174,6 +174,18 @@ x ~ autoregressive(order = random, seed = 2) {
     assert verdict.status is Status.PROVED and str(verdict.scope) == "the declared sizes"
 
 
+def test_paths_that_cancel_are_no_counterexample() -> None:
+    """A norm over one element is constant, so what lies behind it reads nothing; over four steps it is not."""
+    alone = only("model m\ninput x: real[time, 1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
+    assert alone.status is Status.UNDECIDED and "cancels" in alone.how
+    pooled = only(
+        "model m\ninput x: real[time, 1]\nx ~ autoregressive { shift(3) -> group_norm(1) -> dense(2) }\n"
+    )
+    assert pooled.status is Status.REFUTED and time_of(pooled) == 4
+    fixed = only("model m\ninput x: real[1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
+    assert fixed.status is Status.UNDECIDED
+
+
 # --- witnesses ---
 
 

@@ -5,7 +5,8 @@ variable of fixed size beside inputs of symbolic length: availability of every e
 alike, for every length. A program without symbols: availability at the declared sizes; an image in raster order by
 offset sets for every other size too.
 
-Where none of them does, a witness is looked for at growing lengths up to the horizon (`analysis/horizon.py`).
+Where none of them does, a witness is looked for at growing lengths up to the horizon (`analysis/horizon.py`). It is held
+to a run modulo a prime: paths that cancel are no counterexample.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcompile.analysis.blame import leak
-from mpcompile.analysis.dependence import tau, witness
+from mpcompile.analysis.certain import certain, doubt
+from mpcompile.analysis.dependence import TooLarge, support, tau, witness
 from mpcompile.analysis.horizon import search
 from mpcompile.analysis.order import allowed, ranks_of, raster
 from mpcompile.analysis.stencils import (
@@ -47,14 +49,16 @@ def autoregressive(module: Module, claim: Claim) -> Verdict:
         open_ = reads_ahead(graph, claim)
         if open_ is None:
             return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), "offset sets", (FINITE,)))
-        return _searched(graph, claim, open_)
+        return _searched(module, graph, claim, open_)
     detail = {"elements": product(shape)}
     if free_symbols(graph):
         open_ = _late_at_some_length(graph, claim)
         if open_ is not None:
-            return _searched(graph, claim, open_)
+            return _searched(module, graph, claim, open_)
     else:
         found = leak_at(graph, claim, {"N": 1})
+        if found is not None and not confirmed(module, graph, claim, found):
+            return Verdict.undecided(claim, CANCELS)
         if found is not None:
             return Verdict.refuted(claim, METHOD, {}, [found.diagnostic(graph, claim)])
     if raster(graph, claim) and reads_ahead(graph, claim) is None:
@@ -94,12 +98,50 @@ def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
     return None
 
 
-def _searched(graph: Graph, claim: Claim, open_: Open) -> Verdict:
+def confirmed(module: Module, graph: Graph, claim: Claim, found: Leak) -> bool:
+    """Whether something that leads ahead certainly has an effect, or whether that cannot be told.
+
+    False: paths lead ahead, and nothing changes on any of them in a run modulo a prime; so they cancel.
+    """
+    axis, name = claim.arguments["axis"], claim.subject
+    flat = found.ranks.reshape(-1)
+    own = tuple(i for a, i in enumerate(found.index) if a != axis)[1:]
+    try:
+        sets = [support(graph, name, output, found.sizes, over=axis).value for output in graph.outputs]
+        late = np.logical_or.reduce(sets) & (flat[None, :] >= flat[:, None])
+        first = np.zeros_like(late)
+        row = np.ravel_multi_index(own, found.ranks.shape)
+        first[row, np.flatnonzero(late[row])[:4]] = True
+        for wanted in (first, late):
+            answer = certain(module, graph, name, found.sizes, wanted, axis)
+            unseen = np.broadcast_to(answer.unseen, wanted.shape)
+            if not unseen[wanted].all() or (answer.reached is not None and doubt(answer)):
+                return True
+    except (NoRule, TooLarge):
+        return True
+    return False
+
+
+#: Why a structural leak is no counterexample.
+CANCELS = "paths lead ahead, but what they carry cancels: nothing changes in a run modulo a prime"
+
+
+def _searched(module: Module, graph: Graph, claim: Claim, open_: Open) -> Verdict:
     """Refuted at the shortest length that was found to leak, else undecided."""
-    tried = search(graph, lambda sizes: leak_at(graph, claim, sizes))
+    cancelled = False
+
+    def run(sizes: Sizes) -> Leak | None:
+        nonlocal cancelled
+        found = leak_at(graph, claim, sizes)
+        if found is None or confirmed(module, graph, claim, found):
+            return found
+        cancelled = True
+        return None
+
+    tried = search(graph, run)
     if tried.found is not None:
         return Verdict.refuted(claim, METHOD, tried.at, [tried.found.diagnostic(graph, claim)])
-    reason = open_.reason
+    reason = CANCELS if cancelled else open_.reason
     if not tried.complete:
         reason += "; longer sequences were too much to try"
     return Verdict.undecided(claim, reason, open_.primitive, tried.checked)
