@@ -59,14 +59,20 @@ class Perceptron(Elementwise):
 
 @dataclass(frozen=True)
 class Categorical(Elementwise):
-    """Softmax over `axis` of the logits; x holds class indices in the logits' shape without that axis."""
+    """Softmax over `axis` of the logits; x holds classes in the logits' shape without that axis, numbered from `low`."""
 
     keyword: ClassVar[str] = "categorical"
     logits: Value
     axis: int
+    low: int = 0
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b = ctx.b
+        if self.low:  # zeros behind the end of a sequence may be no class
+            classes = self.logits.shape[self.axis]
+            assert isinstance(classes, int)
+            x = b.emit(ops.Sub(), F.cast(b, x, DType.INT), b.constant(self.low))
+            x = b.emit(ops.Minimum(), b.emit(ops.Maximum(), x, b.constant(0)), b.constant(classes - 1))
         index = F.reshape(b, F.cast(b, x, DType.INT), (*x.shape[: self.axis], 1, *x.shape[self.axis :]))
         picked = b.emit(ops.TakeAlong(self.axis), b.emit(ops.LogSoftmax(self.axis), self.logits), index)
         return F.reshape(b, picked, x.shape)
@@ -82,7 +88,8 @@ class Categorical(Elementwise):
         )  # the last is 1: left out, so no index is too large
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         below = F.to_float(b, F.less(b, inner, u))
-        return F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
+        drawn = F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
+        return b.emit(ops.Add(), drawn, b.constant(self.low)) if self.low else drawn
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return ctx.b.emit(ops.Softmax(self.axis), self.logits)

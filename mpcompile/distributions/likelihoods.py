@@ -44,7 +44,7 @@ def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0
         if classes is None:
             raise ValueError("categorical needs a variable of type category(k) or integer(a..b)")
         bases = ("category", "integer")
-        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis), True, bases)
+        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis, low), True, bases)
     if name == "logistic_mixture":
         return Likelihood(name, 3 * components, _mixture, stacked=True)
     if name == "discretized_logistic_mixture":

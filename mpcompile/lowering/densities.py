@@ -107,7 +107,7 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
                 call.span,
                 help=_ending(logits.shape, wanted),
             )
-        return Categorical(logits, axis)
+        return Categorical(logits, axis, field.low)
     if call.callee in LOCATION_SCALE:
         if field is not None and field.type.dtype is DType.INT:
             raise error("MP209", f"{call.callee} is a density of real numbers, and {field.name} is none", call.span,
