@@ -48,6 +48,14 @@ class Range:
         """Whether a value is larger than anything sensible, rather than outside of what has a meaning."""
         return value > self.most >= MAX_WINDOW
 
+    def wanted(self, value: float) -> str:
+        """What a value outside must be instead: for one of the right sign only the end that it misses."""
+        if value > self.most == HUGE:
+            return f"at most {HUGE:g}"
+        if 0 < value < self.least == TINY:
+            return f"at least {TINY:g}"
+        return f"at least {-HUGE:g}" if value < self.least == -HUGE else str(self)
+
     def __str__(self) -> str:
         if self.least == -HUGE and self.most == HUGE:
             return "finite"
@@ -169,7 +177,11 @@ class Slot:
             return ""
         if isfinite(value) and self.range.holds(value):
             return ""
-        return f"{self.range}, got {value:g}" if isinstance(value, float) else f"{self.range}, got {value}"
+        return (
+            f"{self.range.wanted(value)}, got {value:g}"
+            if isinstance(value, float)
+            else f"{self.range}, got {value}"
+        )
 
 
 @cache
