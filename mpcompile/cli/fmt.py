@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,21 +35,22 @@ def fmt(
 ) -> None:
     """Format specs in place, comments kept; with --to, convert them to the other syntax."""
     from mpcompile.diagnostics.render import printable, render, use_colour
-    from mpcompile.frontend import SpecError, format_model, parse, syntax_of
+    from mpcompile.frontend import SpecError, parse, syntax_of
+    from mpcompile.frontend.formatting import formatted
     from mpcompile.frontend.intake import read_file
 
     changed = failed = False
     for path in _specs(paths):
         try:
             model, source = parse(path)
-            syntax = to.value if to else syntax_of(path)
+            text = formatted(model, source, to.value if to else syntax_of(path))
         except SpecError as problem:
             failed = True
             sources = [read_file(path)] if path.is_file() and _readable(path) else []
             page(render(problem.diagnostics, sources, colour=use_colour(sys.stderr)), err=True)
             continue
-        text = format_model(model, syntax, source)
-        target = path if syntax == syntax_of(path) else path.with_suffix(f".{syntax}")
+        same = to is None or to.value == syntax_of(path)
+        target = path if same else path.with_suffix(f".{to.value if to else ''}")
         if stdout:
             result(text)
             continue
@@ -55,8 +58,7 @@ def fmt(
             continue
         changed = True
         if diff:
-            before = source.text.splitlines(keepends=True)
-            after = text.splitlines(keepends=True)
+            before, after = _lines(source.text), _lines(text)
             names = (printable(str(path)), printable(str(target)))
             result("".join(difflib.unified_diff(before, after, *names)) + "\n")
         if check:
@@ -66,7 +68,10 @@ def fmt(
                 echo(f"error: {target} exists; --force replaces it", err=True)
                 failed = True
                 continue
-            _write(target, text)
+            if refused := _write(target, text):
+                echo(f"error: {target}: {refused}", err=True)
+                failed = True
+                continue
             echo(f"{'reformatted' if target == path else 'wrote'} {target}")
     if failed:
         raise typer.Exit(2)
@@ -79,7 +84,7 @@ def _specs(paths: list[Path]) -> list[Path]:
     out: list[Path] = []
     for path in paths:
         found = (
-            sorted(p for p in path.rglob("*") if p.suffix in (".mp", ".yaml", ".yml"))
+            sorted(p for p in path.rglob("*") if p.suffix in (".mp", ".yaml", ".yml") and p.is_file())
             if path.is_dir()
             else [path]
         )
@@ -98,11 +103,42 @@ def _readable(path: Path) -> bool:
     return True
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that an interrupted run leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def _lines(text: str) -> list[str]:
+    """Lines with their line feeds; other characters that Python breaks lines at stand inside of them."""
+    return [line + "\n" for line in text.split("\n")[:-1]] + [last for last in text.split("\n")[-1:] if last]
+
+
+def _write(path: Path, text: str) -> str:
+    """Replace a file in one step, its mode kept, so that an interrupted run leaves the old one. Gives why it cannot."""
+    if path.is_symlink():
+        return "a symbolic link; name the file that it leads to"
+    mode = None
+    if path.exists():
+        if not path.is_file():
+            return "no regular file"
+        if not os.access(path, os.W_OK):
+            return "may not be written"
+        mode = stat.S_IMODE(path.stat().st_mode)
+    handle, temporary = -1, ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(temporary, mode if mode is not None else 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as problem:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        return (problem.strerror or type(problem).__name__).lower()
+    return ""
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 __all__ = ["fmt"]

@@ -75,6 +75,10 @@ _TABLE = (
     ),
     Code("MP009", "number-out-of-range", "Reports a literal that is too long or too large.",
          "It has no value that a model could use.", "1e999", "1e9"),
+    Code("MP010", "cannot-format",
+         "Reports what the formatter cannot write so that it reads back the same: a comment that would be lost, a text "
+         "that the other syntax cannot hold.",
+         "A formatter that loses something silently cannot be trusted with a file."),
     Code(
         "MP100", "syntax-error",
         "Reports text that the grammar does not allow: what was expected and what was found.",

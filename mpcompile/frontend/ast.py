@@ -27,8 +27,11 @@ class Node(BaseModel):
 
 
 class Number(Node):
+    """A number; `written` is how a spec writes it, which the printer keeps: `1e-3`, `10_000`."""
+
     kind: Literal["number"] = "number"
     value: int | float
+    written: str = ""
 
 
 class Text(Node):
@@ -239,11 +242,15 @@ class Model(Node):
 
 
 def without_spans(node: Any) -> Any:
-    """Plain data of a tree, its spans left out."""
+    """Plain data of a tree, without spans and without the way in which numbers are written."""
     if isinstance(node, BaseModel):
         return {
             "node": type(node).__name__,
-            **{k: without_spans(getattr(node, k)) for k in type(node).model_fields if k != "span"},
+            **{
+                k: without_spans(getattr(node, k))
+                for k in type(node).model_fields
+                if k not in ("span", "written")
+            },
         }
     if isinstance(node, tuple):
         return [without_spans(item) for item in node]

@@ -319,7 +319,9 @@ class Builder:
         value = int(token) if token.type == "INT" else float(token)
         if value == float("inf"):
             raise error("MP009", "this number is too large", self.span(token))
-        return ast.Number.model_construct(span=self.span(token), kind="number", value=value)
+        return ast.Number.model_construct(
+            span=self.span(token), kind="number", value=value, written=str(token)
+        )
 
     def text_(self, tree: Tree[Token]) -> ast.Text:
         token = _t(tree.children[0])

@@ -7,18 +7,37 @@ behind that.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
 
-from mpcompile.diagnostics import Source
+from mpcompile.diagnostics import Source, Span
 from mpcompile.frontend.locate import Fragment, Locator
 from mpcompile.frontend.printer import Line
 
-_Place = tuple[int, int]
+#: What ends a line of YAML; a line of `.mp` ends at a line feed alone.
+_BREAK = re.compile("[\r\n\x85\u2028\u2029]")
 
 
-def weave(lines: list[Line], source: Source | None) -> list[str]:
-    """The printed lines with the comments of the source among them."""
-    comments = _comments(source) if source is not None else []
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment: line and column of its `#`, its text, and whether it has its line to itself."""
+
+    place: tuple[int, int]
+    text: str
+    alone: bool
+
+    def span(self, source: Source) -> Span:
+        line, column = self.place
+        return Span(source.path, line, column, line, column + len(self.text))
+
+
+def weave(lines: list[Line], source: Source | None, syntax: str) -> list[str]:
+    """The printed lines with the comments of the source among them.
+
+    A character that ends a line of YAML is a space in a comment there, so that its tail stays a comment.
+    """
+    comments = comments_of(source) if source is not None else []
     if not comments or source is None:
         return [line.text for line in lines]
     places = sorted(
@@ -29,13 +48,14 @@ def weave(lines: list[Line], source: Source | None) -> list[str]:
     starts = [place for place, _ in places]
     before: dict[int, list[str]] = {}
     behind: dict[int, list[str]] = {}
-    for place, written, alone in comments:
-        if alone:
-            follower = bisect_left(starts, place)
+    for comment in comments:
+        written = _BREAK.sub(" ", comment.text) if syntax == "yaml" else comment.text
+        if comment.alone:
+            follower = bisect_left(starts, comment.place)
             at = places[follower][1] if follower < len(places) else len(lines)
             before.setdefault(at, []).append(written)
         else:
-            owner = bisect_right(starts, place) - 1
+            owner = bisect_right(starts, comment.place) - 1
             behind.setdefault(places[owner][1] if owner >= 0 else 0, []).append(written)
     out: list[str] = []
     for at, line in enumerate(lines):
@@ -49,29 +69,33 @@ def weave(lines: list[Line], source: Source | None) -> list[str]:
     return out + before.get(len(lines), [])
 
 
-def _comments(source: Source) -> list[tuple[_Place, str, bool]]:
-    """Place, text and whether it has its line to itself, of every comment."""
+def comments_of(source: Source) -> list[Comment]:
+    """Every comment of a spec, in order; those inside the strings of a YAML text are among them."""
     text = source.text
     locator = Locator(source)
-    if source.path.lower().endswith((".yaml", ".yml")):
-        found = _yaml_comments(locator)
+    yaml = source.path.lower().endswith((".yaml", ".yml"))
+    if yaml:
+        found = sorted(_yaml_comments(locator))
     else:
         from mpcompile.frontend.tokens import tokenize
 
         found = tokenize(Fragment.of_file(source)).comments
-    out: list[tuple[_Place, str, bool]] = []
+    out: list[Comment] = []
     for start, end in found:
         line_start = text.rfind("\n", 0, start) + 1
-        out.append((locator.position(start), text[start:end].rstrip(), not text[line_start:start].strip()))
+        if yaml:
+            line_start = max((m.end() for m in _BREAK.finditer(text, line_start, start)), default=line_start)
+        alone = not text[line_start:start].strip()
+        out.append(Comment(locator.position(start), text[start:end].rstrip(), alone))
     return out
 
 
 def _yaml_comments(locator: Locator) -> list[tuple[int, int]]:
-    """Comments of a YAML text: a `#` after white space that is not inside a scalar."""
+    """Comments of a YAML text: a `#` after white space outside of scalars, and those of the language inside."""
     from mpcompile.frontend.yamltree import compose
 
-    _, scalars = compose(locator, [])
-    text, out, at = locator.source.text, [], 0
+    root, scalars = compose(locator, [])
+    text, out, at = locator.source.text, _inside(locator, root), 0
     spans = sorted(scalars)
     which = 0
     while (at := text.find("#", at)) >= 0:
@@ -80,11 +104,38 @@ def _yaml_comments(locator: Locator) -> list[tuple[int, int]]:
         if which < len(spans) and spans[which][0] <= at and not _in_header(text, spans[which], at):
             at += 1
             continue
-        end = text.find("\n", at)
-        end = len(text) if end < 0 else end
-        if at == 0 or text[at - 1] in " \t\n":
+        stop = _BREAK.search(text, at)
+        end = stop.start() if stop else len(text)
+        if at == 0 or text[at - 1] in " \t\r\n\x85\u2028\u2029":
             out.append((at, end))
         at = end
+    return out
+
+
+def _inside(locator: Locator, root: object) -> list[tuple[int, int]]:
+    """Comments inside scalars: the language has its own, up to the end of a line of the decoded text."""
+    from mpcompile.diagnostics import SpecError
+    from mpcompile.frontend.tokens import tokenize
+    from mpcompile.frontend.yamlscalar import fragment
+    from mpcompile.frontend.yamltree import Collection, Scalar
+
+    out: list[tuple[int, int]] = []
+    todo, seen = [root], set[int]()
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Collection):
+            todo += [*(node.keys or []), *node.items]
+        elif isinstance(node, Scalar) and "#" in node.value:
+            part = fragment(locator, node.value, node.start, node.end, node.style)
+            try:
+                comments = tokenize(part, statements=False).comments
+            except SpecError:
+                continue
+            for start, end in comments:
+                out.append(part.bounds(start, end))
     return out
 
 
@@ -93,4 +144,4 @@ def _in_header(text: str, span: tuple[int, int], at: int) -> bool:
     return text[span[0]] in "|>" and "\n" not in text[span[0] : at]
 
 
-__all__ = ["weave"]
+__all__ = ["Comment", "comments_of", "weave"]

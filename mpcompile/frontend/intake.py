@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
@@ -18,6 +20,8 @@ def read_file(path: Path | str) -> Source:
     shown = str(path)
     start = Span(shown, 1, 1, 1, 1)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not Path(path).is_dir():
+            raise error("MP001", "cannot read the file: it is no regular file", start)
         with open(path, "rb") as handle:
             data = handle.read(MAX_BYTES + 1)
     except OSError as reason:

@@ -81,6 +81,12 @@ class Fragment:
         last = self._ends[min(end, len(self._ends)) - 1] if end > start else first
         return self.locator.span(first, last)
 
+    def bounds(self, start: int, end: int) -> tuple[int, int]:
+        """Where `text[start:end]` stands in the file."""
+        if self._starts is None or self._ends is None:
+            return self._offset + start, self._offset + end
+        return self._starts[start], self._ends[end - 1]
+
     def all(self) -> Span:
         if self._whole is not None:
             return self.locator.span(*self._whole)

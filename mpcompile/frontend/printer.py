@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.frontend import ast
+from mpcompile.frontend.build import MAX_NUMBER
 from mpcompile.frontend.strings import quote
 
 WIDTH = 100
@@ -34,7 +35,8 @@ class Line:
 def number(value: int | float) -> str:
     """A number as the language writes it."""
     if isinstance(value, int):
-        return f"{value:_}" if abs(value) >= 10**6 else str(value)
+        grouped = f"{value:_}"
+        return grouped if abs(value) >= 10**6 and len(grouped) <= MAX_NUMBER else str(value)
     return re.sub(r"e([+-]?)0*(\d)", lambda m: f"e{m[1].replace('+', '')}{m[2]}", repr(value))
 
 
@@ -67,7 +69,7 @@ def size_text(expr: ast.Expr) -> str:
 def _text(expr: ast.Expr) -> str:
     match expr:
         case ast.Number():
-            return number(expr.value)
+            return expr.written or number(expr.value)
         case ast.Text():
             return quote(expr.value)
         case ast.Name():
@@ -225,7 +227,7 @@ def format_model(model: ast.Model, syntax: str, source: Source | None = None) ->
         from mpcompile.frontend.printmp import model_lines
     else:
         from mpcompile.frontend.printyaml import model_lines
-    return "".join(f"{line}\n" for line in weave(model_lines(model), source))
+    return "".join(f"{line}\n" for line in weave(model_lines(model), source, syntax))
 
 
 __all__ = [

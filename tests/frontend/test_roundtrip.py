@@ -123,6 +123,7 @@ def test_both_syntaxes_of_a_sample_are_one_tree(path: Path) -> None:
 
 def test_the_examples_of_the_manual_are_one_tree() -> None:
     blocks = (ROOT / "docs" / "language.md").read_text().split("```")
-    assert parse_text(blocks[1], "a.mp", "mp").same_as(
-        parse_text(blocks[3].removeprefix("yaml"), "a.yaml", "yaml")
-    )
+    mp, yaml = (
+        blocks[number].partition("\n")[2] for number in (1, 3)
+    )  # behind the line that names the language
+    assert parse_text(mp, "a.mp", "mp").same_as(parse_text(yaml, "a.yaml", "yaml"))
