@@ -41,7 +41,7 @@ def test_new_then_fmt_leaves_it_alone(tmp_path: Path) -> None:
     assert parse(tmp_path / "my_vae.yaml")[0].same_as(parse(tmp_path / "my_vae.mp")[0])
     assert run("new", "my_vae", "-d", str(tmp_path)).exit_code == 2
     assert run("new", "../vae").exit_code == 2
-    assert run("new", "class").exit_code == 2
+    assert run("new", "__class").exit_code == 2
     assert run("new", "a", "-t", "vea").exit_code == 2
 
 
