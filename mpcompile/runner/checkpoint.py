@@ -17,6 +17,7 @@ from mpcompile.runner import disk
 from mpcompile.runner.record import LARGEST, Manifest, checked
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+_NUMBERED = re.compile(r"last-[0-9]{1,19}")
 _LEFT = re.compile(r"last-\d+\.(tmp|old)|best\.tmp")
 _SLOTS = 3  # a parameter, and at most two moments of it
 
@@ -72,6 +73,9 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
         if disk.kind(folder) != "folder":
             raise ValueError("is not there")
         manifest = checked(disk.read(folder / MANIFEST, LARGEST), Manifest)
+        step = manifest["record"]["step"]
+        if _NUMBERED.fullmatch(folder.name) and number(folder) != step:
+            raise ValueError(f"is of step {step}")
         name = STATE
         payload = disk.read(folder / STATE, limit)
         if hashlib.sha256(payload).hexdigest() != manifest["files"].get(STATE):
@@ -187,14 +191,8 @@ def number(folder: Path) -> int:
 
 def _numbered(root: Path) -> list[Path]:
     """Folders `last-<step>`, newest first; none where `root` is a link."""
-    found = [
-        p
-        for p in (root.glob("last-*") if disk.kind(root) == "folder" else ())
-        if (tail := p.name.removeprefix("last-")).isascii()
-        and tail.isdigit()
-        and len(tail) < 20
-        and disk.kind(p) == "folder"
-    ]
+    names = os.listdir(root) if disk.kind(root) == "folder" else []
+    found = [root / n for n in names if _NUMBERED.fullmatch(n) and disk.kind(root / n) == "folder"]
     return sorted(found, key=number, reverse=True)
 
 

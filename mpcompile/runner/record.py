@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir.training import TABLES
@@ -149,6 +149,14 @@ class _Record(_Strict):
     spec_hash: Digest
     metrics_bytes: Natural
     progress: _Progress
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.progress.step != self.step or max(self.progress.best_step, self.progress.worse) > self.step:
+            raise ValueError("must name one step")
+        if self.progress.window.get("loss", 0.0) is None:
+            raise ValueError("must have a finite loss")
+        return self
 
 
 class Manifest(_Strict):

@@ -166,8 +166,10 @@ def test_a_linked_spec_is_not_followed(whole: Path, tmp_path: Path) -> None:
 
 def test_a_wrong_value_at_every_place_of_a_manifest(fake: ModuleType, whole: Path, tmp_path: Path) -> None:
     """Such a checkpoint does not verify, or is one that a resume goes on from without an error of its own."""
-    shutil.copytree(whole / "best", tmp_path / "best")
-    path = tmp_path / "best" / checkpoint.MANIFEST
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "last-000000002")
+    folder = tmp_path / "run" / "checkpoints" / "last-000000004"
+    path = folder / checkpoint.MANIFEST
     manifest = json.loads(path.read_text())
     sound = 0
     for place in places(manifest):
@@ -176,10 +178,18 @@ def test_a_wrong_value_at_every_place_of_a_manifest(fake: ModuleType, whole: Pat
                 continue
             path.write_text(json.dumps(put(manifest, place, wrong)))
             why: list[str] = []
-            found = checkpoint.load(tmp_path / "best", why=why)
-            sound += found is not None
-            assert found is not None or (len(why) == 1 and "\n" not in why[0] and "\x1b" not in why[0])
-    assert 0 < sound < 60
+            if checkpoint.load(folder, why=why) is None:
+                assert len(why) == 1 and "\n" not in why[0] and "\x1b" not in why[0]
+                continue
+            sound += 1
+            shutil.copytree(tmp_path / "run", tmp_path / "again")
+            more = Options(resume=True, steps=6)
+            try:
+                train(fake.module(), tmp_path / "again", more, backend=fake.FakeBackend())
+            except SpecError as said:
+                assert all(d.code == "MP520" for d in said.diagnostics), said
+            shutil.rmtree(tmp_path / "again")
+    assert 0 < sound < 80
 
 
 def test_cut_and_flipped_states(whole: Path, tmp_path: Path) -> None:
