@@ -115,7 +115,7 @@ _TABLE = (
     Code("MP110", "unknown-name",
          "Reports a name that means nothing in its place: a number, layer, net, mask, distribution, "
          "bijector, "
-         "argument, variable, claim or training option.",
+         "argument, variable or claim.",
          "Nothing is guessed in its place; a misspelt name would build another model.", "dense(hiden)",
          "dense(hidden)"),
     Code("MP111", "no-value", "Reports arithmetic without a result, such as a division by zero.",

@@ -13,7 +13,7 @@ from mpcompile.ir.training import TABLES
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
-from mpcompile.ranges import slots
+from mpcompile.ranges import named, slots
 
 
 def training(model: ast.Model, scope: Scope) -> Training:
@@ -37,7 +37,7 @@ def training(model: ast.Model, scope: Scope) -> Training:
 def _setting(let: ast.Let, scope: Scope) -> Any:
     known = {s.name: s for s in slots(Training)}
     if let.name not in known:
-        raise unknown("training option", let.name, list(known), let.span)
+        raise error("MP510", f"train has no setting '{let.name}'", let.span, help=named(let.name, known))
     if let.name in TABLES:
         return _chosen(let.value, TABLES[let.name], let.name, scope)
     call = ast.Call(span=let.span, callee="train")

@@ -75,6 +75,12 @@ REPAIRS: dict[str, dict[str, str]] = {
     "skip_of_another_size.mp": {"maxpool(2) -> upsample(2)": "maxpool(3) -> upsample(3)"},
     "step_state_first.mp": {"gru(h, x)": "gru(x, h)"},
     "time_second.mp": {"[8, time]": "[time, 8]"},
+    "training_settings.yaml": {
+        "-1e-3": "1e-3",
+        "  batch: 0": "  batch: 16",
+        "2.5": "25",
+        "clipp": "clip",
+    },
     "transformer_no_shift.mp": {"-> position": "-> shift -> position"},
     "unknown_layer.yaml": {"dence": "dense"},
     "unknown_layers.mp": {"dens(3)": "dense(3)", "densee(1) -> foo": "dense(1)"},
