@@ -9,6 +9,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.bounds import AtLeast
+from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.field import MOST_WORK, Reached, reached, row_work, values_of
 from mpcompile.analysis.findings.single import normalised_alone
 from mpcompile.analysis.horizon import horizon
@@ -19,7 +20,7 @@ from mpcompile.ir import Array, Claim, Graph, Module, Value, symbols
 from mpcompile.ir.field import PRIME
 
 #: Lengths between which a sequence is run for a lower bound.
-LEAST, LONGEST = 8, 256
+LEAST, LONGEST = 8, 1 << 12
 #: Elements of a long sequence that are redrawn.
 COLUMNS = 128
 #: Assumptions of a proof that rests on a run over the prime field.
@@ -74,10 +75,15 @@ def certain(
 
 
 def far(graph: Graph, source: str) -> int:
-    """A length of a source at which everything along it shows; `LONGEST` where that is farther."""
+    """A length of a source at which everything along it shows. Raises `TooLarge` for one beyond `LONGEST`."""
     limits = horizon(graph)
     own = [limits[s] for size in graph.inputs[source].type.shape for s in sorted(symbols(size) - {"N"})]
-    return min(LONGEST, max([LEAST, *own]))
+    needed = max([LEAST, *own])
+    if needed > LONGEST:
+        raise TooLarge(
+            f"a cancellation may need {needed} steps to show, more than the {LONGEST} that are run"
+        )
+    return needed
 
 
 def short(graph: Graph, source: str, length: int) -> dict[str, int]:
@@ -86,14 +92,19 @@ def short(graph: Graph, source: str, length: int) -> dict[str, int]:
     return {s: 1 if s == "N" else length if s in own else 3 for s in graph.symbols()}
 
 
-def sampled(graph: Graph, env: Mapping[str, int], wanted: Array) -> Array:
-    """The wanted pairs of at most `COLUMNS` columns, or of as many as a run can afford, evenly spread."""
+def sampled(graph: Graph, env: Mapping[str, int], wanted: Array, first: int) -> Array:
+    """The wanted pairs of at most `COLUMNS` columns, or of as many as a run can afford.
+
+    Those of the `first` columns, the elements of the first step, are kept: with all outputs they have every offset. The
+    others are evenly spread.
+    """
     columns = np.flatnonzero(wanted.any(0))
-    most = min(COLUMNS, max(4, int(MOST_WORK / max(1, row_work(graph, env))) - 1))
+    most = max(first, min(COLUMNS, int(MOST_WORK / max(1, row_work(graph, env))) - 1))
     if len(columns) <= most:
         return wanted
     kept = np.zeros(wanted.shape[1], bool)
-    kept[columns[np.linspace(0, len(columns) - 1, most).astype(int)]] = True
+    kept[columns[np.linspace(0, len(columns) - 1, most - first + 2).astype(int)]] = True
+    kept[:first] = True
     return wanted & kept
 
 

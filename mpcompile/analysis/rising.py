@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mpcompile import ops
-from mpcompile.ir import Constant, Field, Graph, Input, Module, Node, Parameter, Primitive, Value
+from mpcompile.ir import Constant, DType, Field, Graph, Input, Module, Node, Parameter, Primitive, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,15 @@ def _product(op: Primitive, inputs: Sequence[Growth]) -> bool:
 
 
 def _quotient(op: Primitive, inputs: Sequence[Growth]) -> bool:
-    if inputs[1].reads or not inputs[1].good:
+    if inputs[1].reads or not inputs[1].full:
+        raise _Falls
+    return inputs[0].good
+
+
+def _cast(op: Primitive, inputs: Sequence[Growth]) -> bool:
+    """To a float; a whole number or a truth value is constant but for steps."""
+    assert isinstance(op, ops.Cast)
+    if op.dtype is not DType.FLOAT:
         raise _Falls
     return inputs[0].good
 
@@ -168,10 +176,11 @@ RULES: Mapping[type[Primitive], Rule] = {
     ops.MatMul: _product, ops.Conv: _product, ops.ConvTranspose: _product, ops.AvgPool: _all,
     ops.Sum: _all, ops.CumSum: _all,
     ops.Exp: _always, ops.Sigmoid: _always, ops.Softplus: _always, ops.Tanh: _all, ops.Erf: _all,
-    ops.Relu: _where_positive, ops.Sqrt: _where_positive, ops.Log: _log, ops.StopGradient: _all, ops.Cast: _all,
+    ops.Relu: _where_positive, ops.Sqrt: _where_positive, ops.Log: _log, ops.StopGradient: _all, ops.Cast: _cast,
 }  # fmt: skip
 
 #: Operations whose results have no zeros where no operand has.
 KEEPING = (
-    ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Concat, ops.Flip, ops.Gather, ops.Add, ops.Mul, ops.Exp,
+    ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Concat, ops.Flip, ops.Gather, ops.Add, ops.Mul, ops.Div,
+    ops.Exp, ops.Sqrt, ops.Sigmoid, ops.Softplus,
 )  # fmt: skip

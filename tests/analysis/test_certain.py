@@ -134,6 +134,33 @@ def test_receptive_fields_and_blind_spots(
     assert found.status == status and words in said, said
 
 
+@pytest.mark.parametrize("kernel", [3, 20, 40])
+def test_a_cancellation_far_away_is_found(tmp_path: Path, kernel: int) -> None:
+    """A window that is there, and all that lies before it through g - g: each length up to the window hides it."""
+    text = WORDS.format(f"shift as s -> gru(4) as g -> ((s -> conv1d(4, {kernel})) + (g - g))")
+    found = answer(tmp_path, text, "complete(x)")
+    assert found.status == "refuted" and found.at["time"] > kernel
+    assert "v - v" in found.diagnostics[0].help
+
+
+def test_a_horizon_beyond_what_is_run_is_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpcompile.analysis.certain.LONGEST", 16)
+    text = WORDS.format("shift as s -> gru(4) as g -> ((s -> conv1d(4, 40)) + (g - g))")
+    found = answer(tmp_path, text, "complete(x)")
+    assert found.status == "undecided" and "to show" in found.reason
+
+
+def test_one_hole_that_cancels_is_a_blind_spot(tmp_path: Path) -> None:
+    """Of a window of five, one offset is read through a difference of a value with itself alone."""
+    layers = (
+        "shift as s -> shift(2) as far -> ((s -> conv1d(4, 2)) + ((far -> conv1d(4, 2)) * 1) + (far - far))"
+    )
+    assert answer(tmp_path, WORDS.format(layers), "no_blind_spot(x)").status == "proved"
+    layers = "shift as s -> shift(2) as far -> ((s -> conv1d(4, 2)) + (far - far))"
+    found = answer(tmp_path, WORDS.format(layers), "no_blind_spot(x)")
+    assert found.status == "refuted" and found.diagnostics[0].code == "MP305"
+
+
 def test_a_condition_of_fixed_length_does_not_hide_a_gap(tmp_path: Path) -> None:
     """A blind spot of a dilated convolution beside a recurrent summary of another variable."""
     text = (

@@ -121,7 +121,7 @@ def _run(
         afford(graph, env, ranks.size)
     reserve(4 * ranks.size**2)
     allowed = ranks[:, None] > ranks[None, :]
-    wanted = sampled(graph, env, allowed) if some else allowed
+    wanted = sampled(graph, env, allowed, int(np.prod(shape[1:]))) if some else allowed
     found = certain(module, graph, claim.subject, env, wanted, claim.arguments["axis"])
     if found.unseen.any():
         return cancels(
@@ -161,7 +161,6 @@ def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
     """Refuted at the shortest length that shows a gap or a cancellation; proved where borders cut no path."""
     offsets = offset_sets(graph, claim.subject)
     reason, primitive, precise = "", "", True
-    longest = far(graph, claim.subject)
     try:
         past, precise = _past(graph, offsets, claim)
         if past is None:
@@ -177,7 +176,7 @@ def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
             f"{node.op.name} reads ahead of its own place, so borders may cut paths",
             node.op.name,
         )
-    checked = [short(graph, claim.subject, n) for n in (2, longest)]
+    checked = [short(graph, claim.subject, n) for n in (2, far(graph, claim.subject))]
     for env in checked:
         answer = _run(module, claim, graph, env, some=True)
         if isinstance(answer, Verdict):

@@ -24,8 +24,6 @@ from mpcompile.ir.offsets import Offsets
 PICTURE = (16, 48)
 #: The length at which sequences are tried.
 LENGTH = 8
-#: Places of a receptive field that are looked at, evenly spread, the first and the last among them.
-PROBED = 32
 
 
 def no_blind_spot(module: Module, claim: Claim) -> Verdict:
@@ -82,13 +80,12 @@ def _read(module: Module, graph: Graph, claim: Claim, sets: OffsetSets, scope: S
             places = at.places[at.places[:, 0] < at.base[0] + phase[0]] if past else at.places
             if not len(places):
                 continue
-            chosen = places[np.unique(np.linspace(0, len(places) - 1, PROBED).astype(int))]
-            groups = [at.group(p[None]) for p in chosen]
+            groups = [at.group(p[None]) for p in places]
             wanted = np.ones((len(at.rows), len(groups)), bool)
             found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
             blind = ~found.bound.value.any(0)
             if blind.any():
-                what = f"{name} has a blind spot: {output} is constant in {name}{chosen[int(blind.argmax())].tolist()}"
+                what = f"{name} has a blind spot: {output} is constant in {name}{places[int(blind.argmax())].tolist()}"
                 alone = replace(found, unseen=found.unseen & blind)
                 return cancels(claim, graph, alone, env, "MP305", what, (len(groups),))
     method = f"offset sets; no cancellation at one place{sizes_text([env])}"

@@ -8,13 +8,13 @@ from math import prod
 from mpcompile import ops
 from mpcompile.analysis.findings._trace import fixed, graphs, through_moves
 from mpcompile.diagnostics import Diagnostic, Severity
-from mpcompile.ir import Constant, Graph, Module, Node, Value
+from mpcompile.ir import Constant, Graph, Module, Node, Primitive, Value
 
 
 def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
     """An element less the mean of one element is zero, and the softmax of one element is one, whatever it is.
 
-    Exactly: a value less a multiple of its own sum over axes that have one element together, and a softmax along an axis
+    Exactly: a value less its own mean over axes that have one element together, and a softmax along an axis
     of one element, each of something that reads an input.
     """
     seen: set[object] = set()
@@ -55,13 +55,18 @@ def _alone(graph: Graph) -> Iterator[tuple[Node, str]]:
 
 
 def _own_mean(graph: Graph, x: Value, mean: Value) -> bool:
-    """Whether a value is a multiple of the sum of x over axes with one element."""
+    """Whether a value is the mean of x over axes with one element."""
     node = graph.node(mean)
     if isinstance(node.op, ops.Mul | ops.Div) and isinstance(
         through_moves(graph, node.inputs[1]).op, Constant
     ):
         node = graph.node(node.inputs[0])
     return isinstance(node.op, ops.Sum) and node.inputs[0] == x and _one(node)
+
+
+def _is_one(op: Primitive) -> bool:
+    """The share of one element in its mean."""
+    return isinstance(op, Constant) and bool((op.array == 1).all())
 
 
 def _one(node: Node) -> bool:
