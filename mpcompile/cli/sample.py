@@ -181,7 +181,8 @@ def _stream(plan: Draws, target: Path) -> None:
     if target.suffix.lower() == ".txt" and vocabulary is None:
         raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .wav")
     sound = vocabulary is None or target.suffix.lower() == ".wav"
-    if sound and str(target) == "-" and sys.stdout.isatty():
+    shown = str(target) == "-" and sys.stdout.isatty()  # a file or pipe has every byte as it is
+    if sound and shown:
         fail("sound is nothing to read: -o FILE.wav, or a pipe")
     pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
     try:
@@ -196,7 +197,7 @@ def _stream(plan: Draws, target: Path) -> None:
             for piece in source.pieces():
                 end = "" if not piece.last else "\n" if piece.number + 1 == len(plan.drawn_by) else "\n\n"
                 text = letters.text(piece.values, piece.last) + end
-                pipe.write((visible(text) if pipe is sys.stdout.buffer else text).encode(errors="replace"))
+                pipe.write((visible(text) if shown else text).encode(errors="replace"))
                 pipe.flush()
     finally:
         if pipe is not sys.stdout.buffer:

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -92,7 +94,10 @@ def test_text_of_a_run(bare: Path, run: Callable[..., str]) -> None:
     assert (bare / "r" / "run.json").exists(), said
     said += run("sample", "r", "-n", "2", "-o", "x.txt")
     assert set(HOSTILE) & set((bare / "x.txt").read_text(encoding="utf-8"))  # the file has them
-    said += run("sample", "r", "-n", "2", "--stream")
+    drawn = (bare / "x.txt").read_text(encoding="utf-8")
+    assert run("sample", "r", "-n", "2", "--stream") == drawn  # exact in a pipe
+    on_terminal = terminal("sample", "r", "-n", "2", "--stream", folder=bare)
+    assert on_terminal.replace("\r\n", "\n") == _out.visible(drawn)
     said += run("eval", "r")
     assert "\\u001b" in said and not controls(said)
     facts = json.loads((bare / "r" / "run.json").read_text())
@@ -100,6 +105,19 @@ def test_text_of_a_run(bare: Path, run: Callable[..., str]) -> None:
         (bare / "r" / "run.json").write_text(json.dumps(facts | {key: HOSTILE}))
         assert not controls(run("eval", "r"))
     assert not controls(run("sample", HOSTILE)) and not controls(run("check", HOSTILE))
+
+
+def terminal(*arguments: str, folder: Path) -> str:
+    """What a command writes to a terminal."""
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        command = [sys.executable, "-m", "mpcompile", *arguments]
+        done = subprocess.run(
+            command, cwd=folder, stdout=theirs, stderr=subprocess.PIPE, timeout=120, check=False
+        )
+        os.close(theirs)
+        assert done.returncode == 0, done.stderr
+        return os.read(screen.fileno(), 1 << 16).decode()
 
 
 DATA = {
