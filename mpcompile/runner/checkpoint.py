@@ -39,7 +39,7 @@ def save(folder: Path, state: Mapping[str, Array], record: Mapping[str, Any]) ->
     """
     from safetensors.numpy import save as serialise
 
-    aside, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    aside, old = folder.with_name(folder.name + ".tmp"), _old(folder)
     discard(aside)
     os.mkdir(aside)
     payload = serialise({k: _contiguous(v) for k, v in sorted(state.items())})
@@ -74,7 +74,7 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
             raise ValueError("is not there")
         manifest = checked(disk.read(folder / MANIFEST, LARGEST), Manifest)
         step = manifest["record"]["step"]
-        if _NUMBERED.fullmatch(folder.name) and number(folder) != step:
+        if _NUMBERED.fullmatch(folder.name.removesuffix(".old")) and number(folder) != step:
             raise ValueError(f"is of step {step}")
         name = STATE
         payload = disk.read(folder / STATE, limit)
@@ -93,14 +93,15 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
 
 def best(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
     """Like `load` for a folder that is replaced in place: after a kill meanwhile its predecessor counts."""
-    old = folder.with_name(folder.name + ".old")
-    return _settled(lambda: load(folder, limit, why) or load(old, limit), lambda: _identity(folder))
+    return _settled(lambda: load(folder, limit, why) or load(_old(folder), limit), lambda: _identity(folder))
 
 
 def newest(root: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
     """The newest checkpoint under `root` that verifies."""
     return _settled(
-        lambda: next((c for f in _numbered(root) if (c := load(f, limit, why))), None),
+        lambda: next(
+            (c for f in _numbered(root) if (c := load(f, limit, why) or load(_old(f), limit))), None
+        ),
         lambda: _numbered(root),
     )
 
@@ -151,20 +152,30 @@ def save_last(
     """Write `root/last-<step>` and drop all but the `keep` newest. Raises `OSError`."""
     save(root / f"last-{step:09d}", state, record)
     for stale in _numbered(root)[keep:]:
-        discard(stale, others=True)
+        _drop(stale)
 
 
 def discard_after(root: Path, step: int) -> None:
     """Drop checkpoints newer than `step`: none of them was sound."""
     for folder in _numbered(root):
         if number(folder) > step:
-            discard(folder, others=True)
+            _drop(folder)
+
+
+def _drop(folder: Path) -> None:
+    discard(folder, others=True)
+    discard(_old(folder), others=True)
 
 
 def tidy(root: Path) -> None:
-    """Drop what saves that were killed left under `root`."""
+    """Drop what saves that were killed left under `root`; one that had stepped aside for another gets its name back."""
     for name in os.listdir(root) if disk.kind(root) == "folder" else ():
-        if _LEFT.fullmatch(name):
+        if not _LEFT.fullmatch(name):
+            continue
+        folder = root / name.removesuffix(".old")
+        if name.endswith(".old") and disk.kind(folder) == "nothing":
+            os.rename(root / name, folder)
+        else:
             discard(root / name, others=True)
 
 
@@ -186,13 +197,19 @@ def discard(folder: Path, others: bool = False) -> None:
 
 def number(folder: Path) -> int:
     """The step of a folder `last-<step>`."""
-    return int(folder.name.removeprefix("last-"))
+    return int(folder.name.removeprefix("last-").removesuffix(".old"))
+
+
+def _old(folder: Path) -> Path:
+    """Where a checkpoint steps aside for its successor, on systems that cannot exchange two folders."""
+    return folder.with_name(folder.name + ".old")
 
 
 def _numbered(root: Path) -> list[Path]:
-    """Folders `last-<step>`, newest first; none where `root` is a link."""
+    """Folders `last-<step>`, also those that stepped aside, newest first; none where `root` is a link."""
     names = os.listdir(root) if disk.kind(root) == "folder" else []
-    found = [root / n for n in names if _NUMBERED.fullmatch(n) and disk.kind(root / n) == "folder"]
+    bases = {n.removesuffix(".old") for n in names if disk.kind(root / n) == "folder"}
+    found = [root / n for n in bases if _NUMBERED.fullmatch(n)]
     return sorted(found, key=number, reverse=True)
 
 
