@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 from mpcompile.diagnostics import Source, Span, SpecError, error
-from mpcompile.frontend import Syntax, ast, parse_text
+from mpcompile.frontend import SUFFIXES, Syntax, ast, parse_text
 from mpcompile.frontend.ast import without_spans
 from mpcompile.frontend.comments import Comment, comments_of
+from mpcompile.frontend.layout import laid_out
 from mpcompile.frontend.printer import format_model
 
 
@@ -18,10 +20,11 @@ def formatted(model: ast.Model, source: Source, syntax: Syntax) -> str:
     The text reads back as the same model with the same comments, and formats to itself. Line ends are those of the
     source. Raises `SpecError` (MP010) where no such text was found: at the comment that would be lost, or at the model.
     """
-    text = format_model(model, syntax, source)
+    same = SUFFIXES.get(Path(source.path).suffix.lower()) == syntax
+    text = laid_out(source, syntax) if same else format_model(model, syntax, source)
     for _ in range(2):
-        again = _read_back(text, syntax, model, source)
-        settled = format_model(again, syntax, Source(f"formatted.{syntax}", text))
+        _read_back(text, syntax, model, source)
+        settled = laid_out(Source(f"formatted.{syntax}", text), syntax)
         if settled == text:
             break
         text = settled

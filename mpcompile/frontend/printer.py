@@ -77,7 +77,7 @@ def _text(expr: ast.Expr) -> str:
         case ast.Unary():
             return expr.op + text(expr.operand, _UNARY)
         case ast.Binary(op="**"):
-            return f"{text(expr.left, _ATOM)}**{text(expr.right, _UNARY)}"
+            return f"{text(expr.left, _ATOM)} ** {text(expr.right, _UNARY)}"
         case ast.Binary():
             here = _LEVEL[expr.op]
             if here == _CLAIM:
@@ -106,11 +106,8 @@ def argument_text(argument: ast.Argument) -> str:
 
 
 def argument_name(argument: ast.Argument) -> str:
-    """`name=` before a plain value, `name = ` before one that is read as a sentence."""
-    if argument.name is None:
-        return ""
-    plain = isinstance(argument.value, ast.Number | ast.Name | ast.Text | ast.ListExpr)
-    return f"{argument.name}=" if plain else f"{argument.name} = "
+    """`name = ` before the value of a named argument."""
+    return "" if argument.name is None else f"{argument.name} = "
 
 
 def repeat_head(repeat: ast.Repeat) -> str:

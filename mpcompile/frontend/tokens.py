@@ -94,6 +94,12 @@ def _scan(fragment: Fragment, diagnostics: list[Diagnostic], comments: list[tupl
     return raw
 
 
+def scan(fragment: Fragment) -> tuple[list[Token], list[tuple[int, int]]]:
+    """Tokens of a fragment as they stand, breaks among them, and where its comments are."""
+    comments: list[tuple[int, int]] = []
+    return _scan(fragment, [], comments), comments
+
+
 def _unreadable(fragment: Fragment, at: int, diagnostics: list[Diagnostic]) -> int:
     """Report what no token matches and say where to go on."""
     char = fragment.text[at]
@@ -264,5 +270,6 @@ __all__ = [
     "SEPARATOR",
     "SpecError",
     "Tokens",
+    "scan",
     "tokenize",
 ]

@@ -187,6 +187,21 @@ class _Composer:
         self.key[-1] = node
 
 
+def walk(root: Node | None) -> list[Node]:
+    """Every node of a tree once, keys included."""
+    out: list[Node] = []
+    todo, seen = [root], set[int]()
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        out.append(node)
+        if isinstance(node, Collection):
+            todo += [*(node.keys or []), *node.items]
+    return out
+
+
 def compose(locator: Locator, diagnostics: list[Diagnostic]) -> tuple[Node | None, list[tuple[int, int]]]:
     """The tree of a YAML text, and where its scalars are (what is not in one may be a comment)."""
     composer = _Composer(locator)
