@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpcompile.diagnostics import error
+from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.noise import permutation
-from mpcompile.runner.settings import place
 
 if TYPE_CHECKING:
     from mpcompile.runner.data.adapt import Adapter
@@ -78,7 +77,7 @@ def load_data(
             _divide(raw, adapter)
         splits = adapter.splits()
     except Unreadable as bad:
-        raise error("MP506", str(bad), place(module, "data"), help=bad.help) from bad
+        raise error("MP506", str(bad), _stated(module), help=bad.help) from bad
     pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
     _require_intervals(module, spec, splits)
@@ -94,6 +93,11 @@ def load_data(
             **({"rate": raw.rate} if raw.rate else {}),
         },
     )
+
+
+def _stated(module: Module) -> Span:
+    """Where `train.data` is written; nowhere where the command line names the data."""
+    return module.train.spans.get("data", Span.none())
 
 
 def _reads_bytes(module: Module) -> bool:
@@ -157,9 +161,9 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     if not is_there(path):
         close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in ENDINGS or "/" in spec:
-            raise error("MP501", f"there is no data file '{spec}'", place(module, "data"))
+            raise error("MP501", f"there is no data file '{spec}'", _stated(module))
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", place(module, "data"), help=hint)
+        raise error("MP501", f"no data set is named '{spec}'", _stated(module), help=hint)
     return read(path, vocabulary, module.fields)
 
 
