@@ -109,7 +109,7 @@ def sampled(graph: Graph, env: Mapping[str, int], wanted: Array, first: int) -> 
 
 
 def doubt(found: Certain) -> str:
-    """Why pairs that were not seen are undecided; empty where they certainly cancel, up to the bound on the error."""
+    """Why pairs that were not seen are undecided; empty where they cancel, up to the chance of the trials."""
     run = found.reached
     assert run is not None
     if (run.undefined & found.unseen.any(1)).any():
@@ -140,7 +140,7 @@ def cancels(
         claim.span,
         notes=(
             f"{count} dependencies cancel: paths lead there, and nothing changes in {trials} trials modulo {PRIME}",
-            f"the chance that one of them is there all the same is below {count / float(PRIME) ** trials:.0e}",
+            f"the chance that one of them is there all the same is about {count / float(PRIME) ** trials:.0e}",
         ),
         help=cause(graph) or "something is subtracted from, or divided by, itself on the way",
     )

@@ -32,7 +32,7 @@ from mpcompile.ir import (
     Value,
     substitute,
 )
-from mpcompile.ir.field import PRIME, Field
+from mpcompile.ir.field import Field
 from mpcompile.ops import Scan
 
 #: Trials of pairs in which no difference is seen, and of those behind a primitive that is constant but for steps.
@@ -61,11 +61,6 @@ class Reached:
     trials: int = 0
     undefined: Array = field(default_factory=lambda: np.zeros(0, bool))
     steps: tuple[str, ...] = ()
-
-    @property
-    def error(self) -> float:
-        """A bound on the chance that an unseen pair is one that depends, where nothing is constant but for steps."""
-        return int(self.seen.size - np.count_nonzero(self.seen)) / float(PRIME) ** self.trials
 
 
 #: How an input is drawn: the field, its name, type and shape, and which of several draws of it.
