@@ -135,7 +135,7 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
 def _halves(ctx: Context, call: ast.Call, made: Value, field: Field | None) -> tuple[Value, Value]:
     """Location and log scale of a law whose net gives both, one after the other along the channels."""
     axis = channel_axis(made)
-    size = made.shape[axis]
+    size = made.shape[axis] if made.type.rank > 1 else 1
     each = field.type.shape[axis] if field is not None and field.type.rank == made.type.rank else None
     if isinstance(size, int) and size % 2 == 0 and (not isinstance(each, int) or size == 2 * each):
         loc, log_scale = F.split(ctx.b, made, axis, 2)

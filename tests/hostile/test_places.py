@@ -222,6 +222,14 @@ def test_a_program_knows_how_many_examples_it_is_about(text: str) -> None:
     assert outcome(text) == "accepted"
 
 
+@pytest.mark.parametrize(
+    "law", ["normal(loc = 2 -> tanh)", "normal(2 -> tanh)", "normal(x -> residual(8, 2))"]
+)
+def test_a_number_is_no_network(law: str) -> None:
+    """A value without examples is neither halved nor spread."""
+    assert outcome(f"{X}target y: real[4]\ny ~ {law}") == "MP207"
+
+
 def test_a_criterion_has_no_steps() -> None:
     text = (
         XT + "recurrence over time {\n  carry h[4] = 0\n  x ~ perceptron(h)\n  h = dense(4)(concat(x, h))\n}"
