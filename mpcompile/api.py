@@ -52,7 +52,7 @@ def _number(name: str, value: str | int | float, span: Any) -> int | float:
             return kind(value)
         except ValueError:
             continue
-    raise error("MP113", f"`{name}` is set to {value!r}, which is no number", span)
+    raise error("MP113", f"`{name}` is set to {value[:40]!r}, which is no number", span)
 
 
 def check(module: Module) -> list[Diagnostic]:

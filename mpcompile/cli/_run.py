@@ -50,12 +50,14 @@ def budget_of(seconds: float, memory: str) -> Budget:
 
 
 def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
-    """`k=v` texts of an option as a dictionary. Exits with 2 for another form."""
+    """`k=v` texts of an option as a dictionary. Exits with 2 for another form, and for a name that is given twice."""
     out: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             fail(f"{option} takes name=value, not '{text}'")
+        if key.strip() in out:
+            fail(f"{option} gives '{key.strip()}' twice")
         out[key.strip()] = value.strip()
     return out
 

@@ -190,3 +190,31 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None
     command = f"{sys.executable} -m mpcompile schema -o {out} >&- 2>&-"
     assert subprocess.run(command, shell=True, cwd=ROOT, check=False).returncode == 0
     assert json.loads(out.read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [("nan", "MP113"), ("inf", "MP113"), ("-inf", "MP113"), ("1e999", "MP113"), ("1" + "0" * 40, "MP113"),
+     ("9" * 6000, "MP113"),
+     ("", "MP113"), ("0x10", "MP113"), ("x" * 10**5, "MP113"), ("k", "MP113"), ("2.5", "MP113"), ("-1", "MP205")],
+)  # fmt: skip
+def test_a_setting_that_is_no_size_is_located(
+    given: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "m.mp").write_text(SPEC)
+    arguments = ["check", str(tmp_path / "m.mp"), "--output-format", "concise", "--set", f"k={given}"]
+    assert invoke(*arguments, monkeypatch=monkeypatch) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all(re.match(r".*m\.mp:\d+:\d+: " + code, line) and len(line) < 400 for line in lines)
+
+
+def test_a_setting_has_one_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "m.mp").write_text(SPEC)
+    for given, wrong in ((["k=1", "k=2"], "twice"), (["k"], "name=value"), (["=3"], "name=value")):
+        options = [o for text in given for o in ("--set", text)]
+        assert invoke("check", str(tmp_path / "m.mp"), *options, monkeypatch=monkeypatch) == 2
+        assert wrong in capsys.readouterr().err
+    assert invoke("check", str(tmp_path / "m.mp"), "--set", "a b=1", monkeypatch=monkeypatch) == 1
+    assert "MP110" in capsys.readouterr().out
