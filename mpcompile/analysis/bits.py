@@ -116,13 +116,14 @@ def _bit(words: Array, columns: Array) -> Array:
     return bits
 
 
-#: Set bits of each byte.
+#: Set bits of each byte, for numpy before 2.0.
 _ONES_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
 def _ones(words: Array) -> Array:
     """Set bits of each word, or of each row of words."""
-    each = _ONES_OF_BYTE[np.ascontiguousarray(words)[..., None].view(np.uint8)]  # [..., 8]
-    axes = (-2, -1) if words.ndim > 1 else -1
-    counts: Array = each.sum(axes, dtype=np.int32)
-    return counts
+    if hasattr(np, "bitwise_count"):
+        each: Array = np.bitwise_count(words)
+    else:
+        each = _ONES_OF_BYTE[np.ascontiguousarray(words)[..., None].view(np.uint8)].sum(-1, dtype=np.uint8)
+    return np.asarray(each.sum(-1, dtype=np.int32) if words.ndim > 1 else each.astype(np.int32))

@@ -1,0 +1,107 @@
+"""No step of the compiler is worse than n log n in the number of layers, and what was slow once meets 2 s and 500 MB."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from growing import DEEP, steps
+
+SECONDS, MEGABYTES = 2.0, 500
+#: From n to 4n layers a step may take 4 times as long, times log(4n) / log(n), and as much again for a busy machine.
+SMALL, LARGE = 24, 96
+MOST = 4 * 1.4 * 1.7
+#: What is shorter than this at the larger size says nothing.
+FLOOR = 0.03
+
+#: Families in which every kind of claim and finding has work, and every way of unrolling.
+GROWN = ("masked", "residual", "couplings", "lstm", "conv1d", "skips")
+
+
+@pytest.mark.parametrize("family", GROWN)
+def test_no_step_is_worse_than_n_log_n_in_layers(family: str) -> None:
+    steps(DEEP[family](4))  # imports
+    small, large = (steps(DEEP[family](n)) for n in (SMALL, LARGE))
+    slow = {s for s, t in large.items() if t > FLOOR and t > MOST * small.get(s, 0.0)}
+    if slow:  # once more, the least of two: a machine is busy, an algorithm is not
+        again = [steps(DEEP[family](n)) for n in (SMALL, LARGE)]
+        small, large = (
+            {s: min(t, b.get(s, t)) for s, t in a.items()} for a, b in zip((small, large), again, strict=True)
+        )
+        slow = {s for s in slow if large[s] > MOST * small[s]}
+    assert not slow, {s: (small[s], large[s]) for s in slow}
+
+
+FLOW = "model m\ninput x: real[{n}]\nx ~ flow(base = normal) {{ {body} }}\n"
+COUPLINGS = "coupling(mask = checkerboard, net = dense(8) -> relu)\n" * 2
+BITS = "model m\ninput x: binary[{n}]\nmask up = degrees(order = natural)\nx ~ autoregressive {{ {body} }}\n"
+IMAGE = "model m\ninput x: real[1, {n}, {n}]\ntarget y: binary[1]\ny ~ bernoulli(logits = x -> {body})\n"
+STEPS = "model m\ninput x: category(4)[{n}]\nx ~ autoregressive(likelihood = categorical) {{ {body} }}\n"
+
+#: Once above 2 s or 500 MB: (spec, the answers).
+ONCE_SLOW = {
+    "made of 300 layers": (
+        BITS.format(
+            n=64, body="repeat i in 1..300 { dense(64, mask = up) -> relu } -> dense(64, mask = strict(up))"
+        ),
+        {"proved"},
+    ),
+    "flow of 16,000 elements": (FLOW.format(n=16000, body=COUPLINGS), {"proved"}),
+    "complete of 16,000 bits": (
+        BITS.format(n=16000, body="dense(64, mask = up) -> relu -> dense(16000, mask = strict(up))")
+        + "check { complete(x) }\n",
+        {"proved", "refuted"},
+    ),
+    "130 couplings": (
+        FLOW.format(
+            n=8, body="repeat i in 1..130 { coupling(mask = checkerboard(parity = i % 2), net = dense(8)) }"
+        ),
+        {"proved"},
+    ),
+    "kernel of 1000": (IMAGE.format(n=8, body="conv(1, 1000, pad = same) -> flatten -> dense(1)"), set()),
+    "pool of 1000": (IMAGE.format(n=1000, body="avgpool(1000) -> flatten -> dense(1)"), set()),
+    "60 layers of kernel 256": (
+        STEPS.format(
+            n="time", body="embedding(4) -> shift -> repeat i in 1..60 { conv1d(4, 256) -> relu } -> dense(4)"
+        ),
+        {"proved"},
+    ),
+    "dilation of 1000": (
+        STEPS.format(n="time", body="embedding(4) -> shift -> conv1d(4, 2, dilation = 1000) -> dense(4)"),
+        {"proved"},
+    ),
+}
+
+CHILD = """
+import json, resource, sys
+from mpcompile import api
+checked = api.examine(sys.argv[1])
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([
+    [p.status for p in checked.properties], [d.code for d in checked.diagnostics],
+    usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024,
+]))
+"""
+
+
+@pytest.mark.parametrize("name", ONCE_SLOW)
+def test_what_was_slow_once_is_not(name: str, tmp_path: Path) -> None:
+    spec, answers = ONCE_SLOW[name]
+    path = tmp_path / "m.mp"
+    path.write_text(spec)
+    seconds = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        statuses, codes, spent, peak = json.loads(done.stdout)
+        assert set(statuses) <= answers and "MP310" not in codes and bool(statuses) == bool(answers)
+        assert peak < MEGABYTES, f"{peak:.0f} MB"
+        seconds.append(spent)
+        if spent < SECONDS:
+            return
+    assert min(seconds) < SECONDS, f"{min(seconds):.1f} s of processor time"
