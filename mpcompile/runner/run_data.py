@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,5 +66,4 @@ def require_own(run: Run, name: str) -> None:
 
 
 def _name(data: str) -> str:
-    path = Path(data)
-    return str(path.resolve()) if path.exists() else data
+    return os.path.realpath(data) if is_there(Path(data)) else data

@@ -175,3 +175,13 @@ def test_a_moved_run_is_evaluated_on_moved_data(table: Run, tmp_path: Path) -> N
         assert evaluate(table, module, data=str(tmp_path / "new.csv"))["examples"] == 30
     finally:
         moved.rename(data)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "loop.csv", "a\0b.csv", ""])
+def test_names_that_are_no_files(
+    table: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop.csv").symlink_to("loop.csv")
+    with pytest.raises(SpecError, match="MP50"):
+        evaluate(table, api.load(table.spec), data=name)
