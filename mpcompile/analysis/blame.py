@@ -166,7 +166,7 @@ def _culprit(path: list[Step], clock: Clock) -> Step:
         return masked[0]
     for before, after in pairwise(path):
         free = after.node.scope and "mask" not in after.node.scope[-1].label
-        mixes = after.node.op.name in ("mat_mul", "conv") or before.index[1:] != after.index[1:]
+        mixes = after.node.op.name in ("mat_mul", "conv") or before.index[-1:] != after.index[-1:]
         if free and mixes:
             return after
     return masked[-1]

@@ -15,7 +15,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import MAX_SET, identity
 from mpcompile.budget import tick
-from mpcompile.ir import Abstract, Array, Domain, Graph, Node, NoRule, Value, availability
+from mpcompile.ir import Abstract, Array, Domain, Graph, Node, NoRule, Symbolic, Value, availability
 from mpcompile.ir.stencils import Lattice, extent, still
 from mpcompile.ops.pointwise import Binary, Unary
 
@@ -132,10 +132,13 @@ def _folded(mark: Array, shape: tuple[int, ...]) -> Array:
 
 def _followed(rule: _Rule, position: int, marks: list[Array]) -> Array:
     """By the dependence rule of the operation itself, every element of the input a bit."""
-    shape = rule.of(position).shape
+    shape = whole = rule.of(position).shape
+    if rule.env is None:  # elements along a symbolic axis are alike, so they share a bit
+        sizes = rule.node.inputs[position].shape
+        shape = tuple(1 if isinstance(s, Symbolic) else n for s, n in zip(sizes, whole, strict=True))
     size = int(np.prod(shape))
     if size > MAX_SET:
-        return np.ones(shape, bool)
+        return np.ones(whole, bool)
     domain, seed = identity(size)
     seed = seed.reshape(*shape, domain.words)
     reached = np.zeros(domain.words, np.uint64)
@@ -143,4 +146,4 @@ def _followed(rule: _Rule, position: int, marks: list[Array]) -> Array:
         kept = _folded(mark, result.facts.shape[:-1])
         reached |= np.bitwise_or.reduce(result.facts[kept], 0)
     bits = np.unpackbits(reached.astype("<u8").view(np.uint8), bitorder="little")[:size]
-    return bits.astype(bool).reshape(shape)
+    return np.broadcast_to(bits.astype(bool).reshape(shape), whole)

@@ -174,6 +174,24 @@ x ~ autoregressive(order = random, seed = 2) {
     assert verdict.status is Status.PROVED and str(verdict.scope) == "the declared sizes"
 
 
+def test_a_dense_network_that_goes_through_a_sequence_is_blamed_and_warned_of() -> None:
+    text = """model m
+input x: real[5]
+condition c: real[time, 4]
+mask up = degrees(order = natural, hidden = 8, seed = 0)
+x ~ autoregressive(order = natural) {
+  dense(8, mask = up) -> over(time) -> add(c -> dense(8))
+  conv1d(8, 3, pad = same)
+  last -> dense(10)
+}
+"""
+    m = lowered(text)
+    (verdict,) = api.verdicts(m)
+    assert verdict.status is Status.REFUTED and time_of(verdict) == 1
+    assert verdict.diagnostics[0].span.line == 7
+    assert api.warnings(m) == []
+
+
 def test_paths_that_cancel_are_no_counterexample() -> None:
     """A norm over one element is constant, so what lies behind it reads nothing; over four steps it is not."""
     alone = only("model m\ninput x: real[time, 1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
