@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from random_graphs import Sample, derived, graphs, jacobian
+from random_sequences import changes, sequence
 from specs_under_test import NAMES, inputs, module, weights
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for, support, tau
 from mpcompile.analysis.field import reached, values_of
+from mpcompile.analysis.order import ranks_of
 from mpcompile.interpret import interpret as evaluate
 from mpcompile.ir import (
     Builder,
@@ -184,6 +186,33 @@ def test_specs_are_exact(name: str, program: str) -> None:
         parts = support(graph, subject, key, env, over=1).value if y.ndim > 1 else rows
         whole = rows.reshape(*y.shape[1:], -1).any(0).reshape(parts.shape) if y.ndim > 1 else rows
         np.testing.assert_array_equal(parts, whole)
+
+
+# --- sequences ---
+
+
+@pytest.mark.parametrize("seed", range(100, 112))
+@pytest.mark.parametrize(("length", "examples"), [(1, 1), (2, 3), (9, 2), (64, 3)])
+def test_sequences_read_no_more_than_what_is_derived(seed: int, length: int, examples: int) -> None:
+    """Shifts to 40, dilations, loops in both directions, one channel: nothing changes that availability leaves out.
+
+    Availability is the same for every example of a batch.
+    """
+    spec = sequence(seed)
+    m, sizes = spec.module(), dict.fromkeys(spec.symbols, length)
+    graph, claim = m.programs["conditionals"], m.claims[0]
+    env = {"N": examples, **sizes}
+    ranks = ranks_of(graph, claim, env)
+    memory = tau(graph, spec.subject, ranks, env)
+    latest = np.zeros((examples, len(ranks)), int)
+    for value in graph.outputs.values():
+        found, axis = memory[value].full()[..., 0], claim.arguments["axis"]
+        found = found if axis is None else np.moveaxis(found, axis, -1)
+        latest = np.maximum(latest, found.reshape(examples, len(ranks), -1).max(-1))
+    assert (latest == latest[:1]).all()
+    (changed,) = changes(m, spec.subject, sizes)
+    when = np.arange(len(changed)) // (len(changed) // len(ranks)) + 1
+    assert (np.max(np.where(changed, when[:, None], 0), 0) <= latest[0]).all()
 
 
 # --- large masks ---

@@ -54,9 +54,9 @@ class Case:
         return replace(self.module, programs={**self.module.programs, "conditionals": graph})
 
 
-def fixed(graph: Graph) -> Graph:
+def fixed(graph: Graph, length: int) -> Graph:
     """One example, and sequences of a fixed length: so a mask that the graph computes can be a constant."""
-    env = environment_for(graph, LENGTH)
+    env = environment_for(graph, length)
 
     def bind(b, node, inputs):  # type: ignore[no-untyped-def]
         if not isinstance(node.op, Input):
@@ -67,9 +67,10 @@ def fixed(graph: Graph) -> Graph:
 
 
 @cache
-def case(name: str) -> Case:
-    m = api.load(next(p for p in SPECS if p.stem == name), SMALL[name])
-    graph = fixed(m.programs["conditionals"])
+def case(name: str, length: int = LENGTH) -> Case:
+    larger = {"longest": length} if "longest" in SMALL[name] and length > LENGTH else {}
+    m = api.load(next(p for p in SPECS if p.stem == name), SMALL[name] | larger)
+    graph = fixed(m.programs["conditionals"], length)
     claim = next(c for c in m.claims if c.kind == "autoregressive")
     shape = graph.inputs[claim.subject].type.concrete({})[1:]
     if claim.arguments["ranks"] is None:  # a sequence of a fixed length has an order like any other variable
@@ -106,6 +107,21 @@ def entries(name: str) -> Iterator[tuple[Value, tuple[int, ...]]]:
     for mask, array in case(name).masks.items():
         for entry in ahead(array):
             yield mask, tuple(int(i) for i in entry)
+
+
+@pytest.mark.parametrize("length", [17, 64])
+def test_masks_of_long_sequences_opened_towards_the_future_are_found(length: int) -> None:
+    """Entries next to the diagonal, in the corner, and some between."""
+    long = case("transformer", length)
+    rng = np.random.default_rng(length)
+    for mask, array in long.masks.items():
+        closed = ahead(array)
+        picked = [closed[0], closed[-1], *closed[rng.permutation(len(closed))[:3]]]
+        far = closed[np.abs(closed[:, -1] - closed[:, -2]).argmax()]
+        for entry in (*picked, far):
+            (verdict,) = prove(long.broken(mask, tuple(int(i) for i in entry), True))
+            assert verdict.status == "refuted", (mask, entry)
+            assert verdict.diagnostics[0].path
 
 
 def test_every_spec_with_a_mask_is_tried() -> None:

@@ -6,7 +6,7 @@ that what an offset set forgets (everything is read) stands before and behind wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,18 @@ def _piece(rng: np.random.Generator, depth: int, vector: bool) -> str:
 
 
 def leaks(module: Module, subject: str, sizes: Mapping[str, int], trials: int = 2) -> bool:
-    """Whether a parameter of some element changes, in float64, when the element or a later one does.
+    """Whether a parameter of some element changes, in float64, when the element or a later one does."""
+    return any(_later(changed) for changed in changes(module, subject, sizes, trials))
+
+
+def _later(changed: np.ndarray) -> bool:
+    elements, steps = changed.shape
+    when = np.arange(elements) // (elements // steps)  # elements of one step have one place in the order
+    return bool((changed & (when[:, None] >= np.arange(steps)[None, :])).any())
+
+
+def changes(module: Module, subject: str, sizes: Mapping[str, int], trials: int = 1) -> Iterator[np.ndarray]:
+    """Bool [elements of the subject, steps]: whether any parameter of a step changes with an element, in float64.
 
     A row of the batch for each element that is changed. A change below 1e-9 of the largest value counts as none.
     """
@@ -101,12 +112,9 @@ def leaks(module: Module, subject: str, sizes: Mapping[str, int], trials: int = 
         feed = {k: np.repeat(v, len(rows), 0) for k, v in given.items()} | {subject: rows}
         with np.errstate(all="ignore"):
             outputs = interpret(graph, weights, feed)
-        steps = x.shape[0]  # elements of one step have one place in the order
+        steps, found = x.shape[0], np.zeros((x.size, x.shape[0]), bool)
         for y in outputs.values():
             own = np.moveaxis(y, axis, -1) if axis is not None else y
             own = own.reshape(len(rows), steps, -1)
-            changed = np.abs(own[1:] - own[:1]).max(-1) > 1e-9 * max(1.0, float(np.abs(own).max()))
-            when = np.arange(x.size) // (x.size // steps)
-            if (changed & (when[:, None] >= np.arange(steps)[None, :])).any():
-                return True
-    return False
+            found |= np.abs(own[1:] - own[:1]).max(-1) > 1e-9 * max(1.0, float(np.abs(own).max()))
+        yield found

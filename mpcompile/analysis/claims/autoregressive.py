@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mpcompile.analysis.blame import leak
 from mpcompile.analysis.certain import certain, doubt
-from mpcompile.analysis.dependence import TooLarge, support, tau, witness
+from mpcompile.analysis.dependence import Step, TooLarge, support, tau, witness
 from mpcompile.analysis.horizon import search
 from mpcompile.analysis.order import allowed, ranks_of, raster
 from mpcompile.analysis.stencils import (
@@ -60,7 +61,7 @@ def autoregressive(module: Module, claim: Claim) -> Verdict:
         if found is not None and not confirmed(module, graph, claim, found):
             return Verdict.undecided(claim, CANCELS)
         if found is not None:
-            return Verdict.refuted(claim, METHOD, {}, [found.diagnostic(graph, claim)])
+            return Verdict.refuted(claim, METHOD, {}, [found.diagnostic(claim)])
     if raster(graph, claim) and reads_ahead(graph, claim) is None:
         return Verdict.proved(claim, Proof(scope_of(graph, covers="sizes"), "offset sets", (FINITE,)), detail)
     return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD, (FINITE,)), detail)
@@ -79,9 +80,15 @@ class Leak:
     value: Value
     index: tuple[int, ...]
 
-    def diagnostic(self, graph: Graph, claim: Claim) -> Diagnostic:
-        path = witness(graph, self.facts, self.sizes, self.value, self.index)
-        return leak(graph, claim, self.sizes, self.index, path, self.ranks, self.facts)
+    graph: Graph
+
+    @cached_property
+    def path(self) -> list[Step]:
+        """From an element of the subject to the element of the parameter."""
+        return witness(self.graph, self.facts, self.sizes, self.value, self.index)
+
+    def diagnostic(self, claim: Claim) -> Diagnostic:
+        return leak(self.graph, claim, self.sizes, self.index, self.path, self.ranks, self.facts)
 
 
 def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
@@ -94,7 +101,7 @@ def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
         bad = np.argwhere(found.full()[..., 0] > own)
         if bad.size:
             first = np.argsort(own[tuple(bad.T)], kind="stable")[0]
-            return Leak(sizes, ranks, facts, value, tuple(int(i) for i in bad[first]))
+            return Leak(sizes, ranks, facts, value, tuple(int(i) for i in bad[first]), graph)
     return None
 
 
@@ -106,20 +113,22 @@ def confirmed(module: Module, graph: Graph, claim: Claim, found: Leak) -> bool:
     axis, name = claim.arguments["axis"], claim.subject
     flat = found.ranks.reshape(-1)
     own = tuple(i for a, i in enumerate(found.index) if a != axis)[1:]
+
+    def shows(wanted: Array) -> bool:
+        answer = certain(module, graph, name, found.sizes, wanted, axis)
+        unseen = np.broadcast_to(answer.unseen, wanted.shape)
+        return not unseen[wanted].all() or (answer.reached is not None and bool(doubt(answer)))
+
     try:
+        pair = np.zeros((flat.size, flat.size), bool)
+        pair[np.ravel_multi_index(own, found.ranks.shape),
+             np.ravel_multi_index(found.path[0].index[1:], found.ranks.shape)] = True  # fmt: skip
+        if shows(pair):
+            return True
         sets = [support(graph, name, output, found.sizes, over=axis).value for output in graph.outputs]
-        late = np.logical_or.reduce(sets) & (flat[None, :] >= flat[:, None])
-        first = np.zeros_like(late)
-        row = np.ravel_multi_index(own, found.ranks.shape)
-        first[row, np.flatnonzero(late[row])[:4]] = True
-        for wanted in (first, late):
-            answer = certain(module, graph, name, found.sizes, wanted, axis)
-            unseen = np.broadcast_to(answer.unseen, wanted.shape)
-            if not unseen[wanted].all() or (answer.reached is not None and doubt(answer)):
-                return True
+        return shows(np.logical_or.reduce(sets) & (flat[None, :] >= flat[:, None]))
     except (NoRule, TooLarge):
         return True
-    return False
 
 
 #: Why a structural leak is no counterexample.
@@ -140,7 +149,7 @@ def _searched(module: Module, graph: Graph, claim: Claim, open_: Open) -> Verdic
 
     tried = search(graph, run)
     if tried.found is not None:
-        return Verdict.refuted(claim, METHOD, tried.at, [tried.found.diagnostic(graph, claim)])
+        return Verdict.refuted(claim, METHOD, tried.at, [tried.found.diagnostic(claim)])
     reason = CANCELS if cancelled else open_.reason
     if not tried.complete:
         reason += "; longer sequences were too much to try"
