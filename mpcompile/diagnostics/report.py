@@ -114,6 +114,11 @@ class Report:
         """Every finding, ordered by place."""
         return in_order([*self.findings, *(d for spec in self.specs for d in spec.diagnostics)])
 
+    def claim_of(self, diagnostic: Diagnostic) -> Property | None:
+        """The property that a finding is about; None for what is wrong with a spec itself."""
+        properties = (p for spec in self.specs for p in spec.properties)
+        return next((p for p in properties if any(d is diagnostic for d in p.diagnostics)), None)
+
     @property
     def sources(self) -> dict[str, Source]:
         """The text of every file that is known, by its path as spans name it."""

@@ -438,3 +438,39 @@ def test_watch_checks_only_what_changed_and_what_reads_it(
     )
     assert checked == ["one", "two", "one", "two", "three"]
     assert published == [["one", "two"]] * 3 + [["one", "three", "two"], ["one", "three"]]
+
+
+#: A shift whose `path_length` is open, and a leak: what each format says of the answers.
+ANSWERS = """model m
+input x: category(5)[time]
+x ~ autoregressive(likelihood = categorical) {{ embedding(4) -> {first} -> rnn(4) -> dense(5) }}
+check {{ autoregressive(x); path_length(x) <= 500 }}
+"""
+
+
+def test_every_format_says_which_answer_a_finding_belongs_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("open.mp").write_text(ANSWERS.format(first="shift"))
+    Path("leak.mp").write_text(ANSWERS.format(first="tanh"))
+    wanted = {
+        ("open.mp", "path_length(x) <= 500", "undecided"),
+        ("leak.mp", "autoregressive(x)", "refuted"),
+        ("leak.mp", "path_length(x) <= 500", "undecided"),
+    }
+    found = json.loads(run("open.mp", "leak.mp", "--output-format", "json").stdout)
+    assert {(d["filename"], d["claim"], d["status"]) for d in found} == wanted
+    results = validate(run("open.mp", "leak.mp", "--output-format", "sarif").stdout)["results"]
+    assert {(r["properties"]["claim"], r["properties"]["status"]) for r in results} == {w[1:] for w in wanted}
+    assert all(r["level"] == "error" for r in results)
+    annotated = run("open.mp", "leak.mp", "--output-format", "github").stdout
+    assert "title=MP301 autoregressive(x) refuted" in annotated
+    assert "title=MP309 path_length(x) <= 500 undecided" in annotated
+    cases = JUnitXml.fromstring(run("open.mp", "leak.mp", "--output-format", "junit").stdout.encode())
+    failures = {
+        (c.name, f.type) for suite in cases for c in suite for f in c.result if isinstance(f, Failure)
+    }
+    assert failures == {("autoregressive(x)", "MP301"), ("path_length(x) <= 500", "MP309")}
+    text = run("open.mp", "leak.mp").stdout
+    assert "checked 2 specs: 1 claims proved, 2 not decided, 3 errors" in text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mpcompile.diagnostics.core import Diagnostic, Severity
 from mpcompile.diagnostics.render._text import details, printable, relative
-from mpcompile.diagnostics.report import Report
+from mpcompile.diagnostics.report import STATUSES, Report
 
 #: Worst first: the runner shows only the first ten annotations of a step.
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
@@ -22,10 +22,10 @@ def github(report: Report, colour: bool = False) -> str:
         for spec in report.specs
         if spec.crash
     ]
-    return "".join([*crashed, *map(_annotation, found)])
+    return "".join([*crashed, *(_annotation(d, report) for d in found)])
 
 
-def _annotation(d: Diagnostic) -> str:
+def _annotation(d: Diagnostic, report: Report) -> str:
     properties: dict[str, str | int] = {}
     if d.span.path:
         properties["file"] = relative(d.span.path)
@@ -35,7 +35,8 @@ def _annotation(d: Diagnostic) -> str:
             properties["endLine"] = d.span.end_line
         else:
             properties |= {"col": d.span.column, "endColumn": max(d.span.column, d.span.end_column)}
-    properties["title"] = d.code
+    about = report.claim_of(d)
+    properties["title"] = f"{d.code} {about.name} {STATUSES[about.status]}" if about else d.code
     return _command(_LEVELS[d.severity], properties, "\n".join([printable(d.message), *details(d)]))
 
 

@@ -11,16 +11,20 @@ from mpcompile.diagnostics.report import Report
 
 def as_json(report: Report, colour: bool = False) -> str:
     """A JSON array of findings. Pure ASCII, so that it survives any terminal and pipe."""
-    return json.dumps([_plain(d) for d in report.diagnostics], indent=2) + "\n"
+    return json.dumps([_plain(d, report) for d in report.diagnostics], indent=2) + "\n"
 
 
 def as_json_lines(report: Report, colour: bool = False) -> str:
     """The same objects, one a line: for tools that read a stream."""
-    return "".join(json.dumps(_plain(d)) + "\n" for d in report.diagnostics)
+    return "".join(json.dumps(_plain(d, report)) + "\n" for d in report.diagnostics)
 
 
-def _plain(d: Diagnostic) -> dict[str, Any]:
+def _plain(d: Diagnostic, report: Report) -> dict[str, Any]:
+    """Every field; `claim` and `status` of the property that it is about, or null."""
+    about = report.claim_of(d)
     return {
+        "claim": about and about.name,
+        "status": about and about.status,
         "code": d.code,
         "severity": str(d.severity),
         "message": d.message,

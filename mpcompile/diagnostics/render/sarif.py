@@ -34,7 +34,7 @@ def sarif(report: Report, colour: bool = False) -> str:
         },
         "columnKind": "unicodeCodePoints",
         "invocations": [_invocation(report)],
-        "results": [_result(d, rules.index(d.code), report.sources, seen) for d in found],
+        "results": [_result(d, rules.index(d.code), report, seen) for d in found],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -63,14 +63,16 @@ def _rule(code: str) -> dict[str, Any]:
     }
 
 
-def _result(d: Diagnostic, rule: int, sources: dict[str, Source], seen: Counter[str]) -> dict[str, Any]:
+def _result(d: Diagnostic, rule: int, report: Report, seen: Counter[str]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": d.code,
         "ruleIndex": rule,
         "level": _LEVELS[d.severity],
         "message": {"text": "\n".join([printable(d.message), *details(d)])},
-        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(d, sources, seen)},
+        "partialFingerprints": {"primaryLocationLineHash": _fingerprint(d, report.sources, seen)},
     }
+    if (about := report.claim_of(d)) is not None:
+        result["properties"] = {"claim": about.name, "status": about.status}
     if d.span.path:
         result["locations"] = [_location(d.span, d.label)]
     if d.path:
