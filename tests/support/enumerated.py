@@ -131,7 +131,7 @@ _MASKED = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "softplus")
 
 def drawn(rng: np.random.Generator) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
     """A random discrete model: its text, its variables, and lengths at which its states can be listed."""
-    make = (_vector, _sequence, _sequence, _image, _pair, _recurrence)[rng.integers(6)]
+    make = (_vector, sequence, sequence, _image, _pair, _recurrence)[rng.integers(6)]
     return make(rng)
 
 
@@ -189,7 +189,8 @@ def _block(rng: np.random.Generator, width: int) -> str:
     ])  # fmt: skip
 
 
-def _sequence(rng: np.random.Generator) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
+def sequence(rng: np.random.Generator) -> tuple[str, tuple[str, ...], tuple[int, ...]]:
+    """A sequence of causal layers behind a shift."""
     kind, levels = _type(rng)
     law, count = _law(kind, levels)
     width, top = int(rng.integers(2, 4)), _fit(levels)
