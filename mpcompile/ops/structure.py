@@ -462,10 +462,11 @@ class Concat(Movement):
     def _united(self, lattice: Lattice, parts: Sequence[Stencil], type: Type) -> Stencil:
         """The parts of one long axis, each where it stands. Where several of them read, an upper bound at each place."""
         i, (first, *more) = self.axis, parts
-        for x in more:
-            (first, x), axes = align(
-                self, lattice, (_wide(lattice, first, type, i), _wide(lattice, x, type, i)), type.shape
-            )
+        for part in more:
+            first, x = _wide(lattice, first, type, i), _wide(lattice, part, type, i)
+            axes = first.axes
+            if first.spatial or x.spatial:
+                (first, x), axes = align(self, lattice, (first, x), type.shape)
             if len(first.regions) > 1 or len(x.regions) > 1:
                 raise no_rule(self, "regions of positions in parts of one axis")
             c, facts = first.cell, lattice.domain.union(first.cell.facts, x.cell.facts)

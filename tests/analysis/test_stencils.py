@@ -375,6 +375,21 @@ def test_everything_of_a_stride_is_an_upper_bound() -> None:
     hold(net.graph, "x", sets)
 
 
+def test_bilinear_upsampling_has_offset_sets_that_hold_at_its_borders() -> None:
+    """Its ends are parts of one axis, moved to where they stand."""
+    g = Graph("g")
+    b = Builder(g)
+    x = b.input("x", float_type(symbol("N"), 1, 7))
+    ends = b.emit(ops.Slice(2, 0, 1), x), b.emit(ops.Slice(2, 6, 7), x)
+    wide = b.emit(ops.Concat(2), ends[0], x, ends[1])
+    tent = b.constant(np.array([0.25, 0.75, 0.75, 0.25]).reshape(1, 1, 4))
+    g.outputs["wide"] = wide
+    g.outputs["y"] = b.emit(ops.ConvTranspose((2,), ((3, 3),), (1,), 1, (0,)), wide, tent)
+    sets = offset_sets(g, "x")
+    hold(g, "x", sets)
+    assert not sets.of(g.outputs["y"]).exact
+
+
 # --- what is refused ---
 
 
