@@ -162,7 +162,7 @@ def afford(graph: Graph, env: Mapping[str, int], columns: int) -> None:
     """Raise `TooLarge` where a run for so many elements of a source is more work than `MOST_WORK`."""
     total = (columns + 1) * row_work(graph, env)
     if total > MOST_WORK:
-        raise TooLarge(f"a run over a field would take {total:.0e} operations, more than {MOST_WORK:.0e}")
+        raise TooLarge(f"a run modulo a prime would take {total:.1e} operations, more than {MOST_WORK:.0e}")
 
 
 def _steps(graph: Graph, source: str) -> tuple[str, ...]:

@@ -144,40 +144,48 @@ def _size(field: ReceptiveField, shape: tuple[int | Symbolic, ...], axes: tuple[
 
 def _counted(graph: Graph, source: str, output: str, length: int) -> int:
     """The same from the exact sets of every output element."""
-    env = environment_for(graph, length)
-    return _extent(graph, source, support(graph, source, output, env).value, env)
+    return _farthest(graph, source, output, environment_for(graph, length))[0]
 
 
-def _extent(graph: Graph, source: str, seen: Array, env: Mapping[str, int]) -> int:
-    """The most places from the first to the last that one output element sees, along any axis."""
+def _farthest(graph: Graph, source: str, output: str, env: Mapping[str, int]) -> tuple[int, int, list[Array]]:
+    """The most places from the first to the last that one output element sees along any axis.
+
+    With the number of the element, and those of the source's elements at the first and at the last place.
+    """
     type = graph.inputs[source].type
+    shape = type.concrete(env)[1:]
     axes = [i - 1 for i in spatial_axes(type)] or list(range(type.rank - 1))
-    cube = seen.reshape(len(seen), *type.concrete(env)[1:])
-    largest = 0
+    seen = support(graph, source, output, env).value
+    cube, numbers = seen.reshape(len(seen), *shape), np.arange(seen.shape[1]).reshape(shape)
+    best, element, ends = 0, 0, list[Array]()
     for axis in axes:
         line = np.asarray(cube.any(tuple(i + 1 for i in range(cube.ndim - 1) if i != axis)))
-        reach = line.shape[1] - line.argmax(1) - line[:, ::-1].argmax(1)
-        largest = max(largest, int(np.where(line.any(1), reach, 0).max(initial=0)))
-    return largest
+        reach = np.where(line.any(1), line.shape[1] - line.argmax(1) - line[:, ::-1].argmax(1), 0)
+        if reach.size and reach.max() > best:
+            best, element = int(reach.max()), int(reach.argmax())
+            first = int(line[element].argmax())
+            ends = [numbers.take(at, axis).reshape(-1) for at in (first, first + best - 1)]
+    return best, element, ends
 
 
 def _surely_counted(
     module: Module, graph: Graph, claim: Claim, size: float
 ) -> Verdict | tuple[str, tuple[str, ...]]:
-    """That as many places are certainly read, where offset sets do not say which."""
-    name, env = claim.subject, environment_for(graph, LENGTH)
-    answer = None
+    """That the ends of the farthest sets are certainly read, where offset sets do not say which."""
+    name, env, answer = claim.subject, environment_for(graph, LENGTH), None
     for output in graph.outputs:
-        wanted = support(graph, name, output, env).value
-        found = certain(module, graph, name, env, wanted, None, (output,))
-        if _extent(graph, name, found.bound.value & wanted, env) >= size:
+        reach, element, ends = _farthest(graph, name, output, env)
+        if reach < size or not ends:
+            continue
+        rows, wanted = np.array([element]), np.ones((1, 2), bool)
+        found = certain(module, graph, name, env, wanted, None, (output,), rows, ends)
+        if not found.unseen.any():
             return found.method, found.assumptions
-        answer = found if answer is None or found.unseen.any() else answer
-    if answer is None or not answer.unseen.any():
+        answer = found
+    if answer is None:
         return Verdict.undecided(claim, "fewer places are certainly read than its sets of inputs say")
-    what = f"the receptive field of {name} is less than its sets of inputs say: what leads to {{1}} cancels"
-    shape = graph.inputs[name].type.concrete(env)[1:]
-    return cancels(claim, graph, answer, env, "MP303", what, shape)
+    what = f"the receptive field of {name} is less than its sets of inputs say: what leads to one of its ends cancels"
+    return cancels(claim, graph, answer, env, "MP303", what, (2,))
 
 
 def _shown(size: float) -> str:
