@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from onnx import TensorProto
 
 from mpcompile.ir import DType, Graph, Input, Node, Type, Value
@@ -26,11 +27,12 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
         not scanned or bool(body.users(step.node)) or step in body.outputs.values()
     )
     length = node.inputs[carries].shape[axis] if scanned else op["length"]
-    given = list(args[: carries + scanned])
-    axes = [axis] * scanned
+    # Along axis 0 alone: over another axis onnxruntime divides by the sizes before it, and dies of a batch of none.
+    given = list(args[:carries])
+    for x, value in zip(args[carries : carries + scanned], node.inputs[carries:], strict=False):
+        given.append(w.transpose(x, *_first(value.type.rank, axis)))
     if counts:
         given.append(w.arange(length))
-        axes.append(0)
     before, place = w.prefix, w.place
 
     env: dict[Value, str] = {
@@ -64,12 +66,21 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
         return w.op_all("Loop", w.scalar(length), "", *given, outputs=len(node.types), body=graph)
     direction = int(op["reverse"])
     stacked = len(node.types) - carries
-    attributes = {"scan_input_axes": axes, "scan_input_directions": [direction] * len(axes)}
+    rows = scanned + counts
+    attributes = {"scan_input_directions": [direction] * rows}
     if stacked:
-        attributes |= {"scan_output_axes": [axis] * stacked, "scan_output_directions": [direction] * stacked}
-    return w.op_all(
-        "Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=len(axes), **attributes
-    )
+        attributes |= {"scan_output_directions": [direction] * stacked}
+    made = w.op_all("Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=rows, **attributes)
+    back = [
+        w.transpose(y, *np.argsort(_first(t.rank, axis)))
+        for y, t in zip(made[carries:], node.types[carries:], strict=True)
+    ]
+    return [*made[:carries], *back]
+
+
+def _first(rank: int, axis: int) -> tuple[int, ...]:
+    """The permutation that puts an axis first."""
+    return (axis, *(i for i in range(rank) if i != axis))
 
 
 #: What the body of a `Loop` takes before its carries.

@@ -198,18 +198,20 @@ class Writer:
     # --- steps that many rows share ---
 
     def reshape(self, x: str, old: Sequence[Size] | None, new: Sequence[Size]) -> str:
-        """x under another shape. Sizes that stay in place, and a last unknown one, need not be computed."""
-        sizes: list[Size] = list(new)
-        if 0 not in sizes:
-            if old is not None:
-                sizes = [
-                    0 if not isinstance(s, int) and i < len(old) and old[i] == s else s
-                    for i, s in enumerate(sizes)
-                ]
-            unknown = [i for i, s in enumerate(sizes) if not isinstance(s, int)]
-            if len(unknown) == 1:
-                sizes[unknown[0]] = -1
-        return self.op("Reshape", x, self.shape(sizes))
+        """x under another shape. Sizes that stay in place, or one unknown among numbers, need not be computed.
+
+        Where some are, `allowzero` makes a size of none what it says, and not that of the input in its place.
+        """
+        kept = [
+            0 if old is not None and not isinstance(s, int) and i < len(old) and old[i] == s else s
+            for i, s in enumerate(new)
+        ]
+        unknown = [i for i, s in enumerate(kept) if not isinstance(s, int)]
+        if 0 in new or (unknown and (len(unknown) > 1 or 0 in kept)):
+            return self.op("Reshape", x, self.shape(new), allowzero=1)
+        if unknown:
+            kept[unknown[0]] = -1
+        return self.op("Reshape", x, self.shape(kept))
 
     def expand(self, x: str, old: Sequence[Size], new: Sequence[Size]) -> str:
         """x repeated to a shape."""

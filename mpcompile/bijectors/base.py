@@ -44,6 +44,8 @@ class Bijector:
     reversible: ClassVar[bool] = True
     #: |x| from which on the map is the identity whatever it learns; None where it has no such bound.
     reach: ClassVar[float | None] = None
+    #: Whether it has no parameters, so that it undoes its own inverse beside it.
+    fixed: ClassVar[bool] = False
     #: Whether `initialize` sets parameters from the data it sees.
     data_dependent: ClassVar[bool] = False
 

@@ -14,10 +14,12 @@ from mpcompile.layers.base import Context
 from mpcompile.ranges import Positive
 
 
+@dataclass(frozen=True)
 class Sigmoid(Bijector):
     """y = 1 / (1 + e^-x): from the reals to (0, 1)."""
 
     keyword: ClassVar[str] = "sigmoid"
+    fixed: ClassVar[bool] = True
     codomain: ClassVar[Interval | None] = UNIT
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
@@ -30,10 +32,12 @@ class Sigmoid(Bijector):
         return F.sub(b, b.emit(ops.Log(), y), b.emit(ops.Log(), F.sub(b, 1.0, y)))
 
 
+@dataclass(frozen=True)
 class Tanh(Bijector):
     """y = tanh x: from the reals to (-1, 1)."""
 
     keyword: ClassVar[str] = "tanh"
+    fixed: ClassVar[bool] = True
     codomain: ClassVar[Interval | None] = (-1.0, 1.0)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
@@ -47,10 +51,12 @@ class Tanh(Bijector):
         return F.mul(b, b.emit(ops.Log(), ratio), 0.5)
 
 
+@dataclass(frozen=True)
 class Softplus(Bijector):
     """y = log(1 + e^x): from the reals to the positive numbers."""
 
     keyword: ClassVar[str] = "softplus"
+    fixed: ClassVar[bool] = True
     codomain: ClassVar[Interval | None] = POSITIVE
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
@@ -69,6 +75,7 @@ class LeakyRelu(Bijector):
     """y = x where x > 0, else slope x."""
 
     keyword: ClassVar[str] = "leaky_relu"
+    fixed: ClassVar[bool] = True
     slope: Positive = 0.01  # another is not injective
 
     def _bent(self, ctx: Context, x: Value, slope: float) -> Value:

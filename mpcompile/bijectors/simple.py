@@ -91,6 +91,7 @@ class Logit(Bijector):
     """y = logit(alpha + (1 - 2 alpha) x): from (0, 1) to the reals (Dinh et al. 2017, section 4.1)."""
 
     keyword: ClassVar[str] = "logit"
+    fixed: ClassVar[bool] = True
     domain: ClassVar[Interval | None] = UNIT
     alpha: Alpha = 0.05
 
@@ -100,10 +101,11 @@ class Logit(Bijector):
         return (-beyond, 1 + beyond)
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
-        b = ctx.b
-        p = F.add(b, F.mul(b, x, 1 - 2 * self.alpha), self.alpha)
-        log_p, log_q = b.emit(ops.Log(), p), b.emit(ops.Log(), F.sub(b, 1.0, p))
-        slope = F.sub(b, log(1 - 2 * self.alpha), F.add(b, log_p, log_q))
+        b, inner = ctx.b, 1 - 2 * self.alpha
+        p = F.add(b, F.mul(b, x, inner), self.alpha)
+        q = F.add(b, F.mul(b, F.sub(b, 1.0, x), inner), self.alpha)  # 1 - p would round alpha away near x = 1
+        log_p, log_q = b.emit(ops.Log(), p), b.emit(ops.Log(), q)
+        slope = F.sub(b, log(inner), F.add(b, log_p, log_q))
         return F.sub(b, log_p, log_q), F.event_sum(b, slope)
 
     def inverse(self, ctx: Context, y: Value) -> Value:

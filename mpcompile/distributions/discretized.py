@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import log
 from typing import ClassVar
 
 from mpcompile import ops
@@ -15,6 +16,9 @@ from mpcompile.layers.base import Context
 
 #: Scales below exp(-7) of the range's half say no more about 256 levels (the authors' code has the same bound).
 MIN_LOG_SCALE = -7.0
+
+#: Below this tanh(w / 2) is w / 2 in double precision.
+LEAST_WIDTH = 1e-8
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class DiscretizedLogisticMixture(Elementwise):
 
         For z-values a > b of a bin's borders, log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)).
 
-        The last term is log tanh((a - b) / 2) + softplus(b - a), which keeps its digits where the bin is narrow.
+        For w = a - b the last term is log tanh(w / 2) + softplus(-w), which keeps its digits where the bin is narrow.
         """
         b, m = ctx.b, self._bounded(ctx)
         level = F.sub(b, x, float(self.low))
@@ -62,14 +66,23 @@ class DiscretizedLogisticMixture(Elementwise):
         below = F.neg(b, b.emit(ops.Softplus(), F.neg(b, upper)))  # log of the mass up to the bin's end
         above = F.neg(b, b.emit(ops.Softplus(), lower))  # log of the mass from the bin's start
         width = F.mul(b, inverse, 2 * self.half)
-        ratio = F.add(
-            b,
-            b.emit(ops.Log(), b.emit(ops.Tanh(), F.mul(b, width, 0.5))),
-            b.emit(ops.Softplus(), F.neg(b, width)),
-        )
+        ratio = F.add(b, self._log_tanh_half(ctx, m, width), b.emit(ops.Softplus(), F.neg(b, width)))
         inside = F.add(b, F.add(b, below, above), ratio)
         last = b.emit(ops.LessEqual(), b.constant(self.classes - 1.5), level)
         return F.where(b, F.less(b, level, 0.5), below, F.where(b, last, above, inside))
+
+    def _log_tanh_half(self, ctx: Context, m: LogisticMixture, width: Value) -> Value:
+        """log tanh(w / 2) for w = 2 half / scale: below 1 as log(w / 2) + log(tanh(w / 2) / (w / 2)).
+
+        There log w = log(2 half) - log_scale stays finite, with its gradient, where w itself underflows. Each form is
+        held where it is used, so that neither has a gradient that is not a number.
+        """
+        b, small = ctx.b, F.less(ctx.b, width, 1.0)
+        held = F.mul(b, F.minimum(b, F.maximum(b, width, LEAST_WIDTH), 1.0), 0.5)
+        share = b.emit(ops.Log(), F.div(b, b.emit(ops.Tanh(), held), held))
+        narrow = F.add(b, F.sub(b, log(self.half), m.log_scale), share)
+        wide = b.emit(ops.Log(), b.emit(ops.Tanh(), F.mul(b, F.maximum(b, width, 1.0), 0.5)))
+        return F.where(b, small, narrow, wide)
 
     def from_noise(self, ctx: Context, noise: Value) -> Value:
         b = ctx.b

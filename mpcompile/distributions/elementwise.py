@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise, logit, standard_logistic
-from mpcompile.ir import DType, Shape, Value
+from mpcompile.ir import Builder, DType, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -46,7 +46,7 @@ class Perceptron(Elementwise):
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         b = ctx.b
-        return F.to_float(b, b.emit(ops.LogicalNot(), F.less(b, self.activation, 0.0)))
+        return F.to_float(b, F.less(b, 0.0, self.activation))
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b = ctx.b
@@ -78,16 +78,16 @@ class Categorical(Elementwise):
         return F.reshape(b, picked, x.shape)
 
     def from_noise(self, ctx: Context, noise: Value) -> Value:
-        """Inverse of the distribution function: the number of classes whose cumulated probability is below u."""
+        """Inverse of the distribution function: the number of classes whose cumulated probability is below u.
+
+        u is taken on the scale of the total as it is rounded: else a last class of hardly any probability is drawn
+        whenever the total of the others is rounded to less than u.
+        """
         b, axis = ctx.b, self.axis
         cumulated = b.emit(ops.CumSum(axis), b.emit(ops.Softmax(axis), self.logits))
-        classes = self.logits.shape[axis]
-        assert isinstance(classes, int)
-        inner = F.slice_axis(
-            b, cumulated, axis, 0, classes - 1
-        )  # the last is 1: left out, so no index is too large
+        inner, total = _split_last(b, cumulated, axis)  # the last is left out, so that no index is too large
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
-        below = F.to_float(b, F.less(b, inner, u))
+        below = F.to_float(b, F.less(b, inner, F.mul(b, u, total)))
         drawn = F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
         return b.emit(ops.Add(), drawn, b.constant(self.low)) if self.low else drawn
 
@@ -96,6 +96,13 @@ class Categorical(Elementwise):
 
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits}
+
+
+def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:
+    """All along the axis but the last, and the last, which keeps its axis."""
+    size = x.shape[axis]
+    assert isinstance(size, int)
+    return F.slice_axis(b, x, axis, 0, size - 1), F.slice_axis(b, x, axis, size - 1)
 
 
 @dataclass(frozen=True)
@@ -122,10 +129,10 @@ class LogisticMixture(Elementwise):
         weights = b.emit(ops.Softmax(axis), self.logits)
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         upper = b.emit(ops.CumSum(axis), weights)
-        lower = F.sub(b, upper, weights)
-        components = upper.shape[axis]
-        assert isinstance(components, int)
-        u = F.mul(b, u, F.slice_axis(b, upper, axis, components - 1))  # rounding may leave the total beside 1
+        inner, total = _split_last(b, upper, axis)
+        # `upper - weights` is not the end of the component before as it is rounded: u would fall into none, or two
+        lower = F.concat(b, [F.mul(b, total, 0.0), inner], axis)
+        u = F.mul(b, u, total)
         inside = F.mul(
             b, F.to_float(b, b.emit(ops.LessEqual(), lower, u)), F.to_float(b, F.less(b, u, upper))
         )

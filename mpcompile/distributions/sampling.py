@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import log
 
-from mpcompile import ops
 from mpcompile.distributions.base import Elementwise
 from mpcompile.distributions.discretized import DiscretizedLogisticMixture
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, LogisticMixture
@@ -46,22 +45,8 @@ def adjusted(ctx: Context, law: Elementwise, options: Sampling) -> Elementwise:
     if t != 1.0:
         law = _tempered(ctx, law, t)
     if options.top_k is not None and isinstance(law, Categorical):
-        law = _Truncated(_most_probable(ctx, law, options.top_k), law.axis)
+        law = replace(law, logits=_most_probable(ctx, law, options.top_k))
     return law
-
-
-@dataclass(frozen=True)
-class _Truncated(Categorical):
-    """Classes some of which have probability zero."""
-
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        """As without zeros, on the scale of the total as it is rounded: else the last class might be drawn."""
-        b, axis = ctx.b, self.axis
-        sums = b.emit(ops.CumSum(axis), b.emit(ops.Softmax(axis), self.logits))
-        classes = sums.shape[axis]
-        assert isinstance(classes, int)
-        total = F.reshape(b, F.slice_axis(b, sums, axis, classes - 1), noise.shape)
-        return super().from_noise(ctx, F.mul(b, noise, total))
 
 
 def _tempered(ctx: Context, law: Elementwise, t: float) -> Elementwise:

@@ -7,6 +7,7 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 * `depend`    which elements of its inputs each output element can depend on (see `mpcompile.ir.facts`);
 * `stencil`   the same relative to each element's own place, at every size (see `mpcompile.ir.stencils`);
 * `over_field` what it is modulo a prime, where a dependence that shows is certain (see `mpcompile.ir.field`);
+* `magnitude` what the roundings of its results are relative to;
 * `vjp`       its gradient, as a graph of primitives;
 * `examples`  small instances, on which the laws of every rule are tested.
 """
@@ -77,6 +78,14 @@ class Primitive:
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
         """Results on arrays whose floats are elements of a prime field; attributes must be bound."""
         raise NoRule(self, "field")
+
+    def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
+        """Numbers that the roundings of the results are relative to, in the shapes of the results.
+
+        By default their absolute values; of a sum that of its absolute terms (Higham 2002, section 3.1), which stays
+        where the terms cancel; zero where nothing is rounded.
+        """
+        return tuple(np.abs(y) for y in results)
 
     def vjp(
         self,

@@ -88,15 +88,13 @@ class LeakyRelu(Layer):
 
 
 class Step(Layer):
-    """1 where x >= 0, else 0 (the perceptron's threshold); its gradient is zero."""
+    """1 where x > 0, else 0 (the perceptron's threshold); its gradient is zero."""
 
     keyword: ClassVar[str] = "step"
     takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        b = ctx.b
-        negative = F.less(b, inputs[0], 0.0)
-        return F.to_float(b, b.emit(ops.LogicalNot(), negative))
+        return F.to_float(ctx.b, F.less(ctx.b, 0.0, inputs[0]))
 
 
 @dataclass(frozen=True)

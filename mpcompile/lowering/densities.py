@@ -31,7 +31,13 @@ from mpcompile.ir import DType, Field, Shape, Symbolic, Value, broadcast_shapes,
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
-from mpcompile.lowering.bijections import check_intervals, check_noise, check_shapes, not_bijective
+from mpcompile.lowering.bijections import (
+    check_intervals,
+    check_noise,
+    check_shapes,
+    not_bijective,
+    without_inverses,
+)
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import MAX_LAYERS, Scope
@@ -288,7 +294,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
         )
     check_shapes(chain, field.type.shape, ctx)
     check_intervals(chain)
-    return Flow(base, chain)
+    return Flow(base, without_inverses(chain))
 
 
 def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tuple[Placed, ...]:
@@ -345,6 +351,6 @@ def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Val
         check_shapes(chain, x.shape, ctx)
         check_intervals(chain)
         check_noise(chain, call.span)
-        return Flow(Normal(0.0, 0.0), chain)
+        return Flow(Normal(0.0, 0.0), without_inverses(chain))
 
     return posterior

@@ -65,11 +65,21 @@ class Operation(Primitive):
 class Movement(Operation):
     """A primitive that moves elements, or acts on truth values alone: over a field it is what it is."""
 
+    def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
+        return tuple(np.zeros(y.shape) for y in results)  # it rounds nothing
+
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
         return self.evaluate(*inputs)
 
 
-class Exact(Operation):
+class Summation(Operation):
+    """Sums of products of its inputs, none of which is negated: rounding is relative to the sum of absolute values."""
+
+    def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
+        return self.evaluate(*(np.abs(x) if x.dtype.kind == "f" else x for x in inputs))
+
+
+class Exact(Summation):
     """Sums of products: over a field they are taken as they are, then modulo the prime."""
 
     def products(self, *inputs: Array) -> int:

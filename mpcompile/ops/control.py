@@ -116,12 +116,12 @@ class Scan(Operation):
         return list(reversed(range(count)) if self.reverse else range(count))
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return self._loop(lambda op, *given: op.evaluate(*given), *inputs)
+        return self.evaluate_by(lambda op, *given: op.evaluate(*given), *inputs)
 
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        return self._loop(lambda op, *given: op.over_field(field, *given), *inputs)
+        return self.evaluate_by(lambda op, *given: op.over_field(field, *given), *inputs)
 
-    def _loop(self, apply: Callable[..., tuple[Array, ...]], *inputs: Array) -> tuple[Array, ...]:
+    def evaluate_by(self, apply: Callable[..., tuple[Array, ...]], *inputs: Array) -> tuple[Array, ...]:
         """All steps, each primitive of the body by `apply`."""
         carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()

@@ -15,6 +15,7 @@ from mpcompile.ops._base import (
     Cotangents,
     Movement,
     Operation,
+    Summation,
     broadcast,
     expand,
     expand_all,
@@ -229,7 +230,7 @@ def _along(shape: Sequence[int], indices: Array, axis: int) -> tuple[Array, ...]
 
 
 @dataclass(frozen=True)
-class ScatterAdd(Operation):
+class ScatterAdd(Summation):
     """y[a, j, b] = Σ updates[a, i, b] over i with indices[i] = j: the adjoint of `Gather`."""
 
     name: ClassVar[str] = "scatter_add"
@@ -320,7 +321,7 @@ def _scatter(join: np.ufunc, updates: Array, indices: Array, axis: int, size: in
 
 
 @dataclass(frozen=True)
-class ScatterAlong(Operation):
+class ScatterAlong(Summation):
     """y[a, j, b] = Σ updates[a, i, b] over i with indices[a, i, b] = j: the adjoint of `TakeAlong`."""
 
     name: ClassVar[str] = "scatter_along"

@@ -11,7 +11,17 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
-from mpcompile.ops._base import Cotangents, Operation, full, mask, number, numbers, require, require_dtype
+from mpcompile.ops._base import (
+    Cotangents,
+    Operation,
+    Summation,
+    full,
+    mask,
+    number,
+    numbers,
+    require,
+    require_dtype,
+)
 from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
 from mpcompile.ops.convolution import ConvTranspose, Padding, Windows, window_count
 from mpcompile.ops.elementwise import Div
@@ -218,7 +228,7 @@ class MaxPoolGrad(Operation):
 
 
 @dataclass(frozen=True)
-class AvgPool(Pool):
+class AvgPool(Summation, Pool):
     """The mean of each window; the padding counts as zeros, or (`count_padding` false) not at all."""
 
     name: ClassVar[str] = "avg_pool"

@@ -34,7 +34,7 @@ def example_inputs(
             uniform = noise.kind == "uniform"
             out[name] = rng.uniform(0.01, 0.99, shape) if uniform else rng.standard_normal(shape)
         elif field is not None and field.base != "real":
-            levels = 2 if field.base == "binary" else field.classes or (length if field.counts else 2)
+            levels = 2 if field.base == "binary" else field.classes or (max(1, length) if field.counts else 2)
             drawn = rng.integers(0, levels, shape) + field.low
             out[name] = drawn if value.dtype == DType.INT else drawn.astype(np.float64)
         elif not value.shape:

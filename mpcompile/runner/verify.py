@@ -17,9 +17,10 @@ import numpy as np
 from mpcompile.analysis.cost import peak
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.backend import Session, find_backend
-from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Graph, Module
+from mpcompile.interpret import Apply, evaluate, interpret
+from mpcompile.ir import Array, Graph, Module, Primitive
 from mpcompile.members import member, members
+from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs, example_weights
@@ -34,23 +35,25 @@ SMALLER_SIZES = ((2, 7), (1, 5))
 LARGE = 2**30
 #: Weights near their initial values: far from them a flow amplifies rounding, on every backend alike.
 SPREAD = 0.02
-#: A gradient is compared relative to its own largest entry, or to this part of the largest entry of all gradients: one
-#: that cancels to nothing (a bias before `batch_norm`) is rounding alone.
+#: A gradient is compared relative to its own largest entry, or to this part of the largest entry of all gradients.
 FLOOR = 1e-3
-#: The roundings within a program may do to a value what so many of each weight and input do to it.
+#: So many roundings may be made where a primitive makes one: in its inputs, in its sums, by its library.
 ROUNDINGS = 8
+#: One rounding, relative to the number rounded.
+UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One comparison: what was compared (`values`, `gradients`, `law`), where, and by how much it differed.
 
-    `moved` is how far the value itself moves, in double precision, when weights and inputs move by `ROUNDINGS` roundings
-    of float32. It is looked at where float32 is above its tolerance: no program in float32 can be expected to come nearer
-    than the value is determined by numbers in float32 (Higham 2002, section 1.5: forward error is condition times
-    backward error). Gradients jump where a `relu` or a maximum passes a kink, so that the whole step is taken, and not
-    one rounding multiplied, and the largest movement of any parameter's gradient stands for all of them. Double
-    precision has no such excuse.
+    `moved` is how far the value itself moves where every weight, input and result of a primitive moves by `ROUNDINGS`
+    roundings of its precision: Monte Carlo arithmetic (Parker 1997), a sum by roundings of its absolute terms. It is
+    looked at where a difference is above its tolerance: no program can be expected to come nearer than roundings let it
+    (Higham 2002, sections 1.5 and 3.1). A gradient that vanishes identically (a bias before `batch_norm`) is rounding
+    alone, and this is the absolute scale it is judged by. Gradients jump where a `relu` or a maximum passes a kink, so
+    that the whole step is taken, and not one rounding multiplied, and the largest movement of any parameter's gradient
+    stands for all of them.
     """
 
     check: str
@@ -125,8 +128,9 @@ class _Question:
             for key, gap in self._gaps(expected, self._found(session, inputs)).items():
                 gaps[key] = max(gaps[key], gap)
         for key, gap in gaps.items():
-            unclear = precision == "float32" and tolerance < gap < float("inf")
-            moved = self.moved[key] if unclear else 0.0
+            # movements are taken in float64 by roundings of float32; where they are small they are linear in the rounding
+            unclear, scale = tolerance < gap < float("inf"), UNIT[precision] / UNIT["float32"]
+            moved = self.moved[key] * scale if unclear else 0.0
             yield Row(self.check, backend, precision, self.program, key, gap, tolerance, moved)
 
     @cached_property
@@ -135,11 +139,11 @@ class _Question:
 
     @cached_property
     def moved(self) -> dict[str, float]:
-        """How far each value moves with `ROUNDINGS` roundings of everything it is computed from."""
-        rng, most = np.random.default_rng(0), dict.fromkeys(self.expected[0], 0.0)
-        weights = _moved(self.weights, rng)
+        """How far each value moves with `ROUNDINGS` roundings of everything that it is computed from and by."""
+        rounded, most = _Roundings(), dict.fromkeys(self.expected[0], 0.0)
+        weights = rounded.all(self.weights)
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
-            for key, gap in self._gaps(expected, self._oracle(weights, _moved(inputs, rng))).items():
+            for key, gap in self._gaps(expected, self._oracle(weights, rounded.all(inputs), rounded)).items():
                 most[key] = max(most[key], gap)
         if self.check == "gradients":
             # a kink that these roundings pass for one parameter, a program may for another
@@ -151,8 +155,10 @@ class _Question:
             return session.gradients(inputs)[1]
         return session.run(self.program, inputs)
 
-    def _oracle(self, weights: dict[str, Array], inputs: dict[str, Array]) -> dict[str, Array]:
-        found = interpret(self.graph, weights, inputs)
+    def _oracle(
+        self, weights: dict[str, Array], inputs: dict[str, Array], apply: Apply = evaluate
+    ) -> dict[str, Array]:
+        found = interpret(self.graph, weights, inputs, apply=apply)
         if self.check == "values":
             return found
         return {n: found[gradient_name(n)] for n in weights if gradient_name(n) in found}
@@ -174,13 +180,27 @@ def _rounded(arrays: dict[str, Array]) -> dict[str, Array]:
     }
 
 
-def _moved(arrays: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
-    """Every float moved by `ROUNDINGS` roundings of float32, up or down."""
-    step = ROUNDINGS * 2.0**-24
-    return {
-        k: a * (1 + rng.choice([-step, step], a.shape)) if a.dtype.kind == "f" else a
-        for k, a in arrays.items()
-    }
+class _Roundings:
+    """Primitives whose results are moved by `ROUNDINGS` roundings of float32, up or down at random."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, op: Primitive, *inputs: Array) -> tuple[Array, ...]:
+        if isinstance(op, Scan):
+            return op.evaluate_by(self, *inputs)
+        results = op.evaluate(*inputs)
+        sizes = op.magnitude(results, *inputs)
+        return tuple(self.move(y, size) for y, size in zip(results, sizes, strict=True))
+
+    def move(self, y: Array, size: Array) -> Array:
+        if y.dtype.kind != "f":
+            return y
+        step = np.where(np.isfinite(size), size, 0.0) * (ROUNDINGS * UNIT["float32"])
+        return np.asarray(y + step * self.rng.choice([-1.0, 1.0], y.shape))
+
+    def all(self, arrays: dict[str, Array]) -> dict[str, Array]:
+        return {k: self.move(a, np.abs(a)) for k, a in arrays.items()}
 
 
 def _trainable(module: Module) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from specs_under_test import NAMES, module, weights
 
 from mpcompile.backend import find_backend
+from mpcompile.bijectors import BIJECTORS
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array
 
@@ -55,16 +56,53 @@ def single(chain: str, x: Array, program: str = "forward", value: str = "x") -> 
     return session.run(program, {value: np.asarray(x, np.float32).reshape(-1, 1)})
 
 
-def test_sigmoid_saturates_in_single_precision_from_17_on_and_says_its_slope_beyond() -> None:
-    """`inverse(logit)`: y is 1 exactly from 17 on, so that it does not come back; log dy/dx = -x is right anywhere."""
+def test_the_slope_of_sigmoid_is_said_far_beyond_where_it_saturates() -> None:
+    """y is 1 in single precision from 17 on; log dy/dx = -|x| is right anywhere."""
     x = np.array([-80.0, -17.0, 0.0, 16.0, 18.0, 1e4])
-    m = flows.flow("real[1]", "inverse(logit(alpha = 0)) -> logit(alpha = 0)")
-    torch = find_backend("torch").session(m, flows.weights(m), precision="float32")
-    z = torch.run("forward", {"x": x.astype(np.float32).reshape(-1, 1)})["z"][:, 0]
-    np.testing.assert_allclose(z[:3], x[:3], rtol=1e-6)  # small numbers keep their digits
-    assert abs(z[3] - 16) < 0.6 and np.isinf(z[4:]).all()
     log_det = single("sigmoid -> logit(alpha = 0.05)", x)["log_det"]
     assert np.isfinite(log_det).all()
+
+
+FIXED = (  # chains of a map without parameters and its inverse
+    "inverse(logit(alpha = 0)) -> logit(alpha = 0)",
+    "inverse(logit) -> logit",
+    "tanh -> inverse(tanh)",
+    "sigmoid -> inverse(sigmoid)",
+    "softplus -> inverse(softplus)",
+    "leaky_relu(0.1) -> inverse(leaky_relu(0.1))",
+    "leaky_relu(0.1) -> tanh -> inverse(tanh) -> inverse(leaky_relu(0.1))",
+)
+
+
+def test_every_bijector_without_parameters_is_tried_beside_its_inverse() -> None:
+    fixed = [name for name, cls in BIJECTORS.items() if cls.fixed]
+    assert "tanh" in fixed
+    assert not [name for name in fixed if not any(f"inverse({name}" in chain for chain in FIXED)]
+
+
+@pytest.mark.parametrize("chain", FIXED)
+def test_a_map_and_its_inverse_are_the_identity(chain: str) -> None:
+    """Run one after the other they would round to the ends of an interval, and come back as infinite."""
+    x = np.array([-1e4, -80.0, -8.5, -1e-3, 0.0, 8.5, 17.0, 1e4])
+    out = single(chain, x)
+    np.testing.assert_array_equal(out["z"][:, 0], x.astype(np.float32))
+    np.testing.assert_array_equal(out["log_det"], 0)
+    np.testing.assert_array_equal(single(chain, x, "inverse", "z")["x"][:, 0], x.astype(np.float32))
+
+
+def test_only_a_map_and_its_own_inverse_are_left_out() -> None:
+    z = single("leaky_relu(0.1) -> inverse(leaky_relu(0.2))", np.array([-2.0, 0.5]))["z"][:, 0]
+    np.testing.assert_allclose(z, [-1.0, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-6, 1e-3, 0.05])
+def test_logit_keeps_its_digits_at_both_ends(alpha: float) -> None:
+    x = np.array([0.0, 1e-7, 0.25, 0.5, 1 - 2.0**-24, 1.0])
+    out = single(f"logit(alpha = {alpha})", x)
+    x = x.astype(np.float32).astype(np.float64)
+    p, q = alpha + (1 - 2 * alpha) * x, alpha + (1 - 2 * alpha) * (1 - x)
+    np.testing.assert_allclose(out["z"][:, 0], np.log(p) - np.log(q), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(out["log_det"], np.log(1 - 2 * alpha) - np.log(p) - np.log(q), rtol=1e-6)
 
 
 def test_logit_is_finite_on_the_closed_interval_where_it_has_a_margin() -> None:

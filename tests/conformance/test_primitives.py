@@ -97,6 +97,25 @@ def test_infer_agrees_with_evaluate(example: Example) -> None:
             assert all(a.dtype == np.float32 for a in single if a.dtype.kind == "f")
 
 
+@pytest.mark.parametrize("example", [c for c in CASES if c.values[0].op.name != "scan"])
+@pytest.mark.filterwarnings("ignore")
+def test_single_precision_is_off_by_some_roundings_of_the_magnitude(example: Example) -> None:
+    """Also where terms cancel, which only the magnitude of a sum shows. Inverses amplify what they are given."""
+    narrow = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in example.inputs]
+    wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in narrow]
+    exact = example.op.evaluate(*wide)
+    largest = max((float(np.abs(x[np.isfinite(x)]).max(initial=0)) for x in wide), default=0.0)
+    slack = 100 if example.op.name in ("inverse", "log_abs_det") else 1
+    for y, single, size in zip(
+        exact, example.op.evaluate(*narrow), example.op.magnitude(exact, *wide), strict=True
+    ):
+        assert size.shape == y.shape and not (size < 0).any()
+        if y.dtype.kind == "f":
+            allowed = slack * 8 * 2.0**-24 * (size + (largest if size.any() else 0.0))
+            gap = np.where(np.isfinite(y), np.abs(y - single), 0.0)
+            assert (gap <= np.where(np.isfinite(allowed), allowed, np.inf)).all()
+
+
 # --- vjp ---
 
 

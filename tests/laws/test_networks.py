@@ -49,7 +49,7 @@ def test_on_separable_data_the_perceptron_makes_finitely_many_mistakes(backend: 
     x = rng.normal(size=(40, 2))
     x = x[np.abs(x @ [1.0, -0.5] + 0.2) > 0.25][:16]
     y = (x @ [1.0, -0.5] + 0.2 > 0).astype(float)
-    first = int(np.argmin(y))  # at zero weights scikit-learn calls every answer wrong, and ours is 1
+    first = int(np.argmax(y))  # at zero weights scikit-learn calls every answer wrong, and ours is 0
     order = [first, *(i for i in range(len(x)) if i != first)]
     x, y = x[order], y[order]
     session, after = rosenblatt(backend, x, y[:, None], 8)

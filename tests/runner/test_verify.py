@@ -79,6 +79,58 @@ def test_a_gradient_beside_a_kink_is_not_sharp() -> None:
         assert (question.moved["y.dense_0.weight"] < 1e-5) == sharp
 
 
+VANISHING = {
+    "convolutions": """
+model vanishing
+input x: real[3, 8, 8]
+target y: category(2)
+block lev(ch) = conv(ch, 3, pad = 1) -> batch_norm -> relu
+y ~ categorical(logits = x -> lev(4) -> lev(8) -> lev(8) -> lev(8) -> global_avgpool -> dense(2))
+""",
+    "large": """
+model vanishing
+input x: real[2, 48, 40]
+target y: real[1]
+y ~ normal(x -> conv(8, 5, pad = 2) -> batch_norm -> tanh -> conv(8, 3) -> batch_norm -> tanh -> flatten -> dense(1), 1)
+""",
+    "dense": """
+model vanishing
+input x: real[9]
+target y: real[1]
+y ~ normal(x -> dense(32) -> batch_norm -> tanh -> dense(32) -> batch_norm -> tanh -> dense(1), 1)
+""",
+    "sequence": """
+model vanishing
+input x: real[time, 3]
+target y: real[1]
+y ~ normal(x -> conv1d(8, 3) -> batch_norm -> gelu -> dense(4) -> layer_norm -> last -> dense(1), 1)
+""",
+}
+
+
+def test_gradients_that_vanish_identically_are_judged_by_what_they_are_sums_of() -> None:
+    """A bias before a norm over the batch: its gradient is rounding alone, at another size on every backend."""
+    for name, text in VANISHING.items():
+        for row in verify(lowered(text), installed()):
+            assert row.holds, (name, row)
+
+
+def test_a_gradient_that_should_vanish_and_does_not_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Biased(Wrong):
+        def gradients(self, inputs: Mapping[str, Array]) -> Any:
+            outputs, found = self.inner.gradients(inputs)
+            return outputs, found | {self.gradient: found[self.gradient] + 1e-3}
+
+    class Backend:
+        @staticmethod
+        def session(*args: Any, **kwargs: Any) -> Wrong:
+            return Biased(BACKEND.session(*args, **kwargs), gradient="y.dense_0.bias")
+
+    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    failed = [row for row in verify(lowered(VANISHING["dense"]), ["torch"]) if not row.holds]
+    assert {(r.precision, r.value) for r in failed} == {(p, "y.dense_0.bias") for p in ("float32", "float64")}
+
+
 @pytest.mark.parametrize("backend", installed())
 def test_one_session_is_alive_at_a_time(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     """Nothing holds a session, its weights and its programs when the next one is made, without the help of `gc`."""
