@@ -53,8 +53,8 @@ def test_a_likelihood_is_scipys_density(name: str, form: str) -> None:
     loc, scale = FORMS[form](affine(w, "y.dense_0", x["x"]) if "NET" in form else None)
     expected = LAWS[name].logpdf(x["y"], loc, scale).sum(1)
     np.testing.assert_allclose(interpret(m.programs["log_prob"], w, x)["log_prob"], expected, rtol=1e-9)
-    given = {k: v for k, v in x.items() if k in m.programs["predict"].inputs}
-    mean = interpret(m.programs["predict"], w, given, {"N": 5})["y"]
+    given = example_inputs(m, "predict", 5) | {k: v for k, v in x.items() if k == "x"}
+    mean = interpret(m.programs["predict"], w, given)["y"]
     np.testing.assert_allclose(mean, np.broadcast_to(loc, (5, 3)), rtol=1e-12)
 
 
