@@ -92,9 +92,9 @@ class _Counter:
         mixed = [] if isinstance(op, ONE_TO_ONE) else [
             self._mixes(op, inputs, i) for i, x in enumerate(inputs) if _varies(x)
         ]  # fmt: skip
-        return tuple(self._nearest(self._longer(y, [m[n] for m in mixed])) for n, y in enumerate(outs))
+        return tuple(self.nearest(self._longer(y, [m[n] for m in mixed])) for n, y in enumerate(outs))
 
-    def _nearest(self, x: Stencil) -> Stencil:
+    def nearest(self, x: Stencil) -> Stencil:
         """Each offset under its least count alone, so that equal distances are equal sets."""
 
         def one(r: object) -> Reads | int:
@@ -248,7 +248,7 @@ class _CountedLoop(Recurrence):
         for n in range(self.counter.cap + 4):
             handed = self._handed(quiet, self._body(carries, slices, step))
             if n > self.counter.cap:
-                continued = [self.with_facts(x, self._continued(x.cell.facts)) for x in handed]
+                continued = [self.counter.nearest(self._continued(x)) for x in handed]
                 again = self._handed(quiet, self._body(continued, slices, step))
                 if all(map(_alike, continued, again)):
                     carries = continued
@@ -270,12 +270,14 @@ class _CountedLoop(Recurrence):
     def _handed(self, carries: Sequence[Stencil], outs: Sequence[Stencil]) -> list[Stencil]:
         """The carries of a step as the next one sees them."""
         return [
-            self.with_facts(x, self.counter.more(self.lattice.shift(y.cell.facts, self.here, self.by)))
+            self.counter.nearest(
+                self.with_facts(x, self.counter.more(self.lattice.shift(y.cell.facts, self.here, self.by)))
+            )
             for x, y in zip(carries, outs, strict=False)
         ]
 
-    def _continued(self, facts: Array) -> Array:
-        """The sets of the capped kind, with all steps before theirs."""
+    def _continued(self, x: Stencil) -> Stencil:
+        """A carry with all steps before those of the capped kind in it."""
         line = Offsets.up_to(0).mirror() if self.scan.reverse else Offsets.up_to(0)
         axis = self.here
 
@@ -283,7 +285,8 @@ class _CountedLoop(Recurrence):
             far = anchor[0] == self.counter.cap and anchor[1][axis.source] == axis.slot
             return anchor, s.smear(axis.source, line) if far else s
 
-        return self.lattice.map(facts, ("continued", self.scan.reverse, axis.source), change)
+        key = ("continued", self.scan.reverse, axis.source)
+        return self.with_facts(x, self.lattice.map(x.cell.facts, key, change))
 
 
 def _alike(x: Stencil, y: Stencil) -> bool:

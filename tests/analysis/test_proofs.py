@@ -14,8 +14,9 @@ from mpcompile.analysis import Status, Verdict, prove
 from mpcompile.analysis.claims.autoregressive import leak_at
 from mpcompile.analysis.dependence import interpret
 from mpcompile.analysis.horizon import horizon, search
-from mpcompile.analysis.paths import reach
-from mpcompile.analysis.stencils import at_every_length
+from mpcompile.analysis.mixing import mixing_sets
+from mpcompile.analysis.paths import distances, positions_of, reach
+from mpcompile.analysis.stencils import at_every_length, elements, expanded
 from mpcompile.analysis.verdict import free_symbols
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
@@ -290,6 +291,32 @@ def test_a_proved_path_length_is_that_of_the_shortest_paths(net: str) -> None:
 def test_path_lengths_are_decided_at_every_length(net: str, op: str, bound: int, status: str) -> None:
     verdict = only(SEQUENCE.format(net=net) + f"check {{ path_length(x) {op} {bound} }}\n", "path_length")
     assert str(verdict.status) == status, verdict.how
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        "shift -> gru(3)", "shift -> conv1d(4, 3, dilation = 2) -> tanh -> conv1d(4, 2) -> rnn(3)",
+        "residual(shift(7)) -> shift -> rnn(3)", "shift(5) -> rnn(3) -> rnn(3)", "shift -> attention(1, mask = causal)",
+        "shift -> residual(conv1d(4, 3)) -> residual(conv1d(4, 3, dilation = 3)) -> layer_norm",
+    ],
+)  # fmt: skip
+def test_offsets_by_count_are_the_shortest_paths_inside(net: str) -> None:
+    """At a place that is far from the start, up to the cap; a pair without a path has no count."""
+    cap, length, place = 4, 34, 33
+    m = lowered(SEQUENCE.format(net=net))
+    graph = m.programs["conditionals"]
+    env = {"N": 1, "time": length}
+    table = distances(graph, "x", env, positions_of(m.fields["x"], env))
+    sets = mixing_sets(graph, "x", cap)
+    for name, value in graph.outputs.items():
+        stencil = sets.of(value)
+        assert stencil.exact
+        counts = [(k, s) for _, found in elements(expanded(stencil)) for k, s in found]
+        for j in range(14, length):  # what is nearer to the start, its end may shorten
+            joined = [k for k, s in counts if s.window([j - place], [1])[0]]
+            longest = int(table[name][0].reshape(length, -1, length)[place, :, j].max())
+            assert (min(joined) if joined else -1) == min(longest, cap)
 
 
 def test_what_joins_nothing_is_refuted() -> None:
