@@ -18,9 +18,19 @@ from mpcompile.analysis.mixing import mixing_sets
 from mpcompile.analysis.paths import distances, positions_of, reach
 from mpcompile.analysis.stencils import at_every_length, elements, expanded
 from mpcompile.analysis.verdict import free_symbols
-from mpcompile.diagnostics import Source
+from mpcompile.diagnostics import Source, Span
 from mpcompile.frontend import parse_text
-from mpcompile.ir import Graph, Module, NoRule, Symbolic, availability
+from mpcompile.ir import (
+    Builder,
+    Claim,
+    Graph,
+    Module,
+    NoRule,
+    Symbolic,
+    availability,
+    float_type,
+    symbol,
+)
 from mpcompile.lowering import lower
 
 LENGTHS = (1, 2, 3, 5, 8, 17, 43)
@@ -203,6 +213,25 @@ def test_paths_that_cancel_are_no_counterexample() -> None:
     assert pooled.status is Status.REFUTED and time_of(pooled) == 4
     fixed = only("model m\ninput x: real[1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
     assert fixed.status is Status.UNDECIDED
+
+
+def test_undecided_names_the_primitive_that_is_known_from_above_only() -> None:
+    """The first step behind a pad is zero, which "all elements alike" does not tell."""
+    g = Graph("conditionals")
+    b = Builder(g)
+    n, time = symbol("N"), symbol("time")
+    x = b.input("x", float_type(n, 3))
+    steps = b.emit(ops.BroadcastTo((n, time, 3)), b.emit(ops.Reshape((n, 1, 3)), x))
+    late = b.emit(ops.Add(), steps, b.input("c", float_type(n, time, 3)))
+    padded = b.emit(ops.Slice(1, 0, time), b.emit(ops.Pad((0, 1, 0), (0, 0, 0)), late))
+    g.outputs["loc"] = b.emit(ops.Reshape((n, 3)), b.emit(ops.Slice(1, 0, 1), padded))
+    claim = Claim(
+        "autoregressive", "x", "conditionals", Span.none(),
+        {"ranks": np.arange(3), "axis": None, "order": "natural"},
+    )  # fmt: skip
+    verdict = prove(Module("m", Source("m", ""), programs={"conditionals": g}, claims=[claim]))[0]
+    assert verdict.status is Status.UNDECIDED and verdict.primitive in ("pad", "slice")
+    assert {"time": 1, "N": 1} in verdict.checked and len(verdict.checked) >= 4
 
 
 # --- witnesses ---

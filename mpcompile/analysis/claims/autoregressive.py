@@ -153,7 +153,30 @@ def _searched(module: Module, graph: Graph, claim: Claim, open_: Open) -> Verdic
     reason = CANCELS if cancelled else open_.reason
     if not tried.complete:
         reason += "; longer sequences were too much to try"
-    return Verdict.undecided(claim, reason, open_.primitive, tried.checked)
+    primitive = open_.primitive
+    if not primitive and tried.checked and not cancelled:
+        primitive = _coarse(graph, claim, tried.checked[-1])
+        reason += f": `{primitive}` is known from above only" if primitive else ""
+    return Verdict.undecided(claim, reason, primitive, tried.checked)
+
+
+def _coarse(graph: Graph, claim: Claim, sizes: Sizes) -> str:
+    """The first primitive that reads less at some sizes than its bound at every length says; or nothing.
+
+    For a subject of fixed size, along whose symbolic axes all elements are alike.
+    """
+    ranks = ranks_of(graph, claim, sizes)
+    if isinstance(graph.inputs[claim.subject].shape[1], Symbolic):
+        return ""
+    seed = (ranks.astype(np.int32) + 1)[None, ..., None]
+    bound = at_every_length(graph, availability(), {graph.inputs[claim.subject]: seed})
+    found = tau(graph, claim.subject, ranks, sizes)
+    for node in graph.nodes():
+        for value in node.outputs:
+            upper = bound[value]
+            if isinstance(upper, Abstract) and upper.facts.max(initial=0) > found[value].facts.max(initial=0):
+                return node.op.name
+    return ""
 
 
 # --- at every size ---
