@@ -116,7 +116,7 @@ def dependence(module: Module, reach: Reach, blobs: Blobs) -> list[dict[str, Any
         return []
     claim = next(
         (c for c in module.claims
-         if c.kind in ("autoregressive", "complete") and c.program == reach.program and c.subject == reach.source),
+         if "ranks" in c.arguments and c.program == reach.program and c.subject == reach.source),
         None,
     )  # fmt: skip
     base: dict[str, Any] = {
