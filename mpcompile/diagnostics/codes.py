@@ -101,8 +101,9 @@ _TABLE = (
         "which the compiler makes (`examples`, beside a prior on weights).",
         "Names of a spec become names in the generated code.", "model __m", "model m",
     ),
-    Code("MP105", "duplicate-name", "Reports a name, key or argument that is given twice.",
-         "Only one of the two could count.", "mask m = a\nmask m = b", "mask m = a\nmask n = b"),
+    Code("MP105", "duplicate-name", "Reports a name, key or argument that is given twice, and a variable with two laws.",
+         "Only one of the two could count: the product of two densities of one variable does not sum to one.",
+         "mask m = a\nmask m = b", "mask m = a\nmask n = b"),
     Code("MP106", "wrong-yaml-value", "Reports a list where a mapping belongs, and the like.",
          "The structure of the YAML form is fixed.", "params: [hidden, 4]", "params: {hidden: 4}"),
     Code("MP107", "invalid-yaml", "Reports text that is not YAML.", "It cannot be read.",
@@ -154,9 +155,11 @@ _TABLE = (
          "Names are expanded where they are used, so such a name has no end.",
          "net f = g\nnet g = f"),
     Code("MP127", "not-there-yet",
-         "Reports a statement of a recurrence that reads what a later statement of the same step gives.",
-         "The sampler makes a step in this order; a likelihood that reads the variable it is about would be no "
-         "density.",
+         "Reports a law that reads its own variable, one that is drawn later, or one that a program has no value of; "
+         "laws that read each other in a circle; a statement of a recurrence that reads what a later statement of "
+         "the same step gives.",
+         "The sampler draws latents, recurrences and other variables in this order, each in the order of its statements. "
+         "A law that reads the variable it is about, or a later one, is no factor of a joint density.",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(concat(x, h)))\n  "
          "h = gru(x, h)\n}",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(h))\n  h = gru(x, h)\n}"),

@@ -23,6 +23,7 @@ class Assembly:
         }
         self._path = path
         self._defined: dict[str, Span] = {}
+        self._stated: dict[str, Span] = {}
         self._sections: dict[str, set[str]] = {}
 
     def report(
@@ -79,8 +80,34 @@ class Assembly:
         else:
             self.fields[role].append(entry)
 
+    def _state(self, s: ast.Density | ast.WeightPrior | ast.Recurrence) -> None:
+        """Report MP105 for a variable with two laws, and for a local value of a step with a name that is taken.
+
+        Laws of one variable would be multiplied, and a product of densities does not sum to one.
+        """
+        if isinstance(s, ast.Density):
+            if s.name in self._stated and (s.role == "observed" or self._defined.get(s.name) == s.span):
+                note = f"the first is at {self._stated[s.name]}"
+                self.report("MP105", f"`{s.name}` has two laws", s.span, notes=(note,),
+                            help="a variable has one law: leave one out, or declare a second variable")  # fmt: skip
+            self._stated.setdefault(s.name, s.span)
+        elif isinstance(s, ast.Recurrence):
+            carried, local = {c.name for c in s.carries}, set[str]()
+            for inner in s.statements:
+                if isinstance(inner, ast.Density):
+                    self._state(inner)
+                elif inner.name in self._defined and inner.name not in carried:
+                    self.define([(inner.name, inner.span)])
+                if inner.name in local:
+                    self.report("MP105", f"`{inner.name}` is given twice in one step", inner.span,
+                                help="choose another name for the second value")  # fmt: skip
+                if isinstance(inner, ast.Update):
+                    local.add(inner.name)
+
     def model(self) -> ast.Model | None:
         """The whole, or None when it has no name."""
+        for statement in self.fields["density"]:
+            self._state(statement)
         if self.header is None or not self.named:
             if not self.diagnostics:
                 self.report(

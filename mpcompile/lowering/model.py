@@ -308,8 +308,8 @@ class _Lowering(Statements):
             whole = self._laws.get(s.name)
             if not isinstance(whole, Flow):
                 continue
-            f = self.fields[s.name]
-            proofs.pieces(self, s.name, s, f.type.shape, whole, partial(self.law, s=s), self.given())
+            f, before = self.fields[s.name], [*self.given(), *self.order.before(s.name)]
+            proofs.pieces(self, s.name, s, f.type.shape, whole, partial(self.law, s=s), before)
             proofs.dequantization(self, s, whole)
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
@@ -323,7 +323,7 @@ class _Lowering(Statements):
             self.finish(p, {"z": z, "log_det": log_det})
             p = self.start(self._free("inverse", s.name))
             p.taken = frozenset(("z",))
-            self.read(p, *self.given())
+            self.read(p, *before)
             z = p.b.input("z", float_type(BATCH, product(f.type.shape[1:])))
             with self.within(p, s):
                 law = self.law(p, s)
@@ -354,7 +354,8 @@ class _Lowering(Statements):
         outputs: dict[str, Value] = {}
         for r in self.recurrences:
             outputs |= r.sample(p.ctx, p.scope)
-            p.scope.values.update({s.name: outputs[s.name] for s in r.observed})
+            for s in r.observed:
+                self.know(p, s.name, outputs[s.name])
         for s in self.observed:
             f = self.fields[s.name]
             with self.within(p, s):
@@ -362,7 +363,7 @@ class _Lowering(Statements):
                 if isinstance(law, Autoregressive | Flow):
                     law = sampled(p.ctx, law, self.sampling)
                 outputs[s.name] = p.ctx.kept(law.sample(p.ctx, s.name, f.type.shape))
-                p.scope.values[s.name] = outputs[s.name]
+                self.know(p, s.name, outputs[s.name])
                 if isinstance(law, Bernoulli) and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
         self.finish(p, outputs)

@@ -28,6 +28,7 @@ from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import whole
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.names import unknown
+from mpcompile.lowering.reading import Order
 from mpcompile.lowering.scope import Scope
 from mpcompile.ranges import MAX_SIZE, Range
 
@@ -41,7 +42,8 @@ Made = tuple[Value, dict[str, Value]]
 class _Step:
     """One step while it is built.
 
-    data   observed variables of this step, for posteriors; empty in a sampler
+    data   observed variables, for posteriors: those of this step, and those drawn after the recurrence; empty in a
+           sampler
     now    names that are there by now
     """
 
@@ -57,23 +59,20 @@ class Recurrence:
 
     statement: ast.Recurrence
     fields: Mapping[str, Field]
+    order: Order
     shapes: dict[str, Shape] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises `SpecError`: an axis that is no length, an unknown variable, a name that is assigned twice."""
+        """Raises `SpecError`: an axis that is no length, an unknown variable, no density."""
         along = {str(f.type.shape[1]): f for f in self.fields.values() if len(f.type.shape) > 1}
         known = [name for name, f in along.items() if isinstance(f.type.shape[1], Symbolic)]
         if self.statement.axis not in known:
             raise unknown("length", self.statement.axis, known, self.statement.span)
         self.size = symbol(self.statement.axis)
         self.over = [n for n, f in self.fields.items() if f.type.shape[1:2] == (self.size,)]
-        seen = set[str]()
         for s in self.statement.statements:
             if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
                 raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
-            if s.name in seen:
-                raise error("MP105", f"`{s.name}` is given twice in one step", s.span)
-            seen.add(s.name)
         if not self.observed:
             raise error(
                 "MP125", "the recurrence states the density of no variable: nothing reads it", self.statement.span,
@@ -200,10 +199,13 @@ class Recurrence:
                 self._know(ctx, name, value)
             outside = {k: v for k, v in scope.values.items() if k not in wide}
             hidden = {s.name for s in self.observed}
-            values = outside | {k: v for k, v in data.items() if k not in hidden}
+            later = self.order.after(hidden)
+            values = {k: v for k, v in (outside | data).items() if k not in hidden | later}
             values |= dict(zip(carried, state, strict=True))
             results: dict[str, Value] = {}
-            at = _Step(ctx, replace(scope, values=values), data, set())
+            reasons = self.order.hidden_in_step(hidden, values)
+            data |= {k: v for k, v in outside.items() if k in later}
+            at = _Step(ctx, replace(scope, values=values, hidden=reasons), data, set())
             for s in self.statement.statements:
                 with ctx.frame(s.name, scope.label(s.span), s.span):
                     if isinstance(s, ast.Update):
@@ -278,7 +280,7 @@ class Recurrence:
         return value
 
     def _update(self, at: _Step, s: ast.Update, before: Value | None) -> Value:
-        self._there(at, s.value)
+        self._there(at, s.value, "")
         value = at.scope.value(at.ctx, s.value)
         if before is not None and value.type != before.type:
             raise error(
@@ -288,7 +290,7 @@ class Recurrence:
         return value
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
-        self._there(at, s.distribution)
+        self._there(at, s.distribution, s.name)
         law = distribution(at.ctx, at.scope, s.distribution, in_step(self.fields[s.name]))
         if isinstance(law, Perceptron):
             raise error("MP209", "perceptron is a criterion, and a step of a recurrence needs a density",
@@ -299,7 +301,7 @@ class Recurrence:
         return self._law(at, s).mean(at.ctx, in_step(self.fields[s.name]).type.shape)
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
-        self._there(at, s.distribution, seen=set(at.data))
+        self._there(at, s.distribution, "", seen=set(at.data))
         law = latents.posterior(at.ctx, at.scope.child(values=at.data), s)
         self.shapes[s.name] = next(iter(law.parameters().values())).shape
         return law
@@ -307,7 +309,7 @@ class Recurrence:
     def _prior(self, at: _Step, s: ast.Density) -> Distribution:
         if s.prior is None:
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
-        self._there(at, s.prior)
+        self._there(at, s.prior, "")
         law = latents.prior(at.ctx, at.scope, s, self.shapes[s.name])
         assert law is not None
         return law
@@ -315,14 +317,16 @@ class Recurrence:
     def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
         return law.mean(at.ctx, self.shapes[s.name])
 
-    def _there(self, at: _Step, expr: ast.Expr, seen: Set[str] = frozenset()) -> None:
-        """Raise for a name that a later statement of the step gives."""
+    def _there(self, at: _Step, expr: ast.Expr, own: str, seen: Set[str] = frozenset()) -> None:
+        """Raise for a name that a later statement of the step gives, or this one, whose variable is `own`."""
         carried = {c.name for c in self.statement.carries}
         later = {s.name for s in self.statement.statements} - at.now - carried - seen
         for name in sorted(references([expr]) & later):
             raise error(
                 "MP127",
-                f"`{name}` is not there yet: a later statement of the step gives it",
+                f"the law of `{own}` reads `{own}` itself"
+                if name == own
+                else f"`{name}` is not there yet: a later statement of the step gives it",
                 expr.span,
                 help=f"carry what is known of earlier steps, or put this behind `{name}`; "
                 "only a posterior may read what is observed",

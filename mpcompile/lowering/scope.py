@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
@@ -13,6 +13,7 @@ from mpcompile.layers import LAYERS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
 from mpcompile.lowering.names import not_in_scope, unknown
+from mpcompile.lowering.reading import Hidden
 
 #: A spec that unrolls to more layers than this is refused before any graph is built.
 MAX_LAYERS = 2048
@@ -43,6 +44,7 @@ class Scope:
     budget: Budget = field(default_factory=Budget)
     active: tuple[str, ...] = ()
     model: ast.Model | None = None
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)  # variables that this statement may not read
 
     def child(
         self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None
@@ -69,7 +71,13 @@ class Scope:
             if name in self.values:
                 raise error("MP113", f"expected a number, and `{name}` is a value", first.span,
                             help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
+            self.refuse(name, first.span)
             raise not_in_scope(self.model, name, first.span) or fault from None
+
+    def refuse(self, name: str, span: Span) -> None:
+        """Raise MP127 for a variable that this statement may not read."""
+        if name in self.hidden and name not in self.values:
+            raise self.hidden[name].fault(span)
 
     def integer(self, expr: ast.Expr) -> int:
         value = self.number(expr)
@@ -171,6 +179,8 @@ class Scope:
                     return (self.values[expr.id],)
                 if expr.id in self.numbers and not current:
                     return (ctx.b.constant(float(self.numbers[expr.id])),)
+                if not current:
+                    self.refuse(expr.id, expr.span)
                 return self._apply(ctx, ast.Call(span=expr.span, callee=expr.id), current)
             case ast.Number():
                 return (ctx.b.constant(float(expr.value)),)
@@ -263,6 +273,7 @@ class Scope:
                         help=f"`concat({name})` and `add({name})` join it to what comes before",
                     ).diagnostics  # fmt: skip
                     continue
+                self.refuse(name, step.span)
                 elsewhere = not_in_scope(self.model, name, step.span)
                 own = [*self.nets, *self.blocks]
                 faults += (elsewhere or unknown("layer", name, list(LAYERS), step.span, own=own)).diagnostics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from mpcompile.diagnostics import Source, error
@@ -15,6 +15,7 @@ from mpcompile.layers import Context
 from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.reading import Order
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.scope import Scope
 
@@ -46,8 +47,10 @@ class Statements:
         densities = [s for s in model.density if isinstance(s, ast.Density)]
         self.observed = [s for s in densities if s.role == "observed"]
         self.latents = [s for s in densities if s.role == "latent"]
+        self.order = Order(model)
+        self.latent_names = {s.name for s in self.latents}
         self.recurrences = [
-            Recurrence(s, self.fields) for s in model.density if isinstance(s, ast.Recurrence)
+            Recurrence(s, self.fields, self.order) for s in model.density if isinstance(s, ast.Recurrence)
         ]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         self.latent_shapes: dict[str, Shape] = {}
@@ -105,11 +108,16 @@ class Statements:
             f = self.fields[name]
             with p.b.within((), f.span):
                 value = p.ctx.kept(p.input(name, f.type))
-            p.scope.values[name] = value
             if f.counts is not None:
                 p.ctx.lengths[f.counts] = value
-            if f.classes is not None and f.base == "category":
-                p.ctx.classes[value] = f.classes
+            self.know(p, name, value)
+
+    def know(self, p: Program, name: str, value: Value) -> None:
+        """Bring a value of a variable into scope, with how many classes it has, for an embedding of it."""
+        p.scope.values[name] = value
+        f = self.fields[name]
+        if f.base == "category" and f.classes is not None:
+            p.ctx.classes[value] = f.classes
 
     def latent_inputs(self, p: Program) -> None:
         for name, shape in self.latent_shapes.items():
@@ -135,15 +143,21 @@ class Statements:
                 "MP110", f"unknown variable `{s.name}`", s.span,
                 help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
             )  # fmt: skip
-        return distribution(p.ctx, p.scope, s.distribution, self.fields[s.name])
+        return distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
+
+    def _reading(self, p: Program, name: str, what: str) -> Scope:
+        """The scope of the law, prior or posterior of a variable: what it may read, and why not the rest."""
+        later = {n for n in self.order.later(name) if what != "posterior" or n in self.latent_names}
+        values = {k: v for k, v in p.scope.values.items() if k not in later}
+        return replace(p.scope, values=values, hidden=self.order.hidden(name, values, what))
 
     def posterior(self, p: Program, s: ast.Density) -> Distribution:
-        law = latents.posterior(p.ctx, p.scope, s)
+        law = latents.posterior(p.ctx, self._reading(p, s.name, "posterior"), s)
         self.latent_shapes[s.name] = next(iter(law.parameters().values())).shape
         return law
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
-        return latents.prior(p.ctx, p.scope, s, self.latent_shapes[s.name])
+        return latents.prior(p.ctx, self._reading(p, s.name, "prior"), s, self.latent_shapes[s.name])
 
 
 def _used_inputs(graph: Graph) -> set[str]:
