@@ -28,13 +28,13 @@ from mpcompile.ir import (
     Array,
     Claim,
     Domain,
-    Field,
     Graph,
     Input,
     Module,
     Node,
     Parameter,
     Symbolic,
+    Type,
     Value,
 )
 from mpcompile.ops.pointwise import Binary, Unary
@@ -219,10 +219,10 @@ def program_of(module: Module, name: str) -> Graph | None:
     return None
 
 
-def positions_of(field: Field, environment: Mapping[str, int]) -> Array:
+def positions_of(type: Type, environment: Mapping[str, int]) -> Array:
     """The position of each element: its step in a sequence, its pixel in an image, else itself."""
-    shape = field.type.concrete(environment)[1:]
-    if isinstance(field.type.shape[1] if field.type.rank > 1 else 0, Symbolic):
+    shape = type.concrete(environment)[1:]
+    if isinstance(type.shape[1] if type.rank > 1 else 0, Symbolic):
         index: Array = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
     elif len(shape) == 3:
         index = np.arange(shape[1] * shape[2]).reshape(1, *shape[1:])
@@ -253,7 +253,7 @@ def reach(module: Module, name: str, length: int) -> Reach:
     graph = program_of(module, name)
     assert graph is not None  # the caller has asked
     environment = environment_for(graph, length)
-    positions = positions_of(module.fields[name], environment)
+    positions = positions_of(graph.inputs[name].type, environment)
     found = distances(graph, name, environment, positions)
     best = Reach(length if set(environment) - {"N"} else None, -1, (), (), "", 0, 0)
     joined = pairs = unjoined = possible = 0

@@ -39,7 +39,9 @@ class Offsets:
             elif change[0] > 0 or change[-1] < size - 2:
                 kept = (slice(None),) * axis + (slice(int(change[0]), int(change[-1]) + 2),)
                 bits, start[axis] = bits[kept], start[axis] + int(change[0])
-        return cls(tuple(start), np.ascontiguousarray(bits))
+        return cls(
+            tuple(start), np.ascontiguousarray(bits).reshape(bits.shape)
+        )  # which has one axis at least
 
     @classmethod
     def point(cls, *at: int) -> Offsets:

@@ -169,9 +169,9 @@ def _paths(module: Module) -> dict[str, Any]:
 def _receptive(module: Module) -> dict[str, Any]:
     """From where on each axis of an image or sequence outputs and layers read; None stands for no end."""
     found: dict[str, Any] = {}
-    for name, declared in module.fields.items():
+    for name in module.fields:
         program = paths.program_of(module, name)
-        if program is None or program.name == "forward" or not spatial_axes(declared.type):
+        if program is None or program.name == "forward" or not spatial_axes(program.inputs[name].type):
             continue
         layers: dict[str, Any] = {}
         outputs: dict[str, Any] = {}

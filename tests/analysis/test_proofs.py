@@ -336,7 +336,7 @@ def test_offsets_by_count_are_the_shortest_paths_inside(net: str) -> None:
     m = lowered(SEQUENCE.format(net=net))
     graph = m.programs["conditionals"]
     env = {"N": 1, "time": length}
-    table = distances(graph, "x", env, positions_of(m.fields["x"], env))
+    table = distances(graph, "x", env, positions_of(m.fields["x"].type, env))
     sets = mixing_sets(graph, "x", cap)
     for name, value in graph.outputs.items():
         stencil = sets.of(value)
