@@ -137,13 +137,13 @@ def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
     )  # a real number, whatever the variable of the flow is declared to be
     if "seen" in inputs:
         inputs["seen"] = inputs["x"]
-    results = interpret(graph, _weights(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
+    results = interpret(graph, weights_over(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
     x, y = (np.ascontiguousarray(v.reshape(rows, -1).T) for v in (inputs["x"], results["y"]))
     found = {column.tobytes(): i for i, column in enumerate(y)}
     return np.array([found.get(column.tobytes(), -1) for column in x])
 
 
-def _weights(graph: Graph, f: Field, env: Mapping[str, int]) -> dict[str, Array]:
+def weights_over(graph: Graph, f: Field, env: Mapping[str, int]) -> dict[str, Array]:
     """A random value of every weight."""
     return {
         n.op.path: f.draw(f"weight {n.op.path}", n.types[0].concrete(env))
@@ -206,7 +206,7 @@ class _Run:
 
     def differences(self, columns: Array, undefined: Array) -> Array:
         """[output elements, columns]: 2 where a difference is seen in a run without accidents, 1 in one with some."""
-        weights = _weights(self.graph, self.field, self.env)
+        weights = weights_over(self.graph, self.field, self.env)
         inputs, other = self._inputs()
         first, after = inputs[self.source].reshape(1, -1), other.reshape(-1)
         batched = self._batched(self.source)

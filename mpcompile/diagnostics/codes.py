@@ -263,6 +263,11 @@ _TABLE = (
          "most half of the time that is left, so that the others are answered too. About a warning this is a note, "
          "which fails no check.",
          "A check that hangs or fills the memory of a machine answers nothing. The claim counts as not proven."),
+    Code("MP311", "examples-mix",
+         "Reports a layer through which an example of a batch reads the others. The mean of `loss`, statistics of the "
+         "batch while training and the program `initialize` are meant to, and the verdict names them.",
+         "Then the probability of an example depends on the batch that it is in, and is none.",
+         "over(N)", "over(time)"),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",

@@ -142,6 +142,11 @@ class Over(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
+        if self.steps == "N":
+            raise ctx.fail(
+                "MP211", "`N` counts the examples of a batch, and is no length",
+                help="a number of steps, or the length of a variable: over(time)",
+            )  # fmt: skip
         if isinstance(self.steps, str) and self.steps not in ctx.root.graph.symbols():
             raise ctx.fail(
                 "MP202",

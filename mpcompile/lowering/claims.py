@@ -31,7 +31,7 @@ def claims_of(
     axes: Mapping[str, int | None],
     programs: Mapping[str, str],
 ) -> list[Claim]:
-    """All claims, the derived ones first.
+    """All claims, the derived ones first; what every model promises is last.
 
     `axes` gives for every autoregressive variable the axis of its parameters that variables do not have (classes,
     mixture components); `programs` the program in which each variable's claims are proven.
@@ -51,7 +51,8 @@ def claims_of(
             )
     stated = [_stated(check, module, laws, axes, programs) for check in model.checks]
     repeated = {(c.kind, c.subject) for c in stated}
-    return [c for c in claims if (c.kind, c.subject) not in repeated] + stated
+    batch = Claim("independent", "", "", model.span, {}, stated=False)
+    return [*(c for c in claims if (c.kind, c.subject) not in repeated), *stated, batch]
 
 
 def _autoregressive(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mpcompile.diagnostics import error
+from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
@@ -100,9 +100,19 @@ def _length(size: ast.Expr, numbers: Mapping[str, int | float]) -> Symbolic | No
         size, times = names[0], whole(sides[0], numbers, "the multiple of a length", Range(1, MAX_ELEMENTS))
     if not isinstance(size, ast.Name) or size.id in numbers:
         return None
+    if size.id == "N":
+        raise batch_as_length(size.span)
     length = symbol(size.id) * times
     assert isinstance(length, Symbolic)
     return length
+
+
+def batch_as_length(span: Span) -> SpecError:
+    """What to say of `N` where a length is named."""
+    return error(
+        "MP211", "`N` counts the examples of a batch, and is no length", span,
+        help="every value has the examples as an axis of its own; call the length `time`",
+    )  # fmt: skip
 
 
 def _counted(

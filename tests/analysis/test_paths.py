@@ -144,13 +144,13 @@ def test_sampling_steps() -> None:
     ],
 )
 def test_the_claim(tmp_path: Path, net: str, claim: str, status: str, code: str | None) -> None:
-    (verdict,) = api.verdicts(sequence(tmp_path, net, f"check {{ {claim} }}"))
+    verdict, *_ = api.verdicts(sequence(tmp_path, net, f"check {{ {claim} }}"))
     assert verdict.status == status
     assert [d.code for d in verdict.diagnostics] == ([code] if code else [])
 
 
 def test_a_refutation_names_the_pair_and_the_length(tmp_path: Path) -> None:
-    (verdict,) = api.verdicts(sequence(tmp_path, "rnn(3)", "check { path_length(x) <= 30 }"))
+    verdict, *_ = api.verdicts(sequence(tmp_path, "rnn(3)", "check { path_length(x) <= 30 }"))
     (finding,) = verdict.diagnostics
     assert "is 31 at time = 32" in finding.message
     assert "from x[0, 0] to y[31, 0]" in finding.label

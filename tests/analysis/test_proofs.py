@@ -197,7 +197,7 @@ x ~ autoregressive(order = natural) {
 }
 """
     m = lowered(text)
-    (verdict,) = api.verdicts(m)
+    verdict, *_ = api.verdicts(m)
     assert verdict.status is Status.REFUTED and time_of(verdict) == 1
     assert verdict.diagnostics[0].span.line == 7
     assert api.warnings(m) == []

@@ -49,9 +49,11 @@ def collected(project: pytest.Pytester, *arguments: str) -> set[str]:
     return {line for line in lines if "::" in line}
 
 
-MADE_ITEMS = {f"specs/made.yaml::{name}" for name in ("well-formed", "autoregressive(x)", "complete(x)")}
+PROPERTIES = ("well-formed", "autoregressive(x)", "complete(x)", "independent")
+MADE_ITEMS = {f"specs/made.yaml::{name}" for name in PROPERTIES}
 BAD_ITEMS = {name.replace("made.yaml", "bad.yml") for name in MADE_ITEMS}
-ALL = MADE_ITEMS | BAD_ITEMS | {"specs/deep/mlp.mp::well-formed", "specs/broken.mp::well-formed"}
+MLP_ITEMS = {"specs/deep/mlp.mp::well-formed", "specs/deep/mlp.mp::independent"}
+ALL = MADE_ITEMS | BAD_ITEMS | MLP_ITEMS | {"specs/broken.mp::well-formed"}
 OWN = {"test_own.py::test_own"}
 
 
@@ -68,7 +70,7 @@ def test_is_an_entry_point_named_as_the_option_to_turn_it_off() -> None:
         (["specs"], ALL),
         (["specs/made.yaml"], MADE_ITEMS),
         (["specs/made.yaml::complete(x)"], {"specs/made.yaml::complete(x)"}),
-        (["specs/deep", "test_own.py"], OWN | {"specs/deep/mlp.mp::well-formed"}),
+        (["specs/deep", "test_own.py"], OWN | MLP_ITEMS),
         (["specs/invalid"], {"specs/invalid/wrong.mp::well-formed"}),
         (["--mpcompile"], OWN | ALL),
         (["-o", "mpcompile=true"], OWN | ALL),
@@ -83,7 +85,7 @@ def test_what_is_collected(arguments: list[str], expected: set[str], project: py
 
 def test_outcomes_and_the_text_of_a_failure(project: pytest.Pytester) -> None:
     result = project.runpytest("specs", "-v", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=5, failed=3)
+    result.assert_outcomes(passed=8, failed=3)
     out = result.stdout.str()
     for name in ("bad.yml::autoregressive(x)", "bad.yml::complete(x)", "broken.mp::well-formed"):
         assert f"specs/{name} FAILED" in out
@@ -101,7 +103,7 @@ def test_a_spec_is_proved_once_and_only_when_a_property_runs(
     project.runpytest("specs/made.yaml", "--collect-only", "-p", "no:cacheprovider")
     project.runpytest("specs/made.yaml::well-formed", "-p", "no:cacheprovider").assert_outcomes(passed=1)
     assert calls == []
-    project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=3)
+    project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=4)
     assert calls == ["made"]
 
 

@@ -28,6 +28,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},
     "coupling_parity_stands_still.mp": {"2 * i": "i"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
+    "examples_paired.mp": {"condition c: real\n": "condition c: real[1]\n"},
     "factor_out_of_three.mp": {"-> factor_out": "-> squeeze(2) -> factor_out"},
     "flow_base_scale.mp": {"c: real[3]": "c: real[4]"},
     "flow_base_width.mp": {"dense(5)": "dense(8)"},

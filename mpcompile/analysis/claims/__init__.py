@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from mpcompile.analysis.claims.autoregressive import autoregressive
 from mpcompile.analysis.claims.complete import complete
+from mpcompile.analysis.claims.independent import independent
 from mpcompile.analysis.claims.jacobian import jacobian
 from mpcompile.analysis.claims.no_blind_spot import no_blind_spot
 from mpcompile.analysis.claims.parameters import parameters
@@ -23,6 +24,7 @@ Rule = Callable[[Module, Claim], Verdict]
 RULES: Mapping[str, Rule] = {
     "autoregressive": autoregressive,
     "complete": complete,
+    "independent": independent,
     "jacobian": jacobian,
     "parameters": parameters,
     "path_length": path_length,

@@ -1,0 +1,240 @@
+"""Which axis of every value counts the examples, and the operations that act along it.
+
+A row of a result is a function of the same row of the inputs when every operation on the way keeps the examples apart.
+Sizes say where they are: the batch is the axis of size `N`, and a value without one is the same for all examples.
+One rule for each kind of primitive says whether it acts along that axis; so one walk over a graph, bodies of loops
+included, decides for every size of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mpcompile import ops
+from mpcompile.ir import (
+    EXAMPLES,
+    STATE,
+    Constant,
+    Graph,
+    Input,
+    Module,
+    Node,
+    NoRule,
+    Parameter,
+    Primitive,
+    Shape,
+    Type,
+    product,
+    symbol,
+    symbols,
+)
+from mpcompile.ops.pointwise import Binary, Unary
+from mpcompile.ops.pooling import Pool
+from mpcompile.ops.reduction import Normalisation, Reduction
+
+BATCH = symbol("N")
+
+#: Where the examples of a node's inputs are, and of its results; None for what has none.
+Axes = Sequence[int | None]
+#: Why a primitive lets examples mix; nothing where it keeps them apart.
+Rule = Callable[[Primitive, Node, Axes, Axes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """An operation that acts along the axis of the examples. `node` stands outside of every loop."""
+
+    node: Node
+    reason: str
+    op: Primitive
+
+
+class _Acts(Exception):
+    """A value in which examples are not one axis of their own."""
+
+
+def mixing(graph: Graph) -> Iterator[Mixing]:
+    """All operations of a program that act along the batch, in order. Raises `NoRule` for a primitive without a rule."""
+    for node in graph.nodes():
+        if found := _mixes(node):
+            yield Mixing(node, *found)
+
+
+def _mixes(node: Node) -> tuple[str, Primitive] | None:
+    op = node.op
+    try:
+        inputs, results = ([batch_axis(t) for t in ts] for ts in ([v.type for v in node.inputs], node.types))
+    except _Acts as reason:
+        return str(reason), op
+    if isinstance(op, ops.Scan):
+        return _loop(op, inputs)
+    if all(a is None for a in (*inputs, *results)) and not _counts(op):
+        return None
+    if any(a is not None for a in inputs) and any(a is None for a in results):
+        return "it joins all examples", op
+    why = _rule(op)(op, node, inputs, results)
+    return (why, op) if why else None
+
+
+def batch_axis(type_: Type) -> int | None:
+    """The axis that counts the examples; None where there is none. Raises `_Acts` where it is not one axis alone."""
+    found = [i for i, size in enumerate(type_.shape) if not isinstance(size, int) and "N" in symbols(size)]
+    if len(found) > 1:
+        raise _Acts("it pairs every example with every other")
+    if found and type_.shape[found[0]] != BATCH:
+        raise _Acts("it lays examples end to end")
+    return found[0] if found else None
+
+
+def _counts(op: Primitive) -> bool:
+    """Whether the number of examples is an attribute."""
+    sizes = (s for a in op.attributes().values() for s in (a if isinstance(a, tuple) else (a,)))
+    return any("N" in symbols(s) for s in sizes if not isinstance(s, int) and hasattr(s, "terms"))
+
+
+# --- rules ---
+
+
+def _loop(op: ops.Scan, inputs: Axes) -> tuple[str, Primitive] | None:
+    _, scanned, _ = op.split(inputs)
+    if op.axis in scanned or _counts(op):
+        return "it goes from example to example", op
+    for node in op.body.nodes():
+        if found := _mixes(node):
+            return found
+    return None
+
+
+def _rule(op: Primitive) -> Rule:
+    for kind in type(op).__mro__:
+        if kind in RULES:
+            return RULES[kind]
+    raise NoRule(op, "batch")
+
+
+def _apart(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    return ""
+
+
+def _aligned(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    """Operands broadcast from the last axis on; so do rows and columns of a matrix product, whose inner axes are gone."""
+    (result,), rank = results, node.types[0].rank
+    assert result is not None
+    same = all(
+        a is None or a - v.type.rank == result - rank for a, v in zip(inputs, node.inputs, strict=True)
+    )
+    return "" if same else "it pairs an example with another"
+
+
+def _along(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    """Acts along `axis` or `axes` of every input that has examples."""
+    axes: tuple[int, ...] = op.axes if isinstance(op, Reduction) else (op.axis,)  # type: ignore[attr-defined]  # theirs
+    return "it acts along the examples" if any(a in axes for a in inputs if a is not None) else ""
+
+
+def _padded(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    assert isinstance(op, ops.Pad)
+    (axis,) = inputs
+    return "" if axis is None or not (op.before[axis] or op.after[axis]) else "it adds examples"
+
+
+def _reshaped(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    """The axis is found by as many elements before it."""
+
+    def before(shape: Shape, axis: int | None) -> object:
+        return product(shape[:axis]) if axis is not None else None
+
+    same = before(node.inputs[0].shape, inputs[0]) == before(node.types[0].shape, results[0])
+    return "" if same else "it takes elements of an example for another's"
+
+
+def _gathered(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    assert isinstance(op, ops.Gather)
+    return "it picks examples" if inputs[0] == op.axis else ""
+
+
+def _counted(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    assert isinstance(op, ops.Iota)
+    return "it numbers the examples" if results[0] == op.axis else ""
+
+
+def _first(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    """Layouts with the examples first; kernels have none."""
+    fits = inputs[0] == 0 and results[0] == 0 and all(a is None for a in inputs[1:])
+    return "" if fits else "it slides over the examples"
+
+
+def _square(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    (axis,) = inputs
+    inside = axis is not None and axis >= node.inputs[0].type.rank - 2
+    return "it takes the examples for a matrix" if inside else ""
+
+
+RULES: Mapping[type, Rule] = {
+    **dict.fromkeys((Input, Parameter, Constant, Unary, ops.Transpose, ops.OneHot), _apart),
+    **dict.fromkeys((Binary, ops.Where, ops.BroadcastTo, ops.MatMul), _aligned),
+    **dict.fromkeys(
+        (
+            Reduction, Normalisation, ops.CumSum, ops.ArgMax, ops.Flip, ops.Slice, ops.SliceAt, ops.UpdateAt,
+            ops.Concat, ops.TakeAlong, ops.ScatterAlong,
+        ),
+        _along,
+    ),
+    **dict.fromkeys((Pool, ops.Conv, ops.ConvTranspose), _first),
+    **dict.fromkeys((ops.Inverse, ops.LogAbsDet), _square),
+    ops.Pad: _padded,
+    ops.Reshape: _reshaped,
+    ops.Gather: _gathered,
+    ops.Iota: _counted,
+}  # fmt: skip
+
+# --- what is meant to read the whole batch ---
+
+
+@dataclass(frozen=True, slots=True)
+class WholeBatch:
+    """What `loss` reads of its whole batch: layers that take statistics, as the spec writes them, and anything else."""
+
+    statistics: Mapping[str, Sequence[Node]]
+    others: Sequence[Mixing]
+
+
+def whole_batch(module: Module) -> WholeBatch:
+    """Outside of every layer `loss` takes means; a layer that keeps statistics takes them of its batch."""
+    loss = module.programs["loss"]
+    kept = [name.removeprefix(STATE) for name in loss.outputs if name.startswith(STATE)]
+    statistics: dict[str, list[Node]] = {}
+    others: list[Mixing] = []
+    for found in mixing(loss):
+        node = found.node
+        summed = isinstance(found.op, ops.Sum) and found.op is node.op
+        if summed and node.scope and any(name.startswith(f"{node.path}.") for name in kept):
+            statistics.setdefault(node.scope[-1].label, []).append(node)
+        elif not summed or node.scope or node.types[0].rank:
+            others.append(found)
+    return WholeBatch(statistics, others)
+
+
+def loss_is(module: Module, layers: Iterable[str]) -> str:
+    """What `loss` is the mean of over a batch, and why it is not -log_prob; `layers` take statistics of the batch."""
+    programs, loss = module.programs, module.programs["loss"]
+    score = next((programs[k] for k in ("log_prob", "elbo") if k in programs), None)
+    if score is None:
+        return "a criterion over the batch, and no likelihood"
+    reasons: list[str] = []
+    if "elbo" in programs:
+        reasons.append("a bound of it")
+    if "objective" in score.outputs:
+        reasons.append("a divergence with a weight of its own")
+    if layers := list(layers):
+        reasons.append(f"statistics of the batch in {', '.join(layers)}")
+    if drawn := [n for n in module.noise["loss"] if n not in module.noise[score.name]]:
+        reasons.append(f"noise while training ({', '.join(drawn)})")
+    if EXAMPLES in loss.inputs and EXAMPLES not in module.fields:
+        reasons.append("a prior on weights")
+    text = "the mean of -log_prob over the batch"
+    return f"not {text}: {', '.join(reasons)}" if reasons else text
+
+
+__all__ = ["BATCH", "Mixing", "WholeBatch", "batch_axis", "loss_is", "mixing", "whole_batch"]
