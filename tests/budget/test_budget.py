@@ -89,7 +89,7 @@ def test_every_kind_of_claim_that_runs_out_is_not_proven(spec: Path, monkeypatch
     monkeypatch.setattr(prover, "RULES", dict.fromkeys(RULES, endless))
     with within(Budget(seconds=0.3)):
         verdicts = prove(module)
-    assert len(verdicts) == 5
+    assert len(verdicts) == 6
     assert unproven(verdicts) == verdicts
     for verdict in verdicts:
         (finding,) = verdict.diagnostics
