@@ -137,7 +137,9 @@ def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
     )  # a real number, whatever the variable of the flow is declared to be
     if "seen" in inputs:
         inputs["seen"] = inputs["x"]
-    results = interpret(graph, weights_over(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
+    results = interpret(
+        graph, weights_over(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs)
+    )
     x, y = (np.ascontiguousarray(v.reshape(rows, -1).T) for v in (inputs["x"], results["y"]))
     found = {column.tobytes(): i for i, column in enumerate(y)}
     return np.array([found.get(column.tobytes(), -1) for column in x])
