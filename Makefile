@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # packages. Under the pin, pip prefers the wheel with a local label (+cpu) wherever it is offered one.
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
+FUZZ ?= mp fmt-yaml set check run.json npz csv emit-torch
+FUZZ_SECONDS ?= 1
 PYTEST_FLAGS ?= -n $(WORKERS) --dist worksteal
 
 BIN := .venv/bin
@@ -17,13 +19,14 @@ RUN := runs/demo
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel smoke lint format clean
+.PHONY: help demo test test-wheel smoke fuzz lint format clean
 
 help:
 	@echo "make demo        build, train, evaluate and sample $(DEMO)"
 	@echo "make test        lint and the whole test suite"
 	@echo "make test-wheel  the suite against the built wheel instead of the checkout"
 	@echo "make smoke       the built wheel in empty environments: every command, each extra"
+	@echo "make fuzz        some seconds of the fuzzers; python tests/fuzz/run.py --help for more"
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make format      apply what ruff would"
 	@echo "make clean       remove what was built; .venv stays"
@@ -60,6 +63,10 @@ test-wheel: $(READY)
 
 smoke: $(READY)
 	TORCH="$(TORCH)" $(BIN)/python tests/release/smoke.py
+
+# About 20 s, mostly imports. The same inputs each time, so that a change that is not at fault does not fail.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(addprefix --target ,$(FUZZ))
 
 format: $(READY)
 	$(BIN)/ruff check --fix --quiet .

@@ -283,6 +283,11 @@ def test_archives(fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         data[at] = 99
     path.write_bytes(data)
     assert "array 'x' is compressed by method 99" in refused(module, path)
+    _npz(path)
+    data = bytearray(path.read_bytes())
+    data[-6] += 10  # where the directory starts: what it lists would begin before the file does
+    path.write_bytes(data)
+    assert "is damaged or of another format" in refused(module, path)
     monkeypatch.setenv(LIMIT, "0.05")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as out:
         out.write(npy_bytes(described("'|u1'", "(60000000, 1)")))

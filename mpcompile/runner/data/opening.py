@@ -87,7 +87,8 @@ def _meaning(bad: Exception) -> str:
     for types, text in _MEANING:
         if isinstance(bad, types):
             return text
-    if isinstance(bad, OSError) and bad.errno is not None:
+    # EINVAL: the file names a place before its start.
+    if isinstance(bad, OSError) and bad.errno not in (None, errno.EINVAL):
         return f"cannot be read: {os.strerror(bad.errno).lower()}"
     return "is damaged or of another format"
 
