@@ -212,8 +212,11 @@ _TABLE = (
          "Values are never dropped or duplicated silently.", "block two on v, h { yield v, h }   # x -> two",
          "block one on v { yield v }"),
     Code("MP209", "likelihood-does-not-fit-type",
-         "Reports a likelihood, or `dequantize`, for a variable of another type.",
-         "A density must have the support of its variable.",
+         "Reports a law, or `dequantize`, for a variable of another type: the values of a law are those of its variable. "
+         "`docs/language.md` has the table.",
+         "A density of real numbers is no mass of bits or integers: with a learned scale it grows without bound. A mass "
+         "of bits does not integrate to one over real numbers. A loss between them is stated by the type: squared error "
+         "of bits or counts is `normal(net, 1)` of a variable that is declared `real`.",
          "input x: real[4]\nx ~ autoregressive(likelihood = bernoulli) { ... }",
          "input x: binary[4]"),
     Code("MP211", "symbolic-axis", "Reports a symbolic length in any axis but the first.",

@@ -13,6 +13,7 @@ from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
+from mpcompile.distributions.support import BY_LIKELIHOOD, Support
 from mpcompile.ir import Array, DType, Shape, Symbolic, Type, Value, float_type, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -37,6 +38,7 @@ class Autoregressive(Distribution):
     """
 
     keyword: ClassVar[str] = "autoregressive"
+    support: ClassVar[Support] = BY_LIKELIHOOD
     has_mean: ClassVar[bool] = False
     net: Callable[[Context, Value], Value]
     likelihood: Likelihood

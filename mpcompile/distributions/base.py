@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
+from mpcompile.distributions.support import Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -16,6 +17,8 @@ class Distribution:
     """The law of one variable, given values of its parameters."""
 
     keyword: ClassVar[str]
+    #: The values it is a law of.
+    support: ClassVar[Support]
     #: Whether `mean` has a closed form; programs that give means give a draw where it has not.
     has_mean: ClassVar[bool] = True
 

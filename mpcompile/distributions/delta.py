@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile.distributions.base import Distribution
+from mpcompile.distributions.support import POINT, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
 
@@ -18,6 +19,7 @@ class Delta(Distribution):
     """
 
     keyword: ClassVar[str] = "delta"
+    support: ClassVar[Support] = POINT
     loc: Value
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:

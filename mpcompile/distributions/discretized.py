@@ -10,6 +10,7 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise
 from mpcompile.distributions.elementwise import LogisticMixture
+from mpcompile.distributions.support import LEVELS, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -30,6 +31,7 @@ class DiscretizedLogisticMixture(Elementwise):
     """
 
     keyword: ClassVar[str] = "discretized_logistic_mixture"
+    support: ClassVar[Support] = LEVELS
     mixture: LogisticMixture
     low: int
     classes: int

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise, logit, standard_logistic
+from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
 from mpcompile.ir import Builder, DType, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -17,6 +18,7 @@ class Bernoulli(Elementwise):
     """log p(x) = x a - softplus(a) for logits a: binary cross-entropy, computed from logits."""
 
     keyword: ClassVar[str] = "bernoulli"
+    support: ClassVar[Support] = BITS
     logits: Value
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
@@ -42,6 +44,7 @@ class Perceptron(Elementwise):
     """
 
     keyword: ClassVar[str] = "perceptron"
+    support: ClassVar[Support] = SIDES
     activation: Value
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
@@ -62,6 +65,7 @@ class Categorical(Elementwise):
     """Softmax over `axis` of the logits; x holds classes in the logits' shape without that axis, numbered from `low`."""
 
     keyword: ClassVar[str] = "categorical"
+    support: ClassVar[Support] = CLASSES
     logits: Value
     axis: int
     low: int = 0
@@ -110,6 +114,7 @@ class LogisticMixture(Elementwise):
     """A mixture of logistics over real elements: logits, locs and log scales each [N, K, ...]."""
 
     keyword: ClassVar[str] = "logistic_mixture"
+    support: ClassVar[Support] = REALS
     logits: Value
     loc: Value
     log_scale: Value

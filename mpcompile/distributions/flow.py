@@ -8,6 +8,7 @@ from typing import ClassVar
 from mpcompile.bijectors import Bijector, FactorOut
 from mpcompile.diagnostics import Span
 from mpcompile.distributions.base import Distribution
+from mpcompile.distributions.support import DEQUANTIZED, Support
 from mpcompile.ir import Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -28,6 +29,7 @@ class Flow(Distribution):
     """A base distribution pushed through a chain of bijectors, listed from the data to the latents."""
 
     keyword: ClassVar[str] = "flow"
+    support: ClassVar[Support] = DEQUANTIZED
     base: Distribution
     chain: tuple[Placed, ...]
 

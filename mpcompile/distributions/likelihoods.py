@@ -19,14 +19,13 @@ class Likelihood:
     """How an autoregressive density turns the output of its network into the law of each element.
 
     `count` parameters an element; `make(parameters, axis)` builds the law from them, each in the shape of x, or,
-    when `stacked`, from one value that keeps them along `axis`. `bases` are the types of variable that it is a law of.
+    when `stacked`, from one value that keeps them along `axis`.
     """
 
     name: str
     count: int
     make: Callable[[Context, Sequence[Value], int], Elementwise]
     stacked: bool = False
-    bases: tuple[str, ...] = ("real",)
 
 
 def _mixture(ctx: Context, parts: Sequence[Value], axis: int) -> LogisticMixture:
@@ -37,14 +36,13 @@ def _mixture(ctx: Context, parts: Sequence[Value], axis: int) -> LogisticMixture
 def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0) -> Likelihood:
     """The likelihood of this name; `classes` and `low` are the variable's. Raises `ValueError` with what would fit."""
     if name == "bernoulli":
-        return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]), bases=("binary",))
+        return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]))
     if name in LOCATION_SCALE:
         return Likelihood(name, 2, lambda ctx, p, axis: LOCATION_SCALE[name](p[0], p[1]))
     if name == "categorical":
         if classes is None:
             raise ValueError("categorical needs a variable of type category(k) or integer(a..b)")
-        bases = ("category", "integer")
-        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis, low), True, bases)
+        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis, low), True)
     if name == "logistic_mixture":
         return Likelihood(name, 3 * components, _mixture, stacked=True)
     if name == "discretized_logistic_mixture":
@@ -55,6 +53,5 @@ def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0
             3 * components,
             lambda ctx, p, axis: DiscretizedLogisticMixture(_mixture(ctx, p, axis), low, classes),
             True,
-            ("integer",),
         )
     raise ValueError(f"no likelihood is named '{name}'")

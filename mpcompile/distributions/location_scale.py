@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise, logit, standard_logistic
+from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -19,6 +20,7 @@ Operand = Value | float
 class LocationScale(Elementwise):
     """What the laws share; each says what its standard one is. A number of 0 leaves no node in the graph."""
 
+    support: ClassVar[Support] = REALS
     loc: Operand
     log_scale: Operand
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution
+from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import DType, Init, Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
@@ -25,6 +26,7 @@ class Mixture(Distribution):
     """
 
     keyword: ClassVar[str] = "mixture"
+    support: ClassVar[Support] = REALS
     logits: Value
     loc: Value
     log_scale: Value

@@ -27,7 +27,7 @@ from mpcompile.distributions.likelihoods import Likelihood, likelihood
 from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.frontend import ast
-from mpcompile.ir import DType, Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
+from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes, float_type, product
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
@@ -42,6 +42,7 @@ from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import MAX_LAYERS, Scope
 from mpcompile.lowering.signatures import SIGNATURES, WITH_BODY
+from mpcompile.lowering.supports import check_support
 
 
 def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None) -> Distribution:
@@ -51,6 +52,8 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
         call = ast.Call(span=expr.span, callee=expr.id)
     if call is None or call.callee not in DISTRIBUTIONS:
         raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
+    if field is not None:
+        check_support(call.callee, field, call.span)
     if call.callee == "flow":
         return _flow(ctx, scope, call, field)
     if call.callee == "autoregressive":
@@ -63,8 +66,6 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     if call.callee == "mixture":
         return _mixture(ctx, scope, call, field)
     if call.callee == "delta":
-        if field is not None:
-            raise error("MP411", "`delta(net)` is the posterior of a latent", call.span)
         return Delta(_arguments(ctx, scope, call).loc)
     return _elementwise(ctx, scope, call, field)
 
@@ -115,9 +116,6 @@ def _elementwise(ctx: Context, scope: Scope, call: ast.Call, field: Field | None
             )
         return Categorical(logits, axis, field.low)
     if call.callee in LOCATION_SCALE:
-        if field is not None and field.type.dtype is DType.INT:
-            raise error("MP209", f"{call.callee} is a density of real numbers, and {field.name} is none", call.span,
-                        help=f"of a class: {field.name} ~ categorical(logits = ...)")  # fmt: skip
         given = _arguments(ctx, scope, call)
         loc: Value | float = 0.0 if given.loc is None else given.loc
         log_scale: Value | float = 0.0
@@ -158,9 +156,7 @@ def _halves(ctx: Context, call: ast.Call, made: Value, field: Field | None) -> t
 def _logistic_mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Distribution:
     """`logistic_mixture(net, components)` or its discretised form, parameters folded into the net's output."""
     if field is None:
-        raise error(
-            "MP411", f"a posterior cannot be {call.callee}: the gradient ends at its draws", call.span
-        )
+        raise error("MP209", f"{call.callee} is a law of a variable", call.span, help="normal(0, 1)")
     given = _arguments(ctx, scope, call)
     law = _likelihood(call, field, call.callee, given.components)
     return split_parameters(ctx, given.net, field.type.shape, law)
@@ -168,19 +164,19 @@ def _logistic_mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field |
 
 def _likelihood(call: ast.Call, field: Field, name: str, components: int) -> Likelihood:
     """The likelihood of this name for a variable. MP205 for an unknown one, MP209 for a variable that it is no law of."""
+    if name in DISTRIBUTIONS:
+        check_support(name, field, call.span)
     try:
-        law = likelihood(name, field.classes, components, field.low)
+        return likelihood(name, field.classes, components, field.low)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
-    if field.base not in law.bases:
-        raise error("MP209", f"{name} is no likelihood of a variable of type {field.base}", call.span)
-    return law
 
 
 def _mixture(ctx: Context, scope: Scope, call: ast.Call, field: Field | None) -> Mixture:
     given = _arguments(ctx, scope, call)
-    if field is None or field.base != "real" or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
-        raise error("MP209", "`mixture` is a law of real numbers in a fixed shape", call.span)
+    if field is None or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
+        raise error("MP209", "`mixture` is a law of real numbers in a fixed shape", call.span,
+                    help="in a sequence: logistic_mixture(net, components = 5)")  # fmt: skip
     size = product(field.type.shape[1:])
     assert isinstance(size, int)
     return Mixture.learned(ctx, given.components, size)
@@ -260,10 +256,12 @@ def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None
     flat = None
     if field is not None:
         size = product(field.type.shape[1:])
-        flat = replace(field, base="real", type=float_type(field.type.shape[0], size), classes=None)
+        flat = replace(
+            field, role="base", base="real", type=float_type(field.type.shape[0], size), classes=None
+        )
     with ctx.frame("base", scope.label(expr.span), expr.span):
         law = distribution(ctx, scope, expr, flat)
-    if isinstance(law, Bernoulli | Categorical | Perceptron | Delta):
+    if "real" not in law.support.types:
         raise error(
             "MP205", "the base of a flow is a density of real numbers", expr.span, help="normal(net(y))"
         )
@@ -284,7 +282,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
     if len(field.type.shape) < 2 or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
         raise error("MP405", "a flow needs a variable of fixed shape, of one axis or more", call.span)
     chain = _chain(ctx, scope, call.body, field)
-    discrete = field.base in ("integer", "binary", "category")
+    discrete = field.base != "real"
     if discrete and not (chain and isinstance(chain[0].bijector, Dequantize)):
         raise error(
             "MP404",
@@ -325,10 +323,11 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
             scope.budget.spend(layer.span)
             preset: dict[str, object] = {}
             if layer.callee == "dequantize":
-                if field.classes is None:
-                    raise error("MP209", "dequantize needs a variable of type integer(a..b)", layer.span)
+                if field.base == "real":
+                    raise error("MP209", f"`dequantize` is for values in levels, and {field.name} is real", layer.span,
+                                help="remove it; or declare the variable as `integer(a..b)` or `binary`")  # fmt: skip
                 noise = None if layer.body is None else _noise(scope, layer, field)
-                preset = {"low": field.low, "levels": field.classes, "posterior": noise}
+                preset = {"low": field.low, "levels": _levels(field), "posterior": noise}
             n = counts[layer.callee] = counts.get(layer.callee, -1) + 1
             arguments = Arguments(scope, ctx, layer, body=layer.callee == "dequantize")
             bijector = arguments.build(BIJECTORS[layer.callee], **preset)
@@ -338,11 +337,16 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
     return tuple(chain)
 
 
+def _levels(field: Field) -> int:
+    """How many levels a variable has that is dequantised."""
+    return 2 if field.classes is None else field.classes
+
+
 def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Value], Flow]:
     """The law of a dequantiser's noise given the integers, which its body sees under their own name, in [0, 1]."""
     noise = replace(field, base="real", low=0, classes=None)
-    body, levels = call.body, field.classes
-    assert body is not None and levels is not None
+    body, levels = call.body, _levels(field)
+    assert body is not None
 
     def posterior(ctx: Context, x: Value) -> Flow:
         shifted = x if field.low == 0 else F.sub(ctx.b, x, float(field.low))

@@ -362,7 +362,8 @@ class _Lowering(Statements):
                 law = self.law(p, s)
                 if isinstance(law, Autoregressive | Flow):
                     law = sampled(p.ctx, law, self.sampling)
-                outputs[s.name] = p.ctx.kept(law.sample(p.ctx, s.name, f.type.shape))
+                drawn = F.cast(p.b, law.sample(p.ctx, s.name, f.type.shape), f.type.dtype)
+                outputs[s.name] = p.ctx.kept(drawn)
                 self.know(p, s.name, outputs[s.name])
                 if isinstance(law, Bernoulli) and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import Distribution
+from mpcompile.distributions import DISTRIBUTIONS, Distribution
 from mpcompile.distributions.elementwise import Perceptron
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
@@ -30,6 +30,7 @@ from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Order
 from mpcompile.lowering.scope import Scope
+from mpcompile.lowering.supports import check_support
 from mpcompile.ranges import MAX_SIZE, Range
 
 #: What a density statement states a law for: its variable given what is there, or a latent given what is observed.
@@ -173,7 +174,7 @@ class Recurrence:
 
         def observed(at: _Step, s: ast.Density) -> Made:
             law, f = self._law(at, s), in_step(self.fields[s.name])
-            x = law.sample(at.ctx, s.name, f.type.shape)
+            x = F.cast(at.ctx.b, law.sample(at.ctx, s.name, f.type.shape), f.type.dtype)
             binary = f.base == "binary" and self.latents and f"{s.name}_mean" not in self.fields
             return x, {s.name: x, **({f"{s.name}_mean": law.mean(at.ctx, f.type.shape)} if binary else {})}
 
@@ -291,7 +292,12 @@ class Recurrence:
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, s.name)
-        law = distribution(at.ctx, at.scope, s.distribution, in_step(self.fields[s.name]))
+        stated = s.distribution
+        if (
+            isinstance(stated, ast.Call) and stated.callee in DISTRIBUTIONS
+        ):  # with the shape of the declaration
+            check_support(stated.callee, self.fields[s.name], stated.span)
+        law = distribution(at.ctx, at.scope, stated, in_step(self.fields[s.name]))
         if isinstance(law, Perceptron):
             raise error("MP209", "perceptron is a criterion, and a step of a recurrence needs a density",
                         s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip

@@ -23,6 +23,7 @@ SPECS = sorted(p.name for p in INVALID.iterdir() if p.suffix in (".mp", ".yaml")
 #: How each is mended: every text on the left becomes the one on the right.
 REPAIRS: dict[str, dict[str, str]] = {
     "attention_no_mask.mp": {"attention(2)": "attention(2, mask = causal)"},
+    "bits_as_reals.mp": {"normal(x": "bernoulli(logits = x", "dense(2)": "dense(1)"},
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
     "channels_last.mp": {"[28, 28, 1]": "[1, 28, 28]"},
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},

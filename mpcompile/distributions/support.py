@@ -1,0 +1,41 @@
+"""Which values a law is a law of, and whether it gives them a density or a mass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: Types of a declared variable; a latent is real.
+BASES = ("real", "binary", "integer", "category")
+
+
+@dataclass(frozen=True)
+class Support:
+    """The set on which a law adds up to one.
+
+    values   the set, as it is called in a message
+    types    types of variable that have these values
+    measure  `density`: integrates to one over all reals; `mass`: sums to one over the values; `criterion`: a loss without
+             a normaliser, of which no likelihood is ever printed; `point`: all mass at one value; `derived`: what its
+             likelihood, or its base and its dequantiser, make of it
+    """
+
+    values: str
+    types: tuple[str, ...]
+    measure: Literal["density", "mass", "criterion", "point", "derived"]
+
+
+REALS = Support("real numbers", ("real",), "density")
+BITS = Support("0 and 1", ("binary",), "mass")
+LEVELS = Support("the integers of a range", ("integer",), "mass")
+CLASSES = Support("numbered classes", ("category", "integer"), "mass")
+SIDES = Support("0 and 1", ("binary",), "criterion")
+POINT = Support("one point", (), "point")  # of latents alone
+BY_LIKELIHOOD = Support("the values of its likelihood", BASES, "derived")
+DEQUANTIZED = Support(
+    "real numbers, and levels in order behind `dequantize`", ("real", "integer", "binary"), "derived"
+)
+
+__all__ = [
+    "BASES", "BITS", "BY_LIKELIHOOD", "CLASSES", "DEQUANTIZED", "LEVELS", "POINT", "REALS", "SIDES", "Support",
+]  # fmt: skip

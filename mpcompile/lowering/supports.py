@@ -1,0 +1,60 @@
+"""The one rule that a law has the values of its variable: MP209 where it has others."""
+
+from __future__ import annotations
+
+from mpcompile.diagnostics import Span, error
+from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.ir import Field
+
+#: Laws of a variable of each type, as they are written behind `~`.
+LAWS_OF = {
+    "real": "normal(loc = ..., scale = 1)",
+    "binary": "bernoulli(logits = ...)",
+    "integer": "categorical(logits = ...), discretized_logistic_mixture(net) or flow(base = normal) { dequantize -> "
+    "... }",
+    "category": "categorical(logits = ...)",
+}
+#: How a type is written, without its shape.
+_WRITTEN = {"integer": "integer(0..255)", "category": "category(10)"}
+
+
+def check_support(keyword: str, field: Field, span: Span) -> None:
+    """Raise MP209, or MP411 for a latent, when the values of a variable are not those of the law of this keyword."""
+    support = DISTRIBUTIONS[keyword].support
+    if field.base in support.types and field.counts is None:
+        return
+    if field.role == "latent":
+        raise error("MP411", f"the law of a latent cannot be {keyword}: a latent is a real vector", span,
+                    help=f"one of {', '.join(laws_of('real'))}")  # fmt: skip
+    if field.role == "base":
+        raise error("MP209", f"the base of a flow is a density of real numbers, {keyword} is a law of {support.values}",
+                    span, help="flow(base = normal) { ... }")  # fmt: skip
+    values = f"{keyword} is a law of {support.values}, and {field.name} is {_typed(field)}"
+    if field.counts is not None:
+        raise error("MP209", f"{field.name} counts the steps of an example, and has no law", span,
+                    help=f"remove the statement `{field.name} ~ ...`")  # fmt: skip
+    raise error("MP209", values, span, help=_help(field, support.types))
+
+
+def laws_of(base: str) -> list[str]:
+    """Keywords of the laws of a variable of this type, in the order of the registry."""
+    return [k for k, law in DISTRIBUTIONS.items() if base in law.support.types]
+
+
+def _typed(field: Field) -> str:
+    if field.base == "integer" and field.classes is not None:
+        return f"integer({field.low}..{field.low + field.classes - 1})"
+    return f"category({field.classes})" if field.base == "category" else field.base
+
+
+def _help(field: Field, types: tuple[str, ...]) -> str:
+    stated = f"{field.name} ~ {LAWS_OF[field.base]}"
+    if not types:
+        return f"as declared: {stated}"
+    shape = ", ".join(str(s) for s in field.type.shape[1:])
+    kind = _WRITTEN.get(types[0], types[0]) + (f"[{shape}]" if shape else "")
+    loss = " (squared error, of values that are taken for real numbers)" if types == ("real",) else ""
+    return f"as declared: {stated}; or declare `{field.role} {field.name}: {kind}`{loss}"
+
+
+__all__ = ["LAWS_OF", "check_support", "laws_of"]

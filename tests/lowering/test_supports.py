@@ -1,0 +1,241 @@
+"""Every law of every type in every role: refused with its code, or a density or mass that adds up to one.
+
+The table below is written by hand. In float64, by the numpy interpreter: masses to 1e-9, integrals to 1e-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpcompile import api
+from mpcompile.diagnostics import SpecError
+from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.distributions.support import BASES
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Module
+from mpcompile.lowering.supports import laws_of
+from mpcompile.runner.examples import example_weights
+
+ROOT = Path(__file__).parents[2]
+#: Laws of a variable of each type.
+ALLOWED = {
+    "bernoulli": {"binary"},
+    "perceptron": {"binary"},
+    "normal": {"real"},
+    "laplace": {"real"},
+    "logistic": {"real"},
+    "categorical": {"category", "integer"},
+    "logistic_mixture": {"real"},
+    "discretized_logistic_mixture": {"integer"},
+    "mixture": {"real"},
+    "autoregressive": {"real", "binary", "integer", "category"},  # that of its likelihood
+    "flow": {"real", "binary", "integer"},  # the last two behind `dequantize`
+    "delta": set[str](),
+}
+#: Laws of a single element that an autoregressive density may have, and how many parameters they read of a net.
+PARAMETERS = {
+    "bernoulli": 1, "normal": 2, "laplace": 2, "logistic": 2, "logistic_mixture": 6, "discretized_logistic_mixture": 6,
+}  # fmt: skip
+#: Each type, of few states, and its levels.
+TYPES = {"real": "real", "binary": "binary", "integer": "integer(-1..2)", "category": "category(3)"}
+STATES = {"binary": (0, 1), "integer": (-1, 0, 1, 2), "category": (0, 1, 2)}
+
+
+def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") -> str:
+    """A law of one element, its parameters from a value `net`."""
+    classes = len(STATES.get(base, (0, 1, 2)))
+    match keyword:
+        case "bernoulli":
+            return f"bernoulli(logits = {net} -> dense(1))"
+        case "perceptron":
+            return f"perceptron(activation = {net} -> dense(1))"
+        case "normal" | "laplace" | "logistic":
+            return f"{keyword}({net} -> dense(2))"
+        case "categorical":
+            return f"categorical(logits = {net} -> dense({classes}){f' -> reshape([{classes}, 1])' if rank else ''})"
+        case "logistic_mixture" | "discretized_logistic_mixture":
+            return f"{keyword}({net} -> dense(6), components = 2)"
+        case "mixture":
+            return "mixture(components = 2)"
+        case "flow":
+            return f"flow(base = normal) {{ {flow} }}"
+        case "autoregressive":
+            return "autoregressive(likelihood = normal) { dense(2, mask = strict(degrees)) }"
+    return f"delta({net} -> dense(1))"
+
+
+def load(folder: Path, text: str) -> Module:
+    path = folder / "m.mp"
+    path.write_text(f"model m\n{text}\n")
+    return api.load(path)
+
+
+def codes(folder: Path, text: str) -> set[str]:
+    try:
+        load(folder, text)
+    except SpecError as caught:
+        assert all(d.help for d in caught.diagnostics)
+        return {d.code for d in caught.diagnostics}
+    return set()
+
+
+def total(m: Module, points: Array, weight: Array) -> float:
+    """The weighted sum of exp(log_prob) over values of x, under weights drawn at random, with noise in the middle."""
+    program = m.programs["log_prob"]
+    rng = np.random.default_rng(3)
+    given: dict[str, Array] = {"x": points}
+    for name, value in program.inputs.items():
+        if name != "x":
+            shape = tuple(len(points) if i == 0 else int(s) if isinstance(s, int) else points.shape[1]
+                          for i, s in enumerate(value.shape))  # fmt: skip
+            given[name] = np.broadcast_to(rng.normal(size=shape[1:]), shape)
+    weights = {k: np.asarray(v, np.float64) for k, v in example_weights(m, np.random.default_rng(5)).items()}
+    out = interpret(program, weights, given)
+    return float((np.exp(out["log_prob"]) * weight).sum())
+
+
+def cells(m: Module, levels: Sequence[int]) -> float:
+    """The sum over all levels of x of the mean over the dequantiser's noise of exp(log_prob): the mass of a flow."""
+    program, count = m.programs["log_prob"], 1_000
+    (noise,) = (k for k in program.inputs if k.startswith("noise"))
+    weights = {k: np.asarray(v, np.float64) for k, v in example_weights(m, np.random.default_rng(5)).items()}
+    total = 0.0
+    for level in levels:
+        given = {"x": np.full((count, 1), float(level)), noise: ((np.arange(count) + 0.5) / count)[:, None]}
+        total += float(np.exp(interpret(program, weights, given)["log_prob"]).mean())
+    return total
+
+
+def line(width: float, steps: int) -> tuple[Array, Array]:
+    """Points across the reals, dense in the middle, with the weights of the trapezoidal rule."""
+    t = np.linspace(-1, 1, steps)
+    x = width * np.sinh(6 * t) / np.sinh(6)
+    return x[:, None], np.gradient(x)
+
+
+def test_the_table_is_that_of_the_registry() -> None:
+    assert {k: set(v.support.types) for k, v in DISTRIBUTIONS.items()} == ALLOWED
+    assert set(BASES) == set(TYPES)
+    assert [k for k in ALLOWED if "real" in ALLOWED[k]] == laws_of("real")
+
+
+@pytest.mark.parametrize("role", ["input", "target"])
+@pytest.mark.parametrize("base", TYPES)
+@pytest.mark.parametrize("keyword", [k for k in DISTRIBUTIONS if k != "autoregressive"])
+def test_a_law_has_the_values_of_its_variable(tmp_path: Path, keyword: str, base: str, role: str) -> None:
+    """As an observed variable or a target; what is allowed sums or integrates to one."""
+    discrete = base != "real"
+    flow = "dequantize -> logit(alpha = 0) -> affine" if discrete else "affine"
+    text = f"condition c: real[3]\n{role} x: {TYPES[base]}[1]\nx ~ {law(keyword, base, 'c', flow=flow)}"
+    expected = set() if base in ALLOWED[keyword] else {"MP209"}
+    assert codes(tmp_path, text) == expected
+    if expected or role == "target":
+        return
+    m = load(tmp_path, text)
+    if keyword == "perceptron":
+        assert "log_prob" not in m.programs
+    elif keyword == "flow" and discrete:
+        assert abs(cells(m, STATES[base]) - 1) < 1e-4
+    elif discrete:
+        states = np.array(STATES[base])[:, None]
+        assert abs(total(m, states, np.ones(len(states))) - 1) < 1e-9
+    else:
+        assert abs(total(m, *line(400, 50_001)) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("base", TYPES)
+@pytest.mark.parametrize("keyword", [*PARAMETERS, "categorical"])
+def test_likelihoods_of_autoregressive_densities(tmp_path: Path, keyword: str, base: str) -> None:
+    """Of two steps for discrete types, of one for reals."""
+    outputs = PARAMETERS.get(keyword, len(STATES.get(base, "123")))
+    components = ", components = 2" if "mixture" in keyword else ""
+    net = f"embedding(4) -> shift -> dense({outputs})" if base == "category" else f"shift -> dense({outputs})"
+    shape = "[time]" if base == "category" else "[time, 1]"
+    text = (
+        f"input x: {TYPES[base]}{shape}\nx ~ autoregressive(likelihood = {keyword}{components}) {{ {net} }}"
+    )
+    expected = set() if base in ALLOWED[keyword] else {"MP209"}
+    assert codes(tmp_path, text) == expected
+    if expected:
+        return
+    m = load(tmp_path, text)
+    if base == "real":
+        points, weight = line(400, 50_001)
+        assert abs(total(m, points[:, None], weight) - 1) < 1e-4
+        return
+    states = np.array(list(product(STATES[base], repeat=2)))
+    assert (
+        abs(total(m, states if base == "category" else states[:, :, None], np.ones(len(states))) - 1) < 1e-9
+    )
+
+
+@pytest.mark.parametrize("base", TYPES)
+@pytest.mark.parametrize(
+    "keyword", [k for k in DISTRIBUTIONS if k not in ("autoregressive", "flow", "mixture")]
+)
+def test_laws_of_a_step(tmp_path: Path, keyword: str, base: str) -> None:
+    shape, seen = ("[time]", "embedding(2)(x)") if base == "category" else ("[time, 1]", "x")
+    text = (
+        f"input x: {TYPES[base]}{shape}\nrecurrence over time {{\n  carry h[3] = 0\n"
+        f"  x ~ {law(keyword, base, 'h', rank=int(base != 'category'))}\n  h = gru({seen}, h)\n}}"
+    )
+    allowed = base in ALLOWED[keyword] and keyword != "perceptron"
+    assert codes(tmp_path, text) == (set() if allowed else {"MP209"})
+    if allowed and base != "real":
+        states = np.array(list(product(STATES[base], repeat=2)))
+        points = states if base == "category" else states[:, :, None]
+        assert abs(total(load(tmp_path, text), points, np.ones(len(states))) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("keyword", DISTRIBUTIONS)
+def test_bases_priors_and_posteriors_are_laws_of_real_numbers(tmp_path: Path, keyword: str) -> None:
+    real = "real" in ALLOWED[keyword]
+    base = (
+        f"condition c: real[3]\ninput x: real[1]\nx ~ flow(base = {law(keyword, 'real', 'c')}) {{ affine }}"
+    )
+    assert codes(tmp_path, base) == (set() if real else {"MP209"})
+    if real:
+        assert abs(total(load(tmp_path, base), *line(400, 50_001)) - 1) < 1e-4
+    head = "condition c: real[3]\ninput x: real[2]\n"
+    prior = f"latent z ~ normal(x -> dense(2)) prior {law(keyword, 'real', 'c')}\nx ~ normal(z -> dense(4))"
+    assert codes(tmp_path, head + prior) == (set() if real else {"MP411"})
+    posterior = f"latent z ~ {law(keyword, 'real', 'x')} prior normal(0, 1)\nx ~ normal(z -> dense(4))"
+    if keyword != "flow":  # its base reads what is observed
+        allowed = keyword in ("normal", "laplace", "logistic", "delta")
+        assert codes(tmp_path, head + posterior) == (set() if allowed else {"MP411"})
+
+
+@pytest.mark.parametrize("base", ["binary", "integer", "category"])
+def test_a_flow_of_levels_begins_with_dequantize(tmp_path: Path, base: str) -> None:
+    found = codes(tmp_path, f"input x: {TYPES[base]}[2]\nx ~ flow(base = normal) {{ affine }}")
+    assert found == ({"MP209"} if base == "category" else {"MP404"})
+    assert codes(tmp_path, "input x: real[2]\nx ~ flow(base = normal) { dequantize -> affine }") == {"MP209"}
+
+
+def test_a_scale_is_never_learned_of_levels(tmp_path: Path) -> None:
+    """Were it allowed, the density of data in levels would grow without bound; a fixed scale has no place either."""
+    for base, stated in product(
+        ("binary", "integer", "category"), ("c -> dense(2)", "loc = c -> dense(1), scale = 1")
+    ):
+        for keyword in ("normal", "laplace", "logistic"):
+            text = f"condition c: real[3]\ntarget x: {TYPES[base]}[1]\nx ~ {keyword}({stated})"
+            assert codes(tmp_path, text) == {"MP209"}
+
+
+def test_a_number_of_steps_has_no_law(tmp_path: Path) -> None:
+    text = "input x: real[time, 2]\ncondition n: integer(1..time)\nx ~ normal(0, 1)"
+    text += "\nn ~ categorical(logits = x -> last -> dense(3))"
+    assert codes(tmp_path, text) == {"MP209"}
+
+
+def test_the_documented_table_is_that_of_the_registry() -> None:
+    text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    for keyword, law_class in DISTRIBUTIONS.items():
+        support = law_class.support
+        types = ", ".join(f"`{t}`" for t in support.types) or "latents"
+        assert f"| `{keyword}` | {support.values} ({support.measure}) | {types} |\n" in text, keyword
