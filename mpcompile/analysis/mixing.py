@@ -117,6 +117,33 @@ class _Counter:
 
         return replace(x, regions=x.each(cell)) if _reads(x) else x
 
+    def farthest(self, x: Stencil) -> Stencil:
+        """What the last step of a loop hands on: all that it reads under its greatest count.
+
+        It has no place, so which elements take how many is forgotten; the first ones take the most. They take the cap
+        where the loop goes on for ever, and fewer are no more than a bound.
+        """
+        counts = {c for region in x.regions for r in region.cell.facts.reshape(-1)
+                  if isinstance(r, Reads) for (c, _), _ in r.sets}  # fmt: skip
+        if len(counts) < 2:
+            return x
+
+        def one(r: object) -> Reads | int:
+            if not isinstance(r, Reads):
+                return 0
+            sets: dict[Anchor, Offsets] = {}
+            most = max(c for (c, _), _ in r.sets)
+            for (_, slots), s in r.sets:
+                sets[most, slots] = sets[most, slots].union(s) if (most, slots) in sets else s
+            return self.lattice.intern(sets)
+
+        change = np.frompyfunc(one, 1, 1)
+
+        def cell(c: Abstract) -> Abstract:
+            return replace(c, facts=np.asarray(change(c.facts), object).reshape(c.facts.shape))
+
+        return replace(x, regions=x.each(cell), exact=x.exact and max(counts) == self.cap)
+
     def body(self, graph: Graph, inputs: Sequence[Stencil]) -> list[Stencil]:
         """Outputs of the body of a loop."""
         memory: dict[Value, Stencil] = dict(zip(graph.inputs.values(), inputs, strict=True))
@@ -259,7 +286,9 @@ class _CountedLoop(Recurrence):
         outs = self._body(carries, slices, step)
         uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
         precise = all(x.exact for x in (*self.inputs, *outs)) and not uses_step
-        return self.results(outs, [y.cell.facts for y in outs], precise)
+        made = self.results(outs, [y.cell.facts for y in outs], precise)
+        last = made[: scan.carries]
+        return (*map(self.counter.farthest, last), *made[scan.carries :])
 
     def _body(self, carries: Sequence[Stencil], slices: Sequence[Stencil], step: Stencil) -> list[Stencil]:
         outs = self.counter.body(self.scan.body, [*carries, *slices, *self.captured, step])

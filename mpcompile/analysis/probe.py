@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mpcompile.analysis import dependence
+from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.stencils import OffsetSets
-from mpcompile.ir import Array, Graph, Value
+from mpcompile.ir import Array, Graph, NoRule, Value
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Stencil
 
@@ -58,9 +61,22 @@ def probe(
         low.append(-base)
         size.append(length)
     rows = np.arange(int(np.prod(out[1:]))).reshape(out[1:])[tuple(index)].reshape(-1)
-    places = np.argwhere(offsets.window(low, size))
     numbers = np.arange(int(np.prod(src[1:]))).reshape(src[1:])
-    return Probe(rows, places, tuple(-n for n in low), numbers, sets.axes)
+    window = offsets.window(low, size) & _within(graph, source, value, env, rows, numbers, sets.axes)
+    return Probe(rows, np.argwhere(window), tuple(-n for n in low), numbers, sets.axes)
+
+
+def _within(
+    graph: Graph, source: str, value: Value, env: Mapping[str, int], rows: Array, numbers: Array, axes: Sequence[int]
+) -> Array:  # fmt: skip
+    """Bool along the spatial axes: the places that some row reads at these sizes, where the ends may cut paths."""
+    output = next(name for name, v in graph.outputs.items() if v == value)
+    try:
+        words = dependence.sets(graph, source, output, env).value.words[rows]
+    except (NoRule, TooLarge):
+        return np.ones((), bool)
+    seen = BitMatrix(np.bitwise_or.reduce(words, 0)[None], numbers.size).unpack()[0].reshape(numbers.shape)
+    return np.asarray(seen.any(tuple(i for i in range(seen.ndim) if i + 1 not in axes)))
 
 
 def _axis(stencil: Stencil, source: int) -> tuple[int, int, int] | None:
@@ -71,7 +87,9 @@ def _axis(stencil: Stencil, source: int) -> tuple[int, int, int] | None:
 
 
 def _period(last: int, step: int, length: int, low: int | None, high: int | None) -> int:
-    """Which period: the last where there is no bound below, else the first that has room below, no later than need be."""
+    """Which period: the middle one without bounds, the last one without a bound below, else the first with room below."""
+    if low is None and high is None:
+        return last // 2
     if low is None:
         return last if high is None else max(0, min(last, (length - 1 - max(high, 0)) // step))
     return min(last, -(-max(0, -low) // step))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -11,7 +11,20 @@ import numpy as np
 from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.bounds import AtMost
 from mpcompile.analysis.dependence import identity
-from mpcompile.ir import Abstract, Array, Domain, Graph, Input, NoRule, Parameter, Symbolic, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Domain,
+    DType,
+    Graph,
+    Input,
+    Node,
+    NoRule,
+    Parameter,
+    Symbolic,
+    Type,
+    Value,
+)
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
 
@@ -112,8 +125,23 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
                 continue
             except NoRule as missing:
                 reason = missing
-        values.update(dict.fromkeys(node.outputs, reason))
+        results = _unread(lattice, graph, node, inputs) if len(inputs) == len(node.inputs) else None
+        values.update(zip(node.outputs, results, strict=True) if results else dict.fromkeys(node.outputs, reason))
     return values
+
+
+def _unread(lattice: Lattice, graph: Graph, node: Node, inputs: Sequence[Stencil]) -> list[Stencil] | None:
+    """Results of an operation without a rule, none of whose operands reads the source; None where one does.
+
+    Nothing is known of them. Whole numbers and truth values may mask what is combined with them in ways that are
+    forgotten here, so sets behind them are not exact.
+    """
+    if any(r.cell.facts.any() for x in inputs for r in x.regions):
+        return None
+    return [
+        replace(still(t, lattice.domain.unknown([extent(s) for s in t.shape])), exact=t.dtype is DType.FLOAT)
+        for t in node.types
+    ]
 
 
 def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:

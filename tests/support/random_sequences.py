@@ -40,7 +40,7 @@ def sequence(seed: int) -> Spec:
     rng = np.random.default_rng(seed)
     vector = rng.random() < 0.25
     start = [] if rng.random() < 0.15 else [f"shift({_of(rng, SHIFTS)})"]
-    middle = [_piece(rng, 2, vector) for _ in range(int(rng.integers(1, 4)))]
+    middle = [piece(rng, 2) for _ in range(int(rng.integers(1, 4)))]
     chain = " -> ".join([f"dense({WIDTH})", *(start if not vector else []), *middle])
     if vector:
         text = (
@@ -66,17 +66,18 @@ def _of(rng: np.random.Generator, choices: tuple[int, ...]) -> int:
     return int(choices[int(rng.integers(len(choices)))])
 
 
-def _piece(rng: np.random.Generator, depth: int, vector: bool) -> str:
+def piece(rng: np.random.Generator, depth: int, width: int = WIDTH) -> str:
+    """A layer of a sequence, or a residual block of two, that keeps its width."""
     kernel, dilation = int(rng.integers(1, 4)), _of(rng, (1, 1, 2, 3, 7))
     pieces = [
-        f"dense({WIDTH})", "tanh", "layer_norm", f"shift({_of(rng, SHIFTS)})", f"shift({_of(rng, SHIFTS)})",
-        f"conv1d({WIDTH}, {kernel}, dilation = {dilation})", f"conv1d({WIDTH}, {kernel}, dilation = {dilation})",
-        f"conv1d({WIDTH}, {kernel}, dilation = {dilation}, pad = same)", f"rnn({WIDTH})", f"gru({WIDTH})",
-        f"lstm(2, bidirectional = true) -> dense({WIDTH})", "attention(1, mask = causal)", "attention(1)",
+        f"dense({width})", "tanh", "layer_norm", f"shift({_of(rng, SHIFTS)})", f"shift({_of(rng, SHIFTS)})",
+        f"conv1d({width}, {kernel}, dilation = {dilation})", f"conv1d({width}, {kernel}, dilation = {dilation})",
+        f"conv1d({width}, {kernel}, dilation = {dilation}, pad = same)", f"rnn({width})", f"gru({width})",
+        f"lstm(2, bidirectional = true) -> dense({width})", "attention(1, mask = causal)", "attention(1)",
         "group_norm(1)", "last -> over(time)",
     ]  # fmt: skip
     if depth and rng.random() < 0.3:
-        return f"residual({_piece(rng, depth - 1, vector)} -> {_piece(rng, 0, vector)})"
+        return f"residual({piece(rng, depth - 1, width)} -> {piece(rng, 0, width)})"
     return pieces[int(rng.integers(len(pieces)))]
 
 

@@ -119,8 +119,7 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
         ).reshape(-1)
         away = place[None, :] - place[:, None]
         reach = away[seen & allowed]
-        if reach.size:
-            inside &= (away >= reach.min()) & (away <= reach.max())
+        inside &= (away >= reach.min()) & (away <= reach.max()) if reach.size else False
     missing = inside & ~seen
     if not missing.any():
         found = certain(module, graph, claim.subject, env, inside & seen, claim.arguments["axis"])

@@ -1,0 +1,142 @@
+"""What programs read, in numbers: one input element is changed at a time, in float64, by the numpy interpreter.
+
+A result that differs by one bit between two runs of the same shape reads the element: no rounding comes from the place in
+the batch, because both runs have the same layout. That something is *not* read is held to more: a change by rounding alone,
+below `ROUNDING` of the largest result, is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, DType, Graph, Module
+from mpcompile.runner.initial import initial
+
+#: A change relative to the largest result that is more than rounding.
+ROUNDING = 1e-9
+#: So many elements of a longer variable are changed: the first, the last and some in between.
+MOST = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """For each output [changed elements, *its shape]: the largest change relative to the largest result.
+
+    elements  which elements of the subject were changed, as flat indices
+    """
+
+    elements: Array
+    outputs: Mapping[str, Array]
+
+
+def weights(module: Module, trial: int) -> dict[str, Array]:
+    """Weights in general position, some of them larger than others from trial to trial."""
+    rng = np.random.default_rng(trial)
+    gain = (1.0, 0.6, 1.6, 2.5)[trial % 4]
+    return {
+        k: gain * rng.normal(size=v.shape) * max(0.5, 1.5 / np.sqrt(max(1, v.shape[-1] if v.ndim else 1)))
+        for k, v in initial(module, 0).items()
+    }
+
+
+def inputs(module: Module, graph: Graph, sizes: Mapping[str, int], trial: int, rows: int = 1) -> dict[str, Array]:
+    """Data of the kinds of the fields, and noise; lengths are full in even trials, and any in odd ones."""
+    rng = np.random.default_rng(1000 + trial)
+    given = {}
+    for name, value in graph.inputs.items():
+        shape, field = value.type.concrete({"N": rows, **sizes}), module.fields.get(name)
+        if field is not None and field.counts:
+            full = sizes[field.counts]
+            drawn = np.full(shape, full) if trial % 2 == 0 else rng.integers(1, full + 1, shape)
+        elif field is not None and field.base != "real":
+            drawn = rng.integers(0, levels(module, name), shape) + field.low
+        elif value.dtype == DType.INT:
+            drawn = rng.integers(0, 2, shape)
+        else:
+            drawn = rng.normal(size=shape)
+        given[name] = drawn if value.dtype == DType.INT else np.asarray(drawn, np.float64)
+    return given
+
+
+def levels(module: Module, name: str) -> int:
+    field = module.fields[name]
+    return 2 if field.base == "binary" else field.classes or 2
+
+
+def chosen(size: int, trial: int) -> Array:
+    """The elements that are changed."""
+    if size <= MOST:
+        return np.arange(size)
+    rng = np.random.default_rng(trial)
+    middle = rng.choice(np.arange(8, size - 8), MOST - 16, replace=False)
+    return np.unique(np.concatenate([np.arange(8), middle, np.arange(size - 8, size)]))
+
+
+def changes(
+    module: Module, graph: Graph, subject: str, sizes: Mapping[str, int], trial: int = 0, outputs: tuple[str, ...] = ()
+) -> Changes:
+    """One trial: its own weights, data and change."""
+    given = inputs(module, graph, sizes, trial)
+    x, field = given[subject], module.fields[subject]
+    at = chosen(x.size, trial)
+    rng = np.random.default_rng(2000 + trial)
+    rows = np.repeat(x, len(at), 0)
+    flat = rows.reshape(len(at), -1)
+    for row, j in enumerate(at):
+        if field.base == "real":
+            flat[row, j] += rng.choice([-1, 1]) * rng.uniform(0.5, 2)
+        else:
+            many = levels(module, subject)
+            flat[row, j] = (flat[row, j] - field.low + rng.integers(1, max(2, many))) % many + field.low
+    same = {k: np.repeat(v, len(at), 0) if v.ndim else v for k, v in given.items()}
+    own = weights(module, trial)
+    with np.errstate(all="ignore"):
+        before = interpret(graph, own, same)
+        after = interpret(graph, own, same | {subject: rows})
+    found = {}
+    for name in outputs or tuple(graph.outputs):
+        a, b = before[name].astype(np.float64), after[name].astype(np.float64)
+        finite = np.isfinite(a) & np.isfinite(b)
+        gap = np.where(finite, np.abs(np.where(finite, b, 0) - np.where(finite, a, 0)), (a != b) & ~(np.isnan(a) & np.isnan(b)))
+        found[name] = gap / max(1.0, float(np.abs(a[finite]).max(initial=0)))
+    return Changes(at, found)
+
+
+class NoSuchLength(ValueError):
+    """A sequence that is longer than the table of its positions."""
+
+
+class Reads:
+    """The changes of one program and subject, remembered: each size and trial is run once."""
+
+    def __init__(self, module: Module, graph: Graph, subject: str) -> None:
+        self.module, self.graph, self.subject = module, graph, subject
+        self.symbols = sorted(set(graph.symbols()) - {"N"})
+        self._found = cache(self._run)
+
+    def _run(self, sizes: tuple[tuple[str, int], ...], trial: int) -> Changes:
+        try:
+            return changes(self.module, self.graph, self.subject, dict(sizes), trial)
+        except IndexError:
+            raise NoSuchLength(sizes) from None
+
+    def at(self, sizes: Mapping[str, int], trial: int = 0) -> Changes:
+        return self._found(tuple(sorted((k, n) for k, n in sizes.items() if k in self.symbols)), trial)
+
+    def several(self, sizes: Mapping[str, int], trials: int) -> Changes:
+        """The largest changes of some trials."""
+        first, *rest = [self.at(sizes, 2 * t) for t in range(trials)]
+        merged = {k: np.maximum.reduce([c.outputs[k] for c in (first, *rest) if _alike(c, first)]) for k in first.outputs}
+        return Changes(first.elements, merged)
+
+
+def _alike(a: Changes, b: Changes) -> bool:
+    return np.array_equal(a.elements, b.elements)
+
+
+__all__ = ["ROUNDING", "Changes", "NoSuchLength", "Reads", "changes", "inputs", "levels", "weights"]
