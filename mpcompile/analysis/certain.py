@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,8 @@ from mpcompile.ir.field import PRIME
 LEAST, LONGEST = 8, 1 << 12
 #: Elements of a long sequence that are redrawn.
 COLUMNS = 128
+#: Lengths below the full one at which what is not seen is looked for.
+SHORTER = 64
 #: Assumptions of a proof that rests on a run over the prime field.
 IDENTITIES = (
     GENERIC,
@@ -71,7 +73,23 @@ def certain(
     if rises(module, graph, source):
         return replace(RISING, bound=AtLeast(wanted))
     found = reached(graph, source, env, values_of(module, env), wanted, over, outputs, rows, groups)
+    for shorter in _lengths(
+        module, graph, env
+    ):  # a place may show only where an example ends before it, or at it
+        left = wanted & ~found.seen
+        if not left.any():
+            break
+        more = reached(graph, source, env, values_of(module, shorter), left, over, outputs, rows, groups)
+        found.seen = found.seen | more.seen
     return Certain(AtLeast(found.seen), f"a run modulo {PRIME}", IDENTITIES, wanted & ~found.seen, found)
+
+
+def _lengths(module: Module, graph: Graph, env: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Sizes with each smaller number for the lengths that examples state, at most `SHORTER` of them."""
+    counted = {f.counts for name in graph.inputs if (f := module.fields.get(name)) is not None and f.counts}
+    most = max((env[c] for c in counted), default=1)
+    for n in range(most - 1, max(0, most - 1 - SHORTER), -1):
+        yield {**env, **{c: min(n, env[c]) for c in counted}}
 
 
 def far(graph: Graph, source: str) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.paths import ONE_TO_ONE
-from mpcompile.analysis.stencils import OffsetSets, source_of, spatial_axes
+from mpcompile.analysis.stencils import OffsetSets, reads_any, source_of, spatial_axes, unread
 from mpcompile.ir import (
     Abstract,
     Array,
@@ -63,14 +63,18 @@ def mixing_sets(graph: Graph, source: str, cap: int) -> OffsetSets:
             continue
         inputs = [values[v] for v in node.inputs]
         reason = next((x for x in inputs if isinstance(x, NoRule)), None)
+        results: Sequence[Stencil] = ()
         if reason is None:
+            given = [x for x in inputs if isinstance(x, Stencil)]
             try:
-                outs = counter.apply(node.op, [x for x in inputs if isinstance(x, Stencil)])
-                values.update(zip(node.outputs, outs, strict=True))
-                continue
+                results = counter.apply(node.op, given)
             except NoRule as missing:
                 reason = missing
-        values.update(dict.fromkeys(node.outputs, reason))
+            if not reads_any(given):
+                results, reason = unread(lattice, graph, node, results), None
+        values.update(
+            zip(node.outputs, results, strict=True) if reason is None else dict.fromkeys(node.outputs, reason)
+        )
     return OffsetSets(lattice, axes, values)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -113,6 +113,7 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
             values[node.outputs[0]] = still(node.types[0], cell)
             continue
         inputs, reason = list[Stencil](), None
+        results: Sequence[Stencil] = ()
         for v in node.inputs:
             known = values[v]
             if isinstance(known, NoRule):
@@ -121,27 +122,50 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
                 inputs.append(known)
         if reason is None:
             try:
-                values.update(zip(node.outputs, node.op.stencil(lattice, *inputs), strict=True))
-                continue
+                results = node.op.stencil(lattice, *inputs)
             except NoRule as missing:
-                reason = missing
-        results = _unread(lattice, graph, node, inputs) if len(inputs) == len(node.inputs) else None
-        values.update(zip(node.outputs, results, strict=True) if results else dict.fromkeys(node.outputs, reason))
+                results, reason = (), missing
+            if not reads_any(inputs):
+                results, reason = unread(lattice, graph, node, results), None
+        values.update(
+            zip(node.outputs, results, strict=True) if reason is None else dict.fromkeys(node.outputs, reason)
+        )
     return values
 
 
-def _unread(lattice: Lattice, graph: Graph, node: Node, inputs: Sequence[Stencil]) -> list[Stencil] | None:
-    """Results of an operation without a rule, none of whose operands reads the source; None where one does.
+def reads_any(inputs: Iterable[Stencil]) -> bool:
+    """Whether any of these reads the source."""
+    return any(r.cell.facts.any() for x in inputs for r in x.regions)
 
-    Nothing is known of them. Whole numbers and truth values may mask what is combined with them in ways that are
-    forgotten here, so sets behind them are not exact.
+
+def unread(lattice: Lattice, graph: Graph, node: Node, results: Sequence[Stencil]) -> Sequence[Stencil]:
+    """Results of an operation none of whose operands reads the source; nothing is known of them if it has no rule.
+
+    That they read nothing is exact. What they mask may be forgotten, which leaves sets behind them inexact; but numbers
+    that come from weights or data are zero nowhere by structure alone.
     """
-    if any(r.cell.facts.any() for x in inputs for r in x.regions):
-        return None
-    return [
-        replace(still(t, lattice.domain.unknown([extent(s) for s in t.shape])), exact=t.dtype is DType.FLOAT)
-        for t in node.types
-    ]
+    if not results:
+        results = [
+            replace(still(t, lattice.domain.unknown([extent(s) for s in t.shape])), exact=False)
+            for t in node.types
+        ]
+    if all(x.exact for x in results) or not _drawn(graph, node):
+        return results
+    return [replace(x, exact=x.exact or x.type.dtype is DType.FLOAT) for x in results]
+
+
+def _drawn(graph: Graph, node: Node) -> bool:
+    """Whether weights or data, which are not one number for each example, lead to a node."""
+    seen, open_ = set[Node](), [node]
+    while open_:
+        for v in open_.pop().inputs:
+            before = graph.node(v)
+            if isinstance(before.op, Parameter) or (isinstance(before.op, Input) and v.type.rank > 1):
+                return True
+            if before not in seen:
+                seen.add(before)
+                open_.append(before)
+    return False
 
 
 def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:

@@ -2,8 +2,9 @@
 
     python tests/fuzz/verdicts.py --specs 20000 --seed 0 [--start 0] [--state verdicts.json]
 
-Spec n of a seed is the same on every machine, so that shards are `--start`. With `--state` a run goes on where it stopped.
-Prints every spec that disagrees, then counts: verdicts by claim and status, and what is undecided by claim, primitive and reason.
+Spec n of a seed is the same on every machine, so that shards are `--start`. With `--state` a run goes on where it
+stopped. Prints every spec that disagrees, then counts: verdicts by claim and status, and what is undecided by claim,
+primitive and reason.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from mpcompile.lowering import lower
 Counts = dict[str, Counter[str]]
 
 
-def look(text: str, counts: Counts) -> list[str]:
+def look(text: str, counts: Counts, show: bool = False) -> list[str]:
     """Disagreements of one spec; its verdicts are counted."""
     try:
         module = lower(parse_text(text), Source("m.mp", text))
@@ -45,6 +46,8 @@ def look(text: str, counts: Counts) -> list[str]:
         if verdict.status in (Status.UNDECIDED, Status.HELD):
             reason = re.sub(r"-?\d+|`\w+`", "#", verdict.reason or verdict.method)
             counts["undecided"][f"{kind}, {verdict.primitive or '-'}: {reason[:110]}"] += 1
+            if show:
+                print(f"{kind} {status}: {verdict.how}", text, sep="\n")
         wrong += [f"{kind}: {w}; {verdict.how}" for w in judge(module, verdict)]
     said = {v.claim.kind: v for v in verdicts}
     for kind, law in (("independent", independent), ("padding", padding)):
@@ -58,6 +61,9 @@ def look(text: str, counts: Counts) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--specs", type=int, default=1000, help="how many specs")
+    parser.add_argument(
+        "--undecided", action="store_true", help="print every spec with a claim that is not decided"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="the first spec")
     parser.add_argument("--state", type=Path, help="file of counts, from which a run that stopped goes on")
@@ -70,7 +76,7 @@ def main() -> int:
     for n in range(first, given.start + given.specs):
         text = claimed(given.seed, n)
         try:
-            wrong = look(text, counts)
+            wrong = look(text, counts, given.undecided)
         except Exception:
             wrong = [f"crash: {traceback.format_exc(limit=-3)}"]
         for w in wrong:
@@ -84,7 +90,10 @@ def main() -> int:
 
 
 def _report(counts: Counts, seconds: float) -> None:
-    print(f"{counts['specs'].total()} specs ({counts['refused'].total()} more were refused), {seconds:.0f} s of processor time")
+    print(
+        f"{counts['specs'].total()} specs ({counts['refused'].total()}"
+        f" more were refused), {seconds:.0f} s of processor time"
+    )
     for name, number in sorted(counts["verdicts"].items()):
         print(f"{number:8} {name}")
     open_, all_ = counts["undecided"].total(), counts["verdicts"].total()

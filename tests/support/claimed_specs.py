@@ -1,8 +1,9 @@
 """Random specs with claims, as text: what `tests/fuzz/verdicts.py` holds to numbers.
 
-Built from the pieces of `random_sequences` and the models of `enumerated`: sequences with shifts up to 40 (of real numbers,
-classes and integers; with lengths, conditions of the same, another and a fixed length, controls that are stretched), vectors beside
-sequences, fixed sequences, maps of sequences and images, masked networks and ensembles, images in order, flows, recurrences.
+Built from the pieces of `random_sequences` and the models of `enumerated`: sequences with shifts up to 40 (of real
+numbers, classes and integers; with lengths, conditions of the same, another and a fixed length, controls that are
+stretched), vectors beside sequences, fixed sequences, maps of sequences and images, masked networks and ensembles,
+images in order, flows, recurrences.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ COMPARISONS = ("<=", ">=", "<=", ">=", "==", "<", ">")
 def claimed(seed: int, n: int) -> str:
     """The n-th spec of a seed."""
     rng = np.random.default_rng([seed, n])
-    kinds = (_sequence,) * 6 + (_vector, _mapped, _mapped, _fixed, _image, _flow, _flow, _listed, _listed, _recurrence)
+    kinds = (_sequence,) * 6 + (
+        _vector,
+        _mapped,
+        _mapped,
+        _fixed,
+        _image,
+        _flow,
+        _flow,
+        _listed,
+        _listed,
+        _recurrence,
+    )
     text, claims = kinds[int(rng.integers(len(kinds)))](rng)
     stated = f"check {{ {'; '.join(claims)} }}\n" if claims else ""
     return f"model m\n{text}{stated}"
@@ -68,11 +80,25 @@ def _block(rng: np.random.Generator, width: int, causal: float = 0.5) -> str:
     kernel, dilation = int(rng.integers(1, 5)), _number(rng, (1, 1, 2, 3, 4, 8))
     conv = f"conv1d({width}, {kernel}, dilation = {dilation})"
     return _one(
-        rng, conv, conv, f"{conv} -> tanh", f"{conv} -> relu", f"residual({conv} -> gelu)", f"gru({width})",
-        f"lstm({width})", f"rnn({width})", "attention(1, mask = causal)", "layer_norm", f"shift({_number(rng, SHIFTS)})",
-        f"dense({2 * width}) -> gate", "position(64)", "residual(layer_norm -> attention(1, mask = causal))",
-        f"residual({conv} -> {conv})", "tanh", f"dense({width})",
-    )  # fmt: skip
+        rng,
+        conv,
+        conv,
+        f"{conv} -> tanh",
+        f"{conv} -> relu",
+        f"residual({conv} -> gelu)",
+        f"gru({width})",
+        f"lstm({width})",
+        f"rnn({width})",
+        "attention(1, mask = causal)",
+        "layer_norm",
+        f"shift({_number(rng, SHIFTS)})",
+        f"dense({2 * width}) -> gate",
+        "position(64)",
+        "residual(layer_norm -> attention(1, mask = causal))",
+        f"residual({conv} -> {conv})",
+        "tanh",
+        f"dense({width})",
+    )
 
 
 def _chain(rng: np.random.Generator, width: int, most: int, causal: float = 0.5) -> list[str]:
@@ -83,7 +109,9 @@ def _sequence(rng: np.random.Generator) -> tuple[str, list[str]]:
     width, causal = int(rng.integers(1, 4)), 1.0 if rng.random() < 0.5 else 0.6
     blocks = _chain(rng, width, 4, causal)
     if rng.random() < 0.9:
-        blocks.insert(int(rng.integers(len(blocks) + 1)) if rng.random() < 0.3 else 0, f"shift({_shift(rng)})")
+        blocks.insert(
+            int(rng.integers(len(blocks) + 1)) if rng.random() < 0.3 else 0, f"shift({_shift(rng)})"
+        )
     length, head = "time", ""
     stretched = int(rng.integers(2, 4)) if rng.random() < 0.12 else 0
     if stretched:
@@ -100,12 +128,24 @@ def _sequence(rng: np.random.Generator) -> tuple[str, list[str]]:
             blocks.append(f"add(k -> embedding({width}) -> over({length}))" if not stretched else "tanh")
         case 2 if not stretched:
             head += f"condition s: real[time, {width}]\n"
-            blocks.append(f"add(s{_one(rng, '', ' -> gru(' + str(width) + ')', ' -> conv1d(' + str(width) + ', 3, pad = same)')})")
+            blocks.append(
+                f"add(s{_one(rng, '', ' -> gru(' + str(width) + ')', ' -> conv1d(' + str(width) + ', 3, pad = same)')})"
+            )
     match int(rng.integers(3)):
         case 0:
-            kind, first, law, last = f"category(3)[{length}]", f"embedding({width})", "(likelihood = categorical)", "dense(3)"
+            kind, first, law, last = (
+                f"category(3)[{length}]",
+                f"embedding({width})",
+                "(likelihood = categorical)",
+                "dense(3)",
+            )
         case 1:
-            kind, first, law, last = f"binary[{length}, 1]", f"dense({width})", "(likelihood = bernoulli)", "dense(1)"
+            kind, first, law, last = (
+                f"binary[{length}, 1]",
+                f"dense({width})",
+                "(likelihood = bernoulli)",
+                "dense(1)",
+            )
         case _:
             d = int(rng.integers(1, 3))
             kind, first, law, last = f"real[{length}, {d}]", f"dense({width})", "", f"dense({2 * d})"
@@ -126,13 +166,15 @@ def _vector(rng: np.random.Generator) -> tuple[str, list[str]]:
     if masked:
         text = (
             f"input x: real[{size}]\ncondition c: real[time, {size}]\nmask up = degrees(order = {order}, hidden = 8)\n"
-            f"x ~ autoregressive(order = {order}) {{ dense(8, mask = up) -> add(c -> {chain} -> {end} -> dense(8)) -> tanh"
+            f"x ~ autoregressive(order = {order}) {{ dense(8, mask = up)"
+            f" -> add(c -> {chain} -> {end} -> dense(8)) -> tanh"
             f" -> dense({2 * size}, mask = strict(up)) }}\n"
         )
         return text, _some(rng, "complete(x)")
+    late = _one(rng, f"shift({_number(rng, SHIFTS)}) -> ", "")
     text = (
         f"input x: real[{size}]\ncondition c: real[time, {size}]\nx ~ autoregressive(order = natural) {{\n"
-        f"  over(time) -> {_one(rng, 'shift(' + str(_number(rng, SHIFTS)) + ') -> ', '')}{chain} -> add(c) -> {end} -> dense({2 * size}) }}\n"
+        f"  over(time) -> {late}{chain} -> add(c) -> {end} -> dense({2 * size}) }}\n"
     )
     return text, _some(rng, "complete(x)")
 
@@ -140,7 +182,8 @@ def _vector(rng: np.random.Generator) -> tuple[str, list[str]]:
 def _fixed(rng: np.random.Generator) -> tuple[str, list[str]]:
     size, width = int(rng.integers(1, 9)), int(rng.integers(1, 4))
     chain = " -> ".join([f"dense({width})", "shift", *_chain(rng, width, 3, 0.8)])
-    text = f"input x: binary[{size}]\nx ~ autoregressive(order = natural) {{ reshape([{size}, 1]) -> {chain} -> dense(1) -> flatten }}\n"
+    body = f"reshape([{size}, 1]) -> {chain} -> dense(1) -> flatten"
+    text = f"input x: binary[{size}]\nx ~ autoregressive(order = natural) {{ {body} }}\n"
     return text, _some(rng, "complete(x)", _bound(rng, "path_length(x)"))
 
 
@@ -150,13 +193,28 @@ def _mapped(rng: np.random.Generator) -> tuple[str, list[str]]:
         size = int(rng.integers(4, 9))
         pieces = [
             _one(
-                rng, "conv(2, 3, pad = same)", "conv(2, 3)", "conv(2, 3, stride = 2, pad = same)", "maxpool(2)", "avgpool(2)",
-                "conv(2, [1, 3], dilation = 2, pad = same)", "upsample(2)", "conv_transpose(2, 2, stride = 2)", "tanh",
-                "conv(2, 2, stride = 2)", "maxpool(3, stride = 1)", "space_to_depth(2)", "shift_down", "instance_norm", "relu",
-                "conv(2, 5, pad = 2)", "row_lstm(2)", "global_avgpool -> reshape([2, 1, 1])",
+                rng,
+                "conv(2, 3, pad = same)",
+                "conv(2, 3)",
+                "conv(2, 3, stride = 2, pad = same)",
+                "maxpool(2)",
+                "avgpool(2)",
+                "conv(2, [1, 3], dilation = 2, pad = same)",
+                "upsample(2)",
+                "conv_transpose(2, 2, stride = 2)",
+                "tanh",
+                "conv(2, 2, stride = 2)",
+                "maxpool(3, stride = 1)",
+                "space_to_depth(2)",
+                "shift_down",
+                "instance_norm",
+                "relu",
+                "conv(2, 5, pad = 2)",
+                "row_lstm(2)",
+                "global_avgpool -> reshape([2, 1, 1])",
             )
             for _ in range(int(rng.integers(1, 4)))
-        ]  # fmt: skip
+        ]
         chain = " -> ".join(["conv(2, 1)", *pieces])
         text = f"input x: real[1, {size}, {size}]\ntarget y: real[2]\ny ~ normal(x -> {chain} -> flatten -> dense(4))\n"
         if rng.random() < 0.7:  # the field of a map, not of what is flattened
@@ -167,7 +225,11 @@ def _mapped(rng: np.random.Generator) -> tuple[str, list[str]]:
     length, end, target = "time", f"dense({width})", f"real[time, {width}]"
     match int(rng.integers(4)):
         case 0:
-            length, end, target = "frames", f"stretch(2) -> conv1d({width}, 3, pad = same)", f"real[2 * frames, {width}]"
+            length, end, target = (
+                "frames",
+                f"stretch(2) -> conv1d({width}, 3, pad = same)",
+                f"real[2 * frames, {width}]",
+            )
         case 1 if rng.random() < 0.3:
             end, target = f"gru({width}, output = state)", f"real[{width}]"
     counted = "condition length: integer(1..time)\n" if length == "time" and rng.random() < 0.25 else ""
@@ -188,13 +250,25 @@ def _image(rng: np.random.Generator) -> tuple[str, list[str]]:
     for _ in range(int(rng.integers(0, 3))):
         blocks.append(
             _one(
-                rng, mask.format(hidden, 3, "B"), mask.format(hidden, 1, "B"), "shift_down", f"residual({mask.format(hidden, 3, 'B')})",
-                f"row_lstm({hidden})", f"conv({hidden}, 1)",
+                rng,
+                mask.format(hidden, 3, "B"),
+                mask.format(hidden, 1, "B"),
+                "shift_down",
+                f"residual({mask.format(hidden, 3, 'B')})",
+                f"row_lstm({hidden})",
+                f"conv({hidden}, 1)",
             )
-        )  # fmt: skip
+        )
     last = mask.format(channels, 1, "B") if rng.random() < 0.7 else f"conv({channels}, 1)"
-    text = f"input x: binary[{channels}, {size}, {size}]\nx ~ autoregressive(order = {order}, seed = 2) {{ {' -> '.join([*blocks, last])} }}\n"
-    return text, _some(rng, "complete(x)", "no_blind_spot(x)", _bound(rng, "receptive_field(x)"), _bound(rng, "path_length(x)"))
+    body = " -> ".join([*blocks, last])
+    text = f"input x: binary[{channels}, {size}, {size}]\nx ~ autoregressive(order = {order}, seed = 2) {{ {body} }}\n"
+    return text, _some(
+        rng,
+        "complete(x)",
+        "no_blind_spot(x)",
+        _bound(rng, "receptive_field(x)"),
+        _bound(rng, "path_length(x)"),
+    )
 
 
 def _flow(rng: np.random.Generator) -> tuple[str, list[str]]:
@@ -203,20 +277,38 @@ def _flow(rng: np.random.Generator) -> tuple[str, list[str]]:
     if rng.random() < 0.35:
         head = f"condition c: real[time, {size}]\n"
         net = _one(
-            rng, f"over(time) -> shift({_number(rng, SHIFTS)}) -> add(c) -> last -> dense(4)",
-            "dense(4) -> add(c -> gru(4, output = state))", f"dense(4) -> add(c -> conv1d(3, 3, pad = same) -> last -> dense(4)) -> tanh",
-        )  # fmt: skip
+            rng,
+            f"over(time) -> shift({_number(rng, SHIFTS)}) -> add(c) -> last -> dense(4)",
+            "dense(4) -> add(c -> gru(4, output = state))",
+            "dense(4) -> add(c -> conv1d(3, 3, pad = same) -> last -> dense(4)) -> tanh",
+        )
     pieces = []
     for _ in range(int(rng.integers(1, 4))):
-        mask = _one(rng, "checkerboard", "checkerboard(parity = 1)", f"[{', '.join(str(int(b)) for b in rng.integers(0, 2, size))}]")
+        mask = _one(
+            rng,
+            "checkerboard",
+            "checkerboard(parity = 1)",
+            f"[{', '.join(str(int(b)) for b in rng.integers(0, 2, size))}]",
+        )
         law = _one(rng, "", "", ", law = additive", ", law = spline(bins = 2, bound = 3)")
         pieces.append(
             _one(
-                rng, f"coupling(mask = {mask}{law}, net = {net})", f"coupling(mask = {mask}{law}, net = {net})", "affine", "actnorm", "scale",
-                "permute(reverse)", "permute(random)", "autoregressive(hidden = [8])", "inverse(affine)", "leaky_relu", "conv1x1", "softplus",
+                rng,
+                f"coupling(mask = {mask}{law}, net = {net})",
+                f"coupling(mask = {mask}{law}, net = {net})",
+                "affine",
+                "actnorm",
+                "scale",
+                "permute(reverse)",
+                "permute(random)",
+                "autoregressive(hidden = [8])",
+                "inverse(affine)",
+                "leaky_relu",
+                "conv1x1",
+                "softplus",
                 "inverse(autoregressive(hidden = [6]))",
             )
-        )  # fmt: skip
+        )
     claims = _some(rng, f"jacobian(x) is {_one(rng, 'diagonal', 'triangular', 'dense')}", "complete(x)")
     return f"input x: real[{size}]\n{head}x ~ flow(base = normal) {{ {' -> '.join(pieces)} }}\n", claims
 
@@ -236,13 +328,25 @@ def _recurrence(rng: np.random.Generator) -> tuple[str, list[str]]:
         head += "condition length: integer(1..time)\n"
     if rng.random() < 0.4:
         head, given = head + "condition c: real[time, 2]\n", "concat(h, c)"
-    cell = _one(rng, "gru(x, h)", "rnn(x, h)", f"h + (x -> dense({hidden}) -> tanh)", f"concat(x, h) -> dense({hidden}) -> tanh")
+    cell = _one(
+        rng,
+        "gru(x, h)",
+        "rnn(x, h)",
+        f"h + (x -> dense({hidden}) -> tanh)",
+        f"concat(x, h) -> dense({hidden}) -> tanh",
+    )
+    up = "degrees(order = natural)"
     law = _one(
-        rng, f"normal({given} -> dense({2 * size}))",
-        f"autoregressive(order = natural) {{ dense(8, mask = degrees(order = natural)) -> tanh -> dense({2 * size}, mask = strict(degrees(order = natural))) }}",
-    )  # fmt: skip
+        rng,
+        f"normal({given} -> dense({2 * size}))",
+        f"autoregressive(order = natural) {{ dense(8, mask = {up}) -> tanh -> dense({2 * size}, mask = strict({up})) }}",
+    )
     latent = ""
     if rng.random() < 0.3:
-        latent, law = f"  latent z ~ normal(concat(x, h) -> dense(4)) prior normal(h -> dense(4))\n", f"normal(concat(z, h) -> dense({2 * size}))"
-    text = f"input x: real[time, {size}]\n{head}recurrence over time {{\n  carry h[{hidden}] = 0\n{latent}  x ~ {law}\n  h = {cell}\n}}\n"
+        latent, law = (
+            "  latent z ~ normal(concat(x, h) -> dense(4)) prior normal(h -> dense(4))\n",
+            f"normal(concat(z, h) -> dense({2 * size}))",
+        )
+    steps = f"  carry h[{hidden}] = 0\n{latent}  x ~ {law}\n  h = {cell}\n"
+    text = f"input x: real[time, {size}]\n{head}recurrence over time {{\n{steps}}}\n"
     return text, []

@@ -7,10 +7,10 @@ disagreement. A lower bound proves that something changes for weights in general
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
+from contextlib import suppress
 
 import numpy as np
-from numeric_reading import ROUNDING, Reads, inputs, weights
+from numeric_reading import ROUNDING, NoSuchLength, Reads, inputs, weights
 
 from mpcompile.analysis import Status, Verdict
 from mpcompile.analysis.claims.path_length import HOLDS
@@ -40,11 +40,21 @@ def judge(module: Module, verdict: Verdict) -> list[str]:
         return []
     orders = verdict.claim.arguments.get("orders")
     if orders is None:
-        return list(rule(module, verdict, verdict.claim))
-    found = [list(rule(member(module, k), verdict, of_member(verdict.claim, k))) for k in range(len(orders))]
+        return _until(rule(module, verdict, verdict.claim))
+    found = [
+        _until(rule(member(module, k), verdict, of_member(verdict.claim, k))) for k in range(len(orders))
+    ]
     if verdict.status is Status.PROVED:
         return [w for each in found for w in each]
     return found[0] if all(found) else []  # some member shows it
+
+
+def _until(found: Iterator[str]) -> list[str]:
+    """All of them, up to a length that the model does not have."""
+    kept = list[str]()
+    with suppress(NoSuchLength):
+        kept.extend(found)
+    return kept
 
 
 def sizes_of(graph: Graph, lengths: tuple[int, ...] = LENGTHS) -> Iterator[Sizes]:
@@ -172,10 +182,18 @@ def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[
         size = _extent(reads, sizes, 1, 0)
         longest = max(longest, size)
         certainly = size if size <= longest else _extent(reads, sizes, 1, SURE)
-        if verdict.status is Status.PROVED and op in ("<=", "<", "==") and not HOLDS["<" if op == "<" else "<="](size, bound):
+        if (
+            verdict.status is Status.PROVED
+            and op in ("<=", "<", "==")
+            and not HOLDS["<" if op == "<" else "<="](size, bound)
+        ):
             yield f"proved, and {size} places are read at {sizes}"
             return
-        if verdict.status is Status.REFUTED and op in (">=", ">") and HOLDS[op](_extent(reads, sizes, 1, SURE) if HOLDS[op](certainly, bound) else 0, bound):
+        if (
+            verdict.status is Status.REFUTED
+            and op in (">=", ">")
+            and HOLDS[op](_extent(reads, sizes, 1, SURE) if HOLDS[op](certainly, bound) else 0, bound)
+        ):
             yield f"refuted, and {size} places are read at {sizes}"
             return
     fixed = not free_symbols(graph)
@@ -212,7 +230,9 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
         hole = _hole(reads, sizes, ordered, away)
         if away and hole is not None and _hole(reads, sizes, ordered, away, 2 * TRIALS) is not None:
             yield f"proved, and {hole} at {sizes}"
-        if verdict.status is Status.REFUTED and hole is not None:
+        if not away and (
+            hole is not None or not any(y.any() for y in reads.several(sizes, 2).outputs.values())
+        ):
             return
     if verdict.status is Status.REFUTED:
         yield "refuted, and no hole shows"
@@ -239,7 +259,9 @@ def _hole(reads: Reads, sizes: Sizes, ordered: bool, away: bool, trials: int = 2
                 continue
             inside = own[hit[0] :] if ordered else own[hit[0] : hit[-1] + 1]
             if not inside.all():
-                return f"{name}[{place}] does not read {int(hit[0] + inside.argmin())}, and reads {int(hit[0])}"
+                return (
+                    f"{name}[{place}] does not read {int(hit[0] + inside.argmin())}, and reads {int(hit[0])}"
+                )
     return None
 
 
@@ -272,7 +294,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
     reads = Reads(module, graph, name)
     for sizes in sizes_of(graph, (5,)):
         env = {"N": 1, **sizes}
-        where = positions_of(module.fields[name], env)
+        where = positions_of(module.fields[name].type, env)
         joined, changed = distances(graph, name, env, where), reads.at(sizes, 1)
         for output, y in changed.outputs.items():
             paths = np.moveaxis(joined[output][0], -1, 0)[where.reshape(-1)[changed.elements]]
@@ -323,7 +345,11 @@ def _determinant(module: Module, graph: Graph, name: str, sizes: Sizes, trial: i
         z = out["z"].reshape(len(rows), -1)
         slope = (z[1 : many + 1] - z[many + 1 :]) / (2 * step)
         sign, value = np.linalg.slogdet(slope)
-    return float(abs(value - out["log_det"][0])) / max(1.0, abs(float(value))) if sign and np.isfinite(value) else 0.0
+    return (
+        float(abs(value - out["log_det"][0])) / max(1.0, abs(float(value)))
+        if sign and np.isfinite(value)
+        else 0.0
+    )
 
 
 # --- every program ---
@@ -332,7 +358,9 @@ def _determinant(module: Module, graph: Graph, name: str, sizes: Sizes, trial: i
 def independent(module: Module, verdict: Verdict | None = None, claim: Claim | None = None) -> Iterator[str]:
     """Rows together are rows alone, in every program but those that are about a whole batch."""
     for name, graph in module.programs.items():
-        if name.split("_")[0] in ("loss", "initialize", "update") or not all("N" in {s for d in v.shape for s in symbols(d)} for v in graph.outputs.values()):
+        if name.split("_")[0] in ("loss", "initialize", "update") or not all(
+            "N" in {s for d in v.shape for s in symbols(d)} for v in graph.outputs.values()
+        ):
             continue
         sizes = dict.fromkeys(sorted(free_symbols(graph)), 3)
         given, own = inputs(module, graph, sizes, 1, rows=3), weights(module, 1)
@@ -343,7 +371,16 @@ def independent(module: Module, verdict: Verdict | None = None, claim: Claim | N
         with np.errstate(all="ignore"):
             together = interpret(graph, own, given)
             for row in range(3):
-                alone = interpret(graph, own, {k: v[row : row + 1] if graph.inputs[k].shape and symbols(graph.inputs[k].shape[0]) else v for k, v in given.items()})
+                alone = interpret(
+                    graph,
+                    own,
+                    {
+                        k: v[row : row + 1]
+                        if graph.inputs[k].shape and symbols(graph.inputs[k].shape[0])
+                        else v
+                        for k, v in given.items()
+                    },
+                )
                 for output, y in together.items():
                     if not np.allclose(y[row : row + 1], alone[output], rtol=1e-9, atol=1e-9, equal_nan=True):
                         yield f"{output} of {name} reads other examples"
@@ -373,7 +410,12 @@ def padding(module: Module, verdict: Verdict | None = None, claim: Claim | None 
                         given[k] = exact[k]
                 with np.errstate(all="ignore"):
                     found = interpret(graph, own, given)
-                cut = {k: y[:, : y.shape[1] * real // (real + pad)] if y.ndim > 1 and symbols(graph.outputs[k].shape[1]) else y for k, y in found.items()}
+                cut = {
+                    k: y[:, : y.shape[1] * real // (real + pad)]
+                    if y.ndim > 1 and symbols(graph.outputs[k].shape[1])
+                    else y
+                    for k, y in found.items()
+                }
                 base = cut if base is None else base
                 for k, y in cut.items():
                     if not np.allclose(y, base[k], rtol=1e-9, atol=1e-9, equal_nan=True):

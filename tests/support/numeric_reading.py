@@ -1,8 +1,8 @@
 """What programs read, in numbers: one input element is changed at a time, in float64, by the numpy interpreter.
 
-A result that differs by one bit between two runs of the same shape reads the element: no rounding comes from the place in
-the batch, because both runs have the same layout. That something is *not* read is held to more: a change by rounding alone,
-below `ROUNDING` of the largest result, is none.
+A result that differs by one bit between two runs of the same shape reads the element: no rounding comes from the place
+in the batch, because both runs have the same layout. That something is *not* read is held to more: a change by rounding
+alone, below `ROUNDING` of the largest result, is none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def weights(module: Module, trial: int) -> dict[str, Array]:
     }
 
 
-def inputs(module: Module, graph: Graph, sizes: Mapping[str, int], trial: int, rows: int = 1) -> dict[str, Array]:
+def inputs(
+    module: Module, graph: Graph, sizes: Mapping[str, int], trial: int, rows: int = 1
+) -> dict[str, Array]:
     """Data of the kinds of the fields, and noise; lengths are full in even trials, and any in odd ones."""
     rng = np.random.default_rng(1000 + trial)
     given = {}
@@ -78,7 +80,12 @@ def chosen(size: int, trial: int) -> Array:
 
 
 def changes(
-    module: Module, graph: Graph, subject: str, sizes: Mapping[str, int], trial: int = 0, outputs: tuple[str, ...] = ()
+    module: Module,
+    graph: Graph,
+    subject: str,
+    sizes: Mapping[str, int],
+    trial: int = 0,
+    outputs: tuple[str, ...] = (),
 ) -> Changes:
     """One trial: its own weights, data and change."""
     given = inputs(module, graph, sizes, trial)
@@ -102,7 +109,11 @@ def changes(
     for name in outputs or tuple(graph.outputs):
         a, b = before[name].astype(np.float64), after[name].astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
-        gap = np.where(finite, np.abs(np.where(finite, b, 0) - np.where(finite, a, 0)), (a != b) & ~(np.isnan(a) & np.isnan(b)))
+        gap = np.where(
+            finite,
+            np.abs(np.where(finite, b, 0) - np.where(finite, a, 0)),
+            (a != b) & ~(np.isnan(a) & np.isnan(b)),
+        )
         found[name] = gap / max(1.0, float(np.abs(a[finite]).max(initial=0)))
     return Changes(at, found)
 
@@ -131,7 +142,10 @@ class Reads:
     def several(self, sizes: Mapping[str, int], trials: int) -> Changes:
         """The largest changes of some trials."""
         first, *rest = [self.at(sizes, 2 * t) for t in range(trials)]
-        merged = {k: np.maximum.reduce([c.outputs[k] for c in (first, *rest) if _alike(c, first)]) for k in first.outputs}
+        merged = {
+            k: np.maximum.reduce([c.outputs[k] for c in (first, *rest) if _alike(c, first)])
+            for k in first.outputs
+        }
         return Changes(first.elements, merged)
 
 

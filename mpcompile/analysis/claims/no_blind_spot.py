@@ -13,7 +13,7 @@ from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.probe import probe
 from mpcompile.analysis.receptive import boxed, picture, unions
 from mpcompile.analysis.rising import rises
-from mpcompile.analysis.stencils import OffsetSets, aligned_with, offset_sets, spatial_axes
+from mpcompile.analysis.stencils import OffsetSets, aligned_with, inexact, offset_sets, spatial_axes
 from mpcompile.analysis.stencils import places as places_of
 from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Scope, Verdict, ran, scope_of, sizes_text
 from mpcompile.diagnostics import Diagnostic
@@ -106,7 +106,13 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     shape = type.concrete(env)[1:]
     size = int(np.prod(shape))
     if "ranks" not in claim.arguments:
-        raise NoRule(graph.node(next(iter(graph.outputs.values()))).op, "stencil")
+        sets = offset_sets(graph, claim.subject)
+        for value in graph.outputs.values():
+            sets.of(value)
+        blame = inexact(graph, sets)
+        return Verdict.undecided(
+            claim, f"`{blame}` is known from above only" if blame else "places have no one set", blame
+        )
     ranks = ranks_of(graph, claim, env).reshape(-1)
     seen = np.zeros((size, size), bool)
     for name in graph.outputs:

@@ -70,7 +70,7 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
         at = dict.fromkeys(names, abs(answer.unjoined) + 1)
         return Verdict.refuted(claim, BY_OFFSETS, at, [_unjoined(claim, answer)], detail)
     if answer.far is not None:
-        length = abs(answer.far) + 1
+        length = max(abs(answer.far) + 1, int(_bounds(claim)[1]) + 2)  # a loop takes a step for each place
         if length <= MAX_POSITIONS:
             found = reach(module, claim.subject, length)
             wrong = _broken(claim, found, time)
@@ -217,10 +217,12 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
             lacking = need.intersection(all_of.complement())
             if most < math.inf and lacking:
                 return _Answer(False, unjoined=_nearest(lacking), rest=lacking)
-            slow = need.intersection(near.complement())
+            slow = need.union(all_of).intersection(
+                near.complement()
+            )  # pairs that an order forbids count if joined
             if most < math.inf and slow and far is None:
                 far = _nearest(slow)
-            reaches_least = reaches_least or bool(need.intersection(all_of).intersection(below.complement()))
+            reaches_least = reaches_least or bool(all_of.intersection(below.complement()))
     holds = exact and far is None and reaches_least
     blame = inexact(graph, sets)
     if far is not None:

@@ -73,6 +73,12 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
                 return sure
             outcome = _with(outcome, *sure)
         return Verdict.of(claim, outcome, detail)
+    if op in ("<=", "<") or (op == "==" and size > bound):  # that it is as large must be certain
+        more = replace(claim, arguments={"op": ">=" if op == "<" else ">", "bound": bound})
+        sure = (_certain if precise or not fixed else _surely_counted)(module, graph, more, size)
+        if isinstance(sure, Verdict):
+            reason = f"its upper bound is {_shown(size)}, and what leads to its ends may cancel"
+            return Verdict.undecided(claim, reason, detail=detail)
     finding = Diagnostic(
         "MP303",
         f"the receptive field of {name} is {_shown(size)}, claimed {op} {bound}",
@@ -102,7 +108,10 @@ def _certain(
         return "nothing on the way is subtracted", (GENERIC,)
     sets, best = offset_sets(graph, name), -1.0
     need = int(min(size, claim.arguments["bound"] + (claim.arguments["op"] == ">")))
-    env, answer = short(graph, name, max(need, far(graph, name)) + _steps(graph, sets)), None
+    env, answer = (
+        short(graph, name, max(need + _away(graph, sets), far(graph, name)) + _steps(graph, sets)),
+        None,
+    )
     for output, value in graph.outputs.items():
         for phase, s in unions(sets.of(value), len(sets.axes)).items() if sets.axes else ():
             at = probe(graph, name, value, sets, phase, s, env)
@@ -125,6 +134,13 @@ def _certain(
         return cancels(claim, graph, answer, env, "MP303", what, (2,))
     reason = f"an input of the declared size shows {int(max(best, 0))} places of it"
     return Verdict.undecided(claim, reason, checked=[env])
+
+
+def _away(graph: Graph, sets: OffsetSets) -> int:
+    """How far from its own place an output begins or ends to read, at most."""
+    found = (s for v in graph.outputs.values() for s in unions(sets.of(v), len(sets.axes)).values())
+    ends = (end for s in found for k in range(s.rank) for end in s.bounds(k))
+    return max((abs(end) for end in ends if end is not None), default=0)
 
 
 def _steps(graph: Graph, sets: OffsetSets) -> int:
