@@ -271,6 +271,10 @@ _TABLE = (
          "batch while training and the program `initialize` are meant to, and the verdict names them.",
          "Then the probability of an example depends on the batch that it is in, and is none.",
          "over(N)", "over(time)"),
+    Code("MP312", "padding-counts",
+         "Reports a layer that reads behind the end of a sequence, in a model that states where sequences end.",
+         "Then the probability of a sequence depends on how much is put behind it, to make the sequences of a batch "
+         "equally long.", "x -> max_over_time   # of padded steps too", "x -> gru(8) -> last"),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",

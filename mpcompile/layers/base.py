@@ -29,6 +29,7 @@ from mpcompile.ir import (
     Type,
     Value,
     float_type,
+    symbols,
 )
 from mpcompile.ir.names import part
 from mpcompile.layers import functional as F
@@ -130,6 +131,7 @@ class Context:
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
     _present: dict[str, Value] = field(default_factory=dict)
+    _ends: dict[str, Value] = field(default_factory=dict)
     _drawing: StepNoise | None = None
     _names: Names = field(default_factory=lambda: Names())
     _undegreed: set[Value] = field(default_factory=set)
@@ -184,7 +186,31 @@ class Context:
 
     def length_of(self, x: Value) -> Value | None:
         """How many of the positions along axis 1 are real, [N]; None where all are."""
-        return self.lengths.get(str(x.shape[1])) if self.lengths and x.type.rank > 1 else None
+        return self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
+
+    def length_along(self, size: int | Symbolic) -> Value | None:
+        """How many positions are real along an axis of this size, [N]: 2 length - 1 of 2 * time - 1; None for all."""
+        if not isinstance(size, Symbolic) or not self.lengths.keys() & symbols(size):
+            return None
+        name, b = str(size), self.root
+        if name in self.lengths:
+            return self.lengths[name]
+        if lacking := sorted(symbols(size) - self.lengths.keys()):
+            raise self.fail(
+                "MP202", f"how much of {size} is real is not known: `{lacking[0]}` has no length beside it",
+                help=f"condition {lacking[0]}_length: integer(1..{lacking[0]})",
+            )  # fmt: skip
+        if name not in self._ends:
+            with b.within((), self.span):
+                total: Value | float = 0.0
+                for monomial, times in size.terms:
+                    term: Value | float = float(times)
+                    for s in monomial:
+                        term = F.mul(b, self.lengths[s], term)
+                    total = F.add(b, term, total) if isinstance(term, Value) else F.add(b, total, term)
+                assert isinstance(total, Value)
+                self._ends[name] = total
+        return self._ends[name]
 
     def present_at(self, x: Value) -> Value | None:
         """Which positions along axis 1 are real, bool [N, size]; None where all are."""
@@ -193,8 +219,8 @@ class Context:
     def present_along(self, size: int | Symbolic) -> Value | None:
         """Which positions are real along an axis of this size, bool [N, size]; None where all are."""
         name, b = str(size), self.root
-        if name in self.lengths and name not in self._present:
-            length = self.lengths[name]
+        length = self.length_along(size)
+        if length is not None and name not in self._present:
             with b.within((), self.span):
                 ends = F.reshape(b, length, (length.shape[0], 1))
                 self._present[name] = F.less(b, F.steps(b, size), ends)

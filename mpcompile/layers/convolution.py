@@ -68,6 +68,11 @@ class Conv1d(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
+        if self.pad not in (
+            "causal",
+            "valid",
+        ):  # the others read behind the end of a sequence, where zeros are meant
+            x = ctx.kept(x)
         inner = Conv(self.channels, self.kernel, 1, self.pad, self.dilation)
         return F.transpose(b, inner(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
 

@@ -52,7 +52,9 @@ def claims_of(
     stated = [_stated(check, module, laws, axes, programs) for check in model.checks]
     repeated = {(c.kind, c.subject) for c in stated}
     batch = Claim("independent", "", "", model.span, {}, stated=False)
-    return [*(c for c in claims if (c.kind, c.subject) not in repeated), *stated, batch]
+    lengths = [f.span for f in module.fields.values() if f.counts]
+    ends = [Claim("padding", "", "", span, {}, stated=False) for span in lengths[:1]]
+    return [*(c for c in claims if (c.kind, c.subject) not in repeated), *stated, batch, *ends]
 
 
 def _autoregressive(

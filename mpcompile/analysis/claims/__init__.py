@@ -13,6 +13,7 @@ from mpcompile.analysis.claims.complete import complete
 from mpcompile.analysis.claims.independent import independent
 from mpcompile.analysis.claims.jacobian import jacobian
 from mpcompile.analysis.claims.no_blind_spot import no_blind_spot
+from mpcompile.analysis.claims.padding import padding
 from mpcompile.analysis.claims.parameters import parameters
 from mpcompile.analysis.claims.path_length import path_length
 from mpcompile.analysis.claims.receptive_field import receptive_field
@@ -26,6 +27,7 @@ RULES: Mapping[str, Rule] = {
     "complete": complete,
     "independent": independent,
     "jacobian": jacobian,
+    "padding": padding,
     "parameters": parameters,
     "path_length": path_length,
     "receptive_field": receptive_field,

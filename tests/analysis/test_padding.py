@@ -1,0 +1,140 @@
+"""What is behind the end of a sequence changes nothing: proved of every model with a length, and held to numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from specs_under_test import NAMES, module
+from written import lowered
+
+from mpcompile import api
+from mpcompile.analysis.verdict import Status, Verdict
+from mpcompile.diagnostics import Source, SpecError
+from mpcompile.frontend import parse_text
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, DType, Graph, Module, Type, Value, substitute
+from mpcompile.layers import Context
+from mpcompile.lowering import lower
+
+#: Real steps, and steps behind them.
+REAL, PADS = 4, (0, 1, 6)
+LENGTH = "input x: real[time, {}]\ncondition length: integer(1..time)\n"
+TAG = (
+    LENGTH.format(3)
+    + "target y: category(3)[time]\ny ~ categorical(logits = x -> dense(4) -> {} -> dense(3))"
+)
+CLASS = (
+    LENGTH.format(3)
+    + "target y: category(3)\ny ~ categorical(logits = x -> dense(4) -> {} -> last -> dense(3))"
+)
+OWN = LENGTH.format(2) + "x ~ autoregressive {{ dense(4) -> shift -> {} -> dense(4) }}"
+#: Every layer that takes a sequence, behind a layer whose bias fills what is behind the end.
+NETS = {
+    "conv1d, same": (TAG, "conv1d(4, 3, pad = same)"),
+    "conv1d, same, even kernel": (TAG, "conv1d(4, 4, pad = same)"),
+    "conv1d, twice": (TAG, "conv1d(4, 3, pad = same) -> tanh -> conv1d(4, 3, pad = same) -> tanh"),
+    "conv1d, dilated": (TAG, "conv1d(4, 3, dilation = 2, pad = same)"),
+    "conv1d, number": (CLASS, "conv1d(4, 3, pad = 2)"),
+    "conv1d, valid": (CLASS, "conv1d(4, 3, pad = valid)"),
+    "conv1d, valid then same": (CLASS, "conv1d(4, 2, pad = valid) -> conv1d(4, 3, pad = same)"),
+    "conv1d, causal": (OWN, "conv1d(4, 3)"),
+    "stretch": (CLASS, "stretch(2)"),
+    "stretch, then a loop": (CLASS, "stretch(2) -> gru(4)"),
+    "stretch, then attention": (CLASS, "stretch(3) -> attention(2)"),
+    "stretch, then a convolution": (CLASS, "stretch(2) -> conv1d(4, 3, pad = same)"),
+    "attention": (TAG, "attention(2)"),
+    "attention, causal": (OWN, "attention(2, mask = causal)"),
+    "rnn": (TAG, "rnn(4)"),
+    "lstm, both ways": (TAG, "lstm(4, bidirectional = true)"),
+    "gru, state": (TAG, "gru(4, output = state) -> over(time)"),
+    "last": (TAG, "last -> over(time)"),
+    "shift": (OWN, "shift(3)"),
+    "position": (TAG, "position(40) -> layer_norm"),
+    "several axes": (TAG, "add(x -> conv1d(4, 3, pad = same)) -> residual(dense(4) -> tanh)"),
+}
+
+
+def verdict(m: Module) -> Verdict:
+    (found,) = (v for v in api.verdicts(m) if v.claim.kind == "padding")
+    return found
+
+
+def draw(m: Module, name: str, v: Value, shape: tuple[int, ...], seed: int) -> Array:
+    rng, f = np.random.default_rng(seed), m.fields.get(name)
+    if f is not None and f.counts:
+        return np.full(shape, float(REAL))
+    if v.dtype is DType.INT or (f is not None and f.base != "real"):
+        whole = rng.integers(0, (f.classes if f else None) or 2, shape) + (f.low if f else 0)
+        return whole if v.dtype is DType.INT else whole.astype(float)
+    return rng.uniform(0.05, 0.95, shape)
+
+
+def results(m: Module, graph: Graph, pad: int) -> dict[str, Array]:
+    """What is before the end, with other contents behind it for every number of steps there."""
+    counted = {f.counts for f in m.fields.values() if f.counts}
+    env = {"N": 2, **{s: REAL + pad if s in counted else 5 for s in graph.symbols() if s != "N"}}
+    real = {s: REAL if s in counted else n for s, n in env.items()}
+
+    def before(type_: Type) -> tuple[slice, ...]:
+        return tuple(slice(max(0, substitute(s, real))) for s in type_.shape)
+
+    given: dict[str, Array] = {}
+    for name, v in graph.inputs.items():
+        given[name] = draw(m, name, v, v.type.concrete(env), 100 + pad)
+        given[name][before(v.type)] = draw(m, name, v, v.type.concrete(real), 1)
+    rng = np.random.default_rng(0)
+    weights = {k: rng.normal(0, 0.5, p.shape) for k, p in m.parameters.items()}
+    with np.errstate(all="ignore"):
+        found = interpret(graph, weights, given, env)
+    return {k: found[k][before(v.type)] for k, v in graph.outputs.items()}
+
+
+def changed(m: Module) -> list[str]:
+    """Outputs that padding changes."""
+    out = []
+    for name, graph in m.programs.items():
+        base, *others = (results(m, graph, pad) for pad in PADS)
+        out += [f"{name}.{k}" for k in base for o in others
+                if not np.allclose(o[k], base[k], rtol=1e-9, atol=1e-9, equal_nan=True)]  # fmt: skip
+    return out
+
+
+@pytest.mark.parametrize(("model", "net"), NETS.values(), ids=NETS)
+def test_layers_over_time(model: str, net: str) -> None:
+    m = lowered("model m\n" + model.format(net))
+    assert verdict(m).status is Status.PROVED
+    assert changed(m) == []
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if any(f.counts for f in module(n).fields.values())])
+def test_specs_with_a_length(name: str) -> None:
+    assert verdict(module(name)).status is Status.PROVED
+    assert changed(module(name)) == []
+
+
+@pytest.mark.parametrize("net", ["conv1d(4, 3, pad = same)", "conv1d(4, 3, pad = 2) -> last -> over(time)"])
+def test_a_layer_that_forgets_the_end_is_refuted(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Context, "kept", lambda self, x: x)
+    refuted("model m\n" + TAG.format(net), "conv1d")
+
+
+@pytest.mark.parametrize("net", ["", "conv1d(4, 2) -> ", "stretch(2) -> "])
+def test_the_last_step_of_all_is_refuted(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Context, "length_of", lambda self, x: None)
+    refuted("model m\n" + CLASS.format(net + "tanh"), "last")
+
+
+def refuted(text: str, layer: str) -> None:
+    m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
+    found = verdict(m)
+    assert found.status is Status.REFUTED and changed(m)
+    (finding,) = found.diagnostics
+    assert finding.code == "MP312" and f"`{layer}" in finding.message
+    assert text.splitlines()[finding.span.line - 1][finding.span.column - 1 :].startswith(layer)
+    with pytest.raises(SpecError):
+        api.require_proven(m, allow_unproven=True)
+
+
+def test_a_model_without_a_length_promises_nothing() -> None:
+    m = lowered("model m\ninput x: real[time, 2]\nx ~ autoregressive { shift -> dense(4) }")
+    assert not [c for c in m.claims if c.kind == "padding"]
