@@ -170,6 +170,7 @@ class _Lowering(Statements):
         """log p(weights) / examples: with it the loss is the negative log posterior of one example (MAP)."""
         b = p.b
         total: Value | None = None
+        stated: dict[str, str] = {}
         for s in self.weight_priors:
             law = distribution(p.ctx, p.scope, s.distribution, None)
             if not isinstance(law, LocationScale) or law.parameters():
@@ -181,6 +182,10 @@ class _Lowering(Statements):
                 value = p.ctx._parameter_values.get(name)
                 if value is None:
                     continue
+                if name in stated:
+                    raise error("MP105", f"`{name}` has two priors, of `{stated[name]}` and of `{s.name}`", s.span,
+                                help="leave one of them out, or state one for each net")  # fmt: skip
+                stated[name] = s.name
                 lp = F.sum_axes(b, law.element_log_prob(p.ctx, value), range(value.type.rank))
                 total = lp if total is None else F.add(b, total, lp)
             if total is None:

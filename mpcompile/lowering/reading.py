@@ -62,9 +62,11 @@ class Order:
         return {n: self._why(reader, n, what) for n in self.place if n not in seen}
 
     def hidden_in_step(self, own: Collection[str], visible: Collection[str]) -> Mapping[str, Hidden]:
-        """The same for every statement of a recurrence that draws the variables `own`, but for those themselves."""
+        """The same for the statements and first values of a recurrence that draws the variables `own`."""
         late = self.after(own)
-        return {n: self._outside(n, n in late) for n in self.place if n not in own and n not in visible}
+        others = {n: self._outside(n, n in late) for n in self.place if n not in own and n not in visible}
+        help = "carry what is known of earlier steps; only a posterior may read what is observed in its step"
+        return others | {n: Hidden(f"the recurrence reads `{n}` before it draws it", help) for n in own}
 
     def after(self, own: Collection[str]) -> set[str]:
         """Variables that are drawn after a recurrence that draws the variables `own`."""

@@ -190,7 +190,12 @@ class Recurrence:
         observed: Callable[[_Step, ast.Density], Made],
     ) -> dict[str, Value]:
         """Results of the statements of all steps, [N, time, ...], zero behind the end of an example."""
-        carried = {c.name: self._start(ctx, scope, c) for c in self.statement.carries}
+        hidden = {s.name for s in self.observed}
+        later = self.order.after(hidden)
+        before = {k: v for k, v in scope.values.items() if k not in hidden | later}
+        reasons = self.order.hidden_in_step(hidden, before)
+        first = replace(scope, values=before, hidden=reasons)
+        carried = {c.name: self._start(ctx, first, c) for c in self.statement.carries}
         wide = {n: scope.values[n] for n in self.over if n in scope.values}
         names: list[str] = []
 
@@ -199,12 +204,9 @@ class Recurrence:
             for name, value in data.items():
                 self._know(ctx, name, value)
             outside = {k: v for k, v in scope.values.items() if k not in wide}
-            hidden = {s.name for s in self.observed}
-            later = self.order.after(hidden)
             values = {k: v for k, v in (outside | data).items() if k not in hidden | later}
             values |= dict(zip(carried, state, strict=True))
             results: dict[str, Value] = {}
-            reasons = self.order.hidden_in_step(hidden, values)
             data |= {k: v for k, v in outside.items() if k in later}
             at = _Step(ctx, replace(scope, values=values, hidden=reasons), data, set())
             for s in self.statement.statements:
@@ -219,8 +221,7 @@ class Recurrence:
             names.extend(results)
             return [values[n] for n in carried], list(results.values())
 
-        first = list(carried.values())
-        _, ys = ctx.scan(step, first, list(wide.values()), length=self.size, noise=True)
+        _, ys = ctx.scan(step, list(carried.values()), list(wide.values()), length=self.size, noise=True)
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
 
     def within(

@@ -149,3 +149,51 @@ def test_what_is_refused_is_refused_in_yaml() -> None:
         model = parse_text(format_model(parse_text(head + text), "yaml"), syntax="yaml")
         with pytest.raises(SpecError, match="MP127"):
             lower(model, Source("m.yaml", ""))
+
+
+PRIORS = "model m\ninput a: real[2]\ntarget y: real[1]\nnet f = dense(2)\nnet g = dense(1)\ny ~ normal(a -> f -> g, 1)\n"
+
+
+@pytest.mark.parametrize(
+    "pair", [("weights", "f"), ("f", "weights"), ("f", "f"), ("weights", "weights"), ("f", "g")]
+)
+def test_a_weight_has_one_prior(tmp_path: Path, pair: tuple[str, str]) -> None:
+    path = tmp_path / "m.mp"
+    path.write_text(PRIORS + "".join(f"prior {name} ~ normal(0, 1)\n" for name in pair))
+    if pair == ("f", "g"):
+        assert api.load(path).programs
+        return
+    with pytest.raises(SpecError, match="MP105"):
+        api.load(path)
+
+
+@pytest.mark.parametrize(
+    ("carry", "net", "law"),
+    [
+        ("x -> last -> dense(4)", "dense(4)", "normal(h -> f, 1)"),
+        ("0", "dense(4)(x + 0)", "normal(f(), 1)"),
+    ],
+)
+@pytest.mark.parametrize("other", ["", "target y: binary[1]\ny ~ perceptron(c -> dense(1))\n"])
+def test_a_recurrence_reads_its_variable_nowhere_before_it_is_drawn(
+    tmp_path: Path, carry: str, net: str, law: str, other: str
+) -> None:
+    """Not in the first value of a carry and not through a net, whether or not the model can be sampled."""
+    path = tmp_path / "m.mp"
+    text = f"model m\ninput x: real[time, 4]\ncondition c: real[2]\nnet f = {net}\n{other}"
+    path.write_text(
+        text + f"recurrence over time {{\n  carry h[4] = {carry}\n  x ~ {law}\n  h = gru(x, h)\n}}\n"
+    )
+    with pytest.raises(SpecError, match="MP127"):
+        api.load(path)
+
+
+def test_a_flow_conditions_not_on_its_own_variable(tmp_path: Path) -> None:
+    path = tmp_path / "m.mp"
+    for body in (
+        "coupling(mask = checkerboard, condition = x, net = dense(4))",
+        "autoregressive(hidden = [4], condition = x)",
+    ):
+        path.write_text(f"model m\ninput x: real[4]\nx ~ flow(base = normal) {{ {body} }}\n")
+        with pytest.raises(SpecError, match="MP127"):
+            api.load(path)
