@@ -57,8 +57,17 @@ def plain(names: list[str]) -> dict[str, str]:
 
 
 def tree(source: str) -> tuple[str, frozenset[str]]:
-    """The syntax tree without constants and names of its own; and the names that it reads from elsewhere."""
+    """The syntax tree without constants and names of its own; and the names that it reads from elsewhere.
+
+    A table in capitals at the top, and a buffer, is a constant, however it is written.
+    """
     whole = ast.parse(source)
+    for statement in whole.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]).isupper():
+            statement.value = ast.Constant(0)
+    for call in ast.walk(whole):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "self.register_buffer":
+            del call.args[1:]
     nodes = list(ast.walk(whole))
     imported = {
         a.asname or a.name.partition(".")[0]
@@ -140,7 +149,11 @@ def prepare(backend: str) -> Callable[[Path], Callable[[bytes], str]]:
             assert [free for _, free in found] == [free for _, free in second], (
                 "a name is read that is not defined"
             )
-            return "emitted" if found == second else "laid out otherwise"
+            if found == second:
+                return "emitted"
+            # A name that must be escaped is longer, and lines break at a length.
+            assert not set(own_names(text)).isdisjoint(words.HOSTILE), "renamed, it is another program"
+            return "laid out otherwise"
 
         return run
 

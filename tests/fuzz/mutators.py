@@ -79,8 +79,11 @@ def bytewise(data: bytes, most: int, seed: int) -> bytes:
     return changed(data, most)
 
 
-def text(words: Sequence[str], seeds: Sequence[bytes] = (), raw: float = 0.05) -> Mutator:
-    """Change tokens: take out, double, exchange, replace by `words` or numbers, or take a part of one of `seeds`."""
+def text(words: Sequence[str], seeds: Sequence[bytes] = (), raw: float = 0.05, fresh: float = 0.0) -> Mutator:
+    """Change tokens: take out, double, exchange, replace by `words` or numbers, or take a part of one of `seeds`.
+
+    In a share `fresh` one of `seeds` is begun from, and half of these get changes that a sound text survives.
+    """
     others = [TOKEN.findall(s.decode("utf-8", "replace")) for s in seeds]
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
@@ -88,11 +91,41 @@ def text(words: Sequence[str], seeds: Sequence[bytes] = (), raw: float = 0.05) -
         if r.random() < raw or not data:
             return bytewise(data, most, seed)
         tokens = TOKEN.findall(data.decode("utf-8", "replace"))
+        if others and r.random() < fresh:
+            tokens = list(r.choice(others))
+            if r.random() < 0.5:
+                for _ in range(r.randint(1, 4)):
+                    _change_gently(r, tokens)
+                return "".join(tokens).encode("utf-8", "replace")[:most]
         for _ in range(r.choice((1, 1, 1, 2, 4))):
             _change_tokens(r, tokens, words, others)
         return "".join(tokens).encode("utf-8", "replace")[:most]
 
     return mutate
+
+
+def _change_gently(r: random.Random, tokens: list[str]) -> None:
+    """Another number, white space, a comment, or another name for a name wherever it stands."""
+    places = range(len(tokens))
+    match r.randrange(5):
+        case 0 if numbers := [i for i in places if tokens[i][0].isdigit()]:
+            tokens[r.choice(numbers)] = r.choice(
+                ("0", "1", "7", "0.5", "1e-3", "2.50", "1e300", "10", "007", "1E5")
+            )
+        case 1 if breaks := [i for i in places if tokens[i] == "\n"]:
+            comment = r.choice(("# a", "#b: - c", "#", "# é \u2028", "#\t", "# 'q", "  # d"))
+            tokens[r.choice(breaks)] = r.choice((f" {comment}\n", f"\n{comment}\n", "\n\n\n", "  \n", "\r\n"))
+        case 2 if spaces := [i for i in places if tokens[i] == " "]:
+            tokens[r.choice(spaces)] = r.choice(("  ", "    ", " " * 90, " "))
+        case 3 if names := [t for t in tokens if t[0].isalpha()]:
+            old, new = (
+                r.choice(names),
+                r.choice(("no", "y", "null", "e1", "true", "a_very_long_name_" * 4, "_x", "N")),
+            )
+            tokens[:] = [new if t == old else t for t in tokens]
+        case _:
+            i = r.choice(places) if places else 0
+            tokens[i:i] = r.choice(((" ",), ("\n",), (" # c\n",)))
 
 
 def _change_tokens(
@@ -224,6 +257,8 @@ def npy(data: bytes, most: int, seed: int) -> bytes:
     if r.random() < 0.6:
         kind = r.choice(TYPES if r.random() < 0.3 else TYPES[:10])
         shape = tuple(r.choice((0, 1, 2, 3, 5, 16)) for _ in range(r.choice((1, 1, 2, 2, 3, 4, 0, 33))))
+        if math.prod(shape) > most:
+            shape = (2, 3)
         header = str({"descr": kind, "fortran_order": r.random() < 0.3, "shape": shape}).encode()
         wide = int("0" + "".join(c for c in kind[2:4] if c.isdigit())) or 1
         body = (body or b"\0") * (1 + wide * math.prod(shape) // max(1, len(body)))

@@ -84,10 +84,12 @@ def one(name: str, inputs: int, seconds: float, seed: int, out: Path) -> dict[st
                    str(inputs), str(seconds)]  # fmt: skip
         start = time.monotonic()
         with open(folder / "stderr", "w+b") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=_limits)
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=lambda: _limits(seconds)
+            )
             while process.poll() is None:
                 time.sleep(0.05)
-                if time.monotonic() - start > 2 * seconds + 300:
+                if time.monotonic() - start > 2 * seconds + 1800:  # it waits for something
                     process.kill()
             errors.seek(0)
             said = errors.read()[-2000:].decode("utf-8", "replace")
@@ -117,8 +119,10 @@ def one(name: str, inputs: int, seconds: float, seed: int, out: Path) -> dict[st
         return facts
 
 
-def _limits() -> None:
-    """A net under the machine: nothing takes all of its memory."""
+def _limits(seconds: float) -> None:
+    """A net under the machine: nothing takes all of its memory, and nothing runs for ever, mutators included."""
+    most = int(min(seconds, 1e6)) + 120
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
     resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
 
 

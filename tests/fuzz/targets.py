@@ -288,7 +288,10 @@ FITTED = (
 DTYPES = ("<f4", "<f8", "<i8", "|u1", "|b1", "<i2", "<u8", "<f2", ">f8")
 VALUES = (0.0, 1.0, 2.0, 4.0, -1.0, 0.5, 255.0, 256.0, 1e9, 3e38, float("nan"), float("inf"), 1e-45, -0.0)
 SIZES = (0, 1, 2, 3, 4, 5, 12, 40)
-COLUMNS = ("x", "y", "length", "len", "x_train", "y_train", "x_test", "train", "valid", "x_valid", "z")
+COLUMNS = (
+    ("x", "y", "length"), ("x", "y"), ("x", "len"), ("x_train", "x_valid", "x_test"),
+    ("x_train", "y_train", "x_test", "y_test"), ("train", "valid"), ("y", "x", "z"), ("x", "x_train", "length_train"),
+)  # fmt: skip
 
 
 def fitted(folder: Path) -> Run:
@@ -308,8 +311,9 @@ def fitted(folder: Path) -> Run:
         r = Bytes(data)
         module = r.one(modules)
         held = {}
-        for _ in range(1 + r.next() % 4):
-            name, kind = r.one(COLUMNS), r.one(DTYPES)
+        names = r.one(COLUMNS)
+        for name in names[: 1 + r.next() % len(names)]:
+            kind = r.one(DTYPES)
             shape = tuple(r.one(SIZES) for _ in range(1 + r.next() % 4))
             if r.next() % 2:  # a shape that fits
                 shape = (
@@ -382,10 +386,12 @@ TARGETS: dict[str, Target] = {
         ("mpcompile.cli", "mpcompile.api"),
     ),
     "fmt-mp": Target(
-        fmt("mp"), lambda: specs(*MP), spec_mutator(*MP, more=("# c\n", "\n\n", "  ")), 2, FRONT
+        fmt("mp"), lambda: specs(*MP), spec_mutator(*MP, more=("# c\n", "\n\n", "  "), fresh=0.7), 2, FRONT
     ),
-    "fmt-yaml": Target(fmt("yaml"), lambda: specs(*BOTH), spec_mutator(*BOTH, more=words.YAML), 2, FRONT),
-    "check": Target(check, lambda: odd(200) + specs(*MP)[-100:], spec_mutator(*MP), 1, MIDDLE),
+    "fmt-yaml": Target(
+        fmt("yaml"), lambda: specs(*BOTH), spec_mutator(*BOTH, more=words.YAML, fresh=0.7), 2, FRONT
+    ),
+    "check": Target(check, lambda: odd(200) + specs(*MP)[-100:], spec_mutator(*MP, fresh=0.5), 1, MIDDLE),
     "run.json": Target(record, seeds.run_json, lambda: mutators.structured(*seeds.run_json()), 15, RECORDS),
     "manifest": Target(
         manifest,

@@ -59,5 +59,7 @@ CELLS = (",", "\n", "\r", '"', '""', ";", "\t", "x", "y", "label", "target", "na
          "nan", "inf", "null", "1,000", "0x1", "1_0", "\x00", "٣", "true", "infinity", "-", "n/a")  # fmt: skip
 
 
-def spec_mutator(*endings: str, more: Iterable[str] = ()) -> Callable[[], mutators.Mutator]:
-    return lambda: mutators.text([*words(), *more], specs(*endings))
+def spec_mutator(
+    *endings: str, more: Iterable[str] = (), fresh: float = 0.3
+) -> Callable[[], mutators.Mutator]:
+    return lambda: mutators.text([*words(), *more], specs(*endings), fresh=fresh)
