@@ -23,7 +23,7 @@ LOOK = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the analysis of one spec may take: seconds of processor time, and bytes of memory of the whole process."""
+    """What the analysis of one spec may take: seconds of processor time, and bytes beside what the process held."""
 
     seconds: float = 60.0
     memory: int = 4_000_000_000
@@ -36,11 +36,11 @@ class OutOfBudget(Exception):
 class _Meter:
     """The limits that hold now, and the budget that they come from."""
 
-    __slots__ = ("budget", "deadline", "looked", "part")
+    __slots__ = ("before", "budget", "deadline", "looked", "part")
 
-    def __init__(self, budget: Budget, deadline: float, part: str = "") -> None:
+    def __init__(self, budget: Budget, deadline: float, before: int, part: str = "") -> None:
         self.looked = thread_time()
-        self.budget, self.deadline, self.part = budget, deadline, part
+        self.budget, self.deadline, self.before, self.part = budget, deadline, before, part
 
     def tick(self) -> None:
         now = thread_time()
@@ -51,13 +51,14 @@ class _Meter:
             self.reserve(0)
 
     def reserve(self, size: float) -> None:
-        if resident() + size > self.budget.memory:
+        if resident() - self.before + size > self.budget.memory:
             raise OutOfBudget(memory_text(self.budget.memory))
 
     def refused(self) -> OutOfBudget:
         """What the system did not give: more than the budget, or less memory than the budget counts on."""
         most = self.budget.memory
-        return OutOfBudget(memory_text(most) if resident() > most / 2 else "the memory that the system gives")
+        taken = resident() - self.before
+        return OutOfBudget(memory_text(most) if taken > most / 2 else "the memory that the system gives")
 
 
 _METER: ContextVar[_Meter | None] = ContextVar("meter", default=None)
@@ -65,8 +66,8 @@ _METER: ContextVar[_Meter | None] = ContextVar("meter", default=None)
 
 @contextmanager
 def within(budget: Budget) -> Iterator[None]:
-    """Open a budget for what runs inside."""
-    with _metered(_Meter(budget, thread_time() + budget.seconds)):
+    """Open a budget for what runs inside. What the process holds already, such as a user's data, is not counted."""
+    with _metered(_Meter(budget, thread_time() + budget.seconds, resident())):
         yield
 
 
@@ -88,7 +89,8 @@ def share(part: float = 0.5) -> Iterator[None]:
         yield
         return
     now = thread_time()
-    with _metered(_Meter(meter.budget, now + max(0.0, meter.deadline - now) * part, "its share of ")):
+    left = max(0.0, meter.deadline - now)
+    with _metered(_Meter(meter.budget, now + left * part, meter.before, "its share of ")):
         yield
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise, logit, standard_logistic
 from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
@@ -135,12 +137,14 @@ class LogisticMixture(Elementwise):
         u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
         upper = b.emit(ops.CumSum(axis), weights)
         inner, total = _split_last(b, upper, axis)
-        # `upper - weights` is not the end of the component before as it is rounded: u would fall into none, or two
-        lower = F.concat(b, [F.mul(b, total, 0.0), inner], axis)
         u = F.mul(b, u, total)
-        inside = F.mul(
-            b, F.to_float(b, b.emit(ops.LessEqual(), lower, u)), F.to_float(b, F.less(b, u, upper))
-        )
+        # counted, and not compared with both ends: `upper - weights` is not the end of the component before as that is
+        # rounded, so that u would fall into none or two
+        below = F.to_float(b, F.less(b, inner, u))
+        index = F.reshape(b, F.sum_axes(b, below, [axis]), u.shape)
+        numbers = np.arange(inner.shape[axis] + 1.0).reshape(-1, *(1,) * (u.type.rank - axis - 1))  # type: ignore[operator]
+        inside = F.to_float(b, b.emit(ops.Equal(), index, b.constant(numbers)))
+        lower = F.sub(b, upper, weights)
         share = F.minimum(b, F.maximum(b, F.div(b, F.sub(b, u, lower), weights), 1e-6), 1 - 1e-6)
         draw = F.add(b, self.loc, F.mul(b, b.emit(ops.Exp(), self.log_scale), logit(ctx, share)))
         return F.sum_axes(b, F.mul(b, inside, draw), [axis])

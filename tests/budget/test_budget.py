@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpcompile import api
@@ -66,8 +67,20 @@ def test_without_a_budget_nothing_ends() -> None:
 def test_memory_is_refused_before_it_is_taken() -> None:
     with within(Budget(memory=10**10)), pytest.raises(OutOfBudget, match=r"^10 GB$"):
         reserve(1e10)
-    with pytest.raises(OutOfBudget, match=r"^10 MB$"), within(Budget(memory=10**7)):  # the process has more
+    with pytest.raises(OutOfBudget, match=r"^10 MB$"), within(Budget(memory=10**7)):
+        taken = np.ones(10**7)
         spin()
+    del taken
+
+
+def test_memory_that_a_process_held_before_is_not_counted() -> None:
+    """As that of a notebook with a user's data."""
+    held = np.ones(10**7)
+    with within(Budget(seconds=60, memory=4 * 10**7)):
+        reserve(2e7)
+        for _ in range(1000):
+            tick()
+    del held
 
 
 def test_memory_that_the_system_refuses_is_out_of_budget() -> None:
