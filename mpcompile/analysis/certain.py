@@ -24,7 +24,7 @@ LEAST, LONGEST = 8, 1 << 12
 #: Elements of a long sequence that are redrawn.
 COLUMNS = 128
 #: Lengths below the full one at which what is not seen is looked for.
-SHORTER = 64
+SHORTER = 24
 #: Assumptions of a proof that rests on a run over the prime field.
 IDENTITIES = (
     GENERIC,
@@ -40,6 +40,7 @@ class Certain:
     assumptions  what it takes for granted
     unseen       bool, like the bound: what was asked for and not seen
     reached      the run over the field; None where none was needed
+    open         why what is unseen may be there all the same
     """
 
     bound: AtLeast[Array]
@@ -47,6 +48,7 @@ class Certain:
     assumptions: tuple[str, ...]
     unseen: Array
     reached: Reached | None = None
+    open: str = ""
 
 
 #: The answer where nothing on the way is subtracted: the upper bound, whatever it is.
@@ -81,12 +83,28 @@ def certain(
             break
         more = reached(graph, source, env, values_of(module, shorter), left, over, outputs, rows, groups)
         found.seen = found.seen | more.seen
-    return Certain(AtLeast(found.seen), f"a run modulo {PRIME}", IDENTITIES, wanted & ~found.seen, found)
+    unseen = wanted & ~found.seen
+    open_ = (
+        "more lengths of examples than were run may show it"
+        if unseen.any() and _more(module, graph, env)
+        else ""
+    )
+    return Certain(AtLeast(found.seen), f"a run modulo {PRIME}", IDENTITIES, unseen, found, open_)
+
+
+def _counted(module: Module, graph: Graph) -> set[str]:
+    """The symbols of which examples state how much is real."""
+    return {f.counts for name in graph.inputs if (f := module.fields.get(name)) is not None and f.counts}
+
+
+def _more(module: Module, graph: Graph, env: Mapping[str, int]) -> bool:
+    """Whether there are more lengths than `_lengths` gives."""
+    return any(env[c] - 1 > SHORTER for c in _counted(module, graph))
 
 
 def _lengths(module: Module, graph: Graph, env: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """Sizes with each smaller number for the lengths that examples state, at most `SHORTER` of them."""
-    counted = {f.counts for name in graph.inputs if (f := module.fields.get(name)) is not None and f.counts}
+    counted = _counted(module, graph)
     most = max((env[c] for c in counted), default=1)
     for n in range(most - 1, max(0, most - 1 - SHORTER), -1):
         yield {**env, **{c: min(n, env[c]) for c in counted}}
@@ -130,6 +148,8 @@ def doubt(found: Certain) -> str:
     """Why pairs that were not seen are undecided; empty where they cancel, up to the chance of the trials."""
     run = found.reached
     assert run is not None
+    if found.open:
+        return found.open
     if (run.undefined & found.unseen.any(1)).any():
         return "the outputs have no value modulo a prime (an infinite one is multiplied or subtracted)"
     if run.steps:

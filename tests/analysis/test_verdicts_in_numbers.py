@@ -18,9 +18,9 @@ def lowered(text: str) -> Module:
 
 
 def answered(text: str) -> tuple[Module, Verdict]:
-    """The verdict on the last claim."""
+    """The verdict on the last claim that is stated."""
     m = lowered(f"model m\n{text}")
-    return m, prove(m)[-1]
+    return m, [v for v in prove(m) if v.claim.stated][-1]
 
 
 @pytest.mark.parametrize("n", range(14))
@@ -105,3 +105,11 @@ def test_what_reads_nothing_at_a_length_has_no_blind_spot_there() -> None:
     )
     _, verdict = answered(text + "check { no_blind_spot(x) }\n")
     assert verdict.at.get("time") != 8
+
+
+def test_a_place_that_shows_at_a_shorter_length_alone_does_not_cancel() -> None:
+    net = "residual(dense(2) -> last -> over(time)) -> dense(2)"
+    text = MAP.format(d=2, y="real[time, 2]", net=net, claim="receptive_field(x) >= 5")
+    m, verdict = answered(text.replace("target", "condition length: integer(1..time)\ntarget"))
+    assert verdict.status is Status.PROVED, verdict.how
+    assert judge(m, verdict) == []
