@@ -325,6 +325,10 @@ _TABLE = (
          "Their distribution is that of the base, up to a scale: the flow cannot learn it.",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = 0), net = n) }",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = i), net = n) }"),
+    Code("MP332", "batch-statistics-over-order",
+         "Reports a layer in an autoregressive density that takes statistics of the batch over the places of its order.",
+         "While training every place reads those that come later through mean and variance, so the loss is lower than "
+         "-log_prob is.", "shift -> dense(8) -> batch_norm", "shift -> dense(8) -> layer_norm"),
     Code("MP401", "nothing-factored-out",
          "Reports `factor_out` that leaves no channel, or takes none.",
          "A latent, or a flow, without elements has no density.", "factor_out(1)", "factor_out(1 / 2)"),

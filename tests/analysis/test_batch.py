@@ -217,3 +217,37 @@ def test_what_the_loss_is() -> None:
     assert "statistics of the batch in batch_norm" in loss(net.format("batch_norm"))
     assert loss(net.format("tanh")) == "the mean of -log_prob over the batch"
     assert "a prior on weights" in loss(net.format("tanh") + "\nprior weights ~ normal(0, 1)")
+
+
+ORDERED = "model m\ninput x: real[time, 2]\nx ~ autoregressive {{ shift -> dense(4) -> {} -> dense(4) }}{}"
+
+
+def test_statistics_over_an_order_are_told() -> None:
+    """While training each step reads the later ones; the proof is about running statistics, and says so."""
+
+    def told(text: str) -> list[str]:
+        return [d.code for d in api.warnings(lowered(text))]
+
+    def how(text: str) -> str:
+        return next(v.how for v in api.verdicts(lowered(text)) if v.claim.kind == "autoregressive")
+
+    text = ORDERED.format("batch_norm", "")
+    assert told(text) == ["MP332"] and "without statistics of the batch" in how(text)
+    allowed = ORDERED.format("batch_norm", '\ncheck { allow batch_statistics_over_order because "a test" }')
+    assert told(allowed) == [] and "without statistics of the batch" in how(allowed)
+    image = (
+        "model m\ninput x: binary[1, 4, 4]\nx ~ autoregressive(order = natural) {{ "
+        "conv(4, 3, pad = same, mask = causal2d(type = A)) -> {} -> conv(1, 1) }}"
+    )
+    assert told(image.format("batch_norm")) == ["MP332"]
+    for fine in (ORDERED.format("layer_norm", ""), image.format("layer_norm")):
+        assert told(fine) == [] and "statistics" not in how(fine)
+
+
+def test_statistics_of_one_place_are_not_told() -> None:
+    """A masked dense net normalises each unit over the batch alone."""
+    text = (
+        "model m\ninput x: binary[4]\nmask up = degrees(order = natural)\n"
+        "x ~ autoregressive(order = natural) { dense(16, mask = up) -> batch_norm -> dense(4, mask = strict(up)) }"
+    )
+    assert "MP332" not in [d.code for d in api.warnings(lowered(text))]

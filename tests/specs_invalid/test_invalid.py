@@ -24,6 +24,7 @@ SPECS = sorted(p.name for p in INVALID.iterdir() if p.suffix in (".mp", ".yaml")
 REPAIRS: dict[str, dict[str, str]] = {
     "attention_no_mask.mp": {"attention(2)": "attention(2, mask = causal)"},
     "bits_as_reals.mp": {"normal(x": "bernoulli(logits = x", "dense(2)": "dense(1)"},
+    "batch_norm_over_time.mp": {"-> batch_norm": "-> layer_norm"},
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
     "channels_last.mp": {"[28, 28, 1]": "[1, 28, 28]"},
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},
@@ -41,7 +42,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "gated_no_shift.mp": {"(v -> conv(ch, 1))": "(v -> shift_down -> conv(ch, 1))"},
     "group_norm_in_pixelcnn.mp": {"group_norm(2)": "layer_norm"},
     "group_norm_over_time.mp": {"group_norm(2)": "layer_norm"},
-    "instance_norm_in_pixelcnn.mp": {"-> instance_norm": "-> batch_norm"},
+    "instance_norm_in_pixelcnn.mp": {"-> instance_norm": "-> layer_norm"},
     "group_norm_over_order.mp": {" -> group_norm(2)": ""},
     "jacobian_claim.mp": {"is triangular": "is dense"},
     "layer_norm_of_one_channel.mp": {"shift -> layer_norm": "shift -> dense(4) -> layer_norm"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from mpcompile.analysis.findings.affine_collapse import affine_collapse
+from mpcompile.analysis.findings.batch_order import batch_over_order
 from mpcompile.analysis.findings.dead_units import dead_units
 from mpcompile.analysis.findings.finite_mask import finite_mask
 from mpcompile.analysis.findings.logits import probabilities_as_logits
@@ -33,6 +34,7 @@ FINDINGS: Mapping[str, Finding] = {
     "MP328": scale_not_positive,
     "MP330": constant_normalisation,
     "MP331": untransformed,
+    "MP332": batch_over_order,
 }
 
 #: Code of each finding by the name that `allow` takes, those of the syntax tree (`frontend/unused.py`) included.
