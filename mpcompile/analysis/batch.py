@@ -165,6 +165,11 @@ def _first(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
     return "" if fits else "it slides over the examples"
 
 
+def _first_of_both(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
+    """Windows of a value, and what came of them."""
+    return "" if results[0] == 0 and all(a in (0, None) for a in inputs) else "it slides over the examples"
+
+
 def _square(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
     (axis,) = inputs
     inside = axis is not None and axis >= node.inputs[0].type.rank - 2
@@ -182,6 +187,7 @@ RULES: Mapping[type, Rule] = {
         _along,
     ),
     **dict.fromkeys((Pool, ops.Conv, ops.ConvTranspose), _first),
+    ops.MaxPoolGrad: _first_of_both,
     **dict.fromkeys((ops.Inverse, ops.LogAbsDet), _square),
     ops.Pad: _padded,
     ops.Reshape: _reshaped,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stated import answers
 
 from mpcompile import api, ops
-from mpcompile.analysis.prove import prove
 from mpcompile.analysis.receptive import ReceptiveField, receptive_fields
 from mpcompile.ir import Builder, Frame, Graph, NoRule, Parameter, Value, float_type, symbol
 
@@ -128,13 +128,13 @@ x ~ autoregressive(likelihood = categorical) {
 check { receptive_field(x) == 3070; no_blind_spot(x); autoregressive(x) }
 """
     path.write_text(text, encoding="utf-8")
-    verdicts = prove(api.load(path))
+    verdicts = answers(api.load(path))
     sure = "offset sets; nothing on the way is subtracted, for every length"
     assert [(v.status, v.how) for v in verdicts[:2]] == [("proved", sure)] * 2
     assert (verdicts[2].status, verdicts[2].how) == ("proved", "offset sets, for every length")
     assert verdicts[0].detail["size"] == "3070"
     path.write_text(text.replace("3070", "3071"), encoding="utf-8")
-    assert [d.code for v in prove(api.load(path)) for d in v.diagnostics] == ["MP303"]
+    assert [d.code for v in answers(api.load(path)) for d in v.diagnostics] == ["MP303"]
 
 
 # --- masks: the blind spot ---
@@ -218,7 +218,7 @@ def test_claims_about_a_classifier(tmp_path: Path, claim: str, codes: Sequence[s
         f"y ~ categorical(logits = x -> conv(2, 3, pad = same, dilation = 2))\ncheck {{ {claim} }}\n",
         encoding="utf-8",
     )
-    assert [d.code for v in prove(api.load(path)) for d in v.diagnostics] == codes
+    assert [d.code for v in answers(api.load(path)) for d in v.diagnostics] == codes
 
 
 def test_a_dense_layer_sees_all_of_a_fixed_image(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_dense_layer_sees_all_of_a_fixed_image(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "specs" / "cnn.mp").read_text(encoding="utf-8")
     path = tmp_path / "cnn.mp"
     path.write_text(text.replace("parameters <= 200_000", "receptive_field(image) == 8"), encoding="utf-8")
-    (verdict,) = prove(api.load(path))
+    (verdict,) = answers(api.load(path))
     assert (verdict.status, verdict.how) == (
         "proved",
         "sets of inputs; a run modulo 65519, for the declared sizes",

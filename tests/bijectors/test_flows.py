@@ -9,9 +9,9 @@ import flows_under_test as flows
 import numpy as np
 import pytest
 from specs_under_test import module as spec_module
+from stated import answers
 
 from mpcompile import api
-from mpcompile.analysis import prove
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, Module
@@ -109,9 +109,9 @@ def test_a_plain_convolution_that_counts_another_determinant_is_refuted() -> Non
             (b.emit(node.op, b.emit(Transpose((1, 0)), *inputs)),) if isinstance(node.op, LogAbsDet) else None
         )
 
-    assert prove(m)[0].status == "proved"
+    assert answers(m)[0].status == "proved"
     for change in (fewer_places, another_matrix):
-        (verdict,) = prove(replace(m, pieces={"x": [replace(piece, graph=piece.graph.rebuild(change))]}))
+        (verdict,) = answers(replace(m, pieces={"x": [replace(piece, graph=piece.graph.rebuild(change))]}))
         assert (verdict.status, [d.code for d in verdict.diagnostics]) == ("refuted", ["MP402"])
 
 
@@ -200,7 +200,7 @@ def test_a_bijector_without_its_masks_is_refuted(type: str, chain: str) -> None:
             return (b.emit(Constant.of(np.ones_like(op.array))),)
 
         opened.append(replace(piece, graph=piece.graph.rebuild(open_masks)))
-    (verdict,) = prove(replace(m, pieces={"x": opened}))
+    (verdict,) = answers(replace(m, pieces={"x": opened}))
     assert verdict.status == "refuted"
     assert {d.code for d in verdict.diagnostics} == {"MP402"}
     assert all(d.span.line == 4 for d in verdict.diagnostics)
@@ -221,8 +221,8 @@ def test_a_coupling_whose_network_reads_what_it_moves_is_refuted(mask: str) -> N
         return (F.take(b, inputs[0], 1, np.setdiff1d(np.arange(4), read)),)
 
     wrong = replace(piece, graph=piece.graph.rebuild(read_the_rest).live())
-    assert [v.status for v in prove(m)] == ["proved"]
-    (verdict,) = prove(replace(m, pieces={"x": [wrong]}))
+    assert [v.status for v in answers(m)] == ["proved"]
+    (verdict,) = answers(replace(m, pieces={"x": [wrong]}))
     assert verdict.status == "refuted"
 
 

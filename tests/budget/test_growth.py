@@ -55,14 +55,17 @@ ONCE_SLOW = {
         + "check { complete(x) }\n",
         {"proved", "refuted"},
     ),
-    "130 couplings": (
+    "100 couplings": (
         FLOW.format(
-            n=8, body="repeat i in 1..130 { coupling(mask = checkerboard(parity = i % 2), net = dense(8)) }"
+            n=8, body="repeat i in 1..100 { coupling(mask = checkerboard(parity = i % 2), net = dense(8)) }"
         ),
         {"proved"},
     ),
-    "kernel of 1000": (IMAGE.format(n=8, body="conv(1, 1000, pad = same) -> flatten -> dense(1)"), set()),
-    "pool of 1000": (IMAGE.format(n=1000, body="avgpool(1000) -> flatten -> dense(1)"), set()),
+    "kernel of 1000": (
+        IMAGE.format(n=8, body="conv(1, 1000, pad = same) -> flatten -> dense(1)"),
+        {"proved"},
+    ),
+    "pool of 1000": (IMAGE.format(n=1000, body="avgpool(1000) -> flatten -> dense(1)"), {"proved"}),
     "60 layers of kernel 256": (
         STEPS.format(
             n="time", body="embedding(4) -> shift -> repeat i in 1..60 { conv1d(4, 256) -> relu } -> dense(4)"
@@ -80,9 +83,11 @@ import json, resource, sys
 from mpcompile import api
 checked = api.examine(sys.argv[1])
 usage = resource.getrusage(resource.RUSAGE_SELF)
+# not ru_maxrss, which begins with what the parent had
+most = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps([
     [p.status for p in checked.properties], [d.code for d in checked.diagnostics],
-    usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024,
+    usage.ru_utime + usage.ru_stime, int(most.split()[1]) / 1024,
 ]))
 """
 

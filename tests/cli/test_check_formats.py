@@ -473,4 +473,4 @@ def test_every_format_says_which_answer_a_finding_belongs_to(
     }
     assert failures == {("autoregressive(x)", "MP301"), ("path_length(x) <= 500", "MP309")}
     text = run("open.mp", "leak.mp").stdout
-    assert "checked 2 specs: 1 claims proved, 2 not decided, 3 errors" in text
+    assert "checked 2 specs: 3 claims proved, 2 not decided, 3 errors" in text

