@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,7 +89,7 @@ def specs_in(path: Path) -> list[Path]:
 
 def specs_of(paths: Iterable[Path]) -> list[Path]:
     """The specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
-    return sorted({spec.resolve(): spec for path in paths for spec in specs_in(path)}.values())
+    return sorted({realpath(spec): spec for path in paths for spec in specs_in(path)}.values())
 
 
 def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:

@@ -70,6 +70,7 @@ class Windows:
     def taps(self) -> Iterator[tuple[tuple[int, ...], Index]]:
         """Every tap, with what it reads of the padded input, window by window."""
         for tap in cartesian(*(range(k) for k in self.kernel)):
+            tick()
             yield (
                 tap,
                 tuple(
@@ -237,9 +238,26 @@ def contract_by_class(domain: Domain, facts: Array, live: Array) -> Array:
     return out if out.shape[-2] == 1 else out.take(of, -2)
 
 
+def _inside(win: Windows, live: Array) -> tuple[Windows, Array]:
+    """Windows and kernel without the outer taps that meet nothing but padding."""
+    kernel, padding, chosen = list(win.kernel), list(win.padding), [slice(None), slice(None)]
+    for a, (k, (lo, hi), d, t, n) in enumerate(
+        zip(win.kernel, win.padding, win.dilation, win.stride, win.count, strict=True)
+    ):
+        end = lo + win.spatial[a]
+        meets = [i for i in range(k) if i * d < end and i * d + (n - 1) * t >= lo]
+        first = min(meets[0] if meets else 0, lo // d)
+        behind = min(k - 1 - meets[-1] if meets else 0, hi // d)
+        kernel[a], padding[a] = k - first - behind, (lo - first * d, hi - behind * d)
+        chosen.append(slice(first, k - behind) if live.shape[2 + a] > 1 else slice(None))
+    inner = Windows(win.spatial, tuple(kernel), win.stride, tuple(padding), win.dilation)
+    return inner, live[tuple(chosen)]
+
+
 def _forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, out: int) -> Array:
     """Facts of a convolution from facts x[n, c, *s, w] where the kernel live[o, i, *k] may be nonzero."""
     axes = len(win.kernel)
+    win, live = _inside(win, live)
     if not x.any():
         return np.zeros((*(1,) * (axes + 2), domain.words), domain.dtype)
     x = win.pad(win.spread(x, 2), 2)
@@ -264,6 +282,7 @@ def _forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, o
 def _backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, out: int) -> Array:
     """Facts of the adjoint: x[n, c, *windows, w] through live[c, o, *k] onto the spatial axes of `win`."""
     axes = len(win.kernel)
+    win, live = _inside(win, live)
     if not x.any():
         return np.zeros((*(1,) * (axes + 2), domain.words), domain.dtype)
     for axis, size in enumerate(win.count):
@@ -290,6 +309,7 @@ def _backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, 
 def _kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
     """Facts of a convolution that its kernel w[o, i, *k, w] brings, where x is live[n, c, *s]."""
     axes = len(win.kernel)
+    win, w = _inside(win, w)
     live = win.pad(win.spread(live, 2), 2)
     live = np.moveaxis(_split(live, groups, 1), (1, 2), (0, 1))  # [g, i, n, *s]
     total: Array | None = None
@@ -310,6 +330,7 @@ def _kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Arr
 def _kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
     """The same for the adjoint: w[c, o, *k, w] where x is live[n, c, *windows]."""
     axes = len(win.kernel)
+    win, w = _inside(win, w)
     for axis, size in enumerate(win.count):
         live = expand(live, 2 + axis, size)
     live = np.moveaxis(_split(live, groups, 1), (1, 2), (0, 1))  # [g, i, n, *p]

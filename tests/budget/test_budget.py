@@ -21,6 +21,7 @@ from mpcompile.analysis.prove import unproven
 from mpcompile.budget import Budget, OutOfBudget, ensured, reserve, share, tick, within
 from mpcompile.diagnostics import Severity
 from mpcompile.diagnostics.report import counts
+from mpcompile.ops.convolution import Windows
 
 prover = importlib.import_module("mpcompile.analysis.prove")  # `mpcompile.analysis.prove` is the function too
 
@@ -178,3 +179,9 @@ def test_commands_that_prove_take_a_budget(spec: Path, verb: str, tmp_path: Path
     done = command(verb, str(spec), *out, "--time-budget", "0.0001")
     assert done.returncode == 1 and "within 0.0001 s" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_kernel_of_many_taps_asks_between_them() -> None:
+    windows = Windows((400, 400), (400, 400), (1, 1), ((0, 399), (0, 399)), (1, 1))
+    with pytest.raises(OutOfBudget), within(Budget(seconds=0)):
+        next(windows.taps())

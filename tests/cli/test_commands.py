@@ -141,3 +141,13 @@ def test_a_run_is_begun_or_continued() -> None:
     done = run("train", "specs/mlp.mp", "--init", "runs/a", "--resume")
     assert done.returncode == 2
     assert done.stderr == "error: --init begins a run, --resume continues one that began\n"
+
+
+def test_a_link_to_itself_is_a_finding_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "good.mp").write_text("model m\ninput x: real[2]\nx ~ normal(0, 1)\n")
+    (tmp_path / "loop.mp").symlink_to("loop.mp")
+    done = subprocess.run(
+        [sys.executable, "-m", "mpcompile", "check", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "checked 2 specs" in done.stdout + done.stderr, done.stderr
+    assert "MP001" in done.stdout + done.stderr and "internal error" not in done.stderr

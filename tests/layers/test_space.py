@@ -7,6 +7,7 @@ import pytest
 from one_layer import pipeline, predict
 
 from mpcompile.diagnostics import SpecError
+from mpcompile.ops.convolution import Windows, _inside
 from mpcompile.runner.examples import example_weights
 
 Array = np.ndarray
@@ -77,3 +78,28 @@ def test_is_refused(text: str, code: str, says: str) -> None:
         pipeline(text, 3, 8, 8)
     (found,) = caught.value.diagnostics
     assert found.code == code and says in found.message + found.help
+
+
+def test_taps_that_meet_only_padding_are_left_out_of_an_analysis() -> None:
+    """Windows stay where they are, and what they read of the input stays what it was."""
+    rng = np.random.default_rng(0)
+    left_out = 0
+    for _ in range(300):
+        size, kernel, stride, dilation, low, high = (int(n) for n in rng.integers(1, [6, 12, 4, 4, 12, 12]))
+        if size + low + high - dilation * (kernel - 1) < 1:
+            continue
+        whole = Windows((size,), (kernel,), (stride,), ((low, high),), (dilation,))
+        weights, x = rng.normal(size=(1, 1, kernel)), rng.normal(size=(1, 1, size))
+        inner, kept = _inside(whole, weights)
+        left_out += kernel - inner.kernel[0]
+        assert inner.count == whole.count and kept.shape[2:] == inner.kernel
+
+        def of(windows: Windows, w: Array, x: Array = x) -> Array:
+            padded = windows.pad(x, 2)
+            return np.sum([windows.read_full(padded, at) * w[(0, 0, *tap)] for tap, at in windows.taps()], 0)
+
+        np.testing.assert_allclose(of(inner, kept), of(whole, weights), atol=1e-12)
+    assert left_out > 100
+    assert _inside(Windows((8,), (1001,), (1,), ((500, 500),), (1,)), np.ones((1, 1, 1001)))[0].kernel == (
+        15,
+    )
