@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mpcompile import api
@@ -69,19 +69,21 @@ def test_memory_is_refused_before_it_is_taken() -> None:
     with within(Budget(memory=10**10)), pytest.raises(OutOfBudget, match=r"^10 GB$"):
         reserve(1e10)
     with pytest.raises(OutOfBudget, match=r"^10 MB$"), within(Budget(memory=10**7)):
-        taken = np.ones(10**7)
+        taken = mmap.mmap(-1, 1 << 26)  # new pages, where an array may be given what the process freed
+        taken.write(bytes(1 << 26))
         spin()
-    del taken
+    taken.close()
 
 
 def test_memory_that_a_process_held_before_is_not_counted() -> None:
     """As that of a notebook with a user's data."""
-    held = np.ones(10**7)
+    held = mmap.mmap(-1, 1 << 26)
+    held.write(bytes(1 << 26))
     with within(Budget(seconds=60, memory=4 * 10**7)):
         reserve(2e7)
         for _ in range(1000):
             tick()
-    del held
+    held.close()
 
 
 def test_memory_that_the_system_refuses_is_out_of_budget() -> None:

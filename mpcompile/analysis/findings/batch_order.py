@@ -27,8 +27,8 @@ def ordered_statistics(module: Module) -> Iterator[tuple[str, Node, str]]:
     subjects = {
         c.subject for c in module.claims if c.kind == "autoregressive" and not c.arguments.get("bound")
     }
-    loss = module.programs["loss"]
-    if not subjects or not any(name.startswith(STATE) for name in loss.outputs):
+    loss = module.programs.get("loss")
+    if loss is None or not subjects or not any(name.startswith(STATE) for name in loss.outputs):
         return
     whole: WholeBatch = whole_batch(module)
     for subject in sorted(subjects & loss.inputs.keys()):
