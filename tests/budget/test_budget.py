@@ -67,7 +67,7 @@ def test_without_a_budget_nothing_ends() -> None:
 
 def test_memory_is_refused_before_it_is_taken() -> None:
     with within(Budget(memory=10**10)), pytest.raises(OutOfBudget, match=r"^10 GB$"):
-        reserve(1e10)
+        reserve(1.1e10)
     with pytest.raises(OutOfBudget, match=r"^10 MB$"), within(Budget(memory=10**7)):
         taken = mmap.mmap(-1, 1 << 26)  # new pages, where an array may be given what the process freed
         taken.write(bytes(1 << 26))
