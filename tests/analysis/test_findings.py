@@ -176,6 +176,18 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             VECTOR + "affine }",
         ],
     ),
+    "MP332": (
+        [
+            SERIES + "shift -> dense(8) -> batch_norm -> tanh -> dense(2) }",
+            SERIES + "shift -> conv1d(8, 3) -> tanh -> batch_norm -> dense(2) }",
+        ],
+        [
+            SERIES + "shift -> dense(8) -> layer_norm -> tanh -> dense(2) }",
+            "input x: real[time, 2]\ntarget y: real[1]\n"
+            "y ~ normal(x -> dense(8) -> batch_norm -> tanh -> last -> dense(2))",
+            "input x: real[6]\ntarget y: real[2]\ny ~ normal(x -> dense(4) -> batch_norm -> tanh -> dense(2), 1)",
+        ],
+    ),
 }  # fmt: skip
 
 
