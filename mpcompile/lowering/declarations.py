@@ -28,8 +28,13 @@ def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[s
     for p in model.params:
         if p.name in overrides:
             value = overrides[p.name]
-            if not math.isfinite(value) or abs(value) > MAX_WHOLE:
-                raise error("MP113", f"`{p.name}` is set to {value}, and it must be a number of at most {MAX_WHOLE:.0e}",
+            if abs(value) > MAX_WHOLE or not math.isfinite(value):  # no float holds the largest whole numbers
+                given = (
+                    "a number of hundreds of digits"
+                    if abs(value) > 10**200 and math.inf != abs(value)
+                    else value
+                )
+                raise error("MP113", f"`{p.name}` is set to {given}, and it must be a number of at most {MAX_WHOLE:.0e}",
                             p.span, help=f"--set {p.name}=8")  # fmt: skip
             numbers[p.name] = value
         elif p.default is None:

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from mpcompile.diagnostics import Source, SpecError
+from mpcompile.frontend import parse_text
+from mpcompile.lowering import lower
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,3 +98,12 @@ def test_every_target_accepts_one_of_its_seeds(module: Any, tmp_path: Path) -> N
 def test_ci_runs_it() -> None:
     assert "make fuzz" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "tests/fuzz/run.py" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("power", [30, 200, 300, 400, 4299, 6000])
+def test_a_number_that_no_float_holds_is_told(power: int) -> None:
+    """Found by the target `set`."""
+    text = "model m(k = 4)\ninput x: real[k]\ntarget y: real[1]\ny ~ normal(x -> dense(1), 1)\n"
+    for sign in (1, -1):
+        with pytest.raises(SpecError, match="MP113 `k` is set to"):
+            lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {"k": sign * 10**power})
