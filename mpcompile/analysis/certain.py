@@ -165,13 +165,13 @@ def cancels(
     `what` says what is wrong with the claim: {0} is the place of the output, {1} that of the element, {2} the output's
     number.
     """
-    reason = doubt(found)
+    reason, run = doubt(found), found.reached
+    assert run is not None
     if reason:
-        return Verdict.undecided(claim, reason, found.reached.steps[0] if found.reached.steps else "", [env])  # type: ignore[union-attr]
-    assert found.reached is not None
+        return Verdict.undecided(claim, reason, run.steps[0] if run.steps else "", [env])
     i, j = (int(k[0]) for k in np.nonzero(found.unseen))
     of, to = (list(map(int, np.unravel_index(k % int(np.prod(shape)), shape))) for k in (i, j))
-    count, trials = int(found.unseen.sum()), found.reached.trials
+    count, trials = int(found.unseen.sum()), run.trials
     finding = Diagnostic(
         code,
         what.format(f"{claim.subject}{of}", f"{claim.subject}{to}", i) + sizes_text([env]),

@@ -60,7 +60,7 @@ def jacobian(module: Module, claim: Claim) -> Verdict:
             reason = f"at some length {name} may have another Jacobian"
         except NoRule as missing:
             reason, primitive = str(missing), missing.primitive.name
-        tried = search(graph, lambda sizes, judge=judge: judge(sizes).fault)  # type: ignore[misc]
+        tried = search(graph, lambda sizes, judge=judge: judge(sizes).fault)  # type: ignore[misc]  # bound now
         if tried.found is not None:
             faults.append(tried.found)
             at |= tried.at
