@@ -213,7 +213,7 @@ def kept(graph: Graph, parameter: Node) -> np.ndarray[tuple[int, ...], np.dtype[
         mask = others[0].op if isinstance(user.op, ops.Mul) and others else None
         if not isinstance(mask, Constant) or user.types[0].shape != shape:
             return np.ones(shape, bool)
-        seen = seen | np.broadcast_to(mask.array != 0, shape)
+        seen = seen | np.broadcast_to(mask.stored != 0, shape)
     return seen
 
 

@@ -179,8 +179,8 @@ def _moved(graph: Graph) -> int:
                 total += sum(max(pad) for pad in op.padding)
             case ops.MaxPool() | ops.AvgPool() as op:
                 total += sum(k - 1 for k in op.kernel)
-            case Constant() as op if op.array.size == 1 and node.types[0].dtype is DType.INT:
-                total += abs(int(op.array.reshape(-1)[0])) if _compares(graph, node) else 0
+            case Constant() as op if op.stored.size == 1 and node.types[0].dtype is DType.INT:
+                total += abs(int(op.stored.item())) if _compares(graph, node) else 0
             case ops.Scan() as op:
                 total += 1 + _moved(op.body)
     return total

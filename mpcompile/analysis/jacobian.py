@@ -140,7 +140,7 @@ def _times(graph: Graph, value: Value, matrix: Value) -> float | None:
     if isinstance(node.op, ops.Add):
         zeros = graph.node(node.inputs[0])
         nothing = graph.node(zeros.inputs[0]) if isinstance(zeros.op, ops.BroadcastTo) else zeros
-        if not isinstance(nothing.op, Constant) or nothing.op.array.any():
+        if not isinstance(nothing.op, Constant) or nothing.op.stored.any():
             return None
         node = graph.node(node.inputs[1])
     if not isinstance(node.op, ops.Mul):

@@ -69,7 +69,7 @@ def _growth(module: Module, source: str, node: Node, inputs: Sequence[Growth]) -
     if isinstance(op, Parameter):
         return Growth(False, True, full=True, table=True)
     if isinstance(op, Constant):
-        return Growth(False, bool((op.stored >= 0).all()), True, bool((op.stored > 0).all()))
+        return Growth(False, op.not_negative, True, op.positive)
     rule = next((RULES[c] for c in type(op).__mro__ if c in RULES), None)
     if not any(g.reads for g in inputs):
         good = rule is not None and _quietly(rule, op, inputs)

@@ -89,6 +89,16 @@ class Constant(Primitive):
         return self.dtype is DType.FLOAT and self.stored.dtype.kind == "b"
 
     @property
+    def positive(self) -> bool:
+        """Whether every element is above zero; of a mask without widening it."""
+        return bool(self.stored.all() if self.stored.dtype.kind == "b" else (self.stored > 0).all())
+
+    @property
+    def not_negative(self) -> bool:
+        """Whether every element is zero or above."""
+        return self.stored.dtype.kind == "b" or bool((self.stored >= 0).all())
+
+    @property
     def key(self) -> tuple[str, tuple[int, ...], bool, bytes]:
         return (self.dtype, self.stored.shape, self.compact, self.stored.tobytes())
 

@@ -6,32 +6,47 @@ or raises `NoRule` or `TooLarge`, which leaves the claim undecided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 
-from mpcompile.analysis.claims.autoregressive import autoregressive
-from mpcompile.analysis.claims.complete import complete
-from mpcompile.analysis.claims.independent import independent
-from mpcompile.analysis.claims.jacobian import jacobian
-from mpcompile.analysis.claims.no_blind_spot import no_blind_spot
-from mpcompile.analysis.claims.padding import padding
-from mpcompile.analysis.claims.parameters import parameters
-from mpcompile.analysis.claims.path_length import path_length
-from mpcompile.analysis.claims.receptive_field import receptive_field
 from mpcompile.analysis.verdict import Verdict
 from mpcompile.ir import Claim, Module
 
 Rule = Callable[[Module, Claim], Verdict]
 
-RULES: Mapping[str, Rule] = {
-    "autoregressive": autoregressive,
-    "complete": complete,
-    "independent": independent,
-    "jacobian": jacobian,
-    "padding": padding,
-    "parameters": parameters,
-    "path_length": path_length,
-    "receptive_field": receptive_field,
-    "no_blind_spot": no_blind_spot,
-}
+
+class _Rules(Mapping[str, Rule]):
+    """Rules by the kind of claim: of each the function of its name in the file of its name.
+
+    A file is imported when its rule is asked for, as a spec makes few kinds of claims and start-up is half of a check.
+    """
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds
+
+    def __getitem__(self, kind: str) -> Rule:
+        if kind not in self.kinds:
+            raise KeyError(kind)
+        rule: Rule = getattr(import_module(f"{__name__}.{kind}"), kind)
+        return rule
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kinds)
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+
+RULES = _Rules(
+    "autoregressive",
+    "complete",
+    "independent",
+    "jacobian",
+    "padding",
+    "parameters",
+    "path_length",
+    "receptive_field",
+    "no_blind_spot",
+)
 
 __all__ = ["RULES", "Rule"]

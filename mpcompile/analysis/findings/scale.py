@@ -63,7 +63,7 @@ def signs(module: Module, graph: Graph) -> dict[int, Sign]:
 def _sign(module: Module, node: Node, of: Sequence[Sign]) -> Sign:
     op = node.op
     if isinstance(op, Constant):
-        return Sign.POSITIVE if (op.array > 0).all() else Sign(bool((op.array >= 0).all()))
+        return Sign.POSITIVE if op.positive else Sign(op.not_negative)
     if isinstance(op, Input):
         declared = module.fields.get(op.path)
         if declared is None or declared.base == "real":

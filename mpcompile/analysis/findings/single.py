@@ -66,7 +66,7 @@ def _own_mean(graph: Graph, x: Value, mean: Value) -> bool:
 
 def _is_one(op: Primitive) -> bool:
     """The share of one element in its mean."""
-    return isinstance(op, Constant) and bool((op.array == 1).all())
+    return isinstance(op, Constant) and bool((op.stored == 1).all())
 
 
 def _one(node: Node) -> bool:
