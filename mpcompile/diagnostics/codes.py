@@ -390,6 +390,12 @@ _TABLE = (
          "is next to nothing far away.",
          "input x: real[4]   # in metres\nx ~ flow(base = normal) { autoregressive(law = spline(bound = 3)) }",
          "input x: real[4]\nx ~ flow(base = normal) { actnorm -> autoregressive(law = spline(bound = 3)) }"),
+    Code("MP509", "whole-numbers-as-reals",
+         "Warns, before training, of a real variable whose data are whole numbers where its law learns a scale.",
+         "A density at a value that occurs again and again has no bound: the narrower the law around it, the higher the "
+         "likelihood, which then says nothing of the model.",
+         "input x: real[4]   # counts\nx ~ normal(net)",
+         "input x: integer(0..255)[4]\nx ~ discretized_logistic_mixture(net, components = 5)"),
     Code("MP510", "unknown-setting", "Reports a setting of training, optimiser or schedule that does not "
          "exist.",
          "It would have been ignored.", "train { bacth: 64 }", "train { batch: 64 }"),

@@ -11,10 +11,12 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.elementwise import LogisticMixture
 from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.location_scale import LOCATION_SCALE
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
-from mpcompile.ir import Array, DType, Shape, Symbolic, Type, Value, float_type, product
+from mpcompile.ir import Array, Builder, DType, Shape, Symbolic, Type, Value, float_type, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -67,6 +69,12 @@ class Autoregressive(Distribution):
         finally:
             ctx.order, ctx.member, ctx.turns = before
         return split_parameters(ctx, output, x.shape, self.likelihood)
+
+    def sharpens(self, b: Builder) -> bool:
+        return self.likelihood.name in (
+            *LOCATION_SCALE,
+            LogisticMixture.keyword,
+        )  # the network gives their scale
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         if self.members == 1 or ctx.training:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.support import Support
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Builder, Graph, Parameter, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -39,6 +39,10 @@ class Distribution:
         """The mean, or what stands for it (class probabilities)."""
         raise NotImplementedError
 
+    def sharpens(self, b: Builder) -> bool:
+        """Whether a weight is its scale, so that its density at one point has no bound. Of real numbers alone."""
+        return False
+
     def parameters(self) -> dict[str, Value]:
         """Values of its parameters by name: what `conditionals` and `encode` give."""
         return {}
@@ -64,6 +68,22 @@ class Elementwise(Distribution):
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         return self.from_noise(ctx, ctx.noise_input(f"noise_{name}", shape, self.noise_kind()))
+
+
+def learned(graph: Graph, value: Value, b: Builder | None = None) -> bool:
+    """Whether a weight leads to a value; of one within a loop `b`, its builder, also from outside of it."""
+    outside = {inner: outer for outer, inner in b.captured.items()} if b else {}
+    seen, open_ = set[Value](), [value]
+    while open_:
+        v = open_.pop()
+        node = graph.node(v)
+        if isinstance(node.op, Parameter):
+            return True
+        if v in outside and b and b.outer and learned(b.outer.graph, outside[v], b.outer):
+            return True
+        open_ += [u for u in node.inputs if u not in seen]
+        seen.update(node.inputs)
+    return False
 
 
 def logit(ctx: Context, u: Value) -> Value:

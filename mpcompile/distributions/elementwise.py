@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise, logit, standard_logistic
+from mpcompile.distributions.base import Elementwise, learned, logit, standard_logistic
 from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
 from mpcompile.ir import Builder, DType, Shape, Value
 from mpcompile.layers import functional as F
@@ -121,6 +121,9 @@ class LogisticMixture(Elementwise):
     loc: Value
     log_scale: Value
     axis: int
+
+    def sharpens(self, b: Builder) -> bool:
+        return learned(b.graph, self.log_scale, b)
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b, axis = ctx.b, self.axis

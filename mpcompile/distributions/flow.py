@@ -9,7 +9,7 @@ from mpcompile.bijectors import Bijector, FactorOut
 from mpcompile.diagnostics import Span
 from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.support import DEQUANTIZED, Support
-from mpcompile.ir import Shape, Value, product
+from mpcompile.ir import Builder, Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -110,6 +110,10 @@ class Flow(Distribution):
                     if log_det is not None:
                         total = log_det if total is None else F.add(b, total, log_det)
         return h, total
+
+    def sharpens(self, b: Builder) -> bool:
+        """By its base; whether a bijector does is asked of its pieces (`Module.pieces`)."""
+        return self.base.sharpens(b)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         z, log_det = self._forwards(ctx, x, scored=True)

@@ -7,9 +7,9 @@ from math import exp, log, pi
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise, logit, standard_logistic
+from mpcompile.distributions.base import Elementwise, learned, logit, standard_logistic
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Builder, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -35,6 +35,9 @@ class LocationScale(Elementwise):
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         lp = self.standard_log_prob(ctx, self.standardise(ctx, x))
         return lp if self.log_scale == 0.0 else F.sub(ctx.b, lp, self.log_scale)
+
+    def sharpens(self, b: Builder) -> bool:
+        return isinstance(self.log_scale, Value) and learned(b.graph, self.log_scale, b)
 
     def standardise(self, ctx: Context, x: Value) -> Value:
         """(x - loc) / scale."""

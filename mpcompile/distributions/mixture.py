@@ -7,9 +7,9 @@ from math import log, pi
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import Distribution
+from mpcompile.distributions.base import Distribution, learned
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import DType, Init, Shape, Value, product
+from mpcompile.ir import Builder, DType, Init, Shape, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -39,6 +39,9 @@ class Mixture(Distribution):
             ctx.param("loc", (components, size), Init("uniform", SPREAD)),
             ctx.param("log_scale", (components, size), Init("zeros")),
         )
+
+    def sharpens(self, b: Builder) -> bool:
+        return learned(b.graph, self.log_scale, b)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         b, flat = ctx.b, F.flatten(ctx.b, x)

@@ -70,6 +70,11 @@ class Field:
     classes: int | None = None
     counts: str | None = None
 
+    @property
+    def bits(self) -> bool:
+        """Whether its values are 0 and 1: a `binary`, or an `integer(0..1)`."""
+        return self.base == "binary" or (self.base, self.low, self.classes) == ("integer", 0, 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -107,6 +112,7 @@ class Module:
     programs    name -> Graph; every one is a pure function of (parameters, inputs, noise)
     parameters  name -> ParameterSpec, in order of first use; some are not trained but updated (`updates`)
     noise       program -> input name -> NoiseSpec
+    sharpening  observed variables whose law has a scale that is learned: its density has no bound
     """
 
     name: str
@@ -119,6 +125,7 @@ class Module:
     claims: list[Claim] = field(default_factory=list)
     train: Training = field(default_factory=Training)
     params: dict[str, int | float] = field(default_factory=dict)
+    sharpening: set[str] = field(default_factory=set)
 
     def updates(self, program: str) -> dict[str, str]:
         """Untrained parameters that a program gives new values, each with the output that carries it.

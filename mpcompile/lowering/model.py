@@ -138,6 +138,7 @@ class _Lowering(Statements):
         total: Value | None = None
         for r in self.recurrences:
             lp, inner = r.score(p.ctx, p.scope, exact=exact)
+            self.out.sharpening |= r.sharpening
             total = lp if total is None else F.add(b, total, lp)
             if inner is not None:
                 divergence = inner if divergence is None else F.add(b, divergence, inner)

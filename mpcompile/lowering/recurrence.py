@@ -62,6 +62,7 @@ class Recurrence:
     fields: Mapping[str, Field]
     order: Order
     shapes: dict[str, Shape] = field(default_factory=dict)
+    sharpening: set[str] = field(default_factory=set)  # observed variables whose law learns a scale
 
     def __post_init__(self) -> None:
         """Raises `SpecError`: an axis that is no length, an unknown variable, no density."""
@@ -175,7 +176,7 @@ class Recurrence:
         def observed(at: _Step, s: ast.Density) -> Made:
             law, f = self._law(at, s), in_step(self.fields[s.name])
             x = F.cast(at.ctx.b, law.sample(at.ctx, s.name, f.type.shape), f.type.dtype)
-            binary = f.base == "binary" and self.latents and f"{s.name}_mean" not in self.fields
+            binary = f.bits and self.latents and f"{s.name}_mean" not in self.fields
             return x, {s.name: x, **({f"{s.name}_mean": law.mean(at.ctx, f.type.shape)} if binary else {})}
 
         return self._run(ctx, scope, latent, observed)
@@ -299,6 +300,8 @@ class Recurrence:
         ):  # with the shape of the declaration
             check_support(stated.callee, self.fields[s.name], stated.span)
         law = distribution(at.ctx, at.scope, stated, in_step(self.fields[s.name]))
+        if law.sharpens(at.ctx.b):
+            self.sharpening.add(s.name)
         if isinstance(law, Perceptron):
             raise error("MP209", "perceptron is a criterion, and a step of a recurrence needs a density",
                         s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip

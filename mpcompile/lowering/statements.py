@@ -143,7 +143,10 @@ class Statements:
                 "MP110", f"unknown variable `{s.name}`", s.span,
                 help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
             )  # fmt: skip
-        return distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
+        law = distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
+        if law.sharpens(p.b):
+            self.out.sharpening.add(s.name)
+        return law
 
     def _reading(self, p: Program, name: str, what: str) -> Scope:
         """The scope of the law, prior or posterior of a variable: what it may read, and why not the rest."""

@@ -21,7 +21,11 @@ _WRITTEN = {"integer": "integer(0..255)", "category": "category(10)"}
 def check_support(keyword: str, field: Field, span: Span) -> None:
     """Raise MP209, or MP411 for a latent, when the values of a variable are not those of the law of this keyword."""
     support = DISTRIBUTIONS[keyword].support
-    if field.base in support.types and field.counts is None:
+    if field.role == "condition" and field.counts is None:
+        raise error("MP209", f"{field.name} is a condition: it is given with every example, and has no law", span,
+                    help=f"remove the statement `{field.name} ~ ...`, or declare `input {field.name}: ...` to model "
+                    "it as well")  # fmt: skip
+    if field.counts is None and not types_of(field).isdisjoint(support.types):
         return
     if field.role == "latent":
         raise error("MP411", f"the law of a latent cannot be {keyword}: a latent is a real vector", span,
@@ -34,6 +38,11 @@ def check_support(keyword: str, field: Field, span: Span) -> None:
         raise error("MP209", f"{field.name} counts the steps of an example, and has no law", span,
                     help=f"remove the statement `{field.name} ~ ...`")  # fmt: skip
     raise error("MP209", values, span, help=_help(field, support.types))
+
+
+def types_of(field: Field) -> set[str]:
+    """Types whose values a variable has: `integer(0..1)` has those of a `binary` as well."""
+    return {field.base, "binary"} if field.bits else {field.base}
 
 
 def laws_of(base: str) -> list[str]:

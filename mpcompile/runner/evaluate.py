@@ -220,7 +220,7 @@ def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
     if value.shape == truth.shape:
         if field.base == "real" or value.dtype.kind in "iub":
             return value
-        if field.base == "binary":
+        if field.bits:
             return np.asarray(value > (0 if "logit" in name else 0.5))
         return np.rint(value) if field.base == "integer" else None
     if field.base in ("category", "integer") and value.ndim == truth.ndim + 1:

@@ -28,7 +28,7 @@ from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.run_data import require_own
 from mpcompile.runner.settings import describe, place
 from mpcompile.runner.signals import heedless, signals
-from mpcompile.runner.support import beyond_reach
+from mpcompile.runner.support import beyond_reach, whole_numbers
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -175,7 +175,9 @@ class _Training:
 
     def _create(self, out: Path) -> tuple[Progress, int]:
         self._initialize()
-        for found in beyond_reach(self.module, self.dataset.splits["train"], self.session.state()):
+        split = self.dataset.splits["train"]
+        told = beyond_reach(self.module, split, self.session.state())
+        for found in (*told, *whole_numbers(self.module, split)):
             self.say(f"warning[{found.code}]: {found.message}; help: {found.help}")
         self.progress = Progress()
         with disk.writing(out):

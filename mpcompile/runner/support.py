@@ -1,5 +1,6 @@
-"""Training data against what the model declares of its bijectors: what no step of training will mend is said before it.
+"""Training data against what the model declares: what no step of training will mend is said before it.
 
+Data of whole numbers have likelihoods without a bound where a scale is learned; they are told with their share.
 Values that a law or a bijector is not defined on are refused with the data (`data/elements.py`, MP504). A spline is
 defined everywhere, and beyond its box it is the identity, whatever it learns.
 """
@@ -11,12 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpcompile.diagnostics import Diagnostic, Severity
+from mpcompile.distributions.base import learned
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Module, Piece
+from mpcompile.ir import Array, Field, Module, Piece, symbol
 from mpcompile.runner.data import Split
 from mpcompile.runner.noise import draw
 
-#: Examples that are looked at, and the share of one element's values beyond the box that is worth a word.
+#: Examples that are looked at, and the share of one element's values that is worth a word.
 _MOST, _SHARE, _NAMED = 1024, 0.05, 5
 
 
@@ -26,8 +28,7 @@ def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> li
     `state` is that of the session when training begins: bijectors before the spline move the data by it. Flows that
     read more than data and noise, such as steps of a recurrence, are not looked at.
     """
-    rows = np.unique(np.linspace(0, len(train) - 1, min(_MOST, len(train))).astype(np.int64))
-    data = train.take(rows) if module.pieces else {}
+    data = train.take(_rows(train)) if module.pieces else {}
     weights = {k.removeprefix("parameter/"): v for k, v in state.items() if k.startswith("parameter/")}
     found = []
     for name, pieces in module.pieces.items():
@@ -38,6 +39,66 @@ def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> li
         if values is not None and (warning := _beyond(name, pieces[at], values)) is not None:
             found.append(warning)
     return found
+
+
+def whole_numbers(module: Module, train: Split) -> list[Diagnostic]:
+    """Warnings (MP509) about real variables in whole numbers, of a density that a weight can make as narrow as it likes.
+
+    The probability of a level that occurs again and again is no density: the narrower the law around it, the higher is
+    the likelihood, and the figure says nothing of the model (Theis et al. 2016, section 3.1).
+    """
+    names = [n for n, f in module.fields.items() if f.base == "real" and _sharpens(module, n)]
+    data = train.take(_rows(train)) if names else {}
+    found = []
+    for name in names:
+        values = _elements(module, name, data)
+        whole = values == np.floor(values)  # infinite ones are refused with the data
+        elements = np.flatnonzero(whole.mean(0) > 1 - _SHARE) if len(values) else np.zeros(0, int)
+        if len(elements):
+            found.append(_in_levels(module.fields[name], whole, elements))
+    return found
+
+
+def _sharpens(module: Module, name: str) -> bool:
+    """Whether weights scale the law of a variable: its own, or a bijector that is not the identity far away."""
+    return name in module.sharpening or any(
+        p.reach is None and "log_det" in p.graph.outputs and learned(p.graph, p.graph.outputs["log_det"])
+        for p in module.pieces.get(name, ())
+    )
+
+
+def _rows(train: Split) -> Array:
+    """Numbers of the examples that are looked at."""
+    return np.unique(np.linspace(0, len(train) - 1, min(_MOST, len(train))).astype(np.int64))
+
+
+def _elements(module: Module, name: str, data: Mapping[str, Array]) -> Array:
+    """[values, elements] of a variable; the steps of a sequence are values of one element, those of padding are not."""
+    values, sizes = data[name], module.fields[name].type.shape
+    if len(sizes) < 2 or isinstance(sizes[1], int):
+        return values.reshape(len(values), -1)
+    real = np.ones(values.shape[:2], bool)
+    for f in module.fields.values():
+        if f.counts and symbol(f.counts) == sizes[1]:
+            real = np.arange(values.shape[1]) < data[f.name].reshape(-1, 1)
+    return values[real].reshape(int(real.sum()), -1)
+
+
+def _in_levels(field: Field, whole: Array, elements: Array) -> Diagnostic:
+    return Diagnostic(
+        "MP509",
+        f"{whole.mean():.1%} of the values of '{field.name}' are whole numbers, of which its law is no density: the "
+        f"narrower a learned scale becomes, the higher the likelihood, without a bound: {_listed(field.name, elements)}",
+        field.span,
+        Severity.WARNING,
+        help=f"declare `{field.role} {field.name}: integer(low..high)` with a law of levels, fix the scale (scale = 1), "
+        "or add noise from [0, 1) to the data",
+    )
+
+
+def _listed(name: str, elements: Array) -> str:
+    named = ", ".join(f"{name}[{i}]" for i in elements[:_NAMED])
+    return named + (f" and {len(elements) - _NAMED} more" if len(elements) > _NAMED else "")
 
 
 def _reaching(
@@ -73,8 +134,7 @@ def _beyond(name: str, piece: Piece, values: Array) -> Diagnostic | None:
     elements = np.flatnonzero(shares > _SHARE)
     if not len(elements):
         return None
-    named = ", ".join(f"{name}[{i}]" for i in elements[:_NAMED])
-    named += f" and {len(elements) - _NAMED} more" if len(elements) > _NAMED else ""
+    named = _listed(name, elements)
     widest = (
         float(np.quantile(np.abs(values[np.isfinite(values)]), 0.99)) if np.isfinite(values).any() else np.inf
     )
@@ -88,4 +148,4 @@ def _beyond(name: str, piece: Piece, values: Array) -> Diagnostic | None:
     )
 
 
-__all__ = ["beyond_reach"]
+__all__ = ["beyond_reach", "whole_numbers"]

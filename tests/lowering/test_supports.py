@@ -24,26 +24,28 @@ from mpcompile.runner.examples import example_weights
 ROOT = Path(__file__).parents[2]
 #: Laws of a variable of each type.
 ALLOWED = {
-    "bernoulli": {"binary"},
-    "perceptron": {"binary"},
+    "bernoulli": {"binary", "bit"},
+    "perceptron": {"binary", "bit"},
     "normal": {"real"},
     "laplace": {"real"},
     "logistic": {"real"},
-    "categorical": {"category", "integer"},
+    "categorical": {"category", "integer", "bit"},
     "logistic_mixture": {"real"},
-    "discretized_logistic_mixture": {"integer"},
+    "discretized_logistic_mixture": {"integer", "bit"},
     "mixture": {"real"},
-    "autoregressive": {"real", "binary", "integer", "category"},  # that of its likelihood
-    "flow": {"real", "binary", "integer"},  # the last two behind `dequantize`
+    "autoregressive": {"real", "binary", "integer", "category", "bit"},  # that of its likelihood
+    "flow": {"real", "binary", "integer", "bit"},  # the last three behind `dequantize`
     "delta": set[str](),
 }
 #: Laws of a single element that an autoregressive density may have, and how many parameters they read of a net.
 PARAMETERS = {
     "bernoulli": 1, "normal": 2, "laplace": 2, "logistic": 2, "logistic_mixture": 6, "discretized_logistic_mixture": 6,
 }  # fmt: skip
-#: Each type, of few states, and its levels.
-TYPES = {"real": "real", "binary": "binary", "integer": "integer(-1..2)", "category": "category(3)"}
-STATES = {"binary": (0, 1), "integer": (-1, 0, 1, 2), "category": (0, 1, 2)}
+#: Each type, of few states, and its levels. `bit`: integers that are the values of a `binary`.
+TYPES = {
+    "real": "real", "binary": "binary", "integer": "integer(-1..2)", "category": "category(3)", "bit": "integer(0..1)",
+}  # fmt: skip
+STATES = {"binary": (0, 1), "integer": (-1, 0, 1, 2), "category": (0, 1, 2), "bit": (0, 1)}
 
 
 def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") -> str:
@@ -119,8 +121,12 @@ def line(width: float, steps: int) -> tuple[Array, Array]:
 
 
 def test_the_table_is_that_of_the_registry() -> None:
-    assert {k: set(v.support.types) for k, v in DISTRIBUTIONS.items()} == ALLOWED
-    assert set(BASES) == set(TYPES)
+    assert {k: set(v.support.types) for k, v in DISTRIBUTIONS.items()} == {
+        k: v - {"bit"} for k, v in ALLOWED.items()
+    }
+    for types in ALLOWED.values():
+        assert ("bit" in types) == (not types.isdisjoint(("binary", "integer")))
+    assert set(BASES) == set(TYPES) - {"bit"}
     assert [k for k in ALLOWED if "real" in ALLOWED[k]] == laws_of("real")
 
 
@@ -208,6 +214,22 @@ def test_bases_priors_and_posteriors_are_laws_of_real_numbers(tmp_path: Path, ke
     if keyword != "flow":  # its base reads what is observed
         allowed = keyword in ("normal", "laplace", "logistic", "delta")
         assert codes(tmp_path, head + posterior) == (set() if allowed else {"MP411"})
+
+
+@pytest.mark.parametrize("keyword", DISTRIBUTIONS)
+def test_a_condition_has_no_law(tmp_path: Path, keyword: str) -> None:
+    """Whatever its type: it is given, also beside a density and within a recurrence."""
+    for base in TYPES:
+        for text in (
+            "condition c: real[3]\ncondition x: {}[1]\nx ~ {}",
+            "condition c: real[3]\ncondition x: {}[1]\ninput y: real[1]\ny ~ normal(c -> dense(2))\nx ~ {}",
+        ):
+            with pytest.raises(SpecError, match="x is a condition: it is given") as caught:
+                load(tmp_path, text.format(TYPES[base], law(keyword, base, "c")))
+            assert [d.code for d in caught.value.diagnostics] == ["MP209"]
+    step = f"recurrence over time {{ carry h[3] = 0; x ~ {law(keyword, 'real', 'h')}; h = gru(x, h) }}"
+    with pytest.raises(SpecError, match="x is a condition: it is given"):
+        load(tmp_path, f"condition x: real[time, 1]\n{step}")
 
 
 @pytest.mark.parametrize("base", ["binary", "integer", "category"])

@@ -12,7 +12,7 @@ from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.runner.data import load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.loop import Options, train
-from mpcompile.runner.support import beyond_reach
+from mpcompile.runner.support import beyond_reach, whole_numbers
 
 SPLINES = {
     "autoregressive": "autoregressive(hidden = [8], law = spline(bound = 4))",
@@ -91,3 +91,59 @@ def test_values_that_a_bijector_is_not_defined_on(tmp_path: Path, row: int) -> N
     assert found.code == "MP504" and re.search(
         r"beyond it are 1 of \d+ values, in x\[2\] of (train|valid|test)$", found.message
     )
+
+
+WHOLE = {
+    "normal": ("normal(c -> dense(8))", True),
+    "normal, its own scale": ("normal(loc = c -> dense(4), log_scale = c -> dense(4))", True),
+    "normal, fixed scale": ("normal(loc = c -> dense(4), scale = 0.5)", False),
+    "normal, given scale": ("normal(loc = c -> dense(4), scale = s)", False),
+    "laplace": ("laplace(c -> dense(8))", True),
+    "logistic_mixture": ("logistic_mixture(c -> dense(24), components = 2)", True),
+    "mixture": ("mixture(components = 2)", True),
+    "autoregressive": ("autoregressive(order = natural) { dense(8, mask = strict(degrees)) }", True),
+    "flow that scales": ("flow(base = normal) { affine }", True),
+    "flow that keeps the volume": ("flow(base = normal) { permute(reverse) }", False),
+    "flow with a learned base": ("flow(base = normal(c -> dense(8))) { permute(reverse) }", True),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_where_a_scale_is_learned(tmp_path: Path, name: str) -> None:
+    """Told with the share and the elements, of laws whose density has no bound, and of no others."""
+    law, told = WHOLE[name]
+    text = f"model m\ncondition c: real[3]\ncondition s: real[4]\ninput x: real[4]\nx ~ {law}\n"
+    (tmp_path / "m.mp").write_text(text)
+    r = np.random.default_rng(0)
+    x = r.standard_normal((400, 4))
+    x[:, 1], x[:, 3] = r.integers(0, 9, 400), r.integers(-2, 2, 400)
+    np.savez(tmp_path / "x.npz", c=r.standard_normal((400, 3)), s=np.exp(x), x=x)
+    module = api.load(tmp_path / "m.mp")
+    found = whole_numbers(module, load_data(module, str(tmp_path / "x.npz")).splits["train"])
+    assert [d.code for d in found] == (["MP509"] if told else [])
+    if told:
+        assert found[0].message.startswith("50.0% of the values of 'x'") and found[0].message.endswith(
+            "x[1], x[3]"
+        )
+
+
+def test_whole_numbers_of_a_sequence(tmp_path: Path) -> None:
+    """A step of a recurrence; a feature is one element at all steps, and padding is none of its values."""
+    text = (
+        "model m\ninput x: real[time, 2]\ncondition n: integer(1..time)\n"
+        "recurrence over time {{ carry h[3] = 0; x ~ {}; h = gru(x, h) }}\n"
+    )
+    r = np.random.default_rng(0)
+    x = r.standard_normal((60, 50, 2))
+    n = np.full(60, 2)
+    for law, counted, elements in (
+        ("normal(h -> dense(4))", False, []), ("normal(h -> dense(4))", True, ["x[0]"]),
+        ("normal(loc = h -> dense(2), scale = 2)", True, []),
+    ):  # fmt: skip
+        x[..., 0] = r.integers(0, 5, x.shape[:2]) if counted else r.standard_normal(x.shape[:2])
+        x[:, 2:] = 0
+        (tmp_path / "m.mp").write_text(text.format(law))
+        np.savez(tmp_path / "x.npz", x=x, n=n)
+        module = api.load(tmp_path / "m.mp")
+        found = whole_numbers(module, load_data(module, str(tmp_path / "x.npz")).splits["train"])
+        assert [d.message.rsplit(": ")[-1] for d in found] == elements
