@@ -21,15 +21,18 @@ _BREAK = re.compile("[\r\n\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment: line and column of its `#`, its text, and whether it has its line to itself."""
+    """A comment: line and column of its `#` and of its end, its text, and whether it has its line to itself.
+
+    Within a scalar of YAML the text is the decoded one: the comment may go over several lines of the file.
+    """
 
     place: tuple[int, int]
+    end: tuple[int, int]
     text: str
     alone: bool
 
     def span(self, source: Source) -> Span:
-        line, column = self.place
-        return Span(source.path, line, column, line, column + len(self.text))
+        return Span(source.path, *self.place, *self.end)
 
 
 def weave(lines: list[Line], source: Source | None, syntax: str) -> list[str]:
@@ -79,18 +82,19 @@ def comments_of(source: Source) -> list[Comment]:
     else:
         from mpcompile.frontend.tokens import tokenize
 
-        found = tokenize(Fragment.of_file(source)).comments
+        found = [(a, b, text[a:b]) for a, b in tokenize(Fragment.of_file(source)).comments]
     out: list[Comment] = []
-    for start, end in found:
+    for start, end, written in found:
         line_start = text.rfind("\n", 0, start) + 1
         if yaml:
             line_start = max((m.end() for m in _BREAK.finditer(text, line_start, start)), default=line_start)
         alone = not text[line_start:start].strip()
-        out.append(Comment(locator.position(start), text[start:end].rstrip(), alone))
+        end = start + len(text[start:end].rstrip())
+        out.append(Comment(locator.position(start), locator.position(end), written.rstrip(), alone))
     return out
 
 
-def _yaml_comments(locator: Locator) -> list[tuple[int, int]]:
+def _yaml_comments(locator: Locator) -> list[tuple[int, int, str]]:
     """Comments of a YAML text: a `#` after white space outside of scalars, and those of the language inside."""
     from mpcompile.frontend.yamltree import compose
 
@@ -107,19 +111,19 @@ def _yaml_comments(locator: Locator) -> list[tuple[int, int]]:
         stop = _BREAK.search(text, at)
         end = stop.start() if stop else len(text)
         if at == 0 or text[at - 1] in " \t\r\n\x85\u2028\u2029":
-            out.append((at, end))
+            out.append((at, end, text[at:end]))
         at = end
     return out
 
 
-def _inside(locator: Locator, root: object) -> list[tuple[int, int]]:
-    """Comments inside scalars: the language has its own, up to the end of a line of the decoded text."""
+def _inside(locator: Locator, root: object) -> list[tuple[int, int, str]]:
+    """Comments inside scalars: the language has its own, up to the end of a line of the decoded text, which is given."""
     from mpcompile.diagnostics import SpecError
     from mpcompile.frontend.tokens import tokenize
     from mpcompile.frontend.yamlscalar import fragment
     from mpcompile.frontend.yamltree import Collection, Scalar
 
-    out: list[tuple[int, int]] = []
+    out: list[tuple[int, int, str]] = []
     todo, seen = [root], set[int]()
     while todo:
         node = todo.pop()
@@ -135,7 +139,7 @@ def _inside(locator: Locator, root: object) -> list[tuple[int, int]]:
             except SpecError:
                 continue
             for start, end in comments:
-                out.append(part.bounds(start, end))
+                out.append((*part.bounds(start, end), node.value[start:end]))
     return out
 
 
