@@ -36,8 +36,9 @@ def _command_line() -> None:
     """Read the arguments and run the command. Raises `SystemExit` in the end."""
     import gc
 
-    from mpcompile.cli._guard import require_folder
+    from mpcompile.cli._guard import require_arguments, require_folder
 
+    require_arguments(sys.argv[1:])
     gc.disable()  # loading commands makes many objects and no garbage
     import typer
 

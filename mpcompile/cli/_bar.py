@@ -18,8 +18,9 @@ def late_bar() -> Iterator[Watch | None]:
         return
     from threading import Timer
 
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from mpcompile.report.terminal import Terminal
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -27,7 +28,7 @@ def late_bar() -> Iterator[Watch | None]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=Terminal(stderr=True), transient=True)
     task = bar.add_task("", total=None)
     late = Timer(2.0, bar.start)
     late.daemon = True

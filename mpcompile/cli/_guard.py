@@ -141,6 +141,19 @@ def require_folder() -> None:
         raise SystemExit(FAULT) from None
 
 
+def require_arguments(arguments: list[str]) -> None:
+    """Raise `SystemExit` (2) where an argument is empty: an unset variable of a shell would name the current folder."""
+    from mpcompile.diagnostics.render import printable
+
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for at, text in enumerate(arguments):
+        valued = at < end and text.startswith("--") and text.find("=") == len(text) - 1
+        if valued or not text:
+            before = text[:-1] if valued else arguments[at - 1] if at else "mpcompile"
+            _write_error(f"error: the argument behind '{printable(before)}' is empty\n")
+            raise SystemExit(FAULT)
+
+
 # --- streams and warnings ---
 
 

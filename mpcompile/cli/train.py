@@ -132,12 +132,13 @@ def _watching(name: str) -> Iterator[Callable[[Report], None]]:
     if not sys.stderr.isatty():
         yield _print_validation
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mpcompile.report.terminal import Terminal
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeRemainingColumn(), TextColumn("{task.fields[figures]}", markup=False))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Terminal(stderr=True)) as bar:
         task = bar.add_task(name, total=None, figures="")
         last: dict[str, float] = {}
 

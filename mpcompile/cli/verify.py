@@ -122,10 +122,9 @@ def _verdict(rows: list[Row]) -> str:
 
 def _table(path: Path, rows: list[Row]) -> None:
     """The worst difference of every (check, backend, precision)."""
-    from rich.console import Console
     from rich.table import Table
 
-    from mpcompile.report.terminal import plain
+    from mpcompile.report.terminal import Terminal, plain
 
     table = Table(title=plain(str(path)), title_justify="left")
     for column in ("check", "backend", "precision", "compared", "worst difference", "at", ""):
@@ -138,4 +137,4 @@ def _table(path: Path, rows: list[Row]) -> None:
         cells = (check, backend, precision, str(len(members)), f"{worst.difference:.1e}",
                  f"{worst.program}: {worst.value}", _verdict(members))  # fmt: skip
         table.add_row(*map(plain, cells))
-    Console().print(table)
+    Terminal().print(table)

@@ -23,9 +23,16 @@ def plain(text: str) -> Text:
     return Text(printable(text))
 
 
+class Terminal(Console):
+    """A console that leaves a reader that went away to the guard of the commands, which ends all of them alike."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this while it handles the BrokenPipeError
+
+
 def show(facts: dict[str, Any]) -> None:
     """Print what `describe` gives, and the claims."""
-    console = Console()
+    console = Terminal()
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     console.print(_layers(facts))

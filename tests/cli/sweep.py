@@ -104,6 +104,7 @@ ALSO = {
     ("build", "small disk"),
     ("sample", "small disk"),
     ("fmt in place", "small disk"),
+    *((command, "no reader") for command in ("inspect", "explain", "schema", "fmt", "eval")),
 }
 
 

@@ -257,6 +257,7 @@ def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:
     ("a,y\n1,0\n2,yes\n", "row 3, column 2 (y) holds 'yes'"), ("?,1,0,1\n1,1,0,1\n", "row 1, column 1 holds '?'"),
     ("NA,NA\n1,2\n", "row 1, column 1 holds 'NA'"), ("5,3,rose\n1,2,rose\n", "row 1, column 3 holds 'rose'"),
     (",a,b\n0,1,2\n", "row 1, column 1: the header has no name"), ("1;2\n3;4\n", "row 1, column 1 holds '1;2'"),
+    ("kind,y\nkind,y\na,b\n", "row 2 repeats the header"), ("a,y\n1,2\n\n3,4\n a, y \n", "row 5 repeats the header"),
 ])  # fmt: skip
 def test_bad_csv(fake: ModuleType, tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.csv").write_text(text)

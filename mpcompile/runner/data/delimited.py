@@ -124,6 +124,8 @@ def _read(
         for number, row in block:
             if len(row) != width:
                 raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {width}")
+            if header and width > 1 and [cell.strip() for cell in row] == header:
+                raise Unreadable(f"{path}: row {number} repeats the header", "leave it out")
         if not blocks:
             words = {i: {} for i in wordy if _number(block[0][1][i]) is None and block[0][1][i].strip()}
         size += len(block) * width * 8
