@@ -33,6 +33,7 @@ from mpcompile.ir import (
     Module,
     Node,
     Parameter,
+    Primitive,
     Symbolic,
     Type,
     Value,
@@ -101,13 +102,13 @@ def distances(
 def _apply(
     domain: Domain, node: Node, inputs: Sequence[Abstract], environment: Mapping[str, int]
 ) -> Sequence[Abstract]:
-    op = node.op.bind(environment)
+    op = node.op.bind(environment) if environment else node.op  # within a loop all is bound
     if isinstance(op, ops.Scan):
         return _loop(domain, op, inputs)
     results = op.depend(domain, *inputs)
     if isinstance(op, ONE_TO_ONE) or not any(x.facts.any() for x in inputs):
         return results
-    mixed = [_mixes(domain, node, inputs, i, environment) for i, x in enumerate(inputs) if _varies(x)]
+    mixed = [_mixes(domain, op, inputs, i) for i, x in enumerate(inputs) if _varies(x)]
     return [_longer(domain, r, [m[k] for m in mixed]) if mixed else r for k, r in enumerate(results)]
 
 
@@ -116,15 +117,13 @@ def _varies(x: Abstract) -> bool:
     return any(s > 1 for s in x.facts.shape[:-1])
 
 
-def _mixes(
-    domain: Domain, node: Node, inputs: Sequence[Abstract], position: int, environment: Mapping[str, int]
-) -> list[Array]:
+def _mixes(domain: Domain, op: Primitive, inputs: Sequence[Abstract], position: int) -> list[Array]:
     """For each result, bool and broadcastable to its shape: what joins elements of one input that differ.
 
     The farthest of what is read comes from the rule itself: a maximum over complements is a minimum. It is compared
     with the nearest; elements that see nothing (zeros, weights) are not counted.
     """
-    op, read = node.op.bind(environment), inputs[position]
+    read = inputs[position]
     if read.facts.size > MAX_FACTS:
         raise TooLarge(
             f"distances of {read.facts.size} facts are more than the {MAX_FACTS} that are attempted"

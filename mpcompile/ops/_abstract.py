@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, Graph, Input, Node, Symbolic, Type, Value
 
@@ -39,6 +40,13 @@ def evaluate_body(
 
 def bind_body(graph: Graph, env: Mapping[str, int]) -> Graph:
     """The same body with numbers in place of symbolic sizes; itself when it has none that `env` knows."""
+    return _bound(graph, tuple(env.items()))
+
+
+@lru_cache(maxsize=64)
+def _bound(graph: Graph, sizes: tuple[tuple[str, int], ...]) -> Graph:
+    """`bind_body`, remembered: a body is run at the same sizes again and again."""
+    env = dict(sizes)
 
     def number(t: Type) -> Type:
         return Type(t.dtype, t.concrete(env))
