@@ -154,3 +154,50 @@ def test_a_refutation_names_the_pair_and_the_length(tmp_path: Path) -> None:
     (finding,) = verdict.diagnostics
     assert "is 31 at time = 32" in finding.message
     assert "from x[0, 0] to y[31, 0]" in finding.label
+
+
+#: Networks in which everything that a path leads along cancels.
+CONSTANT = {
+    "a norm over one channel": "dense(1) -> layer_norm -> conv1d(4, 5) -> tanh -> dense(3)",
+    "behind attention": "attention(1) -> dense(1) -> layer_norm -> dense(3)",
+    "behind a recurrence": "dense(1) -> layer_norm -> gru(3)",
+}
+
+
+@pytest.mark.parametrize("bound", ["<= 1", ">= 1", "== 1", "<= 30", ">= 3", "> 0"])
+@pytest.mark.parametrize("net", CONSTANT.values(), ids=CONSTANT)
+def test_a_network_that_joins_nothing_has_no_path_length(tmp_path: Path, net: str, bound: str) -> None:
+    """Paths lead through it, and its output is constant: no bound holds, from above or from below."""
+    verdict, *_ = api.verdicts(sequence(tmp_path, net, f"check {{ path_length(x) {bound} }}"))
+    assert verdict.status in ("refuted", "undecided")
+
+
+def test_positions_that_cancel_are_named(tmp_path: Path) -> None:
+    """Of fixed size: one of four elements is taken from itself; without the norm the same bounds are proved."""
+    text = (
+        "model m\ninput x: real[4]\ntarget y: real[4]\n"
+        "y ~ normal(x -> {}dense(4), 1)\ncheck {{ path_length(x) {} }}\n"
+    )
+    for bound in ("<= 1", ">= 1", "== 1"):
+        for norm in ("", "dense(1) -> layer_norm -> "):
+            path = tmp_path / "m.mp"
+            path.write_text(text.format(norm, bound), encoding="utf-8")
+            verdict, *_ = api.verdicts(api.load(path))
+            assert (verdict.status == "proved") == (norm == ""), (bound, norm)
+            assert [d.code for d in verdict.diagnostics] == (["MP320"] if norm else [])
+            if norm:
+                assert "`layer_norm` takes mean and variance over one element" in verdict.diagnostics[0].help
+
+
+def test_a_wide_network_of_fixed_size_is_not_proved_from_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One position of many cancels; where a run over all of them is too much work, nothing is decided."""
+    monkeypatch.setattr("mpcompile.analysis.field.MOST_WORK", 1e5)
+    path = tmp_path / "m.mp"
+    path.write_text(
+        "model m\ninput x: real[90]\ntarget y: real[4]\ny ~ normal(x -> tanh -> dense(9) -> layer_norm -> dense(4), 1)\n"
+        "check { path_length(x) <= 2 }\n", encoding="utf-8",
+    )  # fmt: skip
+    verdict, *_ = api.verdicts(api.load(path))
+    assert verdict.status == "undecided"

@@ -284,6 +284,17 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
             longest = max([longest, *(reach(module, name, n).longest for n in (64, 100) if names)])
             if not HOLDS[">=" if op == "==" else op](longest, bound):
                 yield f"proved, and no pair is more than {longest} apart"
+    elif verdict.method.startswith("a run modulo"):  # what paths join cancels
+        env = {"N": 1, **named(verdict)}
+        where = positions_of(module.fields[name].type, env)
+        changed = Reads(module, graph, name).several(named(verdict), 4)
+        for output, table in distances(graph, name, env, where).items():
+            paths = np.moveaxis(table[0], -1, 0)[where.reshape(-1)[changed.elements]]
+            there = changed.outputs[output] > 0
+            if op in ("<=", "<") and not ((paths >= 0) & ~there).any():
+                yield "refuted by what cancels, and every pair that paths join is read"
+            if op in (">=", ">") and (HOLDS[op](paths, bound) & there).any():
+                yield "refuted by what cancels, and a pair so far apart is read"
     elif op in ("<=", "<"):
         at = next(iter(named(verdict).values()), 8)
         one = reach(module, name, at)

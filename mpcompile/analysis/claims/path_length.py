@@ -3,26 +3,30 @@
 `>=` says that some pair, at some length, is joined by no shorter path; `==` says both. Paths are those of the graph,
 through weights that are not structurally zero. Fixed sizes: the shortest paths between all positions. A sequence: offset
 sets by the number of mixing operations (`analysis/mixing.py`), for every length. Ends of a sequence cut paths off where
-operations read on both sides; then a bound from above is undecided. A pair that no path joins refutes it.
+operations read on both sides; then a bound from above is undecided. A pair that no path joins refutes it, and so does one
+that is joined by paths alone: what leads from the one to the other cancels (`analysis/joined.py`).
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.certain import IDENTITIES, far, short
+from mpcompile.analysis.dependence import TooLarge, environment_for
+from mpcompile.analysis.joined import Joined, joined
 from mpcompile.analysis.mixing import MAX_CAP, mixing_sets
 from mpcompile.analysis.onesided import bordered, two_sided
 from mpcompile.analysis.paths import LENGTHS, MAX_POSITIONS, Reach, growth, order_of, program_of, reach
 from mpcompile.analysis.stencils import aligned_with, elements, expanded, inexact, offset_sets, phases, places
-from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
+from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of, sizes_text
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Graph, Module, Node, NoRule, symbols
+from mpcompile.ir.field import PRIME
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Stencil
 
@@ -41,9 +45,9 @@ def path_length(module: Module, claim: Claim) -> Verdict:
         wrong = _broken(claim, found) or _too_short(claim, found)
         if wrong is not None:
             return Verdict.refuted(claim, METHOD, {}, [wrong], _detail([found]))
-        return Verdict.proved(
-            claim, Proof(scope_of(graph, covers="declared"), METHOD, (FINITE,)), _detail([found])
-        )
+        proof = Proof(scope_of(graph, covers="declared"), METHOD, (FINITE,))
+        sizes = environment_for(graph, LENGTHS[0])
+        return _really(module, graph, claim, proof, [sizes], sizes, _detail([found]))
     return _sequence(module, graph, claim, sorted(free))
 
 
@@ -86,8 +90,60 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
         return Verdict.undecided(claim, reason, answer.cut.op.name, checked, detail)
     if answer.holds:
         proof = Proof(scope_of(graph, covers="lengths"), BY_OFFSETS, (FINITE,))
-        return Verdict.proved(claim, proof, detail)
+        least = int(_bounds(claim)[0])
+        long = next((r.length for r in measured if r.longest >= least), None) or least + 2
+        return _really(
+            module, graph, claim, proof, _lengths(graph, claim), environment_for(graph, long), detail
+        )
     return Verdict.undecided(claim, answer.reason, answer.primitive, checked, detail)
+
+
+def _lengths(graph: Graph, claim: Claim) -> list[dict[str, int]]:
+    """Sizes at which pairs that a path joins are looked at. Raises `TooLarge`."""
+    return [short(graph, claim.subject, n) for n in (LENGTHS[0], far(graph, claim.subject))]
+
+
+def _really(
+    module: Module, graph: Graph, claim: Claim, proof: Proof, all_of: Sequence[Sizes], some: Sizes,
+    detail: Mapping[str, object],
+) -> Verdict:  # fmt: skip
+    """The proof, where what paths join is joined: all that a bound from above is about, one pair of one from below."""
+    least, most = _bounds(claim)
+    assumptions = dict.fromkeys(proof.assumptions)
+    for sizes in all_of if most < math.inf else ():
+        found = joined(module, claim.subject, graph, sizes)
+        assumptions |= dict.fromkeys(found.assumptions)
+        if found.cancelled is not None:
+            return _cancelled(claim, found, sizes, detail)
+    if least > 0:
+        found = joined(module, claim.subject, graph, some, int(least))
+        assumptions |= dict.fromkeys(found.assumptions)
+        if not found.seen and free_symbols(graph) and joined(module, claim.subject, graph, some, 1).seen:
+            reason = f"what joins the pairs so far apart cancels{sizes_text([some])}, and longer ones were not tried"
+            return Verdict.undecided(claim, reason, "", [some], detail)
+        if not found.seen:
+            return _cancelled(claim, found, some, detail)
+    if free_symbols(graph) and IDENTITIES[1] in assumptions:
+        tried = [*(all_of if most < math.inf else ()), *([some] if least > 0 else ())]
+        assumptions[f"nothing cancels elsewhere; none does{sizes_text(tried)}"] = None
+    return Verdict.proved(claim, replace(proof, assumptions=tuple(assumptions)), detail)
+
+
+def _cancelled(claim: Claim, found: Joined, sizes: Sizes, detail: Mapping[str, object]) -> Verdict:
+    """Refuted by a pair that paths alone join, or undecided where it may be joined all the same."""
+    named = {k: n for k, n in sizes.items() if k != "N"}
+    if found.open or found.cancelled is None:
+        return Verdict.undecided(claim, found.open or "no pair so far apart was found", "", [named])
+    source, output, name = found.cancelled
+    finding = Diagnostic(
+        "MP320",
+        f"{name}{list(output)} is constant in {claim.subject}{list(source)}{sizes_text([named])}: what leads there "
+        f"cancels, so nothing joins them, claimed {_claimed(claim)}",
+        claim.span,
+        notes=(found.note,),
+        help=found.cause or "something is subtracted from, or divided by, itself on the way",
+    )
+    return Verdict.refuted(claim, f"a run modulo {PRIME}", named, [finding], detail)
 
 
 def symbols_of(module: Module, name: str) -> list[str]:
