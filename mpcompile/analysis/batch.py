@@ -29,9 +29,10 @@ from mpcompile.ir import (
     symbol,
     symbols,
 )
+from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pointwise import Binary, Unary
 from mpcompile.ops.pooling import Pool
-from mpcompile.ops.reduction import Normalisation, Reduction
+from mpcompile.ops.reduction import Reduction
 
 BATCH = symbol("N")
 

@@ -30,8 +30,9 @@ from mpcompile.ir import (
     Value,
     product,
 )
+from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pointwise import Binary, Unary
-from mpcompile.ops.reduction import Normalisation, Reduction
+from mpcompile.ops.reduction import Reduction
 
 Size = int | Symbolic
 

@@ -33,9 +33,10 @@ from mpcompile.ir import (
     symbol,
     symbols,
 )
+from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pointwise import Binary, Unary
 from mpcompile.ops.pooling import Pool
-from mpcompile.ops.reduction import Normalisation, Reduction
+from mpcompile.ops.reduction import Reduction
 
 Size = int | Symbolic
 #: What all elements of a part are; anything where it is not one of these.

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from mpcompile.ir import Constant, Input, Parameter, Primitive
+from mpcompile.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Sub
 from mpcompile.ops.control import Scan
 from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
+from mpcompile.ops.counting import Iota, OneHot
 from mpcompile.ops.dynamic import SliceAt, UpdateAt
 from mpcompile.ops.elementwise import (
     Abs,
-    Add,
-    Cast,
     Cos,
-    Div,
     Erf,
     Exp,
     Floor,
     Log,
-    Maximum,
-    Minimum,
-    Mul,
-    Neg,
     Relu,
     Sigmoid,
     Sign,
     Sin,
     Softplus,
     Sqrt,
-    StopGradient,
-    Sub,
     Tanh,
 )
-from mpcompile.ops.indexing import Gather, Iota, OneHot, ScatterAdd, ScatterAlong, TakeAlong
+from mpcompile.ops.identity import Cast, StopGradient
+from mpcompile.ops.indexing import Gather, ScatterAdd, ScatterAlong, TakeAlong
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.matrix import Inverse, LogAbsDet
+from mpcompile.ops.normalisation import LogSoftmax, Softmax
+from mpcompile.ops.parts import Concat, Pad, Slice
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
-from mpcompile.ops.reduction import ArgMax, CumSum, LogSoftmax, LogSumExp, Max, Softmax, Sum
-from mpcompile.ops.structure import BroadcastTo, Concat, Flip, Pad, Reshape, Slice, Transpose
+from mpcompile.ops.reduction import ArgMax, CumSum, LogSumExp, Max, Sum
+from mpcompile.ops.structure import BroadcastTo, Flip, Reshape, Transpose
 from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
 
 _CLASSES: tuple[type[Primitive], ...] = (

@@ -93,6 +93,14 @@ class Exact(Summation):
             return tuple(field.canon(y) for y in self.evaluate(*inputs))
 
 
+# --- examples ---
+
+
+def sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> Array:
+    """Numbers of an example, none of which is zero."""
+    return np.random.default_rng(seed).uniform(low, high, shape)
+
+
 # --- types ---
 
 

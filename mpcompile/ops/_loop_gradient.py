@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mpcompile.ir import Builder, DType, Graph, Input, Shape, Value, product
 from mpcompile.ops._base import Cotangents, zeros
 from mpcompile.ops._reverse import backpropagate
-from mpcompile.ops.elementwise import Add
+from mpcompile.ops.arithmetic import Add
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.structure import Reshape, Transpose
 

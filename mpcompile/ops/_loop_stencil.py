@@ -16,7 +16,8 @@ from mpcompile.ir import Abstract, Array, DType, NoRule, Type
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, extent, still, whole
 from mpcompile.ops._stencil import align, exact, fit, joined, no_rule, run_body
-from mpcompile.ops.structure import Concat, Reshape, Slice
+from mpcompile.ops.parts import Concat, Slice
+from mpcompile.ops.structure import Reshape
 
 if TYPE_CHECKING:
     from mpcompile.ops.control import Scan

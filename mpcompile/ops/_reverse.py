@@ -15,7 +15,7 @@ def backpropagate(
     `nodes` are the forward nodes of b's graph in order; `seeds` are pairs (value, its cotangent). Only nodes
     between wanted values and seeds are differentiated, so others need no gradient rule.
     """
-    from mpcompile.ops.elementwise import Add
+    from mpcompile.ops.arithmetic import Add
 
     wanted = list(wanted)
     active = set(wanted)

@@ -27,9 +27,10 @@ from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
 from mpcompile.ops._base import Cotangents, Operation, number, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
 from mpcompile.ops._loop_stencil import loop_stencil, same
-from mpcompile.ops.elementwise import Add, Mul, Tanh
+from mpcompile.ops.arithmetic import Add, Mul
+from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
-from mpcompile.ops.structure import join_maps
+from mpcompile.ops.parts import join_maps
 
 T = TypeVar("T")
 
@@ -210,7 +211,7 @@ def _recurrent() -> Graph:
 
 def _power() -> Graph:
     """c' = c a, y = c + step"""
-    from mpcompile.ops.elementwise import Cast
+    from mpcompile.ops.identity import Cast
 
     g = Graph("power")
     b = Builder(g)

@@ -18,12 +18,9 @@ from mpcompile.ops._base import (
     require,
     require_axis,
     require_dtype,
+    sample,
     zeros,
 )
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 def _stretch(axis: int, start: int, size: int) -> tuple[slice, ...]:
@@ -85,9 +82,9 @@ class SliceAt(Movement):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(0, 2), (_sample(5, 2), np.array(3))),
-            Example(cls(1, 1), (_sample(2, 4, 3), np.array(0))),
-            Example(cls(2, 3), (_sample(2, 1, 3), np.array(0))),
+            Example(cls(0, 2), (sample(5, 2), np.array(3))),
+            Example(cls(1, 1), (sample(2, 4, 3), np.array(0))),
+            Example(cls(2, 3), (sample(2, 1, 3), np.array(0))),
             Example(cls(0, 1), (np.array([4, 5, 6]), np.array(2)), False),
         ]
 
@@ -165,9 +162,9 @@ class UpdateAt(Movement):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(0), (_sample(5, 2), _sample(2, 2, seed=1), np.array(3))),
-            Example(cls(1), (_sample(2, 4, 3), _sample(2, 1, 3, seed=1), np.array(0))),
-            Example(cls(2), (_sample(2, 1, 3), _sample(2, 1, 3, seed=1), np.array(0))),
+            Example(cls(0), (sample(5, 2), sample(2, 2, seed=1), np.array(3))),
+            Example(cls(1), (sample(2, 4, 3), sample(2, 1, 3, seed=1), np.array(0))),
+            Example(cls(2), (sample(2, 1, 3), sample(2, 1, 3, seed=1), np.array(0))),
             Example(cls(0), (np.array([4, 5, 6]), np.array([1]), np.array(2)), False),
         ]
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Symbolic, Type, Value
 from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
+from mpcompile.ir.stencils import Axis, Lattice, Stencil, still
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     Operation,
     Summation,
     broadcast,
@@ -22,18 +21,14 @@ from mpcompile.ops._base import (
     join_over,
     mask,
     number,
-    numbers,
     require,
     require_axis,
     require_dtype,
+    sample,
     unbroadcast,
 )
 from mpcompile.ops._stencil import TWO, exact, no_rule, read_at, results
 from mpcompile.ops.structure import along
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 def _all(array: Array, axes: Sequence[int]) -> Array:
@@ -135,10 +130,10 @@ class Gather(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(0), (_sample(5, 2), np.array([3, 0, 3]))),
-            Example(cls(1), (_sample(2, 4, 3), np.array([[1, 3], [0, 0], [2, 1]]))),
-            Example(cls(1), (_sample(2, 3), np.array(2))),
-            Example(cls(0), (_sample(1, 2), np.array([0, 0]))),
+            Example(cls(0), (sample(5, 2), np.array([3, 0, 3]))),
+            Example(cls(1), (sample(2, 4, 3), np.array([[1, 3], [0, 0], [2, 1]]))),
+            Example(cls(1), (sample(2, 3), np.array(2))),
+            Example(cls(0), (sample(1, 2), np.array([0, 0]))),
             Example(cls(0), (np.array([4, 5, 6]), np.array([2, 0])), False),
         ]
 
@@ -207,11 +202,11 @@ class TakeAlong(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(1), (_sample(2, 4), np.array([[3, 0, 0], [1, 2, 1]]))),
-            Example(cls(0), (_sample(3, 2), np.array([[2, 0]]))),
-            Example(cls(1), (_sample(2, 3, 2), np.array([[[1], [0]], [[2], [2]]]))),
-            Example(cls(1), (_sample(1, 3), np.array([[1, 0], [2, 2]]))),
-            Example(cls(0), (_sample(1), np.array([0, 0]))),
+            Example(cls(1), (sample(2, 4), np.array([[3, 0, 0], [1, 2, 1]]))),
+            Example(cls(0), (sample(3, 2), np.array([[2, 0]]))),
+            Example(cls(1), (sample(2, 3, 2), np.array([[[1], [0]], [[2], [2]]]))),
+            Example(cls(1), (sample(1, 3), np.array([[1, 0], [2, 2]]))),
+            Example(cls(0), (sample(1), np.array([0, 0]))),
         ]
 
 
@@ -302,11 +297,11 @@ class ScatterAdd(Summation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(0, 4), (_sample(3, 2), np.array([3, 0, 3]))),
-            Example(cls(1, 5), (_sample(2, 2, 2, 3), np.array([[1, 4], [1, 0]]))),
-            Example(cls(1, 3), (_sample(2, 2), np.array(1)[None].repeat(2))),
-            Example(cls(1, 3), (_sample(2, 3), np.array(2))),
-            Example(cls(0, 1), (_sample(2), np.array([0, 0]))),
+            Example(cls(0, 4), (sample(3, 2), np.array([3, 0, 3]))),
+            Example(cls(1, 5), (sample(2, 2, 2, 3), np.array([[1, 4], [1, 0]]))),
+            Example(cls(1, 3), (sample(2, 2), np.array(1)[None].repeat(2))),
+            Example(cls(1, 3), (sample(2, 3), np.array(2))),
+            Example(cls(0, 1), (sample(2), np.array([0, 0]))),
         ]
 
 
@@ -382,102 +377,8 @@ class ScatterAlong(Summation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(1, 4), (_sample(2, 3), np.array([[3, 0, 0], [1, 2, 1]]))),
-            Example(cls(0, 3), (_sample(2, 2), np.array([[2, 0], [2, 1]]))),
-            Example(cls(1, 3), (_sample(2, 2, 2), np.array([[[1], [0]], [[2], [2]]]))),
-            Example(cls(0, 1), (_sample(2), np.array([0, 0]))),
-        ]
-
-
-@dataclass(frozen=True)
-class Iota(Movement):
-    """y[..., i, ...] = i along one axis."""
-
-    name: ClassVar[str] = "iota"
-    shape: Shape
-    axis: int
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        out = Type(DType.INT, tuple(self.shape))
-        require_axis(out, self.axis)
-        return (out,)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        shape = numbers(self.shape)
-        line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
-        return (np.broadcast_to(line, shape),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        shape = numbers(self.shape)
-        line = np.arange(shape[self.axis]).reshape([-1 if i == self.axis else 1 for i in range(len(shape))])
-        return (domain.make(shape, None, line == 0),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        """An axis as long as the source's is taken to run along it."""
-        (type,) = results(self, inputs)
-        axes, used = list[Axis | None](), dict[int, int]()
-        for size in self.shape:
-            source = lattice.along.get(size) if not isinstance(size, int) else None
-            axes.append(None if source is None else Axis(source, slot=used.get(source, 0)))
-            if source is not None:
-                used[source] = used.get(source, 0) + 1
-        if any(slots > 2 for slots in used.values()):
-            raise no_rule(self, "more than two axes along one source axis")
-        if all(isinstance(s, int) for s in self.shape):
-            return (still(type, self.depend(lattice.domain)[0]),)
-        cell = lattice.domain.unknown(
-            [extent(s) if a is None else a.own for s, a in zip(self.shape, axes, strict=True)]
-        )
-        at = axes[self.axis]
-        known = None if at is None else Linear((((at.source, at.slot), 1),))
-        return (Stencil(type, tuple(axes), whole(cell), known=known),)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        return ()
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls((4,), 0), (), False),
-            Example(cls((2, 3), 1), (), False),
-            Example(cls((2, 3, 1), 0), (), False),
-        ]
-
-
-@dataclass(frozen=True)
-class OneHot(Movement):
-    """y[..., k] = 1 where k is the index, else 0. It has no gradient, but depends on the index."""
-
-    name: ClassVar[str] = "one_hot"
-    depth: int
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        (x,) = inputs
-        require_dtype(x, DType.INT)
-        return (Type(DType.FLOAT, (*x.shape, self.depth)),)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return ((inputs[0][..., None] == np.arange(self.depth)).astype(np.float64),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        (x,) = inputs
-        return (domain.make((*x.shape, self.depth), x.facts[..., None, :]),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        (x,) = inputs
-        regions = x.each(lambda c: self.depend(lattice.domain, c)[0])
-        return (replace(x, type=self.infer(x.type)[0], axes=(*x.axes, None), regions=regions, known=None),)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        return (None,)
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(4), (np.array([[1, 3, 0], [2, 2, 1]]),), False),
-            Example(cls(2), (np.array(1),), False),
+            Example(cls(1, 4), (sample(2, 3), np.array([[3, 0, 0], [1, 2, 1]]))),
+            Example(cls(0, 3), (sample(2, 2), np.array([[2, 0], [2, 1]]))),
+            Example(cls(1, 3), (sample(2, 2, 2), np.array([[[1], [0]], [[2], [2]]]))),
+            Example(cls(0, 1), (sample(2), np.array([0, 0]))),
         ]

@@ -22,13 +22,9 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
-from mpcompile.ops._base import Cotangents, Exact, expand, lift, require, require_dtype, unbroadcast
+from mpcompile.ops._base import Cotangents, Exact, expand, lift, require, require_dtype, sample, unbroadcast
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 class MatMul(Exact):
@@ -132,7 +128,7 @@ class MatMul(Exact):
             ((3, 2), (2, 2, 1)),
         ]
         return [
-            Example(cls(), (_sample(*s, seed=i), _sample(*t, seed=i + 9))) for i, (s, t) in enumerate(shapes)
+            Example(cls(), (sample(*s, seed=i), sample(*t, seed=i + 9))) for i, (s, t) in enumerate(shapes)
         ]
 
 

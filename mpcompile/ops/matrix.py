@@ -19,13 +19,15 @@ from mpcompile.ops._base import (
     require,
     require_dtype,
 )
+from mpcompile.ops.arithmetic import Add, Div, Mul, Neg, Sub
 from mpcompile.ops.control import Scan
+from mpcompile.ops.counting import OneHot
 from mpcompile.ops.dynamic import SliceAt
-from mpcompile.ops.elementwise import Abs, Add, Div, Log, Mul, Neg, Sub
-from mpcompile.ops.indexing import OneHot
+from mpcompile.ops.elementwise import Abs, Log
 from mpcompile.ops.linear import MatMul
+from mpcompile.ops.parts import Concat, Slice
 from mpcompile.ops.reduction import ArgMax, Sum
-from mpcompile.ops.structure import Concat, Reshape, Slice, Transpose
+from mpcompile.ops.structure import Reshape, Transpose
 from mpcompile.ops.truth import Less, Where
 
 

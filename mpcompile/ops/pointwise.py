@@ -11,12 +11,8 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, NoRule, Type, TypeMismatch, Value
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
-from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require_dtype, unbroadcast
+from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require_dtype, sample, unbroadcast
 from mpcompile.ops._stencil import align, linear, pointwise
-
-
-def sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> Array:
-    return np.random.default_rng(seed).uniform(low, high, shape)
 
 
 class Unary(Operation):

@@ -21,16 +21,14 @@ from mpcompile.ops._base import (
     numbers,
     require,
     require_dtype,
+    sample,
 )
 from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
-from mpcompile.ops.convolution import ConvTranspose, Padding, Windows, window_count
-from mpcompile.ops.elementwise import Div
+from mpcompile.ops._windows import Padding, Windows, window_count
+from mpcompile.ops.arithmetic import Div
+from mpcompile.ops.convolution import ConvTranspose
 from mpcompile.ops.indexing import ScatterAlong, TakeAlong
 from mpcompile.ops.structure import Reshape
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 @dataclass(frozen=True)
@@ -142,11 +140,11 @@ class MaxPool(Pool):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls((2,), (2,), ((0, 0),)), (_sample(2, 3, 5),)),
-            Example(cls((3,), (1,), ((1, 2),)), (_sample(1, 2, 4, seed=1),)),
-            Example(cls((2, 3), (2, 1), ((1, 0), (0, 1))), (_sample(2, 2, 4, 5, seed=2),)),
-            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (_sample(1, 1, 1, 2, seed=3),)),
-            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (_sample(1, 2, 2, 1, 4, seed=4),)),
+            Example(cls((2,), (2,), ((0, 0),)), (sample(2, 3, 5),)),
+            Example(cls((3,), (1,), ((1, 2),)), (sample(1, 2, 4, seed=1),)),
+            Example(cls((2, 3), (2, 1), ((1, 0), (0, 1))), (sample(2, 2, 4, 5, seed=2),)),
+            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (sample(1, 1, 1, 2, seed=3),)),
+            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (sample(1, 2, 2, 1, 4, seed=4),)),
         ]
 
 
@@ -223,7 +221,7 @@ class MaxPoolGrad(Operation):
         out = []
         for e in MaxPool.examples():
             y, indices = e.op.evaluate(*e.inputs)
-            out.append(Example(cls(e.inputs[0].shape[2:]), (_sample(*y.shape, seed=8), indices)))
+            out.append(Example(cls(e.inputs[0].shape[2:]), (sample(*y.shape, seed=8), indices)))
         return out
 
 
@@ -290,10 +288,10 @@ class AvgPool(Summation, Pool):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls((2,), (2,), ((0, 0),)), (_sample(2, 3, 5),)),
-            Example(cls((3,), (1,), ((1, 2),), False), (_sample(1, 2, 4, seed=1),)),
-            Example(cls((2, 3), (2, 1), ((1, 0), (1, 1))), (_sample(2, 2, 4, 5, seed=2),)),
-            Example(cls((3, 2), (2, 2), ((1, 1), (0, 1)), False), (_sample(1, 2, 5, 4, seed=2),)),
-            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (_sample(1, 1, 1, 2, seed=3),)),
-            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (_sample(1, 2, 2, 1, 4, seed=4),)),
+            Example(cls((2,), (2,), ((0, 0),)), (sample(2, 3, 5),)),
+            Example(cls((3,), (1,), ((1, 2),), False), (sample(1, 2, 4, seed=1),)),
+            Example(cls((2, 3), (2, 1), ((1, 0), (1, 1))), (sample(2, 2, 4, 5, seed=2),)),
+            Example(cls((3, 2), (2, 2), ((1, 1), (0, 1)), False), (sample(1, 2, 5, 4, seed=2),)),
+            Example(cls((1, 1), (1, 1), ((0, 0), (0, 0))), (sample(1, 1, 1, 2, seed=3),)),
+            Example(cls((2, 1, 2), (1, 1, 2), ((0, 1), (0, 0), (0, 0))), (sample(1, 2, 2, 1, 4, seed=4),)),
         ]

@@ -11,7 +11,7 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
 from mpcompile.ir.field import Field
 from mpcompile.ir.offsets import Offsets
-from mpcompile.ir.stencils import Lattice, Region, Stencil
+from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._base import (
     Cotangents,
     Exact,
@@ -25,16 +25,15 @@ from mpcompile.ops._base import (
     require,
     require_axis,
     require_dtype,
+    sample,
     squeeze,
 )
-from mpcompile.ops._stencil import absorbed, no_rule, unsure, without
-from mpcompile.ops.elementwise import Cast, Div, Exp, Mul, Sub
+from mpcompile.ops._stencil import no_rule, unsure, without
+from mpcompile.ops.arithmetic import Div, Mul, Sub
+from mpcompile.ops.elementwise import Exp
+from mpcompile.ops.identity import Cast
 from mpcompile.ops.structure import BroadcastTo
 from mpcompile.ops.truth import Equal
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 def _any(array: Array, axes: Sequence[int]) -> Array:
@@ -45,7 +44,7 @@ def _all(array: Array, axes: Sequence[int]) -> Array:
     return np.asarray(np.all(array, axis=tuple(axes), keepdims=True))
 
 
-def _candidates(x: Abstract, axes: Sequence[int]) -> Array:
+def candidates(x: Abstract, axes: Sequence[int]) -> Array:
     """How many elements along the axes are not known to be minus infinity (axes kept, others compressed)."""
     count = np.count_nonzero(~x.neginf, axis=tuple(axes), keepdims=True)
     for axis in axes:
@@ -92,12 +91,12 @@ class Reduction(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls((1,)), (_sample(2, 3),)),
-            Example(cls((0, 2), True), (_sample(2, 3, 4, seed=1),)),
-            Example(cls((1, 2)), (_sample(2, 1, 3, seed=2),)),
-            Example(cls((0,)), (_sample(1, seed=3),)),
-            Example(cls((1,), True), (_sample(2, 1, seed=4),)),
-            Example(cls(()), (_sample(2, 2, seed=5),)),
+            Example(cls((1,)), (sample(2, 3),)),
+            Example(cls((0, 2), True), (sample(2, 3, 4, seed=1),)),
+            Example(cls((1, 2)), (sample(2, 1, 3, seed=2),)),
+            Example(cls((0,)), (sample(1, seed=3),)),
+            Example(cls((1,), True), (sample(2, 1, seed=4),)),
+            Example(cls(()), (sample(2, 2, seed=5),)),
         ]
 
 
@@ -185,7 +184,7 @@ class LogSumExp(Reduction):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         neginf = _all(x.neginf, self.axes)
-        zero = (_candidates(x, self.axes) == 1) & _all(x.zero | x.neginf, self.axes)
+        zero = (candidates(x, self.axes) == 1) & _all(x.zero | x.neginf, self.axes)
         return (self._result(domain, x, join_over(domain, x.facts, self.axes), zero, neginf),)
 
     def vjp(
@@ -199,12 +198,6 @@ class LogSumExp(Reduction):
         return (b.emit(Mul(), weights, self._wide(b, ct, x.shape)),)
 
 
-def _one_candidate(x: Stencil) -> bool:
-    """Whether a band leaves each place a single element that is not minus infinity."""
-    left = [r.where for r in x.regions if not r.cell.neginf.all()]
-    return len(left) == 1 and left[0].bits.sum() == 1 and not left[0].bits[[0, -1]].any()
-
-
 def _reduced(op: Operation, lattice: Lattice, x: Stencil, over: Sequence[int], keepdims: bool) -> Stencil:
     """The offset sets of a reduction: along a spatial axis everything is joined."""
     (type,) = op.infer(x.type)
@@ -212,119 +205,6 @@ def _reduced(op: Operation, lattice: Lattice, x: Stencil, over: Sequence[int], k
     axes = tuple(a for i, a in enumerate(y.axes) if keepdims or i not in over)
     regions = y.each(lambda c: op.depend(lattice.domain, c)[0])
     return replace(y, type=type, axes=axes, regions=regions, known=None)
-
-
-@dataclass(frozen=True)
-class Normalisation(Operation):
-    """As many results as elements, each of which sees all along one axis."""
-
-    axis: int
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        require_dtype(inputs[0], DType.FLOAT)
-        require_axis(inputs[0], self.axis)
-        return (inputs[0],)
-
-    def _facts(self, domain: Domain, x: Abstract) -> tuple[Array, Array]:
-        """Facts of the results, and where a single candidate leaves nothing to depend on."""
-        alone = _candidates(x, [self.axis]) == 1
-        return mask(~alone, join_over(domain, x.facts, [self.axis])), alone
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        (x,), i = inputs, self.axis
-        if x.axes[i] is None:
-            y = without(self, lattice, x, [i])
-            return (replace(y, regions=y.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
-        if len(x.regions) > 1 and _one_candidate(x):
-            y = replace(x, regions=x.each(lambda c: replace(c, facts=lattice.domain.unknown(c.shape).facts)))
-            cell, precise = absorbed(self, lattice, y, i)
-        else:
-            cell, precise = absorbed(self, lattice, x, i)
-        regions = [Region(r.where, self._beside(lattice, r.cell, cell.facts)) for r in x.regions]
-        return (replace(x, regions=tuple(regions), exact=precise, known=None),)
-
-    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
-        """A result along a spatial axis, from what all that are not minus infinity read."""
-        raise NotImplementedError
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(1), (_sample(2, 3),)),
-            Example(cls(0), (_sample(3, 2, 1, seed=1),)),
-            Example(cls(1), (_sample(2, 2, 3, seed=2),)),
-            Example(cls(0), (_sample(1, seed=3),)),
-        ]
-
-
-class Softmax(Normalisation):
-    """y = e^x / Σ e^x along the axis; zero at minus infinity"""
-
-    name: ClassVar[str] = "softmax"
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        (x,) = inputs
-        with np.errstate(all="ignore"):
-            top = np.max(x, axis=self.axis, keepdims=True)
-            e = np.exp(x - np.where(np.isfinite(top), top, x.dtype.type(0)))
-            return (e / np.sum(e, axis=self.axis, keepdims=True),)
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        _, e, total = field.exponentials(inputs[0], self.axis)
-        return (field.div(e, total),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        (x,) = inputs
-        facts, _ = self._facts(domain, x)
-        return (domain.make(x.shape, facts, x.neginf),)
-
-    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
-        return lattice.domain.make(cell.shape, facts, cell.neginf)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        if ct is None:
-            return (None,)
-        (y,) = outputs
-        weighted = b.emit(Mul(), ct, y)
-        mean = b.emit(Sum((self.axis,), True), weighted)
-        return (b.emit(Sub(), weighted, b.emit(Mul(), y, mean)),)
-
-
-class LogSoftmax(Normalisation):
-    """y = x - ln Σ e^x along the axis"""
-
-    name: ClassVar[str] = "log_softmax"
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        (x,) = inputs
-        with np.errstate(all="ignore"):
-            top = np.max(x, axis=self.axis, keepdims=True)
-            shifted = x - np.where(np.isfinite(top), top, x.dtype.type(0))
-            return (shifted - np.log(np.sum(np.exp(shifted), axis=self.axis, keepdims=True)),)
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        away, _, total = field.exponentials(inputs[0], self.axis)
-        return (field.canon(away - field.log(total)),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        (x,) = inputs
-        facts, alone = self._facts(domain, x)
-        return (domain.make(x.shape, facts, alone & ~x.neginf, x.neginf),)
-
-    def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
-        return lattice.domain.make(cell.shape, facts, None, cell.neginf)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        if ct is None:
-            return (None,)
-        total = b.emit(Sum((self.axis,), True), ct)
-        return (b.emit(Sub(), ct, b.emit(Mul(), b.emit(Exp(), outputs[0]), total)),)
 
 
 @dataclass(frozen=True)
@@ -393,11 +273,11 @@ class CumSum(Exact):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(1), (_sample(2, 4),)),
-            Example(cls(0, exclusive=True), (_sample(3, 2, seed=1),)),
-            Example(cls(1, reverse=True), (_sample(2, 3, 2, seed=2),)),
-            Example(cls(1, True, True), (_sample(1, 3, seed=3),)),
-            Example(cls(0, True), (_sample(1, seed=4),)),
+            Example(cls(1), (sample(2, 4),)),
+            Example(cls(0, exclusive=True), (sample(3, 2, seed=1),)),
+            Example(cls(1, reverse=True), (sample(2, 3, 2, seed=2),)),
+            Example(cls(1, True, True), (sample(1, 3, seed=3),)),
+            Example(cls(0, True), (sample(1, seed=4),)),
         ]
 
 
@@ -432,7 +312,7 @@ class ArgMax(Operation):
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
-        choice = _candidates(x, [self.axis]) > 1
+        choice = candidates(x, [self.axis]) > 1
         facts = mask(choice, join_over(domain, x.facts, [self.axis]))
         shape = numbers(drop(x.shape, [self.axis], self.keepdims))
         return (domain.make(shape, squeeze(facts, [self.axis], self.keepdims)),)
@@ -448,8 +328,8 @@ class ArgMax(Operation):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(1), (_sample(2, 3),), False),
-            Example(cls(0, True), (_sample(3, 2, 2, seed=1),), False),
+            Example(cls(1), (sample(2, 3),), False),
+            Example(cls(0, True), (sample(3, 2, 2, seed=1),), False),
             Example(cls(0), (np.array([1.0, 2.0, 2.0]),), False),
-            Example(cls(1), (_sample(2, 1, seed=2),), False),
+            Example(cls(1), (sample(2, 1, seed=2),), False),
         ]

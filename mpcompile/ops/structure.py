@@ -13,57 +13,42 @@ from mpcompile.ir import (
     Array,
     Builder,
     Domain,
-    DType,
     Example,
     Primitive,
     Shape,
-    Symbolic,
     Type,
-    TypeMismatch,
     Value,
     broadcast_shapes,
     product,
 )
-from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis, whole
+from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent
 from mpcompile.ops._base import (
     Cotangents,
     Movement,
-    Operation,
-    expand,
-    number,
     numbers,
     require,
     require_axis,
+    sample,
     unbroadcast,
-    zeros,
 )
 from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
     align,
     exact,
     fit,
-    joined,
-    no_rule,
     pointwise,
     refine,
     release,
     results,
-    shifted,
-    unsure,
     without,
 )
 
 Move = Callable[[Array], Array]
 
 
-def _move(domain: Domain, x: Abstract, shape: Sequence[int], move: Move) -> tuple[Abstract, ...]:
+def moved(domain: Domain, x: Abstract, shape: Sequence[int], move: Move) -> tuple[Abstract, ...]:
     """A result in which every map of x is rearranged the same way."""
     return (domain.make(shape, move(x.facts), move(x.zero), move(x.neginf)),)
-
-
-def _sample(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.3, 1.9, shape)
 
 
 @dataclass(frozen=True)
@@ -85,7 +70,7 @@ class Reshape(Movement):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         shape = numbers(self.shape)
-        return _move(domain, x, shape, lambda m: compressed(m, x.shape, shape))
+        return moved(domain, x, shape, lambda m: compressed(m, x.shape, shape))
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         (x,) = inputs
@@ -107,7 +92,7 @@ class Reshape(Movement):
             ((), (1, 1)),
             ((2, 1, 3), (3, 2)),
         ]
-        return [Example(cls(t), (_sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
+        return [Example(cls(t), (sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
 
 
 def along(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
@@ -143,7 +128,7 @@ class Transpose(Movement):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         shape, rank = [x.shape[i] for i in self.permutation], len(x.shape)
-        return _move(domain, x, shape, lambda m: m.transpose(*self.permutation, *range(rank, m.ndim)))
+        return moved(domain, x, shape, lambda m: m.transpose(*self.permutation, *range(rank, m.ndim)))
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         (x,) = inputs
@@ -161,9 +146,9 @@ class Transpose(Movement):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls((1, 0)), (_sample(2, 3),)),
-            Example(cls((2, 0, 1)), (_sample(2, 3, 4),)),
-            Example(cls((0, 2, 3, 1)), (_sample(1, 2, 3, 2),)),
+            Example(cls((1, 0)), (sample(2, 3),)),
+            Example(cls((2, 0, 1)), (sample(2, 3, 4),)),
+            Example(cls((0, 2, 3, 1)), (sample(1, 2, 3, 2),)),
         ]
 
 
@@ -210,315 +195,11 @@ class BroadcastTo(Movement):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls((2, 3)), (_sample(3),)),
-            Example(cls((2, 3, 4)), (_sample(3, 1),)),
-            Example(cls((2, 2)), (_sample(),)),
-            Example(cls((1, 3)), (_sample(1, 3),)),
+            Example(cls((2, 3)), (sample(3),)),
+            Example(cls((2, 3, 4)), (sample(3, 1),)),
+            Example(cls((2, 2)), (sample(),)),
+            Example(cls((1, 3)), (sample(1, 3),)),
         ]
-
-
-@dataclass(frozen=True)
-class Slice(Movement):
-    """y = x[start:stop:step] along one axis."""
-
-    name: ClassVar[str] = "slice"
-    axis: int
-    start: int | Symbolic
-    stop: int | Symbolic
-    step: int = 1
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        (x,) = inputs
-        require_axis(x, self.axis)
-        require(self.step >= 1, "a step of at least 1", self.step)
-        size, length = x.shape[self.axis], self.stop - self.start
-        numbers = [n for n in (self.start, length, size - self.stop) if isinstance(n, int)]
-        require(
-            all(n >= 0 for n in numbers),
-            f"0 <= start <= stop <= {size} along axis {self.axis}",
-            f"{self.start}:{self.stop}",
-        )
-        if self.step > 1:
-            if isinstance(length, Symbolic):
-                raise TypeMismatch(f"expected a known length for step {self.step}, found {length}")
-            length = -(-length // self.step)
-        return (x.with_shape((*x.shape[: self.axis], length, *x.shape[self.axis + 1 :])),)
-
-    def _index(self) -> tuple[slice, ...]:
-        chosen = slice(number(self.start), number(self.stop), self.step)
-        return (*(slice(None),) * self.axis, chosen)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (inputs[0][self._index()],)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        (x,) = inputs
-        index, axis = self._index(), self.axis
-        shape = list(x.shape)
-        shape[axis] = len(range(*index[-1].indices(shape[axis])))
-        return _move(domain, x, shape, lambda m: m if m.shape[axis] == 1 else m[index])
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        (x,), i, (type,) = inputs, self.axis, results(self, inputs)
-        axis, size = x.axes[i], x.shape[i]
-        if axis is None and isinstance(size, int):
-            return (
-                replace(
-                    x, type=type, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None
-                ),
-            )
-        if axis is not None and isinstance(self.start, int):
-            kept = shifted(self, lattice, x, i, self.start, self.step)
-            return (replace(kept, type=type, known=x.known if kept is x else None),)
-        if axis is not None:
-            x = release(self, lattice, x, i)  # from a place that is known from the end only
-        length = extent(type.shape[i])
-        return (replace(x, type=type, regions=x.each(lambda c: reaxis(c, i, length)), known=None),)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        from mpcompile.ops.elementwise import Add, Mul
-        from mpcompile.ops.indexing import Iota, ScatterAdd
-
-        (ct,) = cotangents
-        if ct is None:
-            return (None,)
-        shape, axis = inputs[0].shape, self.axis
-        size = shape[axis]
-        before, after = self.start, size - self.stop
-        if self.step > 1:
-            count = b.emit(Iota((ct.shape[axis],), 0))
-            indices = b.emit(Add(), b.emit(Mul(), count, b.constant(self.step)), _size_constant(b, before))
-            return (b.emit(ScatterAdd(axis, size), ct, indices),)
-        if isinstance(before, int) and isinstance(after, int):
-            low, high = [0] * len(shape), [0] * len(shape)
-            low[axis], high[axis] = before, after
-            return (b.emit(Pad(tuple(low), tuple(high)), ct) if before or after else ct,)
-        sides = [(*shape[:axis], n, *shape[axis + 1 :]) for n in (before, after)]
-        parts = [zeros(b, sides[0]), ct, zeros(b, sides[1])]
-        return (b.emit(Concat(axis), *(p for p in parts if p.shape[axis] != 0)),)
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(1, 1, 3), (_sample(2, 4),)),
-            Example(cls(0, 0, 5, 2), (_sample(5, 2),)),
-            Example(cls(1, 1, 6, 3), (_sample(2, 7, 2),)),
-            Example(cls(0, 0, 1), (_sample(1, 2),)),
-            Example(cls(2, 3, 4), (_sample(1, 2, 4),)),
-        ]
-
-
-def _size_constant(b: Builder, size: int | Symbolic) -> Value:
-    if isinstance(size, Symbolic):
-        raise TypeMismatch(f"expected a known start for a strided slice, found {size}")
-    return b.constant(size)
-
-
-@dataclass(frozen=True)
-class Pad(Operation):
-    """y is x with `before` and `after` elements of one value added at the ends of each axis."""
-
-    name: ClassVar[str] = "pad"
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    value: float = 0.0
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        (x,) = inputs
-        require(
-            len(self.before) == len(self.after) == x.rank
-            and min((*self.before, *self.after), default=0) >= 0,
-            f"{x.rank} non-negative amounts of padding before and after",
-            f"{list(self.before)} and {list(self.after)} for {x}",
-        )
-        shape = tuple(lo + s + hi for lo, s, hi in zip(self.before, x.shape, self.after, strict=True))
-        return (x.with_shape(shape),)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        (x,) = inputs
-        if not x.ndim:
-            return (x,)
-        widths = list(zip(self.before, self.after, strict=True))
-        return (np.pad(x, widths, constant_values=np.asarray(self.value).astype(x.dtype)),)
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        fill = float(field.number(np.asarray(self.value)))
-        return (replace(self, value=fill) if inputs[0].dtype.kind == "f" else self).evaluate(*inputs)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        (x,) = inputs
-        shape = [lo + s + hi for lo, s, hi in zip(self.before, x.shape, self.after, strict=True)]
-        facts = self._around(x.facts, x.shape, 0) if x.facts.any() else x.facts
-        zero = self._around(x.zero, x.shape, self.value == 0)
-        neginf = self._around(x.neginf, x.shape, np.isneginf(self.value))
-        return (domain.make(shape, facts, zero, neginf),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        (x,), (type,) = inputs, results(self, inputs)
-        before, after = list(self.before), list(self.after)
-        for i, axis in enumerate(x.axes):
-            if axis is not None:
-                if before[i] or after[i]:
-                    x = unsure(x, self.value)
-                x = shifted(self, lattice, x, i, -before[i])
-                before[i] = after[i] = 0
-            elif not isinstance(x.shape[i], int) and (before[i] or after[i]):
-                x = replace(unsure(x, self.value), exact=False)  # any element may be of the padding
-                before[i] = after[i] = 0
-        rest = replace(self, before=tuple(before), after=tuple(after))
-        regions = (
-            x.each(lambda c: rest.depend(lattice.domain, c)[0]) if any(before) or any(after) else x.regions
-        )
-        return (replace(x, type=type, regions=regions, known=None),)
-
-    def _around(self, array: Array, shape: Sequence[int], value: int | bool | np.bool_) -> Array:
-        if array.size == 1 and bool(array.all()) == bool(value):
-            return array
-        widths = [(lo, hi) for lo, hi in zip(self.before, self.after, strict=True)]
-        for axis, width in enumerate(widths):
-            if any(width):
-                array = expand(array, axis, shape[axis])
-        return np.pad(array, [*widths, *[(0, 0)] * (array.ndim - len(shape))], constant_values=value)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        if ct is None:
-            return (None,)
-        for axis, (lo, hi) in enumerate(zip(self.before, self.after, strict=True)):
-            if lo or hi:
-                ct = b.emit(Slice(axis, lo, lo + inputs[0].shape[axis]), ct)
-        return (ct,)
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls((0, 1), (0, 2)), (_sample(2, 3),)),
-            Example(cls((2, 0), (0, 1), -np.inf), (_sample(1, 2),)),
-            Example(cls((1,), (0,), 1.5), (_sample(1),)),
-            Example(cls((0, 0, 1), (1, 0, 0)), (_sample(2, 1, 3),)),
-        ]
-
-
-@dataclass(frozen=True)
-class Concat(Movement):
-    """y is its inputs one after another along an axis."""
-
-    name: ClassVar[str] = "concat"
-    axis: int
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        require(len(inputs) >= 1, "at least one input", "none")
-        first, axis = inputs[0], self.axis
-        require_axis(first, axis)
-        total: int | Symbolic = 0
-        for x in inputs:
-            same = x.dtype == first.dtype and x.rank == first.rank
-            rest = x.shape[:axis] + x.shape[axis + 1 :]
-            require(
-                same and rest == first.shape[:axis] + first.shape[axis + 1 :],
-                f"inputs like {first} except along axis {axis}",
-                x,
-            )
-            total = total + x.shape[axis]
-        return (first.with_shape((*first.shape[:axis], total, *first.shape[axis + 1 :])),)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (np.concatenate(inputs, self.axis),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        sizes = [x.shape[self.axis] for x in inputs]
-        shape = list(inputs[0].shape)
-        shape[self.axis] = sum(sizes)
-        facts, zero, neginf = (
-            join_maps(maps, sizes, self.axis)
-            for maps in ([x.facts for x in inputs], [x.zero for x in inputs], [x.neginf for x in inputs])
-        )
-        return (domain.make(shape, facts, zero, neginf),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        i = self.axis
-        moving = [n for n, x in enumerate(inputs) if x.axes[i] is not None]
-        if not moving and all(isinstance(x.shape[i], int) for x in inputs):
-            return along(self, lattice, inputs)
-        starts = [inputs[0].shape[i] - inputs[0].shape[i]]
-        for x in inputs[:-1]:
-            starts.append(starts[-1] + x.shape[i])
-        reading = [n for n, x in enumerate(inputs) if any(r.cell.facts.any() for r in x.regions)]
-        parts = []
-        for n in sorted({*moving, *reading}):
-            x, start = unsure(inputs[n]), starts[n]
-            if n not in moving:
-                parts.append(x)
-            elif isinstance(start, int):
-                parts.append(shifted(self, lattice, x, i, -start))
-            elif n in reading:
-                raise no_rule(self, "a shift by a symbolic length")
-        return (self._united(lattice, parts or [unsure(x) for x in inputs[:1]], results(self, inputs)[0]),)
-
-    def _united(self, lattice: Lattice, parts: Sequence[Stencil], type: Type) -> Stencil:
-        """The parts of one long axis, each where it stands. Where several of them read, an upper bound at each place."""
-        i, (first, *more) = self.axis, parts
-        for part in more:
-            first, x = _wide(lattice, first, type, i), _wide(lattice, part, type, i)
-            axes = first.axes
-            if first.spatial or x.spatial:
-                (first, x), axes = align(self, lattice, (first, x), type.shape)
-            if len(first.regions) > 1 or len(x.regions) > 1:
-                raise no_rule(self, "regions of positions in parts of one axis")
-            c, facts = first.cell, lattice.domain.union(first.cell.facts, x.cell.facts)
-            cell = lattice.domain.make(c.shape, facts, c.zero & x.cell.zero, c.neginf & x.cell.neginf)
-            first = replace(first, axes=axes, regions=whole(cell), exact=False)
-        return replace(_wide(lattice, first, type, i), known=None)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        if ct is None or ct.dtype is not DType.FLOAT:
-            return (None,) * len(inputs)
-        parts: list[Value] = []
-        start: int | Symbolic = 0
-        for x in inputs:
-            stop = start + x.shape[self.axis]
-            parts.append(b.emit(Slice(self.axis, start, stop), ct))
-            start = stop
-        return tuple(parts)
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(1), (_sample(2, 3), _sample(2, 1, seed=1))),
-            Example(cls(0), (_sample(1, 2), _sample(3, 2, seed=1), _sample(2, 2, seed=2))),
-            Example(cls(0), (_sample(2),)),
-        ]
-
-
-def _wide(lattice: Lattice, x: Stencil, type: Type, axis: int) -> Stencil:
-    """A part of a long axis as if it filled it; an axis that is not spatial is the same all along, as an upper bound."""
-    if x.axes[axis] is not None:
-        return replace(x, type=type, known=None)
-    length = extent(type.shape[axis])
-
-    def spread(c: Abstract) -> Abstract:
-        return reaxis(replace(joined(lattice, c, axis), constant=None), axis, length)
-
-    return replace(x, type=type, regions=x.each(spread), known=None, exact=False)
-
-
-def join_maps(maps: Sequence[Array], sizes: Sequence[int], axis: int) -> Array:
-    """Concatenate maps along an axis that has `sizes` elements in each, kept compressed where all agree."""
-    if maps[0].shape[axis] == 1 and all(np.array_equal(m, maps[0]) for m in maps[1:]):
-        return maps[0]
-    common: list[int] = list(np.broadcast_shapes(*((*m.shape[:axis], 1, *m.shape[axis + 1 :]) for m in maps)))
-    parts = []
-    for m, size in zip(maps, sizes, strict=True):
-        common[axis] = size
-        parts.append(np.broadcast_to(m, common))
-    return np.concatenate(parts, axis)
 
 
 @dataclass(frozen=True)
@@ -537,7 +218,7 @@ class Flip(Movement):
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
-        return _move(domain, x, x.shape, lambda m: np.flip(m, self.axis))
+        return moved(domain, x, x.shape, lambda m: np.flip(m, self.axis))
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         """Conservative: places counted from the end have no offset set, so they read everything along the axis."""
@@ -558,7 +239,7 @@ class Flip(Movement):
     @classmethod
     def examples(cls) -> list[Example]:
         return [
-            Example(cls(1), (_sample(2, 3),)),
-            Example(cls(0), (_sample(2, 1, 3),)),
-            Example(cls(0), (_sample(1),)),
+            Example(cls(1), (sample(2, 3),)),
+            Example(cls(0), (sample(2, 1, 3),)),
+            Example(cls(0), (sample(1),)),
         ]

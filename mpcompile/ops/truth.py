@@ -19,10 +19,11 @@ from mpcompile.ops._base import (
     mask,
     require,
     require_dtype,
+    sample,
     unbroadcast,
 )
 from mpcompile.ops._stencil import half_plane, pointwise
-from mpcompile.ops.pointwise import Binary, Known, Unary, sample, summed
+from mpcompile.ops.pointwise import Binary, Known, Unary, summed
 
 
 class Comparison(Binary):

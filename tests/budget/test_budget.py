@@ -21,7 +21,7 @@ from mpcompile.analysis.prove import unproven
 from mpcompile.budget import Budget, OutOfBudget, ensured, reserve, share, tick, within
 from mpcompile.diagnostics import Severity
 from mpcompile.diagnostics.report import counts
-from mpcompile.ops.convolution import Windows
+from mpcompile.ops._windows import Windows
 
 prover = importlib.import_module("mpcompile.analysis.prove")  # `mpcompile.analysis.prove` is the function too
 

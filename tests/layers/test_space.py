@@ -7,7 +7,8 @@ import pytest
 from one_layer import pipeline, predict
 
 from mpcompile.diagnostics import SpecError
-from mpcompile.ops.convolution import Windows, _inside
+from mpcompile.ops._taps import inside
+from mpcompile.ops._windows import Windows
 from mpcompile.runner.examples import example_weights
 
 Array = np.ndarray
@@ -90,7 +91,7 @@ def test_taps_that_meet_only_padding_are_left_out_of_an_analysis() -> None:
             continue
         whole = Windows((size,), (kernel,), (stride,), ((low, high),), (dilation,))
         weights, x = rng.normal(size=(1, 1, kernel)), rng.normal(size=(1, 1, size))
-        inner, kept = _inside(whole, weights)
+        inner, kept = inside(whole, weights)
         left_out += kernel - inner.kernel[0]
         assert inner.count == whole.count and kept.shape[2:] == inner.kernel
 
@@ -100,6 +101,4 @@ def test_taps_that_meet_only_padding_are_left_out_of_an_analysis() -> None:
 
         np.testing.assert_allclose(of(inner, kept), of(whole, weights), atol=1e-12)
     assert left_out > 100
-    assert _inside(Windows((8,), (1001,), (1,), ((500, 500),), (1,)), np.ones((1, 1, 1001)))[0].kernel == (
-        15,
-    )
+    assert inside(Windows((8,), (1001,), (1,), ((500, 500),), (1,)), np.ones((1, 1, 1001)))[0].kernel == (15,)

@@ -1,0 +1,170 @@
+"""Windows over spatial axes: where they lie, what each tap reads, and the attributes of strided primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product as cartesian
+
+import numpy as np
+
+from mpcompile.budget import tick
+from mpcompile.ir import Array, DType, Symbolic, Type
+from mpcompile.ops._base import (
+    Exact,
+    expand,
+    floor_div,
+    require,
+    require_dtype,
+)
+
+Padding = tuple[tuple[int, int], ...]
+Index = tuple[slice, ...]
+
+
+def window_count(
+    size: int | Symbolic, kernel: int, stride: int, padding: tuple[int, int], dilation: int = 1
+) -> int | Symbolic:
+    """How many windows fit along an axis."""
+    span = size + sum(padding) - dilation * (kernel - 1) - 1
+    require(not isinstance(span, int) or span >= 0, f"at least {dilation * (kernel - 1) + 1} positions", size)
+    return floor_div(span, stride) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where windows over spatial axes lie, in numbers."""
+
+    spatial: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Padding
+    dilation: tuple[int, ...]
+
+    @property
+    def count(self) -> tuple[int, ...]:
+        return tuple(
+            (s + lo + hi - d * (k - 1) - 1) // t + 1
+            for s, k, t, (lo, hi), d in zip(
+                self.spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+
+    def taps(self) -> Iterator[tuple[tuple[int, ...], Index]]:
+        """Every tap, with what it reads of the padded input, window by window."""
+        for tap in cartesian(*(range(k) for k in self.kernel)):
+            tick()
+            yield (
+                tap,
+                tuple(
+                    slice(i * d, i * d + (n - 1) * t + 1, t)
+                    for i, d, n, t in zip(tap, self.dilation, self.count, self.stride, strict=True)
+                ),
+            )
+
+    def pad(self, array: Array, first: int, value: float | bool = 0) -> Array:
+        """Pad the spatial axes, which start at `first`."""
+        if not any(map(any, self.padding)):
+            return array
+        rest = array.ndim - first - len(self.padding)
+        return np.pad(array, [(0, 0)] * first + list(self.padding) + [(0, 0)] * rest, constant_values=value)
+
+    def spread(self, array: Array, first: int) -> Array:
+        """Undo the compression of those spatial axes on which positions differ: the padded ones."""
+        for i, (size, pad) in enumerate(zip(self.spatial, self.padding, strict=True)):
+            if any(pad):
+                array = expand(array, first + i, size)
+        return array
+
+    def read(self, array: Array, index: Index, first: int) -> Array:
+        """What one tap reads of a padded map; compressed axes stay compressed."""
+        chosen = [s if array.shape[first + i] > 1 else slice(None) for i, s in enumerate(index)]
+        return array[(*(slice(None),) * first, *chosen)]
+
+    def read_full(self, array: Array, index: Index) -> Array:
+        """What one tap reads of padded values [n, c, *s]."""
+        return array[(slice(None), slice(None), *index)]
+
+    def join(self, join: np.ufunc, padded: Array, alike: Sequence[int]) -> tuple[Array, Windows]:
+        """A map of padded values [n, c, *s, ...] with whole windows joined along axes all of whose taps are `alike`.
+
+        Gives them and the windows that are left, over what is padded already.
+        """
+        spatial, kernel, stride, dilation = map(
+            list, (self.canvas(), self.kernel, self.stride, self.dilation)
+        )
+        for a in alike:
+            padded = _joined(join, padded, 2 + a, kernel[a], stride[a], dilation[a], self.count[a])
+            spatial[a], kernel[a], stride[a], dilation[a] = self.count[a], 1, 1, 1
+        none = ((0, 0),) * len(kernel)
+        return padded, Windows(tuple(spatial), tuple(kernel), tuple(stride), none, tuple(dilation))
+
+    def crop(self, array: Array, first: int) -> Array:
+        """The adjoint of `pad`."""
+        inner = [slice(lo, lo + s) for (lo, _), s in zip(self.padding, self.spatial, strict=True)]
+        return array[(*(slice(None),) * first, *inner)]
+
+    def canvas(self) -> tuple[int, ...]:
+        """Lengths of the padded input."""
+        return tuple(s + lo + hi for s, (lo, hi) in zip(self.spatial, self.padding, strict=True))
+
+
+def _joined(
+    join: np.ufunc, x: Array, axis: int, kernel: int, stride: int, dilation: int, count: int
+) -> Array:
+    """Join of each window along one axis: tap by tap where windows are few, else of widths that double.
+
+    A sum, which must take each element once, goes tap by tap.
+    """
+    before = (slice(None),) * axis
+    if x.shape[axis] == 1:  # all along it alike
+        return x * kernel if join is np.add else x
+    if join is np.add or kernel * count <= kernel.bit_length() * x.shape[axis]:
+        slices = [slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(kernel)]
+        total: Array = x[(*before, slices[0])]
+        for s in slices[1:]:
+            tick()
+            total = join(total, x[(*before, s)])
+        return total
+    width = 1
+    while width < kernel:
+        tick()
+        step = min(width, kernel - width)
+        by = step * dilation
+        x = join(x[(*before, slice(None, -by))], x[(*before, slice(by, None))])
+        width += step
+    return x[(*before, slice(0, (count - 1) * stride + 1, stride))]
+
+
+@dataclass(frozen=True)
+class Strided(Exact):
+    """What the three have in common."""
+
+    stride: tuple[int, ...]
+    padding: Padding
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    def _check(self, x: Type, w: Type, channels: int | Symbolic) -> int:
+        """Check both operands and give the number of spatial axes."""
+        n = x.rank - 2
+        for t in (x, w):
+            require_dtype(t, DType.FLOAT)
+        require(1 <= n <= 3, "one to three spatial axes after batch and channels", x)
+        require(w.rank == x.rank, f"a kernel of rank {x.rank}", w)
+        self._check_fields(n)
+        require(
+            isinstance(channels, int) and channels % self.groups == 0,
+            f"a number of channels that {self.groups} groups divide",
+            channels,
+        )
+        return n
+
+    def _check_fields(self, n: int) -> None:
+        for field, value in (("stride", self.stride), ("padding", self.padding), ("dilation", self.dilation)):
+            require(len(value) == n, f"{field} for {n} spatial axes", value)
+        require(min((*self.stride, *self.dilation)) >= 1, "stride and dilation of at least 1", self)
+        require(all(lo >= 0 and hi >= 0 for lo, hi in self.padding), "padding of at least 0", self.padding)
+
+    def _windows(self, spatial: Sequence[int], kernel: Sequence[int]) -> Windows:
+        return Windows(tuple(spatial), tuple(kernel), self.stride, self.padding, self.dilation)

@@ -1,0 +1,159 @@
+"""Arithmetic of single elements, with numpy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Array, Builder, DType, Type, Value
+from mpcompile.ir.stencils import Lattice, Linear, Stencil
+from mpcompile.ops._base import require_dtype, unbroadcast
+from mpcompile.ops.identity import Cast
+from mpcompile.ops.pointwise import Binary, Known, Unary, summed
+from mpcompile.ops.truth import Equal, Less
+
+
+class Neg(Unary):
+    """y = -x"""
+
+    name: ClassVar[str] = "neg"
+    modular: ClassVar[str] = "neg"
+    keeps_zero: ClassVar[bool] = True
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_dtype(inputs[0], DType.FLOAT, DType.INT)
+        return (inputs[0],)
+
+    def function(self, x: Array) -> Array:
+        return np.negative(x)
+
+    def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
+        return b.emit(Neg(), ct)
+
+
+class Add(Binary):
+    """z = x + y"""
+
+    name: ClassVar[str] = "add"
+    modular: ClassVar[str] = "add"
+
+    def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
+        return summed(self, lattice, inputs, 1)
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.add(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        return x.zero & y.zero, x.neginf | y.neginf
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        return ct, ct
+
+
+class Sub(Binary):
+    """z = x - y"""
+
+    name: ClassVar[str] = "sub"
+    modular: ClassVar[str] = "sub"
+
+    def placed(self, lattice: Lattice, inputs: Sequence[Stencil]) -> Linear | None:
+        return summed(self, lattice, inputs, -1)
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.subtract(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        return x.zero & y.zero, x.neginf
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        return ct, b.emit(Neg(), unbroadcast(b, ct, y.shape))
+
+
+class Mul(Binary):
+    """z = x y; zero where either side is known to be zero"""
+
+    name: ClassVar[str] = "mul"
+    modular: ClassVar[str] = "mul"
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.multiply(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        zero = x.zero | y.zero if x.zero.any() and y.zero.any() else x.zero if x.zero.any() else y.zero
+        return zero, (x.neginf & y.positive) | (y.neginf & x.positive)
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        return b.emit(Mul(), ct, y), b.emit(Mul(), ct, x)
+
+
+class Div(Binary):
+    """z = x / y"""
+
+    name: ClassVar[str] = "div"
+    modular: ClassVar[str] = "div"
+    allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT,)
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.divide(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        return x.zero, x.neginf & y.positive
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        dx = b.emit(Div(), ct, y)
+        return dx, b.emit(Neg(), b.emit(Mul(), dx, z))
+
+
+class Extremum(Binary):
+    """The larger or the smaller of two; where they are equal the gradient is shared evenly."""
+
+    def _share(self, b: Builder, winner: Value, loser: Value, ct: Value) -> Value:
+        ahead = b.emit(Cast(DType.FLOAT), b.emit(Less(), loser, winner))
+        tie = b.emit(Cast(DType.FLOAT), b.emit(Equal(), loser, winner))
+        return b.emit(Mul(), ct, b.emit(Add(), ahead, b.emit(Mul(), tie, b.constant(0.5))))
+
+
+class Maximum(Extremum):
+    """z = max(x, y)"""
+
+    name: ClassVar[str] = "maximum"
+    modular: ClassVar[str] = "maximum"
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.maximum(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        return (x.zero | y.zero) & (x.zero | x.neginf) & (y.zero | y.neginf), x.neginf & y.neginf
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        return self._share(b, x, y, ct), self._share(b, y, x, ct)
+
+
+class Minimum(Extremum):
+    """z = min(x, y)"""
+
+    name: ClassVar[str] = "minimum"
+    modular: ClassVar[str] = "minimum"
+
+    def function(self, x: Array, y: Array) -> Array:
+        return np.minimum(x, y)
+
+    def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
+        return x.zero & y.zero, x.neginf | y.neginf
+
+    def gradient(
+        self, b: Builder, x: Value, y: Value, z: Value, ct: Value
+    ) -> tuple[Value | None, Value | None]:
+        return self._share(b, y, x, ct), self._share(b, x, y, ct)
