@@ -9,6 +9,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.bounds import AtLeast
+from mpcompile.analysis.colouring import Colouring
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.field import MOST_WORK, Reached, reached, row_work, values_of
 from mpcompile.analysis.findings.single import normalised_alone
@@ -158,18 +159,26 @@ def doubt(found: Certain) -> str:
 
 
 def cancels(
-    claim: Claim, graph: Graph, found: Certain, env: Sizes, code: str, what: str, shape: tuple[int, ...]
+    claim: Claim,
+    graph: Graph,
+    found: Certain,
+    env: Sizes,
+    code: str,
+    what: str,
+    shape: tuple[int, ...],
+    by: Colouring | None = None,
 ) -> Verdict:
     """The answer where the upper bound has pairs that the field does not show: refuted, or undecided with the reason.
 
     `what` says what is wrong with the claim: {0} is the place of the output, {1} that of the element, {2} the output's
-    number.
+    number. Columns are colours where there is a colouring.
     """
     reason, run = doubt(found), found.reached
     assert run is not None
     if reason:
         return Verdict.undecided(claim, reason, run.steps[0] if run.steps else "", [env])
     i, j = (int(k[0]) for k in np.nonzero(found.unseen))
+    j = j if by is None else int(by.elements(i, i + 1)[0, j])
     of, to = (list(map(int, np.unravel_index(k % int(np.prod(shape)), shape))) for k in (i, j))
     count, trials = int(found.unseen.sum()), run.trials
     finding = Diagnostic(

@@ -7,7 +7,8 @@ upper bound on the true support.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,10 +20,19 @@ from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, Parameter,
 
 
 def interpret(
-    graph: Graph, domain: Domain, seeds: Mapping[str, Array], environment: Mapping[str, int]
+    graph: Graph,
+    domain: Domain,
+    seeds: Mapping[str, Array],
+    environment: Mapping[str, int],
+    kept: Collection[Value] | None = None,
 ) -> dict[Value, Abstract]:
-    """Facts of every value. `seeds` gives facts of inputs, [*shape, words]; other inputs depend on nothing."""
+    """Facts of every value, or of those to be `kept` alone.
+
+    `seeds` gives facts of inputs, [*shape, words]; other inputs depend on nothing. What is not kept is forgotten when the
+    last node has read it, so that a deep graph takes as much memory as its widest place.
+    """
     memory: dict[Value, Abstract] = {}
+    readers = Counter(v for node in graph.nodes() for v in node.inputs) if kept is not None else Counter()
     for node in graph.nodes():
         if isinstance(node.op, Input | Parameter):
             shape = node.types[0].concrete(environment)
@@ -31,6 +41,12 @@ def interpret(
         else:
             results = node.op.bind(environment).depend(domain, *(memory[v] for v in node.inputs))
             memory.update(zip(node.outputs, results, strict=True))
+            results = ()
+        if kept is not None:
+            readers.subtract(node.inputs)
+            for v in {*node.inputs, *node.outputs}:
+                if not readers[v] and v not in kept:
+                    memory.pop(v, None)
     return memory
 
 
@@ -39,13 +55,19 @@ def environment_for(graph: Graph, length: int) -> dict[str, int]:
     return {s: 1 if s == "N" else length for s in graph.symbols()}
 
 
-def tau(graph: Graph, source: str, ranks: Array, environment: Mapping[str, int]) -> dict[Value, Abstract]:
+def tau(
+    graph: Graph,
+    source: str,
+    ranks: Array,
+    environment: Mapping[str, int],
+    kept: Collection[Value] | None = None,
+) -> dict[Value, Abstract]:
     """Availability: an element of input `source` is there at its rank + 1, anything else at the latest thing it reads.
 
     `ranks` has the shape of the source without its batch axis.
     """
     seed = (np.asarray(ranks, np.int32) + 1)[None, ..., None]
-    return interpret(graph, availability(), {source: seed}, environment)
+    return interpret(graph, availability(), {source: seed}, environment, kept)
 
 
 #: Exact sets of more input elements than this are not attempted.
@@ -67,18 +89,27 @@ def support(
 
 
 def sets(
-    graph: Graph, source: str, output: str, environment: Mapping[str, int], over: int | None = None
+    graph: Graph,
+    source: str,
+    output: str,
+    environment: Mapping[str, int],
+    over: int | None = None,
+    colours: Array | None = None,
 ) -> AtMost[BitMatrix]:
-    """`support`, 64 inputs to a word."""
+    """`support`, 64 inputs to a word: [output elements, source elements], or colours, where elements have `colours`."""
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
-    domain, seed = identity(size)
-    memory = interpret(graph, domain, {source: seed.reshape(*shape, domain.words)}, environment)
-    found = memory[graph.outputs[output]]
+    count = size if colours is None else int(colours.max()) + 1
+    domain, seed = identity(count)
+    seed = seed if colours is None else seed[colours]
+    value = graph.outputs[output]
+    found = interpret(graph, domain, {source: seed.reshape(*shape, domain.words)}, environment, (value,))[
+        value
+    ]
     if over is not None:  # before the facts are spread out: channels mostly share them
         kept = found.shape[:over] + found.shape[over + 1 :]
         found = domain.make(kept, domain.reduce(found, [over]).squeeze(over))
-    return AtMost(BitMatrix(np.ascontiguousarray(found.full()).reshape(-1, domain.words), size))
+    return AtMost(BitMatrix(np.ascontiguousarray(found.full()).reshape(-1, domain.words), count))
 
 
 def identity(size: int) -> tuple[Domain, Array]:

@@ -40,6 +40,22 @@ COUPLINGS = "coupling(mask = checkerboard, net = dense(8) -> relu)\n" * 2
 BITS = "model m\ninput x: binary[{n}]\nmask up = degrees(order = natural)\nx ~ autoregressive {{ {body} }}\n"
 IMAGE = "model m\ninput x: real[1, {n}, {n}]\ntarget y: binary[1]\ny ~ bernoulli(logits = x -> {body})\n"
 STEPS = "model m\ninput x: category(4)[{n}]\nx ~ autoregressive(likelihood = categorical) {{ {body} }}\n"
+GATED = """model m
+input x: binary[1, 128, 128]
+block gated(w) on v, h {
+  deep = v -> conv(2 * w, 3, pad = same, mask = causal2d(type = vertical))
+  wide = (h -> conv(2 * w, 3, pad = same, mask = causal2d(type = horizontal))) + (deep -> shift_down -> conv(2 * w, 1))
+  yield deep -> gate, h + (wide -> gate -> conv(w, 1))
+}
+block first(w) on image {
+  v = image -> conv(w, 3, pad = same, mask = causal2d(type = vertical))
+  yield v, (v -> shift_down -> conv(w, 1)) + (image -> conv(w, 3, pad = same, mask = causal2d(type = horizontal_a)))
+}
+block head(w) on v, h { yield h -> relu -> conv(1, 1) }
+x ~ autoregressive { first(8)
+  repeat i in 1..6 { gated(8) }
+  head(8) }
+"""
 
 #: Once above 2 s or 500 MB: (spec, the answers).
 ONCE_SLOW = {
@@ -71,6 +87,10 @@ ONCE_SLOW = {
             n="time", body="embedding(4) -> shift -> repeat i in 1..60 { conv1d(4, 256) -> relu } -> dense(4)"
         ),
         {"proved"},
+    ),
+    "picture of 128 x 128": (
+        GATED + "check { complete(x); no_blind_spot(x) }\n",
+        {"proved", "refuted"},
     ),
     "dilation of 1000": (
         STEPS.format(n="time", body="embedding(4) -> shift -> conv1d(4, 2, dilation = 1000) -> dense(4)"),

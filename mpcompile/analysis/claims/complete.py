@@ -6,13 +6,14 @@ prime, or a path on which nothing is subtracted. What is in the one and not in t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.certain import RISING, Certain, cancels, certain, far, sampled, short
+from mpcompile.analysis.colouring import Colouring, colouring, sets_of
 from mpcompile.analysis.dependence import sets
 from mpcompile.analysis.field import afford
 from mpcompile.analysis.onesided import two_sided
@@ -80,27 +81,35 @@ def _ranks(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
     return ranks_of(graph, claim, env).reshape(-1)
 
 
-def _missing(graph: Graph, claim: Claim, env: Mapping[str, int], ranks: Array) -> _Missing:
+def _missing(
+    graph: Graph, claim: Claim, env: Mapping[str, int], ranks: Array, by: Colouring | None = None
+) -> _Missing:
     """By sets of inputs, all outputs and the parameters of an element together; some rows of pairs at a time."""
-    found: BitMatrix | None = None
-    for name in graph.outputs:
-        one = sets(graph, claim.subject, name, env, over=claim.arguments["axis"]).value
-        found = one if found is None else found | one
-    assert found is not None
-    count, allowed, pair = 0, 0, (0, 0)
-    rows = max(1, SLAB // ranks.size)
+    axis, allowed = claim.arguments["axis"], np.searchsorted(np.sort(ranks), ranks)
+    by = by or colouring(graph, claim.subject, env, axis)
+    found = sets_of(graph, claim.subject, env, axis, by).value
+    seen = np.zeros(ranks.size, np.int64)
+    for start, stop, _, before in _slabs(by, ranks):
+        seen[start:stop] = BitMatrix(before.words & found.words[start:stop], by.count).counts()
+    short_of = np.flatnonzero(seen < allowed)
+    if not short_of.size:
+        return _Missing(0, int(allowed.sum()))
+    row = int(short_of[0])
+    read = by.elements(row, row + 1)[0][BitMatrix(found.words[row : row + 1], by.count).unpack()[0]]
+    lacking = ranks < ranks[row]
+    lacking[read[read >= 0]] = False
+    return _Missing(int((allowed - seen).sum()), int(allowed.sum()), (row, int(lacking.argmax())))
+
+
+def _slabs(by: Colouring, ranks: Array) -> Iterator[tuple[int, int, Array, BitMatrix]]:
+    """Rows of pairs, from and to, with the element of each pair, and whether it comes before."""
+    rows = max(1, SLAB // by.count)
     for start in range(0, ranks.size, rows):
         tick()
-        before = BitMatrix.of(ranks[start : start + rows, None] > ranks[None, :]).words
-        gone = before & ~found.words[start : start + rows]
-        allowed += int(BitMatrix(before, ranks.size).counts().sum())
-        if gone.any():
-            lacking = BitMatrix(gone, ranks.size)
-            if not count:
-                row = np.flatnonzero(gone.any(1))[:1]
-                pair = start + int(row[0]), int(lacking.first(row)[0])
-            count += int(lacking.counts().sum())
-    return _Missing(count, allowed, pair)
+        stop = min(start + rows, ranks.size)
+        elements = by.elements(start, stop)
+        before = (elements >= 0) & (ranks[elements] < ranks[start:stop, None])
+        yield start, stop, elements, BitMatrix.of(before)
 
 
 def _run(
@@ -111,22 +120,23 @@ def _run(
     With `some` it is asked for as many elements as can be afforded.
     """
     ranks = _ranks(graph, claim, env)
-    missing = _missing(graph, claim, env, ranks)
+    by = colouring(graph, claim.subject, env, claim.arguments["axis"])
+    missing = _missing(graph, claim, env, ranks, by)
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
     if missing.count:
         return _incomplete(claim, env, missing, shape)
     if rises(module, graph, claim.subject):
         return RISING
     if not some:
-        afford(graph, env, ranks.size)
-    reserve(4 * ranks.size**2)
-    allowed = ranks[:, None] > ranks[None, :]
-    wanted = sampled(graph, env, allowed, int(np.prod(shape[1:]))) if some else allowed
-    found = certain(module, graph, claim.subject, env, wanted, claim.arguments["axis"])
+        afford(graph, env, by.count)
+    reserve(4 * ranks.size * by.count)
+    wanted = np.concatenate([before.unpack() for *_, before in _slabs(by, ranks)])
+    if some and by.exact:
+        wanted = sampled(graph, env, wanted, int(np.prod(shape[1:])))
+    found = certain(module, graph, claim.subject, env, wanted, claim.arguments["axis"], groups=by.groups)
     if found.unseen.any():
-        return cancels(
-            claim, graph, found, env, "MP302", f"{claim.subject} is not complete: {_ORDERED[1]}", shape
-        )
+        what = f"{claim.subject} is not complete: {_ORDERED[1]}"
+        return cancels(claim, graph, found, env, "MP302", what, shape, by)
     return found
 
 

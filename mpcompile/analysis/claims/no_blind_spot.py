@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
-from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.colouring import Colouring, colouring, sets_of
+from mpcompile.analysis.dependence import environment_for
+from mpcompile.analysis.field import afford
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.probe import probe
@@ -16,6 +20,7 @@ from mpcompile.analysis.rising import rises
 from mpcompile.analysis.stencils import OffsetSets, aligned_with, inexact, offset_sets, spatial_axes
 from mpcompile.analysis.stencils import places as places_of
 from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Scope, Verdict, ran, scope_of, sizes_text
+from mpcompile.budget import reserve, tick
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
 from mpcompile.ir.offsets import Offsets
@@ -113,30 +118,89 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
         return Verdict.undecided(
             claim, f"`{blame}` is known from above only" if blame else "places have no one set", blame
         )
-    ranks = ranks_of(graph, claim, env).reshape(-1)
-    seen = np.zeros((size, size), bool)
-    for name in graph.outputs:
-        seen |= support(graph, claim.subject, name, env, over=claim.arguments["axis"]).value
-    allowed = ranks[:, None] > ranks[None, :]
-    inside = allowed.copy()
-    for axis in spatial_axes(type):
-        place = np.broadcast_to(
-            np.arange(shape[axis - 1]).reshape([-1 if i == axis - 1 else 1 for i in range(len(shape))]), shape
-        ).reshape(-1)
-        away = place[None, :] - place[:, None]
-        reach = away[seen & allowed]
-        inside &= (away >= reach.min()) & (away <= reach.max()) if reach.size else False
+    ranks, axis = ranks_of(graph, claim, env).reshape(-1), claim.arguments["axis"]
+    by = colouring(graph, claim.subject, env, axis)
+    found = sets_of(graph, claim.subject, env, axis, by).value
+    along = [a - 1 for a in spatial_axes(type)]
+    places = (
+        np.stack([np.indices(shape)[a].reshape(-1) for a in along], -1) if along else np.zeros((size, 0), int)
+    )
+    reach = [_Reach() for _ in along]
+    for pairs in _slabs(by, ranks, found):
+        for k, r in enumerate(reach):
+            r.add(pairs.away(places[:, k])[pairs.seen & pairs.allowed])
+    reserve(6 * size * by.count)
+    inside, seen = np.zeros((size, by.count), bool), np.zeros((size, by.count), bool)
+    for pairs in _slabs(by, ranks, found):
+        within = pairs.allowed
+        for k, r in enumerate(reach):
+            within &= r.has(pairs.away(places[:, k]))
+        inside[pairs.rows], seen[pairs.rows] = within, pairs.seen
     missing = inside & ~seen
     if not missing.any():
-        found = certain(module, graph, claim.subject, env, inside & seen, claim.arguments["axis"])
-        if found.unseen.any():
+        wanted = inside & seen
+        if not rises(module, graph, claim.subject):
+            afford(graph, env, by.count)
+        answer = certain(module, graph, claim.subject, env, wanted, axis, groups=by.groups)
+        if answer.unseen.any():
             what = f"{claim.subject} has a blind spot: output {{0}} is constant in {{1}}"
-            return cancels(claim, graph, found, env, "MP305", what, shape)
-        assumed = (FINITE, *found.assumptions)
-        return Verdict.of(claim, ran([graph], f"{method}; {found.method}", [env], assumed), {"blind": 0.0})
+            return cancels(claim, graph, answer, env, "MP305", what, shape, by)
+        assumed = (FINITE, *answer.assumptions)
+        return Verdict.of(claim, ran([graph], f"{method}; {answer.method}", [env], assumed), {"blind": 0.0})
     share = float(missing.sum() / inside.sum())
-    notes = _picture(seen, inside, missing, shape) if len(shape) == 3 else ()
+    notes = _picture(by, seen, inside, missing, shape) if len(shape) == 3 else ()
     return Verdict.refuted(claim, method, env, [_finding(claim, share, notes)], {"blind": share})
+
+
+@dataclass
+class _Reach:
+    """The least and the greatest distance that was added."""
+
+    low: int = 1
+    high: int = 0
+
+    def add(self, away: Array) -> None:
+        if away.size:
+            low, high = int(away.min()), int(away.max())
+            empty = self.low > self.high
+            self.low, self.high = (low, high) if empty else (min(low, self.low), max(high, self.high))
+
+    def has(self, away: Array) -> Array:
+        return np.asarray((away >= self.low) & (away <= self.high))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Some rows of pairs of an output element and the element of each colour in its window.
+
+    elements    int64 [rows or 1, colours], -1 where there is none
+    allowed     bool [rows, colours]: the element comes before
+    seen        bool [rows, colours]: the output reads it
+    """
+
+    rows: slice
+    elements: Array
+    allowed: Array
+    seen: Array
+
+    def away(self, places: Array) -> Array:
+        """How far the element is from the output, [rows, colours]; places are those of all elements along an axis."""
+        return np.asarray(places[self.elements] - places[self.rows, None])
+
+
+#: Pairs that are looked at together.
+SLAB = 1 << 21
+
+
+def _slabs(by: Colouring, ranks: Array, found: BitMatrix) -> Iterator[_Pairs]:
+    rows = max(1, SLAB // by.count)
+    for start in range(0, ranks.size, rows):
+        tick()
+        stop = min(start + rows, ranks.size)
+        elements = by.elements(start, stop)
+        allowed = (elements >= 0) & (ranks[elements] < ranks[start:stop, None])
+        seen = BitMatrix(found.words[start:stop], by.count).unpack()
+        yield _Pairs(slice(start, stop), elements, allowed, seen)
 
 
 def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:
@@ -150,15 +214,19 @@ def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:
     )
 
 
-def _picture(seen: Array, inside: Array, missing: Array, shape: tuple[int, ...]) -> tuple[str, ...]:
+def _picture(
+    by: Colouring, seen: Array, inside: Array, missing: Array, shape: tuple[int, ...]
+) -> tuple[str, ...]:
     """What the pixel with the largest blind spot sees, channels together."""
     channels, height, width = shape
-    pixel = int(missing.reshape(channels, height * width, -1).sum((0, 2)).argmax())
+    pixel = int(missing.sum(1).reshape(channels, -1).sum(0).argmax())
     place = (pixel // width, pixel % width)
 
     def plane(pairs: Array) -> Array:
-        each = pairs.reshape(channels, height * width, channels, height, width)[:, pixel]
-        return np.asarray(each.any((0, 1)))
+        each = np.zeros(by.size, bool)
+        for row in range(pixel, by.size, height * width):
+            each[by.elements(row, row + 1)[0][pairs[row]]] = True
+        return np.asarray(each.reshape(shape).any(0))
 
     rows, columns = PICTURE
     top, left = max(0, place[0] + 1 - rows), max(0, min(place[1] - columns // 2, width - columns))
