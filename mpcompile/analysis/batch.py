@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mpcompile import ops
 from mpcompile.ir import (
@@ -24,6 +25,7 @@ from mpcompile.ir import (
     Parameter,
     Primitive,
     Shape,
+    Symbolic,
     Type,
     product,
     symbol,
@@ -65,19 +67,21 @@ def mixing(graph: Graph) -> Iterator[Mixing]:
 def _mixes(node: Node) -> tuple[str, Primitive] | None:
     op = node.op
     try:
-        inputs, results = ([batch_axis(t) for t in ts] for ts in ([v.type for v in node.inputs], node.types))
+        inputs, results = [batch_axis(v.type) for v in node.inputs], [batch_axis(t) for t in node.types]
     except _Acts as reason:
         return str(reason), op
     if isinstance(op, ops.Scan):
         return _loop(op, inputs)
-    if all(a is None for a in (*inputs, *results)) and not _counts(op):
-        return None
-    if any(a is not None for a in inputs) and any(a is None for a in results):
+    read = inputs.count(None) < len(inputs)
+    if read and None in results:
         return "it joins all examples", op
+    if not read and results.count(None) == len(results) and not _counts(op):
+        return None
     why = _rule(op)(op, node, inputs, results)
     return (why, op) if why else None
 
 
+@lru_cache(1 << 12)  # programs have many values of few types
 def batch_axis(type_: Type) -> int | None:
     """The axis that counts the examples; None where there is none. Raises `_Acts` where it is not one axis alone."""
     found = [i for i, size in enumerate(type_.shape) if not isinstance(size, int) and "N" in symbols(size)]
@@ -90,8 +94,11 @@ def batch_axis(type_: Type) -> int | None:
 
 def _counts(op: Primitive) -> bool:
     """Whether the number of examples is an attribute."""
-    sizes = (s for a in op.attributes().values() for s in (a if isinstance(a, tuple) else (a,)))
-    return any("N" in symbols(s) for s in sizes if not isinstance(s, int) and hasattr(s, "terms"))
+    return any(
+        isinstance(s, Symbolic) and "N" in symbols(s)
+        for a in op.attributes().values()
+        for s in (a if isinstance(a, tuple) else (a,))
+    )
 
 
 # --- rules ---

@@ -6,7 +6,7 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -94,14 +94,16 @@ MAX_VALUE = 1 << 28
 class Graph:
     """A pure function as a directed acyclic graph.
 
-    `inputs` and `outputs` map names to values, in the order of the signature.
+    `inputs` and `outputs` map names to values, in the order of the signature. The nodes are the whole of it, in a
+    topological order; who reads a node is asked of a networkx graph, which is made when it is first asked.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
-        self._g: nx.DiGraph[int] = nx.DiGraph()
+        self._nodes: dict[int, Node] = {}
+        self._edges: nx.DiGraph[int] | None = None
 
     def add(self, op: Primitive, inputs: Sequence[Value], span: Span, scope: Scope) -> Node:
         """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
@@ -117,27 +119,29 @@ class Graph:
         return self._append(Node(next(_ids), node.op, inputs, node.types, node.span, node.scope))
 
     def _append(self, node: Node) -> Node:
-        self._g.add_node(node.id, node=node)
-        for v in node.inputs:
-            self._g.add_edge(v.node, node.id)
+        self._nodes[node.id] = node
+        if self._edges is not None:
+            _connect(self._edges, [node])
         return node
 
     def node(self, value: Value | int) -> Node:
         """The node that makes a value."""
-        node: Node = self._g.nodes[value if isinstance(value, int) else value.node]["node"]
-        return node
+        return self._nodes[value if isinstance(value, int) else value.node]
 
     def nodes(self) -> list[Node]:
-        """All nodes, inputs before their users; ids are appended in a topological order by construction."""
+        """All nodes, inputs before their users; they are appended in a topological order by construction."""
         tick()
-        return [self._g.nodes[i]["node"] for i in sorted(self._g)]
+        return list(self._nodes.values())
 
     def __contains__(self, value: Value) -> bool:
-        return value.node in self._g
+        return value.node in self._nodes
 
     def users(self, node: int) -> list[Node]:
         """Nodes that read a node, in order."""
-        return [self._g.nodes[i]["node"] for i in sorted(self._g.successors(node))]
+        if self._edges is None:
+            self._edges = nx.DiGraph()
+            _connect(self._edges, self._nodes.values())
+        return [self._nodes[i] for i in sorted(self._edges.successors(node))]
 
     def parameters(self) -> dict[str, Value]:
         """Parameters that the graph reads, by name."""
@@ -165,18 +169,15 @@ class Graph:
 
     def live(self) -> Graph:
         """The same function without the nodes that no output needs (all inputs stay)."""
-        keep: set[int] = set()
+        keep = {v.node for v in self.inputs.values()}
         todo = [v.node for v in self.outputs.values()]
-        while todo:  # one walk for all outputs; networkx's ancestors would be one for each
+        while todo:
             node = todo.pop()
             if node not in keep:
                 keep.add(node)
-                todo.extend(self._g.predecessors(node))
-        keep |= {v.node for v in self.inputs.values()}
+                todo.extend(v.node for v in self._nodes[node].inputs)
         new = Graph(self.name)
-        nodes = [self.node(i) for i in sorted(keep)]  # shared: a node never changes
-        new._g.add_nodes_from((n.id, {"node": n}) for n in nodes)
-        new._g.add_edges_from((v.node, n.id) for n in nodes for v in n.inputs)
+        new._nodes = {i: self._nodes[i] for i in sorted(keep)}  # shared: a node never changes
         new.inputs, new.outputs = dict(self.inputs), dict(self.outputs)
         return new
 
@@ -200,7 +201,13 @@ class Graph:
         return new
 
     def __len__(self) -> int:
-        return len(self._g)
+        return len(self._nodes)
+
+
+def _connect(edges: nx.DiGraph[int], nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        edges.add_node(node.id)
+        edges.add_edges_from((v.node, node.id) for v in node.inputs)
 
 
 @dataclass

@@ -105,15 +105,25 @@ class Primitive:
     def bind(self, env: Mapping[str, int]) -> Self:
         """The same primitive with numbers in place of symbolic sizes."""
         changed = {}
-        for f in fields(self):
-            old = getattr(self, f.name)
+        for name in _attributes(type(self)):
+            old = getattr(self, name)
             new = _bind(old, env)
             if new is not old:
-                changed[f.name] = new
+                changed[name] = new
         return replace(self, **changed) if changed else self
 
     def attributes(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in _attributes(type(self))}
+
+
+_ATTRIBUTES: dict[type[Any], tuple[str, ...]] = {}
+
+
+def _attributes(kind: type[Any]) -> tuple[str, ...]:
+    """Names of the attributes of a kind of primitive; `fields` filters them anew on every call."""
+    if kind not in _ATTRIBUTES:
+        _ATTRIBUTES[kind] = tuple(f.name for f in fields(kind))
+    return _ATTRIBUTES[kind]
 
 
 def _bind(attribute: Any, env: Mapping[str, int]) -> Any:

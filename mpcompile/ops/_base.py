@@ -111,9 +111,17 @@ def type_of(array: Array) -> Type:
 
 
 def require(condition: bool, expected: str, found: object) -> None:
-    """Raise `TypeMismatch` unless a condition on the inputs holds."""
+    """Raise `TypeMismatch` unless a condition on the inputs holds.
+
+    The text of a type costs more than most rules: where `expected` needs it, raise a `mismatch`.
+    """
     if not condition:
-        raise TypeMismatch(f"expected {expected}, found {found}")
+        raise mismatch(expected, found)
+
+
+def mismatch(expected: str, found: object) -> TypeMismatch:
+    """The error for inputs that a primitive does not take, ready to raise."""
+    return TypeMismatch(f"expected {expected}, found {found}")
 
 
 def require_dtype(type: Type, *allowed: DType) -> None:
@@ -122,7 +130,8 @@ def require_dtype(type: Type, *allowed: DType) -> None:
 
 
 def require_axis(type: Type, axis: int) -> None:
-    require(0 <= axis < type.rank, f"an axis below the rank {type.rank}", f"axis {axis} of {type}")
+    if not 0 <= axis < type.rank:
+        raise mismatch(f"an axis below the rank {type.rank}", f"axis {axis} of {type}")
 
 
 def broadcast(*types: Type) -> Shape:

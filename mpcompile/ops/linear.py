@@ -22,7 +22,17 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
-from mpcompile.ops._base import Cotangents, Exact, expand, lift, require, require_dtype, sample, unbroadcast
+from mpcompile.ops._base import (
+    Cotangents,
+    Exact,
+    expand,
+    lift,
+    mismatch,
+    require,
+    require_dtype,
+    sample,
+    unbroadcast,
+)
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
 
@@ -37,7 +47,8 @@ class MatMul(Exact):
         for t in inputs:
             require_dtype(t, DType.FLOAT)
             require(t.rank >= 2, "at least two axes", t)
-        require(x.shape[-1] == y.shape[-2], f"{x.shape[-1]} rows to multiply {x} by", y)
+        if x.shape[-1] != y.shape[-2]:
+            raise mismatch(f"{x.shape[-1]} rows to multiply {x} by", y)
         try:
             lead = broadcast_shapes(x.shape[:-2], y.shape[:-2])
         except ValueError:

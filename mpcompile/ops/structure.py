@@ -25,6 +25,7 @@ from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent
 from mpcompile.ops._base import (
     Cotangents,
     Movement,
+    mismatch,
     numbers,
     require,
     require_axis,
@@ -61,7 +62,8 @@ class Reshape(Movement):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         (x,) = inputs
         size = product(self.shape)
-        require(x.size == size, f"{size} elements for shape {list(self.shape)}", f"{x.size} in {x}")
+        if x.size != size:
+            raise mismatch(f"{size} elements for shape {list(self.shape)}", f"{x.size} in {x}")
         return (x.with_shape(self.shape),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
@@ -165,7 +167,8 @@ class BroadcastTo(Movement):
             fits = broadcast_shapes(x.shape, self.shape) == tuple(self.shape)
         except ValueError:
             fits = False
-        require(fits, f"a shape that broadcasts to {list(self.shape)}", x)
+        if not fits:
+            raise mismatch(f"a shape that broadcasts to {list(self.shape)}", x)
         return (x.with_shape(tuple(self.shape)),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:

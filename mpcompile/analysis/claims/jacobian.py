@@ -6,7 +6,7 @@ are alike, for every length; where those do not decide it, a fault is looked for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from mpcompile.analysis.stencils import sets_at_every_length
 from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Graph, Module, NoRule, Piece
+from mpcompile.ir.form import form
 
 METHOD = "sets of inputs, bijector by bijector"
 
@@ -37,8 +38,9 @@ Judge = Callable[[Sizes | None], Judged]
 
 
 def jacobian(module: Module, claim: Claim) -> Verdict:
+    known: dict[Hashable, Judged] = {}
     units: list[tuple[str, Graph, Judge]] = [
-        (piece.name, piece.graph, partial(_piece, piece)) for piece in module.pieces[claim.subject]
+        (piece.name, piece.graph, partial(_piece, piece, known)) for piece in module.pieces[claim.subject]
     ]
     if claim.arguments.get("op") == "is":
         graph = module.programs[claim.program]
@@ -81,8 +83,21 @@ def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> Bi
     return sets(graph, source, output, sizes).value
 
 
-def _piece(piece: Piece, sizes: Sizes | None) -> Judged:
-    """One bijector: what it transforms must be hidden from its conditioner."""
+def _piece(piece: Piece, known: dict[Hashable, Judged], sizes: Sizes | None) -> Judged:
+    """One bijector: what it transforms must be hidden from its conditioner.
+
+    `known` has what was judged without fault, by the form of the graph and the sizes: bijectors are often repeated.
+    """
+    key = form(piece.graph), tuple(sizes.items()) if sizes is not None else None
+    if key not in known:
+        judged = _judged(piece, sizes)
+        if judged.fault is not None:
+            return judged
+        known[key] = judged
+    return known[key]
+
+
+def _judged(piece: Piece, sizes: Sizes | None) -> Judged:
     direct = _supports(piece.graph, "x", "y", sizes)
     seen = BitMatrix(np.zeros_like(direct.words), direct.columns)
     if "seen" in piece.graph.inputs:

@@ -41,7 +41,8 @@ def untransformed(module: Module) -> Iterator[Diagnostic]:
 def _conditioned(module: Module, graph: Graph) -> bool:
     """Whether a map reads more than the element that it transforms and noise."""
     noise = {name for inputs in module.noise.values() for name in inputs}
-    return any(graph.users(v.node) for name, v in graph.inputs.items() if name != "x" and name not in noise)
+    read = {v.node for node in graph.nodes() for v in node.inputs}
+    return any(v.node in read for name, v in graph.inputs.items() if name != "x" and name not in noise)
 
 
 def _size(graph: Graph) -> int:
