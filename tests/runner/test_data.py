@@ -250,7 +250,8 @@ def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("1,2\n3\n", "row 2 has 1 values"), ("1,2\n3,x\n", "row 2, column 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
+    ("1,2\n3\n", "row 2 has 1 value, the first row has 2 values"),
+    ("1,2\n3,x\n", "row 2, column 2 holds 'x'"), ("", "empty"), ("a,b\n", "no row"),
     ("1,2\n3,nan\n", "row 2, column 2 holds 'nan'"),
     ("1,2\n,3\n", "row 2, column 1: the cell is empty"), ("a,y\n1,yes\n2,0\n", "row 3, column 2 (y) holds '0'"),
     ("a,y\n1,yes\n2,?\n", "row 3, column 2 (y) holds '?', a missing value"),
@@ -263,6 +264,24 @@ def test_bad_csv(fake: ModuleType, tmp_path: Path, text: str, says: str) -> None
     (tmp_path / "a.csv").write_text(text)
     found = refused(plane(fake), tmp_path / "a.csv")
     assert found.code == "MP506" and says in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help"),
+    [
+        ("a;b\n1,5;2,5\n", "MP506", "separated by commas"),
+        ("a\tb\n1,5\t2,5\n", "MP506", "separated by commas"),
+        ("1,5;2\n3,5;4\n", "MP506", "separated by commas"),
+        ("x,y\n1,2\n3,4\n", "MP503", "the column headed 'y' is y, which no variable takes"),
+        ("x,z,Label\n1,2,3\n3,4,5\n", "MP503", "the column headed 'Label' is y, which no variable takes"),
+    ],
+)
+def test_a_table_of_another_form_says_how_it_is_mended(
+    fake: ModuleType, tmp_path: Path, text: str, code: str, help: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    found = refused(having(fake.field("x", "input", "real", 3)), tmp_path / "a.csv")
+    assert found.code == code and help in found.help
 
 
 def test_labels_in_words_are_classes(fake: ModuleType, tmp_path: Path) -> None:

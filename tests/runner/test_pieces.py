@@ -102,6 +102,26 @@ def test_a_model_for_one_length_refuses_them(tmp_path: Path) -> None:
         assert "length" in caught.value.diagnostics[0].help
 
 
+@pytest.mark.parametrize("stated", [3, 0, -1, 7, 2.5, float("nan"), 6])
+@pytest.mark.parametrize("split", ["", "_valid"])
+def test_padding_that_the_data_state_is_never_learned(tmp_path: Path, stated: float, split: str) -> None:
+    """Padded arrays beside an array `length`: a model for one length would take the padding for data."""
+    text = "model m\ninput x: binary[time, 2]\nx ~ autoregressive { shift -> dense(2) }\n"
+    held = {"x": np.zeros((9, 6, 2)), "length": np.full(9, 6)}
+    if split:
+        held = {f"{k}{s}": v for k, v in held.items() for s in ("_train", split)}
+    held[f"length{split}"] = np.full(9, stated)
+    np.savez(tmp_path / "a.npz", **held)
+    module = lower(parse_text(text), Source("m.mp", text))
+    if stated == 6:
+        assert len(load_data(module, str(tmp_path / "a.npz")).splits["train"])
+        return
+    with pytest.raises(SpecError) as caught:
+        load_data(module, str(tmp_path / "a.npz"))
+    (found,) = caught.value.diagnostics
+    assert found.code == "MP503" and "states lengths" in found.message and "integer(1..time)" in found.help
+
+
 def test_a_batch_is_padded_to_its_longest() -> None:
     data = load_data(module("cvrnn"), "melodies", 64)
     batches = Batches(module("cvrnn"), data.splits["train"], 4, 0)

@@ -324,7 +324,7 @@ def test_a_long_array_is_a_stream_in_its_order(fake: ModuleType, tmp_path: Path)
     (b"1,2,3\n1,2\0,3\n", "row 2, column 2 holds '2\\x00'"),
     (b"1,2,3\n1,\xff,3\n", "row 2 is not UTF-8"),
     ("1,2,3\n".encode("utf-16"), "row 1 is not UTF-8"),
-    (b"1,2,3\n1,2,3,4\n", "row 2 has 4 values, the first has 3"),
+    (b"1,2,3\n1,2,3,4\n", "row 2 has 4 values, the first row has 3"),
     (b"a,b,c\n1,2,3\n1,inf,3\n", "row 3, column 2 (b) holds 'inf'"),
     (b"1,2,3\n\"1\"2,2,3\n", "row 2 has a stray quote"),
     (b"1,2,3\n1,\x1b[31m,3\n", "row 2, column 2 holds '\\x1b[31m'"),

@@ -40,6 +40,7 @@ class Adapter:
     def splits(self) -> dict[str, Split]:
         """Every split, adapted. Raises `SpecError` (MP502 to MP507)."""
         pairs = self.pairing()
+        self._require_lengths(pairs)
         ahead = self._ahead(pairs)
         numbers = {f: self._numbers(self.module.fields[f], c) for f, c in pairs.items()}
         sizes: dict[str, int] = {}
@@ -235,6 +236,24 @@ class Adapter:
         survey = checked(self.name, field, column, values, None, self.threshold)
         return Pieces(values, field.type.dtype, columns["length"], survey, self._threshold(field))
 
+    def _require_lengths(self, pairs: Mapping[str, str]) -> None:
+        """Raises `SpecError` (MP503) where the data say which steps are padding and the model would learn them."""
+        if "length" in pairs.values() or self.raw.pieces:
+            return
+        for name, column in pairs.items():
+            field = self.module.fields[name]
+            along = field.type.shape[1] if field.type.rank > 1 else 1
+            for columns in self.raw.splits.values():
+                held, steps = columns.get("length"), columns[column].shape[1:2]
+                if isinstance(along, int) or held is None or not steps or (held == steps[0]).all():
+                    continue
+                raise error(
+                    "MP503",
+                    f"data '{self.name}' states lengths that are not {steps[0]}, and '{name}' has one length for all",
+                    field.span,
+                    help=f"condition length: integer(1..{along}); or leave the array 'length' out",
+                )
+
     # Fixed sizes ------------------------------------------------------------------------------------
 
     def _column(
@@ -300,11 +319,14 @@ class Adapter:
 
     def _misfit(self, field: Field, wanted: list[object], found: list[int], column: str) -> SpecError:
         shown = ", ".join(map(str, wanted))
+        help = f"declare '{field.name}' with {list(found)}, or give other data"
+        if column == "x" and "y" in self.raw.headed and "y" not in self.pairing().values():
+            help = f"the column headed '{self.raw.headed['y'][0]}' is y, which no variable takes: head it differently"
         return error(
             "MP503",
             f"field '{field.name}' has shape [{shown}], column '{column}' of data '{self.name}' has {found}",
             field.span,
-            help=f"declare '{field.name}' with {list(found)}, or give other data",
+            help=help,
         )
 
 

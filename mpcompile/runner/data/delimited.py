@@ -18,6 +18,7 @@ from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 
 _TARGETS = ("y", "label", "target")
 _MISSING = ("?", "-", "na", "n/a", "null")
+_SEPARATORS, _SEPARATED = ";\t|", "the cells of a row are separated by commas, and a decimal point is `.`"
 #: Rows that are turned into numbers at once; longest line, in characters; most columns.
 _ROWS, _LINE, _COLUMNS = 4096, 2**24, 2**20
 
@@ -123,7 +124,10 @@ def _read(
     while block := list(islice(rows, _ROWS)):
         for number, row in block:
             if len(row) != width:
-                raise Unreadable(f"{path}: row {number} has {len(row)} values, the first has {width}")
+                raise Unreadable(
+                    f"{path}: row {number} has {_values(len(row))}, the first row has {_values(width)}",
+                    _SEPARATED if any(mark in "".join(row) for mark in _SEPARATORS) else "",
+                )
             if header and width > 1 and [cell.strip() for cell in row] == header:
                 raise Unreadable(f"{path}: row {number} repeats the header", "leave it out")
         if not blocks:
@@ -200,8 +204,8 @@ def _bad_cell(
     help = ""
     if _is_name(cell) and _number(cell) is None and not cell[0].isdigit():
         help = "words are classes in a column that is headed y, label, target or like a variable of the model"
-    if any(mark in cell for mark in ";\t|"):
-        help = "the cells of a row are separated by commas"
+    if any(mark in cell for mark in _SEPARATORS):
+        help = _SEPARATED
     return Unreadable(f"{where} holds {held}, which is not a finite number", help)
 
 
@@ -220,6 +224,10 @@ def _number(cell: str) -> float | None:
         return float(cell) if "_" not in cell else None
     except ValueError:
         return None
+
+
+def _values(count: int) -> str:
+    return f"{count} value{'' if count == 1 else 's'}"
 
 
 def _is_name(cell: str) -> bool:
