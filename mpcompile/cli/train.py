@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import findings, read_spec, settings_of, show, warn
+from mpcompile.cli._run import findings, read_spec, settings_of, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,6 @@ def train(
             overrides = earlier.overrides | overrides
             allow_unproven = allow_unproven or earlier.facts["unproven"]
         module = read_spec(spec, overrides, sources)
-        warn(module)
         found = api.check(module)
         errors = [d for d in found if d.severity is Severity.ERROR]
         show(found, sources)

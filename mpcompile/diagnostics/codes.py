@@ -424,7 +424,7 @@ _TABLE = (
          "Nothing that is computed from them means anything."),
     Code("MP527", "cannot-write", "Reports a file of a run or a build that cannot be written, such as on a full disk.",
          "What was saved before stays as it is; `--resume` goes on from it."),
-    Code("MP530", "diverged", "Reports a loss that is no longer finite, in training or of held-out examples.",
+    Code("MP530", "diverged", "Reports a loss, a figure or a draw that is not finite.",
          "Every later step would be lost; the last checkpoint is kept.", "optimizer: sgd(10)",
          "optimizer: adam(1e-3), clip: 1"),
     Code("MP540", "cannot-sample", "Reports a model that can neither be sampled nor predict, or misses an "

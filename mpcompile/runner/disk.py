@@ -200,7 +200,8 @@ def target(path: Path) -> Path:
     if found in ("file", "other"):
         raise refused(f"{path} is a file, not a folder", "name another folder")
     if full == here or full in here.parents:
-        raise refused(f"{path} is the folder you are in", f"name a folder within it: {path / 'new'}")
+        what = "is" if full == here else "holds"
+        raise refused(f"{path} {what} the folder you are in", f"name a folder within it: {path / 'new'}")
     return full
 
 

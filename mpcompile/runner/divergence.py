@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpcompile.diagnostics import SpecError, error
-from mpcompile.ir import Module
+import numpy as np
+
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint
 from mpcompile.runner.data import Dataset
 from mpcompile.runner.run import Run
 from mpcompile.runner.settings import Settings, place
 
 _WIDE = {"real": 100.0, "integer": 1000.0}  # values beyond it are a likelier cause than the rate
+
+
+def require_finite(values: Array, quantity: str) -> None:
+    """Raises `SpecError` (MP530) where a figure `[n, ...]` of an example is no number, or infinite."""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        rows = len(np.unique(bad[:, 0]))
+        raise error(
+            "MP530",
+            f"the {quantity.replace('_', ' ')} of {rows} of {len(values)} examples is not finite: "
+            f"{values[tuple(bad[0])]} at number {bad[0, 0]}",
+            Span.none(),
+            help="the weights are too large for these data: train again with a lower rate, or scale the data",
+        )
 
 
 def diverged(

@@ -19,6 +19,7 @@ from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision
 from mpcompile.runner.bounds import importance_weighted
 from mpcompile.runner.data import Dataset
+from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
@@ -93,7 +94,7 @@ def evaluate(
         result["members"] = members(module)
     if samples is not None:
         bound = importance_weighted(reading, samples)
-        _require_finite(bound, "importance-weighted bound")
+        require_finite(bound, "importance-weighted bound")
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
         result["importance_weighted"] = {"samples": samples, **figures}
     targets = _targets(reading)
@@ -128,29 +129,16 @@ def _density(reading: Reading) -> dict[str, Any]:
                 values.append(reading.run(program, data, "evaluate", number)[program])
                 elements += len(values[-1]) * measure.dimensions(module, data)
             per_example = np.concatenate(values).astype(np.float64)
-            _require_finite(per_example, quantity)
+            require_finite(per_example, quantity)
             size = _whole(elements / len(per_example))
             if program == "log_prob" and module.noise.get(program):
                 quantity = "dequantized_bound"
             figures = _figures(per_example, size, measure.discrete(module))
             return {"quantity": quantity, "dimensions": size, **figures}
     means = measure.held_out(reading)
-    _require_finite(np.array([means["loss"]]), "objective")
+    require_finite(np.array([means["loss"]]), "objective")
     size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
     return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
-
-
-def _require_finite(values: Array, quantity: str) -> None:
-    """Raises `SpecError` (MP530) where a figure is no number, or an example has no probability at all."""
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise error(
-            "MP530",
-            f"the {quantity.replace('_', ' ')} of {len(bad)} of {len(values)} examples is not finite: "
-            f"{values[bad[0]]} at number {bad[0]}",
-            Span.none(),
-            help="the weights are too large for these data: train again with a lower rate, or scale the data",
-        )
 
 
 def _whole(size: float) -> float:

@@ -17,6 +17,7 @@ from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split
 from mpcompile.runner.data.arrays import npy, npz
 from mpcompile.runner.data.opening import Unreadable
+from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
 from mpcompile.runner.sampling import Samples
@@ -127,6 +128,7 @@ def between(
     test = data_of(run, module).split("test")
     data = test.take(np.arange(count + 1) % len(test))
     z = opened.call("forward", data)["z"]
+    require_finite(z, "latent")
     t = np.linspace(0.0, 1.0, steps, dtype=z.dtype).reshape(1, steps, 1)
     line = (1 - t) * z[:-1, None] + t * z[1:, None]
     given = {k: v[:-1].repeat(steps, 0) for k, v in data.items() if k != field.name}
@@ -181,7 +183,7 @@ def density(
     opened, data = Opened(run, module, backend, device), data_of(run, module)
     points = data.split("train").take(np.arange(min(2000, len(data.split("train")))))[field.name]
     low, high = points.min(0), points.max(0)
-    margin = 0.15 * (high - low).max()
+    margin = 0.15 * (high - low).max() or 1.0
     (left, bottom), (right, top) = low - margin, high + margin
     across = np.meshgrid(np.linspace(left, right, SIDE), np.linspace(bottom, top, SIDE))
     grid = np.stack(across, -1).reshape(-1, 2).astype(np.float32)
@@ -196,7 +198,10 @@ def density(
             parts.append(next(iter(opened.call(program, {name: part, **wide}).values())))
         return np.concatenate(parts)
 
-    log_p = run_on("log_prob", field.name, grid).reshape(SIDE, SIDE)
+    log_p = run_on("log_prob", field.name, grid)
+    if not np.isfinite(log_p.max()):  # outside of its support a density is zero
+        require_finite(log_p, "log density")
+    log_p = log_p.reshape(SIDE, SIDE)
     lines = None
     if "inverse" in module.programs:
         at, along = np.linspace(-REACH, REACH, LINES), np.linspace(-REACH, REACH, ALONG)

@@ -23,6 +23,7 @@ from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split
 from mpcompile.runner.data.letters import decode
 from mpcompile.runner.data.sound import MOST_RATE, expanded
+from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
@@ -50,7 +51,11 @@ class Samples:
 
     @classmethod
     def of(cls, run: Run, module: Module, values: dict[str, Array], given: dict[str, Array]) -> Samples:
-        """Draws from a run's model."""
+        """Draws from a run's model. Raises `SpecError` (MP530) where one is not finite; a log-probability may be."""
+        for name, drawn in values.items():
+            require_finite(
+                np.where(drawn == -np.inf, 0, drawn) if name == "log_prob" else drawn, f"draw {name}"
+            )
         facts = run.facts
         known = (facts.get("vocabulary"), facts["statistics"], facts.get("classes") or {})
         return cls(values, given, module.fields, *known)

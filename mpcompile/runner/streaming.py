@@ -13,6 +13,7 @@ from mpcompile.ir import Array
 from mpcompile.passes.pipeline import optimise
 from mpcompile.passes.stream import STEPS, pieces
 from mpcompile.runner.data.letters import BYTES, decode
+from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.sampling import Draws
 
 #: Steps of a piece: few enough to watch, and enough for a call to be worth it.
@@ -57,7 +58,9 @@ class Stream:
             for first in range(0, self.length, chunk):
                 steps = np.arange(first, min(first + chunk, self.length))[None]
                 state = session.run("steps", {**inputs, **state, STEPS: steps})
-                values = np.asarray(state.pop(self.name))[0]
+                drawn = np.asarray(state.pop(self.name))
+                require_finite(drawn, f"draw {self.name}")
+                values = drawn[0]
                 yield Piece(number, self.name, values, first + chunk >= self.length)
 
 

@@ -123,6 +123,17 @@ def test_no_argument_is_empty(
     assert capsys.readouterr().err == f"error: the argument behind '{before or command}' is empty\n"
 
 
+@pytest.mark.parametrize("command", ["check", "build", "train"])
+def test_a_warning_is_said_once(
+    command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "m.mp").write_text(SPEC.replace("k = 2", "k = 2, spare = 1"))
+    monkeypatch.chdir(tmp_path)
+    options = {"check": [], "build": ["-b", "onnx"], "train": ["-b", "onnx", "--steps", "0"]}[command]
+    assert invoke(command, "m.mp", *options, monkeypatch=monkeypatch) == (command == "check")
+    assert "".join(capfd.readouterr()).count("MP324") == 1
+
+
 # --- an internal error ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mpcompile.cli.sample import sample
 from mpcompile.cli.train import train
 from mpcompile.distributions.sampling import Sampling
 from mpcompile.interpret import interpret
+from mpcompile.runner import checkpoint
 from mpcompile.runner.data import load_data
 from mpcompile.runner.evaluate import evaluate, to_text
 from mpcompile.runner.run import open_run
@@ -186,3 +188,27 @@ def test_data_beyond_the_first_bijector_are_refused_before_training(tmp_path: Pa
     spec.write_text("model m\ninput x: real[2]\nx ~ flow { affine -> inverse(tanh) -> affine }" + train)
     code, said = command("train", str(spec), "--out", str(tmp_path / "run"))
     assert code == 1 and "MP408" in said, said
+
+
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [(-1e38, ("-o", "s.npz")), (-1e38, ("-o", "s.csv")), (-1e38, ("-o", "s.png")), (1e38, ("--density", "-o", "d.png")),
+     (1e38, ("--forward", "z.npz", "-o", "f.npz")), (-1e38, ("--inverse", "z.npz", "-o", "i.npz")),
+     (1e38, ("--interpolate", "-o", "l.npz"))], ids=str,
+)  # fmt: skip
+def test_numbers_that_are_not_finite_are_never_written(
+    runs: Path, tmp_path: Path, value: float, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finite weights may be too large for any draw, latent or density: MP530, and no file."""
+    shutil.copytree(runs / "plane", tmp_path / "plane")
+    found = checkpoint.load(tmp_path / "plane" / "best")
+    assert found is not None
+    state = dict(found.state)
+    for name in ("log_scale", "shift"):
+        key = next(k for k in state if k.startswith("parameter/") and k.endswith(f"actnorm_0.{name}"))
+        state[key] = np.full(2, value, np.float32)
+    checkpoint.save(found.folder, state, found.record)
+    monkeypatch.chdir(tmp_path)
+    np.savez("z.npz", z=np.ones((3, 2)), x=np.ones((3, 2)), y=np.zeros(3, int), given_y=np.zeros(3, int))
+    code, said = command("sample", "plane", "-n", "2", *options)
+    assert code == 1 and "MP530" in said and not Path(options[-1]).exists(), said
