@@ -7,9 +7,8 @@ really changes when an input element is changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +17,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_oracle import ORACLE, conv, pullback
+from trials import Trial, bits_of
 
 from mpcompile.interpret import interpret
 from mpcompile.ir import (
     Abstract,
     Builder,
-    Domain,
     DType,
     Example,
     Graph,
@@ -157,168 +156,7 @@ def test_extrema_share_the_gradient_of_ties() -> None:
     np.testing.assert_allclose(both, [np.ones((1, 3))] * 2)
 
 
-# --- depend ---
-
-
-def index_range(op: Any, inputs: Sequence[np.ndarray]) -> int | None:
-    """How many values an index input of a primitive may take."""
-    if op.name in ("gather", "take_along"):
-        return int(inputs[0].shape[op.axis])
-    if op.name in ("scatter_add", "scatter_along"):
-        return int(op.size)
-    if op.name in ("slice_at", "update_at"):
-        size = op.size if op.name == "slice_at" else inputs[1].shape[op.axis]
-        return int(inputs[0].shape[op.axis] - size + 1)
-    if op.name == "max_pool_grad":
-        return math.prod(op.spatial)
-    return int(op.depth) if op.name == "one_hot" else None
-
-
-class Trial:
-    """Inputs of one primitive of which some elements are free and the rest is known."""
-
-    def __init__(
-        self, example: Example, fixed: Sequence[np.ndarray | None], known: Sequence[np.ndarray | None]
-    ) -> None:
-        self.op, self.inputs = example.op, example.inputs
-        self.fixed = fixed  # per input: the whole constant, or None
-        self.known = known  # per input: 0 or -inf where known, NaN elsewhere, or None
-        self.free = [
-            (i, at)
-            for i, x in enumerate(self.inputs)
-            if fixed[i] is None
-            for at in np.ndindex(x.shape)
-            if known[i] is None or np.isnan(known[i][at])  # type: ignore[index]
-        ]
-
-    def draw(self, rng: np.random.Generator, like: np.ndarray) -> np.ndarray:
-        if like.dtype.kind == "b":
-            return rng.random(like.shape) < 0.5
-        if like.dtype.kind == "i":
-            n = index_range(self.op, self.inputs)
-            return rng.integers(-3, 4, like.shape) if n is None else rng.integers(0, n, like.shape)
-        if self.op.name == "equal":
-            return rng.integers(-1, 2, like.shape).astype(like.dtype)  # equal now and then
-        low = 0.1 if self.op.name in ("log", "sqrt") else -3.0
-        return rng.uniform(low, 3.0, like.shape)
-
-    def base(self, rng: np.random.Generator) -> list[np.ndarray]:
-        out = []
-        for x, fixed, known in zip(self.inputs, self.fixed, self.known, strict=True):
-            value = self.draw(rng, x) if fixed is None else fixed
-            out.append(value if known is None else np.where(np.isnan(known), value, known))
-        return out
-
-    def abstract(self, domain: Domain) -> list[Abstract]:
-        facts = [np.zeros((*x.shape, domain.words), domain.dtype) for x in self.inputs]
-        for bit, (i, at) in enumerate(self.free):
-            facts[i][(*at, bit // 64)] = np.uint64(1 << (bit % 64))
-        out = []
-        for x, fixed, known, f in zip(self.inputs, self.fixed, self.known, facts, strict=True):
-            if fixed is not None:
-                out.append(domain.constant(fixed))
-            else:
-                known = np.full(x.shape, np.nan) if known is None else known
-                out.append(domain.make(x.shape, f, known == 0, np.isneginf(known)))
-        return out
-
-    def support(self, rounds: int) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-        """Which outputs change with each free element, and the outputs that were seen."""
-        rng = np.random.default_rng(11)
-        changed: list[np.ndarray] = []
-        seen: list[list[np.ndarray]] = []
-        for _ in range(rounds):
-            inputs = self.base(rng)
-            with np.errstate(all="ignore"):
-                before = self.op.evaluate(*inputs)
-            seen.append(list(before))
-            if not changed:
-                changed = [np.zeros((*y.shape, len(self.free)), bool) for y in before]
-            for bit, (i, at) in enumerate(self.free):
-                moved = inputs[i].copy()
-                fresh = self.draw(rng, moved)
-                moved[at] = not moved[at] if moved.dtype.kind == "b" else fresh[at]
-                with np.errstate(all="ignore"):
-                    after = self.op.evaluate(*inputs[:i], moved, *inputs[i + 1 :])
-                for k, (p, q) in enumerate(zip(before, after, strict=True)):
-                    changed[k][..., bit] |= (p != q) & ~((p != p) & (q != q))
-        return changed, seen
-
-
-def bits_of(x: Abstract, count: int) -> np.ndarray:
-    words = np.ascontiguousarray(x.full()).astype("<u8").view(np.uint8)
-    return np.unpackbits(words, axis=-1, bitorder="little")[..., :count].astype(bool)
-
-
-#: Primitives that state what happens at a known minus infinity.
-NEGINF = set(
-    "exp sigmoid relu softplus softmax log_softmax log_sum_exp max maximum minimum arg_max max_pool "
-    "stop_gradient floor reshape transpose broadcast_to slice pad concat flip gather take_along".split()
-)
-
-
-#: Primitives whose value often stays the same when an element changes: they are tried more often.
-STEPS = set(
-    "sign floor relu maximum minimum less less_equal equal max arg_max max_pool where one_hot cast".split()
-)
-
-
-def rounds(example: Example) -> int:
-    if example.op.name in ("scan", "max_pool_grad"):
-        return 3 if example.op.name == "scan" else 400
-    return 150 if example.op.name in STEPS or any(x.dtype.kind != "f" for x in example.inputs) else 8
-
-
-def trials(example: Example) -> Iterator[Trial]:
-    """All inputs free; one of several constant; some elements known to be zero or minus infinity."""
-    rng = np.random.default_rng(3)
-    inputs = example.inputs
-    nothing: list[np.ndarray | None] = [None] * len(inputs)
-    yield Trial(example, nothing, nothing)
-    for i, x in enumerate(inputs):
-        if len(inputs) > 1:
-            constant = (
-                x * (rng.random(x.shape) < 0.6) if x.dtype.kind == "f" and example.op.name != "div" else x
-            )
-            if example.op.name in ("equal", "less", "less_equal"):
-                constant = constant.astype(int).clip(-1, 1).astype(x.dtype)
-            yield Trial(example, [constant if j == i else None for j in range(len(inputs))], nothing)
-    floats = [x.dtype.kind == "f" and not (example.op.name == "div" and i) for i, x in enumerate(inputs)]
-    for value in (0.0, -np.inf):
-        if any(floats) and (value == 0 or example.op.name in NEGINF):
-            known = [
-                np.where(rng.random(x.shape) < 0.5, value, np.nan) if f else None
-                for x, f in zip(inputs, floats, strict=True)
-            ]
-            yield Trial(example, nothing, known)
-            mixed = [None if k is None else np.where(rng.random(k.shape) < 0.3, 0.0, k) for k in known]
-            if value:
-                yield Trial(example, nothing, mixed)
-
-
-@pytest.mark.parametrize("example", CASES)
-def test_dependence_is_exact(example: Example) -> None:
-    for trial in trials(example):
-        domain = bitsets(len(trial.free))
-        changed, seen = trial.support(rounds(example))
-        with np.errstate(all="raise"):
-            results = example.op.depend(domain, *trial.abstract(domain))
-        for k, (result, support) in enumerate(zip(results, changed, strict=True)):
-            assert result.shape == support.shape[:-1]
-            claimed = bits_of(result, len(trial.free))
-            assert not (support & ~claimed).any(), "an element changed that was not said to depend"
-            if not example.op.conservative:
-                assert not (claimed & ~support).any(), "an element was said to depend and never changed"
-            for outputs in seen:
-                y = np.asarray(outputs[k])
-                zeros = y[np.broadcast_to(result.zero, y.shape)]
-                assert (
-                    (zeros == 0) | np.isnan(zeros)
-                ).all()  # softmax over nothing but minus infinity is NaN
-                bottoms = y[np.broadcast_to(result.neginf, y.shape)]
-                assert (np.isneginf(bottoms) | np.isnan(bottoms)).all()
-                if result.constant is not None:
-                    np.testing.assert_array_equal(outputs[k], result.constant)
+# --- depend: what changes is in test_domains.py ---
 
 
 @pytest.mark.parametrize("example", [c for c in CASES if c.values[0].inputs])
