@@ -77,11 +77,13 @@ def at_every_length(
     `seeds` gives facts of inputs, or of values in the middle, [*shape, words] with one element along axes of symbolic
     size, all of whose elements are alike; such an axis has two of them here. A value without a rule keeps the reason.
     """
-    lattice = Lattice(0, domain)
-    sources = {
-        v: still(v.type, domain.make([extent(s) for s in v.shape], facts)) for v, facts in seeds.items()
-    }
-    found = _run(lattice, graph, sources)
+    cells = {v: domain.make([extent(s) for s in v.shape], facts) for v, facts in seeds.items()}
+    return facts_of(graph, domain, cells)
+
+
+def facts_of(graph: Graph, domain: Domain, cells: Mapping[Value, Abstract]) -> dict[Value, Abstract | NoRule]:
+    """As `at_every_length`, from all that is known of some values: facts, zeros, minus infinity."""
+    found = _run(Lattice(0, domain), graph, {v: still(v.type, cell) for v, cell in cells.items()})
     return {v: s if isinstance(s, NoRule) else s.cell for v, s in found.items()}
 
 

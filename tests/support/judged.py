@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import numpy as np
-from numeric_reading import ROUNDING, NoSuchLength, Reads, inputs, weights
+from numeric_reading import GENTLE, ROUNDING, NoSuchLength, Reads, inputs, weights
 
 from mpcompile.analysis import Status, Verdict
 from mpcompile.analysis.claims.path_length import HOLDS
@@ -129,7 +129,7 @@ def complete(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
     def lacking(sizes: Sizes, least: float) -> int:
         """Pairs that the order allows, and that no trial shows."""
         missing: Array | None = None
-        for t in range(TRIALS):
+        for t in (*range(TRIALS), *(GENTLE // 2 + t for t in range(TRIALS))):
             if "ranks" in claim.arguments:
                 at, table = _table(reads, sizes, 2 * t, claim)
                 ranks = ranks_of(graph, claim, {"N": 1, **sizes}).reshape(-1)
@@ -155,11 +155,11 @@ def complete(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
 # --- fields ---
 
 
-def _extent(reads: Reads, sizes: Sizes, trials: int, least: float) -> int:
+def _extent(reads: Reads, sizes: Sizes, trials: int, least: float, gentle: int = 0) -> int:
     """The most places from the first to the last that an output element reads, along any axis."""
     type = reads.graph.inputs[reads.subject].type
     shape = type.concrete({"N": 1, **sizes})[1:]
-    found = reads.several(sizes, trials)
+    found = reads.several(sizes, trials, gentle)
     axes = [a - 1 for a in spatial_axes(type)] or list(range(len(shape)))
     places, most = np.unravel_index(found.elements, shape), 0
     for y in found.outputs.values():
@@ -199,20 +199,25 @@ def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[
     fixed = not free_symbols(graph)
     if verdict.status is Status.PROVED and op in (">=", ">", "=="):
         if not fixed and not HOLDS[op](longest, bound):
-            longest = max(_extent(reads, s, 3, 0) for s in sizes_of(graph, (40, 80)))
+            longest = _longest(reads, (40, 80))
         elif fixed:
-            longest = _extent(reads, {}, TRIALS, 0)
+            longest = _extent(reads, {}, TRIALS, 0, TRIALS)
         if not HOLDS[">=" if op == "==" else op](longest, bound):
             yield f"proved, and {longest} places are read"
     if verdict.status is Status.REFUTED and op in ("<=", "<"):
         if HOLDS[op](longest, bound):
-            longest = max(_extent(reads, s, 3, 0) for s in sizes_of(graph, (40, 100)))
+            longest = _longest(reads, (40, 100))
         if HOLDS[op](longest, bound):
             yield f"refuted, and {longest} places are read"
     if verdict.status is Status.REFUTED and op == "==" and longest == bound:
         longest = max(_extent(reads, s, 3, SURE) for s in sizes_of(graph, (40, 100)))
         if longest == bound:
             yield f"refuted, and {longest} places are read"
+
+
+def _longest(reads: Reads, lengths: tuple[int, ...]) -> int:
+    """The most places that show in ordinary trials, and in those in which a change lasts and examples end anywhere."""
+    return max(_extent(reads, s, 3, 0, 2 * TRIALS) for s in sizes_of(reads.graph, lengths))
 
 
 def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
@@ -240,7 +245,7 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
 
 def _hole(reads: Reads, sizes: Sizes, ordered: bool, away: bool, trials: int = 2) -> str | None:
     """A place between the first and the last (or its own) that are read, and that is not; `away` from the ends."""
-    found = reads.several(sizes, trials)
+    found = reads.several(sizes, trials, trials if trials > 2 else 0)
     type = reads.graph.inputs[reads.subject].type
     shape = type.concrete({"N": 1, **sizes})[1:]
     step = int(np.prod(shape[1:]))

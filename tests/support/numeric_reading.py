@@ -36,9 +36,23 @@ class Changes:
     outputs: Mapping[str, Array]
 
 
+#: Trials from this one on have weights at which changes last: small ones keep functions near their steepest place.
+GENTLE = 100
+
+
 def weights(module: Module, trial: int) -> dict[str, Array]:
-    """Weights in general position, some of them larger than others from trial to trial."""
+    """Weights in general position, some of them larger than others from trial to trial.
+
+    Those of a `GENTLE` trial have entries of one size and small biases, so that a loop hands a change on for many steps.
+    """
     rng = np.random.default_rng(trial)
+    if trial >= GENTLE:
+        return {
+            k: rng.choice([-1, 1], v.shape) * rng.uniform(0.8, 1.2, v.shape) / np.sqrt(max(1, v.shape[-1]))
+            if v.ndim > 1
+            else 0.1 * rng.normal(size=v.shape)
+            for k, v in initial(module, 0).items()
+        }
     gain = (1.0, 0.6, 1.6, 2.5)[trial % 4]
     return {
         k: gain * rng.normal(size=v.shape) * max(0.5, 1.5 / np.sqrt(max(1, v.shape[-1] if v.ndim else 1)))
@@ -62,7 +76,7 @@ def inputs(
         elif value.dtype == DType.INT:
             drawn = rng.integers(0, 2, shape)
         else:
-            drawn = rng.normal(size=shape)
+            drawn = rng.normal(size=shape) * (0.3 if trial >= GENTLE else 1)
         given[name] = drawn if value.dtype == DType.INT else np.asarray(drawn, np.float64)
     return given
 
@@ -149,9 +163,10 @@ class Reads:
     def at(self, sizes: Mapping[str, int], trial: int = 0) -> Changes:
         return self._found(tuple(sorted((k, n) for k, n in sizes.items() if k in self.symbols)), trial)
 
-    def several(self, sizes: Mapping[str, int], trials: int) -> Changes:
-        """The largest changes of some trials."""
-        first, *rest = [self.at(sizes, 2 * t) for t in range(trials)]
+    def several(self, sizes: Mapping[str, int], trials: int, gentle: int = 0) -> Changes:
+        """The largest changes of some trials; `gentle` ones have odd numbers too, whose lengths are any."""
+        numbers = [*(2 * t for t in range(trials)), *(GENTLE + t for t in range(gentle))]
+        first, *rest = [self.at(sizes, t) for t in numbers]
         merged = {
             k: np.maximum.reduce([c.outputs[k] for c in (first, *rest) if _alike(c, first)])
             for k in first.outputs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.branches import without_branches
 from mpcompile.analysis.certain import RISING, Certain, cancels, certain, far, sampled, short
 from mpcompile.analysis.colouring import Colouring, colouring, sets_of
 from mpcompile.analysis.dependence import sets
@@ -21,7 +22,7 @@ from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.receptive import unions
 from mpcompile.analysis.rising import rises
 from mpcompile.analysis.stencils import OffsetSets, aligned_with, offset_sets, places
-from mpcompile.analysis.verdict import FINITE, Proof, Verdict, ran, scope_of, sizes_text
+from mpcompile.analysis.verdict import FINITE, Proof, Verdict, free_symbols, ran, scope_of, sizes_text
 from mpcompile.budget import reserve, tick
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule
@@ -45,11 +46,25 @@ def complete(module: Module, claim: Claim) -> Verdict:
     if claim.arguments["ranks"] is None:
         return _sequence(module, claim, graph)
     env = short(graph, claim.subject, 2)
+    ranks = _ranks(graph, claim, env)
+    if ranks.max() == ranks.min():
+        proof = Proof(scope_of(graph, covers="lengths"), "no element comes before another one")
+        return Verdict.proved(claim, proof, {"missing": 0})
+    cut = without_branches(graph, claim.subject) if free_symbols(graph) else None
+    if cut is not None and not isinstance(found := _run(module, claim, cut, env), Verdict):
+        return _everywhere(claim, graph, found)
     answer = _run(module, claim, graph, env)
     if isinstance(answer, Verdict):
         return answer
     method = f"sets of inputs; {answer.method}"
     return Verdict.of(claim, ran([graph], method, [env], (FINITE, *answer.assumptions)), {"missing": 0})
+
+
+def _everywhere(claim: Claim, graph: Graph, found: Certain) -> Verdict:
+    """Proved for every length by a lower bound of the program without what has gone through sequences."""
+    method = f"sets of inputs; {found.method}, with weights at which branches of any length give zero"
+    proof = Proof(scope_of(graph, covers="lengths"), method, (FINITE, *found.assumptions))
+    return Verdict.proved(claim, proof, {"missing": 0})
 
 
 def _unread(module: Module, claim: Claim) -> Verdict:
@@ -249,6 +264,20 @@ CONFIRMED = 1 << 12
 
 def _flow(module: Module, claim: Claim, graph: Graph) -> Verdict:
     """Every latent reads every element of the variable."""
+    cut = without_branches(graph, claim.subject) if free_symbols(graph) else None
+    found = None if cut is None else _latents(module, claim, cut)
+    if isinstance(found, Certain):
+        return _everywhere(claim, graph, found)
+    answer = _latents(module, claim, graph)
+    if isinstance(answer, Verdict):
+        return answer
+    env = short(graph, claim.subject, 3)
+    outcome = ran([graph], f"sets of inputs; {answer.method}", [env], (FINITE, *answer.assumptions))
+    return Verdict.of(claim, outcome, {"missing": 0})
+
+
+def _latents(module: Module, claim: Claim, graph: Graph) -> Verdict | Certain:
+    """Refuted or undecided at one length, or the lower bound that has every pair of a latent and an element."""
     env = short(graph, claim.subject, 3)
     found = sets(graph, claim.subject, "z", env).value
     size, counts = found.columns, found.counts()
@@ -258,12 +287,11 @@ def _flow(module: Module, claim: Claim, graph: Graph) -> Verdict:
         column = int((~BitMatrix(found.words[row : row + 1], size).unpack()[0]).argmax())
         missing = _Missing(len(counts) * size - int(counts.sum()), len(counts) * size, (row, column))
         return _incomplete(claim, env, missing, shape, _FLOWING[0])
-    answer = RISING
-    if not rises(module, graph, claim.subject):
-        afford(graph, env, size)
-        answer = certain(module, graph, claim.subject, env, np.ones((len(counts), size), bool), None, ("z",))
-        if answer.unseen.any():
-            what = f"{claim.subject} is not complete: {_FLOWING[1]}"
-            return cancels(claim, graph, answer, env, "MP302", what, shape)
-    outcome = ran([graph], f"sets of inputs; {answer.method}", [env], (FINITE, *answer.assumptions))
-    return Verdict.of(claim, outcome, {"missing": 0})
+    if rises(module, graph, claim.subject):
+        return RISING
+    afford(graph, env, size)
+    answer = certain(module, graph, claim.subject, env, np.ones((len(counts), size), bool), None, ("z",))
+    if answer.unseen.any():
+        what = f"{claim.subject} is not complete: {_FLOWING[1]}"
+        return cancels(claim, graph, answer, env, "MP302", what, shape)
+    return answer

@@ -10,7 +10,7 @@ import numpy as np
 from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
 from mpcompile.analysis.colouring import Colouring, colouring, sets_of
-from mpcompile.analysis.dependence import environment_for
+from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.field import afford
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import program_of
@@ -19,7 +19,18 @@ from mpcompile.analysis.receptive import boxed, picture, unions
 from mpcompile.analysis.rising import rises
 from mpcompile.analysis.stencils import OffsetSets, aligned_with, inexact, offset_sets, spatial_axes
 from mpcompile.analysis.stencils import places as places_of
-from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Scope, Verdict, ran, scope_of, sizes_text
+from mpcompile.analysis.verdict import (
+    FINITE,
+    GENERIC,
+    Proof,
+    Scope,
+    Sizes,
+    Verdict,
+    free_symbols,
+    ran,
+    scope_of,
+    sizes_text,
+)
 from mpcompile.budget import reserve, tick
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
@@ -111,6 +122,8 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     shape = type.concrete(env)[1:]
     size = int(np.prod(shape))
     if "ranks" not in claim.arguments:
+        if not free_symbols(graph) and all(v.type.rank <= 2 for v in graph.outputs.values()):
+            return _of_no_place(module, graph, claim, env)
         sets = offset_sets(graph, claim.subject)
         for value in graph.outputs.values():
             sets.of(value)
@@ -135,6 +148,10 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
         within = pairs.allowed
         for k, r in enumerate(reach):
             within &= r.has(pairs.away(places[:, k]))
+        if claim.arguments["ranks"] is None:  # of each place of a sequence what is behind its own first one
+            own = ranks[pairs.elements]
+            first = np.where(pairs.seen & pairs.allowed, own, ranks.max() + 1).min(1, keepdims=True)
+            within = within & (own >= first) & (first > 0)
         inside[pairs.rows], seen[pairs.rows] = within, pairs.seen
     missing = inside & ~seen
     if not missing.any():
@@ -201,6 +218,32 @@ def _slabs(by: Colouring, ranks: Array, found: BitMatrix) -> Iterator[_Pairs]:
         allowed = (elements >= 0) & (ranks[elements] < ranks[start:stop, None])
         seen = BitMatrix(found.words[start:stop], by.count).unpack()
         yield _Pairs(slice(start, stop), elements, allowed, seen)
+
+
+def _of_no_place(module: Module, graph: Graph, claim: Claim, env: Sizes) -> Verdict:
+    """Outputs without places of their own, at declared sizes: the smallest box around all that each reads has no hole."""
+    name, type = claim.subject, graph.inputs[claim.subject].type
+    shape, axes = type.concrete(env)[1:], [a - 1 for a in spatial_axes(type)] or list(range(type.rank - 1))
+    others = tuple(i for i in range(len(shape)) if i not in axes)
+    numbers = np.moveaxis(np.arange(int(np.prod(shape))).reshape(shape), axes, range(len(axes)))
+    method, assumed = "sets of inputs", tuple[str, ...]((FINITE,))
+    for output in graph.outputs:
+        seen = support(graph, name, output, env).value.any(0).reshape(shape)
+        plane = np.logical_or.reduce(seen, axis=others)
+        box = boxed(Offsets((0,) * plane.ndim, plane))
+        if not box.all():
+            share = 1 - float(box.mean())
+            return Verdict.refuted(claim, method, env, [_finding(claim, share, ())], {"blind": share})
+        groups = [numbers[tuple(p)].reshape(-1) for p in np.argwhere(plane)]
+        wanted = np.ones((int(np.prod(graph.outputs[output].type.concrete(env)[1:])), len(groups)), bool)
+        found = certain(module, graph, name, env, wanted, None, (output,), None, groups)
+        blind = ~found.bound.value.any(0)
+        if blind.any():
+            what = f"{name} has a blind spot: {output} is constant in what is read there"
+            alone = replace(found, unseen=found.unseen & blind)
+            return cancels(claim, graph, alone, env, "MP305", what, (len(groups),))
+        method, assumed = f"sets of inputs; {found.method}", (FINITE, *found.assumptions)
+    return Verdict.proved(claim, Proof(scope_of(graph, covers="declared"), method, assumed), {"blind": 0.0})
 
 
 def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:

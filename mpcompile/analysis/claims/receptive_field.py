@@ -54,6 +54,9 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
         and all(f.exact for f in known)
     )
     detail: dict[str, object] = {}
+    if op is not None and fixed and precise and not _fits(graph, name, known):
+        sizes = [_size(f, shape, spatial_axes(graph.inputs[name].type)) for f in known]
+        precise = op in ("<=", "<") and HOLDS[op](max(sizes, default=0), bound)
     if precise or not fixed:
         missing = next((f for f in found.values() if isinstance(f, NoRule)), None)
         if missing is not None:
@@ -98,6 +101,20 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
     return Verdict.refuted(claim, method, at, [finding], detail)
 
 
+def _fits(graph: Graph, name: str, known: list[ReceptiveField]) -> bool:
+    """Whether the declared sizes leave room for a place that reads all of its field, with as much again beside it.
+
+    In a smaller input the ends may cut every place's field, and what the claim says is looked up at the declared sizes.
+    """
+    shape, axes = graph.inputs[name].shape, spatial_axes(graph.inputs[name].type)
+    for found in known:
+        for along in found.axes:
+            declared = shape[axes[along.axis]]
+            if along.size is None or not isinstance(declared, int) or declared < 2 * along.size:
+                return False
+    return True
+
+
 def _with(outcome: Proof | Held, method: str, assumptions: tuple[str, ...]) -> Proof | Held:
     """The outcome with one more argument."""
     both = f"{outcome.method}; {method}"
@@ -135,17 +152,26 @@ def _certain(
                 if line.max() - line.min() + 1 < need:
                     best = max(best, float(line.max() - line.min() + 1))
                     continue
-                groups = [at.group(e) for e in ends]
-                wanted = np.ones((len(at.rows), 2), bool)
-                found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
-                if found.bound.value.all(1).any():
-                    return f"both ends are read{sizes_text([env])}", IDENTITIES
+                for apart in (ends, [at.places[line == p] for p in np.unique(line)]):
+                    groups = [at.group(e) for e in apart]
+                    wanted = np.ones((len(at.rows), len(groups)), bool)
+                    found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
+                    if found.bound.value.all(1).any():
+                        return f"both ends are read{sizes_text([env])}", IDENTITIES
+                    if len(groups) > 2 and _apart(found.bound.value, np.unique(line)) >= need:
+                        return f"places as far apart are read{sizes_text([env])}", IDENTITIES
                 answer = found
     if answer is not None:
         what = f"the receptive field of {name} is less than its offset sets say: what leads to one of its ends cancels"
-        return cancels(claim, graph, answer, env, "MP303", what, (2,))
+        return cancels(claim, graph, answer, env, "MP303", what, answer.unseen.shape[1:])
     reason = f"an input of the declared size shows {int(max(best, 0))} places of it"
     return Verdict.undecided(claim, reason, checked=[env])
+
+
+def _apart(seen: Array, places: Array) -> int:
+    """The most places from the first to the last that any row of [rows, places] has."""
+    first, last = np.where(seen, places, places.max() + 1).min(1), np.where(seen, places, -1).max(1)
+    return int(np.where(seen.any(1), last - first + 1, 0).max(initial=0))
 
 
 def _away(graph: Graph, sets: OffsetSets) -> int:
@@ -176,14 +202,18 @@ def _counted(graph: Graph, source: str, output: str, length: int) -> int:
 
 
 def _farthest(graph: Graph, source: str, output: str, env: Mapping[str, int]) -> tuple[int, int, list[Array]]:
-    """The most places from the first to the last that one output element sees along any axis.
+    """`_most` of the exact sets of an output."""
+    return _most(graph, source, support(graph, source, output, env).value, env)
 
-    With the number of the element, and those of the source's elements at the first and at the last place.
+
+def _most(graph: Graph, source: str, seen: Array, env: Mapping[str, int]) -> tuple[int, int, list[Array]]:
+    """The most places from the first to the last that one row of [output elements, source elements] has along any axis.
+
+    With the number of the row, and those of the source's elements at the first and at the last place.
     """
     type = graph.inputs[source].type
     shape = type.concrete(env)[1:]
     axes = [i - 1 for i in spatial_axes(type)] or list(range(type.rank - 1))
-    seen = support(graph, source, output, env).value
     cube, numbers = seen.reshape(len(seen), *shape), np.arange(seen.shape[1]).reshape(shape)
     best, element, ends = 0, 0, list[Array]()
     for axis in axes:
@@ -201,19 +231,26 @@ def _surely_counted(
 ) -> Verdict | tuple[str, tuple[str, ...]]:
     """That the ends of the farthest sets are certainly read, where offset sets do not say which."""
     name, env, answer = claim.subject, environment_for(graph, LENGTH), None
+    need = min(size, claim.arguments["bound"] + (claim.arguments["op"] == ">"))
     for output in graph.outputs:
         reach, element, ends = _farthest(graph, name, output, env)
-        if reach < size or not ends:
+        if reach < need or not ends:
             continue
         rows, wanted = np.array([element]), np.ones((1, 2), bool)
         found = certain(module, graph, name, env, wanted, None, (output,), rows, ends)
         if not found.unseen.any():
             return found.method, found.assumptions
+        pairs = support(graph, name, output, env).value
+        found = certain(module, graph, name, env, pairs, None, (output,))
+        if _most(graph, name, found.bound.value & pairs, env)[0] >= need:
+            return found.method, found.assumptions
         answer = found
     if answer is None:
         return Verdict.undecided(claim, "fewer places are certainly read than its sets of inputs say")
-    what = f"the receptive field of {name} is less than its sets of inputs say: what leads to one of its ends cancels"
-    return cancels(claim, graph, answer, env, "MP303", what, (2,))
+    what = (
+        f"the receptive field of {name} is less than its sets of inputs say: what leads to its ends cancels"
+    )
+    return cancels(claim, graph, answer, env, "MP303", what, answer.unseen.shape[1:])
 
 
 def _shown(size: float) -> str:

@@ -1,0 +1,110 @@
+"""Lower bounds at every length where a variable of fixed size meets values of symbolic length in one place only.
+
+Let x flow through values of fixed sizes alone, and let v be a value without x that is made of sequences: y = f(x, v).
+If v is zero, whatever the length, once the weights and inputs that act through v alone are zero, then y = f(x, 0) is what
+the program computes at these weights, at every length. So an element that f(., 0) reads for some of its own weights is
+read by the program for some weights at every length. `without_branches` gives f(., 0) as a graph.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.analysis.stencils import facts_of
+from mpcompile.ir import (
+    Array,
+    Builder,
+    Constant,
+    DType,
+    Graph,
+    Input,
+    Node,
+    NoRule,
+    Parameter,
+    Value,
+    availability,
+    symbols,
+)
+from mpcompile.ir.stencils import extent
+
+
+def without_branches(graph: Graph, source: str) -> Graph | None:
+    """The program with zeros for all that has gone through sequences; it has the same inputs.
+
+    None where the source itself goes through values of symbolic length, or where such a branch is not zero by weights and
+    real inputs that act through it alone.
+    """
+    reading = _reading(graph, source)
+    if not all(_fixed(graph, n) for n in reading):
+        return None
+    lengths = _with_lengths(graph) - {v for n in reading for v in n.outputs}
+    ends = {v for n in reading for v in n.inputs if v in lengths}
+    if not ends or not _vanish(graph, ends):
+        return None
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not any(v in ends for v in node.outputs):
+            return None
+        zero = b.emit(Constant.of(np.zeros(())))
+        return tuple(b.emit(ops.BroadcastTo(v.shape), zero) for v in node.outputs)
+
+    return graph.rebuild(rewrite).live()
+
+
+def _reading(graph: Graph, source: str) -> list[Node]:
+    """The nodes that read the source, in any number of steps."""
+    seen = {graph.inputs[source]}
+    found = []
+    for node in graph.nodes():
+        if any(v in seen for v in node.inputs):
+            seen.update(node.outputs)
+            found.append(node)
+    return found
+
+
+def _sized(value: Value) -> bool:
+    return any(symbols(s) - {"N"} for s in value.shape)
+
+
+def _fixed(graph: Graph, node: Node) -> bool:
+    """Whether an operation has no symbol but the batch: in its operands, its results and its attributes."""
+    if any(map(_sized, (*node.inputs, *node.outputs))):
+        return False
+    try:
+        node.op.bind({"N": 1})
+    except KeyError:
+        return False
+    return True
+
+
+def _with_lengths(graph: Graph) -> set[Value]:
+    """Values made, in any number of steps, of one with a symbolic length."""
+    found: set[Value] = set()
+    for node in graph.nodes():
+        if any(map(_sized, node.outputs)) or any(v in found for v in node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+def _vanish(graph: Graph, ends: set[Value]) -> bool:
+    """Whether values are zero at every length if the weights and real inputs that act through them alone are."""
+    made, alone = {v.node for v in ends}, set[int]()
+    outputs = {v.node for v in graph.outputs.values()}
+    for node in reversed(graph.nodes()):
+        users = graph.users(node.id)
+        if node.id in made or (users and node.id not in outputs and all(u.id in alone for u in users)):
+            alone.add(node.id)
+    zero: dict[Value, Array] = {
+        n.outputs[0]: np.ones((1,) * n.types[0].rank, bool)
+        for n in graph.nodes()
+        if n.id in alone and isinstance(n.op, Input | Parameter) and n.types[0].dtype is DType.FLOAT
+    }
+    domain = availability()
+    cells = {v: domain.make([extent(s) for s in v.shape], zero=z) for v, z in zero.items()}
+    found = facts_of(graph, domain, cells)
+    known = [found[v] for v in ends]
+    return all(not isinstance(x, NoRule) and bool(x.zero.all()) for x in known)
+
+
+__all__ = ["without_branches"]
