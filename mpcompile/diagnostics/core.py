@@ -85,6 +85,18 @@ class SpecError(Exception):
         super().__init__("; ".join(f"{d.span}: {d.code} {d.message}" for d in self.diagnostics))
 
 
+class Expected(SpecError):
+    """MP113: an expression of one kind, `wanted`, is expected where another stands."""
+
+    def __init__(self, wanted: str, span: Span, *, help: str = "") -> None:
+        super().__init__([Diagnostic("MP113", f"expected {wanted}", span, help=help)])
+        self.wanted, self.span, self.help = wanted, span, help
+
+    def of(self, who: str) -> SpecError:
+        """The same fault, said of an argument."""
+        return error("MP113", f"{who}: expected {self.wanted}", self.span, help=self.help)
+
+
 def error(
     code: str, message: str, span: Span, *, label: str = "", notes: tuple[str, ...] = (), help: str = ""
 ) -> SpecError:

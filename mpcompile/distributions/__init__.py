@@ -24,6 +24,19 @@ DISTRIBUTIONS: dict[str, type[Distribution]] = {
     )
 }  # fmt: skip
 
+#: The likelihood of an autoregressive density that states none, by the type of its variable.
+USUAL: dict[str, type[Elementwise]] = {
+    "binary": Bernoulli, "category": Categorical, "integer": Categorical, "real": Normal,
+}  # fmt: skip
+
+
+def likelihoods() -> dict[str, type[Elementwise]]:
+    """The laws that can be the likelihood of an autoregressive density, by keyword."""
+    elementwise = {k: c for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise)}
+    return {k: c for k, c in elementwise.items() if c.support.measure != "criterion"}
+
+
 __all__ = [
-    "DISTRIBUTIONS", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture", "Normal", "Placed",
+    "DISTRIBUTIONS", "USUAL", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture", "Normal",
+    "Placed", "likelihoods",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm, log
 from typing import ClassVar
 
@@ -11,12 +11,10 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
-from mpcompile.distributions.elementwise import LogisticMixture
 from mpcompile.distributions.likelihoods import Likelihood
-from mpcompile.distributions.location_scale import LOCATION_SCALE
-from mpcompile.distributions.sampling import LAW_ITSELF, Sampling, adjusted
+from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
-from mpcompile.ir import Array, Builder, DType, Shape, Symbolic, Type, Value, float_type, product
+from mpcompile.ir import Array, Builder, Shape, Symbolic, Type, Value, float_type, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -68,13 +66,10 @@ class Autoregressive(Distribution):
             output = self.net(ctx, x)
         finally:
             ctx.order, ctx.member, ctx.turns = before
-        return split_parameters(ctx, output, x.shape, self.likelihood)
+        return self.likelihood.split(ctx, output, x.shape)
 
     def sharpens(self, b: Builder) -> bool:
-        return self.likelihood.name in (
-            *LOCATION_SCALE,
-            LogisticMixture.keyword,
-        )  # the network gives their scale
+        return self.likelihood.law.scaled  # by the network
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         if self.members == 1 or ctx.training:
@@ -89,9 +84,8 @@ class Autoregressive(Distribution):
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         """The reference sampler: the whole network once per element, in order, each draw from its own noise."""
-        dtype = DType.INT if self.likelihood.name == "categorical" else DType.FLOAT
-        kind = "normal" if self.likelihood.name == "normal" else "uniform"
-        noise = ctx.noise_input(f"noise_{name}", shape, kind)
+        dtype = self.likelihood.law.dtype
+        noise = ctx.noise_input(f"noise_{name}", shape, self.likelihood.law.noise)
         given, kept = self._given(ctx, name, Type(dtype, shape))
         start = F.cast(ctx.b, ctx.zeros(shape), dtype)
         event = shape[1:]
@@ -100,7 +94,7 @@ class Autoregressive(Distribution):
 
         def step(state: list[Value], _: list[Value], t: Value) -> tuple[list[Value], list[Value]]:
             b, (x,) = ctx.b, state
-            law = adjusted(ctx, self.conditionals(ctx, x, member), self.options)
+            law = self.conditionals(ctx, x, member).adjusted(ctx, self.options)
             drawn = F.cast(b, law.from_noise(ctx, b.here(noise)), dtype)
             if given is not None and kept is not None:
                 drawn = F.where(b, b.here(kept), b.here(given), drawn)
@@ -116,6 +110,9 @@ class Autoregressive(Distribution):
 
         (x,), _ = ctx.scan(step, [start], [], length=steps)
         return x
+
+    def adjusted(self, ctx: Context, options: Sampling) -> Distribution:
+        return replace(self, options=options)
 
     def _given(self, ctx: Context, name: str, type_: Type) -> tuple[Value | None, Value | None]:
         """What is given of x, and where (bool)."""
@@ -168,30 +165,3 @@ def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, turns: in
     if not ranks:
         raise ValueError("a sequence has one order, which is time, and no masks of degrees")
     return np.stack([ranks[k % orders] for k in range(members)])
-
-
-def split_parameters(ctx: Context, output: Value, shape: Shape, likelihood: Likelihood) -> Elementwise:
-    """The law of each element of a variable x of this shape, from a network's output.
-
-    The output is x's shape with the parameters either as a new last axis ([N, time, k]), or folded into the
-    features, parameter-major: [N, k D] for vectors, [N, k C, H, W] for images, [N, time, k D] for sequences.
-    """
-    b, k, rank = ctx.b, likelihood.count, len(shape)
-    if output.shape == (*shape, k) and (k > 1 or output.type.rank > rank):
-        if likelihood.stacked:
-            return likelihood.make(ctx, [output], rank)
-        parts = [F.reshape(b, p, shape) for p in F.split(b, output, rank, k)] if k > 1 else []
-        return likelihood.make(ctx, parts or [F.reshape(b, output, shape)], rank)
-    axis = rank - 1 if rank == 3 and isinstance(shape[1], Symbolic) else 1
-    wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :]) if rank > 1 else (*shape, k)
-    if output.shape != wanted:
-        raise ctx.fail(
-            "MP207",
-            f"the network gives {list(output.shape[1:])} for x of shape {list(shape[1:])}: "
-            f"{likelihood.name} needs {k} parameter{'s' if k > 1 else ''} an element",
-            help=f"end the network with an output of shape {list(wanted[1:])}",
-        )
-    if likelihood.stacked:
-        wide = F.reshape(b, output, (*shape[:axis], k, *shape[axis:]))
-        return likelihood.make(ctx, [wide], axis)
-    return likelihood.make(ctx, F.split(b, output, axis, k) if k > 1 else [output], axis)

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 from mpcompile import ops
+from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.sampling import Sampling
+from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import Support
-from mpcompile.ir import Builder, Graph, Parameter, Shape, Value
+from mpcompile.ir import Builder, DType, Field, Graph, Parameter, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+
+#: A parameter that a spec states as a number or as a value.
+Operand = Value | float
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """The law of one variable, given values of its parameters."""
+    """The law of one variable, given values of its parameters.
+
+    A law is stated like a layer: its fields, in order, are its arguments in a spec, and values among them take the
+    shape of the variable. One whose arguments are others names them (`arguments`) and makes itself of them (`stated`).
+    """
 
     keyword: ClassVar[str]
     #: The values it is a law of.
     support: ClassVar[Support]
+    #: A dataclass whose fields are the arguments; None for the law's own fields.
+    arguments: ClassVar[type | None] = None
     #: Whether `mean` has a closed form; programs that give means give a draw where it has not.
     has_mean: ClassVar[bool] = True
+    #: Whether the program `sample` gives the mean beside a draw, where latents were drawn first.
+    shows_mean: ClassVar[bool] = False
+    #: Whether draws are differentiable functions of the parameters (Kingma and Welling 2014, section 2.4).
+    reparameterised: ClassVar[bool] = False
+
+    @classmethod
+    def stated(cls, ctx: Context, given: Any, subject: Subject) -> Distribution:
+        """The law that a spec states of `subject`; `given` has its arguments. Raises `SpecError` for other shapes."""
+        values = {f.name: getattr(given, f.name) for f in fields(given)}
+        return cls(**{k: subject.fit(ctx, v) if isinstance(v, Value) else v for k, v in values.items()})
+
+    @property
+    def parameter_axis(self) -> int | None:
+        """The axis of the parameters that the variable does not have (classes, components); None where there is none."""
+        return None
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         """Log density (nats) of each example: [N, ...] -> [N]."""
@@ -47,9 +74,29 @@ class Distribution:
         """Values of its parameters by name: what `conditionals` and `encode` give."""
         return {}
 
+    def adjusted(self, ctx: Context, options: Sampling) -> Distribution:
+        """The law that is sampled in its place. Raises `SpecError` (MP209) where an option does not apply to it."""
+        return self
 
+
+@dataclass(frozen=True)
 class Elementwise(Distribution):
     """Independent elements."""
+
+    #: The noise that one element is drawn from.
+    noise: ClassVar[Literal["normal", "uniform"]] = "uniform"
+    #: Type of the elements of a draw.
+    dtype: ClassVar[DType] = DType.FLOAT
+    #: Whether a network that gives its parameters gives a scale among them, which may become as small as it likes.
+    scaled: ClassVar[bool] = False
+
+    @classmethod
+    def likelihood(cls, field: Field, components: int) -> Likelihood:
+        """How a network gives the parameters of each element of a variable, `components` in a mixture."""
+        names = [f.name for f in fields(cls)]
+        return Likelihood(
+            cls, len(names), lambda ctx, parts, axis: cls(**dict(zip(names, parts, strict=True)))
+        )
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         """Log density of each element, in the shape of x."""
@@ -58,16 +105,24 @@ class Elementwise(Distribution):
     def log_prob(self, ctx: Context, x: Value) -> Value:
         return F.event_sum(ctx.b, ctx.kept(self.element_log_prob(ctx, x)))
 
-    def noise_kind(self) -> str:
-        """The noise of one element: `normal` or `uniform`."""
-        return "uniform"
-
     def from_noise(self, ctx: Context, noise: Value) -> Value:
         """A draw of each element from one noise number each: the same function at every step of a sampler."""
         raise NotImplementedError
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
-        return self.from_noise(ctx, ctx.noise_input(f"noise_{name}", shape, self.noise_kind()))
+        return self.from_noise(ctx, ctx.noise_input(f"noise_{name}", shape, self.noise))
+
+    def adjusted(self, ctx: Context, options: Sampling) -> Elementwise:
+        law = self if options.temperature == 1.0 else self.tempered(ctx, options.temperature)
+        return law if options.top_k is None else law.most_probable(ctx, options.top_k)
+
+    def tempered(self, ctx: Context, t: float) -> Self:
+        """The law at a temperature: logits divided by it, scales multiplied by it."""
+        raise ctx.fail("MP209", f"a {self.keyword} likelihood has no temperature")
+
+    def most_probable(self, ctx: Context, k: int) -> Self:
+        """The law of the k most probable classes alone."""
+        raise ctx.fail("MP209", f"top_k is for categorical likelihoods, this is {self.keyword}")
 
 
 def learned(graph: Graph, value: Value, b: Builder | None = None) -> bool:

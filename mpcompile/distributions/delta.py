@@ -20,6 +20,7 @@ class Delta(Distribution):
 
     keyword: ClassVar[str] = "delta"
     support: ClassVar[Support] = POINT
+    reparameterised: ClassVar[bool] = True
     loc: Value
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:

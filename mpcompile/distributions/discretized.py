@@ -8,10 +8,10 @@ from math import log
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise
-from mpcompile.distributions.elementwise import LogisticMixture
+from mpcompile.distributions.elementwise import LogisticMixture, OfNetwork
+from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.support import LEVELS, Support
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Field, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -23,7 +23,7 @@ LEAST_WIDTH = 1e-8
 
 
 @dataclass(frozen=True)
-class DiscretizedLogisticMixture(Elementwise):
+class DiscretizedLogisticMixture(OfNetwork):
     """The levels low .. low + classes - 1, scaled to [-1, 1], as bins of a mixture of logistics.
 
     A level has the mass of its bin, half a level to both sides; the first and the last bin reach to infinity. So a
@@ -35,6 +35,21 @@ class DiscretizedLogisticMixture(Elementwise):
     mixture: LogisticMixture
     low: int
     classes: int
+
+    @classmethod
+    def likelihood(cls, field: Field, components: int) -> Likelihood:
+        classes = field.classes
+        assert classes is not None, "its support has levels"
+        return Likelihood(
+            cls,
+            3 * components,
+            lambda ctx, parts, axis: cls(LogisticMixture.of(ctx, parts[0], axis), field.low, classes),
+            stacked=True,
+        )
+
+    @property
+    def parameter_axis(self) -> int | None:
+        return self.axis
 
     @cached_property
     def half(self) -> float:
@@ -105,3 +120,6 @@ class DiscretizedLogisticMixture(Elementwise):
     @property
     def axis(self) -> int:
         return self.mixture.axis
+
+    def tempered(self, ctx: Context, t: float) -> DiscretizedLogisticMixture:
+        return replace(self, mixture=self.mixture.tempered(ctx, t))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log
 from typing import ClassVar
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise, learned, logit, standard_logistic
+from mpcompile.distributions.base import Distribution, Elementwise, learned, logit, standard_logistic
+from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.subject import Subject, ending
 from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
-from mpcompile.ir import Builder, DType, Shape, Value
+from mpcompile.ir import Builder, DType, Field, Shape, Symbolic, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import Components
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Bernoulli(Elementwise):
 
     keyword: ClassVar[str] = "bernoulli"
     support: ClassVar[Support] = BITS
+    shows_mean: ClassVar[bool] = True
     logits: Value
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
@@ -36,6 +41,9 @@ class Bernoulli(Elementwise):
 
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits}
+
+    def tempered(self, ctx: Context, t: float) -> Bernoulli:
+        return Bernoulli(F.mul(ctx.b, self.logits, 1.0 / t))
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,51 @@ class Perceptron(Elementwise):
 
 
 @dataclass(frozen=True)
+class Logits:
+    """The arguments of `categorical`."""
+
+    logits: Value
+
+
+@dataclass(frozen=True)
 class Categorical(Elementwise):
     """Softmax over `axis` of the logits; x holds classes in the logits' shape without that axis, numbered from `low`."""
 
     keyword: ClassVar[str] = "categorical"
     support: ClassVar[Support] = CLASSES
+    arguments: ClassVar[type | None] = Logits
+    dtype: ClassVar[DType] = DType.INT
     logits: Value
     axis: int
     low: int = 0
+
+    @classmethod
+    def stated(cls, ctx: Context, given: Logits, subject: Subject) -> Distribution:
+        field, logits = subject.field, given.logits
+        if field is None or field.classes is None:
+            raise subject.fail("MP209", "categorical needs a variable of type category(k)")
+        rank = field.type.rank
+        axis = rank if rank == 1 or isinstance(field.type.shape[1], Symbolic) else 1
+        wanted = (*field.type.shape[:axis], field.classes, *field.type.shape[axis:])
+        if logits.shape != wanted:
+            raise subject.fail(
+                "MP207",
+                f"logits of shape {list(logits.shape[1:])} for {field.name}, "
+                f"a category of {field.classes} in shape {list(field.type.shape[1:])}",
+                help=ending(logits.shape, wanted),
+            )
+        return cls(logits, axis, field.low)
+
+    @classmethod
+    def likelihood(cls, field: Field, components: int) -> Likelihood:
+        assert field.classes is not None, "its support has levels"
+        return Likelihood(
+            cls, field.classes, lambda ctx, parts, axis: cls(parts[0], axis, field.low), stacked=True
+        )
+
+    @property
+    def parameter_axis(self) -> int | None:
+        return self.axis
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b = ctx.b
@@ -103,6 +148,17 @@ class Categorical(Elementwise):
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits}
 
+    def tempered(self, ctx: Context, t: float) -> Categorical:
+        return replace(self, logits=F.mul(ctx.b, self.logits, 1.0 / t))
+
+    def most_probable(self, ctx: Context, k: int) -> Categorical:
+        """Logits are minus infinity for classes that k or more others exceed."""
+        b, axis, shape = ctx.b, self.axis, self.logits.shape
+        one = F.reshape(b, self.logits, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        other = F.reshape(b, self.logits, (*shape[:axis], 1, *shape[axis:]))
+        above = F.sum_axes(b, F.to_float(b, F.less(b, one, other)), [axis + 1])
+        return replace(self, logits=F.where(b, F.less(b, above, float(k)), self.logits, float("-inf")))
+
 
 def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:
     """All along the axis but the last, and the last, which keeps its axis."""
@@ -112,15 +168,54 @@ def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:
 
 
 @dataclass(frozen=True)
-class LogisticMixture(Elementwise):
+class NetOfComponents:
+    """The arguments of mixtures whose parameters a net gives, folded into its output."""
+
+    net: Value
+    components: Components = 5
+
+
+@dataclass(frozen=True)
+class OfNetwork(Elementwise):
+    """Laws with as many parameters an element as their components need, all from one net."""
+
+    arguments: ClassVar[type | None] = NetOfComponents
+
+    @classmethod
+    def stated(cls, ctx: Context, given: NetOfComponents, subject: Subject) -> Distribution:
+        field = subject.field
+        if field is None:
+            raise subject.fail("MP209", f"{cls.keyword} is a law of a variable", help="normal(0, 1)")
+        return cls.likelihood(field, given.components).split(ctx, given.net, field.type.shape)
+
+
+@dataclass(frozen=True)
+class LogisticMixture(OfNetwork):
     """A mixture of logistics over real elements: logits, locs and log scales each [N, K, ...]."""
 
     keyword: ClassVar[str] = "logistic_mixture"
+    scaled: ClassVar[bool] = True
     support: ClassVar[Support] = REALS
     logits: Value
     loc: Value
     log_scale: Value
     axis: int
+
+    @classmethod
+    def likelihood(cls, field: Field, components: int) -> Likelihood:
+        return Likelihood(
+            cls, 3 * components, lambda ctx, parts, axis: cls.of(ctx, parts[0], axis), stacked=True
+        )
+
+    @classmethod
+    def of(cls, ctx: Context, stack: Value, axis: int) -> LogisticMixture:
+        """The mixture whose logits, locations and log scales follow each other along the axis."""
+        logits, loc, log_scale = F.split(ctx.b, stack, axis, 3)
+        return cls(logits, loc, log_scale, axis)
+
+    @property
+    def parameter_axis(self) -> int | None:
+        return self.axis
 
     def sharpens(self, b: Builder) -> bool:
         return learned(b.graph, self.log_scale, b)
@@ -158,3 +253,9 @@ class LogisticMixture(Elementwise):
 
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits, "loc": self.loc, "log_scale": self.log_scale}
+
+    def tempered(self, ctx: Context, t: float) -> LogisticMixture:
+        b = ctx.b
+        return replace(
+            self, logits=F.mul(b, self.logits, 1.0 / t), log_scale=F.add(b, self.log_scale, log(t))
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mpcompile.bijectors import Bijector, FactorOut
 from mpcompile.diagnostics import Span
 from mpcompile.distributions.base import Distribution
+from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import DEQUANTIZED, Support
 from mpcompile.ir import Builder, Shape, Value, product
 from mpcompile.layers import functional as F
@@ -30,6 +31,7 @@ class Flow(Distribution):
 
     keyword: ClassVar[str] = "flow"
     support: ClassVar[Support] = DEQUANTIZED
+    reparameterised: ClassVar[bool] = True
     base: Distribution
     chain: tuple[Placed, ...]
 
@@ -135,3 +137,7 @@ class Flow(Distribution):
 
     def parameters(self) -> dict[str, Value]:
         return self.base.parameters()
+
+    def adjusted(self, ctx: Context, options: Sampling) -> Distribution:
+        """With its base under the options (Kingma and Dhariwal 2018, section 6)."""
+        return self if options == LAW_ITSELF else replace(self, base=self.base.adjusted(ctx, options))

@@ -1,57 +1,58 @@
-"""Likelihoods of an autoregressive density by name: from the output of its network to the law of each element."""
+"""From the output of a network to the law of each element: likelihoods of autoregressive densities, and mixtures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mpcompile.distributions.base import Elementwise
-from mpcompile.distributions.discretized import DiscretizedLogisticMixture
-from mpcompile.distributions.elementwise import Bernoulli, Categorical, LogisticMixture
-from mpcompile.distributions.location_scale import LOCATION_SCALE
-from mpcompile.ir import Value
+from mpcompile.ir import Shape, Symbolic, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+
+if TYPE_CHECKING:
+    from mpcompile.distributions.base import Elementwise
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How an autoregressive density turns the output of its network into the law of each element.
+    """How the output of a network becomes the law of each element.
 
-    `count` parameters an element; `make(parameters, axis)` builds the law from them, each in the shape of x, or,
+    `count` parameters an element; `make(ctx, parameters, axis)` builds the law from them, each in the shape of x, or,
     when `stacked`, from one value that keeps them along `axis`.
     """
 
-    name: str
+    law: type[Elementwise]
     count: int
     make: Callable[[Context, Sequence[Value], int], Elementwise]
     stacked: bool = False
 
+    def split(self, ctx: Context, output: Value, shape: Shape) -> Elementwise:
+        """The law of each element of a variable of this shape.
 
-def _mixture(ctx: Context, parts: Sequence[Value], axis: int) -> LogisticMixture:
-    logits, loc, log_scale = F.split(ctx.b, parts[0], axis, 3)
-    return LogisticMixture(logits, loc, log_scale, axis)
+        The output is that shape with the parameters either as a new last axis ([N, time, k]), or folded into the
+        features, parameter-major: [N, k D] for vectors, [N, k C, H, W] for images, [N, time, k D] for sequences.
+        Raises `SpecError` (MP207) for another output.
+        """
+        b, k, rank = ctx.b, self.count, len(shape)
+        if output.shape == (*shape, k) and (k > 1 or output.type.rank > rank):
+            if self.stacked:
+                return self.make(ctx, [output], rank)
+            parts = [F.reshape(b, p, shape) for p in F.split(b, output, rank, k)] if k > 1 else []
+            return self.make(ctx, parts or [F.reshape(b, output, shape)], rank)
+        axis = rank - 1 if rank == 3 and isinstance(shape[1], Symbolic) else 1
+        wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :]) if rank > 1 else (*shape, k)
+        if output.shape != wanted:
+            raise ctx.fail(
+                "MP207",
+                f"the network gives {list(output.shape[1:])} for x of shape {list(shape[1:])}: "
+                f"{self.law.keyword} needs {k} parameter{'s' if k > 1 else ''} an element",
+                help=f"end the network with an output of shape {list(wanted[1:])}",
+            )
+        if self.stacked:
+            wide = F.reshape(b, output, (*shape[:axis], k, *shape[axis:]))
+            return self.make(ctx, [wide], axis)
+        return self.make(ctx, F.split(b, output, axis, k) if k > 1 else [output], axis)
 
 
-def likelihood(name: str, classes: int | None, components: int = 5, low: int = 0) -> Likelihood:
-    """The likelihood of this name; `classes` and `low` are the variable's. Raises `ValueError` with what would fit."""
-    if name == "bernoulli":
-        return Likelihood(name, 1, lambda ctx, p, axis: Bernoulli(p[0]))
-    if name in LOCATION_SCALE:
-        return Likelihood(name, 2, lambda ctx, p, axis: LOCATION_SCALE[name](p[0], p[1]))
-    if name == "categorical":
-        if classes is None:
-            raise ValueError("categorical needs a variable of type category(k) or integer(a..b)")
-        return Likelihood(name, classes, lambda ctx, p, axis: Categorical(p[0], axis, low), True)
-    if name == "logistic_mixture":
-        return Likelihood(name, 3 * components, _mixture, stacked=True)
-    if name == "discretized_logistic_mixture":
-        if classes is None:
-            raise ValueError("discretized_logistic_mixture needs a variable of type integer(a..b)")
-        return Likelihood(
-            name,
-            3 * components,
-            lambda ctx, p, axis: DiscretizedLogisticMixture(_mixture(ctx, p, axis), low, classes),
-            True,
-        )
-    raise ValueError(f"no likelihood is named '{name}'")
+__all__ = ["Likelihood"]

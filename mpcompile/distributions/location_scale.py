@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log, pi
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
 from mpcompile import ops
-from mpcompile.distributions.base import Elementwise, learned, logit, standard_logistic
+from mpcompile.distributions.base import Distribution, Elementwise, Operand, learned, logit, standard_logistic
+from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import Builder, Shape, Value
+from mpcompile.ir import Builder, Field, Shape, Value
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import HUGE, LOG_HUGE, TINY, Range
 
-Operand = Value | float
+
+@dataclass(frozen=True)
+class LocationAndScale:
+    """The arguments of the laws: a net alone gives location and log scale."""
+
+    loc: Annotated[Operand, Range(-HUGE, HUGE)] | None = None
+    scale: Annotated[Operand, Range(TINY, HUGE)] | None = None
+    log_scale: Annotated[Operand, Range(-LOG_HUGE, LOG_HUGE)] | None = None
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,35 @@ class LocationScale(Elementwise):
     """What the laws share; each says what its standard one is. A number of 0 leaves no node in the graph."""
 
     support: ClassVar[Support] = REALS
+    arguments: ClassVar[type | None] = LocationAndScale
+    reparameterised: ClassVar[bool] = True
+    scaled: ClassVar[bool] = True
     loc: Operand
     log_scale: Operand
+
+    @classmethod
+    def stated(cls, ctx: Context, given: LocationAndScale, subject: Subject) -> Distribution:
+        b, field = ctx.b, subject.field
+        loc: Operand = 0.0 if given.loc is None else given.loc
+        log_scale: Operand = 0.0
+        if given.log_scale is not None:
+            if given.scale is not None:
+                raise subject.fail("MP124", f"{cls.keyword} has a `scale` and a `log_scale`")
+            log_scale = given.log_scale
+        elif given.scale is not None:
+            scale = given.scale
+            log_scale = b.emit(ops.Log(), scale) if isinstance(scale, Value) else log(scale)
+        elif isinstance(loc, Value) and (field is None or loc.shape != field.type.shape):
+            loc, log_scale = subject.halves(ctx, cls.keyword, loc)
+        if isinstance(loc, Value):
+            loc = subject.fit(ctx, loc)
+        if isinstance(log_scale, Value) and not subject.spreads(log_scale):
+            log_scale = subject.fit(ctx, log_scale)
+        return cls(loc, log_scale)
+
+    @classmethod
+    def likelihood(cls, field: Field, components: int) -> Likelihood:
+        return Likelihood(cls, 2, lambda ctx, parts, axis: cls(parts[0], parts[1]))
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         """Log density of the standard law, in the shape of z."""
@@ -62,19 +99,22 @@ class LocationScale(Elementwise):
         pairs = {"loc": self.loc, "log_scale": self.log_scale}
         return {k: v for k, v in pairs.items() if isinstance(v, Value)}
 
+    def tempered(self, ctx: Context, t: float) -> Self:
+        scale = self.log_scale
+        wider = scale + log(t) if isinstance(scale, float) else F.add(ctx.b, scale, log(t))
+        return replace(self, log_scale=wider)
+
 
 @dataclass(frozen=True)
 class Normal(LocationScale):
     """Gaussian with mean `loc` and log standard deviation `log_scale`: squared error when the scale is fixed."""
 
     keyword: ClassVar[str] = "normal"
+    noise: ClassVar[Literal["normal", "uniform"]] = "normal"
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         b = ctx.b
         return F.add(b, F.mul(b, F.mul(b, z, z), -0.5), -0.5 * log(2 * pi))
-
-    def noise_kind(self) -> str:
-        return "normal"
 
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         return noise
@@ -123,6 +163,3 @@ class Logistic(LocationScale):
 
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         return logit(ctx, noise)
-
-
-LOCATION_SCALE: dict[str, type[LocationScale]] = {c.keyword: c for c in (Normal, Laplace, Logistic)}

@@ -8,13 +8,23 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, learned
+from mpcompile.distributions.sampling import Sampling
+from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import Builder, DType, Init, Shape, Value, product
+from mpcompile.ir import Builder, DType, Init, Shape, Symbolic, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ranges import Components
 
 #: Means start uniform in this half-width, apart from each other: components that start equal stay equal.
 SPREAD = 2.0
+
+
+@dataclass(frozen=True)
+class NumberOfComponents:
+    """The arguments of `mixture`."""
+
+    components: Components = 5
 
 
 @dataclass(frozen=True)
@@ -27,9 +37,20 @@ class Mixture(Distribution):
 
     keyword: ClassVar[str] = "mixture"
     support: ClassVar[Support] = REALS
+    arguments: ClassVar[type | None] = NumberOfComponents
     logits: Value
     loc: Value
     log_scale: Value
+
+    @classmethod
+    def stated(cls, ctx: Context, given: NumberOfComponents, subject: Subject) -> Distribution:
+        field = subject.field
+        if field is None or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
+            raise subject.fail("MP209", "`mixture` is a law of real numbers in a fixed shape",
+                               help="in a sequence: logistic_mixture(net, components = 5)")  # fmt: skip
+        size = product(field.type.shape[1:])
+        assert isinstance(size, int)
+        return cls.learned(ctx, given.components, size)
 
     @classmethod
     def learned(cls, ctx: Context, components: int, size: int) -> Mixture:
@@ -63,6 +84,9 @@ class Mixture(Distribution):
         index = F.cast(b, F.sum_axes(b, F.to_float(b, below), [1]), DType.INT)
         loc, log_scale = (b.emit(ops.Gather(0), rows, index) for rows in (self.loc, self.log_scale))
         return F.reshape(b, F.add(b, loc, F.mul(b, noise, b.emit(ops.Exp(), log_scale))), shape)
+
+    def adjusted(self, ctx: Context, options: Sampling) -> Distribution:
+        return self if options.temperature == 1.0 else self.tempered(ctx, options.temperature)
 
     def tempered(self, ctx: Context, t: float) -> Mixture:
         """At a temperature: logits divided by it, scales multiplied by it."""

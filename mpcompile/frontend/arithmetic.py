@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
-from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics import Diagnostic, Expected, Span, SpecError, error
 from mpcompile.frontend import ast
 
 Value = int | float
@@ -22,6 +22,14 @@ FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "abs": (abs, 1, 1), "min": (min, 2, 16), "max": (max, 2, 16),
 }  # fmt: skip
 CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
+
+
+class UnknownNumber(SpecError):
+    """MP110: a name that stands for no number."""
+
+    def __init__(self, name: ast.Name, help: str) -> None:
+        super().__init__([Diagnostic("MP110", f"unknown number `{name.id}`", name.span, help=help)])
+        self.name = name
 
 
 def evaluate_number(expr: ast.Expr, env: Mapping[str, Value]) -> Value:
@@ -43,7 +51,7 @@ def evaluate_number(expr: ast.Expr, env: Mapping[str, Value]) -> Value:
             return _bounded(_apply(expr, left, right), expr.span)
         case ast.Call(inputs=None, body=None):
             return _call(expr, env)
-    raise error("MP113", f"expected a number, found {_what(expr)}", expr.span)
+    raise Expected(f"a number, found {_what(expr)}", expr.span)
 
 
 def _name(expr: ast.Name, env: Mapping[str, Value]) -> Value:
@@ -62,7 +70,7 @@ def _name(expr: ast.Name, env: Mapping[str, Value]) -> Value:
             else f"a number of the model is declared with it: model m({expr.id} = 8)"
         )
     )
-    raise error("MP110", f"unknown number `{expr.id}`", expr.span, help=help_)
+    raise UnknownNumber(expr, help_)
 
 
 def _apply(expr: ast.Binary, left: Value, right: Value) -> Value:
@@ -144,4 +152,4 @@ def _what(expr: ast.Expr) -> str:
     )
 
 
-__all__ = ["CONSTANTS", "FUNCTIONS", "MAX_EXPONENT", "MAX_INTEGER", "evaluate_number"]
+__all__ = ["CONSTANTS", "FUNCTIONS", "MAX_EXPONENT", "MAX_INTEGER", "UnknownNumber", "evaluate_number"]

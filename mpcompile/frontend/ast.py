@@ -241,6 +241,13 @@ class Model(Node):
         return bool(without_spans(self) == without_spans(other))
 
 
+def called(expr: Expr) -> Call | None:
+    """An expression as a call: a bare name is one without arguments. None for another expression."""
+    if isinstance(expr, Name):
+        return Call(span=expr.span, callee=expr.id)
+    return expr if isinstance(expr, Call) else None
+
+
 def without_spans(node: Any) -> Any:
     """Plain data of a tree, without spans and without the way in which numbers are written."""
     if isinstance(node, BaseModel):

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
-from mpcompile.diagnostics import SpecError, error
+from mpcompile.diagnostics import Expected, SpecError, error
+from mpcompile.distributions import Elementwise, likelihoods
+from mpcompile.distributions.base import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
-from mpcompile.ranges import Slot, slots
+from mpcompile.ranges import Choice, Slot, slots
 
-#: A number where the expression is one, else a value.
-Operand = Value | float
+
+class Unlisted(ValueError):
+    """A name that a table does not have; the text says which it has."""
 
 
 class Arguments:
@@ -120,11 +123,10 @@ class Arguments:
         who = f"`{slot.name}` of {self.call.callee}"
         try:
             value = rule(self, expr)
-        except SpecError as fault:
-            first = fault.diagnostics[0]
-            if not (first.code == "MP113" and first.message.startswith("expected")):
-                raise
-            raise error("MP113", f"{who}: {first.message}", first.span, help=first.help) from fault
+        except Expected as fault:
+            raise fault.of(who) from fault
+        except Unlisted as fault:
+            raise error("MP205", f"{who} must be {fault}", expr.span) from fault
         wrong = slot.fault(value)
         if wrong:
             large = slot.range is not None and any(slot.range.beyond(v) for v in _numbers(value))
@@ -136,14 +138,14 @@ class Arguments:
     def _boolean(self, expr: ast.Expr) -> bool:
         if isinstance(expr, ast.Name) and expr.id in ("true", "false"):
             return expr.id == "true"
-        raise error("MP113", "expected true or false", expr.span)
+        raise Expected("true or false", expr.span)
 
     def _text(self, expr: ast.Expr) -> str:
         if isinstance(expr, ast.Name):
             return expr.id
         if isinstance(expr, ast.Text):
             return expr.value
-        raise error("MP113", "expected a name", expr.span)
+        raise Expected("a name", expr.span)
 
     def _text_or_number(self, expr: ast.Expr) -> str | int:
         if isinstance(expr, ast.Name) and expr.id not in self.scope.numbers:
@@ -171,6 +173,12 @@ class Arguments:
 
         return net
 
+    def _likelihood(self, expr: ast.Expr) -> type[Elementwise]:
+        name, known = self._text(expr), likelihoods()
+        if name not in known:
+            raise Unlisted(f"{Choice(tuple(known))}, got '{name}'")
+        return known[name]
+
     def _law(self, expr: ast.Expr) -> Law:
         made: Law = self._made("law", LAWS, expr)
         return made
@@ -181,9 +189,9 @@ class Arguments:
 
     def _made(self, what: str, table: Mapping[str, type], expr: ast.Expr) -> Any:
         """An instance of a class of a table, from a call or a bare name."""
-        call = ast.Call(span=expr.span, callee=expr.id) if isinstance(expr, ast.Name) else expr
-        if not isinstance(call, ast.Call):
-            raise error("MP113", f"expected a {what}", expr.span, help=f"known: {', '.join(table)}")
+        call = ast.called(expr)
+        if call is None:
+            raise Expected(f"a {what}", expr.span, help=f"known: {', '.join(table)}")
         if call.callee not in table:
             raise unknown(what, call.callee, list(table), expr.span)
         return Arguments(self.scope, self.ctx, call).build(table[call.callee])
@@ -201,7 +209,7 @@ class Arguments:
         pairs = [self._list(side) if isinstance(side, ast.ListExpr) else (self._whole(side),) * 2
                  for side in expr.items]  # fmt: skip
         if any(len(pair) != 2 for pair in pairs):
-            raise error("MP113", "expected a number or a pair [before, after] for each axis", expr.span)
+            raise Expected("a number or a pair [before, after] for each axis", expr.span)
         return tuple((before, after) for before, after in pairs)
 
     def _list(self, expr: ast.Expr) -> tuple[int, ...]:
@@ -234,6 +242,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Mask: lambda self, e: self.scope.mask(e),
     Net: Arguments._net,
     Value: Arguments._value,
+    type[Elementwise]: Arguments._likelihood,
     Law: Arguments._law,
     Bijector: Arguments._bijector,
     get_args(ast.Expr)[0]: lambda self, e: e,
@@ -242,4 +251,4 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     str | int | tuple[tuple[int, int], ...]: Arguments._padding,
 }
 
-__all__ = ["COERCIONS", "Arguments", "Operand"]
+__all__ = ["COERCIONS", "Arguments"]

@@ -9,7 +9,6 @@ from functools import partial
 
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution, Flow
-from mpcompile.distributions.elementwise import Bernoulli, Perceptron
 from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.frontend import ast
@@ -26,10 +25,11 @@ from mpcompile.layers import functional as F
 from mpcompile.lowering import latents, proofs
 from mpcompile.lowering.claims import claims_of
 from mpcompile.lowering.declarations import BATCH
-from mpcompile.lowering.densities import distribution, sampled
+from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
+from mpcompile.lowering.weights import weight
 
 
 def lower(
@@ -76,7 +76,7 @@ class _Lowering(Statements):
     ) -> None:
         super().__init__(model, source, overrides)
         self.sampling = sampling
-        self.weight = latents.weight(model.objective, self.numeric())
+        self.weight = weight(model.objective, self.numeric())
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
         self._proven_in: dict[str, str] = {}
@@ -195,8 +195,8 @@ class _Lowering(Statements):
         return F.div(b, total, p.ctx.own_input(EXAMPLES, float_type()))
 
     def _score(self) -> None:
-        if any(getattr(s.distribution, "callee", "") == Perceptron.keyword for s in self.observed):
-            return  # a criterion, no density
+        if any((law := named(s.distribution)) and law.support.measure == "criterion" for s in self.observed):
+            return  # no density
         if self._is_autoencoder():
             return  # a point mass has no density: no bound
         p = self.start("elbo" if self._has_latents() else "log_prob")
@@ -240,7 +240,7 @@ class _Lowering(Statements):
                 self._laws[s.name] = law
                 if isinstance(law, Autoregressive):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
-                    self._axes[s.name] = getattr(element, "axis", None)
+                    self._axes[s.name] = element.parameter_axis
                     self._proven_in[s.name] = p.b.graph.name
                     self.finish(p, element.parameters())
         for r in self.recurrences:
@@ -347,7 +347,7 @@ class _Lowering(Statements):
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""
-        if any(isinstance(law, Perceptron) for law in self._laws.values()):
+        if any(law.support.measure == "criterion" for law in self._laws.values()):
             return
         p = self.start("sample")
         self.read(p, *self.given())
@@ -367,10 +367,10 @@ class _Lowering(Statements):
             with self.within(p, s):
                 law = self.law(p, s)
                 if isinstance(law, Autoregressive | Flow):
-                    law = sampled(p.ctx, law, self.sampling)
+                    law = law.adjusted(p.ctx, self.sampling)
                 drawn = F.cast(p.b, law.sample(p.ctx, s.name, f.type.shape), f.type.dtype)
                 outputs[s.name] = p.ctx.kept(drawn)
                 self.know(p, s.name, outputs[s.name])
-                if isinstance(law, Bernoulli) and self.latents and f"{s.name}_mean" not in self.fields:
+                if law.shows_mean and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
         self.finish(p, outputs)

@@ -145,7 +145,7 @@ def _proofs(
         if isinstance(found, Autoregressive):
             element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)), found.choice(p.ctx))
             m.finish(p, element.parameters())
-            proof = order_of(found, getattr(element, "axis", None))
+            proof = order_of(found, element.parameter_axis)
             m.claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
     if isinstance(found, Flow):
         pieces(m, subject, s, shape, found, law, given)

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import DISTRIBUTIONS, Distribution
-from mpcompile.distributions.elementwise import Perceptron
+from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
@@ -26,7 +25,7 @@ from mpcompile.layers import Context
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import whole
-from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Order
 from mpcompile.lowering.scope import Scope
@@ -134,7 +133,7 @@ class Recurrence:
 
         def observed(at: _Step, s: ast.Density) -> Made:
             law = self._law(at, s)
-            axis = getattr(law, "axis", None)
+            axis = law.parameter_axis
             axes.append(None if axis is None else axis + 1)  # time stands before it
             return at.data[s.name], law.parameters()
 
@@ -295,15 +294,13 @@ class Recurrence:
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, s.name)
         stated = s.distribution
-        if (
-            isinstance(stated, ast.Call) and stated.callee in DISTRIBUTIONS
-        ):  # with the shape of the declaration
-            check_support(stated.callee, self.fields[s.name], stated.span)
+        if isinstance(stated, ast.Call) and (kind := named(stated)):  # with the shape of the declaration
+            check_support(kind.keyword, self.fields[s.name], stated.span)
         law = distribution(at.ctx, at.scope, stated, in_step(self.fields[s.name]))
         if law.sharpens(at.ctx.b):
             self.sharpening.add(s.name)
-        if isinstance(law, Perceptron):
-            raise error("MP209", "perceptron is a criterion, and a step of a recurrence needs a density",
+        if law.support.measure == "criterion":
+            raise error("MP209", f"{law.keyword} is a criterion, and a step of a recurrence needs a density",
                         s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip
         return law
 

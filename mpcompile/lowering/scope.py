@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
+from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, evaluate_number
+from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, UnknownNumber, evaluate_number
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
@@ -63,16 +63,13 @@ class Scope:
     def number(self, expr: ast.Expr) -> int | float:
         try:
             return evaluate_number(expr, self.numbers)
-        except SpecError as fault:
-            (first, *_) = fault.diagnostics
-            if first.code != "MP110" or not first.message.startswith("unknown number"):
-                raise
-            name = first.message.split("`")[1]
+        except UnknownNumber as fault:
+            name, span = fault.name.id, fault.name.span
             if name in self.values:
-                raise error("MP113", f"expected a number, and `{name}` is a value", first.span,
-                            help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
-            self.refuse(name, first.span)
-            raise not_in_scope(self.model, name, first.span) or fault from None
+                raise Expected(f"a number, and `{name}` is a value", span,
+                               help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
+            self.refuse(name, span)
+            raise not_in_scope(self.model, name, span) or fault from None
 
     def refuse(self, name: str, span: Span) -> None:
         """Raise MP127 for a variable that this statement may not read."""
@@ -82,8 +79,17 @@ class Scope:
     def integer(self, expr: ast.Expr) -> int:
         value = self.number(expr)
         if value != int(value):
-            raise error("MP113", f"expected a whole number, found {value}", expr.span)
+            raise Expected(f"a whole number, found {value}", expr.span)
         return int(value)
+
+    def iterations(self, repeat: ast.Repeat) -> Iterator[int]:
+        """The values of a repeat's variable. Raises MP120 for more than a model may have layers, all in all."""
+        start, stop = self.integer(repeat.start), self.integer(repeat.stop)
+        if stop - start >= MAX_LAYERS:
+            raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span)
+        for i in range(start, stop + 1):
+            self.budget.spend(repeat.span)
+            yield i
 
     def is_number(self, expr: ast.Expr) -> bool:
         """Whether an expression is arithmetic on numbers alone."""
@@ -139,12 +145,7 @@ class Scope:
             case ast.Name() if expr.id in MASKS:
                 return self.mask(ast.Call(span=expr.span, callee=expr.id))
         if not isinstance(expr, ast.Name | ast.Call):
-            raise error(
-                "MP113",
-                "expected a mask",
-                expr.span,
-                help="a name of `mask name = ...`, or causal2d(type = B)",
-            )
+            raise Expected("a mask", expr.span, help="a name of `mask name = ...`, or causal2d(type = B)")
         name = expr.id if isinstance(expr, ast.Name) else expr.callee
         if name in ("strict", "transpose"):
             raise error("MP123", f"`{name}` takes one mask", expr.span, help=f"{name}(up)")
@@ -215,13 +216,7 @@ class Scope:
         for step in pipeline.steps:
             if isinstance(step.layer, ast.Repeat):
                 repeat = step.layer
-                start, stop = scope.integer(repeat.start), scope.integer(repeat.stop)
-                if stop - start >= MAX_LAYERS:
-                    raise error(
-                        "MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span
-                    )
-                for i in range(start, stop + 1):
-                    scope.budget.spend(repeat.span)
+                for i in scope.iterations(repeat):
                     current = scope.child({repeat.variable: i}).run(ctx, repeat.body, current)
             else:
                 current = scope.run(ctx, step.layer, current)

@@ -1,0 +1,85 @@
+"""What a spec states a law of, and how values of its networks become parameters in the shape of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes
+from mpcompile.layers import functional as F
+from mpcompile.layers.activations import channel_axis
+from mpcompile.layers.base import Context
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a law is stated of.
+
+    field  the variable; None for a latent and its posterior, whose shape follows from the parameters
+    span   the law in the spec
+    """
+
+    field: Field | None
+    span: Span
+
+    def fail(self, code: str, message: str, **rest: Any) -> SpecError:
+        """An error located at the law, ready to raise."""
+        return error(code, message, self.span, **rest)
+
+    def fit(self, ctx: Context, value: Value) -> Value:
+        """A parameter in the shape of the variable; [N, 1] and [N, D] are read as [N] and images of D elements.
+
+        Raises `SpecError` (MP207) for a value of another size.
+        """
+        field = self.field
+        if field is None or value.shape == field.type.shape:
+            return value
+        if value.type.size == field.type.size:
+            return F.reshape(ctx.b, value, field.type.shape)
+        raise self.fail(
+            "MP207",
+            f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}",
+            help=ending(value.shape, field.type.shape),
+        )
+
+    def spreads(self, value: Value) -> bool:
+        """Whether an elementwise operation repeats the value to the shape of the variable."""
+        if self.field is None:
+            return True
+        shape = self.field.type.shape
+        try:
+            return broadcast_shapes(value.shape, shape) == shape
+        except ValueError:
+            return False
+
+    def halves(self, ctx: Context, law: str, made: Value) -> tuple[Value, Value]:
+        """Location and log scale from a net that gives both, one after the other along the channels.
+
+        Raises `SpecError` (MP207) where the channels are not twice those of the variable.
+        """
+        axis, field = channel_axis(made), self.field
+        size = made.shape[axis] if made.type.rank > 1 else 1
+        each = field.type.shape[axis] if field is not None and field.type.rank == made.type.rank else None
+        if isinstance(size, int) and size % 2 == 0 and (not isinstance(each, int) or size == 2 * each):
+            loc, log_scale = F.split(ctx.b, made, axis, 2)
+            return loc, log_scale
+        ends = f"end the network with {2 * each} of them, or " if isinstance(each, int) else ""
+        raise self.fail(
+            "MP207",
+            f"{law}(net) halves the net's output into location and log scale, and it has {size} channels",
+            help=f"{ends}state both: {law}(loc = ..., log_scale = ...)",
+        )
+
+
+def ending(found: Shape, wanted: Shape) -> str:
+    """How a network gets from the shape that it has to the one that is wanted."""
+    shape = f"an output of shape {list(wanted[1:])}"
+    if len(found) == len(wanted) + 1 == 3 and isinstance(found[1], Symbolic):
+        return f"`last` takes the last step of a sequence: end the network with {shape}"
+    if len(found) > len(wanted) == 2:
+        return f"`flatten` or `global_avgpool` makes a vector: end the network with {shape}"
+    return f"end the network with {shape}"
+
+
+__all__ = ["Subject", "ending"]
