@@ -77,9 +77,10 @@ def _loop(
     b: Builder, op: ops.Scan, inputs: tuple[Value, ...], settled: Mapping[Value, Array]
 ) -> tuple[Value, ...] | None:
     """A loop whose body uses what is known: it becomes known in there."""
-    names, first = list(op.body.inputs), op.carries + op.scanned
-    known = {names[i]: settled[v] for i, v in enumerate(inputs) if i >= first and v in settled}
+    around = zip(op.formals.captured, op.split(inputs).captured, strict=True)
+    known = {name: settled[v] for name, v in around if v in settled}
     if not known:
         return None
-    kept = [v for name, v in zip(names, inputs, strict=False) if name not in known]
+    names = zip(op.body.inputs, inputs, strict=False)  # the step has no value around the loop
+    kept = [v for name, v in names if name not in known]
     return b.emit_all(replace(op, body=specialised(op.body, known)), *kept)

@@ -76,17 +76,18 @@ class JaxWriter(Writer):
     def loop(self, loop: Loop) -> None:
         node, outer = loop.node, self.state
         op: Any = node.op
-        carries, scanned, body = op.carries, op.scanned, loop.body
-        names = list(body.graph.inputs)
+        carries, body, formals = op.carries, loop.body, op.formals
+        starts, scanned, _ = op.split(node.inputs)
+        inside, step_value = op.split(body.inputs[:-1]), body.inputs[-1]
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
-        for inside, outside in loop.captured:
-            inner.env[inside] = self.named(outside).with_(refs=(), labels=())
-        kept = [i for i in range(len(node.outputs) - carries) if outer.uses[node.outputs[carries + i]]]
-        counts = bool(inner.uses[body.inputs[-1]])
+        for local, outside in loop.captured:
+            inner.env[local] = self.named(outside).with_(refs=(), labels=())
+        kept = [i for i, y in enumerate(op.divide(node.outputs)[1]) if outer.uses[y]]
+        counts = bool(inner.uses[step_value])
         simple = not kept and not scanned and not op.reverse
 
-        start = [self._carry(v) for v in node.inputs[:carries]]
-        slices = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[carries : carries + scanned]]
+        start = [self._carry(v) for v in starts]
+        slices = [self.tensor(self.operand(v), v.dtype) for v in scanned]
         read = [_leading(e, op.axis) for e in slices]
         for e in (*start, *slices):
             self.release(e)
@@ -95,21 +96,21 @@ class JaxWriter(Writer):
         )
         function = self.fresh("body")
         self.live[function] = math.inf
-        carry_names = [self._take(v, n, inner) for v, n in zip(body.inputs[:carries], names, strict=False)]
+        carry_names = [self._take(v, n, inner) for v, n in zip(inside.carries, formals.carries, strict=True)]
         slice_names = [
             self._take(v, n if n.endswith("_t") else n + "_t", inner)
-            for v, n in zip(body.inputs[carries : carries + scanned], names[carries:], strict=False)
+            for v, n in zip(inside.scanned, formals.scanned, strict=True)
         ]
         if counts or simple:
-            step = self._take(body.inputs[-1], "step", inner)
+            step = self._take(step_value, "step", inner)
             if not simple:
                 slice_names.append(step)
                 read.append(f"jnp.arange({self._length(op, node)})")
         elif not scanned:
             slice_names.append("_")
-        for name, value in zip(carry_names, body.inputs, strict=False):
+        for name, value in zip(carry_names, inside.carries, strict=True):
             self.live[name] = inner.uses[value]
-        inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
+        inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
 
         grouped = carries > 1 or op.settles
         carry, inputs = self.fresh("carry"), self.fresh("inputs")
@@ -133,14 +134,14 @@ class JaxWriter(Writer):
             elif group is carry_names and grouped:
                 self.statement(f"({group[0]},) = {given}")
         self.write(body)
-        wanted = [*range(carries), *(carries + i for i in kept)]
-        results = [self.tensor(self.operand(body.outputs[i]), body.outputs[i].dtype) for i in wanted]
+        following, ys = op.divide(body.outputs)
+        results = [self.tensor(self.operand(v), v.dtype) for v in (*following, *(ys[i] for i in kept))]
         said = tuple(la for e in results for la in e.labels)
-        after = _group([e.text for e in results[:carries]], grouped)
+        after = _group([e.text for e in op.divide(results)[0]], grouped)
         if simple:
             self.statement(f"return {after}", said)
         else:
-            made = _group([e.text for e in results[carries:]])
+            made = _group([e.text for e in op.divide(results)[1]])
             self.statement(f"return {after if carries != 1 else results[0].text}, {made}", said)
         for e in results:
             self.release(e)
@@ -160,7 +161,7 @@ class JaxWriter(Writer):
                 call += "" if carries > 1 else "[0]"
             if carries == 1:
                 value = node.outputs[0]
-                hint = self.hint(node, 0) if value in outer.preferred else free(names[0])
+                hint = self.hint(node, 0) if value in outer.preferred else free(next(iter(formals.carries)))
                 self.settle(value, Expr(call, heavy=True), outer.uses[value], hint)
             else:
                 self.statement(f"{self._targets(node, carries, kept)[0]} = {call}")
@@ -172,7 +173,7 @@ class JaxWriter(Writer):
         last = targets[0] if kept or "," not in targets[0] else f"({targets[0]})"
         self.statement(f"{last}, {targets[1]} = {call}")
         for i in kept:
-            value = node.outputs[carries + i]
+            value = op.divide(node.outputs)[1][i]
             name = outer.env[value].text
             if op.axis:
                 stacked = _moved(name, op.axis)
@@ -202,25 +203,21 @@ class JaxWriter(Writer):
         return chosen
 
     def _length(self, op: Any, node: Node) -> str:
-        if op.scanned:
-            return self.size(node.inputs[op.carries].shape[op.axis]).text
-        return self.size(op.length).text
+        return self.size(op.trip_count([v.type for v in node.inputs])).text
 
     def _targets(self, node: Node, carries: int, kept: list[int]) -> tuple[str, str]:
         """Names for the last carries, and for what was stacked."""
         groups: list[list[str]] = [[], []]
         op: Any = node.op
-        names = list(op.body.inputs)
-        for i in range(carries):
-            value = node.outputs[i]
+        last, ys = op.divide(node.outputs)
+        for value, carried in zip(last, op.formals.carries, strict=True):
             if self.state.uses[value]:
-                name = self.fresh(self.state.preferred.get(value, free(names[i])))
+                name = self.fresh(self.state.preferred.get(value, free(carried)))
                 self.bind(value, name)
             groups[0].append(name if self.state.uses[value] else "_")
         for i in kept:
-            value = node.outputs[carries + i]
-            name = self.fresh(self.state.preferred.get(value, "ys"))
-            self.bind(value, name)
+            name = self.fresh(self.state.preferred.get(ys[i], "ys"))
+            self.bind(ys[i], name)
             groups[1].append(name)
         if not any(n != "_" for n in groups[0]):
             groups[0] = ["_"]

@@ -18,64 +18,56 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     What depends on captured values alone is computed once, before the loop.
     """
     assert isinstance(node.op, Scan)
-    op, read = node.op.attributes(), node.op.read_carries()
-    body, carries, scanned, axis = op["body"], op["carries"], op["scanned"], op["axis"]
-    inner = list(body.inputs.items())
-    state, rows = inner[:carries], inner[carries : carries + scanned]
-    captured, step = inner[carries + scanned : -1], inner[-1][1]
-    counts = not op["settles"] and (
-        not scanned or bool(body.users(step.node)) or step in body.outputs.values()
-    )
-    length = node.inputs[carries].shape[axis] if scanned else op["length"]
+    op, body, axis = node.op, node.op.body, node.op.axis
+    state, rows, captured, step = op.formals
+    counts = not op.settles and (not rows or op.reads_step)
+    length = op.trip_count([v.type for v in node.inputs])
+    first, scanned, around = op.split(args)
     # Along axis 0 alone: over another axis onnxruntime divides by the sizes before it, and dies of a batch of none.
-    given = list(args[:carries])
-    for x, value in zip(args[carries : carries + scanned], node.inputs[carries:], strict=False):
+    given = list(first)
+    for x, value in zip(scanned, op.split(node.inputs).scanned, strict=True):
         given.append(w.transpose(x, *_first(value.type.rank, axis)))
     if counts:
         given.append(w.arange(length))
     before, place = w.prefix, w.place
 
-    env: dict[Value, str] = {
-        v: outer for (_, v), outer in zip(captured, args[carries + scanned :], strict=True)
-    }
+    env: dict[Value, str] = dict(zip(captured.values(), around, strict=True))
     once = _invariant(body, set(env))
     w.write(body, env, {}, once)
 
     w.frames.append(Frame())
-    declared = [w.info(w.name(f"{before}/{n}"), Type(d, ())) for n, d in _COUNTED] if op["settles"] else []
-    for name, value in (*state, *rows, *([("step", step)] if counts else [])):
+    declared = [w.info(w.name(f"{before}/{n}"), Type(d, ())) for n, d in _COUNTED] if op.settles else []
+    for name, value in (*state.items(), *rows.items(), *([("step", step)] if counts else [])):
         env[value] = w.name(f"{before}/{name}")
         declared.append(w.info(env[value], value.type))
     outputs: dict[str, Value] = {}
     results: dict[Value, str] = {}
     for name, value in body.outputs.items():
-        final = w.name(f"{before}/next_{name}" if len(outputs) < carries else f"{before}/{name}")
+        final = w.name(f"{before}/next_{name}" if len(outputs) < op.carries else f"{before}/{name}")
         outputs[final] = value
         results.setdefault(value, final)
     done = {n.id for n in once}
     w.write(body, env, results, [n for n in body.nodes() if n.id not in done])
     infos = w.results(outputs, env)
-    if op["settles"]:
-        again = _changed(w, [(env[state[i][1]], env[list(outputs.values())[i]]) for i in read])
+    if op.settles:
+        pairs = list(zip(state.values(), outputs.values(), strict=False))
+        again = _changed(w, [(env[pairs[i][0]], env[pairs[i][1]]) for i in op.read_carries()])
         infos.insert(0, w.info(again, Type(DType.BOOL, ())))
     graph = w.finish(f"{before}/body", declared, infos)
     w.frames.pop()
 
     w.prefix, w.place = before, place
-    if op["settles"]:
+    if op.settles:
         return w.op_all("Loop", w.scalar(length), "", *given, outputs=len(node.types), body=graph)
-    direction = int(op["reverse"])
-    stacked = len(node.types) - carries
-    rows = scanned + counts
-    attributes = {"scan_input_directions": [direction] * rows}
-    if stacked:
-        attributes |= {"scan_output_directions": [direction] * stacked}
-    made = w.op_all("Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=rows, **attributes)
-    back = [
-        w.transpose(y, *np.argsort(_first(t.rank, axis)))
-        for y, t in zip(made[carries:], node.types[carries:], strict=True)
-    ]
-    return [*made[:carries], *back]
+    direction, types = int(op.reverse), op.divide(node.types)[1]
+    wide = len(rows) + counts
+    attributes = {"scan_input_directions": [direction] * wide}
+    if types:
+        attributes |= {"scan_output_directions": [direction] * len(types)}
+    made = w.op_all("Scan", *given, outputs=len(node.types), body=graph, num_scan_inputs=wide, **attributes)
+    last, ys = op.divide(made)
+    back = [w.transpose(y, *np.argsort(_first(t.rank, axis))) for y, t in zip(ys, types, strict=True)]
+    return [*last, *back]
 
 
 def _first(rank: int, axis: int) -> tuple[int, ...]:

@@ -156,20 +156,22 @@ class TorchWriter(Writer):
             self.cell(node, self.cells[node.id])
             return
         op: Any = node.op
-        carries, scanned, body = op.carries, op.scanned, loop.body
-        names = list(body.graph.inputs)
+        carries, body = op.carries, loop.body
+        formals, (starts, scanned, _) = op.formals, op.split(node.inputs)
+        inside, step_value = op.split(body.inputs[:-1]), body.inputs[-1]
+        names = list(formals.carries)
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
         compared = op.read_carries() if op.settles else []
         inner.uses.update(body.inputs[i] for i in compared)
         listed = self.captured(loop, inner)
         carry_names = [""] * carries
-        first = [self.tensor(self.operand(v), v.dtype) for v in node.inputs[:carries]]
+        first = [self.tensor(self.operand(v), v.dtype) for v in starts]
         # a variable that has the right name already comes last, when no other carry reads it any more
         for i in sorted(range(carries), key=lambda i: first[i].text == names[i]):
             e = first[i]
             self.release(e)
             chosen = e.text
-            if i in self.in_place.owned.get(id(loop), ()) and not self.is_new(node.inputs[i]):
+            if i in self.in_place.owned.get(id(loop), ()) and not self.is_new(starts[i]):
                 e = e.with_(text=f"{e.at(ATOM)}.clone()")
                 chosen = e.text
             if self.live.get(chosen) != 0:
@@ -177,42 +179,43 @@ class TorchWriter(Writer):
                 self.statement(f"{chosen} = {e.text}", e.labels)
             self.live[chosen] = math.inf
             carry_names[i] = chosen
-            inner.env[body.inputs[i]] = Expr(chosen, refs=(chosen,))
+            inner.env[inside.carries[i]] = Expr(chosen, refs=(chosen,))
         lists: dict[int, str] = {}
-        for i, value in enumerate(node.outputs[carries:]):
+        for i, value in enumerate(op.divide(node.outputs)[1]):
             if outer.uses[value]:
                 lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s")
                 self.live[lists[i]] = math.inf
                 self.statement(f"{lists[i]}: list[Tensor] = []", self.label(node))
 
-        slices = [self.operand(v) for v in node.inputs[carries : carries + scanned]]
+        slices = [self.operand(v) for v in scanned]
         loop_names = []
-        for value, name in zip(body.inputs[carries : carries + scanned], names[carries:], strict=False):
+        for value, name in zip(inside.scanned, formals.scanned, strict=True):
             chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
             self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
             loop_names.append(chosen)
             inner.env[value] = Expr(chosen, refs=(chosen,))
         step = ""
-        if inner.uses[body.inputs[-1]]:
+        if inner.uses[step_value]:
             step = self.fresh("step")
             self.live[step] = math.inf
-            inner.env[body.inputs[-1]] = Expr(step, scalar=True)
+            inner.env[step_value] = Expr(step, scalar=True)
         self.statement(self.loop_header(op, node, slices, loop_names, step), self.label(node))
-        for name, value in zip(carry_names, body.inputs, strict=False):
+        for name, value in zip(carry_names, inside.carries, strict=True):
             self.live[name] = inner.uses[value]
-        inner.preferred |= dict(zip(body.outputs[:carries], carry_names, strict=True))
+        following, ys = op.divide(body.outputs)
+        inner.preferred |= dict(zip(following, carry_names, strict=True))
 
         self.state = inner
         self.indent += 1
         before = len(self.lines)
         self.write(body)
         for i, name in lists.items():
-            value = body.outputs[carries + i]
+            value = ys[i]
             e = self.tensor(self.operand(value), value.dtype)
             self.statement(f"{name}.append({e.text})", e.labels)
             self.release(e)
         settled = self.settled(body, [(body.inputs[i], body.outputs[i]) for i in compared])
-        after = [self.tensor(self.operand(v), v.dtype) for v in body.outputs[:carries]]
+        after = [self.tensor(self.operand(v), v.dtype) for v in following]
         moves = [(n, e) for n, e in zip(carry_names, after, strict=True) if n != e.text]
         labels = tuple(la for _, e in moves for la in e.labels)
         if moves:
@@ -237,7 +240,7 @@ class TorchWriter(Writer):
             self.bind(value, name)
         for i, name in lists.items():
             self.live[name] = 1
-            value = node.outputs[carries + i]
+            value = op.divide(node.outputs)[1][i]
             order = f"{name}[::-1]" if op.reverse else name
             stacked = Expr(f"torch.stack({order}, {op.axis})", refs=(name,), heavy=True)
             self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, "h"))

@@ -88,27 +88,28 @@ def _cell(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value])
         2,
     ):
         return None
-    first, driven = loop.inputs[: op.carries], loop.inputs[op.carries]
+    first, (driven, *others), around = op.split(loop.inputs)
     state, affine = first[0].type, _affine(graph, driven, uses)
     if affine is None or state.rank != 2 or any(v.type != state for v in first):
         return None
     units = state.shape[1]
     if not isinstance(units, int) or driven.shape[-1] != kind.gates * units:
         return None
-    present = loop.inputs[op.carries + 1] if op.scanned == 2 else None
+    present = others[0] if others else None
     if present is not None and (
-        op.reverse or any(uses[v] for v in loop.outputs[: op.carries]) or not _prefix(graph, present)
+        op.reverse or any(uses[v] for v in op.divide(loop.outputs)[0]) or not _prefix(graph, present)
     ):
         return None
 
-    step, formals = _step(kind, state, present), list(op.body.inputs.values())
-    free = op.carries + op.scanned
-    known = dict(zip(list(step.inputs.values())[:free], formals[:free], strict=True))
+    step, formals = _step(kind, state, present), op.formals
+    mine = op.split(list(step.inputs.values()))
+    theirs = (*formals.carries.values(), *formals.scanned.values())
+    known = dict(zip((*mine.carries, *mine.scanned), theirs, strict=True))
     outputs = zip(step.outputs.values(), op.body.outputs.values(), strict=True)
     if not all(_same(step, a, op.body, b, known) for a, b in outputs):
         return None
-    captured = dict(zip(formals[free:-1], loop.inputs[free:], strict=True))
-    own = [captured.get(known[v]) for v in list(step.inputs.values())[free:]]
+    captured = dict(zip(formals.captured.values(), around, strict=True))
+    own = [captured.get(known[v]) for v in mine.captured]
     x, weight, bias, absorbed = affine
     if any(v is None for v in own):
         return None

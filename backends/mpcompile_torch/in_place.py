@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from mpcompile.ir import Graph, Node, Value
 from mpcompile.outline import Block, Call, Loop, Outline
@@ -84,10 +85,11 @@ def _updates(block: Block) -> Iterator[Node]:
 def _owned(loop: Loop) -> tuple[dict[int, Value], set[int]]:
     """Carries of a loop that are updated in place, and the nodes that do it."""
     graph, body = loop.body.graph, loop.body
-    carries: int = loop.node.op.attributes()["carries"]
+    op: Any = loop.node.op
+    carries = zip(op.split(body.inputs[:-1]).carries, op.divide(body.outputs)[0], strict=True)
     owned: dict[int, Value] = {}
     updates: set[int] = set()
-    for i, (start, end) in enumerate(zip(body.inputs[:carries], body.outputs, strict=False)):
+    for i, (start, end) in enumerate(carries):
         chain: list[Node] = []
         value = end
         while value != start and graph.node(value).op.name == "update_at":

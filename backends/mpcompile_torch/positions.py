@@ -8,6 +8,7 @@ a vector of integers that nothing reads but look-ups at such numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
+from typing import Any
 
 from mpcompile.ir import Constant, DType, Graph, Node, Value
 from mpcompile.outline import Block, Call, Loop, Outline
@@ -106,8 +107,9 @@ class Positions:
         inside = self.looped.setdefault(id(loop), {v for v, _ in loop.captured if is_vector(v)})
         known = {v for v, outside in loop.captured if outside in numbers} | {loop.body.inputs[-1]}
         inside -= self._visit(loop.body, known, inside)
-        op = loop.node.op.attributes()
-        read = set(loop.node.inputs[: op["carries"] + op["scanned"]])
+        op: Any = loop.node.op
+        starts, scanned, _ = op.split(loop.node.inputs)
+        read = {*starts, *scanned}
         return (read | {outside for v, outside in loop.captured if v not in inside}) & lists
 
 

@@ -23,18 +23,20 @@ def transposed_at_use(graph: Graph, weights: Set[str] = frozenset()) -> Graph:
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not isinstance(node.op, Scan):
             return None
-        first, given = node.op.carries + node.op.scanned, list(inputs)
+        starts, scanned, around = node.op.split(inputs)
+        captured: list[Value] = []
         kept: set[str] = set()
         turned: dict[str, tuple[Transpose, Value]] = {}
-        for i, name in enumerate(list(node.op.body.inputs)[first:-1], first):
-            made = b.graph.node(inputs[i])
-            if is_weight(b.graph, inputs[i]):
+        for name, value in zip(node.op.formals.captured, around, strict=True):
+            made = b.graph.node(value)
+            if is_weight(b.graph, value):
                 kept.add(name)
             elif isinstance(made.op, Transpose) and is_weight(b.graph, made.inputs[0]):
-                (given[i],) = made.inputs
-                turned[name] = made.op, made.inputs[0]
+                (value,) = made.inputs
+                turned[name] = made.op, value
+            captured.append(value)
         body = transposed_at_use(_turned(node.op.body, turned), kept | set(turned))
-        return b.emit_all(replace(node.op, body=body), *given)
+        return b.emit_all(replace(node.op, body=body), *starts, *scanned, *captured)
 
     if not any(isinstance(n.op, Scan) for n in graph.nodes()):
         return graph

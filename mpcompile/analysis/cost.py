@@ -113,7 +113,7 @@ def _pool(op: Primitive, inputs: Types, outputs: Types) -> Work:
 def _scan(op: Primitive, inputs: Types, outputs: Types) -> Work:
     """The body, as often as the loop runs."""
     assert isinstance(op, ops.Scan)
-    return work(op.body).times(trips(op, inputs))
+    return work(op.body).times(op.trip_count(inputs))
 
 
 #: Operations of each primitive. Classes of primitives stand for all below them; the nearest row counts.
@@ -153,14 +153,6 @@ def work(graph: Graph) -> Work:
     return sum(map(work_of, graph.nodes()), Work())
 
 
-def trips(scan: ops.Scan, inputs: Types) -> Size:
-    """How often a loop runs."""
-    if scan.scanned:
-        return inputs[scan.carries].shape[scan.axis]
-    assert scan.length is not None  # `Scan.infer` has refused the other case
-    return scan.length
-
-
 def by_scope(graph: Graph) -> dict[Scope, Work]:
     """Operations of each layer, in order of first use; what a loop does counts for the layers inside of it."""
     found: dict[Scope, Work] = {}
@@ -168,7 +160,7 @@ def by_scope(graph: Graph) -> dict[Scope, Work]:
     def walk(graph: Graph, times: Size) -> None:
         for node in graph.nodes():
             if isinstance(node.op, ops.Scan):
-                inner = times * trips(node.op, tuple(v.type for v in node.inputs))
+                inner = times * node.op.trip_count([v.type for v in node.inputs])
                 walk(node.op.body, inner)
             else:
                 found[node.scope] = found.get(node.scope, Work()) + work_of(node).times(times)

@@ -10,7 +10,7 @@ horizon is no argument; a claim that reaches it without an answer is undecided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Generic, TypeVar
@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from mpcompile import ops
 from mpcompile.analysis.stencils import offset_sets
 from mpcompile.analysis.verdict import Sizes, free_symbols
-from mpcompile.ir import Constant, DType, Graph, Node, NoRule, Symbolic, symbols
+from mpcompile.ir import Constant, DType, Graph, Node, NoRule, Symbolic, substitute, symbols
 from mpcompile.ir.stencils import Stencil
 
 T = TypeVar("T")
@@ -227,16 +227,9 @@ def _cost(graph: Graph, sizes: Sizes) -> int:
         total += 1
         if isinstance(node.op, ops.Scan):
             op = node.op
-            scanned = node.inputs[op.carries : op.carries + op.scanned]
-            steps = scanned[0].type.concrete(sizes)[op.axis] if scanned else _number(op.length, sizes)
+            steps = substitute(op.trip_count([v.type for v in node.inputs]), sizes)
             total += steps * _cost(op.body, sizes)
     return total
-
-
-def _number(length: int | Symbolic | None, sizes: Mapping[str, int]) -> int:
-    from mpcompile.ir import substitute
-
-    return 1 if length is None else substitute(length, sizes)
 
 
 __all__ = ["FIRST", "Search", "horizon", "lengths", "search"]

@@ -288,11 +288,9 @@ class _CountedLoop(Recurrence):
         else:
             raise self.refusal("lags that do not settle")
         outs = self._body(carries, slices, step)
-        uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
-        precise = all(x.exact for x in (*self.inputs, *outs)) and not uses_step
-        made = self.results(outs, [y.cell.facts for y in outs], precise)
-        last = made[: scan.carries]
-        return (*map(self.counter.farthest, last), *made[scan.carries :])
+        precise = all(x.exact for x in (*self.inputs, *outs)) and not scan.reads_step
+        last, ys = scan.divide(self.results(outs, [y.cell.facts for y in outs], precise))
+        return (*map(self.counter.farthest, last), *ys)
 
     def _body(self, carries: Sequence[Stencil], slices: Sequence[Stencil], step: Stencil) -> list[Stencil]:
         outs = self.counter.body(self.scan.body, [*carries, *slices, *self.captured, step])

@@ -114,15 +114,14 @@ class Walk:
     def loop(self, node: Node, op: ops.Scan, inputs: Sequence[Parts]) -> list[Parts]:
         """Steps before the end, then those behind it; the other way round in reverse."""
         carries, scanned, captured = op.split(inputs)
-        sizes = [*(v.type.shape[op.axis] for v in op.split(node.inputs)[1]), op.length or 0]
-        ends = bool(symbols(sizes[0]) & self.ends)
+        size = op.trip_count([v.type for v in node.inputs])
+        ends = isinstance(size, Symbolic) and bool(symbols(size) & self.ends)
         before = [_slice(x, op.axis, behind=False) for x in scanned]
         if not ends:
             carries, ys = self._steps(op, carries, [*before, *captured], None)
             return [*carries, *(_stacked(y, op.axis) for y in ys)]
         behind = [_slice(x, op.axis, behind=True) for x in scanned]
         first, then = (behind, before) if op.reverse else (before, behind)
-        size = sizes[0]
         carries, ys = self._steps(op, carries, [*first, *captured], size if op.reverse else None)
         carries, others = self._steps(op, carries, [*then, *captured], None if op.reverse else size)
         real, late = (others, ys) if op.reverse else (ys, others)
@@ -145,18 +144,16 @@ class Walk:
                     known.update(
                         zip(node.outputs, self.node(node, [known[v] for v in node.inputs]), strict=True)
                     )
-            results = [known[v] for v in op.body.outputs.values()]
+            handed, ys = op.divide([known[v] for v in op.body.outputs.values()])
             following = []
-            for i, (old, new) in enumerate(zip(state, results, strict=False)):
+            for i, (old, new) in enumerate(zip(state, handed, strict=True)):
                 alone = new.same == i
                 clean = old.clean and (alone if behind is not None else new.clean)
                 real = old.real if alone or old.real == new.real else None
                 kinds = {a: k if new.behind.get(a) == k else None for a, k in old.behind.items()}
                 following.append(Parts(clean, real, kinds, same=i))
             if following == state:
-                return [replace(c, same=None) for c in state], [
-                    replace(y, same=None) for y in results[op.carries :]
-                ]
+                return [replace(c, same=None) for c in state], [replace(y, same=None) for y in ys]
             del self.reads[kept:]
             state = following
 

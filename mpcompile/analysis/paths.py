@@ -150,8 +150,7 @@ def _longer(domain: Domain, x: Abstract, where: Sequence[Array]) -> Abstract:
 
 def _loop(domain: Domain, op: ops.Scan, inputs: Sequence[Abstract]) -> Sequence[Abstract]:
     """A loop step by step; handing a carry on costs one."""
-    carries, scanned = list(inputs[: op.carries]), inputs[op.carries : op.carries + op.scanned]
-    captured = inputs[op.carries + op.scanned :]
+    carries, scanned, captured = op.split(inputs)
     steps = scanned[0].shape[op.axis] if scanned else op.length
     assert isinstance(steps, int)  # bound, and `Scan.infer` has refused a loop without either
     plan, rows = op.body.nodes(), dict[int, list[Abstract]]()
@@ -166,7 +165,7 @@ def _loop(domain: Domain, op: ops.Scan, inputs: Sequence[Abstract]) -> Sequence[
                 results = _apply(domain, node, [memory[v] for v in node.inputs], {})
                 memory.update(zip(node.outputs, results, strict=True))
         made = [memory[v] for v in op.body.outputs.values()]
-        carries, rows[t] = made[: op.carries], made[op.carries :]
+        carries, rows[t] = op.divide(made)
     stacks = zip(*(rows[t] for t in range(steps)), strict=True)
     return (*carries, *(_stack(domain, ys, op.axis) for ys in stacks))
 

@@ -381,6 +381,6 @@ def prefer_carries(block: Block) -> dict[Value, str]:
     for item in block.items:
         if isinstance(item, Loop):
             op: Any = item.node.op
-            for value, name in zip(item.node.inputs[: op.carries], item.body.graph.inputs, strict=False):
+            for value, name in zip(op.split(item.node.inputs).carries, op.formals.carries, strict=True):
                 names.setdefault(value, free(name))
     return names

@@ -18,7 +18,6 @@ from mpcompile.ir import (
     Builder,
     DType,
     Frame,
-    Graph,
     Init,
     NoiseSpec,
     Parameter,
@@ -76,16 +75,6 @@ class MaskUse:
     turn: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StepNoise:
-    """A loop each of whose steps draws noise of its own: its body, and its scanned noise, outside and inside."""
-
-    body: Builder
-    axis: int
-    length: int | Symbolic
-    drawn: list[tuple[Value, Value]]
-
-
 class Names:
     """Names that were given in a scope, and in the scopes inside of it."""
 
@@ -132,7 +121,7 @@ class Context:
     lengths: dict[str, Value] = field(default_factory=dict)
     _present: dict[str, Value] = field(default_factory=dict)
     _ends: dict[str, Value] = field(default_factory=dict)
-    _drawing: StepNoise | None = None
+    _drawing: ops.LoopBuilder | None = None
     _names: Names = field(default_factory=lambda: Names())
     _undegreed: set[Value] = field(default_factory=set)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
@@ -295,10 +284,9 @@ class Context:
         loop = self._drawing
         if loop is None:
             return self.root.input(unique, float_type(*shape))
-        wide = self.root.input(unique, float_type(*shape[: loop.axis], loop.length, *shape[loop.axis :]))
-        share = loop.body.input(unique, float_type(*shape))
-        loop.drawn.append((wide, share))
-        return share
+        assert loop.length is not None
+        wide = float_type(*shape[: loop.axis], loop.length, *shape[loop.axis :])
+        return loop.scan(unique, self.root.input(unique, wide))
 
     def own_input(self, name: str, type: Type) -> Value:
         """An input that the caller of the program knows by this name. Raises MP104 where a variable has that name."""
@@ -337,39 +325,18 @@ class Context:
 
         With `noise` every step draws its own; else what the body draws is the same at every step.
         """
-        outer = self.b
-        inner = Builder(Graph("body"), outer.scope, outer.span, outer)
-        state = [inner.input(f"carry_{i}", v.type) for i, v in enumerate(carries)]
-        slices = [
-            inner.input(f"slice_{i}", v.type.with_shape((*v.shape[:axis], *v.shape[axis + 1 :])))
-            for i, v in enumerate(scanned)
-        ]
-        step = inner.input("step", Type(DType.INT, ()))
-        before, self.b = self._drawing, inner
-        steps = scanned[0].shape[axis] if scanned else length
-        drawing = StepNoise(inner, axis, steps, []) if noise else before
-        self._drawing = drawing
+        outer, before = self.b, self._drawing
+        loop = ops.LoopBuilder(outer, axis=axis, reverse=reverse, length=length)
+        state = [loop.carry(f"carry_{i}", v) for i, v in enumerate(carries)]
+        slices = [loop.scan(f"slice_{i}", v) for i, v in enumerate(scanned)]
+        step = loop.step
+        self.b, self._drawing = loop.body, loop if noise else before
         try:
             following, ys = body(state, slices, step)
-            following, ys = [inner.here(v) for v in following], [inner.here(v) for v in ys]
+            following, ys = [loop.body.here(v) for v in following], [loop.body.here(v) for v in ys]
         finally:
             self.b, self._drawing = outer, before
-        graph, drawn = inner.graph, drawing.drawn if noise and drawing else []
-        shares = [share for _, share in drawn]
-        names = {v: k for k, v in graph.inputs.items()}
-        order = [*state, *slices, *shares, *inner.captured.values(), step]
-        graph.inputs = {names[v]: v for v in order}
-        scanned = [*scanned, *(wide for wide, _ in drawn)]
-        for i, v in enumerate(following):
-            graph.outputs[f"carry_{i}"] = v
-        for i, v in enumerate(ys):
-            graph.outputs[f"y_{i}"] = v
-        op = ops.Scan(
-            body=graph, carries=len(carries), scanned=len(scanned), axis=axis, reverse=reverse,
-            length=None if scanned else length,
-        )  # fmt: skip
-        results = list(outer.emit_all(op, *carries, *scanned, *inner.captured))
-        return results[: len(carries)], results[len(carries) :]
+        return loop.close(following, {f"y_{i}": v for i, v in enumerate(ys)})
 
     def degrees_of(self, value: Value) -> Array | None:
         """Degrees of a value's units: its own, or those of what it is an element-wise function of.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpcompile.ir import Constant, Input, Parameter, Primitive
 from mpcompile.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Sub
-from mpcompile.ops.control import Scan
+from mpcompile.ops.control import LoopBuilder, Scan
 from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
 from mpcompile.ops.counting import Iota, OneHot
 from mpcompile.ops.dynamic import SliceAt, UpdateAt
@@ -59,8 +59,8 @@ __all__ = [
     "PRIMITIVES", "Abs", "Add", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
     "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
-    "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum", "Minimum", "Mul",
-    "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
+    "LogicalAnd", "LogicalNot", "LogicalOr", "LoopBuilder", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum",
+    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
     "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
     "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where",
 ]  # fmt: skip

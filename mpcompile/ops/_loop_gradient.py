@@ -10,8 +10,9 @@ ran twice and the backward loop computed each step anew and summed inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mpcompile.ir import Builder, DType, Graph, Input, Shape, Value, product
@@ -22,12 +23,12 @@ from mpcompile.ops.linear import MatMul
 from mpcompile.ops.structure import Reshape, Transpose
 
 if TYPE_CHECKING:
-    from mpcompile.ops.control import Scan
+    from mpcompile.ops.control import LoopBuilder, Scan
 
 
 def taped(scan: Scan) -> Scan:
     """The loop with, as further results, what its gradient reads of each step."""
-    ys = list(scan.body.outputs.values())[scan.carries :]
+    _, ys = scan.divide(list(scan.body.outputs.values()))
     step = _Step(scan, [i for i, y in enumerate(ys) if _is_float(y)])
     there = _stacked(scan)
     missing = [v for v in step.kept if v not in there]
@@ -43,12 +44,16 @@ def taped(scan: Scan) -> Scan:
 
 
 def loop_gradient(
-    scan: Scan, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
+    scan: Scan, loop: LoopBuilder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
 ) -> tuple[Value | None, ...]:
-    """Cotangents of a loop's inputs from those of its results. A loop that was not `taped` runs once more."""
+    """Cotangents of a loop's inputs from those of its results; `loop` is the one the other way, yet without formals.
+
+    A loop that was not `taped` runs once more.
+    """
+    b = loop.outer
     if all(ct is None for ct in cotangents):
         return (None,) * len(inputs)
-    d_last, d_ys = cotangents[: scan.carries], cotangents[scan.carries :]
+    d_last, d_ys = scan.divide(cotangents)
     given = [i for i, ct in enumerate(d_ys) if ct is not None]
     step = _Step(scan, given)
     if any(v not in _stacked(scan) for v in step.kept):
@@ -56,30 +61,17 @@ def loop_gradient(
         outputs = b.emit_all(scan, *inputs)
         step = _Step(scan, given)
     starts, scanned, captured = scan.split(inputs)
-    length = scanned[0].shape[scan.axis] if scanned else scan.length
-
-    place = _stacked(scan)
-    outside = {step.here[v]: outputs[scan.carries + place[v]] for v in step.kept}
-    outside |= {step.here[v]: x for (_, v), x in zip(step.scanned, scanned, strict=True)}
+    place, (_, stacks) = _stacked(scan), scan.divide(outputs)
+    outside = {step.here[v]: stacks[place[v]] for v in step.kept}
+    outside |= {step.here[v]: x for v, x in zip(step.formals.scanned.values(), scanned, strict=True)}
     outside |= {d: ct for i, d in step.d_ys.items() if (ct := d_ys[i]) is not None}
 
-    body, read = step.backward(set(outside))
-    first = [
-        zeros(b, v.shape) if ct is None else ct for v, ct in zip(starts, d_last, strict=True) if _is_float(v)
-    ]
-    first += [zeros(b, total.shape) for total in step.sums.values()]
-    backward = replace(
-        scan, body=body, carries=len(first), reverse=not scan.reverse, scanned=len(read), length=length,
-        settles=False,
-    )  # fmt: skip
-    around = [x for (_, v), x in zip(step.captured, captured, strict=True) if step.reads(v)]
-    made = dict(
-        zip(
-            body.outputs,
-            b.emit_all(backward, *first, *(outside[v] for v in read), *around),
-            strict=True,
-        )
-    )
+    first = {
+        k: zeros(b, v.shape) if ct is None else ct
+        for k, v, ct in zip(step.formals.carries, starts, d_last, strict=True)
+        if _is_float(v)
+    }
+    made = step.backward(loop, first, outside, dict(zip(step.formals.captured, captured, strict=True)))
 
     def stacked(v: Value) -> Value:
         """A matrix of each step, [n, k], under one another: [n * steps, k]."""
@@ -96,9 +88,9 @@ def loop_gradient(
         return v if v is None or v.shape == shape else b.emit(Reshape(shape), v)
 
     return (
-        *(made.get(f"d_{name}") for name, _ in step.carries),
-        *(like(made.get(f"d_{k}"), x.shape) for (k, _), x in zip(step.scanned, scanned, strict=True)),
-        *(total(name) for name, _ in step.captured),
+        *(made.get(f"d_{name}") for name in step.formals.carries),
+        *(like(made.get(f"d_{k}"), x.shape) for k, x in zip(step.formals.scanned, scanned, strict=True)),
+        *map(total, step.formals.captured),
     )
 
 
@@ -110,39 +102,35 @@ class _Step:
         self.scan = scan
         self.graph = Graph(f"{scan.body.name}_gradient")
         self.b = b = Builder(self.graph)
+        self.formals = formals = scan.formals
         inner = list(scan.body.inputs.items())
-        self.carries, self.scanned, self.captured = scan.split(inner[:-1])
         #: Values of the loop's body -> the same values in this graph.
         self.here = here = {v: b.input(k, v.type) for k, v in inner}
-        for node in scan.body.nodes():
-            if not isinstance(node.op, Input):
-                with b.within(node.scope, node.span):
-                    made = b.emit_all(node.op, *(here[v] for v in node.inputs))
-                here.update(zip(node.outputs, made, strict=True))
+        here.update(b.inline(scan.body, here))
         forward = self.graph.nodes()
 
-        results = list(scan.body.outputs.values())
-        self.d_next = {k: b.input(f"d_{k}", v.type) for k, v in self.carries if _is_float(v)}
-        self.d_ys = {i: b.input(f"d_y_{i}", results[scan.carries + i].type) for i in given}
+        following, ys = scan.divide(list(scan.body.outputs.values()))
+        self.d_next = {k: b.input(f"d_{k}", v.type) for k, v in formals.carries.items() if _is_float(v)}
+        self.d_ys = {i: b.input(f"d_y_{i}", ys[i].type) for i in given}
         seeds = [
             (here[v], self.d_next[k])
-            for (k, _), v in zip(self.carries, results, strict=False)
+            for k, v in zip(formals.carries, following, strict=True)
             if k in self.d_next
         ]
-        seeds += [(here[results[scan.carries + i]], d) for i, d in self.d_ys.items()]
+        seeds += [(here[ys[i]], d) for i, d in self.d_ys.items()]
         wanted = [here[v] for _, v in inner if _is_float(v)]
         grads = backpropagate(b, forward, seeds, wanted)
 
         self.d_carries = {
             k: grads[here[v]] if here[v] in grads else zeros(b, v.shape)
-            for k, v in self.carries
+            for k, v in formals.carries.items()
             if _is_float(v)
         }
-        self.d_scanned = {k: grads[here[v]] for k, v in self.scanned if here[v] in grads}
+        self.d_scanned = {k: grads[here[v]] for k, v in formals.scanned.items() if here[v] in grads}
         #: For a captured value: pairs (a, c) of which the gradient is Σ_t aᵀ c, and the rest, summed in the loop.
         self.products: dict[str, list[tuple[Value, Value]]] = {}
         self.sums: dict[str, Value] = {}
-        for k, v in self.captured:
+        for k, v in formals.captured.items():
             rest = []
             for term in self._terms(grads[here[v]]) if here[v] in grads else ():
                 pair = self._pair(term)
@@ -176,8 +164,7 @@ class _Step:
 
         What constants, captured values and the position alone give is computed anew.
         """
-        anew = {self.here[v] for _, v in self.captured}
-        anew.add(self.here[list(self.scan.body.inputs.values())[-1]])
+        anew = {self.here[v] for v in (*self.formals.captured.values(), self.formals.step)}
         stop: dict[Value, Value] = {}
         for node in self.scan.body.nodes():
             for v in node.outputs:
@@ -185,7 +172,7 @@ class _Step:
                     anew.add(self.here[v])
                 elif self.here[v] not in anew:
                     stop[self.here[v]] = v
-        scanned = {self.here[v] for _, v in self.scanned}
+        scanned = {self.here[v] for v in self.formals.scanned.values()}
         factors = [v for pairs in self.products.values() for pair in pairs for v in pair]
         outside = {v for v in factors if v in stop or v in self.d_ys.values()}
         #: Factors that nothing outside of the backward loop holds yet.
@@ -203,45 +190,46 @@ class _Step:
         #: Values of the loop's body that the gradient reads, in order.
         self.kept = [v for h, v in stop.items() if (h in self.met or h in outside) and h not in scanned]
 
-    def reads(self, captured: Value) -> bool:
-        """Whether the gradient reads a captured value."""
-        return self.here[captured].node in self.live
-
     def row(self, factor: Value) -> str:
         """The result of the backward body under which it stacks a factor."""
         return f"row_{self.rows.index(factor)}"
 
-    def backward(self, stacked: set[Value]) -> tuple[Graph, list[Value]]:
-        """The body of the backward loop, and what it scans, of the values that are stacked outside.
+    def backward(
+        self,
+        loop: LoopBuilder,
+        first: Mapping[str, Value],
+        stacked: Mapping[Value, Value],
+        captured: Mapping[str, Value],
+    ) -> dict[str, Value]:
+        """Run the gradient of a step backwards; return its results by name.
 
-        It carries the cotangents of the carries and the sums, and captures what `reads` says.
+        `first` are the cotangents of the last carries, `stacked` values of a step as they are stacked around the loop,
+        `captured` the captured values. The loop carries the cotangents of the carries and the sums.
         """
-        axis = self.scan.axis
-        g = Graph(self.graph.name)
-        b = Builder(g)
-        moved = {d: b.input(f"d_{k}", d.type) for k, d in self.d_next.items()}
+        b, tall = loop.body, partial(_tall, axis=self.scan.axis)
+        moved = {d: loop.carry(f"d_{k}", first[k]) for k, d in self.d_next.items()}
         for k, total in self.sums.items():
-            moved[self.graph.inputs[f"sum_{k}"]] = b.input(f"sum_{k}", total.type)
+            moved[self.graph.inputs[f"sum_{k}"]] = loop.carry(f"sum_{k}", zeros(loop.outer, total.shape))
         order = [*self.here.values(), *self.d_ys.values()]
         read = [v for v in dict.fromkeys(order) if v in stacked and (v in self.met or v.node in self.live)]
-        slices = {v: b.input(f"slice_{i}", v.type.with_shape(_tall(v, axis))) for i, v in enumerate(read)}
-        names = {self.here[v]: k for k, v in self.captured if self.reads(v)}
-        moved |= {v: b.input(k, v.type) for v, k in names.items()}
-        step, position = list(self.scan.body.inputs.items())[-1]
-        moved[self.here[position]] = b.input(step, position.type)
+        slices = {v: loop.scan(f"slice_{i}", stacked[v]) for i, v in enumerate(read)}
+        for k, v in self.formals.captured.items():
+            if self.here[v].node in self.live:
+                moved[self.here[v]] = loop.capture(k, captured[k])
+        moved[self.here[self.formals.step]] = loop.step
         for v, x in slices.items():
             moved[v] = x if x.shape == v.shape else b.emit(Reshape(v.shape), x)
         for node in self.graph.nodes():
             if node.id in self.live and not isinstance(node.op, Input):
                 with b.within(node.scope, node.span):
-                    made = b.emit_all(node.op, *(moved[v] for v in node.inputs))
-                moved.update(zip(node.outputs, made, strict=True))
-        g.outputs = {f"d_{k}": moved[v] for k, v in self.d_carries.items()}
-        g.outputs |= {f"sum_{k}": moved[v] for k, v in self.sums.items()}
-        for k, v in self.d_scanned.items():
-            g.outputs[f"d_{k}"] = b.emit(Reshape(_tall(v, axis)), moved[v])
-        g.outputs |= {self.row(v): moved[v] for v in self.rows}
-        return g, read
+                    results = b.emit_all(node.op, *(moved[v] for v in node.inputs))
+                moved.update(zip(node.outputs, results, strict=True))
+        carries = {f"d_{k}": moved[v] for k, v in self.d_carries.items()}
+        carries |= {f"sum_{k}": moved[v] for k, v in self.sums.items()}
+        ys = {f"d_{k}": b.emit(Reshape(tall(v)), moved[v]) for k, v in self.d_scanned.items()}
+        ys |= {self.row(v): moved[v] for v in self.rows}
+        last, stacks = loop.close(list(carries.values()), ys)
+        return dict(zip((*carries, *ys), (*last, *stacks), strict=True))
 
 
 def _is_float(v: Value) -> bool:
@@ -263,7 +251,7 @@ def _tall(v: Value, axis: int) -> Shape:
 def _stacked(scan: Scan) -> dict[Value, int]:
     """Values of the body that are among the ys as they are, or but for leading axes of length one."""
     found: dict[Value, int] = {}
-    for i, y in enumerate(list(scan.body.outputs.values())[scan.carries :]):
+    for i, y in enumerate(scan.divide(list(scan.body.outputs.values()))[1]):
         found.setdefault(y, i)
         node = scan.body.node(y)
         if isinstance(node.op, Reshape) and y.shape == _tall(node.inputs[0], scan.axis):

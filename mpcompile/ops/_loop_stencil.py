@@ -49,7 +49,7 @@ def _unrolled(scan: Scan, lattice: Lattice, inputs: Sequence[Stencil], steps: in
         slices = [_at(lattice, x, scan.axis, t) for x in scanned]
         step = still(Type(DType.INT, ()), lattice.domain.constant(np.asarray(t)))
         outs = run_body(lattice, scan.body, [*carries, *slices, *captured, step])
-        carries, rows[t] = outs[: scan.carries], outs[scan.carries :]
+        carries, rows[t] = scan.divide(outs)
     stacks = zip(*(rows[t] for t in range(steps)), strict=True)
     return (*carries, *(_stack(lattice, ys, scan.axis) for ys in stacks))
 
@@ -85,8 +85,8 @@ def _fixed_point(scan: Scan, lattice: Lattice, inputs: Sequence[Stencil], empty:
         carries = grown
     else:
         raise no_rule(scan, "carries that do not settle")
-    types = scan.infer(*(x.type for x in inputs))[scan.carries :]
-    ys = [_along(scan, y, type) for y, type in zip(outs[scan.carries :], types, strict=True)]
+    _, types = scan.divide(scan.infer(*(x.type for x in inputs)))
+    ys = [_along(scan, y, type) for y, type in zip(scan.divide(outs)[1], types, strict=True)]
     return (*carries, *ys)
 
 
@@ -186,7 +186,7 @@ class Recurrence:
             outs = again
         else:
             raise no_rule(scan, "lags that do not settle")
-        uses_step = bool(scan.body.users(list(scan.body.inputs.values())[-1].node))
+        uses_step = scan.reads_step
         return self.results(again, total, exact(self.inputs) and exact(again) and not uses_step)
 
     def settled(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,23 @@ from mpcompile.ops.parts import join_maps
 T = TypeVar("T")
 
 
+class Parts(NamedTuple, Generic[T]):
+    """Values of a loop, one for each input of the `Scan`, by what they are to it."""
+
+    carries: list[T]
+    scanned: list[T]
+    captured: list[T]
+
+
+class Formals(NamedTuple):
+    """Inputs of a loop's body by name, and the number of the step, which comes last in the body's signature."""
+
+    carries: dict[str, Value]
+    scanned: dict[str, Value]
+    captured: dict[str, Value]
+    step: Value
+
+
 @dataclass(frozen=True)
 class Scan(Operation):
     """A recurrence: (carries, ys[t]) = body(carries, xs[t], captured, t), for t along an axis.
@@ -60,10 +77,45 @@ class Scan(Operation):
     length: int | Symbolic | None = None
     settles: bool = False
 
-    def split(self, inputs: Sequence[T]) -> tuple[list[T], list[T], list[T]]:
-        """First carries, scanned, captured."""
+    # --- layout: nothing outside of this class and `LoopBuilder` counts inputs or results of a loop ---
+
+    def split(self, inputs: Sequence[T]) -> Parts[T]:
+        """The inputs of the loop, or whatever stands for them one by one, by part."""
         c, s = self.carries, self.carries + self.scanned
-        return list(inputs[:c]), list(inputs[c:s]), list(inputs[s:])
+        return Parts(list(inputs[:c]), list(inputs[c:s]), list(inputs[s:]))
+
+    def divide(self, results: Sequence[T]) -> tuple[list[T], list[T]]:
+        """The results of the loop as (last carries, stacked ys); those of its body as (next carries, ys)."""
+        return list(results[: self.carries]), list(results[self.carries :])
+
+    @property
+    def formals(self) -> Formals:
+        """The inputs of the body by part."""
+        *first, (_, step) = self.body.inputs.items()
+        carries, scanned, captured = map(dict, self.split(first))
+        return Formals(carries, scanned, captured, step)
+
+    @property
+    def reads_step(self) -> bool:
+        """Whether anything in the body, or a result of it, reads the number of the step."""
+        step = self.formals.step
+        return bool(self.body.users(step.node)) or step in self.body.outputs.values()
+
+    def trip_count(self, inputs: Sequence[Type]) -> int | Symbolic:
+        """Number of steps, from the types of the inputs."""
+        scanned = self.split(inputs).scanned
+        if scanned:
+            return scanned[0].shape[self.axis]
+        assert self.length is not None  # `infer` has refused the other case
+        return self.length
+
+    def slice_type(self, scanned: Type) -> Type:
+        """Type of one step of a scanned value: without the axis of the steps."""
+        return scanned.with_shape((*scanned.shape[: self.axis], *scanned.shape[self.axis + 1 :]))
+
+    def stacked_type(self, y: Type, steps: int | Symbolic) -> Type:
+        """Type of a result of the body once it is stacked along the axis of the steps."""
+        return y.with_shape((*y.shape[: self.axis], steps, *y.shape[self.axis :]))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         carries, scanned, captured = self.split(inputs)
@@ -80,29 +132,29 @@ class Scan(Operation):
             require(False, "a number of steps or a value to scan", "neither")
         for x in scanned:
             require(x.shape[self.axis] == length, f"{length} steps along axis {self.axis}", x)
-        rest = [x.with_shape(x.shape[: self.axis] + x.shape[self.axis + 1 :]) for x in scanned]
-        found = [*carries, *rest, *captured, Type(DType.INT, ())]
+        found = [*carries, *map(self.slice_type, scanned), *captured, Type(DType.INT, ())]
         for (key, want), t in zip(self.body.inputs.items(), found, strict=True):
             require(t == want.type, f"{want.type} for '{key}' of the loop body", t)
         outputs = [v.type for v in self.body.outputs.values()]
         require(len(outputs) >= self.carries, f"{self.carries} carries from the loop body", len(outputs))
         for i, (before, after) in enumerate(zip(carries, outputs, strict=False)):
             require(before == after, f"carry {i} to stay {before}", after)
-        ys = outputs[self.carries :]
+        last, ys = self.divide(outputs)
         if self.settles:
             require(
                 not scanned and not ys,
                 "neither scanned values nor stacked ones in a loop that settles",
                 "some",
             )
-            step = list(self.body.inputs.values())[-1]
-            used = self.body.users(step.node) or step in self.body.outputs.values()
-            require(not used, "a body that does not read the step in a loop that settles", "one that does")
+            require(
+                not self.reads_step,
+                "a body that does not read the step in a loop that settles",
+                "one that does",
+            )
         for y in ys:
             require(y.rank >= self.axis, f"results with at least {self.axis} axes to stack along", y)
         assert length is not None
-        stacked = [y.with_shape((*y.shape[: self.axis], length, *y.shape[self.axis :])) for y in ys]
-        return (*outputs[: self.carries], *stacked)
+        return (*last, *(self.stacked_type(y, length) for y in ys))
 
     def bind(self, env: Mapping[str, int]) -> Self:
         bound = super().bind(env)
@@ -131,7 +183,7 @@ class Scan(Operation):
         for t in self._steps(scanned):
             slices = [x.take(t, self.axis) for x in scanned]
             results = evaluate_body(self.body, [*carries, *slices, *captured, np.asarray(t)], apply, plan)
-            before, carries, rows[t] = carries, results[: self.carries], results[self.carries :]
+            before, (carries, rows[t]) = carries, self.divide(results)
             if self.settles and all(np.array_equal(before[i], carries[i]) for i in read):
                 break
         if not rows:
@@ -144,13 +196,13 @@ class Scan(Operation):
     def read_carries(self) -> list[int]:
         """Numbers of the carries that the body reads."""
         ends = set(self.body.outputs.values())
-        first = list(self.body.inputs.values())[: self.carries]
-        return [i for i, v in enumerate(first) if self.body.users(v.node) or v in ends]
+        first = enumerate(self.formals.carries.values())
+        return [i for i, v in first if self.body.users(v.node) or v in ends]
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()
-        uses_step = bool(self.body.users(list(self.body.inputs.values())[-1].node))
+        uses_step = self.reads_step
         rows: dict[int, list[Abstract]] = {}
         last: tuple[list[Abstract], list[Abstract]] | None = None
         for t in self._steps(scanned):
@@ -162,7 +214,7 @@ class Scan(Operation):
                     domain, self.body, [*given, *captured, domain.constant(np.asarray(t))], plan
                 )
             last = given, results
-            carries, rows[t] = results[: self.carries], results[self.carries :]
+            carries, rows[t] = self.divide(results)
         if not rows:
             raise ValueError("a loop of no steps has no results")
         stacks = zip(*(rows[t] for t in sorted(rows)), strict=True)
@@ -174,7 +226,11 @@ class Scan(Operation):
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
-        return loop_gradient(self, b, inputs, outputs, cotangents)
+        length = self.trip_count([v.type for v in inputs])
+        backward = LoopBuilder(
+            b, axis=self.axis, reverse=not self.reverse, length=length, name=f"{self.body.name}_gradient"
+        )
+        return loop_gradient(self, backward, inputs, outputs, cotangents)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -195,6 +251,97 @@ class Scan(Operation):
                 (sample(2, 3) - 0.6, sample(2, 3, seed=1), sample(2, 3, seed=2)),
             ),
         ]
+
+
+class LoopBuilder:
+    """A loop under construction.
+
+        loop = LoopBuilder(b, axis=1)
+        h = loop.carry("h", start)                  # [N, D]
+        x = loop.scan("x", xs)                      # xs: [N, time, D], x: [N, D]
+        new = loop.body.emit(Tanh(), loop.body.emit(Add(), h, x))
+        (last,), (ys,) = loop.close([new], {"y": new})  # last: [N, D], ys: [N, time, D]
+
+    The body may use any value of the graph around it: such a value is captured. Formals may be declared in any order
+    and at any time before `close`, which puts them into the order that a `Scan` asks for.
+    """
+
+    def __init__(
+        self,
+        outer: Builder,
+        *,
+        axis: int = 1,
+        reverse: bool = False,
+        length: int | Symbolic | None = None,
+        settles: bool = False,
+        name: str = "body",
+    ) -> None:
+        """`length` is the number of steps of a loop that scans nothing; the rest is as `Scan` has it."""
+        self.outer = outer
+        self.body = Builder(Graph(name), outer.scope, outer.span, outer)
+        self.axis, self.reverse, self.settles = axis, reverse, settles
+        self._length = length
+        self._starts: dict[str, Value] = {}
+        self._scanned: dict[str, Value] = {}
+
+    @property
+    def length(self) -> int | Symbolic | None:
+        """Number of steps, as far as it is known by now."""
+        return next((xs.shape[self.axis] for xs in self._scanned.values()), self._length)
+
+    @property
+    def step(self) -> Value:
+        """The number of the step, an INT scalar; counts down where the loop is reversed."""
+        return self.body.input("step", Type(DType.INT, ()))
+
+    def carry(self, name: str, start: Value) -> Value:
+        """Declare a carry by its start and return its value in the body, of the same type."""
+        self._starts[self._fresh(name)] = start
+        return self.body.input(name, start.type)
+
+    def scan(self, name: str, xs: Value) -> Value:
+        """Declare a scanned value [..., steps, ...] and return its share of a step, without the axis of the steps."""
+        self._scanned[self._fresh(name)] = xs
+        shape = (*xs.shape[: self.axis], *xs.shape[self.axis + 1 :])
+        return self.body.input(name, xs.type.with_shape(shape))
+
+    def capture(self, name: str, value: Value) -> Value:
+        """Declare a captured value under a name of its own and return it in the body."""
+        if value not in self.body.captured:
+            self.body.captured[value] = self.body.input(self._fresh(name), value.type)
+        return self.body.captured[value]
+
+    def close(
+        self, carries: Sequence[Value], ys: Mapping[str, Value] | None = None
+    ) -> tuple[list[Value], list[Value]]:
+        """Emit the loop and return (last carries, stacked ys).
+
+        `carries` are the next values of all carries in the order of their declaration, `ys` what a step adds to each
+        stack. Raises `TypeMismatch` as a located error where a carry changes its type.
+        """
+        graph = self.body.graph
+        following = [self.body.here(v) for v in carries]
+        graph.outputs = dict(zip(self._starts, following, strict=True))
+        graph.outputs |= {name: self.body.here(y) for name, y in (ys or {}).items()}
+        names = {v: name for name, v in graph.inputs.items()}
+        captured = [names[v] for v in self.body.captured.values()]
+        step = self.step
+        order = [*self._starts, *self._scanned, *captured]
+        graph.inputs = {name: graph.inputs[name] for name in order} | {"step": step}
+        op = Scan(
+            body=graph, carries=len(self._starts), scanned=len(self._scanned), axis=self.axis, reverse=self.reverse,
+            length=None if self._scanned else self._length, settles=self.settles,
+        )  # fmt: skip
+        given = (*self._starts.values(), *self._scanned.values(), *self.body.captured)
+        return op.divide(self.outer.emit_all(op, *given))
+
+    def _fresh(self, name: str) -> str:
+        if name in self.body.graph.inputs or name == "step":
+            raise ValueError(f"the loop has a formal '{name}' already")
+        return name
+
+
+# --- examples ---
 
 
 def _recurrent() -> Graph:

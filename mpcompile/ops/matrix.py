@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Graph, Type, Value
+from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
 from mpcompile.ir.field import Field
 from mpcompile.ops._base import (
     Cotangents,
@@ -20,7 +20,7 @@ from mpcompile.ops._base import (
     require_dtype,
 )
 from mpcompile.ops.arithmetic import Add, Div, Mul, Neg, Sub
-from mpcompile.ops.control import Scan
+from mpcompile.ops.control import LoopBuilder
 from mpcompile.ops.counting import OneHot
 from mpcompile.ops.dynamic import SliceAt
 from mpcompile.ops.elementwise import Abs, Log
@@ -122,10 +122,9 @@ def eliminate(b: Builder, w: Value) -> tuple[Value, Value]:
     """
     size = as_int(w.shape[0], "the size of a matrix")
     table, used = b.emit(Concat(1), w, b.constant(np.eye(size))), full(b, 0.0, (size, 1))
-    body = Graph("body")
-    c = Builder(body, b.scope, b.span)
-    rows, taken, step = (c.input(*i) for i in (("rows", table.type), ("used", used.type), ("step", _STEP)))
-    column = c.emit(SliceAt(1, 1), rows, step)
+    loop = LoopBuilder(b, axis=0, length=size)
+    rows, taken, c = loop.carry("rows", table), loop.carry("used", used), loop.body
+    column = c.emit(SliceAt(1, 1), rows, loop.step)
     free = c.emit(Less(), taken, c.constant(0.5))
     sizes = c.emit(Where(), free, c.emit(Abs(), column), c.constant(-1.0))
     index = c.emit(ArgMax(0, False), c.emit(Reshape((size,)), sizes))
@@ -134,14 +133,11 @@ def eliminate(b: Builder, w: Value) -> tuple[Value, Value]:
     pivot = c.emit(MatMul(), unit, column)
     scaled = c.emit(Div(), c.emit(MatMul(), unit, rows), pivot)
     change = c.emit(Mul(), c.emit(Sub(), column, upright), scaled)  # leaves the unit vector in the column
-    body.outputs = {
-        "rows": c.emit(Sub(), rows, change), "used": c.emit(Add(), taken, upright),
+    following = [c.emit(Sub(), rows, change), c.emit(Add(), taken, upright)]
+    ys = {
         "unit": c.emit(Reshape((size,)), unit),
         "log": c.emit(Reshape(()), c.emit(Log(), c.emit(Abs(), pivot))),
-    }  # fmt: skip
-    done, _, units, logs = b.emit_all(Scan(body, carries=2, axis=0, length=size), table, used)
+    }
+    (done, _), (units, logs) = loop.close(following, ys)
     right = b.emit(Slice(1, size, 2 * size, 1), done)
     return b.emit(MatMul(), units, right), b.emit(Sum((0,), False), logs)
-
-
-_STEP = Type(DType.INT, ())

@@ -370,9 +370,9 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
     """Bring the leaves that a body captures inside it, and call what else it captures after what it is around it."""
     op: Any = node.op
     body: Graph = op.body
-    free = op.carries + op.scanned
     leaves: dict[int, Primitive] = {}
-    for (name, formal), actual in zip(list(body.inputs.items())[free:-1], node.inputs[free:], strict=True):
+    around = op.split(node.inputs).captured
+    for (name, formal), actual in zip(op.formals.captured.items(), around, strict=True):
         leaf = graph.node(actual).op
         if not isinstance(leaf, Parameter | Constant):
             leaf = Input(_origin(graph, actual) or name, formal.type)
@@ -381,7 +381,7 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
     inputs = tuple(moved.inputs.values())
     kept = tuple(
         (f, a)
-        for f, a in zip(inputs[free:-1], node.inputs[free:], strict=True)
+        for f, a in zip(op.split(inputs[:-1]).captured, around, strict=True)
         if isinstance(moved.node(f).op, Input)
     )
     nodes = [n for n in moved.nodes() if not is_leaf(n)]

@@ -42,15 +42,12 @@ class Picks:
         """Of a loop in a graph whose static values are known; None where there is nothing to make."""
         op = node.op
         assert isinstance(op, ops.Scan)
-        steps = node.inputs[op.carries].shape[op.axis] if op.scanned else op.length
-        free = op.carries + op.scanned
-        inside = list(op.body.inputs.values())
-        captured = tuple(
-            (f, a) for f, a in zip(inside[free:-1], node.inputs[free:], strict=True) if a in static
-        )
+        steps, formals = op.trip_count([v.type for v in node.inputs]), op.formals
+        around = zip(formals.captured.values(), op.split(node.inputs).captured, strict=True)
+        captured = tuple((f, a) for f, a in around if a in static)
         if not isinstance(steps, int) or not captured:
             return None
-        moving, picked = {inside[-1]}, set[Value]()  # what the step decides; what of it is more than a view
+        moving, picked = {formals.step}, set[Value]()  # what the step decides; what of it is more than a view
         known = {f for f, _ in captured} | moving
         for n in op.body.nodes():
             if isinstance(n.op, Constant | Parameter):
@@ -104,7 +101,7 @@ class Picks:
 
     @property
     def _step(self) -> Value:
-        return list(self.body.inputs.values())[-1]
+        return self.op.formals.step
 
     def given(self, values: list[Value], inputs: tuple[Value, ...]) -> tuple[Graph, list[Value]]:
         """The body with some values given, stacked, as its last captured inputs; and the inputs that it still needs."""
@@ -123,15 +120,11 @@ class Picks:
             return (b.emit(ops.Gather(0), made[value], steps[0]),)
 
         body = self.body.rebuild(rewrite)
-        free = self.op.carries + self.op.scanned
         body = _with_inputs(body, made, values)
-        names = list(body.inputs)
-        dead = {
-            i for i, name in enumerate(names[: len(inputs)])
-            if i >= free and not body.users(body.inputs[name].node)
-        }  # fmt: skip
-        body.inputs = {n: v for i, (n, v) in enumerate(body.inputs.items()) if i not in dead}
-        return body, [v for i, v in enumerate(inputs) if i not in dead]
+        names = zip(self.body.inputs, inputs, strict=False)  # the step has no value around the loop
+        dead = {n for n in self.op.formals.captured if not body.users(body.inputs[n].node)}
+        body.inputs = {n: v for n, v in body.inputs.items() if n not in dead}
+        return body, [v for n, v in names if n not in dead]
 
 
 def _with_inputs(body: Graph, made: Mapping[Value, Value], values: list[Value]) -> Graph:

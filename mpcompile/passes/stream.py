@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mpcompile import ops
 from mpcompile.ir import Builder, DType, Graph, Input, Node, Symbolic, Type, Value, symbol
@@ -40,7 +41,7 @@ def pieces(sampler: Graph) -> Pieces | None:
     start = sampler.rebuild(lambda b, n, inputs: None)
     start.name = f"{sampler.name}_start"
     loop = start.node(next(iter(start.outputs.values())))
-    start.outputs = {STATE.format(i): v for i, v in enumerate(loop.inputs[: op.carries])}
+    start.outputs = {STATE.format(i): v for i, v in enumerate(op.split(loop.inputs).carries)}
     return Pieces(start.live(), _steps(sampler, node, op, name), op.axis, op.length)
 
 
@@ -52,13 +53,13 @@ def _steps(sampler: Graph, node: Node, op: ops.Scan, name: str) -> Graph:
     def rewrite(b: Builder, n: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if n is not node:
             return None
-        types = {STATE.format(i): v.type for i, v in enumerate(inputs[: op.carries])}
+        starts, _, captured = op.split(inputs)
+        types = {STATE.format(i): v.type for i, v in enumerate(starts)}
         types[STEPS] = Type(DType.INT, (*(1,) * op.axis, symbol(STEPS)))
         given.update({k: b.emit(Input(k, t)) for k, t in types.items()})
-        results = b.emit_all(_numbered(op), *given.values(), *inputs[op.carries :])
-        found.update({STATE.format(i): v for i, v in enumerate(results[: op.carries])})
-        found[name] = results[op.carries]
-        return results
+        last, ys = _numbered(b, op, list(given.values()), captured)
+        found.update({STATE.format(i): v for i, v in enumerate(last)} | {name: ys[0]})
+        return (*last, *ys)
 
     graph = sampler.rebuild(rewrite)
     graph.name = f"{sampler.name}_steps"
@@ -67,20 +68,16 @@ def _steps(sampler: Graph, node: Node, op: ops.Scan, name: str) -> Graph:
     return graph.live()
 
 
-def _numbered(op: ops.Scan) -> ops.Scan:
-    """A loop that runs over the numbers of its steps."""
-    names, last = list(op.body.inputs), op.body.node(list(op.body.inputs.values())[-1])
-    number: dict[str, Value] = {}
-    kept: dict[str, Value] = {}
-
-    def rewrite(b: Builder, n: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if n is not last:
-            return None
-        number[STEPS] = b.emit(Input(STEPS, Type(DType.INT, (1,) * op.axis)))
-        kept[names[-1]] = b.emit(n.op)  # every body has it; nothing reads it any more
-        return (b.emit(ops.Reshape(()), number[STEPS]),)
-
-    body = op.body.rebuild(rewrite)
-    inputs = list(body.inputs.items())
-    body.inputs = {**dict(inputs[: op.carries]), **number, **dict(inputs[op.carries : -1]), **kept}
-    return replace(op, body=body, scanned=1, length=None)
+def _numbered(
+    b: Builder, op: ops.Scan, given: Sequence[Value], captured: Sequence[Value]
+) -> tuple[list[Value], list[Value]]:
+    """A loop that starts from given carries and runs over given numbers of its steps, which come last."""
+    loop, formals = ops.LoopBuilder(b, axis=op.axis), op.formals
+    *starts, numbers = given
+    moved = {v: loop.carry(n, x) for (n, v), x in zip(formals.carries.items(), starts, strict=True)}
+    number = loop.scan(STEPS, numbers)
+    moved |= {v: loop.capture(n, x) for (n, v), x in zip(formals.captured.items(), captured, strict=True)}
+    moved[formals.step] = loop.body.emit(ops.Reshape(()), number)
+    moved = loop.body.inline(op.body, moved)
+    following, ys = op.divide(list(op.body.outputs.items()))
+    return loop.close([moved[v] for _, v in following], {name: moved[v] for name, v in ys})

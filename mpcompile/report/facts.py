@@ -232,7 +232,7 @@ def _carried(graph: Graph) -> int | Symbolic:
     total: int | Symbolic = 0
     for node in graph.nodes():
         if isinstance(node.op, Scan):
-            for v in node.inputs[: node.op.carries]:
+            for v in node.op.split(node.inputs).carries:
                 total = total + cost.size_in_bytes(v)
             total = total + _carried(node.op.body)
     return total

@@ -8,7 +8,7 @@ gradient by them is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value, float_type
+from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 
@@ -45,7 +45,7 @@ def reaches(
     found: list[Reach] = []
     for node in graph.nodes():
         if isinstance(node.op, ops.Scan) and node.op.carries and all(
-            v.dtype is DType.FLOAT and v.type.rank == 2 for v in node.inputs[: node.op.carries]
+            v.dtype is DType.FLOAT and v.type.rank == 2 for v in node.op.split(node.inputs).carries
         ):  # fmt: skip
             reach = _reach(graph, node, weights, given, seed)
             again = sum(
@@ -73,10 +73,9 @@ def _reach(
     op = loop.op
     assert isinstance(op, ops.Scan)
     env = {s: given[name].shape[axis] // times for s, (name, axis, times) in graph.symbols().items()}
-    steps = loop.inputs[op.carries].shape[op.axis] if op.scanned else op.length
-    assert steps is not None
-    types = [v.type for v in loop.inputs[: op.carries]]
-    wide = [float_type(*t.shape[: op.axis], steps, *t.shape[op.axis :]) for t in types]
+    steps = op.trip_count([v.type for v in loop.inputs])
+    types = [v.type for v in op.split(loop.inputs).carries]
+    wide = [op.stacked_type(t, steps) for t in types]
     rng = np.random.default_rng(seed)
     ways = [rng.standard_normal(t.concrete(env)) for t in types]
     norm = np.sqrt(sum((w**2).sum(1, keepdims=True) for w in ways))
@@ -88,12 +87,9 @@ def _reach(
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if node.id != loop.id:
             return None
-        nudges = [b.input(f"nudge_{i}", t) for i, t in enumerate(wide)]
-        split = op.carries + op.scanned
-        more = replace(op, body=_nudged(op), scanned=op.scanned + op.carries, length=None)
-        made = b.emit_all(more, *inputs[:split], *nudges, *inputs[split:])
-        last.extend(made[: op.carries])
-        return made
+        carries, ys = _nudged(b, op, inputs, [b.input(f"nudge_{i}", t) for i, t in enumerate(wide)])
+        last.extend(carries)
+        return (*carries, *ys)
 
     new = graph.rebuild(rewrite)
     b, total = Builder(new), None
@@ -118,27 +114,23 @@ def _inputs(graph: Graph) -> dict[str, Value]:
     return {n.op.path: n.outputs[0] for n in graph.nodes() if isinstance(n.op, Input)}
 
 
-def _nudged(op: ops.Scan) -> Graph:
-    """The body with one more scanned value for each carry, which is added to it before the step."""
-    names = list(op.body.inputs)
-    added: dict[str, Value] = {}
-
-    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if not isinstance(node.op, Input) or node.outputs[0] not in carries:
-            return None
-        i = carries[node.outputs[0]]
-        before = b.graph.add(node.op, (), node.span, node.scope).outputs[0]
-        nudge = b.graph.add(Input(f"nudge_{i}", node.types[0]), (), node.span, node.scope).outputs[0]
-        added[names[i]], added[f"nudge_{i}"] = before, nudge
-        return (b.emit(ops.Add(), before, nudge),)
-
-    carries = {v: i for i, v in enumerate(list(op.body.inputs.values())[: op.carries])}
-    body = op.body.rebuild(rewrite)
-    moved = body.inputs | added
-    split = op.carries + op.scanned
-    order = [*names[:split], *(f"nudge_{i}" for i in range(op.carries)), *names[split:]]
-    body.inputs = {name: moved[name] for name in order}
-    return body
+def _nudged(
+    b: Builder, op: ops.Scan, inputs: Sequence[Value], nudges: Sequence[Value]
+) -> tuple[list[Value], list[Value]]:
+    """The loop with one more scanned value for each carry, which is added to it before the step."""
+    loop, formals = ops.LoopBuilder(b, axis=op.axis, reverse=op.reverse), op.formals
+    starts, scanned, captured = op.split(inputs)
+    moved = {v: loop.carry(name, x) for (name, v), x in zip(formals.carries.items(), starts, strict=True)}
+    moved |= {v: loop.scan(name, x) for (name, v), x in zip(formals.scanned.items(), scanned, strict=True)}
+    for i, (v, nudge) in enumerate(zip(formals.carries.values(), nudges, strict=True)):
+        moved[v] = loop.body.emit(ops.Add(), moved[v], loop.scan(f"nudge_{i}", nudge))
+    moved |= {
+        v: loop.capture(name, x) for (name, v), x in zip(formals.captured.items(), captured, strict=True)
+    }
+    moved[formals.step] = loop.step
+    moved = loop.body.inline(op.body, moved)
+    following, ys = op.divide(list(op.body.outputs.items()))
+    return loop.close([moved[v] for _, v in following], {name: moved[v] for name, v in ys})
 
 
 def radii(module: Module, weights: Mapping[str, Array]) -> dict[str, list[float]]:

@@ -90,8 +90,9 @@ def solve_whole(
     x = Carry(ref.x.type, name="x")
     turns = int(ref.ranks.max()) + 1
     moving = {ref.x}
-    with open_loop(outer, [x]) as (turn, step):
-        found = static | {ref.x: x.value, ref.step: step}
+    with open_loop(outer, [x], 1, turns, settles=True) as loop:
+        turn = loop.body
+        found = static | {ref.x: x.value, ref.step: loop.step}
         for node in needed(ref.body, ref.drawn):
             if isinstance(node.op, Input):
                 continue
@@ -103,7 +104,7 @@ def solve_whole(
                 made = turn.emit_all(node.op, *(found[v] for v in node.inputs))
             found.update(zip(node.outputs, made, strict=True))
         x.now = found[ref.drawn]
-    close(outer, turn, [x], (), 1, turns, settles=True)
+    close(loop, [x])
     return x.value, f"the whole network in each of at most {turns} turns, until nothing changes: {why}"
 
 
@@ -166,10 +167,12 @@ class _BlockLoop:
             self.stores[v] = Carry(
                 v.type.with_shape((rows, *v.shape[:axis], *v.shape[axis + 1 :])), name=self._name(v)
             )
-        with open_loop(self.outer, list(self.stores.values())) as (self.block, self._step):
+        carries = list(self.stores.values())
+        with open_loop(self.outer, carries, 1, self.blocks) as loop:
+            self.block, self._step = loop.body, loop.step
             for v, slab in zip(kept, self._settle(kept[1:]), strict=True):
                 self.stores[v].now = self._stored(self.block, v, slab)
-        close(self.outer, self.block, list(self.stores.values()), (), 1, self.blocks)
+        close(loop, carries)
         return self._ordered(_units_at(self.outer, self.stores[self.ref.x].value, 1))
 
     def _settle(self, kept: list[Value]) -> list[Value]:
@@ -178,7 +181,8 @@ class _BlockLoop:
         for v in (self.ref.x, *kept):
             slab = resized(v.shape, self.units[v].axis, self.units[v].size)
             carries.append(Carry(v.type.with_shape(slab), name=f"{self._name(v)}_block"))
-        with open_loop(self.block, carries) as (self.turn, _):
+        with open_loop(self.block, carries, 1, self.turns, settles=True) as loop:
+            self.turn = loop.body
             self.slabs[self.ref.x] = carries[0].value
             for node in self.nodes:
                 if node.outputs[0] in self.units:
@@ -187,7 +191,7 @@ class _BlockLoop:
             carries[0].now = self._slab(self.ref.drawn)
             for c, v in zip(carries[1:], kept, strict=True):
                 c.now = self._factor(self.turn, v, self._slab(v))
-        close(self.block, self.turn, carries, (), 1, self.turns, settles=True)
+        close(loop, carries)
         return [c.value for c in carries]
 
     def _name(self, v: Value) -> str:

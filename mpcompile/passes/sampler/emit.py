@@ -11,13 +11,14 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Builder, DType, Input, Node, Primitive, Shape, Type, Value, product
 from mpcompile.layers import functional as F
+from mpcompile.ops import LoopBuilder
 from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
 from mpcompile.passes.sampler.groups import Members, join
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.reach import Range, offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
-from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized, zeros
+from mpcompile.passes.sampler.storage import Carry, Ring, Rows, Size, resized, zeros
 
 
 class Emitter:
@@ -154,31 +155,32 @@ class Emitter:
             self.states[node.outputs[0]] = Carry(node.types[0].with_shape(shape), name="total")
             return
         assert isinstance(node.op, ops.Scan)
-        if any(
-            v in self.plan.placed for v in (*node.inputs[: node.op.carries], *node.inputs[_read(node.op) :])
-        ):
-            raise Refused(node, "starts from, or uses in every step, what is drawn")  # fmt: skip
-        for v, start in zip(node.outputs, node.inputs[: node.op.carries], strict=False):
+        starts, _, captured = node.op.split(node.inputs)
+        if any(v in self.plan.placed for v in (*starts, *captured)):
+            raise Refused(node, "starts from, or uses in every step, what is drawn")
+        for v, start in zip(node.outputs, starts, strict=False):
             self.states[v] = Carry(v.type, self.static[start], name=f"{named(node)}_state")
 
     # --- loops ---
 
     def _time(self) -> Value:
-        outer, x = self.builders[0], self.ref.x
+        x = self.ref.x
         carries = [s.carry for s in self.stores.values() if isinstance(s, Ring)] + [*self.states.values()]
-        with self._inside(carries) as b:
+        with self._inside(carries, 1, x.shape[1]) as loop:
+            b = loop.body
             self._compute(1, "early")
             drawn = self._draw(b)
             self._compute(1, "late")
             y = F.reshape(b, drawn, (x.shape[0], *x.shape[2:]))
-        return close(outer, b, carries, [y], 1, x.shape[1])[0]
+        return close(loop, carries, [y])[0]
 
     def _image(self) -> Value:
-        outer, x = self.builders[0], self.ref.x
+        x = self.ref.x
         rows = [s for s in self.stores.values() if isinstance(s, Rows)]
         kept = [s.past for s in rows if s.past is not None] + [*self.states.values()]
         inner = [s for v, s in self.stores.items() if isinstance(s, Rows) and self.plan.placed[v].level == 2]
-        with self._inside(kept) as b:
+        with self._inside(kept, 2, x.shape[2]) as over_rows:
+            b = over_rows.body
             for s in inner:
                 s.begin(b)
             for row, above in self.ref.delays.items():
@@ -187,23 +189,24 @@ class Emitter:
                 self._made(row, store.rows(b, -1, -1))
             self._compute(1, "early")
             current = [s.current for s in inner]
-            with self._inside(current) as c:
+            with self._inside(current, 2, x.shape[3]) as over_pixels:
+                c = over_pixels.body
                 self._compute(2, "early")
                 drawn = self._draw(c)
                 self._compute(2, "late")
                 y = F.reshape(c, drawn, x.shape[:2])
-            (line,) = close(b, c, current, [y], 2, x.shape[3])
+            (line,) = close(over_pixels, current, [y])
             self._compute(1, "late")
             for s in rows:
                 s.end(b)
-        return close(outer, b, kept, [line], 2, x.shape[2])[0]
+        return close(over_rows, kept, [line])[0]
 
     @contextmanager
-    def _inside(self, carries: Sequence[Carry]) -> Iterator[Builder]:
-        with open_loop(self.builders[-1], carries) as (b, step):
-            self.builders.append(b)
-            self.steps.append(step)
-            yield b
+    def _inside(self, carries: Sequence[Carry], axis: int, length: Size) -> Iterator[LoopBuilder]:
+        with open_loop(self.builders[-1], carries, axis, length) as loop:
+            self.builders.append(loop.body)
+            self.steps.append(loop.step)
+            yield loop
             self.builders.pop()
             self.steps.pop()
 
@@ -457,36 +460,28 @@ class Emitter:
         """One step of a recurrence, its body in place."""
         op = node.op
         assert isinstance(op, ops.Scan)
-        states = [self.states[v] for v in node.outputs[: op.carries]]
-        inside = list(op.body.inputs.values())
-        moved = dict(zip(inside, (s.value for s in states), strict=False))
-        for i, v in enumerate(node.inputs[op.carries :], op.carries):
-            moved[inside[i]] = self.static[v] if v not in self.plan.placed else self._own(node, v, own)
-            if i < op.carries + op.scanned:
-                if v not in self.plan.placed:
-                    moved[inside[i]] = self._part(self.static[v], (op.axis,), 1)
-                moved[inside[i]] = F.reshape(b, moved[inside[i]], inside[i].shape)
-        moved[inside[-1]] = self.steps[0]
+        states = [self.states[v] for v in op.divide(node.outputs)[0]]
+        formals, (_, scanned, captured) = op.formals, op.split(node.inputs)
+        moved = {h: s.value for h, s in zip(formals.carries.values(), states, strict=True)}
+        for x, v in zip(formals.scanned.values(), scanned, strict=True):
+            drawn = v in self.plan.placed
+            part = self._own(node, v, own) if drawn else self._part(self.static[v], (op.axis,), 1)
+            moved[x] = F.reshape(b, part, x.shape)
+        moved |= {f: self.static[v] for f, v in zip(formals.captured.values(), captured, strict=True)}
+        moved[formals.step] = self.steps[0]
         for inner in op.body.nodes():
             if not isinstance(inner.op, Input):
                 with b.within(part_of(inner.scope, b.scope[-1].role if b.scope else "step"), inner.span):
                     made = b.emit_all(inner.op, *(moved[v] for v in inner.inputs))
                 moved.update(zip(inner.outputs, made, strict=True))
-        results = [moved[v] for v in op.body.outputs.values()]
-        for s, v in zip(states, results, strict=False):
+        following, ys = op.divide([moved[v] for v in op.body.outputs.values()])
+        for s, v in zip(states, following, strict=True):
             s.now = v
-        ys = [
-            F.reshape(b, y, resized(t.shape, op.axis, 1))
-            for y, t in zip(results[op.carries :], node.types[op.carries :], strict=True)
-        ]
-        return [*results[: op.carries], *ys]
+        types = op.divide(node.types)[1]
+        steps = [F.reshape(b, y, resized(t.shape, op.axis, 1)) for y, t in zip(ys, types, strict=True)]
+        return [*following, *steps]
 
 
 def _flat(b: Builder, x: Value) -> Value:
     """[A, ...] as a matrix."""
     return F.reshape(b, x, (x.shape[0], product(x.shape[1:])))
-
-
-def _read(op: ops.Scan) -> int:
-    """Number of inputs of a loop that are not captured."""
-    return op.carries + op.scanned

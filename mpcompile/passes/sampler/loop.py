@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from mpcompile import ops
-from mpcompile.ir import Builder, DType, Graph, Node, Scope, Type, Value
+from mpcompile.ir import Builder, Node, Scope, Value
+from mpcompile.ops import LoopBuilder
 from mpcompile.passes.sampler.storage import Carry, Size, zeros
 
 
@@ -28,43 +28,28 @@ def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
 
 
 @contextmanager
-def open_loop(outer: Builder, carries: Sequence[Carry]) -> Iterator[tuple[Builder, Value]]:
-    """A builder for the body of a loop, and the number of the step; the carries are what they are in it.
+def open_loop(
+    outer: Builder, carries: Sequence[Carry], axis: int, length: Size, settles: bool = False
+) -> Iterator[LoopBuilder]:
+    """A loop of `length` steps; in its body the carries are what they are there.
 
     A carry that is something already starts as that, another one as its `start`, or as zeros.
     """
-    for c in carries:
+    loop = LoopBuilder(outer, axis=axis, length=length, settles=settles)
+    for c, name in zip(carries, _distinct([c.name for c in carries]), strict=True):
         if c.now is None:
             c.now = c.start if c.start is not None else zeros(outer, c.type)
-        c.start = c.now
-    b = Builder(Graph("body"), outer.scope, outer.span, outer)
-    for c, name in zip(carries, _distinct([c.name for c in carries]), strict=True):
-        c.now = b.input(name, c.type)
-    yield b, b.input("step", Type(DType.INT, ()))
+        c.now = loop.carry(name, c.now)
+    yield loop
 
 
-def close(
-    outer: Builder,
-    b: Builder,
-    carries: Sequence[Carry],
-    ys: Sequence[Value],
-    axis: int,
-    length: Size,
-    settles: bool = False,
-) -> list[Value]:
-    """The loop as a node of the graph around it: ys stacked along an axis. The carries become their last values."""
-    ys = [b.here(y) for y in ys]
-    following = [b.here(c.value) for c in carries]
-    step = b.graph.inputs.pop("step")
-    b.graph.inputs["step"] = step
-    names = list(b.graph.inputs)[: len(carries)]
-    b.graph.outputs = dict(zip(names, following, strict=True)) | {f"y_{i}": y for i, y in enumerate(ys)}
-    op = ops.Scan(body=b.graph, carries=len(carries), axis=axis, length=length, settles=settles)
-    starts = [c.start for c in carries if c.start is not None]
-    results = outer.emit_all(op, *starts, *b.captured)
-    for c, v in zip(carries, results, strict=False):
+def close(loop: LoopBuilder, carries: Sequence[Carry], ys: Sequence[Value] = ()) -> list[Value]:
+    """The loop as a node of the graph around it: ys stacked along its axis. The carries become their last values."""
+    stacked = {f"y_{i}": loop.body.here(y) for i, y in enumerate(ys)}
+    last, found = loop.close([c.value for c in carries], stacked)
+    for c, v in zip(carries, last, strict=True):
         c.now = v
-    return list(results[len(carries) :])
+    return found
 
 
 def named(node: Node) -> str:

@@ -52,23 +52,22 @@ def _written_out(b: Builder, node: Node, inputs: list[Value], delays: dict[Value
     """Results of a recurrence for all rows; its last state is not among what a sampler can know, and stands as a row."""
     op = node.op
     assert isinstance(op, ops.Scan)
-    height = inputs[op.carries].shape[ROWS]
-    inside = list(op.body.inputs.values())
-    wide: dict[Value, Value] = {}  # values of the body that have an axis of rows now
-    static: dict[Value, Value] = {}
-    for i, v in enumerate(inside[:-1]):
-        if i < op.carries:
-            shape = (*v.shape[:ROWS], height, *v.shape[ROWS:])
-            wide[v] = b.input(f"row_above_{node.id}_{i}", v.type.with_shape(shape))
-        else:
-            (wide if i < op.carries + op.scanned else static)[v] = inputs[i]
-    static[inside[-1]] = b.constant(0)
+    formals, (starts, scanned, captured) = op.formals, op.split(inputs)
+    height = scanned[0].shape[ROWS]
+    #: Values of the body that have an axis of rows now.
+    wide = {
+        v: b.input(f"row_above_{node.id}_{i}", op.stacked_type(v.type, height))
+        for i, v in enumerate(formals.carries.values())
+    }
+    wide.update(zip(formals.scanned.values(), scanned, strict=True))
+    static = dict(zip(formals.captured.values(), captured, strict=True))
+    static[formals.step] = b.constant(0)
     for inner in op.body.nodes():
         if isinstance(inner.op, Input):
             continue
         with b.within(inner.scope, inner.span):
             if not any(v in wide for v in inner.inputs):
-                if inside[-1] in inner.inputs:
+                if formals.step in inner.inputs:
                     raise Refused(node, "uses the number of the row")
                 static.update(
                     zip(inner.outputs, b.emit_all(inner.op, *(static[v] for v in inner.inputs)), strict=True)
@@ -78,14 +77,14 @@ def _written_out(b: Builder, node: Node, inputs: list[Value], delays: dict[Value
             if lift is None or len(inner.outputs) != 1:
                 raise Refused(inner, "stands in a recurrence over rows, and cannot be run for a pixel alone")
             wide[inner.outputs[0]] = lift(b, inner, wide, static)
-    results = list(op.body.outputs.values())
-    if any(v not in wide for v in results):
+    following, ys = op.divide(list(op.body.outputs.values()))
+    if any(v not in wide for v in (*following, *ys)):
         raise Refused(node, "carries what no row changes")
-    for v, following, start in zip(inside, results[: op.carries], inputs, strict=False):
-        delays[wide[v]] = wide[following]
+    for above, own, start in zip(formals.carries.values(), following, starts, strict=True):
+        delays[wide[above]] = wide[own]
         _starts_empty(b, node, start)
-    last = [F.reshape(b, F.slice_axis(b, wide[v], ROWS, 0, 1), v.shape) for v in results[: op.carries]]
-    return [*last, *(wide[v] for v in results[op.carries :])]
+    last = [F.reshape(b, F.slice_axis(b, wide[v], ROWS, 0, 1), v.shape) for v in following]
+    return [*last, *(wide[v] for v in ys)]
 
 
 def _starts_empty(b: Builder, node: Node, start: Value) -> None:

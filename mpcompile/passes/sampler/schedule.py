@@ -117,7 +117,11 @@ def schedule(ref: Reference) -> Schedule:
         except NoRule as missing:
             raise Refused(node, str(missing)) from missing
         for value, fact in zip(node.outputs, results, strict=True):
-            if axes is not None and isinstance(node.op, ops.Scan) and value.index < node.op.carries:
+            if (
+                axes is not None
+                and isinstance(node.op, ops.Scan)
+                and value in node.op.divide(node.outputs)[0]
+            ):
                 finals.add(value)
             elif axes is not None:
                 placed[value], fact = clock.place(node, axes, fact, domain)
