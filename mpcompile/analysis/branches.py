@@ -1,9 +1,10 @@
-"""Lower bounds at every length where a variable of fixed size meets values of symbolic length in one place only.
+"""Lower bounds of a program from one without some of its branches, which some weights turn off.
 
 Let x flow through values of fixed sizes alone, and let v be a value without x that is made of sequences: y = f(x, v).
 If v is zero, whatever the length, once the weights and inputs that act through v alone are zero, then y = f(x, 0) is what
 the program computes at these weights, at every length. So an element that f(., 0) reads for some of its own weights is
-read by the program for some weights at every length. `without_branches` gives f(., 0) as a graph.
+read by the program for some weights at every length. `without_branches` gives f(., 0) as a graph. `without_ahead` leaves
+out branches of a sequence that read ahead of their own place (attention, statistics over time, loops backwards).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.stencils import facts_of
+from mpcompile.analysis.onesided import two_sided
+from mpcompile.analysis.stencils import facts_of, offset_sets
 from mpcompile.ir import (
     Array,
     Builder,
@@ -42,12 +44,50 @@ def without_branches(graph: Graph, source: str) -> Graph | None:
     ends = {v for n in reading for v in n.inputs if v in lengths}
     if not ends or not _vanish(graph, ends):
         return None
+    return _with_zeros(graph, ends)
+
+
+def without_ahead(graph: Graph, source: str) -> Graph | None:
+    """The program with zeros for terms of sums and parts of concatenations, until nothing reads ahead of its own place.
+
+    Such a term is zero, whatever the source is, once the weights that act through it alone are; so what the program reads
+    without them it reads for some weights. None where something reads ahead and is in no such term, or nothing does.
+    Raises `NoRule`.
+    """
+    found = graph
+    while (ahead := two_sided(found, offset_sets(found, source))) is not None:
+        term = next((v for v in _terms(found, ahead) if _vanish(found, {v})), None)
+        if term is None:
+            return None
+        found = _with_zeros(found, {term})
+    return None if found is graph else found
+
+
+def _terms(graph: Graph, node: Node) -> list[Value]:
+    """Operands of sums and concatenations that a node leads to, the nearest first."""
+    reached = set(node.outputs)
+    found = []
+    for later in graph.nodes():
+        own = [v for v in later.inputs if v in reached]
+        if own:
+            reached.update(later.outputs)
+            if isinstance(later.op, ops.Add | ops.Concat) and len(own) < len(later.inputs):
+                found += own
+    return found
+
+
+def _with_zeros(graph: Graph, of: set[Value]) -> Graph:
+    """The graph with zeros in place of some values."""
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if not any(v in ends for v in node.outputs):
+        if not any(v in of for v in node.outputs):
             return None
         zero = b.emit(Constant.of(np.zeros(())))
-        return tuple(b.emit(ops.BroadcastTo(v.shape), zero) for v in node.outputs)
+        made = node.outputs if len(node.outputs) == 1 else b.emit_all(node.op, *inputs)
+        return tuple(
+            b.emit(ops.BroadcastTo(v.shape), zero) if v in of else m
+            for v, m in zip(node.outputs, made, strict=True)
+        )
 
     return graph.rebuild(rewrite).live()
 
@@ -107,4 +147,4 @@ def _vanish(graph: Graph, ends: set[Value]) -> bool:
     return all(not isinstance(x, NoRule) and bool(x.zero.all()) for x in known)
 
 
-__all__ = ["without_branches"]
+__all__ = ["without_ahead", "without_branches"]

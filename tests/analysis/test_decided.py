@@ -10,7 +10,7 @@ from mpcompile.frontend import parse_text
 from mpcompile.ir import Module
 from mpcompile.lowering import lower
 
-PROVED, REFUTED, HELD = Status.PROVED, Status.REFUTED, Status.HELD
+PROVED, REFUTED, HELD, UNDECIDED = Status.PROVED, Status.REFUTED, Status.HELD, Status.UNDECIDED
 
 
 def module_of(text: str) -> Module:
@@ -59,6 +59,18 @@ CASES = {
         PROVED, "every length",
     ),
     "a branch that is never zero": (masked("dense(8) -> softplus -> last"), HELD, ""),
+    "attention ahead beside a loop": (
+        sequence("dense(2) -> shift(1) -> gru(2) -> residual(attention(1)) -> dense(2)", "complete(x)"),
+        PROVED, "every length",
+    ),
+    "a loop backwards beside one forwards": (
+        sequence("dense(2) -> shift(1) -> lstm(2, bidirectional = true) -> dense(2)", "complete(x)"),
+        PROVED, "every length",
+    ),
+    "attention ahead of a kernel": (
+        sequence("dense(2) -> shift(1) -> residual(attention(1)) -> conv1d(2, 2) -> dense(2)", "complete(x)"),
+        UNDECIDED, "",
+    ),
     "a field as wide as a small image": (image("1, 2, 6", SMALL, "receptive_field(x) < 7"), PROVED, ""),
     "a field that a small image cuts": (image("1, 2, 6", SMALL, "receptive_field(x) >= 7"), REFUTED, ""),
     "places between ends that cancel": (sequence(NOTHING, "receptive_field(x) >= 9"), PROVED, "every length"),
