@@ -57,11 +57,19 @@ class _Acts(Exception):
     """A value in which examples are not one axis of their own."""
 
 
-def mixing(graph: Graph) -> Iterator[Mixing]:
-    """All operations of a program that act along the batch, in order. Raises `NoRule` for a primitive without a rule."""
+def mixing(graph: Graph, apart: set[int] | None = None) -> Iterator[Mixing]:
+    """All operations of a program that act along the batch, in order. Raises `NoRule` for a primitive without a rule.
+
+    `apart` has the nodes that are known to act along no batch, of programs that share some, and takes those of this one.
+    """
+    apart = set() if apart is None else apart
     for node in graph.nodes():
+        if node.id in apart:
+            continue
         if found := _mixes(node):
             yield Mixing(node, *found)
+        else:
+            apart.add(node.id)
 
 
 def _mixes(node: Node) -> tuple[str, Primitive] | None:
@@ -214,13 +222,16 @@ class WholeBatch:
     others: Sequence[Mixing]
 
 
-def whole_batch(module: Module) -> WholeBatch:
-    """Outside of every layer `loss` takes means; a layer that keeps statistics takes them of its batch."""
+def whole_batch(module: Module, apart: set[int] | None = None) -> WholeBatch:
+    """Outside of every layer `loss` takes means; a layer that keeps statistics takes them of its batch.
+
+    `apart` is that of `mixing`.
+    """
     loss = module.programs["loss"]
     kept = [name.removeprefix(STATE) for name in loss.outputs if name.startswith(STATE)]
     statistics: dict[str, list[Node]] = {}
     others: list[Mixing] = []
-    for found in mixing(loss):
+    for found in mixing(loss, apart):
         node = found.node
         summed = isinstance(found.op, ops.Sum) and found.op is node.op
         if summed and node.scope and any(name.startswith(f"{node.path}.") for name in kept):

@@ -46,6 +46,8 @@ class Bijector:
     reach: ClassVar[float | None] = None
     #: Whether it has no parameters, so that it undoes its own inverse beside it.
     fixed: ClassVar[bool] = False
+    #: Whether `score` draws y, and is not `forward`.
+    draws: ClassVar[bool] = False
     #: Whether `initialize` sets parameters from the data it sees.
     data_dependent: ClassVar[bool] = False
 

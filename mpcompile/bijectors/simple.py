@@ -55,6 +55,10 @@ class Dequantize(Bijector):
     posterior: Callable[[Context, Value], Drawn] | None = None
 
     @property
+    def draws(self) -> bool:  # type: ignore[override]  # a class's there, that of the posterior here
+        return self.posterior is not None
+
+    @property
     def preimage(self) -> Interval | None:
         return REALS  # of the integers that come its variable's type says which
 

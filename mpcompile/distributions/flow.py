@@ -54,7 +54,10 @@ class Flow(Distribution):
             if log_det is not None:
                 total = log_det if total is None else F.add(b, total, log_det)
         z = F.concat(b, [*done, F.flatten(b, h)], 1)
-        return z, total if total is not None else ctx.zeros((x.shape[0],))
+        found = z, total if total is not None else ctx.zeros((x.shape[0],))
+        if not (scored and any(placed.bijector.draws for placed in self.chain)):
+            ctx.mapped[x] = found
+        return found
 
     @property
     def data_dependent(self) -> bool:

@@ -27,8 +27,8 @@ def form(graph: Graph) -> Hashable:
             op = weights.setdefault(op.path, len(weights)), op.type
         rows.append((op, *map(at, node.inputs)))
         place[node.id] = len(place)
-    outputs = ((name, *at(value)) for name, value in graph.outputs.items())
-    return tuple(graph.inputs), tuple(rows), tuple(outputs)
+    ends = ((name, *at(value)) for values in (graph.inputs, graph.outputs) for name, value in values.items())
+    return tuple(rows), tuple(ends)
 
 
 __all__ = ["form"]

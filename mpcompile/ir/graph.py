@@ -6,7 +6,7 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -167,18 +167,26 @@ class Graph:
         shapes = {s for n in self.nodes() for t in n.types for s in t.shape if isinstance(s, Symbolic)}
         return {name for s in shapes for name in symbols(s)} - set(self.symbols())
 
-    def live(self) -> Graph:
-        """The same function without the nodes that no output needs (all inputs stay)."""
-        keep = {v.node for v in self.inputs.values()}
+    def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
+        """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""
+        keep = set[int]()
         todo = [v.node for v in self.outputs.values()]
         while todo:
             node = todo.pop()
             if node not in keep:
                 keep.add(node)
-                todo.extend(v.node for v in self._nodes[node].inputs)
+                todo += [v.node for v in self._nodes[node].inputs]
         new = Graph(self.name)
+        new.inputs = {k: v for k, v in self.inputs.items() if v.node in keep or unread(k)}
+        keep.update(v.node for v in new.inputs.values())
         new._nodes = {i: self._nodes[i] for i in sorted(keep)}  # shared: a node never changes
-        new.inputs, new.outputs = dict(self.inputs), dict(self.outputs)
+        new.outputs = dict(self.outputs)
+        return new
+
+    def fork(self, name: str) -> Graph:
+        """Another graph of the same nodes and inputs, without outputs; what is added to one is not in the other."""
+        new = Graph(name)
+        new._nodes, new.inputs = dict(self._nodes), dict(self.inputs)
         return new
 
     def rebuild(self, rewrite: Any) -> Graph:

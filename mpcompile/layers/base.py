@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -99,19 +99,22 @@ class Context:
     b            the builder of the program's graph
     parameters   of the module, shared by all its programs; asking twice for a name must ask for the same thing
     noise        noise inputs of this program
-    training     whether the program is the training loss (dropout active, batch statistics)
+    in_training  whether the program is the training loss: asked as `training`
+    trained      whether that was asked, so that the values depend on it
     degrees      degrees of the units of a value, inside a masked network
     order        ranks of the modelled variable's elements, inside an autoregressive density
     member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
                  each, and row k takes the hidden degrees of turn k modulo `turns`
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
+    mapped       of a value that a flow has mapped, the latents and the log-determinant
     """
 
     b: Builder
     parameters: dict[str, ParameterSpec]
     noise: dict[str, NoiseSpec] = field(default_factory=dict)
-    training: bool = False
+    in_training: bool = False
+    trained: bool = False
     degrees: dict[Value, Array] = field(default_factory=dict)
     order: Array | None = None
     member: Value | None = None
@@ -119,6 +122,7 @@ class Context:
     classes: dict[Value, int] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
+    mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
     _present: dict[str, Value] = field(default_factory=dict)
     _ends: dict[str, Value] = field(default_factory=dict)
     _drawing: ops.LoopBuilder | None = None
@@ -127,6 +131,24 @@ class Context:
     _parameter_values: dict[str, Value] = field(default_factory=dict)
     _outer: list[Builder] = field(default_factory=list)
     _weights: int | None = None
+
+    @property
+    def training(self) -> bool:
+        """Whether dropout is active and statistics are those of the batch."""
+        self.trained = True
+        return self.in_training
+
+    def fork(self, name: str) -> Context:
+        """The context of another program, no training loss, that begins with the nodes of this one.
+
+        What either adds from here on is not in the other. Of a loss that has not asked whether it is one.
+        """
+        assert not (self.trained and self.in_training) and self.b.outer is None
+        own: dict[str, Any] = {
+            k: dict(v) for k, v in vars(self).items() if isinstance(v, dict) and k != "parameters"
+        }
+        builder = Builder(self.b.graph.fork(name), self.b.scope, self.b.span)
+        return replace(self, b=builder, in_training=False, _undegreed=set(self._undegreed), **own)
 
     @property
     def path(self) -> str:
@@ -225,7 +247,23 @@ class Context:
 
     def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
         """The parameter `<scope>.<name>`, declared on first use."""
-        full = f"{self.path}.{name}" if self.path else name
+        path = self.path
+        full = f"{path}.{name}" if path else name
+        known = self.parameters.get(full)
+        if known is None:
+            self.parameters[full] = self._declared(full, tuple(shape), init, trainable)
+        elif known.shape != tuple(shape):
+            raise self.fail(
+                "MP203",
+                f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(shape)}",
+            )
+        if full not in self._parameter_values:
+            with self.root.within(self.b.scope, self.b.span):
+                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
+        return self._parameter_values[full]
+
+    def _declared(self, full: str, shape: tuple[int, ...], init: Init, trainable: bool) -> ParameterSpec:
+        """A new parameter. Raises MP202 for a symbolic size, and MP112 where it has too many elements."""
         for s in shape:
             if not isinstance(s, int):
                 raise self.fail(
@@ -236,19 +274,8 @@ class Context:
             raise self.fail(
                 "MP112", f"{full} would have {size} elements, more than the {MAX_WEIGHT} a weight may have"
             )
-        if full not in self.parameters:
-            self._count_weights(full, math.prod(shape))
-        spec = ParameterSpec(full, tuple(shape), init, self.span, trainable)
-        known = self.parameters.setdefault(full, spec)
-        if known.shape != spec.shape:
-            raise self.fail(
-                "MP203",
-                f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(spec.shape)}",
-            )
-        if full not in self._parameter_values:
-            with self.root.within(self.b.scope, self.b.span):
-                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
-        return self._parameter_values[full]
+        self._count_weights(full, math.prod(shape))
+        return ParameterSpec(full, shape, init, self.span, trainable)
 
     def _count_weights(self, name: str, size: int) -> None:
         """Raises MP112 where a new parameter of this size would make too many of them, before one is allocated."""

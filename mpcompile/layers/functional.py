@@ -88,14 +88,16 @@ def slice_axis(b: Builder, x: Value, axis: int, start: int, stop: int | None = N
 
 def take(b: Builder, x: Value, axis: int, index: Array) -> Value:
     """`x[..., index, ...]` along an axis whose size is a number: places that are known, each in range."""
-    size, step = x.shape[axis], int(index[1] - index[0]) if len(index) > 1 else 1
+    size, count = x.shape[axis], len(index)
     assert isinstance(size, int)
-    if np.array_equal(index, np.arange(size)):
-        return x
-    if np.array_equal(index, np.arange(size)[::-1]):
-        return b.emit(ops.Flip(axis), x)
-    if len(index) and step >= 1 and np.array_equal(index, index[0] + step * np.arange(len(index))):
-        return slice_axis(b, x, axis, int(index[0]), int(index[-1]) + 1, step)
+    first, step = (int(index[0]) if count else 0), (int(index[1] - index[0]) if count > 1 else 1)
+    if np.array_equal(index, first + step * np.arange(count)):
+        if count == size and step == 1:
+            return x
+        if count == size and step == -1:
+            return b.emit(ops.Flip(axis), x)
+        if count and step >= 1:
+            return slice_axis(b, x, axis, first, int(index[-1]) + 1, step)
     return b.emit(ops.Gather(axis), x, b.constant(index))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
@@ -68,6 +69,18 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """The observed variables evaluated as they are outside of training: log-likelihood and divergence, [N] each.
+
+    It is the beginning of `loss` where nothing in that asks whether it is trained, so that it is lowered once.
+    """
+
+    program: Program
+    total: Value
+    divergence: Value | None
+
+
 class _Lowering(Statements):
     """The programs of a model."""
 
@@ -80,6 +93,7 @@ class _Lowering(Statements):
         self._laws: dict[str, Distribution] = {}
         self._axes: dict[str, int | None] = {}
         self._proven_in: dict[str, str] = {}
+        self._evaluated: _Evaluated | None = None
 
     def module(self) -> Module:
         if not self.observed and not any(r.observed for r in self.recurrences):
@@ -154,6 +168,9 @@ class _Lowering(Statements):
         p = self.start("loss", training=True)
         self.read(p, *self.fields)
         total, divergence = self._total(p)
+        if not p.ctx.trained:
+            again = replace(p, ctx=p.ctx.fork(self._score_name))
+            self._evaluated = _Evaluated(again, total, divergence)
         outputs: dict[str, Value] = {}
         if divergence is not None:
             outputs["reconstruction"] = F.batch_mean(p.b, F.neg(p.b, total))
@@ -199,9 +216,11 @@ class _Lowering(Statements):
             return  # no density
         if self._is_autoencoder():
             return  # a point mass has no density: no bound
-        p = self.start("elbo" if self._has_latents() else "log_prob")
-        self.read(p, *self.fields)
-        total, divergence = self._total(p)
+        if self._evaluated is None:
+            p = self.start(self._score_name)
+            self.read(p, *self.fields)
+            self._evaluated = _Evaluated(p, *self._total(p))
+        p, total, divergence = self._evaluated.program, self._evaluated.total, self._evaluated.divergence
         if divergence is None:
             self.finish(p, {p.b.graph.name: total})
             return
@@ -211,6 +230,10 @@ class _Lowering(Statements):
             outputs["objective"] = F.sub(p.b, total, self.weight.penalty(p.ctx, divergence)[0])
         self.finish(p, outputs)
         self._log_weight()
+
+    @property
+    def _score_name(self) -> str:
+        return "elbo" if self._has_latents() else "log_prob"
 
     def _log_weight(self) -> None:
         """log p(x, z) - log q(z | x) at one draw z of q: the mean of its exponentials is p(x) (Burda et al. 2016)."""
@@ -319,14 +342,7 @@ class _Lowering(Statements):
             proofs.dequantization(self, s, whole)
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs
-            p = self.start(self._free("forward", s.name))
-            self._proven_in[s.name] = p.b.graph.name
-            self.read(p, *self.fields)
-            with self.within(p, s):
-                law = self.law(p, s)
-                assert isinstance(law, Flow)
-                z, log_det = law.forward(p.ctx, p.scope.values[s.name])
-            self.finish(p, {"z": z, "log_det": log_det})
+            self._forward(s)
             p = self.start(self._free("inverse", s.name))
             p.taken = frozenset(("z",))
             self.read(p, *before)
@@ -344,6 +360,27 @@ class _Lowering(Statements):
                     assert isinstance(law, Flow)
                     law.initialize(p.ctx, p.scope.values[s.name])
                 self.finish(p, {f"{STATE}{name}": value for name, value in p.ctx.updates.items()})
+
+    def _forward(self, s: ast.Density) -> None:
+        """Latents and log-determinant of a flow; where `log_prob` has them, its nodes."""
+        name, of_score = self._free("forward", s.name), self._evaluated
+        self._proven_in[s.name] = name
+        if of_score is not None:
+            known = of_score.program.ctx.mapped.get(of_score.program.scope.values[s.name])
+            if known is not None:
+                p = replace(of_score.program, ctx=of_score.program.ctx.fork(name))
+                p.b.graph.outputs = {"z": known[0], "log_det": known[1]}
+                read = p.b.graph.live(lambda _: False).inputs  # the base's log_prob may draw more
+                p.ctx.noise = {k: noise for k, noise in p.ctx.noise.items() if k in read}
+                self.finish(p, p.b.graph.outputs)
+                return
+        p = self.start(name)
+        self.read(p, *self.fields)
+        with self.within(p, s):
+            law = self.law(p, s)
+            assert isinstance(law, Flow)
+            z, log_det = law.forward(p.ctx, p.scope.values[s.name])
+        self.finish(p, {"z": z, "log_det": log_det})
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""

@@ -66,7 +66,7 @@ class Statements:
 
     def start(self, name: str, training: bool = False) -> Program:
         graph = Graph(name)
-        ctx = Context(Builder(graph), self.out.parameters, training=training)
+        ctx = Context(Builder(graph), self.out.parameters, in_training=training)
         scope = Scope(
             self.source,
             dict(self.numbers),
@@ -82,17 +82,18 @@ class Statements:
         graph = p.b.graph
         for name, value in outputs.items():
             graph.outputs[name] = value
-        used, read = _used_inputs(graph), dict(graph.inputs)
-        graph.inputs = {
-            k: v for k, v in read.items() if k in used or k in p.ctx.noise or k not in self.fields
-        }
-        live = graph.live()
-        if not self.lengths <= set(graph.symbols()):
+        sizing = set[str]()  # variables that nothing reads, and that say how many examples there are
+
+        def unread(name: str) -> bool:
+            return name in p.ctx.noise or name not in self.fields or name in sizing
+
+        live = graph.live(unread)
+        if not self.lengths <= set(live.symbols()):
             missing = live.unsized()
-            for name, value in read.items():  # a variable that nothing reads says how many examples there are
+            for name, value in graph.inputs.items():
                 if missing & {n for s in value.shape for n in symbols(s)}:
-                    graph.inputs[name] = value
-                    live = graph.live()
+                    sizing.add(name)
+                    live = graph.live(unread)
                     missing = live.unsized()
             if missing:
                 return  # no caller could say how large the results are
@@ -161,14 +162,3 @@ class Statements:
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
         return latents.prior(p.ctx, self._reading(p, s.name, "prior"), s, self.latent_shapes[s.name])
-
-
-def _used_inputs(graph: Graph) -> set[str]:
-    live: set[int] = set()
-    todo = [v.node for v in graph.outputs.values()]
-    while todo:
-        node = todo.pop()
-        if node not in live:
-            live.add(node)
-            todo.extend(v.node for v in graph.node(node).inputs)
-    return {k for k, v in graph.inputs.items() if v.node in live}

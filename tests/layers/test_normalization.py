@@ -173,7 +173,7 @@ def test_no_statistics_are_kept_from_within_a_loop() -> None:
     from mpcompile.layers import Context
     from mpcompile.layers.normalization import BatchNorm
 
-    ctx = Context(Builder(Graph("loss")), {}, training=True)
+    ctx = Context(Builder(Graph("loss")), {}, in_training=True)
     x = ctx.b.input("x", float_type(2, 5, 3))
     with pytest.raises(SpecError, match="cannot keep statistics"):
         ctx.scan(lambda carries, slices, step: ([], [BatchNorm().forward(ctx, slices[0])]), [], [x])
@@ -186,7 +186,7 @@ def test_padding_counts_in_no_statistics(layer: str) -> None:
     from mpcompile.ir import Builder, DType, Graph, Type, float_type, symbol
     from mpcompile.layers import Context, normalization
 
-    ctx = Context(Builder(Graph("loss")), {}, training=True)
+    ctx = Context(Builder(Graph("loss")), {}, in_training=True)
     n, time = symbol("N"), symbol("time")
     x = ctx.b.input("x", float_type(n, time, 3))
     ctx.lengths["time"] = ctx.b.input("length", Type(DType.INT, (n,)))

@@ -21,7 +21,7 @@ def pipeline(text: str, *shape: int) -> Module:
     module = Module("layer", source)
     for name, training in (("loss", True), ("predict", False)):
         graph = Graph(name)
-        ctx = Context(Builder(graph), module.parameters, training=training)
+        ctx = Context(Builder(graph), module.parameters, in_training=training)
         x = ctx.b.input("x", float_type(N, *shape))
         (y,) = Scope(source).run(ctx, net.value, [x])
         if training:

@@ -27,12 +27,13 @@ LENGTH = 8
 
 
 def independent(module: Module, claim: Claim) -> Verdict:
+    apart = set[int]()
     for name, graph in module.programs.items():
         if name in BY_DEFINITION:
             continue
-        for found in mixing(graph):
+        for found in mixing(graph, apart):
             return _refuted(module, claim, name, graph, found)
-    whole = whole_batch(module)
+    whole = whole_batch(module, apart)
     for found in whole.others:
         return _refuted(module, claim, "loss", module.programs["loss"], found)
     loss = loss_is(module, whole.statistics)
