@@ -33,6 +33,7 @@ from mpcompile.ir import (
 )
 from mpcompile.ops import PRIMITIVES
 from mpcompile.ops._base import type_of
+from mpcompile.runner.examples import example_inputs, example_weights
 
 #: Programs in which examples meet by definition.
 WHOLE = ("loss", "initialize")
@@ -165,11 +166,54 @@ def test_every_program_of_every_spec(name: str) -> None:
             for k, v in inputs(m, program, 3).items()
         }
         parameters = {k: v.astype(np.float64) for k, v in weights(m).items()}
-        together = interpret(graph, parameters, given)
-        alone = interpret(graph, parameters, rows(given, graph, 2))
-        here = rows(together, graph, 2, outputs=True)
+        each_alone(graph, parameters, given, [2], program)
+
+
+def each_alone(
+    graph: Graph, parameters: dict[str, Array], given: dict[str, Array], which: list[int], text: str
+) -> None:
+    """Three examples together give each what it gives alone."""
+    together = interpret(graph, parameters, given)
+    for i in which:
+        alone, here = (
+            interpret(graph, parameters, rows(given, graph, i)),
+            rows(together, graph, i, outputs=True),
+        )
         for k in alone:
-            np.testing.assert_allclose(alone[k], here[k], rtol=1e-10, atol=1e-10, err_msg=f"{program}.{k}")
+            np.testing.assert_allclose(alone[k], here[k], rtol=1e-10, atol=1e-10, err_msg=f"{text}.{k}")
+
+
+#: Layers over shapes of one element, few and odd ones; scalars beside vectors; images in every step of a sequence.
+SHAPES = {
+    "vector": ("real[{}]", "dense(4) -> tanh -> layer_norm -> batch_norm -> dropout(0.2) -> gate -> dense(2)", (1, 3)),
+    "image": ("real[{}, 3, 5]", "conv(4, 3, pad = same) -> group_norm(2) -> instance_norm -> maxpool(2, stride = 1) as m"
+              " -> avgpool(2, stride = 1, pad = same) -> unpool(m) -> upsample(2) -> flatten -> dense(2)", (1, 2)),
+    "narrow image": ("real[{}, 1, 5]", "row_lstm(2) -> diagonal_bilstm(2) -> shift_down -> global_avgpool -> dense(2)",
+                     (1, 3)),
+    "sequence": ("real[time, {}]", "conv1d(4, 3, pad = same) -> attention(2) -> gru(4) -> lstm(4, bidirectional = true)"
+                 " -> position(9) -> shift -> stretch(2) -> last -> dense(2)", (1, 3)),
+    "image in every step": ("real[time, {}, 3]", "tanh -> dense(5) -> leaky_relu -> dropout(0.1) -> dense(2)", (1, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_layers_of_odd_shapes(name: str) -> None:
+    declared, net, sizes = SHAPES[name]
+    for size in sizes:
+        axes = declared.format(size).removesuffix(", 3]") + ", 2]" if "every step" in name else "real[2]"
+        text = f"model m\ninput x: {declared.format(size)}\n{{}}target y: {axes}\n"
+        text += f"y ~ normal(loc = x -> {net}, scale = 1)"
+        length = "condition n: integer(1..time)\n"
+        for extra in ("", length) if "time" in declared else ("",):
+            m = lowered(text.format(extra))
+            assert verdict(m).status is Status.PROVED
+            for program in ("log_prob", "predict"):
+                given = example_inputs(m, program, 3, 4)
+                if extra and "n" in given:
+                    given["n"] = np.array([2.0, 4.0, 1.0])
+                given = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in given.items()}
+                wide = {k: v.astype(np.float64) for k, v in example_weights(m).items()}
+                each_alone(m.programs[program], wide, given, [0, 1, 2], name)
 
 
 NORMAL = (

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from specs_under_test import NAMES, module
@@ -124,8 +128,13 @@ def test_the_last_step_of_all_is_refuted(net: str, monkeypatch: pytest.MonkeyPat
     refuted("model m\n" + CLASS.format(net + "tanh"), "last")
 
 
+def fresh(text: str) -> Module:
+    """As `lowered`, and not shared."""
+    return lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
+
+
 def refuted(text: str, layer: str) -> None:
-    m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
+    m = fresh(text)
     found = verdict(m)
     assert found.status is Status.REFUTED and changed(m)
     (finding,) = found.diagnostics
@@ -138,3 +147,90 @@ def refuted(text: str, layer: str) -> None:
 def test_a_model_without_a_length_promises_nothing() -> None:
     m = lowered("model m\ninput x: real[time, 2]\nx ~ autoregressive { shift -> dense(4) }")
     assert not [c for c in m.claims if c.kind == "padding"]
+
+
+# --- mutants: every place that masks is found by running, and left out in turn ---
+
+#: Models in which every place that masks has an effect.
+MASKED = {
+    "tagging": TAG.format("conv1d(4, 3, pad = same) -> attention(2) -> lstm(4, bidirectional = true)"),
+    "classes": CLASS.format("conv1d(4, 3, pad = 2) -> stretch(2) -> gru(4)"),
+    "sequence": OWN.format("attention(2, mask = causal) -> conv1d(4, 3)"),
+    "image in every step": "input x: real[time, 2, 3]\ncondition length: integer(1..time)\nx ~ normal(0, 2)",
+    "latent": LENGTH.format(2) + "latent z ~ normal(x -> dense(4)) prior normal(0, 1)\nx ~ normal(z -> dense(4))",
+    "recurrence": LENGTH.format(2)
+    + "recurrence over time { carry h[3] = 0; x ~ normal(h -> dense(4)); h = gru(x, h) }",
+    "steps with a latent": LENGTH.format(2)
+    + "recurrence over time { carry h[3] = 0; latent z ~ normal(dense(4)(concat(x, h))) prior normal(dense(4)(h))\n"
+    "  x ~ normal(z -> dense(4)); h = gru(x, h) }",
+}  # fmt: skip
+#: Where masks are taken whose loss shows in numbers: file and function of the caller.
+SHOW = {
+    ("convolution.py", "forward"), ("sequence.py", "forward"), ("recurrent.py", "_scan"), ("base.py", "log_prob"),
+    ("location_scale.py", "kl"), ("recurrence.py", "<dictcomp>"),
+}  # fmt: skip
+MASKS = ("kept", "present_at", "length_of")
+Site = tuple[str, str]
+
+
+@contextmanager
+def masks(left_out: Site | None, found: set[Site]) -> Iterator[None]:
+    """Note who asks for a mask; what is asked for at `left_out` is not there."""
+    real = {name: getattr(Context, name) for name in MASKS}
+
+    def asked(name: str) -> Callable[..., Value | None]:
+        def ask(self: Context, x: Value) -> Value | None:
+            caller = sys._getframe(1).f_code
+            site = (caller.co_filename.rsplit("/", 1)[-1], caller.co_name)
+            if "kept" not in site and site[1] not in MASKS:
+                found.add(site)
+            if site == left_out:
+                return x if name == "kept" else None
+            answer: Value | None = real[name](self, x)
+            return answer
+
+        return ask
+
+    try:
+        for name in MASKS:
+            setattr(Context, name, asked(name))
+        yield
+    finally:
+        for name, method in real.items():
+            setattr(Context, name, method)
+
+
+def test_every_mask_that_is_left_out_is_found() -> None:
+    shown = set[Site]()
+    for text in MASKED.values():
+        found = set[Site]()
+        with masks(None, found):
+            assert verdict(fresh(f"model m\n{text}")).status is Status.PROVED
+        for site in sorted(found):
+            with masks(site, set()):
+                mutant = fresh(f"model m\n{text}")
+            answer = verdict(mutant)
+            if changed(mutant):
+                assert answer.status is not Status.PROVED, (site, text)
+                assert {d.code for d in answer.diagnostics} <= {"MP312", "MP309"}
+                shown.add(site)
+    assert shown == SHOW
+
+
+@pytest.mark.parametrize(
+    ("net", "caret"),
+    [
+        ("{}", "conv1d(4, 3, pad = same)"), ("attention(2) -> {} -> gru(4)", "conv1d(4, 3, pad = same)"),
+        ("residual(layer_norm -> residual(tanh -> {}) -> dense(4))", "conv1d(4, 3, pad = same)"),
+        ("add(x -> dense(4) -> last -> over(time)) -> add(x -> dense(4) -> {} -> dense(4))", "conv1d(4, 3, pad = same)"),
+    ],
+)  # fmt: skip
+def test_the_caret_is_at_the_layer_that_reads_behind_the_end(net: str, caret: str) -> None:
+    """Under the layer alone: no block, residual or statement around it, and no sound layer before it."""
+    text = TAG.format(net.format("conv1d(4, 3, pad = same)"))
+    with masks(("convolution.py", "forward"), set()):
+        mutant = fresh(f"model m\n{text}")
+    (finding,) = verdict(mutant).diagnostics
+    span, lines = finding.span, f"model m\n{text}".splitlines()
+    assert finding.code == "MP312"
+    assert lines[span.line - 1][span.column - 1 : span.end_column - 1] == caret

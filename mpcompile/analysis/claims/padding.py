@@ -1,12 +1,13 @@
 """`padding`, of every model that states the length of a sequence: what is behind the end changes nothing before it.
 
 A layer that reads behind an end is a fault if the program, run with more steps behind it, gives other results; else the
-claim is undecided.
+claim is undecided. The finding stands at the first operation whose results are others before the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from mpcompile.analysis.padding import Walk
 from mpcompile.analysis.verdict import FINITE, Proof, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Claim, Graph, Module, Type, substitute
+from mpcompile.ir import Array, Claim, Graph, Module, Node, Type, Value, substitute
 from mpcompile.ir.field import Field
+from mpcompile.ops import Scan
 
 METHOD = "what operations along the sequence read behind its end"
 #: Real steps of the sequences that show a fault, and steps behind them.
@@ -36,11 +38,13 @@ def padding(module: Module, claim: Claim) -> Verdict:
 def _refuted(
     module: Module, claim: Claim, name: str, graph: Graph, walk: Walk, counted: Mapping[str, str]
 ) -> Verdict:
-    node = walk.reads[0].node
-    layer = node.scope[-1].label if node.scope else node.op.name
+    reads = [r.node for r in walk.reads]
     sizes = {s: REAL + MORE if s in counted else REAL for s in sorted(free_symbols(graph))}
+    first = differs(module, graph, sizes, counted)
+    node = reads[0] if first is None else _within(first, reads)
+    layer = node.scope[-1].label if node.scope else node.op.name
     reason = f"`{layer}` reads behind the end of a sequence"
-    if not differs(module, graph, sizes, counted):
+    if first is None:
         return Verdict.undecided(claim, reason, node.op.name, [sizes] if sizes else [])
     finding = Diagnostic(
         "MP312", f"padding changes `{name}`: {reason}", node.span,
@@ -50,10 +54,21 @@ def _refuted(
     return Verdict.refuted(claim, METHOD, sizes, [finding])
 
 
-def differs(module: Module, graph: Graph, sizes: Mapping[str, int], counted: Mapping[str, str]) -> bool:
-    """Whether steps behind the end change what is before it. Raises `NoRule` and `TooLarge`.
+def _within(node: Node, reads: Sequence[Node]) -> Node:
+    """The first operation in the body of a loop that reads behind an end; the node itself where there is none."""
+    if not isinstance(node.op, Scan):
+        return node
+    body = set(node.op.body.nodes())
+    return next((r for r in reads if r in body), node)
 
-    Over a prime field, where a difference shows that the results are not the same function.
+
+def differs(
+    module: Module, graph: Graph, sizes: Mapping[str, int], counted: Mapping[str, str]
+) -> Node | None:
+    """The first operation to whose results before the end it makes a difference what is behind; None for no result.
+
+    Over a prime field, where a difference shows that the results are not the same function. Raises `NoRule` and
+    `TooLarge`.
     """
     f, wide = Field(0), {**sizes, "N": 1}
     real = {**wide, **dict.fromkeys(counted, REAL)}
@@ -62,15 +77,26 @@ def differs(module: Module, graph: Graph, sizes: Mapping[str, int], counted: Map
     weights = weights_over(graph, f, sizes)
     padded = {k: draw(f, k, v.type, v.type.concrete(wide), 0) for k, v in graph.inputs.items()}
 
-    def run(inputs: Mapping[str, Array], env: Mapping[str, int]) -> dict[str, Array]:
-        return interpret(graph, weights, inputs, env, lambda op, *xs: op.over_field(f, *xs))
+    def run(
+        values: Mapping[str, Value], inputs: Mapping[str, Array], env: Mapping[str, int]
+    ) -> dict[str, Array]:
+        asked = copy(graph)
+        asked.outputs = dict(values)
+        return interpret(asked, weights, inputs, env, lambda op, *xs: op.over_field(f, *xs))
 
     def before(x: Array, type_: Type) -> Array:
         return x[tuple(slice(max(0, substitute(s, real))) for s in type_.shape)]
 
-    with_padding = run(padded, wide)
-    without = run({k: before(v, graph.inputs[k].type) for k, v in padded.items()}, real)
-    return any(
-        not np.array_equal(before(with_padding[k], v.type), without[k], equal_nan=True)
-        for k, v in graph.outputs.items()
-    )
+    bare = {k: before(v, graph.inputs[k].type) for k, v in padded.items()}
+
+    def changed(values: Mapping[str, Value]) -> list[str]:
+        with_padding, without = run(values, padded, wide), run(values, bare, real)
+        return [
+            k for k, v in values.items()
+            if not np.array_equal(before(with_padding[k], v.type), without[k], equal_nan=True)
+        ]  # fmt: skip
+
+    if not changed(graph.outputs):
+        return None
+    every = {f"{node.id}/{i}": v for node in graph.nodes() for i, v in enumerate(node.outputs)}
+    return graph.node(every[changed(every)[0]])
