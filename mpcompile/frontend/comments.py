@@ -68,7 +68,8 @@ def weave(lines: list[Line], source: Source | None, syntax: str) -> list[str]:
         if tail is None:
             out.append(line.text)
         else:
-            out.append(f"{line.text}  {' '.join(tail)}")
+            out += [indent + written for written in tail[:-1]]  # two behind one line would read as one
+            out.append(f"{line.text}  {tail[-1]}")
     return out + before.get(len(lines), [])
 
 

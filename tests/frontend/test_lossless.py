@@ -217,3 +217,24 @@ def test_check_and_diff_write_nothing(tmp_path: Path) -> None:
         assert run(*options, path).exit_code == 1
     assert run("--stdout", path).stdout == "model m\n\ninput x: binary[2]\n"
     assert path.read_text() == UGLY
+
+
+@pytest.mark.parametrize("path", SHIPPED[::5], ids=lambda p: f"{p.parent.name}/{p.name}")
+@pytest.mark.parametrize("places", ["behind", "before", "both"])
+def test_no_ordinary_comment_stands_in_the_way(path: Path, places: str) -> None:
+    """A comment behind every line and on a line before it: all of them are kept in either syntax, nothing is refused."""
+    lines: list[str] = []
+    for at, line in enumerate(path.read_text(encoding="utf-8").split("\n")):
+        if places != "behind" and line.strip():
+            lines.append(" " * (len(line) - len(line.lstrip())) + f"# before {at}")
+        behind = places != "before" and line.strip() and "#" not in line
+        lines.append(f"{line}  # behind {at}" if behind else line)
+    text, name = "\n".join(lines), f"m{path.suffix}"
+    try:
+        model = parse_text(text, name, syntax_of(path))
+    except SpecError:
+        assert path.suffix == ".yaml"  # within a scalar of several lines
+        return
+    for syntax in SYNTAXES:
+        out = formatted(model, Source(name, text), syntax)
+        assert texts(Source(f"m.{syntax}", out)) == texts(Source(name, text))
