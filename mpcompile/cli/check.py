@@ -50,11 +50,11 @@ def check(
     if verify_certificate:
         if given or overrides or certificate or watch:
             fail("--verify-certificate takes its specs and settings from the certificate")
-        _require([verify_certificate])
+        require([verify_certificate])
     else:
-        _require(given)
-        if not (watch or specs_of(given)):
-            fail(f"no spec (.mp, .yaml) in {', '.join(map(str, given))}")
+        require(given)
+        if not watch:
+            require_some(specs_of(given), given)
     if watch and (certificate or files):
         fail("--watch writes no files: leave out --certificate and --report")
     for file in (*files.values(), *([certificate] if certificate else [])):
@@ -108,13 +108,19 @@ def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:
     return files
 
 
-def _require(paths: list[Path]) -> None:
+def require(paths: list[Path]) -> None:
     """Exits with 2 where a path leads nowhere, or there is none."""
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         fail(f"no such file or folder: {', '.join(missing)}")
     if not paths:
         fail("name a spec, or a folder of specs")
+
+
+def require_some(specs: list[Path], paths: list[Path]) -> None:
+    """Exits with 2 where the paths hold no spec: that nothing fails is then no result."""
+    if not specs:
+        fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")
 
 
 def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget) -> Report:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from mpcompile.cli._out import echo, page, result
+from mpcompile.cli.check import require
 
 
 class To(StrEnum):
@@ -39,6 +40,7 @@ def fmt(
     from mpcompile.frontend.formatting import formatted
     from mpcompile.frontend.intake import read_file
 
+    require(paths)
     changed = failed = False
     for path in _specs(paths):
         try:

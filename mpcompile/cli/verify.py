@@ -13,7 +13,7 @@ import typer
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
-from mpcompile.cli.check import specs_of
+from mpcompile.cli.check import require, require_some, specs_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -33,10 +33,12 @@ def verify(
     device: Annotated[str, typer.Option(help="cpu or cuda: where backends run.")] = "cpu",
 ) -> None:
     """Run the same weights, inputs and noise everywhere. Exit 1 with the first value that differs."""
+    require(paths)
+    specs = specs_of(paths)
+    require_some(specs, paths)
     from mpcompile.backend import installed
     from mpcompile.runner.verify import verify as compare
 
-    specs = specs_of(paths)
     form = output_format or ("full" if len(specs) == 1 else "concise")
     if form not in ("full", "concise", "json"):
         fail(f"no output format is named '{form}' (full, concise, json)")

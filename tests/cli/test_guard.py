@@ -123,6 +123,28 @@ def test_no_argument_is_empty(
     assert capsys.readouterr().err == f"error: the argument behind '{before or command}' is empty\n"
 
 
+PATHS = [("nowhere", "no such file or folder: nowhere"), ("nowhere.mp", "no such file or folder: nowhere.mp"),
+         ("empty", "no spec (.mp, .yaml) in empty")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "says"),
+    [
+        (c, *p) for c in ("check", "verify", "fmt") for p in PATHS if (c, p[0]) != ("fmt", "empty")
+    ],  # nothing to format
+)
+def test_a_path_without_a_spec_is_no_success(
+    command: str, path: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Nothing that fails where nothing is looked at would pass for a result."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "m.txt").write_text("")
+    assert invoke(command, path, monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+
+
 @pytest.mark.parametrize("command", ["check", "build", "train"])
 def test_a_warning_is_said_once(
     command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
