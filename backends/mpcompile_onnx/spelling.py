@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mpcompile.ir import DType, Node, Shape, Symbolic, Value, broadcast_shapes, product
+from mpcompile.ops.pointwise import Binary
 from mpcompile_onnx import products, special, windows
 from mpcompile_onnx.loops import scan
 from mpcompile_onnx.writer import END, Size, Writer
@@ -70,9 +71,6 @@ def _reshape(w: Writer, node: Node, args: list[str]) -> str:
     return args[0] if old == new else w.reshape(args[0], old, new)
 
 
-ELEMENTWISE = frozenset("add sub mul div maximum minimum less less_equal equal".split())
-
-
 def _broadcast(w: Writer, node: Node, args: list[str]) -> str:
     """Nothing at all, where every reader broadcasts by itself."""
     source, target = node.inputs[0], node.outputs[0]
@@ -84,7 +82,7 @@ def _broadcast(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def _broadcasts(w: Writer, reader: Node, value: Value, shape: Shape) -> bool:
-    if reader.op.name not in ELEMENTWISE or reader.inputs[0] == reader.inputs[1]:
+    if not isinstance(reader.op, Binary) or reader.inputs[0] == reader.inputs[1]:
         return False
     (other,) = (v for v in reader.inputs if v != value)
     if w.graphs[-1].node(other).op.name == "broadcast_to":

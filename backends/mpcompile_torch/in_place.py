@@ -19,12 +19,6 @@ from typing import Any
 from mpcompile.ir import Graph, Node, Value
 from mpcompile.outline import Block, Call, Loop, Outline
 
-#: Primitives whose result may share memory with an input, or be one: in torch most of them are views.
-VIEWS = frozenset({
-    "reshape", "transpose", "broadcast_to", "slice", "slice_at", "gather", "cast", "stop_gradient", "concat",
-    "pad", "flip", "sum", "max", "log_sum_exp", "scan",
-})  # fmt: skip
-
 
 @dataclass
 class InPlace:
@@ -112,7 +106,7 @@ def _views(graph: Graph, value: Value) -> set[Value]:
     while todo:
         v = todo.pop()
         for user in graph.users(v.node):
-            if v in user.inputs and user.op.name in VIEWS:
+            if any(user.op.aliases(i) for i, w in enumerate(user.inputs) if w == v):
                 new = set(user.outputs) - found
                 found |= new
                 todo += new

@@ -7,150 +7,21 @@ framework that fuses a mask into its weight, or skips a zero, does fewer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import (
-    Constant,
-    DType,
-    Graph,
-    Input,
-    Module,
-    Node,
-    NoRule,
-    Parameter,
-    Primitive,
-    Scope,
-    Symbolic,
-    Type,
-    Value,
-    product,
-)
-from mpcompile.ops.normalisation import Normalisation
-from mpcompile.ops.pointwise import Binary, Unary
-from mpcompile.ops.reduction import Reduction
+from mpcompile.ir import Constant, DType, Graph, Module, Node, Parameter, Scope, Symbolic, Value, Work
 
 Size = int | Symbolic
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Floating-point operations.
-
-    products  of matrix products and convolutions: two for each multiply-add
-    rest      of everything else
-    """
-
-    products: Size = 0
-    rest: Size = 0
-
-    @property
-    def total(self) -> Size:
-        return self.products + self.rest
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.products + other.products, self.rest + other.rest)
-
-    def times(self, n: Size) -> Work:
-        return Work(self.products * n, self.rest * n)
-
-
-Types = tuple[Type, ...]
-Rule = Callable[[Primitive, Types, Types], Work]
-
-
-def _free(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    return Work()
-
-
-def _each_output(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    return Work(rest=outputs[0].size)
-
-
-def _each_input(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    return Work(rest=inputs[0].size)
-
-
-def _exponentials(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    """Largest, difference from it, exp, sum, and (a softmax alone) quotient: five and four an element."""
-    return Work(rest=inputs[0].size * (5 if isinstance(op, Normalisation) else 4))
-
-
-def _mat_mul(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    return Work(products=outputs[0].size * inputs[0].shape[-1] * 2)
-
-
-def _elimination(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    """A third of C^3 multiply-adds for the factors, C^3 for the inverse (Golub and Van Loan 2013, section 3.2)."""
-    size = inputs[0].shape[0]
-    assert isinstance(size, int)
-    return Work(rest=2 * size**3 if isinstance(op, ops.Inverse) else -(-2 * size**3 // 3))
-
-
-def _conv(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    """Each output reads a window of every channel of its group; padding is counted as if it were data."""
-    return Work(products=outputs[0].size * product(inputs[1].shape[1:]) * 2)
-
-
-def _conv_transpose(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    """Each input is spread over a window of every channel of its group."""
-    return Work(products=inputs[0].size * product(inputs[1].shape[1:]) * 2)
-
-
-def _conv_weight_grad(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    return Work(products=inputs[1].size * product(outputs[0].shape[1:]) * 2)
-
-
-def _pool(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    assert isinstance(op, ops.MaxPool | ops.AvgPool)
-    return Work(rest=outputs[0].size * prod(op.kernel))
-
-
-def _scan(op: Primitive, inputs: Types, outputs: Types) -> Work:
-    """The body, as often as the loop runs."""
-    assert isinstance(op, ops.Scan)
-    return work(op.body).times(op.trip_count(inputs))
-
-
-#: Operations of each primitive. Classes of primitives stand for all below them; the nearest row counts.
-RULES: Mapping[type[Primitive], Rule] = {
-    Input: _free, Parameter: _free, Constant: _free,
-    Unary: _each_output, Binary: _each_output, ops.Where: _each_output,
-    ops.StopGradient: _free, ops.Cast: _free,
-    ops.Reshape: _free, ops.Transpose: _free, ops.BroadcastTo: _free, ops.Slice: _free, ops.Pad: _free,
-    ops.Concat: _free, ops.Flip: _free,
-    ops.Gather: _free, ops.TakeAlong: _free, ops.ScatterAlong: _free, ops.Iota: _free, ops.OneHot: _free,
-    ops.SliceAt: _free, ops.UpdateAt: _free,
-    ops.ScatterAdd: _each_input, ops.MaxPoolGrad: _each_input,
-    Reduction: _each_input, ops.CumSum: _each_input, ops.ArgMax: _each_input,
-    ops.LogSumExp: _exponentials, Normalisation: _exponentials,
-    ops.MatMul: _mat_mul, ops.Inverse: _elimination, ops.LogAbsDet: _elimination,
-    ops.Conv: _conv, ops.ConvTranspose: _conv_transpose,
-    ops.ConvWeightGrad: _conv_weight_grad, ops.MaxPool: _pool, ops.AvgPool: _pool,
-    ops.Scan: _scan,
-}  # fmt: skip
-
-
-def rule_of(op: Primitive) -> Rule:
-    """The rule of a primitive. Raises `NoRule` where it has none."""
-    for cls in type(op).__mro__:
-        if cls in RULES:
-            return RULES[cls]
-    raise NoRule(op, "cost")
-
-
-def work_of(node: Node) -> Work:
-    """Operations of one node."""
-    return rule_of(node.op)(node.op, tuple(v.type for v in node.inputs), node.types)
-
-
 def work(graph: Graph) -> Work:
     """Operations of a whole graph."""
-    return sum(map(work_of, graph.nodes()), Work())
+    return sum((n.cost for n in graph.nodes()), Work())
 
 
 def by_scope(graph: Graph) -> dict[Scope, Work]:
@@ -163,7 +34,7 @@ def by_scope(graph: Graph) -> dict[Scope, Work]:
                 inner = times * node.op.trip_count([v.type for v in node.inputs])
                 walk(node.op.body, inner)
             else:
-                found[node.scope] = found.get(node.scope, Work()) + work_of(node).times(times)
+                found[node.scope] = found.get(node.scope, Work()) + node.cost.times(times)
 
     walk(graph, 1)
     return found
@@ -215,9 +86,6 @@ def kept(graph: Graph, parameter: Node) -> np.ndarray[tuple[int, ...], np.dtype[
 #: Bytes of an element at single precision: what the backends allocate.
 BYTES: Mapping[DType, int] = {DType.FLOAT: 4, DType.INT: 8, DType.BOOL: 1}
 
-#: Primitives whose result is the argument's memory seen otherwise.
-VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.StopGradient)
-
 
 def size_in_bytes(value: Value) -> Size:
     return value.type.size * BYTES[value.dtype]
@@ -247,7 +115,7 @@ def saved_for_backward(combined: Graph, forward: Graph) -> Size:
 
 def storage(graph: Graph, value: Value) -> Value:
     """The value in whose memory a value lies."""
-    while isinstance(graph.node(value).op, VIEWS):
+    while graph.node(value).view:
         value = graph.node(value).inputs[0]
     return value
 

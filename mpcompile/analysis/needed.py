@@ -17,9 +17,7 @@ from mpcompile.analysis.dependence import MAX_SET, identity
 from mpcompile.budget import tick
 from mpcompile.ir import Abstract, Array, Domain, Graph, Node, NoRule, Symbolic, Value, availability
 from mpcompile.ir.stencils import Lattice, extent, still
-from mpcompile.ops.pointwise import Binary, Unary
-
-_MOVES = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Flip)
+from mpcompile.ops.traits import Elementwise, Movement
 
 
 def needed(
@@ -104,10 +102,10 @@ def _reading(graph: Graph, of: set[int]) -> set[int]:
 def _read(rule: _Rule, position: int, marks: list[Array]) -> Array:
     """Which elements of one input any marked element of the results depends on. Raises `NoRule`."""
     op, x = rule.node.op, rule.of(position)
-    if isinstance(op, Unary | Binary | ops.Where):  # an element reads its own place alone, if it reads that
+    if isinstance(op, Elementwise):  # an element reads its own place alone, if it reads that
         (result,) = rule.from_one(availability(), position, np.ones((1,) * (len(x.shape) + 1), np.int32))
         return _folded(marks[0] & (result.full()[..., 0] > 0), x.shape)
-    if isinstance(op, _MOVES) and rule.env is not None:
+    if isinstance(op, Movement) and rule.env is not None:
         count = int(np.prod(x.shape))
         (index,) = op.bind(rule.env).evaluate(np.arange(count).reshape(x.shape))
         read = np.zeros(count, bool)

@@ -12,20 +12,13 @@ from typing import Any, ClassVar, Protocol
 from mpcompile.emission.names import free
 from mpcompile.emission.text import ATOM, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Graph, Node, Parameter, Symbolic, Value, symbol, symbols
+from mpcompile.ops.normalisation import Normalisation
+from mpcompile.ops.pooling import Pool
+from mpcompile.ops.traits import Product
 from mpcompile.outline import Block, Call, Item, Loop, Path
 
 #: A nested expression grows to this many characters, and no further.
 NESTED, LINE = 60, 76
-HEAVY = {
-    "mat_mul",
-    "conv",
-    "conv_transpose",
-    "conv_weight_grad",
-    "softmax",
-    "log_softmax",
-    "max_pool",
-    "avg_pool",
-}
 HINTS = {
     "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
     "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate",
@@ -254,7 +247,7 @@ class Writer:
             self.node(item)
 
     def node(self, node: Node) -> None:
-        heavy = node.op.name in HEAVY
+        heavy = isinstance(node.op, Product | Normalisation | Pool)
         for v in node.inputs:
             if heavy and self.operand(v).heavy:
                 self.named(v)

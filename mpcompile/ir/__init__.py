@@ -7,12 +7,14 @@ from mpcompile.ir.module import EXAMPLES, STATE, Claim, Field, Init, Module, Noi
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import Symbolic, broadcast_shapes, multiple_of, product, substitute, symbol, symbols
 from mpcompile.ir.training import Training
+from mpcompile.ir.traits import Along, Falls, Growth, Positivity, Range, Reach, Size, Work
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 
 __all__ = [
     "EXAMPLES",
     "STATE",
     "Abstract",
+    "Along",
     "Array",
     "Builder",
     "Claim",
@@ -20,9 +22,11 @@ __all__ = [
     "DType",
     "Domain",
     "Example",
+    "Falls",
     "Field",
     "Frame",
     "Graph",
+    "Growth",
     "Init",
     "Input",
     "Module",
@@ -32,14 +36,19 @@ __all__ = [
     "Parameter",
     "ParameterSpec",
     "Piece",
+    "Positivity",
     "Primitive",
+    "Range",
+    "Reach",
     "Scope",
     "Shape",
+    "Size",
     "Symbolic",
     "Training",
     "Type",
     "TypeMismatch",
     "Value",
+    "Work",
     "availability",
     "bitsets",
     "broadcast_shapes",

@@ -19,6 +19,7 @@ from mpcompile.budget import tick
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir.primitive import Array, Primitive
 from mpcompile.ir.size import Symbolic, multiple_of, symbols
+from mpcompile.ir.traits import Along, Reach, Work
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
 
 
@@ -64,6 +65,33 @@ class Node:
     def path(self) -> str:
         """Dotted scope, e.g. `encoder.dense_0`."""
         return ".".join(f.name for f in self.scope)
+
+    # --- traits of the primitive, asked about its operands here ---
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the operands."""
+        return tuple(v.shape for v in self.inputs)
+
+    @property
+    def along(self) -> tuple[Along, ...]:
+        """For each operand the axes that run along with one of the first result. Raises `NoRule`."""
+        return self.op.along(self.shapes, self.types[0].shape)
+
+    @property
+    def reach(self) -> Reach:
+        """Axes along which an element reads the first operand beside its own place, and the offsets."""
+        return self.op.reach(self.shapes)
+
+    @property
+    def cost(self) -> Work:
+        """Operations that the results take. Raises `NoRule`."""
+        return self.op.cost([v.type for v in self.inputs], self.types)
+
+    @property
+    def view(self) -> bool:
+        """Whether the result is the memory of the first operand, seen otherwise."""
+        return self.op.view(self.shapes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from mpcompile.ir.primitive import Array, Example, Primitive
-from mpcompile.ir.types import DType, Type
+from mpcompile.ir.traits import Along, Positivity, Work
+from mpcompile.ir.types import DType, Shape, Type
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
@@ -16,8 +18,18 @@ if TYPE_CHECKING:
     from mpcompile.ir.stencils import Lattice, Stencil
 
 
+class Leaf(Primitive):
+    """A primitive without operands, which brings a value in."""
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ()
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work()
+
+
 @dataclass(frozen=True)
-class Input(Primitive):
+class Input(Leaf):
     """Data or noise handed in by the caller. The analysis or the interpreter supplies its value."""
 
     name: ClassVar[str] = "input"
@@ -33,7 +45,7 @@ class Input(Primitive):
 
 
 @dataclass(frozen=True)
-class Parameter(Primitive):
+class Parameter(Leaf):
     """A trained array, by its dotted name. Depends on no input element."""
 
     name: ClassVar[str] = "parameter"
@@ -53,7 +65,7 @@ WIDENED = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Constant(Primitive):
+class Constant(Leaf):
     """A literal array. Two constants are equal when dtype, shape and values are.
 
     A float array of zeros and ones (a mask) is `stored` as bools, an eighth of its size; `array` widens it.
@@ -121,6 +133,9 @@ class Constant(Primitive):
 
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
         return (field.number(self.array),)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.POSITIVE if self.positive else Positivity(self.not_negative)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         from mpcompile.ir.stencils import still

@@ -9,7 +9,14 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 * `over_field` what it is modulo a prime, where a dependence that shows is certain (see `mpcompile.ir.field`);
 * `magnitude` what the roundings of its results are relative to;
 * `vjp`       its gradient, as a graph of primitives;
-* `examples`  small instances, on which the laws of every rule are tested.
+* `examples`  small instances, on which the laws of every rule are tested;
+
+and its traits, which passes ask for instead of names (`mpcompile.ops.traits` has those that several primitives share):
+
+* `along`     which axes of its operands run along with which of its result, and `reach`: what is read beside its place;
+* `cost`      how many operations it takes;
+* `aliases`   whether a result may lie in the memory of an operand, and `view`: whether it is that memory seen otherwise;
+* `sign`      the sign of its result, and `grow`: whether it grows with its operands.
 """
 
 from __future__ import annotations
@@ -21,7 +28,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from mpcompile.ir.size import Symbolic, substitute
-from mpcompile.ir.types import Type
+from mpcompile.ir.traits import Along, Falls, Growth, Positivity, Reach, Work
+from mpcompile.ir.types import Shape, Type
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
@@ -96,6 +104,47 @@ class Primitive:
     ) -> tuple[Value | None, ...]:
         """Cotangents of the inputs, as nodes emitted through `b`; None where nothing flows."""
         raise NoRule(self, "gradient")
+
+    # --- traits ---
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        """For each operand the axes that run along with one of the first result. Raises `NoRule`.
+
+        Axis r of the result runs along with one axis of some operands where this holds: whichever elements along their
+        axes are taken, all alike, the result has the same elements taken along r. Where the rule cannot tell, an axis is
+        left out. `shapes` are those of the operands, `out` that of the first result.
+        """
+        raise NoRule(self, "along")
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        """Axes along which element p of the result reads elements p + first .. p + last of the first operand.
+
+        What a state carries up to p (a recurrence, a running sum) counts as read at p. None unless said otherwise.
+        """
+        return {}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """Operations that the results take: two for each multiply-add, none for moving elements. Raises `NoRule`."""
+        raise NoRule(self, "cost")
+
+    def aliases(self, operand: int) -> bool:
+        """Whether a result may lie in the memory of an operand, on any backend. It may unless said otherwise."""
+        return True
+
+    def view(self, shapes: Sequence[Shape]) -> bool:
+        """Whether the result is the memory of the first operand, seen otherwise, so that it costs nothing to read."""
+        return False
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        """The sign of the first result from those of the operands, which may all be the `same` value."""
+        return Positivity.UNKNOWN
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        """Whether the results are good (see `Growth`), and grow strictly with what reads the source.
+
+        Raises `Falls` where they do not grow, which holds unless said otherwise.
+        """
+        raise Falls
 
     @classmethod
     def examples(cls) -> list[Example]:

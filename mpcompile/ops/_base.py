@@ -21,7 +21,6 @@ from mpcompile.ir import (
     Value,
     broadcast_shapes,
 )
-from mpcompile.ir.field import TERMS, Field
 from mpcompile.ir.stencils import Lattice, Stencil, still
 
 #: Cotangents of the outputs of a node, in order; None where nothing depends on one.
@@ -60,37 +59,6 @@ class Operation(Primitive):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         """`depend` when some input is not a known constant."""
         raise NotImplementedError
-
-
-class Movement(Operation):
-    """A primitive that moves elements, or acts on truth values alone: over a field it is what it is."""
-
-    def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
-        return tuple(np.zeros(y.shape) for y in results)  # it rounds nothing
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        return self.evaluate(*inputs)
-
-
-class Summation(Operation):
-    """Sums of products of its inputs, none of which is negated: rounding is relative to the sum of absolute values."""
-
-    def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
-        return self.evaluate(*(np.abs(x) if x.dtype.kind == "f" else x for x in inputs))
-
-
-class Exact(Summation):
-    """Sums of products: over a field they are taken as they are, then modulo the prime."""
-
-    def products(self, *inputs: Array) -> int:
-        """Most products that one result is the sum of; none where nothing is multiplied."""
-        return 0
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        if self.products(*inputs) > TERMS:
-            raise NoRule(self, f"field (sums of more than {TERMS} products)")
-        with np.errstate(invalid="ignore"):
-            return tuple(field.canon(y) for y in self.evaluate(*inputs))
 
 
 # --- examples ---

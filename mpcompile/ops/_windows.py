@@ -11,12 +11,12 @@ import numpy as np
 from mpcompile.budget import tick
 from mpcompile.ir import Array, DType, Symbolic, Type
 from mpcompile.ops._base import (
-    Exact,
     expand,
     floor_div,
     require,
     require_dtype,
 )
+from mpcompile.ops.traits import Product
 
 Padding = tuple[tuple[int, int], ...]
 Index = tuple[slice, ...]
@@ -137,7 +137,7 @@ def _joined(
 
 
 @dataclass(frozen=True)
-class Strided(Exact):
+class Strided(Product):
     """What the three have in common."""
 
     stride: tuple[int, ...]

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Array, Builder, DType, Type, Value
+from mpcompile.ir import Array, Builder, DType, Falls, Growth, Positivity, Type, Value
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
 from mpcompile.ops._base import require_dtype, unbroadcast
 from mpcompile.ops.identity import Cast
 from mpcompile.ops.pointwise import Binary, Known, Unary, summed
+from mpcompile.ops.traits import Monotone, grow_product
 from mpcompile.ops.truth import Equal, Less
 
 
@@ -33,7 +34,7 @@ class Neg(Unary):
         return b.emit(Neg(), ct)
 
 
-class Add(Binary):
+class Add(Monotone, Binary):
     """z = x + y"""
 
     name: ClassVar[str] = "add"
@@ -47,6 +48,9 @@ class Add(Binary):
 
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return x.zero & y.zero, x.neginf | y.neginf
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return max(of) if min(of) else Positivity.UNKNOWN
 
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
@@ -69,6 +73,11 @@ class Sub(Binary):
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return x.zero & y.zero, x.neginf
 
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if of[1].reads:
+            raise Falls
+        return False
+
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
     ) -> tuple[Value | None, Value | None]:
@@ -88,6 +97,12 @@ class Mul(Binary):
         zero = x.zero | y.zero if x.zero.any() and y.zero.any() else x.zero if x.zero.any() else y.zero
         return zero, (x.neginf & y.positive) | (y.neginf & x.positive)
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return max(min(of), Positivity(same))
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return grow_product(of)
+
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
     ) -> tuple[Value | None, Value | None]:
@@ -106,6 +121,14 @@ class Div(Binary):
 
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return x.zero, x.neginf & y.positive
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0] if of[1] is Positivity.POSITIVE else Positivity.UNKNOWN
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if of[1].reads or not of[1].full:
+            raise Falls
+        return of[0].good
 
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
@@ -135,6 +158,9 @@ class Maximum(Extremum):
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return (x.zero | y.zero) & (x.zero | x.neginf) & (y.zero | y.neginf), x.neginf & y.neginf
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return max(of)
+
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value
     ) -> tuple[Value | None, Value | None]:
@@ -152,6 +178,9 @@ class Minimum(Extremum):
 
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
         return x.zero & y.zero, x.neginf | y.neginf
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return min(of)
 
     def gradient(
         self, b: Builder, x: Value, y: Value, z: Value, ct: Value

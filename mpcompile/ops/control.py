@@ -10,15 +10,19 @@ import numpy as np
 
 from mpcompile.ir import (
     Abstract,
+    Along,
     Array,
     Builder,
     Domain,
     DType,
     Example,
     Graph,
+    Reach,
+    Shape,
     Symbolic,
     Type,
     Value,
+    Work,
     float_type,
 )
 from mpcompile.ir.field import Field
@@ -222,6 +226,19 @@ class Scan(Operation):
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         return loop_stencil(self, lattice, inputs)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        """None: what stays apart in the body is for those who look into it."""
+        return tuple({} for _ in shapes)
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        """Of the scanned values."""
+        return {self.axis: (0, 0)} if self.scanned and not self.reverse else {}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """The body, as often as the loop runs."""
+        once = sum((n.cost for n in self.body.nodes()), Work())
+        return once.times(self.trip_count(inputs))
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -12,7 +12,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, Example, Shape, Symbolic, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    Example,
+    Reach,
+    Shape,
+    Symbolic,
+    Type,
+    Value,
+    Work,
+    product,
+)
 from mpcompile.ir.stencils import Lattice, Stencil, uniform
 from mpcompile.ops._base import (
     Cotangents,
@@ -103,6 +117,22 @@ class Conv(Strided):
         op = Conv(stride, padding, dilation, self.groups)
         regions = y.each(lambda c: op.depend(lattice.domain, c, taps)[0])
         return (replace(y, type=results(self, inputs)[0], regions=regions, exact=exact(inputs)),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        """Channels of the result run along with those of the kernel where they are one group."""
+        return {0: 0}, {0: 1} if self.groups == 1 else {}
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        taps = zip(self.padding, self.dilation, self.stride, shapes[1][2:], strict=True)
+        return {
+            2 + i: (-lo, (size - 1) * d - lo)
+            for i, ((lo, _), d, stride, size) in enumerate(taps)
+            if isinstance(size, int) and stride == 1
+        }
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """Each output reads a window of every channel of its group; padding is counted as if it were data."""
+        return Work(products=outputs[0].size * product(inputs[1].shape[1:]) * 2)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -235,6 +265,13 @@ class ConvTranspose(Strided):
         y = spread_windows(self, lattice, x, kernel, *fields, flow)
         return (replace(y, type=results(self, inputs)[0], exact=y.exact and exact(inputs)),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return {0: 0}, {1: 1} if self.groups == 1 else {}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """Each input is spread over a window of every channel of its group."""
+        return Work(products=inputs[0].size * product(inputs[1].shape[1:]) * 2)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -343,6 +380,12 @@ class ConvWeightGrad(Strided):
             each = (g, o // g, x.shape[1] // g, domain.words)
             out[tap_index(tap)] = np.broadcast_to(joined, each).reshape(o, -1, domain.words)
         return out
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ({1: 1}, {1: 0}) if self.groups == 1 else ({}, {})
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(products=inputs[1].size * product(outputs[0].shape[1:]) * 2)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -8,20 +8,32 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Positivity,
+    Shape,
+    Type,
+    Value,
+)
 from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     numbers,
     require_axis,
     require_dtype,
 )
 from mpcompile.ops._stencil import no_rule, results
+from mpcompile.ops.traits import Monotone, Verbatim, apart
 
 
 @dataclass(frozen=True)
-class Iota(Movement):
+class Iota(Monotone, Verbatim):
     """y[..., i, ...] = i along one axis."""
 
     name: ClassVar[str] = "iota"
@@ -63,6 +75,9 @@ class Iota(Movement):
         known = None if at is None else Linear((((at.source, at.slot), 1),))
         return (Stencil(type, tuple(axes), whole(cell), known=known),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ()
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -78,7 +93,7 @@ class Iota(Movement):
 
 
 @dataclass(frozen=True)
-class OneHot(Movement):
+class OneHot(Verbatim):
     """y[..., k] = 1 where k is the index, else 0. It has no gradient, but depends on the index."""
 
     name: ClassVar[str] = "one_hot"
@@ -100,6 +115,15 @@ class OneHot(Movement):
         (x,) = inputs
         regions = x.each(lambda c: self.depend(lattice.domain, c)[0])
         return (replace(x, type=self.infer(x.type)[0], axes=(*x.axes, None), regions=regions, known=None),)
+
+    def aliases(self, operand: int) -> bool:
+        return False
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.NOT_NEGATIVE
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -9,10 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import Abstract, Along, Array, Builder, Domain, DType, Example, Shape, Type, Value
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     expand,
     mask,
     require,
@@ -21,6 +20,7 @@ from mpcompile.ops._base import (
     sample,
     zeros,
 )
+from mpcompile.ops.traits import Fresh, Verbatim, View, apart
 
 
 def _stretch(axis: int, start: int, size: int) -> tuple[slice, ...]:
@@ -28,7 +28,7 @@ def _stretch(axis: int, start: int, size: int) -> tuple[slice, ...]:
 
 
 @dataclass(frozen=True)
-class SliceAt(Movement):
+class SliceAt(View, Verbatim):
     """y = data[..., start : start + size, ...] along an axis; `start` is an INT scalar that keeps y inside of data."""
 
     name: ClassVar[str] = "slice_at"
@@ -70,6 +70,9 @@ class SliceAt(Movement):
             facts = domain.union(facts, start.facts.reshape((*(1,) * len(shape), domain.words)))
         return (domain.make(shape, facts, *(window(m, np.logical_and) for m in (data.zero, data.neginf))),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return *apart(shapes[:1], self.axis), {}
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -90,7 +93,7 @@ class SliceAt(Movement):
 
 
 @dataclass(frozen=True)
-class UpdateAt(Movement):
+class UpdateAt(Fresh, Verbatim):
     """y = data with `update` in place of data[..., start : start + size, ...]; `start` is an INT scalar."""
 
     name: ClassVar[str] = "update_at"
@@ -147,6 +150,10 @@ class UpdateAt(Movement):
             start.facts.reshape((*(1,) * len(shape), domain.words)),
         )
         return (domain.make(shape, facts, *known),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        """Not along the axis itself, though elements stay in place there: `start` counts them."""
+        return *apart(shapes[:2], self.axis), {}
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

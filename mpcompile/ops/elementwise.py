@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Array, Builder, DType, Value
+from mpcompile.ir import Array, Builder, DType, Falls, Growth, Positivity, Value
 from mpcompile.ops.arithmetic import Div, Mul, Neg, Sub
 from mpcompile.ops.identity import Cast
 from mpcompile.ops.pointwise import Unary
@@ -26,6 +27,12 @@ class Exp(Unary):
     def function(self, x: Array) -> Array:
         return np.exp(x)
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.POSITIVE
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return True
+
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, y)
 
@@ -41,6 +48,11 @@ class Log(Unary):
     def function(self, x: Array) -> Array:
         return np.log(x)
 
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if not of[0].good:
+            raise Falls  # it has no value below zero
+        return False
+
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Div(), ct, x)
 
@@ -54,6 +66,12 @@ class Tanh(Unary):
 
     def function(self, x: Array) -> Array:
         return np.tanh(x)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return all(g.good for g in of)
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, b.emit(Sub(), b.constant(1.0), b.emit(Mul(), y, y)))
@@ -69,6 +87,12 @@ class Sigmoid(Unary):
     def function(self, x: Array) -> Array:
         small = np.exp(-np.abs(x))
         return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype, copy=False)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.POSITIVE
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return True
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         slope = b.emit(Mul(), y, b.emit(Sub(), b.constant(1.0), y))
@@ -86,6 +110,14 @@ class Relu(Unary):
     def function(self, x: Array) -> Array:
         return np.asarray(np.maximum(x, x.dtype.type(0)))
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.NOT_NEGATIVE
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if not of[0].good:
+            raise Falls  # it is constant below zero
+        return True
+
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         # y, not x: what is in y stays alive anyway, so that x need not, and a runtime may fuse what makes y
         return b.emit(Mul(), ct, b.emit(Cast(DType.FLOAT), b.emit(Less(), b.constant(0.0), y)))
@@ -100,6 +132,12 @@ class Softplus(Unary):
 
     def function(self, x: Array) -> Array:
         return np.asarray(np.logaddexp(x, x.dtype.type(0)))
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.POSITIVE
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return True
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, b.emit(Sigmoid(), x))
@@ -116,6 +154,14 @@ class Sqrt(Unary):
     def function(self, x: Array) -> Array:
         return np.sqrt(x)
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if not of[0].good:
+            raise Falls  # it has no value below zero
+        return True
+
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Div(), b.emit(Mul(), ct, b.constant(0.5)), y)
 
@@ -129,6 +175,9 @@ class Abs(Unary):
 
     def function(self, x: Array) -> Array:
         return np.abs(x)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.NOT_NEGATIVE
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return b.emit(Mul(), ct, b.emit(Sign(), x))
@@ -168,6 +217,9 @@ class Erf(Unary):
 
     def function(self, x: Array) -> Array:
         return np.asarray(_ERF(x)).astype(x.dtype)
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return all(g.good for g in of)
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         bell = b.emit(Exp(), b.emit(Neg(), b.emit(Mul(), x, x)))

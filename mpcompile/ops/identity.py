@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Falls,
+    Growth,
+    Positivity,
+    Type,
+    Value,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ops._base import sample
 from mpcompile.ops.pointwise import Unary
+from mpcompile.ops.traits import Free, Monotone, View
 
 
-class StopGradient(Unary):
+class StopGradient(Free, View, Monotone, Unary):
     """y = x, through which no gradient flows. The value still depends on x."""
 
     name: ClassVar[str] = "stop_gradient"
@@ -27,13 +41,16 @@ class StopGradient(Unary):
     def function(self, x: Array) -> Array:
         return x
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
     @classmethod
     def examples(cls) -> list[Example]:
         return [Example(e.op, e.inputs, False) for e in super().examples()]
 
 
 @dataclass(frozen=True)
-class Cast(Unary):
+class Cast(Free, Unary):
     """y = x as another kind of element; floats are cut towards zero, and anything but zero is true."""
 
     steps: ClassVar[bool] = True
@@ -58,6 +75,17 @@ class Cast(Unary):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (x,) = inputs
         return (domain.make(x.shape, x.facts, x.zero, x.neginf if self.dtype is DType.FLOAT else None),)
+
+    def aliases(self, operand: int) -> bool:
+        return True  # where nothing is to be done
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return min(of[0], Positivity.NOT_NEGATIVE) if self.dtype is DType.INT else of[0]
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if self.dtype is not DType.FLOAT:
+            raise Falls  # constant but for steps
+        return of[0].good
 
     def gradient(self, b: Builder, x: Value, y: Value, ct: Value) -> Value | None:
         return ct if x.dtype is DType.FLOAT and y.dtype is DType.FLOAT else None

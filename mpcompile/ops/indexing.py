@@ -8,13 +8,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Symbolic, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Falls,
+    Growth,
+    Positivity,
+    Shape,
+    Symbolic,
+    Type,
+    Value,
+    Work,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, still
 from mpcompile.ops._base import (
     Cotangents,
     Operation,
-    Summation,
     broadcast,
     expand,
     expand_all,
@@ -28,7 +43,8 @@ from mpcompile.ops._base import (
     unbroadcast,
 )
 from mpcompile.ops._stencil import TWO, exact, no_rule, read_at, results
-from mpcompile.ops.structure import along
+from mpcompile.ops.structure import beside
+from mpcompile.ops.traits import Free, Fresh, Summation, aligned
 
 
 def _all(array: Array, axes: Sequence[int]) -> Array:
@@ -36,7 +52,7 @@ def _all(array: Array, axes: Sequence[int]) -> Array:
 
 
 @dataclass(frozen=True)
-class Gather(Operation):
+class Gather(Free, Operation):
     """y[a, i, b] = data[a, indices[i], b]: rows of data along an axis, as `numpy.take`.
 
     With indices that are not known, an element may come from anywhere along the axis.
@@ -118,6 +134,31 @@ class Gather(Operation):
             type, (*y.axes[: self.axis], wide, *y.axes[self.axis + 1 :]), y.regions, y.band, exact=y.exact
         )
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        data, indices = shapes
+        width = len(indices)
+        rows = {a: a if a < self.axis else a + width - 1 for a in range(len(data)) if a != self.axis}
+        return rows, {a: self.axis + a for a in range(width)}
+
+    def aliases(self, operand: int) -> bool:
+        return operand == 0
+
+    def view(self, shapes: Sequence[Shape]) -> bool:
+        """One row of the first axis."""
+        return self.axis == 0 and not shapes[1]
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        """Rows at known places, or at unknown ones of a table without zeros; of a weight they may grow with the index."""
+        data, index = of
+        if not index.fixed and (data.reads or not data.full):
+            raise Falls
+        if index.reads and not data.table:
+            raise Falls
+        return data.good
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -139,7 +180,7 @@ class Gather(Operation):
 
 
 @dataclass(frozen=True)
-class TakeAlong(Operation):
+class TakeAlong(Free, Fresh, Operation):
     """y[a, i, b] = data[a, indices[a, i, b], b], as `numpy.take_along_axis`; the other axes broadcast."""
 
     name: ClassVar[str] = "take_along"
@@ -187,7 +228,10 @@ class TakeAlong(Operation):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         if any(x.axes[self.axis] is not None for x in inputs):
             raise no_rule(self, "places along a spatial axis")
-        return along(self, lattice, inputs)
+        return beside(self, lattice, inputs)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return tuple({a: b for a, b in moves.items() if a != self.axis} for moves in aligned(shapes, out))
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -288,6 +332,18 @@ class ScatterAdd(Summation):
         cells = self.bind(TWO).depend(lattice.domain, *(x.cell for x in inputs))
         return (still(results(self, inputs)[0], cells[0], exact(inputs)),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        updates, indices = shapes
+        stop = self.axis + len(indices)
+        return {
+            a: a if a < stop else a - len(indices) + 1
+            for a in range(len(updates))
+            if not self.axis <= a < stop
+        }, {}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=inputs[0].size)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -316,7 +372,7 @@ def _scatter(join: np.ufunc, updates: Array, indices: Array, axis: int, size: in
 
 
 @dataclass(frozen=True)
-class ScatterAlong(Summation):
+class ScatterAlong(Free, Summation):
     """y[a, j, b] = Σ updates[a, i, b] over i with indices[a, i, b] = j: the adjoint of `TakeAlong`."""
 
     name: ClassVar[str] = "scatter_along"
@@ -363,7 +419,10 @@ class ScatterAlong(Summation):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         if any(x.axes[self.axis] is not None for x in inputs):
             raise no_rule(self, "places along a spatial axis")
-        return along(self, lattice, inputs)
+        return beside(self, lattice, inputs)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return tuple({a: b for a, b in moves.items() if a != self.axis} for moves in aligned(shapes, out))
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -10,21 +10,23 @@ import numpy as np
 
 from mpcompile.ir import (
     Abstract,
+    Along,
     Array,
     Builder,
     Domain,
     DType,
     Example,
+    Shape,
     Type,
     TypeMismatch,
     Value,
+    Work,
     broadcast_shapes,
     product,
 )
 from mpcompile.ir.stencils import Lattice, Region, Stencil, whole
 from mpcompile.ops._base import (
     Cotangents,
-    Exact,
     expand,
     lift,
     mismatch,
@@ -35,9 +37,10 @@ from mpcompile.ops._base import (
 )
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
+from mpcompile.ops.traits import Product, aligned
 
 
-class MatMul(Exact):
+class MatMul(Product):
     """z[.., i, j] = Σ_k x[.., i, k] y[.., k, j]; leading axes broadcast."""
 
     name: ClassVar[str] = "mat_mul"
@@ -113,6 +116,14 @@ class MatMul(Exact):
         )
         cell = lattice.domain.make(cell.shape[:-1], *drop)
         return (Stencil(type, outer, whole(cell), None, exact=precise),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        left, right = shapes
+        lead = aligned([s[:-2] for s in shapes], out[:-2])
+        return {**lead[0], len(left) - 2: len(out) - 2}, {**lead[1], len(right) - 1: len(out) - 1}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(products=outputs[0].size * inputs[0].shape[-1] * 2)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -7,7 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Shape,
+    Type,
+    Value,
+    Work,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ops._base import (
     Cotangents,
@@ -28,10 +40,11 @@ from mpcompile.ops.linear import MatMul
 from mpcompile.ops.parts import Concat, Slice
 from mpcompile.ops.reduction import ArgMax, Sum
 from mpcompile.ops.structure import Reshape, Transpose
+from mpcompile.ops.traits import Fresh
 from mpcompile.ops.truth import Less, Where
 
 
-class Square(Operation):
+class Square(Fresh, Operation):
     """A function of all of one matrix [C, C]; which zeros of it stay zero is not followed."""
 
     conservative: ClassVar[bool] = True
@@ -40,6 +53,9 @@ class Square(Operation):
         require_dtype(w, DType.FLOAT)
         require(w.rank == 2 and w.shape[0] == w.shape[1], "a square matrix", w)
         return as_int(w.shape[0], "the size of a matrix")
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ({},)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -74,6 +90,10 @@ class Inverse(Square):
         facts = np.broadcast_to(join_over(domain, w.facts, (0, 1)), (*w.shape, w.facts.shape[-1]))
         return (domain.make(w.shape, facts),)
 
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """C^3 multiply-adds (Golub and Van Loan 2013, section 3.2)."""
+        return Work(rest=2 * self._size(inputs[0]) ** 3)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -102,6 +122,10 @@ class LogAbsDet(Square):
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         (w,) = inputs
         return (domain.make((), join_over(domain, w.facts, (0, 1)).reshape(-1)),)
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        """A third of C^3 multiply-adds for the factors (Golub and Van Loan 2013, section 3.2)."""
+        return Work(rest=-(-2 * self._size(inputs[0]) ** 3 // 3))
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

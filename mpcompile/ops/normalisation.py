@@ -8,12 +8,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Positivity,
+    Shape,
+    Type,
+    Value,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Region, Stencil
 from mpcompile.ops._base import (
     Cotangents,
-    Operation,
     join_over,
     mask,
     require_axis,
@@ -24,6 +35,7 @@ from mpcompile.ops._stencil import absorbed, without
 from mpcompile.ops.arithmetic import Mul, Sub
 from mpcompile.ops.elementwise import Exp
 from mpcompile.ops.reduction import Sum, candidates
+from mpcompile.ops.traits import Exponentials, apart
 
 
 def _one_candidate(x: Stencil) -> bool:
@@ -33,9 +45,10 @@ def _one_candidate(x: Stencil) -> bool:
 
 
 @dataclass(frozen=True)
-class Normalisation(Operation):
+class Normalisation(Exponentials):
     """As many results as elements, each of which sees all along one axis."""
 
+    each: ClassVar[int] = 5
     axis: int
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -64,6 +77,9 @@ class Normalisation(Operation):
     def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
         """A result along a spatial axis, from what all that are not minus infinity read."""
         raise NotImplementedError
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, self.axis)
 
     @classmethod
     def examples(cls) -> list[Example]:
@@ -98,6 +114,9 @@ class Softmax(Normalisation):
 
     def _beside(self, lattice: Lattice, cell: Abstract, facts: Array) -> Abstract:
         return lattice.domain.make(cell.shape, facts, cell.neginf)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.POSITIVE
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

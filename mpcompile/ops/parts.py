@@ -10,11 +10,16 @@ import numpy as np
 
 from mpcompile.ir import (
     Abstract,
+    Along,
     Array,
     Builder,
     Domain,
     DType,
     Example,
+    Growth,
+    Positivity,
+    Reach,
+    Shape,
     Symbolic,
     Type,
     TypeMismatch,
@@ -24,7 +29,6 @@ from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, whole
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     Operation,
     expand,
     number,
@@ -42,11 +46,12 @@ from mpcompile.ops._stencil import (
     shifted,
     unsure,
 )
-from mpcompile.ops.structure import along, moved
+from mpcompile.ops.structure import beside, moved
+from mpcompile.ops.traits import Free, Monotone, Movement, OneToOne, Verbatim, View, apart
 
 
 @dataclass(frozen=True)
-class Slice(Movement):
+class Slice(View, Movement):
     """y = x[start:stop:step] along one axis."""
 
     name: ClassVar[str] = "slice"
@@ -103,6 +108,12 @@ class Slice(Movement):
         length = extent(type.shape[i])
         return (replace(x, type=type, regions=x.each(lambda c: reaxis(c, i, length)), known=None),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, self.axis)
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        return {self.axis: (self.start, self.start)} if isinstance(self.start, int) and self.step == 1 else {}
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -146,7 +157,7 @@ def _size_constant(b: Builder, size: int | Symbolic) -> Value:
 
 
 @dataclass(frozen=True)
-class Pad(Operation):
+class Pad(Free, OneToOne, Operation):
     """y is x with `before` and `after` elements of one value added at the ends of each axis."""
 
     name: ClassVar[str] = "pad"
@@ -211,6 +222,17 @@ class Pad(Operation):
                 array = expand(array, axis, shape[axis])
         return np.pad(array, [*widths, *[(0, 0)] * (array.ndim - len(shape))], constant_values=value)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, *(a for a in range(len(out)) if self.before[a] or self.after[a]))
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        if self.value:
+            return {}
+        return {a: (-n, -n) for a, n in enumerate(self.before) if n or self.after[a]}
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        return of[0].good and self.value >= 0
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -233,7 +255,7 @@ class Pad(Operation):
 
 
 @dataclass(frozen=True)
-class Concat(Movement):
+class Concat(Monotone, OneToOne, Verbatim):
     """y is its inputs one after another along an axis."""
 
     name: ClassVar[str] = "concat"
@@ -272,7 +294,7 @@ class Concat(Movement):
         i = self.axis
         moving = [n for n, x in enumerate(inputs) if x.axes[i] is not None]
         if not moving and all(isinstance(x.shape[i], int) for x in inputs):
-            return along(self, lattice, inputs)
+            return beside(self, lattice, inputs)
         starts = [inputs[0].shape[i] - inputs[0].shape[i]]
         for x in inputs[:-1]:
             starts.append(starts[-1] + x.shape[i])
@@ -302,6 +324,12 @@ class Concat(Movement):
             cell = lattice.domain.make(c.shape, facts, c.zero & x.cell.zero, c.neginf & x.cell.neginf)
             first = replace(first, axes=axes, regions=whole(cell), exact=False)
         return replace(_wide(lattice, first, type, i), known=None)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, self.axis)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return min(of)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -11,11 +11,12 @@ import numpy as np
 from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, NoRule, Type, TypeMismatch, Value
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
-from mpcompile.ops._base import Cotangents, Operation, broadcast, lift, require_dtype, sample, unbroadcast
+from mpcompile.ops._base import Cotangents, broadcast, lift, require_dtype, sample, unbroadcast
 from mpcompile.ops._stencil import align, linear, pointwise
+from mpcompile.ops.traits import Elementwise
 
 
-class Unary(Operation):
+class Unary(Elementwise):
     """y = f(x), element by element, from float to float."""
 
     #: the method of `Field` that f is over a field
@@ -105,7 +106,7 @@ class Known:
         return lift(self.constant > 0, self.zero.ndim)
 
 
-class Binary(Operation):
+class Binary(Elementwise):
     """z = f(x, y), element by element, broadcasting."""
 
     allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT)

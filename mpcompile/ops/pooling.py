@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value, product
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Positivity,
+    Shape,
+    Type,
+    Value,
+    Work,
+    product,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
 from mpcompile.ops._base import (
     Cotangents,
     Operation,
-    Summation,
     full,
     mask,
     number,
@@ -29,10 +43,11 @@ from mpcompile.ops.arithmetic import Div
 from mpcompile.ops.convolution import ConvTranspose
 from mpcompile.ops.indexing import ScatterAlong, TakeAlong
 from mpcompile.ops.structure import Reshape
+from mpcompile.ops.traits import Fresh, Monotone, Summation
 
 
 @dataclass(frozen=True)
-class Pool(Operation):
+class Pool(Fresh, Operation):
     """One result for each window of each channel: x[N, C, *S] gives y[N, C, *P]."""
 
     kernel: tuple[int, ...]
@@ -79,6 +94,12 @@ class Pool(Operation):
             return np.zeros((1,) * (2 + len(win.kernel)) + array.shape[2 + len(win.kernel) :], array.dtype)
         padded = win.pad(win.spread(array, 2), 2)
         return win.join(join, padded, range(len(win.kernel)))[0]
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ({0: 0, 1: 1},)
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=outputs[0].size * prod(self.kernel))
 
 
 class MaxPool(Pool):
@@ -131,6 +152,9 @@ class MaxPool(Pool):
         values = domain.make(shape, facts, zero, candidates == 0)
         return values, domain.make(shape, mask(candidates > 1, facts))
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -149,7 +173,7 @@ class MaxPool(Pool):
 
 
 @dataclass(frozen=True)
-class MaxPoolGrad(Operation):
+class MaxPoolGrad(Fresh, Operation):
     """Adds dy[n, c, *p] into zeros [n, c, *spatial] at the flat positions of `MaxPool` (max-unpooling)."""
 
     name: ClassVar[str] = "max_pool_grad"
@@ -204,6 +228,12 @@ class MaxPoolGrad(Operation):
         )
         return (replace(y, type=results(self, inputs)[0], exact=y.exact and exact(inputs)),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return {0: 0, 1: 1}, {0: 0, 1: 1}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=inputs[0].size)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -226,7 +256,7 @@ class MaxPoolGrad(Operation):
 
 
 @dataclass(frozen=True)
-class AvgPool(Summation, Pool):
+class AvgPool(Monotone, Summation, Pool):
     """The mean of each window; the padding counts as zeros, or (`count_padding` false) not at all."""
 
     name: ClassVar[str] = "avg_pool"

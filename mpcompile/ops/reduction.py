@@ -8,13 +8,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Along,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Positivity,
+    Reach,
+    Shape,
+    Type,
+    Value,
+    Work,
+)
 from mpcompile.ir.field import Field
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._base import (
     Cotangents,
-    Exact,
     Operation,
     drop,
     expand,
@@ -33,6 +46,7 @@ from mpcompile.ops.arithmetic import Div, Mul, Sub
 from mpcompile.ops.elementwise import Exp
 from mpcompile.ops.identity import Cast
 from mpcompile.ops.structure import BroadcastTo
+from mpcompile.ops.traits import Exact, Exponentials, Fresh, Monotone, apart
 from mpcompile.ops.truth import Equal
 
 
@@ -88,6 +102,16 @@ class Reduction(Operation):
         """A result with its axes back, of length one."""
         return keep_axes(b, value, shape, self.axes)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        kept = [a for a in range(len(shapes[0])) if a not in self.axes]
+        return ({a: a if self.keepdims else i for i, a in enumerate(kept)},)
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=inputs[0].size)
+
+    def aliases(self, operand: int) -> bool:
+        return not self.axes
+
     @classmethod
     def examples(cls) -> list[Example]:
         return [
@@ -100,7 +124,7 @@ class Reduction(Operation):
         ]
 
 
-class Sum(Exact, Reduction):
+class Sum(Monotone, Reduction, Exact):
     """y = Σ x over the axes"""
 
     name: ClassVar[str] = "sum"
@@ -113,6 +137,9 @@ class Sum(Exact, Reduction):
         (x,) = inputs
         facts = join_over(domain, x.facts, self.axes)
         return (self._result(domain, x, facts, _all(x.zero, self.axes), _any(x.neginf, self.axes)),)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -147,6 +174,9 @@ class Max(Reduction):
         zero, neginf = known & _any(x.zero, self.axes), _all(x.neginf, self.axes)
         return (self._result(domain, x, join_over(domain, x.facts, self.axes), zero, neginf),)
 
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return of[0]
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -159,7 +189,7 @@ class Max(Reduction):
         return (b.emit(Mul(), best, share),)
 
 
-class LogSumExp(Reduction):
+class LogSumExp(Reduction, Exponentials):
     """y = ln Σ e^x over the axes; elements known to be minus infinity do not matter."""
 
     name: ClassVar[str] = "log_sum_exp"
@@ -187,6 +217,9 @@ class LogSumExp(Reduction):
         zero = (candidates(x, self.axes) == 1) & _all(x.zero | x.neginf, self.axes)
         return (self._result(domain, x, join_over(domain, x.facts, self.axes), zero, neginf),)
 
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Exponentials.cost(self, inputs, outputs)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -208,7 +241,7 @@ def _reduced(op: Operation, lattice: Lattice, x: Stencil, over: Sequence[int], k
 
 
 @dataclass(frozen=True)
-class CumSum(Exact):
+class CumSum(Monotone, Exact):
     """y_i = Σ x_j over j ≤ i (j < i when exclusive; j ≥ i, j > i when reversed) along the axis."""
 
     name: ClassVar[str] = "cum_sum"
@@ -262,6 +295,15 @@ class CumSum(Exact):
         )
         return (replace(x, regions=regions, known=None),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, self.axis)
+
+    def reach(self, shapes: Sequence[Shape]) -> Reach:
+        return {} if self.reverse else {self.axis: (0, 0)}
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=inputs[0].size)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -282,7 +324,7 @@ class CumSum(Exact):
 
 
 @dataclass(frozen=True)
-class ArgMax(Operation):
+class ArgMax(Fresh, Operation):
     """The first position of the largest element along the axis. No gradient, but it depends on them all."""
 
     steps: ClassVar[bool] = True
@@ -319,6 +361,13 @@ class ArgMax(Operation):
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         return (_reduced(self, lattice, inputs[0], (self.axis,), self.keepdims),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        kept = [a for a in range(len(shapes[0])) if a != self.axis]
+        return ({a: a if self.keepdims else i for i, a in enumerate(kept)},)
+
+    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
+        return Work(rest=inputs[0].size)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

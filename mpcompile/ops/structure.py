@@ -10,6 +10,7 @@ import numpy as np
 
 from mpcompile.ir import (
     Abstract,
+    Along,
     Array,
     Builder,
     Domain,
@@ -24,7 +25,6 @@ from mpcompile.ir import (
 from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     mismatch,
     numbers,
     require,
@@ -43,6 +43,7 @@ from mpcompile.ops._stencil import (
     results,
     without,
 )
+from mpcompile.ops.traits import Movement, View, aligned, apart
 
 Move = Callable[[Array], Array]
 
@@ -53,7 +54,7 @@ def moved(domain: Domain, x: Abstract, shape: Sequence[int], move: Move) -> tupl
 
 
 @dataclass(frozen=True)
-class Reshape(Movement):
+class Reshape(View, Movement):
     """y has the elements of x in the same (row-major) order under another shape."""
 
     name: ClassVar[str] = "reshape"
@@ -78,6 +79,14 @@ class Reshape(Movement):
         (x,) = inputs
         return (reshape(self, lattice, x, self.shape),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        """An axis that keeps its length and the number of elements before it."""
+        (shape,) = shapes
+        places = {(product(out[:i]), size): i for i, size in enumerate(out) if size != 1}
+        return (
+            {a: places[key] for a, size in enumerate(shape) if (key := (product(shape[:a]), size)) in places},
+        )
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -97,7 +106,7 @@ class Reshape(Movement):
         return [Example(cls(t), (sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
 
 
-def along(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
+def beside(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
     """The rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others alone."""
     if not any(x.spatial for x in inputs):
         return pointwise(op, lattice, inputs)
@@ -109,7 +118,7 @@ def along(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[S
 
 
 @dataclass(frozen=True)
-class Transpose(Movement):
+class Transpose(View, Movement):
     """y has axis `permutation[i]` of x as its axis i."""
 
     name: ClassVar[str] = "transpose"
@@ -138,6 +147,9 @@ class Transpose(Movement):
         regions = x.each(lambda c: self.depend(lattice.domain, c)[0])
         return (replace(x, type=self.infer(x.type)[0], axes=axes, regions=regions),)
 
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return ({p: i for i, p in enumerate(self.permutation)},)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -155,7 +167,7 @@ class Transpose(Movement):
 
 
 @dataclass(frozen=True)
-class BroadcastTo(Movement):
+class BroadcastTo(View, Movement):
     """y repeats x along axes of length one and new leading axes."""
 
     name: ClassVar[str] = "broadcast_to"
@@ -188,6 +200,9 @@ class BroadcastTo(Movement):
         cell = tuple(extent(s) if a is None else a.own for s, a in zip(self.shape, axes, strict=True))
         regions = x.each(lambda c: BroadcastTo(cell).depend(lattice.domain, c)[0])
         return (replace(x, type=self.infer(x.type)[0], axes=axes, regions=regions),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return aligned(shapes, out)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -232,6 +247,9 @@ class Flip(Movement):
             return (replace(x, known=None),)
         y = without(self, lattice, x, [self.axis])
         return (replace(fit(self, lattice, y, self.axis, Axis(axis.source, 1, 1, axis.slot)), exact=False),)
+
+    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
+        return apart(shapes, self.axis)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

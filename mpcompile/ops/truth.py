@@ -8,12 +8,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Builder, Domain, DType, Example, Type, Value
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Builder,
+    Domain,
+    DType,
+    Example,
+    Falls,
+    Growth,
+    Positivity,
+    Type,
+    Value,
+)
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Linear, Region, Stencil
 from mpcompile.ops._base import (
     Cotangents,
-    Movement,
     broadcast,
     lift,
     mask,
@@ -24,6 +35,7 @@ from mpcompile.ops._base import (
 )
 from mpcompile.ops._stencil import half_plane, pointwise
 from mpcompile.ops.pointwise import Binary, Known, Unary, summed
+from mpcompile.ops.traits import Elementwise, Verbatim
 
 
 class Comparison(Binary):
@@ -179,7 +191,7 @@ class LogicalNot(Unary):
         return [Example(cls(), (np.array([[True, False, True], [False, False, True]]),), False)]
 
 
-class Where(Movement):
+class Where(Elementwise, Verbatim):
     """y = a where the condition holds, b elsewhere. A known condition selects facts exactly."""
 
     name: ClassVar[str] = "where"
@@ -207,6 +219,14 @@ class Where(Movement):
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         return pointwise(self, lattice, inputs)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return min(of[1:])
+
+    def grow(self, of: Sequence[Growth]) -> bool:
+        if not of[0].fixed:
+            raise Falls  # a choice that constants make may be told; no other
+        return of[1].good and of[2].good
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -26,8 +26,6 @@ from mpcompile.ir import (
 from mpcompile.passes.static import Static, static_values
 from mpcompile.passes.stepwise import Picks
 
-#: Primitives that only see a weight otherwise: backends read through them for nothing.
-VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo)
 #: A result of more elements than this is kept as a program where its weights are smaller.
 LARGE = 1 << 16
 #: Programs that learn; a frozen module has none of them.
@@ -121,9 +119,11 @@ class _Freeze:
 
 
 def _computes(node: Node) -> bool:
-    """Whether a node does arithmetic, on weights: no leaf, and no other view of one."""
-    leaf = isinstance(node.op, Parameter | Constant) or not node.inputs
-    return not leaf and not isinstance(node.op, VIEWS) and [t.dtype for t in node.types] == [DType.FLOAT]
+    """Whether a node does arithmetic, on weights, or leaves some out: no leaf, and no view of a whole weight."""
+    if isinstance(node.op, Parameter | Constant) or not node.inputs:
+        return False
+    before, after = (prod(t.concrete({})) for t in (node.inputs[0].type, node.types[0]))
+    return not (node.view and after >= before) and [t.dtype for t in node.types] == [DType.FLOAT]
 
 
 class _Same:

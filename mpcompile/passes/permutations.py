@@ -9,11 +9,10 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value
 from mpcompile.layers import functional as F
-from mpcompile.passes.sampler.axes import along
+from mpcompile.ops.reduction import Reduction
 from mpcompile.passes.static import Static
 
 #: Sums and their like, which do not care in which order they read.
-_UNORDERED = (ops.Sum, ops.Max, ops.LogSumExp)
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class _Absorb:
         assert lead is not None
         back = np.argsort(lead.index)
         try:
-            moves = along(node)
+            moves = node.along
         except NoRule:
             return None
         axis = moves[first].get(lead.axis)
@@ -181,7 +180,7 @@ class _Absorb:
     ) -> Value | None:
         """A sum over the permuted axis, or a product along it with a weight."""
         op = node.op
-        if isinstance(op, _UNORDERED) and lead.axis in op.axes:
+        if isinstance(op, Reduction) and lead.axis in op.axes:
             return b.emit(op, lead.of)
         if at != 0 or len(inputs) != 2 or inputs[1] not in self.static:
             return None
@@ -248,7 +247,7 @@ class _Absorb:
 
     def _pulled_inputs(self, b: Builder, node: Node, axis: int, index: Array) -> Value | None:
         try:
-            moves = along(node)
+            moves = node.along
         except NoRule:
             return None
         if not node.inputs or isinstance(node.op, ops.Scan) or not any(axis in m.values() for m in moves):

@@ -15,8 +15,6 @@ from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value
 from mpcompile.passes.static import Static
 
-#: What a backend reads through for nothing.
-VIEWS = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.SliceAt)
 #: The stacks of a loop have at most this many times the elements of what they are made of.
 MOST = 2
 
@@ -59,19 +57,19 @@ class Picks:
             known.update(n.outputs)
             if not moving.isdisjoint(n.inputs):
                 moving.update(n.outputs)
-                if not picked.isdisjoint(n.inputs) or not _is_view(n):
+                if not picked.isdisjoint(n.inputs) or not n.view:
                     picked.update(n.outputs)
         read = {v for n in op.body.nodes() if not known.issuperset(n.outputs) for v in n.inputs}
         read.update(op.body.outputs.values())
         # a view is taken in the loop: products read transposed weights as they lie
         for n in reversed(op.body.nodes()):
-            if n.inputs and n.outputs[0] in read and _is_view(n):
+            if n.inputs and n.outputs[0] in read and n.view:
                 read.add(n.inputs[0])
         wanted = tuple(
             v
             for n in op.body.nodes()
             for v in n.outputs
-            if v in picked & read and v.dtype is DType.FLOAT and not _is_view(n)
+            if v in picked & read and v.dtype is DType.FLOAT and not n.view
         )
         return Picks(op, steps, captured, wanted) if wanted else None
 
@@ -133,9 +131,3 @@ def _with_inputs(body: Graph, made: Mapping[Value, Value], values: list[Value]) 
     new = {body.node(made[v]).op.attributes()["path"]: made[v] for v in values}
     body.inputs = {**dict(first), **new, step: last}
     return body.live()
-
-
-def _is_view(node: Node) -> bool:
-    if isinstance(node.op, ops.Gather):
-        return node.op.axis == 0 and node.inputs[1].type.rank == 0
-    return isinstance(node.op, VIEWS)

@@ -11,7 +11,7 @@ from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.budget import OutOfBudget, share
-from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, substitute
+from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Work, substitute
 from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
@@ -85,7 +85,7 @@ def _layers(module: Module, graph: Graph, one: dict[str, int]) -> list[dict[str,
     whole = substitute(cost.work(graph).total, one)
     rows = []
     for scope, own in nodes.items():
-        weights, flops = cost.weights(module, graph, own), work.get(scope, cost.Work()).total
+        weights, flops = cost.weights(module, graph, own), work.get(scope, Work()).total
         number = substitute(flops, one)
         rows.append(
             {

@@ -32,7 +32,8 @@ from mpcompile.ir import (
 )
 from mpcompile.ir.field import ORDERED, PRIME, SMALL, Field, inverses
 from mpcompile.ir.primitive import Primitive
-from mpcompile.ops._base import Exact, Movement, type_of
+from mpcompile.ops._base import type_of
+from mpcompile.ops.traits import Exact, Verbatim
 
 FIELD = Field(3)
 ALL = np.arange(PRIME, dtype=np.float64)
@@ -158,7 +159,7 @@ def test_rules_give_what_infer_says(example: Example) -> None:
 
 #: On small whole numbers these have one meaning in floats and in the field.
 PLAIN = (
-    Exact, Movement, ops.Neg, ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Relu, ops.Sign, ops.Floor, ops.Cast,
+    Exact, Verbatim, ops.Neg, ops.Add, ops.Sub, ops.Mul, ops.Abs, ops.Relu, ops.Sign, ops.Floor, ops.Cast,
     ops.Maximum, ops.Minimum, ops.Max, ops.ArgMax, ops.Less, ops.LessEqual, ops.Equal, ops.Pad, ops.Gather,
     ops.TakeAlong, ops.ScatterAdd, ops.ScatterAlong, ops.MaxPool, ops.MaxPoolGrad, ops.AvgPool,
 )  # fmt: skip

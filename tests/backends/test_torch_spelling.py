@@ -33,6 +33,11 @@ def test_row_means_evaluate(example: Example, constants: bool) -> None:
         for i, want in enumerate(expected):
             got = made[f"y{i}"]
             assert tuple(got.shape) == want.shape
+            for k, x in enumerate(tensors[f"x{k}"] for k in range(0 if constants else len(example.inputs))):
+                shared = got.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+                assert example.op.aliases(k) or not shared, (
+                    "a result in the memory of an operand that says it is not"
+                )
             assert got.dtype == {"f": dtype, "i": torch.int64, "b": torch.bool}[want.dtype.kind]
             np.testing.assert_allclose(got.numpy(), want, rtol=tolerance, atol=tolerance)
 

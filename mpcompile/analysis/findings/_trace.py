@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mpcompile import ops
-from mpcompile.ir import Constant, Graph, Node, Parameter, Value
-
-#: Operations that only move elements.
-MOVES = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Flip)
+from mpcompile.ir import Graph, Input, Node, Value
+from mpcompile.ops.traits import Movement
 
 
 def through_moves(graph: Graph, value: Value) -> Node:
     """The node that computed a value, with what only moves elements passed over."""
     node = graph.node(value)
-    while isinstance(node.op, MOVES):
+    while isinstance(node.op, Movement):
         node = graph.node(node.inputs[0])
     return node
 
@@ -31,8 +29,7 @@ def fixed(graph: Graph) -> set[int]:
     """Nodes that read no input: weights, constants and what is made of them alone."""
     found: set[int] = set()
     for node in graph.nodes():
-        leaf = isinstance(node.op, Parameter | Constant | ops.Iota)
-        if leaf or (node.inputs and all(v.node in found for v in node.inputs)):
+        if not isinstance(node.op, Input) and all(v.node in found for v in node.inputs):
             found.add(node.id)
     return found
 

@@ -9,9 +9,7 @@ from mpcompile import ops
 from mpcompile.analysis.findings._trace import fixed
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import Constant, Graph, Module, Node, Parameter, Scope, Value
-
-_PRODUCTS = (ops.MatMul, ops.Conv, ops.ConvTranspose)
-_AFFINE = (*_PRODUCTS, ops.Add, ops.Transpose, ops.Reshape, Parameter, Constant)
+from mpcompile.ops.traits import Product
 
 
 def affine_collapse(module: Module) -> Iterator[Diagnostic]:
@@ -32,8 +30,8 @@ def affine_collapse(module: Module) -> Iterator[Diagnostic]:
     affine = {
         scope: products[0]
         for scope, nodes in layers.items()
-        if scope and all(isinstance(n.op, _AFFINE) for n in nodes)
-        and len(products := [n for n in nodes if isinstance(n.op, _PRODUCTS)]) == 1
+        if scope and all(_affine(n) for n in nodes)
+        and len(products := [n for n in nodes if isinstance(n.op, Product)]) == 1
     }  # fmt: skip
     seen: set[tuple[str, str]] = set()
     for scope, second in affine.items():
@@ -58,6 +56,11 @@ def affine_collapse(module: Module) -> Iterator[Diagnostic]:
         )
 
 
+def _affine(node: Node) -> bool:
+    """Whether a node may stand in an affine layer: a product, a sum, a weight, or a new shape of one."""
+    return isinstance(node.op, Product | ops.Add | ops.Transpose | ops.Reshape | Parameter | Constant)
+
+
 def _one(node: Node) -> str:
     return "one dense layer" if isinstance(node.op, ops.MatMul) else "one linear filter"
 
@@ -68,7 +71,7 @@ def _fed_by(graph: Graph, value: Value, constant: set[int]) -> Node | None:
         node = graph.node(value)
         if len(graph.users(node.id)) != 1:
             return None
-        if isinstance(node.op, _PRODUCTS):
+        if isinstance(node.op, Product):
             return node
         if isinstance(node.op, ops.Reshape | ops.Transpose) or (
             isinstance(node.op, ops.Add) and node.inputs[1].node in constant

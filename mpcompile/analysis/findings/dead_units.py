@@ -27,6 +27,7 @@ from mpcompile.ir import (
     Value,
     availability,
 )
+from mpcompile.ops.traits import Product
 
 
 def dead_units(module: Module) -> Iterator[Diagnostic]:
@@ -122,7 +123,7 @@ def _below_products(graph: Graph) -> set[int]:
     """Nodes that some later product reads: what a network has of hidden layers. The last layer's units are outputs."""
     found: set[int] = set()
     for node in reversed(graph.nodes()):
-        if node.id in found or isinstance(node.op, ops.MatMul | ops.Conv | ops.ConvTranspose | ops.Scan):
+        if node.id in found or isinstance(node.op, Product | ops.Scan):
             found.update(v.node for v in node.inputs)
     return found
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.findings._trace import MOVES, graphs
+from mpcompile.analysis.findings._trace import graphs, through_moves
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import Array, Constant, Graph, Module, Node, Value
+from mpcompile.ops.traits import Exponentials, Movement
 
 #: A number from which on it stands for minus infinity, and is none.
 LARGE = 1e3
-
-_NORMALISED = (ops.Softmax, ops.LogSoftmax, ops.LogSumExp)
 
 
 def finite_mask(module: Module) -> Iterator[Diagnostic]:
@@ -28,7 +27,7 @@ def finite_mask(module: Module) -> Iterator[Diagnostic]:
     seen: set[str] = set()
     for graph in (g for program in module.programs.values() for g in graphs(program)):
         for node in graph.nodes():
-            if not isinstance(node.op, _NORMALISED):
+            if not isinstance(node.op, Exponentials):
                 continue
             for fault, number in _masks(graph, node.inputs[0]):
                 if (key := f"{fault.span}{number}") not in seen:
@@ -59,7 +58,7 @@ def _masks(graph: Graph, scores: Value) -> Iterator[tuple[Node, float]]:
             continue
         done.add(node.id)
         scaled = isinstance(node.op, ops.Mul | ops.Div) and _known(graph, node.inputs[1]) is not None
-        if scaled or isinstance(node.op, MOVES):
+        if scaled or isinstance(node.op, Movement):
             todo.append(node.inputs[0])
         elif isinstance(node.op, ops.Where | ops.Add | ops.Sub):
             for side in node.inputs[1:] if isinstance(node.op, ops.Where) else node.inputs:
@@ -95,9 +94,7 @@ def _large(array: Array) -> Array:
 
 def _factor(graph: Graph, value: Value) -> Array | None:
     """The constant that a value is a product with."""
-    node = graph.node(value)
-    while isinstance(node.op, MOVES):
-        node = graph.node(node.inputs[0])
+    node = through_moves(graph, value)
     if not isinstance(node.op, ops.Mul):
         return None
     return next((a for v in node.inputs if (a := _known(graph, v)) is not None), None)
@@ -106,7 +103,7 @@ def _factor(graph: Graph, value: Value) -> Array | None:
 def _known(graph: Graph, value: Value) -> Array | None:
     """A constant, through moves and signs."""
     node, sign = graph.node(value), 1.0
-    while isinstance(node.op, (*MOVES, ops.Neg, ops.Cast)):
+    while isinstance(node.op, Movement | ops.Neg | ops.Cast):
         sign = -sign if isinstance(node.op, ops.Neg) else sign
         node = graph.node(node.inputs[0])
     return sign * np.asarray(node.op.array, np.float64) if isinstance(node.op, Constant) else None

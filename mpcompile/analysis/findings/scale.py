@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from enum import IntEnum
+from collections.abc import Iterator
 
 from mpcompile import ops
-from mpcompile.analysis.findings._trace import MOVES, of_law
+from mpcompile.analysis.findings._trace import of_law
 from mpcompile.diagnostics import Diagnostic, Severity
-from mpcompile.ir import Constant, DType, Graph, Input, Module, Node
-
-
-class Sign(IntEnum):
-    """What is known of every element of a value, whatever weights and inputs are."""
-
-    UNKNOWN = 0
-    NOT_NEGATIVE = 1
-    POSITIVE = 2
-
-
-_POSITIVE = (ops.Exp, ops.Softplus, ops.Sigmoid, ops.Softmax)
-_NOT_NEGATIVE = (ops.Relu, ops.Abs, ops.OneHot)
-_KEPT = (*MOVES, ops.Sqrt, ops.Tanh, ops.Sum, ops.Max, ops.MaxPool, ops.StopGradient)
+from mpcompile.ir import Graph, Input, Module, Positivity
 
 
 def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
@@ -38,10 +24,10 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             continue
         source = graph.node(node.inputs[0])
         known = known_signs[node.inputs[0].node]
-        if known is Sign.POSITIVE or str(source.span) in seen:
+        if known is Positivity.POSITIVE or str(source.span) in seen:
             continue
         seen.add(str(source.span))
-        can = "zero" if known is Sign.NOT_NEGATIVE else "zero or negative"
+        can = "zero" if known is Positivity.NOT_NEGATIVE else "zero or negative"
         yield Diagnostic(
             "MP328",
             f"the scale of {node.scope[0].name} can be {can}, and its logarithm is taken",
@@ -52,39 +38,20 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
         )
 
 
-def signs(module: Module, graph: Graph) -> dict[int, Sign]:
+def signs(module: Module, graph: Graph) -> dict[int, Positivity]:
     """The sign of the first result of every node. Sound, not complete."""
-    found: dict[int, Sign] = {}
+    found: dict[int, Positivity] = {}
     for node in graph.nodes():
-        found[node.id] = _sign(module, node, [found[v.node] for v in node.inputs])
+        if isinstance(node.op, Input):
+            found[node.id] = _declared(module, node.op)
+        else:
+            of = [found[v.node] for v in node.inputs]
+            found[node.id] = node.op.sign(of, len(set(node.inputs)) == 1)
     return found
 
 
-def _sign(module: Module, node: Node, of: Sequence[Sign]) -> Sign:
-    op = node.op
-    if isinstance(op, Constant):
-        return Sign.POSITIVE if op.positive else Sign(op.not_negative)
-    if isinstance(op, Input):
-        declared = module.fields.get(op.path)
-        if declared is None or declared.base == "real":
-            return Sign.UNKNOWN
-        return Sign.POSITIVE if declared.low > 0 else Sign(declared.low == 0)
-    if isinstance(op, _POSITIVE):
-        return Sign.POSITIVE
-    if isinstance(op, _NOT_NEGATIVE):
-        return Sign.NOT_NEGATIVE
-    if isinstance(op, _KEPT):
-        return of[0]
-    if isinstance(op, ops.Cast):
-        return min(of[0], Sign.NOT_NEGATIVE) if op.dtype is DType.INT else of[0]
-    if isinstance(op, ops.Add):
-        return max(of) if min(of) else Sign.UNKNOWN
-    if isinstance(op, ops.Mul):
-        return max(min(of), Sign(node.inputs[0] == node.inputs[1]))
-    if isinstance(op, ops.Div):
-        return of[0] if of[1] is Sign.POSITIVE else Sign.UNKNOWN
-    if isinstance(op, ops.Maximum):
-        return max(of)
-    if isinstance(op, ops.Minimum | ops.Concat):
-        return min(of)
-    return min(of[1:]) if isinstance(op, ops.Where) else Sign.UNKNOWN
+def _declared(module: Module, op: Input) -> Positivity:
+    field = module.fields.get(op.path)
+    if field is None or field.base == "real":
+        return Positivity.UNKNOWN
+    return Positivity.POSITIVE if field.low > 0 else Positivity(field.low == 0)

@@ -9,6 +9,7 @@ from mpcompile import ops
 from mpcompile.analysis.findings._trace import fixed, graphs, through_moves
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import Constant, Graph, Module, Node, Primitive, Value
+from mpcompile.ops.normalisation import Normalisation
 
 
 def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
@@ -48,7 +49,7 @@ def _alone(graph: Graph) -> Iterator[tuple[Node, str]]:
     for node in graph.nodes():
         if not node.inputs or node.inputs[0].node in still:
             continue
-        if isinstance(node.op, ops.Softmax | ops.LogSoftmax) and node.inputs[0].shape[node.op.axis] == 1:
+        if isinstance(node.op, Normalisation) and node.inputs[0].shape[node.op.axis] == 1:
             yield node, "takes a softmax over one element"
         elif isinstance(node.op, ops.Sub) and _own_mean(graph, *node.inputs):
             yield node, "takes mean and variance over one element"

@@ -22,7 +22,6 @@ from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability, symbols
 from mpcompile.layers import functional as F
-from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.storage import Carry, resized
@@ -279,7 +278,7 @@ class _BlockLoop:
     def _static(self, node: Node, v: Value) -> Value:
         """The part of a value that does not depend on what is drawn which belongs to this block."""
         out = self.units[node.outputs[0]]
-        back = {o: a for a, o in along(node)[node.inputs.index(v)].items()}
+        back = {o: a for a, o in node.along[node.inputs.index(v)].items()}
         axis, value = back.get(out.axis), self.static[v]
         if axis is None or value.shape[axis] == 1:
             return value

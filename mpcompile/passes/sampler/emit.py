@@ -9,14 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Input, Node, Primitive, Shape, Type, Value, product
+from mpcompile.ir import Builder, DType, Input, Node, Primitive, Range, Shape, Type, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.ops import LoopBuilder
-from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused
 from mpcompile.passes.sampler.groups import Members, join
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
-from mpcompile.passes.sampler.reach import Range, offsets
+from mpcompile.passes.sampler.reach import offsets
 from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, Size, resized, zeros
 
@@ -92,7 +91,7 @@ class Emitter:
         self, node: Node, i: int, v: Value, own: Placement, reach: dict[int, Range]
     ) -> list[Range] | None:
         """Offsets at which input i is read, for each loop; None when it is read along its whole axis."""
-        moves, found = along(node)[i], []
+        moves, found = node.along[i], []
         for level in range(own.level):
             axis, out = self.plan.placed[v].axes[level], own.axes[level]
             if axis is not None and moves.get(axis) == out:
@@ -303,7 +302,7 @@ class Emitter:
                 pass
             case ops.Pad() | ops.Slice():
                 return self._some(b, self._moved(b, node, own), own, members)
-        maps = [{out: a for a, out in moves.items()} for moves in along(node)]
+        maps = [{out: a for a, out in moves.items()} for moves in node.along]
         if members is None or own.groups is None or all(own.groups.axis not in m for m in maps):
             inputs = [self._input(node, v, m, own, None) for v, m in zip(node.inputs, maps, strict=True)]
             return self._some(b, b.emit_all(self._shrunk(op, own), *inputs), own, members)

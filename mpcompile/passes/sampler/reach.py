@@ -1,4 +1,4 @@
-"""What a primitive reads beside its own place along an axis."""
+"""What a node reads beside its own place along an axis, given what is known of its operands."""
 
 from __future__ import annotations
 
@@ -7,46 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Abstract, Node, Value
-
-#: First and last offset, counted from the place of the result.
-Range = tuple[int, int]
-
-#: Axis -> the offsets that are read along it.
-Reach = dict[int, Range]
-
-
-def reaches(node: Node) -> Reach:
-    """Axes along which element p of the result reads elements p + first .. p + last of the (first) input.
-
-    A recurrence and a running sum read all that comes before through their state: their offset is 0.
-    """
-    op = node.op
-    match op:
-        case ops.Conv():
-            sizes = node.inputs[1].shape[2:]
-            taps = zip(op.padding, op.dilation, op.stride, sizes, strict=True)
-            return {
-                2 + i: (-lo, (size - 1) * d - lo)
-                for i, ((lo, _), d, stride, size) in enumerate(taps)
-                if isinstance(size, int) and (stride == 1)
-            }
-        case ops.Pad():
-            return {a: (-n, -n) for a, n in enumerate(op.before) if n or op.after[a]} if not op.value else {}
-        case ops.Slice():
-            fits = isinstance(op.start, int) and op.step == 1
-            return {op.axis: (op.start, op.start)} if fits and isinstance(op.start, int) else {}
-        case ops.Scan():
-            return {} if op.reverse else {op.axis: (0, 0)}
-        case ops.CumSum():
-            return {} if op.reverse else {op.axis: (0, 0)}
-        case _:
-            return {}
+from mpcompile.ir import Abstract, Node, Reach, Value
 
 
 def offsets(node: Node, facts: Mapping[Value, Abstract]) -> Reach:
-    """`reaches`, without the taps of a kernel that are zero whatever its weights are."""
-    reach = reaches(node)
+    """The reach of a node, without the taps of a kernel that are zero whatever its weights are."""
+    reach = node.reach
     if not isinstance(node.op, ops.Conv):
         return reach
     kernel = facts[node.inputs[1]]

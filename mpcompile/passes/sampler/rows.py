@@ -14,6 +14,7 @@ from dataclasses import replace
 from mpcompile import ops
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Value
 from mpcompile.layers import functional as F
+from mpcompile.ops.traits import Elementwise
 from mpcompile.passes.sampler.find import Reference, Refused
 from mpcompile.passes.sampler.storage import resized
 
@@ -73,7 +74,7 @@ def _written_out(b: Builder, node: Node, inputs: list[Value], delays: dict[Value
                     zip(inner.outputs, b.emit_all(inner.op, *(static[v] for v in inner.inputs)), strict=True)
                 )
                 continue
-            lift = next((rule for kinds, rule in _LIFTS if isinstance(inner.op, kinds)), None)
+            lift = next((rule for kind, rule in _LIFTS if isinstance(inner.op, kind)), None)
             if lift is None or len(inner.outputs) != 1:
                 raise Refused(inner, "stands in a recurrence over rows, and cannot be run for a pixel alone")
             wide[inner.outputs[0]] = lift(b, inner, wide, static)
@@ -140,10 +141,9 @@ def _conv(b: Builder, node: Node, wide: dict[Value, Value], static: dict[Value, 
 
 Lift = Callable[[Builder, Node, dict[Value, Value], dict[Value, Value]], Value]
 
-_LIFTS: tuple[tuple[tuple[type[Primitive], ...], Lift], ...] = (
-    ((ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Maximum, ops.Minimum, ops.Where, ops.Neg, ops.Exp, ops.Tanh, ops.Sigmoid,
-      ops.Relu, ops.Softplus, ops.Abs, ops.Sqrt, ops.Log, ops.Cast), _elementwise),
-    ((ops.Slice,), _slice),
-    ((ops.Concat,), _concat),
-    ((ops.Conv,), _conv),
-)  # fmt: skip
+_LIFTS: tuple[tuple[type[Primitive], Lift], ...] = (
+    (Elementwise, _elementwise),
+    (ops.Slice, _slice),
+    (ops.Concat, _concat),
+    (ops.Conv, _conv),
+)

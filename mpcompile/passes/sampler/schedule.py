@@ -29,10 +29,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Domain, Input, Node, NoRule, Value, availability
-from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
 from mpcompile.passes.sampler.groups import Groups
-from mpcompile.passes.sampler.reach import reaches
 
 #: A fact no moment is as late as.
 NEVER = np.int32(1 << 30)
@@ -87,7 +85,7 @@ def schedule(ref: Reference) -> Schedule:
     """Raises `Refused` naming the layer that cannot be run a step at a time."""
     levels = loops(ref)
     nodes = needed(ref.body, ref.drawn, *ref.delays.values())
-    width = max((hi - lo for n in nodes for lo, hi in reaches(n).values()), default=0)
+    width = max((hi - lo for n in nodes for lo, hi in n.reach.values()), default=0)
     env = environment_for(ref.body, max(8, width + 2))
     clock = _Clock(levels, ref.x.type.concrete(env), ref.channels)
     domain = availability()
@@ -146,7 +144,7 @@ def _axes(node: Node, placed: Mapping[Value, Placement], count: int) -> Axes | N
     """Axes of the result that the loops run over; None for a node that does not depend on what is drawn."""
     if not any(v in placed for v in node.inputs):
         return None
-    maps, reach = along(node), reaches(node)
+    maps, reach = node.along, node.reach
     found: list[int | None] = []
     for level in range(count):
         options = []

@@ -15,7 +15,6 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Input, Node, NoRule, Value, availability
-from mpcompile.passes.sampler.axes import along
 from mpcompile.passes.sampler.find import Reference, Refused, needed
 
 
@@ -158,7 +157,7 @@ def shape_of(ref: Reference, value: Value) -> tuple[int, ...]:
 def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
     """The unit of an input that each element of the result reads (broadcastable); None where it reads many."""
     out, own = units[node.outputs[0]], units[v]
-    runs = along(node)[node.inputs.index(v)]
+    runs = node.along[node.inputs.index(v)]
     ids = np.arange(own.when.size)
     if runs.get(own.axis) == out.axis and own.when.size == out.when.size:
         return ids.reshape([-1 if a == out.axis else 1 for a in range(node.types[0].rank)])
@@ -174,4 +173,4 @@ def moves(units: Plan, node: Node) -> bool:
     if not isinstance(node.op, ops.Slice | ops.Reshape):
         return False
     own, out = units[node.inputs[0]], units[node.outputs[0]]
-    return along(node)[0].get(own.axis) != out.axis or own.when.size != out.when.size
+    return node.along[0].get(own.axis) != out.axis or own.when.size != out.when.size
