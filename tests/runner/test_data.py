@@ -240,7 +240,8 @@ def test_pictures_of_fewer_levels(fake: ModuleType) -> None:
 def test_unknown_and_missing(fake: ModuleType, tmp_path: Path) -> None:
     found = refused(plane(fake), "moon")
     assert (found.code, found.help, found.span.line) == ("MP501", "did you mean 'moons'?", 2)
-    assert refused(plane(fake), tmp_path / "no.npz").message.startswith("there is no data file")
+    found = refused(plane(fake), tmp_path / "no.npz")
+    assert found.message.startswith("there is no data file") and "--data" in found.help
 
 
 def test_pickles_are_never_loaded(fake: ModuleType, tmp_path: Path) -> None:

@@ -161,7 +161,12 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     if not is_there(path):
         close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in ENDINGS or "/" in spec:
-            raise error("MP501", f"there is no data file '{spec}'", _stated(module))
+            raise error(
+                "MP501",
+                f"there is no data file '{spec}'",
+                _stated(module),
+                help="where the data of a run moved, --data PATH names the new place",
+            )
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
         raise error("MP501", f"no data set is named '{spec}'", _stated(module), help=hint)
     return read(path, vocabulary, module.fields)
