@@ -6,7 +6,8 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import gc
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -119,6 +120,18 @@ class Value:
 MAX_VALUE = 1 << 28
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go through all nodes again and again and free none of them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Graph:
     """A pure function as a directed acyclic graph.
 
@@ -168,7 +181,8 @@ class Graph:
         """Nodes that read a node, in order."""
         if self._edges is None:
             self._edges = nx.DiGraph()
-            _connect(self._edges, self._nodes.values())
+            with uncollected():
+                _connect(self._edges, self._nodes.values())
         return [self._nodes[i] for i in sorted(self._edges.successors(node))]
 
     def parameters(self) -> dict[str, Value]:
@@ -240,10 +254,9 @@ class Graph:
         return len(self._nodes)
 
 
-def _connect(edges: nx.DiGraph[int], nodes: Iterable[Node]) -> None:
-    for node in nodes:
-        edges.add_node(node.id)
-        edges.add_edges_from((v.node, node.id) for v in node.inputs)
+def _connect(edges: nx.DiGraph[int], nodes: Collection[Node]) -> None:
+    edges.add_nodes_from(n.id for n in nodes)
+    edges.add_edges_from((v.node, n.id) for n in nodes for v in n.inputs)
 
 
 @dataclass

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +20,7 @@ from mpcompile.ir import (
     float_type,
     product,
 )
+from mpcompile.ir.graph import uncollected
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents, proofs
 from mpcompile.lowering.claims import claims_of
@@ -55,18 +54,6 @@ def lower(
             _Lowering(other, source, given, options)._loss()
 
         raise SpecError(with_sizes(fault.diagnostics, model, lowering.numbers, loss)) from fault
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would go through all nodes again and again and free none of them."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
