@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,9 @@ ONCE_SLOW = {
         + "check { complete(x) }\n",
         {"proved", "refuted"},
     ),
-    "100 couplings": (
+    "400 couplings": (
         FLOW.format(
-            n=8, body="repeat i in 1..100 { coupling(mask = checkerboard(parity = i % 2), net = dense(8)) }"
+            n=8, body="repeat i in 1..400 { coupling(mask = checkerboard(parity = i % 2), net = dense(8)) }"
         ),
         {"proved"},
     ),
@@ -98,35 +99,66 @@ ONCE_SLOW = {
     ),
 }
 
-CHILD = """
-import json, resource, sys
+#: Start-up on the idle machine that the limit is meant for: interpreter, imports, a check of a tiny spec. A machine that
+#: takes longer for that may take longer for the rest.
+START = 0.65
+TINY = "model tiny\ninput x: real[2]\ntarget y: binary[1]\ny ~ bernoulli(logits = x -> dense(1))\n"
+
+#: Checks each file that it is told in a child of its own, so that all share one start-up.
+SERVER = """
+import json, os, resource, sys, time
 from mpcompile import api
-checked = api.examine(sys.argv[1])
-usage = resource.getrusage(resource.RUSAGE_SELF)
-# not ru_maxrss, which begins with what the parent had
-most = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps([
-    [p.status for p in checked.properties], [d.code for d in checked.diagnostics],
-    usage.ru_utime + usage.ru_stime, int(most.split()[1]) / 1024,
-]))
+api.examine(sys.argv[1])
+start = time.process_time()
+for line in sys.stdin:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        continue
+    before = time.process_time()
+    checked = api.examine(line.strip())
+    # not ru_maxrss, which begins with what the parent had
+    most = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(json.dumps([
+        [p.status for p in checked.properties], [d.code for d in checked.diagnostics],
+        start, start + time.process_time() - before, int(most.split()[1]) / 1024,
+    ]), flush=True)
+    os._exit(0)
 """
+
+Server = Callable[[Path], tuple[list[str], list[str], float, float, float]]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Statuses and codes of the check of a file; processor seconds of start-up and of all; the most memory in MB."""
+    tiny = tmp_path_factory.mktemp("tiny") / "tiny.mp"
+    tiny.write_text(TINY)
+    command = [sys.executable, "-c", SERVER, str(tiny)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        told, answers = process.stdin, process.stdout
+
+        def check(path: Path) -> tuple[list[str], list[str], float, float, float]:
+            told.write(f"{path}\n")
+            told.flush()
+            statuses, codes, start, spent, peak = json.loads(answers.readline())
+            return statuses, codes, start, spent, peak
+
+        yield check
+        told.close()
 
 
 @pytest.mark.parametrize("name", ONCE_SLOW)
-def test_what_was_slow_once_is_not(name: str, tmp_path: Path) -> None:
+def test_what_was_slow_once_is_not(name: str, server: Server, tmp_path: Path) -> None:
     spec, answers = ONCE_SLOW[name]
     path = tmp_path / "m.mp"
     path.write_text(spec)
-    seconds = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        statuses, codes, spent, peak = json.loads(done.stdout)
+    for again in (True, False):
+        statuses, codes, start, spent, peak = server(path)
         assert set(statuses) <= answers and "MP310" not in codes and bool(statuses) == bool(answers)
         assert peak < MEGABYTES, f"{peak:.0f} MB"
-        seconds.append(spent)
-        if spent < SECONDS:
-            return
-    assert min(seconds) < SECONDS, f"{min(seconds):.1f} s of processor time"
+        most = SECONDS * max(1.0, start / START)
+        if spent < most or not again:
+            break
+    assert spent < most, f"{spent:.1f} s of processor time, {start:.2f} of them start-up"
