@@ -7,7 +7,7 @@ upper bound on the true support.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,21 @@ import numpy as np
 from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.bounds import AtMost
 from mpcompile.budget import reserve
-from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, Parameter, Value, availability, bitsets
+from mpcompile.ir import (
+    Abstract,
+    Array,
+    Constant,
+    Domain,
+    Graph,
+    Input,
+    Node,
+    Parameter,
+    Primitive,
+    Value,
+    availability,
+    bitsets,
+)
+from mpcompile.ops import Scan
 
 
 def interpret(
@@ -33,13 +47,14 @@ def interpret(
     """
     memory: dict[Value, Abstract] = {}
     readers = Counter(v for node in graph.nodes() for v in node.inputs) if kept is not None else Counter()
+    shared = _Shared()
     for node in graph.nodes():
         if isinstance(node.op, Input | Parameter):
             shape = node.types[0].concrete(environment)
             seed = seeds.get(node.op.path) if isinstance(node.op, Input) else None
-            memory[node.outputs[0]] = domain.make(shape, seed)
+            memory[node.outputs[0]] = shared.one(domain.make(shape, seed))
         else:
-            results = node.op.bind(environment).depend(domain, *(memory[v] for v in node.inputs))
+            results = shared.results(domain, node.op.bind(environment), *(memory[v] for v in node.inputs))
             memory.update(zip(node.outputs, results, strict=True))
             results = ()
         if kept is not None:
@@ -48,6 +63,72 @@ def interpret(
                 if not readers[v] and v not in kept:
                     memory.pop(v, None)
     return memory
+
+
+#: Facts of at most this many bytes are compared as what they are.
+SMALL = 1 << 16
+#: Larger ones that are remembered take no more bytes than this together.
+HELD = 5 << 26
+
+
+class _Shared:
+    """Facts that occur again, as they do from one repeated layer to the next: an operation on them is asked once.
+
+    Small facts are compared as what they are, large ones as objects, and large results are forgotten in their order.
+    """
+
+    def __init__(self) -> None:
+        self._small: dict[tuple[object, ...], Abstract] = {}
+        self._memo: dict[tuple[object, ...], tuple[Sequence[Abstract], Sequence[Abstract]]] = {}
+        self._large: deque[tuple[object, ...]] = deque()
+        self._holders: Counter[int] = Counter()
+        self._held = 0
+
+    def one(self, x: Abstract) -> Abstract:
+        """The same facts as one object, where they are small."""
+        if _large(x):
+            return x
+        return self._small.setdefault(
+            (x.shape, *((p.shape, p.dtype.char, p.tobytes()) for p in _arrays(x))), x
+        )
+
+    def results(self, domain: Domain, op: Primitive, *inputs: Abstract) -> Sequence[Abstract]:
+        """What the rule of an operation gives."""
+        if isinstance(op, Scan):  # its body is a graph of its own
+            return op.depend(domain, *inputs)
+        of: tuple[object, ...] = (op,)
+        if isinstance(op, Constant):  # by where its numbers are, which may be many
+            of = (op.stored.ctypes.data, op.stored.shape, op.stored.strides, op.dtype)
+        key = (type(op), *of, *(id(x) for x in inputs))
+        if (known := self._memo.get(key)) is not None:
+            return known[1]
+        results = [self.one(x) for x in op.depend(domain, *inputs)]
+        self._memo[key] = inputs, results  # with the inputs, so that their ids stay theirs
+        if self._hold(key, 1):
+            self._large.append(key)
+        while self._held > HELD:
+            oldest = self._large.popleft()
+            self._hold(oldest, -1)
+            del self._memo[oldest]
+        return results
+
+    def _hold(self, key: tuple[object, ...], change: int) -> bool:
+        """Count the bytes of large facts that are remembered, each array once; whether there are any."""
+        inputs, results = self._memo[key]
+        arrays = {id(p): p.nbytes for x in (*inputs, *results) if _large(x) for p in _arrays(x)}
+        for at, size in arrays.items():
+            before = self._holders[at]
+            self._holders[at] += change
+            self._held += size * (bool(before + change) - bool(before))
+        return bool(arrays)
+
+
+def _arrays(x: Abstract) -> list[Array]:
+    return [x.facts, x.zero, x.neginf] + ([] if x.constant is None else [x.constant])
+
+
+def _large(x: Abstract) -> bool:
+    return sum(p.nbytes for p in _arrays(x)) > SMALL
 
 
 def environment_for(graph: Graph, length: int) -> dict[str, int]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from mpcompile.budget import tick
+from mpcompile.budget import reserve, tick
 
 Array = np.ndarray[Any, Any]
 
@@ -108,7 +109,7 @@ class Domain:
             facts = np.zeros((*ones, self.words), self.dtype)
         else:
             facts = _lift(facts, rank + 1)
-            if facts.any() and (zero.any() or neginf.any()):
+            if (zero.any() or neginf.any()) and facts.any():
                 known: Array = np.logical_or(zero, neginf)
                 facts = np.where(known[..., None], self.dtype.type(0), facts)
         return Abstract(shape, shrink(facts, rank), zero, neginf, constant)
@@ -126,10 +127,14 @@ class Domain:
 
     def union(self, *facts: Array) -> Array:
         """Element-wise join of facts that broadcast against each other."""
-        out = facts[0]
-        for f in facts[1:]:
+        shape = np.broadcast_shapes(*(f.shape for f in facts))
+        some = [f for f in facts if f.size > self.words or f.any()]  # bottom joins nothing
+        if len(some) > 1:
+            reserve(prod(shape) * self.dtype.itemsize)
+        out = some[0] if some else facts[0]
+        for f in some[1:]:
             out = self.join(out, f)
-        return out
+        return out if out.shape == shape else np.broadcast_to(out, shape)
 
     def reduce(self, x: Abstract, axes: Sequence[int]) -> Array:
         """Join over axes (kept with length one)."""

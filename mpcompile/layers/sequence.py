@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Init, Symbolic, Value, symbol
+from mpcompile.ir import Array, Init, Symbolic, Value, symbol
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
 from mpcompile.ranges import Choice, Length, Steps, Width, Window
@@ -110,7 +111,15 @@ def causal_mask(ctx: Context, time: object) -> Value:
         i, j = (b.emit(ops.Iota((time, time), axis)) for axis in (0, 1))
         return b.emit(ops.LessEqual(), j, i)
     assert isinstance(time, int)
-    return b.constant(np.tri(time, dtype=bool))
+    return b.constant(_triangle(time))
+
+
+@lru_cache(maxsize=4)
+def _triangle(time: int) -> Array:
+    """One array for all layers and programs: each constant of 4096 steps would take 16 MB."""
+    triangle: Array = np.tri(time, dtype=bool)
+    triangle.setflags(write=False)
+    return triangle
 
 
 class Last(Layer):

@@ -21,6 +21,7 @@ from mpcompile.ir import (
     Type,
     Value,
 )
+from mpcompile.ir.facts import shrink
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Lattice, Linear, Region, Stencil
 from mpcompile.ops._base import (
@@ -191,6 +192,11 @@ class LogicalNot(Unary):
         return [Example(cls(), (np.array([[True, False, True], [False, False, True]]),), False)]
 
 
+def _alike(u: Array, v: Array) -> bool:
+    """Whether two marks are one truth value everywhere, and the same."""
+    return u.size == v.size == 1 and bool(u.item() == v.item())
+
+
 class Where(Elementwise, Verbatim):
     """y = a where the condition holds, b elsewhere. A known condition selects facts exactly."""
 
@@ -212,9 +218,11 @@ class Where(Elementwise, Verbatim):
         cf, xf, yf = (lift(v.facts, rank + 1) for v in inputs)
         xz, yz, xn, yn = (lift(m, rank) for m in (x.zero, y.zero, x.neginf, y.neginf))
         if c.constant is not None:
-            k = domain.make(shape, None, lift(c.constant, rank)).zero  # compressed
-            facts = np.where(k[..., None], xf, yf) if xf.any() or yf.any() else xf
-            return (domain.make(shape, facts, np.where(k, xz, yz), np.where(k, xn, yn)),)
+            k = shrink(lift(c.constant, rank), rank)
+            settled = not yf.any() and (not xf.any() or np.all(yz | yn))  # what is known has no facts anyway
+            facts = xf if settled else np.where(k[..., None], xf, yf)
+            zero, neginf = (u if _alike(u, v) else np.where(k, u, v) for u, v in ((xz, yz), (xn, yn)))
+            return (domain.make(shape, facts, zero, neginf),)
         return (domain.make(shape, domain.union(cf, xf, yf), xz & yz, xn & yn),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:

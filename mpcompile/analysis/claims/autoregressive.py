@@ -74,13 +74,18 @@ def autoregressive(module: Module, claim: Claim) -> Verdict:
 class Leak:
     """An element of a parameter that reads its own variable, or a later one, at some sizes."""
 
+    subject: str
     sizes: Sizes
     ranks: Array
-    facts: Mapping[Value, Abstract]
     value: Value
     index: tuple[int, ...]
 
     graph: Graph
+
+    @cached_property
+    def facts(self) -> Mapping[Value, Abstract]:
+        """Availability of every value, which only a path asks for."""
+        return tau(self.graph, self.subject, self.ranks, self.sizes)
 
     @cached_property
     def path(self) -> list[Step]:
@@ -94,14 +99,14 @@ class Leak:
 def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
     """The first element in the order that reads ahead at some sizes, `N` among them."""
     ranks = ranks_of(graph, claim, sizes)
-    facts = tau(graph, claim.subject, ranks, sizes)
+    facts = tau(graph, claim.subject, ranks, sizes, kept=set(graph.outputs.values()))
     for value in graph.outputs.values():
         found = facts[value]
         own = allowed(ranks, found, claim.arguments["axis"])
         bad = np.argwhere(found.full()[..., 0] > own)
         if bad.size:
             first = np.argsort(own[tuple(bad.T)], kind="stable")[0]
-            return Leak(sizes, ranks, facts, value, tuple(int(i) for i in bad[first]), graph)
+            return Leak(claim.subject, sizes, ranks, value, tuple(int(i) for i in bad[first]), graph)
     return None
 
 

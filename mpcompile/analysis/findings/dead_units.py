@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
 from mpcompile import ops
+from mpcompile.analysis.dependence import interpret
 from mpcompile.analysis.needed import needed
 from mpcompile.analysis.order import allowed, ranks_of
 from mpcompile.analysis.stencils import at_every_length
@@ -17,9 +18,7 @@ from mpcompile.ir import (
     Array,
     Claim,
     Constant,
-    Domain,
     Graph,
-    Input,
     Module,
     Node,
     NoRule,
@@ -47,11 +46,11 @@ def dead_units(module: Module) -> Iterator[Diagnostic]:
 
 
 def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]:
-    facts = _facts(graph, availability(), {v: _ones(v) for v in graph.inputs.values()})
     hidden = _below_products(graph)
-    masked = [
-        n for n in graph.nodes() if n.outputs[0] in facts and n.id in hidden and _masked_dense(graph, n)
-    ]
+    masked = [n for n in graph.nodes() if n.id in hidden and _masked_dense(graph, n)]
+    ends = None if masked else set(graph.outputs.values())
+    facts = _facts(graph, {name: _ones(v) for name, v in graph.inputs.items()}, ends)
+    masked = [n for n in masked if n.outputs[0] in facts]
     read = needed(graph, facts, {n.id for n in masked}, None if free_symbols(graph) else {"N": 1})
     for node in masked:
         blind = ~_sees(facts[node.outputs[0]])
@@ -93,23 +92,15 @@ def _ones(value: Value) -> Array:
     return np.ones((1,) * (value.type.rank + 1), np.int32)
 
 
-def _facts(graph: Graph, domain: Domain, seeds: Mapping[Value, Array]) -> dict[Value, Abstract]:
-    """Facts of every value from those of some, with one element along axes whose elements are alike.
+def _facts(graph: Graph, seeds: Mapping[str, Array], kept: Collection[Value] | None) -> dict[Value, Abstract]:
+    """Facts of every value, or of those to be kept, from those of inputs, with one element along axes that are alike.
 
     Upper bounds at every length where lengths are symbolic; a value without a rule for that is left out.
     """
     if free_symbols(graph):
-        found = at_every_length(graph, domain, seeds)
+        found = at_every_length(graph, availability(), {graph.inputs[n]: s for n, s in seeds.items()})
         return {v: x for v, x in found.items() if not isinstance(x, NoRule)}
-    memory, env = dict[Value, Abstract](), {"N": 1}
-    for node in graph.nodes():
-        first = node.outputs[0]
-        if first in seeds or isinstance(node.op, Input | Parameter):
-            memory[first] = domain.make(node.types[0].concrete(env), seeds.get(first))
-        else:
-            results = node.op.bind(env).depend(domain, *(memory[v] for v in node.inputs))
-            memory.update(zip(node.outputs, results, strict=True))
-    return memory
+    return interpret(graph, availability(), seeds, {"N": 1}, kept)
 
 
 def _sees(x: Abstract) -> Array:
@@ -178,6 +169,5 @@ _CONDITIONED = ("conditionals", "predict", "forward", "encode", "reconstruct")
 
 
 def _reaches(graph: Graph, name: str) -> bool:
-    value = graph.inputs[name]
-    facts = _facts(graph, availability(), {value: _ones(value)})
+    facts = _facts(graph, {name: _ones(graph.inputs[name])}, set(graph.outputs.values()))
     return any(v not in facts or facts[v].facts.any() for v in graph.outputs.values())
