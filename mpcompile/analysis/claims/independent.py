@@ -12,12 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpcompile.analysis.batch import Mixing, batch_axis, loss_is, mixing, whole_batch
-from mpcompile.analysis.field import afford, values_of, weights_over
 from mpcompile.analysis.verdict import Proof, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.interpret import interpret
 from mpcompile.ir import STATE, Array, Claim, Graph, Module
-from mpcompile.ir.field import Field
 
 METHOD = "the batch's axis in every value"
 #: Programs that read a whole batch.
@@ -63,6 +60,11 @@ def differs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> bool:
 
     Over a prime field, where a difference shows that it is another function. Raises `NoRule` and `TooLarge`.
     """
+    # imported for a fault alone: every check asks this claim, and start-up is most of a small one
+    from mpcompile.analysis.field import afford, values_of, weights_over
+    from mpcompile.interpret import interpret
+    from mpcompile.ir.field import Field
+
     f, draw = Field(0), values_of(module, sizes)
     afford(graph, sizes, 2)
     weights = weights_over(graph, f, sizes)

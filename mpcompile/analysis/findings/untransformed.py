@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.analysis.field import as_it_is
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.ir import Array, Graph, Module, NoRule, Piece, product
 
@@ -53,6 +52,8 @@ def _size(graph: Graph) -> int:
 
 def _passed(module: Module, pieces: Sequence[Piece]) -> Array:
     """Bool over the elements of the variable, in its shape: a conditioned map has passed it on, and none has moved it."""
+    from mpcompile.analysis.field import as_it_is  # for flows alone
+
     shape = pieces[0].graph.inputs["x"].type.concrete({"N": 1})[1:]
     place = np.arange(_size(pieces[0].graph))
     seen = np.zeros(place.size, bool)
