@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import flows_under_test as flows
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from specs_under_test import NAMES, inputs, module, weights
 
+from mpcompile import ops
 from mpcompile.analysis import prove
 from mpcompile.analysis.cost import work
 from mpcompile.backend import find_backend
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Graph, Module, Parameter
-from mpcompile.ops import Conv, Flip, Gather, Inverse, LogAbsDet, MatMul, Scan, Slice
+from mpcompile.ir import Array, Builder, DType, Graph, Module, Parameter, Primitive
+from mpcompile.ops import PRIMITIVES, Conv, Flip, Gather, Inverse, LogAbsDet, MatMul, Scan, Slice
+from mpcompile.ops._base import type_of
 from mpcompile.passes import stepwise
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.permutations import AbsorbPermutations
@@ -214,3 +217,41 @@ def test_a_step_reads_what_weights_decide_from_a_stack(
     assert sum(n.inputs[0] in captured and n.inputs[0].type.rank == 2 for n in picks) == left
     old = sum(np.size(a) for a in w.values())
     assert sum(a.size for a in folded.weights.values()) <= (1 + 2 * most) * old
+
+
+def beside_a_permutation(op: Primitive, arrays: Sequence[Array], axis: int) -> tuple[Graph, dict[str, Array]]:
+    """The sum of a primitive's result, of data or of weights, and of data permuted along an axis; floats are weights."""
+    graph = Graph("p")
+    b = Builder(graph)
+    values, weights = [], dict[str, Array]()
+    for i, x in enumerate(map(np.asarray, arrays)):
+        if i == 0:
+            values.append(b.input("x0", type_of(x)))
+        elif x.dtype.kind == "f":
+            weights[f"w{i}"] = x
+            values.append(b.emit(ops.Parameter(f"w{i}", type_of(x))))
+        else:
+            values.append(b.constant(x))
+    y = b.emit_all(op, *values)[0]
+    order = np.roll(np.arange(y.type.concrete({})[axis]), 1)
+    moved = b.emit(ops.Gather(axis), b.input("z", y.type), b.constant(order))
+    graph.outputs["y"] = b.emit(ops.Sum((axis,)), b.emit(ops.Tanh(), b.emit(ops.Add(), moved, y)))
+    return graph, weights
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_a_permutation_is_absorbed_past_every_primitive(name: str) -> None:
+    """Channels of a grouped convolution, for one, are not permuted across groups."""
+    for example in PRIMITIVES[name].examples():
+        results = example.op.infer(*map(type_of, example.inputs)) if example.inputs else ()
+        if not results or results[0].dtype is not DType.FLOAT:
+            continue
+        for axis in range(results[0].rank):
+            graph, weights = beside_a_permutation(example.op, example.inputs, axis)
+            rng = np.random.default_rng(0)
+            inputs = {"x0": np.asarray(example.inputs[0]), "z": rng.normal(size=results[0].concrete({}))}
+            wanted = interpret(graph, weights, inputs)["y"]
+            found = interpret(AbsorbPermutations()(graph), weights, inputs)["y"]
+            np.testing.assert_allclose(
+                found, wanted, rtol=1e-9, atol=1e-12, err_msg=f"{example.op}, axis {axis}"
+            )

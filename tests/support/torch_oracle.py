@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from one_node import one_node
 
 from mpcompile.interpret import interpret
-from mpcompile.ir import Builder, Constant, DType, Graph, Input, Primitive
+from mpcompile.ir import Builder, Constant, DType, Example, Graph, Input, Primitive
 from mpcompile.ops import Scan
 from mpcompile.ops._base import type_of
+from mpcompile_torch.emit import emit_module
+from mpcompile_torch.loading import build_model
 
 
 def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
@@ -126,7 +129,7 @@ def _run(body: Graph, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if isinstance(node.op, Constant):
             memory[node.outputs[0]] = torch.tensor(node.op.evaluate()[0])
         elif not isinstance(node.op, Input):
-            made = ORACLE[node.op.name](node.op, *(memory[v] for v in node.inputs))
+            made = oracle(node.op)(node.op, *(memory[v] for v in node.inputs))
             made = made if isinstance(made, tuple) else (made,)
             memory.update(zip(node.outputs, made, strict=True))
     return [memory[v] for v in body.outputs.values()]
@@ -189,6 +192,19 @@ ORACLE: dict[str, Callable[..., Any]] = {
     "avg_pool": _avg_pool,
     "scan": _scan,
 }  # fmt: skip
+
+
+def oracle(op: Primitive) -> Callable[..., Any]:
+    """What a primitive is in torch: its row of `ORACLE`, or else the code that the torch backend writes for it."""
+    return ORACLE.get(op.name, _emitted)
+
+
+def _emitted(op: Primitive, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    module, _, _ = one_node(Example(op, tuple(v.detach().numpy() for v in values)))
+    model: Any = build_model(emit_module(module), {}, torch.float64)
+    given = {f"x{i}": v for i, v in enumerate(values)}
+    made = model.apply_program(reference=torch.ones(1, dtype=torch.float64), **given)
+    return tuple(made[f"y{i}"] for i in range(len(made) - 1))
 
 
 def pullback(
