@@ -7,7 +7,7 @@ from zlib import compress, crc32
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mpcompile.runner.data.opening import Unreadable
 from mpcompile.runner.data.pictures import picture
@@ -79,12 +79,23 @@ def test_pictures_that_would_be_read_wrong(tmp_path: Path, monkeypatch: pytest.M
     deep[29:33] = struct.pack(">I", crc32(bytes(deep[12:29])))
     (tmp_path / "a.png").write_bytes(deep)
     assert "16 bits" in says(tmp_path / "a.png")
-    for width, height in ((40_000, 25_000), (12_000, 12_000), (2**31 - 1, 2**31 - 1)):
+    # beyond the limits, and within them but more than so short a file can hold
+    too_many = (
+        (40_000, 25_000),
+        (12_000, 12_000),
+        (2**31 - 1, 2**31 - 1),
+        (3, 2**24),
+        (2**24, 3),
+        (9000, 9000),
+    )
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("pixels were decoded"))
+    for width, height in too_many:
         large = bytearray(saved(tmp_path, Image.new("L", (4, 4))).read_bytes())
         large[16:24] = struct.pack(">II", width, height)
         large[29:33] = struct.pack(">I", crc32(bytes(large[12:29])))
         (tmp_path / "a.png").write_bytes(large)
         assert "pixels" in says(tmp_path / "a.png")
+    monkeypatch.undo()
     path = saved(tmp_path, Image.new("RGB", (2000, 2000)))
     assert "a folder of 1000 pictures of this size takes 11.2 GiB in memory" in says(path, 1000)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".jpg", ".jpeg")
 _MOST_PIXELS = 2**27
+#: As many as a JPEG can have. Pillow takes memory for every row, however narrow.
+_MOST_ROWS = 2**16
+#: No stream of deflate grows by more (https://zlib.net/zlib_tech.html).
+_MOST_INFLATED = 1032
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -45,6 +49,12 @@ def picture(path: Path, beside: int = 1) -> Array:
             width, height = image.size
             if width * height > _MOST_PIXELS:
                 raise Unreadable(f"{path}: it has {width} x {height} pixels; at most {_MOST_PIXELS} are read")
+            if max(width, height) > _MOST_ROWS:
+                raise Unreadable(
+                    f"{path}: it has {width} x {height} pixels; at most {_MOST_ROWS} on a side are read"
+                )
+            if image.format == "PNG" and width * height * depth > 8 * _MOST_INFLATED * path.stat().st_size:
+                raise Unreadable(f"{path}: it ends before its {width} x {height} pixels do")
             grey = image.mode in _GREY
             require(path, beside * width * height * (1 if grey else 3), _of(beside))
             _require_plain(path, image, depth)
