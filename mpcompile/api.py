@@ -57,7 +57,10 @@ def _number(name: str, value: str | int | float, span: Any) -> int | float:
 
 def check(module: Module) -> list[Diagnostic]:
     """Every finding of every analysis and claim: first what is refuted or not proven, then warnings."""
-    return [*(d for v in verdicts(module) for d in v.diagnostics), *warnings(module)]
+    proved = dict.fromkeys(
+        d for v in verdicts(module) for d in v.diagnostics
+    )  # of claims that repeat each other, once
+    return [*proved, *warnings(module)]
 
 
 def verdicts(module: Module) -> list[Verdict]:
@@ -96,13 +99,9 @@ def property_names(module: Module) -> list[str]:
 
     No two are the same: a repeated one has `#2`, `#3` behind it.
     """
-    from mpcompile.analysis.verdict import claim_text
-
     names: list[str] = []
     for claim in module.claims:
-        if claim.kind.startswith("allow:"):
-            continue
-        name = claim_text(claim)
+        name = str(claim)
         repeats = sum(n.split(" #")[0] == name for n in names)
         names.append(f"{name} #{repeats + 1}" if repeats else name)
     return names
@@ -112,13 +111,14 @@ def properties(module: Module) -> list[Property]:
     """The verdicts under the names of `property_names`."""
     from mpcompile.diagnostics.report import Property
 
-    named = zip(property_names(module), verdicts(module), strict=True)
-    return [
-        Property(
-            name, str(v.status), v.how, v.claim.span, v.diagnostics, str(v.scope or ""), v.method, v.assumptions
-        )
-        for name, v in named
-    ]  # fmt: skip
+    seen = set[Diagnostic]()  # claims that repeat each other have their findings once
+    found = list[Property]()
+    for name, v in zip(property_names(module), verdicts(module), strict=True):
+        own = tuple(d for d in v.diagnostics if d not in seen)
+        seen.update(own)
+        shown = str(v.status), v.how, v.claim.span, own, str(v.scope or ""), v.method, v.assumptions
+        found.append(Property(name, *shown))
+    return found
 
 
 def examine(
@@ -165,7 +165,7 @@ def require_proven(module: Module, allow_unproven: bool = False) -> list[Verdict
 
     found = verdicts(module)
     if wrong := unproven(found, allow_unproven):
-        raise SpecError(d for v in wrong for d in v.diagnostics)
+        raise SpecError(dict.fromkeys(d for v in wrong for d in v.diagnostics))
     return found
 
 

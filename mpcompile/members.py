@@ -35,11 +35,11 @@ def member(module: Module, number: int) -> Module:
 
 def of_member(claim: Claim, number: int) -> Claim:
     """A claim about an order as it is about one member."""
-    if "orders" not in claim.arguments:
+    order = claim.order
+    if order is None or order.members is None:
         return claim
-    orders = claim.arguments["orders"]
     return replace(
-        claim, arguments={**claim.arguments, "ranks": orders[number % len(orders)], "orders": None}
+        claim, order=replace(order, ranks=order.members[number % len(order.members)], members=None)
     )
 
 

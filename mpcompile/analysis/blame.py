@@ -27,7 +27,7 @@ def leak(
     facts: Facts,
 ) -> Diagnostic:
     """The finding of a leak: element `index` of a parameter depends on the element where `path` starts."""
-    axis, clock = claim.arguments["axis"], Clock.of(graph, claim, ranks, facts)
+    axis, clock = claim.ordering.axis, Clock.of(graph, claim, ranks, facts)
     own = tuple(i for a, i in enumerate(index) if a != axis)
     entry = _entry(path, clock)
     culprit = entry or _culprit(path, clock)

@@ -12,7 +12,7 @@ from mpcompile.ir import Abstract, Array, Claim, Graph
 def ranks_of(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
     """Ranks of the elements of the subject, in its shape."""
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
-    ranks = claim.arguments["ranks"]
+    ranks = claim.ordering.ranks
     if ranks is None:
         return np.broadcast_to(np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1)), shape)
     return np.asarray(ranks).reshape(shape)
@@ -30,7 +30,7 @@ def raster(graph: Graph, claim: Claim) -> bool:
     `pixel` is that order; `natural` is the order in memory, which it is with one channel only. A random order may look
     like it at one size.
     """
-    shape, order = graph.inputs[claim.subject].type.shape[1:], claim.arguments.get("order")
+    shape, order = graph.inputs[claim.subject].type.shape[1:], claim.ordering.name
     if len(shape) != 3 or not all(isinstance(s, int) for s in shape):
         return False
     return order == "pixel" or (order == "natural" and shape[0] == 1)

@@ -239,7 +239,7 @@ def before(
     graph: Graph, order: Claim, environment: Mapping[str, int], positions: Array, table: Array
 ) -> Array:
     """Bool, as a table [*output, positions]: whether all elements at a position come before an output's own element."""
-    ranks, axis = ranks_of(graph, order, environment), order.arguments["axis"]
+    ranks, axis = ranks_of(graph, order, environment), order.ordering.axis
     own = ranks if axis is None else np.expand_dims(ranks, axis - 1)
     latest = np.zeros(int(positions.max()) + 1, int)
     np.maximum.at(latest, positions.reshape(-1), ranks.reshape(-1))
@@ -307,7 +307,7 @@ def sampling_steps(module: Module, name: str) -> int | Symbolic | None:
     """
     for claim in module.claims:
         if claim.kind == "autoregressive" and claim.subject == name:
-            ranks, first = claim.arguments["ranks"], module.fields[name].type.shape[1]
+            ranks, first = claim.ordering.ranks, module.fields[name].type.shape[1]
             if ranks is None:
                 return first
             many = int(np.unique(ranks).size)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpcompile.analysis.claims import RULES
+from mpcompile.analysis.claims import KINDS
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.findings.batch_order import ordered_statistics
-from mpcompile.analysis.verdict import Status, Verdict, claim_text
+from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module, NoRule
@@ -15,19 +15,14 @@ from mpcompile.members import member, of_member
 
 
 def prove(module: Module) -> list[Verdict]:
-    """A verdict for every claim of a module, in order; a claim that repeats a derived one is answered once more."""
-    known: dict[tuple[str, str, str], Verdict] = {}
-    suppressed = {
-        (c.kind.removeprefix("allow:"), c.subject) for c in module.claims if c.kind.startswith("allow:")
-    }
+    """A verdict for every claim of a module, in order; one that repeats another is answered by its verdict."""
+    known: dict[tuple[object, ...], Verdict] = {}
+    allowed = {(a.name, a.subject) for a in module.allowances}
     verdicts: list[Verdict] = []
     for claim in module.claims:
-        if claim.kind.startswith("allow:"):
-            continue
-        key = (claim.kind, claim.subject, claim.program)
-        reusable = known.get(key) if claim.kind in ("autoregressive", "complete") else None
-        if reusable is not None:
-            verdicts.append(replace(reusable, claim=claim, diagnostics=()))
+        key = (claim.kind, claim.subject, claim.program, claim.bound, claim.structure)
+        if key in known:
+            verdicts.append(replace(known[key], claim=claim))
             continue
         try:
             with share():
@@ -38,7 +33,8 @@ def prove(module: Module) -> list[Verdict]:
             verdict = Verdict.undecided(claim, str(reason))
         except OutOfBudget as limit:
             verdict = _not_decided(claim, limit)
-        if claim.kind == "complete" and key[:2] in suppressed and verdict.status is Status.REFUTED:
+        kind = KINDS[claim.kind]
+        if kind.allowable and (kind.name, claim.subject) in allowed and verdict.status is Status.REFUTED:
             verdict = verdict.allowed()
         if claim.kind == "autoregressive" and verdict.status is Status.PROVED:
             joined = [subject for *_, subject in ordered_statistics(module)]
@@ -52,7 +48,7 @@ def prove(module: Module) -> list[Verdict]:
 def _not_decided(claim: Claim, limit: OutOfBudget) -> Verdict:
     verdict = Verdict.undecided(claim, f"not within {limit}")
     finding = Diagnostic(
-        "MP310", f"{claim_text(claim)} is not decided within {limit}", claim.span,
+        "MP310", f"{claim} is not decided within {limit}", claim.span,
         help="allow more with --time-budget and --memory-budget, or check a smaller model with --set",
     )  # fmt: skip
     return replace(verdict, diagnostics=(finding,))
@@ -60,11 +56,11 @@ def _not_decided(claim: Claim, limit: OutOfBudget) -> Verdict:
 
 def _answer(module: Module, claim: Claim) -> Verdict:
     """By the claim's rule; of a mixture over orders and masks, for every member on its own."""
-    orders = claim.arguments.get("orders")
+    orders = None if claim.order is None else claim.order.members
     if orders is None:
-        return RULES[claim.kind](module, claim)
+        return KINDS[claim.kind].answer(module, claim)
     for k in range(len(orders)):
-        verdict = RULES[claim.kind](member(module, k), of_member(claim, k))
+        verdict = KINDS[claim.kind].answer(member(module, k), of_member(claim, k))
         if verdict.status is not Status.PROVED:
             note = f"member {k} of {len(orders)} orders and masks"
             found = tuple(replace(d, notes=(*d.notes, note)) for d in verdict.diagnostics)

@@ -216,7 +216,7 @@ class Verdict:
         """Proved or held, as the outcome is."""
         if isinstance(outcome, Proof):
             return cls.proved(claim, outcome, detail)
-        where = f"{claim_text(claim)} holds{sizes_text(outcome.checked)} and is not proved for other sizes"
+        where = f"{claim} holds{sizes_text(outcome.checked)} and is not proved for other sizes"
         finding = Diagnostic("MP309", where, claim.span, help=_GO_ON)
         return cls(
             claim, Status.HELD, outcome.method, checked=outcome.checked, diagnostics=(finding,), detail=detail or {}
@@ -250,7 +250,7 @@ class Verdict:
         tried = tuple(dict(s) for s in checked)
         notes = (f"nothing speaks against it{sizes_text(tried)}",) if sizes_text(tried) else ()
         finding = Diagnostic(
-            "MP309", f"{claim_text(claim)} is undecided: {reason}", claim.span, notes=notes, help=help or _GO_ON
+            "MP309", f"{claim} is undecided: {reason}", claim.span, notes=notes, help=help or _GO_ON
         )  # fmt: skip
         return cls(
             claim, Status.UNDECIDED, "", checked=tried, reason=reason, primitive=primitive,
@@ -278,12 +278,6 @@ class Verdict:
 _GO_ON = "`mpcompile build SPEC --allow-unproven` builds it all the same, and the manifest says so"
 
 
-def claim_text(claim: Claim) -> str:
-    """A claim as the spec writes it: `parameters <= 2000`."""
-    name = f"{claim.kind}({claim.subject})" if claim.subject else claim.kind
-    return name + (f" {claim.arguments['op']} {claim.arguments['bound']}" if "op" in claim.arguments else "")
-
-
 def sizes_text(many: Sequence[Sizes]) -> str:
     """` at time = 1, 2, 3`; with several symbols ` at (time, frames) = (1, 2), (3, 4)`; nothing without symbols."""
     names = list(dict.fromkeys(k for sizes in many for k in sizes if k != "N"))
@@ -307,7 +301,6 @@ __all__ = [
     "Sizes",
     "Status",
     "Verdict",
-    "claim_text",
     "free_symbols",
     "ran",
     "scope_of",

@@ -39,6 +39,7 @@ class Autoregressive(Distribution):
 
     keyword: ClassVar[str] = "autoregressive"
     support: ClassVar[Support] = BY_LIKELIHOOD
+    implies: ClassVar[str] = "autoregressive"
     has_mean: ClassVar[bool] = False
     net: Callable[[Context, Value], Value]
     likelihood: Likelihood

@@ -29,6 +29,8 @@ class Distribution:
     keyword: ClassVar[str]
     #: The values it is a law of.
     support: ClassVar[Support]
+    #: The kind of claim that it makes of its variable; empty for none.
+    implies: ClassVar[str] = ""
     #: A dataclass whose fields are the arguments; None for the law's own fields.
     arguments: ClassVar[type | None] = None
     #: Whether `mean` has a closed form; programs that give means give a draw where it has not.

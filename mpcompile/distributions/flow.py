@@ -31,6 +31,7 @@ class Flow(Distribution):
 
     keyword: ClassVar[str] = "flow"
     support: ClassVar[Support] = DEQUANTIZED
+    implies: ClassVar[str] = "jacobian"
     reparameterised: ClassVar[bool] = True
     base: Distribution
     chain: tuple[Placed, ...]

@@ -1,9 +1,10 @@
 """The intermediate representation: sizes, types, primitives, graphs, modules, abstract facts."""
 
+from mpcompile.ir.claims import Allowance, Bound, Claim, Ordering
 from mpcompile.ir.facts import Abstract, Domain, availability, bitsets
 from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
-from mpcompile.ir.module import EXAMPLES, STATE, Claim, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
+from mpcompile.ir.module import EXAMPLES, STATE, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import Symbolic, broadcast_shapes, multiple_of, product, substitute, symbol, symbols
 from mpcompile.ir.training import Training
@@ -14,8 +15,10 @@ __all__ = [
     "EXAMPLES",
     "STATE",
     "Abstract",
+    "Allowance",
     "Along",
     "Array",
+    "Bound",
     "Builder",
     "Claim",
     "Constant",
@@ -33,6 +36,7 @@ __all__ = [
     "NoRule",
     "Node",
     "NoiseSpec",
+    "Ordering",
     "Parameter",
     "ParameterSpec",
     "Piece",

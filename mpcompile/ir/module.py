@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mpcompile.diagnostics import Source, Span
+from mpcompile.ir.claims import Allowance, Claim
 from mpcompile.ir.graph import Graph
 from mpcompile.ir.primitive import Array
 from mpcompile.ir.training import Training
@@ -77,18 +76,6 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Something to prove about a program. `subject` names a variable; `kind` picks the analysis."""
-
-    kind: str  # autoregressive | complete | jacobian | parameters | receptive_field | ...
-    subject: str
-    program: str
-    span: Span
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    stated: bool = True  # False: derived from the kind of density, not written by the user
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
     """One bijector of a flow on its own.
 
@@ -123,6 +110,7 @@ class Module:
     fields: dict[str, Field] = field(default_factory=dict)
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
+    allowances: list[Allowance] = field(default_factory=list)
     train: Training = field(default_factory=Training)
     params: dict[str, int | float] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)

@@ -3,122 +3,160 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from mpcompile.analysis.findings import NAMES as FINDINGS
-from mpcompile.diagnostics import error
-from mpcompile.distributions import Autoregressive, Distribution, Flow
+from mpcompile.analysis import findings
+from mpcompile.analysis.claims import KINDS, Kind
+from mpcompile.diagnostics import Span, error
+from mpcompile.distributions import Autoregressive, Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
-from mpcompile.ir import Claim, Module
+from mpcompile.ir import Allowance, Bound, Claim, Module, Ordering
+from mpcompile.ir.claims import HOLDS
 from mpcompile.lowering.names import unknown
 
-KINDS = (
-    "autoregressive",
-    "complete",
-    "jacobian",
-    "parameters",
-    "receptive_field",
-    "no_blind_spot",
-    "path_length",
-)
 
+@dataclass(frozen=True)
+class Modelled:
+    """An observed variable as claims see it: its law, the program in which they are proven, and the axis of that
+    program's parameters that the variable does not have (classes, components)."""
 
-def claims_of(
-    model: ast.Model,
-    module: Module,
-    laws: Mapping[str, Distribution],
-    axes: Mapping[str, int | None],
-    programs: Mapping[str, str],
-) -> list[Claim]:
-    """All claims, the derived ones first; what every model promises is last.
+    law: Distribution
+    program: str = "forward"
+    axis: int | None = None
 
-    `axes` gives for every autoregressive variable the axis of its parameters that variables do not have (classes,
-    mixture components); `programs` the program in which each variable's claims are proven.
-    """
-    claims: list[Claim] = []
-    spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
-    for name, law in laws.items():
-        if isinstance(law, Autoregressive):
-            claims.append(
-                _autoregressive(
-                    name, law, axes[name], programs[name], "autoregressive", spans[name], stated=False
-                )
+    def claim(
+        self, kind: Kind, subject: str, span: Span, bound: Bound | None, structure: str, stated: bool
+    ) -> Claim:
+        """A claim about it."""
+        if kind.ordered and isinstance(self.law, Autoregressive):
+            return Claim(
+                kind.name,
+                subject,
+                self.program,
+                span,
+                bound,
+                structure,
+                order_of(self.law, self.axis),
+                stated,
             )
-        if isinstance(law, Flow):
-            claims.append(
-                Claim("jacobian", name, programs.get(name, "forward"), spans[name], {}, stated=False)
-            )
-    stated = [_stated(check, module, laws, axes, programs) for check in model.checks]
-    repeated = {(c.kind, c.subject) for c in stated}
-    batch = Claim("independent", "", "", model.span, {}, stated=False)
-    lengths = [f.span for f in module.fields.values() if f.counts]
-    ends = [Claim("padding", "", "", span, {}, stated=False) for span in lengths[:1]]
-    return [*(c for c in claims if (c.kind, c.subject) not in repeated), *stated, batch, *ends]
+        program = self.program if self.law.keyword in kind.laws else "loss"
+        return Claim(kind.name, subject, program, span, bound, structure, stated=stated)
 
 
-def _autoregressive(
-    name: str, law: Autoregressive, axis: int | None, program: str, kind: str, span: Any, stated: bool
-) -> Claim:
-    return Claim(kind, name, program, span, order_of(law, axis), stated)
-
-
-def order_of(law: Autoregressive, axis: int | None) -> dict[str, Any]:
-    """Arguments of a claim about an order; `orders` where there are several, the first of which is `ranks`."""
+def order_of(law: Autoregressive, axis: int | None) -> Ordering:
+    """The order that a law gives its variable."""
     if law.members == 1:
-        return {"ranks": law.ranks, "axis": axis, "order": law.order}
+        return Ordering(law.ranks, axis, law.order)
     assert law.ranks is not None
-    return {"ranks": law.ranks[0], "axis": axis, "order": law.order, "orders": law.ranks}
+    return Ordering(law.ranks[0], axis, law.order, law.ranks)
 
 
-def _stated(
-    check: ast.Check,
-    module: Module,
-    laws: Mapping[str, Distribution],
-    axes: Mapping[str, int | None],
-    programs: Mapping[str, str],
-) -> Claim:
-    claim, arguments = check.claim, dict[str, Any]()
-    if isinstance(claim, ast.Binary) and claim.op in ("<", "<=", ">", ">=", "==", "is"):
-        if claim.op == "is":
-            arguments = {"op": "is", "bound": claim.right.id if isinstance(claim.right, ast.Name) else ""}
-        else:
-            arguments = {"op": claim.op, "bound": evaluate_number(claim.right, module.params)}
+def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]) -> list[Claim]:
+    """All claims, the derived ones first; what every model promises is last. Raises `SpecError` for a meaningless one."""
+    spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
+    implied = [
+        m.claim(KINDS[m.law.implies], name, spans[name], None, "", stated=False)
+        for name, m in modelled.items()
+        if m.law.implies
+    ]
+    stated = [_stated(check, module, modelled) for check in model.checks if not check.allow]
+    repeated = {(c.kind, c.subject) for c in stated}
+    lengths = [f.span for f in module.fields.values() if f.counts]
+    places = {"always": [model.span], "lengths": lengths[:1]}
+    promised = [
+        Claim(kind.name, "", "", span, stated=False)
+        for kind in KINDS.values()
+        if kind.promised
+        for span in places[kind.promised]
+    ]
+    return [*(c for c in implied if (c.kind, c.subject) not in repeated), *stated, *promised]
+
+
+def allowances_of(model: ast.Model, module: Module) -> list[Allowance]:
+    """What the `check` section allows. Raises `SpecError`: MP110 for an unknown name, MP131 for one without a reason."""
+    return [_allowance(check, module) for check in model.checks if check.allow]
+
+
+def _allowance(check: ast.Check, module: Module) -> Allowance:
+    if isinstance(check.claim, ast.Name) and check.claim.id in findings.names():
+        return Allowance(check.claim.id, "", check.span, _reason(check))
+    kind, subject, *_ = _read(check, module)
+    return Allowance(kind.name, subject, check.span, _reason(check))
+
+
+def _stated(check: ast.Check, module: Module, modelled: Mapping[str, Modelled]) -> Claim:
+    kind, subject, bound, structure, span = _read(check, module)
+    found = modelled.get(subject)
+    if kind.laws and (found is None or found.law.keyword not in kind.laws):
+        raise error("MP132", f"`{subject}` {kind.lacks}", span)
+    if found is None:
+        return Claim(kind.name, subject, "loss", check.span, bound, structure)
+    return found.claim(kind, subject, check.span, bound, structure, stated=True)
+
+
+def _read(check: ast.Check, module: Module) -> tuple[Kind, str, Bound | None, str, Span]:
+    """A claim as it is written: its kind, its variable, what is said of a number or a structure, and the place."""
+    claim: ast.Expr = check.claim
+    bound: Bound | None = None
+    structure = ""
+    if isinstance(claim, ast.Binary) and claim.op == "is":
+        structure = claim.right.id if isinstance(claim.right, ast.Name) else "?"
         claim = claim.left
-    if isinstance(claim, ast.Name):
-        if check.allow and claim.id in FINDINGS:
-            return Claim(f"allow:{claim.id}", "", "", check.span, {"because": _reason(check)})
-        claim = ast.Call(span=claim.span, callee=claim.id)
-    if not isinstance(claim, ast.Call) or claim.callee not in KINDS:
-        kinds = (*KINDS, *FINDINGS) if check.allow else KINDS
-        raise unknown("claim", claim.callee if isinstance(claim, ast.Call) else "", kinds, check.span)
+    elif isinstance(claim, ast.Binary) and claim.op in HOLDS:
+        bound = Bound(claim.op, evaluate_number(claim.right, module.params))
+        claim = claim.left
+    call = ast.called(claim)
+    known = {name: kind for name, kind in KINDS.items() if not kind.promised}
+    if call is None or call.callee not in known:
+        names = (*known, *findings.names()) if check.allow else known
+        raise unknown("claim", call.callee if call else "", list(names), check.span)
+    kind = known[call.callee]
     subject = ""
-    if claim.args:
-        value = claim.args[0].value
+    if call.args:
+        value = call.args[0].value
         subject = value.id if isinstance(value, ast.Name) else ""
         if subject not in module.fields:
-            raise unknown("variable", subject, list(module.fields), claim.args[0].span)
-    law = laws.get(subject)
-    if check.allow:
-        arguments["because"] = _reason(check)
-        return Claim(f"allow:{claim.callee}", subject, "", check.span, arguments)
-    if claim.callee == "complete" and isinstance(law, Flow):
-        return Claim("complete", subject, "forward", check.span)
-    if claim.callee in ("autoregressive", "complete"):
-        if not isinstance(law, Autoregressive):
-            law_name = "autoregressive density" + (" or flow" if claim.callee == "complete" else "")
-            raise error("MP132", f"`{subject}` has no {law_name}", claim.span)
-        return _autoregressive(
-            subject, law, axes[subject], programs[subject], claim.callee, check.span, stated=True
+            raise unknown("variable", subject, list(module.fields), call.args[0].span)
+    _check_form(kind, check, subject, bound, structure)
+    return kind, subject, bound, structure, claim.span
+
+
+def _said_of(claim: ast.Expr) -> ast.Expr:
+    """A claim without what it is compared with."""
+    return claim.left if isinstance(claim, ast.Binary) else claim
+
+
+def _check_form(kind: Kind, check: ast.Check, subject: str, bound: Bound | None, structure: str) -> None:
+    """Raises for a claim of a form that means nothing."""
+    call = ast.called(_said_of(check.claim))
+    most = 1 if kind.about == "a variable" else 0
+    if call is not None and len(call.args) > most:
+        what = "one variable" if most else "the whole model"
+        raise error(
+            "MP128",
+            f"`{kind.name}` is a claim about {what}",
+            call.args[most].span,
+            help=f"write {kind.usage}",
         )
-    if claim.callee == "jacobian" and not isinstance(law, Flow):
-        raise error("MP132", f"`{subject}` is not the variable of a flow", claim.span)
-    if claim.callee == "no_blind_spot" and isinstance(law, Autoregressive):
-        return _autoregressive(
-            subject, law, axes[subject], programs[subject], claim.callee, check.span, stated=True
+    if kind.about == "a variable" and not subject:
+        raise error("MP123", f"`{kind.name}` is a claim about a variable, and names none", check.span,
+                    help=f"write {kind.usage}")  # fmt: skip
+    if structure and structure not in kind.structures:
+        if kind.structures:
+            name = "" if structure == "?" else structure
+            raise unknown("structure", name, kind.structures, check.span)
+        raise error(
+            "MP133", f"`{kind.name}` says nothing of a structure", check.span, help=f"write {kind.usage}"
         )
-    program = programs.get(subject, "forward") if claim.callee == "jacobian" else "loss"
-    return Claim(claim.callee, subject, program, check.span, arguments)
+    if bound and kind.number == "never":
+        raise error(
+            "MP133", f"`{kind.name}` is compared with no number", check.span, help=f"write {kind.usage}"
+        )
+    if not bound and kind.number == "always" and not check.allow:
+        raise error(
+            "MP123", f"`{kind.name}` says nothing without a number", check.span, help=f"write {kind.usage}"
+        )
 
 
 def _reason(check: ast.Check) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
-from mpcompile.distributions import Autoregressive, Distribution, Flow
+from mpcompile.distributions import Autoregressive, Flow
 from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.frontend import ast
@@ -16,6 +16,7 @@ from mpcompile.ir import (
     STATE,
     Claim,
     Module,
+    Ordering,
     Value,
     float_type,
     product,
@@ -23,7 +24,7 @@ from mpcompile.ir import (
 from mpcompile.ir.graph import uncollected
 from mpcompile.layers import functional as F
 from mpcompile.lowering import latents, proofs
-from mpcompile.lowering.claims import claims_of
+from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
@@ -77,9 +78,7 @@ class _Lowering(Statements):
         super().__init__(model, source, overrides)
         self.sampling = sampling
         self.weight = weight(model.objective, self.numeric())
-        self._laws: dict[str, Distribution] = {}
-        self._axes: dict[str, int | None] = {}
-        self._proven_in: dict[str, str] = {}
+        self._modelled: dict[str, Modelled] = {}
         self._evaluated: _Evaluated | None = None
 
     def module(self) -> Module:
@@ -101,8 +100,9 @@ class _Lowering(Statements):
             raise SpecError(dict.fromkeys(faults))  # each once
         self.out.claims = [
             *self.claims,
-            *claims_of(self.model, self.out, self._laws, self._axes, self._proven_in),
+            *claims_of(self.model, self.out, self._modelled),
         ]
+        self.out.allowances = allowances_of(self.model, self.out)
         return self.out
 
     def _programs(self) -> list[Callable[[], None]]:
@@ -247,11 +247,10 @@ class _Lowering(Statements):
                 self.latent_inputs(p)
             with self.within(p, s):
                 law = self.law(p, s)
-                self._laws[s.name] = law
+                self._modelled[s.name] = Modelled(law)
                 if isinstance(law, Autoregressive):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
-                    self._axes[s.name] = element.parameter_axis
-                    self._proven_in[s.name] = p.b.graph.name
+                    self._modelled[s.name] = Modelled(law, p.b.graph.name, element.parameter_axis)
                     self.finish(p, element.parameters())
         for r in self.recurrences:
             if r.latents or len(r.observed) != 1:
@@ -262,9 +261,9 @@ class _Lowering(Statements):
             outputs, axis = r.conditionals(p.ctx, p.scope)
             if outputs and r.feeds_back():
                 self.finish(p, outputs)
-                proof = {"ranks": None, "axis": axis}
+                order = Ordering(None, axis)
                 self.claims.append(
-                    Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, stated=False)
+                    Claim("autoregressive", s.name, p.b.graph.name, s.span, order=order, stated=False)
                 )
 
     def _encode(self) -> None:
@@ -321,8 +320,8 @@ class _Lowering(Statements):
 
     def _flows(self) -> None:
         for s in self.observed:
-            whole = self._laws.get(s.name)
-            if not isinstance(whole, Flow):
+            found = self._modelled.get(s.name)
+            if found is None or not isinstance(whole := found.law, Flow):
                 continue
             f, before = self.fields[s.name], [*self.given(), *self.order.before(s.name)]
             proofs.pieces(self, s.name, s, f.type.shape, whole, partial(self.law, s=s), before)
@@ -351,7 +350,7 @@ class _Lowering(Statements):
     def _forward(self, s: ast.Density) -> None:
         """Latents and log-determinant of a flow; where `log_prob` has them, its nodes."""
         name, of_score = self._free("forward", s.name), self._evaluated
-        self._proven_in[s.name] = name
+        self._modelled[s.name] = Modelled(self._modelled[s.name].law, name)
         if of_score is not None:
             known = of_score.program.ctx.mapped.get(of_score.program.scope.values[s.name])
             if known is not None:
@@ -371,7 +370,7 @@ class _Lowering(Statements):
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""
-        if any(law.support.measure == "criterion" for law in self._laws.values()):
+        if any(law.support.measure == "criterion" for law in [m.law for m in self._modelled.values()]):
             return
         p = self.start("sample")
         self.read(p, *self.given())

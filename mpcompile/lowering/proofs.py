@@ -99,7 +99,7 @@ def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
         with m.within(q, s):
             law = noise(q)
         pieces(m, name, s, shape, law, noise, [*m.fields], placed)
-        m.claims.append(Claim("jacobian", name, "", placed.span, {}, stated=False))
+        m.claims.append(Claim("jacobian", name, "", placed.span, stated=False))
 
 
 def latent_laws(m: Statements) -> None:
@@ -145,8 +145,10 @@ def _proofs(
         if isinstance(found, Autoregressive):
             element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)), found.choice(p.ctx))
             m.finish(p, element.parameters())
-            proof = order_of(found, element.parameter_axis)
-            m.claims.append(Claim("autoregressive", s.name, p.b.graph.name, s.span, proof, False))
+            order = order_of(found, element.parameter_axis)
+            m.claims.append(
+                Claim("autoregressive", s.name, p.b.graph.name, s.span, order=order, stated=False)
+            )
     if isinstance(found, Flow):
         pieces(m, subject, s, shape, found, law, given)
-        m.claims.append(Claim("jacobian", subject, "", s.span, {}, stated=False))
+        m.claims.append(Claim("jacobian", subject, "", s.span, stated=False))

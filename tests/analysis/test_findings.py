@@ -12,8 +12,7 @@ import pytest
 from specs_under_test import NAMES, module
 
 from mpcompile import api
-from mpcompile.analysis.findings import FINDINGS, affine_collapse, finite_mask
-from mpcompile.analysis.findings import NAMES as FINDING_NAMES
+from mpcompile.analysis.findings import FINDINGS, affine_collapse, finite_mask, names
 from mpcompile.diagnostics import Severity, Source, SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Graph, Module, float_type, symbol
@@ -203,8 +202,8 @@ def flat(which: int) -> list[tuple[str, str]]:
 
 
 def test_every_finding_has_a_case_and_a_name() -> None:
-    assert set(CASES) == {*FINDINGS, "MP324"} == set(FINDING_NAMES.values())
-    assert all(re.fullmatch("[a-z_]+", name) for name in FINDING_NAMES)
+    assert set(CASES) == {*FINDINGS, "MP324"} == set(names().values())
+    assert all(re.fullmatch("[a-z_]+", name) for name in names())
 
 
 @pytest.mark.parametrize(("code", "text"), flat(0))
@@ -226,7 +225,7 @@ def test_the_specs_are_clean(name: str) -> None:
 
 @pytest.mark.parametrize("code", CASES)
 def test_is_silenced_by_its_name_and_by_no_other(tmp_path: Path, code: str) -> None:
-    for name, meant in FINDING_NAMES.items():
+    for name, meant in names().items():
         text = f'{CASES[code][0][0]}\ncheck {{ allow {name} because "it is the subject of the study" }}'
         assert bool(api.warnings(load(tmp_path, text))) == (meant != code)
 

@@ -26,6 +26,7 @@ from mpcompile.ir import (
     Graph,
     Module,
     NoRule,
+    Ordering,
     Symbolic,
     availability,
     float_type,
@@ -227,7 +228,7 @@ def test_undecided_names_the_primitive_that_is_known_from_above_only() -> None:
     g.outputs["loc"] = b.emit(ops.Reshape((n, 3)), b.emit(ops.Slice(1, 0, 1), padded))
     claim = Claim(
         "autoregressive", "x", "conditionals", Span.none(),
-        {"ranks": np.arange(3), "axis": None, "order": "natural"},
+        order=Ordering(np.arange(3), None, "natural"),
     )  # fmt: skip
     verdict = prove(Module("m", Source("m", ""), programs={"conditionals": g}, claims=[claim]))[0]
     assert verdict.status is Status.UNDECIDED and verdict.primitive in ("pad", "slice")

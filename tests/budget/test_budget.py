@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from mpcompile import api
 from mpcompile.analysis import findings as registry
 from mpcompile.analysis import prove
-from mpcompile.analysis.claims import RULES
+from mpcompile.analysis.claims import KINDS
 from mpcompile.analysis.findings import FINDINGS, findings
 from mpcompile.analysis.prove import unproven
 from mpcompile.budget import Budget, OutOfBudget, ensured, reserve, share, tick, within
@@ -102,7 +103,7 @@ def test_every_kind_of_claim_that_runs_out_is_not_proven(spec: Path, monkeypatch
     def endless(*_: object) -> None:
         spin()
 
-    monkeypatch.setattr(prover, "RULES", dict.fromkeys(RULES, endless))
+    monkeypatch.setattr(prover, "KINDS", {name: replace(kind, rule=endless) for name, kind in KINDS.items()})
     with within(Budget(seconds=0.3)):
         verdicts = prove(module)
     assert len(verdicts) == 6
@@ -135,7 +136,7 @@ def test_one_endless_claim_leaves_the_others_decided(spec: Path, monkeypatch: py
     def endless(*_: object) -> None:
         spin()
 
-    monkeypatch.setattr(prover, "RULES", {**RULES, "complete": endless})
+    monkeypatch.setitem(KINDS, "complete", replace(KINDS["complete"], rule=endless))
     checked = api.examine(spec, budget=Budget(seconds=2))
     undecided = [p.name for p in checked.properties if not p.holds]
     assert undecided == ["complete(x)"]

@@ -206,7 +206,7 @@ def test_sequences_read_no_more_than_what_is_derived(seed: int, length: int, exa
     memory = tau(graph, spec.subject, ranks, env)
     latest = np.zeros((examples, len(ranks)), int)
     for value in graph.outputs.values():
-        found, axis = memory[value].full()[..., 0], claim.arguments["axis"]
+        found, axis = memory[value].full()[..., 0], claim.ordering.axis
         found = found if axis is None else np.moveaxis(found, axis, -1)
         latest = np.maximum(latest, found.reshape(examples, len(ranks), -1).max(-1))
     assert (latest == latest[:1]).all()

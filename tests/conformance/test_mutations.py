@@ -73,8 +73,8 @@ def case(name: str, length: int = LENGTH) -> Case:
     graph = fixed(m.programs["conditionals"], length)
     claim = next(c for c in m.claims if c.kind == "autoregressive")
     shape = graph.inputs[claim.subject].type.concrete({})[1:]
-    if claim.arguments["ranks"] is None:  # a sequence of a fixed length has an order like any other variable
-        claim = replace(claim, arguments={**claim.arguments, "ranks": np.arange(shape[0])})
+    if claim.ordering.ranks is None:  # a sequence of a fixed length has an order like any other variable
+        claim = replace(claim, order=replace(claim.ordering, ranks=np.arange(shape[0])))
     m = replace(m, programs={**m.programs, "conditionals": graph}, claims=[claim])
     return Case(m, masks(m))
 

@@ -56,8 +56,8 @@ def reads(m: Module, claim: Claim, length: int) -> Array:
         }
         for y in interpret(graph, weights, feed).values():
             changed = np.abs(y[1:] - y[:1]) > CHANGE
-            if claim.arguments["axis"] is not None:
-                changed = changed.any(claim.arguments["axis"])
+            if claim.ordering.axis is not None:
+                changed = changed.any(claim.ordering.axis)
             pairs = changed.reshape(x.size, -1).T
             found = pairs if found is None else found | pairs
     assert found is not None

@@ -94,7 +94,7 @@ def test_a_member_is_the_density_of_its_order_and_its_masks() -> None:
         expected, found = (interpret(o.programs[name], weights(m), inputs) for o in (alone, one))
         for key in expected:
             np.testing.assert_array_equal(found[key], expected[key])
-    orders = m.claims[0].arguments["orders"]
+    orders = m.claims[0].ordering.members
     for k in range(6):
         np.testing.assert_array_equal(orders[k], ranks("random", PIXELS, 5, k % 3))
     masks = [
@@ -115,7 +115,7 @@ def test_the_proof_is_one_for_every_member(kind: str) -> None:
     moved = np.concatenate([np.full((1, PIXELS), 0.2), 0.2 + np.eye(PIXELS) * 0.3])
     for k in range(members(m)):
         (y,) = interpret(m.programs["conditionals"], w, {"x": moved, "member": np.asarray(k)}).values()
-        order = np.asarray(m.claims[0].arguments["orders"][k])
+        order = np.asarray(m.claims[0].ordering.members[k])
         np.testing.assert_array_equal(np.abs(y[1:] - y[:1]).T > 0, order[:, None] > order[None, :])
 
 

@@ -255,7 +255,7 @@ def test_draws_of_a_mixture_over_orders_are_those_of_its_members(runs: Path) -> 
     which = draw("choice", (64,), (0, "sample", "member", 0), classes=3)[:7]
     assert set(which) == {0, 1, 2} and (each[0] != each[1]).any() and (each[0] != each[2]).any()
     np.testing.assert_array_equal(found, [each[k][i] for i, k in enumerate(which)])
-    order = m.claims[0].arguments["ranks"]
+    order = m.claims[0].ordering.ranks
     given = arrays(runs, "orders", "--given", "binary_digits", "--upto", "20")["x"]
     again = arrays(runs, "orders", "--given", "binary_digits", "--upto", "20", "--seed", "1")["x"]
     same = (given == again).all(0)

@@ -17,7 +17,7 @@ from mpcompile.analysis import Verdict
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Span
 from mpcompile.interpret import interpret
-from mpcompile.ir import Builder, Claim, Frame, Graph, Module, Parameter, Value, float_type
+from mpcompile.ir import Builder, Claim, Frame, Graph, Module, Ordering, Parameter, Value, float_type
 from mpcompile.runner.examples import example_inputs, example_weights
 
 Net = Callable[[Builder, Value], Value]
@@ -31,7 +31,7 @@ def verdict(net: Net, shape: tuple[int, ...], kind: str, ranks: np.ndarray | Non
         x = b.input("x", float_type(1, *shape))
         graph.outputs["logits"] = net(b, x)
     order = np.arange(int(np.prod(shape))) if ranks is None else ranks
-    claim = Claim(kind, "x", "conditionals", Span("net.py", 1, 1, 1, 2), {"ranks": order, "axis": None})
+    claim = Claim(kind, "x", "conditionals", Span("net.py", 1, 1, 1, 2), order=Ordering(order, None))
     (answer,) = answers(Module("net", EMPTY, programs={"conditionals": graph}, claims=[claim]))
     return answer
 
@@ -250,7 +250,7 @@ def test_sampler_and_density_share_one_order(order: str, tmp_path: Path) -> None
     A sampler that follows the ranks where it should follow their inverse fails: the order here is not its own inverse.
     """
     m = api.load(made(tmp_path, 6, order, 1))
-    (ranks,) = (c.arguments["ranks"] for c in m.claims if c.kind == "autoregressive" and not c.stated)
+    (ranks,) = (c.ordering.ranks for c in m.claims if c.kind == "autoregressive" and not c.stated)
     assert sorted(ranks.reshape(-1)) == list(range(6))
     assert order == "reverse" or not np.array_equal(ranks, np.argsort(ranks))
     w = example_weights(m, spread=2.0)

@@ -13,7 +13,6 @@ import numpy as np
 from numeric_reading import GENTLE, ROUNDING, NoSuchLength, Reads, inputs, weights
 
 from mpcompile.analysis import Status, Verdict
-from mpcompile.analysis.claims.path_length import HOLDS
 from mpcompile.analysis.jacobian import classify
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import distances, positions_of, program_of, reach
@@ -21,6 +20,7 @@ from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.analysis.verdict import free_symbols
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Claim, Graph, Module, symbols
+from mpcompile.ir.claims import HOLDS
 from mpcompile.members import member, of_member
 
 #: Lengths at which proofs are held to numbers, and those that every search tries first.
@@ -38,7 +38,7 @@ def judge(module: Module, verdict: Verdict) -> list[str]:
     rule = RULES.get(verdict.claim.kind)
     if rule is None or verdict.status not in (Status.PROVED, Status.REFUTED):
         return []
-    orders = verdict.claim.arguments.get("orders")
+    orders = None if verdict.claim.order is None else verdict.claim.order.members
     if orders is None:
         return _until(rule(module, verdict, verdict.claim))
     found = [
@@ -76,7 +76,7 @@ def named(verdict: Verdict) -> Sizes:
 
 def _table(reads: Reads, sizes: Sizes, trial: int, claim: Claim) -> tuple[Array, Array]:
     """Changed elements, and [those, elements of the subject]: the largest change of any parameter of an element."""
-    found, axis = reads.at(sizes, trial), claim.arguments.get("axis")
+    found, axis = reads.at(sizes, trial), None if claim.order is None else claim.order.axis
     size, table = _count(reads, sizes), None
     for y in found.outputs.values():
         joined = y if axis is None else y.max(axis)
@@ -130,7 +130,7 @@ def complete(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
         """Pairs that the order allows, and that no trial shows."""
         missing: Array | None = None
         for t in (*range(TRIALS), *(GENTLE // 2 + t for t in range(TRIALS))):
-            if "ranks" in claim.arguments:
+            if claim.order is not None:
                 at, table = _table(reads, sizes, 2 * t, claim)
                 ranks = ranks_of(graph, claim, {"N": 1, **sizes}).reshape(-1)
                 need = ranks[at][:, None] < ranks[None, :]
@@ -173,10 +173,10 @@ def _extent(reads: Reads, sizes: Sizes, trials: int, least: float, gentle: int =
 
 def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
     graph = program_of(module, claim.subject)
-    if graph is None or "op" not in claim.arguments:
+    if graph is None or claim.bound is None:
         return
     reads = Reads(module, graph, claim.subject)
-    op, bound = claim.arguments["op"], claim.arguments["bound"]
+    op, bound = claim.limit.op, claim.limit.number
     longest = 0
     for sizes in sizes_of(graph):
         size = _extent(reads, sizes, 1, 0)
@@ -226,7 +226,7 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
         return
     type = graph.inputs[claim.subject].type
     reads = Reads(module, graph, claim.subject)
-    ordered = "ranks" in claim.arguments
+    ordered = claim.order is not None
     if not symbols(type.shape[1]):
         return
     for n in (17, 40) if verdict.status is Status.PROVED else (17, 40, 90):
@@ -275,7 +275,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
     graph = program_of(module, claim.subject)
     if graph is None:
         return
-    op, bound, name = claim.arguments.get("op", "<="), claim.arguments.get("bound", np.inf), claim.subject
+    op, bound, name = claim.limit.op, claim.limit.number, claim.subject
     names = sorted(free_symbols(graph))
     found = [reach(module, name, n) for n in (LENGTHS if names else LENGTHS[:1])]
     longest = max(r.longest for r in found)
@@ -325,17 +325,17 @@ def jacobian(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
     graph = module.programs["forward"]
     reads = Reads(module, graph, claim.subject)
     if verdict.status is Status.REFUTED:
-        if claim.arguments.get("op") == "is" and not any(d.code == "MP402" for d in verdict.diagnostics):
+        if claim.structure and not any(d.code == "MP402" for d in verdict.diagnostics):
             kind = classify(reads.several(named(verdict), 4).outputs["z"].T > 0).kind
-            if _RANKING.index(kind) <= _RANKING.index(str(claim.arguments["bound"])):
+            if _RANKING.index(kind) <= _RANKING.index(claim.structure):
                 yield f"refuted at {named(verdict)}, and it is {kind}"
         elif all(_determinant(module, graph, claim.subject, named(verdict), t) < 1e-4 for t in range(4)):
             yield f"refuted at {named(verdict)}, and the log-determinant is right"
         return
     for trial, sizes in enumerate(sizes_of(graph)):
-        if claim.arguments.get("op") == "is":
+        if claim.structure:
             kind = classify(reads.several(sizes, 2).outputs["z"].T > 0).kind
-            if _RANKING.index(kind) > _RANKING.index(str(claim.arguments["bound"])):
+            if _RANKING.index(kind) > _RANKING.index(claim.structure):
                 yield f"proved, and it is {kind} at {sizes}"
         if trial < 4 or not sizes:
             far = min(_determinant(module, graph, claim.subject, sizes, t) for t in (trial, trial + 1))

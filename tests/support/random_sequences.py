@@ -98,7 +98,7 @@ def changes(module: Module, subject: str, sizes: Mapping[str, int], trials: int 
     A row of the batch for each element that is changed. A change below 1e-9 of the largest value counts as none.
     """
     graph = module.programs["conditionals"]
-    axis = next(c for c in module.claims if c.kind == "autoregressive").arguments["axis"]
+    axis = next(c for c in module.claims if c.kind == "autoregressive").ordering.axis
     for trial in range(trials):
         rng = np.random.default_rng(trial)
         weights = {k: rng.normal(size=v.shape) for k, v in initial(module, trial).items()}

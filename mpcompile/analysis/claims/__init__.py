@@ -6,8 +6,10 @@ or raises `NoRule` or `TooLarge`, which leaves the claim undecided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
+from typing import Literal
 
 from mpcompile.analysis.verdict import Verdict
 from mpcompile.ir import Claim, Module
@@ -15,38 +17,60 @@ from mpcompile.ir import Claim, Module
 Rule = Callable[[Module, Claim], Verdict]
 
 
-class _Rules(Mapping[str, Rule]):
-    """Rules by the kind of claim: of each the function of its name in the file of its name.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of claim, and how a spec states it.
 
-    A file is imported when its rule is asked for, as a spec makes few kinds of claims and start-up is half of a check.
+    name        as it is written; also of the file in this folder, and of the function in it that answers
+    laws        keywords of the laws that its variable may have; empty: any, or none
+    lacks       what is said of a variable with another law: `x` has no ...
+    ordered     whether it is about the order of an autoregressive variable
+    about       what it is said of
+    number      whether a number is compared with it
+    structures  what may stand behind `is`
+    promised    whether every model makes it (`always`), or one that states the lengths of its sequences (`lengths`);
+                then no spec states it
+    allowable   whether a spec may allow that it is refuted
+    rule        the function, for a kind that has no file here
     """
 
-    def __init__(self, *kinds: str) -> None:
-        self.kinds = kinds
+    name: str
+    laws: tuple[str, ...] = ()
+    lacks: str = ""
+    ordered: bool = False
+    about: Literal["a variable", "the model"] = "a variable"
+    number: Literal["never", "perhaps", "always"] = "never"
+    structures: tuple[str, ...] = ()
+    promised: Literal["", "always", "lengths"] = ""
+    allowable: bool = False
+    rule: Rule | None = None
 
-    def __getitem__(self, kind: str) -> Rule:
-        if kind not in self.kinds:
-            raise KeyError(kind)
-        rule: Rule = getattr(import_module(f"{__name__}.{kind}"), kind)
-        return rule
+    def answer(self, module: Module, claim: Claim) -> Verdict:
+        """The verdict. The file is imported now: a spec makes few kinds of claims, and start-up is half of a check."""
+        rule: Rule = self.rule or getattr(import_module(f"{__name__}.{self.name}"), self.name)
+        return rule(module, claim)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.kinds)
+    @property
+    def usage(self) -> str:
+        """How a spec states it."""
+        said = {"never": "", "perhaps": "", "always": " <= 8"}[self.number]
+        return (f"{self.name}(x)" if self.about == "a variable" else self.name) + said
 
-    def __len__(self) -> int:
-        return len(self.kinds)
 
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("autoregressive", ("autoregressive",), "has no autoregressive density", ordered=True),
+        Kind("complete", ("autoregressive", "flow"), "has no autoregressive density or flow", ordered=True,
+             allowable=True),
+        Kind("independent", about="the model", promised="always"),
+        Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
+        Kind("padding", about="the model", promised="lengths"),
+        Kind("parameters", about="the model", number="perhaps"),
+        Kind("path_length", number="always"),
+        Kind("receptive_field", number="perhaps"),
+        Kind("no_blind_spot", ordered=True),
+    )
+}  # fmt: skip
 
-RULES = _Rules(
-    "autoregressive",
-    "complete",
-    "independent",
-    "jacobian",
-    "padding",
-    "parameters",
-    "path_length",
-    "receptive_field",
-    "no_blind_spot",
-)
-
-__all__ = ["RULES", "Rule"]
+__all__ = ["KINDS", "Kind", "Rule"]

@@ -102,7 +102,7 @@ def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
     facts = tau(graph, claim.subject, ranks, sizes, kept=set(graph.outputs.values()))
     for value in graph.outputs.values():
         found = facts[value]
-        own = allowed(ranks, found, claim.arguments["axis"])
+        own = allowed(ranks, found, claim.ordering.axis)
         bad = np.argwhere(found.full()[..., 0] > own)
         if bad.size:
             first = np.argsort(own[tuple(bad.T)], kind="stable")[0]
@@ -115,7 +115,7 @@ def confirmed(module: Module, graph: Graph, claim: Claim, found: Leak) -> bool:
 
     False: paths lead ahead, and nothing changes on any of them in a run modulo a prime; so they cancel.
     """
-    axis, name = claim.arguments["axis"], claim.subject
+    axis, name = claim.ordering.axis, claim.subject
     flat = found.ranks.reshape(-1)
     own = tuple(i for a, i in enumerate(found.index) if a != axis)[1:]
 
@@ -208,16 +208,16 @@ def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
         found = facts[value]
         if isinstance(found, NoRule):
             return Open.of(found)
-        if (found.full()[..., 0] > allowed(ranks, found, claim.arguments["axis"])).any():
+        if (found.full()[..., 0] > allowed(ranks, found, claim.ordering.axis)).any():
             return Open(f"at some length `{name}` may read ahead")
     return None
 
 
 def reads_ahead(graph: Graph, claim: Claim) -> Open | None:
     """What may read its own place or a later one; None where offset sets show that nothing does, at every size."""
-    channels = claim.arguments["ranks"] is not None
+    channels = claim.ordering.ranks is not None
     sets = offset_sets(graph, claim.subject, by_channel=channels)
-    rank, parameter = len(sets.axes), claim.arguments["axis"]
+    rank, parameter = len(sets.axes), claim.ordering.axis
     for name, value in graph.outputs.items():
         try:
             stencil = sets.of(value)

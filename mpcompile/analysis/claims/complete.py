@@ -39,11 +39,11 @@ _FLOWING = "latent z[{2}] never sees {1}", "latent z[{2}] is constant in {1}: wh
 def complete(module: Module, claim: Claim) -> Verdict:
     """By sets of inputs where all sizes are declared, by offset sets for every length of a sequence."""
     graph = module.programs[claim.program]
-    if "ranks" not in claim.arguments:
+    if claim.order is None:
         return _flow(module, claim, graph)
     if claim.subject not in graph.inputs:
         return _unread(module, claim)
-    if claim.arguments["ranks"] is None:
+    if claim.ordering.ranks is None:
         return _sequence(module, claim, graph)
     env = short(graph, claim.subject, 2)
     ranks = _ranks(graph, claim, env)
@@ -100,7 +100,7 @@ def _missing(
     graph: Graph, claim: Claim, env: Mapping[str, int], ranks: Array, by: Colouring | None = None
 ) -> _Missing:
     """By sets of inputs, all outputs and the parameters of an element together; some rows of pairs at a time."""
-    axis, allowed = claim.arguments["axis"], np.searchsorted(np.sort(ranks), ranks)
+    axis, allowed = claim.ordering.axis, np.searchsorted(np.sort(ranks), ranks)
     by = by or colouring(graph, claim.subject, env, axis)
     found = sets_of(graph, claim.subject, env, axis, by).value
     seen = np.zeros(ranks.size, np.int64)
@@ -135,7 +135,7 @@ def _run(
     With `some` it is asked for as many elements as can be afforded.
     """
     ranks = _ranks(graph, claim, env)
-    by = colouring(graph, claim.subject, env, claim.arguments["axis"])
+    by = colouring(graph, claim.subject, env, claim.ordering.axis)
     missing = _missing(graph, claim, env, ranks, by)
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
     if missing.count:
@@ -148,7 +148,7 @@ def _run(
     wanted = np.concatenate([before.unpack() for *_, before in _slabs(by, ranks)])
     if some and by.exact:
         wanted = sampled(graph, env, wanted, int(np.prod(shape[1:])))
-    found = certain(module, graph, claim.subject, env, wanted, claim.arguments["axis"], groups=by.groups)
+    found = certain(module, graph, claim.subject, env, wanted, claim.ordering.axis, groups=by.groups)
     if found.unseen.any():
         what = f"{claim.subject} is not complete: {_ORDERED[1]}"
         return cancels(claim, graph, found, env, "MP302", what, shape, by)
@@ -228,7 +228,7 @@ def _past(graph: Graph, sets: OffsetSets, claim: Claim) -> tuple[Offsets | None,
     seen, precise = Offsets((0,), np.zeros(1, bool)), True
     for value in graph.outputs.values():
         stencil = sets.of(value)
-        if len(stencil.regions) > 1 or not aligned_with(stencil, places(sets.axes, claim.arguments["axis"])):
+        if len(stencil.regions) > 1 or not aligned_with(stencil, places(sets.axes, claim.ordering.axis)):
             return None, False
         precise &= stencil.exact
         for phase, s in unions(stencil, 1).items():

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.claims import KINDS
 from mpcompile.analysis.dependence import sets
 from mpcompile.analysis.horizon import search
 from mpcompile.analysis.jacobian import classify, closed_form, coupling_structure
@@ -42,7 +43,7 @@ def jacobian(module: Module, claim: Claim) -> Verdict:
     units: list[tuple[str, Graph, Judge]] = [
         (piece.name, piece.graph, partial(_piece, piece, known)) for piece in module.pieces[claim.subject]
     ]
-    if claim.arguments.get("op") == "is":
+    if claim.structure:
         graph = module.programs[claim.program]
         units.append(("whole", graph, partial(_whole, graph, claim)))
     faults, detail, at = list[Diagnostic](), dict[str, str](), dict[str, int]()
@@ -122,10 +123,9 @@ def _judged(piece: Piece, sizes: Sizes | None) -> Judged:
 
 def _whole(graph: Graph, claim: Claim, sizes: Sizes | None) -> Judged:
     """The chain of all bijectors, against the kind that is claimed."""
-    wanted = str(claim.arguments["bound"])
+    wanted, ranking = claim.structure, KINDS[claim.kind].structures
     kind = classify(_supports(graph, claim.subject, "z", sizes)).kind
-    ranking = ["diagonal", "triangular", "dense"]
-    if wanted in ranking and ranking.index(kind) <= ranking.index(wanted):
+    if ranking.index(kind) <= ranking.index(wanted):
         return Judged(kind, None)
     return Judged(
         kind, Diagnostic("MP403", f"the Jacobian of {claim.subject} is {kind}, not {wanted}", claim.span)

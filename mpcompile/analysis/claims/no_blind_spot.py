@@ -47,8 +47,8 @@ def no_blind_spot(module: Module, claim: Claim) -> Verdict:
     graph = program_of(module, claim.subject)
     if graph is None:
         return Verdict.undecided(claim, f"no program reads {claim.subject}")
-    ordered = "ranks" in claim.arguments
-    if not ordered or claim.arguments["ranks"] is None:
+    ordered = claim.order is not None
+    if not ordered or claim.ordering.ranks is None:
         found = _by_offsets(module, graph, claim, past=ordered)
         if found is not None:
             return found
@@ -69,7 +69,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim, past: bool) -> Verdi
             return None
         if not stencil.exact or len(stencil.regions) > 1 or (past and len(sets.axes) > 1):
             return None
-        if past and not aligned_with(stencil, places_of(sets.axes, claim.arguments["axis"])):
+        if past and not aligned_with(stencil, places_of(sets.axes, claim.ordering.axis)):
             return None
         for phase, s in unions(stencil, len(sets.axes)).items():
             inside = _before(s, phase[0]) if past else boxed(s)
@@ -121,7 +121,7 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     type = graph.inputs[claim.subject].type
     shape = type.concrete(env)[1:]
     size = int(np.prod(shape))
-    if "ranks" not in claim.arguments:
+    if claim.order is None:
         if not free_symbols(graph) and all(v.type.rank <= 2 for v in graph.outputs.values()):
             return _of_no_place(module, graph, claim, env)
         sets = offset_sets(graph, claim.subject)
@@ -131,7 +131,7 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
         return Verdict.undecided(
             claim, f"`{blame}` is known from above only" if blame else "places have no one set", blame
         )
-    ranks, axis = ranks_of(graph, claim, env).reshape(-1), claim.arguments["axis"]
+    ranks, axis = ranks_of(graph, claim, env).reshape(-1), claim.ordering.axis
     by = colouring(graph, claim.subject, env, axis)
     found = sets_of(graph, claim.subject, env, axis, by).value
     along = [a - 1 for a in spatial_axes(type)]
@@ -148,7 +148,7 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
         within = pairs.allowed
         for k, r in enumerate(reach):
             within &= r.has(pairs.away(places[:, k]))
-        if claim.arguments["ranks"] is None:  # of each place of a sequence what is behind its own first one
+        if claim.ordering.ranks is None:  # of each place of a sequence what is behind its own first one
             own = ranks[pairs.elements]
             first = np.where(pairs.seen & pairs.allowed, own, ranks.max() + 1).min(1, keepdims=True)
             within = within & (own >= first) & (first > 0)

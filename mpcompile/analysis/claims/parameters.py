@@ -11,13 +11,10 @@ from mpcompile.ir import Claim, Module
 
 def parameters(module: Module, claim: Claim) -> Verdict:
     total = sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable)
-    op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
-    holds = {"<=": total <= bound, "<": total < bound, ">=": total >= bound, ">": total > bound,
-             "==": total == bound}[op]  # fmt: skip
     detail = {"parameters": total}
-    if holds:  # no weight has a symbolic size
+    if claim.bound is None or claim.bound.holds(total):  # no weight has a symbolic size
         return Verdict.proved(
             claim, Proof(scope_of(*module.programs.values(), covers="lengths"), "counted"), detail
         )
-    finding = Diagnostic("MP304", f"the model has {total} parameters, claimed {op} {bound}", claim.span)
+    finding = Diagnostic("MP304", f"the model has {total} parameters, claimed {claim.bound}", claim.span)
     return Verdict.refuted(claim, "counted", {}, [finding], detail)

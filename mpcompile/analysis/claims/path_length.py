@@ -10,7 +10,6 @@ that is joined by paths alone: what leads from the one to the other cancels (`an
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +29,6 @@ from mpcompile.ir.field import PRIME
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Stencil
 
-HOLDS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt, "==": operator.eq}
 METHOD = "shortest paths between all positions"
 BY_OFFSETS = "offset sets by the number of mixing operations"
 
@@ -153,7 +151,7 @@ def symbols_of(module: Module, name: str) -> list[str]:
 
 def _bounds(claim: Claim) -> tuple[float, float]:
     """The least and the greatest path length that a claim allows, as whole numbers."""
-    op, bound = claim.arguments.get("op", "<="), claim.arguments.get("bound", math.inf)
+    op, bound = claim.limit.op, claim.limit.number
     if op in ("<=", "<"):
         return 0, math.floor(bound) if op == "<=" else math.ceil(bound) - 1
     if op in (">=", ">"):
@@ -203,7 +201,7 @@ def _nothing(claim: Claim) -> Diagnostic:
 
 
 def _claimed(claim: Claim) -> str:
-    return f"{claim.arguments.get('op')} {claim.arguments.get('bound')}"
+    return str(claim.limit)
 
 
 def _at(found: Reach, time: str) -> str:
@@ -261,7 +259,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         if not any(r.cell.facts.any() for r in stencil.regions):
             continue
         moving = any(a is not None for a in stencil.axes)
-        parameter = None if order is None else order.arguments["axis"]
+        parameter = None if order is None else order.ordering.axis
         if len(sets.axes) > 1 or len(stencil.regions) > 1:
             return _Answer(False, reason=f"`{name}` has more than one axis along the sequence")
         if (order is not None or moving) and not aligned_with(stencil, places(sets.axes, parameter)):

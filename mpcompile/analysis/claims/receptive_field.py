@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
-from mpcompile.analysis.claims.path_length import HOLDS
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.probe import probe
@@ -28,7 +27,8 @@ from mpcompile.analysis.verdict import (
     sizes_text,
 )
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Array, Claim, Graph, Module, NoRule, Symbolic
+from mpcompile.ir import Array, Bound, Claim, Graph, Module, NoRule, Symbolic
+from mpcompile.ir.claims import HOLDS
 
 #: The length at which sequences are tried.
 LENGTH = 8
@@ -41,7 +41,7 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
     exact sets of inputs at the declared size.
     """
     graph, name = program_of(module, claim.subject), claim.subject
-    op, bound = claim.arguments.get("op"), claim.arguments.get("bound", math.nan)
+    op, bound = (claim.bound.op, claim.bound.number) if claim.bound else (None, math.nan)
     if graph is None:
         return Verdict.undecided(claim, f"no program reads {name}")
     shape = graph.inputs[name].type.shape
@@ -87,7 +87,7 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
             outcome = _with(outcome, *sure)
         return Verdict.of(claim, outcome, detail)
     if op in ("<=", "<") or (op == "==" and size > bound):  # that it is as large must be certain
-        more = replace(claim, arguments={"op": ">=" if op == "<" else ">", "bound": bound})
+        more = replace(claim, bound=Bound(">=" if op == "<" else ">", bound))
         sure = (_certain if precise or not fixed else _surely_counted)(module, graph, more, size)
         if isinstance(sure, Verdict):
             reason = f"its upper bound is {_shown(size)}, and what leads to its ends may cancel"
@@ -136,7 +136,7 @@ def _certain(
     ):  # an input of fixed size may be too small to show it
         return "nothing on the way is subtracted", (GENERIC,)
     sets, best = offset_sets(graph, name), -1.0
-    need = int(min(size, claim.arguments["bound"] + (claim.arguments["op"] == ">")))
+    need = int(min(size, claim.limit.number + (claim.limit.op == ">")))
     env, answer = (
         short(graph, name, max(need + _away(graph, sets), far(graph, name)) + _steps(graph, sets)),
         None,
@@ -231,7 +231,7 @@ def _surely_counted(
 ) -> Verdict | tuple[str, tuple[str, ...]]:
     """That the ends of the farthest sets are certainly read, where offset sets do not say which."""
     name, env, answer = claim.subject, environment_for(graph, LENGTH), None
-    need = min(size, claim.arguments["bound"] + (claim.arguments["op"] == ">"))
+    need = min(size, claim.limit.number + (claim.limit.op == ">"))
     for output in graph.outputs:
         reach, element, ends = _farthest(graph, name, output, env)
         if reach < need or not ends:

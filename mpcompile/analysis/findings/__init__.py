@@ -37,8 +37,10 @@ FINDINGS: Mapping[str, Finding] = {
     "MP332": batch_over_order,
 }
 
-#: Code of each finding by the name that `allow` takes, those of the syntax tree (`frontend/unused.py`) included.
-NAMES: Mapping[str, str] = {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324"])}
+
+def names() -> dict[str, str]:
+    """Code of each finding by the name that `allow` takes, those of the syntax tree (`frontend/unused.py`) included."""
+    return {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324"])}
 
 
 def findings(module: Module) -> list[Diagnostic]:
@@ -66,8 +68,8 @@ def unless_allowed(module: Module, found: list[Diagnostic]) -> list[Diagnostic]:
 
 
 def _allowed(module: Module) -> set[str]:
-    kinds = {c.kind.removeprefix("allow:") for c in module.claims if c.kind.startswith("allow:")}
-    return {NAMES[k] for k in kinds if k in NAMES}
+    known = names()
+    return {known[a.name] for a in module.allowances if a.name in known}
 
 
-__all__ = ["FINDINGS", "NAMES", "findings", "unless_allowed"]
+__all__ = ["FINDINGS", "findings", "names", "unless_allowed"]

@@ -24,9 +24,7 @@ def batch_over_order(module: Module) -> Iterator[Diagnostic]:
 
 def ordered_statistics(module: Module) -> Iterator[tuple[str, Node, str]]:
     """Each such layer as the spec writes it, one of its sums, and the variable whose places it joins."""
-    subjects = {
-        c.subject for c in module.claims if c.kind == "autoregressive" and not c.arguments.get("bound")
-    }
+    subjects = {c.subject for c in module.claims if c.kind == "autoregressive"}
     loss = module.programs.get("loss")
     if loss is None or not subjects or not any(name.startswith(STATE) for name in loss.outputs):
         return

@@ -70,7 +70,7 @@ def _network(graph: Graph, claim: Claim, complete: bool) -> Iterator[Diagnostic]
     late = ranks > ranks.min()
     sees = np.zeros(ranks.shape, bool)
     for value in graph.outputs.values():
-        of = allowed(ranks, facts[value], claim.arguments["axis"])[0].reshape(-1)
+        of = allowed(ranks, facts[value], claim.ordering.axis)[0].reshape(-1)
         seen = (facts[value].full()[0, ..., 0] > 0).reshape(-1)
         sees |= np.isin(ranks, of[seen])
     if (late & ~sees).any():

@@ -116,7 +116,7 @@ def dependence(module: Module, reach: Reach, blobs: Blobs) -> list[dict[str, Any
         return []
     claim = next(
         (c for c in module.claims
-         if "ranks" in c.arguments and c.program == reach.program and c.subject == reach.source),
+         if c.order is not None and c.program == reach.program and c.subject == reach.source),
         None,
     )  # fmt: skip
     base: dict[str, Any] = {
@@ -138,7 +138,7 @@ def dependence(module: Module, reach: Reach, blobs: Blobs) -> list[dict[str, Any
 
 def _ordered(reach: Reach, claim: Claim, blobs: Blobs) -> dict[str, Any]:
     ranks = ranks_of(reach.graph, claim, reach.environment)
-    axis = claim.arguments["axis"]
+    axis = claim.ordering.axis
     seen = np.zeros((*reach.shape, reach.size), bool)
     for value in reach.graph.outputs.values():
         sets = reach.sets(value)
