@@ -2,13 +2,13 @@
 
 A row of a result is a function of the same row of the inputs when every operation on the way keeps the examples apart.
 Sizes say where they are: the batch is the axis of size `N`, and a value without one is the same for all examples.
-One rule for each kind of primitive says whether it acts along that axis; so one walk over a graph, bodies of loops
-included, decides for every size of a batch.
+Each primitive says along which axes its operands run with its result; so one walk over a graph, bodies of loops included,
+decides for every size of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,32 +16,21 @@ from mpcompile import ops
 from mpcompile.ir import (
     EXAMPLES,
     STATE,
-    Constant,
     Graph,
-    Input,
     Module,
     Node,
-    NoRule,
-    Parameter,
     Primitive,
-    Shape,
     Symbolic,
     Type,
-    product,
     symbol,
     symbols,
 )
-from mpcompile.ops.normalisation import Normalisation
-from mpcompile.ops.pointwise import Binary, Unary
-from mpcompile.ops.pooling import Pool
-from mpcompile.ops.reduction import Reduction
+from mpcompile.ir.leaves import Leaf
 
 BATCH = symbol("N")
 
 #: Where the examples of a node's inputs are, and of its results; None for what has none.
 Axes = Sequence[int | None]
-#: Why a primitive lets examples mix; nothing where it keeps them apart.
-Rule = Callable[[Primitive, Node, Axes, Axes], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +72,14 @@ def _mixes(node: Node) -> tuple[str, Primitive] | None:
     read = inputs.count(None) < len(inputs)
     if read and None in results:
         return "it joins all examples", op
-    if not read and results.count(None) == len(results) and not _counts(op):
+    if results[0] is None or isinstance(op, Leaf):
         return None
-    why = _rule(op)(op, node, inputs, results)
-    return (why, op) if why else None
+    if read:
+        maps = node.along
+        apart = all(a is None or m.get(a) == results[0] for a, m in zip(inputs, maps, strict=True))
+    else:
+        apart = results[0] in op.repeats(node.shapes, node.types[0].shape)
+    return None if apart else (f"it {op.mixes}", op)
 
 
 @lru_cache(1 << 12)  # programs have many values of few types
@@ -109,9 +102,6 @@ def _counts(op: Primitive) -> bool:
     )
 
 
-# --- rules ---
-
-
 def _loop(op: ops.Scan, inputs: Axes) -> tuple[str, Primitive] | None:
     _, scanned, _ = op.split(inputs)
     if op.axis in scanned or _counts(op):
@@ -121,95 +111,6 @@ def _loop(op: ops.Scan, inputs: Axes) -> tuple[str, Primitive] | None:
             return found
     return None
 
-
-def _rule(op: Primitive) -> Rule:
-    for kind in type(op).__mro__:
-        if kind in RULES:
-            return RULES[kind]
-    raise NoRule(op, "batch")
-
-
-def _apart(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    return ""
-
-
-def _aligned(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    """Operands broadcast from the last axis on; so do rows and columns of a matrix product, whose inner axes are gone."""
-    (result,), rank = results, node.types[0].rank
-    assert result is not None
-    same = all(
-        a is None or a - v.type.rank == result - rank for a, v in zip(inputs, node.inputs, strict=True)
-    )
-    return "" if same else "it pairs an example with another"
-
-
-def _along(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    """Acts along `axis` or `axes` of every input that has examples."""
-    axes: tuple[int, ...] = op.axes if isinstance(op, Reduction) else (op.axis,)  # type: ignore[attr-defined]  # theirs
-    return "it acts along the examples" if any(a in axes for a in inputs if a is not None) else ""
-
-
-def _padded(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    assert isinstance(op, ops.Pad)
-    (axis,) = inputs
-    return "" if axis is None or not (op.before[axis] or op.after[axis]) else "it adds examples"
-
-
-def _reshaped(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    """The axis is found by as many elements before it."""
-
-    def before(shape: Shape, axis: int | None) -> object:
-        return product(shape[:axis]) if axis is not None else None
-
-    same = before(node.inputs[0].shape, inputs[0]) == before(node.types[0].shape, results[0])
-    return "" if same else "it takes elements of an example for another's"
-
-
-def _gathered(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    assert isinstance(op, ops.Gather)
-    return "it picks examples" if inputs[0] == op.axis else ""
-
-
-def _counted(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    assert isinstance(op, ops.Iota)
-    return "it numbers the examples" if results[0] == op.axis else ""
-
-
-def _first(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    """Layouts with the examples first; kernels have none."""
-    fits = inputs[0] == 0 and results[0] == 0 and all(a is None for a in inputs[1:])
-    return "" if fits else "it slides over the examples"
-
-
-def _first_of_both(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    """Windows of a value, and what came of them."""
-    return "" if results[0] == 0 and all(a in (0, None) for a in inputs) else "it slides over the examples"
-
-
-def _square(op: Primitive, node: Node, inputs: Axes, results: Axes) -> str:
-    (axis,) = inputs
-    inside = axis is not None and axis >= node.inputs[0].type.rank - 2
-    return "it takes the examples for a matrix" if inside else ""
-
-
-RULES: Mapping[type, Rule] = {
-    **dict.fromkeys((Input, Parameter, Constant, Unary, ops.Transpose, ops.OneHot), _apart),
-    **dict.fromkeys((Binary, ops.Where, ops.BroadcastTo, ops.MatMul), _aligned),
-    **dict.fromkeys(
-        (
-            Reduction, Normalisation, ops.CumSum, ops.ArgMax, ops.Flip, ops.Slice, ops.SliceAt, ops.UpdateAt,
-            ops.Concat, ops.TakeAlong, ops.ScatterAlong,
-        ),
-        _along,
-    ),
-    **dict.fromkeys((Pool, ops.Conv, ops.ConvTranspose), _first),
-    ops.MaxPoolGrad: _first_of_both,
-    **dict.fromkeys((ops.Inverse, ops.LogAbsDet), _square),
-    ops.Pad: _padded,
-    ops.Reshape: _reshaped,
-    ops.Gather: _gathered,
-    ops.Iota: _counted,
-}  # fmt: skip
 
 # --- what is meant to read the whole batch ---
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.paths import ONE_TO_ONE
 from mpcompile.analysis.stencils import OffsetSets, reads_any, source_of, spatial_axes, unread
 from mpcompile.ir import (
     Abstract,
@@ -35,6 +34,7 @@ from mpcompile.ir import (
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Anchor, Lattice, Reads, Region, Stencil, extent, still
 from mpcompile.ops._loop_stencil import Recurrence
+from mpcompile.ops.traits import OneToOne
 
 #: A cap above this is not attempted.
 MAX_CAP = 64
@@ -93,7 +93,7 @@ class _Counter:
         if isinstance(op, ops.Scan):
             return _CountedLoop(op, self, inputs).run()
         outs = op.stencil(self.lattice, *inputs)
-        mixed = [] if isinstance(op, ONE_TO_ONE) else [
+        mixed = [] if isinstance(op, OneToOne) else [
             self._mixes(op, inputs, i) for i, x in enumerate(inputs) if _varies(x)
         ]  # fmt: skip
         return tuple(self.nearest(self._longer(y, [m[n] for m in mixed])) for n, y in enumerate(outs))

@@ -38,7 +38,7 @@ from mpcompile.ir import (
     Type,
     Value,
 )
-from mpcompile.ops.pointwise import Binary, Unary
+from mpcompile.ops.traits import OneToOne
 
 #: More source positions than this are not attempted.
 MAX_POSITIONS = 1 << 10
@@ -50,11 +50,6 @@ FAR = 1 << 20
 
 #: Lengths at which a sequence of symbolic length is measured, each twice the one before.
 LENGTHS = (8, 16, 32, 64)
-
-#: Each element of a result of these reads at most one element of each input.
-ONE_TO_ONE = (
-    Unary, Binary, ops.Where, ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Pad, ops.Concat, ops.Flip,
-)  # fmt: skip
 
 
 class Distances(Domain):
@@ -106,7 +101,7 @@ def _apply(
     if isinstance(op, ops.Scan):
         return _loop(domain, op, inputs)
     results = op.depend(domain, *inputs)
-    if isinstance(op, ONE_TO_ONE) or not any(x.facts.any() for x in inputs):
+    if isinstance(op, OneToOne) or not any(x.facts.any() for x in inputs):
         return results
     mixed = [_mixes(domain, op, inputs, i) for i, x in enumerate(inputs) if _varies(x)]
     return [_longer(domain, r, [m[k] for m in mixed]) if mixed else r for k, r in enumerate(results)]

@@ -13,7 +13,8 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 
 and its traits, which passes ask for instead of names (`mpcompile.ops.traits` has those that several primitives share):
 
-* `along`     which axes of its operands run along with which of its result, and `reach`: what is read beside its place;
+* `along`     which axes of its operands run along with which of its result; `reach`: what is read beside its place;
+              `repeats`: along which axes the result has one element over and over;
 * `cost`      how many operations it takes;
 * `aliases`   whether a result may lie in the memory of an operand, and `view`: whether it is that memory seen otherwise;
 * `sign`      the sign of its result, and `grow`: whether it grows with its operands.
@@ -66,6 +67,8 @@ class Primitive:
     conservative: ClassVar[bool] = False
     #: Whether it is constant but for steps, so that a change of an input need not show in the results.
     steps: ClassVar[bool] = False
+    #: What it does to examples whose axis does not run along.
+    mixes: ClassVar[str] = "acts along the examples"
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """Result types. Raises `TypeMismatch` saying what was expected and found."""
@@ -115,6 +118,10 @@ class Primitive:
         left out. `shapes` are those of the operands, `out` that of the first result.
         """
         raise NoRule(self, "along")
+
+    def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
+        """Axes along which all elements of the first result are alike, whatever the operands. None unless said."""
+        return frozenset()
 
     def reach(self, shapes: Sequence[Shape]) -> Reach:
         """Axes along which element p of the result reads elements p + first .. p + last of the first operand.

@@ -58,6 +58,7 @@ class Conv(Strided):
     """
 
     name: ClassVar[str] = "conv"
+    mixes: ClassVar[str] = "slides over the examples"
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         x, w = inputs
@@ -189,6 +190,7 @@ class ConvTranspose(Strided):
     """
 
     name: ClassVar[str] = "conv_transpose"
+    mixes: ClassVar[str] = "slides over the examples"
     output_padding: tuple[int, ...] = ()
 
     def _spatial(self, spatial: Shape, kernel: Shape) -> Shape:

@@ -37,6 +37,7 @@ class Iota(Monotone, Verbatim):
     """y[..., i, ...] = i along one axis."""
 
     name: ClassVar[str] = "iota"
+    mixes: ClassVar[str] = "numbers the examples"
     shape: Shape
     axis: int
 
@@ -77,6 +78,9 @@ class Iota(Monotone, Verbatim):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return ()
+
+    def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
+        return frozenset(range(len(out))) - {self.axis}
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

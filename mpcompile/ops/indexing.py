@@ -59,6 +59,7 @@ class Gather(Free, Operation):
     """
 
     name: ClassVar[str] = "gather"
+    mixes: ClassVar[str] = "picks examples"
     axis: int
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:

@@ -44,6 +44,7 @@ class MatMul(Product):
     """z[.., i, j] = Σ_k x[.., i, k] y[.., k, j]; leading axes broadcast."""
 
     name: ClassVar[str] = "mat_mul"
+    mixes: ClassVar[str] = "pairs an example with another"
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         x, y = inputs

@@ -47,6 +47,8 @@ from mpcompile.ops.truth import Less, Where
 class Square(Fresh, Operation):
     """A function of all of one matrix [C, C]; which zeros of it stay zero is not followed."""
 
+    mixes: ClassVar[str] = "takes the examples for a matrix"
+
     conservative: ClassVar[bool] = True
 
     def _size(self, w: Type) -> int:

@@ -161,6 +161,7 @@ class Pad(Free, OneToOne, Operation):
     """y is x with `before` and `after` elements of one value added at the ends of each axis."""
 
     name: ClassVar[str] = "pad"
+    mixes: ClassVar[str] = "adds examples"
     before: tuple[int, ...]
     after: tuple[int, ...]
     value: float = 0.0

@@ -50,6 +50,8 @@ from mpcompile.ops.traits import Fresh, Monotone, Summation
 class Pool(Fresh, Operation):
     """One result for each window of each channel: x[N, C, *S] gives y[N, C, *P]."""
 
+    mixes: ClassVar[str] = "slides over the examples"
+
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     padding: Padding
@@ -177,6 +179,7 @@ class MaxPoolGrad(Fresh, Operation):
     """Adds dy[n, c, *p] into zeros [n, c, *spatial] at the flat positions of `MaxPool` (max-unpooling)."""
 
     name: ClassVar[str] = "max_pool_grad"
+    mixes: ClassVar[str] = "slides over the examples"
     spatial: Shape
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:

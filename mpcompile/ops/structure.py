@@ -58,6 +58,7 @@ class Reshape(View, Movement):
     """y has the elements of x in the same (row-major) order under another shape."""
 
     name: ClassVar[str] = "reshape"
+    mixes: ClassVar[str] = "takes elements of an example for another's"
     shape: Shape
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -171,6 +172,7 @@ class BroadcastTo(View, Movement):
     """y repeats x along axes of length one and new leading axes."""
 
     name: ClassVar[str] = "broadcast_to"
+    mixes: ClassVar[str] = "pairs an example with another"
     shape: Shape
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -203,6 +205,10 @@ class BroadcastTo(View, Movement):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return aligned(shapes, out)
+
+    def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
+        (kept,) = aligned(shapes, out)
+        return frozenset(range(len(out))) - set(kept.values())
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -1,8 +1,8 @@
 """The traits of primitives, on one page: what passes, analyses and backends may ask of an operation.
 
-Two kinds of trait. A *method* of `Primitive` answers from attributes and operands: `along`, `reach`, `cost`, `aliases`,
-`view`, `sign`, `grow`; its default is the safe answer, or raises `NoRule`. A *class* of this page is a law that holds of
-all its members and states their common rules; a primitive has the trait if its class is below it, so
+Two kinds of trait. A *method* of `Primitive` answers from attributes and operands: `along`, `repeats`, `reach`,
+`cost`, `aliases`, `view`, `sign`, `grow`; its default is the safe answer, or raises `NoRule`. A *class* of this page
+is a law of all its members and states their common rules; a primitive has the trait if its class is below it, so
 `isinstance(op, Elementwise)` asks for it. `tests/conformance/test_traits.py` holds each trait to numbers.
 
 | trait          | law                                                                                        |
@@ -100,6 +100,8 @@ class OneToOne(Primitive):
 
 class Elementwise(Fresh, OneToOne, Operation):
     """Each element of the result is made of the elements at its own place; operands broadcast."""
+
+    mixes: ClassVar[str] = "pairs an example with another"
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return aligned(shapes, out)

@@ -83,7 +83,12 @@ def same(x: Array, y: Array) -> bool:
 
 @pytest.mark.parametrize("op", LEAVES, ids=lambda op: op.name)
 def test_leaves_answer(op: Primitive) -> None:
-    assert op.along((), (2,)) == () and op.reach(()) == {} and op.cost((), [float_type(2)]) == Work()
+    assert (
+        op.along((), (2,)) == ()
+        and op.reach(()) == {}
+        and not op.repeats((), (2,))
+        and op.cost((), [float_type(2)]) == Work()
+    )
     assert op.sign((), False) is (
         Positivity.POSITIVE if isinstance(op, Constant) else Positivity.UNKNOWN
     ) and not op.view(())
@@ -325,3 +330,10 @@ def test_a_reduction_sees_no_order(example: Example) -> None:
     (x,), op = example.inputs, example.op
     for axis in op.axes:  # type: ignore[attr-defined]  # a reduction's
         assert same(first(op, x), first(op, np.flip(x, axis)))
+
+
+@sweep()
+def test_what_repeats_is_alike(example: Example) -> None:
+    out = first(example.op, *example.inputs)
+    for axis in example.op.repeats(shapes(example), out.shape):
+        assert same(out, np.broadcast_to(out.take([0], axis), out.shape))
