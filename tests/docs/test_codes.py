@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -36,6 +37,32 @@ def test_every_code_used_is_in_the_table() -> None:
 
 def test_every_row_of_the_table_is_used() -> None:
     assert set(CODES) - set(used()) == set()
+
+
+def claimed(tree: ast.AST) -> set[str]:
+    """Codes in the strings of a test file, but for docstrings and what is said to be absent."""
+    aside: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            aside.add(node.value)
+        elif isinstance(node, ast.Compare) and all(isinstance(o, ast.NotIn | ast.NotEq) for o in node.ops):
+            aside |= {*ast.walk(node)}
+    strings = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in aside)
+    return {code for s in strings if isinstance(s, str) for code in re.findall(r"MP\d{3}", s)}
+
+
+def test_every_row_of_the_table_is_raised_by_a_test() -> None:
+    """By a test that names it, or by a spec of specs/invalid that is held to it."""
+    files = [p for p in (ROOT / "tests").rglob("test_*.py") if p != Path(__file__)]
+    found = {code for path in files for code in claimed(ast.parse(path.read_text(encoding="utf-8")))}
+    for path in (ROOT / "specs" / "invalid").glob("*.expected"):
+        found |= set(re.findall(r":\d+:\d+: (MP\d{3}) ", path.read_text(encoding="utf-8")))
+    assert found >= {"MP301"} and set(CODES) - found == set()
+
+
+def test_what_is_said_to_be_absent_is_not_raised() -> None:
+    told = 'def test():\n    """MP101"""\n    assert "MP102" not in x and code != "MP103"\n    assert "MP104" in x'
+    assert claimed(ast.parse(told)) == {"MP104"}
 
 
 def test_the_table_is_in_order_and_names_are_unique() -> None:

@@ -18,6 +18,7 @@ from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.metrics import read_metrics
 from mpcompile.runner.run import open_run
+from mpcompile.runner.sampling import sample
 
 OPTIONS = Options(backend="fake", seed=3, steps=120, checkpoint_every=25)
 
@@ -225,6 +226,23 @@ def test_divergence_is_a_finding(fake: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="MP530"):
         train(made, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "run"))
+
+
+def test_a_model_without_a_program_is_refused_by_the_command_that_runs_it(
+    fake: ModuleType, tmp_path: Path
+) -> None:
+    backend, untrained = fake.FakeBackend(), fake.module()
+    del untrained.programs["loss"]
+    with pytest.raises(SpecError, match="MP512"):
+        train(untrained, tmp_path / "none", OPTIONS, backend=backend)
+    assert not (tmp_path / "none").exists()
+    train(fake.module(), tmp_path / "run", replace(OPTIONS, steps=1), backend=backend)
+    run, silent = open_run(tmp_path / "run"), fake.module()
+    assert sample(run, silent, 2, backend=backend).values["y"].shape == (2, 1)
+    for program in ("sample", "predict"):
+        del silent.programs[program]
+    with pytest.raises(SpecError, match="MP540"):
+        sample(run, silent, 2, backend=backend)
 
 
 def test_unknown_settings(fake: ModuleType) -> None:

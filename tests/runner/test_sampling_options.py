@@ -279,6 +279,9 @@ def test_draws_of_a_mixture_over_orders_are_those_of_its_members(runs: Path) -> 
         ("digits", ("--stream",), 1, "MP542"),
         ("orders", ("--stream",), 1, "MP542"),
         ("bytes", ("--prompt", "a", "--given", "text"), 2, "exclude"),
+        ("digits", ("--reconstruct", "-o", "x.npz"), 1, "MP543"),
+        ("digits", ("--interpolate", "-o", "x.npz"), 1, "MP543"),
+        ("digits", ("--forward", "binary_digits", "-o", "x.npz"), 1, "MP543"),
     ],
 )
 def test_what_does_not_fit_is_said(
@@ -286,6 +289,16 @@ def test_what_does_not_fit_is_said(
 ) -> None:
     found, said = command("sample", str(runs / name), *options)
     assert (found, message in said) == (code, True), said
+
+
+def test_a_model_without_a_posterior_has_no_bound_of_it(runs: Path) -> None:
+    from mpcompile import api
+    from mpcompile.runner.evaluate import evaluate
+    from mpcompile.runner.run import open_run
+
+    opened = open_run(runs / "digits")
+    with pytest.raises(SpecError, match="MP543"):
+        evaluate(opened, api.load(opened.spec), samples=2)
 
 
 def test_a_prompt_in_bytes(runs: Path) -> None:
