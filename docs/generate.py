@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent / "codes"
 GROUPS = {
     "MP0": "Intake", "MP1": "Syntax and names", "MP2": "Shapes and types", "MP3": "Dependence and proofs",
     "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates",
+    "MP9": "Faults of the compiler",
 }  # fmt: skip
 
 

@@ -209,6 +209,7 @@ def build(
     replaced: list[str] | None = None,
     names: Mapping[str, Any] | None = None,
     budget: Budget | None = None,
+    verify_each: bool = False,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
@@ -216,7 +217,7 @@ def build(
     names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
     file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
     alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field.
-    The proofs have a budget, or the default.
+    The proofs have a budget, or the default. `verify_each` verifies every program between passes.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
     what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
@@ -226,7 +227,8 @@ def build(
 
     from mpcompile import __version__
     from mpcompile.backend import find_backend
-    from mpcompile.passes.pipeline import for_inference, optimise
+    from mpcompile.passes.pipeline import optimise
+    from mpcompile.passes.running import verified
     from mpcompile.runner import builds
     from mpcompile.runner.initial import initial
     from mpcompile.runner.run import fit
@@ -236,11 +238,9 @@ def build(
         found = require_proven(module, allow_unproven)
     weights = dict(parameters) if parameters is not None else initial(module, seed)
     fit(weights, module, "the weights given")
-    optimised = optimise(module)
-    module = optimised.module
-    if inference:
-        folded = for_inference(module, weights)
-        module, weights = folded.module, folded.weights
+    with verified(verify_each):
+        optimised = optimise(module, weights if inference else None)
+    module, weights = optimised.module, optimised.weights or weights
     emitted = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
     files = {name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()}
     files["weights.safetensors"] = save(weights)

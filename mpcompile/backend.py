@@ -13,6 +13,7 @@ from typing import Protocol
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Module, Training
 from mpcompile.ir.training import Adam, plain
+from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
 #: Weight decay of a rule where neither it nor the section states one.
@@ -119,6 +120,27 @@ class Backend(Protocol):
 
 class BackendMissing(Exception):
     """A backend that is not installed; the message is one line that says what to install."""
+
+
+def open_session(
+    backend: Backend | str,
+    module: Module | Optimised,
+    parameters: Mapping[str, Array],
+    optimizer: OptimizerSpec | None = None,
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    mixed: bool = False,
+) -> Session:
+    """A session of a module as the pipeline leaves it, which runs here; what `optimise` gave is taken as it is.
+
+    Raises `BackendMissing` for the name of a backend that is not there.
+    """
+    found = find_backend(backend) if isinstance(backend, str) else backend
+    optimised = module if isinstance(module, Optimised) else optimise(module)
+    return found.session(
+        optimised.module, parameters, optimizer, device=device, precision=precision, mixed=mixed
+    )
 
 
 def no_device(framework: str, name: str) -> SpecError:

@@ -15,3 +15,5 @@ FAST = (
     " --xla_cpu_use_fusion_emitters=false"
 )
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}".strip()
+# Every graph is verified between all passes, also in processes that tests start.
+os.environ.setdefault("MPCOMPILE_VERIFY_EACH", "1")

@@ -61,7 +61,7 @@ def _turned(body: Graph, turned: dict[str, tuple[Transpose, Value]]) -> Graph:
             return None
         return b.emit_all(node.op, *(b.emit(given[v], v) if v in given else v for v in inputs))
 
-    new = body.rebuild(rewrite)
+    new = body.rebuild(rewrite, retype=True)
     b = Builder(new)
     new.outputs = {k: b.emit(given[v], v) if v in given else v for k, v in new.outputs.items()}
     return new

@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable
 from typing import TextIO
 
+from mpcompile.diagnostics import InternalError
+
 #: Exit codes: 0 clean, 1 findings, 2 wrong usage, a machine that refuses, or a fault of the compiler.
 FAULT = 2
 INTERRUPTED = 130
@@ -106,6 +108,8 @@ def described(fault: BaseException) -> str:
     frames = traceback.extract_tb(fault.__traceback__)
     at = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     text = str(fault).partition("\n")[0][:300]
+    if isinstance(fault, InternalError):  # its code says more than its type
+        return f"{text}{at}"
     return f"{type(fault).__name__}{': ' if text else ''}{text}{at}"
 
 

@@ -3,6 +3,7 @@
 from mpcompile.diagnostics.core import (
     Diagnostic,
     Expected,
+    InternalError,
     PathStep,
     Severity,
     Source,
@@ -11,4 +12,4 @@ from mpcompile.diagnostics.core import (
     error,
 )
 
-__all__ = ["Diagnostic", "Expected", "PathStep", "Severity", "Source", "Span", "SpecError", "error"]
+__all__ = ["Diagnostic", "Expected", "InternalError", "PathStep", "Severity", "Source", "Span", "SpecError", "error"]

@@ -6,33 +6,7 @@ dependence and proofs, MP4xx flows and Jacobians, MP5xx training and data, MP6xx
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """One diagnostic code and the page about it."""
-
-    code: str
-    name: str
-    what: str
-    why: str
-    example: str = ""
-    instead: str = ""
-
-    def page(self) -> str:
-        """The whole page, as Markdown."""
-        parts = [
-            f"# {self.name} ({self.code})",
-            f"## What it does\n\n{self.what}",
-            f"## Why it is bad\n\n{self.why}",
-        ]
-        if self.example:
-            parts.append(f"## Example\n\n```\n{self.example}\n```")
-        if self.instead:
-            parts.append(f"## Use instead\n\n```\n{self.instead}\n```")
-        return "\n\n".join(parts) + "\n"
-
+from mpcompile.diagnostics.code import Code
 
 _TABLE = (
     Code(
@@ -462,6 +436,14 @@ _TABLE = (
     Code("MP604", "certified-answer-differs",
          "Reports a property, parameter or variable of a spec for which the certificate has another answer.",
          "Whoever relies on the certificate relies on something that does not hold now."),
+    Code("MP901", "pass-failed", "Reports a pass of the compiler that failed, with the passes that ran before it.",
+         "The fault is the compiler's, not the spec's: report it, with the file that the message names. "
+         "`mpcompile opt SPEC -p PASS,...` runs single passes."),
+    Code("MP902", "ill-formed-graph",
+         "Reports a graph that breaks a law of the intermediate representation: a type, a name, an edge, a loop.",
+         "The fault is that of the pass that the message names. `--verify-each` finds it behind the pass."),
+    Code("MP903", "rewrite-changes-type", "Reports a rewrite that replaces a value by one of another type.",
+         "Whoever reads the value relies on its type. The fault is the compiler's: report it."),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {code.code: code for code in _TABLE}

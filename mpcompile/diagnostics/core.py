@@ -97,6 +97,14 @@ class Expected(SpecError):
         return error("MP113", f"{who}: expected {self.wanted}", self.span, help=self.help)
 
 
+class InternalError(Exception):
+    """A fault of the compiler, never of a spec. The text begins with its code, one of MP9xx."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code, self.message = code, message
+        super().__init__(f"{code} {message}")
+
+
 def error(
     code: str, message: str, span: Span, *, label: str = "", notes: tuple[str, ...] = (), help: str = ""
 ) -> SpecError:

@@ -7,17 +7,16 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from mpcompile.budget import tick
-from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics import InternalError, Span, error
 from mpcompile.ir.primitive import Array, Primitive
 from mpcompile.ir.size import Symbolic, multiple_of, symbols
 from mpcompile.ir.traits import Along, Reach, Work
@@ -116,6 +115,9 @@ class Value:
         return self.type.dtype
 
 
+#: What may replace the outputs of a node: given the builder of the new graph, the node, and its inputs there.
+Rewrite = Callable[["Builder", Node, tuple[Value, ...]], tuple[Value, ...] | None]
+
 #: More elements than this in one value of one example (1 GiB in single precision) are refused when it is stated.
 MAX_VALUE = 1 << 28
 
@@ -209,15 +211,24 @@ class Graph:
         shapes = {s for n in self.nodes() for t in n.types for s in t.shape if isinstance(s, Symbolic)}
         return {name for s in shapes for name in symbols(s)} - set(self.symbols())
 
-    def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
-        """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""
+    def ancestors(self, values: Iterable[Value]) -> set[int]:
+        """Nodes that some values are made of, those that make them included."""
         keep = set[int]()
-        todo = [v.node for v in self.outputs.values()]
-        while todo:
+        todo = [v.node for v in values]
+        while todo:  # one walk for all values, and no edges; networkx's ancestors would be one for each
             node = todo.pop()
             if node not in keep:
                 keep.add(node)
                 todo += [v.node for v in self._nodes[node].inputs]
+        return keep
+
+    def made_of(self, *values: Value) -> list[Node]:
+        """The nodes that some values are made of, inputs before their users."""
+        return [self._nodes[i] for i in sorted(self.ancestors(values))]
+
+    def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
+        """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""
+        keep = self.ancestors(self.outputs.values())
         new = Graph(self.name)
         new.inputs = {k: v for k, v in self.inputs.items() if v.node in keep or unread(k)}
         keep.update(v.node for v in new.inputs.values())
@@ -231,10 +242,12 @@ class Graph:
         new._nodes, new.inputs = dict(self._nodes), dict(self.inputs)
         return new
 
-    def rebuild(self, rewrite: Any) -> Graph:
+    def rebuild(self, rewrite: Rewrite, retype: bool = False) -> Graph:
         """A copy in which `rewrite(builder, node, inputs)` may replace a node's outputs by other values.
 
-        `rewrite` returns None to copy the node as it is, or the tuple of values to use in its place.
+        `rewrite` returns None to copy the node as it is, or the tuple of values to use in its place. Those have the
+        types of what they replace, unless `retype`: then the graph is another function, such as that of one size.
+        Raises `InternalError` (MP903) for a rewrite that breaks this.
         """
         new = Graph(self.name)
         b = Builder(new)
@@ -245,6 +258,8 @@ class Graph:
                 made = rewrite(b, node, inputs)
                 if made is None:
                     made = new._copy(node, inputs).outputs
+                elif not retype and tuple(v.type for v in made) != node.types:
+                    raise _wrong_rewrite(self, node, made)
             moved.update(zip(node.outputs, made, strict=True))
         new.inputs = {k: moved[v] for k, v in self.inputs.items()}
         new.outputs = {k: moved[v] for k, v in self.outputs.items()}
@@ -257,6 +272,15 @@ class Graph:
 def _connect(edges: nx.DiGraph[int], nodes: Collection[Node]) -> None:
     edges.add_nodes_from(n.id for n in nodes)
     edges.add_edges_from((v.node, n.id) for n in nodes for v in n.inputs)
+
+
+def _wrong_rewrite(graph: Graph, node: Node, made: Sequence[Value]) -> InternalError:
+    """What `rebuild` raises for values that do not fit in the place of a node's."""
+    before, after = (
+        ", ".join(map(str, types)) or "nothing" for types in (node.types, [v.type for v in made])
+    )
+    where = f"{node.path}.{node.op.name}" if node.scope else node.op.name
+    return InternalError("MP903", f"in `{graph.name}` {where} gives {before}; its replacement gives {after}")
 
 
 @dataclass

@@ -35,7 +35,7 @@ from mpcompile.ir.types import Shape, Type
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
     from mpcompile.ir.field import Field
-    from mpcompile.ir.graph import Builder, Value
+    from mpcompile.ir.graph import Builder, Graph, Value
     from mpcompile.ir.stencils import Lattice, Stencil
 
 Array = np.ndarray[Any, Any]
@@ -167,6 +167,10 @@ class Primitive:
             if new is not old:
                 changed[name] = new
         return replace(self, **changed) if changed else self
+
+    def bodies(self) -> tuple[Graph, ...]:
+        """Attributes that are graphs: the bodies of a loop."""
+        return ()
 
     def attributes(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _attributes(type(self))}

@@ -61,4 +61,4 @@ def _bound(graph: Graph, sizes: tuple[tuple[str, int], ...]) -> Graph:
         bound = Input(op.path, number(op.type)) if isinstance(op, Input) else op.bind(env)
         return b.emit_all(bound, *inputs)
 
-    return graph.rebuild(rewrite)
+    return graph.rebuild(rewrite, retype=True)

@@ -81,6 +81,9 @@ class Scan(Operation):
     length: int | Symbolic | None = None
     settles: bool = False
 
+    def bodies(self) -> tuple[Graph, ...]:
+        return (self.body,)
+
     # --- layout: nothing outside of this class and `LoopBuilder` counts inputs or results of a loop ---
 
     def split(self, inputs: Sequence[T]) -> Parts[T]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Primitive, Shape, Value
 from mpcompile.layers import functional as F
+from mpcompile.passes.base import LIVE, Condition, Pass
 from mpcompile.passes.static import Static
 
 
@@ -33,7 +35,8 @@ class _Product:
 MOST = 200
 
 
-class FoldAffine:
+@dataclass(frozen=True)
+class FoldAffine(Pass):
     """Graph to graph: x s + t beside a product by a weight W, where s and t are functions of weights, one a channel.
 
     Keeps    every output, up to rounding.
@@ -45,7 +48,11 @@ class FoldAffine:
              a network gives). What it makes of weights is for `freeze` to compute once.
     """
 
-    def __call__(self, graph: Graph) -> Graph:
+    name: ClassVar[str] = "affine"
+    requires: ClassVar[tuple[Condition, ...]] = (LIVE,)
+    ensures: ClassVar[tuple[Condition, ...]] = (LIVE,)
+
+    def call(self, graph: Graph) -> Graph:
         made = graph
         for _ in range(
             MOST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value
 from mpcompile.layers import functional as F
 from mpcompile.ops.reduction import Reduction
+from mpcompile.passes.base import LIVE, Condition, Pass
 from mpcompile.passes.static import Static
 
 #: Sums and their like, which do not care in which order they read.
@@ -24,7 +26,8 @@ class Moved:
     index: Array
 
 
-class AbsorbPermutations:
+@dataclass(frozen=True)
+class AbsorbPermutations(Pass):
     """Graph to graph: gathers, flips and strided slices of data by constant indices go where weights can be gathered.
 
     Keeps     every output, up to the order in which a sum adds its terms.
@@ -37,7 +40,11 @@ class AbsorbPermutations:
               keep all elements, but where it is taken from parts that were put side by side.
     """
 
-    def __call__(self, graph: Graph) -> Graph:
+    name: ClassVar[str] = "permutations"
+    requires: ClassVar[tuple[Condition, ...]] = (LIVE,)
+    ensures: ClassVar[tuple[Condition, ...]] = (LIVE,)
+
+    def call(self, graph: Graph) -> Graph:
         if not any(_reorders(graph, n) for n in graph.nodes()):
             return graph
         made = _Absorb(graph).graph()

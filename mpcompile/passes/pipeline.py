@@ -1,4 +1,4 @@
-"""What is done to a module between its proofs and a backend."""
+"""What happens to a module between its proofs and a backend: the list, and the one place that runs it."""
 
 from __future__ import annotations
 
@@ -7,35 +7,77 @@ from dataclasses import dataclass, replace
 
 from mpcompile import ops
 from mpcompile.ir import Array, Graph, Module, Node
+from mpcompile.ir.verify import verify_module
 from mpcompile.passes.affine import FoldAffine
-from mpcompile.passes.freeze import TRAINING, Frozen, freeze
+from mpcompile.passes.base import Pass, Refused
+from mpcompile.passes.cse import CommonSubexpressions
+from mpcompile.passes.dce import DeadCode
+from mpcompile.passes.fold import FoldConstants
+from mpcompile.passes.freeze import TRAINING, freeze
 from mpcompile.passes.permutations import AbsorbPermutations
-from mpcompile.passes.rearrange import rearrange
-from mpcompile.passes.sampler import Refused, derive
-from mpcompile.passes.simplify import simplify
+from mpcompile.passes.rearrange import Rearrange
+from mpcompile.passes.running import Pipeline, Step, failing, is_verifying
+from mpcompile.passes.sampler import DeriveSamplers
+from mpcompile.passes.simplify import Simplify
+
+#: Every pass, in the order in which `mpcompile opt --help` lists them.
+PASSES: dict[str, type[Pass]] = {
+    p.name: p
+    for p in (
+        DeriveSamplers, Rearrange, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
+        FoldAffine,
+    )
+}  # fmt: skip
+
+#: Equal computations become one only within one scope, and constants stay where they are: so the functions that emitted
+#: code is cut into stay whole.
+_SIMPLIFY = (Simplify(), CommonSubexpressions(across=False, constants=False), DeadCode())
+#: For graphs that are derived from a program, such as a step of training.
+SIMPLIFYING = Pipeline("simplifying", _SIMPLIFY)
+#: For each program of every module.
+SHIPPED = Pipeline("shipped", (DeriveSamplers(), Rearrange(), *_SIMPLIFY))
+#: Then, for each program of a module that is no longer trained; `freeze` follows.
+INFERENCE = Pipeline("inference", (DeadCode(), AbsorbPermutations(), FoldAffine()))
+
+PIPELINES = {p.name: p for p in (SHIPPED, INFERENCE, SIMPLIFYING)}
 
 
 @dataclass(frozen=True)
 class Optimised:
-    """A module whose programs are faster and mean the same, how (program -> its samplers), and what could not be made so:
-    program -> reasons."""
+    """A module as a backend takes it.
+
+    weights   those of a module for inference; None where the weights of the module stay as they are
+    samplers  program -> how each of its derived samplers works
+    refusals  program -> why its other samplers stay the reference ones
+    steps     every pass over every program, in order
+    """
 
     module: Module
+    weights: dict[str, Array] | None
     samplers: dict[str, tuple[str, ...]]
     refusals: dict[str, tuple[Refused, ...]]
+    steps: tuple[Step, ...]
 
 
-def optimise(module: Module) -> Optimised:
-    """Replace the reference samplers of all programs by derived ones (`sampler`), take elements from where they come from
-    (`rearrange`), and simplify (`simplify`)."""
-    derived = {name: derive(graph) for name, graph in module.programs.items()}
-    programs = {name: simplify(rearrange(d.graph)) for name, d in derived.items()}
-    refusals = {name: d.refusals for name, d in derived.items() if d.refusals}
-    samplers = {name: d.ways for name, d in derived.items() if d.ways}
+def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Optimised:
+    """Run the pipelines over a module: `SHIPPED`, and with weights for `inference` also `INFERENCE` and `freeze`.
+
+    All that goes from a proven module to a backend goes through here. A module for inference has no programs that learn;
+    what depends on weights alone is computed once. Raises `InternalError` for a pass that fails (MP901).
+    """
+    outcomes = {name: SHIPPED.run(graph, name) for name, graph in module.programs.items()}
+    refusals = {name: o.refused for name, o in outcomes.items() if o.refused}
     for name, noise in module.noise.items():
-        if any(n.kind == "choice" for n in noise.values()) and (found := _loops(module.programs[name])):
-            refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in found)
-    return Optimised(replace(module, programs=programs), samplers, refusals)
+        if any(n.kind == "choice" for n in noise.values()) and (loops := _loops(module.programs[name])):
+            refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in loops)
+    made = replace(module, programs={name: o.graph for name, o in outcomes.items()})
+    steps = tuple(step for o in outcomes.values() for step in o.steps)
+    samplers = {name: o.done for name, o in outcomes.items() if o.done}
+    found = Optimised(made, None, samplers, refusals, steps)
+    if inference is None:
+        return found
+    frozen = for_inference(made, inference)
+    return replace(found, module=frozen.module, weights=frozen.weights, steps=(*steps, *frozen.steps))
 
 
 def _loops(graph: Graph) -> list[Node]:
@@ -43,16 +85,34 @@ def _loops(graph: Graph) -> list[Node]:
     return [n for n in graph.nodes() if isinstance(n.op, ops.Scan) and n.op.carries]
 
 
-#: What is done, in this order, to each program of a module that is no longer trained.
-FOR_INFERENCE = (AbsorbPermutations(), FoldAffine())
+def for_inference(module: Module, weights: Mapping[str, Array]) -> Optimised:
+    """A module that only runs, and its weights.
 
+    Permutations and affine maps go into the products beside them (`INFERENCE`); all that depends on weights alone is
+    computed once (`freeze`).
 
-def for_inference(module: Module, weights: Mapping[str, Array]) -> Frozen:
-    """A module that only runs, and its weights: permutations and affine maps in the products beside them, and all that
-    depends on weights alone computed once. Programs that learn are gone; the others mean what they meant.
+    Programs that learn are gone; the others mean what they meant.
     """
+    steps: list[Step] = []
     programs = dict(module.programs)
     for name in [n for n in programs if n not in TRAINING]:
-        for fold in FOR_INFERENCE:
-            programs[name] = fold(programs[name])
-    return freeze(replace(module, programs=programs), weights)
+        outcome = INFERENCE.run(programs[name], name)
+        programs[name] = outcome.graph
+        steps += outcome.steps
+    with failing("freeze", module.name, [str(p) for p in INFERENCE.passes]):
+        frozen = freeze(replace(module, programs=programs), weights)
+        if is_verifying():
+            verify_module(frozen.module)
+    return Optimised(frozen.module, frozen.weights, {}, {}, tuple(steps))
+
+
+__all__ = [
+    "INFERENCE",
+    "PASSES",
+    "PIPELINES",
+    "SHIPPED",
+    "SIMPLIFYING",
+    "Optimised",
+    "for_inference",
+    "optimise",
+]

@@ -1,4 +1,4 @@
-"""Elements are taken from where they come from, not from a rearrangement of them.
+"""Compose slices, gathers, flips and concatenations along one axis, and read the result straight from its sources.
 
 A coupling joins what passed and what moved, and the next one splits it again; permutations follow each other. Along one
 axis slices, known gathers, flips and concatenations are all the same thing: a list of elements of some values. The list
@@ -8,12 +8,14 @@ of a composition is found without computing it, and where it is a whole value, o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Graph, Node, Value
 from mpcompile.layers import functional as F
+from mpcompile.passes.base import LIVE, Condition, Pass
 
 
 @dataclass(frozen=True)
@@ -29,31 +31,44 @@ class _Places:
         return _Places(self.axis, self.sources, self.which[index], self.index[index])
 
 
-def rearrange(program: Graph) -> Graph:
-    """The same function, with copies that only move elements left out where nothing else needs them."""
-    known: dict[Value, _Places] = {}
+@dataclass(frozen=True)
+class Rearrange(Pass):
+    """Graph to graph: elements that several moves put somewhere are read where they come from.
 
-    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        places = _places(b.graph, node, inputs, known)
-        if places is None:
-            return None
-        read = np.unique(places.which)
-        if len(read) == 1:
-            made = F.take(b, places.sources[read[0]], places.axis, places.index)
-        elif isinstance(node.op, ops.Concat):
-            made = b.emit(node.op, *inputs)
-        else:
-            sources = [places.sources[i] for i in read]
-            start = np.cumsum([0, *(_size(v, places.axis) for v in sources)])
-            index = start[np.searchsorted(read, places.which)] + places.index
-            made = F.take(b, F.concat(b, sources, places.axis), places.axis, index)
-        if made not in places.sources and not isinstance(b.graph.node(made).op, ops.Slice):
-            known[made] = places
-        return (made,)
+    Keeps    every value bit for bit.
+    Refuses  moves along an axis of unknown size, or by indices that are no constant.
+    """
 
-    if not any(isinstance(n.op, ops.Concat | ops.Gather | ops.Flip) for n in program.nodes()):
-        return program
-    return program.rebuild(rewrite).live()
+    name: ClassVar[str] = "rearrange"
+    ensures: ClassVar[tuple[Condition, ...]] = (LIVE,)
+
+    def call(self, graph: Graph) -> Graph:
+        if not any(isinstance(n.op, ops.Concat | ops.Gather | ops.Flip) for n in graph.nodes()):
+            return graph.live()
+        known: dict[Value, _Places] = {}
+        return graph.rebuild(lambda b, node, inputs: _moved(b, node, inputs, known)).live()
+
+
+def _moved(
+    b: Builder, node: Node, inputs: tuple[Value, ...], known: dict[Value, _Places]
+) -> tuple[Value, ...] | None:
+    """The value of a move, read from its sources; None for any other node."""
+    places = _places(b.graph, node, inputs, known)
+    if places is None:
+        return None
+    read = np.unique(places.which)
+    if len(read) == 1:
+        made = F.take(b, places.sources[read[0]], places.axis, places.index)
+    elif isinstance(node.op, ops.Concat):
+        made = b.emit(node.op, *inputs)
+    else:
+        sources = [places.sources[i] for i in read]
+        start = np.cumsum([0, *(_size(v, places.axis) for v in sources)])
+        index = start[np.searchsorted(read, places.which)] + places.index
+        made = F.take(b, F.concat(b, sources, places.axis), places.axis, index)
+    if made not in places.sources and not isinstance(b.graph.node(made).op, ops.Slice):
+        known[made] = places
+    return (made,)
 
 
 def _size(value: Value, axis: int) -> int | None:

@@ -1,137 +1,62 @@
-"""Drop what computes nothing: neutral elements, broadcasts that an operation does itself, maps that undo each other,
-and whatever is computed twice in the same place.
+"""Algebraic simplification: a table of rules, each with its condition.
 
 Every rule keeps each element's value bit for bit, but for the sign of a zero (`x + 0`), and never adds an operation.
-Equal operations become one only within one scope, and maps undo each other only within one function, so that the
-functions that emitted code is cut into stay whole.
+Maps undo each other only within one function, so that the functions that emitted code is cut into stay whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import (
-    Builder,
-    Constant,
-    Graph,
-    Input,
-    Node,
-    Parameter,
-    TypeMismatch,
-    Value,
-    broadcast_shapes,
-)
-from mpcompile.ops import BroadcastTo, Cast, Neg, Reshape, Slice, Transpose
-
-#: The element that changes nothing, and whether it does so on the left, too.
-NEUTRAL = {"add": (0.0, True), "sub": (0.0, False), "mul": (1.0, True), "div": (1.0, False)}
-#: Operations that repeat shorter operands themselves.
-BROADCASTS = frozenset({
-    "add", "sub", "mul", "div", "maximum", "minimum", "less", "less_equal", "equal", "logical_and", "logical_or",
-    "where",
-})  # fmt: skip
-
-Rule = Callable[[Builder, Node, tuple[Value, ...]], "Value | None"]
+from mpcompile import ops
+from mpcompile.ir import Builder, Constant, Graph, Node, Primitive, Shape, Type, Value, broadcast_shapes
+from mpcompile.passes.base import Pass, rewrite_bodies
 
 
-def simplify(graph: Graph) -> Graph:
-    """The same function with fewer operations; bodies of loops are simplified as well."""
-    kept = set(graph.outputs.values())  # outputs stay values of their own
-    seen: dict[Any, tuple[Value, ...]] = {}
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node where a rule may apply: its primitive, its operands in the new graph, and the type of its result."""
 
-    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if isinstance(node.op, Input | Constant):
+    b: Builder
+    op: Primitive
+    inputs: tuple[Value, ...]
+    type: Type
+    node: Node
+
+    def filled(self, operand: int) -> float | None:
+        """The number that all elements of an operand are, seen through broadcasts; None where they are no constant."""
+        node = self.b.graph.node(self.inputs[operand])
+        while isinstance(node.op, ops.BroadcastTo):
+            node = self.b.graph.node(node.inputs[0])
+        if not isinstance(node.op, Constant) or not node.op.stored.size:
             return None
-        if isinstance(node.op, Parameter):
-            return _once(seen, node.op.path, b, node, inputs)
-        body = node.op.attributes().get("body")
-        if isinstance(body, Graph):
-            return b.emit_all(replace(node.op, body=simplify(body)), *inputs)  # type: ignore[call-arg]  # has a body
-        found = _apply(b, node, inputs)
-        if found is not None and not (kept & set(node.outputs)):
-            return (found,)
-        inputs = _without_broadcasts(b, node, inputs)
-        if kept & set(node.outputs):
-            return b.emit_all(node.op, *inputs)
-        return _once(seen, (node.scope, node.op, inputs), b, node, inputs)
+        first = node.op.stored.flat[0]
+        return float(first) if bool((node.op.stored == first).all()) else None
 
-    return graph.rebuild(rewrite).live()
+    @property
+    def inner(self) -> Node | None:
+        """The node that made the first operand, where it is the same kind of primitive in the same function."""
+        made = self.b.graph.node(self.inputs[0])
+        return made if type(made.op) is type(self.op) and _home(made) == _home(self.node) else None
 
-
-def _once(
-    seen: dict[Any, tuple[Value, ...]], key: Any, b: Builder, node: Node, inputs: tuple[Value, ...]
-) -> tuple[Value, ...]:
-    if key not in seen:
-        seen[key] = b.emit_all(node.op, *inputs)
-    return seen[key]
+    def spread(self, operand: int) -> Value:
+        """An operand in the shape of the result."""
+        value = self.inputs[operand]
+        return value if value.type == self.type else self.b.emit(ops.BroadcastTo(self.type.shape), value)
 
 
-def _apply(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """A value that stands for the node's, made of what there is."""
-    rule = RULES.get(node.op.name)
-    return rule(b, node, inputs) if rule is not None else None
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: `becomes` gives the value that a node of one of the `primitives` stands for, where `when` holds."""
 
-
-def _without_broadcasts(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Operands before they were repeated, where the operation gives the same shape without."""
-    if node.op.name not in BROADCASTS:
-        return inputs
-    current = list(inputs)
-    for i, v in enumerate(inputs):
-        made = b.graph.node(v)
-        if not isinstance(made.op, BroadcastTo):
-            continue
-        trial = [*current[:i], made.inputs[0], *current[i + 1 :]]
-        if _shape(trial) == node.types[0].shape:
-            current = trial
-    return tuple(current)
-
-
-def _shape(values: list[Value]) -> Any:
-    try:
-        shape = values[0].shape
-        for v in values[1:]:
-            shape = broadcast_shapes(shape, v.shape)
-    except TypeMismatch:
-        return None
-    return shape
-
-
-# --- rules: the value that a node may be replaced by ---
-
-
-def _filled(b: Builder, value: Value) -> float | None:
-    """The number that all elements of a constant are, seen through broadcasts."""
-    node = b.graph.node(value)
-    while isinstance(node.op, BroadcastTo):
-        node = b.graph.node(node.inputs[0])
-    if not isinstance(node.op, Constant) or not node.op.stored.size:
-        return None
-    first = node.op.stored.flat[0]
-    return float(first) if bool((node.op.stored == first).all()) else None
-
-
-def _neutral(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    number, both = NEUTRAL[node.op.name]
-    left, right = inputs
-    if _filled(b, right) == number:
-        return _spread(b, node, left)
-    if both and _filled(b, left) == number:
-        return _spread(b, node, right)
-    return None
-
-
-def _spread(b: Builder, node: Node, value: Value) -> Value:
-    return value if value.type == node.types[0] else b.emit(BroadcastTo(node.types[0].shape), value)
-
-
-def _neg(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made, source = _through(b, node, inputs[0])
-    return source if made is not None else None
+    text: str
+    primitives: tuple[type[Primitive], ...]
+    when: Callable[[Site], bool]
+    becomes: Callable[[Site], Value]
 
 
 def _home(node: Node) -> tuple[str, ...]:
@@ -140,67 +65,152 @@ def _home(node: Node) -> tuple[str, ...]:
     return tuple(f.name for f in node.scope[: inner + 1])
 
 
-def _through(b: Builder, node: Node, value: Value) -> tuple[Node | None, Value]:
-    """The operation of the same kind and function that made a value, and what it was made of; else the value."""
-    made = b.graph.node(value)
-    if type(made.op) is type(node.op) and _home(made) == _home(node):
-        return made, made.inputs[0]
-    return None, value
+def _is(operand: int, number: float) -> Callable[[Site], bool]:
+    return lambda s: s.filled(operand) == number
 
 
-def _cast(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    return inputs[0] if inputs[0].type == node.types[0] else None
+def _same_type(s: Site) -> bool:
+    return s.inputs[0].type == s.type
 
 
-def _last(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """The last of several shapes; also of broadcasts, each of which repeats what the one before has."""
-    made, source = _through(b, node, inputs[0])
-    if source.type == node.types[0]:
-        return source
-    return b.emit(node.op, source) if made is not None else None
+def _nested(s: Site) -> bool:
+    return s.inner is not None
 
 
-def _transpose(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    made, source = _through(b, node, inputs[0])
-    order = tuple(node.op.attributes()["permutation"])
-    if made is not None:
-        first = made.op.attributes()["permutation"]
-        order = tuple(first[i] for i in order)
-    if order == tuple(range(len(order))):
-        return source
-    return b.emit(Transpose(order), source) if made is not None else None
+def _source(s: Site) -> Value:
+    """What the inner of two nested nodes is applied to."""
+    assert s.inner is not None
+    return s.inner.inputs[0]
 
 
-def _slice(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    assert isinstance(node.op, Slice)
-    return inputs[0] if inputs[0].type == node.types[0] and node.op.step == 1 else None
+def _whole(s: Site) -> bool:
+    """A gather of all elements in their order."""
+    assert isinstance(s.op, ops.Gather)
+    index, size = s.b.graph.node(s.inputs[1]).op, s.inputs[0].shape[s.op.axis]
+    known = isinstance(index, Constant) and isinstance(size, int) and _same_type(s)
+    return known and np.array_equal(index.stored, np.arange(size))  # type: ignore[attr-defined,arg-type]  # a constant
 
 
-def _pad(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    op = node.op.attributes()
-    return inputs[0] if not any(op["before"]) and not any(op["after"]) else None
+def _in_order(s: Site) -> bool:
+    assert isinstance(s.op, ops.Transpose)
+    return s.op.permutation == tuple(range(len(s.op.permutation)))
 
 
-def _gather(b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
-    """All elements in their order."""
-    index = b.graph.node(inputs[1]).op
-    if not isinstance(index, Constant) or inputs[0].type != node.types[0]:
+def _composed(s: Site) -> Value:
+    """One transpose for two."""
+    assert s.inner is not None and isinstance(s.op, ops.Transpose) and isinstance(s.inner.op, ops.Transpose)
+    first = s.inner.op.permutation
+    return s.b.emit(ops.Transpose(tuple(first[i] for i in s.op.permutation)), _source(s))
+
+
+def _repeats(s: Site) -> bool:
+    return _without_broadcasts(s) != s.inputs
+
+
+def _without_broadcasts(s: Site) -> tuple[Value, ...]:
+    """Operands before they were repeated, where the operation gives the same shape without."""
+    current = s.inputs
+    for i, v in enumerate(s.inputs):
+        made = s.b.graph.node(v)
+        if isinstance(made.op, ops.BroadcastTo):
+            trial = (*current[:i], made.inputs[0], *current[i + 1 :])
+            if _broadcast([t.shape for t in trial]) == s.type.shape:
+                current = trial
+    return current
+
+
+def _broadcast(shapes: Sequence[Shape]) -> Shape | None:
+    try:
+        return broadcast_shapes(*shapes)
+    except ValueError:
         return None
-    size = inputs[0].shape[node.op.attributes()["axis"]]
-    return inputs[0] if isinstance(size, int) and np.array_equal(index.stored, np.arange(size)) else None
 
 
-RULES: dict[str, Rule] = {
-    "add": _neutral,
-    "sub": _neutral,
-    "mul": _neutral,
-    "div": _neutral,
-    Neg.name: _neg,
-    Cast.name: _cast,
-    Reshape.name: _last,
-    Transpose.name: _transpose,
-    BroadcastTo.name: _last,
-    Slice.name: _slice,
-    "pad": _pad,
-    "gather": _gather,
-}
+def _unpadded(s: Site) -> bool:
+    assert isinstance(s.op, ops.Pad)
+    return not any(s.op.before) and not any(s.op.after)
+
+
+def _unstrided(s: Site) -> bool:
+    assert isinstance(s.op, ops.Slice)
+    return _same_type(s) and s.op.step == 1
+
+
+#: Operations that repeat shorter operands themselves.
+BROADCASTING = (
+    ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Maximum, ops.Minimum, ops.Less, ops.LessEqual, ops.Equal, ops.LogicalAnd,
+    ops.LogicalOr, ops.Where,
+)  # fmt: skip
+
+#: Rules in the order in which they are tried; the first that holds is applied, and what it gives is looked at again.
+RULES = (
+    Rule("x + 0 -> x", (ops.Add,), _is(1, 0.0), lambda s: s.spread(0)),
+    Rule("0 + x -> x", (ops.Add,), _is(0, 0.0), lambda s: s.spread(1)),
+    Rule("x - 0 -> x", (ops.Sub,), _is(1, 0.0), lambda s: s.spread(0)),
+    Rule("x * 1 -> x", (ops.Mul,), _is(1, 1.0), lambda s: s.spread(0)),
+    Rule("1 * x -> x", (ops.Mul,), _is(0, 1.0), lambda s: s.spread(1)),
+    Rule("x / 1 -> x", (ops.Div,), _is(1, 1.0), lambda s: s.spread(0)),
+    Rule("-(-x) -> x", (ops.Neg,), _nested, _source),
+    Rule(
+        "f(x) -> x, of the type of x",
+        (ops.Cast, ops.Reshape, ops.BroadcastTo),
+        _same_type,
+        lambda s: s.inputs[0],
+    ),
+    Rule("f(f(x)) -> f(x)", (ops.Reshape, ops.BroadcastTo), _nested, lambda s: s.b.emit(s.op, _source(s))),
+    Rule("transpose(x, in order) -> x", (ops.Transpose,), _in_order, lambda s: s.inputs[0]),
+    Rule("transpose(transpose(x)) -> transpose(x)", (ops.Transpose,), _nested, _composed),
+    Rule("slice(x, all) -> x", (ops.Slice,), _unstrided, lambda s: s.inputs[0]),
+    Rule("pad(x, by nothing) -> x", (ops.Pad,), _unpadded, lambda s: s.inputs[0]),
+    Rule("gather(x, all in order) -> x", (ops.Gather,), _whole, lambda s: s.inputs[0]),
+    Rule(
+        "f(broadcast(x), y) -> f(x, y)",
+        BROADCASTING,
+        _repeats,
+        lambda s: s.b.emit(s.op, *_without_broadcasts(s)),
+    ),
+)
+
+_BY_PRIMITIVE: dict[type[Primitive], list[Rule]] = {}
+for _rule in RULES:
+    for _primitive in _rule.primitives:
+        _BY_PRIMITIVE.setdefault(_primitive, []).append(_rule)
+
+
+@dataclass(frozen=True)
+class Simplify(Pass):
+    """Graph to graph: nodes that a row of `RULES` holds for become what the row says, also in bodies of loops.
+
+    Keeps    every value bit for bit up to the sign of a zero, and outputs as values of their own.
+    Leaves   nodes that nothing reads any more, for `dce`.
+    """
+
+    name: ClassVar[str] = "simplify"
+
+    def call(self, graph: Graph) -> Graph:
+        outputs = set(graph.outputs.values())
+
+        def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            op = rewrite_bodies(node.op, self.call)
+            if op is not node.op:
+                return b.emit_all(op, *inputs)
+            own = not outputs.isdisjoint(node.outputs)
+            made = _applied(Site(b, op, inputs, node.types[0], node), own)
+            return None if made is None else (made,)
+
+        return graph.rebuild(rewrite)
+
+
+def _applied(site: Site, own: bool) -> Value | None:
+    """The value that a node becomes, or None where no rule holds. One of its `own` only takes other operands."""
+    for rule in _BY_PRIMITIVE.get(type(site.op), ()):
+        if (own and rule.primitives is not BROADCASTING) or not rule.when(site):
+            continue
+        before = len(site.b.graph)
+        made = rule.becomes(site)
+        if len(site.b.graph) == before:
+            return made
+        new = site.b.graph.node(made)
+        again = _applied(Site(site.b, new.op, new.inputs, made.type, site.node), own)
+        return made if again is None else again
+    return None

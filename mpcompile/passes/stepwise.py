@@ -122,7 +122,7 @@ class Picks:
         names = zip(self.body.inputs, inputs, strict=False)  # the step has no value around the loop
         dead = {n for n in self.op.formals.captured if not body.users(body.inputs[n].node)}
         body.inputs = {n: v for n, v in body.inputs.items() if n not in dead}
-        return body, [v for n, v in names if n not in dead]
+        return body.live(), [v for n, v in names if n not in dead]
 
 
 def _with_inputs(body: Graph, made: Mapping[Value, Value], values: list[Value]) -> Graph:

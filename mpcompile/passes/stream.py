@@ -61,7 +61,7 @@ def _steps(sampler: Graph, node: Node, op: ops.Scan, name: str) -> Graph:
         found.update({STATE.format(i): v for i, v in enumerate(last)} | {name: ys[0]})
         return (*last, *ys)
 
-    graph = sampler.rebuild(rewrite)
+    graph = sampler.rebuild(rewrite, retype=True)  # draws are of some steps, no longer of all
     graph.name = f"{sampler.name}_steps"
     graph.inputs |= given
     graph.outputs = found

@@ -12,7 +12,7 @@ from mpcompile.diagnostics import Span
 from mpcompile.ir import STATE, Builder, DType, Frame, Graph, Module, Parameter, Type, Value, float_type
 from mpcompile.ops import Add, Cast, Div, Minimum, Mul, Sqrt, Sub, Sum, Tanh
 from mpcompile.passes.gradient import differentiate, gradient_name
-from mpcompile.passes.simplify import simplify
+from mpcompile.passes.pipeline import SIMPLIFYING
 
 #: Inputs beside the program's own: the rate of this step, and its number, counted from one.
 RATE, STEP = "optimizer/rate", "optimizer/step"
@@ -90,7 +90,7 @@ def train_step(module: Module, rule: UpdateRule) -> Graph:
     _Update(b, rule, leaves, gradients).write()
     for name, value in written.items():
         graph.outputs[f"{NEXT}{PARAMETER}{name}"] = value
-    return simplify(graph)
+    return SIMPLIFYING.run(graph).graph
 
 
 class _Update:

@@ -15,7 +15,7 @@ from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Wor
 from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
-from mpcompile.passes.sampler import derive
+from mpcompile.passes.sampler import DeriveSamplers
 from mpcompile.passes.sampler.find import find
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
@@ -203,13 +203,13 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
     for name in module.fields:
         if "sample" not in module.programs or (steps := _elements(module, name)) is None:
             continue
-        derived = derive(module.programs["sample"])
-        ways = Counter(derived.ways)
+        derived = DeriveSamplers()(module.programs["sample"])
+        ways = Counter(derived.done)
         facts: dict[str, Any] = {
             "steps": text(steps), "how": [f"{n} times {way}" if n > 1 else way for way, n in ways.items()],
-            "members": many, "refused": [str(r) for r in derived.refusals],
+            "members": many, "refused": [str(r) for r in derived.refused],
         }  # fmt: skip
-        if not derived.refusals:
+        if not derived.refused:
             whole = substitute(cost.work(module.programs[_score(module)]).total, one)
             work = substitute(cost.work(derived.graph).total, one)
             facts["work"] = work / whole

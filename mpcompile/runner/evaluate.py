@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.backend import Backend, find_backend
+from mpcompile.backend import Backend, open_session
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.diagnostics.render import printable
 from mpcompile.ir import Array, Field, Module
 from mpcompile.members import members
-from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision
@@ -64,8 +63,9 @@ def evaluate(
     part = chosen.split(split)
     weights, step = run.parameters(module)
     precision = str(facts["precision"])
-    session = (backend or find_backend(str(facts["backend"]))).session(
-        optimise(module).module,
+    session = open_session(
+        backend or str(facts["backend"]),
+        module,
         as_precision(weights, precision),
         device=device or str(facts["device"]),
         precision=precision,

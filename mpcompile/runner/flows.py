@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module
-from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split
@@ -36,8 +35,8 @@ class Opened:
     def __init__(self, run: Run, module: Module, backend: Backend | None, device: str | None) -> None:
         self.module, self.precision = module, str(run.facts["precision"])
         weights, _ = run.parameters(module)
-        self.session: Session = (backend or find_backend(str(run.facts["backend"]))).session(
-            optimise(module).module, as_precision(weights, self.precision),
+        self.session: Session = open_session(
+            backend or str(run.facts["backend"]), module, as_precision(weights, self.precision),
             device=device or str(run.facts["device"]), precision=self.precision,
         )  # fmt: skip
 

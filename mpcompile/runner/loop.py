@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import STATE, Array, Module
-from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import checkpoint, disk, divergence, measure, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision, complete
@@ -137,8 +136,9 @@ class _Training:
         found = resume.latest(earlier, module) if earlier else None
         self.init = earlier.facts["init"] if earlier else options.init and str(options.init.resolve())
         weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
-        self.session: Session = (backend or find_backend(str(self.options.backend))).session(
-            optimise(module).module,
+        self.session: Session = open_session(
+            backend or str(self.options.backend),
+            module,
             as_precision(weights, self.precision),
             self.settings.optimizer,
             device=str(self.options.device),

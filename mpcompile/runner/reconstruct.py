@@ -6,10 +6,9 @@ from math import isqrt
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
-from mpcompile.passes.pipeline import optimise
 from mpcompile.runner import flows
 from mpcompile.runner.batches import as_precision, complete
 from mpcompile.runner.run import Run
@@ -77,8 +76,9 @@ def _open(
     test = data_of(run, module).split("test")
     weights, _ = run.parameters(module)
     precision = str(facts["precision"])
-    session = (backend or find_backend(str(facts["backend"]))).session(
-        optimise(module).module,
+    session = open_session(
+        backend or str(facts["backend"]),
+        module,
         as_precision(weights, precision),
         device=device or str(facts["device"]),
         precision=precision,

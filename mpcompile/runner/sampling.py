@@ -12,11 +12,11 @@ from wave import Wave_write
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend
+from mpcompile.backend import Backend, Session, find_backend, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
 from mpcompile.members import member, members
-from mpcompile.passes.pipeline import optimise
+from mpcompile.passes.pipeline import Optimised, optimise
 from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
@@ -144,12 +144,14 @@ class Draws:
         }
         return as_precision({k: v[start:stop] for k, v in self.given.items()} | noise, self.precision)
 
-    def live(self, module: Module) -> Session:
-        return self.backend.session(module, self.weights, device=self.device, precision=self.precision)
+    def live(self, optimised: Optimised) -> Session:
+        return open_session(
+            self.backend, optimised, self.weights, device=self.device, precision=self.precision
+        )
 
     def _session(self, number: int) -> Session:
         """For one member, whose sampler is derived as that of one order."""
-        return self.live(optimise(member(self.module, number)).module)
+        return self.live(optimise(member(self.module, number)))
 
     def samples(self, values: dict[str, Array]) -> Samples:
         """Draws with what they were drawn under."""

@@ -37,7 +37,8 @@ class Stream:
     """
 
     def __init__(self, plan: Draws) -> None:
-        graph = optimise(plan.module).module.programs[plan.program]
+        self.optimised = optimise(plan.module)
+        graph = self.optimised.module.programs[plan.program]
         found = pieces(graph) if plan.program == "sample" else None
         (self.name, drawn), *_ = graph.outputs.items()
         if found is None or drawn.type.rank != 2:
@@ -51,7 +52,8 @@ class Stream:
     def pieces(self, chunk: int = CHUNK) -> Iterator[Piece]:
         plan, programs = self.plan, {"start": self.programs.start, "steps": self.programs.steps}
         noise = dict.fromkeys(programs, plan.module.noise[plan.program])
-        session = plan.live(replace(plan.module, programs=programs, noise=noise, claims=[]))
+        module = replace(plan.module, programs=programs, noise=noise, claims=[])
+        session = plan.live(replace(self.optimised, module=module))
         for number in range(len(plan.drawn_by)):
             inputs = plan.inputs(number, number + 1)
             state = session.run("start", {k: v for k, v in inputs.items() if k in programs["start"].inputs})

@@ -16,13 +16,13 @@ import numpy as np
 
 from mpcompile.analysis.cost import peak
 from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.backend import Session, find_backend
+from mpcompile.backend import Session, open_session
 from mpcompile.interpret import Apply, evaluate, interpret
 from mpcompile.ir import Array, Graph, Module, Primitive
 from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate, gradient_name
-from mpcompile.passes.pipeline import optimise
+from mpcompile.passes.pipeline import Optimised, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -88,7 +88,7 @@ def verify(module: Module, backends: list[str], seed: int = 0, device: str = "cp
     inputs = {p: [_rounded(example_inputs(module, p, *s, seed)) for s in sizes] for p in module.programs}
     questions = [_Question("values", p, g, weights, inputs[p]) for p, g in module.programs.items()]
     questions.append(_Question("gradients", "loss", gradient, weights, inputs["loss"]))
-    fast = optimise(module).module  # derived samplers are held to the reference ones, which the oracle runs
+    fast = optimise(module)  # derived samplers are held to the reference ones, which the oracle runs
     for name in backends:
         for precision in TOLERANCE:
             yield from _ask(name, device, precision, fast, questions)
@@ -102,11 +102,11 @@ def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
 
 
 def _ask(
-    backend: str, device: str, precision: str, module: Module, questions: list[_Question]
+    backend: str, device: str, precision: str, optimised: Optimised, questions: list[_Question]
 ) -> Iterator[Row]:
     """All questions to one session, which is gone when they are answered."""
     weights = questions[0].weights
-    session = find_backend(backend).session(module, weights, device=device, precision=precision)
+    session = open_session(backend, optimised, weights, device=device, precision=precision)
     for question in questions:
         yield from question.ask(session, backend, precision)
 

@@ -63,7 +63,7 @@ def fixed(graph: Graph, length: int) -> Graph:
             return b.emit_all(node.op.bind(env), *inputs)
         return (b.emit(Input(node.op.path, Type(node.types[0].dtype, node.types[0].concrete(env)))),)
 
-    return graph.rebuild(bind)
+    return graph.rebuild(bind, retype=True)
 
 
 @cache

@@ -19,7 +19,7 @@ from mpcompile.layers.masks import ranks
 from mpcompile.lowering import lower
 from mpcompile.ops import Scan
 from mpcompile.passes.pipeline import optimise
-from mpcompile.passes.sampler import derive
+from mpcompile.passes.sampler import DeriveSamplers
 from mpcompile.runner.data import load_data
 from mpcompile.runner.examples import example_inputs, example_weights
 
@@ -271,9 +271,9 @@ def test_a_diagonal_pixel_rnn_is_emitted_and_sampled_as_a_whole() -> None:
     found = find_backend("torch").session(m, w, precision="float64").run("log_prob", given)
     expected = interpret(m.programs["log_prob"], w, given)
     np.testing.assert_allclose(found["log_prob"], expected["log_prob"], rtol=1e-9)
-    derived = derive(m.programs["sample"])
+    derived = DeriveSamplers()(m.programs["sample"])
     (loop,) = (n.op for n in derived.graph.nodes() if isinstance(n.op, Scan) and n.op.settles)
-    assert not derived.refusals and loop.length == 64  # at the most, one turn for each pixel
+    assert not derived.refused and loop.length == 64  # at the most, one turn for each pixel
 
 
 LOCAL = """

@@ -21,7 +21,7 @@ from mpcompile.ops._base import type_of
 from mpcompile.passes import stepwise
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.permutations import AbsorbPermutations
-from mpcompile.passes.pipeline import FOR_INFERENCE, for_inference, optimise
+from mpcompile.passes.pipeline import INFERENCE, for_inference, optimise
 from mpcompile.passes.sampler import blocks
 from mpcompile.passes.static import static_values
 
@@ -86,8 +86,7 @@ def test_what_was_proven_is_proven_of_the_rewritten_programs(name: str) -> None:
     m = module(name)
     programs = dict(m.programs)
     for program in programs:
-        for fold in FOR_INFERENCE:
-            programs[program] = fold(programs[program])
+        programs[program] = INFERENCE.run(programs[program]).graph
     assert [(v.claim.kind, v.status) for v in prove(replace(m, programs=programs))] == [
         (v.claim.kind, v.status) for v in prove(m)
     ]
@@ -107,7 +106,7 @@ def test_permutations_between_masked_layers_go_into_weights(law: str) -> None:
     )  # slices that cut the parameters of a law out of one product
     for program, left in (("log_prob", 0), ("forward", 1)):
         old = m.programs[program]
-        new = AbsorbPermutations()(old)
+        new = AbsorbPermutations()(old).graph
         assert reorderings(old) - left >= 3 - left and reorderings(new) <= left + 3 * cuts
         assert str(work(new).total) == str(work(old).total)
         x = inputs(m, program, 4)
@@ -121,7 +120,7 @@ def test_couplings_of_halves_read_the_halves_themselves() -> None:
         "real[6]",
         " -> ".join(f"coupling(mask = checkerboard(parity = {i % 2}), {flows.NET})" for i in range(4)),
     )
-    old, new = m.programs["log_prob"], AbsorbPermutations()(m.programs["log_prob"])
+    old, new = m.programs["log_prob"], AbsorbPermutations()(m.programs["log_prob"]).graph
     cuts = 2 * 4 + 2  # scale and shift of each, and the halves of the data
     assert reorderings(new) <= cuts < reorderings(old)
 
@@ -163,7 +162,7 @@ def test_a_shift_before_a_convolution_is_folded_where_no_padding_stands_for_it(n
     m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
     w = {k: np.abs(v) + 0.1 if k.endswith("running_var") else v for k, v in weights(m, spread=0.3).items()}
     old = m.programs["predict"]
-    new = FoldAffine()(old)
+    new = FoldAffine()(old).graph
     x = inputs(m, "predict", 3)
     for key, expected in interpret(old, w, x).items():
         np.testing.assert_allclose(interpret(new, w, x)[key], expected, atol=1e-12)
@@ -176,7 +175,7 @@ def test_a_shift_before_a_convolution_is_folded_where_no_padding_stands_for_it(n
 def test_what_two_layers_read_is_not_folded_into_one() -> None:
     """The result of actnorm goes into a net and into a law: no product can take it."""
     m = flows.flow("real[4]", f"actnorm -> coupling(mask = checkerboard, {flows.NET}) -> actnorm -> scale")
-    new = FoldAffine()(m.programs["forward"])
+    new = FoldAffine()(m.programs["forward"]).graph
     w, x = flows.weights(m), inputs(m, "forward", 3)
     for key, expected in interpret(m.programs["forward"], w, x).items():
         np.testing.assert_allclose(interpret(new, w, x)[key], expected, atol=1e-12)

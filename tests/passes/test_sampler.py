@@ -18,8 +18,9 @@ from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Graph, Module, Node, Value
 from mpcompile.lowering import lower
+from mpcompile.passes.base import Refused
 from mpcompile.passes.pipeline import optimise
-from mpcompile.passes.sampler import Refused, blocks, derive
+from mpcompile.passes.sampler import DeriveSamplers, blocks
 from mpcompile.passes.sampler.find import find
 from mpcompile.runner.examples import example_inputs, example_weights
 
@@ -163,8 +164,8 @@ def inputs(m: Module, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", [*NAMES, *VARIANTS])
 def test_the_sample_is_that_of_the_reference(name: str) -> None:
     m = module(name)
-    derived = derive(m.programs["sample"])
-    assert not derived.refusals
+    derived = DeriveSamplers()(m.programs["sample"])
+    assert not derived.refused
     assert not loops(derived.graph)
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m).items()}
     given, env = inputs(m, 3), {"time": LENGTH}
@@ -190,9 +191,9 @@ def test_blocks_of_any_length_give_the_same_sample(
     assert isinstance(size, int)
     monkeypatch.setattr(blocks, "block_length", lambda *_: min(length, size))
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
-    given, derived = example_inputs(m, program, 3), derive(m.programs[program])
-    assert not derived.refusals
-    assert all(("one block" if length >= size else f"blocks of {length}") in way for way in derived.ways)
+    given, derived = example_inputs(m, program, 3), DeriveSamplers()(m.programs[program])
+    assert not derived.refused
+    assert all(("one block" if length >= size else f"blocks of {length}") in way for way in derived.done)
     expected = interpret(m.programs[program], weights, given)
     for key, value in interpret(derived.graph, weights, given).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-9, atol=1e-9)
@@ -204,7 +205,7 @@ def test_a_block_that_settles_gives_what_all_its_turns_give(name: str) -> None:
     m = module(name)
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
     program = "inverse" if name == "flow" else "sample"
-    graph, given = derive(m.programs[program]).graph, example_inputs(m, program, 3)
+    graph, given = DeriveSamplers()(m.programs[program]).graph, example_inputs(m, program, 3)
     for key, value in interpret(graph, weights, given).items():
         np.testing.assert_array_equal(value, interpret(never_settling(graph), weights, given)[key])
 
@@ -229,7 +230,7 @@ def test_elements_that_are_not_right_yet_may_be_no_numbers() -> None:
     weights = {weight: slope, bias: np.repeat([1.0, 800.0], size) * (np.arange(2 * size) != size)}
     given = {"noise_x": np.zeros((2, size))}
     with np.errstate(all="ignore"):
-        found = interpret(derive(m.programs["sample"]).graph, weights, given)["x"]
+        found = interpret(DeriveSamplers()(m.programs["sample"]).graph, weights, given)["x"]
         expected = interpret(m.programs["sample"], weights, given)["x"]
     np.testing.assert_array_equal(expected, 1.0)
     np.testing.assert_array_equal(found, expected)
@@ -242,7 +243,7 @@ def test_elements_that_are_not_right_yet_may_be_no_numbers() -> None:
 def test_noise_of_later_steps_is_not_read(name: str) -> None:
     """What is drawn late may be anything, not-a-number included, without a trace in what is drawn before."""
     m = module(name)
-    graph = derive(m.programs["sample"]).graph
+    graph = DeriveSamplers()(m.programs["sample"]).graph
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m).items()}
     given, env = inputs(m, 2), {"time": LENGTH}
     key = next(iter(given))
@@ -293,7 +294,7 @@ def test_work_does_not_grow_with_the_number_of_elements(
     """The network is not run once for each element."""
     m = module(name)
     elements = max(steps(n) for n in m.programs["sample"].nodes() if find(n))
-    naive, fast = work(m, m.programs["sample"]), work(m, derive(m.programs["sample"]).graph)
+    naive, fast = work(m, m.programs["sample"]), work(m, DeriveSamplers()(m.programs["sample"]).graph)
     assert fast < (naive / 4 if elements > 8 else naive)  # two steps cost little, however they are done
 
 
@@ -303,7 +304,7 @@ def test_what_reads_some_colours_of_a_pixel_is_computed_once(
 ) -> None:
     """Not again for each colour; products with masks, once for a draw, are counted on both sides."""
     m = module(name)
-    assert work(m, derive(m.programs["sample"]).graph) <= 1.1 * work(m, m.programs["conditionals"])
+    assert work(m, DeriveSamplers()(m.programs["sample"]).graph) <= 1.1 * work(m, m.programs["conditionals"])
 
 
 def steps(node: object) -> int:
@@ -348,9 +349,9 @@ REFUSED = {
 def test_what_cannot_be_stepped_is_refused_by_name(name: str) -> None:
     """What reads ahead, or has no place in the order, keeps its reference sampler, and the reason names the layer."""
     text, layer = REFUSED[name]
-    derived = derive(from_text(text).programs["sample"])
-    assert [type(r) for r in derived.refusals] == [Refused]
-    assert layer in str(derived.refusals[0])
+    derived = DeriveSamplers()(from_text(text).programs["sample"])
+    assert [type(r) for r in derived.refused] == [Refused]
+    assert layer in str(derived.refused[0])
     assert loops(derived.graph)
 
 

@@ -40,6 +40,7 @@ from unittest import mock
 import numpy as np
 from crashes import Act, Model, Points, fail_at, kill_at
 
+from mpcompile import backend as door
 from mpcompile.api import load
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import SpecError
@@ -322,7 +323,7 @@ def prepared() -> Iterator[None]:
 
     with (
         mock.patch.object(loop, "load_data", once(loop.load_data)),
-        mock.patch.object(loop, "optimise", once(loop.optimise)),
+        mock.patch.object(door, "optimise", once(door.optimise)),
     ):
         yield
 

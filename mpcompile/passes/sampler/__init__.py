@@ -10,54 +10,62 @@ refused, naming the layer, and keeps its reference sampler.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Value
+from mpcompile.passes.base import Pass, PassResult, Refused
 from mpcompile.passes.sampler.blocks import solve, solve_whole
 from mpcompile.passes.sampler.emit import Emitter
-from mpcompile.passes.sampler.find import Reference, Refused, find
+from mpcompile.passes.sampler.find import Reference, find
 from mpcompile.passes.sampler.rows import opened
 from mpcompile.passes.sampler.schedule import schedule
 
 
 @dataclass(frozen=True)
-class Derived:
-    """A program whose samplers are fast ones where that can be, how each works, and why others are not."""
+class DeriveSamplers(Pass):
+    """Graph to graph: every reference sampler, also within a step of a loop, becomes one that computes each value once.
 
-    graph: Graph
-    ways: tuple[str, ...]
-    refusals: tuple[Refused, ...]
+    Keeps    every draw, given the same noise.
+    Remarks  for each sampler how it works (`784 steps, one element each`), or why it stays.
+    """
 
+    name: ClassVar[str] = "samplers"
 
-def derive(program: Graph) -> Derived:
-    """Rewrite every reference sampler of a program, also within a step of a loop; a program without one is given back
-    as it is."""
-    loops = [node for node in program.nodes() if isinstance(node.op, ops.Scan)]
-    steps = {
-        node.id: derive(node.op.body) for node in loops if isinstance(node.op, ops.Scan) and not find(node)
-    }
-    ways = [way for step in steps.values() for way in step.ways]
-    refusals = [r for step in steps.values() for r in step.refusals]
-    if len(steps) == len(loops) and all(steps[n.id].graph is n.op.attributes()["body"] for n in loops):
-        return Derived(program, tuple(ways), tuple(refusals))
+    def call(self, graph: Graph) -> PassResult:
+        done: list[str] = []
+        refused: list[Refused] = []
+        steps: dict[int, Graph] = {}  # bodies of loops that hold samplers, or may
+        found: dict[int, Reference] = {}
+        for node in graph.nodes():
+            ref = find(node)
+            if ref is not None:
+                found[node.id] = ref
+            elif isinstance(node.op, ops.Scan):
+                inner = self.call(node.op.body)
+                steps[node.id] = inner.graph
+                done += inner.done
+                refused += inner.refused
+        if not found and all(g is graph.node(i).op.bodies()[0] for i, g in steps.items()):
+            return PassResult(graph, False, tuple(done), tuple(refused))
 
-    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if node.id in steps and isinstance(node.op, ops.Scan):
-            return b.emit_all(replace(node.op, body=steps[node.id].graph), *inputs)
-        ref = find(node)
-        if ref is None:
-            return None
-        moved = dict(zip(node.inputs, inputs, strict=True))
-        static = {inside: moved[outside] for inside, outside in ref.captured.items()}
-        try:
-            drawn, way = _loop(ref, b, static)
-        except Refused as refused:
-            refusals.append(refused)
-            return None
-        ways.append(way)
-        return (drawn,)
+        def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            if node.id in steps and isinstance(node.op, ops.Scan):
+                return b.emit_all(replace(node.op, body=steps[node.id]), *inputs)
+            ref = found.get(node.id)
+            if ref is None:
+                return None
+            moved = dict(zip(node.inputs, inputs, strict=True))
+            static = {inside: moved[outside] for inside, outside in ref.captured.items()}
+            try:
+                drawn, way = _loop(ref, b, static)
+            except Refused as reason:
+                refused.append(reason)
+                return None
+            done.append(way)
+            return (drawn,)
 
-    return Derived(program.rebuild(rewrite).live(), tuple(ways), tuple(refusals))
+        return PassResult(graph.rebuild(rewrite).live(), True, tuple(done), tuple(refused))
 
 
 def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value, str]:
@@ -84,4 +92,4 @@ def _stepped(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Va
     return Emitter(wide, times, b, static).run(), f"{steps} steps, {what}"
 
 
-__all__ = ["Derived", "Refused", "derive"]
+__all__ = ["DeriveSamplers"]

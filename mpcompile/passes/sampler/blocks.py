@@ -22,7 +22,8 @@ from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability, symbols
 from mpcompile.layers import functional as F
-from mpcompile.passes.sampler.find import Reference, Refused, needed
+from mpcompile.passes.base import Refused
+from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.storage import Carry, resized
 from mpcompile.passes.sampler.units import Plan, Units, blocked, moves, plan, reads, shape_of
@@ -64,7 +65,7 @@ def solve(
     elements = units[ref.x].when.size
     if length is None:
         made = [
-            n for n in needed(ref.body, ref.drawn) if n.outputs[0] in units and not isinstance(n.op, Input)
+            n for n in ref.body.made_of(ref.drawn) if n.outputs[0] in units and not isinstance(n.op, Input)
         ]
         one = {
             s: 1 for n in made for v in n.inputs for size in v.shape for s in symbols(size)
@@ -92,7 +93,7 @@ def solve_whole(
     with open_loop(outer, [x], 1, turns, settles=True) as loop:
         turn = loop.body
         found = static | {ref.x: x.value, ref.step: loop.step}
-        for node in needed(ref.body, ref.drawn):
+        for node in ref.body.made_of(ref.drawn):
             if isinstance(node.op, Input):
                 continue
             if moving.isdisjoint(node.inputs):
@@ -114,7 +115,7 @@ def _in_order(ref: Reference) -> bool:
     ranks = ref.ranks.reshape(1, *ref.x.type.concrete(env)[1:]).astype(np.int32)
     facts = {v: domain.make(v.type.concrete(env)) for v in ref.body.inputs.values()}
     facts[ref.x] = domain.make(ranks.shape, (ranks + 1)[..., None])
-    for node in needed(ref.body, ref.drawn):
+    for node in ref.body.made_of(ref.drawn):
         if ref.step in node.inputs:
             return False
         if not isinstance(node.op, Input):
@@ -142,7 +143,7 @@ class _BlockLoop:
         self.turns = length + (
             self.blocks > 1
         )  # what later blocks read of this one's units comes a turn after it
-        self.nodes = [n for n in needed(ref.body, ref.drawn) if not isinstance(n.op, Input)]
+        self.nodes = [n for n in ref.body.made_of(ref.drawn) if not isinstance(n.op, Input)]
         self.wild = not _always_finite(ref, ref.drawn)
         self.outer = self.block = self.turn = outer
         self.slabs: dict[Value, Value] = {}

@@ -12,7 +12,8 @@ from mpcompile import ops
 from mpcompile.ir import Builder, DType, Input, Node, Primitive, Range, Shape, Type, Value, product
 from mpcompile.layers import functional as F
 from mpcompile.ops import LoopBuilder
-from mpcompile.passes.sampler.find import Reference, Refused
+from mpcompile.passes.base import Refused
+from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.groups import Members, join
 from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
 from mpcompile.passes.sampler.reach import offsets

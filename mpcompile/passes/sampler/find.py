@@ -9,15 +9,6 @@ from mpcompile import ops
 from mpcompile.ir import Array, Constant, Graph, Node, Value
 
 
-class Refused(Exception):
-    """A network that cannot be run a step at a time; the reference sampler stays."""
-
-    def __init__(self, node: Node, reason: str) -> None:
-        where = f"`{node.scope[-1].label}`" if node.scope else node.op.name
-        self.node = node
-        super().__init__(f"{where} ({node.op.name}) {reason}")
-
-
 @dataclass(frozen=True)
 class Reference:
     """The loop x <- where(order = step, drawn(x), x), run over all steps; its result is the fixed point of `drawn`.
@@ -75,15 +66,3 @@ def _compared(body: Graph, now: Value, step: Value) -> Node | None:
     if not isinstance(node.op, ops.Equal) or node.inputs[1] != step:
         return None
     return body.node(node.inputs[0])
-
-
-def needed(body: Graph, *values: Value) -> list[Node]:
-    """Nodes that some values are made of, in order."""
-    keep: set[int] = set()
-    todo = [v.node for v in values]
-    while todo:
-        node = todo.pop()
-        if node not in keep:
-            keep.add(node)
-            todo.extend(v.node for v in body.node(node).inputs)
-    return [n for n in body.nodes() if n.id in keep]

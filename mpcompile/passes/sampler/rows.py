@@ -15,7 +15,8 @@ from mpcompile import ops
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Value
 from mpcompile.layers import functional as F
 from mpcompile.ops.traits import Elementwise
-from mpcompile.passes.sampler.find import Reference, Refused
+from mpcompile.passes.base import Refused
+from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.storage import resized
 
 ROWS = 2

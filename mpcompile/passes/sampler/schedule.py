@@ -29,7 +29,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Domain, Input, Node, NoRule, Value, availability
-from mpcompile.passes.sampler.find import Reference, Refused, needed
+from mpcompile.passes.base import Refused
+from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.groups import Groups
 
 #: A fact no moment is as late as.
@@ -84,7 +85,7 @@ def loops(ref: Reference) -> Axes:
 def schedule(ref: Reference) -> Schedule:
     """Raises `Refused` naming the layer that cannot be run a step at a time."""
     levels = loops(ref)
-    nodes = needed(ref.body, ref.drawn, *ref.delays.values())
+    nodes = ref.body.made_of(ref.drawn, *ref.delays.values())
     width = max((hi - lo for n in nodes for lo, hi in n.reach.values()), default=0)
     env = environment_for(ref.body, max(8, width + 2))
     clock = _Clock(levels, ref.x.type.concrete(env), ref.channels)

@@ -15,7 +15,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Input, Node, NoRule, Value, availability
-from mpcompile.passes.sampler.find import Reference, Refused, needed
+from mpcompile.passes.base import Refused
+from mpcompile.passes.sampler.find import Reference
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def plan(ref: Reference) -> Plan:
     facts: dict[Value, Abstract] = {v: domain.make(v.type.concrete(env)) for v in ref.body.inputs.values()}
     facts[ref.x] = domain.make(ref.x.type.concrete(env), (ranks + 1).astype(np.int32).reshape(1, -1, 1))
     units = {ref.x: Units(1, ranks, ranks.size)}
-    for node in needed(ref.body, ref.drawn):
+    for node in ref.body.made_of(ref.drawn):
         if isinstance(node.op, Input):
             continue
         try:
@@ -99,7 +100,7 @@ def plan(ref: Reference) -> Plan:
 
 def _late(ref: Reference, units: Plan) -> Node:
     """The first node all of whose units wait for the last of what it reads, though not all of that is as late."""
-    for node in needed(ref.body, ref.drawn):
+    for node in ref.body.made_of(ref.drawn):
         read = [units[v].when for v in node.inputs if v in units]
         if (
             read
@@ -130,7 +131,7 @@ def blocked(ref: Reference, units: Plan, length: int) -> Plan:
         v: Units(u.axis, np.maximum(u.when - (v not in drawn), 0) // length, count) for v, u in units.items()
     }
     wanted = {ref.drawn: units[ref.drawn].when}
-    for node in reversed(needed(ref.body, ref.drawn)):
+    for node in reversed(ref.body.made_of(ref.drawn)):
         out = node.outputs[0]
         if isinstance(node.op, Input) or out not in units:
             continue
