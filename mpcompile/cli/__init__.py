@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": ("sample", "sample"),
     "verify": ("verify", "verify"),
     "inspect": ("inspect", "inspect"),
+    "opt": ("opt", "opt"),
     "explain": ("explain", "explain"),
     "list": ("list", "list_"),
     "new": ("new", "new"),

@@ -51,6 +51,9 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of the same names that no build wrote; says which.")
     ] = False,
+    verify_each: Annotated[
+        bool, typer.Option("--verify-each", help="Verify every program before, between and behind passes.")
+    ] = False,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
     trust: Annotated[
@@ -94,6 +97,7 @@ def build(
             force=force,
             replaced=replaced,
             names=known,
+            verify_each=verify_each,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind

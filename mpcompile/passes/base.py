@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from mpcompile.ir import Graph, Node, Primitive, Type
 from mpcompile.ir.same import primitive_key, same_graph
+from mpcompile.text.literals import attribute_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,16 @@ class Pass(ABC):
 
     def __str__(self) -> str:
         """The pass as `mpcompile opt -p` takes it: options that are not usual in brackets."""
-        changed = [
-            f"{f.name}: {getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default
-        ]
+        values = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
+        changed = [f"{k}: {_text(v)}" for k, v, usual in values if v != usual]
         return self.name + (f"{{{', '.join(changed)}}}" if changed else "")
+
+
+def _text(option: object) -> str:
+    try:
+        return attribute_text(option)
+    except TypeError:  # an option that no text has, such as a function
+        return repr(option)
 
 
 def _hold(graph: Graph, conditions: tuple[Condition, ...], verb: str) -> None:

@@ -55,6 +55,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "eval": ["eval", r], "sample": ["sample", r, "-n", "2", "-o", "s.csv"],
         "verify": ["verify", s, "--backends", "onnx"],
         "inspect": ["inspect", s], "inspect html": ["inspect", s, "--output-format", "html", "-o", "x.html"],
+        "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
         "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
     }  # fmt: skip

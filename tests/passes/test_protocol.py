@@ -126,7 +126,9 @@ def test_an_ill_formed_graph_is_found_behind_the_pass_that_made_it(monkeypatch: 
     line = Pipeline("line", (PASSES["dce"](), Does(stretched)))
     with (
         verified(),
-        pytest.raises(InternalError, match=r"MP902 pass `does.*` is ill formed on `f` after `dce`: .*net.neg"),
+        pytest.raises(
+            InternalError, match=r"MP902 pass `does.*` is ill formed on `f` after `dce`: .*net.neg"
+        ),
     ):
         line.run(parse(TEXT))
     monkeypatch.delenv("MPCOMPILE_VERIFY_EACH")

@@ -68,7 +68,7 @@ KINDS = ("layers", "distributions", "bijectors", "templates", "codes")
 FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
-    "build", "check", "train", "eval", "sample", "verify", "inspect", "explain", "list", "new", "fmt", "schema",
+    "build", "check", "train", "eval", "sample", "verify", "inspect", "opt", "explain", "list", "new", "fmt", "schema",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
@@ -97,6 +97,7 @@ CORE: tuple[Step, ...] = (
     Step("mpcompile fmt --to yaml vae.mp", says="vae.yaml"),
     Step("mpcompile inspect made.mp", says="parameters"),
     Step("mpcompile inspect made.mp --output-format json", says='"parameters"'),
+    Step("mpcompile opt made.mp -p shipped --verify-each", says="program sample"),
     Step("mpcompile inspect made.mp --output-format html -o made.html", says="wrote made.html"),
     Step("mpcompile explain", says="MP301"),
     Step("mpcompile explain MP301", says="Why"),
