@@ -12,4 +12,14 @@ from mpcompile.diagnostics.core import (
     error,
 )
 
-__all__ = ["Diagnostic", "Expected", "InternalError", "PathStep", "Severity", "Source", "Span", "SpecError", "error"]
+__all__ = [
+    "Diagnostic",
+    "Expected",
+    "InternalError",
+    "PathStep",
+    "Severity",
+    "Source",
+    "Span",
+    "SpecError",
+    "error",
+]

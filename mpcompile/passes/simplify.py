@@ -14,6 +14,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Constant, Graph, Node, Primitive, Shape, Type, Value, broadcast_shapes
+from mpcompile.ops.traits import Elementwise
 from mpcompile.passes.base import Pass, rewrite_bodies
 
 
@@ -51,7 +52,8 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: `becomes` gives the value that a node of one of the `primitives` stands for, where `when` holds."""
+    """One row: `becomes` gives the value that a node of one of the `primitives`, or with one of these traits, stands for,
+    where `when` holds."""
 
     text: str
     primitives: tuple[type[Primitive], ...]
@@ -136,12 +138,6 @@ def _unstrided(s: Site) -> bool:
     return _same_type(s) and s.op.step == 1
 
 
-#: Operations that repeat shorter operands themselves.
-BROADCASTING = (
-    ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Maximum, ops.Minimum, ops.Less, ops.LessEqual, ops.Equal, ops.LogicalAnd,
-    ops.LogicalOr, ops.Where,
-)  # fmt: skip
-
 #: Rules in the order in which they are tried; the first that holds is applied, and what it gives is looked at again.
 RULES = (
     Rule("x + 0 -> x", (ops.Add,), _is(1, 0.0), lambda s: s.spread(0)),
@@ -165,16 +161,13 @@ RULES = (
     Rule("gather(x, all in order) -> x", (ops.Gather,), _whole, lambda s: s.inputs[0]),
     Rule(
         "f(broadcast(x), y) -> f(x, y)",
-        BROADCASTING,
+        (Elementwise,),
         _repeats,
         lambda s: s.b.emit(s.op, *_without_broadcasts(s)),
     ),
 )
 
-_BY_PRIMITIVE: dict[type[Primitive], list[Rule]] = {}
-for _rule in RULES:
-    for _primitive in _rule.primitives:
-        _BY_PRIMITIVE.setdefault(_primitive, []).append(_rule)
+_BY_PRIMITIVE = {cls: [r for r in RULES if issubclass(cls, r.primitives)] for cls in ops.PRIMITIVES.values()}
 
 
 @dataclass(frozen=True)
@@ -204,7 +197,7 @@ class Simplify(Pass):
 def _applied(site: Site, own: bool) -> Value | None:
     """The value that a node becomes, or None where no rule holds. One of its `own` only takes other operands."""
     for rule in _BY_PRIMITIVE.get(type(site.op), ()):
-        if (own and rule.primitives is not BROADCASTING) or not rule.when(site):
+        if (own and rule.primitives != (Elementwise,)) or not rule.when(site):
             continue
         before = len(site.b.graph)
         made = rule.becomes(site)
