@@ -16,8 +16,6 @@ from mpcompile.ir.training import Adam, plain
 from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
-#: Weight decay of a rule where neither it nor the section states one.
-USUAL_DECAY = {"adamw": 1e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,8 @@ class OptimizerSpec:
         values = {k: v for k, v in plain(stated).items() if v is not None and k != "rate"}
         betas = (values.pop("beta1", 0.9), values.pop("beta2", 0.999))
         if "weight_decay" not in values:
-            usual = (
-                train.weight_decay if train.weight_decay is not None else USUAL_DECAY.get(stated.keyword, 0.0)
-            )
-            values["weight_decay"] = usual
+            of_section = train.weight_decay
+            values["weight_decay"] = stated.usual_decay if of_section is None else of_section
         return cls(**values, betas=betas, clip=train.clip)
 
 

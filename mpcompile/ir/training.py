@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import cos, pi, sqrt
 from typing import Annotated, Any, ClassVar
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
@@ -34,6 +35,8 @@ class Optimizer:
     """An update rule. Its fields, in order, are its arguments in a spec: the rate is the first."""
 
     keyword: ClassVar[str]
+    #: Weight decay where neither the rule nor the section states one.
+    usual_decay: ClassVar[float] = 0.0
     rate: NonNegative = 1e-3
 
 
@@ -53,6 +56,7 @@ class AdamW(Optimizer):
     """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
 
     keyword: ClassVar[str] = "adamw"
+    usual_decay: ClassVar[float] = 1e-2
     weight_decay: NonNegative | None = None
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
@@ -92,6 +96,17 @@ class Schedule:
     """How the rate changes over training, after `warmup` steps of linear growth."""
 
     keyword: ClassVar[str]
+    #: Whether the rate of a step depends on how many there are.
+    ends: ClassVar[bool] = False
+
+    def rate(self, base: float, step: int, total: int) -> float:
+        """Rate of the 0-based `step` out of `total`, from the optimiser's rate `base`."""
+        raise NotImplementedError
+
+
+def _warmed(warmup: int, base: float, step: int) -> float | None:
+    """The rate while it grows; None from then on."""
+    return base * (step + 1) / warmup if step < warmup else None
 
 
 @dataclass(frozen=True)
@@ -101,23 +116,47 @@ class Constant(Schedule):
     keyword: ClassVar[str] = "constant"
     warmup: CountOrNone = 0
 
+    def rate(self, base: float, step: int, total: int) -> float:
+        growing = _warmed(self.warmup, base, step)
+        return base if growing is None else growing
+
 
 @dataclass(frozen=True)
-class Linear(Schedule):
+class _Decay(Schedule):
+    """Down to `final` of the rate at the last step."""
+
+    ends: ClassVar[bool] = True
+    warmup: CountOrNone = 0
+    final: Unit = 0.0
+
+    def rate(self, base: float, step: int, total: int) -> float:
+        growing = _warmed(self.warmup, base, step)
+        part = min(1.0, (step - self.warmup) / max(1, total - self.warmup))
+        return base * self.left(part) if growing is None else growing
+
+    def left(self, part: float) -> float:
+        """The share of the rate that is left when this part of the steps is done."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Linear(_Decay):
     """Down to `final` of the rate, along a line."""
 
     keyword: ClassVar[str] = "linear"
-    warmup: CountOrNone = 0
-    final: Unit = 0.0
+
+    def left(self, part: float) -> float:
+        return 1 - (1 - self.final) * part
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class Cosine(_Decay):
     """Down to `final` of the rate, along half a cosine."""
 
     keyword: ClassVar[str] = "cosine"
-    warmup: CountOrNone = 0
-    final: Unit = 0.0
+
+    def left(self, part: float) -> float:
+        return self.final + (1 - self.final) * (1 + cos(pi * part)) / 2
 
 
 @dataclass(frozen=True)
@@ -129,15 +168,23 @@ class Stepwise(Schedule):
     factor: Positive = 0.1
     warmup: CountOrNone = 0
 
+    def rate(self, base: float, step: int, total: int) -> float:
+        growing = _warmed(self.warmup, base, step)
+        return float(base * self.factor ** self.times(step - self.warmup)) if growing is None else growing
+
+    def times(self, done: int) -> float:
+        """How often the rate has been multiplied when so many steps are done."""
+        return done // self.every
+
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
+class Exponential(Stepwise):
     """Times `factor` in every `every` steps, smoothly."""
 
     keyword: ClassVar[str] = "exponential"
-    every: Count = 1000
-    factor: Positive = 0.1
-    warmup: CountOrNone = 0
+
+    def times(self, done: int) -> float:
+        return done / self.every
 
 
 @dataclass(frozen=True)
@@ -146,6 +193,10 @@ class InverseSqrt(Schedule):
 
     keyword: ClassVar[str] = "inverse_sqrt"
     warmup: CountOrNone = 0
+
+    def rate(self, base: float, step: int, total: int) -> float:
+        growing = _warmed(self.warmup, base, step)
+        return base * sqrt(max(1, self.warmup) / max(1, step + 1)) if growing is None else growing
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {c.keyword: c for c in (Adam, AdamW, Sgd, Adagrad, PerceptronRule)}
@@ -195,23 +246,21 @@ class Training:
 
         Raises `SpecError`: MP510 for an unknown setting, MP511 for a value outside of its declared range.
         """
-        known = {s.name: s for s in slots(Training)}
         faults: list[Diagnostic] = []
         values: dict[str, Any] = {}
         for name, value in plain.items():
             try:
-                values[name] = None if value is None else self._checked(known, name, value)
+                values[name] = None if value is None else self._checked(name, value)
             except SpecError as fault:
                 faults += fault.diagnostics
         if faults:
             raise SpecError(faults)
         return replace(self, **values)
 
-    def _checked(self, known: Mapping[str, Slot], name: str, value: Any) -> Any:
-        if name not in known:
-            raise error("MP510", f"train has no setting '{name}'", self.place(name), help=named(name, known))
+    def _checked(self, name: str, value: Any) -> Any:
+        slot = setting(name, self.place(name))
         if name not in TABLES:
-            return checked(known[name], value, "train", self.place(name))
+            return checked(slot, value, "train", self.place(name))
         if isinstance(value, Optimizer | Schedule):
             return value
         table = TABLES[name]
@@ -224,6 +273,14 @@ class Training:
             if key not in own:
                 raise error("MP510", f"{kind} has no setting '{key}'", self.place(name), help=named(key, own))
         return table[kind](**{k: checked(own[k], v, kind, self.place(name)) for k, v in stated.items()})
+
+
+def setting(name: str, span: Span) -> Slot:
+    """What a setting of the section may be. Raises MP510 for a name that is none."""
+    known = {s.name: s for s in slots(Training)}
+    if name not in known:
+        raise error("MP510", f"train has no setting '{name}'", span, help=named(name, known))
+    return known[name]
 
 
 def checked(slot: Slot, value: Any, of: str, span: Span) -> Any:
@@ -251,4 +308,14 @@ def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
     return {"kind": choice.keyword, **{f.name: getattr(choice, f.name) for f in fields(choice)}}
 
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "TABLES", "Optimizer", "Schedule", "Training", "checked", "plain"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "TABLES",
+    "Optimizer",
+    "Schedule",
+    "Training",
+    "checked",
+    "plain",
+    "setting",
+]

@@ -180,18 +180,21 @@ class Arguments:
         return known[name]
 
     def _law(self, expr: ast.Expr) -> Law:
-        made: Law = self._made("law", LAWS, expr)
+        made: Law = self.chosen(LAWS, "law", expr, "a law")
         return made
 
     def _bijector(self, expr: ast.Expr) -> Bijector:
-        made: Bijector = self._made("bijector", BIJECTORS, expr)
+        made: Bijector = self.chosen(BIJECTORS, "bijector", expr, "a bijector")
         return made
 
-    def _made(self, what: str, table: Mapping[str, type], expr: ast.Expr) -> Any:
-        """An instance of a class of a table, from a call or a bare name."""
+    def chosen(self, table: Mapping[str, type], what: str, expr: ast.Expr, wanted: str) -> Any:
+        """An instance of a class of a table, from a call or a bare name.
+
+        Raises `SpecError`: MP113 for another expression than the one `wanted`, MP110 for a name the table does not have.
+        """
         call = ast.called(expr)
         if call is None:
-            raise Expected(f"a {what}", expr.span, help=f"known: {', '.join(table)}")
+            raise Expected(wanted, expr.span, help=f"known: {', '.join(table)}")
         if call.callee not in table:
             raise unknown(what, call.callee, list(table), expr.span)
         return Arguments(self.scope, self.ctx, call).build(table[call.callee])

@@ -11,7 +11,7 @@ from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint
 from mpcompile.runner.data import Dataset
 from mpcompile.runner.run import Run
-from mpcompile.runner.settings import Settings, place
+from mpcompile.runner.settings import Settings
 
 _WIDE = {"real": 100.0, "integer": 1000.0}  # values beyond it are a likelier cause than the rate
 
@@ -56,7 +56,7 @@ def diverged(
         help = f"lower the rate{clip}"
     if held:
         help += f"; `mpcompile train SPEC --init {run.folder} --out NEW` starts from what is kept"
-    return error("MP530", f"training diverged: {what}", place(module, "optimizer"),
+    return error("MP530", f"training diverged: {what}", module.train.place("optimizer"),
                  notes=(*notes, kept), help=help)  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.run_data import require_own
-from mpcompile.runner.settings import describe, place
+from mpcompile.runner.settings import describe
 from mpcompile.runner.signals import heedless, signals
 from mpcompile.runner.support import beyond_reach, whole_numbers
 
@@ -127,7 +127,7 @@ class _Training:
         self.settings = resume.merged(module, options, earlier)
         name = self.settings.data
         if name is None:
-            raise error("MP501", "neither train.data nor --data is given", place(module),
+            raise error("MP501", "neither train.data nor --data is given", module.train.place(),
                         help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
         if earlier:
             require_own(earlier, name)

@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir.training import TABLES
 from mpcompile.ranges import MAX_SIZE
-from mpcompile.runner.schedule import KINDS, Schedule
-from mpcompile.runner.settings import Settings
+from mpcompile.runner.settings import Settings, schedule_of
 
 FORMAT = 2  # of run.json: 2 adds `classes`, `tensorboard` and `history` to 1
 LARGEST = 16 << 20  # bytes of a JSON file that is read at all
@@ -26,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(max_length=4096)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Kind = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['optimizer'])})$")]
-Course = Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")]
+Course = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['schedule'])})$")]
 
 
 def _letters(vocabulary: list[str]) -> list[str]:
@@ -181,13 +180,13 @@ class Build(BaseModel):
 
 
 def settings_of(facts: Mapping[str, Any]) -> Settings:
-    """The settings that a run was started with. Raises `ValueError` for a schedule that cannot be."""
+    """The settings that a run was started with."""
     plain = dict(facts["settings"])
     optimizer = dict(plain.pop("optimizer"))
     betas = optimizer.pop("betas")
     return Settings(
         **plain | {"optimizer": OptimizerSpec(**optimizer, betas=(betas[0], betas[1])),
-                   "schedule": Schedule(**plain["schedule"])}
+                   "schedule": schedule_of(plain["schedule"])}
     )  # fmt: skip
 
 

@@ -98,14 +98,14 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def about_rate(before: Settings, after: Settings, per_epoch: int, step: int) -> str:
     """What another number of steps does to the rate; nothing where the rate does not know that number."""
     old, new = (Plan.of(values, per_epoch).total for values in (before, after))
-    if old == new or step == 0 or after.schedule.kind not in ("linear", "cosine"):
+    if old == new or step == 0 or not after.schedule.ends:
         return ""
     last, following = (
         before.schedule.rate(before.rate, step - 1, old),
         after.schedule.rate(after.rate, step, new),
     )
     return (
-        f"the {after.schedule.kind} schedule now ends at step {new}, not {old}: "
+        f"the {after.schedule.keyword} schedule now ends at step {new}, not {old}: "
         f"the rate goes from {last:.3g} to {following:.3g} at step {step}"
     )
 

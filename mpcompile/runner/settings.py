@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.diagnostics import Span
 from mpcompile.ir import Module
-from mpcompile.ir.training import Adam, plain
-from mpcompile.runner.schedule import Schedule
+from mpcompile.ir.training import SCHEDULES, TABLES, Adam, Constant, Schedule, plain
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train.
+    """How to train. Fields of the names of `ir.Training` mean what they mean there, and have a value.
 
-    batch        examples a step (never more than there are)
-    epochs, steps  whichever ends first; neither means 2000 steps
-    length       length of the windows that sequences are cut into, and of sampled sequences
-    patience     validations without a new best before training stops; 0 never stops early
-    valid_every  steps between validations (default: an epoch, at least 50 steps, at most a fifth of all)
-    log_every    steps that a training line of the metrics averages over (default: total / 200, at most 100)
-    checkpoint_every  steps between checkpoints (default: at validations, and after a minute)
-    threshold    real or grey data above it count as one for binary fields; None refuses data that are not 0/1
+    epochs, steps  neither means 2000 steps
+    valid_every  None: an epoch, at least 50 steps, at most a fifth of all
+    log_every    None: total / 200, at most 100
+    checkpoint_every  None: at validations, and after a minute
+    threshold    None refuses data that are not 0/1
     """
 
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     rate: float = 1e-3
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = field(default_factory=Constant)
     batch: int = 128
     epochs: int | None = None
     steps: int | None = None
@@ -46,29 +41,31 @@ class Settings:
 def settings(module: Module) -> Settings:
     """Settings of a module's `train` section, which is checked already, with defaults for what it does not state."""
     train = module.train
-    stated = {f.name: getattr(train, f.name) for f in fields(Settings) if f.name in _SAME}
+    same = {f.name for f in fields(Settings)} & {f.name for f in fields(train)} - TABLES.keys()
+    stated = {name: value for name in same if (value := getattr(train, name)) is not None}
     return Settings(
         optimizer=OptimizerSpec.of(train),
         rate=(train.optimizer or Adam()).rate,
-        schedule=Schedule(**plain(train.schedule)) if train.schedule else Schedule(),
-        **{k: v for k, v in stated.items() if v is not None},
+        schedule=train.schedule or Constant(),
+        **stated,
     )
 
 
-#: Settings that are what the section states.
-_SAME = (
-    "batch", "epochs", "steps", "data", "seed", "length", "patience", "valid_every", "log_every", "checkpoint_every",
-    "threshold",
-)  # fmt: skip
-
-
-def place(module: Module, *names: str) -> Span:
-    """Where the first of these settings that the `train` section states is written."""
-    return module.train.place(*names)
+#: What `run.json` says of a schedule that has no such argument.
+_UNUSED = {"warmup": 0, "final": 0.0, "every": 1000, "factor": 0.1}
 
 
 def describe(values: Settings) -> Mapping[str, Any]:
     """Plain data of the settings, for `run.json`."""
-    from dataclasses import asdict
+    stated = plain(values.schedule)
+    schedule = {"kind": stated.pop("kind"), **_UNUSED, **stated}
+    return {k: schedule if k == "schedule" else v for k, v in asdict(values).items()}
 
-    return asdict(values)
+
+def schedule_of(described: Mapping[str, Any]) -> Schedule:
+    """The schedule that `describe` wrote."""
+    kind = SCHEDULES[described["kind"]]
+    return kind(**{f.name: described[f.name] for f in fields(kind)})
+
+
+__all__ = ["Settings", "describe", "schedule_of", "settings"]

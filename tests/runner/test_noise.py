@@ -5,9 +5,10 @@ import pytest
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir import Init, Module, ParameterSpec
+from mpcompile.ir.training import SCHEDULES, Constant, Cosine, Exponential, InverseSqrt, Linear, Stepwise
 from mpcompile.runner.initial import initial
 from mpcompile.runner.noise import draw, permutation
-from mpcompile.runner.schedule import Schedule
+from mpcompile.runner.settings import Settings, describe, schedule_of
 
 
 def test_the_same_key_draws_the_same() -> None:
@@ -71,13 +72,13 @@ def test_kinds_of_initial_weights() -> None:
 
 
 def test_schedules() -> None:
-    assert Schedule().rate(0.1, 5, 10) == 0.1
-    warm = Schedule("cosine", warmup=4)
+    assert Constant().rate(0.1, 5, 10) == 0.1
+    warm = Cosine(warmup=4)
     assert [round(warm.rate(1, s, 12), 6) for s in (0, 3, 4, 8, 12)] == [0.25, 1, 1, 0.5, 0]
-    assert Schedule("linear", final=0.1).rate(1, 5, 10) == pytest.approx(0.55)
-    assert [Schedule("step", every=3, factor=0.5).rate(1, s, 9) for s in (2, 3, 6)] == [1, 0.5, 0.25]
-    assert Schedule("exponential", every=4, factor=0.25).rate(1, 2, 9) == 0.5
-    assert Schedule("inverse_sqrt", warmup=4).rate(1, 15, 99) == pytest.approx(0.5)
-    for bad in ({"kind": "sine"}, {"warmup": -1}, {"factor": 0}, {"final": 2}):
-        with pytest.raises(ValueError, match="schedule"):
-            Schedule(**bad)
+    assert Linear(final=0.1).rate(1, 5, 10) == pytest.approx(0.55)
+    assert [Stepwise(every=3, factor=0.5).rate(1, s, 9) for s in (2, 3, 6)] == [1, 0.5, 0.25]
+    assert Exponential(every=4, factor=0.25).rate(1, 2, 9) == 0.5
+    assert InverseSqrt(warmup=4).rate(1, 15, 99) == pytest.approx(0.5)
+    for kind in SCHEDULES.values():
+        settings = Settings(schedule=kind())
+        assert schedule_of(describe(settings)["schedule"]) == settings.schedule
