@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.ir import Node, Shape, product
+from mpcompile.ir import Node, Shape, numbers, product
 from mpcompile_onnx.writer import END, Size, Writer
 
 Padding = Sequence[tuple[int, int]]
@@ -88,9 +88,9 @@ def conv(w: Writer, node: Node, args: list[str]) -> str:
     op = node.op.attributes()
     x, weight = node.inputs
     if w.double:
-        return _product(w, args[0], x.shape, args[1], _numbers(weight.shape), op, node.types[0].shape[2:])
+        return _product(w, args[0], x.shape, args[1], numbers(weight.shape), op, node.types[0].shape[2:])
     return w.op(
-        "Conv", *args, kernel_shape=list(_numbers(weight.shape)[2:]), strides=list(op["stride"]),
+        "Conv", *args, kernel_shape=list(numbers(weight.shape)[2:]), strides=list(op["stride"]),
         pads=_pads(op["padding"]), dilations=list(op["dilation"]), group=op["groups"],
     )  # fmt: skip
 
@@ -102,7 +102,7 @@ def conv_transpose(w: Writer, node: Node, args: list[str]) -> str:
     if w.double:
         return _transposed_product(w, node, args, extra)
     return w.op(
-        "ConvTranspose", *args, kernel_shape=list(_numbers(weight.shape)[2:]), strides=list(op["stride"]),
+        "ConvTranspose", *args, kernel_shape=list(numbers(weight.shape)[2:]), strides=list(op["stride"]),
         pads=_pads(op["padding"]), dilations=list(op["dilation"]), group=op["groups"], output_padding=extra,
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ def _transposed_product(w: Writer, node: Node, args: list[str], extra: list[int]
     """Zeros between the elements of x, then a plain convolution with the kernel turned round."""
     op = node.op.attributes()
     x, weight = node.inputs
-    c, o, *kernel = _numbers(weight.shape)
+    c, o, *kernel = numbers(weight.shape)
     n, _, *spatial = x.shape
     g, axes = op["groups"], range(len(kernel))
     spread = args[0]
@@ -151,7 +151,7 @@ def conv_weight_grad(w: Writer, node: Node, args: list[str]) -> str:
     """
     op = node.op.attributes()
     x, dy = node.inputs
-    o, i, *kernel = _numbers(node.types[0].shape)
+    o, i, *kernel = numbers(node.types[0].shape)
     count, taps = dy.shape[2:], prod(kernel)
     if op["groups"] > 1 or (taps == 1 and x.shape[2:] == count):
         return _example_products(w, node, args)
@@ -200,7 +200,7 @@ def _example_products(w: Writer, node: Node, args: list[str]) -> str:
     """The gradient of a kernel as one product for each example and group, summed."""
     op = node.op.attributes()
     x, dy = node.inputs
-    g, (o, i, *kernel) = op["groups"], _numbers(node.types[0].shape)
+    g, (o, i, *kernel) = op["groups"], numbers(node.types[0].shape)
     count = dy.shape[2:]
     columns = _columns(w, args[0], x.shape, op, kernel, count)
     rows = w.reshape(args[1], dy.shape, (dy.shape[0], g, o // g, product(count)))
@@ -245,9 +245,3 @@ def _window_sum(w: Writer, x: str, op: dict[str, Any], count: Sequence[Size]) ->
     ones = [1 for _ in op["kernel"]]
     parts = _taps(w, _padded(w, x, op["padding"]), op["kernel"], op["stride"], ones, count)
     return w.op("Sum", *parts) if len(parts) > 1 else parts[0]
-
-
-def _numbers(shape: Shape) -> tuple[int, ...]:
-    """A shape that must be known: that of a kernel."""
-    assert all(isinstance(s, int) for s in shape)
-    return tuple(s for s in shape if isinstance(s, int))

@@ -10,7 +10,7 @@ from mpcompile import ops
 from mpcompile.analysis.bits import BitMatrix, columns_set
 from mpcompile.analysis.dependence import environment_for, sets
 from mpcompile.budget import tick
-from mpcompile.ir import Array, Constant, Graph, Value, product
+from mpcompile.ir import Array, Constant, Graph, Value, number, product
 
 #: From so many columns on they are taken off the counts together.
 AT_ONCE = 64
@@ -131,7 +131,7 @@ def closed_form(graph: Graph) -> int | None:
         return None
     places = product(x.shape[2:])
     counted = _times(graph, log_det, matrix)
-    return int(str(x.shape[1])) if counted is not None and counted == places else None
+    return number(x.shape[1]) if counted is not None and counted == places else None
 
 
 def _times(graph: Graph, value: Value, matrix: Value) -> float | None:

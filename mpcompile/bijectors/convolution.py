@@ -10,7 +10,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.bijectors.base import Bijector, Part, along_channels, channels, spread
-from mpcompile.ir import Array, Init, Value
+from mpcompile.ir import Array, Init, Value, number
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 from mpcompile.layers.masks import permutation
@@ -147,7 +147,7 @@ def mixed(ctx: Context, weight: Value, x: Value) -> Value:
 def _substitute(ctx: Context, strict: Value, right: Value, reverse: bool) -> Value:
     """(I + strict)^-1 right, row by row: X_i = right_i - strict_i X; from the last row up when `reverse`."""
     size = strict.shape[0]
-    eye = ctx.b.constant(np.eye(int(str(size))))
+    eye = ctx.b.constant(np.eye(number(size)))
 
     def step(state: list[Value], rows: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
         b, (known,), (row, right, unit) = ctx.b, state, rows

@@ -10,7 +10,7 @@ import numpy as np
 from mpcompile.bijectors import conditions
 from mpcompile.bijectors.base import Bijector, channels
 from mpcompile.bijectors.laws import AFFINE, Law
-from mpcompile.ir import Array, Value
+from mpcompile.ir import Array, Value, numbers
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
@@ -43,7 +43,7 @@ class Coupling(Bijector):
         if not all(isinstance(s, int) for s in shape):
             raise ctx.fail("MP405", f"a coupling needs a fixed shape, got {x.type}")
         try:
-            mask = self.mask.array(MaskUse("partition", tuple(int(str(s)) for s in shape)))
+            mask = self.mask.array(MaskUse("partition", numbers(shape)))
         except ValueError as problem:
             raise ctx.fail("MP206", f"the mask does not fit: {problem}") from problem
         if mask.all() or not mask.any():

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.bijectors.base import POSITIVE, UNIT, Bijector, Interval
-from mpcompile.ir import Init, Value
+from mpcompile.ir import Init, Value, numbers
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 from mpcompile.ranges import Positive
@@ -96,7 +96,7 @@ class Scale(Bijector):
     keyword: ClassVar[str] = "scale"
 
     def _log_scale(self, ctx: Context, x: Value) -> Value:
-        return ctx.param("log_scale", tuple(int(str(s)) for s in x.shape[1:]), Init("zeros"))
+        return ctx.param("log_scale", numbers(x.shape[1:]), Init("zeros"))
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         b, s = ctx.b, self._log_scale(ctx, x)

@@ -21,7 +21,7 @@ from mpcompile.bijectors.base import (
     for_each_channel,
     spread,
 )
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Shape, Value, number
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, Context, Takes
 from mpcompile.layers.dense import Dense
@@ -164,7 +164,7 @@ class FactorOut(Bijector):
         return F.slice_axis(ctx.b, x, 1, kept), F.slice_axis(ctx.b, x, 1, 0, kept)
 
     def checked_shape(self, ctx: Context, shape: Shape) -> Shape:
-        size = int(str(shape[1]))
+        size = number(shape[1])
         kept, leaves = self._kept(shape), size * self.share
         if abs(leaves - round(leaves)) > 1e-9:
             raise ctx.fail(

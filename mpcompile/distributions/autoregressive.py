@@ -14,7 +14,7 @@ from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
-from mpcompile.ir import Array, Builder, Shape, Symbolic, Type, Value, float_type, product
+from mpcompile.ir import Array, Builder, Shape, Symbolic, Type, Value, float_type, numbers, product
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 
@@ -103,7 +103,7 @@ class Autoregressive(Distribution):
                 now = b.emit(ops.Equal(), b.emit(ops.Iota((shape[1],), 0)), t)
                 now = F.reshape(b, now, (1, shape[1], *(1,) * (len(event) - 1)))
             else:
-                order = b.constant(self.ranks.reshape(self.members, *_numbers(event)))
+                order = b.constant(self.ranks.reshape(self.members, *numbers(event)))
                 if member is not None:
                     order = F.reshape(b, b.emit(ops.Gather(0), order, member), (1, *event))
                 now = b.emit(ops.Equal(), order, t)
@@ -123,10 +123,6 @@ class Autoregressive(Distribution):
         return ctx.own_input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
-def _numbers(shape: Shape) -> tuple[int, ...]:
-    return tuple(s for s in shape if isinstance(s, int))
-
-
 def element_ranks(order: str, event: Shape, seed: int, turn: int = 0) -> Array | None:
     """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order.
 
@@ -144,7 +140,7 @@ def element_ranks(order: str, event: Shape, seed: int, turn: int = 0) -> Array |
     if order == "pixel":
         if len(event) != 3:
             raise ValueError("order=pixel is that of an image [channels, height, width]")
-        channels, height, width = _numbers(event)
+        channels, height, width = numbers(event)
         return np.arange(size).reshape(height, width, channels).transpose(2, 0, 1).reshape(-1).copy()
     return np.asarray(ranks(order, size, seed, turn))
 

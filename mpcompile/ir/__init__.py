@@ -6,7 +6,17 @@ from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
 from mpcompile.ir.module import EXAMPLES, STATE, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
-from mpcompile.ir.size import Symbolic, broadcast_shapes, multiple_of, product, substitute, symbol, symbols
+from mpcompile.ir.size import (
+    Symbolic,
+    broadcast_shapes,
+    multiple_of,
+    number,
+    numbers,
+    product,
+    substitute,
+    symbol,
+    symbols,
+)
 from mpcompile.ir.training import Training
 from mpcompile.ir.traits import Along, Falls, Growth, Positivity, Range, Reach, Size, Work
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
@@ -58,6 +68,8 @@ __all__ = [
     "broadcast_shapes",
     "float_type",
     "multiple_of",
+    "number",
+    "numbers",
     "product",
     "substitute",
     "symbol",

@@ -97,6 +97,18 @@ def multiple_of(size: int | Symbolic) -> tuple[str, int] | None:
     return (monomial[0], times) if len(monomial) == 1 and times > 0 else None
 
 
+def number(size: int | Symbolic) -> int:
+    """A size that is declared to be a number. Raises `ValueError` for a symbolic one."""
+    if not isinstance(size, int):
+        raise ValueError(f"the symbolic size {size} was not bound")
+    return size
+
+
+def numbers(shape: Iterable[int | Symbolic]) -> tuple[int, ...]:
+    """Sizes that are declared to be numbers. Raises `ValueError` for a symbolic one."""
+    return tuple(number(size) for size in shape)
+
+
 def substitute(size: int | Symbolic, env: Mapping[str, int]) -> int:
     """The number a size has once every symbol has one. Raises `KeyError` for a symbol without a number."""
     if isinstance(size, int):

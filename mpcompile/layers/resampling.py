@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Shape, Value
+from mpcompile.ir import Shape, Value, numbers
 from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, SPACE, Context, Layer, Takes
 from mpcompile.ranges import Choice, Window
@@ -134,7 +134,7 @@ class Squeeze(Layer):
 
 def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:
     """Raises MP201 where the height or width of an image [N, C, H, W] is no multiple of f."""
-    height, width = (int(str(s)) for s in shape[2:])
+    height, width = numbers(shape[2:])
     if height % f or width % f:
         raise ctx.fail(
             "MP201", f"{who}({f}) needs a height and width divisible by {f}, got {height} x {width}"

@@ -20,6 +20,7 @@ from mpcompile.ir import (
     TypeMismatch,
     Value,
     broadcast_shapes,
+    numbers,
 )
 from mpcompile.ir.stencils import Lattice, Stencil, still
 
@@ -116,18 +117,6 @@ def as_int(size: int | Symbolic, what: str) -> int:
     if isinstance(size, Symbolic):
         raise TypeMismatch(f"expected a known number for {what}, found the symbolic size {size}")
     return size
-
-
-def number(size: int | Symbolic) -> int:
-    """A bound size. Raises `ValueError` for a symbol without a number."""
-    if isinstance(size, Symbolic):
-        raise ValueError(f"the symbolic size {size} was not bound")
-    return size
-
-
-def numbers(shape: Shape) -> tuple[int, ...]:
-    """A bound shape."""
-    return tuple(number(s) for s in shape)
 
 
 def floor_div(size: int | Symbolic, divisor: int) -> int | Symbolic:

@@ -24,11 +24,12 @@ from mpcompile.ir import (
     Value,
     Work,
     float_type,
+    number,
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
-from mpcompile.ops._base import Cotangents, Operation, number, require, require_axis
+from mpcompile.ops._base import Cotangents, Operation, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
 from mpcompile.ops._loop_stencil import loop_stencil, same
 from mpcompile.ops.arithmetic import Add, Mul

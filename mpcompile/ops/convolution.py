@@ -25,17 +25,11 @@ from mpcompile.ir import (
     Type,
     Value,
     Work,
+    numbers,
     product,
 )
 from mpcompile.ir.stencils import Lattice, Stencil, uniform
-from mpcompile.ops._base import (
-    Cotangents,
-    as_int,
-    expand,
-    numbers,
-    require,
-    sample,
-)
+from mpcompile.ops._base import Cotangents, as_int, expand, require, sample
 from mpcompile.ops._stencil import exact, join_windows, no_rule, read_windows, results, spread_windows
 from mpcompile.ops._taps import (
     LIVE,

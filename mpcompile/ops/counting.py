@@ -20,14 +20,10 @@ from mpcompile.ir import (
     Shape,
     Type,
     Value,
+    numbers,
 )
 from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
-from mpcompile.ops._base import (
-    Cotangents,
-    numbers,
-    require_axis,
-    require_dtype,
-)
+from mpcompile.ops._base import Cotangents, require_axis, require_dtype
 from mpcompile.ops._stencil import no_rule, results
 from mpcompile.ops.traits import Monotone, Verbatim, apart
 

@@ -24,6 +24,7 @@ from mpcompile.ir import (
     Type,
     Value,
     Work,
+    number,
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, still
@@ -35,7 +36,6 @@ from mpcompile.ops._base import (
     expand_all,
     join_over,
     mask,
-    number,
     require,
     require_axis,
     require_dtype,

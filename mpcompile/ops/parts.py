@@ -24,19 +24,11 @@ from mpcompile.ir import (
     Type,
     TypeMismatch,
     Value,
+    number,
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, whole
-from mpcompile.ops._base import (
-    Cotangents,
-    Operation,
-    expand,
-    number,
-    require,
-    require_axis,
-    sample,
-    zeros,
-)
+from mpcompile.ops._base import Cotangents, Operation, expand, require, require_axis, sample, zeros
 from mpcompile.ops._stencil import (
     align,
     joined,

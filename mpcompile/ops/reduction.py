@@ -22,6 +22,7 @@ from mpcompile.ir import (
     Type,
     Value,
     Work,
+    numbers,
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.offsets import Offsets
@@ -34,7 +35,6 @@ from mpcompile.ops._base import (
     join_over,
     keep_axes,
     mask,
-    numbers,
     require,
     require_axis,
     require_dtype,

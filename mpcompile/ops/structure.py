@@ -20,18 +20,11 @@ from mpcompile.ir import (
     Type,
     Value,
     broadcast_shapes,
+    numbers,
     product,
 )
 from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent
-from mpcompile.ops._base import (
-    Cotangents,
-    mismatch,
-    numbers,
-    require,
-    require_axis,
-    sample,
-    unbroadcast,
-)
+from mpcompile.ops._base import Cotangents, mismatch, require, require_axis, sample, unbroadcast
 from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
     align,

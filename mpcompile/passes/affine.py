@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Builder, Graph, Node, Primitive, Shape, Value
+from mpcompile.ir import Builder, Graph, Node, Primitive, Shape, Symbolic, Value, number
 from mpcompile.layers import functional as F
 from mpcompile.passes.base import LIVE, Condition, Pass
 from mpcompile.passes.static import Static
@@ -178,8 +178,8 @@ class _Fold:
         shape = (1,) * (x.type.rank - c.type.rank) + tuple(c.shape)
         if any(s != 1 for a, s in enumerate(shape) if a != axis):
             return None
-        size = int(str(x.shape[axis]))
-        flat = F.reshape(b, c, (int(str(shape[axis])),))
+        size = number(x.shape[axis])
+        flat = F.reshape(b, c, (number(shape[axis]),))
         return self._weight(b, flat if flat.shape[0] == size else b.emit(ops.BroadcastTo((size,)), flat))
 
     def _weight(self, b: Builder, value: Value) -> Value:
@@ -209,6 +209,6 @@ def _padded(op: Primitive) -> bool:
     return isinstance(op, ops.Conv) and any(low or high for low, high in op.padding)
 
 
-def _lined(like: Value, axis: int, size: object) -> tuple[int, ...]:
+def _lined(like: Value, axis: int, size: int | Symbolic) -> tuple[int, ...]:
     """The shape of a vector along an axis of a value."""
-    return tuple(int(str(size)) if a == axis else 1 for a in range(like.type.rank))
+    return tuple(number(size) if a == axis else 1 for a in range(like.type.rank))

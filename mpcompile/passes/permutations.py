@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value
+from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value, number
 from mpcompile.layers import functional as F
 from mpcompile.ops.reduction import Reduction
 from mpcompile.passes.base import LIVE, Condition, Pass
@@ -122,7 +122,7 @@ class _Absorb:
             if part is None:
                 break
             x, index = part
-        if np.array_equal(index, np.arange(int(str(x.shape[axis])))):
+        if np.array_equal(index, np.arange(number(x.shape[axis]))):
             return x
         key = (x, axis, np.asarray(index).tobytes())
         if key not in self.taken:
@@ -137,7 +137,7 @@ class _Absorb:
             return None
         start = 0
         for v in node.inputs:
-            stop = start + int(str(v.shape[axis]))
+            stop = start + number(v.shape[axis])
             if index.min() >= start and index.max() < stop:
                 return v, index - start
             start = stop

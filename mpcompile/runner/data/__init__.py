@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
-from mpcompile.ir import Array, Module
+from mpcompile.ir import Array, Module, numbers
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
@@ -134,7 +134,7 @@ def _picture_size(module: Module) -> tuple[int, int, int]:
     for field in module.fields.values():
         sizes = field.type.shape[1:]
         if field.role == "input" and len(sizes) == 3 and all(isinstance(s, int) for s in sizes):
-            channels, height, width = (int(str(s)) for s in sizes)
+            channels, height, width = numbers(sizes)
             return height, width, channels
     return 32, 32, 3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Field, Module, Symbolic
+from mpcompile.ir import Array, Field, Module, Symbolic, number, numbers
 from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
 from mpcompile.runner.data.elements import checked, prepared
 from mpcompile.runner.data.opening import require
@@ -189,7 +189,7 @@ class Adapter:
             raise self._misfit(field, [length, *field.type.shape[2:]], list(stream.shape), column)
         values = prepared(self.raw, self.embedded, field, column, stream)
         window = Windows(
-            values, field.type.dtype, length, tuple(int(str(s)) for s in field.type.shape[2:]),
+            values, field.type.dtype, length, numbers(field.type.shape[2:]),
             checked(self.name, field, column, values, None, self.threshold), self._threshold(field),
             ahead[field.name], max(ahead.values()),
         )  # fmt: skip
@@ -226,10 +226,10 @@ class Adapter:
                 help="condition length: integer(1..time)",
             )
         values, wanted = columns[column], field.type.shape[2:]
-        packed = len(wanted) == 1 and values.shape[1:] == (-(-int(str(wanted[0])) // 8),)
+        packed = len(wanted) == 1 and values.shape[1:] == (-(-number(wanted[0]) // 8),)
         if packed and field.base == "binary" and values.dtype == np.uint8:
-            require(Path(self.name), len(values) * int(str(wanted[0])), f"column '{column}'")
-            values = np.unpackbits(values, axis=1, count=int(str(wanted[0])))
+            require(Path(self.name), len(values) * number(wanted[0]), f"column '{column}'")
+            values = np.unpackbits(values, axis=1, count=number(wanted[0]))
         if values.shape[1:] != wanted:
             raise self._misfit(field, [along, *wanted], list(values.shape), column)
         values = prepared(self.raw, self.embedded, field, column, values)
