@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from mpcompile.ir import Array, Domain
 from mpcompile.ops._base import (
     expand,
 )
-from mpcompile.ops._windows import Windows
+from mpcompile.ops._windows import Windows, boxes
 
 #: "Is not known to be zero", as a domain, so that one tap loop serves facts and zeros.
 LIVE = Domain(np.logical_or, np.dtype(np.bool_), 1)
@@ -94,19 +94,33 @@ def forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, ou
     if x.shape[1] > 1 and all(live.shape[i] == 1 for i in (0, 1)) and groups == 1:
         x = domain.join.reduce(x, axis=1, keepdims=True)  # every tap reads all channels or none
     x, win = win.join(domain.join, x, [a for a in range(axes) if live.shape[2 + a] == 1])
-    x = np.moveaxis(split_groups(x, groups, 1), (1, 2), (axes + 1, axes + 2))  # [n, *s, g, i, w]
     total: Array | None = None
-    for tap, index in win.taps():
-        mask = matrix_of(live, tap)
-        if not mask.any():
-            continue
-        part = win.read(x, index, 1)
+    for part, mask in _parts(domain, win, groups, x, live):
         kernel = np.swapaxes(split_groups(mask, groups, 0), -1, -2)  # [g, i, o]
         part = contract_by_class(domain, part, kernel[0]) if groups == 1 else domain.contract(part, kernel)
         total = part if total is None else domain.join(total, part)
     if total is None:
         return np.zeros((*(1,) * (axes + 2), domain.words), domain.dtype)
     return merge_groups(np.moveaxis(total, (axes + 1, axes + 2), (1, 2)), groups, out // groups, 1)
+
+
+def _parts(domain: Domain, win: Windows, groups: int, x: Array, live: Array) -> Iterator[tuple[Array, Array]]:
+    """What boxes of taps, or else single taps, read of padded facts, [n, *p, g, i, w], with their matrix [O, I]."""
+    axes = len(win.kernel)
+
+    def grouped(m: Array) -> Array:
+        return np.moveaxis(split_groups(m, groups, 1), (1, 2), (axes + 1, axes + 2))
+
+    found = boxes(live, range(2, live.ndim))
+    if found is not None:
+        for box, one in found:
+            yield grouped(win.join_box(domain.join, x, box)), matrix_of(one, (0,) * axes)
+        return
+    x = grouped(x)
+    for tap, index in win.taps():
+        mask = matrix_of(live, tap)
+        if mask.any():
+            yield win.read(x, index, 1), mask
 
 
 def backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, out: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from itertools import product as cartesian
 
 import numpy as np
@@ -29,6 +30,37 @@ def window_count(
     span = size + sum(padding) - dilation * (kernel - 1) - 1
     require(not isinstance(span, int) or span >= 0, f"at least {dilation * (kernel - 1) + 1} positions", size)
     return floor_div(span, stride) + 1
+
+
+#: Along each spatial axis of a kernel the first tap of a box, and how many there are.
+Box = tuple[tuple[int, int], ...]
+
+
+def boxes(live: Array, axes: Sequence[int]) -> list[tuple[Box, Array]] | None:
+    """Boxes of taps along some axes that make up a kernel live[o, i, *k], with what all taps of each are.
+
+    Boxes without a live tap are left out; a compressed axis is one tap. None where there are more than half as many as
+    taps: then they save nothing. A causal mask has as many as axes, of any size.
+    """
+    most = int(np.prod([live.shape[a] for a in axes])) // 2
+
+    def split(part: Array, axes: Sequence[int]) -> Iterator[tuple[Box, Array]]:
+        if not axes:
+            yield (), part
+            return
+        axis, *rest = axes
+        lines = np.moveaxis(part, axis, 0)
+        change = (lines[1:] != lines[:-1]).any(tuple(range(1, part.ndim)))
+        edges = [0, *(np.flatnonzero(change) + 1).tolist(), len(lines)]
+        for start, stop in pairwise(edges):
+            tick()
+            one = part.take([start], axis)
+            if one.any():
+                for box, inner in split(one, rest):
+                    yield ((start, stop - start), *box), inner
+
+    found = list(islice(split(live, axes), most + 1))
+    return found if len(found) <= most else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +130,16 @@ class Windows:
             spatial[a], kernel[a], stride[a], dilation[a] = self.count[a], 1, 1, 1
         none = ((0, 0),) * len(kernel)
         return padded, Windows(tuple(spatial), tuple(kernel), tuple(stride), none, tuple(dilation))
+
+    def join_box(self, join: np.ufunc, padded: Array, box: Box) -> Array:
+        """What the taps of one box read of padded values [n, c, *s, ...], joined window by window."""
+        for a, (start, length) in enumerate(box):
+            t, d, n, axis = self.stride[a], self.dilation[a], self.count[a], 2 + a
+            if padded.shape[axis] > 1:
+                stop = (start + length - 1) * d + (n - 1) * t + 1
+                padded = padded[(*(slice(None),) * axis, slice(start * d, stop))]
+            padded = _joined(join, padded, axis, length, t, d, n)
+        return padded
 
     def crop(self, array: Array, first: int) -> Array:
         """The adjoint of `pad`."""

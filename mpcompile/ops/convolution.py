@@ -28,7 +28,7 @@ from mpcompile.ir import (
     numbers,
     product,
 )
-from mpcompile.ir.stencils import Lattice, Stencil, uniform
+from mpcompile.ir.stencils import Lattice, Stencil, uniform, whole
 from mpcompile.ops._base import Cotangents, as_int, expand, require, sample
 from mpcompile.ops._stencil import exact, join_windows, no_rule, read_windows, results, spread_windows
 from mpcompile.ops._taps import (
@@ -42,7 +42,7 @@ from mpcompile.ops._taps import (
     merge_groups,
     tap_index,
 )
-from mpcompile.ops._windows import Index, Padding, Strided, Windows, window_count
+from mpcompile.ops._windows import Box, Index, Padding, Strided, Windows, boxes, window_count
 
 
 class Conv(Strided):
@@ -99,19 +99,36 @@ class Conv(Strided):
         if w.spatial or x.axes[1] is not None or len(x.regions) > 1:
             raise no_rule(self, "a kernel or channels from place to place")
         kernel = [as_int(k, "the kernel's size") for k in w.shape[2:]]
-        strides, pads, dilations = list(self.stride), list(self.padding), list(self.dilation)
-        for a, k in enumerate(kernel):
-            axis = x.axes[2 + a]
-            if axis is not None and axis.own == 1 and uniform(w.cell, 2 + a):
-                x = join_windows(self, lattice, x, 2 + a, k, strides[a], pads[a][0], dilations[a])
-                kernel[a], strides[a], pads[a], dilations[a] = 1, 1, (0, 0), 1
-        taps = replace(w.cell, shape=(*w.cell.shape[:2], *kernel), constant=None)
+        at = [a for a in range(len(kernel)) if (axis := x.axes[2 + a]) is not None and axis.own == 1]
+        live, alike = w.cell.live, [a for a in at if uniform(w.cell, 2 + a)]
+        cut = boxes(live, [2 + a for a in at]) if len(alike) < len(at) and not w.cell.facts.any() else None
+        if cut is None:  # along other axes than those of taps that are alike, tap by tap
+            at, cut = alike, [(((0, 1),) * len(alike), live)]
+        none = ((0, 1),) * len(at), np.zeros((1,) * live.ndim, bool)
+        made = [self._box(lattice, x, w.cell, at, box, one) for box, one in cut or [none]]
+        cells = [y.cell for y in made]
+        facts = lattice.domain.union(*(c.facts for c in cells))
+        zero = np.logical_and.reduce(np.broadcast_arrays(*(c.zero for c in cells)))
+        cell = lattice.domain.make(cells[0].shape, facts, zero)
+        return (replace(made[0], type=results(self, inputs)[0], regions=whole(cell), exact=exact(inputs)),)
+
+    def _box(
+        self, lattice: Lattice, x: Stencil, w: Abstract, along: Sequence[int], box: Box, live: Array
+    ) -> Stencil:
+        """What a box of taps along some axes brings, all of which are `live` alike."""
+        kernel, strides = list(w.shape[2:]), list(self.stride)
+        pads, dilations = list(self.padding), list(self.dilation)
+        for a, (start, many) in zip(along, box, strict=True):
+            many = kernel[a] if live.shape[2 + a] == w.zero.shape[2 + a] == 1 else many
+            low = pads[a][0] - start * dilations[a]
+            x = join_windows(self, lattice, x, 2 + a, many, strides[a], low, dilations[a])
+            kernel[a], strides[a], pads[a], dilations[a] = 1, 1, (0, 0), 1
+        taps = replace(w, shape=(*w.shape[:2], *kernel), zero=~live, constant=None)
         y, (stride, padding, dilation) = read_windows(
             self, lattice, x, kernel, strides, tuple(pads), dilations
         )
         op = Conv(stride, padding, dilation, self.groups)
-        regions = y.each(lambda c: op.depend(lattice.domain, c, taps)[0])
-        return (replace(y, type=results(self, inputs)[0], regions=regions, exact=exact(inputs)),)
+        return replace(y, regions=y.each(lambda c: op.depend(lattice.domain, c, taps)[0]))
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         """Channels of the result run along with those of the kernel where they are one group."""

@@ -82,12 +82,18 @@ ONCE_SLOW = {
         IMAGE.format(n=8, body="conv(1, 1000, pad = same) -> flatten -> dense(1)"),
         {"proved"},
     ),
+    "two masks of 1001": (
+        "model m\ninput x: binary[1, 64, 64]\nx ~ autoregressive { conv(4, 1001, pad = same, mask = causal2d(type = A)) "
+        "-> relu -> conv(1, 1001, pad = same, mask = causal2d(type = B)) }\ncheck { complete(x) }\n",
+        {"proved"},
+    ),
     "pool of 1000": (IMAGE.format(n=1000, body="avgpool(1000) -> flatten -> dense(1)"), {"proved"}),
     "60 layers of kernel 256": (
         STEPS.format(
             n="time", body="embedding(4) -> shift -> repeat i in 1..60 { conv1d(4, 256) -> relu } -> dense(4)"
-        ),
-        {"proved"},
+        )
+        + "check { complete(x); no_blind_spot(x); receptive_field(x) >= 15301 }\n",
+        {"proved", "refuted"},  # complete ends at the first step that is too far back
     ),
     "picture of 128 x 128": (
         GATED + "check { complete(x); no_blind_spot(x) }\n",
