@@ -22,6 +22,7 @@ class Probe:
 
     rows     numbers of the output's elements at the place
     places   [n, spatial axes] places of the source in the offset set of its phase
+    named    bool along the spatial axes of the source: the places in the offset set, though its ends may cut them off
     base     where the place's period starts along each spatial axis of the source
     numbers  the numbers of the source's elements, in its shape without the batch
     axes     the spatial axes of the source, the batch counted
@@ -29,6 +30,7 @@ class Probe:
 
     rows: Array
     places: Array
+    named: Array
     base: tuple[int, ...]
     numbers: Array
     axes: tuple[int, ...]
@@ -62,8 +64,9 @@ def probe(
         size.append(length)
     rows = np.arange(int(np.prod(out[1:]))).reshape(out[1:])[tuple(index)].reshape(-1)
     numbers = np.arange(int(np.prod(src[1:]))).reshape(src[1:])
-    window = offsets.window(low, size) & _within(graph, source, value, env, rows, numbers, sets.axes)
-    return Probe(rows, np.argwhere(window), tuple(-n for n in low), numbers, sets.axes)
+    named = offsets.window(low, size)
+    window = named & _within(graph, source, value, env, rows, numbers, sets.axes)
+    return Probe(rows, np.argwhere(window), named, tuple(-n for n in low), numbers, sets.axes)
 
 
 def _within(

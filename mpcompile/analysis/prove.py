@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mpcompile.analysis.claims import KINDS
+from mpcompile.analysis.constants import without_constants
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.findings.batch_order import ordered_statistics
 from mpcompile.analysis.verdict import Status, Verdict
@@ -13,12 +14,16 @@ from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module, NoRule
 from mpcompile.members import member, of_member
 
+#: Claims about what is read, which nothing passes that is constant.
+_READING = ("autoregressive", "complete", "receptive_field", "no_blind_spot", "path_length")
+
 
 def prove(module: Module) -> list[Verdict]:
     """A verdict for every claim of a module, in order; one that repeats another is answered by its verdict."""
     known: dict[tuple[object, ...], Verdict] = {}
     allowed = {(a.name, a.subject) for a in module.allowances}
     verdicts: list[Verdict] = []
+    plain = without_constants(module)
     for claim in module.claims:
         key = (claim.kind, claim.subject, claim.program, claim.bound, claim.structure)
         if key in known:
@@ -26,13 +31,15 @@ def prove(module: Module) -> list[Verdict]:
             continue
         try:
             with share():
-                verdict = _answer(module, claim)
+                verdict = _answer(plain if claim.kind in _READING else module, claim)
         except NoRule as missing:
             verdict = Verdict.undecided(claim, str(missing), missing.primitive.name)
         except TooLarge as reason:
             verdict = Verdict.undecided(claim, str(reason))
         except OutOfBudget as limit:
             verdict = _not_decided(claim, limit)
+        if plain is not module and claim.kind in _READING and verdict.status is Status.REFUTED:
+            verdict = _explained(module, verdict)
         kind = KINDS[claim.kind]
         if kind.allowable and (kind.name, claim.subject) in allowed and verdict.status is Status.REFUTED:
             verdict = verdict.allowed()
@@ -43,6 +50,18 @@ def prove(module: Module) -> list[Verdict]:
         known[key] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def _explained(module: Module, verdict: Verdict) -> Verdict:
+    """The verdict, whose findings say which layer is constant: why so little is read; of a leak it is a note only."""
+    from mpcompile.analysis.certain import cause  # for models that have such a layer
+
+    why = next(filter(None, (cause(g) for g in module.programs.values())), "")
+    leak = verdict.claim.kind == "autoregressive"
+    found = tuple(
+        replace(d, notes=(*d.notes, why)) if leak else replace(d, help=why) for d in verdict.diagnostics
+    )
+    return replace(verdict, diagnostics=found if why else verdict.diagnostics)
 
 
 def _not_decided(claim: Claim, limit: OutOfBudget) -> Verdict:

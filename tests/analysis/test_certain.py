@@ -66,7 +66,7 @@ COMPLETE = [
     (SERIES.format("shift -> gru(4) as p -> (p / p)"), "refuted", {"time": 2}, "v / v of one value v"),
     (SERIES.format("shift -> gru(4) -> dense(1) -> layer_norm"), "refuted", {"time": 2}, "constant of it"),
     (SERIES.format("shift(2) -> conv1d(4, 3, pad = same) -> gru(4)"), "refuted", {"time": 2}, "x[1, 0] never sees"),
-    (WORDS.format(TWO_SIDED), "undecided", None, "borders may cut paths"),
+    (WORDS.format(TWO_SIDED), "proved", "every length", "with weights at which what reads ahead adds zero"),
     (BITS.format(MADE.format("relu")), "proved", "the declared sizes", CHEAP),
     (BITS.format(MADE.format("tanh")), "proved", "the declared sizes", CHEAP),
     (BITS.format(MADE.format("gelu")), "proved", "the declared sizes", ""),
@@ -151,12 +151,14 @@ def test_a_horizon_beyond_what_is_run_is_undecided(tmp_path: Path, monkeypatch: 
 
 
 def test_one_hole_that_cancels_is_a_blind_spot(tmp_path: Path) -> None:
-    """Of a window of five, one offset is read through a difference of a value with itself alone."""
+    """Of a window of four, one offset is read through a difference of a value with itself alone."""
     layers = (
         "shift as s -> shift(2) as far -> ((s -> conv1d(4, 2)) + ((far -> conv1d(4, 2)) * 1) + (far - far))"
     )
     assert answer(tmp_path, WORDS.format(layers), "no_blind_spot(x)").status == "proved"
-    layers = "shift as s -> shift(2) as far -> ((s -> conv1d(4, 2)) + (far - far))"
+    end = "shift as s -> shift(2) as far -> ((s -> conv1d(4, 2)) + (far - far))"  # nothing is read beyond it
+    assert answer(tmp_path, WORDS.format(end), "no_blind_spot(x)").status == "proved"
+    layers = "shift as s -> shift(2) as far -> shift as end -> ((s -> conv1d(4, 2)) + (far - far) + end)"
     found = answer(tmp_path, WORDS.format(layers), "no_blind_spot(x)")
     assert found.status == "refuted" and found.diagnostics[0].code == "MP305"
 

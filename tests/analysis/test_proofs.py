@@ -205,15 +205,18 @@ x ~ autoregressive(order = natural) {
 
 
 def test_paths_that_cancel_are_no_counterexample() -> None:
-    """A norm over one element is constant, so what lies behind it reads nothing; over four steps it is not."""
-    alone = only("model m\ninput x: real[time, 1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
+    """p - p is constant; so is a norm over one element, which is known of it, and over four steps it is not."""
+    sequence = "model m\ninput x: real[time, 1]\nx ~ autoregressive {{ {} -> dense(2) }}\n"
+    alone = only(sequence.format("dense(1) as p -> (p - p)"))
     assert alone.status is Status.UNDECIDED and "cancels" in alone.how
+    assert only(sequence.format("layer_norm")).status is Status.PROVED
     pooled = only(
         "model m\ninput x: real[time, 1]\nx ~ autoregressive { shift(3) -> group_norm(1) -> dense(2) }\n"
     )
     assert pooled.status is Status.REFUTED and time_of(pooled) == 4
-    fixed = only("model m\ninput x: real[1]\nx ~ autoregressive { layer_norm -> dense(2) }\n")
-    assert fixed.status is Status.UNDECIDED
+    fixed = "model m\ninput x: real[1]\nx ~ autoregressive {{ {} -> dense(2) }}\n"
+    assert only(fixed.format("dense(1) as p -> (p - p)")).status is Status.UNDECIDED
+    assert only(fixed.format("layer_norm")).status is Status.PROVED
 
 
 def test_undecided_names_the_primitive_that_is_known_from_above_only() -> None:

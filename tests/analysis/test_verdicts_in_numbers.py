@@ -61,7 +61,8 @@ def test_the_first_step_of_a_loop_is_as_far_as_the_sequence_is_long(
     "claim", ["receptive_field(x) <= 5", "receptive_field(x) < 12", "receptive_field(x) == 12"]
 )
 @pytest.mark.parametrize(
-    "net", ["gru(1) -> layer_norm -> dense(1)", "residual(layer_norm -> attention(1, mask = causal))"]
+    "net",
+    ["gru(1) as p -> (p - p) -> dense(1)", "dense(1) as p -> (p + ((p - p) -> attention(1, mask = causal)))"],
 )
 def test_an_upper_bound_of_a_receptive_field_refutes_nothing_that_cancels(net: str, claim: str) -> None:
     m, verdict = answered(MAP.format(d=1, y="real[time, 1]", net=net, claim=claim))

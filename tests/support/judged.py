@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import numpy as np
-from numeric_reading import GENTLE, ROUNDING, NoSuchLength, Reads, inputs, weights
+from numeric_reading import EVERY, GENTLE, ROUNDING, NoSuchLength, Reads, inputs, weights
 
 from mpcompile.analysis import Status, Verdict
+from mpcompile.analysis.certain import far
 from mpcompile.analysis.jacobian import classify
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import distances, positions_of, program_of, reach
@@ -229,44 +230,48 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
     ordered = claim.order is not None
     if not symbols(type.shape[1]):
         return
-    for n in (17, 40) if verdict.status is Status.PROVED else (17, 40, 90):
-        sizes = dict.fromkeys(sorted(free_symbols(graph)), n)
-        away = verdict.status is Status.PROVED
-        hole = _hole(reads, sizes, ordered, away)
-        if away and hole is not None and _hole(reads, sizes, ordered, away, 2 * TRIALS) is not None:
+    names, away, looked = sorted(free_symbols(graph)), verdict.status is Status.PROVED, False
+    inside = far(graph, claim.subject) if away else 0
+    for n in (17, 40, inside * (1 if ordered else 2) + 8) if away else (17, 40, 90):
+        sizes = dict.fromkeys(names, n)
+        if _count(reads, sizes) > EVERY:
+            continue
+        looked, hole = True, _hole(reads, sizes, ordered, inside)
+        if away and hole is not None and _hole(reads, sizes, ordered, inside, 2 * TRIALS) is not None:
             yield f"proved, and {hole} at {sizes}"
         if not away and (
             hole is not None or not any(y.any() for y in reads.several(sizes, 2).outputs.values())
         ):
             return
-    if verdict.status is Status.REFUTED:
-        yield "refuted, and no hole shows"
+    yield from ["refuted, and no hole shows"] if looked and not away else []
 
 
-def _hole(reads: Reads, sizes: Sizes, ordered: bool, away: bool, trials: int = 2) -> str | None:
-    """A place between the first and the last (or its own) that are read, and that is not; `away` from the ends."""
-    found = reads.several(sizes, trials, trials if trials > 2 else 0)
+def _hole(reads: Reads, sizes: Sizes, ordered: bool, inside: int, trials: int = 2) -> str | None:
+    """A place between two that are read (or one and its own), and that is not; of results so far `inside` alone."""
+    found = reads.several(sizes, trials, trials if trials > 2 else 0, EVERY)
     type = reads.graph.inputs[reads.subject].type
     shape = type.concrete({"N": 1, **sizes})[1:]
     step = int(np.prod(shape[1:]))
-    if len(found.elements) != shape[0] * step:
-        return None
     for name, y in found.outputs.items():
         if y.ndim < 2 or not symbols(reads.graph.outputs[name].shape[1]):
             continue
-        seen = (y > 0).reshape(shape[0], step, y.shape[1], -1).any((1, 3))
+        table = y.reshape(shape[0], step, y.shape[1], -1).max((1, 3))
+        seen, sure = (
+            table > 0,
+            table > (ROUNDING if inside else 0),
+        )  # what has faded may vanish here and there
         times = y.shape[1] / shape[0]
         for place in range(seen.shape[1]):
-            own = seen[: int(place / times), place] if ordered else seen[:, place]
-            hit = np.flatnonzero(own)
-            ends = hit.size and (hit[0] == 0 or (not ordered and hit[-1] == shape[0] - 1))
-            if not hit.size or (ends and away):
+            at = int(place / times)
+            own = seen[:at, place] if ordered else seen[:, place]
+            hit = np.flatnonzero(own & (sure[:at, place] if ordered else sure[:, place]))
+            cut = at < inside or (not ordered and at + inside >= shape[0])
+            if not hit.size or (inside and (cut or hit[0] == 0 or (not ordered and hit[-1] == shape[0] - 1))):
                 continue
-            inside = own[hit[0] :] if ordered else own[hit[0] : hit[-1] + 1]
-            if not inside.all():
-                return (
-                    f"{name}[{place}] does not read {int(hit[0] + inside.argmin())}, and reads {int(hit[0])}"
-                )
+            within = own[hit[0] :] if ordered else own[hit[0] : hit[-1] + 1]
+            if not within.all():
+                gap = int(hit[0] + within.argmin())
+                return f"{name}[{place}] does not read {gap}, and reads {hit[0]}"
     return None
 
 

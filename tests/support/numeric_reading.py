@@ -23,6 +23,8 @@ ROUNDING = 1e-9
 PLACE = 1e-12
 #: So many elements of a longer variable are changed: the first, the last and some in between.
 MOST = 96
+#: Elements up to which every one is changed where a hole between others is looked for.
+EVERY = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +45,16 @@ GENTLE = 100
 def weights(module: Module, trial: int) -> dict[str, Array]:
     """Weights in general position, some of them larger than others from trial to trial.
 
-    Those of a `GENTLE` trial have entries of one size and small biases, so that a loop hands a change on for many steps.
+    Those of a `GENTLE` trial have entries of one size and biases near one number, so that a loop hands a change on for
+    many steps: near zero for what has no gates, far on one side for gates that must stay open, or closed.
     """
     rng = np.random.default_rng(trial)
     if trial >= GENTLE:
+        bias = (0.0, 2.0, -2.0)[(trial - GENTLE) // 2 % 3]
         return {
             k: rng.choice([-1, 1], v.shape) * rng.uniform(0.8, 1.2, v.shape) / np.sqrt(max(1, v.shape[-1]))
             if v.ndim > 1
-            else 0.1 * rng.normal(size=v.shape)
+            else bias + 0.1 * rng.normal(size=v.shape)
             for k, v in initial(module, 0).items()
         }
     gain = (1.0, 0.6, 1.6, 2.5)[trial % 4]
@@ -86,11 +90,11 @@ def levels(module: Module, name: str) -> int:
     return 2 if field.base == "binary" else field.classes or 2
 
 
-def chosen(size: int, trial: int) -> Array:
-    """The elements that are changed."""
-    if size <= MOST:
+def chosen(size: int, most: int = MOST) -> Array:
+    """The elements that are changed: the same ones in every trial, so that trials can be put together."""
+    if size <= most:
         return np.arange(size)
-    rng = np.random.default_rng(trial)
+    rng = np.random.default_rng(size)
     middle = rng.choice(np.arange(8, size - 8), MOST - 16, replace=False)
     return np.unique(np.concatenate([np.arange(8), middle, np.arange(size - 8, size)]))
 
@@ -102,11 +106,12 @@ def changes(
     sizes: Mapping[str, int],
     trial: int = 0,
     outputs: tuple[str, ...] = (),
+    most: int = MOST,
 ) -> Changes:
     """One trial: its own weights, data and change."""
     given = inputs(module, graph, sizes, trial)
     x, field = given[subject], module.fields[subject]
-    at = chosen(x.size, trial)
+    at = chosen(x.size, most)
     rng = np.random.default_rng(2000 + trial)
     rows = np.repeat(x, len(at), 0)
     flat = rows.reshape(len(at), -1)
@@ -154,28 +159,21 @@ class Reads:
         self.symbols = sorted(set(graph.symbols()) - {"N"})
         self._found = cache(self._run)
 
-    def _run(self, sizes: tuple[tuple[str, int], ...], trial: int) -> Changes:
+    def _run(self, sizes: tuple[tuple[str, int], ...], trial: int, most: int) -> Changes:
         try:
-            return changes(self.module, self.graph, self.subject, dict(sizes), trial)
+            return changes(self.module, self.graph, self.subject, dict(sizes), trial, most=most)
         except IndexError:
             raise NoSuchLength(sizes) from None
 
-    def at(self, sizes: Mapping[str, int], trial: int = 0) -> Changes:
-        return self._found(tuple(sorted((k, n) for k, n in sizes.items() if k in self.symbols)), trial)
+    def at(self, sizes: Mapping[str, int], trial: int = 0, most: int = MOST) -> Changes:
+        return self._found(tuple(sorted((k, n) for k, n in sizes.items() if k in self.symbols)), trial, most)
 
-    def several(self, sizes: Mapping[str, int], trials: int, gentle: int = 0) -> Changes:
+    def several(self, sizes: Mapping[str, int], trials: int, gentle: int = 0, most: int = MOST) -> Changes:
         """The largest changes of some trials; `gentle` ones have odd numbers too, whose lengths are any."""
         numbers = [*(2 * t for t in range(trials)), *(GENTLE + t for t in range(gentle))]
-        first, *rest = [self.at(sizes, t) for t in numbers]
-        merged = {
-            k: np.maximum.reduce([c.outputs[k] for c in (first, *rest) if _alike(c, first)])
-            for k in first.outputs
-        }
-        return Changes(first.elements, merged)
-
-
-def _alike(a: Changes, b: Changes) -> bool:
-    return np.array_equal(a.elements, b.elements)
+        found = [self.at(sizes, t, most) for t in numbers]
+        merged = {k: np.maximum.reduce([c.outputs[k] for c in found]) for k in found[0].outputs}
+        return Changes(found[0].elements, merged)
 
 
 __all__ = ["ROUNDING", "Changes", "NoSuchLength", "Reads", "changes", "inputs", "levels", "weights"]

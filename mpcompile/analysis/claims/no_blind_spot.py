@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpcompile.analysis.bits import BitMatrix
-from mpcompile.analysis.certain import IDENTITIES, cancels, certain, far, short
+from mpcompile.analysis.certain import IDENTITIES, cancels, certain, doubt, far, short
 from mpcompile.analysis.colouring import Colouring, colouring, sets_of
-from mpcompile.analysis.dependence import environment_for, support
+from mpcompile.analysis.dependence import TooLarge, environment_for, support
 from mpcompile.analysis.field import afford
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import program_of
@@ -61,12 +60,14 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim, past: bool) -> Verdi
     if not sets.axes:
         return None
     fixed = not any(isinstance(s, Symbolic) for s in graph.inputs[claim.subject].type.shape[1:])
-    share, first = 0.0, None
-    for value in graph.outputs.values():
-        try:
-            stencil = sets.of(value)
-        except NoRule:
-            return None
+    share = 0.0
+    try:
+        stencils = [sets.of(value) for value in graph.outputs.values()]
+    except NoRule:
+        return None
+    if not any(r.cell.facts.any() for s in stencils for r in s.regions):
+        return _constant(claim)
+    for stencil in stencils:
         if not stencil.exact or len(stencil.regions) > 1 or (past and len(sets.axes) > 1):
             return None
         if past and not aligned_with(stencil, places_of(sets.axes, claim.ordering.axis)):
@@ -75,37 +76,74 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim, past: bool) -> Verdi
             inside = _before(s, phase[0]) if past else boxed(s)
             if inside.size and not inside.all():
                 share = max(share, 1 - float(inside.mean()))
-                first = first or tuple(int(i) for i in np.argwhere(~inside)[0])
-    if first is None:
-        scope = scope_of(graph, covers="sizes" if fixed else "lengths")
-        return _read(module, graph, claim, sets, scope, past)
-    return Verdict.refuted(claim, "offset sets", {}, [_finding(claim, share, ())], {"blind": share})
+    scope = scope_of(graph, covers="sizes" if fixed else "lengths")
+    return _read(module, graph, claim, sets, scope, past, share)
 
 
-def _read(module: Module, graph: Graph, claim: Claim, sets: OffsetSets, scope: Scope, past: bool) -> Verdict:
-    """Proved where what the offset sets name is certainly read, of one place of each phase of each output."""
+def _read(
+    module: Module, graph: Graph, claim: Claim, sets: OffsetSets, scope: Scope, past: bool, share: float
+) -> Verdict:
+    """Refuted by a hole between places that are certainly read, of one place of each phase of each output; or proved.
+
+    `share` is that of the holes between offsets. Where what leads to the far end of a set cancels, there is none.
+    """
+    holes = Verdict.refuted(claim, "offset sets", {}, [_finding(claim, share, ())], {"blind": share})
     if rises(module, graph, claim.subject):
         method = "offset sets; nothing on the way is subtracted"
-        return Verdict.proved(claim, Proof(scope, method, (FINITE, GENERIC)))
-    name, env = claim.subject, short(graph, claim.subject, far(graph, claim.subject))
+        return holes if share else Verdict.proved(claim, Proof(scope, method, (FINITE, GENERIC)))
+    name, env, open_ = claim.subject, short(graph, claim.subject, far(graph, claim.subject)), ""
+    constant, nothing = None, True
     for output, value in graph.outputs.items():
         for phase, s in unions(sets.of(value), len(sets.axes)).items():
             at = probe(graph, name, value, sets, phase, s, env)
-            if at is None or not at.places.size:
+            if at is None:
                 continue
-            places = at.places[at.places[:, 0] < at.base[0] + phase[0]] if past else at.places
-            if not len(places):
+            own = at.base[0] + phase[0] if past else None
+            places = at.places if own is None else at.places[at.places[:, 0] < own]
+            if not len(places):  # nothing before its own place, which is no hole
+                nothing = nothing and not len(at.places)
                 continue
-            groups = [at.group(p[None]) for p in places]
-            wanted = np.ones((len(at.rows), len(groups)), bool)
-            found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
-            blind = ~found.bound.value.any(0)
+            few = places[np.unique([0, len(places) // 2, len(places) - 1])]
+            for tried in (few, places) if share else (places,):
+                groups = [at.group(p[None]) for p in tried]
+                wanted = np.ones((len(at.rows), len(groups)), bool)
+                found = certain(module, graph, name, env, wanted, None, (output,), at.rows, groups)
+                seen = found.bound.value.any(0)
+                low, high = _hull(tried[seen], own)
+                if seen.any() and not at.named[tuple(map(slice, low, high + 1))].all():
+                    return holes
+            what = f"{name} has a blind spot: {output} is constant in {name}{{}}"
+            if not seen.any():
+                at_all = what.format(places[0].tolist())
+                constant = constant or cancels(claim, graph, found, env, "MP305", at_all, (len(groups),))
+                continue
+            nothing = False
+            blind = ~seen & ((places >= low) & (places <= high)).all(1)
             if blind.any():
-                what = f"{name} has a blind spot: {output} is constant in {name}{places[int(blind.argmax())].tolist()}"
                 alone = replace(found, unseen=found.unseen & blind)
-                return cancels(claim, graph, alone, env, "MP305", what, (len(groups),))
+                inside = what.format(places[int(blind.argmax())].tolist())
+                return cancels(claim, graph, alone, env, "MP305", inside, (len(groups),))
+            open_ = open_ or ("" if seen.all() else doubt(found))
+    if nothing:
+        return constant or _constant(claim)
+    if open_:
+        return Verdict.undecided(claim, open_, "", [env])
     method = f"offset sets; no cancellation at one place{sizes_text([env])}"
     return Verdict.proved(claim, Proof(scope, method, (FINITE, *IDENTITIES)))
+
+
+def _hull(seen: Array, own: int | None) -> tuple[Array, Array]:
+    """The first and the last of some places; the last is just before its own, where there is one."""
+    if not len(seen):
+        return np.zeros(seen.shape[1], int), np.full(seen.shape[1], -1)
+    return seen.min(0), seen.max(0) if own is None else np.array([own - 1])
+
+
+def _constant(claim: Claim) -> Verdict:
+    """Nothing of the variable is read at all."""
+    name = claim.subject
+    finding = Diagnostic("MP305", f"{name} has a blind spot: nothing of it is read", claim.span)
+    return Verdict.refuted(claim, "offset sets", {}, [finding], {"blind": 1.0})
 
 
 def _before(s: Offsets, place: int) -> Array:
@@ -138,13 +176,48 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     places = (
         np.stack([np.indices(shape)[a].reshape(-1) for a in along], -1) if along else np.zeros((size, 0), int)
     )
-    reach = [_Reach() for _ in along]
-    for pairs in _slabs(by, ranks, found):
+    reserve(8 * size * by.count)
+    seen = found.unpack() if size else np.zeros((0, by.count), bool)
+    inside = _inside(by, ranks, claim, places, seen)
+    missing = inside & ~seen
+    blind = bool(missing.any())
+    share = float(missing.sum() / max(1, inside.sum()))
+    notes = _picture(by, seen, inside, missing, shape) if blind and len(shape) == 3 else ()
+    holes = Verdict.refuted(claim, method, env, [_finding(claim, share, notes)], {"blind": share})
+    cheap = rises(module, graph, claim.subject)
+    if blind and cheap:
+        return holes
+    try:
+        if not cheap:
+            afford(graph, env, by.count)
+        answer = certain(module, graph, claim.subject, env, inside & seen, axis, groups=by.groups)
+    except (NoRule, TooLarge):
+        if blind:  # by paths alone: what leads to the ends was not looked at
+            return holes
+        raise
+    if answer.unseen.any():
+        within = _inside(by, ranks, claim, places, answer.bound.value & seen)
+        if (within & ~seen).any():
+            return holes
+        left = replace(answer, unseen=answer.unseen & within)
+        if left.unseen.any():
+            what = f"{claim.subject} has a blind spot: output {{0}} is constant in {{1}}"
+            return cancels(claim, graph, left, env, "MP305", what, shape, by)
+        if reason := doubt(answer):
+            return Verdict.undecided(claim, reason, "", [env])
+    elif blind:
+        return holes
+    outcome = ran([graph], f"{method}; {answer.method}", [env], (FINITE, *answer.assumptions))
+    return Verdict.of(claim, outcome, {"blind": 0.0})
+
+
+def _inside(by: Colouring, ranks: Array, claim: Claim, places: Array, seen: Array) -> Array:
+    """Bool [output elements, colours]: the allowed pairs no farther apart than some that are seen."""
+    inside, reach = np.zeros(seen.shape, bool), [_Reach() for _ in range(places.shape[1])]
+    for pairs in _slabs(by, ranks, seen):
         for k, r in enumerate(reach):
             r.add(pairs.away(places[:, k])[pairs.seen & pairs.allowed])
-    reserve(6 * size * by.count)
-    inside, seen = np.zeros((size, by.count), bool), np.zeros((size, by.count), bool)
-    for pairs in _slabs(by, ranks, found):
+    for pairs in _slabs(by, ranks, seen):
         within = pairs.allowed
         for k, r in enumerate(reach):
             within &= r.has(pairs.away(places[:, k]))
@@ -152,21 +225,8 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
             own = ranks[pairs.elements]
             first = np.where(pairs.seen & pairs.allowed, own, ranks.max() + 1).min(1, keepdims=True)
             within = within & (own >= first) & (first > 0)
-        inside[pairs.rows], seen[pairs.rows] = within, pairs.seen
-    missing = inside & ~seen
-    if not missing.any():
-        wanted = inside & seen
-        if not rises(module, graph, claim.subject):
-            afford(graph, env, by.count)
-        answer = certain(module, graph, claim.subject, env, wanted, axis, groups=by.groups)
-        if answer.unseen.any():
-            what = f"{claim.subject} has a blind spot: output {{0}} is constant in {{1}}"
-            return cancels(claim, graph, answer, env, "MP305", what, shape, by)
-        assumed = (FINITE, *answer.assumptions)
-        return Verdict.of(claim, ran([graph], f"{method}; {answer.method}", [env], assumed), {"blind": 0.0})
-    share = float(missing.sum() / inside.sum())
-    notes = _picture(by, seen, inside, missing, shape) if len(shape) == 3 else ()
-    return Verdict.refuted(claim, method, env, [_finding(claim, share, notes)], {"blind": share})
+        inside[pairs.rows] = within
+    return inside
 
 
 @dataclass
@@ -209,15 +269,14 @@ class _Pairs:
 SLAB = 1 << 21
 
 
-def _slabs(by: Colouring, ranks: Array, found: BitMatrix) -> Iterator[_Pairs]:
+def _slabs(by: Colouring, ranks: Array, seen: Array) -> Iterator[_Pairs]:
     rows = max(1, SLAB // by.count)
     for start in range(0, ranks.size, rows):
         tick()
         stop = min(start + rows, ranks.size)
         elements = by.elements(start, stop)
         allowed = (elements >= 0) & (ranks[elements] < ranks[start:stop, None])
-        seen = BitMatrix(found.words[start:stop], by.count).unpack()
-        yield _Pairs(slice(start, stop), elements, allowed, seen)
+        yield _Pairs(slice(start, stop), elements, allowed, seen[start:stop])
 
 
 def _of_no_place(module: Module, graph: Graph, claim: Claim, env: Sizes) -> Verdict:

@@ -89,7 +89,8 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
     if answer.holds:
         proof = Proof(scope_of(graph, covers="lengths"), BY_OFFSETS, (FINITE,))
         least = int(_bounds(claim)[0])
-        long = next((r.length for r in measured if r.longest >= least), None) or least + 2
+        long = next((r.length for r in measured if r.longest >= least), None)
+        long = long or max(least, abs(answer.long or 0)) + 2  # a loop takes a step for each place
         return _really(
             module, graph, claim, proof, _lengths(graph, claim), environment_for(graph, long), detail
         )
@@ -231,6 +232,7 @@ class _Answer:
     never     no offset takes as many as it says, and the sets are exact
     unjoined  the nearest offset of `rest`, which no path joins
     far       an offset that takes more than the claim says
+    long      an offset that takes as many as a bound from below says
     cut       an operation that reads places beside its own in both directions: near the ends paths may be cut off
     """
 
@@ -239,6 +241,7 @@ class _Answer:
     unjoined: int | None = None
     rest: Offsets | None = None
     far: int | None = None
+    long: int | None = None
     cut: Node | None = None
     reason: str = ""
     primitive: str = ""
@@ -252,7 +255,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         raise TooLarge(f"paths that mix more than {MAX_CAP} times are not followed at every length")
     order = order_of(module, claim.subject)
     sets = mixing_sets(graph, claim.subject, max(cap, 1))
-    reaches_least, exact, far = least <= 0, True, None
+    reaches_least, exact, far, long = least <= 0, True, None, None
     for name, value in graph.outputs.items():
         stencil = sets.of(value)
         exact = exact and stencil.exact
@@ -276,7 +279,8 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
             )  # pairs that an order forbids count if joined
             if most < math.inf and slow and far is None:
                 far = _nearest(slow)
-            reaches_least = reaches_least or bool(all_of.intersection(below.complement()))
+            if (as_many := all_of.intersection(below.complement())) and long is None:
+                reaches_least, long = True, _nearest(as_many)
     holds = exact and far is None and reaches_least
     blame = inexact(graph, sets)
     if far is not None:
@@ -288,7 +292,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
     never = exact and far is None and not reaches_least
     plain = offset_sets(graph, claim.subject)
     cut = two_sided(graph, plain) if holds and bordered(graph, plain) is not None else None
-    return _Answer(holds, never, far=far, cut=cut, reason=reason, primitive="" if exact else blame)
+    return _Answer(holds, never, far=far, long=long, cut=cut, reason=reason, primitive="" if exact else blame)
 
 
 def _by_count(stencil: Stencil) -> Iterator[dict[int, Offsets]]:

@@ -21,7 +21,7 @@ def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
     seen: set[object] = set()
     for program in module.programs.values():
         for graph in graphs(program):
-            for node, why in _alone(graph):
+            for node, why in alone(graph):
                 frame = node.scope[-1] if node.scope else None
                 span = frame.span if frame else node.span
                 if span in seen:
@@ -40,11 +40,12 @@ def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
 def normalised_alone(graph: Graph) -> Iterator[tuple[str, str]]:
     """The layers that do so, loops included, each with what it does."""
     for g in graphs(graph):
-        for node, why in _alone(g):
+        for node, why in alone(g):
             yield (node.scope[-1].label if node.scope else node.op.name), why
 
 
-def _alone(graph: Graph) -> Iterator[tuple[Node, str]]:
+def alone(graph: Graph) -> Iterator[tuple[Node, str]]:
+    """The operations of a graph whose result is constant so, bodies of loops excluded, each with what it does."""
     still = fixed(graph)
     for node in graph.nodes():
         if not node.inputs or node.inputs[0].node in still:
@@ -58,9 +59,7 @@ def _alone(graph: Graph) -> Iterator[tuple[Node, str]]:
 def _own_mean(graph: Graph, x: Value, mean: Value) -> bool:
     """Whether a value is the mean of x over axes with one element."""
     node = graph.node(mean)
-    if isinstance(node.op, ops.Mul | ops.Div) and isinstance(
-        through_moves(graph, node.inputs[1]).op, Constant
-    ):
+    if isinstance(node.op, ops.Mul | ops.Div) and _is_one(through_moves(graph, node.inputs[1]).op):
         node = graph.node(node.inputs[0])
     return isinstance(node.op, ops.Sum) and node.inputs[0] == x and _one(node)
 
