@@ -1,21 +1,12 @@
 """Programs as functions that call each other: how a backend writes what is repeated once.
 
-`cut` finds the functions; `shared` finds programs inside other programs.
+`families` finds what is the same, `cut` cuts one program, `shared` finds programs inside other programs, `fingerprint`
+says when two functions are the same, and `blocks` is what comes of it.
 """
 
-from mpcompile.outline.cut import (
-    Block,
-    Call,
-    Family,
-    Instance,
-    Item,
-    Loop,
-    Method,
-    Outline,
-    Path,
-    fingerprint,
-    outline,
-)
+from mpcompile.outline.blocks import Block, Call, Family, Instance, Item, Loop, Method, Outline, Path
+from mpcompile.outline.families import outline
+from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import is_leaf
 
 __all__ = [

@@ -1,259 +1,28 @@
-"""Programs cut into functions.
-
-`outline` cuts every program of a module at the frames marked `function` and finds the functions that are the
-same up to the prefix of their parameters and the values of their array constants. Twelve couplings become one
-`Family` with twelve instances, each with one method per role (`forward`, `inverse`). A program that stands inside
-another one is called there.
-"""
+"""Cut one program into blocks that call each other, at the frames marked `function`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import (
-    Constant,
-    Frame,
-    Graph,
-    Input,
-    Module,
-    Node,
-    Parameter,
-    ParameterSpec,
-    Primitive,
-    Value,
-)
-from mpcompile.outline.shared import Use, find_uses, is_leaf
-
-Path = tuple[str, ...]
+from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Value
+from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
+from mpcompile.outline.fingerprint import fingerprint
+from mpcompile.outline.shared import Use, is_leaf
 
 #: A frame with fewer nodes than this is written where it stands.
 SMALLEST_FUNCTION = 3
+#: The path of a function, or the empty one of a program, and the role or the program's name.
+Key = tuple[Path, str]
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    """The use of a function: `block.inputs` are the arguments, `block.outputs` the results.
-
-    With an empty path it is a program that is called, by the name `frame.role`; its items stand there alone.
-    """
-
-    frame: Frame
-    path: Path
-    block: Block
-
-
-@dataclass(frozen=True, eq=False)
-class Loop:
-    """A node with a body (a scan). `captured` pairs values of the body with values around it.
-
-    Parameters and constants that the body captures are leaves inside it.
-    """
-
-    node: Node
-    body: Block
-    captured: tuple[tuple[Value, Value], ...]
-
-
-Item = Node | Call | Loop
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Statements over the values of one graph. Leaves are not items: they are found through `graph.node`."""
-
-    graph: Graph
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
-    items: tuple[Item, ...]
-
-
-@dataclass(eq=False)
-class Method:
-    """One function of an instance. Programs are the methods of the root, callees before callers."""
-
-    role: str
-    block: Block
-    key: Hashable
-
-
-@dataclass(eq=False)
-class Instance:
-    """Everything done in one frame: its methods over all programs, its own constants, its children."""
-
-    path: Path
-    frame: Frame | None
-    methods: list[Method] = field(default_factory=list)
-    constants: list[Constant] = field(default_factory=list)
-    parameters: list[ParameterSpec] = field(default_factory=list)
-    children: dict[Path, Instance] = field(default_factory=dict)
-    family: Family = field(init=False)
-
-    def slot(self, constant: Constant) -> int:
-        """The number of an array constant; equal constants have one number."""
-        if constant not in self._slots:
-            self._slots[constant] = len(self.constants)
-            self.constants.append(constant)
-        return self._slots[constant]
-
-    def __post_init__(self) -> None:
-        self._slots: dict[Constant, int] = {}
-
-
-@dataclass(eq=False)
-class Family:
-    """Instances with the same code. The first one stands for all.
-
-    `formals` are the array constants that differ between instances: the number of an own constant, or a child
-    with the number of one of its formals.
-    """
-
-    key: Hashable
-    instances: list[Instance]
-    formals: list[tuple[Path, int]] = field(default_factory=list)
-
-    @property
-    def first(self) -> Instance:
-        return self.instances[0]
-
-    def actual(self, instance: Instance, formal: int) -> Constant:
-        """The constant that an instance has for a formal."""
-        child, number = self.formals[formal]
-        if child:
-            owner = instance.children[child]
-            return owner.family.actual(owner, number)
-        return instance.constants[number]
-
-
-@dataclass(eq=False)
-class Outline:
-    """Families, callees before callers; the last one is the model itself."""
-
-    families: list[Family]
-    root: Instance
-    methods: dict[int, tuple[Instance, int]]
-
-    def target(self, call: Call) -> tuple[Instance, Method]:
-        """What a call calls."""
-        instance, number = self.methods[id(call)]
-        return instance, instance.methods[number]
-
-
-def outline(module: Module, alone: Collection[str] = ()) -> Outline:
-    """Cut the programs of a module into functions. Programs named in `alone` are called by no other."""
-    graphs = {name: graph.live() for name, graph in module.programs.items()}
-    uses = find_uses(graphs, alone)
-    blocks = {name: _program(graphs[name], uses[name]) for name in _callees_first(uses)}
-    calls: dict[Path, list[Call]] = {}
-    for block in blocks.values():
-        _collect(block, calls)
-    programs = calls.pop((), [])
-    instances = {path: Instance(path, found[0].frame) for path, found in calls.items()}
-    root = instances[()] = Instance((), None)
-    for path, instance in instances.items():
-        if path:
-            owner = instances[_owner(path, instances, proper=True)]
-            owner.children[path[len(owner.path) :]] = instance
-    for spec in module.parameters.values():
-        parts = tuple(spec.name.split("."))
-        instances[_owner(parts, instances, proper=True)].parameters.append(spec)
-
-    result = Outline([], root, {})
-    families: dict[Hashable, Family] = {}
-    for path in sorted(instances, key=lambda p: -len(p)):
-        instance = instances[path]
-        named = [(c.frame.role, c.block, c) for c in calls.get(path, [])]
-        if not path:
-            named = [(name, block, None) for name, block in blocks.items()]  # type: ignore[misc]  # one list of both kinds
-            result.methods |= {id(c): (root, list(blocks).index(c.frame.role)) for c in programs}
-        for role, block, call in named:
-            key = fingerprint(block, path, instance.slot, lambda c: result.methods[id(c)][1])
-            number = next((i for i, m in enumerate(instance.methods) if (m.role, m.key) == (role, key)), None)
-            if number is None:
-                number = len(instance.methods)
-                instance.methods.append(Method(role, block, key))
-            if call is not None:
-                result.methods[id(call)] = (instance, number)
-        family_key = _family_key(instance)
-        family = families.get(family_key)
-        if family is None:
-            family = families[family_key] = Family(family_key, [])
-        family.instances.append(instance)
-        instance.family = family
-    result.families = list(families.values())
-    for family in result.families:
-        _find_formals(family)
-    return result
-
-
-def _owner(path: Path, instances: Iterable[Path], proper: bool) -> Path:
-    """The longest instance path that a path lies under."""
-    longest = len(path) - 1 if proper else len(path)
-    return next(path[:n] for n in range(longest, -1, -1) if path[:n] in instances or n == 0)
-
-
-def _family_key(instance: Instance) -> Hashable:
-    def relative(spec: ParameterSpec) -> Hashable:
-        init = (spec.init.kind, spec.init.scale)
-        return spec.name.split(".")[len(instance.path) :].__repr__(), spec.shape, spec.trainable, init
-
-    return (
-        tuple((m.role, m.key) for m in instance.methods),
-        tuple(relative(p) for p in instance.parameters),
-        tuple((path, id(child.family)) for path, child in instance.children.items()),
-        tuple((c.dtype, c.stored.shape) for c in instance.constants),
-    )
-
-
-def _find_formals(family: Family) -> None:
-    """Callees come first, so that the formals of children are known."""
-    first, rest = family.instances[0], family.instances[1:]
-    for number, constant in enumerate(first.constants):
-        if any(i.constants[number] != constant for i in rest):
-            family.formals.append(((), number))
-    for path, child in first.children.items():
-        for number in range(len(child.family.formals)):
-            value = child.family.actual(child, number)
-            if any(child.family.actual(i.children[path], number) != value for i in rest):
-                family.formals.append((path, number))
-
-
-# --- cutting one program ---
-
-
-def _callees_first(uses: Mapping[str, Sequence[Use]]) -> list[str]:
-    order: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        for use in uses[name]:
-            visit(use.program)
-        order.setdefault(name)
-
-    for name in uses:
-        visit(name)
-    return list(order)
-
-
-def _program(graph: Graph, uses: Sequence[Use]) -> Block:
+def cut_program(graph: Graph, uses: Sequence[Use]) -> Block:
+    """The whole of a program as a block; `uses` are the programs that it calls."""
     nodes = [n for n in graph.nodes() if not is_leaf(n)]
     shared = {i: use for use in uses for i in use.nodes}
     items = _arrange(graph, nodes, (), shared)
     return Block(graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), items)
-
-
-def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
-    """All calls by what they call, those in what is called included."""
-    for item in block.items:
-        if isinstance(item, Call):
-            calls.setdefault(item.path, []).append(item)
-            _collect(item.block, calls)
-        elif isinstance(item, Loop):
-            _collect(item.body, calls)
-
-
-Key = tuple[Path, str]
 
 
 def _arrange(
@@ -443,59 +212,3 @@ def _sorted(
         placed.add(ready)
         done.append(ready)
     return [split[i] for i in done]
-
-
-# --- when two functions are the same ---
-
-
-def fingerprint(
-    block: Block,
-    path: Path,
-    slot: Callable[[Constant], int] | None = None,
-    method: Callable[[Call], Hashable] | None = None,
-) -> Hashable:
-    """Equal for blocks that differ only in the prefix of parameters and in the values of array constants."""
-    slots: dict[Constant, int] = {}
-    number = slot or (lambda c: slots.setdefault(c, len(slots)))
-    called = method or (lambda c: fingerprint(c.block, c.path))
-    prefix = ".".join(path) + "." if path else ""
-
-    def visit(block: Block, outer: dict[str, int]) -> Hashable:
-        known: dict[Value, Hashable] = {}
-        outside = dict(outer)
-        for i, v in enumerate(block.inputs):
-            known[v] = i
-            op = block.graph.node(v).op
-            if isinstance(op, Parameter):
-                outside.setdefault(op.path, i)
-
-        def ref(v: Value) -> Hashable:
-            op = block.graph.node(v).op
-            if isinstance(op, Constant):
-                if op.stored.ndim:
-                    return "constant", number(op), op.dtype, op.stored.shape
-                return "scalar", op.key
-            if isinstance(op, Parameter) and op.path.startswith(prefix):
-                return "parameter", op.path[len(prefix) :]
-            if isinstance(op, Parameter) and v not in known:
-                return "outer", outside.get(op.path, op.path)
-            return known[v]
-
-        keys: list[Hashable] = []
-        for item in block.items:
-            made: tuple[Value, ...]
-            if isinstance(item, Call):
-                relative = item.path[len(path) :]
-                made = item.block.outputs
-                keys.append((relative, item.frame.role, called(item), tuple(map(ref, item.block.inputs))))
-            else:
-                node = item if isinstance(item, Node) else item.node
-                made = node.outputs
-                inner = visit(item.body, outside) if isinstance(item, Loop) else None
-                attributes = {k: v for k, v in node.op.attributes().items() if not isinstance(v, Graph)}
-                keys.append((node.op.name, repr(attributes), tuple(map(ref, node.inputs)), node.types, inner))
-            known.update((v, (len(keys), i)) for i, v in enumerate(made))
-        types = tuple(v.type for v in block.inputs)
-        return types, tuple(keys), tuple(map(ref, block.outputs))
-
-    return visit(block, {})
