@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mpcompile.emission.names import free
@@ -32,6 +33,36 @@ class JaxOwner(Owner, Protocol):
     def any_parameter(self) -> str | None:
         """The text of some float parameter."""
         ...
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A loop on its way to text.
+
+    function     name of the function of one step
+    start, read  first carries; what is scanned, its axis first
+    slice_names  names of the scanned values in a step, the number of the step last where it is read
+    kept         numbers of the stacked results that somebody reads
+    simple       a `fori_loop`: nothing is scanned or stacked
+    grouped      the carries are one tuple
+    """
+
+    loop: Loop
+    function: str
+    start: list[Expr]
+    read: list[str]
+    carry_names: list[str]
+    slice_names: list[str]
+    kept: list[int]
+    simple: bool
+
+    @property
+    def op(self) -> Any:
+        return self.loop.node.op
+
+    @property
+    def grouped(self) -> bool:
+        return bool(self.op.carries > 1 or self.op.settles)
 
 
 class JaxWriter(Writer):
@@ -76,7 +107,7 @@ class JaxWriter(Writer):
     def loop(self, loop: Loop) -> None:
         node, outer = loop.node, self.state
         op: Any = node.op
-        carries, body, formals = op.carries, loop.body, op.formals
+        body, formals = loop.body, op.formals
         starts, scanned, _ = op.split(node.inputs)
         inside, step_value = op.split(body.inputs[:-1]), body.inputs[-1]
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
@@ -112,33 +143,43 @@ class JaxWriter(Writer):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
 
-        grouped = carries > 1 or op.settles
+        written = _Written(loop, function, start, read, carry_names, slice_names, kept, simple)
+        self._function(written, inner, labels)
+        for _, outside in loop.captured:
+            self.release(self.operand(outside))
+        self._call(written)
+
+    def _function(self, w: _Written, inner: State, labels: tuple[Label, ...]) -> None:
+        """Define the function of one step."""
+        outer, op = self.state, w.op
+        carries = op.carries
         carry, inputs = self.fresh("carry"), self.fresh("inputs")
         state = "tuple[Array]" if op.settles and carries == 1 else _typed(carries)
-        if simple:
-            head = [f"{step}: Array", f"{carry if grouped else carry_names[0]}: {state}"]
-            self._open(function, head, state, labels)
+        if w.simple:
+            step = inner.env[w.loop.body.inputs[-1]].text
+            head = [f"{step}: Array", f"{carry if w.grouped else w.carry_names[0]}: {state}"]
+            self._open(w.function, head, state, labels)
         else:
-            read_type = _typed(len(read)) if read else "None"
-            made_type = _typed(len(kept)) if kept else "None"
+            read_type = _typed(len(w.read)) if w.read else "None"
+            made_type = _typed(len(w.kept)) if w.kept else "None"
             head = [
-                f"{_argument(carry, carry_names)}: {state}",
-                f"{_argument(inputs, slice_names)}: {read_type}",
+                f"{_argument(carry, w.carry_names)}: {state}",
+                f"{_argument(inputs, w.slice_names)}: {read_type}",
             ]
-            self._open(function, head, f"tuple[{state}, {made_type}]", labels)
+            self._open(w.function, head, f"tuple[{state}, {made_type}]", labels)
         self.state = inner
         self.indent += 1
-        for group, given in ((carry_names, carry), (slice_names, inputs)):
+        for group, given in ((w.carry_names, carry), (w.slice_names, inputs)):
             if len(group) > 1:
                 self.statement(f"{', '.join(group)} = {given}")
-            elif group is carry_names and grouped:
+            elif group is w.carry_names and w.grouped:
                 self.statement(f"({group[0]},) = {given}")
-        self.write(body)
-        following, ys = op.divide(body.outputs)
-        results = [self.tensor(self.operand(v), v.dtype) for v in (*following, *(ys[i] for i in kept))]
+        self.write(w.loop.body)
+        following, ys = op.divide(w.loop.body.outputs)
+        results = [self.tensor(self.operand(v), v.dtype) for v in (*following, *(ys[i] for i in w.kept))]
         said = tuple(la for e in results for la in e.labels)
-        after = _group([e.text for e in op.divide(results)[0]], grouped)
-        if simple:
+        after = _group([e.text for e in op.divide(results)[0]], w.grouped)
+        if w.simple:
             self.statement(f"return {after}", said)
         else:
             made = _group([e.text for e in op.divide(results)[1]])
@@ -150,29 +191,31 @@ class JaxWriter(Writer):
         self.state = outer
         self.comment, self.said = "", set()
 
-        for _, outside in loop.captured:
-            self.release(self.operand(outside))
-        first = _group([e.text for e in start], grouped)
-        if simple:
-            call = f"lax.fori_loop(0, {self._length(op, node)}, {function}, {first})"
+    def _call(self, w: _Written) -> None:
+        """Run the function of one step over all steps."""
+        node, op, outer = w.loop.node, w.op, self.state
+        carries = op.carries
+        first = _group([e.text for e in w.start], w.grouped)
+        if w.simple:
+            call = f"lax.fori_loop(0, {self._length(op, node)}, {w.function}, {first})"
             if op.settles:
                 numbers = tuple_text(map(str, op.read_carries()))
-                call = f"settle({function}, {first}, {numbers}, {self._length(op, node)})"
+                call = f"settle({w.function}, {first}, {numbers}, {self._length(op, node)})"
                 call += "" if carries > 1 else "[0]"
             if carries == 1:
-                value = node.outputs[0]
-                hint = self.hint(node, 0) if value in outer.preferred else free(next(iter(formals.carries)))
+                value, name = node.outputs[0], next(iter(op.formals.carries))
+                hint = self.hint(node, 0) if value in outer.preferred else free(name)
                 self.settle(value, Expr(call, heavy=True), outer.uses[value], hint)
             else:
-                self.statement(f"{self._targets(node, carries, kept)[0]} = {call}")
+                self.statement(f"{self._targets(node, carries, w.kept)[0]} = {call}")
             return
-        targets = self._targets(node, carries, kept)
+        targets = self._targets(node, carries, w.kept)
         reverse = ", reverse=True" if op.reverse else ""
-        length = f", length={self._length(op, node)}" if not read else ""
-        call = f"lax.scan({function}, {first}, {_group(read)}{length}{reverse})"
-        last = targets[0] if kept or "," not in targets[0] else f"({targets[0]})"
+        length = f", length={self._length(op, node)}" if not w.read else ""
+        call = f"lax.scan({w.function}, {first}, {_group(w.read)}{length}{reverse})"
+        last = targets[0] if w.kept or "," not in targets[0] else f"({targets[0]})"
         self.statement(f"{last}, {targets[1]} = {call}")
-        for i in kept:
+        for i in w.kept:
             value = op.divide(node.outputs)[1][i]
             name = outer.env[value].text
             if op.axis:

@@ -151,82 +151,34 @@ class TorchWriter(Writer):
     # --- loops ---
 
     def loop(self, loop: Loop) -> None:
+        """A `for` statement over the steps: carries are variables, stacked results lists."""
         node, outer = loop.node, self.state
         if outer.graph is self.block.graph and node.id in self.cells:
             self.cell(node, self.cells[node.id])
             return
         op: Any = node.op
-        carries, body = op.carries, loop.body
-        formals, (starts, scanned, _) = op.formals, op.split(node.inputs)
-        inside, step_value = op.split(body.inputs[:-1]), body.inputs[-1]
-        names = list(formals.carries)
+        body = loop.body
+        inside = op.split(body.inputs[:-1])
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
         compared = op.read_carries() if op.settles else []
         inner.uses.update(body.inputs[i] for i in compared)
         listed = self.captured(loop, inner)
-        carry_names = [""] * carries
-        first = [self.tensor(self.operand(v), v.dtype) for v in starts]
-        # a variable that has the right name already comes last, when no other carry reads it any more
-        for i in sorted(range(carries), key=lambda i: first[i].text == names[i]):
-            e = first[i]
-            self.release(e)
-            chosen = e.text
-            if i in self.in_place.owned.get(id(loop), ()) and not self.is_new(starts[i]):
-                e = e.with_(text=f"{e.at(ATOM)}.clone()")
-                chosen = e.text
-            if self.live.get(chosen) != 0:
-                chosen = self.fresh(free(names[i]))
-                self.statement(f"{chosen} = {e.text}", e.labels)
-            self.live[chosen] = math.inf
-            carry_names[i] = chosen
-            inner.env[inside.carries[i]] = Expr(chosen, refs=(chosen,))
+        carry_names = self._first_carries(loop, inner)
         lists: dict[int, str] = {}
         for i, value in enumerate(op.divide(node.outputs)[1]):
             if outer.uses[value]:
                 lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s")
                 self.live[lists[i]] = math.inf
                 self.statement(f"{lists[i]}: list[Tensor] = []", self.label(node))
-
-        slices = [self.operand(v) for v in scanned]
-        loop_names = []
-        for value, name in zip(inside.scanned, formals.scanned, strict=True):
-            chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
-            self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
-            loop_names.append(chosen)
-            inner.env[value] = Expr(chosen, refs=(chosen,))
-        step = ""
-        if inner.uses[step_value]:
-            step = self.fresh("step")
-            self.live[step] = math.inf
-            inner.env[step_value] = Expr(step, scalar=True)
-        self.statement(self.loop_header(op, node, slices, loop_names, step), self.label(node))
+        slices = [self.operand(v) for v in op.split(node.inputs).scanned]
+        self._head(loop, inner, slices)
         for name, value in zip(carry_names, inside.carries, strict=True):
             self.live[name] = inner.uses[value]
-        following, ys = op.divide(body.outputs)
-        inner.preferred |= dict(zip(following, carry_names, strict=True))
+        inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
 
         self.state = inner
         self.indent += 1
-        before = len(self.lines)
-        self.write(body)
-        for i, name in lists.items():
-            value = ys[i]
-            e = self.tensor(self.operand(value), value.dtype)
-            self.statement(f"{name}.append({e.text})", e.labels)
-            self.release(e)
-        settled = self.settled(body, [(body.inputs[i], body.outputs[i]) for i in compared])
-        after = [self.tensor(self.operand(v), v.dtype) for v in following]
-        moves = [(n, e) for n, e in zip(carry_names, after, strict=True) if n != e.text]
-        labels = tuple(la for _, e in moves for la in e.labels)
-        if moves:
-            left, right = ", ".join(n for n, _ in moves), ", ".join(e.text for _, e in moves)
-            self.statement(f"{left} = {right}", labels)
-        for e in after:
-            self.release(e)
-        if settled:
-            self.lines += ["    " * self.indent + f"if {settled}:", "    " * (self.indent + 1) + "break"]
-        if len(self.lines) == before:
-            self.statement("pass")
+        self._step(loop, carry_names, lists, compared)
         self.indent -= 1
         self.state = outer
         self.comment, self.said = "", set()
@@ -244,6 +196,69 @@ class TorchWriter(Writer):
             order = f"{name}[::-1]" if op.reverse else name
             stacked = Expr(f"torch.stack({order}, {op.axis})", refs=(name,), heavy=True)
             self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, "h"))
+
+    def _first_carries(self, loop: Loop, inner: State) -> list[str]:
+        """Assign the first carries; return the names of the variables that carry."""
+        op: Any = loop.node.op
+        starts, names = op.split(loop.node.inputs).carries, list(op.formals.carries)
+        inside = op.split(loop.body.inputs[:-1]).carries
+        carry_names = [""] * len(names)
+        first = [self.tensor(self.operand(v), v.dtype) for v in starts]
+        # a variable that has the right name already comes last, when no other carry reads it any more
+        for i in sorted(range(len(names)), key=lambda i: first[i].text == names[i]):
+            e = first[i]
+            self.release(e)
+            chosen = e.text
+            if i in self.in_place.owned.get(id(loop), ()) and not self.is_new(starts[i]):
+                e = e.with_(text=f"{e.at(ATOM)}.clone()")
+                chosen = e.text
+            if self.live.get(chosen) != 0:
+                chosen = self.fresh(free(names[i]))
+                self.statement(f"{chosen} = {e.text}", e.labels)
+            self.live[chosen] = math.inf
+            carry_names[i] = chosen
+            inner.env[inside[i]] = Expr(chosen, refs=(chosen,))
+        return carry_names
+
+    def _head(self, loop: Loop, inner: State, slices: list[Expr]) -> None:
+        """The line that begins with `for`, over the steps of what is scanned."""
+        op: Any = loop.node.op
+        step_value, names = loop.body.inputs[-1], []
+        for value, name in zip(op.split(loop.body.inputs[:-1]).scanned, op.formals.scanned, strict=True):
+            chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
+            self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
+            names.append(chosen)
+            inner.env[value] = Expr(chosen, refs=(chosen,))
+        step = ""
+        if inner.uses[step_value]:
+            step = self.fresh("step")
+            self.live[step] = math.inf
+            inner.env[step_value] = Expr(step, scalar=True)
+        self.statement(self.loop_header(op, loop.node, slices, names, step), self.label(loop.node))
+
+    def _step(self, loop: Loop, carry_names: list[str], lists: dict[int, str], compared: list[int]) -> None:
+        """The body of the statement: one step, appended results, and the carries of the next one."""
+        op: Any = loop.node.op
+        body, before = loop.body, len(self.lines)
+        following, ys = op.divide(body.outputs)
+        self.write(body)
+        for i, name in lists.items():
+            e = self.tensor(self.operand(ys[i]), ys[i].dtype)
+            self.statement(f"{name}.append({e.text})", e.labels)
+            self.release(e)
+        settled = self.settled(body, [(body.inputs[i], body.outputs[i]) for i in compared])
+        after = [self.tensor(self.operand(v), v.dtype) for v in following]
+        moves = [(n, e) for n, e in zip(carry_names, after, strict=True) if n != e.text]
+        labels = tuple(la for _, e in moves for la in e.labels)
+        if moves:
+            left, right = ", ".join(n for n, _ in moves), ", ".join(e.text for _, e in moves)
+            self.statement(f"{left} = {right}", labels)
+        for e in after:
+            self.release(e)
+        if settled:
+            self.lines += ["    " * self.indent + f"if {settled}:", "    " * (self.indent + 1) + "break"]
+        if len(self.lines) == before:
+            self.statement("pass")
 
     def cell(self, node: Node, cell: Cell) -> None:
         """A loop as a call of torch's kernel: `h, _, _ = fused_lstm(...)`."""
