@@ -29,7 +29,7 @@ def new(
 ) -> None:
     """Start a spec from a template."""
     from mpcompile.frontend import Syntax, format_model, parse_text
-    from mpcompile.frontend.build import name_problem
+    from mpcompile.frontend.expressions import name_problem
     from mpcompile.frontend.intake import guard
     from mpcompile.frontend.templates import read_template, templates
 

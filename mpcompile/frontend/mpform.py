@@ -7,9 +7,10 @@ from lark import Tree
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import ast
 from mpcompile.frontend.assemble import Assembly
-from mpcompile.frontend.build import Builder, check_depth
+from mpcompile.frontend.build import Builder
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.syntax import read
+from mpcompile.frontend.trees import check_depth
 
 
 def parse_mp(source: Source) -> ast.Model:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.frontend import ast
-from mpcompile.frontend.build import MAX_NUMBER
+from mpcompile.frontend.expressions import MAX_NUMBER
 from mpcompile.frontend.strings import quote
 
 WIDTH = 100

@@ -11,9 +11,11 @@ from lark import Token, Tree
 from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.assemble import Assembly
-from mpcompile.frontend.build import Builder, Header, Named, Section, attach_body, check_depth, recurrence
+from mpcompile.frontend.build import Builder, Header, Named, Section, recurrence
+from mpcompile.frontend.expressions import attach_body
 from mpcompile.frontend.locate import Locator
 from mpcompile.frontend.syntax import read
+from mpcompile.frontend.trees import check_depth
 from mpcompile.frontend.yamlscalar import fragment
 from mpcompile.frontend.yamltree import Collection, Node, Scalar, compose
 

@@ -23,7 +23,7 @@ def used() -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in SOURCES:
         for path in sorted(folder.rglob("*.py")):
-            if path.name == "codes.py":
+            if path.name.startswith("codes"):
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
                 for code in re.findall(r'"(MP\d{3})"', line):

@@ -119,3 +119,22 @@ def test_a_refuted_claim_that_is_stated_twice_has_its_finding_once(tmp_path: Pat
     assert [v.status for v in answers] == [Status.REFUTED] * 2
     assert [d.code for d in api.check(m) if d.code == "MP301"] == ["MP301"]
     assert [len(p.diagnostics) for p in api.properties(m)][:2] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        ("complete(x) <= 3", "MP133 `complete` is compared with no number"),
+        ("parameters is dense", "MP133 `parameters` says nothing of a structure"),
+        ("jacobian(x) is diagnal", "MP110 unknown structure `diagnal`"),
+        ("path_length(x)", "MP123 `path_length` says nothing without a number"),
+        ("receptive_field >= 3", "MP123 `receptive_field` is a claim about a variable, and names none"),
+        ("parameters(x) <= 3", "MP128 `parameters` is a claim about the whole model"),
+        ("complete(x, x)", "MP128 `complete` is a claim about one variable"),
+    ],
+)
+def test_a_claim_of_another_form(tmp_path: Path, claim: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, FLOW + f"check {{ {claim} }}")
+    (found,) = caught.value.diagnostics
+    assert f"{found.code} {found.message}" == message and found.help

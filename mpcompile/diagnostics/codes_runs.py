@@ -1,0 +1,107 @@
+"""Codes of training and data (MP5xx), certificates (MP6xx) and faults of the compiler (MP9xx)."""
+
+from __future__ import annotations
+
+from mpcompile.diagnostics.code import Code
+
+TABLE = (
+    Code("MP501", "unknown-data", "Reports a data set or a data file that does not exist, or none given "
+         "at all.",
+         "There is nothing to train on.", "train { data: digit }", "train { data: digits }"),
+    Code("MP502", "no-column", "Reports a variable for which the data have no column.",
+         "Guessing a column would train another model."),
+    Code("MP503", "data-shape", "Reports a column whose shape is not that of its variable.",
+         "Data are cut or reshaped only where the spec says so."),
+    Code("MP504", "data-range", "Reports values outside the type of their variable, or that are no numbers.",
+         "The likelihood of such a value is not defined.", "input x: binary[64]   # data in 0 .. 16",
+         "input x: integer(0..16)[64]"),
+    Code("MP505", "vocabulary", "Reports a text with other characters than the category has classes for.",
+         "A character without a class cannot be encoded."),
+    Code("MP506", "unreadable-data", "Reports a data file that cannot be read.",
+         "Nothing is loaded that could run code: .npz and .npy are read without pickle."),
+    Code("MP507", "wrong-amount-of-data",
+         "Reports columns of different lengths, and data too short for one window or one example.",
+         "An example needs all of its parts."),
+    Code("MP508", "beyond-a-spline",
+         "Warns, before training, of data that reach a spline from outside of its box, with their share and elements.",
+         "Beyond its box a spline is the identity, whatever it learns: such values keep the density of the base, which "
+         "is next to nothing far away.",
+         "input x: real[4]   # in metres\nx ~ flow(base = normal) { autoregressive(law = spline(bound = 3)) }",
+         "input x: real[4]\nx ~ flow(base = normal) { actnorm -> autoregressive(law = spline(bound = 3)) }"),
+    Code("MP509", "whole-numbers-as-reals",
+         "Warns, before training, of a real variable whose data are whole numbers where its law learns a scale.",
+         "A density at a value that occurs again and again has no bound: the narrower the law around it, the higher the "
+         "likelihood, which then says nothing of the model.",
+         "input x: real[4]   # counts\nx ~ normal(net)",
+         "input x: integer(0..255)[4]\nx ~ discretized_logistic_mixture(net, components = 5)"),
+    Code("MP510", "unknown-setting", "Reports a setting of training, optimiser or schedule that does not "
+         "exist.",
+         "It would have been ignored.", "train { bacth: 64 }", "train { batch: 64 }"),
+    Code("MP511", "wrong-setting", "Reports a setting with a value that it cannot have.",
+         "There is no sensible meaning for it.", "train { batch: 0 }", "train { batch: 64 }"),
+    Code("MP512", "nothing-to-train", "Reports a model without a loss.", "Training minimises the loss."),
+    Code("MP520", "not-a-run", "Reports a folder that is no run.", "`eval`, `sample`, `--resume` and `--init` read "
+         "runs.",
+         "mpcompile eval build/made", "mpcompile eval runs/made"),
+    Code("MP521", "another-run",
+         "Reports a resume with another spec, other `--set` values or another seed than the run began with, or an "
+         "`--init` from a run with other parameters.",
+         "The result would be that of neither."),
+    Code("MP522", "no-sound-checkpoint", "Reports a run in which no checkpoint verifies.",
+         "Weights that do not match their checksums are never loaded."),
+    Code("MP523", "data-changed", "Reports data that changed since the run began.",
+         "Splits and results would no longer belong together."),
+    Code("MP524", "folder-in-use",
+         "Reports a folder that would be written, replaced or removed and holds other files than those of a run or a "
+         "build, or leads to another place through a link.",
+         "They are not overwritten.", "mpcompile train SPEC --out .", "mpcompile train SPEC --out runs/made"),
+    Code("MP525", "locked", "Reports a run folder in which another process trains.",
+         "Two processes would write over each other's checkpoints. The system frees the lock when the process ends, "
+         "however it ends."),
+    Code("MP526", "weights-not-finite", "Reports trained weights that are infinite or no numbers.",
+         "Nothing that is computed from them means anything."),
+    Code("MP527", "cannot-write", "Reports a file of a run or a build that cannot be written, such as on a full disk.",
+         "What was saved before stays as it is; `--resume` goes on from it."),
+    Code("MP530", "diverged", "Reports a loss, a figure or a draw that is not finite.",
+         "Every later step would be lost; the last checkpoint is kept.", "optimizer: sgd(10)",
+         "optimizer: adam(1e-3), clip: 1"),
+    Code("MP540", "cannot-sample", "Reports a model that can neither be sampled nor predict, or misses an "
+         "input.",
+         "There is no program to run."),
+    Code("MP541", "cannot-write-samples", "Reports samples that cannot be written in the format asked for.",
+         "Text needs a vocabulary, a picture two axes, a sound one.", "mpcompile sample RUN -o a.txt",
+         "mpcompile sample RUN -o a.npz"),
+    Code("MP542", "sampling-option", "Reports an option of `sample` that does not fit the model: a prompt for what is "
+         "no text, a condition that it does not read.",
+         "A sampler follows the model's order and reads the model's conditions; it has no others.",
+         "mpcompile sample RUN --condition lable=3", "mpcompile sample RUN --condition label=3"),
+    Code("MP543", "no-latents",
+         "Reports `eval --samples`, or `sample` with `--reconstruct`, `--interpolate`, `--forward` or `--inverse`, for a "
+         "model that has no code of an example, or no flow.",
+         "They draw a latent variable, or decode one.", "mpcompile eval RUN --samples 100   # of a MADE",
+         "mpcompile eval RUN"),
+    Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",
+         "It says nothing about any spec.", "mpcompile check --verify-certificate specs/made.yaml",
+         "mpcompile check --verify-certificate proofs.json"),
+    Code("MP601", "certificate-altered",
+         "Reports a certificate whose digest is not that of its text.",
+         "It was edited or damaged: what it says is not what was proved."),
+    Code("MP602", "certified-by-another-version",
+         "Reports a certificate that another version of mpcompile wrote.",
+         "What was proved was proved by other rules. Everything is proved again all the same."),
+    Code("MP603", "certified-file-changed",
+         "Reports a spec, or a file that it reads, whose text is not the one that was certified.",
+         "The certificate is about another text.", "",
+         "mpcompile check --certificate proofs.json specs"),
+    Code("MP604", "certified-answer-differs",
+         "Reports a property, parameter or variable of a spec for which the certificate has another answer.",
+         "Whoever relies on the certificate relies on something that does not hold now."),
+    Code("MP901", "pass-failed", "Reports a pass of the compiler that failed, with the passes that ran before it.",
+         "The fault is the compiler's, not the spec's: report it, with the file that the message names. "
+         "`mpcompile opt SPEC -p PASS,...` runs single passes."),
+    Code("MP902", "ill-formed-graph",
+         "Reports a graph that breaks a law of the intermediate representation: a type, a name, an edge, a loop.",
+         "The fault is that of the pass that the message names. `--verify-each` finds it behind the pass."),
+    Code("MP903", "rewrite-changes-type", "Reports a rewrite that replaces a value by one of another type.",
+         "Whoever reads the value relies on its type. The fault is the compiler's: report it."),
+)  # fmt: skip

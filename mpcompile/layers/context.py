@@ -1,0 +1,374 @@
+"""The context in which layers, distributions and bijectors build graphs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.ir import (
+    Array,
+    Builder,
+    DType,
+    Frame,
+    Init,
+    NoiseSpec,
+    Parameter,
+    ParameterSpec,
+    Scope,
+    Shape,
+    Symbolic,
+    Type,
+    Value,
+    float_type,
+    symbols,
+)
+from mpcompile.ir.names import part
+from mpcompile.layers import functional as F
+
+#: More elements than this in one weight (1 GiB in single precision) are refused.
+MAX_WEIGHT = 1 << 28
+#: More weights than this in one model (8 GiB in single precision) are refused.
+MAX_WEIGHTS = 1 << 31
+
+
+class Names:
+    """Names that were given in a scope, and in the scopes inside of it."""
+
+    __slots__ = ("counts", "inner")
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.inner: dict[str, Names] = {}
+
+    def at(self, scope: Scope) -> Names:
+        """The names of a scope inside."""
+        names = self
+        for frame in scope:
+            names = names.inner.setdefault(frame.name, Names())
+        return names
+
+
+@dataclass
+class Context:
+    """Everything a composition needs to build its graph.
+
+    b            the builder of the program's graph
+    parameters   of the module, shared by all its programs; asking twice for a name must ask for the same thing
+    noise        noise inputs of this program
+    in_training  whether the program is the training loss: asked as `training`
+    trained      whether that was asked, so that the values depend on it
+    degrees      degrees of the units of a value, inside a masked network
+    order        ranks of the modelled variable's elements, inside an autoregressive density
+    member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
+                 each, and row k takes the hidden degrees of turn k modulo `turns`
+    updates      values that untrained parameters take after this program, by name
+    lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
+    mapped       of a value that a flow has mapped, the latents and the log-determinant
+    """
+
+    b: Builder
+    parameters: dict[str, ParameterSpec]
+    noise: dict[str, NoiseSpec] = field(default_factory=dict)
+    in_training: bool = False
+    trained: bool = False
+    degrees: dict[Value, Array] = field(default_factory=dict)
+    order: Array | None = None
+    member: Value | None = None
+    turns: int = 1
+    classes: dict[Value, int] = field(default_factory=dict)
+    updates: dict[str, Value] = field(default_factory=dict)
+    lengths: dict[str, Value] = field(default_factory=dict)
+    mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
+    _present: dict[str, Value] = field(default_factory=dict)
+    _ends: dict[str, Value] = field(default_factory=dict)
+    _drawing: ops.LoopBuilder | None = None
+    _names: Names = field(default_factory=lambda: Names())
+    _undegreed: set[Value] = field(default_factory=set)
+    _parameter_values: dict[str, Value] = field(default_factory=dict)
+    _outer: list[Builder] = field(default_factory=list)
+    _weights: int | None = None
+
+    @property
+    def training(self) -> bool:
+        """Whether dropout is active and statistics are those of the batch."""
+        self.trained = True
+        return self.in_training
+
+    def fork(self, name: str) -> Context:
+        """The context of another program, no training loss, that begins with the nodes of this one.
+
+        What either adds from here on is not in the other. Of a loss that has not asked whether it is one.
+        """
+        assert not (self.trained and self.in_training) and self.b.outer is None
+        own: dict[str, Any] = {
+            k: dict(v) for k, v in vars(self).items() if isinstance(v, dict) and k != "parameters"
+        }
+        builder = Builder(self.b.graph.fork(name), self.b.scope, self.b.span)
+        return replace(self, b=builder, in_training=False, _undegreed=set(self._undegreed), **own)
+
+    @property
+    def path(self) -> str:
+        return ".".join(f.name for f in self.b.scope)
+
+    @property
+    def span(self) -> Span:
+        return self.b.span
+
+    def fail(self, code: str, message: str, **rest: Any) -> SpecError:
+        """A located error at the current layer, ready to raise."""
+        return error(code, message, self.span, **rest)
+
+    def unique(self, name: str) -> str:
+        """`dense_0`, `dense_1`, ... in the order of use within the current scope."""
+        counts = self._names.at(self.b.scope).counts
+        counts[name] += 1
+        return f"{name}_{counts[name] - 1}"
+
+    @contextmanager
+    def frame(
+        self,
+        name: str,
+        label: str,
+        span: Span,
+        *,
+        function: bool = False,
+        role: str = "forward",
+        absolute: bool = False,
+    ) -> Iterator[None]:
+        """Enter a scope. Names inside start afresh, so that a net used twice shares its weights."""
+        scope = () if absolute else self.b.scope
+        with self.b.within((*scope, Frame(part(name), label, span, function, role)), span):
+            self._names.at(scope).inner.pop(self.b.scope[-1].name, None)
+            yield
+
+    @property
+    def root(self) -> Builder:
+        """The builder of the program, outside of every loop."""
+        root = self.b
+        while root.outer is not None:
+            root = root.outer
+        return root
+
+    # --- sequences that state their length ---
+
+    def length_of(self, x: Value) -> Value | None:
+        """How many of the positions along axis 1 are real, [N]; None where all are."""
+        return self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
+
+    def length_along(self, size: int | Symbolic) -> Value | None:
+        """How many positions are real along an axis of this size, [N]: 2 length - 1 of 2 * time - 1; None for all."""
+        if not isinstance(size, Symbolic) or not self.lengths.keys() & symbols(size):
+            return None
+        name, b = str(size), self.root
+        if name in self.lengths:
+            return self.lengths[name]
+        if lacking := sorted(symbols(size) - self.lengths.keys()):
+            raise self.fail(
+                "MP202", f"how much of {size} is real is not known: `{lacking[0]}` has no length beside it",
+                help=f"condition {lacking[0]}_length: integer(1..{lacking[0]})",
+            )  # fmt: skip
+        if name not in self._ends:
+            with b.within((), self.span):
+                total: Value | float = 0.0
+                for monomial, times in size.terms:
+                    term: Value | float = float(times)
+                    for s in monomial:
+                        term = F.mul(b, self.lengths[s], term)
+                    total = F.add(b, term, total) if isinstance(term, Value) else F.add(b, total, term)
+                assert isinstance(total, Value)
+                self._ends[name] = total
+        return self._ends[name]
+
+    def present_at(self, x: Value) -> Value | None:
+        """Which positions along axis 1 are real, bool [N, size]; None where all are."""
+        return self.present_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
+
+    def present_along(self, size: int | Symbolic) -> Value | None:
+        """Which positions are real along an axis of this size, bool [N, size]; None where all are."""
+        name, b = str(size), self.root
+        length = self.length_along(size)
+        if length is not None and name not in self._present:
+            with b.within((), self.span):
+                ends = F.reshape(b, length, (length.shape[0], 1))
+                self._present[name] = F.less(b, F.steps(b, size), ends)
+        return self._present.get(name)
+
+    def kept(self, x: Value) -> Value:
+        """`x` with zeros at the positions that are not real, whatever stands there."""
+        present, b = self.present_at(x), self.b
+        if present is None:
+            return x
+        present = F.reshape(b, present, (*present.shape, *(1,) * (x.type.rank - 2)))
+        return b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
+
+    def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
+        """The parameter `<scope>.<name>`, declared on first use."""
+        path = self.path
+        full = f"{path}.{name}" if path else name
+        known = self.parameters.get(full)
+        if known is None:
+            self.parameters[full] = self._declared(full, tuple(shape), init, trainable)
+        elif known.shape != tuple(shape):
+            raise self.fail(
+                "MP203",
+                f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(shape)}",
+            )
+        if full not in self._parameter_values:
+            with self.root.within(self.b.scope, self.b.span):
+                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
+        return self._parameter_values[full]
+
+    def _declared(self, full: str, shape: tuple[int, ...], init: Init, trainable: bool) -> ParameterSpec:
+        """A new parameter. Raises MP202 for a symbolic size, and MP112 where it has too many elements."""
+        for s in shape:
+            if not isinstance(s, int):
+                raise self.fail(
+                    "MP202", f"parameter {full} would have the symbolic size {s}", help="fix that length"
+                )
+        if math.prod(shape) > MAX_WEIGHT:
+            size = " x ".join(map(str, shape))
+            raise self.fail(
+                "MP112", f"{full} would have {size} elements, more than the {MAX_WEIGHT} a weight may have"
+            )
+        self._count_weights(full, math.prod(shape))
+        return ParameterSpec(full, shape, init, self.span, trainable)
+
+    def _count_weights(self, name: str, size: int) -> None:
+        """Raises MP112 where a new parameter of this size would make too many of them, before one is allocated."""
+        if self._weights is None:
+            self._weights = sum(math.prod(p.shape) for p in self.parameters.values())
+        self._weights += size
+        if self._weights > MAX_WEIGHTS:
+            raise self.fail(
+                "MP112", f"with {name} the model has {self._weights} weights, more than {MAX_WEIGHTS}"
+            )
+
+    def latest(self, parameter: Value) -> Value:
+        """The value that an untrained parameter has been given so far in this program, or its own."""
+        return self.updates.get(self._untrained(parameter), parameter)
+
+    def update(self, parameter: Value, value: Value) -> None:
+        """Give an untrained parameter another value after this program."""
+        self.updates[self._untrained(parameter)] = value
+
+    def _untrained(self, parameter: Value) -> str:
+        if self.b.outer is not None:
+            raise self.fail("MP201", "a step of a loop cannot keep statistics", help="layer_norm keeps none")
+        op = self.b.graph.node(parameter).op
+        assert isinstance(op, Parameter) and not self.parameters[op.path].trainable
+        return op.path
+
+    def noise_input(self, name: str, shape: Shape, kind: str) -> Value:
+        """A noise input of the program: `normal`, or `uniform` on the open interval (0, 1).
+
+        In a step of a loop that has `noise` it is wider by the loop's axis, and this is the step's share.
+        """
+        unique = self._new_noise(name, NoiseSpec(kind))
+        loop = self._drawing
+        if loop is None:
+            return self.root.input(unique, float_type(*shape))
+        assert loop.length is not None
+        wide = float_type(*shape[: loop.axis], loop.length, *shape[loop.axis :])
+        return loop.scan(unique, self.root.input(unique, wide))
+
+    def own_input(self, name: str, type: Type) -> Value:
+        """An input that the caller of the program knows by this name. Raises MP104 where a variable has that name."""
+        if name in self.b.graph.inputs:
+            raise self.fail(
+                "MP104", f"`{name}` is an input of the program `{self.b.graph.name}`, and a variable of the model",
+                help=f"call the variable `{name}_`",
+            )  # fmt: skip
+        return self.b.input(name, type)
+
+    def choice(self, name: str, classes: int) -> Value:
+        """A noise input that is one whole number below `classes`, the same for all examples and steps."""
+        unique = self._new_noise(name, NoiseSpec("choice", classes))
+        return self.root.input(unique, Type(DType.INT, ()))
+
+    def _new_noise(self, name: str, spec: NoiseSpec) -> str:
+        unique, n = name, 1
+        while unique in self.noise or unique in self.root.graph.inputs:
+            n += 1
+            unique = f"{name}_{n}"
+        self.noise[unique] = spec
+        return unique
+
+    def scan(
+        self,
+        body: Callable[[list[Value], list[Value], Value], tuple[Sequence[Value], Sequence[Value]]],
+        carries: Sequence[Value],
+        scanned: Sequence[Value],
+        *,
+        axis: int = 1,
+        reverse: bool = False,
+        length: Any = None,
+        noise: bool = False,
+    ) -> tuple[list[Value], list[Value]]:
+        """Loop over an axis (or `length` times): `body(carries, slices, step)` gives (next carries, ys).
+
+        With `noise` every step draws its own; else what the body draws is the same at every step.
+        """
+        outer, before = self.b, self._drawing
+        loop = ops.LoopBuilder(outer, axis=axis, reverse=reverse, length=length)
+        state = [loop.carry(f"carry_{i}", v) for i, v in enumerate(carries)]
+        slices = [loop.scan(f"slice_{i}", v) for i, v in enumerate(scanned)]
+        step = loop.step
+        self.b, self._drawing = loop.body, loop if noise else before
+        try:
+            following, ys = body(state, slices, step)
+            following, ys = [loop.body.here(v) for v in following], [loop.body.here(v) for v in ys]
+        finally:
+            self.b, self._drawing = outer, before
+        return loop.close(following, {f"y_{i}": v for i, v in enumerate(ys)})
+
+    def degrees_of(self, value: Value) -> Array | None:
+        """Degrees of a value's units: its own, or those of what it is an element-wise function of.
+
+        What is found is kept, so that every value is asked once, however deep a network is.
+        """
+        todo = [value]
+        while todo:
+            v = todo[-1]
+            if v in self.degrees or v in self._undegreed:
+                todo.pop()
+                continue
+            inputs = self.b.graph.node(v).inputs if v in self.b.graph else ()
+            same = [s for s in inputs if s.shape == v.shape]
+            open_ = [s for s in same if s not in self.degrees and s not in self._undegreed]
+            if open_:
+                todo += open_
+                continue
+            # a sum keeps degrees where its sides agree; noise (dropout) has none
+            found = [self.degrees[s] for s in same if s in self.degrees]
+            if found and all(np.array_equal(found[0], d) for d in found[1:]):
+                self.degrees[v] = found[0]
+            else:
+                self._undegreed.add(v)
+        return self.degrees.get(value)
+
+    def classes_of(self, value: Value) -> int | None:
+        """Number of classes of a category, followed through operations that only move elements."""
+        passed: list[Value] = []
+        while value not in self.classes:
+            node = self.b.graph.node(value) if value in self.b.graph else None
+            if node is None or len(node.inputs) != 1:
+                return None
+            passed.append(value)
+            value = node.inputs[0]
+        self.classes.update(dict.fromkeys(passed, self.classes[value]))
+        return self.classes[value]
+
+    def zeros(self, shape: Shape) -> Value:
+        """A float zero array whose shape may be symbolic."""
+        return self.b.emit(ops.BroadcastTo(tuple(shape)), self.b.constant(0.0))
+
+
+__all__ = ["Context"]
