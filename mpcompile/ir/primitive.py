@@ -69,6 +69,8 @@ class Primitive:
     steps: ClassVar[bool] = False
     #: What it does to examples whose axis does not run along.
     mixes: ClassVar[str] = "acts along the examples"
+    #: The number that an element is as good as not there with, along an axis of the first operand that it joins.
+    absent: ClassVar[float | None] = None
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         """Result types. Raises `TypeMismatch` saying what was expected and found."""

@@ -232,7 +232,8 @@ class TakeAlong(Free, Fresh, Operation):
         return beside(self, lattice, inputs)
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        return tuple({a: b for a, b in moves.items() if a != self.axis} for moves in aligned(shapes, out))
+        rows, indices = aligned(shapes, out)
+        return {a: b for a, b in rows.items() if a != self.axis}, indices
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -103,6 +103,7 @@ class MaxPool(Pool):
     """
 
     steps: ClassVar[bool] = True
+    absent: ClassVar[float | None] = -np.inf
     name: ClassVar[str] = "max_pool"
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
@@ -255,6 +256,7 @@ class AvgPool(Monotone, Summation, Pool):
     """The mean of each window; the padding counts as zeros, or (`count_padding` false) not at all."""
 
     name: ClassVar[str] = "avg_pool"
+    absent: ClassVar[float | None] = None
     count_padding: bool = True
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:

@@ -154,6 +154,7 @@ class Sum(Monotone, Reduction, Exact):
 class Max(Reduction):
     """y = max x over the axes; elements known to be minus infinity do not matter. Ties share the gradient."""
 
+    absent: ClassVar[float | None] = -np.inf
     name: ClassVar[str] = "max"
     allowed: ClassVar[tuple[DType, ...]] = (DType.FLOAT, DType.INT)
 
@@ -328,6 +329,7 @@ class ArgMax(Fresh, Operation):
     """The first position of the largest element along the axis. No gradient, but it depends on them all."""
 
     steps: ClassVar[bool] = True
+    absent: ClassVar[float | None] = -np.inf
     name: ClassVar[str] = "arg_max"
     axis: int
     keepdims: bool = False

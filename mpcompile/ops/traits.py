@@ -133,6 +133,8 @@ class Movement(Monotone, OneToOne, Verbatim):
 class Summation(Fresh, Operation):
     """Sums of products of its inputs, none of which is negated: rounding is relative to the sum of absolute values."""
 
+    absent: ClassVar[float | None] = 0.0
+
     def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
         return self.evaluate(*(np.abs(x) if x.dtype.kind == "f" else x for x in inputs))
 
@@ -168,6 +170,8 @@ def grow_product(of: Sequence[Growth]) -> bool:
 
 class Exponentials(Fresh, Operation):
     """Weighs elements along axes by their exponentials, so that one of minus infinity is absent."""
+
+    absent: ClassVar[float | None] = -np.inf
 
     #: largest, difference from it, exp, sum; a quotient or a logarithm may follow
     each: ClassVar[int] = 4

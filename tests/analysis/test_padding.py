@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,30 @@ from specs_under_test import NAMES, module
 from written import lowered
 
 from mpcompile import api
+from mpcompile.analysis.padding import FALSE, NEGINF, TRUE, ZERO, Parts, Walk
 from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, DType, Graph, Module, Type, Value, substitute
+from mpcompile.ir import (
+    Array,
+    Builder,
+    DType,
+    Example,
+    Graph,
+    Module,
+    Node,
+    NoRule,
+    Type,
+    TypeMismatch,
+    Value,
+    substitute,
+    symbol,
+)
 from mpcompile.layers import Context
 from mpcompile.lowering import lower
+from mpcompile.ops import PRIMITIVES
+from mpcompile.ops._base import type_of
 
 #: Real steps, and steps behind them.
 REAL, PADS = 4, (0, 1, 6)
@@ -234,3 +253,93 @@ def test_the_caret_is_at_the_layer_that_reads_behind_the_end(net: str, caret: st
     span, lines = finding.span, f"model m\n{text}".splitlines()
     assert finding.code == "MP312"
     assert lines[span.line - 1][span.column - 1 : span.end_column - 1] == caret
+
+
+# --- every primitive ---
+
+FILL = {ZERO: 0.0, NEGINF: -np.inf, TRUE: True, FALSE: False}
+#: What is known of the steps before the end of an operand, and of those behind it.
+KNOWN = {
+    "f": [(None, None), (None, ZERO), (None, NEGINF), (ZERO, ZERO), (ZERO, None), (NEGINF, NEGINF)],
+    "i": [(None, None)],
+    "b": [(None, None), (None, FALSE), (TRUE, TRUE)],
+}
+
+
+def ended(example: Example) -> Iterator[tuple[Node, list[int | None]]]:
+    """The primitive on operands one axis of each of which ends, where it takes them."""
+    for axes in product(*([None, *range(np.ndim(x))] for x in example.inputs)):
+        b = Builder(Graph("g"))
+        shapes = [
+            tuple(symbol("time") if a == own else n for a, n in enumerate(np.shape(x)))
+            for x, own in zip(example.inputs, axes, strict=True)
+        ]
+        values = [
+            b.input(f"x{i}", Type(type_of(np.asarray(x)).dtype, s))
+            for i, (x, s) in enumerate(zip(example.inputs, shapes, strict=True))
+        ]
+        if any(a is not None for a in axes):
+            with suppress(TypeMismatch, ValueError):
+                yield b.graph.add(example.op, values, b.span, ()), list(axes)
+
+
+def padded(x: Array, axis: int | None, known: tuple[str | None, str | None], pad: int) -> Array:
+    """An operand with some steps behind its end: of one kind, or taken from anywhere."""
+    if axis is None:
+        return x
+    real, behind = known
+    x = x if real is None else np.full_like(x, FILL[real])
+    index = np.random.default_rng(pad).integers(0, x.shape[axis], pad)
+    more = np.take(example_of(x), index, axis)
+    return np.concatenate([x, more if behind is None else np.full_like(more, FILL[behind])], axis)
+
+
+def example_of(x: Array) -> Array:
+    """Other contents of the same kind: indices stay valid."""
+    return 0.7 - x if x.dtype.kind == "f" and np.isfinite(x).all() else ~x if x.dtype.kind == "b" else x
+
+
+@pytest.mark.parametrize("name", sorted(set(PRIMITIVES) - {"scan"}))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_a_primitive_keeps_clean_is_clean(name: str) -> None:
+    """Before the end nothing changes with what is behind and with how much; what is said of the rest is so."""
+    for example in PRIMITIVES[name].examples():
+        arrays = [np.asarray(x) for x in example.inputs]
+        for node, axes in ended(example):
+            sizes = {x.shape[a] for x, a in zip(arrays, axes, strict=True) if a is not None}
+            if len(sizes) > 1:
+                continue
+            (real,) = sizes
+            choices = (
+                KNOWN[x.dtype.kind] if a is not None else [(None, None)]
+                for x, a in zip(arrays, axes, strict=True)
+            )
+            for known in product(*choices):
+                held(node, arrays, axes, known, real)
+
+
+def held(node: Node, arrays: list[Array], axes: list[int | None], known: Any, real: int) -> None:
+    parts = [Parts(real=r, behind={} if a is None else {a: k}) for (r, k), a in zip(known, axes, strict=True)]
+    walk = Walk(Graph("empty"), {"time": "n"})
+    try:
+        (found, *_) = walk.node(node, parts)
+    except NoRule:
+        return
+    base, where = None, f"{node.op} {axes} {known}"
+    for pad in (0, 1, 3):
+        op, env = node.op.bind({"time": real + pad}), {"time": real}
+        try:
+            y = op.evaluate(*(padded(x, a, k, pad) for x, a, k in zip(arrays, axes, known, strict=True)))[0]
+        except ValueError:  # an update that does not fit
+            return
+        before = tuple(slice(max(0, substitute(s, env))) for s in node.types[0].shape)
+        base = y[before] if base is None else base
+        same = (
+            np.isclose(y[before], base) | np.isnan(y[before]) | np.isnan(base)
+        )  # zero times anything is zero
+        assert not found.clean or same.all(), where
+        if found.clean and found.real is not None:
+            assert ((y[before] == FILL[found.real]) | np.isnan(y[before])).all(), where
+        for a, kind in found.behind.items() if found.clean else ():
+            behind = y[(*(slice(None),) * a, slice(before[a].stop, None))]
+            assert kind is None or ((behind == FILL[kind]) | (behind != behind)).all(), where
