@@ -1,4 +1,4 @@
-"""Layers: compositions of primitives that a spec can name. This file is the table of contents."""
+"""Layers, and masks: compositions of primitives that a spec can name. This file is the table of contents."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mpcompile.layers.colours import ColourMixture
 from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
 from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
+from mpcompile.layers.masks import Band, Causal2d, Channel, Checkerboard, Degrees
 from mpcompile.layers.nade import Nade
 from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
@@ -42,4 +43,9 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }  # fmt: skip
 
-__all__ = ["LAYERS", "Context", "Layer", "Mask", "MaskUse", "Net", "Recurrent"]
+#: Masks that a spec names; `strict` and `transpose` take another one, and stand in `lowering/scope.py`.
+MASKS: dict[str, type] = {
+    "degrees": Degrees, "causal2d": Causal2d, "checkerboard": Checkerboard, "channel": Channel, "band": Band,
+}  # fmt: skip
+
+__all__ = ["LAYERS", "MASKS", "Context", "Layer", "Mask", "MaskUse", "Net", "Recurrent"]

@@ -29,6 +29,7 @@ class Relu(_Pointwise):
     """max(x, 0)."""
 
     keyword: ClassVar[str] = "relu"
+    merges: ClassVar[str] = "it sends every negative number to 0"
     op: ClassVar[Primitive] = ops.Relu()
 
 
@@ -57,6 +58,7 @@ class Silu(Layer):
     """x sigmoid(x)."""
 
     keyword: ClassVar[str] = "silu"
+    merges: ClassVar[str] = "it falls before it rises"
     takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -67,6 +69,7 @@ class Gelu(Layer):
     """x Phi(x), exact (Hendrycks and Gimpel 2016)."""
 
     keyword: ClassVar[str] = "gelu"
+    merges: ClassVar[str] = "it falls before it rises"
     takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -91,6 +94,7 @@ class Step(Layer):
     """1 where x > 0, else 0 (the perceptron's threshold); its gradient is zero."""
 
     keyword: ClassVar[str] = "step"
+    merges: ClassVar[str] = "it sends all numbers to 0 and 1"
     takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:

@@ -57,6 +57,8 @@ class Layer:
 
     #: How it is written in a spec.
     keyword: ClassVar[str]
+    #: Why it is not injective, for a layer in the place of a bijector: `it sends ...`; empty where nothing is said.
+    merges: ClassVar[str] = ""
     #: What it takes from the pipeline.
     takes: ClassVar[Takes] = Takes()
 

@@ -9,22 +9,14 @@ from mpcompile.bijectors.inverse import Inverse
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.distributions import Placed
 from mpcompile.ir import Shape, float_type
-from mpcompile.layers import Context
-
-#: What makes a layer no bijection of values of one shape.
-_MERGES = {
-    "relu": "it sends every negative number to 0",
-    "step": "it sends all numbers to 0 and 1",
-    "silu": "it falls before it rises",
-    "gelu": "it falls before it rises",
-}
+from mpcompile.layers import LAYERS, Context
 
 
 def not_bijective(name: str, span: Span) -> SpecError:
     """A layer in the place of a bijector."""
-    if name in _MERGES:
+    if merges := LAYERS[name].merges:
         near = "leaky_relu, softplus, sigmoid and tanh have an inverse"
-        return error("MP407", f"`{name}` is not injective: {_MERGES[name]}", span, help=near)
+        return error("MP407", f"`{name}` is not injective: {merges}", span, help=near)
     inside = f"it may stand in the net of a coupling: coupling(mask = ..., net = {name}(...) -> ...)"
     return error("MP407", f"`{name}` is a layer, and a flow is made of bijectors", span, help=inside)
 

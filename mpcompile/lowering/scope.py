@@ -9,7 +9,7 @@ from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError,
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, UnknownNumber, evaluate_number
 from mpcompile.ir import Value
-from mpcompile.layers import LAYERS, Context, Layer, Mask, Recurrent
+from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
 from mpcompile.lowering.names import not_in_scope, unknown
@@ -325,9 +325,4 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
     return given
 
 
-MASKS: dict[str, type] = {
-    "degrees": M.Degrees, "causal2d": M.Causal2d, "checkerboard": M.Checkerboard, "channel": M.Channel,
-    "band": M.Band,
-}  # fmt: skip
-
-__all__ = ["MASKS", "Layer", "Scope", "unknown"]
+__all__ = ["Layer", "Scope", "unknown"]

@@ -17,9 +17,8 @@ from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.distributions import DISTRIBUTIONS
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
-from mpcompile.layers import LAYERS, Mask, Net
+from mpcompile.layers import LAYERS, MASKS, Mask, Net
 from mpcompile.lowering.densities import signature
-from mpcompile.lowering.scope import MASKS
 from mpcompile.lowering.weights import WEIGHTS
 from mpcompile.ranges import Slot, slots
 

@@ -155,12 +155,12 @@ def _last_size(module: Module, default: int) -> int:
 
 
 def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
-    from mpcompile.runner.data.files import ENDINGS, read
+    from mpcompile.runner.data.files import READERS, read
 
     path = Path(spec)
     if not is_there(path):
         close = get_close_matches(spec, NAMES, 1)
-        if path.suffix.lower() in ENDINGS or "/" in spec:
+        if path.suffix.lower() in READERS or "/" in spec:
             raise error(
                 "MP501",
                 f"there is no data file '{spec}'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,16 @@ from mpcompile.runner.data.pictures import PICTURES, picture
 from mpcompile.runner.data.sound import wav
 from mpcompile.runner.noise import permutation
 
-ENDINGS = (".npz", ".npy", ".csv", ".txt", ".wav")
 _NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in SPLITS}
 _MOST_FILES = 2**20
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a reader may need to know: the letters of a text, and the names of the variables."""
+
+    vocabulary: list[str] | None = None
+    names: Collection[str] = ()
 
 
 def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str] = ()) -> Raw:
@@ -33,17 +41,10 @@ def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str]
     with reading(path):
         if path.is_dir():
             return _folder(path)
-        readers: dict[str, Callable[[Path], Raw]] = {
-            ".npz": _npz,
-            ".npy": lambda p: Raw({"train": {"x": npy(p)}}, fixed=False),
-            ".csv": lambda p: table(p, names),
-            ".txt": lambda p: _text(p, vocabulary),
-            ".wav": lambda p: _stream([wav(p)]),
-        }
-        reader = readers.get(path.suffix.lower())
+        reader = READERS.get(path.suffix.lower())
         if reader is None:
-            raise Unreadable(f"{path}: data are {', '.join(ENDINGS)} or a folder of pictures or sounds")
-        raw = reader(path)
+            raise Unreadable(f"{path}: data are {', '.join(READERS)} or a folder of pictures or sounds")
+        raw = reader(path, Known(vocabulary, names))
         raw.digest = digest(path).hex()
         return raw
 
@@ -255,4 +256,13 @@ def _digest(files: list[Path]) -> str:
     return together.hexdigest()
 
 
-__all__ = ["ENDINGS", "Unreadable", "digest_of", "read"]
+#: What reads a file, by its ending.
+READERS: dict[str, Callable[[Path, Known], Raw]] = {
+    ".npz": lambda path, _: _npz(path),
+    ".npy": lambda path, _: Raw({"train": {"x": npy(path)}}, fixed=False),
+    ".csv": lambda path, known: table(path, known.names),
+    ".txt": lambda path, known: _text(path, known.vocabulary),
+    ".wav": lambda path, _: _stream([wav(path)]),
+}
+
+__all__ = ["READERS", "Known", "Unreadable", "digest_of", "read"]
