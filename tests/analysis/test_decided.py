@@ -41,6 +41,13 @@ def flat(chain: str) -> str:
     )
 
 
+def stretched(claim: str) -> str:
+    return (
+        "input x: real[frames, 1]\ntarget y: real[2 * frames, 1]\n"
+        f"y ~ normal(x -> conv1d(1, 2) -> stretch(2) -> conv1d(1, 3, pad = same), 1)\ncheck {{ {claim} }}\n"
+    )
+
+
 SMALL = (
     "conv(3, 5, pad = same, mask = causal2d(type = A)) -> gelu"
     " -> conv(3, 3, pad = same, mask = causal2d(type = B)) -> gelu -> conv(1, 1)"
@@ -75,6 +82,9 @@ CASES = {
     "a field that a small image cuts": (image("1, 2, 6", SMALL, "receptive_field(x) >= 7"), REFUTED, ""),
     "places between ends that cancel": (sequence(NOTHING, "receptive_field(x) >= 9"), PROVED, "every length"),
     "no place beyond what cancels": (sequence(NOTHING, "receptive_field(x) > 9"), REFUTED, ""),
+    "no path that long to what is stretched": (stretched("path_length(x) >= 12"), REFUTED, ""),
+    "nor one that is just so long": (stretched("path_length(x) == 12"), REFUTED, ""),
+    "a path that long to what is stretched": (stretched("path_length(x) >= 2"), PROVED, "every length"),
     "an output without a place": (flat("conv(2, 1) -> avgpool(2)"), PROVED, "the declared sizes"),
     "a hole between strides": (flat("conv(2, 1, stride = 2)"), REFUTED, ""),
     "the last step has no hole": (

@@ -225,14 +225,13 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
     graph = program_of(module, claim.subject)
     if graph is None:
         return
-    type = graph.inputs[claim.subject].type
     reads = Reads(module, graph, claim.subject)
     ordered = claim.order is not None
-    if not symbols(type.shape[1]):
+    if not symbols(graph.inputs[claim.subject].shape[1]):
         return
     names, away, looked = sorted(free_symbols(graph)), verdict.status is Status.PROVED, False
     inside = far(graph, claim.subject) if away else 0
-    for n in (17, 40, inside * (1 if ordered else 2) + 8) if away else (17, 40, 90):
+    for n in (17, 40, 2 * inside + 8) if away else (17, 40, 90):
         sizes = dict.fromkeys(names, n)
         if _count(reads, sizes) > EVERY:
             continue
@@ -248,7 +247,8 @@ def no_blind_spot(module: Module, verdict: Verdict, claim: Claim) -> Iterator[st
 
 def _hole(reads: Reads, sizes: Sizes, ordered: bool, inside: int, trials: int = 2) -> str | None:
     """A place between two that are read (or one and its own), and that is not; of results so far `inside` alone."""
-    found = reads.several(sizes, trials, trials if trials > 2 else 0, EVERY)
+    lengths = max((sizes[f.counts] for f in reads.module.fields.values() if f.counts in sizes), default=0)
+    found = reads.several(sizes, trials, *((trials, EVERY, lengths) if trials > 2 else (0, EVERY)))
     type = reads.graph.inputs[reads.subject].type
     shape = type.concrete({"N": 1, **sizes})[1:]
     step = int(np.prod(shape[1:]))
@@ -265,7 +265,7 @@ def _hole(reads: Reads, sizes: Sizes, ordered: bool, inside: int, trials: int = 
             at = int(place / times)
             own = seen[:at, place] if ordered else seen[:, place]
             hit = np.flatnonzero(own & (sure[:at, place] if ordered else sure[:, place]))
-            cut = at < inside or (not ordered and at + inside >= shape[0])
+            cut = at < inside or at + inside >= shape[0]
             if not hit.size or (inside and (cut or hit[0] == 0 or (not ordered and hit[-1] == shape[0] - 1))):
                 continue
             within = own[hit[0] :] if ordered else own[hit[0] : hit[-1] + 1]

@@ -40,6 +40,8 @@ class Changes:
 
 #: Trials from this one on have weights at which changes last: small ones keep functions near their steepest place.
 GENTLE = 100
+#: Trial LENGTHS + n has examples of n real steps.
+LENGTHS = 1000
 
 
 def weights(module: Module, trial: int) -> dict[str, Array]:
@@ -75,6 +77,7 @@ def inputs(
         if field is not None and field.counts:
             full = sizes[field.counts]
             drawn = np.full(shape, full) if trial % 2 == 0 else rng.integers(1, full + 1, shape)
+            drawn = drawn if trial < LENGTHS else np.full(shape, min(full, trial - LENGTHS))
         elif field is not None and field.base != "real":
             drawn = rng.integers(0, levels(module, name), shape) + field.low
         elif value.dtype == DType.INT:
@@ -168,9 +171,15 @@ class Reads:
     def at(self, sizes: Mapping[str, int], trial: int = 0, most: int = MOST) -> Changes:
         return self._found(tuple(sorted((k, n) for k, n in sizes.items() if k in self.symbols)), trial, most)
 
-    def several(self, sizes: Mapping[str, int], trials: int, gentle: int = 0, most: int = MOST) -> Changes:
-        """The largest changes of some trials; `gentle` ones have odd numbers too, whose lengths are any."""
+    def several(
+        self, sizes: Mapping[str, int], trials: int, gentle: int = 0, most: int = MOST, lengths: int = 0
+    ) -> Changes:
+        """The largest changes of some trials; `gentle` ones have odd numbers too, whose lengths are any.
+
+        With `lengths` also one for each smaller length that examples may have.
+        """
         numbers = [*(2 * t for t in range(trials)), *(GENTLE + t for t in range(gentle))]
+        numbers += [LENGTHS + n for n in range(1, lengths)]
         found = [self.at(sizes, t, most) for t in numbers]
         merged = {k: np.maximum.reduce([c.outputs[k] for c in found]) for k in found[0].outputs}
         return Changes(found[0].elements, merged)

@@ -78,7 +78,7 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
             wrong = _broken(claim, found, time)
             if wrong is not None:
                 return Verdict.refuted(claim, METHOD, dict.fromkeys(names, length), [wrong], detail)
-    if answer.never:
+    if answer.never and all(r.longest < _bounds(claim)[0] for r in measured):
         finding = _nothing(claim) if measured[-1].longest < 0 else Diagnostic(
             "MP320", f"{answer.reason}, claimed {_claimed(claim)}", claim.span
         )  # fmt: skip
@@ -255,7 +255,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         raise TooLarge(f"paths that mix more than {MAX_CAP} times are not followed at every length")
     order = order_of(module, claim.subject)
     sets = mixing_sets(graph, claim.subject, max(cap, 1))
-    reaches_least, exact, far, long = least <= 0, True, None, None
+    reaches_least, exact, far, long, unplaced = least <= 0, True, None, None, ""
     for name, value in graph.outputs.items():
         stencil = sets.of(value)
         exact = exact and stencil.exact
@@ -266,21 +266,27 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         if len(sets.axes) > 1 or len(stencil.regions) > 1:
             return _Answer(False, reason=f"`{name}` has more than one axis along the sequence")
         if (order is not None or moving) and not aligned_with(stencil, places(sets.axes, parameter)):
-            return _Answer(False, reason=f"`{name}` does not give one result for each place")
+            if order is not None:
+                return _Answer(False, reason=f"`{name}` does not give one result for each place")
+            unplaced = (
+                name  # how often paths mix can be told all the same, but not which pairs should be joined
+            )
         found = list(_by_count(stencil))
         need = _needed(found) if order is None else Offsets.up_to(-1)
         for counts in found:
             all_of, near, below = (_within(counts, n) for n in (math.inf, most, least - 1))
             lacking = need.intersection(all_of.complement())
-            if most < math.inf and lacking:
+            if most < math.inf and not unplaced and lacking:
                 return _Answer(False, unjoined=_nearest(lacking), rest=lacking)
             slow = need.union(all_of).intersection(
                 near.complement()
             )  # pairs that an order forbids count if joined
-            if most < math.inf and slow and far is None:
+            if most < math.inf and not unplaced and slow and far is None:
                 far = _nearest(slow)
             if (as_many := all_of.intersection(below.complement())) and long is None:
                 reaches_least, long = True, _nearest(as_many)
+    if unplaced and most < math.inf and not (exact and not reaches_least):
+        return _Answer(False, reason=f"`{unplaced}` does not give one result for each place")
     holds = exact and far is None and reaches_least
     blame = inexact(graph, sets)
     if far is not None:
