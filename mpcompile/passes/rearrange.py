@@ -57,6 +57,8 @@ def _moved(
     if places is None:
         return None
     read = np.unique(places.which)
+    if not len(read):  # a slice of nothing has no source
+        return None
     if len(read) == 1:
         made = F.take(b, places.sources[read[0]], places.axis, places.index)
     elif isinstance(node.op, ops.Concat):

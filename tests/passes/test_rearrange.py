@@ -9,9 +9,15 @@ import pytest
 
 from mpcompile import ops
 from mpcompile.api import load
+from mpcompile.backend import find_backend, installed
+from mpcompile.diagnostics import Source
+from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Type
+from mpcompile.lowering import lower
+from mpcompile.passes.pipeline import optimise
 from mpcompile.passes.rearrange import Rearrange
+from mpcompile.runner.examples import example_inputs, example_weights
 
 MOVES = {"concat", "gather", "flip", "slice"}
 
@@ -73,3 +79,33 @@ def test_couplings_hand_their_halves_on(tmp_path: Path) -> None:
     assert count(Rearrange()(program).graph, "concat") == 1
     assert count(Rearrange()(program).graph, "gather") <= 1
     assert count(Rearrange()(program).graph, "slice") <= 3
+
+
+def test_a_slice_of_nothing_is_one() -> None:
+    graph = Graph("p")
+    b = Builder(graph)
+    x = b.input("x", Type(DType.FLOAT, (2, 5)))
+    none = b.emit(ops.Slice(1, 2, 2), x)
+    graph.outputs = {
+        "none": none,
+        "sum": b.emit(ops.Sum((1,), False), none),
+        "y": b.emit(ops.Concat(1), none, x),
+    }
+    x_ = np.arange(10.0).reshape(2, 5)
+    found = interpret(Rearrange()(graph).graph, {}, {"x": x_})
+    assert found["none"].shape == (2, 0) and not found["sum"].any()
+    np.testing.assert_array_equal(found["y"], x_)
+
+
+def test_a_mixture_of_one_component_is_built() -> None:
+    """Its component is picked from an empty list of borders."""
+    text = "model m\ninput x: real[4]\nx ~ mixture(components = 1)\n"
+    m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
+    weights = example_weights(m)
+    given = example_inputs(m, "sample", 3)
+    expected = interpret(m.programs["sample"], weights, given)["x"]
+    shipped = optimise(m).module
+    np.testing.assert_allclose(interpret(shipped.programs["sample"], weights, given)["x"], expected)
+    for backend in installed():
+        found = find_backend(backend).session(shipped, weights).run("sample", given)["x"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
