@@ -48,6 +48,14 @@ def stretched(claim: str) -> str:
     )
 
 
+def summed(claim: str) -> str:
+    """Bounds from above only: the last step, beside a loop."""
+    net = "shift(5) -> rnn(2) -> residual(last -> over(time) -> shift(40)) -> dense(2)"
+    return (
+        f"input x: real[time, 2]\ntarget y: real[time, 2]\ny ~ normal(x -> {net}, 1)\ncheck {{ {claim} }}\n"
+    )
+
+
 SMALL = (
     "conv(3, 5, pad = same, mask = causal2d(type = A)) -> gelu"
     " -> conv(3, 3, pad = same, mask = causal2d(type = B)) -> gelu -> conv(1, 1)"
@@ -85,6 +93,12 @@ CASES = {
     "no path that long to what is stretched": (stretched("path_length(x) >= 12"), REFUTED, ""),
     "nor one that is just so long": (stretched("path_length(x) == 12"), REFUTED, ""),
     "a path that long to what is stretched": (stretched("path_length(x) >= 2"), PROVED, "every length"),
+    "places that are read behind the last step": (summed("receptive_field(x) > 16"), PROVED, "every length"),
+    "more places than claimed behind it": (summed("receptive_field(x) == 3"), REFUTED, ""),
+    "what is only known from above": (
+        "input x: real[time, 1]\ntarget y: real[time, 1]\ny ~ normal(x -> last -> over(time) -> tanh, 1)\n"
+        "check { receptive_field(x) == 3 }\n", UNDECIDED, "",
+    ),
     "an output without a place": (flat("conv(2, 1) -> avgpool(2)"), PROVED, "the declared sizes"),
     "a hole between strides": (flat("conv(2, 1, stride = 2)"), REFUTED, ""),
     "the last step has no hole": (

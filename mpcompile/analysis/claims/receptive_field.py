@@ -37,8 +37,9 @@ LENGTH = 8
 def receptive_field(module: Module, claim: Claim) -> Verdict:
     """From the first to the last position that an output reads, along the axis where that is most.
 
-    By offset sets for every size, where they are exact, or bound from above what the claim bounds from above; else by
-    exact sets of inputs at the declared size.
+    By offset sets for every size, where they are exact, or bound from above what the claim bounds from above. Where they
+    are not, places that are certainly read at one size prove a bound from below, and refute one from above. Else by exact
+    sets of inputs at the declared size.
     """
     graph, name = program_of(module, claim.subject), claim.subject
     op, bound = (claim.bound.op, claim.bound.number) if claim.bound else (None, math.nan)
@@ -53,7 +54,7 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
         and len(known) == len(found)
         and all(f.exact for f in known)
     )
-    detail: dict[str, object] = {}
+    detail, coarse = dict[str, object](), ""
     if op is not None and fixed and precise and not _fits(graph, name, known):
         sizes = [_size(f, shape, spatial_axes(graph.inputs[name].type)) for f in known]
         precise = op in ("<=", "<") and HOLDS[op](max(sizes, default=0), bound)
@@ -70,9 +71,12 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
             "aligned": all(f.aligned for f in known),
             "blind": max((f.blind for f in known), default=0.0),
         }
-        if not precise and not (op in ("<=", "<") and HOLDS[op](size, bound)):
-            reason = f"it is known from above only, as at most {_shown(size)}"
-            return Verdict.undecided(claim, reason, detail=detail)
+        coarse = "" if precise else f"it is known from above only, as at most {_shown(size)}"
+        settled = (
+            size < bound if op == "==" else op is not None and HOLDS[op](size, bound) == (op in ("<=", "<"))
+        )
+        if coarse and not settled and (op is None or rises(module, graph, name)):  # paths may not be there
+            return Verdict.undecided(claim, coarse, detail=detail)
     else:
         at, method = environment_for(graph, LENGTH), "sets of inputs"
         size = max((_counted(graph, name, out, LENGTH) for out in graph.outputs), default=0)
@@ -83,14 +87,14 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
             by_offsets = precise or not fixed
             sure = (_certain if by_offsets else _surely_counted)(module, graph, claim, size)
             if isinstance(sure, Verdict):
-                return sure
+                return Verdict.undecided(claim, coarse, detail=detail) if coarse else sure
             outcome = _with(outcome, *sure)
         return Verdict.of(claim, outcome, detail)
     if op in ("<=", "<") or (op == "==" and size > bound):  # that it is as large must be certain
         more = replace(claim, bound=Bound(">=" if op == "<" else ">", bound))
         sure = (_certain if precise or not fixed else _surely_counted)(module, graph, more, size)
         if isinstance(sure, Verdict):
-            reason = f"its upper bound is {_shown(size)}, and what leads to its ends may cancel"
+            reason = coarse or f"its upper bound is {_shown(size)}, and what leads to its ends may cancel"
             return Verdict.undecided(claim, reason, detail=detail)
     finding = Diagnostic(
         "MP303",
