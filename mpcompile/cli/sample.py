@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcompile.cli._bar import late_bar
-from mpcompile.cli._out import echo, page, visible
+from mpcompile.cli._out import echo
 from mpcompile.cli._run import fail, findings, read_run, settings_of
+from mpcompile.cli._sampling import Asked, Decoded, Density, Draws, Latents, Mode, OfLatents, Streamed, write
 
 if TYPE_CHECKING:
-    from mpcompile.backend import Backend
     from mpcompile.diagnostics import Source
     from mpcompile.distributions.sampling import Sampling
-    from mpcompile.ir import Array, Module
+    from mpcompile.ir import Module
+    from mpcompile.runner.completion import Completion
     from mpcompile.runner.run import Run
-    from mpcompile.runner.sampling import Draws, Samples
 
 
-def sample(
+def sample(  # typer makes the options of the parameters: one for each, which `_sampling.py` gathers into modes
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     n: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 64,
     output: Annotated[
@@ -77,10 +75,44 @@ def sample(
     ] = False,
 ) -> None:
     """Draw samples from a run's best checkpoint."""
+    target = _target(run, output, stream)
+    if prompt is not None and given is not None:
+        fail("--prompt and --given exclude each other")
+    if upto is not None and given is None:
+        fail("--upto says how much of --given is kept")
+    modes: dict[str, Mode | None] = {
+        "--reconstruct": Decoded("reconstruct") if reconstruct else None,
+        "--interpolate": Decoded("interpolate") if interpolate else None,
+        "--density": Density() if density else None,
+        "--forward": Latents(forward) if forward is not None else None,
+        "--inverse": OfLatents(inverse) if inverse is not None else None,
+        "--stream": Streamed(seed, length) if stream else None,
+    }
+    mode = _one(modes) or Draws(seed, length, batch)
+    mode.check(target)
+    options = _options(temperature, top_k, prompt is not None or given is not None)
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile.backend import find_backend
+
+        opened, module = read_run(run, sources, options, trust)
+        _check_law(module, options)
+        start = _start(opened, module, prompt, given, upto, length)
+        spelled = find_backend(backend) if backend else None
+        stated = settings_of(condition or [], "--condition")
+        asked = Asked(opened, module, n, target, spelled, device, start, stated)
+        drawn = mode.samples(asked)
+        if drawn is None:
+            return
+        said = write(asked, drawn)
+    echo(f"wrote {target}: {said}", err=True)
+
+
+def _target(run: Path, output: Path | None, stream: bool) -> Path:
+    """Where samples go. Exits with 2 for an ending that is not known, or whose package is not there."""
     from mpcompile.report.pictures import ENDINGS, missing
     from mpcompile.runner.sampling import ARRAYS
 
-    sources: list[Source] = []
     target = output if output is not None else run / "samples.npz"
     if output is None and target.is_symlink():
         fail(f"{target} is a link: say with -o where samples go")
@@ -92,69 +124,16 @@ def sample(
         fail(f"'{target.name}': known endings are {', '.join((*ARRAYS, *ENDINGS))}")
     if target.suffix.lower() in ENDINGS and (package := missing()):
         fail(f"'{target.name}' needs {package}: pip install 'mpcompile[plots]'")
-    if prompt is not None and given is not None:
-        fail("--prompt and --given exclude each other")
-    if upto is not None and given is None:
-        fail("--upto says how much of --given is kept")
-    chosen = {"--reconstruct": reconstruct, "--interpolate": interpolate, "--density": density,
-              "--forward": forward is not None, "--inverse": inverse is not None, "--stream": stream}  # fmt: skip
-    kinds = [name for name, asked in chosen.items() if asked]
-    if len(kinds) > 1:
-        fail(f"{kinds[0]} and {kinds[1]} exclude each other")
-    if density and target.suffix.lower() not in ENDINGS:
-        fail(f"--density is a picture: -o FILE with {', '.join(ENDINGS)}")
-    options = _options(temperature, top_k, prompt is not None or given is not None)
-    with findings(sources):
-        from mpcompile.backend import find_backend
-        from mpcompile.runner import completion, sampling
+    return target
 
-        opened, module = read_run(run, sources, options, trust)
-        start = None
-        if options is not None and top_k is None and prompt is None and given is None:
-            completion.tempered(module)
-        elif options is not None:
-            completion.autoregressive(module)
-        if prompt is not None:
-            start = completion.prompt(
-                opened, module, prompt, length or int(opened.facts["settings"]["length"])
-            )
-        elif given is not None:
-            start = completion.given(opened, module, given, upto)
-        spelled = find_backend(backend) if backend else None
-        stated = settings_of(condition or [], "--condition")
-        if stream:
-            plan = sampling.Draws(opened, module, n, seed, length, spelled, device, start, stated)
-            _stream(plan, target)
-            return
-        if density:
-            _draw_density(target, opened, module, stated, spelled, device)
-            return
-        if forward is not None or inverse is not None:
-            from mpcompile.runner import flows
 
-            if forward is not None:
-                drawn = flows.forward(opened, module, forward, backend=spelled, device=device)
-            elif inverse is not None:
-                drawn = flows.inverse(opened, module, inverse, backend=spelled, device=device)
-        elif reconstruct or interpolate:
-            from mpcompile.runner import reconstruct as codes
-
-            decoded = codes.reconstruct if reconstruct else codes.interpolate
-            drawn = decoded(opened, module, n, backend=spelled, device=device)
-        else:
-            with late_bar() as watch:
-                drawn = sampling.sample(
-                    opened, module, n, seed=seed, length=length, backend=spelled, device=device, batch=batch,
-                    completion=start, conditions=stated,
-                    watch=None if watch is None else lambda done: watch(done, n, "samples"),
-                )  # fmt: skip
-        if target.suffix.lower() in ENDINGS:
-            _draw_picture(target, drawn, opened, module)
-        else:
-            sampling.write_arrays(target, drawn)
-            if target.suffix.lower() == ".txt" and n <= 4:
-                page(visible("\n\n".join(sampling.texts(drawn)) + "\n"))
-    echo(f"wrote {target}: {', '.join(sampling.sizes(drawn.values))}", err=True)
+def _one(modes: dict[str, Mode | None]) -> Mode | None:
+    """The mode that is asked for, of which there is at most one. Exits with 2 for two."""
+    chosen = {option: mode for option, mode in modes.items() if mode is not None}
+    if len(chosen) > 1:
+        first, second, *_ = chosen
+        fail(f"{first} and {second} exclude each other")
+    return next(iter(chosen.values()), None)
 
 
 def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampling | None:
@@ -170,94 +149,27 @@ def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampl
     return None
 
 
-def _stream(plan: Draws, target: Path) -> None:
-    """Text or sound, piece by piece: of a model of text or by the file's ending."""
-    from mpcompile.diagnostics import Span, error
-    from mpcompile.runner.sampling import frames, open_sound, rate_of
-    from mpcompile.runner.streaming import Letters, Stream
+def _check_law(module: Module, options: Sampling | None) -> None:
+    """Raise `SpecError` (MP542) where the options do not apply to a law of the model."""
+    from mpcompile.runner import completion
 
-    source = Stream(plan)
-    vocabulary, field = plan.run.facts.get("vocabulary"), plan.module.fields.get(source.name)
-    if target.suffix.lower() == ".txt" and vocabulary is None:
-        raise error("MP541", "only a model of text can be written as .txt", Span.none(), help="use .wav")
-    sound = vocabulary is None or target.suffix.lower() == ".wav"
-    shown = str(target) == "-" and sys.stdout.isatty()  # a file or pipe has every byte as it is
-    if sound and shown:
-        fail("sound is nothing to read: -o FILE.wav, or a pipe")
-    pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
-    try:
-        if sound:
-            rate = rate_of(plan.run.facts["statistics"])
-            with open_sound(pipe, len(plan.drawn_by) * source.length, rate) as waves:
-                for piece in source.pieces():
-                    waves.writeframesraw(frames(piece.values, field))
-                    pipe.flush()
-        else:
-            letters = Letters(vocabulary or [])
-            for piece in source.pieces():
-                end = "" if not piece.last else "\n" if piece.number + 1 == len(plan.drawn_by) else "\n\n"
-                text = letters.text(piece.values, piece.last) + end
-                pipe.write((visible(text) if shown else text).encode(errors="replace"))
-                pipe.flush()
-    finally:
-        if pipe is not sys.stdout.buffer:
-            pipe.close()
-            echo(f"wrote {target}", err=True)
+    if options is None:
+        return
+    if options.top_k is None and not options.given:
+        completion.tempered(module)
+    else:
+        completion.autoregressive(module)
 
 
-def _draw_density(
-    target: Path,
-    run: Run,
-    module: Module,
-    stated: dict[str, str],
-    backend: Backend | None,
-    device: str | None,
-) -> None:
-    """The density in the plane, and a grid of latents as a flow bends it."""
-    from mpcompile.report import pictures
-    from mpcompile.runner import flows
+def _start(
+    run: Run, module: Module, prompt: str | None, given: str | None, upto: float | None, length: int | None
+) -> Completion | None:
+    """What samples begin with: a text, or elements of examples."""
+    from mpcompile.runner import completion
 
-    found = flows.density(run, module, conditions=stated, backend=backend, device=device)
-    pictures.density(target, found.log_p, found.box, found.points, found.lines, name=found.name)
-    left, right, bottom, top = found.box
-    echo(f"wrote {target}: density of {found.name} on [{left:.2f}, {right:.2f}] x [{bottom:.2f}, {top:.2f}], "
-               f"whose mass there is {found.mass:.4f}", err=True)  # fmt: skip
-
-
-def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> None:
-    """The first variable, with the training data beside it where that is a plot."""
-    from mpcompile.report import pictures
-
-    name = drawn.first()
-    values = drawn.values[name]
-    field = drawn.fields.get(name)
-    span: tuple[float, float] | None = None
-    if field is not None and field.base == "binary":
-        span = (0.0, 1.0)
-    elif field is not None and field.base == "integer" and field.classes:
-        span = (float(field.low), float(field.low + field.classes - 1))
-    elif name in drawn.statistics["fields"]:
-        known = drawn.statistics["fields"][name]
-        span = (float(known["low"]), float(known["high"]))
-    reference = None
-    series = field is not None and values.ndim == 2 and not isinstance(field.type.shape[-1], int)
-    if series or pictures.as_images(values[:1], span) is None:
-        reference = _reference(run, module, name, len(values))
-    few = field is not None and field.base == "category"
-    pictures.picture(target, values, name=name, span=span, reference=reference, classes=few, series=series)
-
-
-def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:
-    """As many training values of a variable."""
-    import numpy as np
-
-    from mpcompile.runner.run_data import data_of
-
-    if name not in module.fields:
-        return None
-    data = data_of(run, module)
-    train = data.splits["train"]
-    return train.take(np.arange(min(count, len(train))))[name]
+    if prompt is not None:
+        return completion.prompt(run, module, prompt, length or int(run.facts["settings"]["length"]))
+    return None if given is None else completion.given(run, module, given, upto)
 
 
 __all__ = ["sample"]
