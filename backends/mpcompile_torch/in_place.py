@@ -115,20 +115,9 @@ def _views(graph: Graph, value: Value) -> set[Value]:
 
 def _done(graph: Graph, update: Node) -> bool:
     """Whether all that reads the old buffer is needed for the update."""
-    before = _needed(graph, update)
+    before = graph.ancestors(update.inputs)
     for v in _views(graph, update.inputs[0]):
         readers = [u for u in graph.users(v.node) if v in u.inputs]
         if any(u.id != update.id and u.id not in before for u in readers):
             return False
     return list(update.inputs).count(update.inputs[0]) == 1
-
-
-def _needed(graph: Graph, node: Node) -> set[int]:
-    found: set[int] = set()
-    todo = [v.node for v in node.inputs]
-    while todo:
-        i = todo.pop()
-        if i not in found:
-            found.add(i)
-            todo += [v.node for v in graph.node(i).inputs]
-    return found

@@ -7,7 +7,7 @@ A `Graph` is a pure function. Its nodes are primitives applied to values; three 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -211,20 +211,20 @@ class Graph:
         shapes = {s for n in self.nodes() for t in n.types for s in t.shape if isinstance(s, Symbolic)}
         return {name for s in shapes for name in symbols(s)} - set(self.symbols())
 
-    def ancestors(self, values: Iterable[Value]) -> set[int]:
-        """Nodes that some values are made of, those that make them included."""
+    def ancestors(self, values: Iterable[Value], known: Container[Value] = ()) -> set[int]:
+        """Nodes that some values are made of, those that make them included; what is `known` is not followed."""
         keep = set[int]()
-        todo = [v.node for v in values]
+        todo = list(values)
         while todo:  # one walk for all values, and no edges; networkx's ancestors would be one for each
-            node = todo.pop()
-            if node not in keep:
-                keep.add(node)
-                todo += [v.node for v in self._nodes[node].inputs]
+            value = todo.pop()
+            if value.node not in keep and value not in known:
+                keep.add(value.node)
+                todo += self._nodes[value.node].inputs
         return keep
 
-    def made_of(self, *values: Value) -> list[Node]:
-        """The nodes that some values are made of, inputs before their users."""
-        return [self._nodes[i] for i in sorted(self.ancestors(values))]
+    def made_of(self, *values: Value, known: Container[Value] = ()) -> list[Node]:
+        """The nodes that some values are made of, beside what is `known`, in the order of the graph."""
+        return [self._nodes[i] for i in sorted(self.ancestors(values, known))]
 
     def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
         """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from mpcompile.ir.graph import Graph, Value
+from mpcompile.ir.leaves import Parameter
 from mpcompile.ir.primitive import Primitive
 
 
@@ -18,9 +19,13 @@ def same_graph(a: Graph, b: Graph, places: bool = True) -> bool:
         return False
     moved: dict[Value, Value] = {}
     for m, n in zip(left, right, strict=True):
-        if m.types != n.types or tuple(moved.get(v) for v in m.inputs) != n.inputs:
+        if len(m.inputs) != len(n.inputs) or any(
+            moved.get(v) != w for v, w in zip(m.inputs, n.inputs, strict=True)
+        ):
             return False
-        if not same_primitive(m.op, n.op, places) or (places and (m.scope, m.span) != (n.scope, n.span)):
+        if m.types != n.types or not same_primitive(m.op, n.op, places):
+            return False
+        if places and (m.scope, m.span) != (n.scope, n.span):
             return False
         moved.update(zip(m.outputs, n.outputs, strict=True))
     ends = [*a.inputs.values(), *a.outputs.values()]
@@ -29,11 +34,13 @@ def same_graph(a: Graph, b: Graph, places: bool = True) -> bool:
 
 def same_primitive(a: Primitive, b: Primitive, places: bool = False) -> bool:
     """Whether two primitives have the same attributes. Bodies of loops are compared node by node."""
+    if a is b:
+        return True
     if type(a) is not type(b):
         return False
-    left, right = a.attributes(), b.attributes()
-    if not any(isinstance(x, Graph) for x in left.values()):
+    if not a.bodies():
         return a == b
+    left, right = a.attributes(), b.attributes()
     return all(
         same_graph(x, right[k], places) if isinstance(x, Graph) else x == right[k] for k, x in left.items()
     )
@@ -41,22 +48,54 @@ def same_primitive(a: Primitive, b: Primitive, places: bool = False) -> bool:
 
 def primitive_key(op: Primitive) -> Hashable:
     """A key that is equal for primitives that `same_primitive` calls the same."""
-    attributes = op.attributes()
-    if not any(isinstance(x, Graph) for x in attributes.values()):
+    if not op.bodies():
         return op
-    return type(op), tuple(graph_key(x) if isinstance(x, Graph) else x for x in attributes.values())
+    values = op.attributes().values()
+    return type(op), tuple(graph_key(x) if isinstance(x, Graph) else x for x in values)
 
 
 def graph_key(graph: Graph) -> Hashable:
     """A key that is equal for graphs that `same_graph` calls the same, wherever their nodes were written."""
+    return _key(graph, named=True)
+
+
+def form(graph: Graph) -> Hashable:
+    """Return a key that is equal for graphs that are the same function of inputs and of weights in their order.
+
+    Facts that hold whatever the weights are hold for all graphs of one form: a flow of 400 couplings has two of them.
+    """
+    return _key(graph, named=False)
+
+
+def _key(graph: Graph, named: bool) -> Hashable:
     number: dict[Value, tuple[int, int]] = {}
-    keys: list[Hashable] = []
+    weights: dict[str, int] = {}
+    rows: list[Hashable] = []
     for i, node in enumerate(graph.nodes()):
-        keys.append((primitive_key(node.op), tuple(number[v] for v in node.inputs), node.types))
+        key = primitive_key(node.op)
+        if isinstance(node.op, Parameter) and not named:
+            key = weights.setdefault(node.op.path, len(weights))
+        rows.append((key, tuple(number[v] for v in node.inputs), node.types))
         number.update((v, (i, v.index)) for v in node.outputs)
-    inputs = tuple((name, number[v]) for name, v in graph.inputs.items())
-    outputs = tuple((name, number[v]) for name, v in graph.outputs.items())
-    return inputs, tuple(keys), outputs
+    ends = ((name, number[v]) for side in (graph.inputs, graph.outputs) for name, v in side.items())
+    return tuple(rows), len(graph.inputs), tuple(ends)
 
 
-__all__ = ["graph_key", "primitive_key", "same_graph", "same_primitive"]
+class ValueNumbers:
+    """Numbers of values: equal for equal computations of equal weights and constants, in all graphs that are numbered."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+
+    def of(self, graph: Graph, value: Value) -> int:
+        """The number of a value of a graph."""
+        found: dict[Value, int] = {}
+        for node in graph.made_of(value):
+            made_of = tuple(found[v] for v in node.inputs)
+            for v in node.outputs:
+                key = primitive_key(node.op), made_of, v.index
+                found[v] = self._numbers.setdefault(key, len(self._numbers))
+        return found[value]
+
+
+__all__ = ["ValueNumbers", "form", "graph_key", "primitive_key", "same_graph", "same_primitive"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from mpcompile.ir import Abstract, Array, Builder, Domain, Graph, Input, Node, Symbolic, Type, Value
+from mpcompile.ir.walk import run
 
 
 def run_body(
@@ -15,12 +16,9 @@ def run_body(
 
     `plan` is `graph.nodes()`, for a caller that runs the same graph many times. A `Parameter` never occurs.
     """
-    memory: dict[Value, Abstract] = dict(zip(graph.inputs.values(), inputs, strict=True))
-    for node in graph.nodes() if plan is None else plan:
-        if not isinstance(node.op, Input):
-            results = node.op.depend(domain, *(memory[v] for v in node.inputs))
-            memory.update(zip(node.outputs, results, strict=True))
-    return [memory[v] for v in graph.outputs.values()]
+    known: dict[Value, Abstract] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    found = run(plan or graph.nodes(), known, lambda node, *xs: node.op.depend(domain, *xs))
+    return [found[v] for v in graph.outputs.values()]
 
 
 def evaluate_body(
@@ -30,12 +28,9 @@ def evaluate_body(
     plan: Sequence[Node] | None = None,
 ) -> list[Array]:
     """The same on arrays, each primitive by `apply(op, *inputs)`."""
-    memory: dict[Value, Array] = dict(zip(graph.inputs.values(), inputs, strict=True))
-    for node in graph.nodes() if plan is None else plan:
-        if not isinstance(node.op, Input):
-            results = apply(node.op, *(memory[v] for v in node.inputs))
-            memory.update(zip(node.outputs, results, strict=True))
-    return [memory[v] for v in graph.outputs.values()]
+    known: dict[Value, Array] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    found = run(plan or graph.nodes(), known, lambda node, *xs: apply(node.op, *xs))
+    return [found[v] for v in graph.outputs.values()]
 
 
 def bind_body(graph: Graph, env: Mapping[str, int]) -> Graph:

@@ -9,7 +9,7 @@ from math import gcd
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Graph, Input, NoRule, Primitive, Shape, Type, Value
+from mpcompile.ir import Abstract, Array, Graph, NoRule, Primitive, Shape, Type, Value
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import (
     WHOLE_LINE,
@@ -26,6 +26,7 @@ from mpcompile.ir.stencils import (
     uniform,
     whole,
 )
+from mpcompile.ir.walk import run
 
 
 class _Two(dict[str, int]):
@@ -425,12 +426,9 @@ def spread_windows(
 
 def run_body(lattice: Lattice, graph: Graph, inputs: Sequence[Stencil]) -> list[Stencil]:
     """Outputs of the body of a loop, both in the order of its signature."""
-    memory: dict[Value, Stencil] = dict(zip(graph.inputs.values(), inputs, strict=True))
-    for node in graph.nodes():
-        if not isinstance(node.op, Input):
-            outs = node.op.stencil(lattice, *(memory[v] for v in node.inputs))
-            memory.update(zip(node.outputs, outs, strict=True))
-    return [memory[v] for v in graph.outputs.values()]
+    known: dict[Value, Stencil] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    found = run(graph.nodes(), known, lambda node, *xs: node.op.stencil(lattice, *xs))
+    return [found[v] for v in graph.outputs.values()]
 
 
 def unsure(x: Stencil, border: float | None = None) -> Stencil:

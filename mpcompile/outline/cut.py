@@ -7,6 +7,7 @@ from typing import Any
 
 from mpcompile.diagnostics import Span
 from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Value
+from mpcompile.ir.graph import topological_order
 from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
 from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import Use, is_leaf
@@ -199,16 +200,9 @@ def _sorted(
     for key, group in groups:
         split += [(key, group)] if key is not None else [(None, [n]) for n in group]
     home = {n.id: i for i, (_, group) in enumerate(split) for n in group}
-    needs = [
-        {home[v.node] for n in group for v in n.inputs if v.node in home} - {i}
-        for i, (_, group) in enumerate(split)
-    ]
-    done: list[int] = []
-    placed: set[int] = set()
-    while len(done) < len(split):
-        ready = next((i for i in range(len(split)) if i not in placed and needs[i] <= placed), None)
-        if ready is None:
-            return None
-        placed.add(ready)
-        done.append(ready)
-    return [split[i] for i in done]
+    users: dict[int, set[int]] = {i: set() for i in range(len(split))}
+    for i, (_, group) in enumerate(split):
+        for source in {home[v.node] for n in group for v in n.inputs if v.node in home} - {i}:
+            users[source].add(i)
+    order = topological_order({i: sorted(found) for i, found in users.items()})
+    return None if order is None else [split[i] for i in order]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from mpcompile.ir import Constant, Graph, Input, Node, Parameter, Primitive, Value
+from mpcompile.ir import Constant, Graph, Input, Node, Parameter, Value
+from mpcompile.ir.same import same_primitive
 
 #: Values of the callee, and what they are in the caller.
 Embedding = dict[Value, Value]
@@ -108,36 +109,11 @@ def _extend(p: Value, q: Value, callee: Graph, caller: Graph, mapping: Embedding
                 return None
             found[p] = q
             continue
-        if p.index != q.index or len(a.inputs) != len(b.inputs) or not _same(a.op, b.op):
+        if p.index != q.index or len(a.inputs) != len(b.inputs) or not same_primitive(a.op, b.op):
             return None
         found.update(zip(a.outputs, b.outputs, strict=True))
         todo += zip(a.inputs, b.inputs, strict=True)
     return found
-
-
-def _same(a: Primitive, b: Primitive) -> bool:
-    """Equal primitives; bodies of loops are compared operation by operation."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, Input | Parameter | Constant):
-        return a == b
-    left, right = a.attributes(), b.attributes()
-    return left.keys() == right.keys() and all(
-        _same_body(x, right[k]) if isinstance(x, Graph) else x == right[k] for k, x in left.items()
-    )
-
-
-def _same_body(a: Graph, b: Graph) -> bool:
-    left, right = a.nodes(), b.nodes()
-    if len(left) != len(right) or list(a.inputs) != list(b.inputs):
-        return False
-    moved: Embedding = {}
-    for m, n in zip(left, right, strict=True):
-        inputs = tuple(moved.get(v) for v in m.inputs)
-        if not _same(m.op, n.op) or inputs != n.inputs or m.types != n.types:
-            return False
-        moved.update(zip(m.outputs, n.outputs, strict=True))
-    return [moved[v] for v in a.outputs.values()] == list(b.outputs.values())
 
 
 def _closed(

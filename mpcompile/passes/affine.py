@@ -184,14 +184,7 @@ class _Fold:
 
     def _weight(self, b: Builder, value: Value) -> Value:
         """A value that was just made of weights, and all that it was made of."""
-        todo = [value]
-        order = []
-        while todo:
-            node = b.graph.node(todo.pop())
-            if node.outputs[0] not in self.static:
-                order.append(node)
-                todo.extend(node.inputs)
-        for node in sorted(order, key=lambda n: n.id):
+        for node in b.graph.made_of(value, known=self.static):
             self.static.know(node)
         return value
 

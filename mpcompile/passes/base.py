@@ -105,6 +105,8 @@ def signature(graph: Graph) -> tuple[list[tuple[str, Type]], list[tuple[str, Typ
 
 def rewrite_bodies(op: Primitive, rewrite: Callable[[Graph], Graph]) -> Primitive:
     """A primitive with every body of it rewritten; itself where it has none, or none changes."""
+    if not op.bodies():
+        return op
     changed = {}
     for key, body in op.attributes().items():
         if isinstance(body, Graph) and (made := rewrite(body)) is not body:

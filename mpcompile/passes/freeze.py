@@ -23,6 +23,8 @@ from mpcompile.ir import (
     Value,
     float_type,
 )
+from mpcompile.ir.same import ValueNumbers
+from mpcompile.ir.walk import run
 from mpcompile.passes.static import Static, static_values
 from mpcompile.passes.stepwise import Picks
 
@@ -64,12 +66,13 @@ class _Freeze:
         self.parameters: dict[str, ParameterSpec] = {}
         self.values: dict[str, Array] = {}
         self._names: dict[object, str] = {}
+        self._same = ValueNumbers()
 
     def program(self, graph: Graph) -> Graph:
-        static, same = static_values(graph), _Same(graph)
+        static = static_values(graph)
         wanted = [n for n in graph.nodes() if n.outputs[0] in static and _computes(n)]
         results = _evaluate(graph, [n.outputs[0] for n in wanted], self.weights)
-        large = {v for v in results if results[v].size > max(LARGE, same.weights(v))}
+        large = {v for v in results if results[v].size > max(LARGE, _weights(graph, v))}
 
         def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
             value = node.outputs[0]
@@ -77,9 +80,9 @@ class _Freeze:
                 return self._loop(b, graph, node, inputs, static)
             if value not in results or value in large:
                 return None
-            if not same.weights(value):
+            if not _weights(graph, value):
                 return (b.constant(results[value]),)
-            path = self._parameter(node, same.key(value), results[value])
+            path = self._parameter(node, self._same.of(graph, value), results[value])
             return (b.emit(Parameter(path, float_type(*results[value].shape))),)
 
         return graph.rebuild(rewrite).live()
@@ -126,53 +129,19 @@ def _computes(node: Node) -> bool:
     return not (node.view and after >= before) and [t.dtype for t in node.types] == [DType.FLOAT]
 
 
-class _Same:
-    """What a static value is made of, as a key that is equal for equal computations of equal weights."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self._keys: dict[Value, object] = {}
-
-    def key(self, value: Value) -> object:
-        if value not in self._keys:
-            node = self.graph.node(value)
-            if isinstance(node.op, Constant):
-                own: object = (node.op.array.shape, node.op.array.dtype.str, node.op.array.tobytes())
-            elif isinstance(node.op, Parameter):
-                own = node.op.path
-            else:
-                own = (id(node.op.body) if isinstance(node.op, ops.Scan) else node.op, value.index)
-            self._keys[value] = (own, *(self.key(v) for v in node.inputs))
-        return self._keys[value]
-
-    def weights(self, value: Value) -> int:
-        """Elements of all weights that a value is made of."""
-        seen, todo, total = set(), [value], 0
-        while todo:
-            node = self.graph.node(todo.pop())
-            if node.id not in seen:
-                seen.add(node.id)
-                todo.extend(node.inputs)
-                total += prod(node.types[0].concrete({})) if isinstance(node.op, Parameter) else 0
-        return total
+def _weights(graph: Graph, value: Value) -> int:
+    """Elements of all weights that a value is made of."""
+    made_of = graph.made_of(value)
+    return sum(prod(n.types[0].concrete({})) for n in made_of if isinstance(n.op, Parameter))
 
 
 def _evaluate(graph: Graph, values: list[Value], weights: Mapping[str, Array]) -> dict[Value, Array]:
     """Values of a graph that need no inputs."""
-    keep: set[int] = set()
-    todo = [v.node for v in values]
-    while todo:
-        node = graph.node(todo.pop())
-        if node.id not in keep:
-            keep.add(node.id)
-            todo.extend(v.node for v in node.inputs)
-    found: dict[Value, Array] = {}
-    for node in graph.nodes():
-        if node.id not in keep:
-            continue
+
+    def apply(node: Node, *inputs: Array) -> tuple[Array, ...]:
         if isinstance(node.op, Parameter):
-            results: tuple[Array, ...] = (weights[node.op.path],)
-        else:
-            results = node.op.bind({}).evaluate(*(found[v] for v in node.inputs))
-        found.update(zip(node.outputs, results, strict=True))
+            return (weights[node.op.path],)
+        return node.op.bind({}).evaluate(*inputs)
+
+    found = run(graph.made_of(*values), {}, apply)
     return {v: found[v] for v in values}

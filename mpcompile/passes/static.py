@@ -14,7 +14,7 @@ class Static:
     def __init__(self) -> None:
         self._known: set[Value] = set()
 
-    def __contains__(self, value: Value) -> bool:
+    def __contains__(self, value: object) -> bool:
         return value in self._known
 
     def know(self, node: Node) -> None:

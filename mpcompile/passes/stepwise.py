@@ -13,6 +13,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value
+from mpcompile.ir.walk import run
 from mpcompile.passes.static import Static
 
 #: The stacks of a loop have at most this many times the elements of what they are made of.
@@ -81,21 +82,14 @@ class Picks:
             total += self.steps * int(np.prod(value.type.concrete({})))
             if total > MOST * size:
                 break
-            made[value] = np.stack([self._at(value, k, around) for k in range(self.steps)])
+            nodes = self.body.made_of(value)
+            made[value] = np.stack([self._at(nodes, k, around)[value] for k in range(self.steps)])
         return made
 
-    def _at(self, value: Value, step: int, around: Mapping[Value, Array]) -> Array:
+    def _at(self, nodes: list[Node], step: int, around: Mapping[Value, Array]) -> dict[Value, Array]:
+        """What some nodes of the body give in a step."""
         found = {f: around[a] for f, a in self.captured} | {self._step: np.asarray(step)}
-
-        def evaluate(v: Value) -> Array:
-            if v not in found:
-                node = self.body.node(v)
-                made = node.op.bind({}).evaluate(*(evaluate(i) for i in node.inputs))
-                found.update(zip(node.outputs, made, strict=True))
-            array: Array = found[v]
-            return array
-
-        return evaluate(value)
+        return run(nodes, found, lambda node, *inputs: node.op.bind({}).evaluate(*inputs))
 
     @property
     def _step(self) -> Value:

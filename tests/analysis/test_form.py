@@ -13,7 +13,7 @@ from mpcompile.bijectors import BIJECTORS, Bijector
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
 from mpcompile.ir import Builder, Graph, Module, Parameter, Piece, float_type, symbol
-from mpcompile.ir.form import form
+from mpcompile.ir.same import form
 from mpcompile.lowering import lower
 
 SPEC = """model m

@@ -7,32 +7,19 @@ import pytest
 from hypothesis import given, settings
 from random_graphs import Sample, graphs
 from specs_under_test import NAMES, inputs, module, weights
+from text_passes import assert_becomes, assert_stays
 
 from mpcompile.interpret import interpret
-from mpcompile.ir import Builder, Graph, Value, float_type, symbol
-from mpcompile.ops import (
-    Add,
-    BroadcastTo,
-    Div,
-    Exp,
-    Gather,
-    Mul,
-    Neg,
-    Pad,
-    Reshape,
-    Slice,
-    Sub,
-    Sum,
-    Tanh,
-    Transpose,
-)
+from mpcompile.ir import Graph
+from mpcompile.passes.cse import CommonSubexpressions
+from mpcompile.passes.dce import DeadCode
+from mpcompile.passes.fold import FoldConstants
 from mpcompile.passes.pipeline import SIMPLIFYING
+from mpcompile.passes.running import Pipeline
+from mpcompile.passes.simplify import RULES, Simplify
 
-N = symbol("N")
-
-
-def simplify(graph: Graph) -> Graph:
-    return SIMPLIFYING.run(graph).graph
+#: What a compiler may do to values bit for bit, at its most.
+ALL = Pipeline("all", (FoldConstants(), Simplify(), CommonSubexpressions(), DeadCode()))
 
 
 def operations(graph: Graph) -> list[str]:
@@ -44,14 +31,17 @@ def test_specs_keep_their_values(name: str) -> None:
     """Loss, densities and samplers, bit for bit up to the sign of zeros; never an operation more."""
     m = module(name)
     for program, graph in m.programs.items():
-        simple = simplify(graph)
-        assert len(operations(simple)) <= len(operations(graph))
-        assert list(simple.inputs) == list(graph.inputs)
+        simple = SIMPLIFYING.run(graph).graph
+        most = ALL.run(graph).graph
+        assert len(operations(most)) <= len(operations(simple)) <= len(operations(graph))
         data = inputs(m, program, 2, 3)
-        expected, found = interpret(graph, weights(m), data), interpret(simple, weights(m), data)
-        assert list(found) == list(expected)
-        for key, value in expected.items():
-            np.testing.assert_array_equal(found[key], value, err_msg=f"{program} {key}")
+        expected = interpret(graph, weights(m), data)
+        for made in (simple, most):
+            assert list(made.inputs) == list(graph.inputs)
+            found = interpret(made, weights(m), data)
+            assert list(found) == list(expected)
+            for key, value in expected.items():
+                np.testing.assert_array_equal(found[key], value, err_msg=f"{program} {key}")
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,82 +50,151 @@ def test_random_graphs_keep_their_values(sample: Sample) -> None:
     sample.graph.outputs = dict(list(sample.graph.outputs.items())[-1:])  # outputs stay as they are
     x = {"x": np.random.default_rng(0).uniform(0.3, 1.9, sample.shape)}
     expected = interpret(sample.graph, sample.weights, x)
-    found = interpret(simplify(sample.graph), sample.weights, x)
-    for key, value in expected.items():
-        np.testing.assert_array_equal(found[key], value)
+    for line in (SIMPLIFYING, ALL):
+        found = interpret(line.run(sample.graph).graph, sample.weights, x)
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value)
 
 
-def one(make: object, *shape: object) -> list[str]:
-    """Operations that are left of a value made of `x`, between two that stay."""
-    b = Builder(Graph("f"))
-    x = b.emit(Exp(), b.input("x", float_type(*(shape or (N, 4)))))  # type: ignore[arg-type]  # sizes
-    b.graph.outputs = {"y": b.emit(Tanh(), make(b, x))}  # type: ignore[operator]  # a function of the two
-    return operations(simplify(b.graph))
+def between(lines: str, result: str, shape: str = "N, 4") -> str:
+    """A program in which `result` is made of `%x`, between two nodes that stay."""
+    return f"""
+    program f(in: float[{shape}]) -> (out: float[{shape}]) {{
+      %x = exp(%in)
+      {lines}
+      %y = tanh({result})
+      return out = %y
+    }}
+    """
 
 
-def full(b: Builder, value: float, *shape: object) -> Value:
-    return b.emit(BroadcastTo(shape), b.constant(value))  # type: ignore[arg-type]  # sizes
-
-
+ZEROS = "%c = constant 0.0\n %z = broadcast_to(%c) {shape: [N, 4]}\n"
+ONES = "%c = constant 1.0\n %z = broadcast_to(%c) {shape: [N, 4]}\n"
+#: One case for each rule at least, by its text.
 CASES = {
-    "x + 0": lambda b, x: b.emit(Add(), x, b.constant(0.0)),
-    "0 + x": lambda b, x: b.emit(Add(), full(b, 0.0, N, 4), x),
-    "x - 0": lambda b, x: b.emit(Sub(), x, b.constant(np.zeros(4))),
-    "x * 1": lambda b, x: b.emit(Mul(), x, full(b, 1.0, N, 4)),
-    "x / 1": lambda b, x: b.emit(Div(), x, b.constant(1.0)),
-    "--x": lambda b, x: b.emit(Neg(), b.emit(Neg(), x)),
-    "two transposes": lambda b, x: b.emit(Transpose((1, 0)), b.emit(Transpose((1, 0)), x)),
-    "two reshapes": lambda b, x: b.emit(Reshape((N, 4)), b.emit(Reshape((N, 2, 2)), x)),
-    "all of it": lambda b, x: b.emit(Slice(1, 0, 4), x),
-    "no padding": lambda b, x: b.emit(Pad((0, 0), (0, 0), 0.0), x),
-    "in order": lambda b, x: b.emit(Gather(1), x, b.constant(np.arange(4))),
-    "the same shape": lambda b, x: b.emit(BroadcastTo((N, 4)), x),
-}
+    "x + 0 -> x": "%z = constant 0.0\n %r = add(%x, %z)",
+    "0 + x -> x": ZEROS + "%r = add(%z, %x)",
+    "x - 0 -> x": "%z = constant [0.0, 0.0, 0.0, 0.0]\n %r = sub(%x, %z)",
+    "x * 1 -> x": ONES + "%r = mul(%x, %z)",
+    "1 * x -> x": ONES + "%r = mul(%z, %x)",
+    "x / 1 -> x": "%z = constant 1.0\n %r = div(%x, %z)",
+    "-(-x) -> x": "%z = neg(%x)\n %r = neg(%z)",
+    "f(x) -> x, of the type of x": "%r = broadcast_to(%x) {shape: [N, 4]}",
+    "f(f(x)) -> f(x)": "%z = reshape(%x) {shape: [N, 2, 2]}\n %r = reshape(%z) {shape: [N, 4]}",
+    "transpose(x, in order) -> x": "%r = transpose(%x) {permutation: [0, 1]}",
+    "transpose(transpose(x)) -> transpose(x)":
+        "%z = transpose(%x) {permutation: [1, 0]}\n %r = transpose(%z) {permutation: [1, 0]}",
+    "slice(x, all) -> x": "%r = slice(%x) {axis: 1, start: 0, stop: 4}",
+    "pad(x, by nothing) -> x": "%r = pad(%x) {before: [0, 0], after: [0, 0]}",
+    "gather(x, all in order) -> x": "%i = constant range 0 step 1 : int[4]\n %r = gather(%x, %i) {axis: 1}",
+    "f(broadcast(x), y) -> f(x, y)": ZEROS + "%m = maximum(%x, %z)\n %r = sub(%m, %z)",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_computes_nothing_goes(case: str) -> None:
-    assert one(CASES[case]) == ["exp", "tanh"]
+def test_every_rule_has_a_case() -> None:
+    assert list(CASES) == [r.text for r in RULES]
+
+
+@pytest.mark.parametrize("rule", [r for r in CASES if "broadcast" not in r])
+def test_what_computes_nothing_goes(rule: str) -> None:
+    assert_becomes(Simplify(), between(CASES[rule], "%r"), between("", "%x"))
+
+
+def test_an_operation_repeats_operands_itself() -> None:
+    before = between(CASES["f(broadcast(x), y) -> f(x, y)"], "%r")
+    assert_becomes(Simplify(), before, between("%c = constant 0.0\n %m = maximum(%x, %c)", "%m"))
 
 
 KEPT = {
-    "0 - x": (lambda b, x: b.emit(Sub(), b.constant(0.0), x), ["sub"]),
-    "1 / x": (lambda b, x: b.emit(Div(), b.constant(1.0), x), ["div"]),
-    "x + (0, 1, 0, 0)": (lambda b, x: b.emit(Add(), x, b.constant(np.eye(4)[1])), ["add"]),
-    "reversed": (lambda b, x: b.emit(Gather(1), x, b.constant(np.arange(4)[::-1])), ["gather"]),
-    "every other": (lambda b, x: b.emit(Slice(1, 0, 4, 2), x), ["slice"]),
-    "x broadcast by adding zeros": (lambda b, x: b.emit(Add(), b.emit(Reshape((N, 1, 4)), x), full(b, 0.0, N, 3, 4)),
-                                    ["reshape", "broadcast_to"]),
+    "0 - x": "%z = constant 0.0\n %r = sub(%z, %x)",
+    "1 / x": "%z = constant 1.0\n %r = div(%z, %x)",
+    "x + (0, 1, 0, 0)": "%z = constant [0.0, 1.0, 0.0, 0.0]\n %r = add(%x, %z)",
+    "reversed": "%i = constant range 3 step -1 : int[4]\n %r = gather(%x, %i) {axis: 1}",
+    "shifted": "%z = slice(%x) {axis: 1, start: 1, stop: 4}\n %r = pad(%z) {before: [0, 0], after: [0, 1]}",
+    "of another function": "scope net function\n %z = neg(%x)\n scope\n %r = neg(%z)",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", KEPT)
 def test_what_computes_something_stays(case: str) -> None:
-    make, left = KEPT[case]
-    assert one(make) == ["exp", *left, "tanh"]
+    assert_stays(Simplify(), between(KEPT[case], "%r"))
+
+
+def test_x_plus_zeros_of_another_shape_is_broadcast() -> None:
+    """The broadcast stays, and what it is added to goes."""
+    before = """
+    program f(x: float[N, 1, 4]) -> (y: float[N, 3, 4]) {
+      %c = constant 0.0
+      %z = broadcast_to(%c) {shape: [N, 3, 4]}
+      %s = add(%x, %z)
+      %y = tanh(%s)
+      return y = %y
+    }
+    """
+    after = """
+    program f(x: float[N, 1, 4]) -> (y: float[N, 3, 4]) {
+      %s = broadcast_to(%x) {shape: [N, 3, 4]}
+      %y = tanh(%s)
+      return y = %y
+    }
+    """
+    assert_becomes(Simplify(), before, after)
 
 
 def test_a_constant_log_determinant_is_added_without_an_array_of_its_own() -> None:
     """total + (zeros + sum(s)), as actnorm makes it."""
+    before = """
+    program f(x: float[N, 4]) -> (y: float[N]) {
+      %t = sum(%x) {axes: [1]}
+      %s = constant [0.0, 1.0, 2.0]
+      %d = sum(%s) {axes: [0]}
+      %c = constant 0.0
+      %z = broadcast_to(%c) {shape: [N]}
+      %e = add(%z, %d)
+      %u = add(%t, %e)
+      %y = tanh(%u)
+      return y = %y
+    }
+    """
+    after = """
+    program f(x: float[N, 4]) -> (y: float[N]) {
+      %t = sum(%x) {axes: [1]}
+      %s = constant [0.0, 1.0, 2.0]
+      %d = sum(%s) {axes: [0]}
+      %u = add(%t, %d)
+      %y = tanh(%u)
+      return y = %y
+    }
+    """
+    assert_becomes(Simplify(), before, after)
 
-    def make(b: Builder, x: Value) -> Value:
-        per_example = b.emit(Sum((1,)), x)
-        constant = b.emit(Sum((0,)), b.constant(np.arange(3.0)))
-        return b.emit(Add(), per_example, b.emit(Add(), full(b, 0.0, N), constant))
 
-    assert one(make) == ["exp", "sum", "sum", "add", "tanh"]
-
-
-def test_what_is_computed_twice_is_computed_once() -> None:
-    def make(b: Builder, x: Value) -> Value:
-        return b.emit(Mul(), b.emit(Neg(), x), b.emit(Neg(), x))
-
-    assert one(make) == ["exp", "neg", "mul", "tanh"]
+def test_bodies_of_loops_are_simplified() -> None:
+    loop = """
+    program f(x: float[N]) -> (c: float[N]) {
+      %c = scan(%x) {carries: 1, length: 3}
+        body step(c: float[N], step: int[]) -> (c: float[N]) {
+          %z = constant 0.0
+          %e = EXPRESSION
+          %d = exp(%e)
+          return c = %d
+        }
+      return c = %c
+    }
+    """
+    after = (
+        loop.replace("%z = constant 0.0\n", "").replace("%e = EXPRESSION\n", "").replace("exp(%e)", "exp(%c)")
+    )
+    assert_becomes(Simplify(), loop.replace("EXPRESSION", "add(%c, %z)"), after)
 
 
 def test_outputs_stay_values_of_their_own() -> None:
-    b = Builder(Graph("f"))
-    x = b.input("x", float_type(N, 4))
-    b.graph.outputs = {"a": b.emit(Add(), x, b.constant(0.0)), "b": b.emit(Add(), x, b.constant(0.0))}
-    values = list(simplify(b.graph).outputs.values())
-    assert len({*values, *simplify(b.graph).inputs.values()}) == 3 and values[0] != values[1]
+    assert_stays(Simplify(), """
+    program f(x: float[N, 4]) -> (a: float[N, 4], b: float[N, 4]) {
+      %z = constant 0.0
+      %a = add(%x, %z)
+      %b = add(%x, %z)
+      return a = %a
+      return b = %b
+    }
+    """)  # fmt: skip

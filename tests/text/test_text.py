@@ -11,7 +11,7 @@ from specs_under_test import NAMES, fresh, module
 
 from mpcompile.diagnostics import Span
 from mpcompile.ir import Builder, Constant, DType, Example, Frame, Graph, Type, float_type, symbol
-from mpcompile.ir.same import graph_key, same_graph
+from mpcompile.ir.same import ValueNumbers, graph_key, same_graph
 from mpcompile.ops import PRIMITIVES, Add, Cast, Pad, Reshape
 from mpcompile.passes.pipeline import SHIPPED
 from mpcompile.text import Style, TextError, mermaid, parse, parse_all, printed, printed_all
@@ -221,3 +221,23 @@ def test_a_chart_has_a_box_for_every_node_and_an_arrow_for_every_use() -> None:
     b = Builder(Graph("f"))
     b.graph.outputs = {'"]; click': b.emit(Add(), *[b.input("x", float_type())] * 2)}
     assert '"]; click' not in mermaid(b.graph)
+
+
+def test_equal_computations_have_one_number_in_all_graphs() -> None:
+    """Whatever ids, scopes and the order of nodes are; a weight of another name has another one."""
+    text = """
+    program f() -> (y: float[2]) {
+      %w = parameter w : float[2]
+      %c = constant [1.0, 2.0]
+      %a = mul(%w, %c)
+      %y = exp(%a)
+      return y = %y
+    }
+    """
+    other = text.replace("%a =", "scope net\n %z = neg(%c)\n %a =")
+    numbers = ValueNumbers()
+    found = [
+        numbers.of(g, g.outputs["y"])
+        for g in map(parse, (text, other, text.replace("parameter w", "parameter v")))
+    ]
+    assert found[0] == found[1] != found[2]

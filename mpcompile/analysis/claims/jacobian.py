@@ -21,7 +21,7 @@ from mpcompile.analysis.stencils import sets_at_every_length
 from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Graph, Module, NoRule, Piece
-from mpcompile.ir.form import form
+from mpcompile.ir.same import form
 
 METHOD = "sets of inputs, bijector by bijector"
 

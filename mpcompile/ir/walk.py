@@ -1,0 +1,25 @@
+"""One walk over nodes, for whoever gives each primitive a meaning of his own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from mpcompile.ir.graph import Node, Value
+
+T = TypeVar("T")
+
+
+def run(nodes: Iterable[Node], known: dict[Value, T], apply: Callable[..., Sequence[T]]) -> dict[Value, T]:
+    """Return `known` with the results of nodes, which come in an order in which inputs stand before their users.
+
+    `apply(node, *meanings of its inputs)` gives the meanings of a node's results; it is not asked for what is known.
+    """
+    for node in nodes:
+        if node.outputs[0] not in known:
+            results = apply(node, *(known[v] for v in node.inputs))
+            known.update(zip(node.outputs, results, strict=True))
+    return known
+
+
+__all__ = ["run"]
