@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from text_passes import assert_becomes
 
 from mpcompile import ops
 from mpcompile.api import load
@@ -109,3 +110,29 @@ def test_a_mixture_of_one_component_is_built() -> None:
     for backend in installed():
         found = find_backend(backend).session(shipped, weights).run("sample", given)["x"]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_halves_that_are_joined_and_split_again_are_read_themselves() -> None:
+    assert_becomes(Rearrange(), """
+    program f(x: float[N, 4], z: float[N, 4]) -> (y: float[N, 4]) {
+      %j = concat(%x, %z) {axis: 1}
+      %a = slice(%j) {axis: 1, start: 0, stop: 4}
+      %b = slice(%j) {axis: 1, start: 5, stop: 7}
+      %c = flip(%a) {axis: 1}
+      %d = slice(%c) {axis: 1, start: 0, stop: 2}
+      %t = tanh(%b)
+      %u = tanh(%d)
+      %y = concat(%t, %u) {axis: 1}
+      return y = %y
+    }
+    """, """
+    program f(x: float[N, 4], z: float[N, 4]) -> (y: float[N, 4]) {
+      %b = slice(%z) {axis: 1, start: 1, stop: 3}
+      %i = constant [3, 2]
+      %d = gather(%x, %i) {axis: 1}
+      %t = tanh(%b)
+      %u = tanh(%d)
+      %y = concat(%t, %u) {axis: 1}
+      return y = %y
+    }
+    """)  # fmt: skip
