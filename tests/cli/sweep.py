@@ -1,10 +1,15 @@
-"""Runs command lines in many environments, each in a fork of one process that has imported everything; JSON on stdout."""
+"""Runs command lines in many environments, each in a fork of one process; what they did goes into a file, as JSON.
+
+A start-up costs ten times what a command does here. So a command forks from a process that has imported all that it
+needs, but for `check` in the environments that an import could meet: that one imports in its environment.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import sys
 import tempfile
@@ -15,10 +20,20 @@ from pathlib import Path
 import onnx  # noqa: F401  # the forks are to share it
 import onnxruntime  # noqa: F401
 
+import mpcompile
+import mpcompile_onnx
 from mpcompile.cli import COMMANDS, main
 
 for module, _ in COMMANDS.values():
     importlib.import_module(f"mpcompile.cli.{module}")
+
+
+def import_all() -> None:
+    """Import every module that a command with the onnx backend may need."""
+    for package in (mpcompile, mpcompile_onnx):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name not in ("mpcompile.__main__", "mpcompile.pytest_plugin"):
+                importlib.import_module(found.name)
 
 
 def closed(number: int) -> Callable[[], None]:
@@ -92,11 +107,14 @@ ENVIRONMENTS: dict[str, Callable[[], None]] = {
     "plain": lambda: None, "stdout closed": closed(1), "only stdout": only_stdout, "disk full": full,
     "no reader": no_reader, "ascii": ascii_only, "no home": no_home, "wrong home": wrong_home,
     "folder gone": folder_gone, "folder closed": folder_closed, "strict warnings": strict_warnings,
-    "narrow": narrow, "small disk": small_disk,
+    "narrow": narrow, "no temporary": no_temporary, "small disk": small_disk,
 }  # fmt: skip
 
 #: Commands of every kind, which are tried everywhere: the analyses, one that prints much, one that writes a file.
 EVERYWHERE = ("check", "list", "new")
+#: What a module can notice while it is imported: streams, the home, the current and the temporary folder, warnings.
+COLD = ("stdout closed", "only stdout", "no home", "wrong home", "folder gone", "folder closed", "no temporary",
+        "strict warnings")  # fmt: skip
 #: Where the others are tried: their guard is the same.
 TRIED = ("disk full", "ascii")
 ALSO = {
@@ -143,12 +161,18 @@ def attempt(arguments: list[str], change: Callable[[], None]) -> tuple[int, str,
     return os.waitstatus_to_exitcode(status), texts[0], texts[1]
 
 
+def sweep(first: list[str], commands: dict[str, list[str]]) -> dict[str, tuple[int, str, str]]:
+    """What each command does in each of its environments, after `first`, which makes what they read."""
+    found = {f"check / {where}": attempt(commands["check"], ENVIRONMENTS[where]) for where in COLD}
+    import_all()
+    found["first / plain"] = attempt(first, ENVIRONMENTS["plain"])
+    for name, arguments in commands.items():
+        for where, change in ENVIRONMENTS.items():
+            tried = name in EVERYWHERE or where in TRIED or (name, where) in ALSO
+            if tried and f"{name} / {where}" not in found:
+                found[f"{name} / {where}"] = attempt(arguments, change)
+    return found
+
+
 if __name__ == "__main__":
-    commands: dict[str, list[str]] = json.loads(sys.argv[1])
-    found = {
-        f"{name} / {where}": attempt(arguments, change)
-        for name, arguments in commands.items()
-        for where, change in ENVIRONMENTS.items()
-        if name in EVERYWHERE or where in TRIED or (name, where) in ALSO
-    }
-    Path(sys.argv[2]).write_text(json.dumps(found))
+    Path(sys.argv[2]).write_text(json.dumps(sweep(**json.loads(sys.argv[1]))))

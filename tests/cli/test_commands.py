@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from specs_under_test import ROOT, inputs, module
 
-MPCOMPILE = [sys.executable, "-m", "mpcompile"]
+from mpcompile.cli import main
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MPCOMPILE, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_check_is_clean_on_every_spec() -> None:
-    done = run("check", str(ROOT / "specs"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    specs = [
-        p for p in (ROOT / "specs").rglob("*") if p.suffix in (".mp", ".yaml") and p.parent.name != "invalid"
-    ]
-    assert f"checked {len(specs)} specs" in done.stdout and "0 errors" in done.stdout
+Run = Callable[..., Done]
 
 
-def test_check_finds_a_leak_and_exits_with_one(tmp_path: Path) -> None:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A command line in this process, which has the frameworks already: exit code and what is printed."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["mpcompile", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(int(end.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+def test_check_finds_a_leak_and_exits_with_one(run: Run, tmp_path: Path) -> None:
     spec = tmp_path / "made.yaml"
     spec.write_text((ROOT / "specs" / "made.yaml").read_text().replace("strict(up)", "up"))
     done = run("check", str(spec), "--output-format", "json")
@@ -40,33 +53,49 @@ def test_check_finds_a_leak_and_exits_with_one(tmp_path: Path) -> None:
     "arguments",
     [("check", "nowhere"), ("check",), ("build", "specs/made.yaml", "--set", "hidden"), ("explode",)],
 )
-def test_wrong_usage_exits_with_two_or_one(arguments: tuple[str, ...]) -> None:
-    assert run(*arguments, cwd=ROOT).returncode in (1, 2)
+def test_wrong_usage_exits_with_two_or_one(
+    arguments: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run(*arguments).returncode in (1, 2)
 
 
-def test_check_imports_no_framework() -> None:
+def test_check_is_clean_on_every_spec_and_imports_no_framework() -> None:
+    """In a process of its own: this one has imported them."""
     code = (
         "import sys; sys.argv = ['mpcompile', 'check', 'specs']\n"
         "from mpcompile.cli import main\n"
         "try: main()\n"
-        "except SystemExit: pass\n"
+        "except SystemExit as end: print('exit status', end.code or 0)\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'jax', 'onnx', 'onnxruntime', 'sklearn'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    *_, status, frameworks = done.stdout.splitlines()
+    assert (status, frameworks) == ("exit status 0", "[]"), done.stdout + done.stderr
+    specs = [
+        p for p in (ROOT / "specs").rglob("*") if p.suffix in (".mp", ".yaml") and p.parent.name != "invalid"
+    ]
+    assert f"checked {len(specs)} specs" in done.stdout and "0 errors" in done.stdout
 
 
-def test_build_is_deterministic_and_stands_alone(tmp_path: Path) -> None:
+def test_build_is_deterministic_and_stands_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The emitted RealNVP, without mpcompile, gives the live model's log_prob, and inverts itself."""
     from mpcompile.backend import find_backend
     from mpcompile.runner.initial import initial
 
+    monkeypatch.chdir(ROOT)
     first, second = tmp_path / "a", tmp_path / "b"
-    for folder in (first, second):
-        assert (
-            run("build", "specs/realnvp.yaml", "--backend", "torch", "-o", str(folder), cwd=ROOT).returncode
-            == 0
-        )
+    options = ("build", "specs/realnvp.yaml", "--backend", "torch", "-o")
+    assert run(*options, str(first)).returncode == 0
+    # sets are in another order there, so that one that reaches the code shows
+    seed = str(1 + int(os.environ.get("PYTHONHASHSEED", "random").replace("random", "7")))
+    subprocess.run(
+        [sys.executable, "-m", "mpcompile", *options, str(second)], check=True, capture_output=True,
+        env=os.environ | {"PYTHONHASHSEED": seed},
+    )  # fmt: skip
+    assert {p.name for p in first.iterdir()} == {p.name for p in second.iterdir()}
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes(), file.name
     m = module("realnvp")
@@ -94,7 +123,7 @@ def test_build_is_deterministic_and_stands_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["back"], x["x"], atol=1e-4)
 
 
-def test_what_is_refuted_never_builds(tmp_path: Path) -> None:
+def test_what_is_refuted_never_builds(run: Run, tmp_path: Path) -> None:
     spec = tmp_path / "made.yaml"
     spec.write_text((ROOT / "specs" / "made.yaml").read_text().replace("strict(up)", "up"))
     out = tmp_path / "out"
@@ -112,7 +141,7 @@ check { path_length(x) <= 500 }
 """
 
 
-def test_what_is_undecided_builds_on_demand_and_the_manifest_says_so(tmp_path: Path) -> None:
+def test_what_is_undecided_builds_on_demand_and_the_manifest_says_so(run: Run, tmp_path: Path) -> None:
     spec = tmp_path / "rnn.mp"
     spec.write_text(UNDECIDED)
     out = tmp_path / "out"
@@ -125,9 +154,10 @@ def test_what_is_undecided_builds_on_demand_and_the_manifest_says_so(tmp_path: P
     assert {p["claim"]: p["status"] for p in manifest["proofs"]}["path_length"] == "undecided"
 
 
-def test_train_eval_sample(tmp_path: Path) -> None:
+def test_train_eval_sample(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
     out = tmp_path / "run"
-    done = run("train", "specs/made.yaml", "--out", str(out), "--steps", "30", cwd=ROOT)
+    done = run("train", "specs/made.yaml", "--out", str(out), "--steps", "30")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all({"step", "split", "loss"} <= line.keys() for line in lines)
@@ -137,17 +167,15 @@ def test_train_eval_sample(tmp_path: Path) -> None:
     assert picture.stat().st_size > 500
 
 
-def test_a_run_is_begun_or_continued() -> None:
+def test_a_run_is_begun_or_continued(run: Run) -> None:
     done = run("train", "specs/mlp.mp", "--init", "runs/a", "--resume")
     assert done.returncode == 2
     assert done.stderr == "error: --init begins a run, --resume continues one that began\n"
 
 
-def test_a_link_to_itself_is_a_finding_of_its_folder(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_a_finding_of_its_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "good.mp").write_text("model m\ninput x: real[2]\nx ~ normal(0, 1)\n")
     (tmp_path / "loop.mp").symlink_to("loop.mp")
-    done = subprocess.run(
-        [sys.executable, "-m", "mpcompile", "check", str(tmp_path)], capture_output=True, text=True
-    )
+    done = run("check", str(tmp_path))
     assert done.returncode == 1 and "checked 2 specs" in done.stdout + done.stderr, done.stderr
     assert "MP001" in done.stdout + done.stderr and "internal error" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,13 @@ y ~ normal(x -> conv1d(8, 3) -> batch_norm -> gelu -> dense(4) -> layer_norm -> 
 def test_gradients_that_vanish_identically_are_judged_by_what_they_are_sums_of() -> None:
     """A bias before a norm over the batch: its gradient is rounding alone, at another size on every backend."""
     for name, text in VANISHING.items():
-        for row in verify(lowered(text), installed()):
-            assert row.holds, (name, row)
+        m = lowered(text)
+        alone = replace(
+            m, programs={"loss": m.programs["loss"]}
+        )  # a backend compiles no program but this one
+        rows = list(verify(alone, installed()))
+        assert {row.check for row in rows} == {"values", "gradients"}
+        assert not [row for row in rows if not row.holds], name
 
 
 def test_a_gradient_that_should_vanish_and_does_not_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
