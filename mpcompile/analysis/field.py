@@ -167,6 +167,13 @@ def afford(graph: Graph, env: Mapping[str, int], columns: int) -> None:
         raise TooLarge(f"a run modulo a prime would take {total:.1e} operations, more than {MOST_WORK:.0e}")
 
 
+def widest(graph: Graph, env: Mapping[str, int]) -> int:
+    """Elements of the largest value of one row."""
+    one = {**env, "N": 1}
+    rows = (t for n in graph.nodes() for t in n.types if any(isinstance(s, Symbolic) for s in t.shape))
+    return max((int(np.prod(t.concrete(one))) for t in rows), default=1)
+
+
 def _steps(graph: Graph, source: str) -> tuple[str, ...]:
     """Primitives that read the source and are constant but for steps, bodies of loops included."""
     found: dict[str, None] = {}
@@ -212,7 +219,7 @@ class _Run:
         inputs, other = self._inputs()
         first, after = inputs[self.source].reshape(1, -1), other.reshape(-1)
         batched = self._batched(self.source)
-        each = max(1, ELEMENTS // self._widest()) if batched else 1
+        each = max(1, ELEMENTS // widest(self.graph, self.env)) if batched else 1
         parts, base = [], None if batched else self._flat(self._evaluate(weights, inputs, 1))
         for start in range(0, len(columns), each):
             chosen = columns[start : start + each]
@@ -259,7 +266,7 @@ class _Run:
             tick()
             return op.over_field(self.field, *given)
 
-        reserve(16.0 * rows * self._widest())
+        reserve(16.0 * rows * widest(self.graph, self.env))
         return interpret(self.graph, weights, inputs, {**self.env, "N": rows}, apply)
 
     def _flat(self, results: Mapping[str, Array]) -> list[Array]:
@@ -272,14 +279,6 @@ class _Run:
         if self.rows is not None:
             flat = [y[:, self.rows] for y in flat]
         return flat
-
-    def _widest(self) -> int:
-        """Elements of the largest value of one row."""
-        one = {**self.env, "N": 1}
-        rows = (
-            t for n in self.graph.nodes() for t in n.types if any(isinstance(s, Symbolic) for s in t.shape)
-        )
-        return max((int(np.prod(t.concrete(one))) for t in rows), default=1)
 
 
 def _any_of(masks: Iterable[Array]) -> Array:

@@ -111,6 +111,8 @@ class Domain:
             facts = _lift(facts, rank + 1)
             if (zero.any() or neginf.any()) and facts.any():
                 known: Array = np.logical_or(zero, neginf)
+                whole = np.broadcast_shapes(facts.shape, (*known.shape, self.words))
+                reserve(prod(whole) * self.dtype.itemsize)
                 facts = np.where(known[..., None], self.dtype.type(0), facts)
         return Abstract(shape, shrink(facts, rank), zero, neginf, constant)
 

@@ -95,6 +95,14 @@ ONCE_SLOW = {
         + "check { complete(x); no_blind_spot(x); receptive_field(x) >= 15301 }\n",
         {"proved", "refuted"},  # complete ends at the first step that is too far back
     ),
+    "attention over 4096 steps": (
+        STEPS.format(
+            n="4096",
+            body="embedding(4) -> shift -> repeat i in 1..12 { attention(2, mask = causal) } -> dense(4)",
+        )
+        + "check { complete(x) }\n",
+        {"proved"},
+    ),
     "picture of 128 x 128": (
         GATED + "check { complete(x); no_blind_spot(x) }\n",
         {"proved", "refuted"},

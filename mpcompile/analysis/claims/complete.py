@@ -15,8 +15,9 @@ from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.branches import without_ahead, without_branches
 from mpcompile.analysis.certain import RISING, Certain, cancels, certain, far, sampled, short
 from mpcompile.analysis.colouring import Colouring, colouring, sets_of
-from mpcompile.analysis.dependence import sets
-from mpcompile.analysis.field import afford
+from mpcompile.analysis.dependence import TooLarge, sets
+from mpcompile.analysis.field import afford, widest
+from mpcompile.analysis.lengthened import lengthened
 from mpcompile.analysis.onesided import two_sided
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.receptive import unions
@@ -50,6 +51,8 @@ def complete(module: Module, claim: Claim) -> Verdict:
     if ranks.max() == ranks.min():
         proof = Proof(scope_of(graph, covers="lengths"), "no element comes before another one")
         return Verdict.proved(claim, proof, {"missing": 0})
+    if not free_symbols(graph) and (long := _at_any_length(module, claim, graph, ranks)) is not None:
+        return long
     cut = without_branches(graph, claim.subject) if free_symbols(graph) else None
     if cut is not None and not isinstance(found := _run(module, claim, cut, env), Verdict):
         return _everywhere(claim, graph, found)
@@ -136,6 +139,8 @@ def _run(
     """
     ranks = _ranks(graph, claim, env)
     by = colouring(graph, claim.subject, env, claim.ordering.axis)
+    if not some and not rises(module, graph, claim.subject) and widest(graph, env) * by.count / 8 > MOST_SETS:
+        afford(graph, env, by.count)  # sets alone do not prove it, and would take long to say so
     missing = _missing(graph, claim, env, ranks, by)
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
     if missing.count:
@@ -155,6 +160,8 @@ def _run(
     return found
 
 
+#: Bytes of sets of one value beyond which they are not looked at where they cannot prove the claim.
+MOST_SETS = 1 << 29
 #: Rows of pairs that are compared at once take about this many bytes.
 SLAB = 1 << 23
 
@@ -218,6 +225,47 @@ def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
         method = f"offset sets; no cancellation{sizes_text(checked)}"
     assumed = (FINITE, *last.assumptions)
     return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), method, assumed), {"missing": 0})
+
+
+def _at_any_length(module: Module, claim: Claim, graph: Graph, ranks: Array) -> Verdict | None:
+    """A long variable of declared size by the argument for every length of a sequence; None where it does not decide.
+
+    The first axis is time, and all else of a step is ordered as in memory. Within a step, what its place does not read
+    at all refutes; of what it reads, offsets do not tell one element from another.
+    """
+    n, *step = graph.inputs[claim.subject].type.concrete({"N": 1})[1:]
+    each = int(np.prod(step))
+    if n < 2 or not np.array_equal(ranks, np.arange(n * each)) or rises(module, graph, claim.subject):
+        return None
+    try:
+        afford(graph, {"N": 1}, ranks.size)
+        return None  # it can be looked at in numbers
+    except TooLarge:
+        longer = lengthened(graph, claim.subject)
+    if longer is None:
+        return None
+    sequence = replace(claim, order=replace(claim.ordering, ranks=None))
+    try:
+        past, _ = _past(longer, offset_sets(longer, claim.subject), sequence)
+    except NoRule:
+        return None
+    if past is None:
+        return None
+    holes = np.flatnonzero(~past.window([1 - n], [n - 1])) + 1 - n
+    count = each * each * int((n + holes).sum())
+    pair = (int(-holes[-1]) * each, 0) if holes.size else (0, 0)
+    if each > 1 and not past.window([0], [1]).any():
+        count, pair = count + n * each * (each - 1) // 2, (1, 0)
+    if count:
+        allowed = len(ranks) * (len(ranks) - 1) // 2
+        return _incomplete(claim, {"N": 1}, _Missing(count, allowed, pair), (n, *step))
+    found = _sequence(module, sequence, longer) if each == 1 else None
+    if found is None or found.status is not Status.PROVED:
+        return None
+    method = f"the argument for every length of a sequence: {found.method}"
+    return Verdict.proved(
+        claim, Proof(scope_of(graph, covers="declared"), method, found.assumptions), found.detail
+    )
 
 
 def _past(graph: Graph, sets: OffsetSets, claim: Claim) -> tuple[Offsets | None, bool]:
