@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Module, Training
-from mpcompile.ir.training import Adam, plain
+from mpcompile.ir.training import OPTIMIZERS, Adam, Optimizer, plain
 from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
@@ -36,6 +36,23 @@ class OptimizerSpec:
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float | None = None
+
+    @property
+    def rule(self) -> type[Optimizer]:
+        """What a spec names. Raises `ValueError` for a rule that is not known."""
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(f"no update rule is named {self.kind!r}")
+        return OPTIMIZERS[self.kind]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the arrays that it keeps for each parameter. Raises `ValueError` for a rule that is not known."""
+        return tuple(s for s in self.rule.slots if s != "momentum" or self.momentum)
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether weight decay acts on the weight, and not on its gradient."""
+        return self.rule.decoupled
 
     @classmethod
     def of(cls, train: Training) -> OptimizerSpec:

@@ -12,7 +12,7 @@ import numpy as np
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import STATE, Array, Module
 from mpcompile_jax.loading import Placement, Program, import_programs
-from mpcompile_jax.updates import Slots, Tree, clipped, slot_names, update
+from mpcompile_jax.updates import Slots, Tree, clipped, update
 
 PRECISIONS = ("float32", "float64")
 
@@ -35,7 +35,7 @@ class JaxSession:
         self.module = module
         self.spec = optimizer
         self.place = Placement(device, precision, mixed)
-        names = slot_names(optimizer) if optimizer else ()
+        names = optimizer.slots if optimizer else ()
         with self.place.active():
             live = {name: self.place.array(parameters[name]) for name in module.parameters}
             self.trained: Tree = {n: a for n, a in live.items() if module.parameters[n].trainable}

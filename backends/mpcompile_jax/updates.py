@@ -20,31 +20,16 @@ Slots = dict[str, Tree]
 #: (gradients, slots, steps done) -> (directions, slots)
 Rule = Callable[[Tree, Slots, Array], tuple[Tree, Slots]]
 
-SLOTS = {
-    "adam": ("m", "v"),
-    "adamw": ("m", "v"),
-    "sgd": ("momentum",),
-    "perceptron": ("momentum",),
-    "adagrad": ("sum",),
-}
-
-
-def slot_names(spec: OptimizerSpec) -> tuple[str, ...]:
-    """What a rule keeps for each parameter."""
-    if spec.kind not in SLOTS:
-        raise ValueError(f"no update rule is named {spec.kind!r}")
-    return () if SLOTS[spec.kind] == ("momentum",) and not spec.momentum else SLOTS[spec.kind]
-
 
 def update(
     spec: OptimizerSpec, weights: Tree, gradients: Tree, slots: Slots, count: Array, rate: Array
 ) -> tuple[Tree, Slots]:
     """New weights and slots after one step; `count` steps were done before."""
     decay = spec.weight_decay
-    if decay and spec.kind != "adamw":
+    if decay and not spec.decoupled:
         gradients = {n: g + decay * weights[n] for n, g in gradients.items()}
     directions, slots = _rule(spec)(gradients, slots, count)
-    if decay and spec.kind == "adamw":
+    if decay and spec.decoupled:
         directions = {n: d + decay * weights[n] for n, d in directions.items()}
     return {n: w - rate.astype(w.dtype) * directions[n] for n, w in weights.items()}, slots
 
@@ -60,11 +45,11 @@ def clipped(gradients: Tree, threshold: float | None) -> tuple[Tree, Array]:
 
 
 def _rule(spec: OptimizerSpec) -> Rule:
-    if spec.kind in ("adam", "adamw"):
+    if "m" in spec.slots:
         return _adam(spec)
-    if spec.kind == "adagrad":
+    if "sum" in spec.slots:
         return _adagrad(spec)
-    return _momentum(spec) if spec.momentum else lambda gradients, slots, _: (gradients, slots)
+    return _momentum(spec) if spec.slots else lambda gradients, slots, _: (gradients, slots)
 
 
 def _adam(spec: OptimizerSpec) -> Rule:

@@ -13,7 +13,7 @@ from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph, Module, Value
 from mpcompile.passes.gradient import differentiate, gradient_name
-from mpcompile.passes.train_step import NEXT, PARAMETER, RATE, STEP, loss_name, slot_name, slots, train_step
+from mpcompile.passes.train_step import NEXT, PARAMETER, RATE, STEP, loss_name, slot_name, train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, numpy_type
 
 PRECISIONS = ("float32", "float64")
@@ -95,7 +95,7 @@ class OnnxSession:
         self.weights = {name: self._owned(parameters[name]) for name in module.parameters}
         self.slots: dict[str, ort.OrtValue] = {}
         if optimizer is not None:
-            for slot in slots(optimizer):
+            for slot in optimizer.slots:
                 for name in self.trained:
                     shape = module.parameters[name].shape
                     self.slots[slot_name(slot, name)] = self._owned(np.zeros(shape))

@@ -17,14 +17,8 @@ from mpcompile_torch.loading import build_model, find_device
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
-#: Our name of a slot, and torch's.
-SLOTS = {
-    "adam": {"m": "exp_avg", "v": "exp_avg_sq"},
-    "adamw": {"m": "exp_avg", "v": "exp_avg_sq"},
-    "sgd": {"momentum": "momentum_buffer"},
-    "perceptron": {"momentum": "momentum_buffer"},
-    "adagrad": {"sum": "sum"},
-}
+#: torch's names of the slots.
+SLOTS = {"m": "exp_avg", "v": "exp_avg_sq", "momentum": "momentum_buffer", "sum": "sum"}
 
 
 class TorchSession:
@@ -151,26 +145,20 @@ class TorchSession:
                 raise ValueError(f"no update rule is named {unknown!r}")
         for weight in weights:  # what torch makes at the first step: then state is there from the start
             state = optimizer.state[weight]
-            if spec.kind in ("adam", "adamw"):
+            if "m" in spec.slots:
                 state["step"] = torch.zeros((), dtype=torch.float32, device=self.device)
-            for slot in self._slots(spec).values():
-                state.setdefault(slot, torch.zeros_like(weight))
+            for slot in spec.slots:
+                state.setdefault(SLOTS[slot], torch.zeros_like(weight))
         return optimizer
-
-    @staticmethod
-    def _slots(spec: OptimizerSpec) -> dict[str, str]:
-        if spec.kind in ("sgd", "perceptron") and not spec.momentum:
-            return {}
-        return SLOTS[spec.kind]
 
     def state(self) -> dict[str, Array]:
         found = {f"parameter/{name}": _numpy(t.detach(), self.dtype) for name, t in self.tensors.items()}
         if self.spec is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
             if self.optimizer is not None:
-                for ours, theirs in self._slots(self.spec).items():
+                for ours in self.spec.slots:
                     for name, weight in self.trained.items():
-                        slot = self.optimizer.state[weight][theirs]
+                        slot = self.optimizer.state[weight][SLOTS[ours]]
                         found[f"optimizer/{ours}/{name}"] = _numpy(slot, self.dtype)
         return found
 
@@ -186,8 +174,10 @@ class TorchSession:
                     slots = self.optimizer.state[weight]
                     if "step" in slots:
                         slots["step"].fill_(float(self.count))
-                    for ours, theirs in self._slots(self.spec).items():
-                        slots[theirs].copy_(torch.from_numpy(np.array(state[f"optimizer/{ours}/{name}"])))
+                    for ours in self.spec.slots:
+                        slots[SLOTS[ours]].copy_(
+                            torch.from_numpy(np.array(state[f"optimizer/{ours}/{name}"]))
+                        )
 
 
 def _numpy(tensor: Tensor, floats: torch.dtype) -> Array:

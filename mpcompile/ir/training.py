@@ -35,6 +35,10 @@ class Optimizer:
     """An update rule. Its fields, in order, are its arguments in a spec: the rate is the first."""
 
     keyword: ClassVar[str]
+    #: Names of the arrays that it keeps for each parameter, the same on every backend.
+    slots: ClassVar[tuple[str, ...]] = ()
+    #: Whether weight decay acts on the weight, and not on its gradient.
+    decoupled: ClassVar[bool] = False
     #: Weight decay where neither the rule nor the section states one.
     usual_decay: ClassVar[float] = 0.0
     rate: NonNegative = 1e-3
@@ -45,6 +49,7 @@ class Adam(Optimizer):
     """Kingma and Ba 2015; `weight_decay` is added to the gradient."""
 
     keyword: ClassVar[str] = "adam"
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     eps: Positive = 1e-8
@@ -56,6 +61,8 @@ class AdamW(Optimizer):
     """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
 
     keyword: ClassVar[str] = "adamw"
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    decoupled: ClassVar[bool] = True
     usual_decay: ClassVar[float] = 1e-2
     weight_decay: NonNegative | None = None
     beta1: Fraction = 0.9
@@ -68,6 +75,7 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with momentum, as in torch.optim."""
 
     keyword: ClassVar[str] = "sgd"
+    slots: ClassVar[tuple[str, ...]] = ("momentum",)
     rate: NonNegative = 1e-2
     momentum: Fraction = 0.0
     weight_decay: NonNegative | None = None
@@ -78,6 +86,7 @@ class Adagrad(Optimizer):
     """Duchi et al. 2011."""
 
     keyword: ClassVar[str] = "adagrad"
+    slots: ClassVar[tuple[str, ...]] = ("sum",)
     rate: NonNegative = 1e-2
     eps: Positive = 1e-10
     weight_decay: NonNegative | None = None
@@ -88,6 +97,7 @@ class PerceptronRule(Optimizer):
     """Rosenblatt 1958: the step that the loss of `perceptron` says."""
 
     keyword: ClassVar[str] = "perceptron"
+    slots: ClassVar[tuple[str, ...]] = ("momentum",)
     rate: NonNegative = 1.0
 
 

@@ -36,19 +36,10 @@ class UpdateRule(Protocol):
     def weight_decay(self) -> float: ...
     @property
     def clip(self) -> float | None: ...
-
-
-def slots(rule: UpdateRule) -> tuple[str, ...]:
-    """Arrays that the rule keeps for each parameter. Raises `ValueError` for a rule that is not known."""
-    match rule.kind:
-        case "adam" | "adamw":
-            return ("m", "v")
-        case "adagrad":
-            return ("sum",)
-        case "sgd" | "perceptron":
-            return ("momentum",) if rule.momentum else ()
-        case unknown:
-            raise ValueError(f"no update rule is named {unknown!r}")
+    @property
+    def slots(self) -> tuple[str, ...]: ...
+    @property
+    def decoupled(self) -> bool: ...
 
 
 def slot_name(slot: str, parameter: str) -> str:
@@ -141,7 +132,7 @@ class _Update:
         with self.b.frame(_frame("optimizer")):
             shared = self._shared(scale)
         for name, gradient in self.gradients.items():
-            kept = {s: self.b.input(slot_name(s, name), gradient.type) for s in slots(self.rule)}
+            kept = {s: self.b.input(slot_name(s, name), gradient.type) for s in self.rule.slots}
             with self.b.frame(_frame(f"update.{name}")):
                 new, changed = self._one(self.parameters[name], gradient, squares[name], scale, kept, shared)
             outputs[f"{NEXT}{PARAMETER}{name}"] = new
@@ -150,7 +141,7 @@ class _Update:
 
     def _shared(self, scale: Value | None) -> dict[str, Value]:
         """Scalars that are the same for every parameter."""
-        if self.rule.kind not in ("adam", "adamw"):
+        if "m" not in self.rule.slots:
             return {}
         first, second = self.rule.betas
         number = self.b.emit(Cast(DType.FLOAT), self.step)
@@ -164,7 +155,7 @@ class _Update:
         if scale is not None and not self._decay_in_gradient:  # clipping costs no pass over the gradients
             shared["fresh"] = self.mul(shared["fresh"], scale)
             shared["fresh_square"] = self.mul(self.mul(shared["fresh_square"], scale), scale)
-        if self.rule.kind == "adamw":
+        if self.rule.decoupled:
             shared["keep"] = self.sub(1.0, self.mul(self.rate, self.rule.weight_decay))
         return shared
 
@@ -177,7 +168,7 @@ class _Update:
 
     @property
     def _decay_in_gradient(self) -> bool:
-        return bool(self.rule.weight_decay) and self.rule.kind != "adamw"
+        return bool(self.rule.weight_decay) and not self.rule.decoupled
 
     def _one(
         self, p: Value, g: Value, square: Value, scale: Value | None, kept: Mapping[str, Value],
@@ -185,7 +176,7 @@ class _Update:
     ) -> tuple[Value, dict[str, Value]]:  # fmt: skip
         """The new value of one parameter, and of its slots."""
         rule = self.rule
-        adam = rule.kind in ("adam", "adamw")
+        adam = "m" in kept
         if scale is not None and (self._decay_in_gradient or not adam):
             g = self.mul(g, scale)
             square = self.mul(g, g)
@@ -196,9 +187,9 @@ class _Update:
             m = self.add(self.mul(kept["m"], rule.betas[0]), self.mul(g, shared["fresh"]))
             v = self.add(self.mul(kept["v"], rule.betas[1]), self.mul(square, shared["fresh_square"]))
             change = self.mul(self.div(m, self.add(self.sqrt(v), shared["eps"])), shared["rate"])
-            start = self.mul(p, shared["keep"]) if rule.kind == "adamw" and rule.weight_decay else p
+            start = self.mul(p, shared["keep"]) if rule.decoupled and rule.weight_decay else p
             return self.sub(start, change), {"m": m, "v": v}
-        if rule.kind == "adagrad":
+        if "sum" in kept:
             total = self.add(kept["sum"], square)
             change = self.div(self.mul(g, self.rate), self.add(self.sqrt(total), rule.eps))
             return self.sub(p, change), {"sum": total}
