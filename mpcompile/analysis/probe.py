@@ -45,7 +45,24 @@ def probe(
     graph: Graph, source: str, value: Value, sets: OffsetSets, phase: tuple[int, ...], offsets: Offsets,
     env: Mapping[str, int],
 ) -> Probe | None:  # fmt: skip
-    """The place of a phase whose offsets fit best within the source; None where the output has no such place."""
+    """The place of a phase whose offsets fit best within the source; None where the output has no such place.
+
+    Where a set has no ends, the ends of the source tell nothing: a shift may leave the place in the middle without all
+    that the set names, so the last and the first one are tried too.
+    """
+    found = _at(graph, source, value, sets, phase, offsets, env, 0)
+    for choice in (1, 2):
+        if found is None or len(found.places):
+            break
+        found = _at(graph, source, value, sets, phase, offsets, env, choice)
+    return found
+
+
+def _at(
+    graph: Graph, source: str, value: Value, sets: OffsetSets, phase: tuple[int, ...], offsets: Offsets,
+    env: Mapping[str, int], choice: int,
+) -> Probe | None:  # fmt: skip
+    """The place; `choice` is that among the ones which fit equally well."""
     stencil = sets.of(value)
     out, src = value.type.concrete(env), graph.inputs[source].type.concrete(env)
     index: list[int | slice] = [slice(None)] * (len(out) - 1)
@@ -58,7 +75,7 @@ def probe(
             periods = (out[at] - phase[k] - 1) // own
             if out[at] <= phase[k] or at == 0:
                 return None
-            base = step * _period(periods, step, length, *offsets.bounds(k))
+            base = step * _period(periods, step, length, *offsets.bounds(k), choice)
             index[at - 1] = base // step * own + phase[k]
         low.append(-base)
         size.append(length)
@@ -89,10 +106,10 @@ def _axis(stencil: Stencil, source: int) -> tuple[int, int, int] | None:
     )
 
 
-def _period(last: int, step: int, length: int, low: int | None, high: int | None) -> int:
-    """Which period: the middle one without bounds, the last one without a bound below, else the first with room below."""
+def _period(last: int, step: int, length: int, low: int | None, high: int | None, choice: int) -> int:
+    """Which period: any without bounds, the last one without a bound below, else the first with room below."""
     if low is None and high is None:
-        return last // 2
+        return (last // 2, last, 0)[choice]
     if low is None:
         return last if high is None else max(0, min(last, (length - 1 - max(high, 0)) // step))
     return min(last, -(-max(0, -low) // step))

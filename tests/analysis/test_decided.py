@@ -101,6 +101,10 @@ CASES = {
     ),
     "an output without a place": (flat("conv(2, 1) -> avgpool(2)"), PROVED, "the declared sizes"),
     "a hole between strides": (flat("conv(2, 1, stride = 2)"), REFUTED, ""),
+    "attention to all, behind a shift": (
+        sequence("dense(1) -> shift(1) -> attention(1) -> shift(5) -> dense(2)", "no_blind_spot(x)"),
+        PROVED, "every length",
+    ),
     "the last step has no hole": (
         sequence("dense(1) -> shift(1) -> conv1d(2, 3) -> last -> over(time) -> dense(2)", "no_blind_spot(x)"), HELD, "",
     ),

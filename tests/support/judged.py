@@ -14,6 +14,7 @@ from numeric_reading import EVERY, GENTLE, ROUNDING, NoSuchLength, Reads, inputs
 
 from mpcompile.analysis import Status, Verdict
 from mpcompile.analysis.certain import far
+from mpcompile.analysis.constants import without_constants
 from mpcompile.analysis.jacobian import classify
 from mpcompile.analysis.order import ranks_of
 from mpcompile.analysis.paths import distances, positions_of, program_of, reach
@@ -200,7 +201,7 @@ def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[
     fixed = not free_symbols(graph)
     if verdict.status is Status.PROVED and op in (">=", ">", "=="):
         if not fixed and not HOLDS[op](longest, bound):
-            longest = _longest(reads, (40, 80))
+            longest = _longest(reads, (40, 80, min(200, far(graph, claim.subject) + NEAR)))
         elif fixed:
             longest = _extent(reads, {}, TRIALS, 0, TRIALS)
         if not HOLDS[">=" if op == "==" else op](longest, bound):
@@ -276,10 +277,16 @@ def _hole(reads: Reads, sizes: Sizes, ordered: bool, inside: int, trials: int = 
 
 
 def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]:
-    """By the shortest paths at lengths; what is read in numbers must be joined."""
+    """By the shortest paths at lengths; what is read in numbers must be joined.
+
+    Norms of one element carry nothing, so paths are those of the model without them; numbers are the model's own.
+    """
+    numbers, module = module, without_constants(module)
     graph = program_of(module, claim.subject)
     if graph is None:
         return
+    own = program_of(numbers, claim.subject)
+    assert own is not None
     op, bound, name = claim.limit.op, claim.limit.number, claim.subject
     names = sorted(free_symbols(graph))
     found = [reach(module, name, n) for n in (LENGTHS if names else LENGTHS[:1])]
@@ -297,7 +304,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
     elif verdict.method.startswith("a run modulo"):  # what paths join cancels
         env = {"N": 1, **named(verdict)}
         where = positions_of(module.fields[name].type, env)
-        changed = Reads(module, graph, name).several(named(verdict), 4)
+        changed = Reads(numbers, own, name).several(named(verdict), 4)
         for output, table in distances(graph, name, env, where).items():
             paths = np.moveaxis(table[0], -1, 0)[where.reshape(-1)[changed.elements]]
             there = changed.outputs[output] > 0
@@ -312,7 +319,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
             yield f"refuted at {at}, and all pairs are at most {one.longest} apart there"
     elif op in (">=", ">") and HOLDS[op](longest, bound):
         yield f"refuted, and a pair is {longest} apart"
-    reads = Reads(module, graph, name)
+    reads = Reads(numbers, own, name)
     for sizes in sizes_of(graph, (5,)):
         env = {"N": 1, **sizes}
         where = positions_of(module.fields[name].type, env)

@@ -125,7 +125,8 @@ def _read(
                 return cancels(claim, graph, alone, env, "MP305", inside, (len(groups),))
             open_ = open_ or ("" if seen.all() else doubt(found))
     if nothing:
-        return constant or _constant(claim)
+        none = "no place was found that reads what its offsets name"
+        return constant or Verdict.undecided(claim, none, "", [env])
     if open_:
         return Verdict.undecided(claim, open_, "", [env])
     method = f"offset sets; no cancellation at one place{sizes_text([env])}"
