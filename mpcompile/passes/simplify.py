@@ -167,7 +167,15 @@ RULES = (
     ),
 )
 
-_BY_PRIMITIVE = {cls: [r for r in RULES if issubclass(cls, r.primitives)] for cls in ops.PRIMITIVES.values()}
+
+_FOUND: dict[type[Primitive], tuple[Rule, ...]] = {}
+
+
+def _rules(primitive: type[Primitive]) -> tuple[Rule, ...]:
+    """The rules for a primitive, of its own or of its traits."""
+    if primitive not in _FOUND:
+        _FOUND[primitive] = tuple(r for r in RULES if issubclass(primitive, r.primitives))
+    return _FOUND[primitive]
 
 
 @dataclass(frozen=True)
@@ -196,7 +204,7 @@ class Simplify(Pass):
 
 def _applied(site: Site, own: bool) -> Value | None:
     """The value that a node becomes, or None where no rule holds. One of its `own` only takes other operands."""
-    for rule in _BY_PRIMITIVE.get(type(site.op), ()):
+    for rule in _rules(type(site.op)):
         if (own and rule.primitives != (Elementwise,)) or not rule.when(site):
             continue
         before = len(site.b.graph)
