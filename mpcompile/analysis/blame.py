@@ -12,6 +12,7 @@ from mpcompile.analysis.dependence import Step, elements
 from mpcompile.analysis.verdict import Sizes, sizes_text
 from mpcompile.diagnostics import Diagnostic, PathStep
 from mpcompile.ir import Abstract, Array, Claim, Graph, Input, Symbolic, Value
+from mpcompile.ops.traits import Product
 
 #: Availability of every value of the graph.
 Facts = Mapping[Value, Abstract]
@@ -158,7 +159,7 @@ def _culprit(path: list[Step], clock: Clock) -> Step:
     jump = _jump(path, clock)
     if jump is not None:
         return jump
-    weighted = [s for s in path if s.node.op.name in ("mat_mul", "conv") and s.node.scope]
+    weighted = [s for s in path if isinstance(s.node.op, Product) and s.node.scope]
     masked = [s for s in weighted if "mask" in s.node.scope[-1].label]
     if not masked:
         return weighted[0] if weighted else path[-1]
@@ -166,7 +167,7 @@ def _culprit(path: list[Step], clock: Clock) -> Step:
         return masked[0]
     for before, after in pairwise(path):
         free = after.node.scope and "mask" not in after.node.scope[-1].label
-        mixes = after.node.op.name in ("mat_mul", "conv") or before.index[-1:] != after.index[-1:]
+        mixes = isinstance(after.node.op, Product) or before.index[-1:] != after.index[-1:]
         if free and mixes:
             return after
     return masked[-1]

@@ -20,6 +20,7 @@ from mpcompile.analysis.stencils import offset_sets
 from mpcompile.analysis.verdict import Sizes, free_symbols
 from mpcompile.ir import Constant, DType, Graph, Node, NoRule, Symbolic, substitute, symbols
 from mpcompile.ir.stencils import Stencil
+from mpcompile.ops.truth import Comparison
 
 T = TypeVar("T")
 
@@ -188,10 +189,7 @@ def _moved(graph: Graph) -> int:
 
 def _compares(graph: Graph, node: Node) -> bool:
     """Whether a number meets others in a comparison, a sum or a difference of whole numbers."""
-    return any(
-        isinstance(user.op, ops.Less | ops.LessEqual | ops.Equal | ops.Add | ops.Sub)
-        for user in graph.users(node.id)
-    )
+    return any(isinstance(user.op, Comparison | ops.Add | ops.Sub) for user in graph.users(node.id))
 
 
 def _fixed_part(size: int | Symbolic) -> int:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from mpcompile.ir.size import Symbolic, substitute
-from mpcompile.ir.traits import Along, Falls, Growth, Positivity, Reach, Work
+from mpcompile.ir.traits import Along, Falls, Growth, Positivity, Reach, Size, Work
 from mpcompile.ir.types import Shape, Type
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ class Primitive:
         left out. `shapes` are those of the operands, `out` that of the first result.
         """
         raise NoRule(self, "along")
+
+    def with_length(self, axis: int, size: Size) -> Self:
+        """The same primitive for a result with another length of an axis that runs along: itself, or of other sizes."""
+        return self
 
     def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
         """Axes along which all elements of the first result are alike, whatever the operands. None unless said."""

@@ -30,7 +30,8 @@ from mpcompile.ir import (
 )
 from mpcompile.ir.stencils import Lattice, Stencil, uniform, whole
 from mpcompile.ops._base import Cotangents, as_int, expand, require, sample
-from mpcompile.ops._stencil import exact, join_windows, no_rule, read_windows, results, spread_windows
+from mpcompile.ops._stencil import exact, no_rule, results
+from mpcompile.ops._stencil_windows import join_windows, read_windows, spread_windows
 from mpcompile.ops._taps import (
     LIVE,
     backward,

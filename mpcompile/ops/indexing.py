@@ -42,8 +42,7 @@ from mpcompile.ops._base import (
     sample,
     unbroadcast,
 )
-from mpcompile.ops._stencil import TWO, exact, no_rule, read_at, results
-from mpcompile.ops.structure import beside
+from mpcompile.ops._stencil import TWO, beside, exact, no_rule, read_at, results
 from mpcompile.ops.traits import Free, Fresh, Summation, aligned
 
 

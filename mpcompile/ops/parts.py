@@ -31,6 +31,7 @@ from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, whole
 from mpcompile.ops._base import Cotangents, Operation, expand, require, require_axis, sample, zeros
 from mpcompile.ops._stencil import (
     align,
+    beside,
     joined,
     no_rule,
     release,
@@ -38,7 +39,7 @@ from mpcompile.ops._stencil import (
     shifted,
     unsure,
 )
-from mpcompile.ops.structure import beside, moved
+from mpcompile.ops.structure import moved
 from mpcompile.ops.traits import Free, Monotone, Movement, OneToOne, Verbatim, View, apart
 
 

@@ -29,7 +29,8 @@ from mpcompile.ir import (
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
 from mpcompile.ops._base import Cotangents, Operation, full, mask, require, require_dtype, sample
-from mpcompile.ops._stencil import align, exact, no_rule, read_windows, results, spread_windows
+from mpcompile.ops._stencil import align, exact, no_rule, results
+from mpcompile.ops._stencil_windows import read_windows, spread_windows
 from mpcompile.ops._windows import Padding, Windows, window_count
 from mpcompile.ops.arithmetic import Div
 from mpcompile.ops.convolution import ConvTranspose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -15,25 +15,20 @@ from mpcompile.ir import (
     Builder,
     Domain,
     Example,
-    Primitive,
     Shape,
+    Size,
     Type,
     Value,
     broadcast_shapes,
     numbers,
     product,
 )
-from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent
+from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent
 from mpcompile.ops._base import Cotangents, mismatch, require, require_axis, sample, unbroadcast
 from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
-    align,
-    exact,
     fit,
-    pointwise,
-    refine,
     release,
-    results,
     without,
 )
 from mpcompile.ops.traits import Movement, View, aligned, apart
@@ -81,6 +76,9 @@ class Reshape(View, Movement):
             {a: places[key] for a, size in enumerate(shape) if (key := (product(shape[:a]), size)) in places},
         )
 
+    def with_length(self, axis: int, size: Size) -> Self:
+        return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -98,17 +96,6 @@ class Reshape(View, Movement):
             ((2, 1, 3), (3, 2)),
         ]
         return [Example(cls(t), (sample(*s, seed=i),)) for i, (s, t) in enumerate(cases)]
-
-
-def beside(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
-    """The rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others alone."""
-    if not any(x.spatial for x in inputs):
-        return pointwise(op, lattice, inputs)
-    (type,) = results(op, inputs)
-    operands, axes = align(op, lattice, inputs, type.shape)
-    band = next((x.band for x in operands if x.band is not None), None)
-    made = [Region(where, op.depend(lattice.domain, *cells)[0]) for where, cells in refine(op, operands)]
-    return (Stencil(type, axes, tuple(made), band, exact=exact(inputs)),)
 
 
 @dataclass(frozen=True)
@@ -202,6 +189,9 @@ class BroadcastTo(View, Movement):
     def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
         (kept,) = aligned(shapes, out)
         return frozenset(range(len(out))) - set(kept.values())
+
+    def with_length(self, axis: int, size: Size) -> Self:
+        return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

@@ -13,14 +13,13 @@ counts as zero in a product, so that it cannot reach, through a weight that is z
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
-from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Primitive, Value, availability, symbols
+from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Value, availability, symbols
 from mpcompile.layers import functional as F
 from mpcompile.passes.base import Refused
 from mpcompile.passes.sampler.find import Reference
@@ -263,18 +262,15 @@ class _BlockLoop:
             self.slabs[out] = self._read(node, node.inputs[0])
             return
         inputs = [self._read(node, v) if v in self.units else self._static(node, v) for v in node.inputs]
-        self.slabs[out] = self.turn.emit(self._shrunk(node.op, self.units[out]), *inputs)
+        self.slabs[out] = self.turn.emit(
+            node.op.with_length(self.units[out].axis, self.units[out].size), *inputs
+        )
 
     def _slab(self, v: Value) -> Value:
         if v not in self.slabs:
             once, now = self.sums[v]
             self.slabs[v] = now if once is None else F.add(self.turn, now, once)
         return self.slabs[v]
-
-    def _shrunk(self, op: Primitive, out: Units) -> Primitive:
-        if isinstance(op, ops.BroadcastTo | ops.Reshape):
-            return replace(op, shape=resized(op.shape, out.axis, out.size))
-        return op
 
     def _static(self, node: Node, v: Value) -> Value:
         """The part of a value that does not depend on what is drawn which belongs to this block."""

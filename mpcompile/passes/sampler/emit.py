@@ -319,11 +319,10 @@ class Emitter:
 
     def _shrunk(self, op: Primitive, own: Placement, members: Members | None = None) -> Primitive:
         """The same primitive on a slab, or on some members of it."""
-        if isinstance(op, ops.Reshape | ops.BroadcastTo):
-            shape = self._at_one(op.shape, own)
-            if members is not None and own.groups is not None:
-                shape = resized(shape, own.groups.axis, len(members))
-            return replace(op, shape=shape)
+        for axis in own.axes[: own.level]:
+            op = op if axis is None else op.with_length(axis, 1)
+        if members is not None and own.groups is not None:
+            op = op.with_length(own.groups.axis, len(members))
         return op
 
     def _input(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from mpcompile import ops
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Value
 from mpcompile.layers import functional as F
-from mpcompile.ops.traits import Elementwise
+from mpcompile.ops.traits import Elementwise, Movement
 from mpcompile.passes.base import Refused
 from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.storage import resized
@@ -92,7 +92,7 @@ def _written_out(b: Builder, node: Node, inputs: list[Value], delays: dict[Value
 def _starts_empty(b: Builder, node: Node, start: Value) -> None:
     """Rows above the first are zeros."""
     made = b.graph.node(start)
-    while isinstance(made.op, ops.BroadcastTo | ops.Reshape):
+    while isinstance(made.op, Movement):
         made = b.graph.node(made.inputs[0])
     if not isinstance(made.op, Constant) or made.op.array.any():
         raise Refused(node, "starts from something else than zeros")

@@ -12,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Input, Node, NoRule, Value, availability
+from mpcompile.ops.traits import Movement
 from mpcompile.passes.base import Refused
 from mpcompile.passes.sampler.find import Reference
 
@@ -162,7 +162,7 @@ def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
     ids = np.arange(own.when.size)
     if runs.get(own.axis) == out.axis and own.when.size == out.when.size:
         return ids.reshape([-1 if a == out.axis else 1 for a in range(node.types[0].rank)])
-    if isinstance(node.op, ops.Slice | ops.Reshape):
+    if isinstance(node.op, Movement):
         wide = ids.reshape([-1 if a == own.axis else 1 for a in range(v.type.rank)])
         op = node.op.bind(environment_for(ref.body, 1))
         return np.asarray(op.evaluate(np.broadcast_to(wide, shape_of(ref, v)))[0])
@@ -171,7 +171,7 @@ def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
 
 def moves(units: Plan, node: Node) -> bool:
     """Whether a primitive gives units of its input other places, or leaves some out."""
-    if not isinstance(node.op, ops.Slice | ops.Reshape):
+    if not isinstance(node.op, Movement):
         return False
     own, out = units[node.inputs[0]], units[node.outputs[0]]
     return node.along[0].get(own.axis) != out.axis or own.when.size != out.when.size
