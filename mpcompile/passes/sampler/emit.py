@@ -15,9 +15,10 @@ from mpcompile.ops import LoopBuilder
 from mpcompile.passes.base import Refused
 from mpcompile.passes.sampler.find import Reference
 from mpcompile.passes.sampler.groups import Members, join
-from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
+from mpcompile.passes.sampler.keep import Kept
+from mpcompile.passes.sampler.loop import close, hoist, open_loop, part_of
 from mpcompile.passes.sampler.reach import offsets
-from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
+from mpcompile.passes.sampler.schedule import Placement, Schedule
 from mpcompile.passes.sampler.storage import Carry, Ring, Rows, Size, resized, zeros
 
 
@@ -37,7 +38,7 @@ class Emitter:
         self.parts: dict[Value, dict[int, Value]] = {}
         self.stage = 0
         self.stores: dict[Value, Ring | Rows] = {}
-        self.states: dict[Value, Carry] = {}  # by the result of a recurrence whose state it is
+        self.states: dict[Value, Carry] = {}
         self._parts: dict[tuple[Value, tuple[int | None, ...], int], Value] = {}
         self._tables: dict[tuple[int, int], Value] = {}
         self._taken: dict[tuple[Value, int, Members], Value] = {}
@@ -49,10 +50,8 @@ class Emitter:
         """The drawn elements."""
         for node in self.plan.static:
             hoist(self.builders[0], node, self.static)
-        for node in self.plan.nodes:
-            self._reserve(node)
-        for above in self.ref.delays.values():
-            self._keep_rows(above, Placement(self.plan.levels, 1, EARLY), [(-1, -1)])
+        kept = Kept.of(self.ref, self.plan, self.static, self._slot)
+        self.stores, self.states = kept.stores, kept.states
         return self._time() if len(self.plan.levels) == 1 else self._image()
 
     def _slot(self, length: int | None, lag: int) -> Value:
@@ -68,98 +67,6 @@ class Emitter:
             with inside.within(b.scope, b.span):  # it belongs to no layer: many of them read it
                 self._tables[length, lag] = inside.emit(ops.Gather(0), table, self.steps[0])
         return self._tables[length, lag]
-
-    # --- what is kept ---
-
-    def _reserve(self, node: Node) -> None:
-        """Stores for what a node reads beside its own place."""
-        own = self.plan.placed[node.outputs[-1]]
-        reach = offsets(node, self.plan.facts)
-        for i, v in enumerate(node.inputs):
-            if v not in self.plan.placed:
-                continue
-            ranges = self._ranges(node, i, v, own, reach)
-            if ranges is None:
-                self._keep_all(node, v)
-            elif len(own.axes) == 1:
-                self._keep_ring(node, v, ranges[0])
-            else:
-                self._keep_rows(v, own, ranges)
-        if isinstance(node.op, ops.Scan | ops.CumSum) and node.op.axis == own.axes[0]:
-            self._keep_state(node, own)
-
-    def _ranges(
-        self, node: Node, i: int, v: Value, own: Placement, reach: dict[int, Range]
-    ) -> list[Range] | None:
-        """Offsets at which input i is read, for each loop; None when it is read along its whole axis."""
-        moves, found = node.along[i], []
-        for level in range(own.level):
-            axis, out = self.plan.placed[v].axes[level], own.axes[level]
-            if axis is not None and moves.get(axis) == out:
-                found.append((0, 0))
-            elif i == 0 and axis is not None and axis == out and axis in reach:
-                found.append(reach[axis])
-            elif isinstance(node.op, ops.Scan) and axis == node.op.axis:
-                found.append((0, 0))
-            else:
-                return None
-        return found
-
-    def _name(self, v: Value) -> str:
-        return "x" if v == self.ref.x else named(self.ref.body.node(v))
-
-    def _keep_all(self, node: Node, v: Value) -> None:
-        if len(self.plan.levels) > 1:
-            raise Refused(node, "reads all of an image at once")
-        axis = self.plan.placed[v].axes[0]
-        assert axis is not None
-        self.stores[v] = Ring(Carry(v.type, name=self._name(v)), axis, None, self._slot)
-
-    def _keep_ring(self, node: Node, v: Value, span: Range) -> None:
-        first, last = span
-        if last > 0:
-            raise Refused(node, f"reads {last} steps ahead of its own place")
-        axis, known = self.plan.placed[v].axes[0], self.stores.get(v)
-        assert axis is not None
-        if first == 0 or (isinstance(known, Ring) and known.length is None):
-            return
-        length = max(1 - first, (known.length or 0) if isinstance(known, Ring) else 0)
-        kept = Carry(v.type.with_shape(resized(v.shape, axis, length)), name=self._name(v))
-        self.stores[v] = Ring(kept, axis, length, self._slot)
-
-    def _keep_rows(self, v: Value, own: Placement, ranges: list[Range]) -> None:
-        at = self.plan.placed[v]
-        upwards = at.level > own.level  # a row that is read whole, after it was computed pixel by pixel
-        if not upwards and all(r == (0, 0) for r in ranges):
-            return
-        known = self.stores.get(v)
-        left, right = known.margins if isinstance(known, Rows) else (0, 0)
-        count = max(known.count if isinstance(known, Rows) else 0, -ranges[0][0])
-        if own.level == 2:
-            left, right = max(left, -ranges[1][0]), max(right, ranges[1][1])
-        row, column = at.axes
-        width = v.shape[column] if column is not None else None
-        if row is None or column is None or not isinstance(width, int):
-            raise Refused(self.ref.body.node(v), "has no rows of a fixed length")
-        wide = resized(v.shape, column, width + left + right)
-        name = self._name(v)
-        current = Carry(v.type.with_shape(resized(wide, row, 1)), name=f"{name}_row")
-        past = Carry(v.type.with_shape(resized(wide, row, count)), name=f"{name}_above") if count else None
-        self.stores[v] = Rows(current, past, count, (row, column), (left, right), width)
-
-    def _keep_state(self, node: Node, own: Placement) -> None:
-        if own.level != 1:
-            raise Refused(node, "is a recurrence inside of a row")
-        if isinstance(node.op, ops.CumSum):
-            shape = resized(node.types[0].shape, node.op.axis, 1)
-            self.states[node.outputs[0]] = Carry(node.types[0].with_shape(shape), name="total")
-            return
-        assert isinstance(node.op, ops.Scan)
-        starts, _, captured = node.op.split(node.inputs)
-        if any(v in self.plan.placed for v in (*starts, *captured)):
-            raise Refused(node, "starts from, or uses in every step, what is drawn")
-        for v, start in zip(node.outputs, starts, strict=False):
-            self.states[v] = Carry(v.type, self.static[start], name=f"{named(node)}_state")
 
     # --- loops ---
 
