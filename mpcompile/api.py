@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
     from mpcompile.diagnostics.report import Checked, Property
     from mpcompile.distributions.sampling import Sampling
-    from mpcompile.ir import Array, Module
+    from mpcompile.ir import Array, Graph, Module, NoiseSpec
+    from mpcompile.passes.pipeline import Optimised
 
 
 def load(
@@ -254,33 +255,10 @@ def build(
         },
         "set": dict(sorted((overrides or {}).items())),
         "seed": seed,
-        "proofs": [
-            {
-                "claim": v.claim.kind,
-                "subject": v.claim.subject,
-                "status": str(v.status),
-                "scope": str(v.scope or ""),
-                "method": v.method,
-                "assumptions": list(v.assumptions),
-                "how": v.how,
-            }
-            for v in found
-        ],
+        "proofs": [_proof(v) for v in found],
         "allow_unproven": allow_unproven,
-        "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},
         "inference": inference,
-        "reference_samplers": {
-            program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
-        },
-        "programs": {
-            name: {
-                "inputs": {k: str(v.type) for k, v in graph.inputs.items()},
-                "noise": {k: n.kind for k, n in module.noise[name].items()},
-                "outputs": {k: str(v.type) for k, v in graph.outputs.items()},
-            }
-            for name, graph in module.programs.items()
-        },
-        "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+        **_contents(optimised),
         **(names or {}),
         "files": builds.digests(files),
     }
@@ -289,3 +267,38 @@ def build(
     if replaced is not None:
         replaced += taken
     return found
+
+
+def _proof(v: Verdict) -> dict[str, Any]:
+    """A verdict as the manifest has it."""
+    return {
+        "claim": v.claim.kind,
+        "subject": v.claim.subject,
+        "status": str(v.status),
+        "scope": str(v.scope or ""),
+        "method": v.method,
+        "assumptions": list(v.assumptions),
+        "how": v.how,
+    }
+
+
+def _contents(optimised: Optimised) -> dict[str, Any]:
+    """What was built, as the manifest has it: how samplers run, programs, parameters."""
+    module = optimised.module
+    return {
+        "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},
+        "reference_samplers": {
+            program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
+        },
+        "programs": {name: _signature(graph, module.noise[name]) for name, graph in module.programs.items()},
+        "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+    }
+
+
+def _signature(graph: Graph, noise: Mapping[str, NoiseSpec]) -> dict[str, dict[str, str]]:
+    """Inputs, noise and outputs of a program as the manifest has them."""
+    return {
+        "inputs": {k: str(v.type) for k, v in graph.inputs.items()},
+        "noise": {k: n.kind for k, n in noise.items()},
+        "outputs": {k: str(v.type) for k, v in graph.outputs.items()},
+    }

@@ -26,6 +26,17 @@ from mpcompile.runner.run_data import data_of
 _LEAST_BATCH = 64
 
 
+def _require_rate(own: Mapping[str, Any], chosen: Dataset) -> None:
+    """Raises `SpecError` (MP506) for sounds of another rate than those of the run."""
+    rates = [s["rate"] for s in (own, chosen.statistics) if s.get("rate")]
+    if len(set(rates)) > 1:
+        raise error(
+            "MP506",
+            f"data '{chosen.name}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz",
+            Span.none(),
+        )
+
+
 def evaluate(
     run: Run,
     module: Module,
@@ -55,11 +66,7 @@ def evaluate(
     facts = run.facts
     chosen = data_of(run, module, data)
     trained_on = _trained_on(run, module, chosen)
-    rates = [s["rate"] for s in (facts["statistics"], chosen.statistics) if s.get("rate")]
-    if len(set(rates)) > 1:
-        raise error(
-            "MP506", f"data '{data}' has {rates[1]} Hz, the run was trained on {rates[0]} Hz", Span.none()
-        )
+    _require_rate(facts["statistics"], chosen)
     part = chosen.split(split)
     weights, step = run.parameters(module)
     precision = str(facts["precision"])

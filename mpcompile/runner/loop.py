@@ -135,7 +135,8 @@ class _Training:
         self.precision = str(self.options.precision)
         found = resume.latest(earlier, module) if earlier else None
         self.init = earlier.facts["init"] if earlier else options.init and str(options.init.resolve())
-        weights = _of_run(options.init, module) if options.init else initial(module, self.settings.seed)
+        own = runs.open_run(options.init).parameters(module)[0] if options.init else None
+        weights = own or initial(module, self.settings.seed)
         self.session: Session = open_session(
             backend or str(self.options.backend),
             module,
@@ -441,11 +442,6 @@ class _Training:
     def _result(self, signal: int = 0) -> Result:
         p = self.progress
         return Result(self.run.folder, p.step, p.reason or "interrupted", p.best, p.best_step, signal)
-
-
-def _of_run(folder: Path, module: Module) -> dict[str, Array]:
-    """The best weights of a run, whose model has the parameters of this one. Raises `SpecError` (MP520 to MP526)."""
-    return runs.open_run(folder).parameters(module)[0]
 
 
 __all__ = ["Dataset", "Options", "Report", "Result", "train"]

@@ -96,13 +96,19 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
         if isinstance(sure, Verdict):
             reason = coarse or f"its upper bound is {_shown(size)}, and what leads to its ends may cancel"
             return Verdict.undecided(claim, reason, detail=detail)
-    finding = Diagnostic(
+    return Verdict.refuted(claim, method, at, [_finding(claim, size)], detail)
+
+
+def _finding(claim: Claim, size: float) -> Diagnostic:
+    """That the field has another size than claimed."""
+    assert claim.bound is not None
+    op, bound = claim.bound.op, claim.bound.number
+    return Diagnostic(
         "MP303",
-        f"the receptive field of {name} is {_shown(size)}, claimed {op} {bound}",
+        f"the receptive field of {claim.subject} is {_shown(size)}, claimed {op} {bound}",
         claim.span,
         help="more layers, larger kernels or dilation widen it" if op in (">=", ">") else "",
     )
-    return Verdict.refuted(claim, method, at, [finding], detail)
 
 
 def _fits(graph: Graph, name: str, known: list[ReceptiveField]) -> bool:
