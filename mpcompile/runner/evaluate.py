@@ -70,13 +70,8 @@ def evaluate(
     part = chosen.split(split)
     weights, step = run.parameters(module)
     precision = str(facts["precision"])
-    session = open_session(
-        backend or str(facts["backend"]),
-        module,
-        as_precision(weights, precision),
-        device=device or str(facts["device"]),
-        precision=precision,
-    )
+    own, place = backend or str(facts["backend"]), device or str(facts["device"])
+    session = open_session(own, module, as_precision(weights, precision), device=place, precision=precision)
     batch = max(_LEAST_BATCH, int(facts["settings"]["batch"]))
     result: dict[str, Any] = {
         "model": module.name,
@@ -107,8 +102,8 @@ def evaluate(
     targets = _targets(reading)
     if targets:
         result["targets"] = targets
-    size = result.get("dimensions", 1)
     if result["quantity"] != "objective" and trained_on is not None:
+        size = result.get("dimensions", 1)
         result["baselines"] = [
             {"name": b.name, **_figures(b.values, size, measure.discrete(module))}
             for b in baselines(module, trained_on.splits, part)
