@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import pytest
 import specs_under_test as specs
+from derived import SAMPLERS, derived, references
 
 from mpcompile import ops
-from mpcompile.api import load
 from mpcompile.backend import find_backend, installed
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
@@ -19,7 +19,7 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Graph, Module, Node, Value
 from mpcompile.lowering import lower
 from mpcompile.passes.base import Refused
-from mpcompile.passes.pipeline import optimise
+from mpcompile.passes.pipeline import SHIPPED, optimise
 from mpcompile.passes.sampler import DeriveSamplers, blocks
 from mpcompile.passes.sampler.find import find
 from mpcompile.runner.examples import example_inputs, example_weights
@@ -144,16 +144,11 @@ def from_text(text: str) -> Module:
 
 @cache
 def module(name: str) -> Module:
-    if name in VARIANTS:
-        return from_text(VARIANTS[name])
-    return load(next(p for p in specs.SPECS if p.stem == name))
+    return from_text(VARIANTS[name]) if name in VARIANTS else specs.full(name)
 
 
-def loops(graph: Graph) -> bool:
-    return any(find(node) for node in graph.nodes())
-
-
-NAMES = [n for n in specs.NAMES if loops(module(n).programs.get("sample", Graph("none")))]
+#: No spec is lowered to be asked: `test_every_reference_sampler_of_the_specs_is_derived` holds the table to them.
+NAMES = [name for name, programs in SAMPLERS.items() if "sample" in programs]
 
 
 def inputs(m: Module, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -161,16 +156,25 @@ def inputs(m: Module, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
     return example_inputs(m, "sample", batch, LENGTH, seed)
 
 
+def test_every_reference_sampler_of_the_specs_is_derived() -> None:
+    """Each program that holds some, and no other; and a module that goes to a backend has gone through the pass."""
+    found = {}
+    for name in specs.NAMES:
+        programs = {p: g for p, g in specs.module(name).programs.items() if references(g)}
+        if programs:
+            found[name] = {p: len(derived(g).done) for p, g in programs.items()}
+    assert found == SAMPLERS
+    assert DeriveSamplers() in SHIPPED.passes
+
+
 @pytest.mark.parametrize("name", [*NAMES, *VARIANTS])
 def test_the_sample_is_that_of_the_reference(name: str) -> None:
     m = module(name)
-    derived = DeriveSamplers()(m.programs["sample"])
-    assert not derived.refused
-    assert not loops(derived.graph)
+    fast = derived(m.programs["sample"]).graph
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m).items()}
     given, env = inputs(m, 3), {"time": LENGTH}
     expected = interpret(m.programs["sample"], weights, given, env)
-    found = interpret(derived.graph, weights, given, env)
+    found = interpret(fast, weights, given, env)
     for key, value in expected.items():
         assert len(np.unique(value)) > 1
         np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-9)
@@ -191,11 +195,10 @@ def test_blocks_of_any_length_give_the_same_sample(
     assert isinstance(size, int)
     monkeypatch.setattr(blocks, "block_length", lambda *_: min(length, size))
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
-    given, derived = example_inputs(m, program, 3), DeriveSamplers()(m.programs[program])
-    assert not derived.refused
-    assert all(("one block" if length >= size else f"blocks of {length}") in way for way in derived.done)
+    given, fast = example_inputs(m, program, 3), derived(m.programs[program])
+    assert all(("one block" if length >= size else f"blocks of {length}") in way for way in fast.done)
     expected = interpret(m.programs[program], weights, given)
-    for key, value in interpret(derived.graph, weights, given).items():
+    for key, value in interpret(fast.graph, weights, given).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-9, atol=1e-9)
 
 
@@ -205,7 +208,7 @@ def test_a_block_that_settles_gives_what_all_its_turns_give(name: str) -> None:
     m = module(name)
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
     program = "inverse" if name == "flow" else "sample"
-    graph, given = DeriveSamplers()(m.programs[program]).graph, example_inputs(m, program, 3)
+    graph, given = derived(m.programs[program]).graph, example_inputs(m, program, 3)
     for key, value in interpret(graph, weights, given).items():
         np.testing.assert_array_equal(value, interpret(never_settling(graph), weights, given)[key])
 
@@ -230,7 +233,7 @@ def test_elements_that_are_not_right_yet_may_be_no_numbers() -> None:
     weights = {weight: slope, bias: np.repeat([1.0, 800.0], size) * (np.arange(2 * size) != size)}
     given = {"noise_x": np.zeros((2, size))}
     with np.errstate(all="ignore"):
-        found = interpret(DeriveSamplers()(m.programs["sample"]).graph, weights, given)["x"]
+        found = interpret(derived(m.programs["sample"]).graph, weights, given)["x"]
         expected = interpret(m.programs["sample"], weights, given)["x"]
     np.testing.assert_array_equal(expected, 1.0)
     np.testing.assert_array_equal(found, expected)
@@ -243,7 +246,7 @@ def test_elements_that_are_not_right_yet_may_be_no_numbers() -> None:
 def test_noise_of_later_steps_is_not_read(name: str) -> None:
     """What is drawn late may be anything, not-a-number included, without a trace in what is drawn before."""
     m = module(name)
-    graph = DeriveSamplers()(m.programs["sample"]).graph
+    graph = derived(m.programs["sample"]).graph
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m).items()}
     given, env = inputs(m, 2), {"time": LENGTH}
     key = next(iter(given))
@@ -294,7 +297,7 @@ def test_work_does_not_grow_with_the_number_of_elements(
     """The network is not run once for each element."""
     m = module(name)
     elements = max(steps(n) for n in m.programs["sample"].nodes() if find(n))
-    naive, fast = work(m, m.programs["sample"]), work(m, DeriveSamplers()(m.programs["sample"]).graph)
+    naive, fast = work(m, m.programs["sample"]), work(m, derived(m.programs["sample"]).graph)
     assert fast < (naive / 4 if elements > 8 else naive)  # two steps cost little, however they are done
 
 
@@ -304,7 +307,7 @@ def test_what_reads_some_colours_of_a_pixel_is_computed_once(
 ) -> None:
     """Not again for each colour; products with masks, once for a draw, are counted on both sides."""
     m = module(name)
-    assert work(m, DeriveSamplers()(m.programs["sample"]).graph) <= 1.1 * work(m, m.programs["conditionals"])
+    assert work(m, derived(m.programs["sample"]).graph) <= 1.1 * work(m, m.programs["conditionals"])
 
 
 def steps(node: object) -> int:
@@ -349,10 +352,10 @@ REFUSED = {
 def test_what_cannot_be_stepped_is_refused_by_name(name: str) -> None:
     """What reads ahead, or has no place in the order, keeps its reference sampler, and the reason names the layer."""
     text, layer = REFUSED[name]
-    derived = DeriveSamplers()(from_text(text).programs["sample"])
-    assert [type(r) for r in derived.refused] == [Refused]
-    assert layer in str(derived.refused[0])
-    assert loops(derived.graph)
+    kept = DeriveSamplers()(from_text(text).programs["sample"])
+    assert [type(r) for r in kept.refused] == [Refused]
+    assert layer in str(kept.refused[0])
+    assert references(kept.graph)
 
 
 def test_a_reference_sampler_of_many_elements_is_emitted() -> None:
