@@ -208,7 +208,7 @@ def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[
             yield f"proved, and {longest} places are read"
     if verdict.status is Status.REFUTED and op in ("<=", "<"):
         if HOLDS[op](longest, bound):
-            longest = _longest(reads, (40, 100))
+            longest = _longest(reads, (40, 100, min(200, far(graph, claim.subject) + NEAR)))
         if HOLDS[op](longest, bound):
             yield f"refuted, and {longest} places are read"
     if verdict.status is Status.REFUTED and op == "==" and longest == bound:
@@ -307,7 +307,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
         changed = Reads(numbers, own, name).several(named(verdict), 4)
         for output, table in distances(graph, name, env, where).items():
             paths = np.moveaxis(table[0], -1, 0)[where.reshape(-1)[changed.elements]]
-            there = changed.outputs[output] > 0
+            there = changed.outputs[output] > SURE  # what cancels leaves roundings
             if op in ("<=", "<") and not ((paths >= 0) & ~there).any():
                 yield "refuted by what cancels, and every pair that paths join is read"
             if op in (">=", ">") and (HOLDS[op](paths, bound) & there).any():
