@@ -14,6 +14,7 @@ from onnx import ModelProto, StringStringEntryProto, helper
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
+from mpcompile_onnx.spelling import SPELLINGS
 from mpcompile_onnx.writer import Writer
 
 OPSET = 21
@@ -46,7 +47,7 @@ def emit_graph(
     double: bool = False,
 ) -> Emitted:
     """One graph. Weights lie in the file when they are given; else they are inputs, by their dotted names."""
-    w = Writer(Path(module.source.path).name, double)
+    w = Writer(Path(module.source.path).name, SPELLINGS, double)
     env: dict[Value, str] = {}
     inputs, weights = [], []
     live = _live(graph)

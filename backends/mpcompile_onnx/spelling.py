@@ -6,17 +6,13 @@ An input's own name may be given back where nothing is to be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mpcompile.ir import DType, Node, Shape, Symbolic, Value, broadcast_shapes, product
 from mpcompile.ops.pointwise import Binary
 from mpcompile_onnx import products, special, windows
 from mpcompile_onnx.loops import scan
-from mpcompile_onnx.writer import END, Size, Writer
-
-Row = Callable[[Writer, Node, list[str]], "str | list[str]"]
+from mpcompile_onnx.writer import END, Row, Size, Writer
 
 
 def direct(kind: str) -> Row:

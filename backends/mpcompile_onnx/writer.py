@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,11 +33,20 @@ class Frame:
     producers: dict[str, NodeProto] = field(default_factory=dict)
 
 
-class Writer:
-    """Appends nodes under readable names. `double` makes every float 64 bits wide."""
+#: How a primitive is written: nodes are appended to a writer, and the names of the results come back.
+Row = Callable[["Writer", Node, list[str]], "str | list[str]"]
 
-    def __init__(self, source: str, double: bool = False) -> None:
-        self.source = source
+
+class Writer:
+    """Appends nodes under readable names, each primitive by its row. `double` makes every float 64 bits wide."""
+
+    def __init__(
+        self,
+        source: str,
+        rows: Mapping[str, Row],
+        double: bool = False,
+    ) -> None:
+        self.source, self.rows = source, rows
         self.double = double
         self.float: type[np.floating[Any]] = np.float64 if double else np.float32
         self.taken: set[str] = set()
@@ -253,8 +262,6 @@ class Writer:
 
         `env` names its inputs and takes its values; `results` says what its outputs must be called.
         """
-        from mpcompile_onnx.spelling import SPELLINGS
-
         self.graphs.append(graph)
         for node in graph.nodes() if only is None else only:
             if isinstance(node.op, Input | Parameter):
@@ -267,7 +274,7 @@ class Writer:
             frame = self.frames[-1]
             start = len(frame.nodes)
             self.prefix, self.place = label(node), self._where(node)
-            made = SPELLINGS[node.op.name](self, node, [env[v] for v in node.inputs])
+            made = self.rows[node.op.name](self, node, [env[v] for v in node.inputs])
             names = [made] if isinstance(made, str) else list(made)
             written = frame.nodes[start:]
             fresh = {o for n in written for o in n.output}

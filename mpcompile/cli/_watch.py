@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpcompile.cli._out import echo, page
-from mpcompile.cli.check import specs_of
+from mpcompile.cli._specs import specs_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics.report import Checked, Report

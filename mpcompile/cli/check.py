@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +13,11 @@ import typer
 from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
 from mpcompile.cli._run import MemoryBudget, TimeBudget, budget_of, fail, settings_of
+from mpcompile.cli._specs import SUFFIXES, require, require_some, specs_of
 
 if TYPE_CHECKING:
     from mpcompile.budget import Budget
     from mpcompile.diagnostics.report import Checked, Report
-
-SUFFIXES = (".mp", ".yaml", ".yml")
 
 
 def check(
@@ -74,24 +72,6 @@ def check(
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
-def specs_in(path: Path) -> list[Path]:
-    """A file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        f
-        for f in path.rglob("*")
-        if f.suffix in SUFFIXES
-        and not f.is_dir()
-        and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(path).parts)
-    )
-
-
-def specs_of(paths: Iterable[Path]) -> list[Path]:
-    """The specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
-    return sorted({realpath(spec): spec for path in paths for spec in specs_in(path)}.values())
-
-
 def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:
     """The files of --report by format. Exits with 2 for a format that does not exist."""
     from mpcompile.diagnostics.render import RENDERERS
@@ -106,21 +86,6 @@ def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:
         if name not in RENDERERS:
             fail(f"no output format is named '{name}' ({', '.join(RENDERERS)})")
     return files
-
-
-def require(paths: list[Path]) -> None:
-    """Exits with 2 where a path leads nowhere, or there is none."""
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        fail(f"no such file or folder: {', '.join(missing)}")
-    if not paths:
-        fail("name a spec, or a folder of specs")
-
-
-def require_some(specs: list[Path], paths: list[Path]) -> None:
-    """Exits with 2 where the paths hold no spec: that nothing fails is then no result."""
-    if not specs:
-        fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")
 
 
 def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget) -> Report:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mpcompile.cli._out import echo, page, result
-from mpcompile.cli.check import require
+from mpcompile.cli._specs import require
 
 
 class To(StrEnum):

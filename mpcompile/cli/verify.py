@@ -13,7 +13,7 @@ import typer
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
-from mpcompile.cli.check import require, require_some, specs_of
+from mpcompile.cli._specs import require, require_some, specs_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source

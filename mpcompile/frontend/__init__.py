@@ -55,7 +55,7 @@ def _parse(source: Source, syntax: Syntax) -> ast.Model:
 
 def format_model(model: ast.Model, syntax: Syntax = "mp", source: Source | None = None) -> str:
     """Print a model in either syntax; with the source it came from, its comments are kept."""
-    from mpcompile.frontend.printer import format_model as print_model
+    from mpcompile.frontend.printing import format_model as print_model
 
     return print_model(model, syntax, source)
 

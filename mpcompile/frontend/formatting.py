@@ -11,7 +11,7 @@ from mpcompile.frontend import SUFFIXES, Syntax, ast, parse_text
 from mpcompile.frontend.ast import without_spans
 from mpcompile.frontend.comments import Comment, comments_of
 from mpcompile.frontend.layout import laid_out
-from mpcompile.frontend.printer import format_model
+from mpcompile.frontend.printing import format_model
 
 
 def formatted(model: ast.Model, source: Source, syntax: Syntax) -> str:

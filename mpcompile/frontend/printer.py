@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mpcompile.diagnostics import Source, Span
+from mpcompile.diagnostics import Span
 from mpcompile.frontend import ast
 from mpcompile.frontend.expressions import MAX_NUMBER
 from mpcompile.frontend.strings import quote
@@ -216,19 +216,8 @@ def claim_text(check: ast.Check) -> str:
     return ("allow " if check.allow else "") + text(check.claim, _CLAIM) + because
 
 
-def format_model(model: ast.Model, syntax: str, source: Source | None = None) -> str:
-    """Print a model; comments of `source`, the text it was parsed from, are carried over."""
-    from mpcompile.frontend.comments import weave
-
-    if syntax == "mp":
-        from mpcompile.frontend.printmp import model_lines
-    else:
-        from mpcompile.frontend.printyaml import model_lines
-    return "".join(f"{line}\n" for line in weave(model_lines(model), source, syntax))
-
-
 __all__ = [
-    "INDENT", "WIDTH", "Line", "argument_text", "call_head", "claim_text", "format_model", "lines", "number",
+    "INDENT", "WIDTH", "Line", "argument_text", "call_head", "claim_text", "lines", "number",
     "repeat_head", "shape_text", "signature_text", "size_text", "step_lines", "step_text", "tap_text", "text",
     "type_text",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, SpecError, error
@@ -13,8 +13,10 @@ from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net
 from mpcompile.lowering.names import unknown
-from mpcompile.lowering.scope import Scope
 from mpcompile.ranges import Choice, Slot, slots
+
+if TYPE_CHECKING:
+    from mpcompile.lowering.scope import Scope
 
 
 class Unlisted(ValueError):

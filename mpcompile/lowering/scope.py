@@ -12,6 +12,7 @@ from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
+from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.reading import Hidden
 
@@ -119,8 +120,6 @@ class Scope:
 
     def mask(self, expr: ast.Expr) -> Mask:
         """A mask expression."""
-        from mpcompile.lowering.binding import Arguments
-
         match expr:
             case ast.Name() if expr.id in self.masks:
                 self.budget.spend(expr.span)
@@ -229,8 +228,6 @@ class Scope:
         return tuple(current)
 
     def _apply(self, ctx: Context, call: ast.Call, current: Sequence[Value]) -> tuple[Value, ...]:
-        from mpcompile.lowering.binding import Arguments
-
         self.budget.spend(call.span)
         if call.callee in self.nets:
             if call.args and current:

@@ -1,0 +1,44 @@
+"""Which specs the paths of a command lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os.path import realpath
+from pathlib import Path
+
+from mpcompile.cli._run import fail
+
+SUFFIXES = (".mp", ".yaml", ".yml")
+
+
+def specs_in(path: Path) -> list[Path]:
+    """A file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        f
+        for f in path.rglob("*")
+        if f.suffix in SUFFIXES
+        and not f.is_dir()
+        and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(path).parts)
+    )
+
+
+def specs_of(paths: Iterable[Path]) -> list[Path]:
+    """The specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
+    return sorted({realpath(spec): spec for path in paths for spec in specs_in(path)}.values())
+
+
+def require(paths: list[Path]) -> None:
+    """Exits with 2 where a path leads nowhere, or there is none."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        fail(f"no such file or folder: {', '.join(missing)}")
+    if not paths:
+        fail("name a spec, or a folder of specs")
+
+
+def require_some(specs: list[Path], paths: list[Path]) -> None:
+    """Exits with 2 where the paths hold no spec: that nothing fails is then no result."""
+    if not specs:
+        fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")
