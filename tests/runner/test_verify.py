@@ -18,7 +18,6 @@ from mpcompile import api
 from mpcompile.backend import find_backend, installed
 from mpcompile.ir import Array
 from mpcompile.passes.gradient import differentiate
-from mpcompile.runner import verify as verification
 from mpcompile.runner.verify import SIZES, SMALLER_SIZES, Row, _Question, sizes_for, verify
 from mpcompile_torch import BACKEND
 
@@ -46,7 +45,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, **wrong: str) -> list[Row]:
         def session(*args: Any, **kwargs: Any) -> Wrong:
             return Wrong(BACKEND.session(*args, **kwargs), **wrong)
 
-    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    monkeypatch.setattr("mpcompile.backend.find_backend", lambda _: Backend)
     return list(verify(module("mlp"), ["torch"]))
 
 
@@ -132,7 +131,7 @@ def test_a_gradient_that_should_vanish_and_does_not_is_found(monkeypatch: pytest
         def session(*args: Any, **kwargs: Any) -> Wrong:
             return Biased(BACKEND.session(*args, **kwargs), gradient="y.dense_0.bias")
 
-    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    monkeypatch.setattr("mpcompile.backend.find_backend", lambda _: Backend)
     failed = [row for row in verify(lowered(VANISHING["dense"]), ["torch"]) if not row.holds]
     assert {(r.precision, r.value) for r in failed} == {(p, "y.dense_0.bias") for p in ("float32", "float64")}
 
@@ -150,7 +149,7 @@ def test_one_session_is_alive_at_a_time(monkeypatch: pytest.MonkeyPatch, backend
             alive.append(weakref.ref(made))
             return made
 
-    monkeypatch.setattr(verification, "find_backend", lambda _: Backend)
+    monkeypatch.setattr("mpcompile.backend.find_backend", lambda _: Backend)
     gc.disable()
     try:
         assert all(row.holds for row in verify(module("mlp"), [backend]))
