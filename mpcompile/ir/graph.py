@@ -334,16 +334,6 @@ class Builder:
                 )
         return outputs
 
-    def inline(self, graph: Graph, values: Mapping[Value, Value]) -> dict[Value, Value]:
-        """Copy the nodes of another graph, with `values` in place of its inputs; return its values as they are here."""
-        moved = dict(values)
-        for node in graph.nodes():
-            if node.outputs[0] not in moved:
-                with self.within(node.scope, node.span):
-                    made = self.emit_all(node.op, *(moved[v] for v in node.inputs))
-                moved.update(zip(node.outputs, made, strict=True))
-        return moved
-
     def here(self, value: Value) -> Value:
         """The value as this graph sees it: itself, or the input that captures it from an outer graph."""
         if value in self.graph or self.outer is None:

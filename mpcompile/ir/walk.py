@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from mpcompile.ir.graph import Node, Value
+from mpcompile.ir.graph import Builder, Graph, Node, Scope, Value
 
 T = TypeVar("T")
 
@@ -22,4 +22,19 @@ def run(nodes: Iterable[Node], known: dict[Value, T], apply: Callable[..., Seque
     return known
 
 
-__all__ = ["run"]
+def inline(
+    b: Builder, graph: Graph, values: Mapping[Value, Value], scope: Callable[[Scope], Scope] = lambda s: s
+) -> dict[Value, Value]:
+    """Copy the nodes of a graph into another one, with `values` in place of its inputs; return its values there.
+
+    `scope` gives the scope of a copy from that of the node.
+    """
+
+    def copy(node: Node, *inputs: Value) -> tuple[Value, ...]:
+        with b.within(scope(node.scope), node.span):
+            return b.emit_all(node.op, *inputs)
+
+    return run(graph.nodes(), dict(values), copy)
+
+
+__all__ = ["inline", "run"]

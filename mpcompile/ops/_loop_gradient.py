@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mpcompile.ir import Builder, DType, Graph, Input, Shape, Value, product
+from mpcompile.ir.walk import inline
 from mpcompile.ops._base import Cotangents, zeros
 from mpcompile.ops._reverse import backpropagate
 from mpcompile.ops.arithmetic import Add
@@ -106,7 +107,7 @@ class _Step:
         inner = list(scan.body.inputs.items())
         #: Values of the loop's body -> the same values in this graph.
         self.here = here = {v: b.input(k, v.type) for k, v in inner}
-        here.update(b.inline(scan.body, here))
+        here.update(inline(b, scan.body, here))
         forward = self.graph.nodes()
 
         following, ys = scan.divide(list(scan.body.outputs.values()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mpcompile import ops
 from mpcompile.ir import Builder, DType, Graph, Input, Node, Symbolic, Type, Value, symbol
+from mpcompile.ir.walk import inline
 
 #: Inputs of a piece: the numbers of its steps, and the state that the piece before left.
 STEPS = "steps"
@@ -78,6 +79,6 @@ def _numbered(
     number = loop.scan(STEPS, numbers)
     moved |= {v: loop.capture(n, x) for (n, v), x in zip(formals.captured.items(), captured, strict=True)}
     moved[formals.step] = loop.body.emit(ops.Reshape(()), number)
-    moved = loop.body.inline(op.body, moved)
+    moved = inline(loop.body, op.body, moved)
     following, ys = op.divide(list(op.body.outputs.items()))
     return loop.close([moved[v] for _, v in following], {name: moved[v] for name, v in ys})

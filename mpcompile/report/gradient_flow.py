@@ -17,6 +17,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value
+from mpcompile.ir.walk import inline
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 
@@ -128,7 +129,7 @@ def _nudged(
         v: loop.capture(name, x) for (name, v), x in zip(formals.captured.items(), captured, strict=True)
     }
     moved[formals.step] = loop.step
-    moved = loop.body.inline(op.body, moved)
+    moved = inline(loop.body, op.body, moved)
     following, ys = op.divide(list(op.body.outputs.items()))
     return loop.close([moved[v] for _, v in following], {name: moved[v] for name, v in ys})
 

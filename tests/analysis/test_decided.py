@@ -121,6 +121,15 @@ def test_an_answer_is_the_one_that_numbers_give(name: str) -> None:
     assert not judge(module, verdict)
 
 
+def test_what_joins_only_beyond_the_lengths_that_were_measured_is_not_denied() -> None:
+    """The shifts are longer than the measured lengths, at which nothing is joined; the offsets know better."""
+    chain = "dense(2) -> shift(40) -> shift(31) -> conv1d(2, 3) -> dense(2)"
+    for claim, said in (("path_length(x) > 3", "no offset takes 4"), ("path_length(x) >= 1", "")):
+        verdict = next(v for v in prove(module_of(sequence(chain, claim))) if v.claim.kind == "path_length")
+        assert said in str(verdict.diagnostics), verdict.how
+        assert "any two positions" not in str(verdict.diagnostics)
+
+
 def test_a_branch_is_left_out_only_where_it_can_be_zero() -> None:
     """Not where the variable goes through values of symbolic length, nor where constants stand in the branch."""
     for branch in ("last -> dense(8)", "gru(8, output = state)", "conv1d(3, 2) -> tanh -> last -> dense(8)"):

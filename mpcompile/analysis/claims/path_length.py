@@ -79,9 +79,7 @@ def _sequence(module: Module, graph: Graph, claim: Claim, names: list[str]) -> V
             if wrong is not None:
                 return Verdict.refuted(claim, METHOD, dict.fromkeys(names, length), [wrong], detail)
     if answer.never and all(r.longest < _bounds(claim)[0] for r in measured):
-        finding = _nothing(claim) if measured[-1].longest < 0 else Diagnostic(
-            "MP320", f"{answer.reason}, claimed {_claimed(claim)}", claim.span
-        )  # fmt: skip
+        finding = Diagnostic("MP320", f"{answer.reason}, claimed {_claimed(claim)}", claim.span)
         return Verdict.refuted(claim, BY_OFFSETS, {}, [finding], detail)
     if answer.holds and answer.cut is not None and _bounds(claim)[1] < math.inf:
         reason = f"{answer.cut.op.name} reads ahead of its own place, so the ends of a sequence may cut paths"
@@ -174,7 +172,7 @@ def _broken(claim: Claim, found: Reach, time: str = "") -> Diagnostic | None:
     if most == math.inf:
         return None
     if found.longest < 0 and found.pairs:
-        return _nothing(claim)
+        return _nothing(claim, found, time)
     if found.longest > most:
         return _finding(claim, found, time)
     if found.missing is not None:
@@ -194,11 +192,12 @@ def _too_short(claim: Claim, found: Reach) -> Diagnostic | None:
     """What breaks a bound from below where every size is fixed."""
     if found.longest >= _bounds(claim)[0]:
         return None
-    return _finding(claim, found, "") if found.longest >= 0 else _nothing(claim)
+    return _finding(claim, found, "") if found.longest >= 0 else _nothing(claim, found, "")
 
 
-def _nothing(claim: Claim) -> Diagnostic:
-    return Diagnostic("MP320", f"no path joins any two positions of {claim.subject}", claim.span)
+def _nothing(claim: Claim, found: Reach, time: str) -> Diagnostic:
+    where = f"{claim.subject}{_at(found, time)}"
+    return Diagnostic("MP320", f"no path joins any two positions of {where}", claim.span)
 
 
 def _claimed(claim: Claim) -> str:
@@ -255,7 +254,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         raise TooLarge(f"paths that mix more than {MAX_CAP} times are not followed at every length")
     order = order_of(module, claim.subject)
     sets = mixing_sets(graph, claim.subject, max(cap, 1))
-    reaches_least, exact, far, long, unplaced = least <= 0, True, None, None, ""
+    reaches_least, exact, far, long, unplaced, joins = least <= 0, True, None, None, "", False
     for name, value in graph.outputs.items():
         stencil = sets.of(value)
         exact = exact and stencil.exact
@@ -275,6 +274,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         need = _needed(found) if order is None else Offsets.up_to(-1)
         for counts in found:
             all_of, near, below = (_within(counts, n) for n in (math.inf, most, least - 1))
+            joins = joins or bool(all_of)
             lacking = need.intersection(all_of.complement())
             if most < math.inf and not unplaced and lacking:
                 return _Answer(False, unjoined=_nearest(lacking), rest=lacking)
@@ -293,8 +293,10 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
         reason = f"offset {far} may take more than {most:.0f}"
     elif not exact:
         reason = f"`{blame}` is known from above only"
-    else:
+    elif joins:
         reason = f"no offset takes {least:.0f}"
+    else:
+        reason = f"no path joins any two positions of {claim.subject}"
     never = exact and far is None and not reaches_least
     plain = offset_sets(graph, claim.subject)
     cut = two_sided(graph, plain) if holds and bordered(graph, plain) is not None else None

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Input, Node, Primitive, Range, Shape, Type, Value, product
+from mpcompile.ir import Builder, DType, Node, Primitive, Range, Shape, Type, Value, product
+from mpcompile.ir.walk import inline
 from mpcompile.layers import functional as F
 from mpcompile.ops import LoopBuilder
 from mpcompile.passes.base import Refused
@@ -375,11 +376,8 @@ class Emitter:
             moved[x] = F.reshape(b, part, x.shape)
         moved |= {f: self.static[v] for f, v in zip(formals.captured.values(), captured, strict=True)}
         moved[formals.step] = self.steps[0]
-        for inner in op.body.nodes():
-            if not isinstance(inner.op, Input):
-                with b.within(part_of(inner.scope, b.scope[-1].role if b.scope else "step"), inner.span):
-                    made = b.emit_all(inner.op, *(moved[v] for v in inner.inputs))
-                moved.update(zip(inner.outputs, made, strict=True))
+        role = b.scope[-1].role if b.scope else "step"
+        moved = inline(b, op.body, moved, lambda scope: part_of(scope, role))
         following, ys = op.divide([moved[v] for v in op.body.outputs.values()])
         for s, v in zip(states, following, strict=True):
             s.now = v

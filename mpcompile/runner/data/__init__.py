@@ -77,7 +77,7 @@ def load_data(
             _divide(raw, adapter)
         splits = adapter.splits()
     except Unreadable as bad:
-        raise error("MP506", str(bad), _stated(module), help=bad.help) from bad
+        raise error("MP506", str(bad), _stated(module, spec), help=bad.help) from bad
     pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
     _require_intervals(module, spec, splits)
@@ -95,9 +95,9 @@ def load_data(
     )
 
 
-def _stated(module: Module) -> Span:
+def _stated(module: Module, spec: str) -> Span:
     """Where `train.data` is written; nowhere where the command line names the data."""
-    return module.train.spans.get("data", Span.none())
+    return module.train.spans.get("data", Span.none()) if module.train.data == spec else Span.none()
 
 
 def _reads_bytes(module: Module) -> bool:
@@ -164,11 +164,11 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
             raise error(
                 "MP501",
                 f"there is no data file '{spec}'",
-                _stated(module),
+                _stated(module, spec),
                 help="where the data of a run moved, --data PATH names the new place",
             )
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", _stated(module), help=hint)
+        raise error("MP501", f"no data set is named '{spec}'", _stated(module, spec), help=hint)
     return read(path, vocabulary, module.fields)
 
 
