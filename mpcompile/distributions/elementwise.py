@@ -240,7 +240,7 @@ class LogisticMixture(OfNetwork):
         # rounded, so that u would fall into none or two
         below = F.to_float(b, F.less(b, inner, u))
         index = F.reshape(b, F.sum_axes(b, below, [axis]), u.shape)
-        numbers = np.arange(inner.shape[axis] + 1.0).reshape(-1, *(1,) * (u.type.rank - axis - 1))  # type: ignore[operator]
+        numbers = np.arange(inner.shape[axis] + 1.0).reshape(-1, *(1,) * (u.type.rank - axis - 1))  # type: ignore[operator]  # sizes are numbers here
         inside = F.to_float(b, b.emit(ops.Equal(), index, b.constant(numbers)))
         lower = F.sub(b, upper, weights)
         share = F.minimum(b, F.maximum(b, F.div(b, F.sub(b, u, lower), weights), 1e-6), 1 - 1e-6)

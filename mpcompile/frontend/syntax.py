@@ -153,7 +153,7 @@ class _Run:
     # --- messages ----------------------------------------------------------------------------------------
 
     def _explain(self, token: Token, previous: Token | None) -> Diagnostic:
-        accepted = self.engine.accepts()  # type: ignore[no-untyped-call]
+        accepted = self.engine.accepts()  # type: ignore[no-untyped-call]  # lark has no types for it
         start_, end = token.start_pos or 0, token.end_pos or 0
         if token.type in (SEPARATOR, "$END") and previous is not None:
             start_ = end = previous.end_pos or 0

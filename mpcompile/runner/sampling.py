@@ -255,7 +255,7 @@ def write_arrays(path: Path, samples: Samples) -> None:
     match path.suffix.lower():
         case ".npz":
             extra = {f"given_{k}": v for k, v in samples.given.items()}
-            np.savez_compressed(path, **samples.values, **extra)  # type: ignore[arg-type]
+            np.savez_compressed(path, **samples.values, **extra)  # type: ignore[arg-type]  # names are no options of savez
         case ".npy":
             np.save(path, value, allow_pickle=False)
         case ".csv":
