@@ -62,7 +62,7 @@ class _Written:
 
     @property
     def grouped(self) -> bool:
-        return bool(self.op.carries > 1 or self.op.settles)
+        return bool(self.op.carries > 1 or self.op.until_fixed_point)
 
 
 class JaxWriter(Writer):
@@ -154,7 +154,7 @@ class JaxWriter(Writer):
         outer, op = self.state, w.op
         carries = op.carries
         carry, inputs = self.fresh("carry"), self.fresh("inputs")
-        state = "tuple[Array]" if op.settles and carries == 1 else _typed(carries)
+        state = "tuple[Array]" if op.until_fixed_point and carries == 1 else _typed(carries)
         if w.simple:
             step = inner.env[w.loop.body.inputs[-1]].text
             head = [f"{step}: Array", f"{carry if w.grouped else w.carry_names[0]}: {state}"]
@@ -198,7 +198,7 @@ class JaxWriter(Writer):
         first = _group([e.text for e in w.start], w.grouped)
         if w.simple:
             call = f"lax.fori_loop(0, {self._length(op, node)}, {w.function}, {first})"
-            if op.settles:
+            if op.until_fixed_point:
                 numbers = tuple_text(map(str, op.read_carries()))
                 call = f"settle({w.function}, {first}, {numbers}, {self._length(op, node)})"
                 call += "" if carries > 1 else "[0]"

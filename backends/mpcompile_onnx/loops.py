@@ -20,7 +20,7 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     assert isinstance(node.op, Scan)
     op, body, axis = node.op, node.op.body, node.op.axis
     state, rows, captured, step = op.formals
-    counts = not op.settles and (not rows or op.reads_step)
+    counts = not op.until_fixed_point and (not rows or op.reads_step)
     length = op.trip_count([v.type for v in node.inputs])
     first, scanned, around = op.split(args)
     # Along axis 0 alone: over another axis onnxruntime divides by the sizes before it, and dies of a batch of none.
@@ -36,7 +36,9 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     w.write(body, env, {}, once)
 
     w.frames.append(Frame())
-    declared = [w.info(w.name(f"{before}/{n}"), Type(d, ())) for n, d in _COUNTED] if op.settles else []
+    declared = (
+        [w.info(w.name(f"{before}/{n}"), Type(d, ())) for n, d in _COUNTED] if op.until_fixed_point else []
+    )
     for name, value in (*state.items(), *rows.items(), *([("step", step)] if counts else [])):
         env[value] = w.name(f"{before}/{name}")
         declared.append(w.info(env[value], value.type))
@@ -49,7 +51,7 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     done = {n.id for n in once}
     w.write(body, env, results, [n for n in body.nodes() if n.id not in done])
     infos = w.results(outputs, env)
-    if op.settles:
+    if op.until_fixed_point:
         pairs = list(zip(state.values(), outputs.values(), strict=False))
         again = _changed(w, [(env[pairs[i][0]], env[pairs[i][1]]) for i in op.read_carries()])
         infos.insert(0, w.info(again, Type(DType.BOOL, ())))
@@ -57,7 +59,7 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     w.frames.pop()
 
     w.prefix, w.place = before, place
-    if op.settles:
+    if op.until_fixed_point:
         return w.op_all("Loop", w.scalar(length), "", *given, outputs=len(node.types), body=graph)
     direction, types = int(op.reverse), op.divide(node.types)[1]
     wide = len(rows) + counts

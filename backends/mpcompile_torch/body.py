@@ -160,7 +160,7 @@ class TorchWriter(Writer):
         body = loop.body
         inside = op.split(body.inputs[:-1])
         inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
-        compared = op.read_carries() if op.settles else []
+        compared = op.read_carries() if op.until_fixed_point else []
         inner.uses.update(body.inputs[i] for i in compared)
         listed = self.captured(loop, inner)
         carry_names = self._first_carries(loop, inner)

@@ -41,7 +41,7 @@ def taped(scan: Scan) -> Scan:
     for v in missing:
         kept = copies[v.node].outputs[v.index]
         body.outputs[f"kept_{len(body.outputs)}"] = b.emit(Reshape(_tall(v, scan.axis)), kept)
-    return replace(scan, body=body, settles=False)
+    return replace(scan, body=body, until_fixed_point=False)
 
 
 def loop_gradient(

@@ -67,10 +67,10 @@ class Scan(Operation):
     positions. Results are the last carries, then the stacked ys. Without scanned values `length` is the
     number of steps.
 
-    With `settles` a step is a function of the carries and captured values alone: once it leaves those carries that
-    it reads as they were, later steps would change nothing, and need not be run. Each element of a carry is made of
-    earlier ones, so that the first carries are forgotten and the last ones are the only fixed point; a backend may
-    differentiate them as one. It has neither scanned values nor ys.
+    With `until_fixed_point` a step reads the carries and captured values alone, and the loop has neither scanned
+    values nor ys. Once a step leaves the carries that it reads unchanged, later steps change nothing, and a backend
+    may exit. Each element of a carry depends on earlier elements only. So the first carries are forgotten, the last
+    carries are the only fixed point, and a backend may differentiate them as a fixed point.
     """
 
     name: ClassVar[str] = "scan"
@@ -80,7 +80,7 @@ class Scan(Operation):
     reverse: bool = False
     scanned: int = 0
     length: int | Symbolic | None = None
-    settles: bool = False
+    until_fixed_point: bool = False
 
     def bodies(self) -> tuple[Graph, ...]:
         return (self.body,)
@@ -148,15 +148,15 @@ class Scan(Operation):
         for i, (before, after) in enumerate(zip(carries, outputs, strict=False)):
             require(before == after, f"carry {i} to stay {before}", after)
         last, ys = self.divide(outputs)
-        if self.settles:
+        if self.until_fixed_point:
             require(
                 not scanned and not ys,
-                "neither scanned values nor stacked ones in a loop that settles",
+                "neither scanned nor stacked values in a loop with until_fixed_point",
                 "some",
             )
             require(
                 not self.reads_step,
-                "a body that does not read the step in a loop that settles",
+                "a body that does not read the step in a loop with until_fixed_point",
                 "one that does",
             )
         for y in ys:
@@ -192,7 +192,7 @@ class Scan(Operation):
             slices = [x.take(t, self.axis) for x in scanned]
             results = evaluate_body(self.body, [*carries, *slices, *captured, np.asarray(t)], apply, plan)
             before, (carries, rows[t]) = carries, self.divide(results)
-            if self.settles and all(np.array_equal(before[i], carries[i]) for i in read):
+            if self.until_fixed_point and all(np.array_equal(before[i], carries[i]) for i in read):
                 break
         if not rows:
             raise ValueError("a loop of no steps has no results")
@@ -268,7 +268,7 @@ class Scan(Operation):
             Example(rnn, (sample(2, 3), sample(2, 1, 3, seed=1), sample(3, 3, seed=2))),
             Example(total, (sample(), sample(seed=3))),
             Example(
-                cls(_settling(), carries=2, length=9, settles=True),
+                cls(_fixed_point_body(), carries=2, length=9, until_fixed_point=True),
                 (sample(2, 3) - 0.6, sample(2, 3, seed=1), sample(2, 3, seed=2)),
             ),
         ]
@@ -294,13 +294,13 @@ class LoopBuilder:
         axis: int = 1,
         reverse: bool = False,
         length: int | Symbolic | None = None,
-        settles: bool = False,
+        until_fixed_point: bool = False,
         name: str = "body",
     ) -> None:
         """`length` is the number of steps of a loop that scans nothing; the rest is as `Scan` has it."""
         self.outer = outer
         self.body = Builder(Graph(name), outer.scope, outer.span, outer)
-        self.axis, self.reverse, self.settles = axis, reverse, settles
+        self.axis, self.reverse, self.until_fixed_point = axis, reverse, until_fixed_point
         self._length = length
         self._starts: dict[str, Value] = {}
         self._scanned: dict[str, Value] = {}
@@ -351,7 +351,7 @@ class LoopBuilder:
         graph.inputs = {name: graph.inputs[name] for name in order} | {"step": step}
         op = Scan(
             body=graph, carries=len(self._starts), scanned=len(self._scanned), axis=self.axis, reverse=self.reverse,
-            length=None if self._scanned else self._length, settles=self.settles,
+            length=None if self._scanned else self._length, until_fixed_point=self.until_fixed_point,
         )  # fmt: skip
         given = (*self._starts.values(), *self._scanned.values(), *self.body.captured)
         return op.divide(self.outer.emit_all(op, *given))
@@ -390,7 +390,7 @@ def _power() -> Graph:
     return g
 
 
-def _settling() -> Graph:
+def _fixed_point_body() -> Graph:
     """x' = tanh(x U) + a for a strictly triangular U, h' = x a: after four steps nothing changes."""
     g = Graph("settling")
     b = Builder(g)

@@ -54,7 +54,7 @@ KINDS = ["made", "cnn", "vae", "realnvp2d", "char_lstm", "transformer", "iaf"]
 def test_gradients_are_those_of_torch(name: str) -> None:
     """Every parameter's gradient on jax in float32 to 1e-4 of its largest entry; in float64 test_jax_specs has all.
 
-    Jax is given what the runner trains: `iaf` reads its density off a loop that settles.
+    Jax is given what the runner trains: `iaf` reads its density off a loop with `until_fixed_point`.
     """
     m = module(name)
     w = weights(m, spread=SPREAD)

@@ -272,7 +272,7 @@ def test_a_diagonal_pixel_rnn_is_emitted_and_sampled_as_a_whole() -> None:
     expected = interpret(m.programs["log_prob"], w, given)
     np.testing.assert_allclose(found["log_prob"], expected["log_prob"], rtol=1e-9)
     derived = DeriveSamplers()(m.programs["sample"])
-    (loop,) = (n.op for n in derived.graph.nodes() if isinstance(n.op, Scan) and n.op.settles)
+    (loop,) = (n.op for n in derived.graph.nodes() if isinstance(n.op, Scan) and n.op.until_fixed_point)
     assert not derived.refused and loop.length == 64  # at the most, one turn for each pixel
 
 

@@ -203,23 +203,25 @@ def test_blocks_of_any_length_give_the_same_sample(
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_block_that_settles_gives_what_all_its_turns_give(name: str) -> None:
+def test_a_block_at_its_fixed_point_equals_a_block_run_for_all_turns(name: str) -> None:
     """Bit by bit: once nothing changes, nothing would."""
     m = module(name)
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
     program = "inverse" if name == "flow" else "sample"
     graph, given = derived(m.programs[program]).graph, example_inputs(m, program, 3)
     for key, value in interpret(graph, weights, given).items():
-        np.testing.assert_array_equal(value, interpret(never_settling(graph), weights, given)[key])
+        np.testing.assert_array_equal(value, interpret(all_iterations(graph), weights, given)[key])
 
 
-def never_settling(graph: Graph) -> Graph:
+def all_iterations(graph: Graph) -> Graph:
     """The same with every turn run."""
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not isinstance(node.op, ops.Scan):
             return None
-        return b.emit_all(replace(node.op, body=never_settling(node.op.body), settles=False), *inputs)
+        return b.emit_all(
+            replace(node.op, body=all_iterations(node.op.body), until_fixed_point=False), *inputs
+        )
 
     return graph.rebuild(rewrite)
 

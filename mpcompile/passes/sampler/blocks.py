@@ -1,14 +1,17 @@
-"""Samplers of vectors: block after block, each solved by fixed-point iteration.
+"""Derive samplers of vectors: block after block, each solved by fixed-point iteration (Song et al. 2021).
 
-With its noise given, a sample is the fixed point of x = drawn(x), and as element k reads only those before it, after k
-turns of x <- drawn(x) the first k are right, whatever x was. A block of elements is iterated until nothing changes, at
-most as many turns as it has elements, and one for the units that read the last of them; most settle after a few. What a
-block reads of the blocks before it, a part of every matrix product, is computed once; a turn costs the block's own
-units alone. The result is that of all turns: if one leaves the elements equal to what they were, so does every later
-one. It is the reference sampler's up to the rounding of sums, which are taken in another order.
+With its noise given, a sample is the fixed point of x = drawn(x). Element k reads only earlier elements, so after k
+iterations of x <- drawn(x) the first k elements are right, whatever x was. A block is iterated until nothing changes:
+at most once for each of its elements, and once more for the units that read the last of them. Most blocks reach their
+fixed point after a few iterations.
 
-Elements that are not right yet may be anything, and where they are real numbers they may overflow: what is not finite
-counts as zero in a product, so that it cannot reach, through a weight that is zero, what does not depend on it.
+The part of every matrix product that reads earlier blocks is computed once for each block; an iteration costs the units
+of the block alone. The result is that of the full number of iterations: an iteration that leaves the elements unchanged
+is followed only by such iterations. It differs from the reference sampler's by the rounding of sums, which are taken in
+another order.
+
+Elements that are not right yet may have any value, and real numbers may overflow. A product counts factors that are not
+finite as zero, so that no such value spreads through a weight that is zero.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ DISPATCH, BATCH = 1 << 15, 16
 
 
 def turns(length: int) -> float:
-    """Turns until a block settles, as the model of cost takes it.
+    """Estimate the turns until a block reaches its fixed point, for the cost model.
 
     MADE on binarised MNIST (two hidden layers of 500), batch 64: blocks of 28, 112, 392, 784 took 2.8, 5.3, 12, 20.
     """
@@ -89,7 +92,7 @@ def solve_whole(
     x = Carry(ref.x.type, name="x")
     turns = int(ref.ranks.max()) + 1
     moving = {ref.x}
-    with open_loop(outer, [x], 1, turns, settles=True) as loop:
+    with open_loop(outer, [x], 1, turns, until_fixed_point=True) as loop:
         turn = loop.body
         found = static | {ref.x: x.value, ref.step: loop.step}
         for node in ref.body.made_of(ref.drawn):
@@ -159,7 +162,7 @@ class _BlockLoop:
             if node.outputs[0] not in self.units:
                 hoist(self.outer, node, self.static)
         if self.blocks == 1:
-            return self._ordered(self._settle([])[0])
+            return self._ordered(self._fixed_point([])[0])
         kept = [self.ref.x, *(v for v in self._read_later() if v != self.ref.x)]
         for v in kept:
             axis, rows = self.units[v].axis, self.units[v].blocks * self.units[v].size
@@ -169,18 +172,18 @@ class _BlockLoop:
         carries = list(self.stores.values())
         with open_loop(self.outer, carries, 1, self.blocks) as loop:
             self.block, self._step = loop.body, loop.step
-            for v, slab in zip(kept, self._settle(kept[1:]), strict=True):
+            for v, slab in zip(kept, self._fixed_point(kept[1:]), strict=True):
                 self.stores[v].now = self._stored(self.block, v, slab)
         close(loop, carries)
         return self._ordered(_units_at(self.outer, self.stores[self.ref.x].value, 1))
 
-    def _settle(self, kept: list[Value]) -> list[Value]:
-        """The elements of a block, and what later blocks read of its other units."""
+    def _fixed_point(self, kept: list[Value]) -> list[Value]:
+        """Return the elements of a block, and the other units of the block that later blocks read."""
         carries = []
         for v in (self.ref.x, *kept):
             slab = resized(v.shape, self.units[v].axis, self.units[v].size)
             carries.append(Carry(v.type.with_shape(slab), name=f"{self._name(v)}_block"))
-        with open_loop(self.block, carries, 1, self.turns, settles=True) as loop:
+        with open_loop(self.block, carries, 1, self.turns, until_fixed_point=True) as loop:
             self.turn = loop.body
             self.slabs[self.ref.x] = carries[0].value
             for node in self.nodes:

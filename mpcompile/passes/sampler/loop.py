@@ -15,7 +15,7 @@ def part_of(scope: Scope, role: str) -> Scope:
     """The scope of a part of a network that a sampler runs by itself: its functions are called after their part.
 
     `prepare` is before the loops, `step` in the one over time, `row` and `pixel` in those over an image, `turn` in one
-    that settles.
+    with `until_fixed_point`.
     """
     return tuple(replace(frame, role=role) for frame in scope)
 
@@ -29,13 +29,13 @@ def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
 
 @contextmanager
 def open_loop(
-    outer: Builder, carries: Sequence[Carry], axis: int, length: Size, settles: bool = False
+    outer: Builder, carries: Sequence[Carry], axis: int, length: Size, until_fixed_point: bool = False
 ) -> Iterator[LoopBuilder]:
     """A loop of `length` steps; in its body the carries are what they are there.
 
     A carry that is something already starts as that, another one as its `start`, or as zeros.
     """
-    loop = LoopBuilder(outer, axis=axis, length=length, settles=settles)
+    loop = LoopBuilder(outer, axis=axis, length=length, until_fixed_point=until_fixed_point)
     for c, name in zip(carries, _distinct([c.name for c in carries]), strict=True):
         if c.now is None:
             c.now = c.start if c.start is not None else zeros(outer, c.type)
