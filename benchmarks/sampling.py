@@ -9,9 +9,9 @@ inference (`mpcompile build --inference`), so that masks are within the weights 
 pass       one teacher-forced pass of the network over the batch (`conditionals`)
 sample     the derived sampler; `passes` is how many passes it costs
 vs naive   the reference sampler, which runs the whole network once for each element, over the derived one. Where it
-           would take longer than --patience seconds, its time is that of one turn times the turns, marked ~
-equal      elements of the sample that one turn of the reference sampler, with the same noise, leaves as they are: where
-           all are, it is the reference sampler's sample. Where that was run, elements equal to its own
+           would take longer than --patience seconds, its time is that of one iteration times the iterations, marked ~
+equal      elements of the sample that one iteration of the reference sampler, with the same noise, leaves as they are:
+           where all are, it is the reference sampler's sample. Where that was run, elements equal to its own
 derive     deriving the samplers and simplifying all programs
 memory     by how much a draw raises the process's peak
 
@@ -85,8 +85,8 @@ def load(name: str) -> tuple[Module, int]:
         return api.load(path, settings), length
 
 
-def turn(program: Graph) -> Graph:
-    """A program with a reference sampler, as one turn of it: the elements that it starts from are the input `drawn`."""
+def iteration(program: Graph) -> Graph:
+    """Return one iteration of a reference sampler; the input `drawn` has the elements that it starts from."""
     given: list[Value] = []
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -113,7 +113,7 @@ def turn(program: Graph) -> Graph:
 
 
 def prepared(module: Module) -> tuple[Module, dict[str, Array], float]:
-    """Programs `conditionals`, `sample`, `naive` and `turn` for inference, weights, and the seconds of deriving."""
+    """Programs `conditionals`, `sample`, `naive` and `iteration` for inference, weights, and the seconds of deriving."""
     start = time.process_time()
     optimised = optimise(module)
     derive = time.process_time() - start
@@ -125,9 +125,9 @@ def prepared(module: Module) -> tuple[Module, dict[str, Array], float]:
         "conditionals": fast["conditionals"],
         "sample": fast["sample"],
         "naive": slow,
-        "turn": turn(slow),
+        "iteration": iteration(slow),
     }
-    module = replace(module, programs=programs, noise=dict.fromkeys(("sample", "naive", "turn"), noise))
+    module = replace(module, programs=programs, noise=dict.fromkeys(("sample", "naive", "iteration"), noise))
     frozen = for_inference(module, example_weights(module, 0))
     return frozen.module, {k: np.asarray(v, np.float32) for k, v in frozen.weights.items()}, derive
 
@@ -218,7 +218,7 @@ def measure(name: str, backend: str, batch: int, patience: float) -> Iterator[tu
     ((key, drawn),) = sample.items()
     steps = length or int(np.prod(drawn.shape[1:]))
     turned: dict[str, Array] = {}
-    one = timed(lambda: turned.update(session.run("turn", noise | {"drawn": drawn})), 3)
+    one = timed(lambda: turned.update(session.run("iteration", noise | {"drawn": drawn})), 3)
     again = turned[key]
     if steps * one < patience:
         naive, mark = seconds(lambda: sample.update(session.run("naive", noise)), 1), ""

@@ -92,7 +92,7 @@ def _changed(w: Writer, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _invariant(body: Graph, captured: set[Value]) -> list[Node]:
-    """Nodes of a body that are the same in every turn, in order."""
+    """Nodes of a body that are the same in every iteration, in order."""
     known = set(captured)
     found = []
     for node in body.nodes():

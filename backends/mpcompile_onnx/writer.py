@@ -101,7 +101,7 @@ class Writer:
 
     @contextmanager
     def outermost(self) -> Iterator[None]:
-        """Write to the graph itself, also from within a loop body: sizes are the same in every turn."""
+        """Write to the graph itself, also from within a loop body: sizes are the same in every iteration."""
         inner, self.frames = self.frames, self.frames[:1]
         before, self.prefix, self.place = (self.prefix, self.place), "", ""
         try:

@@ -1,10 +1,10 @@
 """Which updates may be written into the buffer itself: those of a buffer that one loop owns and reads no more.
 
-A buffer is a carry of a loop that comes out of every turn as itself with stretches replaced. In torch a stretch can be
-replaced in place when nobody is left to see the old elements. The rule, over the graph of a body:
+A buffer is a carry of a loop that comes out of every iteration as itself with stretches replaced. In torch a stretch
+can be replaced in place when nobody is left to see the old elements. The rule, over the graph of a body:
 
     - every other reader of the old buffer, or of a view of it, is needed for the update itself, so that it has run;
-    - no view of the buffer leaves the turn, and the buffer leaves it as one carry only.
+    - no view of the buffer leaves the iteration, and the buffer leaves it as one carry only.
 
 Emitted text runs in an order in which what is needed comes first, so that the rule holds for it, too. What a loop starts
 from is a new tensor, or copied (`owned`).

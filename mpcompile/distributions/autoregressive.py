@@ -26,15 +26,15 @@ MAX_MEMBERS = 256
 class Autoregressive(Distribution):
     """An autoregressive density, or the mixture of several that share their weights.
 
-    net     the network: x -> parameters of every conditional (x as its type says; categories as integers)
-    ranks   rank of each element of x in the order, flattened; None for a sequence, whose order is time
+    net        the network: x -> parameters of every conditional (x as its type says; categories as integers)
+    ranks      rank of each element of x in the order, flattened; None for a sequence, whose order is time
     options of its sampler
-    order   the name of the order: an order is known at every size by its name, never by its ranks at one
-    turns   how many sets of hidden degrees the masks of the network have
+    order      the name of the order: an order is known at every size by its name, never by its ranks at one
+    mask_sets  how many sets of hidden degrees the masks of the network have
 
     With several orders `ranks` has a row for each member: member k is the density in order k with the hidden degrees of
-    turn k modulo `turns` (Germain et al. 2015, sections 4.2 and 4.3). Training sees one member a step; the density
-    is the mixture of all with equal weights, as in Uria et al. 2014; a draw is one of a member.
+    mask set k modulo `mask_sets` (Germain et al. 2015, sections 4.2 and 4.3). Training sees one member a step; the
+    density is the mixture of all with equal weights, as in Uria et al. 2014; a draw is one of a member.
     """
 
     keyword: ClassVar[str] = "autoregressive"
@@ -45,7 +45,7 @@ class Autoregressive(Distribution):
     likelihood: Likelihood
     ranks: Array | None
     options: Sampling = LAW_ITSELF
-    turns: int = 1
+    mask_sets: int = 1
     order: str = "natural"
 
     @property
@@ -59,14 +59,14 @@ class Autoregressive(Distribution):
 
     def conditionals(self, ctx: Context, x: Value, member: Value | None) -> Elementwise:
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
-        before = ctx.order, ctx.member, ctx.turns
-        ctx.order, ctx.member, ctx.turns = self.ranks, member, self.turns
+        before = ctx.order, ctx.member, ctx.mask_sets
+        ctx.order, ctx.member, ctx.mask_sets = self.ranks, member, self.mask_sets
         if self.ranks is not None and x.type.rank == 2:
             ctx.degrees[ctx.b.here(x)] = self.ranks + 1
         try:
             output = self.net(ctx, x)
         finally:
-            ctx.order, ctx.member, ctx.turns = before
+            ctx.order, ctx.member, ctx.mask_sets = before
         return self.likelihood.split(ctx, output, x.shape)
 
     def sharpens(self, b: Builder) -> bool:
@@ -123,10 +123,10 @@ class Autoregressive(Distribution):
         return ctx.own_input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
-def element_ranks(order: str, event: Shape, seed: int, turn: int = 0) -> Array | None:
+def element_ranks(order: str, event: Shape, seed: int, index: int = 0) -> Array | None:
     """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order.
 
-    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `turn`
+    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `index`
     numbers the random orders of one seed.
     """
     from mpcompile.layers.masks import ranks
@@ -142,20 +142,20 @@ def element_ranks(order: str, event: Shape, seed: int, turn: int = 0) -> Array |
             raise ValueError("order=pixel is that of an image [channels, height, width]")
         channels, height, width = numbers(event)
         return np.arange(size).reshape(height, width, channels).transpose(2, 0, 1).reshape(-1).copy()
-    return np.asarray(ranks(order, size, seed, turn))
+    return np.asarray(ranks(order, size, seed, index))
 
 
-def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, turns: int = 1) -> Array | None:
-    """Ranks of the elements for every member that `orders` and `turns` of hidden degrees make, a row for each.
+def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
+    """Ranks of the elements for every member that `orders` and `mask_sets` of hidden degrees make, a row for each.
 
     As `element_ranks` where there is one member. Raises `ValueError`.
     """
-    members = lcm(max(1, orders), max(1, turns))
-    if min(orders, turns) < 1 or members > MAX_MEMBERS:
-        raise ValueError(f"orders = {orders} and masks = {turns} do not make 1 to {MAX_MEMBERS} members")
+    members = lcm(max(1, orders), max(1, mask_sets))
+    if min(orders, mask_sets) < 1 or members > MAX_MEMBERS:
+        raise ValueError(f"orders = {orders} and masks = {mask_sets} do not make 1 to {MAX_MEMBERS} members")
     if orders > 1 and order != "random":
         raise ValueError("several orders are random ones: order = random")
-    rows = [element_ranks(order, event, seed, turn) for turn in range(orders)]
+    rows = [element_ranks(order, event, seed, index) for index in range(orders)]
     if members == 1:
         return rows[0]
     ranks = [r for r in rows if r is not None]

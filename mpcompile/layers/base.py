@@ -40,7 +40,7 @@ class MaskUse:
     shape     the array's shape
     degrees   of the inputs and of the outputs that a mask of degrees relates; None where unknown
     order     rank of each element of the modelled variable, flattened, inside an autoregressive density
-    turn      which of several sets of hidden degrees
+    mask_set  which of several sets of hidden degrees
     """
 
     kind: str
@@ -48,7 +48,7 @@ class MaskUse:
     inputs: Array | None = None
     order: Array | None = None
     last: bool = False
-    turn: int = 0
+    mask_set: int = 0
 
 
 @dataclass(frozen=True, kw_only=False)

@@ -68,7 +68,7 @@ class Context:
     degrees      degrees of the units of a value, inside a masked network
     order        ranks of the modelled variable's elements, inside an autoregressive density
     member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
-                 each, and row k takes the hidden degrees of turn k modulo `turns`
+                 each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
     mapped       of a value that a flow has mapped, the latents and the log-determinant
@@ -82,7 +82,7 @@ class Context:
     degrees: dict[Value, Array] = field(default_factory=dict)
     order: Array | None = None
     member: Value | None = None
-    turns: int = 1
+    mask_sets: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)

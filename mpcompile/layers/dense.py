@@ -97,7 +97,9 @@ def _uses(ctx: Context, use: MaskUse) -> list[MaskUse]:
     """The use of a mask in each of several orders."""
     assert ctx.order is not None
     return [
-        replace(use, inputs=None if use.inputs is None else use.inputs[k], order=order, turn=k % ctx.turns)
+        replace(
+            use, inputs=None if use.inputs is None else use.inputs[k], order=order, mask_set=k % ctx.mask_sets
+        )
         for k, order in enumerate(ctx.order)
     ]
 

@@ -22,7 +22,7 @@ _made: WeakValueDictionary[Any, Constant] = WeakValueDictionary()
 def mask_constant(mask: Mask, use: MaskUse) -> Constant:
     """The mask at one use as a constant of zeros and ones. Raises `ValueError` saying what does not fit."""
     around = tuple(None if a is None else (a.shape, a.tobytes()) for a in (use.inputs, use.order))
-    key = (mask, use.kind, use.shape, use.last, use.turn, around)
+    key = (mask, use.kind, use.shape, use.last, use.mask_set, around)
     constant = _made.get(key)
     if constant is None:
         constant = _made[key] = Constant.mask(mask.array(use))
@@ -37,14 +37,14 @@ def stacked(masks: tuple[Constant, ...]) -> Constant:
     return constant
 
 
-def permutation(size: int, seed: int, turn: int = 0) -> Array:
+def permutation(size: int, seed: int, index: int = 0) -> Array:
     """A fixed permutation of 0 .. size - 1: indices sorted by their SplitMix64 hash (Steele et al. 2014).
 
-    Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well. `turn`
+    Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well. `index`
     numbers the permutations of one seed.
     """
     golden, mask = 0x9E3779B97F4A7C15, (1 << 64) - 1
-    start = ((seed + (turn << 32) + 1) * golden) & mask
+    start = ((seed + (index << 32) + 1) * golden) & mask
     start = ((start ^ (start >> 29)) * 0xBF58476D1CE4E5B9) & mask
     z = np.arange(size, dtype=np.uint64) * np.uint64(golden) + np.uint64(start)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -52,14 +52,14 @@ def permutation(size: int, seed: int, turn: int = 0) -> Array:
     return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
 
 
-def ranks(order: str, size: int, seed: int = 0, turn: int = 0) -> Array:
-    """Rank of each of `size` elements under a named order: natural, reverse or random(seed), of which `turn` is one."""
+def ranks(order: str, size: int, seed: int = 0, index: int = 0) -> Array:
+    """Rank of each of `size` elements under a named order: natural, reverse or random(seed), of which `index` is one."""
     if order == "natural":
         return np.arange(size)
     if order == "reverse":
         return np.arange(size)[::-1].copy()
     if order == "random":
-        return permutation(size, seed, turn)
+        return permutation(size, seed, index)
     raise ValueError(f"no order is named '{order}' (natural, reverse, random)")
 
 
@@ -90,7 +90,7 @@ class Degrees:
             return np.tile(order, out // order.size)
         top = max(1, order.size - 1)
         degrees = 1 + (np.arange(out) * top) // max(1, out) if out >= top else 1 + np.arange(out) % top
-        return degrees[permutation(out, self.seed, use.turn)]
+        return degrees[permutation(out, self.seed, use.mask_set)]
 
     def array(self, use: MaskUse) -> Array:
         if use.kind != "dense":

@@ -116,7 +116,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, law, ranks, turns=given.masks, order=given.order)
+    return Autoregressive(net, law, ranks, mask_sets=given.masks, order=given.order)
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:

@@ -195,7 +195,7 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
     after the other (of all bijectors), and what the derived sampler computes and keeps.
 
     `how` says which loops it has. `work` is in passes of the network over all elements, `step_flops` in operations a step
-    (of blocks: for the most turns that they may take), `kept` in bytes of one example; where the sampler is
+    (of blocks: for the most iterations that they may take), `kept` in bytes of one example; where the sampler is
     the reference one, `refused` says why. Of a mixture over `members` orders and masks it is about the first.
     """
     found: dict[str, Any] = {}

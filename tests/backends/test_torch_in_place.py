@@ -45,7 +45,7 @@ def looped(kind: str) -> Graph:
         old = body.emit(ops.SliceAt(1, 1), buffer, step)
         made = body.emit(ops.UpdateAt(1), buffer, slab, step)
         y, following = F.sub(body, slab, old), slab
-    elif kind == "escapes":  # a view of the new one, which later turns write to
+    elif kind == "escapes":  # a view of the new one, which later iterations write to
         made = body.emit(ops.UpdateAt(1), buffer, slab, body.constant(0))
         y = body.emit(ops.SliceAt(1, 1), made, body.constant(0))
         following = slab

@@ -273,7 +273,7 @@ def test_a_diagonal_pixel_rnn_is_emitted_and_sampled_as_a_whole() -> None:
     np.testing.assert_allclose(found["log_prob"], expected["log_prob"], rtol=1e-9)
     derived = DeriveSamplers()(m.programs["sample"])
     (loop,) = (n.op for n in derived.graph.nodes() if isinstance(n.op, Scan) and n.op.until_fixed_point)
-    assert not derived.refused and loop.length == 64  # at the most, one turn for each pixel
+    assert not derived.refused and loop.length == 64  # at the most, one iteration for each pixel
 
 
 LOCAL = """

@@ -214,7 +214,7 @@ def test_a_block_at_its_fixed_point_equals_a_block_run_for_all_turns(name: str) 
 
 
 def all_iterations(graph: Graph) -> Graph:
-    """The same with every turn run."""
+    """The same with every iteration run."""
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not isinstance(node.op, ops.Scan):

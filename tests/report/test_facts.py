@@ -8,8 +8,8 @@ import specs_under_test as specs
 from mpcompile.report.facts import describe
 from mpcompile.report.terminal import show
 
-#: spec -> elements one after the other, members, floats that its loops carry, and turns that each element's block may
-#: take; by hand.
+#: spec -> elements one after the other, members, floats that its loops carry, and iterations that each element's block
+#: may take; by hand.
 SAMPLED = {
     "fvsbn": ("64", 1, 64, 64),  # x in one block
     "maf": ("6", 1, 3 * 2, 2),  # two variables, drawn by each of three bijectors
@@ -25,12 +25,14 @@ SAMPLED = {
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_sampling(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    steps, members, floats, turns = SAMPLED[name]
+    steps, members, floats, iterations = SAMPLED[name]
     facts = describe(specs.module(name)) | {"claims": []}
     ((variable, sampling),) = facts["sampling"].items()
     assert (sampling["steps"], sampling["members"], sampling["refused"]) == (steps, members, [])
     assert sampling["how"] and sampling["kept"] == 4 * floats
-    assert 0.6 * turns < sampling["work"] < 1.2 * turns  # in passes; a draw makes no log-probability
+    assert (
+        0.6 * iterations < sampling["work"] < 1.2 * iterations
+    )  # in passes; a draw makes no log-probability
     show(facts)
     line = " ".join(capsys.readouterr().out.split()).split(f"sampling {variable}: ")[1]
     assert line.startswith("the first of 2 orders" if members > 1 else f"{steps} elements; ")

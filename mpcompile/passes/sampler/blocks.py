@@ -34,8 +34,8 @@ from mpcompile.passes.sampler.units import Plan, Units, blocked, moves, plan, re
 DISPATCH, BATCH = 1 << 15, 16
 
 
-def turns(length: int) -> float:
-    """Estimate the turns until a block reaches its fixed point, for the cost model.
+def expected_iterations(length: int) -> float:
+    """Estimate the iterations until a block reaches its fixed point, for the cost model.
 
     MADE on binarised MNIST (two hidden layers of 500), batch 64: blocks of 28, 112, 392, 784 took 2.8, 5.3, 12, 20.
     """
@@ -43,7 +43,9 @@ def turns(length: int) -> float:
 
 
 def block_length(elements: int, work: int, primitives: int) -> int:
-    """The length of a block that costs least, by the model: short blocks have little work, long ones few turns.
+    """Return the block length that the cost model finds cheapest.
+
+    Short blocks have little work, long blocks need few iterations.
 
     `work` is the number of multiply-adds of one pass for one example.
     """
@@ -51,10 +53,10 @@ def block_length(elements: int, work: int, primitives: int) -> int:
     def cost(length: int) -> float:
         blocks = -(-elements // length)
         share = (blocks * length / elements) ** 2 * work * BATCH
-        turn = primitives * DISPATCH + share / blocks**2
+        one = primitives * DISPATCH + share / blocks**2
         once = 0 if blocks == 1 else share + blocks * primitives * DISPATCH
         sorting = 0 if blocks * length == elements else 2 * work
-        return once + sorting + blocks * turns(length) * turn
+        return once + sorting + blocks * expected_iterations(length) * one
 
     return min({-(-elements // n) for n in range(1, elements + 1)}, key=lambda n: (cost(n), n))
 
@@ -76,24 +78,24 @@ def solve(
         length = block_length(elements, work, len(made))
     loop = _BlockLoop(ref, blocked(ref, units, length), length, outer, static)
     blocks = f"{loop.blocks} blocks of {length}" if loop.blocks > 1 else "one block"
-    return loop.run(), f"{blocks}, solved by fixed-point iteration in at most {loop.turns} turns"
+    return loop.run(), f"{blocks}, solved by fixed-point iteration, at most {loop.iterations} iterations"
 
 
 def solve_whole(
     ref: Reference, outer: Builder, static: dict[Value, Value], why: Refused
 ) -> tuple[Value, str]:
-    """The drawn elements with the whole network in every turn: for what has no place in loops, `why` says which.
+    """Return the drawn elements by running the whole network in every iteration, and a description.
 
-    Only where elements are finite in every turn, as nothing inside of the network is kept from what it should not
-    read. Raises `why` elsewhere.
+    For networks of which a part has no place in loops; `why` says which. Raises `why` where an element may be infinite
+    in some iteration: nothing inside of the network is kept from reading elements that are not right yet.
     """
     if ref.ranks is None or not _always_finite(ref, ref.drawn) or not _in_order(ref):
         raise why
     x = Carry(ref.x.type, name="x")
-    turns = int(ref.ranks.max()) + 1
+    iterations = int(ref.ranks.max()) + 1
     moving = {ref.x}
-    with open_loop(outer, [x], 1, turns, until_fixed_point=True) as loop:
-        turn = loop.body
+    with open_loop(outer, [x], 1, iterations, until_fixed_point=True) as loop:
+        iteration = loop.body
         found = static | {ref.x: x.value, ref.step: loop.step}
         for node in ref.body.made_of(ref.drawn):
             if isinstance(node.op, Input):
@@ -102,12 +104,15 @@ def solve_whole(
                 hoist(outer, node, found)
                 continue
             moving.update(node.outputs)
-            with turn.within(part_of(node.scope, "turn"), node.span):
-                made = turn.emit_all(node.op, *(found[v] for v in node.inputs))
+            with iteration.within(part_of(node.scope, "turn"), node.span):
+                made = iteration.emit_all(node.op, *(found[v] for v in node.inputs))
             found.update(zip(node.outputs, made, strict=True))
         x.now = found[ref.drawn]
     close(loop, [x])
-    return x.value, f"the whole network in each of at most {turns} turns, until nothing changes: {why}"
+    return (
+        x.value,
+        f"the whole network in each of at most {iterations} iterations, until nothing changes: {why}",
+    )
 
 
 def _in_order(ref: Reference) -> bool:
@@ -130,10 +135,10 @@ def _in_order(ref: Reference) -> bool:
 
 
 class _BlockLoop:
-    """Builds the loop over blocks, and in it the loop of turns.
+    """Builds the loop over blocks, and in it the loop of iterations.
 
-    slabs    value of the body -> its units of this block, in this turn
-    sums     a sum of matrix products -> the part that is the same in every turn, and that of this block
+    slabs    value of the body -> its units of this block, in this iteration
+    sums     a sum of matrix products -> the part that is the same in every iteration, and that of this block
     stores   value that later blocks read -> its units of all blocks, in their order, along the first axis
     """
 
@@ -142,12 +147,12 @@ class _BlockLoop:
     ) -> None:
         self.ref, self.units, self.static = ref, units, static
         self.blocks = units[ref.x].blocks
-        self.turns = length + (
+        self.iterations = length + (
             self.blocks > 1
-        )  # what later blocks read of this one's units comes a turn after it
+        )  # what later blocks read of this one's units comes an iteration after it
         self.nodes = [n for n in ref.body.made_of(ref.drawn) if not isinstance(n.op, Input)]
         self.wild = not _always_finite(ref, ref.drawn)
-        self.outer = self.block = self.turn = outer
+        self.outer = self.block = self.iteration = outer
         self.slabs: dict[Value, Value] = {}
         self.sums: dict[Value, tuple[Value | None, Value]] = {}
         self.stores: dict[Value, Carry] = {}
@@ -183,16 +188,16 @@ class _BlockLoop:
         for v in (self.ref.x, *kept):
             slab = resized(v.shape, self.units[v].axis, self.units[v].size)
             carries.append(Carry(v.type.with_shape(slab), name=f"{self._name(v)}_block"))
-        with open_loop(self.block, carries, 1, self.turns, until_fixed_point=True) as loop:
-            self.turn = loop.body
+        with open_loop(self.block, carries, 1, self.iterations, until_fixed_point=True) as loop:
+            self.iteration = loop.body
             self.slabs[self.ref.x] = carries[0].value
             for node in self.nodes:
                 if node.outputs[0] in self.units:
-                    with self.turn.within(part_of(node.scope, "turn"), node.span):
+                    with self.iteration.within(part_of(node.scope, "turn"), node.span):
                         self._node(node)
             carries[0].now = self._slab(self.ref.drawn)
             for c, v in zip(carries[1:], kept, strict=True):
-                c.now = self._factor(self.turn, v, self._slab(v))
+                c.now = self._factor(self.iteration, v, self._slab(v))
         close(loop, carries)
         return [c.value for c in carries]
 
@@ -265,14 +270,14 @@ class _BlockLoop:
             self.slabs[out] = self._read(node, node.inputs[0])
             return
         inputs = [self._read(node, v) if v in self.units else self._static(node, v) for v in node.inputs]
-        self.slabs[out] = self.turn.emit(
+        self.slabs[out] = self.iteration.emit(
             node.op.with_length(self.units[out].axis, self.units[out].size), *inputs
         )
 
     def _slab(self, v: Value) -> Value:
         if v not in self.slabs:
             once, now = self.sums[v]
-            self.slabs[v] = now if once is None else F.add(self.turn, now, once)
+            self.slabs[v] = now if once is None else F.add(self.iteration, now, once)
         return self.slabs[v]
 
     def _static(self, node: Node, v: Value) -> Value:
@@ -305,8 +310,8 @@ class _BlockLoop:
                 store = b.emit(ops.Gather(0), store, b.constant(np.maximum(own.places, 0)))
             before = _units_at(b, self._factor(b, left, store) if left == self.ref.x else store, own.axis)
             once = b.emit(ops.MatMul(), before, F.transpose(b, rows, 1, 0))
-        units = self._factor(self.turn, left, self._slab(left))
-        return once, self.turn.emit(ops.MatMul(), units, F.transpose(b, weight, 1, 0))
+        units = self._factor(self.iteration, left, self._slab(left))
+        return once, self.iteration.emit(ops.MatMul(), units, F.transpose(b, weight, 1, 0))
 
     def _factor(self, b: Builder, v: Value, units: Value) -> Value:
         """Units as a factor of a product."""
@@ -335,7 +340,7 @@ class _BlockLoop:
         for v in once[1:]:
             assert total is not None
             total = F.add(self.block, total, v)
-        return total, now[0] if len(now) == 1 else F.add(self.turn, *now)
+        return total, now[0] if len(now) == 1 else F.add(self.iteration, *now)
 
     # --- units of the inputs ---
 
@@ -374,12 +379,12 @@ class _BlockLoop:
         out, own = self.units[node.outputs[0]], self.units[v]
         (row, here), data = self._places(node, v), self._slab(v)
         if (here < 0).any():
-            data, here = _units_at(self.turn, self._stored(self.turn, v, data), own.axis), row
+            data, here = _units_at(self.iteration, self._stored(self.iteration, v, data), own.axis), row
         if moves(self.units, node):
             here = np.moveaxis(here, 1, out.axis)
         same = (here == here[:1]).all()
         table = self.outer.constant(here[0]) if same else self._row(here)
-        return self.turn.emit(ops.Gather(own.axis), data, table)
+        return self.iteration.emit(ops.Gather(own.axis), data, table)
 
 
 def _units_at(b: Builder, stored: Value, axis: int) -> Value:

@@ -27,7 +27,7 @@ class Emitter:
     """Builds the loops of one reference sampler into the graph of `outer`.
 
     static  value of the body that does not depend on what is drawn -> the same value in the outer graph
-    slabs   value of the body -> what of it was computed in this turn, with length one along the axes of the loops
+    slabs   value of the body -> what of it was computed in this iteration, with length one along the loops' axes
     parts   value whose elements come in groups -> those of each stage (before a channel of the pixel, after the last)
     """
 
@@ -62,8 +62,8 @@ class Emitter:
         if (length, lag) not in self._tables:
             b, time = self.builders[0], self.ref.x.shape[1]
             index = F.add(b, b.emit(ops.Iota((time,), 0)), b.constant(length - lag))
-            turns = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
-            whole = F.mul(b, F.cast(b, turns, DType.INT), b.constant(length))
+            quotient = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
+            whole = F.mul(b, F.cast(b, quotient, DType.INT), b.constant(length))
             table, inside = F.sub(b, index, whole), self.builders[1]
             with inside.within(b.scope, b.span):  # it belongs to no layer: many of them read it
                 self._tables[length, lag] = inside.emit(ops.Gather(0), table, self.steps[0])
@@ -119,7 +119,7 @@ class Emitter:
             self.steps.pop()
 
     def _draw(self, b: Builder) -> Value:
-        """The elements of this turn: at once, or channel by channel, with what reads some of them in between."""
+        """The elements of this iteration: at once, or channel by channel, with what reads some of them in between."""
         x, level = self.ref.x, len(self.plan.levels)
         if self.ref.channels == 1:
             self._compute(level, "between")
@@ -165,7 +165,7 @@ class Emitter:
             store.write_pixel(b, self._slab(value), self.steps[1])
 
     def _slab(self, v: Value) -> Value:
-        """What was computed of a value in this turn; zeros for the groups that are still to come."""
+        """What was computed of a value in this iteration; zeros for the groups that are still to come."""
         if v not in self.slabs:
             at, parts = self.plan.placed[v], dict(self.parts.get(v, {}))
             assert at.groups is not None
@@ -187,7 +187,7 @@ class Emitter:
         return tuple(1 if a in at.axes[: at.level] else s for a, s in enumerate(shape))
 
     def _members(self, b: Builder, v: Value, axis: int, members: Members) -> Value:
-        """Some elements of what was computed of a value in this turn."""
+        """Some elements of what was computed of a value in this iteration."""
         groups = self.plan.placed[v].groups
         if groups is not None and groups.axis == axis:
             for stage, made in self.parts.get(v, {}).items():
@@ -198,7 +198,7 @@ class Emitter:
     # --- one primitive ---
 
     def _node(self, b: Builder, node: Node, own: Placement, members: Members | None) -> Sequence[Value]:
-        """The results of a primitive in this turn, or some members of them."""
+        """The results of a primitive in this iteration, or some members of them."""
         op = node.op
         match op:
             case ops.Scan():

@@ -1,7 +1,7 @@
 """When each value of a reference sampler's network can be computed, in terms of the loops over its elements.
 
 The elements of a sequence are drawn by one loop, over time; those of an image by two, over rows and columns. At every
-level a value may be computed *early*, before the elements of this turn are drawn, or *late*, after. So there are four
+level a value may be computed *early*, before the iteration draws its elements, or *late*, after. So there are four
 moments for an image, in this order:
 
     a row, early   what reads rows above only                  (a vertical stack, after its shift)
@@ -53,7 +53,7 @@ class Placement:
 
     @property
     def ready(self) -> bool:
-        """Whether it is there, as far as it can be, when elements of this turn are drawn."""
+        """Whether it is there, as far as it can be, when elements of this iteration are drawn."""
         return self.moments != LATE
 
 
@@ -104,7 +104,7 @@ def schedule(ref: Reference) -> Schedule:
                 drawn = Groups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
                 placed[value] = Placement(levels, len(levels), BETWEEN | LATE, drawn)
                 facts[value] = domain.make(shape, clock.drawn(shape, 1)[..., None])
-            elif value in ref.delays:  # the row above, as the turn of this row begins
+            elif value in ref.delays:  # the row above, as the iteration of this row begins
                 placed[value] = Placement(levels, 1, EARLY)
                 facts[value] = domain.make(shape, clock.early(shape, levels, 1)[..., None])
             continue
@@ -159,7 +159,9 @@ def _axes(node: Node, placed: Mapping[Value, Placement], count: int) -> Axes | N
 
 @dataclass(frozen=True)
 class _Clock:
-    """Moments as numbers. With n loops and c channels that are drawn one after the other, a turn of the innermost has
+    """Moments as numbers.
+
+    With n loops and c channels that are drawn one after the other, an iteration of the innermost has
 
     0 .. n - 1       early, from the outermost loop inwards
     n + 2 s          before channel s is drawn, and n + 2 s + 1 after
@@ -170,8 +172,11 @@ class _Clock:
     shape: tuple[int, ...]  # of x
     channels: int
 
-    def _turn(self, shape: tuple[int, ...], axes: Axes, level: int, last: bool) -> Array:
-        """The number at which the turn of each element begins; of loops further in, the first turn or the last."""
+    def _begin(self, shape: tuple[int, ...], axes: Axes, level: int, last: bool) -> Array:
+        """Return the moment at which the iteration of each element begins.
+
+        Of the loops further in it is their first iteration, or with `last` their last one.
+        """
         place = np.zeros((1,) * len(shape), np.int64)
         for i, (axis, own) in enumerate(zip(self.levels, axes, strict=True)):
             assert axis is not None
@@ -185,18 +190,18 @@ class _Clock:
         return place * 2 * (len(self.levels) + self.channels)
 
     def early(self, shape: tuple[int, ...], axes: Axes, level: int) -> Array:
-        return (self._turn(shape, axes, level, False) + level - 1).astype(np.int32)
+        return (self._begin(shape, axes, level, False) + level - 1).astype(np.int32)
 
     def late(self, shape: tuple[int, ...], axes: Axes, level: int) -> Array:
         n = len(self.levels)
-        turn = self._turn(shape, axes, level, True)
-        return (turn + n + 2 * self.channels + n - level).astype(np.int32)
+        begin = self._begin(shape, axes, level, True)
+        return (begin + n + 2 * self.channels + n - level).astype(np.int32)
 
     def drawn(self, shape: tuple[int, ...], after: int) -> Array:
         """Just before, or after, each element of x is drawn."""
-        turn = self._turn(shape, self.levels, len(self.levels), False)
+        begin = self._begin(shape, self.levels, len(self.levels), False)
         channel = np.arange(self.channels).reshape(-1, *(1,) * (len(shape) - 2)) if self.channels > 1 else 0
-        return (turn + len(self.levels) + 2 * channel + after).astype(np.int32)
+        return (begin + len(self.levels) + 2 * channel + after).astype(np.int32)
 
     def place(self, node: Node, axes: Axes, fact: Abstract, domain: Domain) -> tuple[Placement, Abstract]:
         """The first moment at which all is known, and the facts as they are from then on."""
@@ -238,15 +243,15 @@ class _Clock:
     ) -> tuple[Placement, Abstract]:
         """Each element is known from the first channel on before which it can be computed; those of a group together."""
         n = len(self.levels)
-        turn = self._turn(shape, axes, n, False)
-        before = np.clip(-(-(known.astype(np.int64) - turn - n) // 2), 0, self.channels)
+        begin = self._begin(shape, axes, n, False)
+        before = np.clip(-(-(known.astype(np.int64) - begin - n) // 2), 0, self.channels)
         before = np.broadcast_to(before, shape)
         groups = _groups(before, {0, *(a for a in axes if a is not None)})
         if groups is not None:
             before = np.asarray(groups.when).reshape(
                 [-1 if a == groups.axis else 1 for a in range(len(shape))]
             )
-        moments = np.where(before < self.channels, turn + n + 2 * before, late).astype(np.int32)
+        moments = np.where(before < self.channels, begin + n + 2 * before, late).astype(np.int32)
         when = (BETWEEN if (before < self.channels).any() else frozenset()) | (
             LATE if (before >= self.channels).any() else frozenset()
         )

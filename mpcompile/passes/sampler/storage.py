@@ -1,4 +1,4 @@
-"""Where the loops keep what later turns read: rings and whole sequences along time, rows of an image.
+"""Where the loops keep what later iterations read: rings and whole sequences along time, rows of an image.
 
 A store starts as zeros, which is what convolutions read beyond the edges.
 """
@@ -45,7 +45,7 @@ class Carry:
 class Ring:
     """The last `length` elements along an axis, element t at t modulo length; all of them where `length` is None.
 
-    `slot(length, lag)` gives the place of the element of `lag` turns ago.
+    `slot(length, lag)` gives the place of the element of `lag` iterations ago.
     """
 
     carry: Carry
@@ -59,7 +59,7 @@ class Ring:
         self.carry.now = slab
 
     def read(self, b: Builder, lag: int) -> Value:
-        """The element of `lag` >= 0 turns ago, zero before the first one."""
+        """The element of `lag` >= 0 iterations ago, zero before the first one."""
         if self.length == 1:
             return self.carry.value
         return b.emit(ops.SliceAt(self.axis, 1), self.carry.value, self.slot(self.length, lag))
