@@ -43,8 +43,8 @@ import numpy as np
 from mpcompile import api
 from mpcompile.backend import Session, find_backend, installed
 from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value
+from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.passes.pipeline import for_inference, optimise
-from mpcompile.passes.sampler.find import find
 from mpcompile.runner.examples import example_weights
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +90,7 @@ def iteration(program: Graph) -> Graph:
     given: list[Value] = []
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        if (ref := find(node)) is None:
+        if (ref := recognise(node)) is None:
             return None
         around = dict(zip(node.inputs, inputs, strict=True))
         moved = {inside: around[outside] for inside, outside in ref.captured.items()}

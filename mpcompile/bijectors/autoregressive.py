@@ -23,7 +23,7 @@ class Autoregressive(Bijector):
 
     The parameters come from a MADE with `hidden` units a layer, relu and masks of degrees (Germain et al. 2015), so
     that density takes one pass. The inverse draws element after element; its loop is the reference from which
-    `mpcompile.passes.sampler` derives one that computes each unit once. With law = affine this is MAF's eq. 4,
+    `mpcompile.passes.incremental` derives one that computes each unit once. With law = affine this is MAF's eq. 4,
     exp(-alpha) and -mu exp(-alpha) called exp(s) and t. A `condition` enters every layer, unmasked.
     """
 

@@ -14,10 +14,10 @@ from mpcompile.passes.cse import CommonSubexpressions
 from mpcompile.passes.dce import DeadCode
 from mpcompile.passes.fold import FoldConstants
 from mpcompile.passes.freeze import TRAINING, freeze
+from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.rearrange import Rearrange
 from mpcompile.passes.running import Pipeline, Step, failing, is_verifying
-from mpcompile.passes.sampler import DeriveSamplers
 from mpcompile.passes.simplify import Simplify
 
 #: Every pass, in the order in which `mpcompile opt --help` lists them.

@@ -15,8 +15,8 @@ from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Wor
 from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
-from mpcompile.passes.sampler import DeriveSamplers
-from mpcompile.passes.sampler.find import find
+from mpcompile.passes.incremental import DeriveSamplers
+from mpcompile.passes.incremental.recognise import recognise
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
 LENGTH = 64
@@ -222,7 +222,9 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
 def _elements(module: Module, name: str) -> int | Symbolic | None:
     """Elements that a draw of a variable computes one after the other; None where there are none such."""
     if any(c.kind == "jacobian" and c.subject == name for c in module.claims):
-        loops = [ref for n in module.programs["sample"].nodes() if (ref := find(n)) and ref.ranks is not None]
+        loops = [
+            ref for n in module.programs["sample"].nodes() if (ref := recognise(n)) and ref.ranks is not None
+        ]
         return sum(int(ref.ranks.max()) + 1 for ref in loops if ref.ranks is not None) or None
     return paths.sampling_steps(module, name)
 

@@ -11,7 +11,7 @@ import numpy as np
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, DType, Field, Module
 from mpcompile.members import member
-from mpcompile.passes.sampler.find import Reference, find
+from mpcompile.passes.incremental.recognise import Reference, recognise
 from mpcompile.runner.data.letters import encode
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
@@ -50,7 +50,7 @@ def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
     """
     graph = member(module, 0).programs.get("sample")
     for node in graph.nodes() if graph is not None else ():
-        reference = find(node)
+        reference = recognise(node)
         name = node.scope[0].name if node.scope else ""
         if reference is not None and name in module.fields:
             return module.fields[name], reference, reference.x.dtype

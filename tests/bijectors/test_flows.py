@@ -17,8 +17,8 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, Module
 from mpcompile.layers import functional as F
 from mpcompile.ops import LogAbsDet, Transpose
-from mpcompile.passes.sampler import DeriveSamplers
-from mpcompile.passes.sampler.find import find
+from mpcompile.passes.incremental import DeriveSamplers
+from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.runner import checkpoint, loop
 from mpcompile.runner.batches import Batches, complete
 from mpcompile.runner.data import load_data
@@ -162,8 +162,8 @@ def test_the_inverse_is_derived_and_gives_what_the_reference_gives(name: str, co
     w, inputs = flows.weights(m), example_inputs(m, "inverse", 4)
     derived = DeriveSamplers()(m.programs["inverse"])
     assert [str(r) for r in derived.refused] == []
-    assert any(find(n) for n in m.programs["inverse"].nodes())
-    assert not any(find(n) for n in derived.graph.nodes())
+    assert any(recognise(n) for n in m.programs["inverse"].nodes())
+    assert not any(recognise(n) for n in derived.graph.nodes())
     expected = interpret(m.programs["inverse"], w, inputs)["x"]
     np.testing.assert_allclose(interpret(derived.graph, w, inputs)["x"], expected, atol=1e-10)
     given = {k: v for k, v in inputs.items() if k != "z"}

@@ -41,7 +41,7 @@ from mpcompile.ir.facts import SORTED, staircase
 from mpcompile.layers.base import MaskUse
 from mpcompile.layers.masks import Degrees, mask_constant
 from mpcompile.members import member
-from mpcompile.passes.sampler.find import find
+from mpcompile.passes.incremental.recognise import recognise
 
 
 def repeated(examples: int) -> settings:
@@ -118,7 +118,7 @@ PROGRAMS = [
     if program in module(name).programs
     and name != "perceptron"  # which gives a class
     and not any(
-        find(node) for node in module(name).programs[program].nodes()
+        recognise(node) for node in module(name).programs[program].nodes()
     )  # nor does a draw change smoothly
 ]
 

@@ -18,8 +18,8 @@ from mpcompile.ir import Module
 from mpcompile.layers.masks import ranks
 from mpcompile.lowering import lower
 from mpcompile.ops import Scan
+from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.pipeline import optimise
-from mpcompile.passes.sampler import DeriveSamplers
 from mpcompile.runner.data import load_data
 from mpcompile.runner.examples import example_inputs, example_weights
 

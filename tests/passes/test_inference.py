@@ -20,9 +20,9 @@ from mpcompile.ops import PRIMITIVES, Conv, Flip, Gather, Inverse, LogAbsDet, Ma
 from mpcompile.ops._base import type_of
 from mpcompile.passes import stepwise
 from mpcompile.passes.affine import FoldAffine
+from mpcompile.passes.incremental import block_loop
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.pipeline import INFERENCE, for_inference, optimise
-from mpcompile.passes.sampler import blocks
 from mpcompile.passes.static import static_values
 
 FLOWS = [n for n in NAMES if module(n).pieces]
@@ -201,7 +201,7 @@ def test_a_step_reads_what_weights_decide_from_a_stack(
     most: int, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows and columns of a block's weights, unless stacks would be much larger than the weights."""
-    monkeypatch.setattr(blocks, "block_length", lambda *_: 4)
+    monkeypatch.setattr(block_loop, "block_length", lambda *_: 4)
     monkeypatch.setattr(stepwise, "MOST", most)
     m = module("made")
     w = weights(m)

@@ -19,9 +19,9 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Graph, Module, Node, Value
 from mpcompile.lowering import lower
 from mpcompile.passes.base import Refused
+from mpcompile.passes.incremental import DeriveSamplers, block_loop
+from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.passes.pipeline import SHIPPED, optimise
-from mpcompile.passes.sampler import DeriveSamplers, blocks
-from mpcompile.passes.sampler.find import find
 from mpcompile.runner.examples import example_inputs, example_weights
 
 LENGTH = 13
@@ -193,7 +193,7 @@ def test_blocks_of_any_length_give_the_same_sample(
     program = "inverse" if name == "flow" else "sample"
     size = next(iter(m.programs[program].inputs.values())).shape[1]
     assert isinstance(size, int)
-    monkeypatch.setattr(blocks, "block_length", lambda *_: min(length, size))
+    monkeypatch.setattr(block_loop, "block_length", lambda *_: min(length, size))
     weights = {k: np.asarray(w, np.float64) for k, w in example_weights(m, spread=0.5).items()}
     given, fast = example_inputs(m, program, 3), derived(m.programs[program])
     assert all(("one block" if length >= size else f"blocks of {length}") in way for way in fast.done)
@@ -298,7 +298,7 @@ def test_work_does_not_grow_with_the_number_of_elements(
 ) -> None:
     """The network is not run once for each element."""
     m = module(name)
-    elements = max(steps(n) for n in m.programs["sample"].nodes() if find(n))
+    elements = max(steps(n) for n in m.programs["sample"].nodes() if recognise(n))
     naive, fast = work(m, m.programs["sample"]), work(m, derived(m.programs["sample"]).graph)
     assert fast < (naive / 4 if elements > 8 else naive)  # two steps cost little, however they are done
 

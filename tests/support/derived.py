@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from mpcompile.ir import Graph
 from mpcompile.passes.base import PassResult
-from mpcompile.passes.sampler import DeriveSamplers
-from mpcompile.passes.sampler.find import find
+from mpcompile.passes.incremental import DeriveSamplers
+from mpcompile.passes.incremental.recognise import recognise
 
 #: Programs of the specs that hold reference samplers, and how many. A spec with such a program has its row here.
 SAMPLERS: dict[str, dict[str, int]] = {
@@ -35,7 +35,7 @@ SAMPLERS: dict[str, dict[str, int]] = {
 
 def references(graph: Graph) -> int:
     """How many reference samplers a graph holds, outside of loops."""
-    return sum(find(node) is not None for node in graph.nodes())
+    return sum(recognise(node) is not None for node in graph.nodes())
 
 
 def derived(program: Graph) -> PassResult:

@@ -1,7 +1,7 @@
-"""When the units of a vector's layers can be computed, and the blocks that they are sorted into.
+"""Degrees of the units of a vector's network, and the blocks that units are sorted into.
 
-A unit of a hidden layer has no place in the vector that is drawn; availability alone says when it is known (Germain et
-al. 2015 call it the unit's degree). Elements are taken in blocks, in their order, and with the elements of a block come
+A unit of a hidden layer has no place in the vector that is drawn. Its degree (Germain et al. 2015) is the step at which
+availability says that it is known. Elements are taken in blocks, in their order, and with the elements of a block come
 the units that are read for them and were not known before.
 """
 
@@ -16,51 +16,53 @@ from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Input, Node, NoRule, Value, availability
 from mpcompile.ops.traits import Movement
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
+from mpcompile.passes.incremental.recognise import Reference
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a value, along one of its axes, and the block in which each is computed, of `blocks`.
+    """The units of a value along one of its axes, with their degrees.
 
-    Those that no block computes are read by nothing.
+    axis     the axis of the units
+    degrees  int[units]: the block that computes each unit, below `blocks`; nothing reads a unit whose degree is larger
+    blocks   the number of blocks
     """
 
     axis: int
-    when: Array
+    degrees: Array
     blocks: int
 
     @cached_property
     def size(self) -> int:
         """Units in a block: as many as in the largest."""
-        return max(1, int(np.bincount(self.when[self.when < self.blocks], minlength=1).max()))
+        return max(1, int(np.bincount(self.degrees[self.degrees < self.blocks], minlength=1).max()))
 
     @cached_property
     def live(self) -> Array:
         """Which places of the blocks hold a unit of their own; the others repeat one: bool[blocks, size]."""
-        count = np.bincount(self.when, minlength=self.blocks)[: self.blocks]
+        count = np.bincount(self.degrees, minlength=self.blocks)[: self.blocks]
         places: Array = np.arange(self.size) < count[:, None]
         return places
 
     @cached_property
-    def members(self) -> Array:
+    def by_block(self) -> Array:
         """The units of every block: int[blocks, size]."""
-        order = np.argsort(self.when, kind="stable")
-        first = np.searchsorted(self.when[order], np.arange(self.blocks))
+        order = np.argsort(self.degrees, kind="stable")
+        first = np.searchsorted(self.degrees[order], np.arange(self.blocks))
         found = order[np.minimum(first[:, None] + np.arange(self.size), order.size - 1)]
         return np.asarray(np.where(self.live, found, found[:, :1]))
 
     @cached_property
     def places(self) -> Array:
         """Where each unit stands in the row of all blocks; -1 for one that is in none."""
-        found = np.full(self.when.size, -1)
-        found[self.members[self.live]] = np.flatnonzero(self.live)
+        found = np.full(self.degrees.size, -1)
+        found[self.by_block[self.live]] = np.flatnonzero(self.live)
         return found
 
     @property
     def sorted(self) -> bool:
         """Whether units stand in the row of all blocks as they do in the value."""
-        return np.array_equal(self.members.reshape(-1), np.arange(self.when.size))
+        return np.array_equal(self.by_block.reshape(-1), np.arange(self.degrees.size))
 
 
 Plan = dict[Value, Units]
@@ -92,7 +94,7 @@ def plan(ref: Reference) -> Plan:
                 raise Refused(node, "has several results")
             units[node.outputs[0]] = _units(node, results[0], ranks.size)
     last = units.get(ref.drawn)
-    if last is None or last.axis != 1 or (last.when > ranks).any():
+    if last is None or last.axis != 1 or (last.degrees > ranks).any():
         raise Refused(_late(ref, units), "reads elements that are not drawn yet")
     units[ref.drawn] = units[ref.x]
     return units
@@ -101,10 +103,12 @@ def plan(ref: Reference) -> Plan:
 def _late(ref: Reference, units: Plan) -> Node:
     """The first node all of whose units wait for the last of what it reads, though not all of that is as late."""
     for node in ref.body.made_of(ref.drawn):
-        read = [units[v].when for v in node.inputs if v in units]
+        read = [units[v].degrees for v in node.inputs if v in units]
         if (
             read
-            and min(w.min() for w in read) < max(w.max() for w in read) <= units[node.outputs[0]].when.min()
+            and min(w.min() for w in read)
+            < max(w.max() for w in read)
+            <= units[node.outputs[0]].degrees.min()
         ):
             return node
     return ref.body.node(ref.drawn)
@@ -125,18 +129,19 @@ def blocked(ref: Reference, units: Plan, length: int) -> Plan:
     A unit belongs to the block of the last element that it reads; one that is only read at its own place, to the block
     of what reads it.
     """
-    count = -(-units[ref.x].when.size // length)
+    count = -(-units[ref.x].degrees.size // length)
     drawn, whole = {ref.x, ref.drawn}, {ref.x}
     units = {
-        v: Units(u.axis, np.maximum(u.when - (v not in drawn), 0) // length, count) for v, u in units.items()
+        v: Units(u.axis, np.maximum(u.degrees - (v not in drawn), 0) // length, count)
+        for v, u in units.items()
     }
-    wanted = {ref.drawn: units[ref.drawn].when}
+    wanted = {ref.drawn: units[ref.drawn].degrees}
     for node in reversed(ref.body.made_of(ref.drawn)):
         out = node.outputs[0]
         if isinstance(node.op, Input) or out not in units:
             continue
         if out not in whole and out in wanted:
-            units[out] = Units(units[out].axis, np.maximum(units[out].when, wanted[out]), count)
+            units[out] = Units(units[out].axis, np.maximum(units[out].degrees, wanted[out]), count)
         for v in node.inputs:
             if v not in units:
                 continue
@@ -144,9 +149,9 @@ def blocked(ref: Reference, units: Plan, length: int) -> Plan:
             if index is None:
                 whole.add(v)
                 continue
-            first = wanted.setdefault(v, np.full(units[v].when.size, count))
+            first = wanted.setdefault(v, np.full(units[v].degrees.size, count))
             rows = np.moveaxis(np.broadcast_to(index, shape_of(ref, out)), units[out].axis, 0)
-            np.minimum.at(first, rows.reshape(rows.shape[0], -1), units[out].when[:, None])
+            np.minimum.at(first, rows.reshape(rows.shape[0], -1), units[out].degrees[:, None])
     return units
 
 
@@ -159,8 +164,8 @@ def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
     """The unit of an input that each element of the result reads (broadcastable); None where it reads many."""
     out, own = units[node.outputs[0]], units[v]
     runs = node.along[node.inputs.index(v)]
-    ids = np.arange(own.when.size)
-    if runs.get(own.axis) == out.axis and own.when.size == out.when.size:
+    ids = np.arange(own.degrees.size)
+    if runs.get(own.axis) == out.axis and own.degrees.size == out.degrees.size:
         return ids.reshape([-1 if a == out.axis else 1 for a in range(node.types[0].rank)])
     if isinstance(node.op, Movement):
         wide = ids.reshape([-1 if a == own.axis else 1 for a in range(v.type.rank)])
@@ -174,4 +179,4 @@ def moves(units: Plan, node: Node) -> bool:
     if not isinstance(node.op, Movement):
         return False
     own, out = units[node.inputs[0]], units[node.outputs[0]]
-    return node.along[0].get(own.axis) != out.axis or own.when.size != out.when.size
+    return node.along[0].get(own.axis) != out.axis or own.degrees.size != out.degrees.size

@@ -1,4 +1,4 @@
-"""Find the reference samplers of a program: loops that run a whole network once for each element."""
+"""Recognise the reference samplers of a program: loops that run a whole network once for each element."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Reference:
     body      of the loop; `x`, `drawn` and `step` are values of it
     captured  input of the body -> value of the graph around it
     ranks     step at which each element of one example is drawn; None for a sequence, drawn along axis 1
-    delays    input of the body that is, row by row, the row above of another value (`rows.py`)
+    delays    input of the body that is, row by row, the row above of another value (`row_recurrences.py`)
     """
 
     node: Node
@@ -34,8 +34,8 @@ class Reference:
         return self.ranks.shape[0] if self.ranks is not None and self.ranks.ndim == 3 else 1
 
 
-def find(node: Node) -> Reference | None:
-    """The reference sampler that a node is, if it is one."""
+def recognise(node: Node) -> Reference | None:
+    """Return the reference sampler that a node is, or None."""
     if not isinstance(node.op, ops.Scan) or node.op.carries != 1 or node.op.scanned:
         return None
     body = node.op.body

@@ -1,4 +1,4 @@
-"""What a node reads beside its own place along an axis, given what is known of its operands."""
+"""Offsets at which a node reads its operands along an axis, given what is known of the operands."""
 
 from __future__ import annotations
 

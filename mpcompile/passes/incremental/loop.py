@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from mpcompile.ir import Builder, Node, Scope, Value
 from mpcompile.ops import LoopBuilder
-from mpcompile.passes.sampler.storage import Carry, Size, zeros
+from mpcompile.passes.incremental.buffers import Carry, Size, zeros
 
 
 def part_of(scope: Scope, role: str) -> Scope:

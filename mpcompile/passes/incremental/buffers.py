@@ -1,4 +1,4 @@
-"""Where the loops keep what later iterations read: rings and whole sequences along time, rows of an image.
+"""Buffers of values that later iterations read: rings and whole sequences along time, rows of an image.
 
 A store starts as zeros, which is what convolutions read beyond the edges.
 """
@@ -53,10 +53,12 @@ class Ring:
     length: int | None
     slot: Callable[[int | None, int], Value]
 
-    def write(self, b: Builder, slab: Value) -> None:
+    def write(self, b: Builder, step_value: Value) -> None:
         if self.length != 1:
-            slab = b.emit(ops.UpdateAt(self.axis), self.carry.value, slab, self.slot(self.length, 0))
-        self.carry.now = slab
+            step_value = b.emit(
+                ops.UpdateAt(self.axis), self.carry.value, step_value, self.slot(self.length, 0)
+            )
+        self.carry.now = step_value
 
     def read(self, b: Builder, lag: int) -> Value:
         """The element of `lag` >= 0 iterations ago, zero before the first one."""
@@ -93,17 +95,18 @@ class Rows:
             )
         self.past.now = row
 
-    def write_row(self, b: Builder, slab: Value) -> None:
+    def write_row(self, b: Builder, step_value: Value) -> None:
         if any(self.margins):
             before, after = (
-                tuple(n if a == self.axes[1] else 0 for a in range(slab.type.rank)) for n in self.margins
+                tuple(n if a == self.axes[1] else 0 for a in range(step_value.type.rank))
+                for n in self.margins
             )
-            slab = b.emit(ops.Pad(before, after), slab)
-        self.current.now = slab
+            step_value = b.emit(ops.Pad(before, after), step_value)
+        self.current.now = step_value
 
-    def write_pixel(self, b: Builder, slab: Value, column: Value) -> None:
+    def write_pixel(self, b: Builder, step_value: Value, column: Value) -> None:
         at = F.add(b, column, b.constant(self.margins[0])) if self.margins[0] else column
-        self.current.now = b.emit(ops.UpdateAt(self.axes[1]), self.current.value, slab, at)
+        self.current.now = b.emit(ops.UpdateAt(self.axes[1]), self.current.value, step_value, at)
 
     def _parts(self, b: Builder, first: int, last: int) -> list[Value]:
         """Rows first .. last, counted from the current one (0)."""

@@ -15,29 +15,29 @@ import numpy as np
 from mpcompile.ir import Builder, Value
 from mpcompile.layers import functional as F
 
-Members = tuple[int, ...]
+Elements = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Groups:
+class ChannelGroups:
     """Along one axis of a value: before which channel of the pixel each element is known (the number of channels: after
     the last)."""
 
     axis: int
-    when: tuple[int, ...]
+    stage_of: tuple[int, ...]
 
-    def members(self, stage: int) -> Members:
+    def elements(self, stage: int) -> Elements:
         """The elements that become known at a stage."""
-        return tuple(i for i, w in enumerate(self.when) if w == stage)
+        return tuple(i for i, w in enumerate(self.stage_of) if w == stage)
 
     @property
     def stages(self) -> list[int]:
-        return sorted(set(self.when))
+        return sorted(set(self.stage_of))
 
 
-def join(b: Builder, groups: Groups, parts: Mapping[int, Value]) -> Value:
+def join(b: Builder, groups: ChannelGroups, parts: Mapping[int, Value]) -> Value:
     """The parts of all stages as one value, elements in their own order."""
-    order = [i for stage in groups.stages for i in groups.members(stage)]
+    order = [i for stage in groups.stages for i in groups.elements(stage)]
     pieces = [parts[stage] for stage in groups.stages]
     whole = pieces[0] if len(pieces) == 1 else F.concat(b, pieces, groups.axis)
     return F.take(b, whole, groups.axis, np.argsort(order))

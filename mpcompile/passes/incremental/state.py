@@ -1,4 +1,4 @@
-"""What the loops keep for later iterations: values that are read beside their own place, and states of recurrences."""
+"""Plan the state of the loops: values that are read beside their own place, and states of recurrences."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from mpcompile import ops
 from mpcompile.ir import Node, Range, Value
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
-from mpcompile.passes.sampler.loop import named
-from mpcompile.passes.sampler.reach import offsets
-from mpcompile.passes.sampler.schedule import EARLY, Placement, Schedule
-from mpcompile.passes.sampler.storage import Carry, Ring, Rows, resized
+from mpcompile.passes.incremental.buffers import Carry, Ring, Rows, resized
+from mpcompile.passes.incremental.loop import named
+from mpcompile.passes.incremental.offsets import offsets
+from mpcompile.passes.incremental.recognise import Reference
+from mpcompile.passes.incremental.schedule import EARLY, Placement, Schedule
 
 
 @dataclass
-class Kept:
+class State:
     """Stores by the value that they keep, and carries by the result of the recurrence whose state they are."""
 
     ref: Reference
@@ -32,9 +32,9 @@ class Kept:
         plan: Schedule,
         static: Mapping[Value, Value],
         slot: Callable[[int | None, int], Value],
-    ) -> Kept:
+    ) -> State:
         """Everything that the nodes of a schedule read. Raises `Refused` where it cannot be kept."""
-        kept = Kept(ref, plan, static, slot)
+        kept = State(ref, plan, static, slot)
         for node in plan.nodes:
             kept.reserve(node)
         for above in ref.delays.values():

@@ -1,4 +1,4 @@
-"""The loops themselves: each value computed once, at its moment, from what was kept."""
+"""Emit the loops over time, or over rows and columns: each value computed once, at its moment, from the loops' state."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mpcompile.ir.walk import inline
 from mpcompile.layers import functional as F
 from mpcompile.ops import LoopBuilder
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
-from mpcompile.passes.sampler.groups import Members, join
-from mpcompile.passes.sampler.keep import Kept
-from mpcompile.passes.sampler.loop import close, hoist, open_loop, part_of
-from mpcompile.passes.sampler.reach import offsets
-from mpcompile.passes.sampler.schedule import Placement, Schedule
-from mpcompile.passes.sampler.storage import Carry, Ring, Rows, Size, resized, zeros
+from mpcompile.passes.incremental.buffers import Carry, Ring, Rows, Size, resized, zeros
+from mpcompile.passes.incremental.channel_groups import Elements, join
+from mpcompile.passes.incremental.loop import close, hoist, open_loop, part_of
+from mpcompile.passes.incremental.offsets import offsets
+from mpcompile.passes.incremental.recognise import Reference
+from mpcompile.passes.incremental.schedule import Placement, Schedule
+from mpcompile.passes.incremental.state import State
 
 
-class Emitter:
+class LoopNest:
     """Builds the loops of one reference sampler into the graph of `outer`.
 
     static  value of the body that does not depend on what is drawn -> the same value in the outer graph
-    slabs   value of the body -> what of it was computed in this iteration, with length one along the loops' axes
+    step_values   value of the body -> what of it was computed in this iteration, with length one along the loops' axes
     parts   value whose elements come in groups -> those of each stage (before a channel of the pixel, after the last)
     """
 
@@ -35,14 +35,14 @@ class Emitter:
         self.ref, self.plan, self.static = ref, plan, static
         self.builders = [outer]
         self.steps: list[Value] = []
-        self.slabs: dict[Value, Value] = {}
+        self.step_values: dict[Value, Value] = {}
         self.parts: dict[Value, dict[int, Value]] = {}
         self.stage = 0
         self.stores: dict[Value, Ring | Rows] = {}
         self.states: dict[Value, Carry] = {}
         self._parts: dict[tuple[Value, tuple[int | None, ...], int], Value] = {}
         self._tables: dict[tuple[int, int], Value] = {}
-        self._taken: dict[tuple[Value, int, Members], Value] = {}
+        self._taken: dict[tuple[Value, int, Elements], Value] = {}
         self._empty: dict[Type, Value] = {}
 
     # --- the graph around the loops ---
@@ -51,7 +51,7 @@ class Emitter:
         """The drawn elements."""
         for node in self.plan.static:
             hoist(self.builders[0], node, self.static)
-        kept = Kept.of(self.ref, self.plan, self.static, self._slot)
+        kept = State.of(self.ref, self.plan, self.static, self._slot)
         self.stores, self.states = kept.stores, kept.states
         return self._time() if len(self.plan.levels) == 1 else self._image()
 
@@ -123,15 +123,15 @@ class Emitter:
         x, level = self.ref.x, len(self.plan.levels)
         if self.ref.channels == 1:
             self._compute(level, "between")
-            self._made(x, self.slabs[self.ref.drawn])
-            return self.slabs[x]
+            self._made(x, self.step_values[self.ref.drawn])
+            return self.step_values[x]
         for channel in range(self.ref.channels):
             self.stage = channel
             self._compute(level, "between")
-            drawn = self._members(b, self.ref.drawn, 1, (channel,))
+            drawn = self._elements(b, self.ref.drawn, 1, (channel,))
             self.stage = channel + 1
             self._made(x, drawn)
-        return self._slab(x)
+        return self._step_value(x)
 
     def _compute(self, level: int, moment: str) -> None:
         """Everything that has its moment now."""
@@ -139,42 +139,42 @@ class Emitter:
             own = self.plan.placed[node.outputs[-1]]
             if own.level != level or moment not in own.moments:
                 continue
-            members = own.groups.members(self.stage) if own.groups else None
-            if members == ():
+            elements = own.channel_groups.elements(self.stage) if own.channel_groups else None
+            if elements == ():
                 continue
             b = self.builders[level]
             role = "step" if len(self.plan.levels) == 1 else ("row", "pixel")[level - 1]
             with b.within(part_of(node.scope, role), node.span):
-                for value, slab in zip(node.outputs, self._node(b, node, own, members), strict=True):
+                for value, step_value in zip(node.outputs, self._node(b, node, own, elements), strict=True):
                     if value in self.plan.placed:
-                        self._made(value, slab)
+                        self._made(value, step_value)
 
-    def _made(self, value: Value, slab: Value) -> None:
+    def _made(self, value: Value, step_value: Value) -> None:
         at = self.plan.placed[value]
-        self.slabs[value] = slab
-        if at.groups is not None:
-            self.parts.setdefault(value, {})[self.stage] = slab
-            del self.slabs[value]
+        self.step_values[value] = step_value
+        if at.channel_groups is not None:
+            self.parts.setdefault(value, {})[self.stage] = step_value
+            del self.step_values[value]
         store, level = self.stores.get(value), at.level
         b = self.builders[level]
         if isinstance(store, Ring):
-            store.write(b, slab)
+            store.write(b, step_value)
         elif isinstance(store, Rows) and level == 1:
-            store.write_row(b, slab)
+            store.write_row(b, step_value)
         elif isinstance(store, Rows):
-            store.write_pixel(b, self._slab(value), self.steps[1])
+            store.write_pixel(b, self._step_value(value), self.steps[1])
 
-    def _slab(self, v: Value) -> Value:
+    def _step_value(self, v: Value) -> Value:
         """What was computed of a value in this iteration; zeros for the groups that are still to come."""
-        if v not in self.slabs:
+        if v not in self.step_values:
             at, parts = self.plan.placed[v], dict(self.parts.get(v, {}))
-            assert at.groups is not None
-            for stage in at.groups.stages:
+            assert at.channel_groups is not None
+            for stage in at.channel_groups.stages:
                 if stage not in parts:
-                    shape = resized(v.shape, at.groups.axis, len(at.groups.members(stage)))
+                    shape = resized(v.shape, at.channel_groups.axis, len(at.channel_groups.elements(stage)))
                     parts[stage] = self._zeros(v.type.with_shape(self._at_one(shape, at)))
-            self.slabs[v] = join(self.builders[at.level], at.groups, parts)
-        return self.slabs[v]
+            self.step_values[v] = join(self.builders[at.level], at.channel_groups, parts)
+        return self.step_values[v]
 
     def _zeros(self, type: Type) -> Value:
         if type not in self._empty:
@@ -183,22 +183,22 @@ class Emitter:
 
     @staticmethod
     def _at_one(shape: Shape, at: Placement) -> Shape:
-        """The shape of a slab: one place along the axes of the loops that it is computed in."""
+        """Return the shape of a step value: one place along the axes of the loops that it is computed in."""
         return tuple(1 if a in at.axes[: at.level] else s for a, s in enumerate(shape))
 
-    def _members(self, b: Builder, v: Value, axis: int, members: Members) -> Value:
+    def _elements(self, b: Builder, v: Value, axis: int, elements: Elements) -> Value:
         """Some elements of what was computed of a value in this iteration."""
-        groups = self.plan.placed[v].groups
+        groups = self.plan.placed[v].channel_groups
         if groups is not None and groups.axis == axis:
             for stage, made in self.parts.get(v, {}).items():
-                if groups.members(stage) == members:
+                if groups.elements(stage) == elements:
                     return made
-        return F.take(b, self._slab(v), axis, np.asarray(members))
+        return F.take(b, self._step_value(v), axis, np.asarray(elements))
 
     # --- one primitive ---
 
-    def _node(self, b: Builder, node: Node, own: Placement, members: Members | None) -> Sequence[Value]:
-        """The results of a primitive in this iteration, or some members of them."""
+    def _node(self, b: Builder, node: Node, own: Placement, elements: Elements | None) -> Sequence[Value]:
+        """The results of a primitive in this iteration, or some elements of them."""
         op = node.op
         match op:
             case ops.Scan():
@@ -206,62 +206,70 @@ class Emitter:
             case ops.CumSum() if op.axis == own.axes[0]:
                 return self._running_sum(b, node, own)
             case ops.Conv():
-                return self._conv(b, node, own, members)
+                return self._conv(b, node, own, elements)
             case ops.Slice() if op.axis not in own.axes:
                 pass
             case ops.Pad() | ops.Slice():
-                return self._some(b, self._moved(b, node, own), own, members)
+                return self._some(b, self._moved(b, node, own), own, elements)
         maps = [{out: a for a, out in moves.items()} for moves in node.along]
-        if members is None or own.groups is None or all(own.groups.axis not in m for m in maps):
+        if (
+            elements is None
+            or own.channel_groups is None
+            or all(own.channel_groups.axis not in m for m in maps)
+        ):
             inputs = [self._input(node, v, m, own, None) for v, m in zip(node.inputs, maps, strict=True)]
-            return self._some(b, b.emit_all(self._shrunk(op, own), *inputs), own, members)
-        inputs = [self._input(node, v, m, own, members) for v, m in zip(node.inputs, maps, strict=True)]
-        return b.emit_all(self._shrunk(op, own, members), *inputs)
+            return self._some(b, b.emit_all(self._shrunk(op, own), *inputs), own, elements)
+        inputs = [self._input(node, v, m, own, elements) for v, m in zip(node.inputs, maps, strict=True)]
+        return b.emit_all(self._shrunk(op, own, elements), *inputs)
 
     def _some(
-        self, b: Builder, whole: Sequence[Value], own: Placement, members: Members | None
+        self, b: Builder, whole: Sequence[Value], own: Placement, elements: Elements | None
     ) -> Sequence[Value]:
-        if members is None or own.groups is None:
+        if elements is None or own.channel_groups is None:
             return whole
-        return [F.take(b, v, own.groups.axis, np.asarray(members)) for v in whole]
+        return [F.take(b, v, own.channel_groups.axis, np.asarray(elements)) for v in whole]
 
-    def _shrunk(self, op: Primitive, own: Placement, members: Members | None = None) -> Primitive:
-        """The same primitive on a slab, or on some members of it."""
+    def _shrunk(self, op: Primitive, own: Placement, elements: Elements | None = None) -> Primitive:
+        """The same primitive on a step value, or on some elements of it."""
         for axis in own.axes[: own.level]:
             op = op if axis is None else op.with_length(axis, 1)
-        if members is not None and own.groups is not None:
-            op = op.with_length(own.groups.axis, len(members))
+        if elements is not None and own.channel_groups is not None:
+            op = op.with_length(own.channel_groups.axis, len(elements))
         return op
 
     def _input(
-        self, node: Node, v: Value, back: dict[int, int], own: Placement, members: Members | None
+        self, node: Node, v: Value, back: dict[int, int], own: Placement, elements: Elements | None
     ) -> Value:
         """What a primitive reads of an input; `back` gives its axis for an axis of the result."""
         axes = tuple(back.get(a) if a is not None else None for a in own.axes[: own.level])
-        axis = back.get(own.groups.axis) if own.groups is not None and members is not None else None
+        axis = (
+            back.get(own.channel_groups.axis)
+            if own.channel_groups is not None and elements is not None
+            else None
+        )
         if v not in self.plan.placed:
-            return self._part(self._static(self.static[v], axis, members), axes, own.level)
+            return self._part(self._static(self.static[v], axis, elements), axes, own.level)
         if self.plan.placed[v].axes[: own.level] == axes:
             whole = self._own(node, v, own)
-            if axis is None or members is None:
+            if axis is None or elements is None:
                 return whole
             b = self.builders[own.level]
             return (
-                self._members(b, v, axis, members)
+                self._elements(b, v, axis, elements)
                 if v in self.parts
-                else F.take(b, whole, axis, np.asarray(members))
+                else F.take(b, whole, axis, np.asarray(elements))
             )
         store = self.stores[v]
         assert isinstance(store, Ring)
         return store.carry.value
 
-    def _static(self, value: Value, axis: int | None, members: Members | None) -> Value:
+    def _static(self, value: Value, axis: int | None, elements: Elements | None) -> Value:
         """Some elements of a static value, taken before the loops; all where it is the same for all."""
-        if axis is None or members is None or value.shape[axis] == 1:
+        if axis is None or elements is None or value.shape[axis] == 1:
             return value
-        key = value, axis, members
+        key = value, axis, elements
         if key not in self._taken:
-            self._taken[key] = F.take(self.builders[0], value, axis, np.asarray(members))
+            self._taken[key] = F.take(self.builders[0], value, axis, np.asarray(elements))
         return self._taken[key]
 
     def _part(self, value: Value, axes: tuple[int | None, ...], level: int) -> Value:
@@ -285,10 +293,10 @@ class Emitter:
             store = self.stores[v]
             assert isinstance(store, Rows)
             return store.rows(self.builders[own.level], 0, 0)
-        if (v not in self.slabs and at.groups is None) or (own.ready and not at.ready):
+        if (v not in self.step_values and at.channel_groups is None) or (own.ready and not at.ready):
             raise Refused(node, "reads its own place before it is drawn")
-        slab = self._slab(v)
-        return self._part(slab, (None, at.axes[1]), own.level) if at.level < own.level else slab
+        step_value = self._step_value(v)
+        return self._part(step_value, (None, at.axes[1]), own.level) if at.level < own.level else step_value
 
     def _at(self, b: Builder, node: Node, v: Value, ranges: Sequence[Range], own: Placement) -> Value:
         """An input at a stretch of places around that of the result."""
@@ -325,7 +333,7 @@ class Emitter:
         )
         return b.emit_all(replace(op, before=before, after=after), x) if any((*before, *after)) else (x,)
 
-    def _conv(self, b: Builder, node: Node, own: Placement, members: Members | None) -> Sequence[Value]:
+    def _conv(self, b: Builder, node: Node, own: Placement, elements: Elements | None) -> Sequence[Value]:
         """A convolution at one place: its live taps, as a matrix product where there are no groups."""
         op, (v, w) = node.op, node.inputs
         assert isinstance(op, ops.Conv)
@@ -340,8 +348,13 @@ class Emitter:
                 weight = F.slice_axis(outer, weight, 2 + level, start, stop)
             padding[level] = (0, 0)
             ranges.append((first, last))
-        if members is not None and own.groups is not None and own.groups.axis == 1 and op.groups == 1:
-            weight, members = self._static(weight, 0, members), None
+        if (
+            elements is not None
+            and own.channel_groups is not None
+            and own.channel_groups.axis == 1
+            and op.groups == 1
+        ):
+            weight, elements = self._static(weight, 0, elements), None
         store, dilated = self.stores.get(v), any(d > 1 for d in op.dilation)
         if isinstance(store, Ring) and op.groups == 1:  # only the taps themselves, however far apart
             steps = range(ranges[0][0], ranges[0][1] + 1, op.dilation[0])
@@ -350,11 +363,11 @@ class Emitter:
             x = self._at(b, node, v, ranges, own)
             if op.groups > 1 or own.level < len(op.padding) or dilated:
                 made = b.emit_all(replace(op, padding=tuple(padding)), x, weight)
-                return self._some(b, made, own, members)
+                return self._some(b, made, own, elements)
         matrix = F.transpose(outer, _flat(outer, weight), 1, 0)
         y = b.emit(ops.MatMul(), _flat(b, x), matrix)
         y = F.reshape(b, y, (x.shape[0], weight.shape[0], *(1,) * len(op.padding)))
-        return self._some(b, [y], own, members)
+        return self._some(b, [y], own, elements)
 
     def _running_sum(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
         op, state = node.op, self.states[node.outputs[0]]

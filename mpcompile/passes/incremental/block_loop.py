@@ -25,10 +25,10 @@ from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Value, availability, symbols
 from mpcompile.layers import functional as F
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
-from mpcompile.passes.sampler.loop import close, hoist, named, open_loop, part_of
-from mpcompile.passes.sampler.storage import Carry, resized
-from mpcompile.passes.sampler.units import Plan, Units, blocked, moves, plan, reads, shape_of
+from mpcompile.passes.incremental.buffers import Carry, resized
+from mpcompile.passes.incremental.degrees import Plan, Units, blocked, moves, plan, reads, shape_of
+from mpcompile.passes.incremental.loop import close, hoist, named, open_loop, part_of
+from mpcompile.passes.incremental.recognise import Reference
 
 #: What the model of cost takes a primitive to cost beside its work, in multiply-adds, and the batch that it has in mind.
 DISPATCH, BATCH = 1 << 15, 16
@@ -66,7 +66,7 @@ def solve(
 ) -> tuple[Value, str]:
     """The drawn elements, [N, D], built into the graph of `outer`, and how. Raises `Refused`."""
     units = plan(ref)
-    elements = units[ref.x].when.size
+    elements = units[ref.x].degrees.size
     if length is None:
         made = [
             n for n in ref.body.made_of(ref.drawn) if n.outputs[0] in units and not isinstance(n.op, Input)
@@ -137,7 +137,7 @@ def _in_order(ref: Reference) -> bool:
 class _BlockLoop:
     """Builds the loop over blocks, and in it the loop of iterations.
 
-    slabs    value of the body -> its units of this block, in this iteration
+    step_values    value of the body -> its units of this block, in this iteration
     sums     a sum of matrix products -> the part that is the same in every iteration, and that of this block
     stores   value that later blocks read -> its units of all blocks, in their order, along the first axis
     """
@@ -153,7 +153,7 @@ class _BlockLoop:
         self.nodes = [n for n in ref.body.made_of(ref.drawn) if not isinstance(n.op, Input)]
         self.wild = not _always_finite(ref, ref.drawn)
         self.outer = self.block = self.iteration = outer
-        self.slabs: dict[Value, Value] = {}
+        self.step_values: dict[Value, Value] = {}
         self.sums: dict[Value, tuple[Value | None, Value]] = {}
         self.stores: dict[Value, Carry] = {}
         self._step: Value | None = None
@@ -177,8 +177,8 @@ class _BlockLoop:
         carries = list(self.stores.values())
         with open_loop(self.outer, carries, 1, self.blocks) as loop:
             self.block, self._step = loop.body, loop.step
-            for v, slab in zip(kept, self._fixed_point(kept[1:]), strict=True):
-                self.stores[v].now = self._stored(self.block, v, slab)
+            for v, step_value in zip(kept, self._fixed_point(kept[1:]), strict=True):
+                self.stores[v].now = self._stored(self.block, v, step_value)
         close(loop, carries)
         return self._ordered(_units_at(self.outer, self.stores[self.ref.x].value, 1))
 
@@ -186,18 +186,18 @@ class _BlockLoop:
         """Return the elements of a block, and the other units of the block that later blocks read."""
         carries = []
         for v in (self.ref.x, *kept):
-            slab = resized(v.shape, self.units[v].axis, self.units[v].size)
-            carries.append(Carry(v.type.with_shape(slab), name=f"{self._name(v)}_block"))
+            step_value = resized(v.shape, self.units[v].axis, self.units[v].size)
+            carries.append(Carry(v.type.with_shape(step_value), name=f"{self._name(v)}_block"))
         with open_loop(self.block, carries, 1, self.iterations, until_fixed_point=True) as loop:
             self.iteration = loop.body
-            self.slabs[self.ref.x] = carries[0].value
+            self.step_values[self.ref.x] = carries[0].value
             for node in self.nodes:
                 if node.outputs[0] in self.units:
                     with self.iteration.within(part_of(node.scope, "turn"), node.span):
                         self._node(node)
-            carries[0].now = self._slab(self.ref.drawn)
+            carries[0].now = self._step_value(self.ref.drawn)
             for c, v in zip(carries[1:], kept, strict=True):
-                c.now = self._factor(self.iteration, v, self._slab(v))
+                c.now = self._factor(self.iteration, v, self._step_value(v))
         close(loop, carries)
         return [c.value for c in carries]
 
@@ -221,10 +221,10 @@ class _BlockLoop:
             return drawn
         return self.outer.emit(ops.Gather(1), drawn, self.outer.constant(units.places))
 
-    def _stored(self, b: Builder, v: Value, slab: Value) -> Value:
+    def _stored(self, b: Builder, v: Value, step_value: Value) -> Value:
         """The store of a value with the units of this block in it."""
         units = self.units[v]
-        first = F.transpose(b, slab, units.axis, *(a for a in range(v.type.rank) if a != units.axis))
+        first = F.transpose(b, step_value, units.axis, *(a for a in range(v.type.rank) if a != units.axis))
         return b.emit(ops.UpdateAt(0), self.stores[v].value, first, self._start(units))
 
     # --- what belongs to this block ---
@@ -253,7 +253,7 @@ class _BlockLoop:
         if units.sorted:
             start = None if self.blocks == 1 else self._start(units)
             return value if start is None else self.block.emit(ops.SliceAt(axis, units.size), value, start)
-        return self.block.emit(ops.Gather(axis), value, self._row(units.members))
+        return self.block.emit(ops.Gather(axis), value, self._row(units.by_block))
 
     # --- one primitive ---
 
@@ -267,18 +267,18 @@ class _BlockLoop:
                 self.sums[out] = total
                 return
         if moves(self.units, node):
-            self.slabs[out] = self._read(node, node.inputs[0])
+            self.step_values[out] = self._read(node, node.inputs[0])
             return
         inputs = [self._read(node, v) if v in self.units else self._static(node, v) for v in node.inputs]
-        self.slabs[out] = self.iteration.emit(
+        self.step_values[out] = self.iteration.emit(
             node.op.with_length(self.units[out].axis, self.units[out].size), *inputs
         )
 
-    def _slab(self, v: Value) -> Value:
-        if v not in self.slabs:
+    def _step_value(self, v: Value) -> Value:
+        if v not in self.step_values:
             once, now = self.sums[v]
-            self.slabs[v] = now if once is None else F.add(self.iteration, now, once)
-        return self.slabs[v]
+            self.step_values[v] = now if once is None else F.add(self.iteration, now, once)
+        return self.step_values[v]
 
     def _static(self, node: Node, v: Value) -> Value:
         """The part of a value that does not depend on what is drawn which belongs to this block."""
@@ -310,7 +310,7 @@ class _BlockLoop:
                 store = b.emit(ops.Gather(0), store, b.constant(np.maximum(own.places, 0)))
             before = _units_at(b, self._factor(b, left, store) if left == self.ref.x else store, own.axis)
             once = b.emit(ops.MatMul(), before, F.transpose(b, rows, 1, 0))
-        units = self._factor(self.iteration, left, self._slab(left))
+        units = self._factor(self.iteration, left, self._step_value(left))
         return once, self.iteration.emit(ops.MatMul(), units, F.transpose(b, weight, 1, 0))
 
     def _factor(self, b: Builder, v: Value, units: Value) -> Value:
@@ -358,7 +358,7 @@ class _BlockLoop:
             index = index.reshape(index.shape[0], -1)[:, 0]
         elif v.type.rank > 2:
             raise Refused(node, "moves units that have features")
-        row = own.places[index[out.members]]
+        row = own.places[index[out.by_block]]
         ones = (1,) * (index.ndim - 1)
         here = row - (np.arange(out.blocks) * own.size).reshape(-1, 1, *ones)
         inside = (here >= 0) & (here < own.size)
@@ -375,9 +375,9 @@ class _BlockLoop:
     def _read(self, node: Node, v: Value) -> Value:
         """An input of a primitive that works unit by unit."""
         if self._near(node, v):
-            return self._slab(v)
+            return self._step_value(v)
         out, own = self.units[node.outputs[0]], self.units[v]
-        (row, here), data = self._places(node, v), self._slab(v)
+        (row, here), data = self._places(node, v), self._step_value(v)
         if (here < 0).any():
             data, here = _units_at(self.iteration, self._stored(self.iteration, v, data), own.axis), row
         if moves(self.units, node):

@@ -1,10 +1,19 @@
-"""Derive fast samplers: replace a loop that runs a whole network once for each element by one that computes each
-intermediate element once, when what it reads becomes known.
+"""Derive incremental samplers: replace a loop that runs a whole network once for each element by one that computes each
+intermediate element once, as soon as the elements that it reads are known.
 
 The reference sampler of an autoregressive density, and the inverse of a masked autoregressive flow, are loops
-x <- where(order = step, drawn(x), x). `find` recognises them, `schedule` decides when each value of the network can be
-computed, `emit` writes the loops. With the same noise the result is the same. What cannot be run a step at a time is
-refused, naming the layer, and keeps its reference sampler.
+x <- where(order = step, drawn(x), x).
+
+recognise        finds these loops
+row_recurrences  unrolls recurrences down the rows of an image, so that their steps can be run pixel by pixel
+schedule         decides when each value of the network can be computed
+state            plans the buffers that the loops carry
+loop_nest        emits the loops over time, or over rows and columns
+degrees          sorts the units of a vector's network into blocks
+block_loop       emits the loop over blocks
+
+With the same noise the sample is the same. A network of which a part cannot be run a step at a time is refused by the
+name of that layer, and keeps its reference sampler.
 """
 
 from __future__ import annotations
@@ -15,11 +24,11 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Value
 from mpcompile.passes.base import Pass, PassResult, Refused
-from mpcompile.passes.sampler.blocks import solve, solve_whole
-from mpcompile.passes.sampler.emit import Emitter
-from mpcompile.passes.sampler.find import Reference, find
-from mpcompile.passes.sampler.rows import opened
-from mpcompile.passes.sampler.schedule import schedule
+from mpcompile.passes.incremental.block_loop import solve, solve_whole
+from mpcompile.passes.incremental.loop_nest import LoopNest
+from mpcompile.passes.incremental.recognise import Reference, recognise
+from mpcompile.passes.incremental.row_recurrences import unrolled
+from mpcompile.passes.incremental.schedule import schedule
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class DeriveSamplers(Pass):
         steps: dict[int, Graph] = {}  # bodies of loops that hold samplers, or may
         found: dict[int, Reference] = {}
         for node in graph.nodes():
-            ref = find(node)
+            ref = recognise(node)
             if ref is not None:
                 found[node.id] = ref
             elif isinstance(node.op, ops.Scan):
@@ -84,12 +93,12 @@ def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value
 
 
 def _stepped(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value, str]:
-    wide = opened(ref)
+    wide = unrolled(ref)
     static = dict(zip(wide.captured, (static[v] for v in ref.captured), strict=True))
     times = schedule(wide)
     steps = " x ".join(str(wide.x.shape[a]) for a in times.levels if a is not None)
     what = "colour after colour of a pixel" if wide.channels > 1 else "one element each"
-    return Emitter(wide, times, b, static).run(), f"{steps} steps, {what}"
+    return LoopNest(wide, times, b, static).run(), f"{steps} steps, {what}"
 
 
 __all__ = ["DeriveSamplers"]

@@ -9,9 +9,9 @@ moments for an image, in this order:
     a pixel, late  what reads this pixel                       (its embedding, a key, a value)
     a row, late    what reads this row to its end              (a vertical stack, before its shift)
 
-Where the channels of a pixel are drawn one after the other, what reads some of them is computed *between*: before each
-channel is drawn the group of its elements (`groups.py`) that is known then. What has no such groups, as its elements
-become known along two axes, is computed again before each channel, as a whole.
+Where the channels of a pixel are drawn one after the other, a value that reads some of them is computed *between*: before
+each channel is drawn, the channel group that is known by then (`channel_groups.py`). A value whose elements become known
+along two axes has no channel groups, and is computed again as a whole before each channel.
 
 The moment of a value is the first at which each of its elements is known. It is found by the availability analysis
 (tau) in which every element, once its moment is chosen, counts as known at that moment and not before: so delaying it
@@ -30,8 +30,8 @@ from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Abstract, Array, Domain, Input, Node, NoRule, Value, availability
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
-from mpcompile.passes.sampler.groups import Groups
+from mpcompile.passes.incremental.channel_groups import ChannelGroups
+from mpcompile.passes.incremental.recognise import Reference
 
 #: A fact no moment is as late as.
 NEVER = np.int32(1 << 30)
@@ -43,13 +43,13 @@ Axes = tuple[int | None, ...]
 @dataclass(frozen=True)
 class Placement:
     """The axes of a value that the loops run over, the innermost loop that it is computed in (1 is the outermost), and
-    when: `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two. `groups` says which of
-    its elements belong to which channel."""
+    when: `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two. `channel_groups`
+    says which of its elements belong to which channel."""
 
     axes: Axes
     level: int
     moments: frozenset[str]
-    groups: Groups | None = None
+    channel_groups: ChannelGroups | None = None
 
     @property
     def ready(self) -> bool:
@@ -101,7 +101,7 @@ def schedule(ref: Reference) -> Schedule:
             shape = value.type.concrete(env)
             facts[value] = domain.make(shape)
             if value == ref.x:
-                drawn = Groups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
+                drawn = ChannelGroups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
                 placed[value] = Placement(levels, len(levels), BETWEEN | LATE, drawn)
                 facts[value] = domain.make(shape, clock.drawn(shape, 1)[..., None])
             elif value in ref.delays:  # the row above, as the iteration of this row begins
@@ -248,7 +248,7 @@ class _Clock:
         before = np.broadcast_to(before, shape)
         groups = _groups(before, {0, *(a for a in axes if a is not None)})
         if groups is not None:
-            before = np.asarray(groups.when).reshape(
+            before = np.asarray(groups.stage_of).reshape(
                 [-1 if a == groups.axis else 1 for a in range(len(shape))]
             )
         moments = np.where(before < self.channels, begin + n + 2 * before, late).astype(np.int32)
@@ -258,7 +258,7 @@ class _Clock:
         return Placement(axes, n, when, groups), snapped(moments)
 
 
-def _groups(before: Array, same: set[int]) -> Groups | None:
+def _groups(before: Array, same: set[int]) -> ChannelGroups | None:
     """Elements by the channel before which they are known, at any place along the axes `same`; None where that differs
     along several other axes."""
     others = [a for a in range(before.ndim) if a not in same]
@@ -268,4 +268,4 @@ def _groups(before: Array, same: set[int]) -> Groups | None:
         return None
     axis = (moving or others)[0]
     along = latest.max(tuple(a for a in range(before.ndim) if a != axis))
-    return Groups(axis, tuple(int(w) for w in along))
+    return ChannelGroups(axis, tuple(int(w) for w in along))

@@ -1,4 +1,4 @@
-"""Recurrences down the rows of an image, opened up so that their steps can be run pixel by pixel.
+"""Recurrences down the rows of an image, unrolled up so that their steps can be run pixel by pixel.
 
 A row of a Pixel-RNN's row LSTM is one step of a loop, but its pixels are drawn one after the other, so the step has to
 be taken apart. The body of the loop is written out for all rows at once (every value gets the axis of rows back), and
@@ -16,13 +16,13 @@ from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Value
 from mpcompile.layers import functional as F
 from mpcompile.ops.traits import Elementwise, Movement
 from mpcompile.passes.base import Refused
-from mpcompile.passes.sampler.find import Reference
-from mpcompile.passes.sampler.storage import resized
+from mpcompile.passes.incremental.buffers import resized
+from mpcompile.passes.incremental.recognise import Reference
 
 ROWS = 2
 
 
-def opened(ref: Reference) -> Reference:
+def unrolled(ref: Reference) -> Reference:
     """The same sampler with its recurrences over rows written out. Raises `Refused`."""
     if ref.x.type.rank != 4 or not any(_over_rows(n) for n in ref.body.nodes()):
         return ref
