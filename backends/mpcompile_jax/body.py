@@ -94,7 +94,7 @@ class JaxWriter(Writer):
             return name if name.isascii() and name.isidentifier() and name[:1] != "_" else "weight"
         return super().hint(node, index)
 
-    # --- what spellings ask (the Around protocol) ---
+    # --- what spellings ask (the RowContext protocol) ---
 
     def kind(self, dtype: DType) -> str:
         if dtype is not DType.FLOAT:

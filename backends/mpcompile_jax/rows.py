@@ -13,8 +13,8 @@ from mpcompile.emission.text import ATOM, Expr, tuple_text
 from mpcompile.ir import DType, Node, Symbolic, Value
 
 
-class Around(Protocol):
-    """What a row may ask of the function that it is written into."""
+class RowContext(Protocol):
+    """The function that a row is written into, as far as a row may ask about it."""
 
     def size(self, value: int | Symbolic) -> Expr:
         """A size; symbols become local variables."""
@@ -27,24 +27,24 @@ class Around(Protocol):
     def used(self, value: Value) -> bool: ...
 
 
-Row = Callable[[Around, Node, list[Expr]], "Expr | list[Expr] | None"]
+Row = Callable[[RowContext, Node, list[Expr]], "Expr | list[Expr] | None"]
 
 
-def tensor(a: Around, e: Expr, dtype: DType) -> Expr:
+def tensor(a: RowContext, e: Expr, dtype: DType) -> Expr:
     """The expression as an array, also where it is a Python number."""
     if not e.scalar:
         return e
     return e.with_(text=filled(a, "()", e.text, dtype), precedence=ATOM, scalar=False)
 
 
-def filled(a: Around, shape: str, value: str, dtype: DType) -> str:
+def filled(a: RowContext, shape: str, value: str, dtype: DType) -> str:
     """A new array of one value."""
     name = {"0.0": "zeros", "1.0": "ones"}.get(value)
     like = a.kind(dtype)
     return f"jnp.{name}({shape}, {like})" if name else f"jnp.full({shape}, {value}, {like})"
 
 
-def shape_text(a: Around, shape: Iterable[int | Symbolic]) -> str:
+def shape_text(a: RowContext, shape: Iterable[int | Symbolic]) -> str:
     return tuple_text(a.size(s).text for s in shape)
 
 
@@ -53,12 +53,12 @@ def tuples(values: Iterable[int | tuple[int, ...]]) -> str:
     return tuple_text(str(v) if isinstance(v, int) else tuples(v) for v in values)
 
 
-def operand(a: Around, node: Node, args: list[Expr], index: int = 0) -> Expr:
+def operand(a: RowContext, node: Node, args: list[Expr], index: int = 0) -> Expr:
     """An operand as an array."""
     return tensor(a, args[index], node.inputs[index].dtype)
 
 
-def first_operand(a: Around, node: Node, args: list[Expr]) -> str:
+def first_operand(a: RowContext, node: Node, args: list[Expr]) -> str:
     """The first operand as something that a method can be called on."""
     return operand(a, node, args).at(ATOM)
 

@@ -15,14 +15,14 @@ from mpcompile.emission.text import (
     tuple_text,
 )
 from mpcompile.ir import DType, Node
-from mpcompile_jax.rows import Around, Row, filled, first_operand, operand, shape_text, tensor, widths
+from mpcompile_jax.rows import Row, RowContext, filled, first_operand, operand, shape_text, tensor, widths
 from mpcompile_jax.windows import avg_pool, conv, conv_transpose, conv_weight_grad, max_pool, max_pool_grad
 
 # --- elementwise ---
 
 
 def function(name: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{name}({', '.join(operand(a, node, args, i).text for i in range(len(args)))})")
 
     return row
@@ -31,7 +31,7 @@ def function(name: str) -> Row:
 def infix(symbol: str, precedence: int) -> Row:
     """Left-associative binary operators; one of the two sides may be a Python number."""
 
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         left, right = args
         if left.scalar and right.scalar:
             left = tensor(a, left, node.inputs[0].dtype)
@@ -42,11 +42,11 @@ def infix(symbol: str, precedence: int) -> Row:
     return row
 
 
-def _log_abs_det(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _log_abs_det(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.linalg.slogdet({operand(a, node, args, 0).text})[1]")
 
 
-def _mul(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
+def _mul(a: RowContext, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
     if (mean := averaged(args, inverse=True)) is not None:
         return mean
     left, right = args
@@ -57,19 +57,19 @@ def _mul(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
     return infix("*", PRODUCT)(a, node, [left, right])
 
 
-def _div(a: Around, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
+def _div(a: RowContext, node: Node, args: list[Expr]) -> Expr | list[Expr] | None:
     return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)
 
 
-def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _neg(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("-" + operand(a, node, args).at(UNARY), UNARY)
 
 
-def _not(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _not(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("~" + operand(a, node, args).at(UNARY), UNARY)
 
 
-def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _where(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     condition, yes, no = args
     condition = tensor(a, condition, DType.BOOL)
     if yes.scalar and no.scalar:
@@ -77,7 +77,7 @@ def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.where({condition.text}, {yes.text}, {no.text})")
 
 
-def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _cast(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     source, target = node.inputs[0].dtype, node.types[0].dtype
     if source is target:
         return args[0]
@@ -89,7 +89,7 @@ def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
 # --- structure ---
 
 
-def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _reshape(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     old, new = node.inputs[0].shape, node.types[0].shape
     if old == new:
         return args[0]
@@ -99,7 +99,7 @@ def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})")
 
 
-def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     order = node.op.attributes()["permutation"]
     rank, x = len(order), first_operand(a, node, args)
     moved = [i for i in range(rank) if order[i] != i]
@@ -112,7 +112,7 @@ def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{x}.transpose({', '.join(map(str, order))})")
 
 
-def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _broadcast(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     shape = node.types[0].shape
     if node.inputs[0].shape == shape:
         return args[0]
@@ -122,7 +122,7 @@ def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.broadcast_to({args[0].text}, {shape_text(a, shape)})")
 
 
-def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _slice(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     axis, size = op["axis"], node.inputs[0].shape[op["axis"]]
     start = "" if op["start"] == 0 else a.size(op["start"]).text
@@ -133,7 +133,7 @@ def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
 
 
-def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _pad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     pairs = list(zip(op["before"], op["after"], strict=True))
     if not any(map(any, pairs)):
@@ -143,54 +143,54 @@ def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.pad({operand(a, node, args).text}, {widths(pairs)}{value})")
 
 
-def _concat(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _concat(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     if len(args) == 1:
         return args[0]
     parts = ", ".join(operand(a, node, args, i).text for i in range(len(args)))
     return Expr(f"jnp.concatenate([{parts}], {node.op.attributes()['axis']})")
 
 
-def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _flip(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.flip({operand(a, node, args).text}, {node.op.attributes()['axis']})")
 
 
 # --- indexing ---
 
 
-def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _gather(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     """A table that is a literal is numpy's, which cannot be indexed by a traced value."""
     axis, data = node.op.attributes()["axis"], first_operand(a, node, args)
     table = data if node.inputs[0].dtype is DType.FLOAT else f"jnp.asarray({data})"
     return Expr(f"{table}[{':, ' * axis}{args[1].text}]")
 
 
-def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _slice_at(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op, (data, start) = node.op.attributes(), (operand(a, node, args, i).text for i in range(2))
     return Expr(f"lax.dynamic_slice_in_dim({data}, {start}, {op['size']}, {op['axis']})")
 
 
-def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _update_at(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     data, update, start = (operand(a, node, args, i).text for i in range(3))
     axis = node.op.attributes()["axis"]
     return Expr(f"lax.dynamic_update_slice_in_dim({data}, {update}, {start}, {axis})")
 
 
-def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _take_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     data, indices = (operand(a, node, args, i).text for i in range(2))
     return Expr(f"jnp.take_along_axis({data}, {indices}, {node.op.attributes()['axis']})")
 
 
-def _zeros(a: Around, node: Node) -> str:
+def _zeros(a: RowContext, node: Node) -> str:
     return f"jnp.zeros({shape_text(a, node.types[0].shape)}, {a.kind(node.types[0].dtype)})"
 
 
-def _scatter_add(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _scatter_add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     index = f"{':, ' * axis}{args[1].text}"
     return Expr(f"{_zeros(a, node)}.at[{index}].add({args[0].text})")
 
 
-def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _scatter_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis, shape = node.op.attributes()["axis"], node.types[0].shape
     index = []
     for i, size in enumerate(shape):
@@ -201,14 +201,14 @@ def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{_zeros(a, node)}.at[{', '.join(index)}].add({args[0].text})")
 
 
-def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _iota(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     shape, axis = node.types[0].shape, node.op.attributes()["axis"]
     if len(shape) == 1:
         return Expr(f"jnp.arange({a.size(shape[0]).text})")
     return Expr(f"lax.broadcasted_iota(int, {shape_text(a, shape)}, {axis})")
 
 
-def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _one_hot(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     depth = node.op.attributes()["depth"]
     return Expr(f"jax.nn.one_hot({operand(a, node, args).text}, {depth}, dtype={a.kind(DType.FLOAT)})")
 
@@ -222,7 +222,7 @@ def _axes(node: Node) -> str:
 
 
 def reduction(name: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         op = node.op.attributes()
         axes, x = op["axes"], first_operand(a, node, args)
         if not axes:
@@ -236,7 +236,7 @@ def reduction(name: str) -> Row:
     return row
 
 
-def _log_sum_exp(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _log_sum_exp(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x = operand(a, node, args)
     keep = ", keepdims=True" if op["keepdims"] else ""
@@ -244,19 +244,19 @@ def _log_sum_exp(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 
 def along(name: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{name}({operand(a, node, args).text}, {node.op.attributes()['axis']})", heavy=True)
 
     return row
 
 
-def _arg_max(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _arg_max(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     keep = ", keepdims=True" if op["keepdims"] else ""
     return Expr(f"jnp.argmax({operand(a, node, args).text}, {op['axis']}{keep})")
 
 
-def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _cum_sum(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     axis, reverse, x = op["axis"], op["reverse"], operand(a, node, args)
     text = x.text
@@ -270,7 +270,7 @@ def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
 # --- linear ---
 
 
-def _matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _matmul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
     if right.untransposed is not None and node.inputs[1].type.rank == 2:
         # XLA copies what `.T` gives where there is one example: a third of a millisecond for ten products of 256 x 256
@@ -278,7 +278,7 @@ def _matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
 
 
-def _statement(a: Around, node: Node, args: list[Expr]) -> None:
+def _statement(a: RowContext, node: Node, args: list[Expr]) -> None:
     """Written by `body`."""
     return None
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from mpcompile.emission.text import PRODUCT, Expr
 from mpcompile.ir import Node
-from mpcompile_jax.rows import Around, operand, shape_text, tuples, widths
+from mpcompile_jax.rows import RowContext, operand, shape_text, tuples, widths
 
 
-def _pair(a: Around, node: Node, args: list[Expr]) -> str:
+def _pair(a: RowContext, node: Node, args: list[Expr]) -> str:
     return ", ".join(operand(a, node, args, i).text for i in range(2))
 
 
-def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}"
     more = "" if all(d == 1 for d in op["dilation"]) else f", dilation={tuples(op['dilation'])}"
@@ -21,7 +21,7 @@ def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"conv({_pair(a, node, args)}, {window}{more})", heavy=True)
 
 
-def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     extra = op["output_padding"] or (0,) * len(op["stride"])
     cut = tuple((lo, hi - e) for (lo, hi), e in zip(op["padding"], extra, strict=True))
@@ -29,32 +29,32 @@ def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"conv_transpose({_pair(a, node, args)}, {window})", heavy=True)
 
 
-def conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     kernel: Any = tuples(op["kernel"])
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}, {tuples(op['dilation'])}, {op['groups']}"
     return Expr(f"conv_weight_grad({_pair(a, node, args)}, {kernel}, {window})", heavy=True)
 
 
-def _pool(a: Around, node: Node, args: list[Expr]) -> str:
+def _pool(a: RowContext, node: Node, args: list[Expr]) -> str:
     op = node.op.attributes()
     window = f"{tuples(op['kernel'])}, {tuples(op['stride'])}, {widths(op['padding'])}"
     return f"{operand(a, node, args).text}, {window}"
 
 
-def max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
+def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
     text = _pool(a, node, args)
     if not a.used(node.outputs[1]):
         return [Expr(f"max_pool({text})[0]", heavy=True), Expr("")]
     return [Expr(f"max_pool({text})", heavy=True)]
 
 
-def max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def max_pool_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     spatial = shape_text(a, node.types[0].shape[2:])
     return Expr(f"max_unpool({_pair(a, node, args)}, {spatial})", heavy=True)
 
 
-def avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
+def avg_pool(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     text = f"sum_pool({_pool(a, node, args)})"
     if op["count_padding"] or not any(map(any, op["padding"])):

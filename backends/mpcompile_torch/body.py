@@ -129,7 +129,7 @@ class TorchWriter(Writer):
         self.bind(value, data.text)
         return True
 
-    # --- what spellings ask (the Around protocol) ---
+    # --- what spellings ask (the RowContext protocol) ---
 
     def float_dtype(self) -> str:
         name = self.reference.get(DType.FLOAT) or self.class_.any_parameter()

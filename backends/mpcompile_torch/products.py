@@ -6,10 +6,10 @@ from typing import Any
 
 from mpcompile.emission.text import ATOM, PRODUCT, Expr, tuple_text
 from mpcompile.ir import DType, Node, Symbolic
-from mpcompile_torch.rows import Around, ints, pads, shape_text
+from mpcompile_torch.rows import RowContext, ints, pads, shape_text
 
 
-def matmul(a: Around, node: Node, args: list[Expr]) -> Expr:
+def matmul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
     weight = right.untransposed
     if weight is not None:
@@ -42,7 +42,7 @@ def _options(**options: tuple[tuple[int, ...] | int, int]) -> str:
     return "".join(shown)
 
 
-def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x, weight = args
     padding: Any = op["padding"]
@@ -63,7 +63,7 @@ def conv(a: Around, node: Node, args: list[Expr]) -> Expr:
     return conv(None).with_(fuse=conv, fuses_channel=True)
 
 
-def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x, weight = args
     padding, stride, dilation = op["padding"], op["stride"], op["dilation"]
@@ -92,7 +92,7 @@ def conv_transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(_padded(conv(None).text, cut), heavy=True)
 
 
-def conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x, dy = args
     padding = op["padding"]
@@ -111,7 +111,7 @@ def conv_weight_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
 # --- pooling ---
 
 
-def max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
+def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
     op = node.op.attributes()
     kernel, stride, padding = op["kernel"], op["stride"], op["padding"]
     rank, x = len(kernel), args[0].text
@@ -130,7 +130,7 @@ def max_pool(a: Around, node: Node, args: list[Expr]) -> list[Expr]:
     return [Expr(call + ", return_indices=True)", heavy=True)]
 
 
-def max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def max_pool_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     n, c, *_ = node.types[0].shape
     total: int | Symbolic = 1
     for s in node.types[0].shape[2:]:
@@ -140,7 +140,7 @@ def max_pool_grad(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{added}.reshape{shape_text(a, node.types[0].shape)}", heavy=True)
 
 
-def avg_pool(a: Around, node: Node, args: list[Expr]) -> Expr:
+def avg_pool(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     kernel, padding = op["kernel"], op["padding"]
     native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))

@@ -13,8 +13,8 @@ from mpcompile.emission.text import ATOM, Expr, tuple_text
 from mpcompile.ir import DType, Node, Symbolic, Value
 
 
-class Around(Protocol):
-    """What a row may ask of the function that it is written into."""
+class RowContext(Protocol):
+    """The function that a row is written into, as far as a row may ask about it."""
 
     def size(self, value: int | Symbolic) -> Expr:
         """A size; symbols become local variables."""
@@ -39,10 +39,10 @@ class Around(Protocol):
     def used(self, value: Value) -> bool: ...
 
 
-Row = Callable[[Around, Node, list[Expr]], "Expr | list[Expr] | None"]
+Row = Callable[[RowContext, Node, list[Expr]], "Expr | list[Expr] | None"]
 
 
-def tensor(a: Around, e: Expr, dtype: DType) -> Expr:
+def tensor(a: RowContext, e: Expr, dtype: DType) -> Expr:
     """The expression as a tensor, also where it is a Python number."""
     if not e.scalar:
         return e
@@ -55,7 +55,7 @@ def filled(shape: str, value: str, like: str) -> str:
     return f"torch.{name}({shape}, {like})" if name else f"torch.full({shape}, {value}, {like})"
 
 
-def shape_text(a: Around, shape: tuple[int | Symbolic, ...]) -> str:
+def shape_text(a: RowContext, shape: tuple[int | Symbolic, ...]) -> str:
     return tuple_text(a.size(s).text for s in shape)
 
 
@@ -64,7 +64,7 @@ def ints(values: tuple[int, ...]) -> str:
     return str(values[0]) if len(set(values)) == 1 else tuple_text(map(str, values))
 
 
-def first_operand(a: Around, node: Node, args: list[Expr]) -> str:
+def first_operand(a: RowContext, node: Node, args: list[Expr]) -> str:
     """The first operand as something that a method can be called on."""
     return tensor(a, args[0], node.inputs[0].dtype).at(ATOM)
 

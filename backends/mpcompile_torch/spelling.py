@@ -25,13 +25,13 @@ from mpcompile_torch.products import (
     max_pool,
     max_pool_grad,
 )
-from mpcompile_torch.rows import Around, Row, filled, first_operand, pads, shape_text, tensor
+from mpcompile_torch.rows import Row, RowContext, filled, first_operand, pads, shape_text, tensor
 
 # --- elementwise ---
 
 
 def function(name: str, *extra: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         texts = [tensor(a, e, v.dtype).text for e, v in zip(args, node.inputs, strict=True)]
         return Expr(f"{name}({', '.join([*texts, *extra])})")
 
@@ -41,7 +41,7 @@ def function(name: str, *extra: str) -> Row:
 def infix(symbol: str, precedence: int) -> Row:
     """Left-associative binary operators; one of the two sides may be a Python number."""
 
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         left, right = args
         counts = left.scalar and right.scalar and symbol in "+-*" and node.types[0].dtype is DType.INT
         if left.scalar and right.scalar and not counts:
@@ -53,7 +53,7 @@ def infix(symbol: str, precedence: int) -> Row:
     return row
 
 
-def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
     for product, bias, at in ((left, right, 1), (right, left, 0)):
         if product.fuse is None or node.types[0].shape != node.inputs[1 - at].shape:
@@ -66,23 +66,23 @@ def _add(a: Around, node: Node, args: list[Expr]) -> Expr:
     return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
 
 
-def _mul(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _mul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return averaged(args, inverse=True) or infix("*", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
 
 
-def _div(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _div(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
 
 
-def _neg(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _neg(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("-" + tensor(a, args[0], node.inputs[0].dtype).at(UNARY), UNARY)
 
 
-def _not(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _not(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("~" + tensor(a, args[0], DType.BOOL).at(UNARY), UNARY)
 
 
-def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _where(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     condition, yes, no = args
     condition = tensor(a, condition, DType.BOOL)
     if yes.scalar and no.scalar:
@@ -90,7 +90,7 @@ def _where(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"torch.where({condition.text}, {yes.text}, {no.text})")
 
 
-def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _cast(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     if node.inputs[0].dtype is node.types[0].dtype:
         return args[0]
     if args[0].scalar:
@@ -99,18 +99,18 @@ def _cast(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.to({target})")
 
 
-def _detach(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _detach(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.detach()")
 
 
-def _log_abs_det(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _log_abs_det(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"torch.linalg.slogdet({args[0].text})[1]")
 
 
 # --- structure ---
 
 
-def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _reshape(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     old, new = node.inputs[0].shape, node.types[0].shape
     if old == new:
         return args[0]
@@ -130,7 +130,7 @@ def _reshape(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(text)
 
 
-def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     order = node.op.attributes()["permutation"]
     rank, x = len(order), first_operand(a, node, args)
     moved = [i for i in range(rank) if order[i] != i]
@@ -143,7 +143,7 @@ def _transpose(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{x}.permute({', '.join(map(str, order))})")
 
 
-def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _broadcast(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     shape = node.types[0].shape
     if node.inputs[0].shape == shape:
         return args[0]
@@ -153,7 +153,7 @@ def _broadcast(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.expand({', '.join(a.size(s).text for s in shape)})")
 
 
-def _slice(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _slice(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     axis, size = op["axis"], node.inputs[0].shape[op["axis"]]
     start = "" if op["start"] == 0 else str(op["start"])
@@ -168,7 +168,7 @@ def _before(axis: int, rank: int) -> str:
     return "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
 
 
-def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _pad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     widths = [(str(lo), str(hi)) for lo, hi in zip(op["before"], op["after"], strict=True)]
     if all(w == ("0", "0") for w in widths):
@@ -178,20 +178,20 @@ def _pad(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"F.pad({args[0].text}, {pads(widths)}{value})")
 
 
-def _concat(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _concat(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     if len(args) == 1:
         return args[0]
     return Expr(f"torch.cat([{', '.join(e.text for e in args)}], {node.op.attributes()['axis']})")
 
 
-def _flip(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _flip(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}.flip({node.op.attributes()['axis']})")
 
 
 # --- indexing ---
 
 
-def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _gather(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     data = node.inputs[0]
     if axis == 0 and data.type.rank == 2 and data.dtype is DType.FLOAT and not args[1].scalar:
@@ -200,7 +200,7 @@ def _gather(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{first_operand(a, node, args)}[{':, ' * axis}{args[1].text}]")
 
 
-def _take_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _take_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     indices = tensor(a, args[1], DType.INT)
     return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {node.op.attributes()['axis']})")
 
@@ -220,7 +220,7 @@ def stretch(axis: int, rank: int, start: Expr, size: str) -> str:
     return f"{_before(axis, rank)}{start.text} : {_stop(start, size)}"
 
 
-def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _slice_at(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     x, start = first_operand(a, node, args), args[1]
     if start.scalar:
@@ -228,7 +228,7 @@ def _slice_at(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{x}.narrow({op['axis']}, {start.text}, {op['size']})")
 
 
-def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _update_at(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     data, update = (tensor(a, e, node.types[0].dtype) for e in args[:2])
     start, size = args[2], node.inputs[1].shape[axis]
@@ -241,11 +241,11 @@ def _update_at(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{data.at(ATOM)}.index_copy({axis}, {index}, {update.text})")
 
 
-def _zeros(a: Around, node: Node) -> str:
+def _zeros(a: RowContext, node: Node) -> str:
     return f"torch.zeros({shape_text(a, node.types[0].shape)}, {a.like(node.types[0].dtype)})"
 
 
-def _scatter_add(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _scatter_add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis, rank = node.op.attributes()["axis"], node.inputs[1].type.rank
     updates = tensor(a, args[0], node.inputs[0].dtype)
     indices = tensor(a, args[1], DType.INT)
@@ -258,7 +258,7 @@ def _scatter_add(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{_zeros(a, node)}.index_add({axis}, {indices.at(ATOM)}.reshape(-1), {flat})")
 
 
-def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _scatter_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     full = list(node.types[0].shape)
     lengths = [v.shape[axis] for v in node.inputs]
@@ -271,7 +271,7 @@ def _scatter_along(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{_zeros(a, node)}.scatter_add({axis}, {texts[1]}, {texts[0]})")
 
 
-def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _iota(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     shape, axis = node.types[0].shape, node.op.attributes()["axis"]
     line = f"torch.arange({a.size(shape[axis]).text}, {a.device()})"
     if len(shape) == 1:
@@ -282,7 +282,7 @@ def _iota(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{line}{trailing}.expand({', '.join(a.size(s).text for s in shape)})")
 
 
-def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _one_hot(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     # not F.one_hot, which refuses an index outside of the range where the meaning is a row of zeros
     levels = f"torch.arange({node.op.attributes()['depth']}, {a.device()})"
     return Expr(f"({first_operand(a, node, args)}[..., None] == {levels}).to({a.float_dtype()})")
@@ -292,7 +292,7 @@ def _one_hot(a: Around, node: Node, args: list[Expr]) -> Expr:
 
 
 def reduction(name: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         op = node.op.attributes()
         axes, x = op["axes"], first_operand(a, node, args)
         if not axes:
@@ -309,19 +309,19 @@ def reduction(name: str) -> Row:
 
 
 def along(name: str) -> Row:
-    def row(a: Around, node: Node, args: list[Expr]) -> Expr:
+    def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{first_operand(a, node, args)}.{name}({node.op.attributes()['axis']})", heavy=True)
 
     return row
 
 
-def _arg_max(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _arg_max(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     keep = ", keepdim=True" if op["keepdims"] else ""
     return Expr(f"{first_operand(a, node, args)}.argmax({op['axis']}{keep})")
 
 
-def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
+def _cum_sum(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     op = node.op.attributes()
     axis, text = op["axis"], first_operand(a, node, args)
     if op["reverse"]:
@@ -333,7 +333,7 @@ def _cum_sum(a: Around, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"{text}.flip({axis})" if op["reverse"] else text)
 
 
-def _statement(a: Around, node: Node, args: list[Expr]) -> None:
+def _statement(a: RowContext, node: Node, args: list[Expr]) -> None:
     """Written by `body`."""
     return None
 

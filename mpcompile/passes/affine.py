@@ -9,7 +9,7 @@ from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Primitive, Shape, Symbolic, Value, number
 from mpcompile.layers import functional as F
 from mpcompile.passes.base import LIVE, Condition, Pass
-from mpcompile.passes.static import Static
+from mpcompile.passes.weight_only import WeightOnly
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class FoldAffine(Pass):
 
 def _data(graph: Graph) -> int:
     """Nodes that depend on more than weights."""
-    static = Static()
+    weight_only = WeightOnly()
     for node in graph.nodes():
-        static.know(node)
-    return sum(node.outputs[0] not in static for node in graph.nodes())
+        weight_only.know(node)
+    return sum(node.outputs[0] not in weight_only for node in graph.nodes())
 
 
 class _Fold:
     def __init__(self, old: Graph) -> None:
-        self.old, self.static = old, Static()
+        self.old, self.weight_only = old, WeightOnly()
         self.fired = False
         #: Values of the new graph that one node of the old one reads, and that are no output.
         self.lone: set[Value] = set()
@@ -86,7 +86,7 @@ class _Fold:
         made = self._folded(b, node, inputs) if len(inputs) == 2 else None
         self.fired |= made is not None
         outputs = b.emit_all(node.op, *inputs) if made is None else (made,)
-        self.static.know(b.graph.node(outputs[0]))
+        self.weight_only.know(b.graph.node(outputs[0]))
         out = node.outputs[0]
         if len(self.old.users(node.id)) == 1 and out not in self.old.outputs.values():
             reader = self.old.users(node.id)[0]
@@ -97,7 +97,7 @@ class _Fold:
     def _folded(self, b: Builder, node: Node, inputs: tuple[Value, ...]) -> Value | None:
         x, s = inputs
         if isinstance(node.op, ops.MatMul | ops.Conv):
-            return self._before(b, node, inputs) if s in self.static and x in self.lone else None
+            return self._before(b, node, inputs) if s in self.weight_only and x in self.lone else None
         parts = self._parts(b, node.op, inputs, node.types[0].shape)
         return self._after(b, *parts) if parts is not None and parts[1] in self.lone else None
 
@@ -108,9 +108,9 @@ class _Fold:
         if not isinstance(op, ops.Add | ops.Sub | ops.Mul | ops.Div):
             return None
         x, s = inputs
-        if x in self.static and isinstance(op, ops.Add | ops.Mul):
+        if x in self.weight_only and isinstance(op, ops.Add | ops.Mul):
             x, s = s, x
-        if x in self.static or s not in self.static or x.shape != shape:
+        if x in self.weight_only or s not in self.weight_only or x.shape != shape:
             return None
         if isinstance(op, ops.Sub):
             return ops.Add(), x, self._weight(b, F.neg(b, s))
@@ -160,7 +160,7 @@ class _Fold:
         """x c where x is a product by a weight, or scaled already."""
         inner = b.graph.node(x)
         product = _product(inner, inner.inputs)
-        if product is not None and product.weight in self.static:
+        if product is not None and product.weight in self.weight_only:
             vector = self._channel(b, c, x, product.axis_of(x))
             if vector is None:
                 return None
@@ -184,8 +184,8 @@ class _Fold:
 
     def _weight(self, b: Builder, value: Value) -> Value:
         """A value that was just made of weights, and all that it was made of."""
-        for node in b.graph.made_of(value, known=self.static):
-            self.static.know(node)
+        for node in b.graph.made_of(value, known=self.weight_only):
+            self.weight_only.know(node)
         return value
 
 

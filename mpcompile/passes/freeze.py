@@ -25,8 +25,8 @@ from mpcompile.ir import (
 )
 from mpcompile.ir.same import ValueNumbers
 from mpcompile.ir.walk import run
-from mpcompile.passes.static import Static, static_values
 from mpcompile.passes.stepwise import Picks
+from mpcompile.passes.weight_only import WeightOnly, weight_only_values
 
 #: A result of more elements than this is kept as a program where its weights are smaller.
 LARGE = 1 << 16
@@ -69,15 +69,15 @@ class _Freeze:
         self._same = ValueNumbers()
 
     def program(self, graph: Graph) -> Graph:
-        static = static_values(graph)
-        wanted = [n for n in graph.nodes() if n.outputs[0] in static and _computes(n)]
+        weight_only = weight_only_values(graph)
+        wanted = [n for n in graph.nodes() if n.outputs[0] in weight_only and _computes(n)]
         results = _evaluate(graph, [n.outputs[0] for n in wanted], self.weights)
         large = {v for v in results if results[v].size > max(LARGE, _weights(graph, v))}
 
         def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
             value = node.outputs[0]
             if isinstance(node.op, ops.Scan) and value not in results:
-                return self._loop(b, graph, node, inputs, static)
+                return self._loop(b, graph, node, inputs, weight_only)
             if value not in results or value in large:
                 return None
             if not _weights(graph, value):
@@ -88,13 +88,13 @@ class _Freeze:
         return graph.rebuild(rewrite).live()
 
     def _loop(
-        self, b: Builder, graph: Graph, node: Node, inputs: tuple[Value, ...], static: Static
+        self, b: Builder, graph: Graph, node: Node, inputs: tuple[Value, ...], weight_only: WeightOnly
     ) -> tuple[Value, ...] | None:
         """A loop that is given what its steps make of weights alone; None for one that makes nothing."""
-        picks = Picks.of(node, static)
+        picks = Picks.of(node, weight_only)
         if picks is None:
             return None
-        around = [a for a in node.inputs if a in static]
+        around = [a for a in node.inputs if a in weight_only]
         known = _evaluate(graph, around, self.weights)
         made = picks.evaluate(known, sum(known[a].size for a in around))
         given = [

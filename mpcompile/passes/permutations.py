@@ -12,7 +12,7 @@ from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value, n
 from mpcompile.layers import functional as F
 from mpcompile.ops.reduction import Reduction
 from mpcompile.passes.base import LIVE, Condition, Pass
-from mpcompile.passes.static import Static
+from mpcompile.passes.weight_only import WeightOnly
 
 #: Sums and their like, which do not care in which order they read.
 
@@ -55,10 +55,10 @@ def _better(new: Graph, old: Graph) -> bool:
     from mpcompile.analysis.cost import work
 
     def reorders(g: Graph) -> int:
-        static = Static()
+        weight_only = WeightOnly()
         for node in g.nodes():
-            static.know(node)
-        return sum(_reorders(g, n) and n.outputs[0] not in static for n in g.nodes())
+            weight_only.know(node)
+        return sum(_reorders(g, n) and n.outputs[0] not in weight_only for n in g.nodes())
 
     costs = [work(g).products for g in (new, old)]
     return reorders(new) < reorders(old) and str(costs[0]) == str(costs[1])
@@ -90,7 +90,7 @@ class _Absorb:
     which goes when nobody reads it."""
 
     def __init__(self, old: Graph) -> None:
-        self.old, self.static = old, Static()
+        self.old, self.weight_only = old, WeightOnly()
         self.moved: dict[Value, Moved] = {}
         self.taken: dict[tuple[Value, int, bytes], Value] = {}
         self.pulled: dict[tuple[Value, int, bytes], Value | None] = {}
@@ -102,12 +102,12 @@ class _Absorb:
 
     def _rewrite(self, b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         found = _index(self.old, node) if node.inputs else None
-        if found is not None and inputs[0] not in self.static:
+        if found is not None and inputs[0] not in self.weight_only:
             return (self._taken(b, inputs[0], *found),)
         made = self._through(b, node, inputs) if any(v in self.moved for v in inputs) else None
         if made is None:
             outputs = b.emit_all(node.op, *inputs)
-            self.static.know(b.graph.node(outputs[0]))
+            self.weight_only.know(b.graph.node(outputs[0]))
             return outputs
         return (made,)
 
@@ -189,7 +189,7 @@ class _Absorb:
         op = node.op
         if isinstance(op, Reduction) and lead.axis in op.axes:
             return b.emit(op, lead.of)
-        if at != 0 or len(inputs) != 2 or inputs[1] not in self.static:
+        if at != 0 or len(inputs) != 2 or inputs[1] not in self.weight_only:
             return None
         match op:
             case ops.MatMul() if lead.axis == lead.of.type.rank - 1:
@@ -204,9 +204,9 @@ class _Absorb:
         node = b.graph.node(weight)
         with b.within(node.scope, node.span):
             if isinstance(node.op, Constant):
-                return self.static.learn(b, b.constant(np.take(node.op.array, index, axis)))
-            indices = self.static.learn(b, b.constant(index))
-            return self.static.learn(b, b.emit(ops.Gather(axis), weight, indices))
+                return self.weight_only.learn(b, b.constant(np.take(node.op.array, index, axis)))
+            indices = self.weight_only.learn(b, b.constant(index))
+            return self.weight_only.learn(b, b.emit(ops.Gather(axis), weight, indices))
 
     def _pull(self, b: Builder, v: Value, axis: int, index: Array) -> Value | None:
         """v with every stretch of `len(index)` elements along an axis in that order; None where that has a cost."""
@@ -216,7 +216,7 @@ class _Absorb:
                 found = self.pulled[key] = self._pulled(b, v, axis, index)
             if (
                 found is not None
-                and v not in self.static
+                and v not in self.weight_only
                 and v not in self.moved
                 and index.size == v.shape[axis]
             ):
@@ -228,7 +228,7 @@ class _Absorb:
         if not isinstance(size, int) or size % length:
             return None
         blocks = (np.arange(size // length)[:, None] * length + index).reshape(-1)
-        if v in self.static:
+        if v in self.weight_only:
             return self._gathered(b, v, axis, blocks)
         known = self._whole(v)
         if known is not None and known.axis == axis and np.array_equal(known.index[blocks], np.arange(size)):
@@ -237,10 +237,10 @@ class _Absorb:
         if len(node.types) != 1:
             return None
         match node.op:
-            case ops.MatMul() if axis == v.type.rank - 1 and node.inputs[1] in self.static:
+            case ops.MatMul() if axis == v.type.rank - 1 and node.inputs[1] in self.weight_only:
                 weight = self._gathered(b, node.inputs[1], node.inputs[1].type.rank - 1, blocks)
                 return b.emit(node.op, node.inputs[0], weight)
-            case ops.Conv(groups=1) if axis == 1 and node.inputs[1] in self.static:
+            case ops.Conv(groups=1) if axis == 1 and node.inputs[1] in self.weight_only:
                 return b.emit(node.op, node.inputs[0], self._gathered(b, node.inputs[1], 0, blocks))
             case ops.Slice(axis=own, start=start, stop=stop, step=1) if own == axis:
                 if not isinstance(start, int) or not isinstance(stop, int) or start % length or stop % length:

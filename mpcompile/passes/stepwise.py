@@ -14,7 +14,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Value
 from mpcompile.ir.walk import run
-from mpcompile.passes.static import Static
+from mpcompile.passes.weight_only import WeightOnly
 
 #: The stacks of a loop have at most this many times the elements of what they are made of.
 MOST = 2
@@ -37,13 +37,13 @@ class Picks:
         return self.op.body
 
     @staticmethod
-    def of(node: Node, static: Static) -> Picks | None:
-        """Of a loop in a graph whose static values are known; None where there is nothing to make."""
+    def of(node: Node, weight_only: WeightOnly) -> Picks | None:
+        """Of a loop in a graph whose weight-only values are known; None where there is nothing to make."""
         op = node.op
         assert isinstance(op, ops.Scan)
         steps, formals = op.trip_count([v.type for v in node.inputs]), op.formals
         around = zip(formals.captured.values(), op.split(node.inputs).captured, strict=True)
-        captured = tuple((f, a) for f, a in around if a in static)
+        captured = tuple((f, a) for f, a in around if a in weight_only)
         if not isinstance(steps, int) or not captured:
             return None
         moving, picked = {formals.step}, set[Value]()  # what the step decides; what of it is more than a view

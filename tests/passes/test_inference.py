@@ -23,20 +23,22 @@ from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.incremental import block_loop
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.pipeline import INFERENCE, for_inference, optimise
-from mpcompile.passes.static import static_values
+from mpcompile.passes.weight_only import weight_only_values
 
 FLOWS = [n for n in NAMES if module(n).pieces]
 
 
 def reorderings(graph: Graph) -> int:
     """Gathers, flips and slices of what depends on inputs."""
-    static = static_values(graph)
-    return sum(isinstance(n.op, Gather | Flip | Slice) and n.outputs[0] not in static for n in graph.nodes())
+    weight_only = weight_only_values(graph)
+    return sum(
+        isinstance(n.op, Gather | Flip | Slice) and n.outputs[0] not in weight_only for n in graph.nodes()
+    )
 
 
 def data_nodes(graph: Graph) -> int:
-    static = static_values(graph)
-    return sum(n.outputs[0] not in static for n in graph.nodes())
+    weight_only = weight_only_values(graph)
+    return sum(n.outputs[0] not in weight_only for n in graph.nodes())
 
 
 def agree(m: Module, fast: Module, w: dict[str, Array], v: dict[str, Array]) -> None:
@@ -65,11 +67,11 @@ def test_a_module_for_inference_means_what_it_meant_and_costs_less(name: str) ->
         env = dict.fromkeys(graph.symbols(), 7)
         assert value(work(graph).total, env) <= value(work(old).total, env)
         assert set(graph.parameters()) <= {*folded.weights}
-        static = static_values(graph)
+        weight_only = weight_only_values(graph)
         left = [
             n.op.name
             for n in graph.nodes()
-            if n.outputs[0] in static and isinstance(n.op, MatMul | Scan | Inverse)
+            if n.outputs[0] in weight_only and isinstance(n.op, MatMul | Scan | Inverse)
         ]
         assert left == []
 

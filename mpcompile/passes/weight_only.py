@@ -1,14 +1,14 @@
-"""What of a graph depends on weights alone."""
+"""Weight-only values: nodes that no input reaches, so that they can be computed before inference."""
 
 from __future__ import annotations
 
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Parameter, Symbolic, Value
 
 
-class Static:
-    """Values of a graph that its inputs have no part in, and whose shape is known: functions of weights.
+class WeightOnly:
+    """The set of weight-only values of a graph: functions of parameters and constants with a known shape.
 
-    Grows with a graph: `know` is told of every node in turn.
+    It grows with a graph: call `know` for every node in topological order.
     """
 
     def __init__(self) -> None:
@@ -18,6 +18,7 @@ class Static:
         return value in self._known
 
     def know(self, node: Node) -> None:
+        """Add the results of a node if every input of the node is weight-only."""
         leaf = isinstance(node.op, Parameter | Constant)
         if isinstance(node.op, Input) or not (leaf or all(v in self._known for v in node.inputs)):
             return
@@ -25,14 +26,14 @@ class Static:
             self._known.update(node.outputs)
 
     def learn(self, b: Builder, value: Value) -> Value:
-        """Know the node that a value was just made by."""
+        """Add the results of the node that computes `value`, and return `value`."""
         self.know(b.graph.node(value))
         return value
 
 
-def static_values(graph: Graph) -> Static:
-    """Of a whole graph."""
-    found = Static()
+def weight_only_values(graph: Graph) -> WeightOnly:
+    """Return the weight-only values of a whole graph."""
+    found = WeightOnly()
     for node in graph.nodes():
         found.know(node)
     return found
