@@ -108,7 +108,7 @@ def coupling_structure(
 
 
 def closed_form(graph: Graph) -> int | None:
-    """The number of channels C of a piece that is y = W x over the channels at each of k places, with log_det =
+    """The number of channels C of a flow step that is y = W x over the channels at each of k places, with log_det =
     k log |det W|; None for any other.
 
     Then the Jacobian is W, k times along its diagonal (in the order of places), and that is its determinant, though its

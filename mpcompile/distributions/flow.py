@@ -118,7 +118,7 @@ class Flow(Distribution):
         return h, total
 
     def sharpens(self, b: Builder) -> bool:
-        """By its base; whether a bijector does is asked of its pieces (`Module.pieces`)."""
+        """By its base; whether a bijector does is asked of its steps (`Module.flow_steps`)."""
         return self.base.sharpens(b)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:

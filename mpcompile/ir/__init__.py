@@ -4,7 +4,7 @@ from mpcompile.ir.claims import Allowance, Bound, Claim, Ordering
 from mpcompile.ir.facts import Abstract, Domain, availability, bitsets
 from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
 from mpcompile.ir.leaves import Constant, Input, Parameter
-from mpcompile.ir.module import EXAMPLES, STATE, Field, Init, Module, NoiseSpec, ParameterSpec, Piece
+from mpcompile.ir.module import EXAMPLES, STATE, Field, FlowStep, Init, Module, NoiseSpec, ParameterSpec
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import (
     Symbolic,
@@ -37,6 +37,7 @@ __all__ = [
     "Example",
     "Falls",
     "Field",
+    "FlowStep",
     "Frame",
     "Graph",
     "Growth",
@@ -49,7 +50,6 @@ __all__ = [
     "Ordering",
     "Parameter",
     "ParameterSpec",
-    "Piece",
     "Positivity",
     "Primitive",
     "Range",

@@ -76,8 +76,8 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """One bijector of a flow on its own.
+class FlowStep:
+    """One bijector of a flow as a graph of its own.
 
     `graph` has inputs `x`, `seen` (x as the conditioner sees it), noise and conditions, and outputs `y` and,
     where it is not zero, `log_det`. `interval` is the open one that the elements of x must lie in; None for any.
@@ -108,7 +108,7 @@ class Module:
     parameters: dict[str, ParameterSpec] = field(default_factory=dict)
     noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
-    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    flow_steps: dict[str, list[FlowStep]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     train: Training = field(default_factory=Training)

@@ -324,7 +324,7 @@ class _Lowering(Statements):
             if found is None or not isinstance(whole := found.law, Flow):
                 continue
             f, before = self.fields[s.name], [*self.given(), *self.order.before(s.name)]
-            proofs.pieces(self, s.name, s, f.type.shape, whole, partial(self.law, s=s), before)
+            proofs.flow_steps(self, s.name, s, f.type.shape, whole, partial(self.law, s=s), before)
             proofs.dequantization(self, s, whole)
             if self.latents:
                 continue  # given a draw of the latents only: `log_weight` and `decode` are its programs

@@ -9,14 +9,14 @@ from functools import partial
 from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
-from mpcompile.ir import Claim, Piece, Shape, Value, float_type
+from mpcompile.ir import Claim, FlowStep, Shape, Value, float_type
 from mpcompile.layers import functional as F
 from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.statements import Program, Statements
 
 
-def pieces(
+def flow_steps(
     m: Statements,
     subject: str,
     s: ast.Density,
@@ -31,8 +31,8 @@ def pieces(
     `again` states the flow once more in a program that has read the variables `given`; `around` is the bijector
     that the flow is a part of.
     """
-    pieces: list[Piece] = []
-    q = m.start(subject)  # one program for all, of which each piece is a part
+    steps: list[FlowStep] = []
+    q = m.start(subject)  # one program for all, of which each step is a part
     q.taken = frozenset(("x", "seen"))
     m.read(q, *given)
     m.latent_inputs(q)
@@ -45,18 +45,18 @@ def pieces(
             for k in range(len(parts)):
                 name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
                 with _at(q, around), _at(q, placed):
-                    outputs = _piece(q, law.chain[i].bijector, k, shape)
+                    outputs = _step(q, law.chain[i].bijector, k, shape)
                 graph, q.b.graph.name = q.b.graph, name
                 graph.outputs = outputs
                 interval = placed.bijector.preimage if k == 0 else None
                 reach = placed.bijector.reach
-                pieces.append(Piece(name, placed.label, placed.span, graph.live(), interval, reach))
-                graph.inputs = dict(inputs)  # the next piece has an x of its own
+                steps.append(FlowStep(name, placed.label, placed.span, graph.live(), interval, reach))
+                graph.inputs = dict(inputs)  # the next step has an x of its own
             shape = placed.bijector.output_shape(shape)
-    m.out.pieces[subject] = pieces
+    m.out.flow_steps[subject] = steps
 
 
-def _piece(q: Program, bijector: Bijector, k: int, shape: Shape) -> dict[str, Value]:
+def _step(q: Program, bijector: Bijector, k: int, shape: Shape) -> dict[str, Value]:
     """The k-th part of a bijector applied to new inputs `x` and `seen`: `y`, and `log_det` where there is one."""
     x = q.b.input("x", float_type(*shape))
     if isinstance(bijector, FactorOut):
@@ -98,7 +98,7 @@ def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
         m.read(q, *m.fields)
         with m.within(q, s):
             law = noise(q)
-        pieces(m, name, s, shape, law, noise, [*m.fields], placed)
+        flow_steps(m, name, s, shape, law, noise, [*m.fields], placed)
         m.claims.append(Claim("jacobian", name, "", placed.span, stated=False))
 
 
@@ -136,7 +136,7 @@ def _proofs(
     given: Sequence[str],
     shape: Shape,
 ) -> None:
-    """Program and claim of an autoregressive law of `s`, pieces and claim of a flow; of others nothing."""
+    """Program and claim of an autoregressive law of `s`, steps and claim of a flow; of others nothing."""
     p = m.start(f"conditionals_{subject}")
     m.read(p, *given)
     m.latent_inputs(p)
@@ -150,5 +150,5 @@ def _proofs(
                 Claim("autoregressive", s.name, p.b.graph.name, s.span, order=order, stated=False)
             )
     if isinstance(found, Flow):
-        pieces(m, subject, s, shape, found, law, given)
+        flow_steps(m, subject, s, shape, found, law, given)
         m.claims.append(Claim("jacobian", subject, "", s.span, stated=False))

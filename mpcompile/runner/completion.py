@@ -61,7 +61,7 @@ def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
 
 def tempered(module: Module) -> None:
     """Raises `SpecError` (MP542) for a model on whose sampler a temperature has no effect."""
-    if not ("forward" in module.programs and any(name in module.fields for name in module.pieces)):
+    if not ("forward" in module.programs and any(name in module.fields for name in module.flow_steps)):
         autoregressive(module)
 
 

@@ -53,7 +53,7 @@ class Opened:
 
 def variable(module: Module) -> Field:
     """The variable of a module's flow. Raises `SpecError` (MP543) for a model that has none."""
-    name = next((n for n in module.pieces if n in module.fields), None)
+    name = next((n for n in module.flow_steps if n in module.fields), None)
     if name is None or "forward" not in module.programs:
         raise error(
             "MP543", f"model '{module.name}' has no flow over its data: an example has no latents", Span.none(),

@@ -14,7 +14,7 @@ import numpy as np
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.distributions.base import learned
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Field, Module, Piece, symbol
+from mpcompile.ir import Array, Field, FlowStep, Module, symbol
 from mpcompile.runner.data import Split
 from mpcompile.runner.noise import draw
 
@@ -28,15 +28,15 @@ def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> li
     `state` is that of the session when training begins: bijectors before the spline move the data by it. Flows that
     read more than data and noise, such as steps of a recurrence, are not looked at.
     """
-    data = train.take(_rows(train)) if module.pieces else {}
+    data = train.take(_rows(train)) if module.flow_steps else {}
     weights = {k.removeprefix("parameter/"): v for k, v in state.items() if k.startswith("parameter/")}
     found = []
-    for name, pieces in module.pieces.items():
-        at = next((i for i, p in enumerate(pieces) if p.reach is not None), None)
+    for name, steps in module.flow_steps.items():
+        at = next((i for i, p in enumerate(steps) if p.reach is not None), None)
         if at is None or name not in data:
             continue
-        values = _reaching(module, pieces[:at], data, data[name], weights)
-        if values is not None and (warning := _beyond(name, pieces[at], values)) is not None:
+        values = _reaching(module, steps[:at], data, data[name], weights)
+        if values is not None and (warning := _beyond(name, steps[at], values)) is not None:
             found.append(warning)
     return found
 
@@ -63,7 +63,7 @@ def _sharpens(module: Module, name: str) -> bool:
     """Whether weights scale the law of a variable: its own, or a bijector that is not the identity far away."""
     return name in module.sharpening or any(
         p.reach is None and "log_det" in p.graph.outputs and learned(p.graph, p.graph.outputs["log_det"])
-        for p in module.pieces.get(name, ())
+        for p in module.flow_steps.get(name, ())
     )
 
 
@@ -102,19 +102,19 @@ def _listed(name: str, elements: Array) -> str:
 
 
 def _reaching(
-    module: Module, before: list[Piece], data: Mapping[str, Array], x: Array, weights: Mapping[str, Array]
+    module: Module, before: list[FlowStep], data: Mapping[str, Array], x: Array, weights: Mapping[str, Array]
 ) -> Array | None:
-    """What some pieces make of x; None where one of them needs what is neither data nor noise."""
-    for piece in before:
-        graph = piece.graph
-        noise = module.noise.get(piece.name, {})
+    """What some steps make of x; None where one of them needs what is neither data nor noise."""
+    for step in before:
+        graph = step.graph
+        noise = module.noise.get(step.name, {})
         inputs: dict[str, Array] = {}
         for key, value in graph.inputs.items():
             if key in ("x", "seen"):
                 inputs[key] = np.asarray(x, np.float32)
             elif key in noise or key.startswith("noise"):
                 kind = noise[key].kind if key in noise else "uniform"
-                inputs[key] = draw(kind, value.type.concrete({"N": len(x)}), ("support", piece.name, key))
+                inputs[key] = draw(kind, value.type.concrete({"N": len(x)}), ("support", step.name, key))
             elif key in data:
                 inputs[key] = data[key]
             else:
@@ -126,10 +126,10 @@ def _reaching(
     return x
 
 
-def _beyond(name: str, piece: Piece, values: Array) -> Diagnostic | None:
-    """The warning about values [n, ...] that a piece gets, where it is due."""
-    assert piece.reach is not None
-    outside = ~(np.abs(values.reshape(len(values), -1)) < piece.reach)
+def _beyond(name: str, step: FlowStep, values: Array) -> Diagnostic | None:
+    """The warning about values [n, ...] that a step gets, where it is due."""
+    assert step.reach is not None
+    outside = ~(np.abs(values.reshape(len(values), -1)) < step.reach)
     shares = outside.mean(0)
     elements = np.flatnonzero(shares > _SHARE)
     if not len(elements):
@@ -140,9 +140,9 @@ def _beyond(name: str, piece: Piece, values: Array) -> Diagnostic | None:
     )
     return Diagnostic(
         "MP508",
-        f"{outside.mean():.1%} of the values of '{name}' lie beyond the box [-{piece.reach:g}, {piece.reach:g}] of "
-        f"`{piece.label}`, where it is the identity whatever it learns: {named}",
-        piece.span,
+        f"{outside.mean():.1%} of the values of '{name}' lie beyond the box [-{step.reach:g}, {step.reach:g}] of "
+        f"`{step.label}`, where it is the identity whatever it learns: {named}",
+        step.span,
         Severity.WARNING,
         help=f"scale the data to a deviation of about 1, put actnorm before it, or spline(bound = {widest:.3g})",
     )

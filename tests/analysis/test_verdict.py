@@ -112,7 +112,7 @@ def test_a_scope_covers_the_free_symbols_of_its_program(name: str) -> None:
         if verdict.status is not Status.PROVED:
             continue
         assert verdict.scope is not None
-        pieces = [p.graph for p in m.pieces.get(verdict.claim.subject, [])]
+        pieces = [p.graph for p in m.flow_steps.get(verdict.claim.subject, [])]
         graphs = [m.programs[verdict.claim.program]] if verdict.claim.program in m.programs else pieces
         assert free_symbols(*graphs) <= verdict.scope.symbols
         if free_symbols(*graphs):

@@ -98,7 +98,7 @@ def test_plain_and_lu_are_the_same_map_of_the_same_matrix() -> None:
 def test_a_plain_convolution_that_counts_another_determinant_is_refuted() -> None:
     """At one place too few, or of another matrix than the one it multiplies by."""
     m = flows.flow("real[3, 2, 2]", "conv1x1(form = plain)")
-    (piece,) = m.pieces["x"]
+    (step,) = m.flow_steps["x"]
 
     def fewer_places(b, node, inputs):  # type: ignore[no-untyped-def]
         seen = isinstance(node.op, Constant) and node.op.array.ndim == 0 and node.op.array == 4
@@ -111,7 +111,7 @@ def test_a_plain_convolution_that_counts_another_determinant_is_refuted() -> Non
 
     assert answers(m)[0].status == "proved"
     for change in (fewer_places, another_matrix):
-        (verdict,) = answers(replace(m, pieces={"x": [replace(piece, graph=piece.graph.rebuild(change))]}))
+        (verdict,) = answers(replace(m, flow_steps={"x": [replace(step, graph=step.graph.rebuild(change))]}))
         assert (verdict.status, [d.code for d in verdict.diagnostics]) == ("refuted", ["MP402"])
 
 
@@ -191,7 +191,7 @@ def test_the_first_element_depends_on_the_condition() -> None:
 def test_a_bijector_without_its_masks_is_refuted(type: str, chain: str) -> None:
     m = flows.flow(type, chain)
     opened = []
-    for piece in m.pieces["x"]:
+    for step in m.flow_steps["x"]:
 
         def open_masks(b, node, inputs):  # type: ignore[no-untyped-def]
             op = node.op
@@ -199,8 +199,8 @@ def test_a_bijector_without_its_masks_is_refuted(type: str, chain: str) -> None:
                 return None
             return (b.emit(Constant.of(np.ones_like(op.array))),)
 
-        opened.append(replace(piece, graph=piece.graph.rebuild(open_masks)))
-    (verdict,) = answers(replace(m, pieces={"x": opened}))
+        opened.append(replace(step, graph=step.graph.rebuild(open_masks)))
+    (verdict,) = answers(replace(m, flow_steps={"x": opened}))
     assert verdict.status == "refuted"
     assert {d.code for d in verdict.diagnostics} == {"MP402"}
     assert all(d.span.line == 4 for d in verdict.diagnostics)
@@ -209,20 +209,20 @@ def test_a_bijector_without_its_masks_is_refuted(type: str, chain: str) -> None:
 @pytest.mark.parametrize("mask", ["checkerboard", "channel", "[1, 0, 0, 1]"])
 def test_a_coupling_whose_network_reads_what_it_moves_is_refuted(mask: str) -> None:
     m = flows.flow("real[4]", f"coupling(mask = {mask}, law = affine, {flows.NET})")
-    (piece,) = m.pieces["x"]
+    (step,) = m.flow_steps["x"]
 
-    seen = piece.graph.inputs["seen"]
+    seen = step.graph.inputs["seen"]
 
     def read_the_rest(b, node, inputs):  # type: ignore[no-untyped-def]
         if node.inputs[:1] != (seen,):
             return None
-        index = [piece.graph.node(v).op.array for v in node.inputs[1:]]  # of a gather
+        index = [step.graph.node(v).op.array for v in node.inputs[1:]]  # of a gather
         (read,) = node.op.evaluate(np.arange(4)[None], *index)
         return (F.take(b, inputs[0], 1, np.setdiff1d(np.arange(4), read)),)
 
-    wrong = replace(piece, graph=piece.graph.rebuild(read_the_rest).live())
+    wrong = replace(step, graph=step.graph.rebuild(read_the_rest).live())
     assert [v.status for v in answers(m)] == ["proved"]
-    (verdict,) = answers(replace(m, pieces={"x": [wrong]}))
+    (verdict,) = answers(replace(m, flow_steps={"x": [wrong]}))
     assert verdict.status == "refuted"
 
 

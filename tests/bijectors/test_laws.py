@@ -79,8 +79,8 @@ def test_what_is_proven_is_what_runs(case: flows.Case) -> None:
     m = flows.module(case)
     w, inputs = flows.weights(m), flows.points(case, 3)
     h, total = inputs["x"], np.zeros(3)
-    for piece in m.pieces["x"]:
-        out = interpret(piece.graph, w, inputs | {"x": h, "seen": h})
+    for step in m.flow_steps["x"]:
+        out = interpret(step.graph, w, inputs | {"x": h, "seen": h})
         h, total = out["y"], total + out.get("log_det", 0)
     z, log_det = flows.forward(m, w, inputs)
     np.testing.assert_allclose(h.reshape(3, -1), z, atol=1e-12)

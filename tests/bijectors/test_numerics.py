@@ -154,7 +154,7 @@ def test_the_inverse_of_a_spline_is_that_of_a_number_beside() -> None:
 PLANE = [
     n for n in NAMES
     if "forward" in module(n).programs
-    and next(f for k, f in module(n).fields.items() if k in module(n).pieces).type.shape[1:] == (2,)
+    and next(f for k, f in module(n).fields.items() if k in module(n).flow_steps).type.shape[1:] == (2,)
 ]  # fmt: skip
 
 

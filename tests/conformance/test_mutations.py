@@ -13,7 +13,7 @@ from specs_under_test import NAMES, SPECS, module
 from mpcompile import api
 from mpcompile.analysis import prove
 from mpcompile.analysis.dependence import environment_for, interpret
-from mpcompile.ir import Claim, Constant, Graph, Input, Module, Piece, Type, Value, availability
+from mpcompile.ir import Claim, Constant, FlowStep, Graph, Input, Module, Type, Value, availability
 from mpcompile.layers import functional as F
 from mpcompile.ops import Gather, Slice
 
@@ -167,13 +167,13 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
     """Every coupling mask, opened by one entry, and every half that a net reads, moved on by one element: the
     log-determinant would be wrong, and the proof says so."""
     m = module(name)
-    subject = next(s for s in m.pieces if s in m.fields)
+    subject = next(s for s in m.flow_steps if s in m.fields)
     claim = replace(next(c for c in m.claims if c.kind == "jacobian" and c.subject == subject), structure="")
     tried = 0
-    for piece in m.pieces[subject]:
+    for step in m.flow_steps[subject]:
         found = [
             (n.id, n.op.array)
-            for n in piece.graph.nodes()
+            for n in step.graph.nodes()
             if isinstance(n.op, Constant)
             and n.op.array.ndim >= 1
             and set(np.unique(n.op.array)) == {0.0, 1.0}
@@ -186,11 +186,11 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
             def rewrite(b, node, ins, node_id=node_id, constant=constant):  # type: ignore[no-untyped-def]
                 return (b.emit(constant),) if node.id == node_id else None
 
-            refuted(m, claim, piece, rewrite)
+            refuted(m, claim, step, rewrite)
             tried += 1
-        seen = piece.graph.inputs.get("seen")
+        seen = step.graph.inputs.get("seen")
         halves = [
-            n.id for n in piece.graph.nodes() if isinstance(n.op, Slice | Gather) and n.inputs[0] == seen
+            n.id for n in step.graph.nodes() if isinstance(n.op, Slice | Gather) and n.inputs[0] == seen
         ]
         for node_id in halves:
 
@@ -200,12 +200,12 @@ def test_a_coupling_that_shows_the_net_what_it_transforms_is_found(name: str) ->
                 first, rest = F.slice_axis(b, ins[0], 1, 0, 1), F.slice_axis(b, ins[0], 1, 1)
                 return (b.emit(node.op, F.concat(b, [rest, first], 1), *ins[1:]),)
 
-            refuted(m, claim, piece, read_elsewhere)
+            refuted(m, claim, step, read_elsewhere)
             tried += 1
-    assert tried >= max(2, sum("coupling" in piece.name for piece in m.pieces[subject]))
+    assert tried >= max(2, sum("coupling" in step.name for step in m.flow_steps[subject]))
 
 
-def refuted(m: Module, claim: Claim, piece: Piece, rewrite: object) -> None:
-    mutant = replace(piece, graph=piece.graph.rebuild(rewrite))
-    (verdict,) = prove(replace(m, pieces={claim.subject: [mutant]}, claims=[claim]))
-    assert verdict.status == "refuted" and verdict.diagnostics[0].span == piece.span, piece.name
+def refuted(m: Module, claim: Claim, step: FlowStep, rewrite: object) -> None:
+    mutant = replace(step, graph=step.graph.rebuild(rewrite))
+    (verdict,) = prove(replace(m, flow_steps={claim.subject: [mutant]}, claims=[claim]))
+    assert verdict.status == "refuted" and verdict.diagnostics[0].span == step.span, step.name

@@ -25,7 +25,7 @@ from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.pipeline import INFERENCE, for_inference, optimise
 from mpcompile.passes.weight_only import weight_only_values
 
-FLOWS = [n for n in NAMES if module(n).pieces]
+FLOWS = [n for n in NAMES if module(n).flow_steps]
 
 
 def reorderings(graph: Graph) -> int:

@@ -231,10 +231,10 @@ def test_programs_fit_their_module() -> None:
 
 @pytest.mark.parametrize("name", ["made", "glow", "vrnn", "transformer", "made_ensemble"])
 def test_lowering_gives_well_formed_graphs(name: str) -> None:
-    """Also the pieces of flows; the suite verifies every program before, between and behind passes."""
+    """Also the steps of flows; the suite verifies every program before, between and behind passes."""
     m = module(name)
     verify_module(m)
-    assert [f for found in m.pieces.values() for p in found for f in faults(p.graph)] == []
+    assert [f for found in m.flow_steps.values() for p in found for f in faults(p.graph)] == []
 
 
 # --- the pipeline ---

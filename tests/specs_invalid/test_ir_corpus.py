@@ -194,8 +194,8 @@ def test_a_coupling_puts_its_halves_back(mask: str, tmp_path: Path) -> None:
     m = api.load(spec)
     assert [v.status for v in answers(m)] == ["proved"]
     w, feed = example_weights(m, spread=0.3), example_inputs(m, "forward", 3)
-    (piece,) = m.pieces["x"]
-    y = interpret(piece.graph, w, {"x": feed["x"], "seen": feed["x"]})["y"]
+    (step,) = m.flow_steps["x"]
+    y = interpret(step.graph, w, {"x": feed["x"], "seen": feed["x"]})["y"]
     same = (y == feed["x"]).all(0)
     index = np.indices(same.shape)
     half = (index[1] + index[2]) % 2 if mask.startswith("checkerboard") else index[0]

@@ -20,7 +20,7 @@ from mpcompile.analysis.jacobian import classify, closed_form, coupling_structur
 from mpcompile.analysis.stencils import sets_at_every_length
 from mpcompile.analysis.verdict import FINITE, Proof, Sizes, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Graph, Module, NoRule, Piece
+from mpcompile.ir import Claim, FlowStep, Graph, Module, NoRule
 from mpcompile.ir.same import form
 
 METHOD = "sets of inputs, bijector by bijector"
@@ -41,7 +41,7 @@ Judge = Callable[[Sizes | None], Judged]
 def jacobian(module: Module, claim: Claim) -> Verdict:
     known: dict[Hashable, Judged] = {}
     units: list[tuple[str, Graph, Judge]] = [
-        (piece.name, piece.graph, partial(_piece, piece, known)) for piece in module.pieces[claim.subject]
+        (step.name, step.graph, partial(_step, step, known)) for step in module.flow_steps[claim.subject]
     ]
     if claim.structure:
         graph = module.programs[claim.program]
@@ -84,37 +84,37 @@ def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> Bi
     return sets(graph, source, output, sizes).value
 
 
-def _piece(piece: Piece, known: dict[Hashable, Judged], sizes: Sizes | None) -> Judged:
+def _step(step: FlowStep, known: dict[Hashable, Judged], sizes: Sizes | None) -> Judged:
     """One bijector: what it transforms must be hidden from its conditioner.
 
     `known` has what was judged without fault, by the form of the graph and the sizes: bijectors are often repeated.
     """
-    key = form(piece.graph), tuple(sizes.items()) if sizes is not None else None
+    key = form(step.graph), tuple(sizes.items()) if sizes is not None else None
     if key not in known:
-        judged = _judged(piece, sizes)
+        judged = _judged(step, sizes)
         if judged.fault is not None:
             return judged
         known[key] = judged
     return known[key]
 
 
-def _judged(piece: Piece, sizes: Sizes | None) -> Judged:
-    direct = _supports(piece.graph, "x", "y", sizes)
+def _judged(step: FlowStep, sizes: Sizes | None) -> Judged:
+    direct = _supports(step.graph, "x", "y", sizes)
     seen = BitMatrix(np.zeros_like(direct.words), direct.columns)
-    if "seen" in piece.graph.inputs:
-        seen = _supports(piece.graph, "seen", "y", sizes)
+    if "seen" in step.graph.inputs:
+        seen = _supports(step.graph, "seen", "y", sizes)
     structure, fault = coupling_structure(direct, seen)
     if fault is None:
         return Judged(structure.kind, None)
-    if (size := closed_form(piece.graph)) is not None:
+    if (size := closed_form(step.graph)) is not None:
         return Judged(f"dense, log |det W| of its {size} x {size} matrix", None)
-    shape = piece.graph.inputs["x"].type.concrete(sizes or {"N": 1})[1:]
+    shape = step.graph.inputs["x"].type.concrete(sizes or {"N": 1})[1:]
     i, j = (list(map(int, np.unravel_index(k, shape))) for k in fault)
     finding = Diagnostic(
         "MP402",
-        f"the log-determinant of {piece.name} is not that of its Jacobian: output {i} reads input {j} "
+        f"the log-determinant of {step.name} is not that of its Jacobian: output {i} reads input {j} "
         f"through the conditioner, and input {j} is transformed itself",
-        piece.span,
+        step.span,
         label="what is transformed must be hidden from the net",
         help="the mask must hide from the net every element that the coupling transforms",
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.diagnostics import Diagnostic, Severity
-from mpcompile.ir import Array, Graph, Module, NoRule, Piece, product
+from mpcompile.ir import Array, FlowStep, Graph, Module, NoRule, product
 
 #: Elements that a finding names.
 SHOWN = 4
@@ -25,12 +25,12 @@ def untransformed(module: Module) -> Iterator[Diagnostic]:
     it for all inputs, as a run modulo a prime shows; where it has none it is followed to the one result that reads it and
     nothing else. An element that is mixed with others, or moved by a conditioner once, is none.
     """
-    for subject, pieces in module.pieces.items():
-        passing = [p for p in pieces if _conditioned(module, p.graph)]
-        if not passing or _size(pieces[0].graph) > MOST:
+    for subject, steps in module.flow_steps.items():
+        passing = [p for p in steps if _conditioned(module, p.graph)]
+        if not passing or _size(steps[0].graph) > MOST:
             continue
         try:
-            passed = _passed(module, pieces)
+            passed = _passed(module, steps)
         except NoRule:
             continue  # nothing is guessed of a map that has no rule
         if passed.any():
@@ -50,15 +50,15 @@ def _size(graph: Graph) -> int:
     return size
 
 
-def _passed(module: Module, pieces: Sequence[Piece]) -> Array:
+def _passed(module: Module, steps: Sequence[FlowStep]) -> Array:
     """Bool over the elements of the variable, in its shape: a conditioned map has passed it on, and none has moved it."""
     from mpcompile.analysis.field import as_it_is  # for flows alone
 
-    shape = pieces[0].graph.inputs["x"].type.concrete({"N": 1})[1:]
-    place = np.arange(_size(pieces[0].graph))
+    shape = steps[0].graph.inputs["x"].type.concrete({"N": 1})[1:]
+    place = np.arange(_size(steps[0].graph))
     seen = np.zeros(place.size, bool)
-    for piece, after in zip(pieces, [*pieces[1:], None], strict=True):
-        graph, here = piece.graph, place >= 0
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        graph, here = step.graph, place >= 0
         if not here.any():
             break
         if _conditioned(module, graph):
@@ -81,7 +81,7 @@ def _alone(graph: Graph) -> Array:
     return np.where(alone.any(0), alone.argmax(0), MOVED)
 
 
-def _finding(subject: str, first: Piece, maps: int, passed: Array) -> Diagnostic:
+def _finding(subject: str, first: FlowStep, maps: int, passed: Array) -> Diagnostic:
     places = [f"{subject}{[int(i) for i in at]}" for at in np.argwhere(passed)[:SHOWN]]
     more = f" and {int(passed.sum()) - SHOWN} more" if passed.sum() > SHOWN else ""
     some = (

@@ -19,29 +19,29 @@ SIDE = 256
 def bijectors(module: Module, blobs: Blobs) -> list[dict[str, Any]]:
     """For each bijector: its structure and cost, and its support in the order of memory and in the peeled order."""
     out: list[dict[str, Any]] = []
-    for subject, pieces in module.pieces.items():
-        for piece in pieces:
+    for subject, steps in module.flow_steps.items():
+        for step in steps:
             fact: dict[str, Any] = {
-                "subject": subject, "name": piece.name, "label": piece.label, "line": piece.span.line,
+                "subject": subject, "name": step.name, "label": step.label, "line": step.span.line,
             }  # fmt: skip
             out.append(fact)
-            env = environment_for(piece.graph, LENGTH)
-            size = int(np.prod(piece.graph.inputs["x"].type.concrete(env)))
+            env = environment_for(step.graph, LENGTH)
+            size = int(np.prod(step.graph.inputs["x"].type.concrete(env)))
             if size > LARGEST:
                 fact["why"] = f"{size:,} elements; Jacobians of more than {LARGEST:,} are not drawn"
                 continue
             try:
-                direct = support(piece.graph, "x", "y", env).value
+                direct = support(step.graph, "x", "y", env).value
                 seen = (
-                    support(piece.graph, "seen", "y", env).value
-                    if "seen" in piece.graph.inputs
+                    support(step.graph, "seen", "y", env).value
+                    if "seen" in step.graph.inputs
                     else np.zeros_like(direct)
                 )
             except (NoRule, TooLarge) as missing:
                 fact["why"] = str(missing)
                 continue
             structure, fault = coupling_structure(direct, seen)
-            closed = fault is not None and closed_form(piece.graph) is not None
+            closed = fault is not None and closed_form(step.graph) is not None
             whole = direct | seen
             fact |= {
                 "size": list(whole.shape), "kind": structure.kind, "cost": structure.cost,

@@ -212,8 +212,8 @@ def _divide(raw: Raw, adapter: Adapter) -> None:
 
 def _require_intervals(module: Module, data: str, splits: Mapping[str, Split]) -> None:
     """Raises `SpecError` (MP504) for values, of any split, that the first bijector of their flow is not defined on."""
-    for name, pieces in module.pieces.items():
-        first = next((p for p in pieces if p.interval is not None), None)
+    for name, steps in module.flow_steps.items():
+        first = next((p for p in steps if p.interval is not None), None)
         if first is None or first.interval is None:
             continue
         low, high = first.interval
