@@ -10,10 +10,10 @@ from mpcompile.bijectors import conditions
 from mpcompile.bijectors.base import Bijector, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Takes
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.masks import Degrees, ranks
+from mpcompile.ops import build as F
 from mpcompile.ranges import Order, Seed, Widths
 
 

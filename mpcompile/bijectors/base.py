@@ -7,8 +7,8 @@ from math import inf
 from typing import ClassVar, Protocol
 
 from mpcompile.ir import Init, Shape, Value, product
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Takes
+from mpcompile.ops import build as F
 
 #: An open interval of the reals, element by element: where a map is defined, or what it reaches.
 Interval = tuple[float, float]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mpcompile import ops
 from mpcompile.ir import DType, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 
 def features(ctx: Context, condition: Value) -> Value:

@@ -11,9 +11,9 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.bijectors.base import Bijector, Part, along_channels, channels, spread
 from mpcompile.ir import Array, Init, Value, number
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
 from mpcompile.layers.masks import permutation
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Seed
 
 Begin = Annotated[str, Choice(("rotation", "permutation"))]

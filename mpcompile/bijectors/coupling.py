@@ -11,10 +11,10 @@ from mpcompile.bijectors import conditions
 from mpcompile.bijectors.base import Bijector, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value, numbers
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.dense import Dense
+from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from mpcompile.bijectors.base import Bijector, Interval, Part
 from mpcompile.ir import Shape, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Takes
+from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.bijectors.base import along_channels, channels
 from mpcompile.ir import Array, Init, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from mpcompile import ops
 from mpcompile.bijectors.base import Bijector, along_channels, channels, elements, for_each_channel, spread
 from mpcompile.bijectors.simple import Affine
 from mpcompile.ir import Init, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Momentum, Positive
 
 

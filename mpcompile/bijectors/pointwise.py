@@ -9,8 +9,8 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.bijectors.base import POSITIVE, UNIT, Bijector, Interval
 from mpcompile.ir import Init, Value, numbers
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Positive
 
 

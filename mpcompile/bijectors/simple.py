@@ -22,10 +22,10 @@ from mpcompile.bijectors.base import (
     spread,
 )
 from mpcompile.ir import Shape, Value, number
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, Context, Takes
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.resampling import depth_to_space, divided_by, space_to_depth
+from mpcompile.ops import build as F
 from mpcompile.ranges import MAX_WHOLE, Classes, Inner, Order, Range, Seed, Window
 
 Alpha = Annotated[float, Range(0, 0.5, below=True)]

@@ -10,8 +10,8 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.bijectors.laws import Law
 from mpcompile.ir import Array, DType, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Bins, Positive
 
 #: Least width and height of a bin, as a share of the box, and least slope at a knot.

@@ -15,8 +15,8 @@ from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
 from mpcompile.ir import Array, Builder, Shape, Symbolic, Type, Value, float_type, numbers, product
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 #: More orders and sets of masks than this are refused.
 MAX_MEMBERS = 256

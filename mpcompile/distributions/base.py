@@ -11,8 +11,8 @@ from mpcompile.distributions.sampling import Sampling
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import Support
 from mpcompile.ir import Builder, DType, Field, Graph, Parameter, Shape, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 #: A parameter that a spec states as a number or as a value.
 Operand = Value | float

@@ -12,8 +12,8 @@ from mpcompile.distributions.elementwise import LogisticMixture, OfNetwork
 from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.support import LEVELS, Support
 from mpcompile.ir import Field, Shape, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 #: Scales below exp(-7) of the range's half say no more about 256 levels (the authors' code has the same bound).
 MIN_LOG_SCALE = -7.0

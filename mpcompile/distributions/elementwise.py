@@ -14,8 +14,8 @@ from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.subject import Subject, ending
 from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
 from mpcompile.ir import Builder, DType, Field, Shape, Symbolic, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Components
 
 

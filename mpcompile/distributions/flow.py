@@ -11,8 +11,8 @@ from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import DEQUANTIZED, Support
 from mpcompile.ir import Builder, Shape, Value, product
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpcompile.ir import Shape, Symbolic, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 if TYPE_CHECKING:
     from mpcompile.distributions.base import Elementwise

@@ -12,8 +12,8 @@ from mpcompile.distributions.likelihoods import Likelihood
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Builder, Field, Shape, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import HUGE, LOG_HUGE, TINY, Range
 
 

@@ -12,8 +12,8 @@ from mpcompile.distributions.sampling import Sampling
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Builder, DType, Init, Shape, Symbolic, Value, product
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Components
 
 #: Means start uniform in this half-width, apart from each other: components that start equal stay equal.

@@ -7,9 +7,9 @@ from typing import Any
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Primitive, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.ops import build as F
 from mpcompile.ranges import Axis, Fraction, Real
 
 #: Element by element: a number of the spec will do as well.

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, Context, Layer, Takes
+from mpcompile.ops import build as F
 from mpcompile.ranges import Components
 
 

@@ -31,7 +31,7 @@ from mpcompile.ir import (
     symbols,
 )
 from mpcompile.ir.names import part
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 
 #: More elements than this in one weight (1 GiB in single precision) are refused.
 MAX_WEIGHT = 1 << 28

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Init, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import SEQUENCE, SPACE, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
 from mpcompile.layers.dense import Start, mask_value, start_of
 from mpcompile.layers.windows import each_axis, fitting, geometry, pairs, spatial
+from mpcompile.ops import build as F
 from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile.ir import Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
 from mpcompile.layers.base import Context, Layer
+from mpcompile.ops import build as F
 from mpcompile.ranges import Fraction, NonNegative
 
 

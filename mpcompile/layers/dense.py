@@ -10,9 +10,9 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
 from mpcompile.layers.masks import mask_constant, stacked
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Classes, Shape, Width
 
 Start = Annotated[str, Choice(("uniform", "he", "normal", "zeros"))]

@@ -9,8 +9,8 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import Context, Layer, Takes, fan_in_uniform
+from mpcompile.ops import build as F
 from mpcompile.ranges import Width
 
 

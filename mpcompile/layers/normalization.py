@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Init, Symbolic, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import channel_axis
 from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.ops import build as F
 from mpcompile.ranges import Momentum, Positive, Width
 
 CHANNELS = Takes("real channels", 1)

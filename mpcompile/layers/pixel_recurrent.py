@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Shape, Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, Context, Layer, Takes, fan_in_uniform
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.masks import Causal2d
 from mpcompile.layers.resampling import ShiftDown
+from mpcompile.ops import build as F
 from mpcompile.ranges import Width, Window
 
 

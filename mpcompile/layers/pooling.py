@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import SPACE, Context, Layer, Takes
 from mpcompile.layers.windows import Geometry, fitting, geometry
+from mpcompile.ops import build as F
 from mpcompile.ranges import Pad, Sizes
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import Dropout
 from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Depth, Fraction, Width
 
 Output = Annotated[str, Choice(("sequence", "state"))]

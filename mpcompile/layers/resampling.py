@@ -9,8 +9,8 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Shape, Value, numbers
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import IMAGE, SPACE, Context, Layer, Takes
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Window
 
 #: What interpolation by straight lines is called over one, two and three axes.

@@ -10,8 +10,8 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Init, Symbolic, Value, symbol
-from mpcompile.layers import functional as F
 from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Length, Steps, Width, Window
 
 Visible = Annotated[str, Choice(("none", "causal"))]

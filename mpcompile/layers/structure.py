@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile.ir import Value
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import Relu, channel_axis
 from mpcompile.layers.base import SPACE, Context, Layer, Net, Takes
 from mpcompile.layers.convolution import Conv
+from mpcompile.ops import build as F
 from mpcompile.ranges import Blocks, Width
 
 

@@ -23,7 +23,6 @@ from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
 from mpcompile.layers import LAYERS, Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering.bijections import (
     check_intervals,
     check_noise,
@@ -35,6 +34,7 @@ from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
+from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Components, Members, Seed
 
 

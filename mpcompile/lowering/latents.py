@@ -11,9 +11,9 @@ from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distri
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Shape, Value, float_type
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
 
 
 def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:

@@ -22,7 +22,6 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.graph import uncollected
-from mpcompile.layers import functional as F
 from mpcompile.lowering import latents, proofs
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
@@ -31,6 +30,7 @@ from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
 from mpcompile.lowering.weights import weight
+from mpcompile.ops import build as F
 
 
 def lower(

@@ -10,10 +10,10 @@ from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
 from mpcompile.ir import Claim, FlowStep, Shape, Value, float_type
-from mpcompile.layers import functional as F
 from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.statements import Program, Statements
+from mpcompile.ops import build as F
 
 
 def flow_steps(

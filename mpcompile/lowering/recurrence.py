@@ -22,7 +22,6 @@ from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import whole
 from mpcompile.lowering.densities import distribution, named
@@ -30,6 +29,7 @@ from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Order
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
+from mpcompile.ops import build as F
 from mpcompile.ranges import MAX_SIZE, Range
 
 #: What a density statement states a law for: its variable given what is there, or a latent given what is observed.

@@ -10,11 +10,11 @@ from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, UnknownNumber, evaluate_number
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
-from mpcompile.layers import functional as F
 from mpcompile.layers import masks as M
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.reading import Hidden
+from mpcompile.ops import build as F
 
 #: A spec that unrolls to more layers than this is refused before any graph is built.
 MAX_LAYERS = 2048

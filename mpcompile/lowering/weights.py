@@ -14,10 +14,10 @@ from mpcompile.diagnostics import Span
 from mpcompile.frontend import ast
 from mpcompile.ir import Init, Value
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
 from mpcompile.ranges import NonNegative, Positive
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Graph, Node, Primitive, Shape, Symbolic, Value, number
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile.passes.base import LIVE, Condition, Pass
 from mpcompile.passes.weight_only import WeightOnly
 

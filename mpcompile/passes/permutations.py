@@ -9,7 +9,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Graph, Node, NoRule, Value, number
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile.ops.reduction import Reduction
 from mpcompile.passes.base import LIVE, Condition, Pass
 from mpcompile.passes.weight_only import WeightOnly

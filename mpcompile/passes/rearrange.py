@@ -14,7 +14,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Graph, Node, Value
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile.passes.base import LIVE, Condition, Pass
 
 

@@ -16,8 +16,8 @@ from mpcompile.analysis.findings import FINDINGS, affine_collapse, finite_mask, 
 from mpcompile.diagnostics import Severity, Source, SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Graph, Module, float_type, symbol
-from mpcompile.layers import functional as F
 from mpcompile.ops import Softmax
+from mpcompile.ops import build as F
 from mpcompile.runner.examples import example_weights
 
 PLANE = "input x: real[4]\ntarget y: real[2]\n"

@@ -14,9 +14,9 @@ from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Module, Primitive, Type, Value, float_type, symbol
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.layers.activations import Tanh
 from mpcompile.lowering import lower
+from mpcompile.ops import build as F
 
 N = symbol("N")
 

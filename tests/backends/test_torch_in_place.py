@@ -12,7 +12,7 @@ from mpcompile import ops
 from mpcompile.diagnostics import Source
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Module, Type, Value
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model
 

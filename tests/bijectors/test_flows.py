@@ -15,8 +15,8 @@ from mpcompile import api
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, Module
-from mpcompile.layers import functional as F
 from mpcompile.ops import LogAbsDet, Transpose
+from mpcompile.ops import build as F
 from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.runner import checkpoint, loop

@@ -14,8 +14,8 @@ from mpcompile import api
 from mpcompile.analysis import prove
 from mpcompile.analysis.dependence import environment_for, interpret
 from mpcompile.ir import Claim, Constant, FlowStep, Graph, Input, Module, Type, Value, availability
-from mpcompile.layers import functional as F
 from mpcompile.ops import Gather, Slice
+from mpcompile.ops import build as F
 
 FLOWS = [n for n in NAMES if "forward" in module(n).programs]
 

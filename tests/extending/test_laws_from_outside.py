@@ -24,8 +24,8 @@ from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module, Shape, Value
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering import lower
+from mpcompile.ops import build as F
 from mpcompile.runner.examples import example_inputs, example_weights
 
 

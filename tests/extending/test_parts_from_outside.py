@@ -24,8 +24,8 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module, Value
 from mpcompile.ir.training import SCHEDULES, Schedule
 from mpcompile.layers import LAYERS, MASKS, Context, Layer, MaskUse
-from mpcompile.layers import functional as F
 from mpcompile.lowering import lower
+from mpcompile.ops import build as F
 from mpcompile.ranges import Count, Positive
 from mpcompile.runner.data import load_data
 from mpcompile.runner.data.dataset import Raw

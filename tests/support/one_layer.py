@@ -7,8 +7,8 @@ from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import STATE, Array, Builder, Graph, Module, float_type, symbol
 from mpcompile.layers import Context
-from mpcompile.layers import functional as F
 from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 N = symbol("N")

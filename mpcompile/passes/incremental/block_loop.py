@@ -23,7 +23,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
 from mpcompile.ir import Array, Builder, DType, Input, Node, NoRule, Value, availability, symbols
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile.passes.base import Refused
 from mpcompile.passes.incremental.buffers import Carry, resized
 from mpcompile.passes.incremental.degrees import Plan, Units, blocked, moves, plan, reads, shape_of

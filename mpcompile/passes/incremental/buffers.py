@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mpcompile import ops
 from mpcompile.ir import Builder, DType, Shape, Symbolic, Type, Value
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 
 Size = int | Symbolic
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpcompile.ir import Builder, Value
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 
 Elements = tuple[int, ...]
 

@@ -11,8 +11,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Builder, DType, Node, Primitive, Range, Shape, Type, Value, product
 from mpcompile.ir.walk import inline
-from mpcompile.layers import functional as F
 from mpcompile.ops import LoopBuilder
+from mpcompile.ops import build as F
 from mpcompile.passes.base import Refused
 from mpcompile.passes.incremental.buffers import Carry, Ring, Rows, Size, resized, zeros
 from mpcompile.passes.incremental.channel_groups import Elements, join

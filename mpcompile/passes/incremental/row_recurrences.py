@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Value
-from mpcompile.layers import functional as F
+from mpcompile.ops import build as F
 from mpcompile.ops.traits import Elementwise, Movement
 from mpcompile.passes.base import Refused
 from mpcompile.passes.incremental.buffers import resized
