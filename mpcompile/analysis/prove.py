@@ -12,7 +12,7 @@ from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Claim, Module, NoRule
-from mpcompile.members import member, of_member
+from mpcompile.specialize import member, member_claim
 
 #: Claims about what is read, which nothing passes that is constant.
 _READING = ("autoregressive", "complete", "receptive_field", "no_blind_spot", "path_length")
@@ -79,7 +79,7 @@ def _answer(module: Module, claim: Claim) -> Verdict:
     if orders is None:
         return KINDS[claim.kind].answer(module, claim)
     for k in range(len(orders)):
-        verdict = KINDS[claim.kind].answer(member(module, k), of_member(claim, k))
+        verdict = KINDS[claim.kind].answer(member(module, k), member_claim(claim, k))
         if verdict.status is not Status.PROVED:
             note = f"member {k} of {len(orders)} orders and masks"
             found = tuple(replace(d, notes=(*d.notes, note)) for d in verdict.diagnostics)

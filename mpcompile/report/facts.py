@@ -12,11 +12,11 @@ from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Work, substitute
-from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.incremental.recognise import recognise
+from mpcompile.specialize import member, member_count
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
 LENGTH = 64
@@ -199,7 +199,7 @@ def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
     the reference one, `refused` says why. Of a mixture over `members` orders and masks it is about the first.
     """
     found: dict[str, Any] = {}
-    many, module = members(module), member(module, 0)
+    many, module = member_count(module), member(module, 0)
     for name in module.fields:
         if "sample" not in module.programs or (steps := _elements(module, name)) is None:
             continue

@@ -10,11 +10,11 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, DType, Field, Module
-from mpcompile.members import member
 from mpcompile.passes.incremental.recognise import Reference, recognise
 from mpcompile.runner.data.letters import encode
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
+from mpcompile.specialize import member
 
 #: How the inputs begin that `Sampling.given` adds to the `sample` program.
 CLAMPS = ("given_", "keep_")

@@ -12,7 +12,6 @@ from mpcompile.backend import Backend, open_session
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.diagnostics.render import printable
 from mpcompile.ir import Array, Field, Module
-from mpcompile.members import members
 from mpcompile.runner import measure
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision
@@ -22,6 +21,7 @@ from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
+from mpcompile.specialize import member_count
 
 _LEAST_BATCH = 64
 
@@ -92,8 +92,8 @@ def evaluate(
 
     reading = Reading(session, module, part, batch, int(facts["seed"]), precision, seen)
     result |= _density(reading)
-    if members(module) > 1:
-        result["members"] = members(module)
+    if member_count(module) > 1:
+        result["members"] = member_count(module)
     if samples is not None:
         bound = importance_weighted(reading, samples)
         require_finite(bound, "importance-weighted bound")

@@ -15,7 +15,6 @@ import numpy as np
 from mpcompile.backend import Backend, Session, find_backend, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
-from mpcompile.members import member, members
 from mpcompile.passes.pipeline import Optimised, optimise
 from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
@@ -27,6 +26,7 @@ from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.noise import draw
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
+from mpcompile.specialize import member, member_count
 
 # Noise is drawn for whole blocks of examples and cut to size.
 BLOCK = 64
@@ -131,7 +131,7 @@ class Draws:
         if completion is not None:
             self.given |= completion.inputs(count)
         self.env = _environment(module, program, self.given, length or int(run.facts["settings"]["length"]))
-        number = members(module)
+        number = member_count(module)
         self.drawn_by = np.zeros(count, int) if completion is not None else _members(number, count, seed)
         self.session = cache(self._session)
 

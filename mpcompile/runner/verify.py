@@ -19,11 +19,11 @@ from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.backend import Session, open_session
 from mpcompile.interpret import Apply, evaluate, interpret
 from mpcompile.ir import Array, Graph, Module, Primitive
-from mpcompile.members import member, members
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.pipeline import Optimised, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.specialize import member, member_count
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 #: (batch, length) of the two rounds that every program is run on.
@@ -235,7 +235,7 @@ def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> I
         if read is not None and read.type == module.fields[claim.subject].type:
             leaked = sum(
                 numeric_leaks(member(module, k), claim.subject, weights, claim.program)
-                for k in range(members(module))
+                for k in range(member_count(module))
             )
             yield _law(claim.program, "reads nothing beyond the proof", float(leaked), 0.0)
 

@@ -40,8 +40,8 @@ from mpcompile.ir import (
 from mpcompile.ir.facts import SORTED, staircase
 from mpcompile.layers.base import MaskUse
 from mpcompile.layers.masks import Degrees, mask_constant
-from mpcompile.members import member
 from mpcompile.passes.incremental.recognise import recognise
+from mpcompile.specialize import member
 
 
 def repeated(examples: int) -> settings:

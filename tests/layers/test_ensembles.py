@@ -21,9 +21,9 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Constant, Module
 from mpcompile.layers.masks import permutation, ranks
 from mpcompile.lowering import lower
-from mpcompile.members import member, members
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.specialize import member, member_count
 
 PIXELS = 7
 HEAD = f"model m\ninput x: binary[{PIXELS}]\nmask up = degrees(hidden = 9, seed = 3)\n"
@@ -62,7 +62,7 @@ EVERY = np.array(list(product((0.0, 1.0), repeat=PIXELS)))
 def member_scores(m: Module) -> np.ndarray:
     """log p_k(x) of every binary vector: [members, 2 ** PIXELS], from the parameters of the conditionals."""
     w, rows = weights(m), []
-    for k in range(members(m)):
+    for k in range(member_count(m)):
         (logits,) = interpret(m.programs["conditionals"], w, {"x": EVERY, "member": np.asarray(k)}).values()
         p = expit(logits)
         rows.append(np.log(np.where(EVERY == 1, p, 1 - p)).sum(1))
@@ -72,7 +72,7 @@ def member_scores(m: Module) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_density_is_the_mean_of_the_densities_of_its_members(kind: str) -> None:
     m = mixture(kind)
-    assert members(m) == KINDS[kind][2]
+    assert member_count(m) == KINDS[kind][2]
     scores = member_scores(m)
     np.testing.assert_allclose(np.exp(scores).sum(1), 1)
     assert np.ptp(scores, 0).max() > 1e-3  # they are not one density
@@ -88,7 +88,7 @@ def test_a_member_is_the_density_of_its_order_and_its_masks() -> None:
     """Member k: order k modulo 3, hidden degrees k modulo 2; the first is the model without orders and masks."""
     m, alone = mixture("agnostic"), lowered("made", "order = random, seed = 5")
     one = member(m, 0)
-    assert not members(alone) > 1 and "member" not in one.programs["sample"].inputs
+    assert not member_count(alone) > 1 and "member" not in one.programs["sample"].inputs
     for name in ("conditionals", "loss"):
         inputs = example_inputs(alone, name, 4)
         expected, found = (interpret(o.programs[name], weights(m), inputs) for o in (alone, one))
@@ -110,10 +110,10 @@ def test_the_proof_is_one_for_every_member(kind: str) -> None:
     """And what is proven is so: changing an element changes later parameters, all of them and no others."""
     m = mixture(kind)
     for verdict in answers(m):
-        assert verdict.status == "proved" and f"each of {members(m)} orders and masks" in verdict.how
+        assert verdict.status == "proved" and f"each of {member_count(m)} orders and masks" in verdict.how
     w = {k: np.abs(v) + 0.1 for k, v in weights(m).items()}  # no unit is dead and nothing cancels
     moved = np.concatenate([np.full((1, PIXELS), 0.2), 0.2 + np.eye(PIXELS) * 0.3])
-    for k in range(members(m)):
+    for k in range(member_count(m)):
         (y,) = interpret(m.programs["conditionals"], w, {"x": moved, "member": np.asarray(k)}).values()
         order = np.asarray(m.claims[0].ordering.members[k])
         np.testing.assert_array_equal(np.abs(y[1:] - y[:1]).T > 0, order[:, None] > order[None, :])
@@ -146,7 +146,7 @@ def test_a_member_is_sampled_by_a_derived_sampler() -> None:
     m = mixture("agnostic")
     w, inputs = weights(m), example_inputs(m, "sample", 5)
     assert optimise(m).refusals.keys() == {"sample"}
-    for k in range(members(m)):
+    for k in range(member_count(m)):
         one = optimise(member(m, k))
         assert not one.refusals
         expected = interpret(m.programs["sample"], w, inputs | {"member": np.asarray(k)})["x"]

@@ -241,9 +241,9 @@ def test_conditions_and_batches(runs: Path) -> None:
 def test_draws_of_a_mixture_over_orders_are_those_of_its_members(runs: Path) -> None:
     """Each of a member that its place alone decides; a completion is in the first order."""
     from mpcompile import api
-    from mpcompile.members import member
     from mpcompile.runner.noise import draw
     from mpcompile.runner.run import open_run
+    from mpcompile.specialize import member
 
     found = arrays(runs, "orders")["x"]
     np.testing.assert_array_equal(found, arrays(runs, "orders", "--batch", "2")["x"])

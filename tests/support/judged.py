@@ -23,7 +23,7 @@ from mpcompile.analysis.verdict import free_symbols
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Claim, Graph, Module, symbols
 from mpcompile.ir.claims import HOLDS
-from mpcompile.members import member, of_member
+from mpcompile.specialize import member, member_claim
 
 #: Lengths at which proofs are held to numbers, and those that every search tries first.
 LENGTHS, FIRST = (1, 2, 3, 5, 8, 17, 40), (1, 2, 3, 5, 8)
@@ -44,7 +44,7 @@ def judge(module: Module, verdict: Verdict) -> list[str]:
     if orders is None:
         return _until(rule(module, verdict, verdict.claim))
     found = [
-        _until(rule(member(module, k), verdict, of_member(verdict.claim, k))) for k in range(len(orders))
+        _until(rule(member(module, k), verdict, member_claim(verdict.claim, k))) for k in range(len(orders))
     ]
     if verdict.status is Status.PROVED:
         return [w for each in found for w in each]

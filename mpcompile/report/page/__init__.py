@@ -20,12 +20,12 @@ from mpcompile.analysis import Verdict
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.diagnostics.report import STATUSES
 from mpcompile.ir import Module
-from mpcompile.members import member
 from mpcompile.report.facts import describe
 from mpcompile.report.page.drawing import Drawing
 from mpcompile.report.page.flow import bijectors
 from mpcompile.report.page.raster import Blobs
 from mpcompile.report.page.reach import Reach, chosen, dependence
+from mpcompile.specialize import member
 
 #: One module script in three files, in this order.
 SCRIPTS = ("base.js", "graph.js", "page.js")
