@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mpcompile.distributions.sampling import Sampling
     from mpcompile.ir import Array, Graph, Module, NoiseSpec
     from mpcompile.passes.pipeline import Optimised
+    from mpcompile.runner.disk import Payload
 
 
 def load(
@@ -224,8 +225,6 @@ def build(
     what was not proved; for `parameters` that are not finite numbers for all of the module's (MP521, MP526); for a
     folder that is not a build (MP524).
     """
-    from safetensors.numpy import save
-
     from mpcompile import __version__
     from mpcompile.backend import find_backend
     from mpcompile.passes.pipeline import optimise
@@ -234,6 +233,7 @@ def build(
     from mpcompile.runner.initial import initial
     from mpcompile.runner.run import fit
     from mpcompile.runner.settings import settings
+    from mpcompile.runner.tensors import serialise
 
     with within(budget or Budget()):
         found = require_proven(module, allow_unproven)
@@ -243,8 +243,10 @@ def build(
         optimised = optimise(module, weights if inference else None)
     module, weights = optimised.module, optimised.weights or weights
     emitted = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
-    files = {name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()}
-    files["weights.safetensors"] = save(weights)
+    files: dict[str, Payload] = {
+        name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()
+    }
+    files["weights.safetensors"] = serialise(weights)
     manifest = {
         "model": module.name,
         "backend": backend,

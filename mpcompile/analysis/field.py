@@ -10,13 +10,14 @@ What this cannot see: a cancellation through an identity that the tables do not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mpcompile.analysis.cost import work
 from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.narrowed import narrowed
 from mpcompile.budget import reserve, tick
 from mpcompile.interpret import interpret
 from mpcompile.ir import (
@@ -107,16 +108,28 @@ def reached(
     column is not one element. Raises `TooLarge` for more work than `MOST_WORK`, and `NoRule`.
     """
     names = tuple(graph.outputs) if outputs is None else outputs
-    steps = _steps(graph, source)
+    some = None if over is None else narrowed(graph, names, over)
+    if some is None:
+        return _tried(_Ask(graph, source, env, values, names, over, rows, groups), wanted)
+    few = _tried(_Ask(some, source, env, values, names, over, rows, groups), wanted)
+    if not (left := wanted & ~few.seen).any():
+        return few
+    out = _tried(_Ask(graph, source, env, values, names, over, rows, groups), left)
+    out.seen |= few.seen
+    return out
+
+
+def _tried(ask: _Ask, wanted: Array) -> Reached:
+    """`reached` for one program."""
+    steps = _steps(ask.graph, ask.source)
     out = Reached(np.zeros(wanted.shape, bool), steps=steps, undefined=np.zeros(len(wanted), bool))
-    afford(graph, env, int(wanted.any(0).sum()))
+    afford(ask.graph, ask.env, int(wanted.any(0).sum()))
     count = np.zeros(wanted.shape, np.uint8)
     for trial in range(STEP_TRIALS if steps else TRIALS):
         columns = np.flatnonzero((wanted & (count < 2)).any(0))
         if not columns.size:
             break
-        run = _Run(graph, source, dict(env), Field(trial), values, names, over, rows, groups)
-        count[:, columns] += run.differences(columns, out.undefined)
+        count[:, columns] += _Run(ask, Field(trial)).differences(columns, out.undefined)
         out.trials += 1
     out.seen = count > 1
     return out
@@ -137,21 +150,33 @@ def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
     )  # a real number, whatever the variable of the flow is declared to be
     if "seen" in inputs:
         inputs["seen"] = inputs["x"]
-    results = interpret(
-        graph, weights_over(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs)
-    )
+    results = interpret(graph, Weights(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
     x, y = (np.ascontiguousarray(v.reshape(rows, -1).T) for v in (inputs["x"], results["y"]))
     found = {column.tobytes(): i for i, column in enumerate(y)}
     return np.array([found.get(column.tobytes(), -1) for column in x])
 
 
-def weights_over(graph: Graph, f: Field, env: Mapping[str, int]) -> dict[str, Array]:
-    """A random value of every weight."""
-    return {
-        n.op.path: f.draw(f"weight {n.op.path}", n.types[0].concrete(env))
-        for n in graph.nodes()
-        if isinstance(n.op, Parameter)
-    }
+class Weights(Mapping[str, Array]):
+    """A random value of every weight of a program over a field, widened to float64 whenever it is looked up.
+
+    Between two uses a weight takes 16 bits, since all of them together may be much more than what a run computes.
+    """
+
+    def __init__(self, graph: Graph, f: Field, env: Mapping[str, int]) -> None:
+        self._drawn = {
+            n.op.path: f.draw_small(f"weight {n.op.path}", n.types[0].concrete(env))
+            for n in graph.nodes()
+            if isinstance(n.op, Parameter)
+        }
+
+    def __getitem__(self, path: str) -> Array:
+        return self._drawn[path].astype(np.float64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawn)
+
+    def __len__(self) -> int:
+        return len(self._drawn)
 
 
 def row_work(graph: Graph, env: Mapping[str, int]) -> float:
@@ -199,27 +224,34 @@ def _stepped(graph: Graph, node: Node) -> bool:
     return used and not (last.dtype is DType.FLOAT and node.op.name == "cast")
 
 
-@dataclass
-class _Run:
-    """One trial: one draw of tables, weights and inputs."""
+@dataclass(frozen=True)
+class _Ask:
+    """What is asked of a program: which outputs are compared, and of which elements of a source. See `reached`."""
 
     graph: Graph
     source: str
-    env: dict[str, int]
-    field: Field
+    env: Mapping[str, int]
     values: Values
     names: tuple[str, ...]
     over: int | None
     rows: Array | None
     groups: Sequence[Array] | None
 
+
+@dataclass(frozen=True)
+class _Run:
+    """One trial: one draw of tables, weights and inputs."""
+
+    ask: _Ask
+    field: Field
+
     def differences(self, columns: Array, undefined: Array) -> Array:
         """[output elements, columns]: 2 where a difference is seen in a run without accidents, 1 in one with some."""
-        weights = weights_over(self.graph, self.field, self.env)
+        weights = Weights(self.ask.graph, self.field, self.ask.env)
         inputs, other = self._inputs()
-        first, after = inputs[self.source].reshape(1, -1), other.reshape(-1)
-        batched = self._batched(self.source)
-        each = max(1, ELEMENTS // widest(self.graph, self.env)) if batched else 1
+        first, after = inputs[self.ask.source].reshape(1, -1), other.reshape(-1)
+        batched = self._batched(self.ask.source)
+        each = max(1, ELEMENTS // widest(self.ask.graph, self.ask.env)) if batched else 1
         parts, base = [], None if batched else self._flat(self._evaluate(weights, inputs, 1))
         for start in range(0, len(columns), each):
             chosen = columns[start : start + each]
@@ -227,36 +259,36 @@ class _Run:
                 first, len(chosen) + batched, 0
             )  # the first is the one that nothing is changed of
             for row, column in enumerate(chosen, int(batched)):
-                at = column if self.groups is None else self.groups[column]
+                at = column if self.ask.groups is None else self.ask.groups[column]
                 rows[row, at] = after[at]
             given = {k: np.repeat(x, len(rows), 0) if self._batched(k) else x for k, x in inputs.items()}
-            given[self.source] = rows.reshape(len(rows), *other.shape[1:])
+            given[self.ask.source] = rows.reshape(len(rows), *other.shape[1:])
             found = self._flat(self._evaluate(weights, given, len(rows)))
-            still = [y[:1] for y in found] if base is None else base
+            still = [y[:, :1] for y in found] if base is None else base
             undefined |= _any_of(np.isnan(y) for y in still)[0]
-            pairs = zip((y[batched:] for y in found), still, strict=True)
+            pairs = zip((y[:, batched:] for y in found), still, strict=True)
             parts.append(_any_of((y != x) & ~np.isnan(y) & ~np.isnan(x) for y, x in pairs))
         seen = np.concatenate(parts).T
         return seen.astype(np.uint8) * (1 if self.field.accidents else 2)
 
     def _inputs(self) -> tuple[dict[str, Array], Array]:
         """One example of every input, and the source with every element another one."""
-        one = {**self.env, "N": 1}
+        one = {**self.ask.env, "N": 1}
         inputs = {
-            name: self.values(self.field, name, value.type, value.type.concrete(one), 0)
-            for name, value in self.graph.inputs.items()
+            name: self.ask.values(self.field, name, value.type, value.type.concrete(one), 0)
+            for name, value in self.ask.graph.inputs.items()
         }
-        type, first = self.graph.inputs[self.source].type, inputs[self.source]
+        type, first = self.ask.graph.inputs[self.ask.source].type, inputs[self.ask.source]
         other = first
         for again in range(1, REDRAWS):
-            drawn = self.values(self.field, self.source, type, first.shape, again)
+            drawn = self.ask.values(self.field, self.ask.source, type, first.shape, again)
             other = np.where(other == first, drawn, other)
             if (other != first).all():
                 break
         return inputs, other
 
     def _batched(self, name: str) -> bool:
-        shape = self.graph.inputs[name].type.shape
+        shape = self.ask.graph.inputs[name].type.shape
         return bool(shape) and isinstance(shape[0], Symbolic) and "N" in str(shape[0])
 
     def _evaluate(
@@ -266,25 +298,20 @@ class _Run:
             tick()
             return op.over_field(self.field, *given)
 
-        reserve(16.0 * rows * widest(self.graph, self.env))
-        return interpret(self.graph, weights, inputs, {**self.env, "N": rows}, apply)
+        reserve(16.0 * rows * widest(self.ask.graph, self.ask.env))
+        return interpret(self.ask.graph, weights, inputs, {**self.ask.env, "N": rows}, apply)
 
     def _flat(self, results: Mapping[str, Array]) -> list[Array]:
-        """Each output as [rows, elements] or, where elements along `over` count as one, a list of such."""
+        """Each output as [elements that count as one, rows, places]."""
         flat: list[Array] = []
-        for name in self.names:
-            y = results[name]
-            kept = [y] if self.over is None else list(np.moveaxis(y, self.over, 0))
-            flat += [np.asarray(k, np.float64).reshape(len(k), -1) for k in kept]
-        if self.rows is not None:
-            flat = [y[:, self.rows] for y in flat]
+        for name in self.ask.names:
+            y = np.asarray(results[name], np.float64)
+            kept = y[None] if self.ask.over is None else np.moveaxis(y, self.ask.over, 0)
+            kept = kept.reshape(*kept.shape[:2], -1)
+            flat.append(kept if self.ask.rows is None else kept[..., self.ask.rows])
         return flat
 
 
 def _any_of(masks: Iterable[Array]) -> Array:
-    """Where any of some masks of one shape holds."""
-    out: Array | None = None
-    for m in masks:
-        out = m if out is None else out | m
-    assert out is not None
-    return out
+    """Where any of some masks holds: [rows, places] of masks [elements, rows, places]."""
+    return np.asarray(np.logical_or.reduce([m.any(0) for m in masks]))

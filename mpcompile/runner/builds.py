@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from mpcompile.runner import disk
+from mpcompile.runner.disk import Payload
 from mpcompile.runner.record import LARGEST, Build, checked
 
 MANIFEST = "manifest.json"
@@ -19,12 +20,12 @@ _CACHE = re.compile(r"__pycache__(/[^/]+\.pyc)?")
 _UNLISTED = re.compile(r"model\.py|weights\.safetensors|[A-Za-z0-9_.-]+\.onnx")
 
 
-def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+def digests(files: Mapping[str, Payload]) -> dict[str, str]:
     """The hashes that the manifest lists, by which a later build knows its files again."""
-    return {name: hashlib.sha256(payload).hexdigest() for name, payload in sorted(files.items())}
+    return {name: disk.digest(payload) for name, payload in sorted(files.items())}
 
 
-def write(folder: Path, files: Mapping[str, bytes], force: bool = False) -> list[str]:
+def write(folder: Path, files: Mapping[str, Payload], force: bool = False) -> list[str]:
     """Write all files of a build, whole or not at all; gives the paths of others' files that `force` replaced.
 
     The folder may be missing, empty, or a build whose files nobody changed. `force` writes into any other folder, each
@@ -99,7 +100,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _into(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+def _into(folder: Path, files: Mapping[str, Payload]) -> list[str]:
     """Write file by file, each at once, into a folder that others use too. Raises `SpecError` (MP524)."""
     replaced = []
     for name, payload in files.items():

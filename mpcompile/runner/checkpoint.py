@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mpcompile.ir import Array, Module
 from mpcompile.runner import disk
 from mpcompile.runner.record import LARGEST, Manifest, checked
+from mpcompile.runner.tensors import serialise
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 _NUMBERED = re.compile(r"last-[0-9]{1,19}")
@@ -37,14 +40,12 @@ def save(folder: Path, state: Mapping[str, Array], record: Mapping[str, Any]) ->
     An older one is exchanged for it at once; where the system cannot, the old one is `<folder>.old` for a moment.
     Raises `OSError`.
     """
-    from safetensors.numpy import save as serialise
-
     aside, old = folder.with_name(folder.name + ".tmp"), _old(folder)
     discard(aside)
     os.mkdir(aside)
-    payload = serialise({k: _contiguous(v) for k, v in sorted(state.items())})
+    payload = serialise({k: np.asarray(v) for k, v in state.items()})
     disk.write(aside / STATE, payload)
-    manifest = {"format": 1, "files": {STATE: hashlib.sha256(payload).hexdigest()}, "record": dict(record)}
+    manifest = {"format": 1, "files": {STATE: disk.digest(payload)}, "record": dict(record)}
     disk.write(aside / MANIFEST, disk.as_json(manifest))
     disk.sync(aside)
     there = disk.kind(folder) != "nothing"
@@ -211,10 +212,3 @@ def _numbered(root: Path) -> list[Path]:
     bases = {n.removesuffix(".old") for n in names if disk.kind(root / n) == "folder"}
     found = [root / n for n in bases if _NUMBERED.fullmatch(n)]
     return sorted(found, key=number, reverse=True)
-
-
-def _contiguous(array: Array) -> Array:
-    import numpy as np
-
-    array = np.asarray(array)
-    return array if array.flags.c_contiguous else array.copy(order="C")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -62,13 +63,31 @@ def refused(message: str, help: str) -> SpecError:
 # Files ------------------------------------------------------------------------------------------------
 
 
-def _put(handle: int, payload: bytes) -> None:
-    view = memoryview(payload)
-    while view:
-        view = view[os.write(handle, view[:_CHUNK]) :]
+#: What a file is to hold: its bytes, or pieces of them in order.
+Payload = bytes | Sequence[bytes | memoryview]
 
 
-def write(path: Path, payload: bytes) -> None:
+def pieces(payload: Payload) -> Sequence[bytes | memoryview]:
+    """Return a payload as pieces in order."""
+    return [payload] if isinstance(payload, bytes) else payload
+
+
+def digest(payload: Payload) -> str:
+    """Return the SHA-256 of a payload in hexadecimal."""
+    made = hashlib.sha256()
+    for piece in pieces(payload):
+        made.update(piece)
+    return made.hexdigest()
+
+
+def _put(handle: int, payload: Payload) -> None:
+    for piece in pieces(payload):
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(handle, view[:_CHUNK]) :]
+
+
+def write(path: Path, payload: Payload) -> None:
     """Make a new file and sync it. Raises `FileExistsError` where something has that name, a link included."""
     handle = os.open(path, _NEW, 0o666)
     try:
@@ -78,7 +97,7 @@ def write(path: Path, payload: bytes) -> None:
         os.close(handle)
 
 
-def replace(path: Path, payload: bytes, meanwhile: str = "") -> None:
+def replace(path: Path, payload: Payload, meanwhile: str = "") -> None:
     """Replace a file atomically and durably; a link is replaced, not followed.
 
     It is written under the name `meanwhile`, by default with `.tmp` behind its own, which must not be another's.

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from mpcompile.ir import Array, Init, Module
 from mpcompile.runner.noise import generator
 
+#: Numbers that are drawn in float64 before they are rounded, so that a large weight is never held twice.
+_PIECE = 1 << 16
+
 
 def initial(module: Module, seed: int = 0) -> dict[str, Array]:
-    """Every parameter of a module by name, float32. Raises `ValueError` for an unknown kind of `Init`."""
-    return {
-        name: fill(spec.init, spec.shape, seed, name).astype(np.float32)
-        for name, spec in module.parameters.items()
-    }
+    """Return every parameter of a module by name, float32. Raises `ValueError` for an unknown kind of `Init`.
+
+    Each has a counter of its own, so they are drawn on all cores at once.
+    """
+    specs = module.parameters
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy draws without the interpreter's lock
+        drawn = pool.map(lambda n: fill(specs[n].init, tuple(specs[n].shape), seed, n), specs)
+        return dict(zip(specs, drawn, strict=True))
 
 
 def fill(init: Init, shape: tuple[int, ...], seed: int, name: str) -> Array:
-    """One parameter in float64. `scale` is a deviation, half width, constant or (orthogonal) gain."""
+    """Return one parameter, float32. `scale` is a deviation, half width, constant or (orthogonal) gain."""
     source = generator(seed, "initial", name)
+
+    def drawn(piece: Callable[[int], Array]) -> Array:
+        out = np.empty(math.prod(shape), np.float32)
+        for start in range(0, out.size, _PIECE):
+            part = out[start : start + _PIECE]
+            part[:] = piece(part.size)
+        return out.reshape(shape)
+
     match init.kind:
         case "zeros":
-            return np.zeros(shape)
+            return np.zeros(shape, np.float32)
         case "ones":
-            return np.ones(shape)
+            return np.ones(shape, np.float32)
         case "constant":
-            return np.full(shape, init.scale)
+            return np.full(shape, init.scale, np.float32)
         case "normal":
-            return init.scale * source.standard_normal(shape)
+            return drawn(lambda n: init.scale * source.standard_normal(n))
         case "uniform":
-            return source.uniform(-init.scale, init.scale, shape)
+            return drawn(lambda n: source.uniform(-init.scale, init.scale, n))
         case "orthogonal":
-            return init.scale * _orthogonal(source, shape)
+            return (init.scale * _orthogonal(source, shape)).astype(np.float32)
         case "array":
             if init.array is None or init.array.shape != tuple(shape):
                 raise ValueError(
                     f"parameter {name}: its initial array is missing or not of shape {list(shape)}"
                 )
-            return np.asarray(init.array, dtype=np.float64)
+            return init.array.astype(np.float32)
     raise ValueError(f"parameter {name}: unknown initialisation {init.kind!r}")
 
 

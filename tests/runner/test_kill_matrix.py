@@ -54,7 +54,8 @@ def test_the_campaign_sees_a_save_that_is_not_synced(
 ) -> None:
     def write(path: Path, payload: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        os.write(handle, payload)
+        for piece in disk.pieces(payload):
+            os.write(handle, piece)
         os.close(handle)
 
     monkeypatch.setattr(disk, missing, write if missing == "write" else lambda folder: None)

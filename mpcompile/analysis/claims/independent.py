@@ -61,13 +61,13 @@ def differs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> bool:
     Over a prime field, where a difference shows that it is another function. Raises `NoRule` and `TooLarge`.
     """
     # imported for a fault alone: every check asks this claim, and start-up is most of a small one
-    from mpcompile.analysis.field import afford, values_of, weights_over
+    from mpcompile.analysis.field import Weights, afford, values_of
     from mpcompile.interpret import interpret
     from mpcompile.ir.field import Field
 
     f, draw = Field(0), values_of(module, sizes)
     afford(graph, sizes, 2)
-    weights = weights_over(graph, f, sizes)
+    weights = Weights(graph, f, sizes)
     both = {k: draw(f, k, v.type, v.type.concrete({**sizes, "N": 2}), 0) for k, v in graph.inputs.items()}
 
     def run(inputs: Mapping[str, Array], n: int) -> dict[str, Array]:

@@ -11,7 +11,7 @@ from copy import copy
 
 import numpy as np
 
-from mpcompile.analysis.field import afford, values_of, weights_over
+from mpcompile.analysis.field import Weights, afford, values_of
 from mpcompile.analysis.padding import Walk
 from mpcompile.analysis.verdict import FINITE, Proof, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
@@ -74,7 +74,7 @@ def differs(
     real = {**wide, **dict.fromkeys(counted, REAL)}
     draw = values_of(module, real)
     afford(graph, sizes, 2)
-    weights = weights_over(graph, f, sizes)
+    weights = Weights(graph, f, sizes)
     padded = {k: draw(f, k, v.type, v.type.concrete(wide), 0) for k, v in graph.inputs.items()}
 
     def run(
