@@ -243,10 +243,7 @@ def build(
         optimised = optimise(module, weights if inference else None)
     module, weights = optimised.module, optimised.weights or weights
     emitted = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
-    files: dict[str, Payload] = {
-        name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()
-    }
-    files["weights.safetensors"] = serialise(weights)
+    files = _encoded(emitted) | {"weights.safetensors": serialise(weights)}
     manifest = {
         "model": module.name,
         "backend": backend,
@@ -269,6 +266,11 @@ def build(
     if replaced is not None:
         replaced += taken
     return found
+
+
+def _encoded(emitted: Mapping[str, str | bytes]) -> dict[str, Payload]:
+    """Return the files of a backend as bytes."""
+    return {name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()}
 
 
 def _proof(v: Verdict) -> dict[str, Any]:

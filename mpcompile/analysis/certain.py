@@ -151,7 +151,7 @@ def doubt(found: Certain) -> str:
     assert run is not None
     if found.open:
         return found.open
-    if (run.undefined & found.unseen.any(1)).any():
+    if (run.undefined & found.unseen).any():
         return "the outputs have no value modulo a prime (an infinite one is multiplied or subtracted)"
     if run.steps:
         return f"{run.steps[0]} is constant but for steps, so that a dependence may not have shown"

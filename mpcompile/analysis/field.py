@@ -11,7 +11,7 @@ What this cannot see: a cancellation through an identity that the tables do not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,15 +53,15 @@ class Reached:
     """What was seen of one source over a field.
 
     seen       bool [output elements, source elements]: the output certainly depends on the source's element
-    trials     how many times the unseen pairs were tried
-    undefined  bool [output elements]: outputs that have no value in the field, so that nothing is known of them
+    trials     how many times each unseen pair was tried, at least
+    undefined  bool, like `seen`: unseen pairs whose output has a value in too few runs to say that nothing changes
     steps      names of the primitives behind the source that are constant but for steps
     """
 
     seen: Array
-    trials: int = 0
-    undefined: Array = field(default_factory=lambda: np.zeros(0, bool))
-    steps: tuple[str, ...] = ()
+    trials: int
+    undefined: Array
+    steps: tuple[str, ...]
 
 
 #: How an input is drawn: the field, its name, type and shape, and which of several draws of it.
@@ -115,24 +115,28 @@ def reached(
     if not (left := wanted & ~few.seen).any():
         return few
     out = _tried(_Ask(graph, source, env, values, names, over, rows, groups), left)
-    out.seen |= few.seen
-    return out
+    return replace(out, seen=out.seen | few.seen)
 
 
 def _tried(ask: _Ask, wanted: Array) -> Reached:
-    """`reached` for one program."""
+    """`reached` for one program.
+
+    A pair is tried in a run only if the run has values for it. Otherwise a few divisions by zero would pass for a
+    cancellation.
+    """
     steps = _steps(ask.graph, ask.source)
-    out = Reached(np.zeros(wanted.shape, bool), steps=steps, undefined=np.zeros(len(wanted), bool))
+    enough = STEP_TRIALS if steps else TRIALS
     afford(ask.graph, ask.env, int(wanted.any(0).sum()))
-    count = np.zeros(wanted.shape, np.uint8)
-    for trial in range(STEP_TRIALS if steps else TRIALS):
-        columns = np.flatnonzero((wanted & (count < 2)).any(0))
+    seen, tried = (np.zeros(wanted.shape, np.uint8) for _ in range(2))
+    for trial in range(STEP_TRIALS):
+        columns = np.flatnonzero((wanted & (seen < 2) & (tried < enough)).any(0))
         if not columns.size:
             break
-        count[:, columns] += _Run(ask, Field(trial)).differences(columns, out.undefined)
-        out.trials += 1
-    out.seen = count > 1
-    return out
+        differs, defined = _Run(ask, Field(trial)).differences(columns)
+        seen[:, columns] += differs
+        tried[:, columns] += defined
+    left = wanted & (seen < 2)
+    return Reached(seen > 1, int(tried[left].min(initial=enough)), left & (tried < enough), steps)
 
 
 def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
@@ -245,14 +249,18 @@ class _Run:
     ask: _Ask
     field: Field
 
-    def differences(self, columns: Array, undefined: Array) -> Array:
-        """[output elements, columns]: 2 where a difference is seen in a run without accidents, 1 in one with some."""
+    def differences(self, columns: Array) -> tuple[Array, Array]:
+        """Return two arrays [output elements, columns]: where a difference is seen, and where values are compared.
+
+        The first has 2 for a difference in a run without accidents, 1 in one with some.
+        """
         weights = Weights(self.ask.graph, self.field, self.ask.env)
         inputs, other = self._inputs()
         first, after = inputs[self.ask.source].reshape(1, -1), other.reshape(-1)
         batched = self._batched(self.ask.source)
         each = max(1, ELEMENTS // widest(self.ask.graph, self.ask.env)) if batched else 1
-        parts, base = [], None if batched else self._flat(self._evaluate(weights, inputs, 1))
+        parts: list[tuple[Array, Array]] = []
+        base = None if batched else self._flat(self._evaluate(weights, inputs, 1))
         for start in range(0, len(columns), each):
             chosen = columns[start : start + each]
             rows = np.repeat(
@@ -265,11 +273,12 @@ class _Run:
             given[self.ask.source] = rows.reshape(len(rows), *other.shape[1:])
             found = self._flat(self._evaluate(weights, given, len(rows)))
             still = [y[:, :1] for y in found] if base is None else base
-            undefined |= _any_of(np.isnan(y) for y in still)[0]
-            pairs = zip((y[:, batched:] for y in found), still, strict=True)
-            parts.append(_any_of((y != x) & ~np.isnan(y) & ~np.isnan(x) for y, x in pairs))
-        seen = np.concatenate(parts).T
-        return seen.astype(np.uint8) * (1 if self.field.accidents else 2)
+            pairs = list(zip((y[:, batched:] for y in found), still, strict=True))
+            unknown = [np.isnan(y) | np.isnan(x) for y, x in pairs]
+            differs = _any_of((y != x) & ~nan for (y, x), nan in zip(pairs, unknown, strict=True))
+            parts.append((differs, ~_any_of(unknown)))
+        seen, defined = (np.concatenate(part).T for part in zip(*parts, strict=True))
+        return seen.astype(np.uint8) * (1 if self.field.accidents else 2), defined
 
     def _inputs(self) -> tuple[dict[str, Array], Array]:
         """One example of every input, and the source with every element another one."""

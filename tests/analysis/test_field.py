@@ -16,7 +16,7 @@ from one_node import EXAMPLES
 from random_graphs import Sample, derived, graphs, jacobian
 
 from mpcompile import ops
-from mpcompile.analysis.field import Reached, reached
+from mpcompile.analysis.field import STEP_TRIALS, Reached, reached
 from mpcompile.ir import (
     Array,
     Builder,
@@ -335,7 +335,27 @@ def test_an_undefined_output_is_reported() -> None:
     nothing = b.constant(np.full((1, 2), -np.inf))
     graph.outputs["y"] = b.emit(ops.Add(), x, b.emit(ops.Sub(), nothing, nothing))
     found = reached(graph, "x", {}, drawn, np.ones((2, 2), bool))
-    assert not found.seen.any() and found.undefined.all()
+    assert not found.seen.any() and found.undefined.all() and found.trials == 0
+
+
+@pytest.mark.parametrize(("without", "seen"), [(0, True), (5, True), (STEP_TRIALS, False)])
+def test_a_run_without_values_is_no_trial(without: int, seen: bool) -> None:
+    """Runs that give no number do not count as runs in which nothing changes: else chance would refute a claim."""
+    graph = Graph("rarely defined")
+    b = Builder(graph)
+    x, broken = b.input("x", float_type(1, 2)), b.input("broken", float_type(1, 2))
+
+    def values(f: Field, name: str, type: Type, shape: tuple[int, ...], again: int) -> Array:
+        return (
+            np.full(shape, np.nan if f.seed < without else 0.0)
+            if name == "broken"
+            else f.draw(str(again), shape)
+        )
+
+    graph.outputs["y"] = b.emit(ops.Add(), x, broken)
+    found = reached(graph, "x", {}, values, np.eye(2, dtype=bool))
+    assert (found.seen.diagonal() == seen).all()
+    assert (found.undefined.diagonal() != seen).all()
 
 
 def test_constants_have_their_rule() -> None:
