@@ -3,6 +3,7 @@
 Peers are no dependency of the project. In an environment that has torch and jax:
 
     pip install --no-deps zuko nflows normflows FrEIA flowjax equinox paramax jaxtyping wadler-lindig lineax tqdm
+    pip install optax
 
 `learner(name, shape)` raises `Absent` for one that cannot be imported or has no such flow. All have the same
 conditioners, relu networks of two hidden layers, the same masks or halves, and adam; what bounds the scales of an affine

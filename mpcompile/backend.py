@@ -6,64 +6,15 @@ A backend is an object registered under the entry-point group `mpcompile.backend
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Module, Training
-from mpcompile.ir.training import OPTIMIZERS, Adam, Optimizer, plain
+from mpcompile.ir import Array, Module
+from mpcompile.ir.training import OptimizerSpec
 from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
-
-
-@dataclass(frozen=True, slots=True)
-class OptimizerSpec:
-    """One update rule, with the arithmetic that every backend must follow.
-
-    kind          `sgd` (with `momentum`), `adam`, `adamw`, `adagrad`, as in torch.optim's documentation, or
-                  `perceptron` (Rosenblatt 1958: sgd whose step is taken as the program's `loss` says)
-    betas, eps    of the adam family; `eps` also of adagrad
-    weight_decay  decoupled for adamw, added to the gradient for the others
-    clip          threshold of the global gradient norm, or None
-    The rate is handed to every step, so that schedules live in one place.
-    """
-
-    kind: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    clip: float | None = None
-
-    @property
-    def rule(self) -> type[Optimizer]:
-        """What a spec names. Raises `ValueError` for a rule that is not known."""
-        if self.kind not in OPTIMIZERS:
-            raise ValueError(f"no update rule is named {self.kind!r}")
-        return OPTIMIZERS[self.kind]
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """Names of the arrays that it keeps for each parameter. Raises `ValueError` for a rule that is not known."""
-        return tuple(s for s in self.rule.slots if s != "momentum" or self.momentum)
-
-    @property
-    def decoupled(self) -> bool:
-        """Whether weight decay acts on the weight, and not on its gradient."""
-        return self.rule.decoupled
-
-    @classmethod
-    def of(cls, train: Training) -> OptimizerSpec:
-        """The update rule of a `train` section; adam where it states none."""
-        stated = train.optimizer or Adam()
-        values = {k: v for k, v in plain(stated).items() if v is not None and k != "rate"}
-        betas = (values.pop("beta1", 0.9), values.pop("beta2", 0.999))
-        if "weight_decay" not in values:
-            of_section = train.weight_decay
-            values["weight_decay"] = stated.usual_decay if of_section is None else of_section
-        return cls(**values, betas=betas, clip=train.clip)
 
 
 class Session(Protocol):
@@ -71,8 +22,8 @@ class Session(Protocol):
 
     Arrays cross this border as numpy: floats as float32 (float64 when the session's precision is), integers as
     int64, booleans as bool. State is a flat dict of arrays, the same keys on every backend:
-    `parameter/<name>`, `optimizer/<slot>/<name>` with slots `m`, `v` (adam, adamw), `momentum` (sgd), `sum`
-    (adagrad), and `optimizer/step` (int64 scalar). A checkpoint of one backend therefore continues on another.
+    `parameter/<name>`, `optimizer/<slot>/<name>` for each slot that the rule keeps (`Optimizer.kept`: `m` and `v` for
+    adam), and `optimizer/step` (int64 scalar). A checkpoint of one backend therefore continues on another.
     """
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -199,3 +150,16 @@ def find_backend(name: str) -> Backend:
             return backend
     known = ", ".join(backends()) or "none"
     raise BackendMissing(f"no backend is named '{name}' (installed: {known})")
+
+
+__all__ = [
+    "Backend",
+    "BackendMissing",
+    "OptimizerSpec",
+    "Session",
+    "backends",
+    "find_backend",
+    "installed",
+    "no_device",
+    "open_session",
+]

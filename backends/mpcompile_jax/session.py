@@ -12,7 +12,7 @@ import numpy as np
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import STATE, Array, Module
 from mpcompile_jax.loading import Placement, Program, import_programs
-from mpcompile_jax.updates import Slots, Tree, clipped, update
+from mpcompile_jax.updates import Slots, Tree, Updates, clipped
 
 PRECISIONS = ("float32", "float64")
 
@@ -35,7 +35,7 @@ class JaxSession:
         self.module = module
         self.spec = optimizer
         self.place = Placement(device, precision, mixed)
-        names = optimizer.slots if optimizer else ()
+        names = optimizer.rule.kept if optimizer else ()
         with self.place.active():
             live = {name: self.place.array(parameters[name]) for name in module.parameters}
             self.trained: Tree = {n: a for n, a in live.items() if module.parameters[n].trainable}
@@ -57,7 +57,9 @@ class JaxSession:
             return
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
-        training = _Training(named["loss"], optimizer, self.scalars)
+        shapes = {n: a.shape for n, a in self.trained.items()}
+        updates = Updates(optimizer, shapes) if optimizer else None
+        training = _Training(named["loss"], updates, optimizer.clip if optimizer else None, self.scalars)
         self._gradients = jax.jit(training.differentiate)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
@@ -139,7 +141,8 @@ class _Training:
     """The gradient of a loss, and one update; `scalars` are the outputs of the loss that a step tells."""
 
     run: Callable[[Tree, Tree, Tree], Tree]
-    spec: OptimizerSpec | None
+    updates: Updates | None
+    clip: float | None
     scalars: list[str]
 
     def differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
@@ -156,11 +159,10 @@ class _Training:
         self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree
     ) -> tuple[Tree, Slots, Tree, jax.Array]:
         """New weights, slots and fixed parameters; scalars of the loss and the gradient's norm in one array."""
-        assert self.spec is not None
+        assert self.updates is not None
         outputs, gradients = self.differentiate(trained, fixed, inputs)
-        gradients, norm = clipped(gradients, self.spec.clip)
-        if trained:
-            trained, slots = update(self.spec, trained, gradients, slots, count, rate)
+        gradients, norm = clipped(gradients, self.clip)
+        trained, slots = self.updates(trained, gradients, slots, count, rate)
         written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
         told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self.scalars), norm])
         return trained, slots, written, told

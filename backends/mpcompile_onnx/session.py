@@ -95,7 +95,7 @@ class OnnxSession:
         self.weights = {name: self._owned(parameters[name]) for name in module.parameters}
         self.slots: dict[str, ort.OrtValue] = {}
         if optimizer is not None:
-            for slot in optimizer.slots:
+            for slot in optimizer.rule.kept:
                 for name in self.trained:
                     shape = module.parameters[name].shape
                     self.slots[slot_name(slot, name)] = self._owned(np.zeros(shape))

@@ -14,11 +14,9 @@ from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import STATE, Array, DType, Module
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model, find_device
+from mpcompile_torch.optimizers import Updater
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-
-#: torch's names of the slots.
-SLOTS = {"m": "exp_avg", "v": "exp_avg_sq", "momentum": "momentum_buffer", "sum": "sum"}
 
 
 class TorchSession:
@@ -47,7 +45,7 @@ class TorchSession:
         held = self.model.state_dict(keep_vars=True)
         self.tensors: dict[str, Tensor] = {name: held[name] for name in module.parameters}
         self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trainable}
-        self.optimizer = self._make_optimizer(optimizer) if optimizer and self.trained else None
+        self.updater = Updater(optimizer, self.trained) if optimizer else None
         self.count = 0
 
     # --- programs ---
@@ -66,7 +64,7 @@ class TorchSession:
         )
 
     def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
-        if self.spec is None:
+        if self.spec is None or self.updater is None:
             raise ValueError("a session without an optimiser cannot take a step")
         outputs, gradients = self._differentiate(inputs)
         with torch.no_grad():
@@ -76,14 +74,8 @@ class TorchSession:
                 norm = torch.zeros((), dtype=self.dtype, device=self.device)
             if self.spec.clip is not None:
                 torch._foreach_mul_(gradients, (self.spec.clip / norm).clamp(max=1.0))
-            if self.optimizer is not None:
-                for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
-                    parameter.grad = gradient
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
-                self.optimizer.step()
-                self.optimizer.zero_grad()
             self.count += 1
+            self.updater.step(gradients, rate, self.count)
             for name, value in outputs.items():
                 if name.startswith(STATE):
                     self.tensors[name.removeprefix(STATE)].copy_(value)
@@ -126,58 +118,24 @@ class TorchSession:
             found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
             return outputs, list(found)
 
-    # --- the optimiser ---
-
-    def _make_optimizer(self, spec: OptimizerSpec) -> torch.optim.Optimizer:
-        weights = list(self.trained.values())
-        decay, eps = spec.weight_decay, spec.eps
-        optimizer: torch.optim.Optimizer
-        match spec.kind:
-            case "adam":
-                optimizer = torch.optim.Adam(weights, 0.0, spec.betas, eps, decay, fused=True)
-            case "adamw":
-                optimizer = torch.optim.AdamW(weights, 0.0, spec.betas, eps, decay, fused=True)
-            case "adagrad":
-                optimizer = torch.optim.Adagrad(weights, 0.0, weight_decay=decay, eps=eps, foreach=True)
-            case "sgd" | "perceptron":
-                optimizer = torch.optim.SGD(weights, 0.0, spec.momentum, weight_decay=decay, foreach=True)
-            case unknown:
-                raise ValueError(f"no update rule is named {unknown!r}")
-        for weight in weights:  # what torch makes at the first step: then state is there from the start
-            state = optimizer.state[weight]
-            if "m" in spec.slots:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=self.device)
-            for slot in spec.slots:
-                state.setdefault(SLOTS[slot], torch.zeros_like(weight))
-        return optimizer
-
     def state(self) -> dict[str, Array]:
         found = {f"parameter/{name}": _numpy(t.detach(), self.dtype) for name, t in self.tensors.items()}
-        if self.spec is not None:
+        if self.updater is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
-            if self.optimizer is not None:
-                for ours in self.spec.slots:
-                    for name, weight in self.trained.items():
-                        slot = self.optimizer.state[weight][SLOTS[ours]]
-                        found[f"optimizer/{ours}/{name}"] = _numpy(slot, self.dtype)
+            for slot, arrays in self.updater.slots.items():
+                found |= {f"optimizer/{slot}/{name}": _numpy(a, self.dtype) for name, a in arrays.items()}
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 tensor.copy_(torch.from_numpy(np.array(state[f"parameter/{name}"])))
-            if self.spec is None:
+            if self.updater is None:
                 return
             self.count = int(state["optimizer/step"])
-            if self.optimizer is not None:
-                for name, weight in self.trained.items():
-                    slots = self.optimizer.state[weight]
-                    if "step" in slots:
-                        slots["step"].fill_(float(self.count))
-                    for ours in self.spec.slots:
-                        slots[SLOTS[ours]].copy_(
-                            torch.from_numpy(np.array(state[f"optimizer/{ours}/{name}"]))
-                        )
+            for slot, arrays in self.updater.slots.items():
+                for name, array in arrays.items():
+                    array.copy_(torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
 
 
 def _numpy(tensor: Tensor, floats: torch.dtype) -> Array:

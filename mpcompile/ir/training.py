@@ -1,4 +1,4 @@
-"""The `train` section of a spec: optimisers, schedules and settings, each with its declared range.
+"""The `train` section of a spec: schedules, settings and the choice of an optimiser, each with its declared range.
 
 One object for `check`, `train`, `build` and the JSON Schema. A setting that is not stated is None; the runner's
 `Settings` say what it is then.
@@ -12,12 +12,12 @@ from math import cos, pi, sqrt
 from typing import Annotated, Any, ClassVar
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
+from mpcompile.ir.optimizers import OPTIMIZERS, Adam, Optimizer
 from mpcompile.ranges import (
     MAX_SIZE,
     Count,
     CountOrNone,
     DataName,
-    Fraction,
     NonNegative,
     Positive,
     Range,
@@ -28,77 +28,6 @@ from mpcompile.ranges import (
     named,
     slots,
 )
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """An update rule. Its fields, in order, are its arguments in a spec: the rate is the first."""
-
-    keyword: ClassVar[str]
-    #: Names of the arrays that it keeps for each parameter, the same on every backend.
-    slots: ClassVar[tuple[str, ...]] = ()
-    #: Whether weight decay acts on the weight, and not on its gradient.
-    decoupled: ClassVar[bool] = False
-    #: Weight decay where neither the rule nor the section states one.
-    usual_decay: ClassVar[float] = 0.0
-    rate: NonNegative = 1e-3
-
-
-@dataclass(frozen=True)
-class Adam(Optimizer):
-    """Kingma and Ba 2015; `weight_decay` is added to the gradient."""
-
-    keyword: ClassVar[str] = "adam"
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    eps: Positive = 1e-8
-    weight_decay: NonNegative | None = None
-
-
-@dataclass(frozen=True)
-class AdamW(Optimizer):
-    """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
-
-    keyword: ClassVar[str] = "adamw"
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-    decoupled: ClassVar[bool] = True
-    usual_decay: ClassVar[float] = 1e-2
-    weight_decay: NonNegative | None = None
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    eps: Positive = 1e-8
-
-
-@dataclass(frozen=True)
-class Sgd(Optimizer):
-    """Stochastic gradient descent with momentum, as in torch.optim."""
-
-    keyword: ClassVar[str] = "sgd"
-    slots: ClassVar[tuple[str, ...]] = ("momentum",)
-    rate: NonNegative = 1e-2
-    momentum: Fraction = 0.0
-    weight_decay: NonNegative | None = None
-
-
-@dataclass(frozen=True)
-class Adagrad(Optimizer):
-    """Duchi et al. 2011."""
-
-    keyword: ClassVar[str] = "adagrad"
-    slots: ClassVar[tuple[str, ...]] = ("sum",)
-    rate: NonNegative = 1e-2
-    eps: Positive = 1e-10
-    weight_decay: NonNegative | None = None
-
-
-@dataclass(frozen=True)
-class PerceptronRule(Optimizer):
-    """Rosenblatt 1958: the step that the loss of `perceptron` says."""
-
-    keyword: ClassVar[str] = "perceptron"
-    slots: ClassVar[tuple[str, ...]] = ("momentum",)
-    rate: NonNegative = 1.0
 
 
 @dataclass(frozen=True)
@@ -209,7 +138,6 @@ class InverseSqrt(Schedule):
         return base * sqrt(max(1, self.warmup) / max(1, step + 1)) if growing is None else growing
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {c.keyword: c for c in (Adam, AdamW, Sgd, Adagrad, PerceptronRule)}
 SCHEDULES: dict[str, type[Schedule]] = {
     c.keyword: c for c in (Constant, Linear, Cosine, Stepwise, Exponential, InverseSqrt)
 }
@@ -285,6 +213,39 @@ class Training:
         return table[kind](**{k: checked(own[k], v, kind, self.place(name)) for k, v in stated.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """How a session updates weights: an update rule with its arguments, weight decay and clipping.
+
+    kind          the keyword of a rule of `OPTIMIZERS`, whose class has the arithmetic that every backend follows
+    arguments     of that rule, by name; what is not there has the rule's default
+    weight_decay  on the weight for a rule that is `decoupled` (adamw), added to the gradient for the others
+    clip          threshold of the global gradient norm, or None
+    The rate is handed to every step, so that schedules live in one place.
+    """
+
+    kind: str = "adam"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    clip: float | None = None
+
+    @property
+    def rule(self) -> Optimizer:
+        """The rule with its arguments. Raises `ValueError` for a rule that is not known."""
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(f"no update rule is named {self.kind!r}")
+        return OPTIMIZERS[self.kind](**self.arguments)
+
+    @classmethod
+    def of(cls, train: Training) -> OptimizerSpec:
+        """The update rule of a `train` section; adam where it states none."""
+        stated = train.optimizer or Adam()
+        values = {k: v for k, v in plain(stated).items() if v is not None and k != "rate"}
+        of_section = stated.usual_decay if train.weight_decay is None else train.weight_decay
+        decay = values.pop("weight_decay", of_section)
+        return cls(values.pop("kind"), values, decay, train.clip)
+
+
 def setting(name: str, span: Span) -> Slot:
     """What a setting of the section may be. Raises MP510 for a name that is none."""
     known = {s.name: s for s in slots(Training)}
@@ -319,10 +280,9 @@ def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
 
 
 __all__ = [
-    "OPTIMIZERS",
     "SCHEDULES",
     "TABLES",
-    "Optimizer",
+    "OptimizerSpec",
     "Schedule",
     "Training",
     "checked",

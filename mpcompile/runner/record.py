@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import Span, SpecError
 from mpcompile.ir.training import TABLES
-from mpcompile.ranges import MAX_SIZE
-from mpcompile.runner.settings import Settings, schedule_of
+from mpcompile.ir.training import checked as checked_value
+from mpcompile.ranges import MAX_SIZE, slots
+from mpcompile.runner.settings import Settings, optimizer_of, own_arguments, schedule_of
 
 FORMAT = 2  # of run.json: 2 adds `classes`, `tensorboard` and `history` to 1
 LARGEST = 16 << 20  # bytes of a JSON file that is read at all
@@ -24,8 +25,21 @@ Amount = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(max_length=4096)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Kind = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['optimizer'])})$")]
-Course = Annotated[str, Field(pattern=f"^({'|'.join(TABLES['schedule'])})$")]
+
+
+def _row_of(table: Mapping[str, type]) -> AfterValidator:
+    """A row of a table, as the table is when a file is read."""
+
+    def known(word: str) -> str:
+        if word not in table:
+            raise ValueError(f"must be one of {', '.join(table)}")
+        return word
+
+    return AfterValidator(known)
+
+
+Kind = Annotated[str, _row_of(TABLES["optimizer"])]
+Course = Annotated[str, _row_of(TABLES["schedule"])]
 
 
 def _letters(vocabulary: list[str]) -> list[str]:
@@ -46,12 +60,30 @@ class _Strict(BaseModel):
 
 
 class _Optimizer(_Strict):
+    """An optimiser; arguments that are not of every one stand beside the others."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
     kind: Kind
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)]
     eps: Amount
     momentum: Amount
     weight_decay: Amount
     clip: Amount | None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        slots_of = slots(TABLES["optimizer"][self.kind])
+        own = {s.name: s for s in slots_of if s.name in own_arguments(self.kind)}
+        more = self.model_extra or {}
+        known = {*type(self).model_fields, "beta1", "beta2"}
+        if own.keys() - {*more, *known} or more.keys() - own.keys():
+            raise ValueError(f"must have the arguments of {self.kind}")
+        for name, value in more.items():
+            try:
+                checked_value(own[name], value, self.kind, Span.none())
+            except SpecError as fault:
+                raise ValueError(fault.diagnostics[0].message) from None
+        return self
 
 
 class _Schedule(_Strict):
@@ -182,12 +214,8 @@ class Build(BaseModel):
 def settings_of(facts: Mapping[str, Any]) -> Settings:
     """The settings that a run was started with."""
     plain = dict(facts["settings"])
-    optimizer = dict(plain.pop("optimizer"))
-    betas = optimizer.pop("betas")
-    return Settings(
-        **plain | {"optimizer": OptimizerSpec(**optimizer, betas=(betas[0], betas[1])),
-                   "schedule": schedule_of(plain["schedule"])}
-    )  # fmt: skip
+    made = {"optimizer": optimizer_of(plain["optimizer"]), "schedule": schedule_of(plain["schedule"])}
+    return Settings(**plain | made)
 
 
 # Reading ----------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Module
-from mpcompile.ir.training import SCHEDULES, TABLES, Adam, Constant, Schedule, plain
+from mpcompile.ir.optimizers import OPTIMIZERS, Adam
+from mpcompile.ir.training import SCHEDULES, TABLES, Constant, Schedule, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,37 @@ def settings(module: Module) -> Settings:
     )
 
 
-#: What `run.json` says of a schedule that has no such argument.
+#: What `run.json` says of a schedule, or of an optimiser, that has no such argument.
 _UNUSED = {"warmup": 0, "final": 0.0, "every": 1000, "factor": 0.1}
+_UNUSED_OF_OPTIMIZER = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "momentum": 0.0}
 
 
 def describe(values: Settings) -> Mapping[str, Any]:
     """Plain data of the settings, for `run.json`."""
     stated = plain(values.schedule)
     schedule = {"kind": stated.pop("kind"), **_UNUSED, **stated}
-    return {k: schedule if k == "schedule" else v for k, v in asdict(values).items()}
+    made = {"schedule": schedule, "optimizer": _described(values.optimizer)}
+    return {f.name: made.get(f.name, getattr(values, f.name)) for f in fields(values)}
+
+
+def _described(spec: OptimizerSpec) -> dict[str, Any]:
+    own = {name: getattr(spec.rule, name) for name in own_arguments(spec.kind)}
+    arguments = {**_UNUSED_OF_OPTIMIZER, **own}
+    betas = (arguments.pop("beta1"), arguments.pop("beta2"))
+    rest = {"weight_decay": spec.weight_decay, "clip": spec.clip}
+    return {"kind": spec.kind, "betas": betas, **arguments, **rest}
+
+
+def own_arguments(kind: str) -> list[str]:
+    """Arguments of an optimiser, without those that `OptimizerSpec` and the settings have a place for."""
+    return [f.name for f in fields(OPTIMIZERS[kind]) if f.name not in ("rate", "weight_decay")]
+
+
+def optimizer_of(described: Mapping[str, Any]) -> OptimizerSpec:
+    """The optimiser that `describe` wrote."""
+    told = {**described, "beta1": described["betas"][0], "beta2": described["betas"][1]}
+    arguments = {name: told[name] for name in own_arguments(told["kind"])}
+    return OptimizerSpec(told["kind"], arguments, told["weight_decay"], told["clip"])
 
 
 def schedule_of(described: Mapping[str, Any]) -> Schedule:
@@ -68,4 +91,4 @@ def schedule_of(described: Mapping[str, Any]) -> Schedule:
     return kind(**{f.name: described[f.name] for f in fields(kind)})
 
 
-__all__ = ["Settings", "describe", "schedule_of", "settings"]
+__all__ = ["Settings", "describe", "optimizer_of", "own_arguments", "schedule_of", "settings"]

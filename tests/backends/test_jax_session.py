@@ -24,7 +24,7 @@ def same(found: dict[str, Array], want: dict[str, Array], tolerance: float) -> N
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.momentum}-{r.weight_decay}-{r.clip}")
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.arguments}-{r.weight_decay}-{r.clip}")
 def test_steps_are_those_of_torch(rule: OptimizerSpec, precision: str) -> None:
     ours = BACKEND.session(regression(), start(), rule, precision=precision)
     theirs = mpcompile_torch.BACKEND.session(regression(), start(), rule, precision=precision)
@@ -36,7 +36,7 @@ def test_steps_are_those_of_torch(rule: OptimizerSpec, precision: str) -> None:
     assert ours.state()["parameter/running"] == pytest.approx(theirs.state()["parameter/running"])
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.momentum}-{r.weight_decay}-{r.clip}")
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.arguments}-{r.weight_decay}-{r.clip}")
 def test_a_checkpoint_continues_on_the_other_backend(rule: OptimizerSpec) -> None:
     def fresh(backend: Any) -> Any:
         return backend.session(regression(), start(), rule, precision="float64")

@@ -75,8 +75,8 @@ RULES = [
     OptimizerSpec("adam"),
     OptimizerSpec("adam", clip=0.1, weight_decay=0.1),
     OptimizerSpec("adamw", clip=0.1, weight_decay=0.1),
-    OptimizerSpec("adagrad", eps=1e-10, clip=0.1),
-    OptimizerSpec("sgd", momentum=0.9, clip=0.1),
+    OptimizerSpec("adagrad", clip=0.1),
+    OptimizerSpec("sgd", {"momentum": 0.9}, clip=0.1),
     OptimizerSpec("perceptron"),
 ]
 

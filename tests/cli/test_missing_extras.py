@@ -32,7 +32,7 @@ sys.meta_path.insert(0, Hidden())
 #: Backend -> the first package that it imports of its extra, and all of them.
 PACKAGES = {
     "torch": ("torch", "torch"),
-    "jax": ("jax", "jax,jaxlib,optax"),
+    "jax": ("jax", "jax,jaxlib"),
     "onnx": ("onnx", "onnx,onnxruntime"),
 }
 

@@ -92,7 +92,7 @@ def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> 
 def test_state_crosses_backends(kind: str, backend: str) -> None:
     """Three steps on torch, state handed over, three on the other: the same as six on torch, and back again."""
     m = module("mlp")
-    rule = OptimizerSpec(kind, momentum=0.9 if kind == "sgd" else 0.0, weight_decay=1e-3, clip=0.5)
+    rule = OptimizerSpec(kind, {"momentum": 0.9} if kind == "sgd" else {}, weight_decay=1e-3, clip=0.5)
     w = weights(m)
     whole, first = (find_backend("torch").session(m, w, rule, precision="float64") for _ in range(2))
     for step in range(6):

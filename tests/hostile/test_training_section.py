@@ -11,7 +11,8 @@ from wrong_values import BAD, FOREIGN, outcome
 from mpcompile import api
 from mpcompile.diagnostics import SpecError
 from mpcompile.frontend import json_schema
-from mpcompile.ir.training import OPTIMIZERS, SCHEDULES, TABLES, Training
+from mpcompile.ir.optimizers import OPTIMIZERS
+from mpcompile.ir.training import SCHEDULES, TABLES, Training
 from mpcompile.ranges import slots
 from mpcompile.runner.settings import settings
 

@@ -14,10 +14,10 @@ from mpcompile.ops import Add, MatMul, Mul, Sub, Sum, Tanh, Transpose
 N = symbol("N")
 RULES = [
     OptimizerSpec("sgd"),
-    OptimizerSpec("sgd", momentum=0.9, weight_decay=0.1),
+    OptimizerSpec("sgd", {"momentum": 0.9}, weight_decay=0.1),
     OptimizerSpec("adam", weight_decay=0.1),
-    OptimizerSpec("adamw", betas=(0.8, 0.99), weight_decay=0.1),
-    OptimizerSpec("adagrad", eps=1e-10),
+    OptimizerSpec("adamw", {"beta1": 0.8, "beta2": 0.99}, weight_decay=0.1),
+    OptimizerSpec("adagrad"),
     OptimizerSpec("adam", clip=0.01),
     OptimizerSpec("perceptron"),
 ]

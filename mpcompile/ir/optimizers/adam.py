@@ -1,0 +1,57 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile.ir.optimizers.base import Moment, Optimizer, Term
+from mpcompile.ranges import Fraction, NonNegative, Positive
+
+
+class _Adaptive:
+    """The arithmetic that both share. It is no dataclass: the order of arguments is that of each rule."""
+
+    beta1: float
+    beta2: float
+    eps: float
+
+    def change(
+        self, weight: Term, gradient: Term, kept: Mapping[str, Term], now: Moment
+    ) -> tuple[Term, dict[str, Term]]:
+        """Kingma and Ba 2015, algorithm 1, in the form of the end of its section 2: scalars take the corrections."""
+        m = kept["m"] * self.beta1 + gradient * (1 - self.beta1)
+        v = kept["v"] * self.beta2 + gradient * gradient * (1 - self.beta2)
+        root = now.gathered(self.beta2).sqrt()
+        rate = now.rate / now.gathered(self.beta1) * root
+        return m / (v.sqrt() + root * self.eps) * rate, {"m": m, "v": v}
+
+
+@dataclass(frozen=True)
+class Adam(_Adaptive, Optimizer):
+    """Kingma and Ba 2015; `weight_decay` is added to the gradient."""
+
+    keyword: ClassVar[str] = "adam"
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class AdamW(_Adaptive, Optimizer):
+    """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
+
+    keyword: ClassVar[str] = "adamw"
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    decoupled: ClassVar[bool] = True
+    usual_decay: ClassVar[float] = 1e-2
+    weight_decay: NonNegative | None = None
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Positive = 1e-8
+
+
+__all__ = ["Adam", "AdamW"]
