@@ -130,8 +130,8 @@ def _named(function: Program, given: list[str], outputs: list[str]) -> Callable[
     only, *more = outputs
 
     def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
-        made = function({**trained, **fixed}, *(inputs[name] for name in given))
-        return made if more else {only: made}
+        results = function({**trained, **fixed}, *(inputs[name] for name in given))
+        return results if more else {only: results}
 
     return run
 

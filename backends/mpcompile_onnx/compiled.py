@@ -33,8 +33,8 @@ class OnnxModel:
             if program not in self._programs:
                 emitted = emit_graph(self._module, graph, self.parameters)
                 self._programs[program] = Program(emitted, graph, double=False)
-            made = self._programs[program].run(given, {})
-            return made if len(made) > 1 else next(iter(made.values()))
+            results = self._programs[program].run(given, {})
+            return results if len(results) > 1 else next(iter(results.values()))
 
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         signature = inspect.Signature([inspect.Parameter(name, kind) for name in graph.inputs])

@@ -77,14 +77,16 @@ def add(w: Writer, node: Node, args: list[str]) -> str:
 
 def _channel_bias(w: Writer, value: Value, name: str, spatial: int) -> str | None:
     """The vector behind [channels, 1, ...] with as many ones as there are spatial axes."""
-    graph, made = w.graphs[-1], w.producer(name)
+    graph, producer = w.graphs[-1], w.producer(name)
     if value in graph and graph.node(value).op.name == "broadcast_to":
         value = graph.node(value).inputs[0]
     if value not in graph or graph.node(value).op.name != "reshape" or value.shape[1:] != (1,) * spatial:
         return None
     (vector,) = graph.node(value).inputs
-    reshaped = made is not None and made.op_type == "Reshape"
-    return made.input[0] if made is not None and reshaped and vector.shape == value.shape[:1] else None
+    reshaped = producer is not None and producer.op_type == "Reshape"
+    return (
+        producer.input[0] if producer is not None and reshaped and vector.shape == value.shape[:1] else None
+    )
 
 
 def _gemm(w: Writer, inputs: list[str], turn_a: bool, turn_b: bool) -> str:
@@ -98,20 +100,20 @@ def _turned(product: NodeProto, which: str) -> bool:
 
 def _unturned(w: Writer, x: str) -> tuple[str, bool]:
     """A matrix and whether it is to be transposed."""
-    made = w.producer(x)
-    turned = made is not None and made.op_type == "Transpose"
-    return (made.input[0], True) if made is not None and turned else (x, False)
+    producer = w.producer(x)
+    turned = producer is not None and producer.op_type == "Transpose"
+    return (producer.input[0], True) if producer is not None and turned else (x, False)
 
 
 def _only_product(w: Writer, value: Value, name: str) -> NodeProto | None:
     """The product of two matrices, or convolution, that made a value, where nothing else reads that."""
-    graph, made = w.graphs[-1], w.producer(name)
+    graph, producer = w.graphs[-1], w.producer(name)
     if (
         value not in graph
         or graph.node(value).op.name not in ("mat_mul", "conv")
         or value in graph.outputs.values()
     ):
         return None
-    if made is None or made.op_type not in ("Gemm", "Conv") or len(graph.users(value.node)) > 1:
+    if producer is None or producer.op_type not in ("Gemm", "Conv") or len(graph.users(value.node)) > 1:
         return None
-    return made
+    return producer

@@ -56,8 +56,8 @@ class Program:
         return {name: self._array(inputs[name], self.graph.inputs[name]) for name in self.emitted.inputs}
 
     def _array(self, array: Array, value: Value) -> Array:
-        made = np.ascontiguousarray(array, dtype=numpy_type(value.dtype, self.double))
-        return made.reshape(np.shape(array))  # which keeps scalars scalars
+        contiguous = np.ascontiguousarray(array, dtype=numpy_type(value.dtype, self.double))
+        return contiguous.reshape(np.shape(array))  # which keeps scalars scalars
 
     def run(self, inputs: Mapping[str, Array], weights: Mapping[str, ort.OrtValue]) -> dict[str, Array]:
         """Outputs by name. What the runtime allocated goes back to the system after the run.
@@ -68,8 +68,8 @@ class Program:
         """
         feed = {name: ort.OrtValue.ortvalue_from_numpy(a) for name, a in self.convert(inputs).items()}
         feed |= {name: weights[name] for name in self.emitted.parameters}
-        made = self.session.run_with_ort_values(list(self.emitted.outputs.values()), feed, self.options)
-        return {name: v.numpy() for name, v in zip(self.emitted.outputs, made, strict=True)}
+        results = self.session.run_with_ort_values(list(self.emitted.outputs.values()), feed, self.options)
+        return {name: v.numpy() for name, v in zip(self.emitted.outputs, results, strict=True)}
 
 
 class OnnxSession:
@@ -125,9 +125,9 @@ class OnnxSession:
         read = [name for name in self.trained if name in program.parameters()]
         if "gradients" not in self.programs:
             self._program("gradients", differentiate(program, loss_name(program), read))
-        made = self.programs["gradients"].run(inputs, self.weights)
-        outputs = {name: made[name] for name in program.outputs}
-        found = {name: made[gradient_name(name)] for name in read}
+        results = self.programs["gradients"].run(inputs, self.weights)
+        outputs = {name: results[name] for name in program.outputs}
+        found = {name: results[gradient_name(name)] for name in read}
         for name in self.trained:
             if name not in found:
                 found[name] = np.zeros(self.module.parameters[name].shape, self.float)

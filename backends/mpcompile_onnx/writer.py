@@ -160,19 +160,19 @@ class Writer:
         """A size as a vector of one integer."""
         if isinstance(size, int):
             return self.ints(size)
-        made = self.lengths.get(size)
-        if made is not None and "\n" not in made:
-            return made
+        length = self.lengths.get(size)
+        if length is not None and "\n" not in length:
+            return length
         with self.outermost():
-            if made is not None:
-                source, axis, name, times = made.split("\n")
+            if length is not None:
+                source, axis, name, times = length.split("\n")
                 self.prefix = f"size.{name}"
-                made = self.op("Shape", source, start=int(axis), end=int(axis) + 1)
-                made = made if times == "1" else self.op("Div", made, self.ints(int(times)))
+                length = self.op("Shape", source, start=int(axis), end=int(axis) + 1)
+                length = length if times == "1" else self.op("Div", length, self.ints(int(times)))
             else:
-                made = self._polynomial(size)
-        self.lengths[size] = made
-        return made
+                length = self._polynomial(size)
+        self.lengths[size] = length
+        return length
 
     def _polynomial(self, size: Symbolic) -> str:
         total = ""
@@ -274,8 +274,8 @@ class Writer:
             frame = self.frames[-1]
             start = len(frame.nodes)
             self.prefix, self.place = label(node), self._where(node)
-            made = self.rows[node.op.name](self, node, [env[v] for v in node.inputs])
-            names = [made] if isinstance(made, str) else list(made)
+            result = self.rows[node.op.name](self, node, [env[v] for v in node.inputs])
+            names = [result] if isinstance(result, str) else list(result)
             written = frame.nodes[start:]
             fresh = {o for n in written for o in n.output}
             for value, name in zip(node.outputs, names, strict=False):
@@ -314,12 +314,12 @@ class Writer:
             [*(self.widened if len(self.frames) == 1 else ()), *frame.nodes], [o.name for o in outputs]
         )
         read = _reads(nodes) | {o.name for o in outputs}
-        made = {o for n in nodes for o in n.output}
+        produced = {o for n in nodes for o in n.output}
         declared = {i.name for i in (*inputs, *outputs)}
         return helper.make_graph(
             nodes, name, list(inputs), list(outputs),
             initializer=[t for n, t in frame.initializers.items() if n in read],
-            value_info=[i for i in frame.infos if i.name in made and i.name not in declared],
+            value_info=[i for i in frame.infos if i.name in produced and i.name not in declared],
             doc_string=doc or None,
         )  # fmt: skip
 

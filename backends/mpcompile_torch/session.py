@@ -96,8 +96,8 @@ class TorchSession:
     def _call(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
         graph = self.module.programs[program]
         given = [self._tensor(inputs[name], value.dtype) for name, value in graph.inputs.items()]
-        made = getattr(self.model, self.methods[program])(*given)
-        return made if isinstance(made, dict) else {next(iter(graph.outputs)): made}
+        results = getattr(self.model, self.methods[program])(*given)
+        return results if isinstance(results, dict) else {next(iter(graph.outputs)): results}
 
     def _tensor(self, array: Array, kind: DType) -> Tensor:
         dtype = {DType.FLOAT: self.dtype, DType.INT: torch.int64, DType.BOOL: torch.bool}[kind]

@@ -28,12 +28,12 @@ def transposed_at_use(graph: Graph, weights: Set[str] = frozenset()) -> Graph:
         kept: set[str] = set()
         turned: dict[str, tuple[Transpose, Value]] = {}
         for name, value in zip(node.op.formals.captured, around, strict=True):
-            made = b.graph.node(value)
+            producer = b.graph.node(value)
             if is_weight(b.graph, value):
                 kept.add(name)
-            elif isinstance(made.op, Transpose) and is_weight(b.graph, made.inputs[0]):
-                (value,) = made.inputs
-                turned[name] = made.op, value
+            elif isinstance(producer.op, Transpose) and is_weight(b.graph, producer.inputs[0]):
+                (value,) = producer.inputs
+                turned[name] = producer.op, value
             captured.append(value)
         body = transposed_at_use(_turned(node.op.body, turned), kept | set(turned))
         return b.emit_all(replace(node.op, body=body), *starts, *scanned, *captured)
@@ -54,9 +54,9 @@ def _turned(body: Graph, turned: dict[str, tuple[Transpose, Value]]) -> Graph:
             if node.op.path not in turned:
                 return None
             transpose, weight = turned[node.op.path]
-            made = b.emit(Input(node.op.path, weight.type))
-            given[made] = transpose
-            return (made,)
+            value = b.emit(Input(node.op.path, weight.type))
+            given[value] = transpose
+            return (value,)
         if not any(v in given for v in inputs):
             return None
         return b.emit_all(node.op, *(b.emit(given[v], v) if v in given else v for v in inputs))

@@ -83,10 +83,10 @@ def _with_zeros(graph: Graph, of: set[Value]) -> Graph:
         if not any(v in of for v in node.outputs):
             return None
         zero = b.emit(Constant.of(np.zeros(())))
-        made = node.outputs if len(node.outputs) == 1 else b.emit_all(node.op, *inputs)
+        results = node.outputs if len(node.outputs) == 1 else b.emit_all(node.op, *inputs)
         return tuple(
             b.emit(ops.BroadcastTo(v.shape), zero) if v in of else m
-            for v, m in zip(node.outputs, made, strict=True)
+            for v, m in zip(node.outputs, results, strict=True)
         )
 
     return graph.rebuild(rewrite).live()
@@ -129,11 +129,11 @@ def _with_lengths(graph: Graph) -> set[Value]:
 
 def _vanish(graph: Graph, ends: set[Value]) -> bool:
     """Whether values are zero at every length if the weights and real inputs that act through them alone are."""
-    made, alone = {v.node for v in ends}, set[int]()
+    own, alone = {v.node for v in ends}, set[int]()
     outputs = {v.node for v in graph.outputs.values()}
     for node in reversed(graph.nodes()):
         users = graph.users(node.id)
-        if node.id in made or (users and node.id not in outputs and all(u.id in alone for u in users)):
+        if node.id in own or (users and node.id not in outputs and all(u.id in alone for u in users)):
             alone.add(node.id)
     zero: dict[Value, Array] = {
         n.outputs[0]: np.ones((1,) * n.types[0].rank, bool)

@@ -55,12 +55,12 @@ def lengthened(graph: Graph, source: str) -> Graph | None:
 def _node(b: Builder, node: Node, inputs: tuple[Value, ...], n: int) -> tuple[Value, ...]:
     op, free = node.op, symbol(LENGTH)
     if isinstance(op, Input):
-        made: tuple[Value, ...] = (b.input(op.path, _longer(op.type, n)),)
+        results: tuple[Value, ...] = (b.input(op.path, _longer(op.type, n)),)
     elif isinstance(op, Parameter) and n in op.type.shape:
         tied = Parameter(op.path, op.type.with_shape(tuple(1 if s == n else s for s in op.type.shape)))
-        made = (b.emit(ops.BroadcastTo(_longer(op.type, n).shape), b.emit(tied)),)
+        results = (b.emit(ops.BroadcastTo(_longer(op.type, n).shape), b.emit(tied)),)
     elif isinstance(op, Constant) and n in node.types[0].shape:
-        made = (_constant(b, op.array, n),)
+        results = (_constant(b, op.array, n),)
     else:
         longer = op
         if any(v.type != w.type for v, w in zip(inputs, node.inputs, strict=True)) or not inputs:
@@ -73,10 +73,10 @@ def _node(b: Builder, node: Node, inputs: tuple[Value, ...], n: int) -> tuple[Va
             _numbers(a, n) != _numbers(op.attributes()[name], n) for name, a in longer.attributes().items()
         ):
             raise _Unlike(op.name)
-        made = b.emit_all(longer, *inputs)
-    if [_at(v.type, n) for v in made] != [_at(t, n) for t in node.types]:
+        results = b.emit_all(longer, *inputs)
+    if [_at(v.type, n) for v in results] != [_at(t, n) for t in node.types]:
         raise _Unlike(op.name)
-    return made
+    return results
 
 
 def _longer(type: Type, n: int) -> Type:

@@ -255,12 +255,12 @@ class Graph:
         for node in self.nodes():
             inputs = tuple(moved[v] for v in node.inputs)
             with b.within(node.scope, node.span):
-                made = rewrite(b, node, inputs)
-                if made is None:
-                    made = new._copy(node, inputs).outputs
-                elif not retype and tuple(v.type for v in made) != node.types:
-                    raise _wrong_rewrite(self, node, made)
-            moved.update(zip(node.outputs, made, strict=True))
+                results = rewrite(b, node, inputs)
+                if results is None:
+                    results = new._copy(node, inputs).outputs
+                elif not retype and tuple(v.type for v in results) != node.types:
+                    raise _wrong_rewrite(self, node, results)
+            moved.update(zip(node.outputs, results, strict=True))
         new.inputs = {k: moved[v] for k, v in self.inputs.items()}
         new.outputs = {k: moved[v] for k, v in self.outputs.items()}
         return new
@@ -274,10 +274,10 @@ def _connect(edges: nx.DiGraph[int], nodes: Collection[Node]) -> None:
     edges.add_edges_from((v.node, n.id) for n in nodes for v in n.inputs)
 
 
-def _wrong_rewrite(graph: Graph, node: Node, made: Sequence[Value]) -> InternalError:
+def _wrong_rewrite(graph: Graph, node: Node, results: Sequence[Value]) -> InternalError:
     """What `rebuild` raises for values that do not fit in the place of a node's."""
     before, after = (
-        ", ".join(map(str, types)) or "nothing" for types in (node.types, [v.type for v in made])
+        ", ".join(map(str, types)) or "nothing" for types in (node.types, [v.type for v in results])
     )
     where = f"{node.path}.{node.op.name}" if node.scope else node.op.name
     return InternalError("MP903", f"in `{graph.name}` {where} gives {before}; its replacement gives {after}")

@@ -117,8 +117,8 @@ class Recurrence:
             x = at.data[s.name]
             return x, {f"log_prob_{s.name}": self._law(at, s).log_prob(at.ctx, x)}
 
-        made = self._run(ctx, scope, latent, observed)
-        sums = {k: F.sum_axes(ctx.b, v, [1]) for k, v in made.items()}
+        results = self._run(ctx, scope, latent, observed)
+        sums = {k: F.sum_axes(ctx.b, v, [1]) for k, v in results.items()}
         total = _sum(ctx, [v for k, v in sums.items() if k.startswith("log_prob_")])
         kl = _sum(ctx, [v for k, v in sums.items() if k.startswith("kl_")])
         assert total is not None

@@ -161,11 +161,11 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
 
 def _origin(graph: Graph, value: Value) -> str | None:
     """What a value is made of, if that is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one."""
-    node = made = graph.node(value)
+    node = producer = graph.node(value)
     while not is_leaf(node):
         above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
         if len(above) != 1:
-            return made.scope[-1].name if made.scope else None
+            return producer.scope[-1].name if producer.scope else None
         node = graph.node(above.pop())
     match node.op:
         case Parameter(path=path):

@@ -43,18 +43,18 @@ def fingerprint(
 
         keys: list[Hashable] = []
         for item in block.items:
-            made: tuple[Value, ...]
+            results: tuple[Value, ...]
             if isinstance(item, Call):
                 relative = item.path[len(path) :]
-                made = item.block.outputs
+                results = item.block.outputs
                 keys.append((relative, item.frame.role, called(item), tuple(map(ref, item.block.inputs))))
             else:
                 node = item if isinstance(item, Node) else item.node
-                made = node.outputs
+                results = node.outputs
                 inner = visit(item.body, outside) if isinstance(item, Loop) else None
                 attributes = {k: v for k, v in node.op.attributes().items() if not isinstance(v, Graph)}
                 keys.append((node.op.name, repr(attributes), tuple(map(ref, node.inputs)), node.types, inner))
-            known.update((v, (len(keys), i)) for i, v in enumerate(made))
+            known.update((v, (len(keys), i)) for i, v in enumerate(results))
         types = tuple(v.type for v in block.inputs)
         return types, tuple(keys), tuple(map(ref, block.outputs))
 

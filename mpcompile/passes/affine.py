@@ -53,15 +53,15 @@ class FoldAffine(Pass):
     ensures: ClassVar[tuple[Condition, ...]] = (LIVE,)
 
     def call(self, graph: Graph) -> Graph:
-        made = graph
+        folded = graph
         for _ in range(
             MOST
         ):  # every rule removes a node, or moves a shift nearer to the outputs: this ends by itself
-            fold = _Fold(made)
-            made = fold.graph()
+            fold = _Fold(folded)
+            folded = fold.graph()
             if not fold.fired:
                 break
-        return made if _data(made) < _data(graph) else graph
+        return folded if _data(folded) < _data(graph) else graph
 
 
 def _data(graph: Graph) -> int:

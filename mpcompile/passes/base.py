@@ -68,8 +68,8 @@ class Pass(ABC):
     def __call__(self, graph: Graph) -> PassResult:
         """Check `requires`, rewrite, and check the signature and `ensures`. Raises `BrokenContract`."""
         _hold(graph, self.requires, "requires")
-        made = self.call(graph)
-        result = made if isinstance(made, PassResult) else PassResult(made, True)
+        called = self.call(graph)
+        result = called if isinstance(called, PassResult) else PassResult(called, True)
         if result.graph is graph or same_graph(graph, result.graph):
             result = replace(result, graph=graph, changed=False)
         if signature(result.graph) != signature(graph):
@@ -109,8 +109,8 @@ def rewrite_bodies(op: Primitive, rewrite: Callable[[Graph], Graph]) -> Primitiv
         return op
     changed = {}
     for key, body in op.attributes().items():
-        if isinstance(body, Graph) and (made := rewrite(body)) is not body:
-            changed[key] = made
+        if isinstance(body, Graph) and (rewritten := rewrite(body)) is not body:
+            changed[key] = rewritten
     return replace(op, **changed) if changed else op
 
 

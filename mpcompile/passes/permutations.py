@@ -47,8 +47,8 @@ class AbsorbPermutations(Pass):
     def call(self, graph: Graph) -> Graph:
         if not any(_reorders(graph, n) for n in graph.nodes()):
             return graph
-        made = _Absorb(graph).graph()
-        return made if _better(made, graph) else graph
+        absorbed = _Absorb(graph).graph()
+        return absorbed if _better(absorbed, graph) else graph
 
 
 def _better(new: Graph, old: Graph) -> bool:

@@ -70,13 +70,13 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     for name, noise in module.noise.items():
         if any(n.kind == "choice" for n in noise.values()) and (loops := _loops(module.programs[name])):
             refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in loops)
-    made = replace(module, programs={name: o.graph for name, o in outcomes.items()})
+    shipped = replace(module, programs={name: o.graph for name, o in outcomes.items()})
     steps = tuple(step for o in outcomes.values() for step in o.steps)
     samplers = {name: o.done for name, o in outcomes.items() if o.done}
-    found = Optimised(made, None, samplers, refusals, steps)
+    found = Optimised(shipped, None, samplers, refusals, steps)
     if inference is None:
         return found
-    frozen = for_inference(made, inference)
+    frozen = for_inference(shipped, inference)
     return replace(found, module=frozen.module, weights=frozen.weights, steps=(*steps, *frozen.steps))
 
 

@@ -60,17 +60,17 @@ def _moved(
     if not len(read):  # a slice of nothing has no source
         return None
     if len(read) == 1:
-        made = F.take(b, places.sources[read[0]], places.axis, places.index)
+        result = F.take(b, places.sources[read[0]], places.axis, places.index)
     elif isinstance(node.op, ops.Concat):
-        made = b.emit(node.op, *inputs)
+        result = b.emit(node.op, *inputs)
     else:
         sources = [places.sources[i] for i in read]
         start = np.cumsum([0, *(_size(v, places.axis) for v in sources)])
         index = start[np.searchsorted(read, places.which)] + places.index
-        made = F.take(b, F.concat(b, sources, places.axis), places.axis, index)
-    if made not in places.sources and not isinstance(b.graph.node(made).op, ops.Slice):
-        known[made] = places
-    return (made,)
+        result = F.take(b, F.concat(b, sources, places.axis), places.axis, index)
+    if result not in places.sources and not isinstance(b.graph.node(result).op, ops.Slice):
+        known[result] = places
+    return (result,)
 
 
 def _size(value: Value, axis: int) -> int | None:

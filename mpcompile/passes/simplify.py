@@ -41,8 +41,9 @@ class Site:
     @property
     def inner(self) -> Node | None:
         """The node that made the first operand, where it is the same kind of primitive in the same function."""
-        made = self.b.graph.node(self.inputs[0])
-        return made if type(made.op) is type(self.op) and _home(made) == _home(self.node) else None
+        producer = self.b.graph.node(self.inputs[0])
+        same = type(producer.op) is type(self.op) and _home(producer) == _home(self.node)
+        return producer if same else None
 
     def spread(self, operand: int) -> Value:
         """An operand in the shape of the result."""
@@ -113,9 +114,9 @@ def _without_broadcasts(s: Site) -> tuple[Value, ...]:
     """Operands before they were repeated, where the operation gives the same shape without."""
     current = s.inputs
     for i, v in enumerate(s.inputs):
-        made = s.b.graph.node(v)
-        if isinstance(made.op, ops.BroadcastTo):
-            trial = (*current[:i], made.inputs[0], *current[i + 1 :])
+        producer = s.b.graph.node(v)
+        if isinstance(producer.op, ops.BroadcastTo):
+            trial = (*current[:i], producer.inputs[0], *current[i + 1 :])
             if _broadcast([t.shape for t in trial]) == s.type.shape:
                 current = trial
     return current
@@ -196,8 +197,8 @@ class Simplify(Pass):
             if op is not node.op:
                 return b.emit_all(op, *inputs)
             own = not outputs.isdisjoint(node.outputs)
-            made = _applied(Site(b, op, inputs, node.types[0], node), own)
-            return None if made is None else (made,)
+            result = _applied(Site(b, op, inputs, node.types[0], node), own)
+            return None if result is None else (result,)
 
         return graph.rebuild(rewrite)
 
@@ -208,10 +209,10 @@ def _applied(site: Site, own: bool) -> Value | None:
         if (own and rule.primitives != (Elementwise,)) or not rule.when(site):
             continue
         before = len(site.b.graph)
-        made = rule.becomes(site)
+        result = rule.becomes(site)
         if len(site.b.graph) == before:
-            return made
-        new = site.b.graph.node(made)
-        again = _applied(Site(site.b, new.op, new.inputs, made.type, site.node), own)
-        return made if again is None else again
+            return result
+        new = site.b.graph.node(result)
+        again = _applied(Site(site.b, new.op, new.inputs, result.type, site.node), own)
+        return result if again is None else again
     return None

@@ -76,15 +76,15 @@ class Picks:
 
     def evaluate(self, around: Mapping[Value, Array], size: int) -> dict[Value, Array]:
         """The wanted values of all steps, [steps, ...], as long as they are not many more than `size` elements."""
-        made: dict[Value, Array] = {}
+        stacks: dict[Value, Array] = {}
         total = 0
         for value in self.wanted:
             total += self.steps * int(np.prod(value.type.concrete({})))
             if total > MOST * size:
                 break
             nodes = self.body.made_of(value)
-            made[value] = np.stack([self._at(nodes, k, around)[value] for k in range(self.steps)])
-        return made
+            stacks[value] = np.stack([self._at(nodes, k, around)[value] for k in range(self.steps)])
+        return stacks
 
     def _at(self, nodes: list[Node], step: int, around: Mapping[Value, Array]) -> dict[Value, Array]:
         """What some nodes of the body give in a step."""
@@ -97,7 +97,7 @@ class Picks:
 
     def given(self, values: list[Value], inputs: tuple[Value, ...]) -> tuple[Graph, list[Value]]:
         """The body with some values given, stacked, as its last captured inputs; and the inputs that it still needs."""
-        made: dict[Value, Value] = {}
+        stacks: dict[Value, Value] = {}
         steps: list[Value] = []
 
         def rewrite(b: Builder, node: Node, moved: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -108,20 +108,20 @@ class Picks:
             if value not in values:
                 return None
             stacked = value.type.with_shape((self.steps, *value.shape))
-            made[value] = b.emit(Input(f"steps_{len(made)}", stacked))
-            return (b.emit(ops.Gather(0), made[value], steps[0]),)
+            stacks[value] = b.emit(Input(f"steps_{len(stacks)}", stacked))
+            return (b.emit(ops.Gather(0), stacks[value], steps[0]),)
 
         body = self.body.rebuild(rewrite)
-        body = _with_inputs(body, made, values)
+        body = _with_inputs(body, stacks, values)
         names = zip(self.body.inputs, inputs, strict=False)  # the step has no value around the loop
         dead = {n for n in self.op.formals.captured if not body.users(body.inputs[n].node)}
         body.inputs = {n: v for n, v in body.inputs.items() if n not in dead}
         return body.live(), [v for n, v in names if n not in dead]
 
 
-def _with_inputs(body: Graph, made: Mapping[Value, Value], values: list[Value]) -> Graph:
+def _with_inputs(body: Graph, stacks: Mapping[Value, Value], values: list[Value]) -> Graph:
     """The live part of a body, with new inputs before the step."""
     *first, (step, last) = body.inputs.items()
-    new = {body.node(made[v]).op.attributes()["path"]: made[v] for v in values}
+    new = {body.node(stacks[v]).op.attributes()["path"]: stacks[v] for v in values}
     body.inputs = {**dict(first), **new, step: last}
     return body.live()

@@ -68,14 +68,14 @@ def solve(
     units = plan(ref)
     elements = units[ref.x].degrees.size
     if length is None:
-        made = [
+        computed = [
             n for n in ref.body.made_of(ref.drawn) if n.outputs[0] in units and not isinstance(n.op, Input)
         ]
         one = {
-            s: 1 for n in made for v in n.inputs for size in v.shape for s in symbols(size)
+            s: 1 for n in computed for v in n.inputs for size in v.shape for s in symbols(size)
         }  # for one example
-        work = sum(prod(n.inputs[1].type.concrete(one)) for n in made if isinstance(n.op, ops.MatMul))
-        length = block_length(elements, work, len(made))
+        work = sum(prod(n.inputs[1].type.concrete(one)) for n in computed if isinstance(n.op, ops.MatMul))
+        length = block_length(elements, work, len(computed))
     loop = _BlockLoop(ref, blocked(ref, units, length), length, outer, static)
     blocks = f"{loop.blocks} blocks of {length}" if loop.blocks > 1 else "one block"
     return loop.run(), f"{blocks}, solved by fixed-point iteration, at most {loop.iterations} iterations"
@@ -105,8 +105,8 @@ def solve_whole(
                 continue
             moving.update(node.outputs)
             with iteration.within(part_of(node.scope, "turn"), node.span):
-                made = iteration.emit_all(node.op, *(found[v] for v in node.inputs))
-            found.update(zip(node.outputs, made, strict=True))
+                results = iteration.emit_all(node.op, *(found[v] for v in node.inputs))
+            found.update(zip(node.outputs, results, strict=True))
         x.now = found[ref.drawn]
     close(loop, [x])
     return (
@@ -395,9 +395,9 @@ def _units_at(b: Builder, stored: Value, axis: int) -> Value:
 
 def _turned(b: Builder, weight: Value) -> Value:
     """A weight [I, O] as [O, I]."""
-    made = b.graph.node(weight)
-    if isinstance(made.op, ops.Transpose):
-        return made.inputs[0]
+    producer = b.graph.node(weight)
+    if isinstance(producer.op, ops.Transpose):
+        return producer.inputs[0]
     return F.transpose(b, weight, 1, 0)
 
 

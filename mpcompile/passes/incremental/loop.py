@@ -23,8 +23,8 @@ def part_of(scope: Scope, role: str) -> Scope:
 def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
     """Compute what does not depend on what is drawn once, before the loop."""
     with outer.within(part_of(node.scope, "prepare"), node.span):
-        made = outer.emit_all(node.op, *(static[v] for v in node.inputs))
-    static.update(zip(node.outputs, made, strict=True))
+        results = outer.emit_all(node.op, *(static[v] for v in node.inputs))
+    static.update(zip(node.outputs, results, strict=True))
 
 
 @contextmanager

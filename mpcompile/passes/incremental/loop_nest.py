@@ -190,9 +190,9 @@ class LoopNest:
         """Some elements of what was computed of a value in this iteration."""
         groups = self.plan.placed[v].channel_groups
         if groups is not None and groups.axis == axis:
-            for stage, made in self.parts.get(v, {}).items():
+            for stage, part in self.parts.get(v, {}).items():
                 if groups.elements(stage) == elements:
-                    return made
+                    return part
         return F.take(b, self._step_value(v), axis, np.asarray(elements))
 
     # --- one primitive ---
@@ -362,8 +362,8 @@ class LoopNest:
         else:
             x = self._at(b, node, v, ranges, own)
             if op.groups > 1 or own.level < len(op.padding) or dilated:
-                made = b.emit_all(replace(op, padding=tuple(padding)), x, weight)
-                return self._some(b, made, own, elements)
+                results = b.emit_all(replace(op, padding=tuple(padding)), x, weight)
+                return self._some(b, results, own, elements)
         matrix = F.transpose(outer, _flat(outer, weight), 1, 0)
         y = b.emit(ops.MatMul(), _flat(b, x), matrix)
         y = F.reshape(b, y, (x.shape[0], weight.shape[0], *(1,) * len(op.padding)))

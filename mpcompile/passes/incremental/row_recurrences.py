@@ -35,10 +35,10 @@ def unrolled(ref: Reference) -> Reference:
             continue
         with b.within(node.scope, node.span):
             if _over_rows(node):
-                made = _written_out(b, node, [moved[v] for v in node.inputs], delays)
+                results = _written_out(b, node, [moved[v] for v in node.inputs], delays)
             else:
-                made = list(b.emit_all(node.op, *(moved[v] for v in node.inputs)))
-        moved.update(zip(node.outputs, made, strict=True))
+                results = list(b.emit_all(node.op, *(moved[v] for v in node.inputs)))
+        moved.update(zip(node.outputs, results, strict=True))
     return replace(
         ref, body=body, x=moved[ref.x], drawn=moved[ref.drawn], step=moved[ref.step], delays=delays,
         captured={moved[v]: outside for v, outside in ref.captured.items()},
@@ -91,10 +91,10 @@ def _written_out(b: Builder, node: Node, inputs: list[Value], delays: dict[Value
 
 def _starts_empty(b: Builder, node: Node, start: Value) -> None:
     """Rows above the first are zeros."""
-    made = b.graph.node(start)
-    while isinstance(made.op, Movement):
-        made = b.graph.node(made.inputs[0])
-    if not isinstance(made.op, Constant) or made.op.array.any():
+    producer = b.graph.node(start)
+    while isinstance(producer.op, Movement):
+        producer = b.graph.node(producer.inputs[0])
+    if not isinstance(producer.op, Constant) or producer.op.array.any():
         raise Refused(node, "starts from something else than zeros")
 
 
