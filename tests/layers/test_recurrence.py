@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from derived import optimised
 from one_layer import gradients, pipeline, predict
 from scipy.stats import laplace, norm
 from specs_under_test import NAMES, ROOT, inputs, weights
@@ -24,7 +25,6 @@ from mpcompile.ir import Array, Module
 from mpcompile.lowering import lower
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.recurrence import Recurrence
-from mpcompile.passes.pipeline import optimise
 from mpcompile.report import facts
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -403,7 +403,7 @@ def test_an_autoregressive_law_of_a_step_is_proven() -> None:
     noise = inputs(m, "sample", 3, 4)
     drawn = [
         interpret(g, fill(m), noise)["x"]
-        for g in (m.programs["sample"], optimise(m).module.programs["sample"])
+        for g in (m.programs["sample"], optimised(m).module.programs["sample"])
     ]
     np.testing.assert_array_equal(*drawn)
     given = {"x": np.array(list(np.ndindex(*(2,) * 8)), float).reshape(-1, 2, 4), "length": np.full(256, 2.0)}

@@ -1,15 +1,16 @@
 """Derived samplers, with the assertion that they were derived: the reference sampler gives the same numbers.
 
 A test of what a derived sampler does holds of the reference too, so it passes where nothing was derived. Each such test
-takes its graph from `derived`, which fails there.
+takes its graph from `derived`, or its module from `optimised`, which fail there.
 """
 
 from __future__ import annotations
 
-from mpcompile.ir import Graph
+from mpcompile.ir import Graph, Module
 from mpcompile.passes.base import PassResult
 from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.incremental.recognise import recognise
+from mpcompile.passes.pipeline import Optimised, optimise
 
 #: Programs of the specs that hold reference samplers, and how many. A spec with such a program has its row here.
 SAMPLERS: dict[str, dict[str, int]] = {
@@ -43,4 +44,20 @@ def derived(program: Graph) -> PassResult:
     found = DeriveSamplers()(program)
     assert found.changed and not found.refused
     assert len(found.done) == references(program) > 0 == references(found.graph)
+    return found
+
+
+def everywhere(graph: Graph) -> int:
+    """How many reference samplers a graph holds, those within a step of a loop included."""
+    return references(graph) + sum(
+        everywhere(body) for n in graph.nodes() if recognise(n) is None for body in n.op.bodies()
+    )
+
+
+def optimised(module: Module, program: str = "sample") -> Optimised:
+    """The module as a backend takes it. Fails where a reference sampler of `program` stays, or where there was none."""
+    found = optimise(module)
+    assert program not in found.refusals
+    assert len(found.samplers.get(program, ())) == everywhere(module.programs[program]) > 0
+    assert everywhere(found.module.programs[program]) == 0
     return found
