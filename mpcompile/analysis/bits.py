@@ -83,7 +83,7 @@ class BitMatrix:
         word = self.words[np.arange(len(self.words)), at].copy()
         for step in (1, 2, 4, 8, 16, 32):
             word |= word >> np.uint64(step)
-        return bool((at * 64 + _ones(word) - 1 <= np.arange(len(self.words))).all())
+        return bool((np.where(word, at * 64 + _ones(word) - 1, -1) <= np.arange(len(self.words))).all())
 
     def beside_the_diagonal(self) -> tuple[int, int] | None:
         """The first entry that is not on the diagonal, by rows."""
