@@ -17,7 +17,7 @@ HOLDS: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a claim says of a number: `<= 2000`."""
+    """A comparison of a claim with a number: `<= 2000`."""
 
     op: str
     number: int | float
@@ -76,7 +76,7 @@ class Claim:
 
     @property
     def limit(self) -> Bound:
-        """What is said of a number. Raises `ValueError` for a claim that says nothing of one."""
+        """The comparison of the claim with a number. Raises `ValueError` for a claim without one."""
         if self.bound is None:
             raise ValueError(f"{self} has no bound")
         return self.bound

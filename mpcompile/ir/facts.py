@@ -29,7 +29,7 @@ SORTED = 1 << 10
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
-    """What is known of a value of concrete `shape`.
+    """The facts of a value of concrete `shape`.
 
     facts    broadcastable to `shape` + (words,)
     zero     bool, broadcastable to `shape`: elements that are exactly 0 whatever the weights and inputs are
@@ -65,7 +65,7 @@ def shrink(array: Array, axes: int) -> Array:
 
 
 def staircase(live: Array) -> tuple[Array, Array] | None:
-    """The rows of a bool matrix by falling sum, and how many of them, from the first, each column has; or None.
+    """Return the rows of a bool matrix by falling sum, and how many of them each column has, or None.
 
     There is an answer when the columns are nested sets of rows, as in a triangular mask and in MADE's masks of
     degrees. They are just when the column sums are the conjugate partition of the row sums, because only one matrix
@@ -202,10 +202,10 @@ def _lift(array: Array, rank: int) -> Array:
 
 
 def availability() -> Domain:
-    """tau: an element's fact is the first step after which it can be computed."""
+    """Return the domain of availability: the fact of an element is the first step after which it can be computed."""
     return Domain(np.maximum, np.dtype(np.int32), 1)
 
 
 def bitsets(elements: int) -> Domain:
-    """Exact sets of input elements, packed 64 to a word."""
+    """Return the domain of exact sets of input elements, packed 64 to a word."""
     return Domain(np.bitwise_or, np.dtype(np.uint64), max(1, -(-elements // 64)))

@@ -38,7 +38,7 @@ _HALF = float((PRIME + 1) // 2)
 
 @lru_cache(maxsize=1)
 def inverses() -> Array:
-    """1 / v for every v by Fermat, v^(PRIME - 2); 0 for 0."""
+    """Compute 1 / v for every v by Fermat, v^(PRIME - 2), and 0 for 0: [PRIME]."""
     base, out, power = np.arange(PRIME), np.ones(PRIME, np.int64), PRIME - 2
     while power:
         if power & 1:
@@ -60,7 +60,7 @@ def _residue(f: Fraction) -> int:
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers of their own for each name."""
+    """Return a random generator of its own for each name."""
     return np.random.default_rng([seed, *name.encode()])
 
 
@@ -194,7 +194,7 @@ class Field:
         return self.draw_small(name, shape).astype(np.float64)
 
     def draw_small(self, name: str, shape: tuple[int, ...]) -> Array:
-        """What `draw` gives as 16-bit integers, which take a quarter of the memory."""
+        """Draw the numbers of `draw` as 16-bit integers, which take a quarter of the memory."""
         return generator(self.seed, f"draw {name}").integers(0, PRIME, shape, np.uint16)
 
     def same(self, x: Array) -> Array:

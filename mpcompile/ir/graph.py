@@ -75,7 +75,7 @@ class Node:
 
     @property
     def along(self) -> tuple[Along, ...]:
-        """For each operand the axes that run along with one of the first result. Raises `NoRule`."""
+        """The axes of each operand that run along with one of the first result. Raises `NoRule`."""
         return self.op.along(self.shapes, self.types[0].shape)
 
     @property
@@ -124,7 +124,7 @@ MAX_VALUE = 1 << 28
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would go through all nodes again and again and free none of them."""
+    """Suspend the garbage collector, which would visit all nodes again and again and free none of them."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -172,7 +172,7 @@ class Graph:
         return self._nodes[value if isinstance(value, int) else value.node]
 
     def nodes(self) -> list[Node]:
-        """All nodes, inputs before their users; they are appended in a topological order by construction."""
+        """Return all nodes, inputs before their users: they are appended in a topological order."""
         tick()
         return list(self._nodes.values())
 
@@ -316,6 +316,10 @@ class Builder:
         return self.emit_all(op, *inputs)[0]
 
     def emit_all(self, op: Primitive, *inputs: Value) -> tuple[Value, ...]:
+        """Append a node and return its results.
+
+        Raises `SpecError`: MP201 for operands that do not fit, MP112 for a result that is too large.
+        """
         try:
             here = [self.here(v) for v in inputs]
             outputs = self.graph.add(op, here, self.span, self.scope).outputs
@@ -362,7 +366,7 @@ class Builder:
 
 
 def topological_order(edges: Mapping[int, Sequence[int]]) -> list[int] | None:
-    """An order of the keys in which every edge `i -> j` goes forward, or None when there is a cycle."""
+    """Return an order of the keys in which every edge `i -> j` goes forward, or None when there is a cycle."""
     g: nx.DiGraph[int] = nx.DiGraph()
     g.add_nodes_from(edges)
     g.add_edges_from((i, j) for i, js in edges.items() for j in js)

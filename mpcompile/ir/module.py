@@ -14,7 +14,7 @@ from mpcompile.ir.types import Type
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """How a parameter starts: `zeros`, `ones`, `constant`, `normal`, `uniform`, `orthogonal`, `array`.
+    """The initialisation of a parameter: `zeros`, `ones`, `constant`, `normal`, `uniform`, `orthogonal`, `array`.
 
     `scale` is the standard deviation of a normal, the half width of a uniform, the value of a constant.
     """

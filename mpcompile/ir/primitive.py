@@ -77,19 +77,25 @@ class Primitive:
         raise NotImplementedError
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        """Results on concrete arrays; attributes must be bound (`bind`)."""
+        """Evaluate the primitive on arrays; attributes must be bound (`bind`).
+
+        Raises `ValueError` for values that it does not take.
+        """
         raise NotImplementedError
 
     def depend(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        """Facts of the results from facts of the inputs; attributes must be bound."""
+        """Return the facts of the results from facts of the inputs; attributes must be bound. Raises `NoRule`."""
         raise NoRule(self, "dependence")
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        """Offset sets of the results from those of the inputs; sizes stay symbolic."""
+        """Return the offset sets of the results from those of the inputs; sizes stay symbolic. Raises `NoRule`."""
         raise NoRule(self, "stencil")
 
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        """Results on arrays whose floats are elements of a prime field; attributes must be bound."""
+        """Evaluate the primitive on arrays whose floats are elements of a prime field.
+
+        Attributes must be bound. Raises `NoRule`.
+        """
         raise NoRule(self, "field")
 
     def magnitude(self, results: Sequence[Array], *inputs: Array) -> tuple[Array, ...]:
@@ -107,13 +113,13 @@ class Primitive:
         outputs: Sequence[Value],
         cotangents: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
-        """Cotangents of the inputs, as nodes emitted through `b`; None where nothing flows."""
+        """Emit the cotangents of the inputs through `b`; None for an input that no cotangent reaches. Raises `NoRule`."""
         raise NoRule(self, "gradient")
 
     # --- traits ---
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        """For each operand the axes that run along with one of the first result. Raises `NoRule`.
+        """Return for each operand the axes that run along with one of the first result. Raises `NoRule`.
 
         Axis r of the result runs along with one axis of some operands where this holds: whichever elements along their
         axes are taken, all alike, the result has the same elements taken along r. Where the rule cannot tell, an axis is

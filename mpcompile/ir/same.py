@@ -10,7 +10,7 @@ from mpcompile.ir.primitive import Primitive
 
 
 def same_graph(a: Graph, b: Graph, places: bool = True) -> bool:
-    """Whether two graphs have the same inputs, outputs and nodes, in the same order.
+    """Return whether two graphs have the same inputs, outputs and nodes, in the same order.
 
     `places` also compares the scope and the span of every node. The names of the graphs do not matter.
     """
@@ -33,7 +33,7 @@ def same_graph(a: Graph, b: Graph, places: bool = True) -> bool:
 
 
 def same_primitive(a: Primitive, b: Primitive, places: bool = False) -> bool:
-    """Whether two primitives have the same attributes. Bodies of loops are compared node by node."""
+    """Return whether two primitives have the same attributes; bodies of loops are compared node by node."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -47,7 +47,7 @@ def same_primitive(a: Primitive, b: Primitive, places: bool = False) -> bool:
 
 
 def primitive_key(op: Primitive) -> Hashable:
-    """A key that is equal for primitives that `same_primitive` calls the same."""
+    """Return a key that is equal for primitives that `same_primitive` calls the same."""
     if not op.bodies():
         return op
     values = op.attributes().values()
@@ -55,7 +55,7 @@ def primitive_key(op: Primitive) -> Hashable:
 
 
 def graph_key(graph: Graph) -> Hashable:
-    """A key that is equal for graphs that `same_graph` calls the same, wherever their nodes were written."""
+    """Return a key that is equal for graphs that `same_graph` calls the same, wherever their nodes were written."""
     return _key(graph, named=True)
 
 

@@ -80,17 +80,17 @@ def _build(terms: Iterable[tuple[Monomial, int]]) -> int | Symbolic:
 
 
 def symbol(name: str) -> Symbolic:
-    """The size that a name stands for."""
+    """Return the symbolic size of a name."""
     return Symbolic((((name,), 1),))
 
 
 def symbols(size: int | Symbolic) -> set[str]:
-    """Names a size mentions."""
+    """Return the names that a size mentions."""
     return {s for m, _ in _terms(size) for s in m}
 
 
 def multiple_of(size: int | Symbolic) -> tuple[str, int] | None:
-    """`time` and 2 of `2 * time`; None for a number and for any other polynomial."""
+    """Return `time` and 2 for `2 * time`; None for a number and for any other polynomial."""
     if isinstance(size, int) or len(size.terms) != 1:
         return None
     (monomial, times) = size.terms[0]
@@ -98,26 +98,26 @@ def multiple_of(size: int | Symbolic) -> tuple[str, int] | None:
 
 
 def number(size: int | Symbolic) -> int:
-    """A size that is declared to be a number. Raises `ValueError` for a symbolic one."""
+    """Return a size that is declared to be a number. Raises `ValueError` for a symbolic one."""
     if not isinstance(size, int):
         raise ValueError(f"the symbolic size {size} was not bound")
     return size
 
 
 def numbers(shape: Iterable[int | Symbolic]) -> tuple[int, ...]:
-    """Sizes that are declared to be numbers. Raises `ValueError` for a symbolic one."""
+    """Return sizes that are declared to be numbers. Raises `ValueError` for a symbolic one."""
     return tuple(number(size) for size in shape)
 
 
 def substitute(size: int | Symbolic, env: Mapping[str, int]) -> int:
-    """The number a size has once every symbol has one. Raises `KeyError` for a symbol without a number."""
+    """Evaluate a size for numbers of its symbols. Raises `KeyError` for a symbol without a number."""
     if isinstance(size, int):
         return size
     return sum(c * prod(env[s] for s in m) for m, c in size.terms)
 
 
 def product(shape: Iterable[int | Symbolic]) -> int | Symbolic:
-    """Number of elements of a shape."""
+    """Return the number of elements of a shape."""
     total: int | Symbolic = 1
     for size in shape:
         total = total * size
@@ -125,7 +125,9 @@ def product(shape: Iterable[int | Symbolic]) -> int | Symbolic:
 
 
 def broadcast_shapes(*shapes: tuple[int | Symbolic, ...]) -> tuple[int | Symbolic, ...]:
-    """numpy's broadcasting rule; a symbol only matches itself or 1. Raises `ValueError`."""
+    """Apply numpy's broadcasting rule; a symbol matches itself and 1 alone. Raises `ValueError` for shapes that do not
+    fit.
+    """
     if len(shapes) == 2 and shapes[0] == shapes[1]:  # the common case
         return shapes[0]
     rank = max(map(len, shapes), default=0)

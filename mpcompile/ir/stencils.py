@@ -35,7 +35,7 @@ WHOLE_LINE = Offsets.everything(1)
 
 
 class Reads:
-    """What one element reads: an offset set for each anchor. Interned: equal ones are identical."""
+    """The source elements that one element reads: an offset set for each anchor. Interned: equal ones are identical."""
 
     __slots__ = ("sets",)
 
@@ -220,7 +220,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Stencil:
-    """What is known of a value at every size.
+    """The facts of a value that hold at every size.
 
     type     with its real shape
     axes     for each axis, whether and how it is spatial
@@ -256,17 +256,17 @@ class Stencil:
 
 
 def whole(cell: Abstract) -> tuple[Region, ...]:
-    """The regions of a value that has only one."""
+    """Return the regions of a value that has only one."""
     return (Region(WHOLE_LINE, cell),)
 
 
 def extent(size: int | Symbolic) -> int:
-    """The length in a cell of an axis that is not spatial: symbolic ones have two elements, which are alike."""
+    """Return the length in a cell of an axis that is not spatial: symbolic axes have two elements, which are alike."""
     return 2 if isinstance(size, Symbolic) else size
 
 
 def still(type: Type, cell: Abstract, exact: bool = True) -> Stencil:
-    """A value without spatial axes."""
+    """Return a value without spatial axes."""
     return Stencil(type, (None,) * type.rank, whole(cell), exact=exact)
 
 
@@ -274,7 +274,7 @@ def still(type: Type, cell: Abstract, exact: bool = True) -> Stencil:
 
 
 def reaxis(cell: Abstract, axis: int, length: int) -> Abstract:
-    """The same maps over another length of an axis along which they are compressed."""
+    """Return the same maps over another length of an axis along which they are compressed."""
     shape = (*cell.shape[:axis], length, *cell.shape[axis + 1 :])
     return replace(cell, shape=shape, constant=None if cell.constant is None else _respread(cell, shape))
 
@@ -289,12 +289,14 @@ def _respread(cell: Abstract, shape: tuple[int, ...]) -> Array | None:
 
 
 def uniform(cell: Abstract, axis: int) -> bool:
-    """Whether nothing known of a cell changes along an axis."""
+    """Return whether nothing known of a cell changes along an axis."""
     return all(m.shape[axis] == 1 for m in (cell.facts, cell.zero, cell.neginf))
 
 
 def sample(lattice: Lattice, cell: Abstract, axis: int, of: Axis, positions: list[int]) -> Abstract:
-    """The elements at some positions along a spatial axis, which may lie outside of the cell, as a cell of their own."""
+    """Return the elements at some positions along a spatial axis, which may lie outside of the cell, as a cell of their
+    own.
+    """
     if positions == list(range(of.own)):
         return replace(cell, constant=None)
     parts = []
@@ -313,7 +315,7 @@ def sample(lattice: Lattice, cell: Abstract, axis: int, of: Axis, positions: lis
 
 
 def finer(lattice: Lattice, cell: Abstract, axis: int, of: Axis, own: int) -> tuple[Abstract, Axis]:
-    """The same axis with a multiple of its period."""
+    """Return the same axis with a multiple of its period."""
     if own == of.own:
         return cell, of
     factor = own // of.own
@@ -321,7 +323,7 @@ def finer(lattice: Lattice, cell: Abstract, axis: int, of: Axis, own: int) -> tu
 
 
 def common(axes: list[Axis]) -> int | None:
-    """The period that axes of one rate have in common; None when their rates differ."""
+    """Return the period that axes of one rate have in common; None when their rates differ."""
     first = axes[0]
     if any(a.own * first.step != first.own * a.step or a.source != first.source for a in axes):
         return None

@@ -32,7 +32,7 @@ from mpcompile.ranges import (
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the rate changes over training, after `warmup` steps of linear growth."""
+    """The rate of a step over training, after `warmup` steps of linear growth."""
 
     keyword: ClassVar[str]
     #: Whether the rate of a step depends on how many there are.
@@ -50,7 +50,7 @@ def _warmed(warmup: int, base: float, step: int) -> float | None:
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """It stays."""
+    """The rate stays as it is."""
 
     keyword: ClassVar[str] = "constant"
     warmup: CountOrNone = 0
@@ -112,7 +112,7 @@ class Stepwise(Schedule):
         return float(base * self.factor ** self.times(step - self.warmup)) if growing is None else growing
 
     def times(self, done: int) -> float:
-        """How often the rate has been multiplied when so many steps are done."""
+        """Return how often the rate has been multiplied after `done` steps."""
         return done // self.every
 
 
@@ -147,7 +147,8 @@ TABLES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SC
 
 @dataclass(frozen=True)
 class Training:
-    """What a `train` section states; None for what it does not. `spans` say where each value is written.
+    """The settings of a `train` section; None for a setting that it does not state. `spans` say where each value is
+    written.
 
     batch        examples a step (never more than there are)
     epochs, steps  whichever ends first
@@ -176,11 +177,11 @@ class Training:
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False, metadata={"argument": False})
 
     def place(self, *names: str) -> Span:
-        """Where the first of these settings that is stated is written; else where the section begins, or nowhere."""
+        """Return where the first stated of these settings is written; else where the section begins, or nowhere."""
         return next((self.spans[n] for n in (*names, *self.spans) if n in self.spans), Span.none())
 
     def changed(self, **plain: Any) -> Training:
-        """With plain values in the place of some settings: an optimiser as `{"kind": "adam", "rate": 1e-3}`.
+        """Replace settings by plain values, such as an optimiser as `{"kind": "adam", "rate": 1e-3}`.
 
         Raises `SpecError`: MP510 for an unknown setting, MP511 for a value outside of its declared range.
         """
@@ -215,7 +216,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSpec:
-    """How a session updates weights: an update rule with its arguments, weight decay and clipping.
+    """The update of weights by a session: an update rule with its arguments, weight decay and clipping.
 
     kind          the keyword of a rule of `OPTIMIZERS`, whose class has the arithmetic that every backend follows
     arguments     of that rule, by name; what is not there has the rule's default
@@ -247,7 +248,7 @@ class OptimizerSpec:
 
 
 def setting(name: str, span: Span) -> Slot:
-    """What a setting of the section may be. Raises MP510 for a name that is none."""
+    """Return the slot of a setting of the section. Raises MP510 for an unknown name."""
     known = {s.name: s for s in slots(Training)}
     if name not in known:
         raise error("MP510", f"train has no setting '{name}'", span, help=named(name, known))
@@ -255,7 +256,9 @@ def setting(name: str, span: Span) -> Slot:
 
 
 def checked(slot: Slot, value: Any, of: str, span: Span) -> Any:
-    """A plain value of a field, as its type. Raises MP511 for another type or one outside of the declared range."""
+    """Convert a plain value of a field to its type. Raises MP511 for another type or a value outside of the declared
+    range.
+    """
     if slot.type is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if slot.type is float and isinstance(value, int) and not isinstance(value, bool):
@@ -275,7 +278,7 @@ def _or(names: Iterable[str]) -> str:
 
 
 def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
-    """An optimiser or a schedule as plain data, `{"kind": ..., ...}`."""
+    """Return an optimiser or a schedule as plain data, `{"kind": ..., ...}`."""
     return {"kind": choice.keyword, **{f.name: getattr(choice, f.name) for f in fields(choice)}}
 
 

@@ -42,7 +42,7 @@ class Work:
 
 
 class Positivity(IntEnum):
-    """What is known of every element of a value, whatever weights and inputs are."""
+    """The sign that every element of a value has, whatever weights and inputs are."""
 
     UNKNOWN = 0
     NOT_NEGATIVE = 1
@@ -51,7 +51,7 @@ class Positivity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What holds of a value at the point where all weights are positive and inputs are at the top of their range.
+    """The facts of a value where all weights are positive and inputs are at the top of their range.
 
     reads    whether it reads the source; then it grows strictly with every element that it reads
     good     every element is positive, or zero whatever the weights are

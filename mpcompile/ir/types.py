@@ -21,6 +21,8 @@ class DType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Type:
+    """The type of a value: the kind of its elements, and its shape."""
+
     dtype: DType
     shape: Shape
 
@@ -45,6 +47,7 @@ class Type:
 
 
 def float_type(*shape: int | Symbolic) -> Type:
+    """Return the type of floats of a shape."""
     return Type(DType.FLOAT, shape)
 
 

@@ -29,7 +29,7 @@ def verify_module(module: Module) -> None:
 
 
 def faults(graph: Graph) -> Iterator[str]:
-    """The laws that a graph breaks.
+    """Yield the laws that a graph breaks.
 
     ordered   a node reads what stands before it, so that there is no cycle
     typed     every primitive, applied to the types that it reads, infers the types that the node states; a value

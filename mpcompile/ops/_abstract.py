@@ -12,7 +12,7 @@ from mpcompile.ir.walk import run
 def run_body(
     domain: Domain, graph: Graph, inputs: Sequence[Abstract], plan: Sequence[Node] | None = None
 ) -> list[Abstract]:
-    """Abstract outputs of a graph from abstract inputs, both in the order of its signature.
+    """Return the abstract outputs of a graph for abstract inputs, both in the order of its signature.
 
     `plan` is `graph.nodes()`, for a caller that runs the same graph many times. A `Parameter` never occurs.
     """
@@ -27,14 +27,17 @@ def evaluate_body(
     apply: Callable[..., tuple[Array, ...]],
     plan: Sequence[Node] | None = None,
 ) -> list[Array]:
-    """The same on arrays, each primitive by `apply(op, *inputs)`."""
+    """Evaluate a graph on arrays, each primitive by `apply(op, *inputs)`, in the order of its signature.
+
+    Inputs and outputs are in the order of its signature.
+    """
     known: dict[Value, Array] = dict(zip(graph.inputs.values(), inputs, strict=True))
     found = run(plan or graph.nodes(), known, lambda node, *xs: apply(node.op, *xs))
     return [found[v] for v in graph.outputs.values()]
 
 
 def bind_body(graph: Graph, env: Mapping[str, int]) -> Graph:
-    """The same body with numbers in place of symbolic sizes; itself when it has none that `env` knows."""
+    """Replace symbolic sizes of a body by the numbers that `env` has for them; return the body itself where it has none."""
     return _bound(graph, tuple(env.items()))
 
 

@@ -41,7 +41,7 @@ class Operation(Primitive):
         return self.flow(domain, *inputs)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        """By `depend`, where nothing is spatial and every size a number; such a value is as it is at every place.
+        """Derive the result from `depend`, for inputs that are not spatial and have no symbolic size.
 
         Raises `NoRule` elsewhere; most primitives have a rule of their own.
         """
@@ -66,7 +66,7 @@ class Operation(Primitive):
 
 
 def sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> Array:
-    """Numbers of an example, none of which is zero."""
+    """Draw numbers between `low` and `high` for an example, an array of the given shape; by default none is zero."""
     return np.random.default_rng(seed).uniform(low, high, shape)
 
 
@@ -74,7 +74,7 @@ def sample(*shape: int, seed: int = 0, low: float = 0.3, high: float = 1.9) -> A
 
 
 def type_of(array: Array) -> Type:
-    """The IR type of a concrete array."""
+    """Return the IR type of a concrete array."""
     kind = {"f": DType.FLOAT, "i": DType.INT, "u": DType.INT, "b": DType.BOOL}[array.dtype.kind]
     return Type(kind, array.shape)
 
@@ -89,16 +89,18 @@ def require(condition: bool, expected: str, found: object) -> None:
 
 
 def mismatch(expected: str, found: object) -> TypeMismatch:
-    """The error for inputs that a primitive does not take, ready to raise."""
+    """Return the error for inputs that a primitive does not take, ready to raise."""
     return TypeMismatch(f"expected {expected}, found {found}")
 
 
 def require_dtype(type: Type, *allowed: DType) -> None:
+    """Check that a type has one of the allowed dtypes. Raises `TypeMismatch`."""
     if type.dtype not in allowed:
         raise TypeMismatch(f"expected {' or '.join(allowed)} elements, found {type}")
 
 
 def require_axis(type: Type, axis: int) -> None:
+    """Check that an axis is below the rank of a type. Raises `TypeMismatch`."""
     if not 0 <= axis < type.rank:
         raise mismatch(f"an axis below the rank {type.rank}", f"axis {axis} of {type}")
 
@@ -113,14 +115,14 @@ def broadcast(*types: Type) -> Shape:
 
 
 def as_int(size: int | Symbolic, what: str) -> int:
-    """A size that must be a plain number."""
+    """Return a size that must be a plain number. Raises `TypeMismatch` for a symbolic size."""
     if isinstance(size, Symbolic):
         raise TypeMismatch(f"expected a known number for {what}, found the symbolic size {size}")
     return size
 
 
 def floor_div(size: int | Symbolic, divisor: int) -> int | Symbolic:
-    """`size // divisor` where every symbolic term divides. Raises `TypeMismatch` otherwise."""
+    """Return `size // divisor`, where the divisor divides every symbolic term. Raises `TypeMismatch` otherwise."""
     if isinstance(size, int) or divisor == 1:
         return size // divisor
     constant = sum(c for m, c in size.terms if not m)
@@ -131,7 +133,7 @@ def floor_div(size: int | Symbolic, divisor: int) -> int | Symbolic:
 
 
 def drop(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
-    """A shape after a reduction over some axes."""
+    """Return a shape after a reduction over some axes, which stay with length one if `keepdims`."""
     if keepdims:
         return tuple(1 if i in axes else s for i, s in enumerate(shape))
     return tuple(s for i, s in enumerate(shape) if i not in axes)
@@ -171,7 +173,7 @@ def squeeze(array: Array, axes: Sequence[int], keepdims: bool) -> Array:
 
 
 def mask(array: Array, facts: Array) -> Array:
-    """Facts where a mask holds, bottom elsewhere."""
+    """Keep facts where a mask holds, and put bottom elsewhere."""
     if array.all() or not facts.any():
         return facts
     return np.where(array[..., None], facts, facts.dtype.type(0))
@@ -181,12 +183,12 @@ def mask(array: Array, facts: Array) -> Array:
 
 
 def zeros(b: Builder, shape: Shape) -> Value:
-    """A float value of zeros."""
+    """Emit a float value of zeros."""
     return full(b, 0.0, shape)
 
 
 def full(b: Builder, number: float, shape: Shape) -> Value:
-    """A float value with one number everywhere."""
+    """Emit a float value with one number everywhere."""
     from mpcompile.ops.structure import BroadcastTo
 
     scalar = b.constant(float(number))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def taped(scan: Scan) -> Scan:
-    """The loop with, as further results, what its gradient reads of each step."""
+    """Return a loop that also gives what its gradient reads of each step, as further stacked results."""
     _, ys = scan.divide(list(scan.body.outputs.values()))
     step = _Step(scan, [i for i, y in enumerate(ys) if _is_float(y)])
     there = _stacked(scan)
@@ -47,7 +47,8 @@ def taped(scan: Scan) -> Scan:
 def loop_gradient(
     scan: Scan, loop: LoopBuilder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
 ) -> tuple[Value | None, ...]:
-    """Cotangents of a loop's inputs from those of its results; `loop` is the one the other way, yet without formals.
+    """Emit the cotangents of a loop's inputs from those of its results; `loop` is the reverse loop, still without
+    formals.
 
     A loop that was not `taped` runs once more.
     """

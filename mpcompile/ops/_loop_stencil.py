@@ -31,7 +31,7 @@ _STEP = -1
 
 
 def loop_stencil(scan: Scan, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
-    """Offset sets of a loop's results. Raises `NoRule`."""
+    """Return the offset sets of a loop's results. Raises `NoRule`."""
     _, scanned, _ = scan.split(inputs)
     if any(x.axes[scan.axis] is not None for x in scanned):
         return Recurrence(scan, lattice, inputs).run()
@@ -132,7 +132,7 @@ def _along(scan: Scan, y: Stencil, type: Type) -> Stencil:
 
 
 def same(x: Abstract, y: Abstract) -> bool:
-    """Whether two abstract values of one shape say the same."""
+    """Return whether two abstract values of one shape state the same facts."""
     if x is y:
         return True
     if x.constant is not None or y.constant is not None:
@@ -165,6 +165,9 @@ class Recurrence:
         self.by = 1 if scan.reverse else -1
 
     def run(self) -> tuple[Stencil, ...]:
+        """Return the offset sets of a recurrence along a spatial axis. Raises `NoRule` where its lags reach no fixed
+        point.
+        """
         scan, lattice = self.scan, self.lattice
         slices = [self.slice(x) for x in self.scanned]
         step = still(Type(DType.INT, ()), lattice.domain.unknown(()))
@@ -246,7 +249,9 @@ class Recurrence:
         return replace(x, regions=whole(self.lattice.domain.make(c.shape, facts, c.zero, c.neginf)))
 
     def results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
-        """The last carries, which read everything along the axis, and the ys, which have the axis again."""
+        """Return the last carries, which read everything along the axis, and the ys, which have the axis again. Raises
+        `NoRule`.
+        """
         scan, lattice, made = self.scan, self.lattice, list[Stencil]()
         types = scan.infer(*(x.type for x in self.inputs))
         for n, (y, facts, type) in enumerate(zip(outs, total, types, strict=True)):

@@ -74,10 +74,12 @@ def _regroup(
 
 
 def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stencil:
-    """Another shape: a spatial axis may be split in two or take in the axis after it, which changes its period.
+    """Reshape a stencil: a spatial axis may be split in two or absorb the axis after it, which changes its period.
 
     In any other mixture (flattening an image) elements have places no more; then they read everything that any of
     them reads anything of, which is conservative.
+
+    Raises `NoRule` where a symbolic shape does not divide.
     """
     type = x.type.with_shape(shape)
     try:

@@ -10,7 +10,7 @@ from mpcompile.ir import Builder, DType, Node, Value
 def backpropagate(
     b: Builder, nodes: Sequence[Node], seeds: Iterable[tuple[Value, Value]], wanted: Iterable[Value]
 ) -> dict[Value, Value]:
-    """Cotangents of the wanted values, emitted through `b`; a value that nothing reaches is missing.
+    """Emit the cotangents of the wanted values through `b`; a value that no cotangent reaches is left out.
 
     `nodes` are the forward nodes of b's graph in order; `seeds` are pairs (value, its cotangent). Only nodes
     between wanted values and seeds are differentiated, so others need no gradient rule.

@@ -39,19 +39,22 @@ TWO = _Two()
 
 
 def no_rule(op: Primitive, why: str) -> NoRule:
+    """Return the error for operands that the stencil rule of a primitive does not cover, ready to raise."""
     return NoRule(op, f"stencil ({why})")
 
 
 def results(op: Primitive, inputs: Sequence[Stencil]) -> tuple[Type, ...]:
+    """Return the types of a primitive's results for stencils as inputs."""
     return op.infer(*(x.type for x in inputs))
 
 
 def exact(inputs: Sequence[Stencil]) -> bool:
+    """Return whether all inputs are exact."""
     return all(x.exact for x in inputs)
 
 
 def pointwise(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
-    """The rule of a primitive that broadcasts its operands and acts on each element alone.
+    """Apply the rule of a primitive that broadcasts its operands and acts on each element alone.
 
     Its dependence rule holds on every cell as it is; regions are refined until each operand has one cell in each.
     """
@@ -69,7 +72,7 @@ def pointwise(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tup
 
 
 def refine(op: Primitive, inputs: Sequence[Stencil]) -> Iterator[tuple[Offsets, list[Abstract]]]:
-    """The regions on which every operand has one cell, with these cells."""
+    """Yield the regions on which every operand has one cell, with these cells. Raises `NoRule` for bands along two axes."""
     if len({x.band for x in inputs if x.band is not None}) > 1:
         raise no_rule(op, "bands along two axes")
 
@@ -93,9 +96,11 @@ def refine(op: Primitive, inputs: Sequence[Stencil]) -> Iterator[tuple[Offsets, 
 def align(
     op: Primitive, lattice: Lattice, inputs: Sequence[Stencil], shape: Shape
 ) -> tuple[list[Stencil], tuple[Axis | None, ...]]:
-    """Operands with their cells over one period, and the axes of a result to whose shape they broadcast.
+    """Spread the cells of operands over one period, and return them with the axes of the shape to which they
+    broadcast.
 
-    Raises `NoRule` where operands run at different rates, or one is not the same all along a spatial axis of another.
+    Raises `NoRule` where operands run at different rates, or one is not the same all along a spatial axis of
+    another.
     """
     rank, operands, axes = len(shape), list(inputs), list[Axis | None]()
     simple = _already(operands, shape)
@@ -152,7 +157,10 @@ def _already(operands: Sequence[Stencil], shape: Shape) -> tuple[Axis | None, ..
 
 
 def fit(op: Primitive, lattice: Lattice, x: Stencil, i: int, target: Axis) -> Stencil:
-    """An operand with one axis as it is to be: its period, and its slot."""
+    """Bring one axis of an operand to the period and the slot of `target`.
+
+    Raises `NoRule` where the axis cannot have them.
+    """
     axis = x.axes[i]
     if axis is None:
         if not all(uniform(r.cell, i) for r in x.regions):
@@ -178,7 +186,7 @@ def _with(x: Stencil, i: int, axis: Axis | None, change: Callable[[Abstract], Ab
 
 
 def release(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> Stencil:
-    """The same value with an axis of length one no longer spatial, which it is not if nothing moves with it."""
+    """Make an axis of length one of a value no longer spatial. Raises `NoRule` where an element moves with the axis."""
     axis = x.axes[i]
     assert axis is not None
     if x.band == axis.source or not all(lattice.fixed(r.cell.facts, axis) for r in x.regions):
@@ -187,7 +195,7 @@ def release(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> Stencil:
 
 
 def joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
-    """A cell with its phases along an axis joined; what is known of all stays known."""
+    """Join the phases of a cell along an axis; zeros and -inf that hold for all phases stay known."""
     if uniform(cell, axis):
         return cell
     facts = cell.facts
@@ -198,7 +206,9 @@ def joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
 
 
 def beside(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
-    """The rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others alone."""
+    """Apply the rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others
+    alone.
+    """
     if not any(x.spatial for x in inputs):
         return pointwise(op, lattice, inputs)
     (type,) = results(op, inputs)
@@ -212,7 +222,7 @@ def beside(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[
 
 
 def absorbed(op: Primitive, lattice: Lattice, x: Stencil, i: int) -> tuple[Abstract, bool]:
-    """Everything along one spatial axis joined, as one cell in which that axis has two elements that are alike.
+    """Join everything along one spatial axis to one cell in which that axis has two equal elements. Raises `NoRule`.
 
     With a second axis along the same source axis, the join is over the positions that each region relates to it.
     """
@@ -250,7 +260,7 @@ def _covered(facts: Array, axis: Axis) -> bool:
 
 
 def without(op: Primitive, lattice: Lattice, x: Stencil, over: Sequence[int]) -> Stencil:
-    """x with some axes made ready for an ordinary rule to act along them: no longer spatial, and without constants."""
+    """Prepare some axes of x for a rule that is not spatial: they are spatial no longer, and have no constants."""
     for i in over:
         if x.axes[i] is not None:
             cell, precise = absorbed(op, lattice, x, i)
@@ -262,7 +272,10 @@ def without(op: Primitive, lattice: Lattice, x: Stencil, over: Sequence[int]) ->
 
 
 def forget(lattice: Lattice, x: Stencil) -> Stencil:
-    """An upper bound in which no axis is spatial: whatever reads anything along a source axis reads all of it."""
+    """Return an upper bound in which no axis is spatial.
+
+    An element that reads anything along a source axis reads all of it.
+    """
     cell: Abstract | None = None
     for region in x.regions:
         c = region.cell
@@ -292,10 +305,12 @@ def read_at(
     stride: int,
     count: int = 1,
 ) -> tuple[Stencil, int]:
-    """x along one axis as result position φ reads it: `count` elements for each φ of one period of the result.
+    """Return x along one axis as result position φ reads it: `count` elements for each φ of one period of the result.
 
     Result position φ reads positions `first(φ), first(φ) + ...`: `first` takes φ * count + tap and moves on by `stride`
     from one φ to the next. Gives the value and the period of the result, whose axis is set.
+
+    Raises `NoRule` where x has a band along the axis.
     """
     axis = x.axes[i]
     assert axis is not None
@@ -308,7 +323,7 @@ def read_at(
 
 
 def shifted(op: Primitive, lattice: Lattice, x: Stencil, i: int, by: int, stride: int = 1) -> Stencil:
-    """y[p] = x[p * stride + by] along one axis."""
+    """Return y[p] = x[p * stride + by] along one axis."""
     if by == 0 and stride == 1:
         return x
     return read_at(op, lattice, x, i, lambda n: n * stride + by, stride)[0]
@@ -318,14 +333,14 @@ def shifted(op: Primitive, lattice: Lattice, x: Stencil, i: int, by: int, stride
 
 
 def run_body(lattice: Lattice, graph: Graph, inputs: Sequence[Stencil]) -> list[Stencil]:
-    """Outputs of the body of a loop, both in the order of its signature."""
+    """Return the stencils of a loop body's outputs, inputs and outputs in the order of its signature."""
     known: dict[Value, Stencil] = dict(zip(graph.inputs.values(), inputs, strict=True))
     found = run(graph.nodes(), known, lambda node, *xs: node.op.stencil(lattice, *xs))
     return [found[v] for v in graph.outputs.values()]
 
 
 def unsure(x: Stencil, border: float | None = None) -> Stencil:
-    """x with other elements beyond its borders: what is known of all holds if they are alike; None: unlike any."""
+    """Return x with other elements beyond its borders: zeros stay known where `border` is 0, -inf where it is -inf."""
 
     def forgetful(cell: Abstract) -> Abstract:
         zero, neginf = cell.zero & (border == 0), cell.neginf & (border == -np.inf)
@@ -338,7 +353,7 @@ def unsure(x: Stencil, border: float | None = None) -> Stencil:
 
 
 def linear(x: Stencil) -> Linear | None:
-    """x as a linear function of the place, if it is known to be one."""
+    """Return x as a linear function of the place, or None where it is not known to be one."""
     if isinstance(x.known, Linear):
         return x.known
     constant = x.regions[0].cell.constant
@@ -348,7 +363,10 @@ def linear(x: Stencil) -> Linear | None:
 
 
 def half_plane(difference: Linear) -> tuple[int, Offsets] | None:
-    """Where `difference` is at most zero, as (source axis, positions of slot 1 minus slot 0), if it is such a band."""
+    """Return where `difference` is at most zero.
+
+    The answer is (source axis, positions of slot 1 minus slot 0), or None where this is no such band.
+    """
     if len(difference.terms) != 2:
         return None
     ((s, a), ca), ((t, b), cb) = difference.terms

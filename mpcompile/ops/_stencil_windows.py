@@ -28,7 +28,7 @@ def read_windows(
     padding: Padding,
     dilation: Sequence[int],
 ) -> tuple[Stencil, tuple[tuple[int, ...], Padding, tuple[int, ...]]]:
-    """x[n, c, *s] as windows side by side, and the stride, padding and dilation that read one after another.
+    """Return x[n, c, *s] as windows side by side, and the stride, padding and dilation that read one after another.
 
     So an ordinary rule, run on the cell, gives one period of the result, whose axes are already set.
     """
@@ -61,7 +61,10 @@ def join_windows(
     low: int,
     dilation: int,
 ) -> Stencil:
-    """x along a spatial axis without phases, each element joined with all others of its window: all taps at once."""
+    """Join each element of x along a spatial axis without phases with all others of its window: all taps at once.
+
+    Raises `NoRule` where x has a band along the axis.
+    """
     axis = x.axes[i]
     assert axis is not None and axis.own == 1
     if x.band == axis.source:
@@ -94,7 +97,7 @@ def spread_windows(
     extra: Sequence[int],
     flow: Callable[[Abstract, Padding, tuple[int, ...]], Abstract],
 ) -> Stencil:
-    """The adjoint of windows: y[p * stride + tap * dilation - padding] reads x[p].
+    """Apply the adjoint of windows: y[p * stride + tap * dilation - padding] reads x[p].
 
     `flow` is the ordinary rule for given padding and output padding; it runs on as many positions of x as one period
     of the result reads, and the period is cut out of what it gives.

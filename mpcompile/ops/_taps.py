@@ -18,14 +18,14 @@ LIVE = Domain(np.logical_or, np.dtype(np.bool_), 1)
 
 
 def matrix_of(kernel: Array, tap: Sequence[int]) -> Array:
-    """The [O, I] matrix of one tap, with any words; compressed axes have one tap for all."""
+    """Return the [O, I] matrix of one tap, with any words; compressed axes have one tap for all."""
     chosen: Any = (slice(None), slice(None))
     chosen += tuple(t if kernel.shape[2 + a] > 1 else 0 for a, t in enumerate(tap))
     return np.asarray(kernel[chosen])
 
 
 def tap_index(tap: Sequence[int]) -> Any:
-    """The index of one tap of a kernel."""
+    """Return the index of one tap of a kernel."""
     return (slice(None), slice(None), *tap)
 
 
@@ -37,7 +37,7 @@ def split_groups(array: Array, groups: int, axis: int) -> Array:
 
 
 def merge_groups(array: Array, groups: int, each: int, axis: int) -> Array:
-    """The inverse of `split_groups` for (groups, each)."""
+    """Undo `split_groups` for (groups, each)."""
     if array.shape[axis] == array.shape[axis + 1] == 1:
         return array.reshape((*array.shape[:axis], 1, *array.shape[axis + 2 :]))
     array = expand(expand(array, axis, groups), axis + 1, each)
@@ -53,7 +53,7 @@ def _classes(live: Array, axis: int) -> tuple[Array, Array] | None:
 
 
 def contract_by_class(domain: Domain, facts: Array, live: Array) -> Array:
-    """`domain.contract` for one mask [k, j]: rows that are equal, and columns that are, are merged first."""
+    """Compute `domain.contract` for one mask [k, j]: equal rows, and equal columns, are merged first."""
     if live.ndim != 2 or live.shape[0] == 1 or live.all() or facts.shape[-2] == 1 or not facts.any():
         return domain.contract(facts, live)
     by_row, by_column = _classes(live, 0), _classes(live, 1)
@@ -69,7 +69,7 @@ def contract_by_class(domain: Domain, facts: Array, live: Array) -> Array:
 
 
 def inside(win: Windows, live: Array) -> tuple[Windows, Array]:
-    """Windows and kernel without the outer taps that meet nothing but padding."""
+    """Cut the outer taps of a kernel that meet padding alone, and return the windows and the kernel without them."""
     kernel, padding, chosen = list(win.kernel), list(win.padding), [slice(None), slice(None)]
     for a, (k, (lo, hi), d, t, n) in enumerate(
         zip(win.kernel, win.padding, win.dilation, win.stride, win.count, strict=True)
@@ -85,7 +85,7 @@ def inside(win: Windows, live: Array) -> tuple[Windows, Array]:
 
 
 def forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, out: int) -> Array:
-    """Facts of a convolution from facts x[n, c, *s, w] where the kernel live[o, i, *k] may be nonzero."""
+    """Compute the facts of a convolution from facts x[n, c, *s, w], where the kernel live[o, i, *k] may be nonzero."""
     axes = len(win.kernel)
     win, live = inside(win, live)
     if not x.any():
@@ -124,7 +124,7 @@ def _parts(domain: Domain, win: Windows, groups: int, x: Array, live: Array) -> 
 
 
 def backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, out: int) -> Array:
-    """Facts of the adjoint: x[n, c, *windows, w] through live[c, o, *k] onto the spatial axes of `win`."""
+    """Compute the facts of the adjoint: x[n, c, *windows, w] through live[c, o, *k] onto the spatial axes of `win`."""
     axes = len(win.kernel)
     win, live = inside(win, live)
     if not x.any():
@@ -151,7 +151,7 @@ def backward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, o
 
 
 def kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
-    """Facts of a convolution that its kernel w[o, i, *k, w] brings, where x is live[n, c, *s]."""
+    """Compute the facts that a kernel w[o, i, *k, w] brings to a convolution, where x is live[n, c, *s]."""
     axes = len(win.kernel)
     win, w = inside(win, w)
     live = win.pad(win.spread(live, 2), 2)
@@ -172,7 +172,7 @@ def kernel_facts(domain: Domain, win: Windows, groups: int, w: Array, live: Arra
 
 
 def kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, live: Array) -> Array:
-    """The same for the adjoint: w[c, o, *k, w] where x is live[n, c, *windows]."""
+    """Compute the facts that a kernel w[c, o, *k, w] brings to the adjoint, where x is live[n, c, *windows]."""
     axes = len(win.kernel)
     win, w = inside(win, w)
     for axis, size in enumerate(win.count):
@@ -199,7 +199,7 @@ def kernel_facts_backward(domain: Domain, win: Windows, groups: int, w: Array, l
 
 
 def grouped_matmul(w: Array, x: Array) -> Array:
-    """w[g, o, i] times x[n, g, i, p]; depthwise kernels need no matrix product."""
+    """Multiply w[g, o, i] by x[n, g, i, p]; depthwise kernels need no matrix product."""
     if w.shape[1] == w.shape[2] == 1:
         return np.asarray(w * x)
     return np.asarray(np.matmul(np.ascontiguousarray(w), x))  # strides as of a tap would miss BLAS

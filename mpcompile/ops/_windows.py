@@ -26,7 +26,7 @@ Index = tuple[slice, ...]
 def window_count(
     size: int | Symbolic, kernel: int, stride: int, padding: tuple[int, int], dilation: int = 1
 ) -> int | Symbolic:
-    """How many windows fit along an axis."""
+    """Count the windows that fit along an axis. Raises `TypeMismatch` where none does."""
     span = size + sum(padding) - dilation * (kernel - 1) - 1
     require(not isinstance(span, int) or span >= 0, f"at least {dilation * (kernel - 1) + 1} positions", size)
     return floor_div(span, stride) + 1
@@ -37,7 +37,8 @@ Box = tuple[tuple[int, int], ...]
 
 
 def boxes(live: Array, axes: Sequence[int]) -> list[tuple[Box, Array]] | None:
-    """Boxes of taps along some axes that make up a kernel live[o, i, *k], with what all taps of each are.
+    """Split a kernel live[o, i, *k] into boxes of equal taps along some axes, and return each with the value of its
+    taps.
 
     Boxes without a live tap are left out; a compressed axis is one tap. None where there are more than half as many as
     taps: then they save nothing. A causal mask has as many as axes, of any size.
@@ -65,7 +66,7 @@ def boxes(live: Array, axes: Sequence[int]) -> list[tuple[Box, Array]] | None:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Where windows over spatial axes lie, in numbers."""
+    """The positions of windows over spatial axes, in numbers."""
 
     spatial: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -109,12 +110,12 @@ class Windows:
         return array
 
     def read(self, array: Array, index: Index, first: int) -> Array:
-        """What one tap reads of a padded map; compressed axes stay compressed."""
+        """Return the elements that one tap reads of a padded map; compressed axes stay compressed."""
         chosen = [s if array.shape[first + i] > 1 else slice(None) for i, s in enumerate(index)]
         return array[(*(slice(None),) * first, *chosen)]
 
     def read_full(self, array: Array, index: Index) -> Array:
-        """What one tap reads of padded values [n, c, *s]."""
+        """Return the elements that one tap reads of padded values [n, c, *s]."""
         return array[(slice(None), slice(None), *index)]
 
     def join(self, join: np.ufunc, padded: Array, alike: Sequence[int]) -> tuple[Array, Windows]:
@@ -132,7 +133,7 @@ class Windows:
         return padded, Windows(tuple(spatial), tuple(kernel), tuple(stride), none, tuple(dilation))
 
     def join_box(self, join: np.ufunc, padded: Array, box: Box) -> Array:
-        """What the taps of one box read of padded values [n, c, *s, ...], joined window by window."""
+        """Join, window by window, the padded values [n, c, *s, ...] that the taps of one box read."""
         for a, (start, length) in enumerate(box):
             t, d, n, axis = self.stride[a], self.dilation[a], self.count[a], 2 + a
             if padded.shape[axis] > 1:
@@ -180,7 +181,7 @@ def _joined(
 
 @dataclass(frozen=True)
 class Strided(Product):
-    """What the three have in common."""
+    """Base of the three convolutions: windows with stride, padding, dilation and groups."""
 
     stride: tuple[int, ...]
     padding: Padding

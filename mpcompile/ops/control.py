@@ -183,7 +183,7 @@ class Scan(Operation):
         return self.evaluate_by(lambda op, *given: op.over_field(field, *given), *inputs)
 
     def evaluate_by(self, apply: Callable[..., tuple[Array, ...]], *inputs: Array) -> tuple[Array, ...]:
-        """All steps, each primitive of the body by `apply`."""
+        """Run all steps, each primitive of the body by `apply`. Raises `ValueError` for a loop of no steps."""
         carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()
         rows: dict[int, list[Array]] = {}
@@ -208,6 +208,7 @@ class Scan(Operation):
         return [i for i, v in first if self.body.users(v.node) or v in ends]
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
+        """Run all steps on abstract values. Raises `ValueError` for a loop of no steps."""
         carries, scanned, captured = self.split(inputs)
         plan = self.body.nodes()
         uses_step = self.reads_step
@@ -236,7 +237,7 @@ class Scan(Operation):
         return tuple({} for _ in shapes)
 
     def reach(self, shapes: Sequence[Shape]) -> Reach:
-        """Of the scanned values."""
+        """Return the reach of the scanned values: the place of the step itself."""
         return {self.axis: (0, 0)} if self.scanned and not self.reverse else {}
 
     def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:

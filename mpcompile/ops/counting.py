@@ -53,7 +53,10 @@ class Iota(Monotone, Verbatim):
         return (domain.make(shape, None, line == 0),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        """An axis as long as the source's is taken to run along it."""
+        """Treat an axis as long as the source's as one that runs along it.
+
+        Raises `NoRule` for more than two such axes.
+        """
         (type,) = results(self, inputs)
         axes, used = list[Axis | None](), dict[int, int]()
         for size in self.shape:

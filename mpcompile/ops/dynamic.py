@@ -43,6 +43,7 @@ class SliceAt(View, Verbatim):
         return (data.with_shape((*data.shape[: self.axis], self.size, *data.shape[self.axis + 1 :])),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        """Slice the data at `start`. Raises `ValueError` for a stretch outside of the data."""
         data, start = inputs
         at = int(start)
         if not 0 <= at <= data.shape[self.axis] - self.size:
@@ -110,6 +111,7 @@ class UpdateAt(Fresh, Verbatim):
         return (data,)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
+        """Write the update into a copy of the data at `start`. Raises `ValueError` for a stretch outside of the data."""
         data, update, start = inputs
         at, size = int(start), update.shape[self.axis]
         if not 0 <= at <= data.shape[self.axis] - size:
@@ -152,7 +154,7 @@ class UpdateAt(Fresh, Verbatim):
         return (domain.make(shape, facts, *known),)
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        """Not along the axis itself, though elements stay in place there: `start` counts them."""
+        """Leave out the axis itself, though elements stay in place there: `start` counts them."""
         return *apart(shapes[:2], self.axis), {}
 
     def vjp(

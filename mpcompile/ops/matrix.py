@@ -141,7 +141,7 @@ class LogAbsDet(Square):
 
 
 def eliminate(b: Builder, w: Value) -> tuple[Value, Value]:
-    """W^-1 and log |det W| of a matrix as primitives that every backend has, for one without operators of its own.
+    """Emit W^-1 and log |det W| of a matrix W [C, C], for backends without operators of their own.
 
     Gauss and Jordan's elimination in C steps. The pivot of a column is its largest entry among the rows not yet used.
     Rows stay in their places: the one-hot vectors of the pivots put them in order at the end.

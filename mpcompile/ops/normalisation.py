@@ -46,7 +46,7 @@ def _one_candidate(x: Stencil) -> bool:
 
 @dataclass(frozen=True)
 class Normalisation(Exponentials):
-    """As many results as elements, each of which sees all along one axis."""
+    """Base of softmax and log-softmax: as many results as elements, each of which reads all elements along one axis."""
 
     each: ClassVar[int] = 5
     axis: int

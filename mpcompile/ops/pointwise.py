@@ -157,7 +157,10 @@ class Binary(Elementwise):
         return None
 
     def known(self, x: Known, y: Known) -> tuple[Array | None, Array | None]:
-        """Which results are exactly zero, and which are exactly minus infinity."""
+        """Return which results are exactly zero, and which are exactly minus infinity.
+
+        None says that the rule cannot tell.
+        """
         return None, None
 
     def vjp(
@@ -196,7 +199,7 @@ class Binary(Elementwise):
 
 
 def summed(op: Binary, lattice: Lattice, inputs: Sequence[Stencil], sign: int) -> Linear | None:
-    """The sum or difference of two linear functions of the place."""
+    """Return the sum or the difference of two linear functions of the place; None where an operand is not linear."""
     if not any(isinstance(x.known, Linear) for x in inputs):
         return None
     shape = broadcast(*(x.type for x in inputs))

@@ -204,7 +204,7 @@ class MaxPoolGrad(Fresh, Operation):
         return Reshape((*dy.shape[:2], *spatial)).depend(domain, out)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        """Indices that come from a `MaxPool` lie within its windows."""
+        """Follow indices of a `MaxPool`, which lie within its windows. Raises `NoRule` for other indices."""
         dy, indices = inputs
         places = indices.known
         if not isinstance(places, Places) or len(dy.regions) > 1:

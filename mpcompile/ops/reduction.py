@@ -59,7 +59,10 @@ def _all(array: Array, axes: Sequence[int]) -> Array:
 
 
 def candidates(x: Abstract, axes: Sequence[int]) -> Array:
-    """How many elements along the axes are not known to be minus infinity (axes kept, others compressed)."""
+    """Count the elements along the axes that may be above minus infinity.
+
+    These axes are kept, others stay compressed.
+    """
     count = np.count_nonzero(~x.neginf, axis=tuple(axes), keepdims=True)
     for axis in axes:
         if x.neginf.shape[axis] != x.shape[axis]:

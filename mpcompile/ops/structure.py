@@ -37,7 +37,7 @@ Move = Callable[[Array], Array]
 
 
 def moved(domain: Domain, x: Abstract, shape: Sequence[int], move: Move) -> tuple[Abstract, ...]:
-    """A result in which every map of x is rearranged the same way."""
+    """Return the abstract result of a movement: every map of x is rearranged by `move`."""
     return (domain.make(shape, move(x.facts), move(x.zero), move(x.neginf)),)
 
 

@@ -40,14 +40,16 @@ from mpcompile.ops._base import Operation
 
 
 def aligned(shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-    """Axes of operands that broadcast from the last one on; one of length one that is repeated runs along with none."""
+    """Return, for each operand, its axes that run along with one of the result, under broadcasting; a repeated axis does
+    not.
+    """
     return tuple(
         {a: b for a, size in enumerate(s) if size == out[b := a + len(out) - len(s)]} for s in shapes
     )
 
 
 def apart(shapes: Sequence[Shape], *axes: int) -> tuple[Along, ...]:
-    """All axes but some, of operands and result alike."""
+    """Return all axes but some, each along the same axis of the result."""
     return tuple({a: a for a in range(len(s)) if a not in axes} for s in shapes)
 
 
@@ -161,7 +163,9 @@ class Product(Exact):
 
 
 def grow_product(of: Sequence[Growth]) -> bool:
-    """Growth of a product: each factor of what reads the source must be positive."""
+    """Return whether a product is good. Raises `Falls` unless the cofactor of each factor that reads the source is
+    positive.
+    """
     x, y = of
     if (x.reads and not y.good) or (y.reads and not x.good):
         raise Falls

@@ -53,14 +53,14 @@ class Comparison(Binary):
         return (domain.make(out.shape, facts, out.zero),)
 
     def decided(self, x: Array, y: Array) -> Array | None:
-        """Where the answer is known whatever the other side is, from where each side is minus infinity.
+        """Return where the answer is known whatever the other side is, from where each side is minus infinity.
 
         The other side may be minus infinity too when it runs, which an equality and most inequalities tell apart.
         """
         return None
 
     def band(self, difference: Linear) -> tuple[int, Offsets] | None:
-        """Where a linear x - y makes the comparison true, as `half_plane`."""
+        """Return where a linear x - y makes the comparison true, as `half_plane` does."""
         return None
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
