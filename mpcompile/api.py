@@ -58,7 +58,7 @@ def _number(name: str, value: str | int | float, span: Any) -> int | float:
 
 
 def check(module: Module) -> list[Diagnostic]:
-    """Every finding of every analysis and claim: first what is refuted or not proven, then warnings."""
+    """Return every finding of every analysis and claim: first what is refuted or not proven, then warnings."""
     proved = dict.fromkeys(
         d for v in verdicts(module) for d in v.diagnostics
     )  # of claims that repeat each other, once
@@ -66,7 +66,7 @@ def check(module: Module) -> list[Diagnostic]:
 
 
 def verdicts(module: Module) -> list[Verdict]:
-    """The answer to every claim of a module, what its densities imply included.
+    """Return the answer to every claim of a module, including the claims that its densities imply.
 
     A claim that is not decided within the open budget, or the default, is not proven (MP310).
     """
@@ -78,7 +78,7 @@ def verdicts(module: Module) -> list[Verdict]:
 
 
 def warnings(module: Module) -> list[Diagnostic]:
-    """What is legal in a model and hardly meant, but for what its `check` section allows; stops no build.
+    """Return the warnings about a module, without those that its `check` section allows. No warning stops a build.
 
     Unused names are looked for where the source is named like a spec, so that its syntax is known. A kind of warning
     that is not decided within the open budget, or the default, is a note.
@@ -97,7 +97,7 @@ def warnings(module: Module) -> list[Diagnostic]:
 
 
 def property_names(module: Module) -> list[str]:
-    """A name for each claim that gets a verdict, in that order, as the spec writes it: `parameters <= 2000`.
+    """Return a name for each claim that gets a verdict, in that order, as the spec writes it: `parameters <= 2000`.
 
     No two are the same: a repeated one has `#2`, `#3` behind it.
     """
@@ -110,7 +110,7 @@ def property_names(module: Module) -> list[str]:
 
 
 def properties(module: Module) -> list[Property]:
-    """The verdicts under the names of `property_names`."""
+    """Return the verdicts under the names of `property_names`."""
     from mpcompile.diagnostics.report import Property
 
     seen = set[Diagnostic]()  # claims that repeat each other have their findings once
@@ -128,7 +128,7 @@ def examine(
     overrides: Mapping[str, str | int | float] | None = None,
     budget: Budget | None = None,
 ) -> Checked:
-    """All that `mpcompile check` has to say about one spec, within a budget (or the default).
+    """Run `mpcompile check` on one spec, within a budget (or the default).
 
     What is wrong with the spec is in the answer, not raised.
     """
@@ -144,7 +144,9 @@ def examine(
 
 
 def excerpts(path: Path | str) -> Source | None:
-    """As much of a file as findings about it can be shown with, whatever is wrong with the file."""
+    """Read as much of a file as findings about it need to be shown, whatever is wrong with the file; None for no
+    file.
+    """
     from mpcompile.diagnostics import Source
     from mpcompile.frontend.intake import MAX_BYTES
 
@@ -159,7 +161,7 @@ def excerpts(path: Path | str) -> Source | None:
 
 
 def require_proven(module: Module, allow_unproven: bool = False) -> list[Verdict]:
-    """Verdicts of a module that holds all it promises. Raises `SpecError` for one that does not.
+    """Return the verdicts of a module that holds all it promises. Raises `SpecError` for a module that does not.
 
     `allow_unproven` lets pass what is undecided or held where it was tried; nothing lets pass what is refuted.
     """
@@ -180,7 +182,7 @@ def compile(
     parameters: Mapping[str, Array] | None = None,
     allow_unproven: bool = False,
 ) -> Any:
-    """The live object of a framework, its programs as methods; for torch an `nn.Module`.
+    """Compile a module or a spec to the live object of a backend: for torch an `nn.Module`.
 
     Weights are `parameters`, or the initial ones of `seed`. Raises `SpecError` when a claim is refuted, or is not proved
     and `allow_unproven` is not set.

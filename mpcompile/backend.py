@@ -96,7 +96,7 @@ def open_session(
     precision: str = "float32",
     mixed: bool = False,
 ) -> Session:
-    """A session of a module as the pipeline leaves it, which runs here; what `optimise` gave is taken as it is.
+    """Open a session on a module, which is optimised first unless it is an `Optimised`.
 
     Raises `BackendMissing` for the name of a backend that is not there.
     """
@@ -108,18 +108,18 @@ def open_session(
 
 
 def no_device(framework: str, name: str) -> SpecError:
-    """What a backend raises for a device that its framework does not see (MP511)."""
+    """Return the error for a device that the framework does not see (MP511), ready to raise."""
     return error("MP511", f"{framework} sees no device {name!r}", Span.none(),
                  help=f"--device cpu, or --device cuda with a {framework} that is built for CUDA")  # fmt: skip
 
 
 def backends() -> list[str]:
-    """Names of all registered backends."""
+    """Return the names of all registered backends."""
     return sorted({e.name for e in entry_points(group=GROUP)})
 
 
 def installed() -> list[str]:
-    """Names of the registered backends whose frameworks can be imported."""
+    """Return the names of the registered backends whose frameworks can be imported."""
     found = []
     for name in backends():
         try:
@@ -140,7 +140,7 @@ def _wanting(entry: EntryPoint, missing: Exception) -> str:
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of this name. Raises `BackendMissing`."""
+    """Return the backend of this name. Raises `BackendMissing`."""
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             try:

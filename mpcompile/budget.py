@@ -23,7 +23,7 @@ LOOK = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the analysis of one spec may take: seconds of processor time, and bytes beside what the process held."""
+    """The limits of the analysis of one spec: seconds of processor time, and bytes beside what the process held."""
 
     seconds: float = 60.0
     memory: int = 4_000_000_000
@@ -121,7 +121,7 @@ def reserve(size: float) -> None:
 
 
 def memory_text(size: float) -> str:
-    """A size as people write it: `500 MB`, `4 GB`."""
+    """Format a number of bytes as people write it: `500 MB`, `4 GB`."""
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
@@ -135,7 +135,7 @@ def _pages() -> int | None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now; the most it ever had where the system does not tell."""
+    """Return the bytes of memory that this process has now, or the most it ever had where the system does not tell."""
     pages = _pages()
     if pages is not None:
         return int(os.pread(pages, 64, 0).split()[1]) * _page_size()
@@ -154,7 +154,7 @@ def _page_size() -> int:
 
 @contextmanager
 def capped(memory: int) -> Iterator[None]:
-    """Let the system refuse this process more than `memory` new bytes, where it can: a net below `reserve`."""
+    """Limit this process to `memory` new bytes, where the system can: a net below `reserve`."""
     try:
         import resource
     except ImportError:

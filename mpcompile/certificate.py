@@ -24,7 +24,7 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 def certify(report: Report, folder: Path, overrides: Mapping[str, str]) -> str:
-    """The certificate of a report in which every property is proved, as the text of a file in `folder`.
+    """Return the certificate of a report in which every property is proved, as the text of a file in `folder`.
 
     Entries are in order of their paths. Raises `ValueError` when a property is not proved, for a report without specs,
     and for a spec on another drive than the folder.
@@ -45,7 +45,7 @@ def certify(report: Report, folder: Path, overrides: Mapping[str, str]) -> str:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """SHA-256 of a certificate without its digest, as JSON with sorted keys and no spaces."""
+    """Return the SHA-256 of a certificate without its digest, as JSON with sorted keys and no spaces."""
     kept = {key: value for key, value in body.items() if key != "digest"}
     return sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

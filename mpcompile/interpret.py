@@ -11,12 +11,12 @@ Apply = Callable[..., tuple[Array, ...]]
 
 
 def size_environment(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, int]:
-    """The number behind every symbolic size, read off the inputs that fix it."""
+    """Read the number of every symbolic size off the inputs that fix it."""
     return {s: inputs[name].shape[axis] // times for s, (name, axis, times) in graph.symbols().items()}
 
 
 def evaluate(op: Primitive, *inputs: Array) -> tuple[Array, ...]:
-    """What a primitive means in numpy."""
+    """Evaluate a primitive in numpy."""
     return op.evaluate(*inputs)
 
 
@@ -27,7 +27,7 @@ def interpret(
     environment: Mapping[str, int] | None = None,
     apply: Apply = evaluate,
 ) -> dict[str, Array]:
-    """Outputs of a graph by name. Floats keep the precision they come in. Raises `KeyError` for a missing input.
+    """Run a graph in numpy, and return its outputs by name.
 
     `apply` gives each primitive its meaning, on arrays: numpy's unless another is given.
     """

@@ -31,6 +31,7 @@ _SECTION = re.compile(rb"^(input|target|condition|density|recurrence)[ \t]*:", r
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option `--mpcompile` and the setting `mpcompile`."""
     group = parser.getgroup("mpcompile", "mpcompile: specs as tests")
     group.addoption(
         "--mpcompile", action="store_true", help="collect every spec (.mp, .yaml), not only those named"
@@ -39,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-    """The tests of a spec, where specs are wanted; other plugins go on collecting the file too."""
+    """Collect the tests of a spec, where specs are wanted; other plugins go on collecting the file too."""
     if file_path.suffix not in _SUFFIXES or not _wanted(file_path, parent.config) or not is_spec(file_path):
         return None
     made: SpecFile = SpecFile.from_parent(parent, path=file_path)
@@ -74,7 +75,7 @@ def _named(config: pytest.Config) -> set[Path]:
 
 
 def is_spec(path: Path) -> bool:
-    """Whether a file is a spec: by its name, and a YAML file by what stands in it."""
+    """Return whether a file is a spec: by its name, and a YAML file by its text."""
     if path.suffix == ".mp":
         return True
     try:

@@ -49,7 +49,7 @@ class Range:
         return value > self.most >= MAX_WINDOW
 
     def wanted(self, value: float) -> str:
-        """What a value outside must be instead: for one of the right sign only the end that it misses."""
+        """Return what a value outside must be instead: for a value of the right sign only the end that it misses."""
         if value > self.most == HUGE:
             return f"at most {HUGE:g}"
         if 0 < value < self.least == TINY:
@@ -162,7 +162,7 @@ class Slot:
         return next((r for r in self.rules if isinstance(r, Items)), None)
 
     def fault(self, value: Any) -> str:
-        """What this value must be instead, as the end of a sentence; nothing for one that is within."""
+        """Return what this value must be instead, as the end of a sentence; nothing for a value within the range."""
         if isinstance(value, tuple):
             items = self.items
             if items is not None and not items.least <= len(value) <= items.most:
@@ -186,7 +186,7 @@ class Slot:
 
 @cache
 def slots(cls: type) -> tuple[Slot, ...]:
-    """The arguments of a dataclass in their order. Raises `TypeError` for a number or name without a declared range."""
+    """Return the arguments of a dataclass in order. Raises `TypeError` for a number or name without a declared range."""
     hints = get_type_hints(cls, include_extras=True)
     out = []
     for f in fields(cls):
@@ -204,7 +204,7 @@ def slots(cls: type) -> tuple[Slot, ...]:
 
 
 def named(name: str, known: Iterable[str]) -> str:
-    """Help for an unknown name: the nearest of those that are known, or all of them."""
+    """Return help for an unknown name: the nearest of the known names, or all of them."""
     names = list(known)
     near = get_close_matches(name, names, 1)
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"

@@ -47,9 +47,12 @@ class _Acts(Exception):
 
 
 def mixing(graph: Graph, apart: set[int] | None = None) -> Iterator[Mixing]:
-    """All operations of a program that act along the batch, in order. Raises `NoRule` for a primitive without a rule.
+    """Yield the operations of a program that act along the batch, in order.
 
-    `apart` has the nodes that are known to act along no batch, of programs that share some, and takes those of this one.
+    Raises `NoRule` for a primitive without a rule.
+
+    `apart` has the nodes that are known to act along no batch, of programs that share some, and takes those of
+    this one.
     """
     apart = set() if apart is None else apart
     for node in graph.nodes():
@@ -84,7 +87,7 @@ def _mixes(node: Node) -> tuple[str, Primitive] | None:
 
 @lru_cache(1 << 12)  # programs have many values of few types
 def batch_axis(type_: Type) -> int | None:
-    """The axis that counts the examples; None where there is none. Raises `_Acts` where it is not one axis alone."""
+    """Return the axis that counts the examples, or None. Raises `_Acts` where it is not one axis alone."""
     found = [i for i, size in enumerate(type_.shape) if not isinstance(size, int) and "N" in symbols(size)]
     if len(found) > 1:
         raise _Acts("it pairs every example with every other")
@@ -117,14 +120,16 @@ def _loop(op: ops.Scan, inputs: Axes) -> tuple[str, Primitive] | None:
 
 @dataclass(frozen=True, slots=True)
 class WholeBatch:
-    """What `loss` reads of its whole batch: layers that take statistics, as the spec writes them, and anything else."""
+    """The reads of the whole batch by `loss`: layers that take statistics, as the spec writes them, and all others."""
 
     statistics: Mapping[str, Sequence[Node]]
     others: Sequence[Mixing]
 
 
 def whole_batch(module: Module, apart: set[int] | None = None) -> WholeBatch:
-    """Outside of every layer `loss` takes means; a layer that keeps statistics takes them of its batch.
+    """Separate the statistics of layers from all else that acts along the batch in `loss`.
+
+    A layer that keeps statistics takes them of its batch; outside of every layer `loss` takes means.
 
     `apart` is that of `mixing`.
     """
@@ -143,7 +148,10 @@ def whole_batch(module: Module, apart: set[int] | None = None) -> WholeBatch:
 
 
 def loss_is(module: Module, layers: Iterable[str]) -> str:
-    """What `loss` is the mean of over a batch, and why it is not -log_prob; `layers` take statistics of the batch."""
+    """Return, as text, what `loss` averages over a batch, and why it is not -log_prob.
+
+    `layers` take statistics of the batch.
+    """
     programs, loss = module.programs, module.programs["loss"]
     score = next((programs[k] for k in ("log_prob", "elbo") if k in programs), None)
     if score is None:

@@ -52,7 +52,7 @@ class BitMatrix:
         return bits
 
     def counts(self, within: Array | None = None) -> Array:
-        """How many columns of each row are set; only those `within` a set of columns, if one is given as words."""
+        """Count the columns of each row that are set; only those `within` a set of columns, if one is given as words."""
         rows = max(1, SLAB // max(1, self.words.shape[1] * 8))
         parts = []
         for start in range(0, len(self.words), rows):
@@ -61,7 +61,7 @@ class BitMatrix:
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
     def at(self, rows: Array, columns: Array) -> Array:
-        """Whether entries are set, one for each pair."""
+        """Return whether entries are set, one for each pair."""
         return _bit(self.words[rows, columns >> 6], columns)
 
     def column(self, column: int) -> Array:
@@ -105,7 +105,7 @@ class BitMatrix:
 
 
 def columns_set(columns: Array, words: int) -> Array:
-    """A set of columns, as words."""
+    """Pack a set of columns to words."""
     out = np.zeros(words, np.uint64)
     np.bitwise_or.at(out, columns >> 6, np.uint64(1) << (columns.astype(np.uint64) & np.uint64(63)))
     return out

@@ -27,7 +27,7 @@ def leak(
     ranks: Array,
     facts: Facts,
 ) -> Diagnostic:
-    """The finding of a leak: element `index` of a parameter depends on the element where `path` starts."""
+    """Return the finding of a leak: element `index` of a parameter depends on the element where `path` starts."""
     axis, clock = claim.ordering.axis, Clock.of(graph, claim, ranks, facts)
     own = tuple(i for a, i in enumerate(index) if a != axis)
     entry = _entry(path, clock)
@@ -60,7 +60,7 @@ def leak(
 
 
 def readable(path: list[Step]) -> list[PathStep]:
-    """One step for each layer on the path, the last element in it; unnamed plumbing is left out."""
+    """Return one step for each layer on the path, the last element in it; nodes without a layer are left out."""
     steps: list[PathStep] = []
     for here, following in zip(path, [*path[1:], None], strict=True):
         frame = here.node.scope[-1] if here.node.scope else None

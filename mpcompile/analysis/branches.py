@@ -32,7 +32,7 @@ from mpcompile.ir.stencils import extent
 
 
 def without_branches(graph: Graph, source: str) -> Graph | None:
-    """The program with zeros for all that has gone through sequences; it has the same inputs.
+    """Return the program with zeros for everything that has gone through sequences; it has the same inputs.
 
     None where the source itself goes through values of symbolic length, or where such a branch is not zero by weights and
     real inputs that act through it alone.
@@ -48,7 +48,7 @@ def without_branches(graph: Graph, source: str) -> Graph | None:
 
 
 def without_ahead(graph: Graph, source: str) -> Graph | None:
-    """The program with zeros for terms of sums and parts of concatenations, until nothing reads ahead of its own place.
+    """Replace terms of sums and parts of concatenations by zeros until nothing reads ahead of its own place.
 
     Such a term is zero, whatever the source is, once the weights that act through it alone are; so what the program reads
     without them it reads for some weights. None where something reads ahead and is in no such term, or nothing does.

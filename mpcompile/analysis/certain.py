@@ -69,9 +69,10 @@ def certain(
     rows: Array | None = None,
     groups: Sequence[Array] | None = None,
 ) -> Certain:
-    """Which of the wanted pairs are certainly read; they must lie within the upper bound.
+    """Decide which of the wanted pairs are certainly read; they must lie within the upper bound.
 
-    Where nothing on the way is subtracted all are; else the program runs over a prime field. Raises `TooLarge`, `NoRule`.
+    Where nothing on the way is subtracted all are; else the program runs over a prime field. Raises `TooLarge`,
+    `NoRule`.
     """
     if rises(module, graph, source):
         return replace(RISING, bound=AtLeast(wanted))
@@ -112,7 +113,7 @@ def _lengths(module: Module, graph: Graph, env: Mapping[str, int]) -> Iterator[d
 
 
 def far(graph: Graph, source: str) -> int:
-    """A length of a source at which everything along it shows. Raises `TooLarge` for one beyond `LONGEST`."""
+    """Return a length of a source at which everything along it shows. Raises `TooLarge` for one beyond `LONGEST`."""
     limits = horizon(graph)
     own = [limits[s] for size in graph.inputs[source].type.shape for s in sorted(symbols(size) - {"N"})]
     needed = max([LEAST, *own])
@@ -124,13 +125,13 @@ def far(graph: Graph, source: str) -> int:
 
 
 def short(graph: Graph, source: str, length: int) -> dict[str, int]:
-    """Sizes: one example, `length` for the symbols of a source, 3 for others, so that nothing takes them for equal."""
+    """Return sizes: one example, `length` for the symbols of a source, 3 for others, so that they are told apart."""
     own = {s for size in graph.inputs[source].type.shape for s in symbols(size)}
     return {s: 1 if s == "N" else length if s in own else 3 for s in graph.symbols()}
 
 
 def sampled(graph: Graph, env: Mapping[str, int], wanted: Array, first: int) -> Array:
-    """The wanted pairs of at most `COLUMNS` columns, or of as many as a run can afford.
+    """Keep the wanted pairs of at most `COLUMNS` columns, or of as many as a run can afford.
 
     Those of the `first` columns, the elements of the first step, are kept: with all outputs they have every offset. The
     others are evenly spread.
@@ -146,7 +147,7 @@ def sampled(graph: Graph, env: Mapping[str, int], wanted: Array, first: int) -> 
 
 
 def doubt(found: Certain) -> str:
-    """Why pairs that were not seen are undecided; empty where they cancel, up to the chance of the trials."""
+    """Return why pairs that were not seen are undecided; empty where they cancel, up to the chance of the trials."""
     run = found.reached
     assert run is not None
     if found.open:
@@ -168,7 +169,7 @@ def cancels(
     shape: tuple[int, ...],
     by: Colouring | None = None,
 ) -> Verdict:
-    """The answer where the upper bound has pairs that the field does not show: refuted, or undecided with the reason.
+    """Judge pairs of the upper bound that the field does not show: refuted, or undecided with the reason.
 
     `what` says what is wrong with the claim: {0} is the place of the output, {1} that of the element, {2} the output's
     number. Columns are colours where there is a colouring.
@@ -195,7 +196,7 @@ def cancels(
 
 
 def cause(graph: Graph) -> str:
-    """What is known to cancel: a normalisation over one element, or a value less itself."""
+    """Return what is known to cancel: a normalisation over one element, or a value less itself."""
     alone = next(normalised_alone(graph), None)
     if alone is not None:
         layer, why = alone

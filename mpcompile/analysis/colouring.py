@@ -44,7 +44,7 @@ class Colouring:
 
     @cached_property
     def palette(self) -> tuple[int, ...]:
-        """How many colours there are along each axis."""
+        """The number of colours along each axis."""
         return tuple(self.windows[a][1] if a in self.windows else n for a, n in enumerate(self.shape))
 
     @property
@@ -95,7 +95,7 @@ class Colouring:
 def sets_of(
     graph: Graph, source: str, env: Mapping[str, int], axis: int | None, by: Colouring
 ) -> AtMost[BitMatrix]:
-    """What all outputs at a place read at most, [output elements, colours]. Raises `TooLarge`."""
+    """Return an upper bound of what all outputs at a place read, [output elements, colours]. Raises `TooLarge`."""
     found = [
         sets(graph, source, name, env, axis, None if by.exact else by.colours).value for name in graph.outputs
     ]
@@ -103,7 +103,7 @@ def sets_of(
 
 
 def colouring(graph: Graph, source: str, env: Mapping[str, int], axis: int | None) -> Colouring:
-    """Colours for outputs that have the source's places, beside their axis `axis` of parameters.
+    """Choose colours for outputs that have the source's places, beside their axis `axis` of parameters.
 
     Every element has a colour of its own where offset sets do not bound what all outputs read around their places.
     """

@@ -17,14 +17,14 @@ from mpcompile.ir import Builder, Constant, Graph, Module, Node, Value
 
 
 def without_constants(module: Module) -> Module:
-    """The module with constants for normalisations of one element; the same module where it has none."""
+    """Replace normalisations of one element by constants; return the same module where it has none."""
     programs = {name: folded(graph) for name, graph in module.programs.items()}
     same = all(programs[name] is graph for name, graph in module.programs.items())
     return module if same else replace(module, programs=programs)
 
 
 def folded(graph: Graph) -> Graph:
-    """The same function of finite values, bodies of loops included; the same graph where nothing is to be replaced."""
+    """Return the same function of finite values, bodies of loops included; the same graph where nothing is replaced."""
     bodies = {
         n.id: body
         for n in graph.nodes()

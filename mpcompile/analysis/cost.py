@@ -20,12 +20,12 @@ Size = int | Symbolic
 
 
 def work(graph: Graph) -> Work:
-    """Operations of a whole graph."""
+    """Count the operations of a whole graph."""
     return sum((n.cost for n in graph.nodes()), Work())
 
 
 def by_scope(graph: Graph) -> dict[Scope, Work]:
-    """Operations of each layer, in order of first use; what a loop does counts for the layers inside of it."""
+    """Count the operations of each layer, in order of first use; a loop's count for the layers inside of it."""
     found: dict[Scope, Work] = {}
 
     def walk(graph: Graph, times: Size) -> None:
@@ -58,7 +58,7 @@ class Weights:
 
 
 def weights(module: Module, graph: Graph, nodes: Iterable[Node]) -> Weights:
-    """Of the trained parameters among some nodes of a program; running statistics are not trained."""
+    """Count the trained parameters among some nodes of a program; running statistics are not trained."""
     named = {n.op.path: n for n in nodes if isinstance(n.op, Parameter)}
     parameters = {path: n for path, n in named.items() if module.parameters[path].trainable}
     shapes = [n.types[0].concrete({}) for n in parameters.values()]
@@ -68,7 +68,7 @@ def weights(module: Module, graph: Graph, nodes: Iterable[Node]) -> Weights:
 
 
 def kept(graph: Graph, parameter: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which elements of a parameter some use reads: not those that every use multiplies by a constant zero."""
+    """Return which elements of a parameter some use reads: not those that every use multiplies by a constant zero."""
     shape = parameter.types[0].concrete({})
     users = graph.users(parameter.id)
     seen = np.full(shape, not users)
@@ -88,11 +88,12 @@ BYTES: Mapping[DType, int] = {DType.FLOAT: 4, DType.INT: 8, DType.BOOL: 1}
 
 
 def size_in_bytes(value: Value) -> Size:
+    """Return the bytes of a value at single precision."""
     return value.type.size * BYTES[value.dtype]
 
 
 def saved_for_backward(combined: Graph, forward: Graph) -> Size:
-    """Bytes of activations that the backward pass reads, at single precision.
+    """Return the bytes of activations that the backward pass reads, at single precision.
 
     `combined` is `differentiate(forward, ...)`. An activation is a value of the forward pass whose size
     depends on the batch or the length; a weight and a masked weight are none. A view counts as what it is a view of.
@@ -114,14 +115,14 @@ def saved_for_backward(combined: Graph, forward: Graph) -> Size:
 
 
 def storage(graph: Graph, value: Value) -> Value:
-    """The value in whose memory a value lies."""
+    """Return the value in whose memory a value lies."""
     while graph.node(value).view:
         value = graph.node(value).inputs[0]
     return value
 
 
 def peak(graph: Graph, env: Mapping[str, int]) -> int:
-    """Most bytes that live at once when nodes run in order and each value goes after its last use.
+    """Return the most bytes that live at once when nodes run in order and each value goes after its last use.
 
     Inputs count, parameters and constants do not (they are there before). Nothing is done in place. Of a loop the
     results count, not what lives for one step.

@@ -40,7 +40,7 @@ def interpret(
     environment: Mapping[str, int],
     kept: Collection[Value] | None = None,
 ) -> dict[Value, Abstract]:
-    """Facts of every value, or of those to be `kept` alone.
+    """Compute the facts of every value, or of those to be `kept` alone.
 
     `seeds` gives facts of inputs, [*shape, words]; other inputs depend on nothing. What is not kept is forgotten when the
     last node has read it, so that a deep graph takes as much memory as its widest place.
@@ -132,7 +132,7 @@ def _large(x: Abstract) -> bool:
 
 
 def environment_for(graph: Graph, length: int) -> dict[str, int]:
-    """Sizes at which a graph is analysed: one example of the batch, `length` for every other symbol."""
+    """Return the sizes at which a graph is analysed: one example of the batch, `length` for every other symbol."""
     return {s: 1 if s == "N" else length for s in graph.symbols()}
 
 
@@ -143,7 +143,7 @@ def tau(
     environment: Mapping[str, int],
     kept: Collection[Value] | None = None,
 ) -> dict[Value, Abstract]:
-    """Availability: an element of input `source` is there at its rank + 1, anything else at the latest thing it reads.
+    """Compute availability: an element of `source` is there at its rank + 1, others at the latest element they read.
 
     `ranks` has the shape of the source without its batch axis.
     """
@@ -162,9 +162,11 @@ class TooLarge(Exception):
 def support(
     graph: Graph, source: str, output: str, environment: Mapping[str, int], over: int | None = None
 ) -> AtMost[Array]:
-    """Bool [output elements, source elements] of one example: which inputs each output element can depend on, at most.
+    """Bound from above which inputs each output element depends on: bool [output elements, source elements].
 
     The elements along axis `over` of the output count as one, which depends on what any of them does.
+
+    The sets are those of one example.
     """
     return AtMost(sets(graph, source, output, environment, over).value.unpack())
 
@@ -177,7 +179,9 @@ def sets(
     over: int | None = None,
     colours: Array | None = None,
 ) -> AtMost[BitMatrix]:
-    """`support`, 64 inputs to a word: [output elements, source elements], or colours, where elements have `colours`."""
+    """Compute `support` with 64 inputs to a word: [output elements, source elements], or colours if there are
+    `colours`.
+    """
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
     count = size if colours is None else int(colours.max()) + 1
@@ -194,7 +198,10 @@ def sets(
 
 
 def identity(size: int) -> tuple[Domain, Array]:
-    """The domain of sets of `size` elements, and each element's set of itself, [size, words]. Raises `TooLarge`."""
+    """Return the domain of sets of `size` elements, and the set of each element alone, [size, words].
+
+    Raises `TooLarge`.
+    """
     if size > MAX_SET:
         raise TooLarge(f"exact sets of {size} inputs are more than the {MAX_SET} that are attempted")
     domain, index = bitsets(size), np.arange(size, dtype=np.uint64)
@@ -220,7 +227,7 @@ def witness(
     value: Value,
     index: tuple[int, ...],
 ) -> list[Step]:
-    """A path from an input element to element `index` of `value`, along which tau never changes; input first.
+    """Trace a path from an input element to element `index` of `value`, along which tau never changes; input first.
 
     At each node the element it read is found by bisection over the candidates with the same tau, asking the
     primitive's own dependence rule; so no primitive needs a rule of its own for this.
@@ -272,5 +279,5 @@ def _reaches(
 
 
 def elements(indices: Sequence[int]) -> str:
-    """`[3, 1]` of an element, its batch axis left out."""
+    """Format the index of an element without its batch axis: `[3, 1]`."""
     return f"[{', '.join(str(i) for i in indices[1:])}]"

@@ -50,7 +50,7 @@ ELEMENTS = 1 << 20
 
 @dataclass
 class Reached:
-    """What was seen of one source over a field.
+    """The dependence on one source that runs over a field have shown.
 
     seen       bool [output elements, source elements]: the output certainly depends on the source's element
     trials     how many times each unseen pair was tried, at least
@@ -69,7 +69,7 @@ Values = Callable[[Field, str, Type, tuple[int, ...], int], Array]
 
 
 def values_of(module: Module, env: Mapping[str, int]) -> Values:
-    """How inputs are drawn: as what they are declared to be, lengths as the full length, all else at random."""
+    """Return how inputs are drawn: as what they are declared to be, lengths as the full length, all else at random."""
 
     def draw(f: Field, name: str, type: Type, shape: tuple[int, ...], again: int) -> Array:
         declared, key = module.fields.get(name), f"input {name} {again}"
@@ -140,7 +140,7 @@ def _tried(ask: _Ask, wanted: Array) -> Reached:
 
 
 def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
-    """Of each element of input `x` of a map the number of the element of `y` that equals it for all inputs, or -1.
+    """Return, for each element of input `x` of a map, the element of `y` that equals it for all inputs, or -1.
 
     `seen`, where the map has it, is `x`. Raises `NoRule`.
     """
@@ -184,7 +184,7 @@ class Weights(Mapping[str, Array]):
 
 
 def row_work(graph: Graph, env: Mapping[str, int]) -> float:
-    """Operations for one row of a run."""
+    """Return the operations for one row of a run."""
     cost, one = work(graph), {**env, "N": 1}
     return float(substitute(cost.products, one) + EACH * substitute(cost.rest, one))
 
@@ -197,7 +197,7 @@ def afford(graph: Graph, env: Mapping[str, int], columns: int) -> None:
 
 
 def widest(graph: Graph, env: Mapping[str, int]) -> int:
-    """Elements of the largest value of one row."""
+    """Return the elements of the largest value of one row."""
     one = {**env, "N": 1}
     rows = (t for n in graph.nodes() for t in n.types if any(isinstance(s, Symbolic) for s in t.shape))
     return max((int(np.prod(t.concrete(one))) for t in rows), default=1)

@@ -36,7 +36,7 @@ MAX_COMBINATIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Search(Generic[T]):
-    """What was tried: `found` at the sizes `at`, or nothing at all of `checked`.
+    """The result of a search: `found` at the sizes `at`, or nothing at all of `checked`.
 
     `complete` says whether the horizon was reached.
     """
@@ -109,7 +109,7 @@ def _combinations(limit: Sizes) -> Iterator[dict[str, int]]:
 
 
 def lengths(top: int) -> list[int]:
-    """1, 2, 3, 5, 8, 16, 32, ... up to a number, which is the last."""
+    """Return 1, 2, 3, 5, 8, 16, 32, ... up to a number, which is the last."""
     found, n = [k for k in FIRST if k < top], 16
     while n < top:
         found.append(n)
@@ -121,7 +121,8 @@ def lengths(top: int) -> list[int]:
 
 
 def horizon(graph: Graph) -> dict[str, int]:
-    """For every free symbol the length from which on nothing new shows: max(A, B) + 2 x the largest period + 2.
+    """Return for every free symbol the length from which on nothing new shows: max(A, B) + 2 x the largest period +
+    2.
 
     A is the span of the break points of all offset sets about inputs along that symbol, of all values; B what
     operations move by themselves, in places of the source.

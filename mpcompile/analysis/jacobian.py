@@ -83,7 +83,7 @@ def classify(matrix: Array | BitMatrix) -> Structure:
 def coupling_structure(
     direct: Array | BitMatrix, seen: Array | BitMatrix
 ) -> tuple[Structure, tuple[int, int] | None]:
-    """Structure of y(x, x) from the supports of y(x, seen) in either argument, and what is wrong with it.
+    """Return the structure of y(x, x) from the supports of y(x, seen) in either argument, and what is wrong with it.
 
     The log-determinant of the element-wise map x -> y at fixed `seen` is that of the whole when
 
@@ -108,12 +108,14 @@ def coupling_structure(
 
 
 def closed_form(graph: Graph) -> int | None:
-    """The number of channels C of a flow step that is y = W x over the channels at each of k places, with log_det =
-    k log |det W|; None for any other.
+    """Return the channels C of a flow step y = W x over the channels at each of k places, with log_det = k log |det
+    W|.
 
     Then the Jacobian is W, k times along its diagonal (in the order of places), and that is its determinant, though its
     support is dense. It is read off the graph: one matrix product or 1x1 convolution of `x` itself by a matrix, and the
     `log_abs_det` of that very matrix times k.
+
+    None for any other flow step.
     """
     x, y, log_det = graph.inputs.get("x"), graph.outputs.get("y"), graph.outputs.get("log_det")
     if x is None or y is None or log_det is None:
@@ -164,5 +166,5 @@ def _first(matrix: BitMatrix) -> tuple[int, int]:
 
 
 def structure_of(graph: Graph, source: str, output: str) -> Structure:
-    """Structure of d output / d source for one example."""
+    """Return the structure of d output / d source for one example."""
     return classify(sets(graph, source, output, environment_for(graph, 8)).value)

@@ -25,7 +25,7 @@ POSITIONS = 64
 
 @dataclass(frozen=True)
 class Joined:
-    """What lower bounds say of pairs (output element, source position) at some sizes.
+    """The lower bounds about pairs (output element, source position) at some sizes.
 
     assumptions  of what was seen
     seen         whether some wanted pair is certainly joined
@@ -48,7 +48,7 @@ class Joined:
 
 
 def joined(module: Module, name: str, graph: Graph, env: Mapping[str, int], least: int = 0) -> Joined:
-    """Of the pairs that the order allows and a path joins; with `least`, of those that no shorter path joins.
+    """Decide the pairs that the order allows and a path joins; with `least`, those that no shorter path joins.
 
     Raises `NoRule` and `TooLarge`.
     """

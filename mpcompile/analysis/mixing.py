@@ -41,7 +41,7 @@ MAX_CAP = 64
 
 
 def mixing_sets(graph: Graph, source: str, cap: int) -> OffsetSets:
-    """Offset sets about a sequence, by the number of mixing operations on the shortest way, `cap` standing for more.
+    """Compute offset sets about a sequence by the mixing operations on the shortest path, `cap` standing for more.
 
     A value keeps the `NoRule` of the operation where counting stops.
     """

@@ -10,7 +10,7 @@ KEPT = 8
 
 
 def narrowed(graph: Graph, names: tuple[str, ...], axis: int) -> Graph | None:
-    """The program of the named outputs with the first `KEPT` elements along an axis of each.
+    """Return the program of the named outputs with the first `KEPT` elements along an axis of each.
 
     An element of it is the same function of the inputs as in `graph`, up to the names of weights: the slice is taken of
     the operands where the axis runs along (`Primitive.along`), so the rest is not computed. A weight that nothing else

@@ -16,7 +16,7 @@ from mpcompile.ir.stencils import Stencil
 
 
 def two_sided(graph: Graph, sets: OffsetSets) -> Node | None:
-    """The first operation on the way from the source to an output that reads ahead of its own place; None if none does.
+    """Find the first operation between the source and an output that reads ahead of its own place; None if none does.
 
     Each operation's own rule is asked, of operands that read the source at their own place and nowhere else. An operation
     whose places are not those of the source (strides, several axes) counts as one that reads ahead.
@@ -25,7 +25,7 @@ def two_sided(graph: Graph, sets: OffsetSets) -> Node | None:
 
 
 def bordered(graph: Graph, sets: OffsetSets) -> Node | None:
-    """The first operation on the way that reads some places beside its own, but not all; None if there is none.
+    """Find the first operation on the way that reads some places beside its own, but not all; None if there is none.
 
     Without one, what an element reads is the same at the ends of a sequence as inside, whatever its direction.
     """

@@ -10,7 +10,7 @@ from mpcompile.ir import Abstract, Array, Claim, Graph
 
 
 def ranks_of(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
-    """Ranks of the elements of the subject, in its shape."""
+    """Return the ranks of the elements of the subject, in its shape."""
     shape = graph.inputs[claim.subject].type.concrete(env)[1:]
     ranks = claim.ordering.ranks
     if ranks is None:
@@ -19,13 +19,13 @@ def ranks_of(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
 
 
 def allowed(ranks: Array, facts: Abstract, axis: int | None) -> Array:
-    """Rank of the variable that each element of a parameter belongs to, in the parameter's shape."""
+    """Return the rank of the variable that each element of a parameter belongs to, in the parameter's shape."""
     wide = ranks[None] if axis is None else np.expand_dims(ranks[None], axis)
     return np.broadcast_to(wide, facts.shape)
 
 
 def raster(graph: Graph, claim: Claim) -> bool:
-    """Whether an image [C, H, W] is ordered by rows, then columns, then channels at every size, by the order's name.
+    """Return whether an image [C, H, W] is ordered by rows, columns, channels at every size, by the order's name.
 
     `pixel` is that order; `natural` is the order in memory, which it is with one channel only. A random order may look
     like it at one size.

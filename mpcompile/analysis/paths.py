@@ -67,7 +67,7 @@ class Distances(Domain):
 def distances(
     graph: Graph, source: str, environment: Mapping[str, int], positions: Array
 ) -> dict[str, Array]:
-    """For each output, [*shape, positions]: the length of the shortest path, -1 where there is none.
+    """Return, for each output, [*shape, positions]: the length of the shortest path, -1 where there is none.
 
     `positions` numbers the position of each element of the source, in its shape without the batch.
     Raises `NoRule` and `TooLarge`.
@@ -203,7 +203,7 @@ class Reach:
 
 
 def program_of(module: Module, name: str) -> Graph | None:
-    """The program in which paths from a variable are asked for; None where none reads it."""
+    """Return the program in which paths from a variable are asked for; None where none reads it."""
     for wanted in ("conditionals", "predict", "forward", "reconstruct"):
         for program in (f"{wanted}_{name}", wanted):  # the variable's own, where several have one
             graph = module.programs.get(program)
@@ -213,7 +213,7 @@ def program_of(module: Module, name: str) -> Graph | None:
 
 
 def positions_of(type: Type, environment: Mapping[str, int]) -> Array:
-    """The position of each element: its step in a sequence, its pixel in an image, else itself."""
+    """Return the position of each element: its step in a sequence, its pixel in an image, else itself."""
     shape = type.concrete(environment)[1:]
     if isinstance(type.shape[1] if type.rank > 1 else 0, Symbolic):
         index: Array = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
@@ -225,7 +225,7 @@ def positions_of(type: Type, environment: Mapping[str, int]) -> Array:
 
 
 def order_of(module: Module, name: str) -> Claim | None:
-    """The claim that a variable is autoregressive, which tells its order; None for another variable."""
+    """Return the claim that a variable is autoregressive, which states its order; None for another variable."""
     claims = (c for c in module.claims if c.kind == "autoregressive" and c.subject == name)
     return next((c for c in claims if c.program in ("conditionals", f"conditionals_{name}")), None)
 
@@ -233,7 +233,7 @@ def order_of(module: Module, name: str) -> Claim | None:
 def before(
     graph: Graph, order: Claim, environment: Mapping[str, int], positions: Array, table: Array
 ) -> Array:
-    """Bool, as a table [*output, positions]: whether all elements at a position come before an output's own element."""
+    """Return a table [*output, positions] of whether all elements at a position come before an output's own element."""
     ranks, axis = ranks_of(graph, order, environment), order.ordering.axis
     own = ranks if axis is None else np.expand_dims(ranks, axis - 1)
     latest = np.zeros(int(positions.max()) + 1, int)
@@ -242,7 +242,7 @@ def before(
 
 
 def reach(module: Module, name: str, length: int) -> Reach:
-    """The farthest pair for one length. Raises `NoRule` and `TooLarge`."""
+    """Find the farthest pair for one length. Raises `NoRule` and `TooLarge`."""
     graph = program_of(module, name)
     assert graph is not None  # the caller has asked
     environment = environment_for(graph, length)
@@ -278,7 +278,7 @@ def reach(module: Module, name: str, length: int) -> Reach:
 
 
 def growth(longest: Sequence[int]) -> str:
-    """How a quantity grows that was measured at lengths which double: constant, logarithmic, linear or irregular."""
+    """Return how a quantity grows that was measured at doubling lengths: constant, logarithmic, linear or irregular."""
     steps = [b - a for a, b in pairwise(longest)]
     if not steps or not any(steps):
         return "constant"
@@ -290,13 +290,13 @@ def growth(longest: Sequence[int]) -> str:
 
 
 def reaches(module: Module, name: str) -> list[Reach]:
-    """The farthest pair at each of `LENGTHS`; once where every size is fixed."""
+    """Find the farthest pair at each of `LENGTHS`; once where every size is fixed."""
     first = reach(module, name, LENGTHS[0])
     return [first] if first.length is None else [first, *(reach(module, name, n) for n in LENGTHS[1:])]
 
 
 def sampling_steps(module: Module, name: str) -> int | Symbolic | None:
-    """Passes of the network, one after the other, that a draw takes: the distinct ranks of an autoregressive order.
+    """Return the sequential passes of the network that a draw takes: the distinct ranks of an autoregressive order.
 
     None for another density.
     """

@@ -45,7 +45,7 @@ def probe(
     graph: Graph, source: str, value: Value, sets: OffsetSets, phase: tuple[int, ...], offsets: Offsets,
     env: Mapping[str, int],
 ) -> Probe | None:  # fmt: skip
-    """The place of a phase whose offsets fit best within the source; None where the output has no such place.
+    """Choose the place of a phase whose offsets fit best within the source; None where the output has no such place.
 
     Where a set has no ends, the ends of the source tell nothing: a shift may leave the place in the middle without all
     that the set names, so the last and the first one are tried too.

@@ -19,7 +19,7 @@ _READING = ("autoregressive", "complete", "receptive_field", "no_blind_spot", "p
 
 
 def prove(module: Module) -> list[Verdict]:
-    """A verdict for every claim of a module, in order; one that repeats another is answered by its verdict."""
+    """Return a verdict for every claim of a module, in order; a repeated claim has the verdict of the first."""
     known: dict[tuple[object, ...], Verdict] = {}
     allowed = {(a.name, a.subject) for a in module.allowances}
     verdicts: list[Verdict] = []
@@ -88,7 +88,7 @@ def _answer(module: Module, claim: Claim) -> Verdict:
 
 
 def unproven(verdicts: list[Verdict], allow: bool = False) -> list[Verdict]:
-    """Verdicts that stop a build. With `allow` those alone that nothing lets pass: what is refuted."""
+    """Return the verdicts that stop a build; with `allow` the refuted ones alone."""
     return [v for v in verdicts if v.status is Status.REFUTED or not (allow or v.status.accepted)]
 
 

@@ -19,7 +19,9 @@ from mpcompile.ir.stencils import Stencil
 
 @dataclass(frozen=True, slots=True)
 class Hull:
-    """What one phase reads along one axis: from `low` to `high`, relative to the start of its period; None: no end."""
+    """The range that one phase reads along one axis: `low` to `high`, relative to the start of its period. None: no
+    end.
+    """
 
     low: int | None
     high: int | None
@@ -102,7 +104,7 @@ class ReceptiveField:
 
 
 def boxed(s: Offsets) -> np.ndarray:
-    """The bits of a set within the smallest box around it; unbounded sides are cut at its window."""
+    """Return the bits of a set within the smallest box around it; unbounded sides are cut at its window."""
     bits = s.bits
     for axis in range(s.rank):
         hit = np.flatnonzero(np.moveaxis(bits, axis, 0).reshape(bits.shape[axis], -1).any(1))
@@ -111,7 +113,7 @@ def boxed(s: Offsets) -> np.ndarray:
 
 
 def unions(stencil: Stencil, rank: int) -> dict[tuple[int, ...], Offsets]:
-    """The offsets of every phase, all channels together."""
+    """Return the offsets of every phase, all channels together."""
     found: dict[tuple[int, ...], Offsets] = {}
     wide = expanded(stencil)
     for index, sets in elements(wide):
@@ -122,7 +124,7 @@ def unions(stencil: Stencil, rank: int) -> dict[tuple[int, ...], Offsets]:
 
 
 def field_of(stencil: Stencil, rank: int, aligned: tuple[bool, ...] | None = None) -> ReceptiveField:
-    """The receptive field of a value with offset sets about a source of `rank` spatial axes."""
+    """Return the receptive field of a value with offset sets about a source of `rank` spatial axes."""
     found = unions(stencil, rank)
     axes = []
     for k in range(rank):
@@ -177,7 +179,7 @@ class _Alignment:
 
 
 def receptive_fields(graph: Graph, source: str) -> dict[str, ReceptiveField | NoRule]:
-    """The receptive field of every named layer (by its dotted scope, the last value made in it), and of every output.
+    """Return the receptive field of every named layer, under the dotted scope of its last value, and of every output.
 
     Where a primitive on the way has no rule for offset sets, that is the answer. Layers that read nothing of the
     source are left out.
@@ -205,7 +207,7 @@ def receptive_fields(graph: Graph, source: str) -> dict[str, ReceptiveField | No
 
 
 def picture(seen: np.ndarray, allowed: np.ndarray, place: tuple[int, int]) -> str:
-    """A map of a plane: `#` seen, `o` allowed and not seen, `.` not allowed, `X` the element itself."""
+    """Draw a map of a plane: `#` seen, `o` allowed and not seen, `.` not allowed, `X` the element itself."""
     rows = []
     for i, j in product(*map(range, seen.shape)):
         mark = "X" if (i, j) == place else "#" if seen[i, j] else "o" if allowed[i, j] else "."

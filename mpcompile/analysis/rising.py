@@ -25,7 +25,7 @@ from mpcompile.ir import (
 
 
 def rises(module: Module, graph: Graph, source: str) -> bool:
-    """Whether every operation between a source and the outputs grows with what reads the source."""
+    """Return whether every operation between a source and the outputs grows with what reads the source."""
     known: dict[Value, Growth] = {}
     needed = _needed(graph)
     try:

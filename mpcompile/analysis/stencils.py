@@ -49,7 +49,7 @@ class OffsetSets:
 
 
 def spatial_axes(type: Type) -> tuple[int, ...]:
-    """The axes along which a source is extended: symbolic ones, else those after batch and channels."""
+    """Return the axes along which a source is extended: symbolic ones, else those after batch and channels."""
     symbolic = tuple(i for i, s in enumerate(type.shape) if i and isinstance(s, Symbolic))
     return symbolic or tuple(range(2, type.rank))
 
@@ -72,7 +72,7 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
 def at_every_length(
     graph: Graph, domain: Domain, seeds: Mapping[Value, Array]
 ) -> dict[Value, Abstract | NoRule]:
-    """Upper bounds of facts over `domain` that hold whatever numbers the symbols have.
+    """Compute upper bounds of facts over `domain` that hold whatever numbers the symbols have.
 
     `seeds` gives facts of inputs, or of values in the middle, [*shape, words] with one element along axes of symbolic
     size, all of whose elements are alike; such an axis has two of them here. A value without a rule keeps the reason.
@@ -82,13 +82,13 @@ def at_every_length(
 
 
 def facts_of(graph: Graph, domain: Domain, cells: Mapping[Value, Abstract]) -> dict[Value, Abstract | NoRule]:
-    """As `at_every_length`, from all that is known of some values: facts, zeros, minus infinity."""
+    """Compute the facts of `at_every_length` from all that is known of some values: facts, zeros, minus infinity."""
     found = _run(Lattice(0, domain), graph, {v: still(v.type, cell) for v, cell in cells.items()})
     return {v: s if isinstance(s, NoRule) else s.cell for v, s in found.items()}
 
 
 def sets_at_every_length(graph: Graph, source: str, output: str) -> AtMost[BitMatrix]:
-    """As `dependence.sets`, for every number that the symbols have; source and output have fixed sizes.
+    """Compute `dependence.sets` for every number that the symbols have; source and output have fixed sizes.
 
     Raises `NoRule` and `TooLarge`.
     """
@@ -136,12 +136,12 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
 
 
 def reads_any(inputs: Iterable[Stencil]) -> bool:
-    """Whether any of these reads the source."""
+    """Return whether any of these reads the source."""
     return any(r.cell.facts.any() for x in inputs for r in x.regions)
 
 
 def unread(lattice: Lattice, graph: Graph, node: Node, results: Sequence[Stencil]) -> Sequence[Stencil]:
-    """Results of an operation none of whose operands reads the source; nothing is known of them if it has no rule.
+    """Return the results of an operation whose operands do not read the source, with no facts where it has no rule.
 
     That they read nothing is exact. What they mask may be forgotten, which leaves sets behind them inexact; but numbers
     that come from weights or data are zero nowhere by structure alone.
@@ -171,7 +171,7 @@ def _drawn(graph: Graph, node: Node) -> bool:
 
 
 def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:
-    """The source itself: each element reads itself."""
+    """Return the source itself: each element reads itself."""
     kinds = type.shape[1] if by_channel and 1 not in axes else 1
     assert isinstance(kinds, int)
     facts = np.empty((1, kinds, *(1,) * (type.rank - 2), 1) if type.rank > 1 else (1, 1), object)
@@ -186,7 +186,7 @@ def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: boo
 
 
 def inexact(graph: Graph, sets: OffsetSets) -> str:
-    """The first primitive whose result is known from above only, though what it reads is known exactly; or nothing."""
+    """Find the first primitive with exact operands whose result is known from above only; empty where there is none."""
     for node in graph.nodes():
         found = [sets.values[v] for v in node.outputs]
         before = [sets.values[v] for v in node.inputs]
@@ -198,7 +198,7 @@ def inexact(graph: Graph, sets: OffsetSets) -> str:
 
 
 def elements(stencil: Stencil) -> Iterator[tuple[tuple[int, ...], list[tuple[int, Offsets]]]]:
-    """(index in the cell, [(kind, set)]) of every element that reads anything; indices run over distinct facts only.
+    """Yield (index in the cell, [(kind, set)]) of every element that reads anything; indices run over distinct facts.
 
     Raises `AssertionError` for a value with two axes along one source axis.
     """
@@ -210,7 +210,7 @@ def elements(stencil: Stencil) -> Iterator[tuple[tuple[int, ...], list[tuple[int
 
 
 def phases(stencil: Stencil, index: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    """The place of an element within its period, along each source axis; 0 where it does not move with one."""
+    """Return the place of an element within its period, along each source axis; 0 where it does not move with one."""
     at = [0] * rank
     for i, axis in enumerate(stencil.axes):
         if axis is not None and stencil.cell.facts.shape[i] > 1:
@@ -219,7 +219,7 @@ def phases(stencil: Stencil, index: tuple[int, ...], rank: int) -> tuple[int, ..
 
 
 def expanded(stencil: Stencil) -> Stencil:
-    """The same value with its facts written out for every phase."""
+    """Write out the facts of a value for every phase."""
     cell = stencil.cell
     shape = tuple(
         n if axis is None else axis.own for n, axis in zip(cell.facts.shape[:-1], stencil.axes, strict=True)
@@ -230,12 +230,12 @@ def expanded(stencil: Stencil) -> Stencil:
 
 
 def places(axes: Sequence[int], parameter: int | None) -> tuple[int, ...]:
-    """Where a source's axes are in a distribution's parameters, which have one axis more (or, None, have not)."""
+    """Return where a source's axes are in a distribution's parameters, which have one axis more (or, None, have not)."""
     return tuple(i + (parameter is not None and i >= parameter) for i in axes)
 
 
 def aligned_with(stencil: Stencil, axes: Sequence[int]) -> bool:
-    """Whether a value has the source's own places along the given axes of it, and no other spatial axis."""
+    """Return whether a value has the source's own places along the given axes of it, and no other spatial axis."""
     return all(
         (
             axis is not None
@@ -250,7 +250,9 @@ def aligned_with(stencil: Stencil, axes: Sequence[int]) -> bool:
 
 
 def not_before(offsets: Offsets, place: Sequence[int], strictly: bool) -> Array:
-    """Vectors of the set that do not come before `place` in row-major order (or, `strictly`, come after it)."""
+    """Return the vectors of the set that do not come before `place` in row-major order (or, `strictly`, come after
+    it).
+    """
     low = [min(o, p - 1) for o, p in zip(offsets.origin, place, strict=True)]
     high = [max(o + n, p + 2) for o, n, p in zip(offsets.origin, offsets.bits.shape, place, strict=True)]
     size = [h - lo for h, lo in zip(high, low, strict=True)]

@@ -99,7 +99,7 @@ class Sampled(ValueError):
 
 
 def free_symbols(*graphs: Graph) -> frozenset[str]:
-    """Every symbol but the batch that a size in these programs mentions, wherever it stands."""
+    """Return every symbol but the batch that a size in these programs mentions, wherever it stands."""
     found: set[str] = set()
     for graph in graphs:
         found.update(graph.symbols())
@@ -110,7 +110,7 @@ def free_symbols(*graphs: Graph) -> frozenset[str]:
 
 
 def scope_of(*graphs: Graph, covers: Literal["declared", "lengths", "sizes"]) -> Scope:
-    """The scope of an argument about these programs.
+    """Return the scope of an argument about these programs.
 
     `covers` is what the argument is independent of: nothing ("declared"), the values of all symbols ("lengths"), or
     those and the declared numbers of spatial axes ("sizes"). Without symbols, every length is the declared sizes.
@@ -149,7 +149,7 @@ class Held:
 def ran(
     graphs: Iterable[Graph], method: str, checked: Sequence[Sizes], assumptions: tuple[str, ...] = ()
 ) -> Proof | Held:
-    """The worth of runs that found nothing against a claim: a proof iff every size of the programs is declared."""
+    """Judge runs that found nothing against a claim: they are a proof iff every size of the programs is declared."""
     graphs = list(graphs)
     if free_symbols(*graphs):
         return Held(method, tuple(dict(s) for s in checked))
@@ -246,7 +246,7 @@ class Verdict:
         detail: Mapping[str, Any] | None = None,
         help: str = "",
     ) -> Verdict:
-        """No argument either way. `reason` completes "it is undecided: ..."."""
+        """Return the verdict that a claim is undecided, with the reason."""
         tried = tuple(dict(s) for s in checked)
         notes = (f"nothing speaks against it{sizes_text(tried)}",) if sizes_text(tried) else ()
         finding = Diagnostic(
@@ -263,7 +263,7 @@ class Verdict:
 
     @property
     def how(self) -> str:
-        """By which analysis and for which sizes, as text."""
+        """The analysis and the sizes behind the verdict, as text."""
         each = f"; each of {self.members} orders and masks" if self.members > 1 else ""
         if self.status is Status.PROVED:
             return f"{self.method}, for {self.scope}{each}"
@@ -279,7 +279,7 @@ _GO_ON = "`mpcompile build SPEC --allow-unproven` builds it all the same, and th
 
 
 def sizes_text(many: Sequence[Sizes]) -> str:
-    """` at time = 1, 2, 3`; with several symbols ` at (time, frames) = (1, 2), (3, 4)`; nothing without symbols."""
+    """Format sizes: ` at time = 1, 2, 3`, or ` at (time, frames) = (1, 2), (3, 4)`; nothing without symbols."""
     names = list(dict.fromkeys(k for sizes in many for k in sizes if k != "N"))
     if not names:
         return ""

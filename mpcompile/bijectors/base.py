@@ -94,41 +94,41 @@ class Bijector:
 
     @property
     def preimage(self) -> Interval | None:
-        """What `inverse` gives: the domain, or more where a map is stretched to keep values off its ends."""
+        """The interval of the results of `inverse`: the domain, or more where a map is stretched to avoid its ends."""
         return self.domain
 
     @property
     def image(self) -> Interval | None:
-        """What `forward` reaches; that of a map that rounds when it goes back is smaller than its codomain."""
+        """The interval that `forward` reaches; for a map that rounds on its way back it is smaller than the codomain."""
         return self.codomain
 
 
 def elements(shape: Shape) -> int:
-    """Number of elements of one example."""
+    """Return the number of elements of one example."""
     size = product(shape[1:])
     assert isinstance(size, int)
     return size
 
 
 def channels(x: Value) -> int:
-    """Size of axis 1, which a flow's variable of fixed shape always has."""
+    """Return the size of axis 1, which a flow's variable of fixed shape always has."""
     size = x.shape[1]
     assert isinstance(size, int)
     return size
 
 
 def along_channels(ctx: Context, vector: Value, x: Value) -> Value:
-    """vector[C] in a shape that broadcasts along the channels of x[N, C, ...]."""
+    """Reshape vector[C] so that it broadcasts along the channels of x[N, C, ...]."""
     return F.reshape(ctx.b, vector, (*vector.shape, *(1,) * (x.type.rank - 2)))
 
 
 def for_each_channel(ctx: Context, name: str, x: Value) -> Value:
-    """The parameter `name` [C], at first zero, in a shape that broadcasts along the channels of x[N, C, ...]."""
+    """Return the parameter `name` [C], initially zero, in a shape that broadcasts along the channels of x[N, C, ...]."""
     return along_channels(ctx, ctx.param(name, (channels(x),), Init("zeros")), x)
 
 
 def spread(ctx: Context, x: Value, log_slope: Value) -> Value:
-    """The log-determinant [N] of a scale for each channel, which is the same for every example of x."""
+    """Return the log-determinant [N] of a scale for each channel, which is the same for every example of x."""
     places = elements(x.shape) // channels(x)
     total = F.mul(ctx.b, F.sum_axes(ctx.b, log_slope, range(log_slope.type.rank)), float(places))
     return F.add(ctx.b, ctx.zeros((x.shape[0],)), total)

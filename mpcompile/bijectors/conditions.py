@@ -9,7 +9,7 @@ from mpcompile.ops import build as F
 
 
 def features(ctx: Context, condition: Value) -> Value:
-    """A condition as numbers [N, C, ...]: a category as one of k, a scalar as one feature.
+    """Return a condition as numbers [N, C, ...]: a category as one of k, a scalar as one feature.
 
     Raises MP204 for a category that is no single one, or whose number of classes is not known.
     """
@@ -23,7 +23,10 @@ def features(ctx: Context, condition: Value) -> Value:
 
 
 def join(ctx: Context, x: Value, condition: Value | None) -> Value:
-    """x[N, C, ...] with the features of a condition as further channels, the same at every place."""
+    """Append the features of a condition to x[N, C, ...] as further channels, the same at every place.
+
+    Raises `SpecError` for a condition whose places are not those of x.
+    """
     if condition is None:
         return x
     extra, places = features(ctx, condition), x.shape[2:]

@@ -136,7 +136,7 @@ class _Rows:
 
 
 def mixed(ctx: Context, weight: Value, x: Value) -> Value:
-    """weight[C, C] times the channels of x[N, C, ...], at every place."""
+    """Multiply the channels of x[N, C, ...] by weight[C, C], at every place."""
     if x.type.rank == 2:
         return F.linear(ctx.b, x, weight, None)
     axes = x.type.rank - 2

@@ -42,7 +42,7 @@ class Law:
 
 
 def weighed(ctx: Context, value: Value, moved: Array | None) -> Value:
-    """A value that is zero on elements that are left alone."""
+    """Multiply a value by zero on elements that are left alone."""
     return value if moved is None else F.mul(ctx.b, value, ctx.b.constant(moved.astype(np.float64)))
 
 

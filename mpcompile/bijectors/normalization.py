@@ -84,7 +84,7 @@ class BatchNorm(Bijector):
 
 
 def moments(ctx: Context, x: Value) -> tuple[Value, Value]:
-    """Mean and variance of every channel of x[N, C, ...], over the batch and all places: [C] each."""
+    """Return the mean and the variance of every channel of x[N, C, ...], over the batch and all places: [C] each."""
     b, size = ctx.b, channels(x)
     pooled = [a for a in range(x.type.rank) if a != 1]
     ones = b.emit(ops.BroadcastTo((x.shape[0],)), b.constant(1.0))

@@ -31,7 +31,7 @@ USUAL: dict[str, type[Elementwise]] = {
 
 
 def likelihoods() -> dict[str, type[Elementwise]]:
-    """The laws that can be the likelihood of an autoregressive density, by keyword."""
+    """Return the laws that can be the likelihood of an autoregressive density, by keyword."""
     elementwise = {k: c for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise)}
     return {k: c for k, c in elementwise.items() if c.support.measure != "criterion"}
 

@@ -50,11 +50,11 @@ class Autoregressive(Distribution):
 
     @property
     def members(self) -> int:
-        """Of the mixture; 1 where there is none."""
+        """The number of members of the mixture; 1 where there is none."""
         return 1 if self.ranks is None or self.ranks.ndim == 1 else len(self.ranks)
 
     def choice(self, ctx: Context) -> Value | None:
-        """Which member this program is about, an input of it; None where there is one."""
+        """Return the input that says which member this program is about; None where there is one member."""
         return ctx.choice("member", self.members) if self.members > 1 else None
 
     def conditionals(self, ctx: Context, x: Value, member: Value | None) -> Elementwise:
@@ -124,10 +124,12 @@ class Autoregressive(Distribution):
 
 
 def element_ranks(order: str, event: Shape, seed: int, index: int = 0) -> Array | None:
-    """Ranks of the elements of one example; None when its first axis is a symbolic time, which then is the order.
+    """Return the ranks of the elements of one example; None where time, a symbolic first axis, is the order.
 
     `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `index`
     numbers the random orders of one seed.
+
+    Raises `ValueError` for an order that the event cannot have.
     """
     from mpcompile.layers.masks import ranks
 
@@ -146,7 +148,8 @@ def element_ranks(order: str, event: Shape, seed: int, index: int = 0) -> Array 
 
 
 def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
-    """Ranks of the elements for every member that `orders` and `mask_sets` of hidden degrees make, a row for each.
+    """Return the ranks of the elements for every member of `orders` and `mask_sets` of hidden degrees, a row for
+    each.
 
     As `element_ranks` where there is one member. Raises `ValueError`.
     """

@@ -94,7 +94,7 @@ class Elementwise(Distribution):
 
     @classmethod
     def likelihood(cls, field: Field, components: int) -> Likelihood:
-        """How a network gives the parameters of each element of a variable, `components` in a mixture."""
+        """Return how a network gives the parameters of each element of a variable, `components` in a mixture."""
         names = [f.name for f in fields(cls)]
         return Likelihood(
             cls, len(names), lambda ctx, parts, axis: cls(**dict(zip(names, parts, strict=True)))
@@ -119,16 +119,19 @@ class Elementwise(Distribution):
         return law if options.top_k is None else law.most_probable(ctx, options.top_k)
 
     def tempered(self, ctx: Context, t: float) -> Self:
-        """The law at a temperature: logits divided by it, scales multiplied by it."""
+        """Return the law at a temperature: logits divided by it, scales multiplied by it. Raises `SpecError` (MP209)."""
         raise ctx.fail("MP209", f"a {self.keyword} likelihood has no temperature")
 
     def most_probable(self, ctx: Context, k: int) -> Self:
-        """The law of the k most probable classes alone."""
+        """Return the law of the k most probable classes alone. Raises `SpecError` (MP209) for a law without classes."""
         raise ctx.fail("MP209", f"top_k is for categorical likelihoods, this is {self.keyword}")
 
 
 def learned(graph: Graph, value: Value, b: Builder | None = None) -> bool:
-    """Whether a weight leads to a value; of one within a loop `b`, its builder, also from outside of it."""
+    """Return whether a weight leads to a value.
+
+    For a value within a loop, `b` is its builder, and captured values count.
+    """
     outside = {inner: outer for outer, inner in b.captured.items()} if b else {}
     seen, open_ = set[Value](), [value]
     while open_:
@@ -144,12 +147,14 @@ def learned(graph: Graph, value: Value, b: Builder | None = None) -> bool:
 
 
 def logit(ctx: Context, u: Value) -> Value:
-    """log u - log(1 - u): a standard logistic draw from a uniform one."""
+    """Emit log u - log(1 - u): a standard logistic draw from a uniform one."""
     b = ctx.b
     return F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
 
 
 def standard_logistic(ctx: Context, z: Value) -> Value:
-    """Log density of the standard logistic: -softplus(z) - softplus(-z), which keeps its digits in both tails."""
+    """Emit the log density of the standard logistic, -softplus(z) - softplus(-z), which keeps its digits in both
+    tails.
+    """
     b = ctx.b
     return F.neg(b, F.add(b, b.emit(ops.Softplus(), z), b.emit(ops.Softplus(), F.neg(b, z))))

@@ -13,7 +13,7 @@ from mpcompile.layers.base import Context
 
 @dataclass(frozen=True)
 class Delta(Distribution):
-    """All mass at `loc`: as the posterior of a latent it makes the model an autoencoder (notes, section 5.1).
+    """Point mass at `loc`: as the posterior of a latent it makes the model an autoencoder (notes, section 5.1).
 
     It has no density, so there is no bound on the likelihood; with a prior p the loss has the penalty -log p(z).
     """

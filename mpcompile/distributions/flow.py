@@ -118,7 +118,7 @@ class Flow(Distribution):
         return h, total
 
     def sharpens(self, b: Builder) -> bool:
-        """By its base; whether a bijector does is asked of its steps (`Module.flow_steps`)."""
+        """Ask the base; the bijectors are asked as steps of their own (`Module.flow_steps`)."""
         return self.base.sharpens(b)
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
@@ -136,12 +136,12 @@ class Flow(Distribution):
         return x, log_base if log_det is None else F.sub(ctx.b, log_base, log_det)
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
-        """What the mean of the base is mapped to: the centre of the law, as a rule not its mean."""
+        """Map the mean of the base to data: the centre of the law, which as a rule is not its mean."""
         return self.inverse(ctx, self.base.mean(ctx, (shape[0], product(shape[1:]))), shape)
 
     def parameters(self) -> dict[str, Value]:
         return self.base.parameters()
 
     def adjusted(self, ctx: Context, options: Sampling) -> Distribution:
-        """With its base under the options (Kingma and Dhariwal 2018, section 6)."""
+        """Return the flow with its base under the options (Kingma and Dhariwal 2018, section 6)."""
         return self if options == LAW_ITSELF else replace(self, base=self.base.adjusted(ctx, options))

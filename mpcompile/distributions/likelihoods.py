@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How the output of a network becomes the law of each element.
+    """The map from the output of a network to the law of each element.
 
     `count` parameters an element; `make(ctx, parameters, axis)` builds the law from them, each in the shape of x, or,
     when `stacked`, from one value that keeps them along `axis`.

@@ -28,7 +28,10 @@ class LocationAndScale:
 
 @dataclass(frozen=True)
 class LocationScale(Elementwise):
-    """What the laws share; each says what its standard one is. A number of 0 leaves no node in the graph."""
+    """Base of the laws with a location and a scale; each states its standard law.
+
+    A number of 0 leaves no node in the graph.
+    """
 
     support: ClassVar[Support] = REALS
     arguments: ClassVar[type | None] = LocationAndScale

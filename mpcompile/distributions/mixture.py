@@ -54,7 +54,7 @@ class Mixture(Distribution):
 
     @classmethod
     def learned(cls, ctx: Context, components: int, size: int) -> Mixture:
-        """Of so many components over vectors of this size, its weights declared in the current scope."""
+        """Declare a mixture of so many components over vectors of this size, its weights in the current scope."""
         return cls(
             ctx.param("logits", (components,), Init("zeros")),
             ctx.param("loc", (components, size), Init("uniform", SPREAD)),
@@ -89,7 +89,7 @@ class Mixture(Distribution):
         return self if options.temperature == 1.0 else self.tempered(ctx, options.temperature)
 
     def tempered(self, ctx: Context, t: float) -> Mixture:
-        """At a temperature: logits divided by it, scales multiplied by it."""
+        """Return the mixture at a temperature: logits divided by it, scales multiplied by it."""
         b = ctx.b
         return Mixture(F.mul(b, self.logits, 1.0 / t), self.loc, F.add(b, self.log_scale, log(t)))
 

@@ -14,7 +14,7 @@ from mpcompile.ops import build as F
 
 @dataclass(frozen=True)
 class Subject:
-    """What a law is stated of.
+    """The variable that a law is stated of.
 
     field  the variable; None for a latent and its posterior, whose shape follows from the parameters
     span   the law in the spec
@@ -73,7 +73,7 @@ class Subject:
 
 
 def ending(found: Shape, wanted: Shape) -> str:
-    """How a network gets from the shape that it has to the one that is wanted."""
+    """Return, as help, how a network gets from the shape that it has to the one that is wanted."""
     shape = f"an output of shape {list(wanted[1:])}"
     if len(found) == len(wanted) + 1 == 3 and isinstance(found[1], Symbolic):
         return f"`last` takes the last step of a sequence: end the network with {shape}"

@@ -125,7 +125,7 @@ class Gate(Layer):
 
 
 def channel_axis(x: Value) -> int:
-    """Axis 1 for images and volumes [N, C, H, W]; the last axis for vectors and sequences [N, D], [N, time, D]."""
+    """Return axis 1 for images and volumes [N, C, H, W], the last axis for vectors [N, D] and sequences [N, time, D]."""
     return 1 if x.type.rank > 3 or (x.type.rank == 3 and isinstance(x.shape[1], int)) else x.type.rank - 1
 
 

@@ -33,7 +33,7 @@ class Mask(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MaskUse:
-    """Where a mask is applied.
+    """The place where a mask is applied.
 
     kind      `dense` ([out, in]), `conv` ([out, in, *kernel]), `attention` ([queries, keys]) or
               `partition` (the shape of a value without its batch axis)
@@ -68,11 +68,16 @@ class Layer:
         return self.forward(ctx, *inputs)
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
+        """Build the layer on its inputs, each with the batch as its first axis, and return its result.
+
+        Raises `SpecError` at the place of the layer in the spec: MP201 for a shape that does not fit, MP205 for an
+        argument that does not, and the code of whatever else the layer requires.
+        """
         raise NotImplementedError
 
 
 def fan_in_uniform(fan_in: int) -> Init:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): LeCun 1998's scaling, PyTorch's default for linear and conv layers."""
+    """Return U(-1/sqrt(fan_in), 1/sqrt(fan_in)): LeCun 1998's scaling, PyTorch's default for linear and conv layers."""
     return Init("uniform", 1.0 / max(1, fan_in) ** 0.5)
 
 

@@ -58,7 +58,7 @@ class Names:
 
 @dataclass
 class Context:
-    """Everything a composition needs to build its graph.
+    """The state that a composition needs to build its graph.
 
     b            the builder of the program's graph
     parameters   of the module, shared by all its programs; asking twice for a name must ask for the same thing
@@ -160,11 +160,15 @@ class Context:
     # --- sequences that state their length ---
 
     def length_of(self, x: Value) -> Value | None:
-        """How many of the positions along axis 1 are real, [N]; None where all are."""
+        """Return the number of real positions along axis 1 of x, [N]; None where all are real."""
         return self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
 
     def length_along(self, size: int | Symbolic) -> Value | None:
-        """How many positions are real along an axis of this size, [N]: 2 length - 1 of 2 * time - 1; None for all."""
+        """Return the number of real positions along an axis of this size, [N]: 2 length - 1 for 2 * time - 1.
+
+        None where all are real. Raises `SpecError` (MP201) where the lengths of some symbols of the size are not
+        known.
+        """
         if not isinstance(size, Symbolic) or not self.lengths.keys() & symbols(size):
             return None
         name, b = str(size), self.root
@@ -188,11 +192,11 @@ class Context:
         return self._ends[name]
 
     def present_at(self, x: Value) -> Value | None:
-        """Which positions along axis 1 are real, bool [N, size]; None where all are."""
+        """Return which positions along axis 1 of x are real, bool [N, size]; None where all are."""
         return self.present_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
 
     def present_along(self, size: int | Symbolic) -> Value | None:
-        """Which positions are real along an axis of this size, bool [N, size]; None where all are."""
+        """Return which positions are real along an axis of this size, bool [N, size]; None where all are."""
         name, b = str(size), self.root
         length = self.length_along(size)
         if length is not None and name not in self._present:
@@ -210,7 +214,10 @@ class Context:
         return b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
 
     def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
-        """The parameter `<scope>.<name>`, declared on first use."""
+        """Return the parameter `<scope>.<name>`, declared on first use.
+
+        Raises `SpecError` for a name that has another shape.
+        """
         path = self.path
         full = f"{path}.{name}" if path else name
         known = self.parameters.get(full)

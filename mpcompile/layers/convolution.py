@@ -121,6 +121,6 @@ class ConvTranspose(Layer):
 
 
 def divided(ctx: Context, groups: int, before: int, after: int) -> None:
-    """Raises MP201 where groups do not divide the channels before and after a convolution."""
+    """Check that groups divide the channels before and after a convolution. Raises MP201."""
     if groups < 1 or before % groups or after % groups:
         raise ctx.fail("MP201", f"{groups} groups do not divide {before} and {after} channels")

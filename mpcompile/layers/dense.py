@@ -63,14 +63,17 @@ STARTS: dict[str, Callable[[int], Init]] = {
 
 
 def start_of(init: str, fan_in: int) -> Init:
-    """How a weight with so many inputs starts, by the name of its initialisation."""
+    """Return the initialisation of this name for a weight with `fan_in` inputs."""
     return STARTS[init](fan_in)
 
 
 def mask_value(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Value, Array | None]:
-    """The mask at this use and, for degree masks, the degrees it gives the outputs.
+    """Emit the mask at this use, and return it with the degrees that it gives the outputs, if it is a mask of
+    degrees.
 
     Where there are several orders or sets of masks, the mask is the member's row of a constant.
+
+    Raises `SpecError`: MP112 for a mask that is too large, or the fault of a mask that does not fit.
     """
     uses = [use] if ctx.member is None else _uses(ctx, use)
     if np.prod(use.shape, dtype=float) * len(uses) >= MAX_MASK:

@@ -20,7 +20,7 @@ _made: WeakValueDictionary[Any, Constant] = WeakValueDictionary()
 
 
 def mask_constant(mask: Mask, use: MaskUse) -> Constant:
-    """The mask at one use as a constant of zeros and ones. Raises `ValueError` saying what does not fit."""
+    """Return the mask at one use as a constant of zeros and ones. Raises `ValueError` saying what does not fit."""
     around = tuple(None if a is None else (a.shape, a.tobytes()) for a in (use.inputs, use.order))
     key = (mask, use.kind, use.shape, use.last, use.mask_set, around)
     constant = _made.get(key)
@@ -30,7 +30,7 @@ def mask_constant(mask: Mask, use: MaskUse) -> Constant:
 
 
 def stacked(masks: tuple[Constant, ...]) -> Constant:
-    """Masks of one shape as one constant `[masks, *shape]`."""
+    """Stack masks of one shape to one constant `[masks, *shape]`."""
     constant = _made.get(masks)
     if constant is None:
         constant = _made[masks] = Constant.mask(np.stack([m.stored for m in masks]))
@@ -38,7 +38,7 @@ def stacked(masks: tuple[Constant, ...]) -> Constant:
 
 
 def permutation(size: int, seed: int, index: int = 0) -> Array:
-    """A fixed permutation of 0 .. size - 1: indices sorted by their SplitMix64 hash (Steele et al. 2014).
+    """Return a fixed permutation of 0 .. size - 1: indices sorted by their SplitMix64 hash (Steele et al. 2014).
 
     Counter-based, so the same on every machine and version; numpy.random would cost a slow import as well. `index`
     numbers the permutations of one seed.
@@ -53,7 +53,10 @@ def permutation(size: int, seed: int, index: int = 0) -> Array:
 
 
 def ranks(order: str, size: int, seed: int = 0, index: int = 0) -> Array:
-    """Rank of each of `size` elements under a named order: natural, reverse or random(seed), of which `index` is one."""
+    """Return the rank of each of `size` elements under a named order: natural, reverse or random(seed).
+
+    `index` numbers the random orders of one seed. Raises `ValueError` for an unknown name.
+    """
     if order == "natural":
         return np.arange(size)
     if order == "reverse":
@@ -82,7 +85,10 @@ class Degrees:
         return np.asarray(use.order).reshape(-1)
 
     def output_degrees(self, use: MaskUse) -> Array:
-        """Degrees of this layer's outputs: an output unit's is its variable's rank."""
+        """Return the degrees of this layer's outputs; that of an output unit is the rank of its variable.
+
+        Raises `ValueError` where the outputs are no multiple of the variables.
+        """
         out, order = use.shape[0], self._ranks(use)
         if self.strict:
             if out % order.size:
@@ -231,7 +237,7 @@ class Product:
 
 
 def strict(mask: Mask) -> Mask:
-    """The output layer's version of a mask. Raises `ValueError` for a mask that has none."""
+    """Return the output layer's version of a mask. Raises `ValueError` for a mask that has none."""
     if isinstance(mask, Degrees):
         return Degrees(mask.order, mask.hidden, mask.seed, strict=True)
     raise ValueError("strict() takes a mask of degrees")

@@ -88,7 +88,7 @@ class DiagonalBilstm(Layer):
 
 
 def skewed(b: Builder, x: Value) -> Value:
-    """Row r moved r places to the right, so that diagonals are columns: [N, C, H, W] -> [N, C, H, W + H - 1].
+    """Move row r by r places to the right, so that diagonals become columns: [N, C, H, W] -> [N, C, H, W + H - 1].
 
     Rows of W + H, read as rows of one element less, begin one place further to the right each.
     """
@@ -101,7 +101,7 @@ def skewed(b: Builder, x: Value) -> Value:
 
 
 def unskewed(b: Builder, x: Value, shape: Shape) -> Value:
-    """The inverse of `skewed`, for an image of the given height and width: channels stay those of x."""
+    """Undo `skewed` for an image of the given height and width; channels stay those of x."""
     height, width = shape[2:]
     n, channels = x.shape[:2]
     assert isinstance(height, int) and isinstance(width, int)
@@ -112,7 +112,7 @@ def unskewed(b: Builder, x: Value, shape: Shape) -> Value:
 
 
 def lstm_step(ctx: Context, gates: Value, c: Value) -> tuple[Value, Value]:
-    """The next h and c from the sums of the gates o, f, i, g, stacked along axis 1."""
+    """Return the next h and c from the sums of the gates o, f, i, g, stacked along axis 1."""
     b = ctx.b
     o, f, i, g = F.split(b, gates, 1, 4)
     kept = F.mul(b, b.emit(ops.Sigmoid(), f), c)

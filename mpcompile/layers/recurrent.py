@@ -22,7 +22,10 @@ Output = Annotated[str, Choice(("sequence", "state"))]
 
 @dataclass(frozen=True)
 class Weights:
-    """Of one layer in one direction: input [gates U, F], state [gates U, U], bias [gates U], and a GRU's own bias [U]."""
+    """The weights of one layer in one direction.
+
+    input [gates U, F], state [gates U, U], bias [gates U], and a GRU's own bias [U].
+    """
 
     input: Value
     state: Value
@@ -75,7 +78,10 @@ class Recurrent(Layer):
 
     @classmethod
     def step(cls, ctx: Context, x: Value, state: Value) -> Value:
-        """One step as a layer of its own: x [N, in] and the state [N, states U] give the next state."""
+        """Apply one step as a layer of its own: x [N, in] and the state [N, states U] give the next state.
+
+        Raises `SpecError` (MP201).
+        """
         Takes("an input [features] and a state", 1, 1, (1,), inputs=(2, 2)).check(
             ctx, cls.keyword, (x, state)
         )

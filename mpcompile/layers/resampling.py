@@ -133,7 +133,7 @@ class Squeeze(Layer):
 
 
 def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:
-    """Raises MP201 where the height or width of an image [N, C, H, W] is no multiple of f."""
+    """Check that f divides the height and the width of an image [N, C, H, W]. Raises MP201."""
     height, width = numbers(shape[2:])
     if height % f or width % f:
         raise ctx.fail(
@@ -142,14 +142,16 @@ def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:
 
 
 def space_to_depth(ctx: Context, x: Value, f: int) -> Value:
-    """Channel c, offset (i, j) of each f x f patch becomes channel c f^2 + i f + j."""
+    """Move channel c, offset (i, j) of f x f patches to channel c f^2 + i f + j: [N, C, H, W] -> [N, C f^2, H/f,
+    W/f].
+    """
     n, c, h, w = x.shape
     y = F.reshape(ctx.b, x, (n, c, h // f, f, w // f, f))
     return F.reshape(ctx.b, F.transpose(ctx.b, y, 0, 1, 3, 5, 2, 4), (n, c * f * f, h // f, w // f))
 
 
 def depth_to_space(ctx: Context, y: Value, f: int) -> Value:
-    """The inverse of `space_to_depth`."""
+    """Undo `space_to_depth`: [N, C f^2, H/f, W/f] -> [N, C, H, W]."""
     n, c, h, w = y.shape
     x = F.reshape(ctx.b, y, (n, c // (f * f), f, f, h, w))
     return F.reshape(ctx.b, F.transpose(ctx.b, x, 0, 1, 4, 2, 5, 3), (n, c // (f * f), h * f, w * f))

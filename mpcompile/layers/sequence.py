@@ -105,7 +105,7 @@ class Attention(Layer):
 
 
 def causal_mask(ctx: Context, time: object) -> Value:
-    """Bool [time, time]: query i may see key j when j <= i."""
+    """Return the mask bool [time, time] by which query i may see key j when j <= i."""
     b = ctx.b
     if isinstance(time, Symbolic):
         i, j = (b.emit(ops.Iota((time, time), axis)) for axis in (0, 1))

@@ -11,7 +11,7 @@ from mpcompile.ranges import Pad, Sizes
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Where windows lie, one entry for each spatial axis."""
+    """The positions of windows, one entry for each spatial axis."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -20,12 +20,12 @@ class Geometry:
 
     @property
     def reach(self) -> list[int]:
-        """From the first tap of a window to its last."""
+        """The distance from the first tap of a window to its last, for each axis."""
         return [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
 
 
 def spatial(x: Value) -> tuple[int, int]:
-    """(channels, number of spatial axes) of [N, C, space...], which the layer has declared to take."""
+    """Return (channels, number of spatial axes) of [N, C, space...], which the layer has declared to take."""
     channels = x.shape[1]
     assert isinstance(channels, int)
     return channels, x.type.rank - 2
@@ -34,7 +34,7 @@ def spatial(x: Value) -> tuple[int, int]:
 def geometry(
     ctx: Context, x: Value, kernel: Sizes, stride: Sizes = 1, dilation: Sizes = 1, pad: Pad = "valid"
 ) -> Geometry:
-    """Windows over the spatial axes of x[N, C, space...], with their padding in numbers.
+    """Return the windows over the spatial axes of x[N, C, space...], with their padding in numbers.
 
     `same` gives ceil(size / stride) windows, the odd element of padding at the end (as TensorFlow does); `causal`
     pads only before, so that position t sees positions <= t. Raises MP201, MP205 and MP112.
@@ -49,7 +49,7 @@ def geometry(
 
 
 def fitting(ctx: Context, x: Value, windows: Geometry) -> Geometry:
-    """The windows, where each finds a place in its axis. Raises MP201."""
+    """Check that each window fits into its axis, and return the windows. Raises MP201."""
     for size, reach, (before, after) in zip(x.shape[2:], windows.reach, windows.padding, strict=True):
         if isinstance(size, int) and size + before + after <= reach:
             shape = ", ".join(map(str, x.shape[1:]))
@@ -61,7 +61,7 @@ def fitting(ctx: Context, x: Value, windows: Geometry) -> Geometry:
 
 
 def each_axis(ctx: Context, value: Sizes, dims: int, what: str) -> tuple[int, ...]:
-    """`value` for each of `dims` axes. Raises MP201 for another number of them."""
+    """Return `value` for each of `dims` axes. Raises MP201 for another number of them."""
     sizes = (value,) * dims if isinstance(value, int) else value
     if len(sizes) != dims:
         raise ctx.fail("MP201", f"the {what} has {len(sizes)} sizes for {dims} spatial axes")
@@ -93,7 +93,10 @@ def _padding(ctx: Context, x: Value, pad: Pad, windows: Geometry) -> tuple[tuple
 
 
 def pairs(ctx: Context, pad: int | tuple[tuple[int, int], ...], dims: int) -> tuple[tuple[int, int], ...]:
-    """(before, after) for each axis of a padding that is given in numbers."""
+    """Return (before, after) for each axis of a padding that is given in numbers.
+
+    Raises MP201 for another number of axes.
+    """
     found = ((pad, pad),) if isinstance(pad, int) else pad
     if len(found) not in (1, dims):
         raise ctx.fail("MP201", f"the padding has {len(found)} entries for {dims} spatial axes")

@@ -37,7 +37,7 @@ def evaluate_body(
 
 
 def bind_body(graph: Graph, env: Mapping[str, int]) -> Graph:
-    """Replace symbolic sizes of a body by the numbers that `env` has for them; return the body itself where it has none."""
+    """Bind symbolic sizes of a body to the numbers in `env`; return the body itself where nothing is bound."""
     return _bound(graph, tuple(env.items()))
 
 

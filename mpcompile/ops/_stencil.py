@@ -72,7 +72,10 @@ def pointwise(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tup
 
 
 def refine(op: Primitive, inputs: Sequence[Stencil]) -> Iterator[tuple[Offsets, list[Abstract]]]:
-    """Yield the regions on which every operand has one cell, with these cells. Raises `NoRule` for bands along two axes."""
+    """Yield the regions on which every operand has one cell, with these cells.
+
+    Raises `NoRule` for bands along two axes.
+    """
     if len({x.band for x in inputs if x.band is not None}) > 1:
         raise no_rule(op, "bands along two axes")
 

@@ -58,7 +58,7 @@ class Method:
 
 @dataclass(eq=False)
 class Instance:
-    """Everything done in one frame: its methods over all programs, its own constants, its children."""
+    """The nodes of one frame: its methods over all programs, its own constants, its children."""
 
     path: Path
     frame: Frame | None
@@ -113,6 +113,6 @@ class Outline:
     methods: dict[int, tuple[Instance, int]]
 
     def target(self, call: Call) -> tuple[Instance, Method]:
-        """What a call calls."""
+        """Return the instance and the method that a call calls."""
         instance, number = self.methods[id(call)]
         return instance, instance.methods[number]

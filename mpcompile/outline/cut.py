@@ -19,7 +19,7 @@ Key = tuple[Path, str]
 
 
 def cut_program(graph: Graph, uses: Sequence[Use]) -> Block:
-    """The whole of a program as a block; `uses` are the programs that it calls."""
+    """Return the whole of a program as a block; `uses` are the programs that it calls."""
     nodes = [n for n in graph.nodes() if not is_leaf(n)]
     shared = {i: use for use in uses for i in use.nodes}
     items = _arrange(graph, nodes, (), shared)

@@ -14,7 +14,7 @@ def fingerprint(
     slot: Callable[[Constant], int] | None = None,
     method: Callable[[Call], Hashable] | None = None,
 ) -> Hashable:
-    """Equal for blocks that differ only in the prefix of parameters and in the values of array constants."""
+    """Return a key, equal for blocks that differ only in the prefix of parameters and in values of array constants."""
     slots: dict[Constant, int] = {}
     number = slot or (lambda c: slots.setdefault(c, len(slots)))
     called = method or (lambda c: fingerprint(c.block, c.path))

@@ -31,7 +31,7 @@ class Use:
 
 
 def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[str, list[Use]]:
-    """For each program the calls of other programs that it can be written with, the largest first.
+    """Find, for each program, the calls of other programs that it can be written with, the largest first.
 
     Programs named in `alone` are called by none. No two programs call each other: a caller is the larger one, or comes
     later in `graphs` where both are as large.
@@ -55,6 +55,7 @@ def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[
 
 
 def is_leaf(node: Node) -> bool:
+    """Return whether a node is an input, a parameter or a constant."""
     return isinstance(node.op, Input | Parameter | Constant)
 
 

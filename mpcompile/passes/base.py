@@ -39,7 +39,7 @@ class BrokenContract(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass gives.
+    """The result of a pass.
 
     graph    the rewritten graph; the one that was given where nothing changed
     changed  whether any node differs
@@ -99,12 +99,12 @@ def _hold(graph: Graph, conditions: tuple[Condition, ...], verb: str) -> None:
 
 
 def signature(graph: Graph) -> tuple[list[tuple[str, Type]], list[tuple[str, Type]]]:
-    """Names and types of the inputs and the outputs, in order."""
+    """Return the names and types of the inputs, and those of the outputs, in order."""
     return tuple([(k, v.type) for k, v in side.items()] for side in (graph.inputs, graph.outputs))  # type: ignore[return-value]  # two
 
 
 def rewrite_bodies(op: Primitive, rewrite: Callable[[Graph], Graph]) -> Primitive:
-    """A primitive with every body of it rewritten; itself where it has none, or none changes."""
+    """Rewrite every body of a primitive; return the primitive itself where it has none, or none changes."""
     if not op.bodies():
         return op
     changed = {}

@@ -12,7 +12,7 @@ from mpcompile.ops._reverse import backpropagate
 
 
 def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
-    """The graph with, beside its outputs, `grad(name)` of one scalar output for each named leaf.
+    """Return a graph that gives, beside its outputs, `grad(name)` of one scalar output for each named leaf.
 
     A parameter or input that the output does not depend on gets zeros. Raises `KeyError` for an unknown name
     and `ValueError` when the output is not one float.
@@ -62,5 +62,5 @@ def _tape_loops(graph: Graph, output: str, wrt: set[str]) -> Graph:
 
 
 def gradient_name(name: str) -> str:
-    """What `differentiate` calls the gradient for a parameter or an input."""
+    """Return the name of the gradient that `differentiate` gives for a parameter or an input."""
     return f"grad({name})"

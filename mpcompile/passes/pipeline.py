@@ -86,7 +86,7 @@ def _loops(graph: Graph) -> list[Node]:
 
 
 def for_inference(module: Module, weights: Mapping[str, Array]) -> Optimised:
-    """A module that only runs, and its weights.
+    """Return a module that only runs, and its weights.
 
     Permutations and affine maps go into the products beside them (`INFERENCE`); all that depends on weights alone is
     computed once (`freeze`).

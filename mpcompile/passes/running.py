@@ -79,12 +79,12 @@ class Pipeline:
 
 
 def size(graph: Graph) -> int:
-    """Nodes of a graph and of the bodies of its loops."""
+    """Count the nodes of a graph and of the bodies of its loops."""
     return sum(1 + sum(map(size, n.op.bodies())) for n in graph.nodes())
 
 
 def is_verifying() -> bool:
-    """Whether graphs are verified between passes."""
+    """Return whether graphs are verified between passes."""
     return _VERIFYING.get() or bool(os.environ.get(VERIFY))
 
 

@@ -14,7 +14,7 @@ from mpcompile.text.tokens import Reader
 
 
 def selected(text: str) -> Pipeline:
-    """The passes that a text names, in its order. Raises `ValueError` for an unknown name, option or form."""
+    """Parse the passes that a text names, in its order. Raises `ValueError` for an unknown name, option or form."""
     r = Reader(text)
     passes: list[Pass] = []
     while r.next.kind != "end":

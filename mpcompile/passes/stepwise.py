@@ -38,7 +38,9 @@ class Picks:
 
     @staticmethod
     def of(node: Node, weight_only: WeightOnly) -> Picks | None:
-        """Of a loop in a graph whose weight-only values are known; None where there is nothing to make."""
+        """Return the picks of a loop in a graph with known weight-only values; None where there is nothing to
+        compute.
+        """
         op = node.op
         assert isinstance(op, ops.Scan)
         steps, formals = op.trip_count([v.type for v in node.inputs]), op.formals

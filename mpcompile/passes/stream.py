@@ -30,7 +30,7 @@ class Pieces:
 
 
 def pieces(sampler: Graph) -> Pieces | None:
-    """The pieces of a derived sampler, or None where its draws are not the steps of one loop."""
+    """Cut a derived sampler into pieces; None where its draws are not the steps of one loop."""
     if len(sampler.outputs) != 1:
         return None
     ((name, drawn),) = sampler.outputs.items()

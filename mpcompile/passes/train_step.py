@@ -22,17 +22,17 @@ NORM = "gradient_norm"
 
 
 def slot_name(slot: str, parameter: str) -> str:
-    """Key of an optimiser's array in state, and its input in the step."""
+    """Return the key of an optimiser's array in state, and its input in the step."""
     return f"optimizer/{slot}/{parameter}"
 
 
 def loss_name(program: Graph) -> str:
-    """The output that training makes small."""
+    """Return the name of the output that training minimises."""
     return "loss" if "loss" in program.outputs else next(iter(program.outputs))
 
 
 def train_step(module: Module, spec: OptimizerSpec) -> Graph:
-    """One update of every trainable parameter on the `loss` program.
+    """Build one update of every trainable parameter on the `loss` program.
 
     Inputs    those of `loss`; `optimizer/rate`; `optimizer/step`; `optimizer/<slot>/<parameter>`; parameters
               are leaves, as everywhere

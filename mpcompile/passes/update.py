@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 def frame(name: str) -> Frame:
-    """A scope for nodes that no layer of a spec made."""
+    """Return a scope for nodes that no layer of a spec made."""
     return Frame(name, name, Span.none())
 
 
@@ -180,7 +180,7 @@ class _Term:
 
 
 def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update") -> Graph:
-    """The update of a weight of this shape as a program.
+    """Build the update of a weight of this shape as a program.
 
     Inputs    `weight`, `gradient` (clipped), `rate`, `step` (whole, from one), and `slot_<slot>` for each slot
               that the rule keeps
@@ -199,7 +199,7 @@ def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update") -> Grap
 
 
 def update_module(spec: OptimizerSpec, shapes: Sequence[Shape]) -> tuple[Module, dict[Shape, str]]:
-    """A module without parameters that has `update_rule` for each shape, and the program of each.
+    """Build a module without parameters that has `update_rule` for each shape, and return it with their programs.
 
     A backend emits it as it emits every module, so an optimiser needs nothing of a backend. Raises `ValueError` for a
     rule that is not known.

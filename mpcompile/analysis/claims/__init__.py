@@ -52,7 +52,7 @@ class Kind:
 
     @property
     def usage(self) -> str:
-        """How a spec states it."""
+        """The form in which a spec states the claim."""
         said = {"never": "", "perhaps": "", "always": " <= 8"}[self.number]
         return (f"{self.name}(x)" if self.about == "a variable" else self.name) + said
 

@@ -41,6 +41,7 @@ METHOD = "availability of every element"
 
 
 def autoregressive(module: Module, claim: Claim) -> Verdict:
+    """Decide whether no parameter of an element reads the element itself or a later one, by availability."""
     graph = module.programs[claim.program]
     if claim.subject not in graph.inputs:
         proof = Proof(scope_of(graph, covers="lengths"), "the program does not read it")
@@ -89,7 +90,7 @@ class Leak:
 
     @cached_property
     def path(self) -> list[Step]:
-        """From an element of the subject to the element of the parameter."""
+        """The path from an element of the subject to the element of the parameter."""
         return witness(self.graph, self.facts, self.sizes, self.value, self.index)
 
     def diagnostic(self, claim: Claim) -> Diagnostic:
@@ -97,7 +98,7 @@ class Leak:
 
 
 def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
-    """The first element in the order that reads ahead at some sizes, `N` among them."""
+    """Find the first element in the order that reads ahead at some sizes, `N` among them."""
     ranks = ranks_of(graph, claim, sizes)
     facts = tau(graph, claim.subject, ranks, sizes, kept=set(graph.outputs.values()))
     for value in graph.outputs.values():
@@ -111,7 +112,7 @@ def leak_at(graph: Graph, claim: Claim, sizes: Sizes) -> Leak | None:
 
 
 def confirmed(module: Module, graph: Graph, claim: Claim, found: Leak) -> bool:
-    """Whether something that leads ahead certainly has an effect, or whether that cannot be told.
+    """Return whether something that leads ahead certainly has an effect, or whether that cannot be told.
 
     False: paths lead ahead, and nothing changes on any of them in a run modulo a prime; so they cancel.
     """
@@ -189,7 +190,7 @@ def _coarse(graph: Graph, claim: Claim, sizes: Sizes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Why upper bounds do not prove the claim: in words, and the primitive to blame, if one is."""
+    """The reason why upper bounds do not prove the claim, in words, and the primitive to blame, if one is."""
 
     reason: str
     primitive: str = ""
@@ -214,7 +215,9 @@ def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
 
 
 def reads_ahead(graph: Graph, claim: Claim) -> Open | None:
-    """What may read its own place or a later one; None where offset sets show that nothing does, at every size."""
+    """Return what may read its own place or a later one; None where offset sets show that nothing does, at every
+    size.
+    """
     channels = claim.ordering.ranks is not None
     sets = offset_sets(graph, claim.subject, by_channel=channels)
     rank, parameter = len(sets.axes), claim.ordering.axis

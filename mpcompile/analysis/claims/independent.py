@@ -24,6 +24,7 @@ LENGTH = 8
 
 
 def independent(module: Module, claim: Claim) -> Verdict:
+    """Decide whether no example of a batch reads another, by the operations that act along the batch."""
     apart = set[int]()
     for name, graph in module.programs.items():
         if name in BY_DEFINITION:
@@ -56,7 +57,8 @@ def _refuted(module: Module, claim: Claim, name: str, graph: Graph, found: Mixin
 
 
 def differs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> bool:
-    """Whether a batch of two has other results than its examples alone; results without a batch axis are means of theirs.
+    """Return whether a batch of two has other results than its examples alone; results without a batch axis are
+    means.
 
     Over a prime field, where a difference shows that it is another function. Raises `NoRule` and `TooLarge`.
     """

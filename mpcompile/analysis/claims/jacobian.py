@@ -39,6 +39,7 @@ Judge = Callable[[Sizes | None], Judged]
 
 
 def jacobian(module: Module, claim: Claim) -> Verdict:
+    """Decide whether each step of a flow has the Jacobian that its log-determinant assumes, and the stated structure."""
     known: dict[Hashable, Judged] = {}
     units: list[tuple[str, Graph, Judge]] = [
         (step.name, step.graph, partial(_step, step, known)) for step in module.flow_steps[claim.subject]

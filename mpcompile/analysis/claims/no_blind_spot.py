@@ -42,7 +42,7 @@ LENGTH = 8
 
 
 def no_blind_spot(module: Module, claim: Claim) -> Verdict:
-    """By offset sets for every length of a sequence, or size of what is not autoregressive; else at the declared size."""
+    """Decide by offset sets for every length, or every size without an order; else by sets at the declared size."""
     graph = program_of(module, claim.subject)
     if graph is None:
         return Verdict.undecided(claim, f"no program reads {claim.subject}")

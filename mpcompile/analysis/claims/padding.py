@@ -26,6 +26,7 @@ REAL, MORE = 5, 3
 
 
 def padding(module: Module, claim: Claim) -> Verdict:
+    """Decide whether no result reads positions behind the end of a sequence."""
     for name, graph in module.programs.items():
         counted = {f.counts: f.name for f in module.fields.values() if f.counts}
         walk = Walk(graph, counted)
@@ -65,7 +66,7 @@ def _within(node: Node, reads: Sequence[Node]) -> Node:
 def differs(
     module: Module, graph: Graph, sizes: Mapping[str, int], counted: Mapping[str, str]
 ) -> Node | None:
-    """The first operation to whose results before the end it makes a difference what is behind; None for no result.
+    """Find the first operation whose results before the end change with what is behind it; None for no result.
 
     Over a prime field, where a difference shows that the results are not the same function. Raises `NoRule` and
     `TooLarge`.

@@ -10,6 +10,7 @@ from mpcompile.ir import Claim, Module
 
 
 def parameters(module: Module, claim: Claim) -> Verdict:
+    """Count the trained parameters and compare them with the bound of the claim."""
     total = sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable)
     detail = {"parameters": total}
     if claim.bound is None or claim.bound.holds(total):  # no weight has a symbolic size

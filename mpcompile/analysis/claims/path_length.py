@@ -34,6 +34,7 @@ BY_OFFSETS = "offset sets by the number of mixing operations"
 
 
 def path_length(module: Module, claim: Claim) -> Verdict:
+    """Decide a bound on the shortest path between positions of a variable, at every length where there is one."""
     graph = program_of(module, claim.subject)
     if graph is None:
         return Verdict.undecided(claim, f"no program reads {claim.subject}")
@@ -144,7 +145,7 @@ def _cancelled(claim: Claim, found: Joined, sizes: Sizes, detail: Mapping[str, o
 
 
 def symbols_of(module: Module, name: str) -> list[str]:
-    """Symbols in a variable's shape besides the batch."""
+    """Return the symbols in a variable's shape besides the batch."""
     return sorted({s for size in module.fields[name].type.shape for s in symbols(size)} - {"N"})
 
 

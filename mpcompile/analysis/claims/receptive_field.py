@@ -35,7 +35,7 @@ LENGTH = 8
 
 
 def receptive_field(module: Module, claim: Claim) -> Verdict:
-    """From the first to the last position that an output reads, along the axis where that is most.
+    """Decide a bound on the span from the first to the last position that an output reads, along the widest axis.
 
     By offset sets for every size, where they are exact, or bound from above what the claim bounds from above. Where they
     are not, places that are certainly read at one size prove a bound from below, and refute one from above. Else by exact

@@ -39,12 +39,12 @@ FINDINGS: Mapping[str, Finding] = {
 
 
 def names() -> dict[str, str]:
-    """Code of each finding by the name that `allow` takes, those of the syntax tree (`frontend/unused.py`) included."""
+    """Return the code of each finding by its name in `allow`, those of the syntax tree (`frontend/unused.py`) too."""
     return {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324"])}
 
 
 def findings(module: Module) -> list[Diagnostic]:
-    """All findings of a module, in the order of the spec; those that it allows are left out."""
+    """Return all findings of a module, in the order of the spec, without those that it allows."""
     silent = _allowed(module)
     found = [d for code, find in FINDINGS.items() if code not in silent for d in _of(code, find, module)]
     return sorted(found, key=lambda d: d.span)
@@ -62,7 +62,7 @@ def _of(code: str, find: Finding, module: Module) -> list[Diagnostic]:
 
 
 def unless_allowed(module: Module, found: list[Diagnostic]) -> list[Diagnostic]:
-    """Findings that the spec does not allow."""
+    """Return the findings that the spec does not allow."""
     silent = _allowed(module)
     return [d for d in found if d.code not in silent]
 

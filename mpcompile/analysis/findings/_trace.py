@@ -10,7 +10,7 @@ from mpcompile.ops.traits import Movement
 
 
 def through_moves(graph: Graph, value: Value) -> Node:
-    """The node that computed a value, with what only moves elements passed over."""
+    """Return the node that computed a value, passing over nodes that only move elements."""
     node = graph.node(value)
     while isinstance(node.op, Movement):
         node = graph.node(node.inputs[0])
@@ -18,7 +18,7 @@ def through_moves(graph: Graph, value: Value) -> Node:
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:
-    """A graph and the bodies of all its loops."""
+    """Yield a graph and the bodies of all its loops."""
     yield graph
     for node in graph.nodes():
         if isinstance(node.op, ops.Scan):
@@ -26,7 +26,7 @@ def graphs(graph: Graph) -> Iterator[Graph]:
 
 
 def fixed(graph: Graph) -> set[int]:
-    """Nodes that read no input: weights, constants and what is made of them alone."""
+    """Return the nodes that read no input: weights, constants and functions of them alone."""
     found: set[int] = set()
     for node in graph.nodes():
         if not isinstance(node.op, Input) and all(v.node in found for v in node.inputs):
@@ -35,6 +35,6 @@ def fixed(graph: Graph) -> set[int]:
 
 
 def of_law(node: Node) -> bool:
-    """Whether a node belongs to a distribution itself, not to a layer or bijector in it."""
+    """Return whether a node belongs to a distribution itself, not to a layer or bijector in it."""
     names = [f.name for f in node.scope]
     return len(names) == 1 or (len(names) == 2 and names[1] == "prior")

@@ -13,7 +13,7 @@ from mpcompile.ops.traits import Product
 
 
 def affine_collapse(module: Module) -> Iterator[Diagnostic]:
-    """A dense or convolution layer is fed by another with nothing nonlinear between.
+    """Find dense and convolution layers that are fed by another with nothing nonlinear between.
 
     Exactly: both layers consist of one product with a weight of their own and a bias, no mask and no groups; between
     them stand only moves of elements and sums with weights; nothing else reads what is between; and the features

@@ -11,7 +11,7 @@ from mpcompile.ir import STATE, Graph, Module, Node, Value
 
 
 def batch_over_order(module: Module) -> Iterator[Diagnostic]:
-    """A layer in a density that keeps an order, whose statistics join places of the variable in `loss`."""
+    """Find layers in a density that keeps an order whose statistics join places of the variable in `loss`."""
     for layer, node, subject in ordered_statistics(module):
         yield Diagnostic(
             "MP332",
@@ -23,7 +23,7 @@ def batch_over_order(module: Module) -> Iterator[Diagnostic]:
 
 
 def ordered_statistics(module: Module) -> Iterator[tuple[str, Node, str]]:
-    """Each such layer as the spec writes it, one of its sums, and the variable whose places it joins."""
+    """Yield each such layer as the spec writes it, one of its sums, and the variable whose places it joins."""
     subjects = {c.subject for c in module.claims if c.kind == "autoregressive"}
     loss = module.programs.get("loss")
     if loss is None or not subjects or not any(name.startswith(STATE) for name in loss.outputs):

@@ -30,7 +30,7 @@ from mpcompile.ops.traits import Product
 
 
 def dead_units(module: Module) -> Iterator[Diagnostic]:
-    """Masks cut units off, or something declared has no effect.
+    """Find units that masks cut off, and declared values that have no effect.
 
     Exactly, for weights in general position, and where lengths are symbolic at every one of them: a unit of a masked
     dense layer inside an autoregressive network on which no input has an effect, or that has none on any output; an

@@ -17,7 +17,7 @@ LARGE = 1e3
 
 
 def finite_mask(module: Module) -> Iterator[Diagnostic]:
-    """Scores of a softmax get a finite number of at least 1000 in size, at some elements and not at others.
+    """Find softmaxes whose scores get a finite number of at least 1000 in size, at some elements and not at others.
 
     Exactly: what a softmax, log-softmax or log-sum-exp reads is, through moves, sums and products with constants, a
     `where` one of whose branches is a constant with a finite element of at most -1000; or a sum with a constant that

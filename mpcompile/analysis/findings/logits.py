@@ -11,7 +11,7 @@ from mpcompile.ir import Module
 
 
 def probabilities_as_logits(module: Module) -> Iterator[Diagnostic]:
-    """The logits of a distribution are, but for moves of elements, the result of a sigmoid or softmax.
+    """Find distributions whose logits are, but for moves of elements, the result of a sigmoid or softmax.
 
     Exactly: in the loss, the softplus or log-softmax of a distribution's own log-probability reads such a result. The
     result of a log-softmax is a correct logit and no finding.

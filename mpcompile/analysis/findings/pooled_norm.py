@@ -15,9 +15,11 @@ from mpcompile.ir import Frame, Module
 
 
 def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
-    """The first layer of an autoregressive network that takes mean and variance over positions of different rank.
+    """Find the first layer of an autoregressive network that takes mean and variance over positions of different
+    rank.
 
-    Exactly: a layer with a sum over elements that become available at different times, a square root and a quotient.
+    Exactly: a layer with a sum over elements that become available at different times, a square root and a
+    quotient.
     """
     claim = verdict.claim
     graph = module.programs[claim.program]
@@ -36,7 +38,7 @@ def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
 
 
 def explained(module: Module, verdict: Verdict) -> Verdict:
-    """A refuted `autoregressive` with help that names the normalisation, where one on the path is to blame."""
+    """Add help that names the normalisation to a refuted `autoregressive`, where one on the path is to blame."""
     if verdict.claim.kind != "autoregressive" or verdict.status is not Status.REFUTED:
         return verdict
     try:

@@ -11,7 +11,7 @@ from mpcompile.ir import Graph, Input, Module, Positivity
 
 
 def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
-    """A distribution takes the logarithm of a `scale` that is not positive by construction.
+    """Find distributions that take the logarithm of a `scale` that is not positive by construction.
 
     Exactly: in the loss, a logarithm of the distribution itself reads a value for which no rule of signs (exp,
     softplus, sigmoid, softmax; sums, products, quotients and maxima of positive values; integers from 1 on) says that
@@ -39,7 +39,7 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
 
 
 def signs(module: Module, graph: Graph) -> dict[int, Positivity]:
-    """The sign of the first result of every node. Sound, not complete."""
+    """Return the sign of the first result of every node. Sound, not complete."""
     found: dict[int, Positivity] = {}
     for node in graph.nodes():
         if isinstance(node.op, Input):

@@ -13,7 +13,8 @@ from mpcompile.ops.normalisation import Normalisation
 
 
 def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
-    """An element less the mean of one element is zero, and the softmax of one element is one, whatever it is.
+    """Find normalisations of one element: an element less its own mean is zero, and the softmax of one element is
+    one.
 
     Exactly: a value less its own mean over axes that have one element together, and a softmax along an axis
     of one element, each of something that reads an input.
@@ -38,14 +39,14 @@ def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
 
 
 def normalised_alone(graph: Graph) -> Iterator[tuple[str, str]]:
-    """The layers that do so, loops included, each with what it does."""
+    """Yield the layers that normalise one element, loops included, each with what it does."""
     for g in graphs(graph):
         for node, why in alone(g):
             yield (node.scope[-1].label if node.scope else node.op.name), why
 
 
 def alone(graph: Graph) -> Iterator[tuple[Node, str]]:
-    """The operations of a graph whose result is constant so, bodies of loops excluded, each with what it does."""
+    """Yield the operations of a graph that normalise one element, bodies of loops excluded, each with what it does."""
     still = fixed(graph)
     for node in graph.nodes():
         if not node.inputs or node.inputs[0].node in still:

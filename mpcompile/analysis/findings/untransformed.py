@@ -19,7 +19,7 @@ LEFT, MOVED = -1, -2
 
 
 def untransformed(module: Module) -> Iterator[Diagnostic]:
-    """Couplings whose masks always pass the same elements on: no conditioner ever moves those.
+    """Find couplings whose masks always pass the same elements on: no conditioner ever moves those.
 
     Exactly: each element is followed from map to map. Where a map has a conditioner it is passed on if some result equals
     it for all inputs, as a run modulo a prime shows; where it has none it is followed to the one result that reads it and

@@ -9,7 +9,7 @@ from mpcompile.ir import Module
 
 
 def unused_weight(module: Module) -> Iterator[Diagnostic]:
-    """A parameter was declared by a layer, and no output of any program depends on it."""
+    """Find parameters that a layer declares and on which no output of any program depends."""
     read = {name for graph in module.programs.values() for name in graph.parameters()}
     layers: dict[str, list[str]] = {}
     for p in module.parameters.values():

@@ -27,7 +27,7 @@ KINDS: Mapping[float | None, str] = {0.0: ZERO, -np.inf: NEGINF}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is known of a value.
+    """The facts about the parts of a value before and behind the ends of its axes.
 
     clean   the part before every end does not depend on what is behind one
     real    what all elements of that part are
@@ -46,17 +46,19 @@ class Parts:
 
 
 def everywhere(x: Parts) -> str | None:
-    """What all elements are, before and behind every end."""
+    """Return what all elements are, before and behind every end; None where they differ."""
     return x.real if all(k == x.real for k in x.behind.values()) else None
 
 
 def kind_at(x: Parts, own: int) -> str | None:
-    """What the elements behind the end of an axis are, of a value that broadcasts where it has not got the axis."""
+    """Return what the elements behind the end of an axis are, of a value that broadcasts where it has not got the
+    axis.
+    """
     return x.behind[own] if own in x.behind else everywhere(x)
 
 
 def kind_of(node: Node, kinds: Sequence[str | None]) -> str | None:
-    """What all elements of a result are, from what all elements of each operand are: by the dependence rule itself."""
+    """Return what all elements of a result are, given the same of each operand, by the dependence rule itself."""
     if not any(kinds):
         return None
     if isinstance(node.op, Movement):

@@ -41,7 +41,7 @@ Rule = Callable[["Walk", Node, Sequence[Parts]], Parts]
 
 
 def rule_of(op: Primitive) -> Rule:
-    """The rule of a primitive that moves ends, counts steps or reads some of what is behind; else what traits say."""
+    """Return the rule of a primitive that moves ends, counts steps or reads behind an end; else what traits say."""
     return next((RULES[kind] for kind in type(op).__mro__ if kind in RULES), _general)
 
 

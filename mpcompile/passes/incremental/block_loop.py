@@ -64,7 +64,10 @@ def block_length(elements: int, work: int, primitives: int) -> int:
 def solve(
     ref: Reference, outer: Builder, static: dict[Value, Value], length: int | None = None
 ) -> tuple[Value, str]:
-    """The drawn elements, [N, D], built into the graph of `outer`, and how. Raises `Refused`."""
+    """Build the loop over blocks into the graph of `outer`, and return the drawn elements [N, D] and a description.
+
+    `length` is the number of elements of a block; by default the cost model chooses it. Raises `Refused`.
+    """
     units = plan(ref)
     elements = units[ref.x].degrees.size
     if length is None:

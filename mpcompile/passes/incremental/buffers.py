@@ -16,13 +16,13 @@ Size = int | Symbolic
 
 
 def zeros(b: Builder, type: Type) -> Value:
-    """A value of zeros of any kind."""
+    """Emit a value of zeros of any dtype."""
     zero = b.constant({DType.FLOAT: 0.0, DType.INT: 0, DType.BOOL: False}[type.dtype])
     return b.emit(ops.BroadcastTo(type.shape), zero) if type.shape else zero
 
 
 def resized(shape: Shape, axis: int, size: Size) -> Shape:
-    """A shape with another length of one axis."""
+    """Return a shape with another length of one axis."""
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 

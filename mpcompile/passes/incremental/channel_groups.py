@@ -36,7 +36,7 @@ class ChannelGroups:
 
 
 def join(b: Builder, groups: ChannelGroups, parts: Mapping[int, Value]) -> Value:
-    """The parts of all stages as one value, elements in their own order."""
+    """Join the parts of all stages to one value, elements in their own order."""
     order = [i for stage in groups.stages for i in groups.elements(stage)]
     pieces = [parts[stage] for stage in groups.stages]
     whole = pieces[0] if len(pieces) == 1 else F.concat(b, pieces, groups.axis)

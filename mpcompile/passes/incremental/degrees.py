@@ -39,7 +39,7 @@ class Units:
 
     @cached_property
     def live(self) -> Array:
-        """Which places of the blocks hold a unit of their own; the others repeat one: bool[blocks, size]."""
+        """The places of the blocks that hold a unit of their own, bool[blocks, size]; the others repeat a unit."""
         count = np.bincount(self.degrees, minlength=self.blocks)[: self.blocks]
         places: Array = np.arange(self.size) < count[:, None]
         return places
@@ -54,7 +54,7 @@ class Units:
 
     @cached_property
     def places(self) -> Array:
-        """Where each unit stands in the row of all blocks; -1 for one that is in none."""
+        """The place of each unit in the row of all blocks; -1 for a unit that is in no block."""
         found = np.full(self.degrees.size, -1)
         found[self.by_block[self.live]] = np.flatnonzero(self.live)
         return found
@@ -69,7 +69,7 @@ Plan = dict[Value, Units]
 
 
 def plan(ref: Reference) -> Plan:
-    """When each unit of each value that depends on what is drawn is known, in blocks of one element.
+    """Return the degree of each unit of each value that depends on the drawn elements, in blocks of one element.
 
     Raises `Refused`.
     """
@@ -124,7 +124,7 @@ def _units(node: Node, fact: Abstract, steps: int) -> Units:
 
 
 def blocked(ref: Reference, units: Plan, length: int) -> Plan:
-    """The same in blocks of `length` elements.
+    """Sort the units of a plan into blocks of `length` elements.
 
     A unit belongs to the block of the last element that it reads; one that is only read at its own place, to the block
     of what reads it.
@@ -156,12 +156,12 @@ def blocked(ref: Reference, units: Plan, length: int) -> Plan:
 
 
 def shape_of(ref: Reference, value: Value) -> tuple[int, ...]:
-    """The shape of a value of the body for a batch of one."""
+    """Return the shape of a value of the body for a batch of one."""
     return value.type.concrete(environment_for(ref.body, 1))
 
 
 def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
-    """The unit of an input that each element of the result reads (broadcastable); None where it reads many."""
+    """Return the unit of an input that each element of the result reads (broadcastable); None where it reads many."""
     out, own = units[node.outputs[0]], units[v]
     runs = node.along[node.inputs.index(v)]
     ids = np.arange(own.degrees.size)
@@ -175,7 +175,7 @@ def reads(ref: Reference, units: Plan, node: Node, v: Value) -> Array | None:
 
 
 def moves(units: Plan, node: Node) -> bool:
-    """Whether a primitive gives units of its input other places, or leaves some out."""
+    """Return whether a primitive gives units of its input other places, or leaves some out."""
     if not isinstance(node.op, Movement):
         return False
     own, out = units[node.inputs[0]], units[node.outputs[0]]

@@ -12,7 +12,9 @@ from mpcompile.passes.incremental.buffers import Carry, Size, zeros
 
 
 def part_of(scope: Scope, role: str) -> Scope:
-    """The scope of a part of a network that a sampler runs by itself: its functions are called after their part.
+    """Return the scope of a part of a network that a sampler runs by itself.
+
+    Emitted functions are named after their part.
 
     `prepare` is before the loops, `step` in the one over time, `row` and `pixel` in those over an image, `turn` in one
     with `until_fixed_point`.
@@ -31,7 +33,7 @@ def hoist(outer: Builder, node: Node, static: dict[Value, Value]) -> None:
 def open_loop(
     outer: Builder, carries: Sequence[Carry], axis: int, length: Size, until_fixed_point: bool = False
 ) -> Iterator[LoopBuilder]:
-    """A loop of `length` steps; in its body the carries are what they are there.
+    """Open a loop of `length` steps; inside of the context the carries are the values of its body.
 
     A carry that is something already starts as that, another one as its `start`, or as zeros.
     """
@@ -44,7 +46,10 @@ def open_loop(
 
 
 def close(loop: LoopBuilder, carries: Sequence[Carry], ys: Sequence[Value] = ()) -> list[Value]:
-    """The loop as a node of the graph around it: ys stacked along its axis. The carries become their last values."""
+    """Close the loop into a node of the graph around it, and return ys stacked along its axis.
+
+    The carries become their last values.
+    """
     stacked = {f"y_{i}": loop.body.here(y) for i, y in enumerate(ys)}
     last, found = loop.close([c.value for c in carries], stacked)
     for c, v in zip(carries, last, strict=True):
@@ -53,7 +58,7 @@ def close(loop: LoopBuilder, carries: Sequence[Carry], ys: Sequence[Value] = ())
 
 
 def named(node: Node) -> str:
-    """What a value that a loop carries is called: its layer, or its primitive where it is of none."""
+    """Return the name of a value that a loop carries: its layer, or its primitive where it belongs to no layer."""
     return node.scope[-1].name if node.scope else node.op.name
 
 

@@ -11,7 +11,7 @@ from mpcompile.ir import Abstract, Node, Reach, Value
 
 
 def offsets(node: Node, facts: Mapping[Value, Abstract]) -> Reach:
-    """The reach of a node, without the taps of a kernel that are zero whatever its weights are."""
+    """Return the reach of a node, without the taps of a kernel that are zero whatever its weights are."""
     reach = node.reach
     if not isinstance(node.op, ops.Conv):
         return reach

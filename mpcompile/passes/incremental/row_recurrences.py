@@ -23,7 +23,7 @@ ROWS = 2
 
 
 def unrolled(ref: Reference) -> Reference:
-    """The same sampler with its recurrences over rows written out. Raises `Refused`."""
+    """Return the same sampler with its recurrences over rows unrolled. Raises `Refused`."""
     if ref.x.type.rank != 4 or not any(_over_rows(n) for n in ref.body.nodes()):
         return ref
     body = Graph(ref.body.name)

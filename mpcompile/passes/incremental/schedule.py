@@ -72,7 +72,7 @@ class Schedule:
 
 
 def loops(ref: Reference) -> Axes:
-    """The axes of x over which elements are drawn one by one. Raises `Refused`."""
+    """Return the axes of x over which elements are drawn one by one. Raises `Refused`."""
     if ref.ranks is None or np.array_equal(ref.ranks, np.arange(ref.ranks.size)):
         return (1,)
     if ref.ranks.ndim == 3 and np.array_equal(
@@ -83,7 +83,10 @@ def loops(ref: Reference) -> Axes:
 
 
 def schedule(ref: Reference) -> Schedule:
-    """Raises `Refused` naming the layer that cannot be run a step at a time."""
+    """Place every value of the network in the loops.
+
+    Raises `Refused`, naming the layer that cannot be run a step at a time.
+    """
     levels = loops(ref)
     nodes = ref.body.made_of(ref.drawn, *ref.delays.values())
     width = max((hi - lo for n in nodes for lo, hi in n.reach.values()), default=0)

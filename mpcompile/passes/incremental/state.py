@@ -33,7 +33,10 @@ class State:
         static: Mapping[Value, Value],
         slot: Callable[[int | None, int], Value],
     ) -> State:
-        """Everything that the nodes of a schedule read. Raises `Refused` where it cannot be kept."""
+        """Plan the state for everything that the nodes of a schedule read.
+
+        Raises `Refused` where a value cannot be kept.
+        """
         kept = State(ref, plan, static, slot)
         for node in plan.nodes:
             kept.reserve(node)
