@@ -9,10 +9,12 @@ from typing import Any, Protocol
 from mpcompile.emission.names import free
 from mpcompile.emission.signature import definition
 from mpcompile.emission.text import Expr, Label, tuple_text
-from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
+from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Value
+from mpcompile.kernels import Kernel
 from mpcompile.outline import Block, Loop
 from mpcompile_jax import literals, loops, windows
+from mpcompile_jax.kernels import KERNELS, spells
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
 from mpcompile_jax.spelling import SPELLINGS
@@ -69,6 +71,7 @@ class JaxWriter(Writer):
     """Writes the body of one function."""
 
     rows = SPELLINGS
+    kernel_rows = KERNELS
 
     def __init__(
         self, owner: JaxOwner, block: Block, arguments: list[str], outputs: dict[Value, str]
@@ -79,6 +82,9 @@ class JaxWriter(Writer):
 
     def tensor(self, e: Expr, dtype: DType) -> Expr:
         return tensor(self, e, dtype)
+
+    def spells(self, kernel: Kernel) -> bool:
+        return spells(kernel)
 
     def constant(self, constant: Constant) -> Expr:
         """Floats take the precision of the computation; truth values and indices stand as they are."""
@@ -110,7 +116,7 @@ class JaxWriter(Writer):
         body, formals = loop.body, op.formals
         starts, scanned, _ = op.split(node.inputs)
         inside, step_value = op.split(body.inputs[:-1]), body.inputs[-1]
-        inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
+        inner = self.begin(body, prefer_carries(body))
         for local, outside in loop.captured:
             inner.env[local] = self.named(outside).with_(refs=(), labels=())
         kept = [i for i, y in enumerate(op.divide(node.outputs)[1]) if outer.uses[y]]

@@ -95,6 +95,9 @@ class FunctionWriter:
     def constant(self, constant: Constant) -> str:
         return self._shared((), self.instance.slot(constant), constant)
 
+    def fixed(self, constant: Constant) -> bool:
+        return ((), self.instance.slot(constant)) not in self.family.formals
+
     def _shared(self, child: Path, number: int, constant: Constant) -> str:
         """A constant of the file, or the argument that stands for it where instances differ."""
         if (child, number) not in self.family.formals:

@@ -25,7 +25,9 @@ MEMBERS = set(
     "view".split()
 )
 MODULES = {
-    "jax": {f"nn.{n}" for n in "sigmoid relu softplus one_hot logsumexp softmax log_softmax".split()}
+    "jax": {
+        f"nn.{n}" for n in "gelu sigmoid silu relu softplus one_hot logsumexp softmax log_softmax".split()
+    }
     | set("closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(
         "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate flip "

@@ -9,10 +9,12 @@ from mpcompile.emission.names import defined, free
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Value
+from mpcompile.kernels import Kernel
 from mpcompile.outline import Block, Call, Loop
 from mpcompile_torch import cells, helpers, literals
 from mpcompile_torch.cells import Cell, find_cells
 from mpcompile_torch.in_place import InPlace
+from mpcompile_torch.kernels import KERNELS, spells
 from mpcompile_torch.positions import Key, Positions, looks_up
 from mpcompile_torch.rows import tensor
 from mpcompile_torch.spelling import SPELLINGS, stretch
@@ -31,7 +33,7 @@ RESERVED = (
 class TorchOwner(Owner, Protocol):
     """What a method may ask of its class."""
 
-    def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
+    def layer(self, weight: str, bias: str | None) -> str | None:
         """The `nn` layer that stands for an operation with this weight and bias."""
         ...
 
@@ -46,6 +48,7 @@ class TorchWriter(Writer):
     """Writes the body of one method."""
 
     rows = SPELLINGS
+    kernel_rows = KERNELS
     reserved = RESERVED
     first_indent: ClassVar[int] = 2
 
@@ -62,8 +65,6 @@ class TorchWriter(Writer):
         super().__init__(owner, block, arguments, outputs)
         self.class_: TorchOwner = owner
         self.positions, self.in_place = positions, in_place
-        self.cells = find_cells(block, self.state.uses)
-        self.absorbed = {i for cell in self.cells.values() for i in cell.absorbed}
         self.lists = {block.inputs[i] for i in positions.lists[key]}
         self.reference = {}
         for i, (name, v) in enumerate(zip(arguments, block.inputs, strict=True)):
@@ -74,6 +75,14 @@ class TorchWriter(Writer):
 
     def tensor(self, e: Expr, dtype: DType) -> Expr:
         return tensor(self, e, dtype)
+
+    def taken(self, block: Block) -> set[int]:
+        """Nodes before the loops that are layers of recurrent networks."""
+        self.cells = find_cells(block, count_uses(block))
+        return {i for cell in self.cells.values() for i in cell.absorbed}
+
+    def spells(self, kernel: Kernel) -> bool:
+        return spells(kernel)
 
     # --- numbers of steps, and what is written in place ---
 
@@ -91,8 +100,6 @@ class TorchWriter(Writer):
             self.state.env[value] = self.state.env[value].with_(scalar=True)
 
     def node(self, node: Node) -> None:
-        if self.state.graph is self.block.graph and node.id in self.absorbed:
-            return
         if looks_up(node) and self.operand(node.inputs[1]).scalar and self._look_up(node):
             return
         if node.id in self.in_place.updates and self._write(node):
@@ -144,8 +151,8 @@ class TorchWriter(Writer):
         kind = {DType.INT: "torch.int64", DType.BOOL: "torch.bool"}.get(dtype) or self.float_dtype()
         return f"dtype={kind}, {self.device()}"
 
-    def layer(self, op: Node, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
-        called = self.class_.layer(op, weight.text, bias.text if bias else None)
+    def layer(self, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
+        called = self.class_.layer(weight.text, bias.text if bias else None)
         return f"{called}({x.text})" if called else None
 
     # --- loops ---
@@ -159,7 +166,7 @@ class TorchWriter(Writer):
         op: Any = node.op
         body = loop.body
         inside = op.split(body.inputs[:-1])
-        inner = State(body.graph, count_uses(body), preferred=prefer_carries(body))
+        inner = self.begin(body, prefer_carries(body))
         compared = op.read_carries() if op.until_fixed_point else []
         inner.uses.update(body.inputs[i] for i in compared)
         listed = self.captured(loop, inner)

@@ -16,7 +16,7 @@ from mpcompile.emission.names import camel, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module, Node, ParameterSpec
+from mpcompile.ir import Constant, Module, ParameterSpec
 from mpcompile.outline import Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
@@ -144,6 +144,9 @@ class ClassWriter:
         self.tensors.add(number)
         return f"self.{self.buffers[number]}"
 
+    def fixed(self, constant: Constant) -> bool:
+        return ((), self.instance.slot(constant)) not in self.family.formals
+
     def listed(self, constant: Constant) -> str:
         number = self.instance.slot(constant)
         self.lists.add(number)
@@ -165,7 +168,7 @@ class ClassWriter:
         outputs = () if call.path else tuple(self.module.programs[call.frame.role].outputs)
         return outputs if len(outputs) > 1 else ()
 
-    def layer(self, node: Node, weight: str, bias: str | None) -> str | None:
+    def layer(self, weight: str, bias: str | None) -> str | None:
         if not weight.startswith("self.") or not weight.endswith(".weight"):
             return None
         path = tuple(weight.split(".")[1:-1])

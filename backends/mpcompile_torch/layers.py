@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from mpcompile.emission.text import tuple_text
 from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Value
-from mpcompile.outline import Instance, Path
+from mpcompile.kernels import LayerNorm, RmsNorm, find_kernels
+from mpcompile.outline import Instance, Path, with_leaves
 from mpcompile_torch.products import symmetric
 from mpcompile_torch.rows import ints
 
@@ -25,29 +28,39 @@ def weight_uses(module: Module) -> Uses:
     """How each parameter is read, over all programs; bodies of loops included."""
     uses: Uses = {}
     for graph in module.programs.values():
-        _visit(graph.live(), {}, uses)
+        _visit(graph.live(), uses)
     return uses
 
 
-def _visit(graph: Graph, captured: dict[int, str], uses: Uses) -> None:
-    names = dict(captured)
+def _visit(graph: Graph, uses: Uses) -> None:
+    names = {n.outputs[0]: n.op.path for n in graph.nodes() if isinstance(n.op, Parameter)}
+    norms = _norms(graph)
     for node in graph.nodes():
-        if isinstance(node.op, Parameter):
-            names[node.id] = node.op.path
-    for node in graph.nodes():
-        body = getattr(node.op, "body", None)
-        if isinstance(body, Graph):
-            formals = list(body.inputs.values())
-            given = {
-                f.node: names[a.node] for f, a in zip(formals, node.inputs, strict=False) if a.node in names
-            }
-            _visit(body, given, uses)
+        if node.op.bodies():
+            _visit(with_leaves(graph, node), uses)
+            continue
         for position, value in enumerate(node.inputs):
-            if value.node in names and not isinstance(body, Graph):
-                uses.setdefault(names[value.node], set()).update(_kinds(graph, node, position, value))
+            if value in names:
+                kinds = norms.get(value) or _kinds(graph, node, position, value)
+                uses.setdefault(names[value], set()).update(kinds)
     for value in graph.outputs.values():
-        if value.node in names:
-            uses.setdefault(names[value.node], set()).add(("other",))
+        if value in names:
+            uses.setdefault(names[value], set()).add(("other",))
+
+
+def _norms(graph: Graph) -> dict[Value, set[tuple[object, ...]]]:
+    """Weights of normalisations of a graph that nothing else of it reads."""
+    nodes = [n for n in graph.nodes() if not n.op.bodies()]
+    reads = Counter(v for n in graph.nodes() for v in n.inputs) + Counter(graph.outputs.values())
+    found: dict[Value, set[tuple[object, ...]]] = {}
+    many: Counter[Value] = Counter()
+    for kernel in find_kernels(graph, nodes, reads, lambda k: isinstance(k, LayerNorm | RmsNorm)).values():
+        assert isinstance(kernel, LayerNorm | RmsNorm)
+        if kernel.weight is not None:
+            many[kernel.weight] += 1
+            biased = isinstance(kernel, LayerNorm) and kernel.bias is not None
+            found.setdefault(kernel.weight, set()).add((kernel.name, kernel.shape, kernel.eps, biased))
+    return {v: kinds for v, kinds in found.items() if many[v] == reads[v]}
 
 
 def _kinds(graph: Graph, node: Node, position: int, value: Value) -> set[tuple[object, ...]]:
@@ -93,9 +106,13 @@ def find_layers(
 def _constructor(
     weight: ParameterSpec, bias: ParameterSpec | None, uses: set[tuple[object, ...]]
 ) -> str | None:
-    if len(uses) != 1 or (bias is not None and bias.shape != weight.shape[:1]):
+    if len(uses) != 1:
         return None
     kind, *rest = next(iter(uses))
+    if kind in ("layer_norm", "rms_norm"):
+        return _norm(weight, bias, *next(iter(uses)))
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return None
     out, *inner = weight.shape
     flag = "" if bias is not None else ", bias=False"
     if kind == "linear" and len(inner) == 1:
@@ -118,6 +135,18 @@ def _constructor(
         channels, kernel = inner[0] * groups, ints(tuple(inner[1:]))
         return f"nn.Conv{len(inner) - 1}d({channels}, {out}, {kernel}{shown}{flag})"
     return None
+
+
+def _norm(weight: ParameterSpec, bias: ParameterSpec | None, kind: object, *options: object) -> str | None:
+    """A normalisation over the axes of its weight; its uses tell eps, and whether it has a bias."""
+    _, eps, biased = options
+    if biased != (bias is not None) or (bias is not None and bias.shape != weight.shape):
+        return None
+    sizes = str(weight.shape[0]) if len(weight.shape) == 1 else tuple_text(map(str, weight.shape))
+    if kind == "rms_norm":
+        return f"nn.RMSNorm({sizes}, eps={eps!r})"
+    more = "" if eps == 1e-5 else f", eps={eps!r}"
+    return f"nn.LayerNorm({sizes}{more}{'' if biased else ', bias=False'})"
 
 
 def _uses(module: Module) -> Uses:

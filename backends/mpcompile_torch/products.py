@@ -11,15 +11,6 @@ from mpcompile_torch.rows import RowContext, ints, pads, shape_text
 
 def matmul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
-    weight = right.untransposed
-    if weight is not None:
-
-        def linear(bias: Expr | None) -> Expr:
-            called = a.layer(node, weight, bias, left)
-            arguments = [left.text, weight.text, *([bias.text] if bias else [])]
-            return Expr(called or f"F.linear({', '.join(arguments)})", heavy=True)
-
-        return linear(None).with_(fuse=linear)
     return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
 
 
@@ -43,8 +34,10 @@ def _options(**options: tuple[tuple[int, ...] | int, int]) -> str:
 
 
 def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """A convolution of data and a weight, with a bias where there is a third operand."""
     op = node.op.attributes()
-    x, weight = args
+    x, weight, *rest = args
+    bias = rest[0] if rest else None
     padding: Any = op["padding"]
     same = symmetric(padding)
     options = _options(
@@ -54,42 +47,41 @@ def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         groups=(op["groups"], 1),
     )
     data = x.text if same else _padded(x.text, padding)
+    called = a.layer(weight, bias, x)
+    more = f", {bias.text}" if bias else ""
+    return Expr(called or f"F.conv{len(padding)}d({data}, {weight.text}{more}{options})", heavy=True)
 
-    def conv(bias: Expr | None) -> Expr:
-        called = a.layer(node, weight, bias, x)
-        more = f", {bias.text}" if bias else ""
-        return Expr(called or f"F.conv{len(padding)}d({data}, {weight.text}{more}{options})", heavy=True)
 
-    return conv(None).with_(fuse=conv, fuses_channel=True)
+def is_native(node: Node) -> bool:
+    """Whether torch's transposed convolution has this padding; else its result is cut."""
+    op = node.op.attributes()
+    stride, dilation = op["stride"], op["dilation"]
+    extra = op["output_padding"] or (0,) * len(stride)
+    small = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
+    return symmetric(op["padding"]) and small
 
 
 def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """A transposed convolution of data and a weight, with a bias where there is a third operand and it `is_native`."""
     op = node.op.attributes()
-    x, weight = args
-    padding, stride, dilation = op["padding"], op["stride"], op["dilation"]
+    x, weight, *rest = args
+    padding, stride, native = op["padding"], op["stride"], is_native(node)
     extra = op["output_padding"] or (0,) * len(stride)
-    native = symmetric(padding) and all(
-        e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)
-    )
     options = _options(
         stride=(stride, 1),
         padding=(tuple(lo for lo, _ in padding) if native else 0, 0),
         output_padding=(extra if native else 0, 0),
         groups=(op["groups"], 1),
-        dilation=(dilation, 1),
+        dilation=(op["dilation"], 1),
     )
-
-    def conv(bias: Expr | None) -> Expr:
-        called = a.layer(node, weight, bias, x) if native else None
-        more = f", {bias.text}" if bias else ""
-        return Expr(
-            called or f"F.conv_transpose{len(padding)}d({x.text}, {weight.text}{more}{options})", heavy=True
-        )
-
+    called = a.layer(weight, rest[0] if rest else None, x) if native else None
+    more = f", {rest[0].text}" if rest else ""
+    text = called or f"F.conv_transpose{len(padding)}d({x.text}, {weight.text}{more}{options})"
     if native:
-        return conv(None).with_(fuse=conv, fuses_channel=True)
-    cut = tuple((-lo, e - hi) for (lo, hi), e in zip(padding, extra, strict=True))
-    return Expr(_padded(conv(None).text, cut), heavy=True)
+        return Expr(text, heavy=True)
+    return Expr(
+        _padded(text, tuple((-lo, e - hi) for (lo, hi), e in zip(padding, extra, strict=True))), heavy=True
+    )
 
 
 def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:

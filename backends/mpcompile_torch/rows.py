@@ -32,7 +32,7 @@ class RowContext(Protocol):
         """The dtype of floats here."""
         ...
 
-    def layer(self, op: Node, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
+    def layer(self, weight: Expr, bias: Expr | None, x: Expr) -> str | None:
         """A call of the `nn` layer that owns just this weight and bias, if there is one."""
         ...
 

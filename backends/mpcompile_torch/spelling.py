@@ -55,12 +55,6 @@ def infix(symbol: str, precedence: int) -> Row:
 
 def _add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
-    for product, bias, at in ((left, right, 1), (right, left, 0)):
-        if product.fuse is None or node.types[0].shape != node.inputs[1 - at].shape:
-            continue
-        source = bias.channel if product.fuses_channel else bias if node.inputs[at].type.rank == 1 else None
-        if source is not None and not source.scalar and not source.heavy:
-            return product.fuse(source)
     if right.scalar and right.precedence == UNARY and not left.scalar:
         return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
     return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
@@ -74,7 +68,18 @@ def _div(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
 
 
+def _negated(e: Expr) -> Expr | None:
+    """What stands behind the minus of an expression, where it begins with one."""
+    if e.scalar or e.precedence != UNARY or not e.text.startswith("-"):
+        return None
+    text = e.text.removeprefix("-")
+    mean = None if e.mean is None else (e.mean[0].removeprefix("-"), e.mean[1])
+    return e.with_(text=text, precedence=UNARY if text.startswith(("-", "~")) else ATOM, mean=mean)
+
+
 def _neg(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    if (positive := _negated(args[0])) is not None:
+        return positive
     return Expr("-" + tensor(a, args[0], node.inputs[0].dtype).at(UNARY), UNARY)
 
 
@@ -117,17 +122,7 @@ def _reshape(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     symbolic = [s for s in new if not isinstance(s, int)]
     free = len(symbolic) == 1 and 0 not in new
     sizes = ["-1" if free and s in symbolic else a.size(s).text for s in new]
-    text = f"{first_operand(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})"
-    if (
-        len(old) == 1
-        and args[0].simple
-        and len(new) > 2
-        and [s for s in new if s != 1] == list(old)
-        and new[-1] == 1
-    ):
-        channel = args[0] if new[1] == old[0] or (len(new) == 3 and new[0] == old[0]) else None
-        return Expr(text, channel=channel)
-    return Expr(text)
+    return Expr(f"{first_operand(a, node, args)}.reshape({', '.join(sizes) if sizes else '()'})")
 
 
 def _transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
@@ -137,7 +132,7 @@ def _transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     if not moved:
         return args[0]
     if moved == [rank - 2, rank - 1]:
-        return Expr(f"{x}.mT", untransposed=args[0] if rank == 2 else None)
+        return Expr(f"{x}.mT")
     if len(moved) == 2:
         return Expr(f"{x}.transpose({moved[0]}, {moved[1]})")
     return Expr(f"{x}.permute({', '.join(map(str, order))})")
@@ -195,7 +190,7 @@ def _gather(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     axis = node.op.attributes()["axis"]
     data = node.inputs[0]
     if axis == 0 and data.type.rank == 2 and data.dtype is DType.FLOAT and not args[1].scalar:
-        text = a.layer(node, args[0], None, args[1]) or f"F.embedding({args[1].text}, {args[0].text})"
+        text = a.layer(args[0], None, args[1]) or f"F.embedding({args[1].text}, {args[0].text})"
         return Expr(text)
     return Expr(f"{first_operand(a, node, args)}[{':, ' * axis}{args[1].text}]")
 
@@ -299,6 +294,12 @@ def reduction(name: str) -> Row:
             return Expr(x)
         if name == "sum" and (size := counted(node, args[0], a.size)) is not None:
             return size
+        negated = _negated(args[0]) if name == "sum" else None
+        if negated is not None:
+            total = row(a, node, [negated])
+            assert isinstance(total, Expr)
+            mean = None if total.mean is None else (f"-{total.mean[0]}", total.mean[1])
+            return Expr(f"-{total.text}", UNARY, mean=mean)
         keep = ", keepdim=True" if op["keepdims"] else ""
         axis = str(axes[0]) if len(axes) == 1 else tuple_text(map(str, axes))
         if name == "sum" and len(axes) == node.inputs[0].type.rank and not keep:

@@ -21,7 +21,8 @@ BUILTINS = {
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
-    "slice_scatter clone tolist scatter_add append items view uniform_ tril triu load_state_dict __init__ bool".split()
+    "slice_scatter clone tolist movedim scatter_add append items view uniform_ tril triu load_state_dict __init__ "
+    "bool".split()
 )
 MODULES = {
     "torch": set(
@@ -34,9 +35,21 @@ MODULES = {
     "F": set(
         "relu softplus pad linear embedding conv1d conv2d conv3d conv_transpose1d "
         "conv_transpose2d conv_transpose3d max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d "
-        "avg_pool3d".split()
+        "avg_pool3d binary_cross_entropy_with_logits cross_entropy gelu layer_norm "
+        "rms_norm scaled_dot_product_attention silu".split()
     ),
-    "nn": {"Module", "Parameter", "Linear", "Embedding", "Conv1d", "Conv2d", "Conv3d", "init.orthogonal_"},
+    "nn": {
+        "Module",
+        "Parameter",
+        "Linear",
+        "Embedding",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "LayerNorm",
+        "RMSNorm",
+        "init.orthogonal_",
+    },
     "math": {"inf", "nan", "prod"},
     "base64": {"b64decode"},
 }

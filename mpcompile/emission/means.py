@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mpcompile.emission.text import Expr
+from mpcompile.emission.text import ATOM, UNARY, Expr
 from mpcompile.ir import Node, Symbolic, product
 
 
@@ -33,4 +33,4 @@ def averaged(args: list[Expr], inverse: bool) -> Expr | None:
         same = isinstance(terms, int) and terms > 0 and right.scalar and right.text == repr(1.0 / terms)
     else:
         same = right.count == terms
-    return Expr(text) if same else None
+    return Expr(text, UNARY if text.startswith("-") else ATOM) if same else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mpcompile.ir import Symbolic
@@ -24,11 +24,7 @@ class Expr:
     heavy   holds a product, convolution or call: two of these are not nested into one line
     refs    local names that it reads, with repetition
     labels  the layers it comes from
-    untransposed   the matrix that this one is the transpose of
-    fuse    gives the same expression with a bias added, where the operation takes one
-    fuses_channel  that bias is one number a channel
     mask    truth values by which a float may be multiplied as they are, where `text` makes floats of them
-    channel the rank-1 expression that this one is a reshape of, for biases of convolutions
     fill    the number that all elements are, of a new array
     count   the size that this number is
     mean    how this sum reads as a mean, and the number of terms to divide by for it
@@ -40,10 +36,6 @@ class Expr:
     heavy: bool = False
     refs: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
-    untransposed: Expr | None = None
-    fuse: Callable[[Expr], Expr] | None = None
-    fuses_channel: bool = False
-    channel: Expr | None = None
     mask: str = ""
     fill: str = ""
     count: int | Symbolic | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.names import free
 from mpcompile.emission.text import ATOM, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Graph, Node, Parameter, Symbolic, Value, symbol, symbols
+from mpcompile.kernels import Kernel, find_kernels, read_by
 from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pooling import Pool
 from mpcompile.ops.traits import Product
@@ -51,6 +52,10 @@ class Owner(Protocol):
 
     def constant(self, constant: Constant) -> str: ...
 
+    def fixed(self, constant: Constant) -> bool:
+        """Whether an array constant is the same in every instance that this text is for."""
+        ...
+
     def target(self, call: Call) -> Target: ...
 
 
@@ -64,10 +69,16 @@ class State:
     preferred: dict[Value, str] = field(default_factory=dict)
 
 
-def count_uses(block: Block) -> Counter[Value]:
+def count_uses(
+    block: Block, kernels: Mapping[int, Kernel] | None = None, absorbed: Collection[int] = ()
+) -> Counter[Value]:
+    """How often each value is read by the items of a block, kernels in the place of what they stand for."""
     uses: Counter[Value] = Counter(block.outputs)
     for item in block.items:
-        uses.update(item.block.inputs if isinstance(item, Call) else _node(item).inputs)
+        if isinstance(item, Call):
+            uses.update(item.block.inputs)
+        else:
+            uses.update(read_by(_node(item), kernels or {}, absorbed))
     return uses
 
 
@@ -78,10 +89,12 @@ def _node(item: Node | Loop) -> Node:
 class Writer:
     """Writes the body of one function. `lines` is the result; `used_symbols` tells which sizes it needs.
 
-    A backend subclasses it: `rows` spells primitives, `reserved` are names that no variable may have.
+    A backend subclasses it: `rows` spells primitives, `kernel_rows` the kernels that the backend has, `reserved` are
+    names that no variable may have.
     """
 
     rows: ClassVar[Mapping[str, Callable[..., Any]]]
+    kernel_rows: ClassVar[Mapping[str, Callable[..., Expr]]] = {}
     reserved: frozenset[str] = frozenset()
     first_indent: ClassVar[int] = 1
 
@@ -91,7 +104,9 @@ class Writer:
         self.lines: list[str] = []
         self.indent = self.first_indent
         self.live: dict[str, float] = {}
-        self.state = State(block.graph, count_uses(block), preferred=prefer_carries(block) | outputs)
+        self.kernels: dict[int, Kernel] = {}
+        self.absorbed = self.taken(block)
+        self.state = self.begin(block, prefer_carries(block) | outputs)
         self.used_symbols: dict[str, None] = {}
         self.outside: dict[str, str] = {}
         self.comment = ""
@@ -127,7 +142,29 @@ class Writer:
             self.live[names[s]] = math.inf
         return names
 
+    def begin(self, block: Block, preferred: dict[Value, str]) -> State:
+        """Find the kernels of a function or of the body of a loop, and count who reads its values then."""
+        nodes = [i for i in block.items if isinstance(i, Node) and i.id not in self.absorbed]
+        found = find_kernels(block.graph, nodes, count_uses(block), self.spells, self.owner.fixed)
+        absorbed = {i for kernel in found.values() for i in kernel.absorbed}
+        uses = count_uses(block, found, absorbed)
+        for node in reversed(nodes):  # what made a mask that a kernel has by its name, nobody reads
+            if node.id not in absorbed and not any(uses[v] for v in node.outputs):
+                absorbed.add(node.id)
+                uses.subtract(node.inputs)
+        self.kernels |= found
+        self.absorbed |= absorbed
+        return State(block.graph, uses, preferred=preferred)
+
     # --- what a backend says ---
+
+    def taken(self, block: Block) -> set[int]:
+        """Numbers of the nodes of a function that a backend writes in its own way, as part of something else."""
+        return set()
+
+    def spells(self, kernel: Kernel) -> bool:
+        """Whether the backend writes a kernel as one operation; else it is written as its primitives."""
+        raise NotImplementedError
 
     def tensor(self, e: Expr, dtype: DType) -> Expr:
         """The expression as a tensor, also where it is a Python number."""
@@ -247,19 +284,30 @@ class Writer:
             self.node(item)
 
     def node(self, node: Node) -> None:
-        heavy = isinstance(node.op, Product | Normalisation | Pool)
-        for v in node.inputs:
-            if heavy and self.operand(v).heavy:
+        if node.id in self.absorbed:
+            return
+        kernel = self.kernels.get(node.id)
+        if kernel is None:
+            row = self.rows[node.op.name]
+            self.spell(node, node.inputs, lambda args: row(self, node, args))
+            return
+        names, row = list(kernel.operands), self.kernel_rows[kernel.name]
+        operands = tuple(kernel.operands.values())
+        self.spell(node, operands, lambda args: row(self, kernel, dict(zip(names, args, strict=True))))
+
+    def spell(self, node: Node, inputs: tuple[Value, ...], row: Callable[[list[Expr]], Any]) -> None:
+        """Write what a row makes of operands, as the results of a node."""
+        for v in inputs:
+            if self._heavy(node) and self.operand(v).heavy:
                 self.named(v)
         while True:
-            args = [self.operand(v) for v in node.inputs]
-            made: Any = self.rows[node.op.name](self, node, args)
+            args = [self.operand(v) for v in inputs]
+            made = row(args)
             first = made[0] if isinstance(made, list) else made
-            nested = [v for v, e in zip(node.inputs, args, strict=True) if not e.simple and len(e.text) > 12]
+            nested = [v for v, e in zip(inputs, args, strict=True) if not e.simple and len(e.text) > 12]
             if len(first.text) <= LINE or not nested:
                 break
-            # a product that the bias is still to be given to is named last
-            self.named(max(nested, key=lambda v: (not self._takes_bias(node, v), len(self.operand(v).text))))
+            self.named(max(nested, key=lambda v: len(self.operand(v).text)))
         labels: dict[Label, None] = {}
         for e in args:
             labels.update(dict.fromkeys(e.labels))
@@ -274,8 +322,11 @@ class Writer:
         expr = first.with_(refs=refs, labels=tuple(labels), heavy=first.heavy or any(e.heavy for e in args))
         self.settle(value, expr, uses, self.hint(node, 0))
 
-    def _takes_bias(self, node: Node, value: Value) -> bool:
-        return node.op.name == "add" and self.operand(value).fuse is not None
+    def _heavy(self, node: Node) -> bool:
+        """Whether a node, or the kernel that it is, holds a product or the like: its operands hold none then."""
+        kernel = self.kernels.get(node.id)
+        covered = (node.id, *(kernel.absorbed if kernel else ()))
+        return any(isinstance(self.state.graph.node(i).op, Product | Normalisation | Pool) for i in covered)
 
     def settle(self, value: Value, expr: Expr, uses: int, hint: str) -> None:
         """Name a value, nest it, or drop it."""

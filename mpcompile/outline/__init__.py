@@ -5,6 +5,7 @@ says when two functions are the same, and `blocks` is what comes of it.
 """
 
 from mpcompile.outline.blocks import Block, Call, Family, Instance, Item, Loop, Method, Outline, Path
+from mpcompile.outline.cut import with_leaves
 from mpcompile.outline.families import outline
 from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import is_leaf
@@ -22,4 +23,5 @@ __all__ = [
     "fingerprint",
     "is_leaf",
     "outline",
+    "with_leaves",
 ]

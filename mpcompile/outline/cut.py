@@ -139,15 +139,8 @@ def _block(graph: Graph, nodes: Sequence[Node], path: Path) -> Block:
 def _loop(graph: Graph, node: Node, path: Path) -> Loop:
     """Bring the leaves that a body captures inside it, and call what else it captures after what it is around it."""
     op: Any = node.op
-    body: Graph = op.body
-    leaves: dict[int, Primitive] = {}
     around = op.split(node.inputs).captured
-    for (name, formal), actual in zip(op.formals.captured.items(), around, strict=True):
-        leaf = graph.node(actual).op
-        if not isinstance(leaf, Parameter | Constant):
-            leaf = Input(_origin(graph, actual) or name, formal.type)
-        leaves[formal.node] = leaf
-    moved = body.rebuild(lambda b, n, _i: (b.emit(leaves[n.id]),) if n.id in leaves else None)
+    moved = with_leaves(graph, node)
     inputs = tuple(moved.inputs.values())
     kept = tuple(
         (f, a)
@@ -157,6 +150,23 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
     nodes = [n for n in moved.nodes() if not is_leaf(n)]
     block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path))
     return Loop(node, block, kept)
+
+
+def with_leaves(graph: Graph, node: Node) -> Graph:
+    """The body of a loop with the parameters and constants that it captures as leaves of its own.
+
+    Other inputs that it captures are named after what they are around it.
+    """
+    op: Any = node.op
+    body: Graph = op.body
+    leaves: dict[int, Primitive] = {}
+    around = op.split(node.inputs).captured
+    for (name, formal), actual in zip(op.formals.captured.items(), around, strict=True):
+        leaf = graph.node(actual).op
+        if not isinstance(leaf, Parameter | Constant):
+            leaf = Input(_origin(graph, actual) or name, formal.type)
+        leaves[formal.node] = leaf
+    return body.rebuild(lambda b, n, _i: (b.emit(leaves[n.id]),) if n.id in leaves else None)
 
 
 def _origin(graph: Graph, value: Value) -> str | None:

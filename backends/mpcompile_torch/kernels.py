@@ -1,0 +1,112 @@
+"""Rows of the table for kernels: what of `mpcompile.kernels` is one call in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mpcompile.emission.text import ATOM, UNARY, Expr, tuple_text
+from mpcompile.ir import DType
+from mpcompile.kernels import (
+    Attention,
+    BinaryLogProb,
+    ClassLogProb,
+    Convolution,
+    Gelu,
+    GeluTanh,
+    Kernel,
+    LayerNorm,
+    Linear,
+    RmsNorm,
+    Silu,
+)
+from mpcompile_torch.products import conv, conv_transpose, is_native
+from mpcompile_torch.rows import RowContext, shape_text, tensor
+
+#: Operands by the names of the kernel's fields.
+Operands = Mapping[str, Expr]
+
+
+def _unary(text: str) -> Callable[[RowContext, Any, Operands], Expr]:
+    """A function of x alone; `text` has `{x}` in its place."""
+
+    def row(a: RowContext, k: Kernel, args: Operands) -> Expr:
+        return Expr(text.format(x=tensor(a, args["x"], DType.FLOAT).text))
+
+    return row
+
+
+def _linear(a: RowContext, k: Linear, args: Operands) -> Expr:
+    x, weight, bias = args["x"], args["weight"], args.get("bias")
+    called = a.layer(weight, bias, x)
+    return Expr(called or f"F.linear({_listed(x, weight, bias)})", heavy=True)
+
+
+def _listed(*operands: Expr | None) -> str:
+    return ", ".join(e.text for e in operands if e is not None)
+
+
+def _convolution(a: RowContext, k: Convolution, args: Operands) -> Expr:
+    row = conv if k.product.op.name == "conv" else conv_transpose
+    return row(a, k.product, [args["x"], args["weight"], args["bias"]])
+
+
+def _norm(a: RowContext, k: LayerNorm | RmsNorm, args: Operands) -> Expr:
+    x, weight, bias = args["x"], args.get("weight"), args.get("bias")
+    called = a.layer(weight, bias, x) if weight is not None else None
+    shape, eps = tuple_text(map(str, k.shape)), repr(k.eps)
+    given = _listed(weight, bias)
+    options = f"{given}, eps={eps}" if given else f"eps={eps}"
+    return Expr(called or f"F.{k.name}({x.text}, {shape}, {options})")
+
+
+def _attention(a: RowContext, k: Attention, args: Operands) -> Expr:
+    options = ", is_causal=True" if k.causal else f", attn_mask={args['mask'].text}" if "mask" in args else ""
+    options += "" if k.usual_scale else f", scale={k.scale!r}"
+    q, key, v = (args[name].text for name in ("q", "k", "v"))
+    return Expr(f"F.scaled_dot_product_attention({q}, {key}, {v}{options})", heavy=True)
+
+
+def _class_log_prob(a: RowContext, k: ClassLogProb, args: Operands) -> Expr:
+    """Classes stand on axis 1 for torch; where they are last, all axes before are one batch."""
+    logits, classes = args["logits"], tensor(a, args["classes"], DType.INT)
+    rank, shape = k.logits.type.rank, k.result.shape
+    after = ""
+    if k.axis == 1:
+        given = f"{logits.text}, {classes.text}"
+    elif k.axis == rank - 1:
+        given = f"{logits.at(ATOM)}.flatten(0, {rank - 2}), {classes.at(ATOM)}.flatten()"
+        after = f".reshape{shape_text(a, shape)}"
+    else:
+        given = f"{logits.at(ATOM)}.movedim({k.axis}, 1), {classes.text}"
+    return Expr(f'-F.cross_entropy({given}, reduction="none"){after}', UNARY)
+
+
+def _binary_log_prob(a: RowContext, k: BinaryLogProb, args: Operands) -> Expr:
+    logits, x = (tensor(a, args[name], DType.FLOAT).text for name in ("logits", "x"))
+    return Expr(f'-F.binary_cross_entropy_with_logits({logits}, {x}, reduction="none")', UNARY)
+
+
+KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
+    Attention.name: _attention,
+    BinaryLogProb.name: _binary_log_prob,
+    ClassLogProb.name: _class_log_prob,
+    Convolution.name: _convolution,
+    Gelu.name: _unary("F.gelu({x})"),
+    GeluTanh.name: _unary('F.gelu({x}, approximate="tanh")'),
+    LayerNorm.name: _norm,
+    Linear.name: _linear,
+    RmsNorm.name: _norm,
+    Silu.name: _unary("F.silu({x})"),
+}
+
+
+def spells(kernel: Kernel) -> bool:
+    """Whether a kernel is one call in torch, here: a transposed convolution that is cut takes no bias; torch takes the
+    first axis of logits for examples."""
+    match kernel:
+        case Convolution(product=product):
+            return product.op.name == "conv" or is_native(product)
+        case ClassLogProb(axis=axis):
+            return axis > 0
+    return kernel.name in KERNELS

@@ -1,0 +1,34 @@
+"""Operations of libraries that stand in a graph as primitives: layer normalisation, attention, cross entropy, ...
+
+A *kernel* is recognised where code is written, from the primitives and nothing else, so it cannot mean something other
+than they do. `find_kernels` names the kernels of a function by a table of rules, each a formula and its conditions; a
+backend has a row for each kernel that it spells, and leaves the others as primitives (decision 34).
+"""
+
+from mpcompile.kernels.activations import Gelu, GeluTanh, Silu
+from mpcompile.kernels.attention import Attention
+from mpcompile.kernels.base import Kernel, Rule, Site
+from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
+from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
+from mpcompile.kernels.norms import LayerNorm, RmsNorm
+from mpcompile.kernels.products import Convolution, Linear
+
+__all__ = [
+    "KERNELS",
+    "RULES",
+    "Attention",
+    "BinaryLogProb",
+    "ClassLogProb",
+    "Convolution",
+    "Gelu",
+    "GeluTanh",
+    "Kernel",
+    "LayerNorm",
+    "Linear",
+    "RmsNorm",
+    "Rule",
+    "Silu",
+    "Site",
+    "find_kernels",
+    "read_by",
+]

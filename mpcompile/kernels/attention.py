@@ -1,0 +1,109 @@
+"""Scaled dot-product attention, with the causal mask by its name and any other as truth values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mpcompile.ir import Array, Constant, Value
+from mpcompile.kernels.base import Kernel, Rule, Site, formula
+from mpcompile.kernels.pattern import Hole, Match, Pattern, Scalar, Term, either
+from mpcompile.ops import Iota, LessEqual, MatMul, Softmax, Transpose, Where
+
+
+@dataclass(frozen=True)
+class Attention(Kernel):
+    """softmax(scale q k^T, minus infinity where masked) v (Vaswani et al. 2017, eq. 1).
+
+    q, k, v  [..., queries, E], [..., keys, E], [..., keys, F], with the same two leading axes
+    scale    what scores are multiplied by
+    causal   query i sees the keys up to i, as many queries as keys
+    mask     which keys a query sees, bool, broadcast against [..., queries, keys]; None where it sees all or is causal
+
+    Each query sees a key: libraries differ in what becomes of one that sees none.
+    """
+
+    name: ClassVar[str] = "attention"
+    q: Value
+    k: Value
+    v: Value
+    scale: float
+    causal: bool
+    mask: Value | None = None
+
+    @property
+    def usual_scale(self) -> bool:
+        """Whether scores are divided by the root of the width, as they are unless said otherwise."""
+        width = self.q.shape[-1]
+        return isinstance(width, int) and width > 0 and self.scale == width**-0.5
+
+
+_PRODUCT = Term(MatMul, (Hole("q"), Term(Transpose, (Hole("k"),), "turned")))
+_SCORES = either(_PRODUCT * Scalar("scale"), _PRODUCT)
+_LOWEST = Scalar(value=float("-inf"))
+
+
+def _masked(scores: Pattern, name: str) -> Term:
+    return Term(Where, (Hole(name), scores, _LOWEST))
+
+
+_PATTERN = Term(MatMul, (Term(Softmax, (either(_masked(_SCORES, "mask"), _SCORES),), "weights"), Hole("v")))
+
+
+def _attention(site: Site, m: Match, inside: frozenset[int]) -> Kernel | None:
+    q, k, v = (m[name].type for name in "qkv")
+    turned, weights = m.op("turned"), m.op("weights")
+    assert isinstance(turned, Transpose) and isinstance(weights, Softmax)
+    if q.rank != 4 or k.rank != 4 or v.rank != 4 or turned.permutation != (0, 1, 3, 2):
+        return None
+    if weights.axis % 4 != 3 or not q.shape[:2] == k.shape[:2] == v.shape[:2]:
+        return None
+    mask, square = m.get("mask"), q.shape[2] == k.shape[2]
+    if mask is not None and mask.type.rank > 4:
+        return None
+    causal = mask is not None and square and is_causal(site, mask)
+    if mask is not None and not causal and not _each_sees(site, mask):
+        return None
+    scale = m.number("scale") if "scale" in m else 1.0
+    return Attention(
+        site.node.outputs[0], inside, m["q"], m["k"], m["v"], scale, causal, None if causal else mask
+    )
+
+
+def is_causal(site: Site, mask: Value) -> bool:
+    """Whether a mask [T, T] is true just where the key is not behind the query, at every length.
+
+    As a formula it counts where it is of this function alone: what a caller hands in may be another one next time.
+    """
+    if mask.type.rank != 2 or mask.shape[0] != mask.shape[1]:
+        return False
+    array = _fixed(site, mask)
+    if array is not None:
+        return np.array_equal(array, np.tri(array.shape[0], dtype=bool))
+    node = site.graph.node(mask)
+    if not isinstance(node.op, LessEqual) or any(v.shape != mask.shape for v in node.inputs):
+        return False
+    axes = []
+    for n in (node, *(site.graph.node(v) for v in node.inputs)):
+        if n.id not in site.within:
+            return False
+        if isinstance(n.op, Iota):
+            axes.append(n.op.axis % 2)
+    return axes == [1, 0]
+
+
+def _fixed(site: Site, value: Value) -> Array | None:
+    """The array of a constant that is the same wherever this code runs."""
+    op = site.graph.node(value).op
+    return op.stored if isinstance(op, Constant) and site.fixed(op) else None
+
+
+def _each_sees(site: Site, mask: Value) -> bool:
+    """Whether a mask is known, and leaves each query a key."""
+    array = _fixed(site, mask)
+    return array is not None and array.ndim > 0 and bool(np.asarray(array).any(-1).all())
+
+
+RULES: tuple[Rule, ...] = (formula(Attention, _PATTERN, _attention),)

@@ -1,0 +1,72 @@
+"""What a kernel is, and a rule that recognises one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from mpcompile.ir import Constant, Graph, Node, Primitive, Value
+from mpcompile.kernels.pattern import Match, Pattern, matches, roots
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Nodes of a graph that together are one operation of a library, as its class says.
+
+    A subclass has a field for each operand (a `Value`, or None where there is none) and each option.
+
+    result    what the operation gives
+    absorbed  numbers of the nodes that it stands for, besides that of the result; nobody else reads them
+    """
+
+    name: ClassVar[str]
+
+    result: Value
+    absorbed: frozenset[int]
+
+    @property
+    def operands(self) -> dict[str, Value]:
+        """The values that it reads, by the names of the fields."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "result"}
+        return {name: v for name, v in found.items() if isinstance(v, Value)}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node that may be the result of a kernel.
+
+    within   numbers of the nodes that may be absorbed: those of one function
+    fixed    whether an array constant is the same wherever the code of this function runs
+    """
+
+    graph: Graph
+    node: Node
+    within: Collection[int]
+    fixed: Callable[[Constant], bool]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the table: every way in which a node of one of these primitives is a kernel, the best one first."""
+
+    kernel: type[Kernel]
+    roots: tuple[type[Primitive], ...]
+    find: Callable[[Site], Iterator[Kernel]]
+
+
+def formula(
+    kernel: type[Kernel],
+    pattern: Pattern,
+    build: Callable[[Site, Match, frozenset[int]], Kernel | None],
+) -> Rule:
+    """A rule by a pattern: `build` reads the match and the numbers of its inner nodes, and refuses with None."""
+
+    def find(site: Site) -> Iterator[Kernel]:
+        (result, *_) = site.node.outputs
+        for match in matches(pattern, result, Match(site.graph), site.within):
+            made = build(site, match, match.nodes - {site.node.id})
+            if made is not None:
+                yield made
+
+    return Rule(kernel, roots(pattern), find)

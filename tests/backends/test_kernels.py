@@ -1,0 +1,163 @@
+"""Kernels as backends spell them mean what the primitives mean: values, gradients, second derivatives, every spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import specs_under_test
+import torch
+from kernel_cases import CASES
+from specs_under_test import NAMES
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import mpcompile_jax.body as jax_body
+import mpcompile_torch.body as torch_body
+from mpcompile.backend import open_session
+from mpcompile.diagnostics import Source
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, DType, Graph, Module
+from mpcompile.kernels import KERNELS, Linear
+from mpcompile.passes.pipeline import optimise
+from mpcompile.text import parse
+from mpcompile_jax.kernels import KERNELS as IN_JAX
+from mpcompile_jax.kernels import spells as in_jax
+from mpcompile_jax.loading import import_programs
+from mpcompile_torch.emit import emit_module
+from mpcompile_torch.kernels import KERNELS as IN_TORCH
+from mpcompile_torch.loading import build_model
+
+Program = Callable[..., torch.Tensor]
+
+
+def drawn(graph: Graph, n: int = 2, t: int = 5) -> dict[str, Array]:
+    """Inputs of a graph for n examples of length t, whole numbers below 3."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, value in graph.inputs.items():
+        shape = value.type.concrete({"N": n, "t": t})
+        found[name] = rng.integers(0, 3, shape) if value.dtype is DType.INT else rng.normal(size=shape)
+    return found
+
+
+def as_module(graph: Graph) -> Module:
+    return Module("m", Source("m.mp", ""), {"f": graph})
+
+
+def in_torch(graph: Graph) -> tuple[str, Program]:
+    emitted = emit_module(as_module(graph))
+    return emitted.text, getattr(build_model(emitted, {}, torch.float64), emitted.methods["f"])
+
+
+def spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no backend spells a kernel, but for jax its product with a transpose: every spec has some."""
+    monkeypatch.setattr(torch_body, "spells", lambda kernel: False)
+    monkeypatch.setattr(jax_body, "spells", lambda kernel: isinstance(kernel, Linear) and in_jax(kernel))
+
+
+def derivatives(f: Program, given: dict[str, Array]) -> list[torch.Tensor]:
+    """The gradient of a sum of sines of the result, and the gradient of a sum of sines of that."""
+    x = {k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in given.items()}
+    real = [v for v in x.values() if v.requires_grad]
+    first = torch.autograd.grad(f(**x).sin().sum(), real, create_graph=True, materialize_grads=True)
+    total = sum((g.sin().sum() for g in first), torch.zeros(()))
+    second = torch.autograd.grad(total, real, materialize_grads=True) if total.requires_grad else ()
+    return [*first, *second]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_torch_a_kernel_means_its_primitives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both precisions, with gradients; second derivatives of attention by the backend that has them."""
+    graph = parse(CASES[name].text)
+    given = drawn(graph)
+    text, fused = in_torch(graph)
+    (want,) = interpret(graph, {}, given).values()
+    np.testing.assert_allclose(
+        fused(**{k: torch.tensor(v) for k, v in given.items()}), want, rtol=1e-12, atol=1e-14
+    )
+    single = {
+        k: torch.tensor(v).float() if v.dtype.kind == "f" else torch.tensor(v) for k, v in given.items()
+    }
+    np.testing.assert_allclose(fused(**single), want, rtol=1e-5, atol=1e-6)
+    spelled_out(monkeypatch)
+    other, plain = in_torch(graph)
+    assert text != other
+    with sdpa_kernel(SDPBackend.MATH):
+        for a, b in zip(derivatives(fused, given), derivatives(plain, given), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("n", "t"), [(0, 5), (1, 1), (3, 0)])
+def test_in_torch_a_kernel_has_its_shape_for_nothing(name: str, n: int, t: int) -> None:
+    """No examples, and no steps; gradients have the shapes of what they are of."""
+    graph = parse(CASES[name].text)
+    _, fused = in_torch(graph)
+    x = {k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in drawn(graph, n, t).items()}
+    y = fused(**x)
+    assert tuple(y.shape) == graph.outputs["y"].type.concrete({"N": n, "t": t})
+    y.sum().backward()
+    assert all(v.grad is None or v.grad.shape == v.shape for v in x.values())
+
+
+def test_attention_has_gradients_by_the_usual_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And works under `torch.func.vmap`."""
+    for name in ("attention", "attention, masked"):
+        graph = parse(CASES[name].text)
+        given = {k: torch.tensor(v) for k, v in drawn(graph).items()}
+        _, fused = in_torch(graph)
+        with monkeypatch.context() as m:
+            spelled_out(m)
+            _, plain = in_torch(graph)
+        found = []
+        for f in (fused, plain):
+            slopes = torch.func.grad(lambda x, f=f: f(**x).sin().sum())
+            each = {k: torch.stack([v, 2 * v]) for k, v in given.items()}
+            found.append((slopes(given), torch.func.vmap(slopes)(each)))
+        torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.kernel.partition("(")[0] in IN_JAX])
+def test_in_jax_a_kernel_means_its_primitives(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    graph = parse(CASES[name].text)
+    given = drawn(graph)
+    (want,) = interpret(graph, {}, given).values()
+    with jax.enable_x64(True):
+        found = import_programs(as_module(graph))["f"]({}, **given)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, want, rtol=1e-12, atol=1e-14)
+
+
+def test_backends_spell_kernels_that_there_are() -> None:
+    assert set(IN_TORCH) == set(KERNELS)
+    assert set(IN_JAX) < set(KERNELS)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_spec_means_the_same_with_kernels(
+    name: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss and its gradients in float64, where a kernel is written at all."""
+    found = pytest.importorskip(f"mpcompile_{backend}").BACKEND
+    module = specs_under_test.module(name)
+    optimised = optimise(module)
+    weights, given = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 3)
+
+    def run() -> tuple[object, dict[str, Array], dict[str, Array]]:
+        session = open_session(found, optimised, weights, precision="float64")
+        return found.emit(optimised.module), *session.gradients(given)
+
+    text, outputs, slopes = run()
+    spelled_out(monkeypatch)
+    if found.emit(optimised.module) == text:
+        return
+    _, wanted, right = run()
+    for key, value in wanted.items():
+        np.testing.assert_allclose(outputs[key], value, rtol=1e-9, atol=1e-12, err_msg=key)
+    size = max(np.abs(g).max() for g in right.values())
+    for key, slope in right.items():
+        scale = max(np.abs(slope).max(), 1e-6 * size)
+        np.testing.assert_allclose(slopes[key], slope, atol=1e-9 * scale, rtol=0, err_msg=key)

@@ -1,0 +1,271 @@
+"""Graphs that are kernels, as text, and changes after which they are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph that is a kernel, what it is, and changes of its text after which it is less, or none.
+
+    near  what is replaced by what -> the kernels that are left
+    """
+
+    text: str
+    kernel: str
+    near: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+LAYER_NORM = """
+program f(x: float[N, 3, 4], g: float[4], c: float[4]) -> (y: float[N, 3, 4]) {
+  %share = constant 0.25 : float[]
+  %eps = constant 1e-05 : float[]
+  %total = sum(%x) {axes: [2], keepdims: true}
+  %mean = mul(%total, %share)
+  %centred = sub(%x, %mean)
+  %square = mul(%centred, %centred)
+  %spread = sum(%square) {axes: [2], keepdims: true}
+  %variance = mul(%spread, %share)
+  %added = add(%variance, %eps)
+  %root = sqrt(%added)
+  %normal = div(%centred, %root)
+  %scaled = mul(%normal, %g)
+  %y = add(%scaled, %c)
+  return y = %y
+}
+"""
+RMS_NORM = """
+program f(x: float[N, 3, 4], g: float[4]) -> (y: float[N, 3, 4]) {
+  %share = constant 0.25 : float[]
+  %eps = constant 1e-06 : float[]
+  %square = mul(%x, %x)
+  %total = sum(%square) {axes: [2], keepdims: true}
+  %mean = mul(%total, %share)
+  %added = add(%mean, %eps)
+  %root = sqrt(%added)
+  %normal = div(%x, %root)
+  %y = mul(%normal, %g)
+  return y = %y
+}
+"""
+GELU = """
+program f(x: float[N, 4], w: float[N, 4]) -> (y: float[N, 4]) {
+  %half = constant 0.7071067811865476 : float[]
+  %one = constant 1.0 : float[]
+  %two = constant 0.5 : float[]
+  %scaled = mul(%x, %half)
+  %erf = erf(%scaled)
+  %sum = add(%erf, %one)
+  %phi = mul(%sum, %two)
+  %y = mul(%x, %phi)
+  return y = %y
+}
+"""
+GELU_TANH = """
+program f(x: float[N, 4], w: float[N, 4]) -> (y: float[N, 4]) {
+  %small = constant 0.044715 : float[]
+  %root = constant 0.7978845608028654 : float[]
+  %one = constant 1.0 : float[]
+  %two = constant 0.5 : float[]
+  %square = mul(%x, %x)
+  %cube = mul(%square, %x)
+  %bent = mul(%cube, %small)
+  %inner = add(%x, %bent)
+  %scaled = mul(%inner, %root)
+  %tanh = tanh(%scaled)
+  %sum = add(%tanh, %one)
+  %halved = mul(%x, %two)
+  %y = mul(%halved, %sum)
+  return y = %y
+}
+"""
+SILU = """
+program f(x: float[N, 4], w: float[N, 4]) -> (y: float[N, 4]) {
+  %gate = sigmoid(%x)
+  %y = mul(%gate, %x)
+  return y = %y
+}
+"""
+ATTENTION = """
+program f(q: float[N, 2, t, 4], k: float[N, 2, t, 4], v: float[N, 2, t, 4]) -> (y: float[N, 2, t, 4]) {
+  %scale = constant 0.5 : float[]
+  %lowest = constant -inf : float[]
+  %turned = transpose(%k) {permutation: [0, 1, 3, 2]}
+  %scores = mat_mul(%q, %turned)
+  %scaled = mul(%scores, %scale)
+  %row = iota() {shape: [t, t], axis: 0}
+  %column = iota() {shape: [t, t], axis: 1}
+  %mask = less_equal(%column, %row)
+  %masked = where(%mask, %scaled, %lowest)
+  %weights = softmax(%masked) {axis: 3}
+  %y = mat_mul(%weights, %v)
+  return y = %y
+}
+"""
+MASKED = """
+program f(q: float[N, 2, 2, 4], k: float[N, 2, 3, 4], v: float[N, 2, 3, 5]) -> (y: float[N, 2, 2, 5]) {
+  %scale = constant 0.25 : float[]
+  %lowest = constant -inf : float[]
+  %mask = constant [[true, false, true], [false, true, false]] : bool[2, 3]
+  %turned = transpose(%k) {permutation: [0, 1, 3, 2]}
+  %scores = mat_mul(%q, %turned)
+  %scaled = mul(%scores, %scale)
+  %masked = where(%mask, %scaled, %lowest)
+  %weights = softmax(%masked) {axis: 3}
+  %y = mat_mul(%weights, %v)
+  return y = %y
+}
+"""
+CLASSES = """
+program f(logits: float[N, 3, t], x: int[N, t], z: int[N, 1, t]) -> (y: float[N, t]) {
+  %index = reshape(%x) {shape: [N, 1, t]}
+  %log_p = log_softmax(%logits) {axis: 1}
+  %taken = take_along(%log_p, %index) {axis: 1}
+  %y = reshape(%taken) {shape: [N, t]}
+  return y = %y
+}
+"""
+BINARY = """
+program f(l: float[N, 3], x: float[N, 3], z: float[3]) -> (y: float[N, 3]) {
+  %both = mul(%x, %l)
+  %plus = softplus(%l)
+  %y = sub(%both, %plus)
+  return y = %y
+}
+"""
+LINEAR = """
+program f(x: float[N, 3], w: float[3, 3], c: float[3], d: float[N, 3]) -> (y: float[N, 3]) {
+  %turned = transpose(%w) {permutation: [1, 0]}
+  %product = mat_mul(%x, %turned)
+  %y = add(%product, %c)
+  return y = %y
+}
+"""
+CONV = """
+program f(x: float[N, 2, 4, 4], w: float[3, 2, 1, 1], c: float[3], d: float[4]) -> (y: float[N, 3, 4, 4]) {
+  %bias = reshape(%c) {shape: [3, 1, 1]}
+  %product = conv(%x, %w) {stride: [1, 1], padding: [[0, 0], [0, 0]], dilation: [1, 1]}
+  %y = add(%product, %bias)
+  return y = %y
+}
+"""
+CASES = {
+    "layer_norm": Case(
+        LAYER_NORM,
+        "layer_norm(x = x, weight = g, bias = c, shape = (4,), eps = 1e-05)",
+        (
+            ("axes: [2]", "axes: [1]", ()),  # not the last axis, whose count is another
+            ("%spread = sum(%square) {axes: [2]", "%spread = sum(%square) {axes: [1]", ()),
+            ("0.25", "0.2500001", ()),  # no mean
+            ("%added = add(%variance, %eps)", "%added = add(%variance, %mean)", ()),
+            ("%root = sqrt(%added)", "%plain = sqrt(%variance)\n  %root = add(%plain, %eps)", ()),
+            ("%square = mul(%centred, %centred)", "%square = mul(%x, %centred)", ()),
+            ("%normal = div(%centred, %root)", "%normal = div(%x, %root)", ()),
+            (
+                "-> (y: float[N, 3, 4])",
+                "-> (y: float[N, 3, 4], m: float[N, 3, 1])",
+                ("rms_norm",),
+            ),  # the mean is read
+            ("%scaled = mul(%normal, %g)", "%scaled = mul(%normal, %x)", ("layer_norm",)),
+            ("c: float[4]", "c: float[3, 4]", ("layer_norm",)),
+            ("%y = add(%scaled, %c)", "%y = sub(%scaled, %c)", ("layer_norm",)),
+            ("%y = add(%scaled, %c)", "%y = add(%normal, %c)", ("layer_norm",)),
+        ),
+    ),
+    "rms_norm": Case(
+        RMS_NORM,
+        "rms_norm(x = x, weight = g, shape = (4,), eps = 1e-06)",
+        (
+            ("axes: [2]", "axes: [1]", ()),
+            ("%root = sqrt(%added)", "%plain = sqrt(%mean)\n  %root = add(%plain, %eps)", ()),
+            ("%mean = mul(%total, %share)", "%mean = mul(%total, %eps)", ()),
+            ("%normal = div(%x, %root)", "%normal = div(%square, %root)", ()),
+            ("g: float[4]", "g: float[1, 4]", ("rms_norm",)),
+        ),
+    ),
+    "gelu": Case(
+        GELU,
+        "gelu(x = x)",
+        (
+            ("0.7071067811865476", "0.7071067811865475", ()),
+            ("constant 1.0", "constant 1.5", ()),
+            ("constant 0.5", "constant 1.0", ()),
+            ("%y = mul(%x, %phi)", "%y = mul(%w, %phi)", ()),
+            ("-> (y: float[N, 4])", "-> (y: float[N, 4], m: float[N, 4])", ()),
+        ),
+    ),
+    "gelu_tanh": Case(
+        GELU_TANH,
+        "gelu_tanh(x = x)",
+        (
+            ("0.044715", "0.0447", ()),
+            ("0.7978845608028654", "0.8", ()),
+            ("%cube = mul(%square, %x)", "%cube = mul(%square, %square)", ()),
+            ("%halved = mul(%x, %two)", "%halved = mul(%w, %two)", ()),
+        ),
+    ),
+    "silu": Case(SILU, "silu(x = x)", (("%y = mul(%gate, %x)", "%y = mul(%gate, %w)", ()),)),
+    "attention": Case(
+        ATTENTION,
+        "attention(q = q, k = k, v = v, mask = None, scale = 0.5, causal = True)",
+        (
+            (
+                "less_equal(%column, %row)",
+                "less_equal(%row, %column)",
+                (),
+            ),  # the last query sees all: none sees ...
+            ("less_equal(%column, %row)", "less(%column, %row)", ()),  # the first query sees nothing
+            ("axis: 3", "axis: 2", ()),
+            ("k: float[N, 2, t, 4], v: float[N, 2, t, 4]", "k: float[1, 2, t, 4], v: float[N, 2, t, 4]", ()),
+            ("constant -inf", "constant -1e9", ()),
+            ("%masked = where(%mask, %scaled, %lowest)", "%masked = where(%mask, %lowest, %scaled)", ()),
+            ("%weights, %v)", "%scores, %v)", ()),
+            ("-> (y: float[N, 2, t, 4])", "-> (y: float[N, 2, t, 4], m: float[N, 2, t, t])", ()),
+        ),
+    ),
+    "attention, masked": Case(
+        MASKED,
+        "attention(q = q, k = k, v = v, mask = mask, scale = 0.25, causal = False)",
+        (("[false, true, false]]", "[false, false, false]]", ()),),  # a query that sees nothing
+    ),
+    "class_log_prob": Case(
+        CLASSES,
+        "class_log_prob(logits = logits, classes = x, axis = 1)",
+        (
+            ("log_softmax(%logits) {axis: 1}", "log_softmax(%logits) {axis: 2}", ()),
+            ("log_softmax", "softmax", ()),
+            ("take_along(%log_p, %index)", "take_along(%log_p, %z)", ()),
+            ("-> (y: float[N, t])", "-> (y: float[N, t], m: float[N, 3, t])", ()),
+        ),
+    ),
+    "binary_log_prob": Case(
+        BINARY,
+        "binary_log_prob(logits = l, x = x)",
+        (
+            ("%y = sub(%both, %plus)", "%y = add(%both, %plus)", ()),
+            ("%y = sub(%both, %plus)", "%y = sub(%plus, %both)", ()),
+            ("%plus = softplus(%l)", "%plus = softplus(%z)", ()),
+            ("%both = mul(%x, %l)", "%both = mul(%z, %l)", ()),
+        ),
+    ),
+    "linear": Case(
+        LINEAR,
+        "linear(x = x, weight = w, bias = c)",
+        (
+            ("%y = add(%product, %c)", "%y = add(%product, %d)", ("linear",)),
+            ("%y = add(%product, %c)", "%y = sub(%product, %c)", ("linear",)),
+            ("%product = mat_mul(%x, %turned)", "%product = mat_mul(%x, %w)", ()),
+        ),
+    ),
+    "convolution": Case(
+        CONV,
+        "convolution(x = x, weight = w, bias = c)",
+        (
+            ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [1, 4, 1]}", ()),
+            ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [4]}", ()),
+        ),
+    ),
+}
+
+__all__ = ["ATTENTION", "CASES", "LINEAR", "MASKED", "Case"]
