@@ -16,7 +16,7 @@ SUFFIXES: dict[str, Syntax] = {".mp": "mp", ".yaml": "yaml", ".yml": "yaml"}
 
 
 def syntax_of(path: Path | str) -> Syntax:
-    """The syntax a file name stands for."""
+    """Return the syntax that a file name stands for. Raises `SpecError` (MP001) for another ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise error(
@@ -61,7 +61,7 @@ def format_model(model: ast.Model, syntax: Syntax = "mp", source: Source | None 
 
 
 def json_schema() -> dict[str, object]:
-    """The draft-07 JSON Schema of the YAML syntax, for editors."""
+    """Return the draft-07 JSON Schema of the YAML syntax, for editors."""
     from mpcompile.frontend.schema import json_schema as build
 
     return build()

@@ -33,7 +33,7 @@ class UnknownNumber(SpecError):
 
 
 def evaluate_number(expr: ast.Expr, env: Mapping[str, Value]) -> Value:
-    """The value of a numeric expression; names come from `env`.
+    """Evaluate a numeric expression; names come from `env`.
 
     Every fault is a located `SpecError`: an unknown name (MP110), an operation without a value such as a
     division by zero (MP111), a result or exponent beyond the bounds (MP112), an expression that is no

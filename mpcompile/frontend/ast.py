@@ -42,11 +42,15 @@ class Text(Node):
 
 
 class Name(Node):
+    """`n`: a reference to a name."""
+
     kind: Literal["name"] = "name"
     id: str
 
 
 class Unary(Node):
+    """`-x`, `~m`: an operator before its operand."""
+
     kind: Literal["unary"] = "unary"
     op: Literal["-", "~"]
     operand: Expr
@@ -69,6 +73,8 @@ class ListExpr(Node):
 
 
 class Argument(Node):
+    """An argument of a call, with its name where it is named."""
+
     name: str | None = None
     value: Expr
 
@@ -242,14 +248,14 @@ class Model(Node):
 
 
 def called(expr: Expr) -> Call | None:
-    """An expression as a call: a bare name is one without arguments. None for another expression."""
+    """Return an expression as a call: a bare name is a call without arguments. None for another expression."""
     if isinstance(expr, Name):
         return Call(span=expr.span, callee=expr.id)
     return expr if isinstance(expr, Call) else None
 
 
 def without_spans(node: Any) -> Any:
-    """Plain data of a tree, without spans and without the way in which numbers are written."""
+    """Return the plain data of a tree, without spans and without the way in which numbers are written."""
     if isinstance(node, BaseModel):
         return {
             "node": type(node).__name__,

@@ -64,6 +64,7 @@ class Builder(Expressions):
         return Header.model_construct(span=self.span(tree), name=name, params=params)
 
     def signature_(self, tree: Any) -> tuple[str, tuple[ast.Param, ...]]:
+        """Build a name and its parameters. Raises `SpecError` (MP105) for a parameter given twice."""
         name, *rest = parts(tree)
         params = tuple(self.build(p) for p in rest if p is not None)
         for at, param in enumerate(params):
@@ -83,6 +84,7 @@ class Builder(Expressions):
         )
 
     def type_(self, tree: Tree[Token]) -> ast.TypeExpr:
+        """Build a type. Raises `SpecError` (MP108) for an unknown type, and for a parenthesis that it does not take."""
         base, bounds, shape = parts(tree)
         base = token_of(base)
         span = self.span(base)
@@ -218,6 +220,7 @@ class Builder(Expressions):
         return self._let(tree)
 
     def claim_(self, tree: Tree[Token]) -> ast.Check:
+        """Build a line of the `check` section. Raises `SpecError` (MP100) for `because` without `allow`."""
         allow, left, comparison, right, because = parts(tree)
         claim = self.expr(left)
         if comparison is not None:
@@ -245,7 +248,7 @@ class Builder(Expressions):
 
 
 def recurrence(span: Span, axis: str, nodes: Iterable[Any]) -> ast.Recurrence:
-    """A recurrence from its lines, carries first."""
+    """Build a recurrence from its lines, carries first."""
     items = list(nodes)
     return ast.Recurrence.model_construct(
         span=span,

@@ -36,7 +36,7 @@ class Comment:
 
 
 def weave(lines: list[Line], source: Source | None, syntax: str) -> list[str]:
-    """The printed lines with the comments of the source among them.
+    """Insert the comments of the source into the printed lines.
 
     A character that ends a line of YAML is a space in a comment there, so that its tail stays a comment.
     """
@@ -74,7 +74,7 @@ def weave(lines: list[Line], source: Source | None, syntax: str) -> list[str]:
 
 
 def comments_of(source: Source) -> list[Comment]:
-    """Every comment of a spec, in order; those inside the strings of a YAML text are among them."""
+    """Return every comment of a spec, in order; those inside the strings of a YAML text are among them."""
     text = source.text
     locator = Locator(source)
     yaml = source.path.lower().endswith((".yaml", ".yml"))

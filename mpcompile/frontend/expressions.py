@@ -18,6 +18,8 @@ MAX_NUMBER = 40
 
 
 class Range(ast.Node):
+    """`low..high`: a range of numbers."""
+
     low: ast.Expr
     high: ast.Expr
 
@@ -41,7 +43,7 @@ class Expressions:
     # --- names -------------------------------------------------------------------------------------------
 
     def name(self, token: Token) -> str:
-        """A checked identifier: it will become a name in generated code."""
+        """Return a checked identifier, which will become a name in generated code. Raises `SpecError` (MP104)."""
         text = str(token)
         problem = name_problem(text)
         if problem:
@@ -66,6 +68,7 @@ class Expressions:
         return ast.Name.model_construct(span=self.span(token), kind="name", id=self.name(token))
 
     def number_(self, tree: Tree[Token]) -> ast.Number:
+        """Build a number. Raises `SpecError` (MP009) for one that is too long or too large."""
         token = token_of(tree.children[0])
         value: int | float
         if len(token) > MAX_NUMBER:
@@ -114,6 +117,7 @@ class Expressions:
         return ast.ListExpr.model_construct(span=self.span(tree), kind="list", items=items)
 
     def call_(self, tree: Tree[Token]) -> ast.Call | ast.Name:
+        """Build a call, or the name that it is. Raises `SpecError` for arguments out of order or given twice."""
         callee, arguments, inputs = parts(tree)
         args = [self._argument(tree_of(a)) for a in parts(tree_of(arguments)) if a is not None]
         given: set[str] = set()
@@ -205,7 +209,7 @@ class Expressions:
 
 
 def attach_body(owner: Any, body: ast.Pipeline, span: Span) -> ast.Call:
-    """`owner { body }`, where only a call or a name may own a body."""
+    """Attach the body of `owner { body }`. Raises `SpecError` where the owner is no call or name, or has a body."""
     if isinstance(owner, ast.Name):
         return ast.Call.model_construct(
             span=span, kind="call", callee=owner.id, args=(), inputs=None, body=body
@@ -216,7 +220,7 @@ def attach_body(owner: Any, body: ast.Pipeline, span: Span) -> ast.Call:
 
 
 def name_problem(text: str) -> tuple[str, str] | None:
-    """Why an identifier cannot be a name, and what to do."""
+    """Return why an identifier cannot be a name, and what to do; None for one that can."""
     if len(text) > MAX_NAME:
         return f"a name has at most {MAX_NAME} characters, this one has {len(text)}", "choose a shorter name"
     if text.startswith("__"):

@@ -16,7 +16,7 @@ from mpcompile_grammar import GRAMMAR, START_RULES, TABLES
 
 @cache
 def parser() -> lark.Lark:
-    """The one parser of the process, made on first use.
+    """Return the one parser of the process, made on first use.
 
     Building the tables takes 90 ms, loading them 7 ms: a tenth of `mpcompile check`. Tables that do not
     belong to this grammar or this version of lark are left alone, and the grammar is compiled instead.
@@ -67,7 +67,7 @@ def _with_integer_keys(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def start(rule: str) -> InteractiveParser:
-    """A parser waiting for its first token, at the given start rule."""
+    """Start a parser at the given rule; it waits for its first token."""
     return parser().parse_interactive("", start=rule)
 
 

@@ -16,7 +16,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\ufff
 
 
 def read_file(path: Path | str) -> Source:
-    """The text of a spec, guarded: size, encoding, control characters, line length."""
+    """Read the text of a spec, guarded: size, encoding, control characters, line length. Raises `SpecError`."""
     shown = str(path)
     start = Span(shown, 1, 1, 1, 1)
     try:
@@ -44,12 +44,15 @@ def read_file(path: Path | str) -> Source:
 
 
 def forbidden(text: str) -> bool:
-    """Whether a text holds a character that no spec may hold."""
+    """Return whether a text holds a character that no spec may hold."""
     return _FORBIDDEN.search(text) is not None
 
 
 def guard(text: str, path: str) -> Source:
-    """The same guards for a text that is already decoded; a leading byte order mark is dropped."""
+    """Guard a text that is already decoded, as `read_file` does; a leading byte order mark is dropped.
+
+    Raises `SpecError`.
+    """
     text = text.removeprefix("\ufeff")
     source = Source(path, text)
     if len(text) > MAX_BYTES:

@@ -20,7 +20,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 
 def laid_out(source: Source, syntax: str) -> str:
-    """The text of a spec that parses, laid out."""
+    """Lay out the text of a spec that parses."""
     return _yaml(source) if syntax == "yaml" else _mp(source)
 
 

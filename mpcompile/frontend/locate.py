@@ -82,7 +82,7 @@ class Fragment:
         return self.locator.span(first, last)
 
     def bounds(self, start: int, end: int) -> tuple[int, int]:
-        """Where `text[start:end]` stands in the file."""
+        """Return where `text[start:end]` stands in the file."""
         if self._starts is None or self._ends is None:
             return self._offset + start, self._offset + end
         return self._starts[start], self._ends[end - 1]

@@ -14,7 +14,7 @@ from mpcompile.frontend.trees import check_depth
 
 
 def parse_mp(source: Source) -> ast.Model:
-    """The model a `.mp` text describes; raises `SpecError` with every independent error."""
+    """Parse a `.mp` text to a model. Raises `SpecError` with every independent error."""
     fragment = Fragment.of_file(source)
     assembly = Assembly(source.path)
     tree = read(fragment, "model", assembly.diagnostics)

@@ -33,7 +33,7 @@ class Line:
 
 
 def number(value: int | float) -> str:
-    """A number as the language writes it."""
+    """Format a number as the language writes it."""
     if isinstance(value, int):
         grouped = f"{value:_}"
         return grouped if abs(value) >= 10**6 and len(grouped) <= MAX_NUMBER else str(value)
@@ -41,6 +41,7 @@ def number(value: int | float) -> str:
 
 
 def level(expr: ast.Expr) -> int:
+    """Return how tightly an expression binds."""
     match expr:
         case ast.Pipeline():
             return _PIPELINE
@@ -56,13 +57,13 @@ def level(expr: ast.Expr) -> int:
 
 
 def text(expr: ast.Expr, loosest: int = _PIPELINE) -> str:
-    """One line of text; parenthesised when it binds more loosely than its place allows."""
+    """Format an expression as one line, in parentheses when it binds more loosely than its place allows."""
     written = _text(expr)
     return f"({written})" if level(expr) < loosest else written
 
 
 def size_text(expr: ast.Expr) -> str:
-    """A dimension or the end of a range: sums and tighter."""
+    """Format a dimension or the end of a range: sums and tighter."""
     return text(expr, _SUM)
 
 
@@ -96,25 +97,28 @@ def _text(expr: ast.Expr) -> str:
 
 
 def call_head(call: ast.Call) -> str:
-    """A call without its body."""
+    """Format a call without its body."""
     inputs = "" if call.inputs is None else "(" + ", ".join(text(i) for i in call.inputs) + ")"
     return f"{call.callee}({', '.join(argument_text(a) for a in call.args)}){inputs}"
 
 
 def argument_text(argument: ast.Argument) -> str:
+    """Format an argument of a call, with its name."""
     return argument_name(argument) + text(argument.value)
 
 
 def argument_name(argument: ast.Argument) -> str:
-    """`name = ` before the value of a named argument."""
+    """Format `name = ` before the value of a named argument."""
     return "" if argument.name is None else f"{argument.name} = "
 
 
 def repeat_head(repeat: ast.Repeat) -> str:
+    """Format the head of a repeat, `repeat i in 0..4`."""
     return f"repeat {repeat.variable} in {size_text(repeat.start)}..{size_text(repeat.stop)}"
 
 
 def step_text(step: ast.Step) -> str:
+    """Format one stage of a pipeline on one line."""
     if isinstance(step.layer, ast.Repeat):
         inner = " -> ".join(step_text(s) for s in step.layer.body.steps)
         written = f"{repeat_head(step.layer)} {{ {inner} }}"
@@ -124,6 +128,7 @@ def step_text(step: ast.Step) -> str:
 
 
 def tap_text(step: ast.Step) -> str:
+    """Format ` as name` behind a stage with a tap."""
     return f" as {step.tap}" if step.tap else ""
 
 
@@ -133,10 +138,11 @@ def tap_text(step: ast.Step) -> str:
 def lines(
     prefix: str, expr: ast.Expr, suffix: str = "", indent: str = "", open_body: bool = False
 ) -> list[Line]:
-    """`prefix` + expression + `suffix`, on as few lines as fit; continuation lines start at `indent` and
-    deeper.
+    """Format `prefix` + expression + `suffix` on as few lines as fit; continuation lines are indented.
 
     `open_body` writes the body of a call over several lines even where it would fit on one.
+
+    They start at `indent` and deeper.
     """
     opened = open_body and isinstance(expr, ast.Call) and expr.body is not None
     whole = prefix + text(expr) + suffix
@@ -173,7 +179,7 @@ def _call_lines(prefix: str, expr: ast.Call, suffix: str, indent: str) -> list[L
 
 
 def step_lines(prefix: str, step: ast.Step, suffix: str, indent: str) -> list[Line]:
-    """One stage of a pipeline; a repeat gets a line for each of its stages."""
+    """Format one stage of a pipeline; a repeat gets a line for each of its stages."""
     suffix = tap_text(step) + suffix
     if not isinstance(step.layer, ast.Repeat):
         if level(step.layer) < _STEP:
@@ -192,6 +198,7 @@ def step_lines(prefix: str, step: ast.Step, suffix: str, indent: str) -> list[Li
 
 
 def type_text(kind: ast.TypeExpr) -> str:
+    """Format a type with its bounds and its shape."""
     written: str = kind.base
     if kind.low is not None and kind.high is not None:
         written += f"({size_text(kind.low)}..{size_text(kind.high)})"
@@ -201,10 +208,12 @@ def type_text(kind: ast.TypeExpr) -> str:
 
 
 def shape_text(shape: tuple[ast.Expr, ...]) -> str:
+    """Format a shape in brackets; nothing for a scalar."""
     return "[" + ", ".join(size_text(d) for d in shape) + "]" if shape else ""
 
 
 def signature_text(name: str, params: tuple[ast.Param, ...]) -> str:
+    """Format a name with its parameters and their defaults."""
     if not params:
         return name
     parts = [p.name if p.default is None else f"{p.name} = {text(p.default)}" for p in params]
@@ -212,6 +221,7 @@ def signature_text(name: str, params: tuple[ast.Param, ...]) -> str:
 
 
 def claim_text(check: ast.Check) -> str:
+    """Format a line of the `check` section."""
     because = "" if check.because is None else f" because {quote(check.because)}"
     return ("allow " if check.allow else "") + text(check.claim, _CLAIM) + because
 

@@ -18,7 +18,7 @@ from mpcompile.frontend.printer import (
 
 
 def model_lines(model: ast.Model) -> list[Line]:
-    """A whole model; paragraphs are separated by an empty line."""
+    """Format a whole model; paragraphs are separated by an empty line."""
     paragraphs: list[list[Line]] = [[Line(f"model {signature_text(model.name, model.params)}", model.span)]]
     paragraphs.append([_declaration(d) for d in model.declarations])
     paragraphs.append([line for mask in model.masks for line in _let("mask ", mask)])

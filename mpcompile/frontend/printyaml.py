@@ -17,14 +17,14 @@ _UNSAFE = re.compile(r":(\s|$)|\s#|\s$")
 
 
 def scalar(text: str) -> str:
-    """A string as a plain scalar where YAML reads it back as it is, quoted otherwise."""
+    """Format a string as a plain scalar where YAML reads it back as it is, quoted otherwise."""
     if not text or _UNSAFE_START.match(text) or _UNSAFE.search(text) or text in ("~", "null"):
         return "'" + text.replace("'", "''") + "'"
     return text
 
 
 def model_lines(model: ast.Model) -> list[Line]:
-    """A whole model, one key after the other."""
+    """Format a whole model, one key after the other."""
     out = [Line(f"model: {model.name}", model.span)]
     if model.params:
         out.append(Line("params:"))

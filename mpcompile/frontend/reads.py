@@ -9,7 +9,7 @@ from mpcompile.frontend import ast
 
 
 def named(model: ast.Model, spec: Path | str) -> list[Path]:
-    """Every path that a spec may read, beside the spec, whether there is a file or not; sorted.
+    """Return every path that a spec may read, beside the spec, whether there is a file or not; sorted.
 
     A string in a spec is a file name or a literal argument, so every file that a mask or a net can be read from is
     among its strings, whatever constructor reads it. The strings of the `train` section are left out: they name data,
@@ -20,7 +20,7 @@ def named(model: ast.Model, spec: Path | str) -> list[Path]:
 
 
 def reads(model: ast.Model, spec: Path | str) -> list[Path]:
-    """Those of `named` that are files."""
+    """Return the paths of `named` that are files."""
     return [path for path in named(model, spec) if path.is_file()]
 
 

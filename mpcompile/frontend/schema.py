@@ -119,7 +119,7 @@ class SpecFile(_Part):
 
 
 def json_schema() -> dict[str, Any]:
-    """The draft-07 JSON Schema of the YAML form."""
+    """Build the draft-07 JSON Schema of the YAML form."""
     made: dict[str, Any] = _draft7(SpecFile.model_json_schema(by_alias=True))
     made["properties"]["train"] |= _training()
     return {"$schema": "http://json-schema.org/draft-07/schema#", **made, "title": "mpcompile spec"}

@@ -9,7 +9,7 @@ _NAMED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def unquote(token: str) -> tuple[str, tuple[int, str] | None]:
-    """The value of a quoted token, and its first bad escape: (position in the token, the escape)."""
+    """Return the value of a quoted token, and its first bad escape: (position in the token, the escape)."""
     out: list[str] = []
     at, end = 1, len(token) - 1
     while at < end:
@@ -34,7 +34,7 @@ def unquote(token: str) -> tuple[str, tuple[int, str] | None]:
 
 
 def quote(text: str) -> str:
-    """A double-quoted token with this value; anything that does not print is escaped."""
+    """Format a double-quoted token with this value; anything that does not print is escaped."""
     return '"' + "".join(_quoted(char) for char in text) + '"'
 
 

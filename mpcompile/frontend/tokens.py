@@ -95,7 +95,7 @@ def _scan(fragment: Fragment, diagnostics: list[Diagnostic], comments: list[tupl
 
 
 def scan(fragment: Fragment) -> tuple[list[Token], list[tuple[int, int]]]:
-    """Tokens of a fragment as they stand, breaks among them, and where its comments are."""
+    """Return the tokens of a fragment as they stand, breaks among them, and where its comments are."""
     comments: list[tuple[int, int]] = []
     return _scan(fragment, [], comments), comments
 
@@ -149,7 +149,7 @@ def _starts_density(raw: list[Token], at: int) -> bool:
 
 
 def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
-    """Tokens of a fragment, statement breaks decided.
+    """Return the tokens of a fragment, statement breaks decided. Raises `SpecError`, MP006 and MP007 among others.
 
     `statements=False` is for a single expression (a YAML string): its own newlines mean nothing there.
     """

@@ -13,7 +13,10 @@ MAX_TREE = 200
 
 
 def check_depth(tree: Tree[Token], fragment: Fragment) -> None:
-    """Refuse trees that recursion over them could not survive; counted without recursion."""
+    """Refuse trees that recursion over them could not survive; counted without recursion.
+
+    Raises `SpecError`.
+    """
     level: list[Any] = [tree]
     for _ in range(MAX_TREE):
         level = [child for node in level for child in node.children if isinstance(child, Tree)]
@@ -28,7 +31,7 @@ def check_depth(tree: Tree[Token], fragment: Fragment) -> None:
 
 
 def span_of(node: Tree[Token] | Token, fragment: Fragment) -> Span:
-    """Where a tree or a token stands; the whole fragment for a tree without tokens."""
+    """Return where a tree or a token stands; the whole fragment for a tree without tokens."""
     if isinstance(node, Token):
         return fragment.span(node.start_pos or 0, node.end_pos or 0)
     if node.meta.empty:
@@ -37,21 +40,24 @@ def span_of(node: Tree[Token] | Token, fragment: Fragment) -> Span:
 
 
 def parts(tree: Any) -> list[Any]:
-    """Children of a tree; lark's types do not say that the placeholders among them are None."""
+    """Return the children of a tree; lark's types do not say that the placeholders among them are None."""
     return list(tree.children)
 
 
 def token_of(node: Any) -> Token:
+    """Narrow a child of a tree to a token."""
     assert isinstance(node, Token)
     return node
 
 
 def tree_of(node: Any) -> Tree[Token]:
+    """Narrow a child of a tree to a tree."""
     assert isinstance(node, Tree)
     return node
 
 
 def node_of(node: Any) -> Tree[Token] | Token:
+    """Narrow a child of a tree to a tree or a token."""
     assert isinstance(node, Tree | Token)
     return node
 

@@ -12,7 +12,7 @@ from mpcompile.frontend import ast
 
 
 def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
-    """Nets, blocks, masks, numbers, inputs, latents, taps and local values without a reference.
+    """Find nets, blocks, masks, numbers, inputs, latents, taps and local values without a reference.
 
     Exactly: a net, block or mask that is not reached from a density; a parameter of the model that nothing refers to;
     an input or condition that no density refers to; a latent to which no later density refers; a tap without a
@@ -86,7 +86,7 @@ def _in_block(block: ast.Block) -> Iterator[Diagnostic]:
 
 
 def nodes(trees: Iterable[BaseModel]) -> Iterator[ast.Node]:
-    """Every node of some trees."""
+    """Return every node of some trees."""
     todo: list[object] = list(trees)
     while todo:
         item = todo.pop()
@@ -98,7 +98,7 @@ def nodes(trees: Iterable[BaseModel]) -> Iterator[ast.Node]:
 
 
 def references(trees: Iterable[BaseModel]) -> set[str]:
-    """Names that some trees refer to."""
+    """Return the names that some trees refer to."""
     found = set[str]()
     for node in nodes(trees):
         if isinstance(node, ast.Name):

@@ -41,7 +41,7 @@ RECURRENCE_KEYS = ("over", "carry", "steps")
 
 
 def parse_yaml(source: Source) -> ast.Model:
-    """The model a YAML text describes; raises `SpecError` with every independent error."""
+    """Parse a YAML text to a model. Raises `SpecError` with every independent error."""
     return _Reader(source).model()
 
 

@@ -22,7 +22,7 @@ _HEX = {"x": 2, "u": 4, "U": 8}
 
 
 def fragment(locator: Locator, value: str, start: int, end: int, style: str | None) -> Fragment:
-    """The decoded text of the scalar at `[start, end)` of the file, with its positions."""
+    """Return the decoded text of the scalar at `[start, end)` of the file, with its positions."""
     text = locator.source.text
     if style is None and text[start:end] == value:
         return Fragment(locator, value, start, whole=(start, end))

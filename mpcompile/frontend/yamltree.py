@@ -23,6 +23,8 @@ MAX_EXPANDED = 20_000
 
 @dataclass(slots=True, eq=False)
 class Scalar:
+    """A scalar of a YAML text, with its place and its style of quotes."""
+
     value: str
     style: str | None
     start: int
@@ -188,7 +190,7 @@ class _Composer:
 
 
 def walk(root: Node | None) -> list[Node]:
-    """Every node of a tree once, keys included."""
+    """Return every node of a tree once, keys included."""
     out: list[Node] = []
     todo, seen = [root], set[int]()
     while todo:
@@ -203,7 +205,12 @@ def walk(root: Node | None) -> list[Node]:
 
 
 def compose(locator: Locator, diagnostics: list[Diagnostic]) -> tuple[Node | None, list[tuple[int, int]]]:
-    """The tree of a YAML text, and where its scalars are (what is not in one may be a comment)."""
+    """Build the tree of a YAML text, and return it with the places of its scalars; other text may be a comment.
+
+    Raises `SpecError` for a text that is no YAML, or has too many nodes.
+
+    Raises `SpecError` for a text that is no YAML, or has too many nodes.
+    """
     composer = _Composer(locator)
     text = locator.source.text
     try:

@@ -13,7 +13,7 @@ from mpcompile.layers import LAYERS, Context
 
 
 def not_bijective(name: str, span: Span) -> SpecError:
-    """A layer in the place of a bijector."""
+    """Return the finding (MP407) for a layer in the place of a bijector, ready to raise."""
     if merges := LAYERS[name].merges:
         near = "leaky_relu, softplus, sigmoid and tanh have an inverse"
         return error("MP407", f"`{name}` is not injective: {merges}", span, help=near)
@@ -22,7 +22,7 @@ def not_bijective(name: str, span: Span) -> SpecError:
 
 
 def check_shapes(chain: Sequence[Placed], shape: Shape, ctx: Context) -> None:
-    """Each map takes the shape that reaches it. Raises MP201, MP401 for one that does not."""
+    """Check that each map takes the shape that reaches it. Raises MP201, MP401 for one that does not."""
     for placed in chain:
         bijector = placed.bijector
         with ctx.b.within(ctx.b.scope, placed.span):
@@ -31,10 +31,12 @@ def check_shapes(chain: Sequence[Placed], shape: Shape, ctx: Context) -> None:
 
 
 def check_intervals(chain: Sequence[Placed]) -> None:
-    """Each map is defined on what the one before reaches, and reaches all that the next is defined on.
+    """Check that each map is defined on what the one before reaches, and reaches all that the next is defined on.
 
     Else the density does not integrate to one, and a draw has no inverse. What reaches the base, a standard normal,
     is all reals.
+
+    Raises `SpecError` (MP408).
     """
     reached: Interval | None = None
     for placed in chain:
@@ -57,7 +59,10 @@ def check_intervals(chain: Sequence[Placed]) -> None:
 
 
 def check_noise(chain: Sequence[Placed], span: Span) -> None:
-    """The flow of a dequantiser's noise gives values in (0, 1) and fills it: else a draw falls into another bin."""
+    """Check that the flow of a dequantiser's noise fills (0, 1) and stays within: else a draw falls into another bin.
+
+    Raises `SpecError` (MP408).
+    """
     first = next((p for p in chain if p.bijector.domain is not None), None)
     if first is None or first.bijector.preimage != UNIT:
         reached = REALS if first is None else first.bijector.preimage
@@ -70,7 +75,7 @@ def check_noise(chain: Sequence[Placed], span: Span) -> None:
 
 
 def without_inverses(chain: Sequence[Placed]) -> tuple[Placed, ...]:
-    """The chain without maps that undo each other: `tanh -> inverse(tanh)` is the identity.
+    """Return the chain without maps that undo each other: `tanh -> inverse(tanh)` is the identity.
 
     Run one after the other they are not, where the first rounds to the end of its interval: in float32 `tanh` gives 1
     from 9.02 on, and what comes back from 8.5 is off by 0.16.

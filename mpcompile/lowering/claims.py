@@ -18,8 +18,10 @@ from mpcompile.lowering.names import unknown
 
 @dataclass(frozen=True)
 class Modelled:
-    """An observed variable as claims see it: its law, the program in which they are proven, and the axis of that
-    program's parameters that the variable does not have (classes, components)."""
+    """An observed variable as claims see it: its law, and the program in which claims are proven.
+
+    `axis` is the axis of that program's parameters that the variable does not have (classes, components).
+    """
 
     law: Distribution
     program: str = "forward"
@@ -45,7 +47,7 @@ class Modelled:
 
 
 def order_of(law: Autoregressive, axis: int | None) -> Ordering:
-    """The order that a law gives its variable."""
+    """Return the order that a law gives its variable."""
     if law.members == 1:
         return Ordering(law.ranks, axis, law.order)
     assert law.ranks is not None
@@ -53,7 +55,10 @@ def order_of(law: Autoregressive, axis: int | None) -> Ordering:
 
 
 def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]) -> list[Claim]:
-    """All claims, the derived ones first; what every model promises is last. Raises `SpecError` for a meaningless one."""
+    """Return all claims, the derived ones first and what every model promises last.
+
+    Raises `SpecError` for a meaningless claim.
+    """
     spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
     implied = [
         m.claim(KINDS[m.law.implies], name, spans[name], None, "", stated=False)
@@ -74,7 +79,10 @@ def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]
 
 
 def allowances_of(model: ast.Model, module: Module) -> list[Allowance]:
-    """What the `check` section allows. Raises `SpecError`: MP110 for an unknown name, MP131 for one without a reason."""
+    """Return what the `check` section allows.
+
+    Raises `SpecError`: MP110 for an unknown name, MP131 for one without a reason.
+    """
     return [_allowance(check, module) for check in model.checks if check.allow]
 
 

@@ -19,7 +19,10 @@ CLASSES = Range(2, 1 << 20)
 
 
 def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[str, int | float]:
-    """The value of every parameter of a model."""
+    """Return the value of every parameter of a model.
+
+    Raises `SpecError` for an unknown override, and a parameter without a value.
+    """
     numbers: dict[str, int | float] = {}
     names = [p.name for p in model.params]
     for name in overrides:
@@ -45,7 +48,7 @@ def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[s
 
 
 def whole(expr: ast.Expr, numbers: Mapping[str, int | float], what: str, within: Range) -> int:
-    """A whole number within a range. Raises MP113 for another kind of number and MP112 for one outside."""
+    """Evaluate a whole number within a range. Raises MP113 for another kind of number and MP112 for one outside."""
     value = evaluate_number(expr, numbers)
     if value != int(value):
         raise error("MP113", f"{what} must be a whole number, got {value}", expr.span)
@@ -55,7 +58,7 @@ def whole(expr: ast.Expr, numbers: Mapping[str, int | float], what: str, within:
 
 
 def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | float]) -> Field:
-    """A declared variable, with its shape and its values."""
+    """Build a declared variable, with its shape and its values. Raises `SpecError`."""
     t = d.type
     shape: list[object] = []
     for i, size in enumerate(t.shape):
@@ -113,7 +116,7 @@ def _length(size: ast.Expr, numbers: Mapping[str, int | float]) -> Symbolic | No
 
 
 def batch_as_length(span: Span) -> SpecError:
-    """What to say of `N` where a length is named."""
+    """Return the finding (MP211) for `N` where a length is named, ready to raise."""
     return error(
         "MP211", "`N` counts the examples of a batch, and is no length", span,
         help="every value has the examples as an axis of its own; call the length `time`",

@@ -59,7 +59,10 @@ class Based:
 
 
 def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None) -> Distribution:
-    """The law that an expression states, in the caller's frame; `field` is None for a latent."""
+    """Build the law that an expression states, in the caller's frame; `field` is None for a latent.
+
+    Raises `SpecError`.
+    """
     call = ast.called(expr)
     law = named(expr)
     if call is None or law is None:
@@ -73,13 +76,13 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
 
 
 def named(expr: ast.Expr) -> type[Distribution] | None:
-    """The class of the law that an expression names; None where it names none."""
+    """Return the class of the law that an expression names; None where it names none."""
     call = ast.called(expr)
     return None if call is None else DISTRIBUTIONS.get(call.callee)
 
 
 def signature(law: type[Distribution]) -> type:
-    """The dataclass whose fields are the arguments of a law in a spec."""
+    """Return the dataclass whose fields are the arguments of a law in a spec."""
     return FORMS[law].arguments if law in FORMS else law.arguments or law
 
 

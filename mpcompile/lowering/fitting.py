@@ -22,7 +22,7 @@ Lower = Callable[[ast.Model, Numbers], object]
 def with_sizes(
     faults: Iterable[Diagnostic], model: ast.Model, numbers: Numbers, lower: Lower
 ) -> list[Diagnostic]:
-    """The findings, those about the size of an image with the smallest larger one that fits in their help.
+    """Add the smallest larger size of an image that fits to the help of findings about its size.
 
     `lower` builds the loss of a model with other numbers, and raises `SpecError` where it does not fit.
     """

@@ -17,7 +17,10 @@ from mpcompile.ops import build as F
 
 
 def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:
-    """The law of a latent given what is observed. MP411 for one through which no gradient reaches its parameters."""
+    """Build the law of a latent given what is observed.
+
+    Raises `SpecError` (MP411) for a law through which no gradient reaches its parameters.
+    """
     kind = named(s.distribution)
     if (
         kind is not None and not kind.reparameterised and kind is not Autoregressive
@@ -35,12 +38,15 @@ def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:
 
 
 def is_point(s: ast.Density) -> bool:
-    """Whether a latent is the code of an autoencoder."""
+    """Return whether a latent is the code of an autoencoder."""
     return named(s.distribution) is Delta
 
 
 def prior(ctx: Context, scope: Scope, s: ast.Density, shape: Shape) -> Distribution | None:
-    """The law of a latent of this shape; None where none is stated, as for the code of an autoencoder."""
+    """Build the law of a latent of this shape; None where none is stated, as for the code of an autoencoder.
+
+    Raises `SpecError` (MP123) for another latent without a prior.
+    """
     if s.prior is None:
         if not is_point(s):
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
@@ -54,10 +60,12 @@ def prior(ctx: Context, scope: Scope, s: ast.Density, shape: Shape) -> Distribut
 def draw(
     ctx: Context, q: Distribution, p: Distribution | None, name: str, shape: Shape, *, exact: bool = True
 ) -> tuple[Value, Value | None]:
-    """A draw z of q, and KL(q || p) of each example [N]: in closed form between normals, unless `exact` is false.
+    """Draw z of q, and return it with KL(q || p) of each example [N].
 
     Else it is its estimate from that one draw, log q(z) - log p(z); of a point mass only -log p(z) is left. None where
     there is no prior.
+
+    Between normals KL is in closed form, unless `exact` is false.
     """
     if isinstance(q, Delta) or p is None:
         z = q.sample(ctx, name, shape)

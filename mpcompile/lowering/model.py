@@ -39,10 +39,11 @@ def lower(
     overrides: Mapping[str, int | float] | None = None,
     sampling: Sampling | None = None,
 ) -> Module:
-    """The programs, parameters and claims of a model. Raises `SpecError` with the faults of the training section
-    and of the first program that has some.
+    """Lower a model to a module: its programs, parameters and claims.
 
     `sampling` changes the `sample` program of autoregressive densities and of flows.
+
+    Raises `SpecError` with the faults of the training section and of the first program that has some.
     """
     options, numbers = sampling or LAW_ITSELF, dict(overrides or {})
     lowering = _Lowering(model, source, numbers, options)

@@ -16,7 +16,10 @@ MAX_SHOWN = 20
 def unknown(
     what: str, name: str, known: Sequence[str], span: Span, of: str = "", own: Sequence[str] | None = None
 ) -> SpecError:
-    """An unknown name, with the nearest known one, or all that are known: those of a model, `own`, first."""
+    """Return the finding for an unknown name.
+
+    Its help is the nearest known name, or all known names, those of a model, `own`, first.
+    """
     near = [n for n in get_close_matches(name, [*(own or ()), *known], 2) if n != name][:1]
     where = f" of `{of}`" if of else ""
     return error(
@@ -28,7 +31,7 @@ def unknown(
 
 
 def listed(known: Sequence[str], own: Sequence[str] | None = None) -> str:
-    """`known: a, b, c`, whole; a long registry beside the names of a model, `own`, is cut, with a sign."""
+    """Format `known: a, b, c`, whole; a long registry beside the names of a model, `own`, is cut, with a sign."""
     names = sorted(known)
     if own is not None and len(names) > MAX_SHOWN:
         names = [*names[:8], "... (mpcompile list)"]
@@ -36,7 +39,7 @@ def listed(known: Sequence[str], own: Sequence[str] | None = None) -> str:
 
 
 def not_in_scope(model: ast.Model | None, name: str, span: Span) -> SpecError | None:
-    """A name that the model gives a meaning elsewhere; None for one that it does not."""
+    """Return the finding for a name that the model gives a meaning elsewhere; None for a name that it does not."""
     places = [] if model is None else list(dict.fromkeys(_places(model, name)))
     if not places:
         return None

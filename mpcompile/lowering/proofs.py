@@ -26,7 +26,7 @@ def flow_steps(
     given: Sequence[str],
     around: Placed | None = None,
 ) -> None:
-    """The maps that a flow is made of, each as a graph of its own, for the analysis of their Jacobians.
+    """Add the steps of a flow, each as a graph of its own, for the analysis of their Jacobians.
 
     `again` states the flow once more in a program that has read the variables `given`; `around` is the bijector
     that the flow is a part of.
@@ -78,7 +78,7 @@ def _at(p: Program, placed: Placed | None) -> Iterator[None]:
 
 
 def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
-    """The flow of a dequantiser's noise is a flow as well, given the integers."""
+    """Add the steps and the claim of the flow of a dequantiser's noise, given the integers."""
     for i, placed in enumerate(whole.chain):
         if not isinstance(placed.bijector, Dequantize) or placed.bijector.posterior is None:
             continue
@@ -103,7 +103,7 @@ def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
 
 
 def latent_laws(m: Statements) -> None:
-    """What the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
+    """Add what the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
     for s in m.latents:
         _proofs(m, s, s.name, partial(m.prior, s=s), m.given(), m.latent_shapes[s.name])
         again = partial(m.posterior, s=s)
@@ -111,7 +111,7 @@ def latent_laws(m: Statements) -> None:
 
 
 def step_laws(m: Statements) -> None:
-    """The same for the densities of a recurrence, in programs of one step."""
+    """Add what the densities of a recurrence need proven, in programs of one step."""
     for r in m.recurrences:
         given = [n for n in m.fields if n not in r.over]
         for s in r.densities:

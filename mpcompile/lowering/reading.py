@@ -57,7 +57,10 @@ class Order:
         return {n for n, at in self.place.items() if at >= self.place[name]}
 
     def hidden(self, reader: str, visible: Iterable[str], what: str = "law") -> Mapping[str, Hidden]:
-        """Why the law (`what`: law, prior, posterior) of `reader` may not read the variables that are not visible."""
+        """Return why the law of `reader` may not read each variable that is not visible.
+
+        `what` is its kind: law, prior or posterior.
+        """
         seen = set(visible)
         return {n: self._why(reader, n, what) for n in self.place if n not in seen}
 

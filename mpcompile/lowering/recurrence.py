@@ -345,7 +345,7 @@ def _no_latent(at: _Step, s: ast.Density) -> Made:
 
 
 def in_step(f: Field) -> Field:
-    """A variable at one step."""
+    """Return a variable at one step: without the axis of time."""
     return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
 
 

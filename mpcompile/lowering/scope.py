@@ -27,6 +27,7 @@ class Budget:
     layers: int = 0
 
     def spend(self, span: Span) -> None:
+        """Count one layer. Raises `SpecError` (MP120) for a model of too many."""
         self.layers += 1
         if self.layers > MAX_LAYERS:
             raise error("MP120", f"the model unrolls to more than {MAX_LAYERS} layers", span)
@@ -34,7 +35,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Scope:
-    """What names stand for. Child scopes are copies, so that nothing leaks out of a block."""
+    """The meaning of names. Child scopes are copies, so that nothing leaks out of a block."""
 
     source: Source
     numbers: dict[str, int | float] = field(default_factory=dict)
@@ -119,7 +120,7 @@ class Scope:
         return joined if len(joined) <= 60 else joined[:57] + "..."
 
     def mask(self, expr: ast.Expr) -> Mask:
-        """A mask expression."""
+        """Build the mask that an expression states. Raises `SpecError`."""
         match expr:
             case ast.Name() if expr.id in self.masks:
                 self.budget.spend(expr.span)
@@ -163,14 +164,20 @@ class Scope:
     # --- values and pipelines ---
 
     def value(self, ctx: Context, expr: ast.Expr) -> Value:
-        """An expression that stands for one value."""
+        """Build an expression that stands for one value.
+
+        Raises `SpecError` (MP208) for one that gives another number of values.
+        """
         results = self.run(ctx, expr, ())
         if len(results) != 1:
             raise error("MP208", f"one value is needed here, this gives {len(results)}", expr.span)
         return results[0]
 
     def run(self, ctx: Context, expr: ast.Expr, current: Sequence[Value]) -> tuple[Value, ...]:
-        """Apply an expression to the pipeline's current values; none at the start of a pipeline."""
+        """Apply an expression to the pipeline's current values; none at the start of a pipeline.
+
+        Raises `SpecError`.
+        """
         match expr:
             case ast.Pipeline():
                 return self._pipeline(ctx, expr, current)
@@ -302,7 +309,7 @@ def _inputs_as_arguments(scope: Scope, block: ast.Block, call: ast.Call, argumen
 
 
 def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, int | float]:
-    """Numbers of a block's parameters at one use."""
+    """Return the numbers of a block's parameters at one use. Raises `SpecError`."""
     given: dict[str, int | float] = {}
     names = [p.name for p in block.params]
     for i, argument in enumerate(call.args):

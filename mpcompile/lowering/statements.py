@@ -137,7 +137,7 @@ class Statements:
             yield
 
     def law(self, p: Program, s: ast.Density) -> Distribution:
-        """The law of an observed variable."""
+        """Build the law of an observed variable. Raises `SpecError` (MP110) for an unknown variable."""
         if s.name not in self.fields:
             near = get_close_matches(s.name, self.fields, 1)
             raise error(

@@ -41,12 +41,12 @@ def check_support(keyword: str, field: Field, span: Span) -> None:
 
 
 def types_of(field: Field) -> set[str]:
-    """Types whose values a variable has: `integer(0..1)` has those of a `binary` as well."""
+    """Return the types whose values a variable has: `integer(0..1)` has those of a `binary` as well."""
     return {field.base, "binary"} if field.bits else {field.base}
 
 
 def laws_of(base: str) -> list[str]:
-    """Keywords of the laws of a variable of this type, in the order of the registry."""
+    """Return the keywords of the laws of a variable of this type, in the order of the registry."""
     return [k for k, law in DISTRIBUTIONS.items() if base in law.support.types]
 
 

@@ -14,7 +14,10 @@ from mpcompile.lowering.scope import Scope
 
 
 def training(model: ast.Model, scope: Scope) -> Training:
-    """What the section states. Raises `SpecError` with every setting that is unknown, or outside of its range (MP511)."""
+    """Return what the section states.
+
+    Raises `SpecError` with every setting that is unknown, or outside of its range (MP511).
+    """
     values: dict[str, Any] = {}
     faults: list[Diagnostic] = []
     for let in model.train:

@@ -105,7 +105,7 @@ WEIGHTS: dict[str, type[Changing]] = {c.keyword: c for c in (Warmup, Constrained
 
 
 def weight(objective: tuple[ast.Let, ...], scope: Scope) -> Weight:
-    """The weight that the `objective` section states. Raises `SpecError` for another option or form."""
+    """Return the weight that the `objective` section states. Raises `SpecError` for another option or form."""
     found: Weight = Constant()
     for let in objective:
         if let.name != "beta":

@@ -35,9 +35,11 @@ class Baseline:
 
 
 def baselines(module: Module, splits: Mapping[str, Split], test: Split) -> list[Baseline]:
-    """Baselines for a density of one variable without inputs; none for other models.
+    """Fit the baselines for a density of one variable without inputs; none for other models.
 
     Fitted on `splits["train"]`, their ridge chosen on a tenth of it.
+
+    They are fitted on `splits["train"]`, their ridge is chosen on a tenth of it.
     """
     fields = observed(module)
     if len(fields) != 1 or fields[0].role != "input" or len(module.fields) != 1:
@@ -85,18 +87,18 @@ def _fitted(field: Field, fit: Array, windowed: bool) -> tuple[str, Score] | Non
 
 
 def bernoulli(fit: Array, test: Array) -> Array:
-    """log p of 0/1 rows under independent coins with one pseudo-count a side."""
+    """Return log p of 0/1 rows [n] under independent coins with one pseudo-count a side."""
     p = (fit.sum(0, dtype=np.float64) + 1.0) / (len(fit) + 2.0)
     return np.asarray(test @ np.log(p) + (1 - test) @ np.log1p(-p))
 
 
 def categories(fit: Array, test: Array, classes: int) -> Array:
-    """log p under an independent table for each position, one pseudo-count a class."""
+    """Return log p [n] under an independent table for each position, one pseudo-count a class."""
     return _looked_up(_frequencies(fit, classes, False), test)
 
 
 def unigram(fit: Array, test: Array, classes: int) -> Array:
-    """log p under one table for all positions."""
+    """Return log p [n] under one table for all positions."""
     return _looked_up(_frequencies(fit, classes, True), test)
 
 
@@ -116,7 +118,7 @@ def _looked_up(table: Array, test: Array) -> Array:
 
 
 def geometric(fit: Array, test: Array) -> Array:
-    """log p of counts under p (1 - p)^k for each position; p = 1 / (1 + mean), with one pseudo-count of 1."""
+    """Return log p [n] of counts under p (1 - p)^k for each position; p = 1 / (1 + mean), with one pseudo-count of 1."""
     mean = (fit.sum(0, dtype=np.float64) + 1.0) / (len(fit) + 1.0)
     return np.asarray((test * np.log(mean / (1 + mean)) - np.log1p(mean)).sum(1))
 

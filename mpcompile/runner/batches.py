@@ -19,7 +19,7 @@ _WORTH_A_THREAD = 50_000
 
 
 def sizes(graph: Graph, data: Mapping[str, Array]) -> dict[str, int]:
-    """Numbers of the symbols (`N`, `time`, ...) that the shapes of `data` fix."""
+    """Return the numbers of the symbols (`N`, `time`, ...) that the shapes of `data` fix."""
     found: dict[str, int] = {}
     for name, value in graph.inputs.items():
         if name in data:
@@ -32,7 +32,7 @@ def sizes(graph: Graph, data: Mapping[str, Array]) -> dict[str, int]:
 
 
 def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) -> Inputs:
-    """Inputs of a program: those of `data` that it reads, and its noise, under `key` and its name.
+    """Return the inputs of a program: those of `data` that it reads, and its noise, under `key` and its name.
 
     Raises `KeyError` for an input that is neither data nor noise.
     """
@@ -103,13 +103,13 @@ class Batches:
 
 
 def chunks(split: Split, batch: int) -> Iterator[tuple[int, Inputs]]:
-    """A split in order: `(number of the chunk, data)`, the last one as short as it comes."""
+    """Yield a split in order: `(number of the chunk, data)`, the last chunk possibly shorter."""
     for number, start in enumerate(range(0, len(split), batch)):
         yield number, split.take(np.arange(start, min(start + batch, len(split))))
 
 
 def as_precision(inputs: Inputs, precision: str) -> Inputs:
-    """Floats widened for a float64 session."""
+    """Widen floats for a float64 session."""
     if precision != "float64":
         return inputs
     return {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in inputs.items()}

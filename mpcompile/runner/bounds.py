@@ -13,10 +13,12 @@ NUMBERS = 1 << 22
 
 
 def importance_weighted(reading: Reading, samples: int) -> Array:
-    """log 1/K sum_k p(x, z_k) / q(z_k | x) of every example, K = `samples` draws of q (Burda et al. 2016, eq. 8).
+    """Estimate log 1/K sum_k p(x, z_k) / q(z_k | x) of every example with K = `samples` (Burda et al. 2016, eq. 8).
 
     In expectation it is at least the ELBO, grows with K and tends to log p(x). Raises MP543 for a model without a
     program `log_weight`.
+
+    z_k are draws of q.
     """
     if "log_weight" not in reading.module.programs:
         raise error(

@@ -21,7 +21,7 @@ _UNLISTED = re.compile(r"model\.py|weights\.safetensors|[A-Za-z0-9_.-]+\.onnx")
 
 
 def digests(files: Mapping[str, Payload]) -> dict[str, str]:
-    """The hashes that the manifest lists, by which a later build knows its files again."""
+    """Return the hashes that the manifest lists, by which a later build knows its files again."""
     return {name: disk.digest(payload) for name, payload in sorted(files.items())}
 
 

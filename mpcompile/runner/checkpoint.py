@@ -62,9 +62,11 @@ def save(folder: Path, state: Mapping[str, Array], record: Mapping[str, Any]) ->
 
 
 def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
-    """The checkpoint in a folder, or None where it is missing, torn or does not match its hashes.
+    """Load the checkpoint in a folder; None where it is missing, torn or does not match its hashes.
 
     A state of more than `limit` bytes is not read. `why` takes what is wrong, in one clause.
+
+    Nothing is raised: every fault of the folder is a reason in `why`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as deserialise
@@ -93,12 +95,12 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
 
 
 def best(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
-    """Like `load` for a folder that is replaced in place: after a kill meanwhile its predecessor counts."""
+    """Load from a folder that is replaced in place, as `load` does: after a kill meanwhile its predecessor counts."""
     return _settled(lambda: load(folder, limit, why) or load(_old(folder), limit), lambda: _identity(folder))
 
 
 def newest(root: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Checkpoint | None:
-    """The newest checkpoint under `root` that verifies."""
+    """Load the newest checkpoint under `root` that verifies."""
     return _settled(
         lambda: next(
             (c for f in _numbered(root) if (c := load(f, limit, why) or load(_old(f), limit))), None
@@ -125,17 +127,17 @@ def _identity(folder: Path) -> int:
 
 
 def exists(root: Path) -> bool:
-    """Whether anything under `root` bears the name of a checkpoint, sound or not."""
+    """Return whether anything under `root` bears the name of a checkpoint, sound or not."""
     return bool(_numbered(root))
 
 
 def steps(root: Path) -> list[int]:
-    """The steps of the checkpoints under `root`, newest first."""
+    """Return the steps of the checkpoints under `root`, newest first."""
     return [number(folder) for folder in _numbered(root)]
 
 
 def bound(module: Module) -> int:
-    """Bytes that a state of this module can need at most."""
+    """Return the bytes that a state of this module can need at most."""
     size = sum(8 * _SLOTS * int(_product(p.shape)) for p in module.parameters.values())
     return size + 65536 + 4096 * len(module.parameters)
 
@@ -197,7 +199,7 @@ def discard(folder: Path, others: bool = False) -> None:
 
 
 def number(folder: Path) -> int:
-    """The step of a folder `last-<step>`."""
+    """Return the step of a folder `last-<step>`."""
     return int(folder.name.removeprefix("last-").removesuffix(".old"))
 
 

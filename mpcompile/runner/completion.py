@@ -37,14 +37,14 @@ class Completion:
         return {k: v[np.arange(count) % len(v)] for k, v in self.beside.items()}
 
     def inputs(self, count: int) -> dict[str, Array]:
-        """What the `sample` program reads of it, for samples 0 .. count - 1."""
+        """Return the inputs that the `sample` program reads of it, for samples 0 .. count - 1."""
         rows = np.arange(count) % len(self.values)
         keep = np.broadcast_to(self.keep, (count, *self.keep.shape)).astype(np.float32)
         return {f"given_{self.name}": self.values[rows], f"keep_{self.name}": keep}
 
 
 def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
-    """The variable that a sampler draws element by element, its loop, and the type that it draws.
+    """Return the variable that a sampler draws element by element, its loop, and the type that it draws.
 
     Of several orders the first is the one that completes. Raises `SpecError` (MP542) for a model that has none.
     """
@@ -60,7 +60,7 @@ def autoregressive(module: Module) -> tuple[Field, Reference, DType]:
 
 
 def tempered(module: Module) -> None:
-    """Raises `SpecError` (MP542) for a model on whose sampler a temperature has no effect."""
+    """Check that a temperature has an effect on the sampler of a model. Raises `SpecError` (MP542)."""
     if not ("forward" in module.programs and any(name in module.fields for name in module.flow_steps)):
         autoregressive(module)
 
@@ -119,7 +119,7 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
 
 
 def conditions(run: Run, module: Module, wanted: Mapping[str, str], count: int) -> dict[str, Array]:
-    """Conditions as a command line states them: classes that take turns, or the numbers of one vector.
+    """Parse conditions of a command line: classes, which samples take one after another, or the numbers of a vector.
 
     A class may be the word that the run knows it by.
 

@@ -40,7 +40,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` into a finding about `path` (MP527)."""
+    """Turn an `OSError` into a finding about `path`. Raises `SpecError` (MP527)."""
     try:
         yield
     except OSError as fault:
@@ -48,7 +48,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def cannot_write(path: Path, fault: OSError, help: str = "") -> SpecError:
-    """A finding (MP527) that says what the system said."""
+    """Return the finding (MP527) with the system's reason, ready to raise."""
     why = (os.strerror(fault.errno) if fault.errno else str(fault)).lower()
     named = fault.filename
     at = named if isinstance(named, str) and os.path.isabs(named) else path
@@ -56,7 +56,7 @@ def cannot_write(path: Path, fault: OSError, help: str = "") -> SpecError:
 
 
 def refused(message: str, help: str) -> SpecError:
-    """A folder is not ours to replace or to write in (MP524)."""
+    """Return the finding (MP524) that a folder is not ours to replace or to write in, ready to raise."""
     return error("MP524", message, Span.none(), help=help)
 
 
@@ -111,6 +111,7 @@ def replace(path: Path, payload: Payload, meanwhile: str = "") -> None:
 
 
 def as_json(value: Any) -> bytes:
+    """Encode a value as indented JSON with a final line break. Raises `ValueError` for NaN and infinities."""
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -126,7 +127,7 @@ def sync(folder: Path) -> None:
 
 @contextmanager
 def suppress_unsupported() -> Iterator[None]:
-    """Some file systems cannot sync a folder, and say so."""
+    """Ignore the error of a file system that cannot sync a folder."""
     try:
         yield
     except OSError as fault:
@@ -135,7 +136,7 @@ def suppress_unsupported() -> Iterator[None]:
 
 
 def read(path: Path, limit: int) -> bytes:
-    """A regular file of at most `limit` bytes; no link is followed, no pipe waited for.
+    """Read a regular file of at most `limit` bytes; no link is followed, no pipe waited for.
 
     Raises `ValueError` with what is wrong in one clause, without the path.
     """
@@ -162,7 +163,7 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def kind(path: Path) -> str:
-    """What a path names without following it: `nothing`, `file`, `folder`, `link`, `other`. Raises `OSError`."""
+    """Return what a path names without following it: `nothing`, `file`, `folder`, `link`, `other`. Raises `OSError`."""
     try:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +173,7 @@ def kind(path: Path) -> str:
 
 
 def owner(folder: Path) -> str:
-    """What the mark of a folder says it is: `run`, `build`, or nothing."""
+    """Return what the mark of a folder says it is: `run`, `build`, or nothing."""
     try:
         if kind(folder) != "folder" or os.lstat(folder / MARKER).st_nlink != 1:
             return ""
@@ -184,7 +185,7 @@ def owner(folder: Path) -> str:
 
 
 def entries(folder: Path) -> Iterator[tuple[str, str]]:
-    """Everything below a folder: its path from there, and its `kind`; folders before what is in them."""
+    """Yield everything below a folder: its path from there, and its `kind`; folders before what is in them."""
     for name in sorted(os.listdir(folder)):
         found = kind(folder / name)
         yield name, found
@@ -206,7 +207,7 @@ def remove(folder: Path) -> None:
 
 
 def target(path: Path) -> Path:
-    """The absolute path of a folder that is to be made or replaced.
+    """Return the absolute path of a folder that is to be made or replaced.
 
     Raises `SpecError`: MP524 where a link, a file, or a folder that the process is in has that name.
     """
@@ -226,7 +227,7 @@ def target(path: Path) -> Path:
 
 @contextmanager
 def staged(full: Path, what: str) -> Iterator[tuple[Path, Lock]]:
-    """A marked, locked folder beside `full`, to be filled and renamed to it; removed where that fails.
+    """Make a marked, locked folder beside `full`, to be filled and renamed to it; it is removed where that fails.
 
     A process that was killed meanwhile leaves its folder; the next one to stage there removes it.
     """
@@ -286,6 +287,7 @@ def exchange(one: Path, two: Path) -> bool:
 
 
 def in_use(folder: Path) -> SpecError:
+    """Return the finding (MP525) that another process writes in a folder, ready to raise."""
     return error("MP525", f"another process writes in {folder}", Span.none(),
                  help="wait until it has ended, or name another folder")  # fmt: skip
 
@@ -348,7 +350,7 @@ class Lock:
 
 
 def foreign(folder: Path, ours: Callable[[str], bool]) -> str | None:
-    """The first entry of a folder that `ours` does not know, or that is a link, a device or has a second name."""
+    """Return the first entry of a folder that `ours` does not know, or that is a link, a device or has a second name."""
     for name, what in entries(folder):
         if what not in ("file", "folder") or not ours(name):
             return name

@@ -17,7 +17,7 @@ _WIDE = {"real": 100.0, "integer": 1000.0}  # values beyond it are a likelier ca
 
 
 def require_finite(values: Array, quantity: str) -> None:
-    """Raises `SpecError` (MP530) where a figure `[n, ...]` of an example is no number, or infinite."""
+    """Check that figures `[n, ...]` of examples are finite. Raises `SpecError` (MP530)."""
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         rows = len(np.unique(bad[:, 0]))
@@ -33,7 +33,10 @@ def require_finite(values: Array, quantity: str) -> None:
 def diverged(
     module: Module, dataset: Dataset, settings: Settings, run: Run, what: str, rate: float
 ) -> SpecError:
-    """MP530: `what` is no longer finite; its notes give the scale of the data, the rate, and what is kept."""
+    """Return the finding (MP530) that `what` is no longer finite.
+
+    Its notes give the scale of the data, the rate, and what is kept.
+    """
     reach = {
         name: max(abs(found["low"]), abs(found["high"]))
         for name, found in dataset.statistics.get("fields", {}).items()

@@ -48,7 +48,7 @@ def evaluate(
     samples: int | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
+    """Compute the figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
     quantity   `log_likelihood`, `dequantized_bound` (below the log-probability of integers that a flow makes real with
                one draw of noise), `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
@@ -160,7 +160,7 @@ def _figures(values: Array, size: float, discrete: bool) -> dict[str, Any]:
 
 
 def moments(values: Array) -> dict[str, float]:
-    """Mean and standard error of the mean (0 for one example)."""
+    """Return the mean and the standard error of the mean (0 for one example)."""
     n = len(values)
     spread = float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     return {"mean": float(np.mean(values)), "standard_error": spread}
@@ -228,11 +228,12 @@ def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
 
 
 def to_json(result: Mapping[str, Any]) -> str:
+    """Format the figures as indented JSON."""
     return json.dumps(result, indent=2, allow_nan=False)
 
 
 def to_text(result: Mapping[str, Any]) -> str:
-    """The figures in a few lines."""
+    """Format the figures in a few lines."""
     labels = {
         "log_likelihood": "log-likelihood",
         "dequantized_bound": "lower bound (dequantised)",

@@ -9,7 +9,7 @@ from mpcompile.runner.initial import initial
 
 
 def example_weights(module: Module, seed: int = 0, spread: float = 0.05) -> dict[str, Array]:
-    """Initial weights with noise on top, so that zero-initialised layers do something. float64."""
+    """Return initial weights with noise on top, so that zero-initialised layers do something. float64."""
     rng = np.random.default_rng(seed)
     return {
         k: np.asarray(v + spread * rng.standard_normal(v.shape), np.float64)
@@ -20,7 +20,7 @@ def example_weights(module: Module, seed: int = 0, spread: float = 0.05) -> dict
 def example_inputs(
     module: Module, program: str, batch: int, length: int = 7, seed: int = 0
 ) -> dict[str, Array]:
-    """Data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes."""
+    """Return data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes."""
     rng = np.random.default_rng(seed)
     graph = module.programs[program]
     env = {s: batch if s == "N" else length for s in graph.symbols()}

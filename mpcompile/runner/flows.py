@@ -52,7 +52,7 @@ class Opened:
 
 
 def variable(module: Module) -> Field:
-    """The variable of a module's flow. Raises `SpecError` (MP543) for a model that has none."""
+    """Return the variable of a module's flow. Raises `SpecError` (MP543) for a model that has none."""
     name = next((n for n in module.flow_steps if n in module.fields), None)
     if name is None or "forward" not in module.programs:
         raise error(
@@ -65,7 +65,7 @@ def variable(module: Module) -> Field:
 def forward(
     run: Run, module: Module, data: str, *, backend: Backend | None = None, device: str | None = None
 ) -> Samples:
-    """Latents of every example of a data set (its test part) or file, with what they are worth.
+    """Map every example of a data set (its test part) or file to its latents, and return them with their densities.
 
     `values` has z [n, D], log_det and log_prob [n] in nats, and the data under its own name. Raises what `load_data`
     raises, and MP543.
@@ -80,7 +80,7 @@ def forward(
 def inverse(
     run: Run, module: Module, file: Path, *, backend: Backend | None = None, device: str | None = None
 ) -> Samples:
-    """Data of latents: of the array `z` [n, D] in an .npz (or a lone .npy), with the conditions that lie beside it.
+    """Map latents to data: the array `z` [n, D] in an .npz (or a lone .npy), with the conditions that lie beside it.
 
     Raises `SpecError` (MP506) for a file without latents of the model's size or without its conditions.
     """
@@ -118,7 +118,7 @@ def between(
     backend: Backend | None = None,
     device: str | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Points on the lines between the latents of test example i and of i + 1, back as data: [count, steps, ...].
+    """Map points on the lines between the latents of test examples i and i + 1 back to data: [count, steps, ...].
 
     Both ends are examples (Dinh et al. 2017, section 4.1 and Kingma and Dhariwal 2018, figure 5 show such lines);
     the condition is that of example i. The second result has the examples.
@@ -167,7 +167,7 @@ def density(
     backend: Backend | None = None,
     device: str | None = None,
 ) -> Density:
-    """log p over the box of the training data, and a grid of latents as the flow bends it.
+    """Compute log p over the box of the training data, and a grid of latents as the flow bends it.
 
     `conditions` as for `sample`; a category that is not stated is its first class, other conditions are those of
     the first test example. Raises `SpecError` (MP542) where there is no density of one pair of real numbers.

@@ -28,7 +28,10 @@ def initial(module: Module, seed: int = 0) -> dict[str, Array]:
 
 
 def fill(init: Init, shape: tuple[int, ...], seed: int, name: str) -> Array:
-    """Return one parameter, float32. `scale` is a deviation, half width, constant or (orthogonal) gain."""
+    """Return one parameter, float32. `scale` is a deviation, half width, constant or (orthogonal) gain.
+
+    Raises `ValueError` for an unknown kind of initialisation.
+    """
     source = generator(seed, "initial", name)
 
     def drawn(piece: Callable[[int], Array]) -> Array:

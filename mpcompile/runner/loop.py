@@ -34,7 +34,10 @@ _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line adds to a spec's `train` section; None leaves it to that, or to the run resumed."""
+    """The settings that a command line adds to a spec's `train` section.
+
+    None leaves a setting to that, or to the run resumed.
+    """
 
     backend: str | None = None
     data: str | None = None
@@ -53,7 +56,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How training ended: `finished`, `patience`, or `interrupted` (by `signal`)."""
+    """The end of a training: `finished`, `patience`, or `interrupted` (by `signal`)."""
 
     folder: Path
     step: int
@@ -65,7 +68,7 @@ class Result:
 
 @dataclass
 class Progress:
-    """All that a resume needs beside the session's state; plain data in the checkpoint's manifest."""
+    """The record that a resume needs beside the session's state; plain data in the checkpoint's manifest."""
 
     step: int = 0
     best: float | None = None

@@ -14,13 +14,13 @@ LN2 = log(2)
 
 
 def observed(module: Module) -> list[Field]:
-    """Variables whose density the model gives: its targets, or all its inputs where there is no target."""
+    """Return the variables whose density the model gives: its targets, or all its inputs where there is no target."""
     targets = [f for f in module.fields.values() if f.role == "target"]
     return targets or [f for f in module.fields.values() if f.role == "input"]
 
 
 def dimensions(module: Module, data: Mapping[str, Array]) -> float:
-    """Number of observed elements in one example of `data`: the mean, where examples state their length."""
+    """Return the number of observed elements in one example of `data`: the mean, where examples state their length."""
     real = {f.counts: data[f.name].mean() for f in module.fields.values() if f.counts and f.name in data}
     total = 0.0
     for f in observed(module):
@@ -31,13 +31,13 @@ def dimensions(module: Module, data: Mapping[str, Array]) -> float:
 
 
 def discrete(module: Module) -> bool:
-    """Whether every observed variable takes countable values, so that bits per dimension mean something."""
+    """Return whether every observed variable takes countable values, so that bits per dimension mean something."""
     fields = observed(module)
     return bool(fields) and all(f.base in ("binary", "integer", "category") for f in fields)
 
 
 def objective(module: Module) -> str:
-    """The program that held-out loss is taken from.
+    """Return the name of the program that held-out loss is taken from.
 
     `log_prob` or `elbo` where there is one: the loss may add priors, dropout and statistics of its batch, which say
     nothing about held-out data.
@@ -46,7 +46,7 @@ def objective(module: Module) -> str:
 
 
 def held_out(reading: Reading) -> dict[str, float]:
-    """Mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension."""
+    """Compute the mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension."""
     module = reading.module
     program = objective(module)
     totals: dict[str, float] = {}

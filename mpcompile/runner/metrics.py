@@ -13,6 +13,8 @@ from mpcompile.runner.record import parsed
 
 
 class Sink(Protocol):
+    """A receiver of lines of metrics."""
+
     def write(self, line: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None: ...
@@ -58,13 +60,13 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics file; a last line that a kill cut short is left out."""
+    """Read all complete lines of a metrics file; a last line that a kill cut short is left out."""
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     return [json.loads(line) for line in lines[:-1]]
 
 
 def check_metrics(path: Path, size: int) -> None:
-    """Raises `ValueError`, in one clause, unless the first `size` bytes are lines that training wrote."""
+    """Check that the first `size` bytes are lines that training wrote. Raises `ValueError`, in one clause."""
     with open(path, "rb", opener=_plain) as file:
         left, number = size, 0
         while left > 0:

@@ -17,7 +17,7 @@ _BELOW_ONE = np.float32(1 - 2**-24)
 
 
 def generator(*key: str | int) -> np.random.Generator:
-    """numpy's Philox under a key of strings and integers, e.g. `(seed, "train", "epsilon", step)`.
+    """Return numpy's Philox under a key of strings and integers, e.g. `(seed, "train", "epsilon", step)`.
 
     Different keys give independent streams; a string never collides with an integer that prints the same.
     """
@@ -29,11 +29,13 @@ def generator(*key: str | int) -> np.random.Generator:
 
 
 def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32, *, classes: int = 0) -> Array:
-    """An array of noise. `kind` is `normal` (standard), `uniform` (open interval (0, 1), at any `dtype`) or `choice`
-    (whole numbers below `classes`).
+    """Draw an array of noise.
 
     Drawn in float64, rounded to float32 and then cast, so that every precision sees the same numbers.
     Raises `ValueError` for another kind.
+
+    `kind` is `normal` (standard), `uniform` (open interval (0, 1), at any `dtype`) or `choice` (whole numbers
+    below `classes`).
     """
     source = generator(*key)
     if kind == "normal":
@@ -48,7 +50,7 @@ def draw(kind: str, shape: Sequence[int], key: Key, dtype: Any = np.float32, *, 
 
 
 def permutation(count: int, *key: str | int) -> Array:
-    """A random order of `range(count)` under a key; of many rows in four bytes each."""
+    """Draw a random order of `range(count)` under a key; of many rows in four bytes each."""
     order = np.arange(count, dtype=np.uint32 if 2**20 < count < 2**32 else np.int64)
     generator(*key).shuffle(order)  # draws what `permutation` draws
     return order

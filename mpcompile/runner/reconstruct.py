@@ -22,7 +22,7 @@ STEPS = 8
 def reconstruct(
     run: Run, module: Module, count: int, *, backend: Backend | None = None, device: str | None = None
 ) -> Samples:
-    """Means (draws, of an autoregressive density) of `count` test examples at the means of their codes.
+    """Return means (draws, of an autoregressive density) of `count` test examples at the means of their codes.
 
     `values` has an array for each observed variable, images with the reconstruction below the example; `given` has
     the examples. Raises MP543 for a model without latents.
@@ -36,7 +36,7 @@ def reconstruct(
 def interpolate(
     run: Run, module: Module, count: int, *, backend: Backend | None = None, device: str | None = None
 ) -> Samples:
-    """`STEPS` decoded points on the line from the code of each of `count` test examples to that of the next.
+    """Decode `STEPS` points on the line from the code of each of `count` test examples to that of the next.
 
     A code is that of a latent variable, or the latents of a flow. `values` has `[count, ...]` for each observed
     variable, the points of an image side by side, else `[count, STEPS, ...]`. Raises MP543 for a model without latents

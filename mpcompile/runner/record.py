@@ -212,7 +212,7 @@ class Build(BaseModel):
 
 
 def settings_of(facts: Mapping[str, Any]) -> Settings:
-    """The settings that a run was started with."""
+    """Return the settings that a run was started with."""
     plain = dict(facts["settings"])
     made = {"optimizer": optimizer_of(plain["optimizer"]), "schedule": schedule_of(plain["schedule"])}
     return Settings(**plain | made)
@@ -222,7 +222,7 @@ def settings_of(facts: Mapping[str, Any]) -> Settings:
 
 
 def checked(payload: bytes, schema: type[BaseModel]) -> dict[str, Any]:
-    """Plain data of a JSON file that fits a schema. Raises `ValueError` with one clause that says where it does not."""
+    """Parse a JSON file that fits a schema. Raises `ValueError` with one clause that says where it does not."""
     plain = parsed(payload)
     given = plain.get("format") if isinstance(plain, dict) else None
     if schema is Facts and type(given) is int and given > FORMAT:
@@ -234,7 +234,7 @@ def checked(payload: bytes, schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def parsed(payload: bytes) -> Any:
-    """JSON without doubled keys, NaN or infinities. Raises `ValueError` with one clause."""
+    """Parse JSON without doubled keys, NaN or infinities. Raises `ValueError` with one clause."""
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as bad:

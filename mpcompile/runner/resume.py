@@ -39,13 +39,16 @@ _DERIVED = (
 
 
 def filled(options: Options, earlier: Run | None) -> Options:
-    """Options with what the command line leaves open taken from the run resumed, or as usual."""
+    """Fill the options that the command line leaves open from the run resumed, or with defaults."""
     before = earlier.facts if earlier else _USUAL
     return replace(options, **{name: before[name] for name in _USUAL if getattr(options, name) is None})
 
 
 def merged(module: Module, options: Options, earlier: Run | None) -> Settings:
-    """Settings of the spec, or of the run resumed, under the command line's. Raises `SpecError` (MP521: the seed)."""
+    """Merge the settings of the spec, or of the run resumed, with the command line's.
+
+    Raises `SpecError` (MP521: the seed).
+    """
     stated = {"seed": options.seed, "steps": options.steps, "checkpoint_every": options.checkpoint_every}
     module.train.changed(**stated)  # the command line has the ranges of the spec
     values = settings_of(earlier.facts) if earlier else settings(module)
@@ -63,7 +66,7 @@ def merged(module: Module, options: Options, earlier: Run | None) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many steps, and which of them log and validate."""
+    """The number of steps, and which of them log and validate."""
 
     total: int
     log_every: int
@@ -81,7 +84,7 @@ class Plan:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Facts of a run that a resume changes: name -> [before, after]."""
+    """Return the facts of a run that a resume changes: name -> [before, after]."""
     old, new = dict(_flat(before)), dict(_flat(after))
     names = [n for n in new if n not in _DERIVED and old.get(n) != new[n]]
     return {n: [old.get(n), new[n]] for n in names}
@@ -96,7 +99,7 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def about_rate(before: Settings, after: Settings, per_epoch: int, step: int) -> str:
-    """What another number of steps does to the rate; nothing where the rate does not know that number."""
+    """Return what another number of steps does to the rate; nothing where the rate does not depend on that number."""
     old, new = (Plan.of(values, per_epoch).total for values in (before, after))
     if old == new or step == 0 or not after.schedule.ends:
         return ""
@@ -114,7 +117,7 @@ def about_rate(before: Settings, after: Settings, per_epoch: int, step: int) -> 
 
 
 def latest(earlier: Run, module: Module) -> checkpoint.Checkpoint | None:
-    """The newest sound checkpoint, or None where the run never had one and nothing would be lost.
+    """Load the newest sound checkpoint; None where the run never had one and nothing would be lost.
 
     Raises `SpecError` (MP522) where there were checkpoints and none verifies.
     """
@@ -154,7 +157,7 @@ def restore(session: Session, module: Module, found: checkpoint.Checkpoint) -> N
 
 
 def metrics_kept(earlier: Run, size: int) -> int:
-    """How many bytes of metrics a checkpoint goes on from: those it names, or none where the file is gone.
+    """Return how many bytes of metrics a checkpoint goes on from: those it names, or none where the file is gone.
 
     Raises `SpecError` (MP520) where they are not the lines that training wrote.
     """

@@ -90,7 +90,7 @@ class Run:
 
 
 def fit(weights: Mapping[str, Array], module: Module, where: str) -> None:
-    """Raises `SpecError` unless `weights` are finite numbers for all parameters of a module (MP521, MP526)."""
+    """Check that `weights` are finite numbers for all parameters of a module. Raises `SpecError` (MP521, MP526)."""
     for name in [*module.parameters, *weights]:
         ours = module.parameters.get(name)
         theirs = weights.get(name)
@@ -110,12 +110,12 @@ def fit(weights: Mapping[str, Array], module: Module, where: str) -> None:
 
 
 def not_finite(weights: Mapping[str, Array]) -> str | None:
-    """The first array with an infinity or NaN in it."""
+    """Return the name of the first array with an infinity or NaN in it."""
     return next((k for k, v in weights.items() if v.dtype.kind == "f" and not np.isfinite(v).all()), None)
 
 
 def open_run(folder: Path, trust: bool = False) -> Run:
-    """A run that was trained before; `trust` follows the path of its spec out of the folder.
+    """Open a run that was trained before; `trust` follows the path of its spec out of the folder.
 
     Raises `SpecError` (MP520).
     """
@@ -138,7 +138,7 @@ def open_run(folder: Path, trust: bool = False) -> Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run of ours: by its mark, or by a sound `run.json` of a release without marks."""
+    """Return whether a folder is a run of ours: by its mark, or by a sound `run.json` of a release without marks."""
     if disk.owner(folder):
         return disk.owner(folder) == "run"
     try:
@@ -149,7 +149,7 @@ def is_run(folder: Path) -> bool:
 
 
 def spec_hash(module: Module, overrides: Mapping[str, str]) -> str:
-    """Identity of a model: the text of its spec and what was set on the command line."""
+    """Return the identity of a model: the hash of the text of its spec and of what the command line set."""
     return hashlib.sha256(json.dumps([module.source.text, sorted(overrides.items())]).encode()).hexdigest()
 
 
@@ -161,7 +161,7 @@ def create(
     state: Mapping[str, Array],
     record: Mapping[str, Any],
 ) -> tuple[Run, disk.Lock]:
-    """A fresh folder with its first checkpoint, whole or not at all, and the lock of it.
+    """Create a fresh folder with its first checkpoint, whole or not at all, and return it with its lock.
 
     A run that is there already steps aside as `<folder>.old`; one is kept. Raises `SpecError`: MP524 where a
     folder that would be replaced or removed is not ours alone, MP525 where another process trains in it, MP527.
@@ -221,7 +221,10 @@ def record_facts(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def require_plain(run: Run) -> None:
-    """Raises `SpecError` (MP524) where training would write through a link, or into a file with a second name."""
+    """Check that training would not write through a link, or into a file with a second name.
+
+    Raises `SpecError` (MP524).
+    """
     for name, what in disk.entries(run.folder):
         if not _OURS.fullmatch(name):
             continue
@@ -235,7 +238,7 @@ def require_plain(run: Run) -> None:
 
 
 def same_spec(run: Run, module: Module, overrides: Mapping[str, str]) -> None:
-    """Raises `SpecError` (MP521) where a run was started from another spec."""
+    """Check that a run was started from this spec. Raises `SpecError` (MP521)."""
     if run.facts["spec_hash"] != spec_hash(module, overrides):
         raise error(
             "MP521",
@@ -246,7 +249,7 @@ def same_spec(run: Run, module: Module, overrides: Mapping[str, str]) -> None:
 
 
 def versions(backend: str) -> dict[str, str]:
-    """What ran: interpreter, numpy, this project and the framework."""
+    """Return the versions of the interpreter, numpy, this project and the framework."""
     from mpcompile import __version__
 
     found = {"python": platform.python_version(), "numpy": np.__version__, "mpcompile": __version__}

@@ -15,7 +15,7 @@ from mpcompile.runner.run import Run
 
 
 def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
-    """The data of a run, or the set or file `data` under the run's settings, vocabulary and classes.
+    """Load the data of a run, or the set or file `data` under the run's settings, vocabulary and classes.
 
     A file is used whole where it names no splits, unless it is the run's own, moved: that keeps the run's splits.
     Raises `SpecError` as `load_data` does, and MP523 where the run's own data changed.
@@ -41,7 +41,7 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
 
 
 def require_own(run: Run, name: str) -> None:
-    """Raises `SpecError` (MP523) unless `name` has the data that the run was trained on.
+    """Check that `name` has the data that the run was trained on. Raises `SpecError` (MP523).
 
     A run may come from anywhere, and names a file: before it is read as data, whose text could then be shown, its
     digest must be the one that the run was trained on. A file that is gone is left to `load_data`.

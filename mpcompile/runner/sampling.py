@@ -79,7 +79,7 @@ def sample(
     conditions: Mapping[str, str] | None = None,
     watch: Callable[[int], None] | None = None,
 ) -> Samples:
-    """`count` draws from the best checkpoint, or predictions for test inputs where there is no sampler.
+    """Draw `count` samples from the best checkpoint, or predict for test inputs where there is no sampler.
 
     Category conditions run through their classes; other inputs come from the test data. `length` is that of
     sequences (default: the training windows'), `batch` the largest number of examples at once; `watch` is told how
@@ -98,7 +98,7 @@ def sample(
 
 
 class Draws:
-    """What draws are made of: the program, its weights, and its inputs for any of the examples.
+    """The source of draws: the program, its weights, and its inputs for any of the examples.
 
     drawn_by   the member of a mixture over orders and masks that each example is drawn by
     """
@@ -136,7 +136,7 @@ class Draws:
         self.session = cache(self._session)
 
     def inputs(self, start: int, stop: int) -> Inputs:
-        """Of examples `start` to `stop`."""
+        """Return the inputs for examples `start` to `stop`."""
         noise = {
             name: _noise(self.module, self.program, name, self.env, start, stop, self.seed)
             for name, spec in self.module.noise.get(self.program, {}).items()
@@ -287,7 +287,7 @@ def _write_table(path: Path, samples: Samples, name: str) -> None:
 
 
 def texts(samples: Samples) -> list[str]:
-    """Draws of a text model as strings. Raises `SpecError` (MP541) where the run has no vocabulary."""
+    """Decode the draws of a text model to strings. Raises `SpecError` (MP541) where the run has no vocabulary."""
     value = samples.values[samples.first()]
     if samples.vocabulary is None or value.dtype.kind not in "iu":
         raise error(
@@ -306,13 +306,13 @@ def _write_sound(path: Path, samples: Samples, name: str) -> None:
 
 
 def rate_of(statistics: Mapping[str, Any]) -> int:
-    """Samples a second of the sound that a run was trained on, in Hz."""
+    """Return the samples a second of the sound that a run was trained on, in Hz."""
     rate = int(statistics.get("rate") or _RATE)
     return rate if 1 <= rate <= MOST_RATE else _RATE
 
 
 def open_sound(target: Path | IO[bytes], length: int, rate: int) -> Wave_write:
-    """A mono file of `length` samples of 16 bits, `rate` a second, to be written to and closed; a pipe will do."""
+    """Open a mono file of `length` samples of 16 bits, `rate` a second, to be written to and closed; a pipe will do."""
     file = Wave_write(target if not isinstance(target, Path) else str(target))
     file.setnchannels(1)
     file.setsampwidth(2)
@@ -322,7 +322,7 @@ def open_sound(target: Path | IO[bytes], length: int, rate: int) -> Wave_write:
 
 
 def frames(values: Array, field: Field | None) -> bytes:
-    """Sound as samples of 16 bits."""
+    """Encode sound as samples of 16 bits."""
     if field is not None and field.base in ("category", "integer") and field.classes:
         values = expanded(values - field.low, field.classes)
     rounded: Array = np.rint(np.clip(values, -1, 1) * 32767).astype("<i2")
@@ -330,5 +330,5 @@ def frames(values: Array, field: Field | None) -> bytes:
 
 
 def sizes(values: Mapping[str, Array]) -> Sequence[str]:
-    """`x [100, 2]` for every variable, for a closing message."""
+    """Format `x [100, 2]` for every variable, for a closing message."""
     return [f"{name} {list(value.shape)}" for name, value in values.items()]

@@ -14,7 +14,7 @@ from mpcompile.ir.training import SCHEDULES, TABLES, Constant, Schedule, plain
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train. Fields of the names of `ir.Training` mean what they mean there, and have a value.
+    """The settings of a training. Fields of the names of `ir.Training` mean what they mean there, and have a value.
 
     epochs, steps  neither means 2000 steps
     valid_every  None: an epoch, at least 50 steps, at most a fifth of all
@@ -40,7 +40,7 @@ class Settings:
 
 
 def settings(module: Module) -> Settings:
-    """Settings of a module's `train` section, which is checked already, with defaults for what it does not state."""
+    """Return the settings of a module's checked `train` section, with defaults for what it does not state."""
     train = module.train
     same = {f.name for f in fields(Settings)} & {f.name for f in fields(train)} - TABLES.keys()
     stated = {name: value for name in same if (value := getattr(train, name)) is not None}
@@ -58,7 +58,7 @@ _UNUSED_OF_OPTIMIZER = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "momentum": 0
 
 
 def describe(values: Settings) -> Mapping[str, Any]:
-    """Plain data of the settings, for `run.json`."""
+    """Return the settings as plain data, for `run.json`."""
     stated = plain(values.schedule)
     schedule = {"kind": stated.pop("kind"), **_UNUSED, **stated}
     made = {"schedule": schedule, "optimizer": _described(values.optimizer)}
@@ -74,19 +74,19 @@ def _described(spec: OptimizerSpec) -> dict[str, Any]:
 
 
 def own_arguments(kind: str) -> list[str]:
-    """Arguments of an optimiser, without those that `OptimizerSpec` and the settings have a place for."""
+    """Return the arguments of an optimiser that `OptimizerSpec` and the settings have no place for."""
     return [f.name for f in fields(OPTIMIZERS[kind]) if f.name not in ("rate", "weight_decay")]
 
 
 def optimizer_of(described: Mapping[str, Any]) -> OptimizerSpec:
-    """The optimiser that `describe` wrote."""
+    """Return the optimiser that `describe` wrote."""
     told = {**described, "beta1": described["betas"][0], "beta2": described["betas"][1]}
     arguments = {name: told[name] for name in own_arguments(told["kind"])}
     return OptimizerSpec(told["kind"], arguments, told["weight_decay"], told["clip"])
 
 
 def schedule_of(described: Mapping[str, Any]) -> Schedule:
-    """The schedule that `describe` wrote."""
+    """Return the schedule that `describe` wrote."""
     kind = SCHEDULES[described["kind"]]
     return kind(**{f.name: described[f.name] for f in fields(kind)})
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collects SIGINT, SIGTERM and SIGHUP, so that a step is finished and saved; a second one acts at once.
+    """Collect SIGINT, SIGTERM and SIGHUP, so that a step is finished and saved; a second signal acts at once.
 
     A SIGHUP that is ignored, as under `nohup`, stays ignored.
     """
@@ -41,7 +41,7 @@ def signals() -> Iterator[list[int]]:
 
 
 def heedless(tell: Callable[[T], None]) -> Callable[[T], None]:
-    """A terminal that went away, or a pipe that was closed, stops no training."""
+    """Ignore the error of a terminal that went away, or a pipe that was closed, so that it stops no training."""
 
     def told(value: T) -> None:
         with suppress(OSError):

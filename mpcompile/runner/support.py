@@ -23,7 +23,7 @@ _MOST, _SHARE, _NAMED = 1024, 0.05, 5
 
 
 def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> list[Diagnostic]:
-    """Warnings (MP508) about flows whose first spline gets values from outside of its box.
+    """Return warnings (MP508) about flows whose first spline gets values from outside of its box.
 
     `state` is that of the session when training begins: bijectors before the spline move the data by it. Flows that
     read more than data and noise, such as steps of a recurrence, are not looked at.
@@ -42,7 +42,7 @@ def beyond_reach(module: Module, train: Split, state: Mapping[str, Array]) -> li
 
 
 def whole_numbers(module: Module, train: Split) -> list[Diagnostic]:
-    """Warnings (MP509) about real variables in whole numbers, of a density that a weight can make as narrow as it likes.
+    """Return warnings (MP509) about real variables in whole numbers whose density a weight can narrow without bound.
 
     The probability of a level that occurs again and again is no density: the narrower the law around it, the higher is
     the likelihood, and the figure says nothing of the model (Theis et al. 2016, section 3.1).

@@ -71,7 +71,7 @@ class Row:
 
 
 def difference(expected: Array, found: Array, floor: float = 1.0) -> float:
-    """max |a - b| / max(floor, max |a|); infinite where shapes differ or something is not a number."""
+    """Return max |a - b| / max(floor, max |a|); infinite where shapes differ or something is not a number."""
     a, b = np.asarray(expected, np.float64), np.asarray(found, np.float64)
     if a.shape != b.shape or not np.isfinite(b).all():
         return float("inf")
@@ -80,7 +80,7 @@ def difference(expected: Array, found: Array, floor: float = 1.0) -> float:
 
 
 def verify(module: Module, backends: list[str], seed: int = 0, device: str = "cpu") -> Iterator[Row]:
-    """Every comparison of a module, the laws of the oracle itself first. The oracle is on the CPU."""
+    """Yield every comparison of a module, the laws of the oracle itself first. The oracle is on the CPU."""
     gradient = differentiate(module.programs["loss"], "loss", _trainable(module))
     sizes = sizes_for(gradient)
     weights = _rounded(example_weights(module, seed, SPREAD))
@@ -95,7 +95,7 @@ def verify(module: Module, backends: list[str], seed: int = 0, device: str = "cp
 
 
 def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
-    """(batch, length) of both rounds: `SIZES`, or `SMALLER_SIZES` for a network of very large images."""
+    """Return (batch, length) of both rounds: `SIZES`, or `SMALLER_SIZES` for a network of very large images."""
     batch, length = SIZES[0]
     live = peak(gradient, {s: batch if s == "N" else length for s in gradient.symbols()})
     return SMALLER_SIZES if live > LARGE else SIZES
@@ -266,7 +266,7 @@ def _flow(module: Module, weights: dict[str, Array], subject: str, forward: str)
 def numeric_leaks(
     module: Module, subject: str, weights: dict[str, Array], program: str = "conditionals"
 ) -> int:
-    """Dependencies of `conditionals` seen by changing one input element at a time that were not derived."""
+    """Count the dependencies of `conditionals`, seen by changing one input element at a time, that were not derived."""
     graph: Graph = module.programs[program]
     base = example_inputs(module, program, 1)
     x, field = base[subject], module.fields[subject]

@@ -8,17 +8,17 @@ _HERE = files(__name__)
 
 
 def templates() -> list[str]:
-    """Names of the templates."""
+    """Return the names of the templates."""
     return sorted(entry.name.removesuffix(".mp") for entry in _HERE.iterdir() if entry.name.endswith(".mp"))
 
 
 def read_template(name: str) -> str:
-    """Text of one template."""
+    """Return the text of one template."""
     return (_HERE / f"{name}.mp").read_text(encoding="utf-8")
 
 
 def summary(name: str) -> str:
-    """The first comment of a template."""
+    """Return the first comment of a template."""
     return read_template(name).split("\n", 1)[0].removeprefix("#").strip()
 
 

@@ -54,7 +54,7 @@ def load_data(
     whole: bool = False,
     own: str = "",
 ) -> Dataset:
-    """The data set of this name, or the file at this path, fitted to the fields of a module.
+    """Load the data set of this name, or the file at this path, fitted to the fields of a module.
 
     `vocabulary` and `classes` (field -> words) are those of a run trained before; a text for a category of 256 is read
     as bytes. `whole` keeps a file that names no splits in one piece, unless its digest is `own`: that of the data

@@ -104,7 +104,7 @@ class Adapter:
         return np.array([known.index(w) for w in words]) + field.low
 
     def pairing(self) -> dict[str, str]:
-        """Which column feeds which field: the same name, else x for inputs and y for others."""
+        """Return which column feeds which field: the same name, else x for inputs and y for others."""
         columns = self.raw.columns
         pairs = {f: f for f in self.module.fields if f in columns}
         lone = len(self.module.fields) == 1

@@ -41,7 +41,7 @@ class _Header:
 
 
 def npy(path: Path) -> Array:
-    """The array of a .npy file, mapped where it is large. Raises `Unreadable`."""
+    """Read the array of a .npy file, mapped where it is large. Raises `Unreadable`."""
     with opened(path, bounded=False) as file, reading(path):
         header = _header(path, "it", file)
         file.seek(0, 2)
@@ -54,7 +54,7 @@ def npy(path: Path) -> Array:
 
 
 def npz(path: Path) -> dict[str, Array]:
-    """The arrays of a .npz file by name. Raises `Unreadable`."""
+    """Read the arrays of a .npz file by name. Raises `Unreadable`."""
     with opened(path) as file, reading(path):
         _directory(path, file)
         with zipfile.ZipFile(file) as archive:
@@ -81,7 +81,7 @@ def npz(path: Path) -> dict[str, Array]:
 
 
 def gathered(array: Array, index: Array) -> Array:
-    """`array[index]`; of a mapped array a few at a time: reading one number may bring megabytes in around it."""
+    """Return `array[index]`; of a mapped array a few at a time: reading one number may bring megabytes in around it."""
     if _mapping(array) is None:
         return np.asarray(array[index])
     out = np.empty((*index.shape, *array.shape[1:]), array.dtype)

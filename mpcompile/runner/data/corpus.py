@@ -71,7 +71,7 @@ class Writer:
 
 
 def corpus(characters: int = 200_000) -> str:
-    """Text of about this many characters, the same in every run; a new line after each few sentences."""
+    """Generate text of about this many characters, the same in every run; a new line after each few sentences."""
     writer = Writer(generator("data", "text"))
     parts: list[str] = []
     total = 0

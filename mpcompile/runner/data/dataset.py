@@ -62,7 +62,7 @@ class Raw:
 
 @dataclass
 class Survey:
-    """What is known of some numbers: their range, mean and spread, and whether they are whole; gathered in blocks.
+    """The range, mean and spread of some numbers, and whether they are whole; gathered in blocks.
 
     `bad` of the `size` numbers are not finite; the others are what the rest is about. `square` is the sum of the squared
     distances from the mean (Chan, Golub and LeVeque 1983, eq. 1.5).
@@ -108,7 +108,7 @@ class Survey:
 
 
 def surveyed(array: Array, rows: Array | None = None, threshold: float | None = None) -> Survey:
-    """A survey of an array `[n, ...]`, or of some rows of it, read once from front to end.
+    """Survey an array `[n, ...]`, or some rows of it, reading it once from front to end.
 
     `threshold`: of its numbers as 1 above it and 0 elsewhere.
     """
@@ -123,7 +123,7 @@ def surveyed(array: Array, rows: Array | None = None, threshold: float | None = 
 
 
 def blocks(array: Array, rows: Array | None = None) -> Iterator[tuple[int, Array]]:
-    """Rows of an array, about `_BLOCK` numbers at a time: the place of the first, and the block."""
+    """Yield rows of an array, about `_BLOCK` numbers at a time: the place of the first, and the block."""
     step = max(1, _BLOCK // max(prod(array.shape[1:]), 1))
     for start in range(0, len(array) if rows is None else len(rows), step):
         yield start, array[start : start + step] if rows is None else array[rows[start : start + step]]
@@ -260,7 +260,7 @@ class Dataset:
 
 
 def about_lengths(columns: Mapping[str, Array]) -> str:
-    """What a column of lengths would have to add up to, where there is one."""
+    """Return what a column of lengths would have to add up to, where there is one."""
     length = columns.get("length")
     if length is None or length.ndim != 1 or length.dtype.kind not in "iu" or not len(length):
         return ""

@@ -24,7 +24,9 @@ _ROWS, _LINE, _COLUMNS = 4096, 2**24, 2**20
 
 
 def table(path: Path, names: Collection[str] = ()) -> Raw:
-    """Columns of a .csv. A column whose header is one of `names` is itself, `y`, `label` or `target` are y, the rest x.
+    """Read the columns of a .csv.
+
+    A column whose header is one of `names` is itself; `y`, `label` and `target` are y, the rest x.
 
     The first row is a header where no cell of it is a number or a missing value. Words are read in columns that are not
     part of x, as classes in the order of the alphabet, where all cells of the column are words. Raises `Unreadable`,

@@ -16,7 +16,7 @@ _NAMED = 5
 
 
 def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array) -> Array:
-    """Values `[n, ...]` as the field counts them: sound as mu-law codes, grey levels of our own pictures scaled.
+    """Convert values `[n, ...]` to what the field counts: sound to mu-law codes, grey levels of our pictures scaled.
 
     Everything else stays as it is in the file.
     """
@@ -43,7 +43,7 @@ def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array)
 def checked(
     data: str, field: Field, column: str, values: Array, rows: Array | None, threshold: float | None
 ) -> Survey:
-    """The survey of values that a field takes. Raises `SpecError` (MP504) for others, with their share and place."""
+    """Survey values that a field takes. Raises `SpecError` (MP504) for others, with their share and place."""
     binary = field.base == "binary"
     found = surveyed(values, rows, threshold if binary else None)
 
@@ -85,7 +85,7 @@ def checked(
 
 
 def share(name: str, values: Array, rows: Array | None, wrong: Callable[[Array], Array]) -> str:
-    """How many values are wrong, and in which places of an example."""
+    """Return how many values are wrong, and in which places of an example, as text."""
     count, total = 0, 0
     places = np.zeros(int(np.prod(values.shape[1:])), np.int64)
     with np.errstate(invalid="ignore"):

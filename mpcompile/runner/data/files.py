@@ -26,14 +26,14 @@ _MOST_FILES = 2**20
 
 @dataclass(frozen=True)
 class Known:
-    """What a reader may need to know: the letters of a text, and the names of the variables."""
+    """The facts that a reader may need: the letters of a text, and the names of the variables."""
 
     vocabulary: list[str] | None = None
     names: Collection[str] = ()
 
 
 def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str] = ()) -> Raw:
-    """Columns of a file, or of a folder of pictures or sounds.
+    """Read the columns of a file, or of a folder of pictures or sounds.
 
     `vocabulary` encodes a text; `names` are the variables that the columns of a table may be headed by. Raises
     `Unreadable`, one line that names the file.
@@ -230,7 +230,7 @@ def _media(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def digest_of(path: Path) -> str:
-    """The digest that `read` gives, without reading the file or folder as data. Raises `Unreadable`."""
+    """Return the digest that `read` gives, without reading the file or folder as data. Raises `Unreadable`."""
     with reading(path):
         if not path.is_dir():
             return digest(path).hex()

@@ -13,7 +13,7 @@ SCENES = {"train": 1000, "valid": 200, "test": 200}
 
 
 def digits(binary: bool = False) -> Raw:
-    """1797 handwritten digits, x `[n, 1, 8, 8]` of integers 0..16 (binary: 1 where above 7), y the digit."""
+    """Load 1797 handwritten digits, x `[n, 1, 8, 8]` of integers 0..16 (binary: 1 where above 7), y the digit."""
     x, y = embedded("digits")
     x = x[:, None]
     if binary:
@@ -23,7 +23,7 @@ def digits(binary: bool = False) -> Raw:
 
 
 def shapes(height: int = 32, width: int = 32, channels: int = 3, sizes: dict[str, int] | None = None) -> Raw:
-    """Scenes of a disc, a square and a triangle on a noisy ground.
+    """Generate scenes of a disc, a square and a triangle on a noisy ground.
 
     x `[n, channels, height, width]` of integers 0..255, y `[n, height, width]`: 0 ground, 1 disc, 2 square,
     3 triangle. Later shapes lie on top.

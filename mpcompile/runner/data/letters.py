@@ -15,7 +15,7 @@ _BLOCK = 2**20
 
 
 def encode(words: str, vocabulary: Sequence[str]) -> Array:
-    """Integers `[n]` of a text; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
+    """Encode a text as integers `[n]`; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
     if list(vocabulary) == BYTES:
         return np.frombuffer(words.encode("utf-8", "surrogateescape"), dtype=np.uint8)
     if missing := sorted(set(words) - set(vocabulary)):
@@ -28,7 +28,10 @@ def encode(words: str, vocabulary: Sequence[str]) -> Array:
 
 
 def decode(codes: Array, vocabulary: Sequence[str]) -> str:
-    """A text of integers `[n]`; integers out of range are the nearest, bytes that are no UTF-8 are replaced."""
+    """Decode integers `[n]` to a text.
+
+    Integers out of range count as the nearest; bytes that are no UTF-8 are replaced.
+    """
     clipped = np.clip(codes, 0, len(vocabulary) - 1)
     if list(vocabulary) == BYTES:
         return clipped.astype(np.uint8).tobytes().decode("utf-8", "replace")

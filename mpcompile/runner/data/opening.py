@@ -45,7 +45,7 @@ class Unreadable(ValueError):
 
 
 def limit() -> int:
-    """Bytes that data may take in memory. Raises `Unreadable` where the variable holds no positive number."""
+    """Return the bytes that data may take in memory. Raises `Unreadable` where the variable holds no positive number."""
     text = os.environ.get(LIMIT, "")
     try:
         size = float(text) if text else GIB
@@ -57,7 +57,7 @@ def limit() -> int:
 
 
 def require(path: Path, size: int, what: str = "it") -> None:
-    """Raises `Unreadable` where `size` bytes in memory are more than the limit."""
+    """Check that `size` bytes in memory are within the limit. Raises `Unreadable`."""
     if size > (most := limit()):
         raise Unreadable(
             f"{path}: {what} takes {_shown(size)} in memory, the limit is {_shown(most)}",
@@ -95,7 +95,7 @@ def _meaning(bad: Exception) -> str:
 
 @contextmanager
 def opened(path: Path, bounded: bool = True) -> Iterator[BufferedReader]:
-    """A regular file, open for reading; `bounded`: refused where the file alone is beyond the limit.
+    """Open a regular file for reading; `bounded` refuses a file that is larger than the limit.
 
     Never blocks and never opens a pipe, a device or a socket. Raises `Unreadable`.
     """
@@ -118,7 +118,7 @@ def _regular(path: Path, mode: int) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something is at a path; what cannot be looked at counts, so that opening it says why."""
+    """Return whether something is at a path; a path that cannot be looked at counts, so that opening it says why."""
     try:
         os.stat(path)
     except ValueError:
@@ -129,13 +129,13 @@ def is_there(path: Path) -> bool:
 
 
 def digest(path: Path) -> bytes:
-    """SHA-256 of a file, in bounded memory. Raises `Unreadable`."""
+    """Compute the SHA-256 of a file, in bounded memory. Raises `Unreadable`."""
     with opened(path, bounded=False) as file, reading(path):
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def whole(path: Path) -> bytes:
-    """All bytes of a file within the limit. Raises `Unreadable`."""
+    """Read all bytes of a file within the limit. Raises `Unreadable`."""
     with opened(path) as file, reading(path):
         return file.read()
 

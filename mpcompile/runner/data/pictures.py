@@ -24,11 +24,13 @@ _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def picture(path: Path, beside: int = 1) -> Array:
-    """A picture, of one channel where it is grey, else three, 0..255; `beside`: how many there are of its size.
+    """Read a picture of integers 0..255, `[channels, height, width]`, of one channel where it is grey, else three.
 
     16-bit grey is scaled by 255 / 65535 to the nearest byte; a palette is looked up; the orientation of EXIF is applied.
     Raises `Unreadable` for transparent pixels, CMYK, 16-bit colours, animations and more pixels than a limit; sizes are
     taken from the header, before anything is decoded.
+
+    `beside` is how many pictures of its size there are.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError

@@ -13,7 +13,7 @@ SIZES = {"train": 4000, "valid": 500, "test": 500}
 
 
 def text(words: str | None = None, vocabulary: list[str] | None = None) -> Raw:
-    """Characters as integers, one stream, the last tenths held out.
+    """Encode characters as integers, one stream, the last tenths held out.
 
     `words` is a user's text, `vocabulary` that of a run trained before (sorted), or `letters.BYTES`. Raises
     `ValueError` for a character that the vocabulary lacks.
@@ -30,7 +30,7 @@ def text(words: str | None = None, vocabulary: list[str] | None = None) -> Raw:
 
 
 def adding(length: int) -> Raw:
-    """Long memory: x `[n, length, 2]` is a number and a marker, y the sum of the two marked numbers."""
+    """Generate a task for long memory: x `[n, length, 2]` is a number and a marker, y the sum of marked numbers."""
     splits = {}
     for split, n in SIZES.items():
         r = generator("data", "adding", split, length)
@@ -46,7 +46,7 @@ def adding(length: int) -> Raw:
 
 
 def tones(length: int) -> Raw:
-    """Sounds in (-1, 1): two partials under a slow envelope. x `[n, length]`, y one of four timbres."""
+    """Generate sounds in (-1, 1): two partials under a slow envelope. x `[n, length]`, y one of four timbres."""
     splits: dict[str, dict[str, Array]] = {}
     t = np.arange(length)
     for split, n in SIZES.items():
@@ -63,7 +63,7 @@ def tones(length: int) -> Raw:
 
 
 def rolls(length: int, width: int = 88) -> Raw:
-    """Piano rolls: x `[n, length, width]` of 0/1, chords of one key; y is major (0) or minor (1)."""
+    """Generate piano rolls: x `[n, length, width]` of 0/1, chords of one key; y is major (0) or minor (1)."""
     splits: dict[str, dict[str, Array]] = {}
     for split, n in {k: v // 8 for k, v in SIZES.items()}.items():
         r = generator("data", "rolls", split, length, width)
@@ -83,7 +83,10 @@ def rolls(length: int, width: int = 88) -> Raw:
 
 
 def melodies(length: int, width: int = 24) -> Raw:
-    """Pieces of half to full `length`, x of 0/1 as in `rolls`, one after the other; y is major (0) or minor (1)."""
+    """Generate pieces of half to full `length`, one after the other; y is major (0) or minor (1).
+
+    x is 0/1 as in `rolls`.
+    """
     whole = rolls(length, width)
     splits: dict[str, dict[str, Array]] = {}
     for split, columns in whole.splits.items():
@@ -95,7 +98,7 @@ def melodies(length: int, width: int = 24) -> Raw:
 
 
 def reversal(source: int, reply: int, tokens: int) -> Raw:
-    """Tokens to read, and the same ones from the end: source `[n, source]`, reply `[n, reply]`."""
+    """Generate tokens to read, and the same ones from the end: source `[n, source]`, reply `[n, reply]`."""
     splits = {}
     for split, n in SIZES.items():
         given = generator("data", "reversal", split, source, tokens).integers(0, tokens, (n, source))

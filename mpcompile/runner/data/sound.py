@@ -17,7 +17,7 @@ MOST_RATE = 2**20
 
 
 def wav(path: Path) -> tuple[Array, int]:
-    """Sound `[samples]` in [-1, 1], channels averaged, float32, and its rate in Hz.
+    """Read sound `[samples]` in [-1, 1], channels averaged, float32, and its rate in Hz.
 
     PCM of 8, 16, 24 and 32 bits, floats of 32 and 64. Raises `Unreadable`.
     """
@@ -83,7 +83,7 @@ def _chunks(path: Path, file: BinaryIO) -> tuple[bytes, bytes]:
 
 
 def companded(wave: Array, levels: int) -> Array:
-    """Codes 0 .. levels - 1 of sound in [-1, 1]: sign(x) log(1 + mu |x|) / log(1 + mu), to the nearest level."""
+    """Encode sound in [-1, 1] as codes 0 .. levels - 1: sign(x) log(1 + mu |x|) / log(1 + mu), to the nearest level."""
     mu = levels - 1
     x = np.clip(np.asarray(wave, np.float64), -1, 1)
     y = np.sign(x) * np.log1p(mu * np.abs(x)) / np.log1p(mu)
@@ -91,7 +91,7 @@ def companded(wave: Array, levels: int) -> Array:
 
 
 def expanded(codes: Array, levels: int) -> Array:
-    """Sound in [-1, 1] from codes 0 .. levels - 1."""
+    """Decode codes 0 .. levels - 1 to sound in [-1, 1]."""
     mu = levels - 1
     y = 2 * np.asarray(codes, np.float64) / mu - 1
     return np.asarray(np.sign(y) * np.expm1(np.abs(y) * np.log1p(mu)) / mu)
