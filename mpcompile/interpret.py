@@ -40,7 +40,7 @@ def interpret(
         if isinstance(node.op, Input):
             results: tuple[Array, ...] = (inputs[node.op.path],)
         elif isinstance(node.op, Parameter):
-            results = (parameters[node.op.path],)
+            results = (node.op.value(parameters),)
         else:
             results = apply(node.op.bind(env), *(memory[v] for v in node.inputs))
         memory.update(zip(node.outputs, results, strict=True))

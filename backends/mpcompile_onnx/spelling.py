@@ -313,4 +313,5 @@ SPELLINGS: dict[str, Row] = {
     "max_pool_grad": _max_pool_grad,
     "avg_pool": windows.avg_pool,
     "scan": scan,
+    "repeat": scan,
 }

@@ -403,4 +403,5 @@ SPELLINGS: dict[str, Row] = {
     "max_pool_grad": max_pool_grad,
     "avg_pool": avg_pool,
     "scan": _statement,
+    "repeat": _statement,
 }

@@ -37,6 +37,7 @@ def without_branches(graph: Graph, source: str) -> Graph | None:
     None where the source itself goes through values of symbolic length, or where such a branch is not zero by weights and
     real inputs that act through it alone.
     """
+    graph.uncut()
     reading = _reading(graph, source)
     if not all(_fixed(graph, n) for n in reading):
         return None
@@ -54,6 +55,7 @@ def without_ahead(graph: Graph, source: str) -> Graph | None:
     without them it reads for some weights. None where something reads ahead and is in no such term, or nothing does.
     Raises `NoRule`.
     """
+    graph.uncut()
     found = graph
     while (ahead := two_sided(found, offset_sets(found, source))) is not None:
         term = next((v for v in _terms(found, ahead) if _vanish(found, {v})), None)

@@ -11,13 +11,14 @@ from mpcompile import ops
 from mpcompile.analysis.bounds import AtLeast
 from mpcompile.analysis.colouring import Colouring
 from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.few import neutral
 from mpcompile.analysis.field import MOST_WORK, Reached, reached, row_work, values_of
 from mpcompile.analysis.findings.single import normalised_alone
 from mpcompile.analysis.horizon import horizon
 from mpcompile.analysis.rising import rises
 from mpcompile.analysis.verdict import GENERIC, Sizes, Verdict, sizes_text
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Array, Claim, Graph, Module, Value, symbols
+from mpcompile.ir import Array, Claim, Graph, Module, Unsettled, Value, symbols
 from mpcompile.ir.field import PRIME
 
 #: Lengths between which a sequence is run for a lower bound.
@@ -76,6 +77,8 @@ def certain(
     """
     if rises(module, graph, source):
         return replace(RISING, bound=AtLeast(wanted))
+    if not neutral(graph, env):
+        raise Unsettled
     found = reached(graph, source, env, values_of(module, env), wanted, over, outputs, rows, groups)
     for shorter in _lengths(
         module, graph, env

@@ -30,6 +30,7 @@ from mpcompile.ir import (
     availability,
     bitsets,
 )
+from mpcompile.ir.facts import same
 from mpcompile.ops import Scan
 
 
@@ -46,6 +47,8 @@ def interpret(
     last node has read it, so that a deep graph takes as much memory as its widest place.
     """
     memory: dict[Value, Abstract] = {}
+    if kept is not None:
+        kept = {*kept, *(v for cut in graph.cuts for pair in cut.ends for v in pair)}
     readers = Counter(v for node in graph.nodes() for v in node.inputs) if kept is not None else Counter()
     shared = _Shared()
     for node in graph.nodes():
@@ -62,6 +65,7 @@ def interpret(
             for v in {*node.inputs, *node.outputs}:
                 if not readers[v] and v not in kept:
                     memory.pop(v, None)
+    graph.settle(lambda v, w: same(memory[v], memory[w]))
     return memory
 
 

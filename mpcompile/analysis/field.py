@@ -168,9 +168,10 @@ class Weights(Mapping[str, Array]):
 
     def __init__(self, graph: Graph, f: Field, env: Mapping[str, int]) -> None:
         self._drawn = {
-            n.op.path: f.draw_small(f"weight {n.op.path}", n.types[0].concrete(env))
+            name: f.draw_small(f"weight {name}", n.op.each.concrete(env))
             for n in graph.nodes()
             if isinstance(n.op, Parameter)
+            for name in n.op.names
         }
 
     def __getitem__(self, path: str) -> Array:

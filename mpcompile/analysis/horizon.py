@@ -185,7 +185,7 @@ def _moved(graph: Graph) -> int:
                 total += abs(int(op.stored.item())) if _compares(graph, node) else 0
             case ops.Scan() as op:
                 total += 1 + _moved(op.body)
-    return total
+    return total + sum(cut.left * _moved(body) for cut in graph.cuts for body in cut.op.bodies())
 
 
 def _compares(graph: Graph, node: Node) -> bool:

@@ -44,6 +44,7 @@ class _Unlike(Exception):
 
 def lengthened(graph: Graph, source: str) -> Graph | None:
     """Return the program with a symbol for the size of axis 1 of `source`; None where it is not one of any length."""
+    graph.uncut()
     n = graph.inputs[source].shape[1]
     assert isinstance(n, int)
     try:

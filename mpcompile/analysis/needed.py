@@ -30,6 +30,8 @@ def needed(
     has two elements that are alike; what is known of each value is taken from there. An upper bound: where an operation
     is too large to be followed, or has no rule, all that it reads counts.
     """
+    if of:
+        graph.uncut()  # what is needed settles, if at all, at the other end
     later = _reading(graph, of)
     wanted: dict[Value, Array] = {}
     for value in graph.outputs.values():

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from mpcompile.analysis.claims import KINDS
 from mpcompile.analysis.constants import without_constants
 from mpcompile.analysis.dependence import TooLarge
+from mpcompile.analysis.few import few_layers
 from mpcompile.analysis.findings.batch_order import ordered_statistics
 from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.ir import Claim, Module, NoRule
+from mpcompile.ir import Claim, Module, NoRule, Unsettled
 from mpcompile.specialize import member, member_claim
 
 #: Claims about what is read, which nothing passes that is constant.
 _READING = ("autoregressive", "complete", "receptive_field", "no_blind_spot", "path_length")
+
+
+@dataclass
+class _Asked:
+    """A module of which claims are asked."""
+
+    module: Module
+
+    @cached_property
+    def reading(self) -> Module:
+        """The module as claims about what is read are asked of it."""
+        return without_constants(self.module)
+
+    def answer(self, claim: Claim) -> Verdict:
+        """By the claim's rule; of a mixture over orders and masks, for every member on its own."""
+        return _answer(self.reading if claim.kind in _READING else self.module, claim)
+
+    def statistics(self) -> set[str]:
+        """Variables over whose places a layer takes statistics while training."""
+        return {subject for *_, subject in ordered_statistics(self.module)}
 
 
 def prove(module: Module) -> list[Verdict]:
@@ -23,7 +45,8 @@ def prove(module: Module) -> list[Verdict]:
     known: dict[tuple[object, ...], Verdict] = {}
     allowed = {(a.name, a.subject) for a in module.allowances}
     verdicts: list[Verdict] = []
-    plain = without_constants(module)
+    whole, short = _Asked(module), few_layers(module)
+    few = None if short is None else _Asked(short)
     for claim in module.claims:
         key = (claim.kind, claim.subject, claim.program, claim.bound, claim.structure)
         if key in known:
@@ -31,25 +54,43 @@ def prove(module: Module) -> list[Verdict]:
             continue
         try:
             with share():
-                verdict = _answer(plain if claim.kind in _READING else module, claim)
+                verdict = _of_few(few, claim) or whole.answer(claim)
         except NoRule as missing:
             verdict = Verdict.undecided(claim, str(missing), missing.primitive.name)
         except TooLarge as reason:
             verdict = Verdict.undecided(claim, str(reason))
         except OutOfBudget as limit:
             verdict = _not_decided(claim, limit)
-        if plain is not module and claim.kind in _READING and verdict.status is Status.REFUTED:
+        refuted = verdict.status is Status.REFUTED
+        if refuted and claim.kind in _READING and whole.reading is not module:
             verdict = _explained(module, verdict)
         kind = KINDS[claim.kind]
         if kind.allowable and (kind.name, claim.subject) in allowed and verdict.status is Status.REFUTED:
             verdict = verdict.allowed()
-        if claim.kind == "autoregressive" and verdict.status is Status.PROVED:
-            joined = [subject for *_, subject in ordered_statistics(module)]
-            if claim.subject in joined:
-                verdict = replace(verdict, method=f"{verdict.method}, without statistics of the batch")
+        proved = claim.kind == "autoregressive" and verdict.status is Status.PROVED
+        if proved and claim.subject in _statistics(few, whole):
+            verdict = replace(verdict, method=f"{verdict.method}, without statistics of the batch")
         known[key] = verdict
         verdicts.append(verdict)
     return verdicts
+
+
+def _of_few(few: _Asked | None, claim: Claim) -> Verdict | None:
+    """The verdict of a model of fewer layers, where it proves the claim of the whole; else None."""
+    if few is None or not KINDS[claim.kind].regions or (claim.order and claim.order.members is not None):
+        return None
+    try:
+        verdict = few.answer(claim)
+    except (Unsettled, NoRule, TooLarge):
+        return None
+    return verdict if verdict.status is Status.PROVED else None
+
+
+def _statistics(few: _Asked | None, whole: _Asked) -> set[str]:
+    try:
+        return (few or whole).statistics()
+    except Unsettled:
+        return whole.statistics()
 
 
 def _explained(module: Module, verdict: Verdict) -> Verdict:
@@ -74,7 +115,6 @@ def _not_decided(claim: Claim, limit: OutOfBudget) -> Verdict:
 
 
 def _answer(module: Module, claim: Claim) -> Verdict:
-    """By the claim's rule; of a mixture over orders and masks, for every member on its own."""
     orders = None if claim.order is None else claim.order.members
     if orders is None:
         return KINDS[claim.kind].answer(module, claim)

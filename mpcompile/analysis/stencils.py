@@ -25,6 +25,7 @@ from mpcompile.ir import (
     Type,
     Value,
 )
+from mpcompile.ir.facts import same
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
 
@@ -132,7 +133,18 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
         values.update(
             zip(node.outputs, results, strict=True) if reason is None else dict.fromkeys(node.outputs, reason)
         )
+    graph.settle(lambda v, w: same_sets(values[v], values[w]))
     return values
+
+
+def same_sets(x: Stencil | NoRule, y: Stencil | NoRule) -> bool:
+    """Whether all that is known of two values is the same; of what has no rule that is never said."""
+    if isinstance(x, NoRule) or isinstance(y, NoRule):
+        return False
+    known = [(s.type, s.axes, s.band, s.known, s.exact, [r.where for r in s.regions]) for s in (x, y)]
+    return known[0] == known[1] and all(
+        same(r.cell, s.cell) for r, s in zip(x.regions, y.regions, strict=True)
+    )
 
 
 def reads_any(inputs: Iterable[Stencil]) -> bool:

@@ -104,7 +104,7 @@ TABLE = (
     Code("MP114", "misplaced-statement", "Reports a statement in a place where another kind belongs.",
          "It would have no meaning there.", "density: [mask m = a]", "masks: {m: a}"),
     Code("MP120", "too-many-layers",
-         "Reports a repeat or a model that unrolls to more than 4096 layers.",
+         "Reports a repeat or a model of more than 2048 layers that differ, or of more than 32768 operations.",
          "It is refused before anything is built: such a spec would fill the memory.",
          "repeat i in 1..1_000_000 { dense(8) }", "repeat i in 1..4 { dense(8) }"),
     Code("MP121", "two-inputs",

@@ -2,9 +2,19 @@
 
 from mpcompile.ir.claims import Allowance, Bound, Claim, Ordering
 from mpcompile.ir.facts import Abstract, Domain, availability, bitsets
-from mpcompile.ir.graph import Builder, Frame, Graph, Node, Scope, Value
-from mpcompile.ir.leaves import Constant, Input, Parameter
-from mpcompile.ir.module import EXAMPLES, STATE, Field, FlowStep, Init, Module, NoiseSpec, ParameterSpec
+from mpcompile.ir.graph import Builder, Cut, Frame, Graph, Node, Scope, Unsettled, Value
+from mpcompile.ir.leaves import Constant, Input, Parameter, Stack
+from mpcompile.ir.module import (
+    EXAMPLES,
+    STATE,
+    Field,
+    FlowStep,
+    Init,
+    Module,
+    NoiseSpec,
+    ParameterSpec,
+    Programs,
+)
 from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
 from mpcompile.ir.size import (
     Symbolic,
@@ -32,6 +42,7 @@ __all__ = [
     "Builder",
     "Claim",
     "Constant",
+    "Cut",
     "DType",
     "Domain",
     "Example",
@@ -52,15 +63,18 @@ __all__ = [
     "ParameterSpec",
     "Positivity",
     "Primitive",
+    "Programs",
     "Range",
     "Reach",
     "Scope",
     "Shape",
     "Size",
+    "Stack",
     "Symbolic",
     "Training",
     "Type",
     "TypeMismatch",
+    "Unsettled",
     "Value",
     "Work",
     "availability",

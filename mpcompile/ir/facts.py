@@ -53,6 +53,16 @@ class Abstract:
         return np.broadcast_to(self.facts, (*self.shape, self.facts.shape[-1]))
 
 
+def same(x: Abstract, y: Abstract) -> bool:
+    """Whether two abstract values of one shape say the same."""
+    if x is y:
+        return True
+    if x.constant is not None or y.constant is not None:
+        return x.constant is not None and y.constant is not None and np.array_equal(x.constant, y.constant)
+    pairs = ((x.facts, y.facts), (x.zero, y.zero), (x.neginf, y.neginf))
+    return all(np.array_equal(p, q) for p, q in pairs)
+
+
 def shrink(array: Array, axes: int) -> Array:
     """Replace each of the first `axes` axes along which nothing changes by length one."""
     for axis in range(axes):

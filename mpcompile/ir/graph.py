@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
 
 import networkx as nx
 import numpy as np
@@ -134,6 +134,23 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A region of which a graph has the first iterations alone (`ops.repeating.shortened`).
+
+    `op` is the region, `left` how many iterations were left out, `ends` pairs each carry before the last iteration that
+    is there with the same carry after it.
+    """
+
+    op: Primitive
+    left: int
+    ends: tuple[tuple[Value, Value], ...]
+
+
+class Unsettled(Exception):
+    """What is known of a graph that was cut is not known of the whole: its facts still change in the last iteration."""
+
+
 class Graph:
     """A pure function as a directed acyclic graph.
 
@@ -147,6 +164,21 @@ class Graph:
         self.outputs: dict[str, Value] = {}
         self._nodes: dict[int, Node] = {}
         self._edges: nx.DiGraph[int] | None = None
+        self.cuts: tuple[Cut, ...] = ()
+
+    def settle(self, same: Callable[[Value, Value], bool]) -> None:
+        """Raise `Unsettled` unless the facts of an analysis are the same before and after the last iteration of each cut.
+
+        A rule is a function of facts. If the last iteration finds the facts that it makes, each iteration that was left
+        out has the facts of the last one, and so has everything behind the region.
+        """
+        if not all(same(before, after) for cut in self.cuts for before, after in cut.ends):
+            raise Unsettled
+
+    def uncut(self) -> None:
+        """Raise `Unsettled` where iterations were left out: for an analysis that cannot say whether it is settled."""
+        if self.cuts:
+            raise Unsettled
 
     def add(self, op: Primitive, inputs: Sequence[Value], span: Span, scope: Scope) -> Node:
         """Append a node. Raises `TypeMismatch` from the primitive's own rule."""
@@ -154,12 +186,21 @@ class Graph:
         types = op.infer(*(v.type for v in inputs))
         return self._append(Node(next(_ids), op, tuple(inputs), types, span, scope))
 
-    def _copy(self, node: Node, inputs: tuple[Value, ...]) -> Node:
-        """Append a node of another graph; its types are known where those of its inputs are as they were."""
+    def copy(self, node: Node, inputs: tuple[Value, ...], scope: Scope | None = None) -> Node:
+        """Append a node of another graph, in its own scope or another.
+
+        Its types are known where those of its inputs are as they were.
+        """
+        scope = node.scope if scope is None else scope
         if any(a.type != b.type for a, b in zip(node.inputs, inputs, strict=True)):
-            return self.add(node.op, inputs, node.span, node.scope)
+            return self.add(node.op, inputs, node.span, scope)
         tick()
-        return self._append(Node(next(_ids), node.op, inputs, node.types, node.span, node.scope))
+        return self._append(Node(next(_ids), node.op, inputs, node.types, node.span, scope))
+
+    def cut(self, count: int) -> None:
+        """Forget all nodes but the first `count`; no input, output or later use may name a value of the others."""
+        self._nodes = dict(islice(self._nodes.items(), count))
+        self._edges = None
 
     def _append(self, node: Node) -> Node:
         self._nodes[node.id] = node
@@ -188,10 +229,12 @@ class Graph:
         return [self._nodes[i] for i in sorted(self._edges.successors(node))]
 
     def parameters(self) -> dict[str, Value]:
-        """Parameters that the graph reads, by name."""
+        """Parameters that the graph reads, by name; one of a `Stack` with the value of the stack."""
         from mpcompile.ir.leaves import Parameter
 
-        return {n.op.path: n.outputs[0] for n in self.nodes() if isinstance(n.op, Parameter)}
+        return {
+            path: n.outputs[0] for n in self.nodes() if isinstance(n.op, Parameter) for path in n.op.names
+        }
 
     def symbols(self) -> dict[str, tuple[str, int, int]]:
         """Every symbolic size with the input and axis that fix it, and what that axis's length is to be divided by:
@@ -228,8 +271,10 @@ class Graph:
 
     def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
         """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""
-        keep = self.ancestors(self.outputs.values())
+        ends = [v for cut in self.cuts for pair in cut.ends for v in pair]
+        keep = self.ancestors([*self.outputs.values(), *ends])
         new = Graph(self.name)
+        new.cuts = self.cuts
         new.inputs = {k: v for k, v in self.inputs.items() if v.node in keep or unread(k)}
         keep.update(v.node for v in new.inputs.values())
         new._nodes = {i: self._nodes[i] for i in sorted(keep)}  # shared: a node never changes
@@ -239,7 +284,7 @@ class Graph:
     def fork(self, name: str) -> Graph:
         """Another graph of the same nodes and inputs, without outputs; what is added to one is not in the other."""
         new = Graph(name)
-        new._nodes, new.inputs = dict(self._nodes), dict(self.inputs)
+        new._nodes, new.inputs, new.cuts = dict(self._nodes), dict(self.inputs), self.cuts
         return new
 
     def rebuild(self, rewrite: Rewrite, retype: bool = False) -> Graph:
@@ -257,12 +302,15 @@ class Graph:
             with b.within(node.scope, node.span):
                 results = rewrite(b, node, inputs)
                 if results is None:
-                    results = new._copy(node, inputs).outputs
+                    results = new.copy(node, inputs).outputs
                 elif not retype and tuple(v.type for v in results) != node.types:
                     raise _wrong_rewrite(self, node, results)
             moved.update(zip(node.outputs, results, strict=True))
         new.inputs = {k: moved[v] for k, v in self.inputs.items()}
         new.outputs = {k: moved[v] for k, v in self.outputs.items()}
+        new.cuts = tuple(
+            replace(cut, ends=tuple((moved[v], moved[w]) for v, w in cut.ends)) for cut in self.cuts
+        )
         return new
 
     def __len__(self) -> int:

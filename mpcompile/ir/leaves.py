@@ -1,8 +1,8 @@
-"""The three primitives that bring values into a graph: `Input`, `Parameter`, `Constant`."""
+"""The primitives that bring values into a graph: `Input`, `Parameter`, `Stack`, `Constant`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mpcompile.ir.primitive import Array, Example, Primitive
 from mpcompile.ir.traits import Along, Positivity, Work
-from mpcompile.ir.types import DType, Shape, Type
+from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
 
 if TYPE_CHECKING:
     from mpcompile.ir.facts import Abstract, Domain
@@ -55,9 +55,55 @@ class Parameter(Leaf):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         return (self.type,)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the weights that it brings in."""
+        return (self.path,)
+
+    @property
+    def each(self) -> Type:
+        """Type of one of them."""
+        return self.type
+
+    def value(self, weights: Mapping[str, Array]) -> Array:
+        """Its value, from those of all weights by name."""
+        return weights[self.path]
+
     @classmethod
     def examples(cls) -> list[Example]:
         return []
+
+
+@dataclass(frozen=True)
+class Stack(Parameter):
+    """Weights of one shape under a new leading axis: row k has the weight that iteration k of a repeat reads.
+
+    `paths` are their names in the order of the rows, `path` is the first of them, `type` is that of the whole stack.
+    """
+
+    name: ClassVar[str] = "stack"
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, paths: Sequence[str], each: Type) -> Stack:
+        """The stack of some weights that all have the type `each`."""
+        return cls(paths[0], each.with_shape((len(paths), *each.shape)), tuple(paths))
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        if self.type.shape[:1] != (len(self.paths),) or self.path not in self.paths[:1]:
+            raise TypeMismatch(f"expected a stack of {len(self.paths)} weights, found {self.type}")
+        return (self.type,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.paths
+
+    @property
+    def each(self) -> Type:
+        return self.type.with_shape(self.type.shape[1:])
+
+    def value(self, weights: Mapping[str, Array]) -> Array:
+        return np.stack([weights[path] for path in self.paths])
 
 
 #: The analysis keeps the value itself of a mask of up to this many elements; of a larger one, where it is zero.

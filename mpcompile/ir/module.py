@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir.claims import Allowance, Claim
@@ -92,6 +93,41 @@ class FlowStep:
     reach: float | None = None
 
 
+class Programs(MutableMapping[str, Graph]):
+    """Programs by name, without regions: one that has some is unrolled when it is first asked for.
+
+    `regions` has them as they were lowered, for whoever knows `Repeat`.
+    """
+
+    def __init__(self, unrolled: Callable[[Graph], Graph]) -> None:
+        """`unrolled` gives a graph without its regions."""
+        self.regions: dict[str, Graph] = {}
+        self._unrolled = unrolled
+        self._flat: dict[str, Graph] = {}
+
+    def __getitem__(self, name: str) -> Graph:
+        if name not in self._flat:
+            self._flat[name] = self._unrolled(self.regions[name])
+        return self._flat[name]
+
+    def __setitem__(self, name: str, graph: Graph) -> None:
+        self.regions[name] = graph
+        self._flat.pop(name, None)
+
+    def __delitem__(self, name: str) -> None:
+        del self.regions[name]
+        self._flat.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.regions)
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.regions
+
+
 @dataclass
 class Module:
     """A lowered model.
@@ -104,7 +140,7 @@ class Module:
 
     name: str
     source: Source
-    programs: dict[str, Graph] = field(default_factory=dict)
+    programs: MutableMapping[str, Graph] = field(default_factory=dict)
     parameters: dict[str, ParameterSpec] = field(default_factory=dict)
     noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
@@ -115,10 +151,19 @@ class Module:
     params: dict[str, int | float] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)
 
+    @property
+    def regions(self) -> Mapping[str, Graph]:
+        """The programs with repeated layers as regions; those that have none are what they are in `programs`."""
+        return self.programs.regions if isinstance(self.programs, Programs) else self.programs
+
+    def with_regions(self) -> Module:
+        """The module with the programs of `regions`."""
+        return replace(self, programs=dict(self.regions))
+
     def updates(self, program: str) -> dict[str, str]:
         """Untrained parameters that a program gives new values, each with the output that carries it.
 
         Those of `loss` are applied after every step of training, those of `initialize` before the first.
         """
-        outputs = self.programs[program].outputs
+        outputs = self.regions[program].outputs
         return {name.removeprefix(STATE): name for name in outputs if name.startswith(STATE)}

@@ -24,6 +24,7 @@ from mpcompile.ir import (
     ParameterSpec,
     Scope,
     Shape,
+    Stack,
     Symbolic,
     Type,
     Value,
@@ -93,6 +94,8 @@ class Context:
     _names: Names = field(default_factory=lambda: Names())
     _undegreed: set[Value] = field(default_factory=set)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
+    _stacks: dict[tuple[str, ...], Value] = field(default_factory=dict)
+    _stacked: dict[str, Stack] = field(default_factory=dict)
     _outer: list[Builder] = field(default_factory=list)
     _weights: int | None = None
 
@@ -131,6 +134,10 @@ class Context:
         counts = self._names.at(self.b.scope).counts
         counts[name] += 1
         return f"{name}_{counts[name] - 1}"
+
+    def given_names(self) -> Counter[str]:
+        """How many layers of each name there are in the current scope; a region counts up those that it skips."""
+        return self._names.at(self.b.scope).counts
 
     @contextmanager
     def frame(
@@ -220,6 +227,14 @@ class Context:
         """
         path = self.path
         full = f"{path}.{name}" if path else name
+        self.declare(full, shape, init, trainable=trainable)
+        if full not in self._parameter_values:
+            with self.root.within(self.b.scope, self.b.span):
+                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
+        return self._parameter_values[full]
+
+    def declare(self, full: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> None:
+        """Declare a parameter of the module by its whole name. Raises MP203 where it is known with another shape."""
         known = self.parameters.get(full)
         if known is None:
             self.parameters[full] = self._declared(full, tuple(shape), init, trainable)
@@ -228,10 +243,23 @@ class Context:
                 "MP203",
                 f"weights of {full} are shared by uses of different shapes: {list(known.shape)} and {list(shape)}",
             )
-        if full not in self._parameter_values:
-            with self.root.within(self.b.scope, self.b.span):
-                self._parameter_values[full] = self.root.emit(Parameter(full, float_type(*shape)))
-        return self._parameter_values[full]
+
+    def read(self, full: str) -> Value | None:
+        """The value of a weight that this program reads; None for one that it does not."""
+        leaf = self._stacked.get(full)
+        if leaf is not None and full not in self._parameter_values:
+            self._parameter_values[full] = self.root.emit(Parameter(full, leaf.each))
+        return self._parameter_values.get(full)
+
+    def stack(self, paths: tuple[str, ...], each: Type) -> Value:
+        """The weights of all iterations of a repeat, of which each reads one in place of a parameter of its own."""
+        if paths not in self._stacks:
+            leaf = Stack.of(paths, each)
+            self._stacks[paths] = self.root.emit(leaf)
+            self._stacked.update(dict.fromkeys(paths, leaf))
+        for path in paths:
+            self._parameter_values.pop(path, None)
+        return self._stacks[paths]
 
     def _declared(self, full: str, shape: tuple[int, ...], init: Init, trainable: bool) -> ParameterSpec:
         """A new parameter. Raises MP202 for a symbolic size, and MP112 where it has too many elements."""
@@ -360,6 +388,17 @@ class Context:
             else:
                 self._undegreed.add(v)
         return self.degrees.get(value)
+
+    def same_units(self, values: Sequence[Value], others: Sequence[Value]) -> None:
+        """State that the units of other values have the degrees and the classes of these."""
+        for value, other in zip(values, others, strict=True):
+            degrees, classes = self.degrees_of(value), self.classes_of(value)
+            if degrees is None:
+                self._undegreed.add(other)
+            else:
+                self.degrees[other] = degrees
+            if classes is not None:
+                self.classes[other] = classes
 
     def classes_of(self, value: Value) -> int | None:
         """Number of classes of a category, followed through operations that only move elements."""

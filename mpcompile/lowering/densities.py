@@ -182,6 +182,7 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
         for step in pipeline.steps:
             if isinstance(step.layer, ast.Repeat):
                 for i in scope.iterations(step.layer):
+                    scope.budget.spend(step.layer.span)
                     walk(scope.child({step.layer.variable: i}), step.layer.body)
                 continue
             call = ast.called(step.layer)

@@ -185,7 +185,7 @@ class _Lowering(Statements):
             for name in [n for n in self.out.parameters if ".weight" in f".{n}"]:
                 if s.name != "weights" and not name.startswith(f"{s.name}."):
                     continue
-                value = p.ctx._parameter_values.get(name)
+                value = p.ctx.read(name)
                 if value is None:
                     continue
                 if name in stated:

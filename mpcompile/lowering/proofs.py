@@ -14,6 +14,7 @@ from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.ops import build as F
+from mpcompile.ops import unrolled
 
 
 def flow_steps(
@@ -50,7 +51,9 @@ def flow_steps(
                 graph.outputs = outputs
                 interval = placed.bijector.preimage if k == 0 else None
                 reach = placed.bijector.reach
-                steps.append(FlowStep(name, placed.label, placed.span, graph.live(), interval, reach))
+                steps.append(
+                    FlowStep(name, placed.label, placed.span, unrolled(graph.live()), interval, reach)
+                )
                 graph.inputs = dict(inputs)  # the next step has an x of its own
             shape = placed.bijector.output_shape(shape)
     m.out.flow_steps[subject] = steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
@@ -13,24 +13,35 @@ from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import not_in_scope, unknown
+from mpcompile.lowering.numbered import period
 from mpcompile.lowering.reading import Hidden
+from mpcompile.lowering.regions import Region
 from mpcompile.ops import build as F
 
-#: A spec that unrolls to more layers than this is refused before any graph is built.
+#: A program of which more layers than this would have to be lowered is refused.
 MAX_LAYERS = 2048
+#: A program of more operations than this, those of all iterations of a region included, is refused.
+MAX_OPERATIONS = 1 << 15
 
 
 @dataclass
 class Budget:
-    """Layers made so far, shared by every scope of one program."""
+    """What a program has cost so far, shared by every scope of it: layers that were lowered, and operations."""
 
     layers: int = 0
+    operations: int = 0
 
     def spend(self, span: Span) -> None:
-        """Count one layer. Raises `SpecError` (MP120) for a model of too many."""
+        """Count one more use of a layer, a block, a net or a mask. Raise MP120 for too many."""
         self.layers += 1
         if self.layers > MAX_LAYERS:
             raise error("MP120", f"the model unrolls to more than {MAX_LAYERS} layers", span)
+
+    def spend_operations(self, span: Span, count: int) -> None:
+        """Count operations of the program, whether they are lowered or not. Raise MP120 for too many."""
+        self.operations += count
+        if self.operations > MAX_OPERATIONS:
+            raise error("MP120", f"the model unrolls to more than {MAX_OPERATIONS} operations", span)
 
 
 @dataclass(frozen=True)
@@ -84,14 +95,12 @@ class Scope:
             raise Expected(f"a whole number, found {value}", expr.span)
         return int(value)
 
-    def iterations(self, repeat: ast.Repeat) -> Iterator[int]:
-        """The values of a repeat's variable. Raises MP120 for more than a model may have layers, all in all."""
+    def iterations(self, repeat: ast.Repeat) -> range:
+        """The values of a repeat's variable. Raises MP120 for more than a program may have layers."""
         start, stop = self.integer(repeat.start), self.integer(repeat.stop)
         if stop - start >= MAX_LAYERS:
             raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span)
-        for i in range(start, stop + 1):
-            self.budget.spend(repeat.span)
-            yield i
+        return range(start, stop + 1)
 
     def is_number(self, expr: ast.Expr) -> bool:
         """Whether an expression is arithmetic on numbers alone."""
@@ -221,9 +230,7 @@ class Scope:
         scope = self.child()
         for step in pipeline.steps:
             if isinstance(step.layer, ast.Repeat):
-                repeat = step.layer
-                for i in scope.iterations(repeat):
-                    current = scope.child({repeat.variable: i}).run(ctx, repeat.body, current)
+                current = scope._repeat(ctx, step.layer, current)
             else:
                 current = scope.run(ctx, step.layer, current)
             if step.tap is not None:
@@ -233,6 +240,25 @@ class Scope:
                     )
                 scope.values[step.tap] = current[0]
         return tuple(current)
+
+    def _repeat(self, ctx: Context, repeat: ast.Repeat, current: Sequence[Value]) -> tuple[Value, ...]:
+        """All iterations: a region of those that are alike, the others one by one."""
+        numbers = self.iterations(repeat)
+
+        def run(i: int, values: Sequence[Value]) -> tuple[Value, ...]:
+            self.budget.spend(repeat.span)
+            return self.child({repeat.variable: numbers[i]}).run(ctx, repeat.body, values)
+
+        inner = self.child({repeat.variable: numbers.start})
+        every = period(repeat, inner, numbers) if current and ctx.b.outer is None else None
+        if every is None:
+            for i in range(len(numbers)):
+                current = run(i, current)
+            return tuple(current)
+        region = Region(ctx, len(numbers), every, run, repeat.span)
+        current = region.lower(current)
+        self.budget.spend_operations(repeat.span, region.skipped * region.size)
+        return current
 
     def _apply(self, ctx: Context, call: ast.Call, current: Sequence[Value]) -> tuple[Value, ...]:
         self.budget.spend(call.span)
@@ -251,14 +277,17 @@ class Scope:
             forward, current = kind.step, [self.value(ctx, a.value) for a in call.args]
         else:
             forward = Arguments(self, ctx, call, layer=True).build(kind)
+        before = len(ctx.b.graph)
         with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span):
             try:
-                return (forward(ctx, *current),)
+                results = (forward(ctx, *current),)
             except ValueError as problem:
                 if isinstance(problem, SpecError):
                     raise
                 needs = f"{call.callee} does not fit here: {problem}"
                 raise error("MP201", needs, call.span) from problem
+        self.budget.spend_operations(call.span, len(ctx.b.graph) - before)
+        return results
 
     def _know(self, steps: Sequence[ast.Call | ast.Name]) -> None:
         """Raise MP110 for every step that is neither a layer nor a net nor a block."""

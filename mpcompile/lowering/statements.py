@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from mpcompile.diagnostics import Source, error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
-from mpcompile.ir import Builder, Claim, Graph, Module, Shape, Type, Value, float_type, symbols
+from mpcompile.ir import Builder, Claim, Graph, Module, Programs, Shape, Type, Value, float_type, symbols
 from mpcompile.layers import Context
 from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import field, numbers_of
@@ -18,6 +18,7 @@ from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.reading import Order
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.scope import Scope
+from mpcompile.ops import unrolled
 
 
 @dataclass
@@ -43,7 +44,8 @@ class Statements:
         self.model, self.source = model, source
         self.numbers = numbers_of(model, overrides)
         self.fields = {d.name: field(d, model, self.numbers) for d in model.declarations}
-        self.out = Module(model.name, source, fields=self.fields, params=dict(self.numbers))
+        programs = Programs(unrolled)
+        self.out = Module(model.name, source, programs, fields=self.fields, params=dict(self.numbers))
         densities = [s for s in model.density if isinstance(s, ast.Density)]
         self.observed = [s for s in densities if s.role == "observed"]
         self.latents = [s for s in densities if s.role == "latent"]

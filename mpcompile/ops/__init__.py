@@ -31,6 +31,7 @@ from mpcompile.ops.normalisation import LogSoftmax, Softmax
 from mpcompile.ops.parts import Concat, Pad, Slice
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSumExp, Max, Sum
+from mpcompile.ops.repeating import Repeat, unrolled
 from mpcompile.ops.structure import BroadcastTo, Flip, Reshape, Transpose
 from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
 
@@ -49,7 +50,7 @@ _CLASSES: tuple[type[Primitive], ...] = (
     # linear, convolution, pooling
     MatMul, Inverse, LogAbsDet, Conv, ConvTranspose, ConvWeightGrad, MaxPool, MaxPoolGrad, AvgPool,
     # control
-    Scan,
+    Scan, Repeat,
 )  # fmt: skip
 
 #: Every primitive by name. The three leaves (`Input`, `Parameter`, `Constant`) are not among them.
@@ -60,7 +61,7 @@ __all__ = [
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
     "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
     "LogicalAnd", "LogicalNot", "LogicalOr", "LoopBuilder", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum",
-    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "Relu", "Reshape", "Scan", "ScatterAdd", "ScatterAlong",
-    "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub", "Sum",
-    "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where",
+    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "Relu", "Repeat", "Reshape", "Scan", "ScatterAdd",
+    "ScatterAlong", "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub",
+    "Sum", "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where", "unrolled",
 ]  # fmt: skip

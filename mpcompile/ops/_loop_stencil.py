@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mpcompile.ir import Abstract, Array, DType, NoRule, Type
+from mpcompile.ir.facts import same
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import WHOLE_LINE, Lattice, Stencil, extent, still, whole
 from mpcompile.ops._stencil import align, exact, fit, joined, no_rule, run_body
@@ -129,16 +130,6 @@ def _along(scan: Scan, y: Stencil, type: Type) -> Stencil:
     facts, zero, neginf = (np.expand_dims(m, a) for m in (c.facts, c.zero, c.neginf))
     cell = Abstract((*c.shape[:a], n, *c.shape[a:]), facts, zero, neginf)
     return Stencil(type, (*y.axes[:a], None, *y.axes[a:]), whole(cell), exact=False)
-
-
-def same(x: Abstract, y: Abstract) -> bool:
-    """Return whether two abstract values of one shape state the same facts."""
-    if x is y:
-        return True
-    if x.constant is not None or y.constant is not None:
-        return x.constant is not None and y.constant is not None and np.array_equal(x.constant, y.constant)
-    pairs = ((x.facts, y.facts), (x.zero, y.zero), (x.neginf, y.neginf))
-    return all(np.array_equal(p, q) for p, q in pairs)
 
 
 class Recurrence:

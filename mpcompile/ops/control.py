@@ -26,12 +26,13 @@ from mpcompile.ir import (
     float_type,
     number,
 )
+from mpcompile.ir.facts import same
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Stencil
 from mpcompile.ops._abstract import bind_body, evaluate_body, run_body
 from mpcompile.ops._base import Cotangents, Operation, require, require_axis
 from mpcompile.ops._loop_gradient import loop_gradient
-from mpcompile.ops._loop_stencil import loop_stencil, same
+from mpcompile.ops._loop_stencil import loop_stencil
 from mpcompile.ops.arithmetic import Add, Mul
 from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
@@ -215,7 +216,7 @@ class Scan(Operation):
         rows: dict[int, list[Abstract]] = {}
         last: tuple[list[Abstract], list[Abstract]] | None = None
         for t in self._steps(scanned):
-            given = [*carries, *(_position(domain, x, self.axis, t) for x in scanned)]
+            given = [*carries, *(position(domain, x, self.axis, t) for x in scanned)]
             if last is not None and not uses_step and all(map(same, last[0], given)):
                 results = last[1]  # nothing changed since the step before
             else:
@@ -227,7 +228,7 @@ class Scan(Operation):
         if not rows:
             raise ValueError("a loop of no steps has no results")
         stacks = zip(*(rows[t] for t in sorted(rows)), strict=True)
-        return (*carries, *(_stack(domain, ys, self.axis) for ys in stacks))
+        return (*carries, *(stack(domain, ys, self.axis) for ys in stacks))
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         return loop_stencil(self, lattice, inputs)
@@ -407,7 +408,7 @@ def _fixed_point_body() -> Graph:
 # --- dependence ---
 
 
-def _position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
+def position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
     """One slice of an abstract value, without the axis."""
 
     def at(m: Array) -> Array:
@@ -419,7 +420,7 @@ def _position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
     return domain.make(shape, at(x.facts), at(x.zero), at(x.neginf))
 
 
-def _stack(domain: Domain, parts: Sequence[Abstract], axis: int) -> Abstract:
+def stack(domain: Domain, parts: Sequence[Abstract], axis: int) -> Abstract:
     """Abstract values along a new axis."""
     constants = [p.constant for p in parts if p.constant is not None]
     if len(constants) == len(parts):

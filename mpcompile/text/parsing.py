@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Frame, Graph, Input, Parameter, Primitive, Scope, Type, TypeMismatch, Value
+from mpcompile.ir import Frame, Graph, Input, Parameter, Primitive, Scope, Stack, Type, TypeMismatch, Value
 from mpcompile.ops import PRIMITIVES
 from mpcompile.text.arrays import ConstantText, read_table
 from mpcompile.text.literals import listed, read_attribute, read_type, read_types
@@ -128,6 +128,8 @@ def _read_line(r: Reader, scope: Scope, span: Span, depth: int) -> _Line:
     line.op = r.take("name", "a primitive")
     if line.op in ("input", "parameter"):
         line.argument = r.name()
+    elif line.op == "stack":
+        line.argument = read_attribute(r)
     elif line.op == "constant":
         line.argument = ConstantText(r)
     else:
@@ -182,6 +184,13 @@ def _read_span(r: Reader) -> Span:
 
 
 # --- building ---
+
+
+def _stack(line: _Line, type_: Type) -> Stack:
+    paths = line.argument
+    if not isinstance(paths, tuple) or not paths or not all(isinstance(p, str) for p in paths):
+        raise TextError(f"line {line.line}: a stack has the names of its weights, as texts between brackets")
+    return Stack(paths[0], type_, paths)
 
 
 class _Build:
@@ -240,9 +249,11 @@ class _Build:
             self._bind(line.line, name, value)
 
     def _primitive(self, line: _Line) -> Primitive:
-        if line.op in ("input", "parameter"):
+        if line.op in ("input", "parameter", "stack"):
             if line.types is None or len(line.types) != 1:
                 raise TextError(f"line {line.line}: a leaf needs its type")
+            if line.op == "stack":
+                return _stack(line, line.types[0])
             return (Input if line.op == "input" else Parameter)(line.argument, line.types[0])
         if line.op == "constant":
             constant: Primitive = line.argument.constant(line.types[0] if line.types else None, self.table)

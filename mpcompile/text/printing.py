@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 
 from mpcompile.diagnostics import Span
 from mpcompile.diagnostics.render import printable
-from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Scope, Value
+from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Scope, Stack, Value
 from mpcompile.text.arrays import constant_text, table_text
 from mpcompile.text.literals import attribute_text, type_text, types_text
 from mpcompile.text.tokens import SCOPE_WORDS, quoted
@@ -123,6 +123,8 @@ class _Page:
         match node.op:
             case Input(path=path):
                 return f"input {quoted(path)}"
+            case Stack(paths=paths):
+                return f"stack {attribute_text(paths)}"
             case Parameter(path=path):
                 return f"parameter {quoted(path)}"
             case Constant():

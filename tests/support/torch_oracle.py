@@ -191,6 +191,7 @@ ORACLE: dict[str, Callable[..., Any]] = {
     "max_pool_grad": _max_pool_grad,
     "avg_pool": _avg_pool,
     "scan": _scan,
+    "repeat": _scan,
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ class Kind:
     promised    whether every model makes it (`always`), or one that states the lengths of its sequences (`lengths`);
                 then no spec states it
     allowable   whether a spec may allow that it is refuted
+    regions     whether a proof may be of a model of fewer layers (`analysis/few.py`): its rule asks only what settles
     rule        the function, for a kind that has no file here
     """
 
@@ -43,6 +44,7 @@ class Kind:
     structures: tuple[str, ...] = ()
     promised: Literal["", "always", "lengths"] = ""
     allowable: bool = False
+    regions: bool = False
     rule: Rule | None = None
 
     def answer(self, module: Module, claim: Claim) -> Verdict:
@@ -60,13 +62,13 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("autoregressive", ("autoregressive",), "has no autoregressive density", ordered=True),
+        Kind("autoregressive", ("autoregressive",), "has no autoregressive density", ordered=True, regions=True),
         Kind("complete", ("autoregressive", "flow"), "has no autoregressive density or flow", ordered=True,
-             allowable=True),
-        Kind("independent", about="the model", promised="always"),
+             allowable=True, regions=True),
+        Kind("independent", about="the model", promised="always", regions=True),
         Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
         Kind("padding", about="the model", promised="lengths"),
-        Kind("parameters", about="the model", number="perhaps"),
+        Kind("parameters", about="the model", number="perhaps", regions=True),
         Kind("path_length", number="always"),
         Kind("receptive_field", number="perhaps"),
         Kind("no_blind_spot", ordered=True),

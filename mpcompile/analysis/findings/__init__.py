@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from mpcompile.analysis.few import few_layers
 from mpcompile.analysis.findings.affine_collapse import affine_collapse
 from mpcompile.analysis.findings.batch_order import batch_over_order
 from mpcompile.analysis.findings.dead_units import dead_units
@@ -20,7 +21,7 @@ from mpcompile.analysis.findings.unused_weight import unused_weight
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.diagnostics import Diagnostic, Severity, Span
 from mpcompile.diagnostics.codes import CODES
-from mpcompile.ir import Module
+from mpcompile.ir import Module, Unsettled
 
 Finding = Callable[[Module], Iterator[Diagnostic]]
 
@@ -38,6 +39,10 @@ FINDINGS: Mapping[str, Finding] = {
 }
 
 
+#: Findings that name a place of the spec once, whichever iteration of a region is at fault.
+ONCE = frozenset(("MP321", "MP322", "MP327", "MP328", "MP330", "MP331"))
+
+
 def names() -> dict[str, str]:
     """Return the code of each finding by its name in `allow`, those of the syntax tree (`frontend/unused.py`) too."""
     return {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324"])}
@@ -45,20 +50,34 @@ def names() -> dict[str, str]:
 
 def findings(module: Module) -> list[Diagnostic]:
     """Return all findings of a module, in the order of the spec, without those that it allows."""
-    silent = _allowed(module)
-    found = [d for code, find in FINDINGS.items() if code not in silent for d in _of(code, find, module)]
+    silent, few = _allowed(module), few_layers(module)
+    found = [d for code, find in FINDINGS.items() if code not in silent for d in _of(code, find, module, few)]
     return sorted(found, key=lambda d: d.span)
 
 
-def _of(code: str, find: Finding, module: Module) -> list[Diagnostic]:
-    """One kind of finding; a note, which fails no check, where it is not decided within the budget."""
+def _of(code: str, find: Finding, module: Module, few: Module | None) -> list[Diagnostic]:
+    """One kind of finding; a note, which fails no check, where it is not decided within the budget.
+
+    A model of fewer layers answers for the whole where it has none, or those that name a place once.
+    """
     try:
         with share():
-            return list(find(module))
+            found = _of_few(code, find, few)
+            return list(find(module)) if found is None else found
     except OutOfBudget as limit:
         name, start = CODES[code].name.replace("-", "_"), Span(module.source.path, 1, 1, 1, 1)
         message = f"whether there is a warning of the name {name} is not decided within {limit}"
         return [Diagnostic("MP310", message, start, Severity.NOTE)]
+
+
+def _of_few(code: str, find: Finding, few: Module | None) -> list[Diagnostic] | None:
+    if few is None or code == "MP325":  # which weights are read is known without unrolling
+        return None
+    try:
+        found = list(find(few))
+    except Unsettled:
+        return None
+    return found if not found or code in ONCE else None
 
 
 def unless_allowed(module: Module, found: list[Diagnostic]) -> list[Diagnostic]:

@@ -10,7 +10,7 @@ from mpcompile.ir import Module
 
 def unused_weight(module: Module) -> Iterator[Diagnostic]:
     """Find parameters that a layer declares and on which no output of any program depends."""
-    read = {name for graph in module.programs.values() for name in graph.parameters()}
+    read = {name for graph in module.regions.values() for name in graph.parameters()}
     layers: dict[str, list[str]] = {}
     for p in module.parameters.values():
         if p.name not in read:
