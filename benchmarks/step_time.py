@@ -4,19 +4,27 @@
     python benchmarks/step_time.py --specs specs/cnn.mp specs/made.yaml:pixels=784,batch=128 --backends torch,onnx
 
 A spec may name parameters to change; `batch` and `length` stand for those of its `train` section. `eager` is the loop
-that everyone writes: the emitted torch model, `backward`, `clip_grad_norm_`, and the optimiser of torch.optim with its
-defaults. `torch` is the session of the torch backend, which asks for fused optimisers; `loops` is the same without
-torch's kernels for recurrent layers. The figures are medians over
-rounds of processor time and of wall time, as ratios to the first backend in the same round. Every backend has one
-thread of one core, in one process, and rounds alternate between backends, so that what else the machine does hits all
-alike.
+that everyone writes around the very model that the torch session runs: `backward`, `clip_grad_norm_`, the optimiser of
+torch.optim with its defaults, and `loss.item()` after each step. `fused` is the same loop with `fused=True`. `torch`,
+`jax` and `onnx` are sessions, whose scalars are read every tenth step, as a run reads them; `loops` is the session of
+torch without its kernels for recurrent layers.
+
+Every backend has one thread of one core, in one process, and rounds alternate between backends, so that what else the
+machine does hits all alike. Columns: milliseconds of processor time a step, in the program (user) and in the system, and
+pages that the system handed out; then medians over rounds of ratios to the first backend in the same round: processor
+time, user time alone, and wall time. Memory that is handed back to the system and fetched again at each step shows in
+the system's time and in pages.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
+import resource
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -33,6 +41,7 @@ import numpy as np
 from mpcompile.api import load
 from mpcompile.backend import OptimizerSpec, find_backend, installed
 from mpcompile.ir import Array, Module
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs
 from mpcompile.runner.initial import initial
 from mpcompile.runner.settings import Settings, settings
@@ -42,10 +51,18 @@ SPECS = (
     "cnn.mp",
     "transformer.mp",
     "char_lstm.mp",
+    "vae.yaml",
+    "vae_iaf.mp",
+    "vrnn.mp",
+    "pixelcnn.mp",
     "realnvp2d.mp",
     "realnvp.yaml",
-    "pixelcnn.mp",
+    "glow.mp",
+    "maf.mp:batch=512",
+    "nsf.mp",
 )
+#: Steps between two readings of a session's scalars.
+READ = 10
 BATCHES = 4
 #: Seconds of work between two readings of the clock, and steps before the first one.
 ROUND, WARM = 0.15, 3
@@ -56,24 +73,25 @@ Inputs = dict[str, Array]
 class Trainer(Protocol):
     """The part of a session that is measured."""
 
-    def step(self, inputs: Inputs, rate: float) -> dict[str, float]: ...
+    def step(self, inputs: Inputs, rate: float) -> Mapping[str, float]: ...
 
 
 class Eager:
     """The emitted torch model under the plain loop."""
 
-    def __init__(self, module: Module, weights: Inputs, rule: OptimizerSpec) -> None:
+    def __init__(self, module: Module, weights: Inputs, spec: OptimizerSpec, **more: Any) -> None:
         import torch
 
-        self.torch, self.clip = torch, rule.clip
+        self.torch, self.clip = torch, spec.clip
         model: Any = find_backend("torch").compile(module, weights)
         self.model = model
         self.weights = [p for p in model.parameters() if p.requires_grad]
-        more: dict[str, Any] = {"weight_decay": rule.weight_decay}
-        if rule.kind in ("adam", "adamw"):
-            more |= {"betas": rule.betas, "eps": rule.eps}
+        own = vars(spec.rule)
+        more |= {"weight_decay": spec.weight_decay}
+        more |= {"betas": (own["beta1"], own["beta2"])} if "beta1" in own else {}
+        more |= {name: own[name] for name in ("eps", "momentum") if name in own}
         kinds = {"adam": "Adam", "adamw": "AdamW", "adagrad": "Adagrad", "sgd": "SGD", "perceptron": "SGD"}
-        self.optimizer = getattr(torch.optim, kinds[rule.kind])(self.weights, lr=1e-3, **more)
+        self.optimizer = getattr(torch.optim, kinds[spec.kind])(self.weights, lr=1e-3, **more)
 
     def step(self, inputs: Inputs, rate: float) -> dict[str, float]:
         self.optimizer.param_groups[0]["lr"] = rate
@@ -100,6 +118,7 @@ def prepare(text: str, names: list[str]) -> tuple[dict[str, Trainer], list[Input
     train: dict[str, Any] = {k: int(changes.pop(k)) for k in ("batch", "length") if k in changes}
     module = load(path, changes)
     module.train = module.train.changed(**train)
+    module = optimise(module).module
     stated = settings(module)
     weights = initial(module, stated.seed)
     trainers = {n: trainer(n, module, weights, stated.optimizer) for n in names}
@@ -111,46 +130,82 @@ def prepare(text: str, names: list[str]) -> tuple[dict[str, Trainer], list[Input
     return trainers, narrow, stated
 
 
-def trainer(name: str, module: Module, weights: Inputs, rule: OptimizerSpec) -> Trainer:
-    if name == "eager":
-        return Eager(module, weights, rule)
+def trainer(name: str, module: Module, weights: Inputs, spec: OptimizerSpec) -> Trainer:
+    if name in ("eager", "fused"):
+        return Eager(module, weights, spec, **({"fused": True} if name == "fused" else {}))
     if name == "loops":
         with mock.patch("mpcompile_torch.body.find_cells", return_value={}):
-            return find_backend("torch").session(module, weights, rule)
-    return find_backend(name).session(module, weights, rule)
+            return find_backend("torch").session(module, weights, spec)
+    return find_backend(name).session(module, weights, spec)
 
 
-def run(trainer: Trainer, batches: list[Inputs], rate: float, steps: int) -> tuple[float, float]:
-    """Processor and wall time of one step, in seconds."""
-    cpu, wall = time.process_time(), time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """One step: seconds in the program, in the system and on the wall, and pages handed out."""
+
+    user: float
+    system: float
+    wall: float
+    pages: float
+
+    @property
+    def processor(self) -> float:
+        return self.user + self.system
+
+
+def run(trainer: Trainer, batches: list[Inputs], rate: float, steps: int) -> Cost:
+    """What a step costs, over several. The last scalars are read within the time."""
+    before, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     for i in range(steps):
-        trainer.step(batches[i % len(batches)], rate)
-    return (time.process_time() - cpu) / steps, (time.perf_counter() - wall) / steps
+        told = trainer.step(batches[i % len(batches)], rate)
+        if i % READ == 0 or i == steps - 1:
+            told["loss"]
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    differences = (
+        after.ru_utime - before.ru_utime,
+        after.ru_stime - before.ru_stime,
+        time.perf_counter() - wall,
+        after.ru_minflt - before.ru_minflt,
+    )
+    return Cost(*(d / steps for d in differences))
 
 
-def measure(text: str, names: list[str], repeats: int) -> dict[str, tuple[float, float, float]]:
-    """For each backend its milliseconds of processor time, and its ratios (processor, wall) to the first one."""
+def measure(text: str, names: list[str], repeats: int) -> dict[str, list[Cost]]:
+    """The costs of each backend in each round."""
     trainers, batches, stated = prepare(text, names)
     steps: dict[str, int] = {}
     for name, trainer in trainers.items():
         run(trainer, batches, stated.rate, WARM)
-        once = run(trainer, batches, stated.rate, 2)[1]
+        once = run(trainer, batches, stated.rate, 2).wall
         steps[name] = max(2, round(ROUND / once))
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    found: dict[str, list[Cost]] = {name: [] for name in names}
     for number in range(repeats):
-        order = names if number % 2 else names[::-1]
-        for name in order:
-            times[name].append(run(trainers[name], batches, stated.rate, steps[name]))
-    base = times[names[0]]
-    found = {}
-    for name in names:
-        ratios = [(a / c, b / d) for (a, b), (c, d) in zip(times[name], base, strict=True)]
-        found[name] = (
-            1e3 * median(cpu for cpu, _ in times[name]),
-            median(cpu for cpu, _ in ratios),
-            median(wall for _, wall in ratios),
-        )
+        for name in names if number % 2 else names[::-1]:
+            found[name].append(run(trainers[name], batches, stated.rate, steps[name]))
     return found
+
+
+def row(costs: list[Cost], base: list[Cost]) -> str:
+    """Milliseconds and pages, and medians of the ratios to another backend in the same rounds."""
+    pairs = list(zip(costs, base, strict=True))
+    user, system = (1e3 * median(values) for values in ([c.user for c in costs], [c.system for c in costs]))
+    ratios = (
+        median(c.processor / b.processor for c, b in pairs),
+        median(c.user / b.user for c, b in pairs),
+        median(c.wall / b.wall for c, b in pairs),
+    )
+    pages = median(c.pages for c in costs)
+    return f"{user:>9.2f}{system:>9.2f}{pages:>8.0f}" + "".join(f"{r:>8.2f}" for r in ratios)
+
+
+def processor() -> str:
+    """The name of the processor, as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
 
 
 def main() -> None:
@@ -165,10 +220,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="rounds of each backend")
     options = parser.parse_args()
     names = options.backends.split(",")
-    print(f"{'spec':<14}{'backend':<9}{'ms a step':>10}{'ratio':>8}{'wall':>8}")
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
+    print(f"{processor()}, {os.cpu_count()} cores, one thread; load {load}")
+    print(
+        f"{'spec':<18}{'backend':<9}{'user ms':>8}{'sys ms':>9}{'pages':>8}{'ratio':>8}{'user':>8}{'wall':>8}"
+    )
     for text in options.specs:
-        for name, (ms, cpu, wall) in measure(text, names, options.repeats).items():
-            print(f"{parse(text)[0].stem:<14}{name:<9}{ms:>10.2f}{cpu:>8.2f}{wall:>8.2f}", flush=True)
+        costs = measure(text, names, options.repeats)
+        for name in names:
+            print(f"{parse(text)[0].stem:<18}{name:<8}{row(costs[name], costs[names[0]])}", flush=True)
 
 
 if __name__ == "__main__":
