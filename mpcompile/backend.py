@@ -5,7 +5,7 @@ A backend is an object registered under the entry-point group `mpcompile.backend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
@@ -15,6 +15,33 @@ from mpcompile.ir.training import OptimizerSpec
 from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
+
+
+class Scalars(Mapping[str, float]):
+    """Named numbers that are fetched, all at once, when the first of them is read.
+
+    fetch  gives the numbers in the order of the names
+    """
+
+    def __init__(self, names: Sequence[str], fetch: Callable[[], Sequence[float]]) -> None:
+        self._names = tuple(names)
+        self._fetch: Callable[[], Sequence[float]] | None = fetch
+        self._values: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> float:
+        if self._fetch is not None:
+            self._values = dict(zip(self._names, self._fetch(), strict=True))
+            self._fetch = None  # and with it what the numbers are fetched from
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Session(Protocol):
@@ -34,8 +61,11 @@ class Session(Protocol):
         """Outputs of the `loss` program, and its gradient with respect to every trainable parameter."""
         ...
 
-    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         """One optimiser update on `loss`. Gives the program's scalar outputs and `gradient_norm` (before clipping).
+
+        Reading the mapping is what waits for the step: a session may give it before its device is done. With `norm`
+        false nobody asks for the norm, and a session for which it is work of its own may leave it out.
 
         Outputs named `state/<parameter>` are written back to that (untrained) parameter.
         """
@@ -156,6 +186,7 @@ __all__ = [
     "Backend",
     "BackendMissing",
     "OptimizerSpec",
+    "Scalars",
     "Session",
     "backends",
     "find_backend",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.ir import STATE, Array, Module
 from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped
@@ -78,7 +78,7 @@ class JaxSession:
                 {name: self.place.numpy(gradients[name]) for name in self.trainable},
             )
 
-    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         if self.spec is None:
             raise ValueError("a session without an optimiser cannot take a step")
         with self.place.active():
@@ -91,9 +91,8 @@ class JaxSession:
                 self._inputs("loss", inputs),
             )
             self.fixed |= written
-            values: list[float] = np.asarray(told, np.float64).tolist()
         self.count += 1
-        return dict(zip([*self.scalars, "gradient_norm"], values, strict=True))
+        return Scalars([*self.scalars, "gradient_norm"], lambda: np.asarray(told, np.float64).tolist())
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
         graph = self.module.programs[program]

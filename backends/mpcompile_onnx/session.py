@@ -133,7 +133,7 @@ class OnnxSession:
                 found[name] = np.zeros(self.module.parameters[name].shape, self.float)
         return outputs, {name: found[name] for name in self.trained}
 
-    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         if self.spec is None:
             raise ValueError("a session without an optimiser cannot take a step")
         if self.stepper is None:

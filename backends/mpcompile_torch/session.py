@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.ir import STATE, Array, DType, Module
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model, find_device
@@ -63,27 +64,29 @@ class TorchSession:
             {name: _numpy(g, self.dtype) for name, g in named},
         )
 
-    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         if self.spec is None or self.updater is None:
             raise ValueError("a session without an optimiser cannot take a step")
         outputs, gradients = self._differentiate(inputs)
+        scalars = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 and not n.startswith(STATE)}
         with torch.no_grad():
-            if gradients:
-                norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            else:
-                norm = torch.zeros((), dtype=self.dtype, device=self.device)
+            if norm or self.spec.clip is not None:
+                scalars["gradient_norm"] = self._norm(gradients)
             if self.spec.clip is not None:
-                torch._foreach_mul_(gradients, (self.spec.clip / norm).clamp(max=1.0))
+                torch._foreach_mul_(gradients, (self.spec.clip / scalars["gradient_norm"]).clamp(max=1.0))
             self.count += 1
             self.updater.step(gradients, rate, self.count)
             for name, value in outputs.items():
                 if name.startswith(STATE):
                     self.tensors[name.removeprefix(STATE)].copy_(value)
-            scalars = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 and not n.startswith(STATE)}
-            scalars["gradient_norm"] = norm
-            # one transfer for all of them
-            values: list[float] = torch.stack([t.to(torch.float64) for t in scalars.values()]).tolist()
-        return dict(zip(scalars, values, strict=True))
+        return Scalars(list(scalars), partial(_numbers, list(scalars.values())))
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """The norm of the whole gradient; on a device without waiting for it."""
+        if not gradients:
+            return torch.zeros((), dtype=self.dtype, device=self.device)
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        return norm
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.mixed else nullcontext()
@@ -107,16 +110,24 @@ class TorchSession:
         return torch.from_numpy(array).to(device=self.device, dtype=dtype)
 
     def _differentiate(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Outputs of `loss` and its gradient; a parameter that it does not read has gradient zero."""
+        """Outputs of `loss` and its gradient; a parameter that it does not read has gradient zero.
+
+        `backward` hands a weight whose `grad` is None the array that it computed, laid out as the weight, which the
+        fused kernels need. The arrays live until the next step begins, as in the usual loop: were all of them freed at
+        once, the allocator would give their pages back to the system, and fetch them again.
+        """
+        for weight in self.trained.values():
+            weight.grad = None
         with self._all_digits():
             with self._autocast():
                 outputs = self._call("loss", inputs)
-            weights = list(self.trained.values())
             loss = outputs["loss"] if "loss" in outputs else next(iter(outputs.values()))
-            if not weights or not loss.requires_grad:
-                return outputs, [torch.zeros_like(w) for w in weights]
-            found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
-            return outputs, list(found)
+            if self.trained and loss.requires_grad:
+                torch.autograd.backward(loss)
+        found = [torch.zeros_like(w) if w.grad is None else w.grad for w in self.trained.values()]
+        return outputs, found
+
+    # --- state ---
 
     def state(self) -> dict[str, Array]:
         found = {f"parameter/{name}": _numpy(t.detach(), self.dtype) for name, t in self.tensors.items()}
@@ -136,6 +147,12 @@ class TorchSession:
             for slot, arrays in self.updater.slots.items():
                 for name, array in arrays.items():
                     array.copy_(torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    """Their values, in one transfer."""
+    found: list[float] = torch.stack([t.to(torch.float64) for t in scalars]).tolist() if scalars else []
+    return found
 
 
 def _numpy(tensor: Tensor, floats: torch.dtype) -> Array:

@@ -22,6 +22,7 @@ from mpcompile.runner.batches import Batches, as_precision, complete
 from mpcompile.runner.data import Dataset, Split, load_data
 from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
+from mpcompile.runner.progress import Progress
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.run_data import require_own
@@ -64,21 +65,6 @@ class Result:
     best: float | None
     best_step: int
     signal: int = 0
-
-
-@dataclass
-class Progress:
-    """The record that a resume needs beside the session's state; plain data in the checkpoint's manifest."""
-
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    worse: int = 0  # validations since the best
-    window: dict[str, float] = field(default_factory=dict)  # sums since the last training line
-    window_count: int = 0
-    seconds: float = 0.0
-    reason: str = ""
-    loss: float | None = None  # of the last step
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +142,8 @@ class _Training:
         with disk.writing(self.run.folder):
             self.metrics = Metrics(self.run.metrics, kept, self._sinks())
         held.callback(self.metrics.close)
+        #: Steps whose scalars nobody has read, with their numbers.
+        self.unread: list[tuple[int, Mapping[str, float]]] = []
         self.saved_at = time.monotonic()
         self.started = time.monotonic() - self.progress.seconds
 
@@ -297,6 +285,7 @@ class _Training:
                         break
             finally:
                 stream.close()
+            self._read()
             if not self._ended() and p.step >= self.plan.total:
                 self._require_finite_end()
                 p.reason = "finished"
@@ -314,23 +303,33 @@ class _Training:
         return self.settings.schedule.rate(self.settings.rate, step, self.plan.total)
 
     def _step(self, inputs: dict[str, Any]) -> None:
+        """Take a step. Its scalars are read when a line is due, or something is kept: nothing waits for a step."""
         p, total = self.progress, self.plan.total
-        rate = self._rate(p.step)
-        out = self.session.step(inputs, rate)
-        p.step += 1
-        if not math.isfinite(out["loss"]):
-            divergence.drop(self.run.checkpoints, p.step - 1)  # its weights gave this loss
-            raise self._diverged(f"the loss is {out['loss']} at step {p.step}")
-        p.loss = out["loss"]
-        for name, value in out.items():
-            p.window[name] = p.window.get(name, 0.0) + float(value)
-        p.window_count += 1
-        if p.step == 1 or p.step % self.plan.log_every == 0 or p.step == total:
-            self._log(rate)
+        rate, number = self._rate(p.step), p.step + 1
+        logs = number == 1 or number % self.plan.log_every == 0 or number == total
+        out = self.session.step(inputs, rate, norm=logs)
+        p.step = number
+        self.unread.append((number, out))
+        if logs:
+            self._read()
+            self._log(rate, out.get("gradient_norm", math.nan))
         if p.step % self.plan.valid_every == 0 or p.step == total:
+            self._read()
             self._validate()
         if self._checkpoint_due():
             self._save()
+
+    def _read(self) -> None:
+        """Take in the scalars of the steps since the last time, in order. Raises `SpecError` (MP530) for the first of
+        them whose loss is not finite."""
+        p = self.progress
+        for step, out in self.unread:
+            if not math.isfinite(out["loss"]):
+                p.step = step
+                divergence.drop(self.run.checkpoints, step - 1)  # its weights gave this loss
+                raise self._diverged(f"the loss is {out['loss']} at step {step}")
+            p.add(out)
+        self.unread.clear()
 
     def _diverged(self, what: str) -> SpecError:
         rate = self._rate(max(self.progress.step - 1, 0))
@@ -355,12 +354,10 @@ class _Training:
             raise self._diverged(f"weight '{name}' is not finite after step {self.progress.step}")
         return state
 
-    def _log(self, rate: float) -> None:
-        """A training line: means over the steps since the line before."""
-        p = self.progress
-        means = {name: value / p.window_count for name, value in p.window.items()}
+    def _log(self, rate: float, norm: float) -> None:
+        """A training line: means over the steps since the line before, and the gradient's norm in the last of them."""
+        means = {**self.progress.means(), "gradient_norm": norm}
         loss = means.pop("loss")
-        p.window, p.window_count = {}, 0
         extra = {k: v for k, v in means.items() if math.isfinite(v) and not k.startswith(STATE)}
         self._write("train", {"loss": loss, **extra, "learning_rate": rate})
 
@@ -424,6 +421,7 @@ class _Training:
         }
 
     def _save(self) -> None:
+        self._read()
         state = self._sound_state()
         self.progress.seconds = time.monotonic() - self.started
         with self._writing():

@@ -8,8 +8,12 @@ import torch
 from regression import RULES, batch, regression, start
 
 from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import Source, Span
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array
+from mpcompile.ir import Array, Builder, Graph, Init, Module, Parameter, ParameterSpec, float_type, symbol
+from mpcompile.ir.optimizers import OPTIMIZERS
+from mpcompile.ops import Mul, Sub, Sum, Transpose
+from mpcompile.passes.train_step import NEXT, RATE, STEP, train_step
 from mpcompile_torch import BACKEND
 
 
@@ -143,3 +147,35 @@ def test_steps_on_cuda(mixed: bool) -> None:
     for t in range(3):
         a, b = here.step(batch(t), 0.01), there.step(batch(t), 0.01)
         assert b["loss"] == pytest.approx(a["loss"], rel=0.05 if mixed else 1e-4)
+
+
+def transposed() -> Module:
+    """A loss whose gradient by its weight is computed as the transpose of an array."""
+    module = Module("transposed", Source("transposed.mp", ""))
+    module.parameters["w"] = ParameterSpec("w", (3, 4), Init("zeros"), Span.none())
+    g = Graph("loss")
+    b = Builder(g)
+    x, w = b.input("x", float_type(symbol("N"), 4, 3)), b.emit(Parameter("w", float_type(3, 4)))
+    d = b.emit(Sub(), x, b.emit(Transpose((1, 0)), w))
+    g.outputs["loss"] = b.emit(Sum((0, 1, 2)), b.emit(Mul(), d, d))
+    module.programs["loss"] = g.live()
+    return module
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_gradient_is_laid_out_as_its_weight(kind: str) -> None:
+    """Torch's fused kernels read arrays in the order of memory, whatever their strides say."""
+    rng = np.random.default_rng(0)
+    start, x = {"w": rng.normal(size=(3, 4))}, {"x": rng.normal(size=(2, 4, 3))}
+    session = BACKEND.session(transposed(), start, OptimizerSpec(kind), precision="float64")
+    step = train_step(transposed(), OptimizerSpec(kind))
+    state = session.state()
+    for number in range(1, 4):
+        given = {k: v for k, v in state.items() if k.startswith("optimizer/")}
+        given |= {RATE: np.array(0.1), STEP: np.array(number), **x}
+        made = interpret(step, {"w": state["parameter/w"]}, given)
+        session.step(x, 0.1)
+        state = session.state()
+        for name, value in made.items():
+            if name.startswith(NEXT):
+                np.testing.assert_allclose(state[name.removeprefix(NEXT)], value, rtol=1e-10, atol=1e-12)

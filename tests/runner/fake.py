@@ -91,7 +91,7 @@ class FakeSession:
         loss = 0.5 * (error**2).mean() + np.float32(0.5 * np.log(2 * np.pi))
         return {"loss": loss}, {"w": x.T @ error / len(x), "b": error.mean(0)}
 
-    def step(self, inputs: Mapping[str, Array], rate: float) -> dict[str, float]:
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> dict[str, float]:
         time.sleep(self.pause)
         self.seen.append(dict(inputs))
         out, gradients = self.gradients(inputs)

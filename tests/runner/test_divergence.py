@@ -23,7 +23,7 @@ def backend(fake: ModuleType, step: int, change: Callable[[Any], None]) -> Any:
     """A session to which something happens in its update number `step`."""
 
     class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
-        def step(self, inputs: Any, rate: float) -> dict[str, float]:
+        def step(self, inputs: Any, rate: float, norm: bool = True) -> dict[str, float]:
             out: dict[str, float] = super().step(inputs, rate)
             if self.count == step:
                 change(self)
@@ -132,21 +132,21 @@ def test_figures_that_are_not_finite_are_refused(fake: ModuleType, tmp_path: Pat
 
 
 def test_a_sum_that_is_not_finite_survives_a_resume(fake: ModuleType, tmp_path: Path) -> None:
-    """An infinite gradient norm is left out of the metrics, also where a checkpoint falls within its window."""
+    """An infinite scalar is left out of the metrics, also where a checkpoint falls within its window."""
 
     class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
-        def step(self, inputs: Any, rate: float) -> dict[str, float]:
+        def step(self, inputs: Any, rate: float, norm: bool = True) -> dict[str, float]:
             out: dict[str, float] = super().step(inputs, rate)
-            return {**out, "gradient_norm": np.inf} if self.count == 3 else out
+            return {**out, "excess": np.inf if self.count == 3 else 0.0}
 
     class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
         def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
             return Session(parameters, optimizer, 0.0)
 
     made = fake.module(log_every=6)
-    train(made, tmp_path / "run", replace(OPTIONS, steps=4), backend=Backend())
-    found = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert found is not None and found.record["progress"]["window"] in ({}, {"gradient_norm": None})
+    train(made, tmp_path / "run", replace(OPTIONS, steps=4, checkpoint_every=3), backend=Backend())
+    found = checkpoint.load(sorted((tmp_path / "run" / "checkpoints").glob("last-*3"))[-1])
+    assert found is not None and found.record["progress"]["window"]["excess"] is None
     train(made, tmp_path / "run", replace(OPTIONS, resume=True), backend=Backend())
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
         json.loads(line)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpcompile.backend import Scalars
 from mpcompile.diagnostics import SpecError
 from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
@@ -82,7 +83,7 @@ def test_resume_is_bit_for_bit(fake: ModuleType, tmp_path: Path, stop: int) -> N
         pass
 
     class Dying(fake.FakeSession):  # type: ignore[name-defined,misc]
-        def step(self, inputs: Any, rate: float) -> dict[str, float]:
+        def step(self, inputs: Any, rate: float, norm: bool = True) -> dict[str, float]:
             if self.count == stop:
                 raise Killed
             result: dict[str, float] = super().step(inputs, rate)
@@ -290,3 +291,51 @@ def test_manifest_says_where_it_was(fake: ModuleType, tmp_path: Path) -> None:
     assert list(manifest["files"]) == ["state.safetensors"]
     record = manifest["record"]
     assert (record["step"], record["epoch"], record["cursor"]) == (300, 1, 50)  # 8000 // 32 = 250 an epoch
+
+
+def test_scalars_of_a_step_are_read_when_a_line_is_due(fake: ModuleType, tmp_path: Path) -> None:
+    """Nothing waits for a step; a line has the means of the steps since the last, and the norm of its own."""
+    reads: list[tuple[int, int]] = []
+    asked: list[int] = []
+
+    class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
+        def step(self, inputs: Any, rate: float, norm: bool = True) -> Any:
+            out, number = super().step(inputs, rate), self.count
+            asked.extend([number] * norm)
+            told = out if norm else {"loss": out["loss"]}
+
+            def fetch() -> list[float]:
+                reads.append((number, self.count))
+                return list(told.values())
+
+            return Scalars(list(told), fetch)
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
+            return Session(parameters, optimizer, 0.0)
+
+    made = fake.module(log_every=6, valid_every=20)
+    options = replace(OPTIONS, steps=30, checkpoint_every=100)
+    train(made, tmp_path / "lazy", options, backend=Backend())
+    due = [1, 6, 12, 18, 20, 24, 30]
+    assert reads == [(number, next(d for d in due if d >= number)) for number in range(1, 31)]
+    assert asked == [1, 6, 12, 18, 24, 30]
+    train(made, tmp_path / "plain", options, backend=fake.FakeBackend())
+    assert lines(tmp_path / "lazy") == lines(tmp_path / "plain")
+
+
+def test_a_loss_that_is_read_late_names_its_own_step(fake: ModuleType, tmp_path: Path) -> None:
+    class Session(fake.FakeSession):  # type: ignore[name-defined,misc]
+        def step(self, inputs: Any, rate: float, norm: bool = True) -> Any:
+            out = super().step(inputs, rate)
+            return {**out, "loss": np.nan} if self.count >= 9 else out
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, parameters: Any, optimizer: Any = None, **options: Any) -> Any:
+            return Session(parameters, optimizer, 0.0)
+
+    made = fake.module(log_every=50, valid_every=50)
+    with pytest.raises(SpecError, match="MP530 training diverged: the loss is nan at step 9"):
+        train(made, tmp_path / "run", replace(OPTIONS, checkpoint_every=4), backend=Backend())
+    assert [line["step"] for line in lines(tmp_path / "run")] == [1]
+    assert all(step < 8 for step in checkpoint.steps(tmp_path / "run" / "checkpoints"))

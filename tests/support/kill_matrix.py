@@ -100,7 +100,7 @@ class Recorded:
     def state(self) -> State:
         return {k: np.array(v) for k, v in self.inner.state().items()}
 
-    def step(self, inputs: Any, rate: float) -> dict[str, float]:
+    def step(self, inputs: Any, rate: float, norm: bool = True) -> dict[str, float]:
         out: dict[str, float] = self.inner.step(inputs, rate)
         self.count += 1
         self.stepped()
@@ -131,7 +131,7 @@ class Replayed:
     def load_state(self, state: Any) -> None:
         self.count = self.of.number(state)
 
-    def step(self, inputs: Any, rate: float) -> dict[str, float]:
+    def step(self, inputs: Any, rate: float, norm: bool = True) -> dict[str, float]:
         self.count += 1
         return self.of.steps[self.count - 1]
 

@@ -1,0 +1,38 @@
+"""The record of where a run is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """The record that a resume needs beside the session's state; plain data in the checkpoint's manifest."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    worse: int = 0  # validations since the best
+    window: dict[str, float] = field(default_factory=dict)  # sums since the last training line
+    window_count: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    loss: float | None = None  # of the last step
+
+    def add(self, scalars: Mapping[str, float]) -> None:
+        """Take in the scalars of a step. The gradient's norm is no mean: a line has that of its own step."""
+        self.loss = scalars["loss"]
+        for name, value in scalars.items():
+            if name != "gradient_norm":
+                self.window[name] = self.window.get(name, 0.0) + float(value)
+        self.window_count += 1
+
+    def means(self) -> dict[str, float]:
+        """Means over the steps since the last time, which begin anew."""
+        found = {name: value / self.window_count for name, value in self.window.items()}
+        self.window, self.window_count = {}, 0
+        return found
+
+
+__all__ = ["Progress"]
