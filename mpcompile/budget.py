@@ -1,4 +1,4 @@
-"""How much time and memory the analysis of one spec may take.
+"""Limits on the time and the memory of the analysis of one spec.
 
 Whoever starts an analysis opens a budget (`within`), and every loop of every analysis asks it (`tick`) whether to go on.
 A step that would take long or much memory at once, where no loop can ask, says so before (`reserve`). What runs out

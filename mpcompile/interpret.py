@@ -1,4 +1,4 @@
-"""What a graph means, in numpy: the oracle that every backend is held to."""
+"""Run graphs in numpy: the oracle that every backend is held to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the arguments of a spec may be: the one vocabulary in which fields declare their range.
+"""The vocabulary in which fields declare the ranges of a spec's arguments.
 
 A field of a layer, distribution, bijector, mask, optimiser, schedule or of the `train` section has one of these types.
 `lowering/binding.py` enforces them for what a spec states, `runner/settings.py` for what a command line states, and

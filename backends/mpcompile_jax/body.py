@@ -28,7 +28,7 @@ RESERVED = frozenset({
 
 
 class JaxOwner(Owner, Protocol):
-    """What a function may ask of its surroundings."""
+    """The file that a function is written into, as far as the function may ask about it."""
 
     reserved: frozenset[str]
 

@@ -20,7 +20,7 @@ from mpcompile_jax.literals import array_text
 
 
 def kind_of(constant: Constant) -> str:
-    """What a constant is called."""
+    """Return the kind of a constant, as its name says it."""
     if constant.array.dtype.kind == "i":
         return "INDEX"
     return "MASK" if is_mask(constant.array) else "CONSTANT"
@@ -51,7 +51,7 @@ class Constants:
 
 @dataclass
 class Signature:
-    """What callers must know of a function; `formals` are numbers of the family's formals that it takes."""
+    """The facts about a function that its callers need; `formals` are numbers of the family's formals that it takes."""
 
     name: str
     told: list[str]
@@ -155,6 +155,7 @@ class FunctionWriter:
         return name
 
     def function(self, method: Method) -> list[str]:
+        """Write a function. Raises `ValueError` for a program with a symbolic size that none of its inputs fixes."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
@@ -200,7 +201,7 @@ class FunctionWriter:
         return [*head, *self.docstring(method, arguments), *bound, *writer.lines]
 
     def docstring(self, method: Method, arguments: list[str]) -> list[str]:
-        """Where the function comes from, and types of arguments and results."""
+        """Write where the function comes from, and the types of arguments and results."""
         block, frame = method.block, self.instance.frame
         pairs = list(zip(arguments, block.inputs, strict=True))
         if frame is None:
@@ -218,13 +219,13 @@ def _wrapped(text: str) -> list[str]:
 
 
 def program_name(role: str) -> str:
-    """The function of a program."""
+    """Return the name of the function of a program."""
     base = identifier(role)
     return f"{base}_program" if base in RESERVED else base
 
 
 def called_programs(outline: Outline) -> frozenset[str]:
-    """Functions of the programs that other programs call."""
+    """Return the functions of the programs that other programs call."""
     blocks = [m.block for f in outline.families for m in f.first.methods]
     found: set[str] = set()
     while blocks:
@@ -237,7 +238,10 @@ def called_programs(outline: Outline) -> frozenset[str]:
 
 
 def function_names(outline: Outline, module: Module) -> dict[int, str]:
-    """A name for each family, from the frame where it was first met; one that nothing else in the file has."""
+    """Name the function of each family, after the frame where it was first met.
+
+    Nothing else in the file has its name.
+    """
     taken = {*RESERVED, *module.programs, *(n + "_program" for n in module.programs)}
     for graph in module.programs.values():
         taken |= {*graph.inputs, *graph.outputs, *(s.lower() for s in graph.symbols())}

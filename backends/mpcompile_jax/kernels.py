@@ -41,5 +41,5 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
 
 
 def spells(kernel: Kernel) -> bool:
-    """Whether a kernel is one call in JAX; a bias is an addition of its own there."""
+    """Return whether a kernel is one call in JAX; a bias is an addition of its own there."""
     return kernel.name in KERNELS and not (isinstance(kernel, Linear) and kernel.bias is not None)

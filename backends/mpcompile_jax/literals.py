@@ -13,7 +13,9 @@ LISTED = 64
 
 
 def array_text(array: Array, levels: Levels) -> str:
-    """An expression for a numpy array of this value; one of zeros and ones comes as truth values. It may read `levels`.
+    """Write an expression for a numpy array of this value.
+
+    One of zeros and ones comes as truth values. It may read `levels`.
 
     Whole numbers are int32 in every precision: JAX keeps constants by identity, and one that is int64 under
     `enable_x64` and int32 outside would be taken for the other (both modes may run in one process).
@@ -34,7 +36,7 @@ def _array_text(array: Array, levels: Levels) -> str:
 
 
 def truth_values(array: Array) -> bool:
-    """Whether the array is kept as truth values, and made floats where it is read."""
+    """Return whether the array is kept as truth values, and made floats where it is read."""
     negative_zero = array.dtype.kind == "f" and bool((np.signbit(array) & (array == 0)).any())
     return array.dtype.kind in "bf" and is_mask(array) and not negative_zero
 

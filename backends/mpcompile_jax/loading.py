@@ -20,7 +20,7 @@ Program = Callable[..., Any]
 
 
 def import_programs(module: Module) -> dict[str, Program]:
-    """The function of each program, from the text that would be shipped."""
+    """Import the function of each program, from the text that would be shipped."""
     emitted = emit_module(module)
     verify_source(emitted.text)
     source = import_source(emitted.text)
@@ -28,7 +28,7 @@ def import_programs(module: Module) -> dict[str, Program]:
 
 
 def find_device(name: str) -> jax.Device:
-    """`cpu`, `cuda`, or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
+    """Return the device `cpu`, `cuda` or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
     platform, _, number = name.partition(":")
     try:
         return jax.devices(platform)[int(number or 0)]
@@ -37,7 +37,7 @@ def find_device(name: str) -> jax.Device:
 
 
 class Placement:
-    """Where arrays live, and how precise they are."""
+    """The device of arrays, and their precision."""
 
     def __init__(self, device: str, precision: str, mixed: bool = False) -> None:
         self.device = find_device(device)

@@ -1,4 +1,4 @@
-"""What the rows of the spelling table are made of.
+"""Helpers of the rows of the spelling table.
 
 A row takes the surroundings, the node and the expressions of its inputs, and gives one expression for each
 output, or a list of one that is unpacked into all of them. (A scan is a statement, written by `mpcompile_jax.body`.)
@@ -31,38 +31,39 @@ Row = Callable[[RowContext, Node, list[Expr]], "Expr | list[Expr] | None"]
 
 
 def tensor(a: RowContext, e: Expr, dtype: DType) -> Expr:
-    """The expression as an array, also where it is a Python number."""
+    """Return an expression as an array, also where it is a Python number."""
     if not e.scalar:
         return e
     return e.with_(text=filled(a, "()", e.text, dtype), precedence=ATOM, scalar=False)
 
 
 def filled(a: RowContext, shape: str, value: str, dtype: DType) -> str:
-    """A new array of one value."""
+    """Write a new array of one value."""
     name = {"0.0": "zeros", "1.0": "ones"}.get(value)
     like = a.kind(dtype)
     return f"jnp.{name}({shape}, {like})" if name else f"jnp.full({shape}, {value}, {like})"
 
 
 def shape_text(a: RowContext, shape: Iterable[int | Symbolic]) -> str:
+    """Write a shape as a tuple of expressions."""
     return tuple_text(a.size(s).text for s in shape)
 
 
 def tuples(values: Iterable[int | tuple[int, ...]]) -> str:
-    """Numbers, or pairs of them, as a tuple."""
+    """Write numbers, or pairs of them, as a tuple."""
     return tuple_text(str(v) if isinstance(v, int) else tuples(v) for v in values)
 
 
 def operand(a: RowContext, node: Node, args: list[Expr], index: int = 0) -> Expr:
-    """An operand as an array."""
+    """Return an operand as an array."""
     return tensor(a, args[index], node.inputs[index].dtype)
 
 
 def first_operand(a: RowContext, node: Node, args: list[Expr]) -> str:
-    """The first operand as something that a method can be called on."""
+    """Return the first operand as something that a method can be called on."""
     return operand(a, node, args).at(ATOM)
 
 
 def widths(pairs: Iterable[tuple[int, int]]) -> str:
-    """The second argument of `jnp.pad`."""
+    """Write the second argument of `jnp.pad`."""
     return tuple_text(f"({lo}, {hi})" for lo, hi in pairs)

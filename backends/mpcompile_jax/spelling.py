@@ -1,4 +1,4 @@
-"""How each primitive is written in JAX: one row per primitive in `SPELLINGS`."""
+"""The spelling of each primitive in JAX: one row per primitive in `SPELLINGS`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from mpcompile_jax.windows import avg_pool, conv, conv_transpose, conv_weight_gr
 
 
 def function(name: str) -> Row:
+    """Return the row of a function that is called on all operands, as arrays."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{name}({', '.join(operand(a, node, args, i).text for i in range(len(args)))})")
 
@@ -29,7 +31,7 @@ def function(name: str) -> Row:
 
 
 def infix(symbol: str, precedence: int) -> Row:
-    """Left-associative binary operators; one of the two sides may be a Python number."""
+    """Return the row of a left-associative binary operator; one of the two sides may be a Python number."""
 
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         left, right = args
@@ -222,6 +224,8 @@ def _axes(node: Node) -> str:
 
 
 def reduction(name: str) -> Row:
+    """Return the row of a reduction over axes."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         op = node.op.attributes()
         axes, x = op["axes"], first_operand(a, node, args)
@@ -244,6 +248,8 @@ def _log_sum_exp(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def along(name: str) -> Row:
+    """Return the row of a function that acts along one axis."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{name}({operand(a, node, args).text}, {node.op.attributes()['axis']})", heavy=True)
 

@@ -43,7 +43,7 @@ class Updates:
 
 
 def clipped(gradients: Tree, threshold: float | None) -> tuple[Tree, Array]:
-    """Gradients scaled to a global norm of at most `threshold`, and their norm before that."""
+    """Scale gradients to a global norm of at most `threshold`, and return them with their norm before that."""
     squares = [jnp.sum(g * g) for g in gradients.values()]
     norm = jnp.sqrt(sum(squares[1:], squares[0])) if squares else jnp.zeros(())
     if threshold is None:

@@ -1,4 +1,4 @@
-"""What the source that is emitted for JAX may use."""
+"""The allow-list of the source that is emitted for JAX."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ def _pair(a: RowContext, node: Node, args: list[Expr]) -> str:
 
 
 def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell a convolution as a call of the emitted `conv`."""
     op = node.op.attributes()
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}"
     more = "" if all(d == 1 for d in op["dilation"]) else f", dilation={tuples(op['dilation'])}"
@@ -22,6 +23,7 @@ def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell a transposed convolution as a call of the emitted `conv_transpose`."""
     op = node.op.attributes()
     extra = op["output_padding"] or (0,) * len(op["stride"])
     cut = tuple((lo, hi - e) for (lo, hi), e in zip(op["padding"], extra, strict=True))
@@ -30,6 +32,7 @@ def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell the gradient of a convolution by its weight as a call of the emitted `conv_weight_grad`."""
     op = node.op.attributes()
     kernel: Any = tuples(op["kernel"])
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}, {tuples(op['dilation'])}, {op['groups']}"
@@ -43,6 +46,7 @@ def _pool(a: RowContext, node: Node, args: list[Expr]) -> str:
 
 
 def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
+    """Spell max-pooling as a call of the emitted `max_pool`, whose second result are the indices."""
     text = _pool(a, node, args)
     if not a.used(node.outputs[1]):
         return [Expr(f"max_pool({text})[0]", heavy=True), Expr("")]
@@ -50,11 +54,13 @@ def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
 
 
 def max_pool_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell the gradient of max-pooling as a call of the emitted `max_unpool`."""
     spatial = shape_text(a, node.types[0].shape[2:])
     return Expr(f"max_unpool({_pair(a, node, args)}, {spatial})", heavy=True)
 
 
 def avg_pool(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell mean-pooling as a call of the emitted `sum_pool`, over the number of elements of each window."""
     op = node.op.attributes()
     text = f"sum_pool({_pool(a, node, args)})"
     if op["count_padding"] or not any(map(any, op["padding"])):

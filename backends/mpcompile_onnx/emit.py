@@ -46,7 +46,10 @@ def emit_graph(
     *,
     double: bool = False,
 ) -> Emitted:
-    """One graph. Weights lie in the file when they are given; else they are inputs, by their dotted names."""
+    """Emit one graph. Weights lie in the file when they are given; else they are inputs, by their dotted names.
+
+    Raises `ValueError` where a parameter and an input have one name.
+    """
     w = Writer(Path(module.source.path).name, SPELLINGS, double)
     env: dict[Value, str] = {}
     inputs, weights = [], []
@@ -110,11 +113,11 @@ def _live(graph: Graph) -> set[int]:
 
 
 def numpy_type(dtype: DType, double: bool) -> type[np.generic]:
-    """The numpy type in which values of a kind cross the border."""
+    """Return the numpy type in which values of a kind enter and leave onnxruntime."""
     kinds: dict[DType, type[np.generic]] = {DType.INT: np.int64, DType.BOOL: np.bool_}
     return kinds.get(dtype) or (np.float64 if double else np.float32)
 
 
 def stated_optimizer(module: Module) -> OptimizerSpec:
-    """The update rule of a spec's `train` section; adam where it says nothing."""
+    """Return the update rule of a spec's `train` section; adam where it says nothing."""
     return OptimizerSpec.of(module.train)

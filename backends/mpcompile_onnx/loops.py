@@ -13,7 +13,7 @@ from mpcompile_onnx.writer import Frame, Writer
 
 
 def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
-    """Captured values are read from the graph around; the step is one more scanned value, 0, 1, 2, ...
+    """Spell a loop. Captured values are read from the graph around; the step is one more scanned value, 0, 1, 2, ...
 
     What depends on captured values alone is computed once, before the loop.
     """

@@ -14,13 +14,16 @@ from mpcompile_onnx.writer import Writer
 
 
 def inverse(w: Writer, node: Node, args: list[str]) -> str:
-    """By elimination: the standard has no inverse."""
+    """Spell an inverse by elimination: the standard has no inverse."""
     return _eliminated(w, node, args[0], 0)
 
 
 def log_abs_det(w: Writer, node: Node, args: list[str]) -> str:
-    """By elimination as well: `Det` leaves the range of a float where its logarithm does not, and onnxruntime has it in
-    single precision only."""
+    """Spell log |det W| by elimination.
+
+    `Det` leaves the range of a float where its logarithm does not, and onnxruntime has it in single precision
+    only.
+    """
     return _eliminated(w, node, args[0], 1)
 
 
@@ -38,6 +41,7 @@ def _eliminated(w: Writer, node: Node, matrix: str, result: int) -> str:
 
 
 def mat_mul(w: Writer, node: Node, args: list[str]) -> str:
+    """Spell a matrix product as `MatMul`, or of two matrices as `Gemm`."""
     if any(v.type.rank != 2 for v in node.inputs):
         return w.op("MatMul", *args)
     (a, turn_a), (b, turn_b) = (_unturned(w, x) for x in args)
@@ -45,7 +49,10 @@ def mat_mul(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def transpose(w: Writer, node: Node, args: list[str]) -> str:
-    """Two in a row are one; that of a product is the product of the transposed, in the other order."""
+    """Spell a transposition.
+
+    Two in a row are one; that of a product is the product of the transposed, in the other order.
+    """
     permutation = list(node.op.attributes()["permutation"])
     before = w.producer(args[0])
     if before is not None and before.op_type == "Transpose":
@@ -59,7 +66,7 @@ def transpose(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def add(w: Writer, node: Node, args: list[str]) -> str:
-    """A product or a convolution, and its bias."""
+    """Spell a sum; one of a product or a convolution with its bias becomes part of that."""
     for i in (0, 1):
         value, other = node.inputs[i], node.inputs[1 - i]
         product = _only_product(w, value, args[i])

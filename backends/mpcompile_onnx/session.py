@@ -30,7 +30,10 @@ def require_plain(device: str, mixed: bool = False) -> None:
 
 
 def session_options() -> ort.SessionOptions:
-    """As many threads as OMP_NUM_THREADS says; none of them spins, so that several sessions get along."""
+    """Return options with as many threads as OMP_NUM_THREADS says.
+
+    None of them spins, so that several sessions get along.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 3
     threads = os.environ.get("OMP_NUM_THREADS", "")

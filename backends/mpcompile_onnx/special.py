@@ -15,7 +15,7 @@ _DEGREE = 30
 
 
 def softplus(w: Writer, x: str) -> str:
-    """max(x, 0) + ln(1 + e^-|x|), with the digits of a small exponential kept."""
+    """Spell max(x, 0) + ln(1 + e^-|x|), with the digits of a small exponential kept."""
     one = w.literal(1.0)
     e = w.op("Exp", w.op("Neg", w.op("Abs", x)))
     u = w.op("Add", e, one)
@@ -43,7 +43,7 @@ def _coefficients() -> tuple[float, ...]:
 
 
 def erf(w: Writer, x: str) -> str:
-    """sign(x) (1 - e^(-x^2) p(|x|)), by Clenshaw's recurrence; within 5e-14."""
+    """Spell sign(x) (1 - e^(-x^2) p(|x|)), by Clenshaw's recurrence; within 5e-14."""
     size = w.op("Min", w.op("Abs", x), w.literal(_LAST))
     two = w.literal(2.0)
     t = w.op("Div", w.op("Sub", size, two), w.op("Add", size, two))

@@ -1,4 +1,4 @@
-"""How each primitive is written in ONNX: one row per primitive in `SPELLINGS`.
+"""The spelling of each primitive in ONNX: one row per primitive in `SPELLINGS`.
 
 A row takes the writer, the node and the names of its inputs, appends nodes, and gives the names of its results.
 An input's own name may be given back where nothing is to be done.
@@ -16,7 +16,7 @@ from mpcompile_onnx.writer import END, Row, Size, Writer
 
 
 def direct(kind: str) -> Row:
-    """The ONNX operator that means just this."""
+    """Return the row of an ONNX operator that has the meaning of the primitive."""
 
     def row(w: Writer, node: Node, args: list[str]) -> str:
         return w.op(kind, *args)
@@ -25,6 +25,7 @@ def direct(kind: str) -> Row:
 
 
 def same(w: Writer, node: Node, args: list[str]) -> str:
+    """Spell a primitive that gives its operand."""
     return args[0]
 
 
@@ -223,6 +224,8 @@ def _one_hot(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def reduction(kind: str) -> Row:
+    """Return the row of a reduction over axes."""
+
     def row(w: Writer, node: Node, args: list[str]) -> str:
         axes, keep = node.op.attributes()["axes"], int(node.op.attributes()["keepdims"])
         if not axes:
@@ -234,6 +237,8 @@ def reduction(kind: str) -> Row:
 
 
 def along(kind: str) -> Row:
+    """Return the row of an operator that acts along one axis."""
+
     def row(w: Writer, node: Node, args: list[str]) -> str:
         return w.op(kind, args[0], axis=node.op.attributes()["axis"])
 

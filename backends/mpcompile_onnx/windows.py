@@ -85,6 +85,7 @@ def _product(
 
 
 def conv(w: Writer, node: Node, args: list[str]) -> str:
+    """Spell a convolution as `Conv`, in double precision as a product of windows."""
     op = node.op.attributes()
     x, weight = node.inputs
     if w.double:
@@ -96,6 +97,7 @@ def conv(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def conv_transpose(w: Writer, node: Node, args: list[str]) -> str:
+    """Spell a transposed convolution as `ConvTranspose`, in double precision as a product."""
     op = node.op.attributes()
     weight = node.inputs[1]
     extra = list(op["output_padding"]) or [0] * len(op["stride"])
@@ -144,7 +146,7 @@ def _transposed_product(w: Writer, node: Node, args: list[str], extra: list[int]
 
 
 def conv_weight_grad(w: Writer, node: Node, args: list[str]) -> str:
-    """One product for each tap, over all windows of the batch at once.
+    """Spell the gradient of a convolution by its weight: one product for each tap, over all windows of the batch.
 
     Channels come last, so that what a tap reads of a window lies in one piece and a single `Gather` collects the
     windows of all taps: 1.2 to 5 times faster than a slice for each tap and a product for each example.
@@ -213,7 +215,7 @@ def _example_products(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def max_pool(w: Writer, node: Node, args: list[str]) -> list[str]:
-    """ONNX counts positions over the whole array; here they count within their channel."""
+    """Spell max-pooling; ONNX counts indices over the whole array, here they count within their channel."""
     op = node.op.attributes()
     used = any(v == node.outputs[1] for v in w.graphs[-1].outputs.values()) or any(
         v == node.outputs[1] for r in w.graphs[-1].users(node.id) for v in r.inputs
@@ -228,6 +230,7 @@ def max_pool(w: Writer, node: Node, args: list[str]) -> list[str]:
 
 
 def avg_pool(w: Writer, node: Node, args: list[str]) -> str:
+    """Spell mean-pooling as `AveragePool`, in double precision as a mean over windows."""
     op = node.op.attributes()
     if not w.double:
         return w.op(

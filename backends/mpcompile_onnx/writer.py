@@ -325,11 +325,12 @@ class Writer:
 
 
 def label(node: Node) -> str:
-    """How the value of a node is called: the layer that it came from, and its primitive."""
+    """Return the name of a node's value: the layer that it came from, and its primitive."""
     return f"{node.path}.{node.op.name}" if node.scope else node.op.name
 
 
 def snake(kind: str) -> str:
+    """Convert `LogSoftmax` to `log_softmax`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
 
 
@@ -365,7 +366,7 @@ def _reads(nodes: Sequence[NodeProto]) -> set[str]:
 
 
 def needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> list[NodeProto]:
-    """Nodes that some output needs, in order."""
+    """Return the nodes that some output needs, in order."""
     wanted = set(outputs)
     kept = []
     for node in reversed(nodes):

@@ -31,7 +31,7 @@ RESERVED = (
 
 
 class TorchOwner(Owner, Protocol):
-    """What a method may ask of its class."""
+    """The class that a method is written into, as far as the method may ask about it."""
 
     def layer(self, weight: str, bias: str | None) -> str | None:
         """The `nn` layer that stands for an operation with this weight and bias."""

@@ -67,7 +67,7 @@ class Cell:
 
 
 def find_cells(block: Block, uses: Counter[Value]) -> dict[int, Cell]:
-    """The loops of a function that are cells, by the number of their node."""
+    """Find the loops of a function that are cells, by the number of their node."""
     plain = {item.id for item in block.items if isinstance(item, Node)}
     found = {}
     for item in block.items:

@@ -30,7 +30,7 @@ TAKEN = frozenset(dir(nn.Module)) | {"training"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about the functions of a module."""
+    """The analyses of the functions of a module."""
 
     positions: Positions
     in_place: InPlace
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass
 class Signature:
-    """What callers must know of a method."""
+    """The facts about a method that its callers need."""
 
     name: str
     told: list[str]
@@ -299,6 +299,7 @@ class ClassWriter:
         return name
 
     def method(self, number: int, method: Method) -> list[str]:
+        """Write a method. Raises `ValueError` for a program with a symbolic size that none of its inputs fixes."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
@@ -355,7 +356,7 @@ class ClassWriter:
 
 
 def class_names(outline: Outline, model: str) -> dict[int, str]:
-    """A class name for each family, from the frame where it was first met."""
+    """Name the class of each family, after the frame where it was first met."""
     taken = {*RESERVED, *vars(builtins)}
     root = camel(model, taken)
     taken.add(root)

@@ -1,4 +1,4 @@
-"""Which updates may be written into the buffer itself: those of a buffer that one loop owns and reads no more.
+"""Updates that may be written into the buffer itself: those of a buffer that one loop owns and reads no more.
 
 A buffer is a carry of a loop that comes out of every iteration as itself with stretches replaced. In torch a stretch
 can be replaced in place when nobody is left to see the old elements. The rule, over the graph of a body:
@@ -41,7 +41,7 @@ class InPlace:
 
 
 def find_updates(outline: Outline, programs: set[str]) -> InPlace:
-    """Updates in place, in functions that are called from these programs alone."""
+    """Find the updates in place, in functions that are called from these programs alone."""
     found = InPlace()
     seen: dict[tuple[int, int], list[tuple[list[int], set[int]]]] = {}  # of a function, for each use of it
 

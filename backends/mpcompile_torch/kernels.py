@@ -102,8 +102,10 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
 
 
 def spells(kernel: Kernel) -> bool:
-    """Whether a kernel is one call in torch, here: a transposed convolution that is cut takes no bias; torch takes the
-    first axis of logits for examples."""
+    """Return whether a kernel is one call in torch.
+
+    A transposed convolution whose result is cut takes no bias; torch takes the first axis of logits for examples.
+    """
     match kernel:
         case Convolution(product=product):
             return product.op.name == "conv" or is_native(product)

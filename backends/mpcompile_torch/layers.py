@@ -25,7 +25,7 @@ Uses = dict[str, set[tuple[object, ...]]]
 
 
 def weight_uses(module: Module) -> Uses:
-    """How each parameter is read, over all programs; bodies of loops included."""
+    """Return how each parameter is read, over all programs; bodies of loops included."""
     uses: Uses = {}
     for graph in module.programs.values():
         _visit(graph.live(), uses)
@@ -89,7 +89,7 @@ _CACHE: dict[int, tuple[Module, Uses]] = {}
 def find_layers(
     module: Module, instance: Instance, groups: dict[Path, list[ParameterSpec]]
 ) -> dict[Path, Layer]:
-    """The layers among the parameter groups of an instance."""
+    """Find the layers among the parameter groups of an instance."""
     uses = _uses(module)
     found = {}
     for path, specs in groups.items():

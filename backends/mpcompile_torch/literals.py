@@ -15,7 +15,7 @@ INDEX = ".to(torch.int64)"
 
 
 def array_text(array: Array, levels: Levels) -> str:
-    """An expression for a tensor of this value; floats come in the default dtype. It may read `levels`."""
+    """Write an expression for a tensor of this value; floats come in the default dtype. It may read `levels`."""
     if array.size and (array == array.flat[0]).all():
         return _full(array)
     small = core(array)
@@ -125,7 +125,7 @@ HELPERS = {
 
 
 def initial_text(spec: ParameterSpec) -> str:
-    """How a fresh parameter starts, before weights are loaded."""
+    """Write the start of a fresh parameter, before weights are loaded."""
     kind, scale = spec.init.kind, float(spec.init.scale)
     sizes = ", ".join(map(str, spec.shape)) if spec.shape else "()"
     if kind == "ones":

@@ -16,7 +16,7 @@ from mpcompile_torch.verify import verify_source
 
 
 def find_device(name: str) -> torch.device:
-    """`cpu`, `cuda`, or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
+    """Return the device `cpu`, `cuda` or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
     try:
         device = torch.device(name)
     except RuntimeError as unknown:
@@ -29,7 +29,7 @@ def find_device(name: str) -> torch.device:
 def build_model(
     emitted: Emitted, parameters: Mapping[str, Array], dtype: torch.dtype = torch.float32
 ) -> nn.Module:
-    """An instance with these weights, on the CPU, its constants exact in `dtype`."""
+    """Build an instance with these weights, on the CPU, its constants exact in `dtype`."""
     verify_source(emitted.text)
     source = import_source(emitted.text)
     before = torch.get_default_dtype()

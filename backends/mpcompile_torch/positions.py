@@ -1,4 +1,4 @@
-"""Which values of a program are Python integers: numbers of steps, and what is looked up or counted from them.
+"""Values of a program that are Python integers: numbers of steps, and values looked up or counted from them.
 
 A position that stayed a tensor would cost an operation of torch for each slice. So the number of the step, sums of
 it, and elements of a table at it are Python numbers, functions take them as `int`, and a table is a list. A table is
@@ -19,15 +19,17 @@ COUNTED = {"add", "sub", "mul"}
 
 
 def is_number(value: Value) -> bool:
+    """Return whether a value is one integer."""
     return value.dtype is DType.INT and value.shape == ()
 
 
 def is_vector(value: Value) -> bool:
+    """Return whether a value is a vector of integers."""
     return value.dtype is DType.INT and value.type.rank == 1
 
 
 def looks_up(node: Node) -> bool:
-    """A look-up of one element of a vector of integers."""
+    """Return whether a node looks up one element of a vector of integers."""
     return node.op.name == "gather" and is_vector(node.inputs[0]) and is_number(node.inputs[1])
 
 

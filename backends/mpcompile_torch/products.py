@@ -10,11 +10,13 @@ from mpcompile_torch.rows import RowContext, ints, pads, shape_text
 
 
 def matmul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell a matrix product as `@`."""
     left, right = args
     return Expr(f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT, heavy=True)
 
 
 def symmetric(padding: tuple[tuple[int, int], ...]) -> bool:
+    """Return whether every axis is padded by the same amount on both sides."""
     return all(lo == hi for lo, hi in padding)
 
 
@@ -34,7 +36,7 @@ def _options(**options: tuple[tuple[int, ...] | int, int]) -> str:
 
 
 def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    """A convolution of data and a weight, with a bias where there is a third operand."""
+    """Spell a convolution of data and a weight, with a bias where there is a third operand."""
     op = node.op.attributes()
     x, weight, *rest = args
     bias = rest[0] if rest else None
@@ -53,7 +55,7 @@ def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def is_native(node: Node) -> bool:
-    """Whether torch's transposed convolution has this padding; else its result is cut."""
+    """Return whether torch's transposed convolution has this padding; else its result is cut."""
     op = node.op.attributes()
     stride, dilation = op["stride"], op["dilation"]
     extra = op["output_padding"] or (0,) * len(stride)
@@ -62,7 +64,7 @@ def is_native(node: Node) -> bool:
 
 
 def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    """A transposed convolution of data and a weight, with a bias where there is a third operand and it `is_native`."""
+    """Spell a transposed convolution of data and a weight, with a bias for a third operand where it `is_native`."""
     op = node.op.attributes()
     x, weight, *rest = args
     padding, stride, native = op["padding"], op["stride"], is_native(node)
@@ -85,6 +87,7 @@ def conv_transpose(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell the gradient of a convolution by its weight."""
     op = node.op.attributes()
     x, dy = args
     padding = op["padding"]
@@ -104,6 +107,7 @@ def conv_weight_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
+    """Spell max-pooling; indices are computed where they are used."""
     op = node.op.attributes()
     kernel, stride, padding = op["kernel"], op["stride"], op["padding"]
     rank, x = len(kernel), args[0].text
@@ -123,6 +127,7 @@ def max_pool(a: RowContext, node: Node, args: list[Expr]) -> list[Expr]:
 
 
 def max_pool_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell the gradient of max-pooling as a scatter to the places of the maxima."""
     n, c, *_ = node.types[0].shape
     total: int | Symbolic = 1
     for s in node.types[0].shape[2:]:
@@ -133,6 +138,7 @@ def max_pool_grad(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def avg_pool(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell mean-pooling, also with padding that torch's own does not take."""
     op = node.op.attributes()
     kernel, padding = op["kernel"], op["padding"]
     native = symmetric(padding) and all(2 * lo <= k for (lo, _), k in zip(padding, kernel, strict=True))

@@ -1,4 +1,4 @@
-"""What the rows of the spelling table are made of.
+"""Helpers of the rows of the spelling table.
 
 A row takes the surroundings, the node and the expressions of its inputs, and gives one expression for each
 output (or None for a primitive that is a statement: a scan is written by `mpcompile_torch.body`).
@@ -43,34 +43,35 @@ Row = Callable[[RowContext, Node, list[Expr]], "Expr | list[Expr] | None"]
 
 
 def tensor(a: RowContext, e: Expr, dtype: DType) -> Expr:
-    """The expression as a tensor, also where it is a Python number."""
+    """Return an expression as a tensor, also where it is a Python number."""
     if not e.scalar:
         return e
     return e.with_(text=filled("()", e.text, a.like(dtype)), precedence=ATOM, scalar=False)
 
 
 def filled(shape: str, value: str, like: str) -> str:
-    """A new tensor of one value."""
+    """Write a new tensor of one value."""
     name = {"0.0": "zeros", "1.0": "ones"}.get(value)
     return f"torch.{name}({shape}, {like})" if name else f"torch.full({shape}, {value}, {like})"
 
 
 def shape_text(a: RowContext, shape: tuple[int | Symbolic, ...]) -> str:
+    """Write a shape as a tuple of expressions."""
     return tuple_text(a.size(s).text for s in shape)
 
 
 def ints(values: tuple[int, ...]) -> str:
-    """One number where all are the same, a tuple otherwise."""
+    """Write one number where all are the same, a tuple otherwise."""
     return str(values[0]) if len(set(values)) == 1 else tuple_text(map(str, values))
 
 
 def first_operand(a: RowContext, node: Node, args: list[Expr]) -> str:
-    """The first operand as something that a method can be called on."""
+    """Return the first operand as something that a method can be called on."""
     return tensor(a, args[0], node.inputs[0].dtype).at(ATOM)
 
 
 def pads(pairs: list[tuple[str, str]]) -> str:
-    """Widths for `F.pad`, last axis first, without leading axes that need none."""
+    """Write the widths for `F.pad`, last axis first, without leading axes that need none."""
     while len(pairs) > 1 and pairs[0] == ("0", "0"):
         pairs = pairs[1:]
     return tuple_text(w for pair in reversed(pairs) for w in pair)

@@ -1,4 +1,4 @@
-"""How each primitive is written in torch: one row per primitive in `SPELLINGS`."""
+"""The spelling of each primitive in torch: one row per primitive in `SPELLINGS`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ from mpcompile_torch.rows import Row, RowContext, filled, first_operand, pads, s
 
 
 def function(name: str, *extra: str) -> Row:
+    """Return the row of a function that is called on all operands, as tensors."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         texts = [tensor(a, e, v.dtype).text for e, v in zip(args, node.inputs, strict=True)]
         return Expr(f"{name}({', '.join([*texts, *extra])})")
@@ -39,7 +41,7 @@ def function(name: str, *extra: str) -> Row:
 
 
 def infix(symbol: str, precedence: int) -> Row:
-    """Left-associative binary operators; one of the two sides may be a Python number."""
+    """Return the row of a left-associative binary operator; one of the two sides may be a Python number."""
 
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         left, right = args
@@ -211,7 +213,7 @@ def _stop(start: Expr, size: str) -> str:
 
 
 def stretch(axis: int, rank: int, start: Expr, size: str) -> str:
-    """The index of a stretch of an axis that starts at a Python integer."""
+    """Write the index of a stretch of an axis that starts at a Python integer."""
     return f"{_before(axis, rank)}{start.text} : {_stop(start, size)}"
 
 
@@ -287,6 +289,8 @@ def _one_hot(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def reduction(name: str) -> Row:
+    """Return the row of a reduction over axes, as a method of its operand."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         op = node.op.attributes()
         axes, x = op["axes"], first_operand(a, node, args)
@@ -310,6 +314,8 @@ def reduction(name: str) -> Row:
 
 
 def along(name: str) -> Row:
+    """Return the row of a method of its operand that acts along one axis."""
+
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
         return Expr(f"{first_operand(a, node, args)}.{name}({node.op.attributes()['axis']})", heavy=True)
 

@@ -1,4 +1,4 @@
-"""What the source that is emitted for torch may use."""
+"""The allow-list of the source that is emitted for torch."""
 
 from __future__ import annotations
 

@@ -14,7 +14,11 @@ from mpcompile.ops import Scan, Transpose
 
 
 def transposed_at_use(graph: Graph, weights: Set[str] = frozenset()) -> Graph:
-    """The same function; `weights` names the inputs of the graph that are parameters of one around it."""
+    """Move the transpose of a weight from outside of a loop to where the loop reads the weight.
+
+    The graph stays the same function. `weights` names the inputs of the graph that are parameters of a graph
+    around it.
+    """
 
     def is_weight(g: Graph, value: Value) -> bool:
         op = g.node(value).op

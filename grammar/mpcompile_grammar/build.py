@@ -18,7 +18,7 @@ from mpcompile_grammar import GRAMMAR, START_RULES
 
 
 def tables() -> dict[str, Any]:
-    """The tables as plain data, with what they were built from."""
+    """Build the tables as plain data, with what they were built from."""
     text = GRAMMAR.read_text(encoding="utf-8")
     parser = lark.Lark(
         text,
@@ -38,6 +38,7 @@ def tables() -> dict[str, Any]:
 
 
 def main() -> None:
+    """Write the tables into the package."""
     if os.environ.get("PYTHONHASHSEED") != "0":  # lark numbers symbols in set order: fix it, for quiet diffs
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "mpcompile_grammar.build"])

@@ -1,4 +1,4 @@
-"""Which axis of every value counts the examples, and the operations that act along it.
+"""The axis of every value that counts the examples, and the operations that act along it.
 
 A row of a result is a function of the same row of the inputs when every operation on the way keeps the examples apart.
 Sizes say where they are: the batch is the axis of size `N`, and a value without one is the same for all examples.

@@ -1,4 +1,4 @@
-"""Who is to blame for a leak: the layer on a witness path that should have been masked, and the path as text."""
+"""Blame for a leak: the layer on a witness path that should have been masked, and the path as text."""
 
 from __future__ import annotations
 

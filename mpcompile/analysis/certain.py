@@ -1,4 +1,4 @@
-"""What a program certainly reads, by the cheapest argument that decides it, and what to say where it does not."""
+"""Reads that are certain, by the cheapest argument that decides them, and the answer where none does."""
 
 from __future__ import annotations
 

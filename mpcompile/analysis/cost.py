@@ -1,4 +1,4 @@
-"""What a model costs: parameters by formula, floating-point operations, memory.
+"""Costs of a model: parameters by formula, floating-point operations, memory.
 
 Operations are counted primitive by primitive, as polynomials in the batch `N` and the length. One multiply-add is
 two operations; every other function of one element (exp, max, a comparison) is one; moving elements is free. A

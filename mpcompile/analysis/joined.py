@@ -1,4 +1,4 @@
-"""Whether positions that a path joins are certainly joined: what leads from the one to the other does not cancel.
+"""Decide whether positions that a path joins are certainly joined: the terms along the path do not cancel.
 
 A path is one of the graph. Where everything on all paths between two positions cancels (a norm over one element, v - v),
 the output is constant in the position, and nothing joins them. A position is all its elements, redrawn together.

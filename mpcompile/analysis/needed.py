@@ -1,4 +1,4 @@
-"""Which elements of every value have an effect on an output: one pass from the outputs back.
+"""The elements of every value that have an effect on an output: one pass from the outputs back.
 
 Each node is asked once, so the pass is linear in their number. Functions of one element and moves of elements are
 turned round directly, a product by its live weights; of any other operation the elements of an input are followed

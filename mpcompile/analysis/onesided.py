@@ -1,4 +1,4 @@
-"""Whether all operations on the way move in one direction, so that the borders of a sequence cut no path.
+"""Decide whether all operations on the way move in one direction, so that the borders of a sequence cut no path.
 
 A path from an earlier place to a later one, each of whose steps stays or goes on, lies between the two; so it is there at
 every length that has both. A step ahead and back may leave the sequence at its end, and then it is cut.

@@ -1,4 +1,4 @@
-"""How far apart two positions are: the length of the shortest path between them (Vaswani et al. 2017, table 1).
+"""Path lengths: the shortest path between two positions (Vaswani et al. 2017, table 1).
 
 A path runs from an element of an input along the operations that read it. Its length is the number of operations on
 it that *mix*: that join, within one of their inputs, elements which differ in what they see, or in how far away

@@ -1,4 +1,4 @@
-"""What a bijector is."""
+"""The base class of bijectors."""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ FRAMEWORKS = frozenset(("build", "train", "eval", "sample", "verify"))
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 clean, 1 findings, 2 wrong usage, a refusal of the machine, or an internal error."""
+    """Run the command line.
+
+    Exit codes: 0 clean, 1 findings, 2 wrong usage, a refusal of the machine, or an internal error.
+    """
     from mpcompile.cli import _guard
 
     sys.exit(_guard.run(_command_line))

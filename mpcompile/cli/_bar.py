@@ -12,7 +12,7 @@ Watch = Callable[[float, "float | None", str], None]
 
 @contextmanager
 def late_bar() -> Iterator[Watch | None]:
-    """None where stderr is no terminal; else a bar comes up after two seconds and goes away in the end."""
+    """Show a bar on stderr after two seconds, and remove it in the end; yield None where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -31,7 +31,7 @@ _debug = False
 
 
 def debugging() -> bool:
-    """Whether a fault shows its traceback: with --debug, or where MPCOMPILE_DEBUG is set."""
+    """Return whether a fault shows its traceback: with --debug, or where MPCOMPILE_DEBUG is set."""
     return _debug or bool(os.environ.get("MPCOMPILE_DEBUG"))
 
 
@@ -91,20 +91,20 @@ def _told(fault: Exception) -> int:
 
 
 def refusal(fault: OSError) -> str:
-    """What the machine refuses, on one line: `runs/a: no space left on device`."""
+    """Format what the machine refuses on one line: `runs/a: no space left on device`."""
     reason = (fault.strerror or type(fault).__name__).lower()
     return f"{'cannot write' if fault.filename is None else os.fsdecode(fault.filename)}: {reason}"
 
 
 def internal(fault: BaseException) -> str:
-    """A fault of the compiler on one line, its traceback in a file: type, message, place, report."""
+    """Describe a fault of the compiler on one line, its traceback in a file: type, message, place, report."""
     file = write_report(fault)
     where = f"report in {file}; " if file else ""
     return f"internal error: {described(fault)}; {where}--debug shows where"
 
 
 def described(fault: BaseException) -> str:
-    """Type, first line of the message, and where it was raised."""
+    """Describe a fault by its type, the first line of its message, and where it was raised."""
     frames = traceback.extract_tb(fault.__traceback__)
     at = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
     text = str(fault).partition("\n")[0][:300]
@@ -181,7 +181,7 @@ def open_streams() -> None:
 
 
 def calm_warnings() -> None:
-    """A warning of a library is not an error of the command, also where Python is told to make it one."""
+    """Prevent warnings of libraries from becoming errors of the command, also where Python is told to make them so."""
     if any(action == "error" for action, *_ in warnings.filters):
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):

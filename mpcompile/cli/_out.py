@@ -28,7 +28,7 @@ def result(text: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Text with its line breaks and tabs, everything else that does not print escaped."""
+    """Escape everything in a text that does not print, but for its line breaks and tabs."""
     return "".join(c if c in "\n\t" else printable(c) for c in text)
 
 

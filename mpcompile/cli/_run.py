@@ -1,4 +1,4 @@
-"""What the commands share: reading specs and runs, findings and exit codes."""
+"""Reading specs and runs, findings and exit codes: the code that commands share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MemoryBudget = Annotated[
 
 
 def budget_of(seconds: float, memory: str) -> Budget:
-    """The budget that two options state. Exits with 2 for a size of another form."""
+    """Parse the budget that two options state. Exits with 2 for a size of another form."""
     from mpcompile.budget import Budget
 
     form = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(mb?|gb?|)\s*", memory.lower())
@@ -50,7 +50,10 @@ def budget_of(seconds: float, memory: str) -> Budget:
 
 
 def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
-    """`k=v` texts of an option as a dictionary. Exits with 2 for another form, and for a name that is given twice."""
+    """Parse `k=v` texts of an option to a dictionary.
+
+    Exits with 2 for another form, and for a name that is given twice.
+    """
     out: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -69,7 +72,7 @@ def fail(message: str, code: int = USAGE) -> None:
 
 
 def show(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> None:
-    """Findings on stderr, in the long form."""
+    """Print findings on stderr, in the long form."""
     from mpcompile.diagnostics.render import render, use_colour
 
     page(render(list(diagnostics), list(sources), colour=use_colour(sys.stderr)), err=True)
@@ -85,7 +88,7 @@ def warn(module: Module) -> None:
 
 @contextmanager
 def findings(sources: list[Source]) -> Iterator[None]:
-    """Turns what can go wrong into messages: a finding exits with 1, a missing backend or file with 2.
+    """Turn faults into messages: a finding exits with 1, a missing backend or file with 2.
 
     `sources` may still be empty on entry; what is in it when an error comes gives the excerpts.
     """
@@ -107,7 +110,7 @@ def findings(sources: list[Source]) -> Iterator[None]:
 def read_spec(
     path: Path, overrides: Mapping[str, str], sources: list[Source], sampling: Sampling | None = None
 ) -> Module:
-    """The module of a spec. Raises `SpecError`; an excerpt of the file goes with it."""
+    """Load the module of a spec. Raises `SpecError`; an excerpt of the file goes with it."""
     from mpcompile import api
     from mpcompile.diagnostics import SpecError
 
@@ -124,7 +127,7 @@ def read_spec(
 def read_run(
     folder: Path, sources: list[Source], sampling: Sampling | None = None, trust: bool = False
 ) -> tuple[Run, Module]:
-    """A run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`.
+    """Open a run folder and the module that it was trained from; `sampling` changes its sampler. Raises `SpecError`.
 
     `trust` follows the path of its spec out of the folder.
     """

@@ -1,4 +1,4 @@
-"""What `mpcompile sample` may make of a run: one class for each mode, of which a command asks for one."""
+"""Modes of `mpcompile sample`: one class for each result that a run can give, of which a command asks for one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a run, whatever the mode: how many examples, where they go, by what, from what."""
+    """The request to a run, whatever the mode: how many examples, where they go, by what, from what."""
 
     run: Run
     module: Module
@@ -42,7 +42,10 @@ class Mode:
         """Exits with 2 for a file that the mode does not write."""
 
     def samples(self, asked: Asked) -> Samples | None:
-        """What is to be written; None where it is written already. Raises `SpecError` where the model has none."""
+        """Return the samples to write; None where they are written already.
+
+        Raises `SpecError` for a model that has none.
+        """
         raise NotImplementedError
 
 

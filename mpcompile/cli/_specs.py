@@ -1,4 +1,4 @@
-"""Which specs the paths of a command lead to."""
+"""The specs that the paths of a command lead to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUFFIXES = (".mp", ".yaml", ".yml")
 
 
 def specs_in(path: Path) -> list[Path]:
-    """A file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
+    """Return a file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
     if not path.is_dir():
         return [path]
     return sorted(
@@ -25,12 +25,12 @@ def specs_in(path: Path) -> list[Path]:
 
 
 def specs_of(paths: Iterable[Path]) -> list[Path]:
-    """The specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
+    """Return the specs of several paths, each once; sorted, so that the order of the paths changes nothing."""
     return sorted({realpath(spec): spec for path in paths for spec in specs_in(path)}.values())
 
 
 def require(paths: list[Path]) -> None:
-    """Exits with 2 where a path leads nowhere, or there is none."""
+    """Check that there are paths, and that each leads somewhere. Exits with 2."""
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         fail(f"no such file or folder: {', '.join(missing)}")
@@ -39,6 +39,6 @@ def require(paths: list[Path]) -> None:
 
 
 def require_some(specs: list[Path], paths: list[Path]) -> None:
-    """Exits with 2 where the paths hold no spec: that nothing fails is then no result."""
+    """Check that the paths hold a spec: that nothing fails is else no result. Exits with 2."""
     if not specs:
         fail(f"no spec (.mp, .yaml) in {', '.join(map(str, paths))}")

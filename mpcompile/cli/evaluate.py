@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Split(StrEnum):
+    """The parts of the data."""
+
     train = "train"
     valid = "valid"
     test = "test"
 
 
 class Format(StrEnum):
+    """The formats of the figures."""
+
     full = "full"
     json = "json"
 
@@ -42,7 +46,7 @@ def evaluate(
         bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
     ] = False,
 ) -> None:
-    """Held-out log-likelihood or metric of a run's best checkpoint, beside simple baselines."""
+    """Evaluate a run's best checkpoint on held-out data: log-likelihood or metric, beside simple baselines."""
     sources: list[Source] = []
     with findings(sources):
         from mpcompile.backend import find_backend

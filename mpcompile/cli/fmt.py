@@ -18,6 +18,8 @@ from mpcompile.cli._specs import require
 
 
 class To(StrEnum):
+    """The syntaxes of a spec."""
+
     mp = "mp"
     yaml = "yaml"
 

@@ -20,7 +20,7 @@ _REGISTRIES = {
 
 
 def registry(kind: str) -> dict[str, str]:
-    """Names of a kind, each with the first line of its docstring."""
+    """Return the names of a kind, each with the first line of its docstring."""
     if kind == "templates":
         from mpcompile.frontend.templates import summary, templates
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 class Emit(StrEnum):
+    """The forms in which a program is printed."""
+
     IR = "ir"
     MERMAID = "mermaid"
 

@@ -1,4 +1,4 @@
-"""What a row of the table of diagnostic codes says."""
+"""A row of the table of diagnostic codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where something is (`Source`, `Span`) and what is wrong with it (`Diagnostic`)."""
+"""Places in a source (`Source`, `Span`) and findings about them (`Diagnostic`)."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ class Span:
 
 
 class Severity(StrEnum):
+    """The severity of a finding: errors and warnings fail a check, notes do not."""
+
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
@@ -108,5 +110,5 @@ class InternalError(Exception):
 def error(
     code: str, message: str, span: Span, *, label: str = "", notes: tuple[str, ...] = (), help: str = ""
 ) -> SpecError:
-    """A `SpecError` with one error in it, ready to raise."""
+    """Return a `SpecError` with one error in it, ready to raise."""
     return SpecError([Diagnostic(code, message, span, label=label, notes=notes, help=help)])

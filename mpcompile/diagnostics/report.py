@@ -1,4 +1,4 @@
-"""What one run of `mpcompile check` found: specs, their properties, and the findings. What renderers are given."""
+"""The report of one run of `mpcompile check`, which renderers print: specs, their properties, and the findings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mpcompile.diagnostics.core import Diagnostic, Severity, Source, Span
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """By place, then code: the same findings always print the same."""
+    """Sort findings by place, then code: the same findings always print the same."""
     return sorted(diagnostics, key=lambda d: (d.span, d.code, d.message))
 
 
 def counts(diagnostic: Diagnostic) -> bool:
-    """Whether a finding fails a check: errors and warnings do, notes do not."""
+    """Return whether a finding fails a check: errors and warnings do, notes do not."""
     return diagnostic.severity is not Severity.NOTE
 
 

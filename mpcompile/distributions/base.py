@@ -1,4 +1,4 @@
-"""What a distribution is. One object answers for loss, log_prob and sampler, so they cannot disagree."""
+"""The base class of distributions. One object answers for loss, log_prob and sampler, so they cannot disagree."""
 
 from __future__ import annotations
 

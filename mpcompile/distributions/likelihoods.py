@@ -1,4 +1,4 @@
-"""From the output of a network to the law of each element: likelihoods of autoregressive densities, and mixtures."""
+"""Likelihoods of autoregressive densities, and mixtures: the output of a network as the law of each element."""
 
 from __future__ import annotations
 

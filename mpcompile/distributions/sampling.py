@@ -1,4 +1,4 @@
-"""How a density is sampled, beside its law: temperature, the most probable classes, given elements."""
+"""Options of sampling beside the law: temperature, the most probable classes, given elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a spec states a law of, and how values of its networks become parameters in the shape of that."""
+"""The subject of a law, and the parameters of the law in the subject's shape, from values of networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which values a law is a law of, and whether it gives them a density or a mass."""
+"""The support of a law: its values, and whether it gives them a density or a mass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seen in an array of constants: the rule behind it, or else how to list or pack it."""
+"""Forms of an array of constants: the rule behind it, or else a list or a packed text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHOLE = 92
 
 
 def core(array: Array) -> Array:
-    """The array with length one along axes on which nothing changes, and no leading axes of length one."""
+    """Reduce an array to length one along axes on which nothing changes, without leading axes of length one."""
     for axis in range(array.ndim):
         one = array.take([0], axis)
         array = one if (array == one).all() else array
@@ -27,17 +27,19 @@ def core(array: Array) -> Array:
 
 
 def is_mask(array: Array) -> bool:
+    """Return whether an array has zeros and ones alone."""
     return bool(np.isin(array, (0, 1)).all())
 
 
 def nested(array: Array) -> str:
+    """Format an array as nested lists of Python literals."""
     if array.ndim == 0:
         return number(array.item())
     return "[" + ", ".join(nested(a) for a in array) + "]"
 
 
 def line(array: Array, module: str) -> str | None:
-    """A rule for a vector of whole numbers, in words of a module that has `arange`."""
+    """Return a rule for a vector of whole numbers, in words of a module that has `arange`; None where there is none."""
     if (
         array.dtype.kind == "f"
         and not (np.isfinite(array) & (array == np.floor(array)) & (abs(array) < 2**53)).all()
@@ -73,7 +75,7 @@ def _arange(module: str, start: int, stop: int, step: int) -> str:
 
 
 def staircase(mask: Array) -> tuple[Array, Array] | None:
-    """Levels with `mask[i, j] == (row[i] >= column[j])`, where the supports of rows are nested."""
+    """Return levels with `mask[i, j] == (row[i] >= column[j])`, or None where the supports of rows are not nested."""
     sums = np.asarray(mask.sum(1))
     order = np.argsort(sums, kind="stable")
     sorted_rows = mask[order]
@@ -87,7 +89,9 @@ def staircase(mask: Array) -> tuple[Array, Array] | None:
 
 
 def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
-    """The elements in base64, as pieces of Python text, and the name of their dtype; bits are packed.
+    """Pack the elements in base64, as strings of Python text, and return them with the name of their dtype.
+
+    Bits are packed.
 
     Integers are of 64 bits, or (`narrow`) as few as hold them: bytes, or signed, since torch compares no wider unsigned
     ones.

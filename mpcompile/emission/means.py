@@ -9,7 +9,7 @@ from mpcompile.ir import Node, Symbolic, product
 
 
 def counted(node: Node, x: Expr, size: Callable[[int | Symbolic], Expr]) -> Expr | None:
-    """The sum of as many ones as an array has elements: its size, as a Python number."""
+    """Return the sum of as many ones as an array has elements as a Python number, its size; None for another sum."""
     op = node.op.attributes()
     if x.fill != "1.0" or len(op["axes"]) < node.inputs[0].type.rank or op["keepdims"]:
         return None
@@ -18,13 +18,13 @@ def counted(node: Node, x: Expr, size: Callable[[int | Symbolic], Expr]) -> Expr
 
 
 def summed(node: Node, x: str, arguments: str) -> Expr:
-    """`x.sum(...)`, which knows how it reads as a mean."""
+    """Write `x.sum(...)`, which knows how it reads as a mean."""
     terms = product(node.inputs[0].shape[axis] for axis in node.op.attributes()["axes"])
     return Expr(f"{x}.sum({arguments})", mean=(f"{x}.mean({arguments})", terms))
 
 
 def averaged(args: list[Expr], inverse: bool) -> Expr | None:
-    """`x.sum(...) / n`, or (`inverse`) `x.sum(...) * (1 / n)`, as a mean."""
+    """Rewrite `x.sum(...) / n`, or (`inverse`) `x.sum(...) * (1 / n)`, as a mean; None where it is none."""
     left, right = args
     if left.mean is None:
         return None

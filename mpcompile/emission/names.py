@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 
 def identifier(name: str) -> str:
-    """A name that may be printed. Raises `ValueError`: nothing else from a spec becomes code."""
+    """Return a name that may be printed. Raises `ValueError`: nothing else from a spec becomes code."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name.startswith("__"):
         raise ValueError(f"{name!r} cannot be a name in Python")
     return name
@@ -26,7 +26,7 @@ def free(name: str, taken: Collection[str] = ()) -> str:
 
 
 def arguments(names: Iterable[str], taken: Collection[str]) -> list[str]:
-    """Names of a function's arguments, in the order of `names`: all different, none of them `taken`.
+    """Choose names of a function's arguments, in the order of `names`: all different, none of them `taken`.
 
     A name that is free keeps it, whatever stands before it.
     """
@@ -39,7 +39,7 @@ def arguments(names: Iterable[str], taken: Collection[str]) -> list[str]:
 
 
 def camel(name: str, taken: Collection[str] = ()) -> str:
-    """`gated_pixel_cnn` as `GatedPixelCnn`; with a number behind it where that is a keyword or `taken`."""
+    """Convert `gated_pixel_cnn` to `GatedPixelCnn`, with a number behind it where that is a keyword or `taken`."""
     text = "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
     stem = text if text[:1].isalpha() else f"Model{text}"
     chosen, number = stem, 1
@@ -50,7 +50,7 @@ def camel(name: str, taken: Collection[str] = ()) -> str:
 
 
 def defined(texts: Iterable[str]) -> frozenset[str]:
-    """Names of the functions and classes that pieces of source define."""
+    """Return the names of the functions and classes that pieces of source define."""
     return frozenset(re.findall(r"(?m)^(?:def|class) (\w+)", "\n".join(texts)))
 
 

@@ -11,7 +11,7 @@ from mpcompile.outline import Block
 
 
 def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
-    """Different names for the inputs of a function that was cut out of a program."""
+    """Choose different names for the inputs of a function that was cut out of a program."""
     names: list[str] = []
     for v in block.inputs:
         base = free(argument_hint(block, v), reserved)
@@ -24,14 +24,14 @@ def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
 
 
 def result_type(kind: str, count: int) -> str:
-    """What a function gives that has `count` results; a tuple of many is not written out."""
+    """Format the type of `count` results of a function; a tuple of many is not written out."""
     if count == 1:
         return kind
     return f"tuple[{', '.join([kind] * count)}]" if count <= 8 else f"tuple[{kind}, ...]"
 
 
 def argument_hint(block: Block, value: Value) -> str:
-    """A name for an argument of a function that was cut out of a program."""
+    """Suggest a name for an argument of a function that was cut out of a program."""
     op = block.graph.node(value).op
     if isinstance(op, Input | Parameter):
         name = op.path.split(".")[-1]
@@ -41,7 +41,10 @@ def argument_hint(block: Block, value: Value) -> str:
 
 
 def fixed_by(symbol: str, arguments: Sequence[str], values: Sequence[Value]) -> str | None:
-    """The text that reads a symbol off the shape of an argument: `x.shape[1]`, or `x.shape[1] // 2` of `2 * time`."""
+    """Write how a symbol is read off the shape of an argument: `x.shape[1]`, or `x.shape[1] // 2` for `2 * time`.
+
+    None where no argument fixes it.
+    """
     best: tuple[int, str] | None = None
     for name, v in zip(arguments, values, strict=True):
         for axis, size in enumerate(v.shape):
@@ -53,7 +56,7 @@ def fixed_by(symbol: str, arguments: Sequence[str], values: Sequence[Value]) -> 
 
 
 def definition(name: str, arguments: Sequence[str], result: str, indent: int) -> list[str]:
-    """The head of a function, broken at its arguments where it is long."""
+    """Write the head of a function, broken at its arguments where it is long."""
     lead = "    " * indent
     given = ", ".join(arguments)
     line = f"{lead}def {name}({given}) -> {result}:"
@@ -65,7 +68,7 @@ def definition(name: str, arguments: Sequence[str], result: str, indent: int) ->
 
 
 def type_docstring(arguments: Sequence[tuple[str, Value]], results: Sequence[str], indent: int) -> list[str]:
-    """The docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
+    """Write the docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
     lead = "    " * indent
     given = [f"{name} {value.type}" for name, value in arguments]
     text = f"{', '.join(given) or '()'} -> {', '.join(results)}"

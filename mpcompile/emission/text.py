@@ -55,18 +55,19 @@ class Expr:
 
 
 def prose(text: str, limit: int = 70) -> str:
-    """Text of a spec for a comment or docstring: one line of printable ASCII, no quotes, no backslashes."""
+    """Convert text of a spec for a comment or docstring: one line of printable ASCII, no quotes, no backslashes."""
     plain = re.sub(r"[^ -~]+", " ", text).replace("\\", "/").replace('"', "'")
     plain = re.sub(r"\s+", " ", plain).strip()
     return plain if len(plain) <= limit else plain[: limit - 3].rstrip() + "..."
 
 
 def basename(path: str) -> str:
+    """Return the last part of a path, for a comment or docstring."""
     return prose(re.split(r"[/\\]", path)[-1])
 
 
 def comment(labels: Iterable[Label]) -> str:
-    """`# dense(hidden) -> relu  [made.yaml:11]`."""
+    """Write the comment `# dense(hidden) -> relu  [made.yaml:11]`."""
     places: dict[str, list[int]] = {}
     words: dict[str, None] = {}
     for text, path, line in labels:
@@ -80,7 +81,7 @@ def comment(labels: Iterable[Label]) -> str:
 
 
 def size(value: int | Symbolic, names: dict[str, str]) -> Expr:
-    """A size as an expression; `names` gives the local variable of each symbol."""
+    """Write a size as an expression; `names` gives the local variable of each symbol."""
     if isinstance(value, int):
         return Expr(str(value), scalar=True)
     text = ""
@@ -96,24 +97,26 @@ def size(value: int | Symbolic, names: dict[str, str]) -> Expr:
 
 
 def tuple_text(parts: Iterable[str]) -> str:
+    """Write a tuple of expressions."""
     listed = list(parts)
     return f"({listed[0]},)" if len(listed) == 1 else f"({', '.join(listed)})"
 
 
 def number(value: float | int | bool) -> str:
-    """A Python literal of exactly this value."""
+    """Write a Python literal of exactly this value."""
     if isinstance(value, float) and not math.isfinite(value):
         return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
     return repr(value)
 
 
 def literal(value: float | int | bool) -> Expr:
+    """Write a literal as an expression, with the precedence of its sign."""
     negative = not isinstance(value, bool) and (value < 0 or (value == 0 and math.copysign(1, value) < 0))
     return Expr(number(value), UNARY if negative else ATOM, scalar=True)
 
 
 def quoted(text: str) -> str:
-    """A string literal in double quotes where that needs no escapes."""
+    """Write a string literal in double quotes where that needs no escapes."""
     plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
     return f'"{text}"' if plain else ascii(text)
 
@@ -122,7 +125,7 @@ def quoted(text: str) -> str:
 
 
 def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
-    """A statement as lines, broken at its last bracket the way formatters do it."""
+    """Break a statement into lines, at its last bracket as formatters do."""
     lead = "    " * indent
     if len(lead) + len(line) <= width:
         return [lead + line]

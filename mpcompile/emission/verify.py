@@ -1,4 +1,4 @@
-"""What emitted source may contain. Checked on every emission, before anything runs it.
+"""The allow-list of emitted source. Checked on every emission, before anything runs it.
 
 Everything is a list of what is allowed: kinds of syntax, imports, and names. Only attributes of the `open` names
 are open, since they are the names of a model's parts; none of them may begin with two underscores.
@@ -25,7 +25,7 @@ class SourceRefused(Exception):
 
 @dataclass(frozen=True)
 class Allowed:
-    """What the source of one backend may use.
+    """The words that the source of one backend may use.
 
     imports    modules in `import a.b`
     imported   names in `from a import b`

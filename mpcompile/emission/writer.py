@@ -28,9 +28,10 @@ HINTS = {
 
 @dataclass(frozen=True)
 class Target:
-    """What a call calls: its text, the symbols that it must be told, good names for its results.
+    """The target of a call: its text, the symbols that it must be told, good names for its results.
 
-    `before` and `after` are arguments besides the values of the block. Results lie in a dict where they have `keys`.
+    `before` and `after` are arguments besides the values of the block. Results lie in a dict where they have
+    `keys`.
     """
 
     text: str
@@ -42,7 +43,7 @@ class Target:
 
 
 class Owner(Protocol):
-    """What a function may ask of the place that it is written into."""
+    """The place that a function is written into, as far as the function may ask about it."""
 
     path: Path
 
@@ -72,7 +73,7 @@ class State:
 def count_uses(
     block: Block, kernels: Mapping[int, Kernel] | None = None, absorbed: Collection[int] = ()
 ) -> Counter[Value]:
-    """How often each value is read by the items of a block, kernels in the place of what they stand for."""
+    """Count how often each value is read by the items of a block, where kernels replace the items they stand for."""
     uses: Counter[Value] = Counter(block.outputs)
     for item in block.items:
         if isinstance(item, Call):
@@ -218,7 +219,7 @@ class Writer:
         return {DType.FLOAT: "h", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
 
     def bind(self, value: Value, name: str) -> None:
-        """From here on the value is the variable."""
+        """Bind a value to a variable from here on."""
         self.live[name] = self.state.uses[value]
         self.state.env[value] = Expr(name, refs=(name,))
 
@@ -386,7 +387,7 @@ class Writer:
     # --- the end ---
 
     def result_name(self, value: Value, expr: Expr) -> str:
-        """What a caller may call a result."""
+        """Suggest a name for a result to its caller."""
         if expr.refs and expr.text.isidentifier():
             return expr.text
         return self.hint(self.state.graph.node(value), value.index)
@@ -420,7 +421,7 @@ class Writer:
 
 
 def prefer_carries(block: Block) -> dict[Value, str]:
-    """First carries of a loop are best called what the loop calls them."""
+    """Name the first carries of a loop as the loop names them."""
     names: dict[Value, str] = {}
     for item in block.items:
         if isinstance(item, Loop):

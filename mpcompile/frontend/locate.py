@@ -1,4 +1,4 @@
-"""From positions in a text to spans of the file it came from."""
+"""Map positions in a text to spans of the file it came from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each character of a decoded YAML scalar stands in the file.
+"""The place in the file of each character of a decoded YAML scalar.
 
 YAML folds lines, drops indentation and knows escapes, so a position in the decoded text is not a position
 in the file. In every style the characters that are not white space appear in the file in the same order, as

@@ -1,4 +1,4 @@
-"""What is to be proven about a model, and what its spec allows to be otherwise."""
+"""Claims to prove about a model, and the exceptions that its spec allows."""
 
 from __future__ import annotations
 

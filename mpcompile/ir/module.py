@@ -1,4 +1,4 @@
-"""What lowering makes of a spec: programs, the parameters they share, and the claims to prove about them."""
+"""The module that lowering makes of a spec: programs, the parameters they share, and the claims to prove about them."""
 
 from __future__ import annotations
 

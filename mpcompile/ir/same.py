@@ -1,4 +1,4 @@
-"""When two graphs, or two primitives, are the same, whatever the ids of their nodes are."""
+"""Equality of graphs and of primitives, whatever the ids of their nodes are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a value is: an element type and a shape."""
+"""The type of a value: an element type and a shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a graph is well formed: what every rewrite must leave true, and every analysis and backend relies on."""
+"""Verify that a graph is well formed, as every rewrite must leave it, and as every analysis and backend relies on."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _attention(site: Site, m: Match, inside: frozenset[int]) -> Kernel | None:
 
 
 def is_causal(site: Site, mask: Value) -> bool:
-    """Whether a mask [T, T] is true just where the key is not behind the query, at every length.
+    """Return whether a mask [T, T] is true just where the key is not behind the query, at every length.
 
     As a formula it counts where it is of this function alone: what a caller hands in may be another one next time.
     """

@@ -1,4 +1,4 @@
-"""What a kernel is, and a rule that recognises one."""
+"""Kernels and the rules that recognise one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def formula(
     pattern: Pattern,
     build: Callable[[Site, Match, frozenset[int]], Kernel | None],
 ) -> Rule:
-    """A rule by a pattern: `build` reads the match and the numbers of its inner nodes, and refuses with None."""
+    """Return the rule of a pattern.
+
+    `build` reads the match and the numbers of its inner nodes, and refuses with None.
+    """
 
     def find(site: Site) -> Iterator[Kernel]:
         (result, *_) = site.node.outputs

@@ -26,7 +26,7 @@ def find_kernels(
     accept: Callable[[Kernel], bool],
     fixed: Callable[[Constant], bool] = lambda constant: True,
 ) -> dict[int, Kernel]:
-    """The kernels among the nodes of a function, by the number of the node that gives the result.
+    """Find the kernels among the nodes of a function, by the number of the node that gives the result.
 
     A kernel stands where the nodes between its operands and its result are of this function, and nobody else reads what
     they give. Kernels do not overlap; a later result is looked at first, so that the largest kernel wins.
@@ -71,7 +71,7 @@ def _closed(graph: Graph, kernel: Kernel, uses: Counter[Value]) -> Kernel | None
 
 
 def read_by(node: Node, kernels: Mapping[int, Kernel], absorbed: Collection[int]) -> tuple[Value, ...]:
-    """The values that a node is written with: none where a kernel absorbs it, the kernel's operands where it is one."""
+    """Return the values that a node is written with: none where a kernel absorbs it, the operands of a kernel."""
     if node.id in absorbed:
         return ()
     kernel = kernels.get(node.id)

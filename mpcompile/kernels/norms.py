@@ -47,13 +47,16 @@ class RmsNorm(Kernel):
 
 
 def mean(x: Pattern, name: str) -> Pattern:
-    """A sum under a name, times the inverse of a number or over a number, as lowering spells a mean."""
+    """Return the pattern of a mean as lowering spells it: a sum under a name, times or over a number."""
     total = Term(Sum, (x,), name)
     return either(total * Scalar(f"{name}.share"), total / Scalar(f"{name}.count"))
 
 
 def mean_shape(m: Match, *names: str) -> tuple[int, ...] | None:
-    """Sizes of the axes that sums are taken over, where they are means over the same trailing axes, which are kept."""
+    """Return the sizes of the axes that means are taken over, or None.
+
+    The means are taken over the same trailing axes, which are kept.
+    """
     first = m.op(names[0])
     assert isinstance(first, Sum)
     whole = m.graph.node(m[names[0]]).inputs[0].shape

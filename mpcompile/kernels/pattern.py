@@ -71,6 +71,7 @@ class Either(Pattern):
 
 
 def either(*options: Pattern) -> Either:
+    """Return the pattern of any of some patterns."""
     return Either(options)
 
 
@@ -79,7 +80,10 @@ def _of(x: Pattern | float) -> Pattern:
 
 
 def roots(pattern: Pattern) -> tuple[type[Primitive], ...]:
-    """The primitives that make what a pattern says. Raises `TypeError` for a pattern that any node may make."""
+    """Return the primitives that give what a pattern matches.
+
+    Raises `TypeError` for a pattern that any node may match.
+    """
     match pattern:
         case Term(kind):
             return (kind,)
@@ -121,7 +125,7 @@ class Match:
         return self.graph.node(self.values[name]).op
 
     def bind(self, name: str, value: Value) -> Match | None:
-        """With a value under a name; None where another value has it."""
+        """Bind a name to a value; None where another value has it."""
         if not name:
             return self
         if name in self.values:
@@ -130,13 +134,13 @@ class Match:
 
 
 def scalar(graph: Graph, value: Value) -> float | None:
-    """The number that a constant without axes is; None for any other value."""
+    """Return the number that a constant without axes is; None for any other value."""
     op = graph.node(value).op
     return float(op.stored.item()) if isinstance(op, Constant) and op.stored.ndim == 0 else None
 
 
 def matches(pattern: Pattern, value: Value, found: Match, within: Collection[int]) -> Iterator[Match]:
-    """Every way in which a value is what a pattern says, over nodes of `within`."""
+    """Yield every way in which a value matches a pattern, over nodes of `within`."""
     match pattern:
         case Hole(name):
             bound = found.bind(name, value)

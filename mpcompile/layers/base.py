@@ -1,4 +1,4 @@
-"""What a layer is, and a mask; with the context that they build graphs in and the values that they declare to take."""
+"""The base classes of layers and masks, which build graphs in a context and declare the values that they take."""
 
 from __future__ import annotations
 

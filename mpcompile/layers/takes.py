@@ -1,4 +1,4 @@
-"""What values a layer takes from a pipeline, declared."""
+"""Declarations of the values that a layer takes from a pipeline."""
 
 from __future__ import annotations
 

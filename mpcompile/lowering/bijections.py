@@ -1,4 +1,4 @@
-"""Whether a chain of bijectors is one: what stands in it, and where each is defined."""
+"""Check that a chain of bijectors composes: each element is a bijector, and each codomain fits the next domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the arguments of a call to the fields of a class: a field's type says how, and its declared range what may be."""
+"""Bind the arguments of a call to the fields of a class: a field's type says how, and its declared range what may be."""
 
 from __future__ import annotations
 

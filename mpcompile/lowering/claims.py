@@ -1,4 +1,4 @@
-"""What is to be proven about a model: the claims of its `check` section and those that its densities imply."""
+"""The claims of a model: those of its `check` section and those that its densities imply."""
 
 from __future__ import annotations
 

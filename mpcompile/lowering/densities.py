@@ -1,4 +1,4 @@
-"""From a distribution as a spec writes it to a `Distribution` over values."""
+"""Build a `Distribution` over values from a distribution as a spec writes it."""
 
 from __future__ import annotations
 

@@ -60,12 +60,10 @@ def prior(ctx: Context, scope: Scope, s: ast.Density, shape: Shape) -> Distribut
 def draw(
     ctx: Context, q: Distribution, p: Distribution | None, name: str, shape: Shape, *, exact: bool = True
 ) -> tuple[Value, Value | None]:
-    """Draw z of q, and return it with KL(q || p) of each example [N].
+    """Draw z of q, and return it with KL(q || p) of each example [N], or None where there is no prior.
 
-    Else it is its estimate from that one draw, log q(z) - log p(z); of a point mass only -log p(z) is left. None where
-    there is no prior.
-
-    Between normals KL is in closed form, unless `exact` is false.
+    Between normals KL is in closed form, unless `exact` is false. Else it is estimated from that one draw, as log
+    q(z) - log p(z); for a point mass only -log p(z) is left.
     """
     if isinstance(q, Delta) or p is None:
         z = q.sample(ctx, name, shape)

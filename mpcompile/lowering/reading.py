@@ -1,4 +1,4 @@
-"""What the law of a variable may read: variables without a law, and those that the sampler draws before it.
+"""The variables that a law may read: those without a law, and those that the sampler draws before it.
 
 The sampler draws latents first, then recurrences, then the other observed variables, each in the order of their
 statements. A law that reads its own variable, or one that is drawn later, defines no joint density. The posterior of a

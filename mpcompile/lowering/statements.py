@@ -1,4 +1,4 @@
-"""What a model states, and how a program about it is begun and ended."""
+"""The statements of a model, and the begin and the end of a program about it."""
 
 from __future__ import annotations
 

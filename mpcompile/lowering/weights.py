@@ -1,4 +1,4 @@
-"""What the divergence of the latents is multiplied with in the loss: `beta` of the objective.
+"""The weight of the divergence of the latents in the loss: `beta` of the objective.
 
 The number of steps done and the multiplier are untrained parameters, which the loss gives their next values: it stays a
 pure function, and a resumed run goes on where it was.

@@ -1,4 +1,4 @@
-"""What the primitives share: constant folding, type checks, and small graphs for gradients."""
+"""Base of the primitives: constant folding, type checks, and small graphs for gradients."""
 
 from __future__ import annotations
 

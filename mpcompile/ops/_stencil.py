@@ -1,4 +1,4 @@
-"""What the offset-set rules of primitives share: aligning operands, and acting along a spatial axis."""
+"""Helpers of the offset-set rules of primitives: aligning operands, and acting along a spatial axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What primitives share that act on one element at a time, with numpy's broadcasting."""
+"""Base classes of primitives that act on one element at a time, with numpy's broadcasting."""
 
 from __future__ import annotations
 

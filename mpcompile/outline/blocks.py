@@ -1,4 +1,4 @@
-"""What outlining gives: statements in blocks, methods of instances, and families of instances with the same code."""
+"""The results of outlining: statements in blocks, methods of instances, and families of instances with the same code."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
 
 
 def with_leaves(graph: Graph, node: Node) -> Graph:
-    """The body of a loop with the parameters and constants that it captures as leaves of its own.
+    """Return the body of a loop with the parameters and constants that it captures as leaves of its own.
 
     Other inputs that it captures are named after what they are around it.
     """

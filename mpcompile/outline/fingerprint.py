@@ -1,4 +1,4 @@
-"""When two functions are the same: equal keys for equal code."""
+"""Keys of functions, equal for equal code."""
 
 from __future__ import annotations
 

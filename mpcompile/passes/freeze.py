@@ -1,4 +1,4 @@
-"""What depends on weights alone is computed once: a module for inference."""
+"""Weight folding: a module for inference, in which weight-only values are computed once."""
 
 from __future__ import annotations
 

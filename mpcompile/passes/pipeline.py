@@ -1,4 +1,4 @@
-"""What happens to a module between its proofs and a backend: the list, and the one place that runs it."""
+"""The pipelines between the proofs of a module and a backend: their list, and the one place that runs them."""
 
 from __future__ import annotations
 

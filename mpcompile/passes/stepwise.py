@@ -1,4 +1,4 @@
-"""What the steps of a loop make of weights and the number of the step alone, such as the rows of a block's weights.
+"""Values of a loop that depend on weights and the number of the step alone, such as the rows of a block's weights.
 
 A sampler of blocks takes its rows of every weight in each block. Where weights do not change, those of all steps are made
 once and stacked, [steps, ...], and a step reads its own.

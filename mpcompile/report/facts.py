@@ -1,4 +1,4 @@
-"""What a module is made of, as plain data: the one source of facts for the terminal, JSON and the HTML page."""
+"""Facts about a module, as plain data: the one source for the terminal, JSON and the HTML page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LENGTH = 64
 
 
 def describe(module: Module) -> dict[str, Any]:
-    """Layers in order of use in the loss, programs, and what they cost.
+    """Describe a module: layers in order of use in the loss, programs, and their costs.
 
     Operations are those of the forward pass of the loss. What is symbolic in the batch `N` or in a length stands as
     text. `at` has the sizes for which memory is a number; a number of operations is that of one example.
@@ -59,13 +59,13 @@ def describe(module: Module) -> dict[str, Any]:
 
 
 def sizes_of(module: Module, graph: Graph) -> dict[str, int]:
-    """Sizes for figures in numbers: the batch and the length of the `train` section."""
+    """Return the sizes for figures in numbers: the batch and the length of the `train` section."""
     length, batch = module.train.length or LENGTH, module.train.batch or 1
     return {"N": batch} | {s: length for s in sorted(graph.symbols()) if s != "N"}
 
 
 def text(size: int | Symbolic) -> str:
-    """A polynomial with powers: `512*N*time^2 + 4*N`."""
+    """Format a polynomial with powers: `512*N*time^2 + 4*N`."""
     if isinstance(size, int):
         return str(size)
     parts = []

@@ -1,4 +1,4 @@
-"""How far gradients reach through the loops of a loss (Bengio et al. 1994; notes, sections 4.1 and 4.3).
+"""The reach of gradients through the loops of a loss (Bengio et al. 1994; notes, sections 4.1 and 4.3).
 
 For a loop with state s, the derivative of the last state by the one `d` steps before is a product of d Jacobians. Its
 size, that of v^T ds_T / ds_{T-d} for random unit vectors v, decays or grows with d as the products do. It is measured at
@@ -38,7 +38,7 @@ class Reach:
 def reaches(
     module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], seed: int = 0
 ) -> list[Reach]:
-    """Every loop of the loss that carries real numbers from step to step; `inputs` are those of `loss`.
+    """Measure every loop of the loss that carries real numbers from step to step; `inputs` are those of `loss`.
 
     Sequences that state their length are cut to the shortest, so that no step is padding.
     """
@@ -135,7 +135,7 @@ def _nudged(
 
 
 def radii(module: Module, weights: Mapping[str, Array]) -> dict[str, list[float]]:
-    """Spectral radius of every recurrent weight, gate by gate: `weight_hh` [gates U, U]."""
+    """Compute the spectral radius of every recurrent weight, gate by gate: `weight_hh` [gates U, U]."""
     found = {}
     for name in module.parameters:
         if name.rpartition(".")[2].startswith("weight_hh"):
@@ -148,7 +148,7 @@ def radii(module: Module, weights: Mapping[str, Array]) -> dict[str, list[float]
 def clipping(
     module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], threshold: float
 ) -> tuple[float, float]:
-    """Norm of the gradient of the loss by all weights, and the factor that clipping at `threshold` scales it by."""
+    """Return the norm of the gradient of the loss by all weights, and the factor by which `threshold` clips it."""
     names = [n for n in module.programs["loss"].parameters() if module.parameters[n].trainable]
     out = interpret(differentiate(module.programs["loss"], "loss", names), dict(weights), dict(inputs))
     norm = float(np.sqrt(sum((out[gradient_name(n)] ** 2).sum() for n in names)))
@@ -158,7 +158,7 @@ def clipping(
 def describe(
     module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], clip: float | None
 ) -> dict[str, Any]:
-    """All of this as plain data."""
+    """Describe the gradient flow of a module as plain data: reaches, radii and clipping."""
     norm, scale = clipping(module, weights, inputs, clip or float("inf"))
     return {
         "loops": [
@@ -172,7 +172,7 @@ def describe(
 
 
 def lines(facts: Mapping[str, Any]) -> list[str]:
-    """`describe` as text: norms at distances 1, 2, 4, ... and the last."""
+    """Format `describe` as text: norms at distances 1, 2, 4, ... and the last."""
     out = []
     for loop in facts["loops"]:
         last = len(loop["norms"]) - 1

@@ -57,7 +57,7 @@ def picture(
 
 
 def as_images(samples: Array, span: tuple[float, float] | None = None, classes: bool = False) -> Array | None:
-    """`[n, h, w, 3]` bytes, or None where the shape is not an image's."""
+    """Convert samples to bytes `[n, h, w, 3]`; None where the shape is not an image's."""
     x = np.asarray(samples)
     if x.ndim == 2:
         side = isqrt(x.shape[1])
@@ -79,7 +79,7 @@ def as_images(samples: Array, span: tuple[float, float] | None = None, classes: 
 
 
 def grid(images: Array, gap: int = 1) -> Array:
-    """One picture `[h, w, 3]` of images `[n, h, w, 3]`, about square; small ones are enlarged."""
+    """Arrange images `[n, h, w, 3]` to one picture `[h, w, 3]`, about square; small images are enlarged."""
     n, h, w, _ = images.shape
     columns = max(1, ceil(sqrt(n * h / w)))
     rows = ceil(n / columns)

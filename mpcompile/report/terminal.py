@@ -19,7 +19,7 @@ WIDE = 160
 
 
 def plain(text: str) -> Text:
-    """A cell that shows text as it is: nothing in it is markup, and what does not print is escaped."""
+    """Return a cell that shows text as it is: nothing in it is markup, and what does not print is escaped."""
     return Text(printable(text))
 
 
@@ -197,7 +197,7 @@ def _claim(claim: dict[str, Any]) -> str:
 
 
 def engineering(number: int) -> str:
-    """`3.2 M`: three digits at most before the unit, powers of 1000."""
+    """Format a number as `3.2 M`: three digits at most before the unit, powers of 1000."""
     value, unit = float(number), ""
     for unit in ("", " k", " M", " G", " T", " P"):
         if value < 999.5 or unit == " P":
@@ -207,7 +207,7 @@ def engineering(number: int) -> str:
 
 
 def binary(number: int) -> str:
-    """`1.5 MiB`: powers of 1024."""
+    """Format bytes as `1.5 MiB`: powers of 1024."""
     value = float(number)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":

@@ -1,6 +1,7 @@
-"""What a model must beat: laws with a closed-form fit, in the same units as the model's own figure.
+"""Baselines for a model: laws with a closed-form fit, in the same units as the model's own figure.
 
-A variable of real numbers has a density for a baseline, a discrete one a mass: nats of the one are no nats of the other.
+A variable of real numbers has a density for a baseline, a discrete one a mass: nats of the one are no nats of the
+other.
 """
 
 from __future__ import annotations

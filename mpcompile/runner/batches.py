@@ -1,4 +1,4 @@
-"""Which examples and which noise a step sees: a pure function of (seed, step)."""
+"""The examples and the noise of a step: a pure function of (seed, step)."""
 
 from __future__ import annotations
 

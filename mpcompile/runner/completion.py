@@ -1,4 +1,4 @@
-"""What a sample starts from: a prompt, the first elements of given data, and conditions."""
+"""The start of a sample: a prompt, the first elements of given data, and conditions."""
 
 from __future__ import annotations
 

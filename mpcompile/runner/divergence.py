@@ -1,4 +1,4 @@
-"""What is said when training diverges: the likely cause, and what there is to go back to."""
+"""The finding for a training that diverges: the likely cause, and the checkpoint to go back to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained flow makes of data: latents and back, the points between two examples, a density in the plane."""
+"""Trained flows on data: latents and back, the points between two examples, a density in the plane."""
 
 from __future__ import annotations
 

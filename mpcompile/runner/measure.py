@@ -1,4 +1,4 @@
-"""What is measured: the observed variables of a module, their dimensions, the held-out objective."""
+"""Measures of a model: its observed variables, their dimensions, the held-out objective."""
 
 from __future__ import annotations
 

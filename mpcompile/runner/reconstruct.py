@@ -1,4 +1,4 @@
-"""What a model with latents makes of test examples: reconstructions, and decoded points between two codes."""
+"""Models with latents on test examples: reconstructions, and decoded points between two codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `run.json` and the manifests of checkpoints and builds may hold: schemas for files that nobody vouches for."""
+"""Schemas of `run.json` and the manifests of checkpoints and builds: files that nobody vouches for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resumed run inherits, what may change, and what is said about a change."""
+"""Resuming a run: the settings that it inherits, the changes that are allowed, and the remarks about a change."""
 
 from __future__ import annotations
 

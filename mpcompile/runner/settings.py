@@ -1,4 +1,4 @@
-"""What a run is trained with: the `train` section of a spec with defaults for what it does not state."""
+"""The settings of a run: the `train` section of a spec with defaults for what it does not state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens around a training: signals end it after the step it is in, a terminal that goes away does not."""
+"""Signals during a training: they end it after the step it is in; a terminal that goes away does not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _KINDS = {DType.FLOAT: np.float64, DType.INT: np.int64, DType.BOOL: np.bool_}
 
 
 def constant_text(constant: Constant, table: dict[str, bytes]) -> str:
-    """What stands behind `constant`. A large array goes into the table, by the digest of its bytes."""
+    """Format a constant behind the word `constant`; a large array goes into the table, by the digest of its bytes."""
     array = constant.stored
     mask = "mask " if constant.compact else ""
     uniform = (
@@ -59,7 +59,7 @@ def _bytes(array: Array) -> bytes:
 
 
 def table_text(table: Mapping[str, bytes]) -> str:
-    """The table of large constants, in the order of their digests."""
+    """Format the table of large constants, in the order of their digests."""
     rows = [f'  @{digest} = "{base64.b64encode(data).decode()}"' for digest, data in sorted(table.items())]
     return "\n".join(["data {", *rows, "}"])
 
@@ -68,7 +68,7 @@ def table_text(table: Mapping[str, bytes]) -> str:
 
 
 class ConstantText:
-    """What stands behind `constant`, read; its array waits for the type and the table."""
+    """A constant as it is read; its array waits for the type and the table."""
 
     def __init__(self, r: Reader) -> None:
         self.line = r.next.line
@@ -123,7 +123,7 @@ class ConstantText:
 
 
 def read_table(r: Reader) -> dict[str, bytes]:
-    """The rows of a table up to its closing bracket."""
+    """Read the rows of a table up to its closing bracket."""
     table: dict[str, bytes] = {}
     while not r.skip("}"):
         digest = r.take("data")[1:]

@@ -17,7 +17,7 @@ DEEPEST = 8
 
 
 def size_text(size: int | Symbolic) -> str:
-    """`2 * time - 1`; a symbol that would read as another word stands in back quotes."""
+    """Format a size, `2 * time - 1`; a symbol that would read as another word stands in back quotes."""
     if isinstance(size, int):
         return str(size)
     parts = []
@@ -36,17 +36,17 @@ def _symbol_text(name: str) -> str:
 
 
 def type_text(type_: Type) -> str:
-    """`float[N, 784]`."""
+    """Format a type, `float[N, 784]`."""
     return f"{type_.dtype.value}[{', '.join(map(size_text, type_.shape))}]"
 
 
 def types_text(types: Sequence[Type]) -> str:
-    """The type of the one result, or all types in brackets."""
+    """Format the type of the one result, or all types in brackets."""
     return type_text(types[0]) if len(types) == 1 else f"({', '.join(map(type_text, types))})"
 
 
 def attribute_text(value: Any) -> str:
-    """An attribute of a primitive. Raises `TypeError` for a kind of attribute that has no text."""
+    """Format an attribute of a primitive. Raises `TypeError` for a kind of attribute that has no text."""
     match value:
         case DType():
             return f"!{value.value}"
@@ -69,7 +69,7 @@ def attribute_text(value: Any) -> str:
 
 
 def read_size(r: Reader) -> int | Symbolic:
-    """A sum of products of numbers and symbols."""
+    """Read a sum of products of numbers and symbols."""
     total: int | Symbolic = 0
     sign = -1 if r.skip("-") else 1
     while True:
@@ -95,6 +95,7 @@ def _read_symbol(r: Reader) -> str:
 
 
 def read_type(r: Reader) -> Type:
+    """Read a type."""
     kind = r.take("name", "a type")
     try:
         dtype = DType(kind)
@@ -106,17 +107,17 @@ def read_type(r: Reader) -> Type:
 
 
 def read_shape(r: Reader) -> Shape:
-    """Sizes up to the closing bracket."""
+    """Read sizes up to the closing bracket."""
     return tuple(listed(r, "]", read_size))
 
 
 def read_types(r: Reader) -> tuple[Type, ...]:
-    """One type, or several in brackets."""
+    """Read one type, or several in brackets."""
     return tuple(listed(r, ")", read_type)) if r.skip("(") else (read_type(r),)
 
 
 def listed(r: Reader, end: str, read: Callable[[Reader], Any]) -> list[Any]:
-    """What stands between commas, up to a closing bracket."""
+    """Read the items between commas, up to a closing bracket."""
     found: list[Any] = []
     while not r.skip(end):
         if found:
@@ -126,6 +127,7 @@ def listed(r: Reader, end: str, read: Callable[[Reader], Any]) -> list[Any]:
 
 
 def read_attribute(r: Reader, depth: int = 0) -> Any:
+    """Read an attribute of a primitive."""
     if r.skip("!"):
         return DType(r.take("name", "a kind"))
     if r.next.kind == "text":
@@ -141,7 +143,7 @@ def read_attribute(r: Reader, depth: int = 0) -> Any:
 
 
 def read_number(r: Reader) -> int | float | Symbolic:
-    """A float, which has a point, an exponent or a name, or a size."""
+    """Read a size, or a float, which has a point, an exponent or a name."""
     start = r.at
     negative = r.skip("-")
     if r.next.text in ("inf", "nan") or (r.next.kind == "number" and not r.next.text.isdigit()):

@@ -9,7 +9,7 @@ from mpcompile.text.literals import type_text
 
 
 def mermaid(graph: Graph) -> str:
-    """The text of a chart. Constants are left out; a loop is one box."""
+    """Format a graph as a Mermaid chart. Constants are left out; a loop is one box."""
     nodes = [n for n in graph.nodes() if not isinstance(n.op, Constant)]
     shown = {n.id: f"n{i}" for i, n in enumerate(nodes)}
     lines = ["flowchart TD", *_framed(nodes, shown, 0, "  ", [0])]

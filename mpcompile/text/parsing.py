@@ -18,7 +18,7 @@ DEEPEST = 16
 
 
 def parse(text: str) -> Graph:
-    """The only graph of a text. Raises `TextError`."""
+    """Parse the only graph of a text. Raises `TextError`."""
     graphs = list(parse_all(text).values())
     if len(graphs) != 1:
         raise TextError(f"line 1: expected one program, found {len(graphs)}")
@@ -26,7 +26,7 @@ def parse(text: str) -> Graph:
 
 
 def parse_all(text: str) -> dict[str, Graph]:
-    """The graphs of a text by name. Raises `TextError` with the line of the first fault."""
+    """Parse the graphs of a text by name. Raises `TextError` with the line of the first fault."""
     r = Reader(text)
     try:
         pages, table = _read(r)

@@ -17,7 +17,7 @@ from mpcompile.text.tokens import SCOPE_WORDS, quoted
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What the text holds beside the function itself.
+    """The parts of a text beside the function itself.
 
     data    the table of large constants, without which the text does not parse
     scopes  scopes and spans as lines that are read back; else they are comments
@@ -28,12 +28,12 @@ class Style:
 
 
 def printed(graph: Graph, style: Style = Style()) -> str:  # frozen
-    """A graph as text; with the whole of `style` it parses back to the same graph, places included."""
+    """Print a graph as text; with the whole of `style` it parses back to the same graph, places included."""
     return printed_all({graph.name: graph}, style)
 
 
 def printed_all(graphs: Mapping[str, Graph], style: Style = Style()) -> str:  # frozen
-    """Several graphs, each under the name of its key, and one table of their large constants."""
+    """Print several graphs, each under the name of its key, and one table of their large constants."""
     table: dict[str, bytes] = {}
     parts = ["\n".join(_Page(g, style, table).lines(f"program {quoted(k)}")) for k, g in graphs.items()]
     if table and style.data:

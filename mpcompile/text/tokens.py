@@ -33,13 +33,15 @@ class TextError(ValueError):
 
 
 class Token(NamedTuple):
+    """A word of the text: its kind, its characters and its line."""
+
     kind: str
     text: str
     line: int
 
 
 def quoted(name: str) -> str:
-    """A name as it stands in text: bare, or in quotes where it would read as something else."""
+    """Format a name: bare, or in quotes where it would read as something else."""
     return name if BARE.fullmatch(name) else json.dumps(name)
 
 

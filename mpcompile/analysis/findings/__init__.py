@@ -1,4 +1,4 @@
-"""What is legal in a model and hardly meant: one file for each finding, one row here.
+"""Warnings about models that are legal and hardly meant: one file for each finding, one row here.
 
 A finding is a warning. It never stops a build, and a spec silences it by name: `allow affine_collapse because "..."`.
 A leak (MP301) or a wrong log-determinant (MP402) is no finding but a refuted claim, and nothing silences it.

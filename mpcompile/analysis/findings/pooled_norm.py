@@ -1,4 +1,4 @@
-"""Beside a leak: the normalisation that pools over the ordered positions, by name."""
+"""The normalisation that pools over the ordered positions, named beside a leak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what stands behind the end of a sequence, or how much of it there is, changes anything before the end.
+"""Decide whether positions behind the end of a sequence, or their number, change anything before the end.
 
 A model may state how many steps of an axis are real. Each value is cut in two along such an axis: the steps before the
 end, and those behind. Of the part before the end it is known whether it is *clean*: the same whatever is behind, and

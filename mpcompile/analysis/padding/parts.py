@@ -1,4 +1,4 @@
-"""What is known of the parts of a value before and behind the end of an axis."""
+"""Facts about the parts of a value before and behind the end of an axis."""
 
 from __future__ import annotations
 

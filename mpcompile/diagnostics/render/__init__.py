@@ -45,7 +45,7 @@ def render(
     output_format: str = "full",
     colour: bool = False,
 ) -> str:
-    """Findings alone in one of the formats of `RENDERERS`, ordered by place."""
+    """Render findings alone in one of the formats of `RENDERERS`, ordered by place."""
     return RENDERERS[output_format](Report.of(diagnostics, sources), colour)
 
 

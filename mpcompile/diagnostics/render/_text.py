@@ -1,4 +1,4 @@
-"""What the formats share: text made safe to print, and how the path of a file is written."""
+"""Text for all formats: made safe to print, and the path of a file as it is written."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from mpcompile.diagnostics.core import Diagnostic
 
 
 def use_colour(stream: TextIO) -> bool:
-    """Whether to colour: on a terminal, unless NO_COLOR is set."""
+    """Return whether to colour: on a terminal, unless NO_COLOR is set."""
     return not os.environ.get("NO_COLOR") and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def printable(text: str) -> str:
-    """Text of a spec made safe for a terminal: what does not print is escaped."""
+    """Escape what does not print in a text of a spec, so that it is safe for a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def witness(d: Diagnostic) -> str:
-    """The path of a leak on one line, or nothing."""
+    """Format the path of a leak on one line; nothing for a finding without one."""
     return " -> ".join(printable(step.text) for step in d.path)
 
 
 def details(d: Diagnostic) -> list[str]:
-    """What follows the message, a line each: path, notes and help."""
+    """Return what follows the message, a line each: path, notes and help."""
     path = [f"path: {witness(d)}"] if d.path else []
     help_ = [f"help: {printable(d.help)}"] if d.help else []
     return [*path, *(f"note: {printable(note)}" for note in d.notes), *help_]
 
 
 def relative(path: str) -> str:
-    """A path as continuous integration names it: from the current folder, with `/`; absolute where it is outside.
+    """Return a path as continuous integration names it: from the current folder, with `/`.
 
-    As it is where the current folder is gone.
+    It is absolute outside of the current folder, and stays as it is where the current folder is gone.
     """
     try:
         os.getcwd()

@@ -7,7 +7,7 @@ from mpcompile.diagnostics.report import Report
 
 
 def concise(report: Report, colour: bool = False) -> str:
-    """`path:line:col: CODE message`, one line each; nothing when there is nothing to say."""
+    """Render `path:line:col: CODE message`, one line each; nothing when there is nothing to say."""
     return "".join(f"{printable(str(d.span))}: {d.code} {printable(d.message)}\n" for d in report.diagnostics)
 
 

@@ -12,7 +12,7 @@ _MAX_SHOWN = 160
 
 
 def full(report: Report, colour: bool = False) -> str:
-    """The answer for each property, then each finding with its excerpt, then a count.
+    """Render the answer for each property, then each finding with its excerpt, then a count.
 
     A report without specs is its findings alone.
     """
@@ -40,7 +40,7 @@ def _count(report: Report) -> str:
 
 
 def finding(d: Diagnostic, source: Source | None = None, colour: bool = False) -> str:
-    """One finding: message, place, the line with a caret, path, notes and help."""
+    """Render one finding: message, place, the line with a caret, path, notes and help."""
     tone = _COLOURS[d.severity]
     head = _paint(f"{d.severity}[{d.code}]", f"1;{tone}", colour) + _paint(
         f": {printable(d.message)}", "1", colour

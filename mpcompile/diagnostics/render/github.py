@@ -14,7 +14,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 
 
 def github(report: Report, colour: bool = False) -> str:
-    """A command for each finding, errors before warnings before notes, each group by place."""
+    """Render a command for each finding, errors before warnings before notes, each group by place."""
     worst = list(_LEVELS)
     found = sorted(report.diagnostics, key=lambda d: worst.index(d.severity))
     crashed = [

@@ -15,7 +15,7 @@ WELL_FORMED = "well-formed"
 
 
 def junit(report: Report, colour: bool = False) -> str:
-    """JUnit XML. Pure ASCII: other characters are references, so the declared encoding holds in any pipe."""
+    """Render JUnit XML. Pure ASCII: other characters are references, so the declared encoding holds in any pipe."""
     suites = [_suite(spec, report) for spec in report.specs]
     if report.findings or not suites:
         suites.append(_suite(Checked("mpcompile", None, (), report.findings), report))

@@ -10,12 +10,12 @@ from mpcompile.diagnostics.report import Report
 
 
 def as_json(report: Report, colour: bool = False) -> str:
-    """A JSON array of findings. Pure ASCII, so that it survives any terminal and pipe."""
+    """Render a JSON array of findings. Pure ASCII, so that it survives any terminal and pipe."""
     return json.dumps([_plain(d, report) for d in report.diagnostics], indent=2) + "\n"
 
 
 def as_json_lines(report: Report, colour: bool = False) -> str:
-    """The same objects, one a line: for tools that read a stream."""
+    """Render the objects of `as_json`, one a line, for tools that read a stream."""
     return "".join(json.dumps(_plain(d, report)) + "\n" for d in report.diagnostics)
 
 

@@ -22,7 +22,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 
 
 def sarif(report: Report, colour: bool = False) -> str:
-    """One run: a rule for each code that was found, a result for each finding. Pure ASCII."""
+    """Render one run: a rule for each code that was found, a result for each finding. Pure ASCII."""
     from mpcompile import __version__
 
     found = report.diagnostics

@@ -1,4 +1,4 @@
-"""What an optimiser states: its arguments, the arrays that it keeps, and its arithmetic, once for every backend."""
+"""The base class of optimisers: arguments, the arrays that each keeps, and its arithmetic, once for every backend."""
 
 from __future__ import annotations
 

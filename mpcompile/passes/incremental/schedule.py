@@ -1,4 +1,5 @@
-"""When each value of a reference sampler's network can be computed, in terms of the loops over its elements.
+"""The moment at which each value of a reference sampler's network can be computed, in terms of the loops over
+elements.
 
 The elements of a sequence are drawn by one loop, over time; those of an image by two, over rows and columns. At every
 level a value may be computed *early*, before the iteration draws its elements, or *late*, after. So there are four

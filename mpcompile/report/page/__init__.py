@@ -32,7 +32,7 @@ SCRIPTS = ("base.js", "graph.js", "page.js")
 
 
 def page(module: Module, verdicts: Sequence[tuple[str, Verdict]], warnings: Sequence[Diagnostic] = ()) -> str:
-    """The page of a module, the verdicts on its claims under their names, and warnings.
+    """Build the page of a module, the verdicts on its claims under their names, and warnings.
 
     The same module gives the same bytes.
     """
@@ -61,7 +61,7 @@ def _hash(text: str) -> str:
 def facts(
     module: Module, verdicts: Sequence[tuple[str, Verdict]], warnings: Sequence[Diagnostic] = ()
 ) -> dict[str, Any]:
-    """Everything the page shows, as plain data; bytes are in `blobs`."""
+    """Collect everything that the page shows, as plain data; bytes are in `blobs`."""
     from mpcompile import __version__
 
     blobs = Blobs()

@@ -38,12 +38,15 @@ class Box:
 
 
 def cells_of(child: Cell | Box) -> list[Cell]:
-    """All cells inside, in order."""
+    """Return all cells inside, in order."""
     return [child] if isinstance(child, Cell) else [c for inner in child.children for c in cells_of(inner)]
 
 
 def gather(graph: Graph) -> Box:
-    """The outermost box of a program without dead nodes. Parameters and constants belong to the cells that use them."""
+    """Gather a program without dead nodes into its outermost box.
+
+    Parameters and constants belong to the cells that use them.
+    """
     nodes = [n for n in graph.nodes() if not isinstance(n.op, Parameter | Constant)]
     used = {v.node for n in nodes for v in n.inputs} | {v.node for v in graph.outputs.values()}
     nodes = [n for n in nodes if not isinstance(n.op, Input) or n.id in used]
@@ -85,7 +88,7 @@ def _children(nodes: Sequence[Node], depth: int) -> list[Cell | Box]:
 
 
 def partition(nodes: Sequence[Node], key: Callable[[Node], Hashable]) -> list[tuple[Hashable, list[Node]]]:
-    """Groups of nodes (topologically ordered) with the same key, such that no two groups need each other.
+    """Group nodes (topologically ordered) by their key, such that no two groups need each other.
 
     A node joins the latest group of its key unless that closes a cycle. Nodes without a key (None) only join a
     group that they read from.
@@ -121,7 +124,7 @@ def partition(nodes: Sequence[Node], key: Callable[[Node], Hashable]) -> list[tu
 
 
 def edges(graph: Graph, children: Sequence[Cell | Box]) -> list[tuple[int, int, Value]]:
-    """Values that pass between siblings: (position of the maker, position of a reader, value), no edge twice."""
+    """Return the values that pass between siblings, no edge twice: (place of the maker, place of a reader, value)."""
     home = {n.id: i for i, child in enumerate(children) for c in cells_of(child) for n in c.nodes}
     found: dict[tuple[int, int, Value], None] = {}
     for i, child in enumerate(children):
@@ -159,7 +162,7 @@ def _fold_repeats(box: Box) -> None:
 
 
 def signature(box: Box) -> Hashable:
-    """Equal for blocks written in the same place of the spec that do the same operations in the same layers."""
+    """Return a key, equal for blocks written in one place of the spec with the same operations in the same layers."""
     skip = box.name.count(".") + 1
     layers = tuple((tuple(f.name for f in n.scope[skip:]), n.op.name) for c in cells_of(box) for n in c.nodes)
     return box.frame and (box.frame.label, box.frame.span), layers

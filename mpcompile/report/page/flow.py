@@ -17,7 +17,7 @@ SIDE = 256
 
 
 def bijectors(module: Module, blobs: Blobs) -> list[dict[str, Any]]:
-    """For each bijector: its structure and cost, and its support in the order of memory and in the peeled order."""
+    """Describe each bijector: its structure and cost, and its support in the order of memory and in the peeled order."""
     out: list[dict[str, Any]] = []
     for subject, steps in module.flow_steps.items():
         for step in steps:

@@ -1,4 +1,4 @@
-"""What a layer computes, as text made from its primitives."""
+"""The formula of a layer, as text made from its primitives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATOM = 4
 
 
 def formula(graph: Graph, nodes: Sequence[Node]) -> list[str]:
-    """Lines `t1 = ...`; the last is the result.
+    """Write the formula of some nodes as lines `t1 = ...`; the last line is the result.
 
     `x` (or `x1`, `x2`) is what comes in; `W` and `b` are weight and bias, other parameters have their names; `M` is
     a constant of zeros and ones, `c` any other array, `'` a transposed matrix. A value that is used twice, or is long,

@@ -107,7 +107,7 @@ def _ordered(rows: list[list[int]], links: Sequence[tuple[int, int]]) -> list[li
 
 
 def crossings(rows: Sequence[Sequence[int]], links: Sequence[tuple[int, int]]) -> int:
-    """Pairs of links between neighbouring rows that cross."""
+    """Count the pairs of links between neighbouring rows that cross."""
     row = {item: r for r, items in enumerate(rows) for item in items}
     place = {item: i for items in rows for i, item in enumerate(items)}
     total = 0

@@ -16,7 +16,7 @@ LARGEST_SIDE, ALL_PIXELS = 512, 1 << 19
 
 
 def masks(reach: Reach, nodes: Sequence[Node]) -> list[tuple[str, Array]]:
-    """(kind, Boolean array) of each mask that these primitives apply, in order.
+    """Return (kind, Boolean array) of each mask that these primitives apply, in order.
 
     `weight`: an array of zeros and ones times a parameter; `data`: times a value, as in a coupling; `attention`:
     entries that get minus infinity are false.
@@ -39,7 +39,7 @@ def masks(reach: Reach, nodes: Sequence[Node]) -> list[tuple[str, Array]]:
 
 
 def classes(mask: Array) -> tuple[Array, list[int], list[int]]:
-    """Taps by class of channels: (bool [out classes, in classes, *taps], sizes of out classes, of in classes).
+    """Group taps by class of channels: (bool [out classes, in classes, *taps], sizes of out classes, of in classes).
 
     Output channels are of one class when their taps are the same for every input channel, and the other way round.
     """
@@ -63,7 +63,7 @@ def _distinct(rows: Array) -> tuple[list[int], list[int]]:
 
 
 def side(found: Sequence[Array]) -> int:
-    """The largest side, in pixels, at which all of these masks fit on a page."""
+    """Return the largest side, in pixels, at which all of these masks fit on a page."""
     large = {(a.shape, a.tobytes()) for a in found if max(matrix(a).shape) > LARGEST_SIDE // 4}
     limit = LARGEST_SIDE
     while limit > 64 and len(large) * limit * limit > ALL_PIXELS:
@@ -72,7 +72,7 @@ def side(found: Sequence[Array]) -> int:
 
 
 def matrix(mask: Array) -> Array:
-    """A mask that is not a kernel's as a matrix: leading axes stacked."""
+    """Reshape a mask that is not a kernel's to a matrix: leading axes stacked."""
     return mask.reshape(-1, mask.shape[-1])
 
 

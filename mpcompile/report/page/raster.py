@@ -47,7 +47,7 @@ class Blobs:
 
 
 def averaged(matrix: Array, limit: int) -> Array:
-    """Means of `limit` stretches of rows of as equal a length as can be; unchanged where there are no more rows."""
+    """Average `limit` stretches of rows of lengths as equal as can be; return fewer rows unchanged."""
     rows = matrix.shape[0]
     if rows <= limit:
         return matrix

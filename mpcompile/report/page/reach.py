@@ -95,14 +95,17 @@ class Reach:
 
 
 def chosen(module: Module) -> str:
-    """The program whose dependence is drawn: one with all weights of the loss (only a bound reads a learned prior)."""
+    """Choose the program whose dependence is drawn: one with all weights of the loss.
+
+    Only a bound reads a learned prior.
+    """
     there = [p for p in PROGRAMS if p in module.programs]
     weights = module.programs["loss"].parameters().keys()
     return next((p for p in there if module.programs[p].parameters().keys() >= weights), there[0])
 
 
 def layer_reach(reach: Reach, result: Value, blobs: Blobs) -> dict[str, Any] | None:
-    """What each place of a layer's result reads, or None where that is not known or too large to keep."""
+    """Return what each place of a layer's result reads, or None where that is not known or too large to keep."""
     sets = reach.places(result)
     kept = sum(3 * len(t) // 4 for t in blobs.texts)
     if sets is None or sets.size > 8 * LAYER_BYTES or kept + sets.size // 8 > ALL_BYTES:
@@ -111,7 +114,7 @@ def layer_reach(reach: Reach, result: Value, blobs: Blobs) -> dict[str, Any] | N
 
 
 def dependence(module: Module, reach: Reach, blobs: Blobs) -> list[dict[str, Any]]:
-    """For each output of the program (for an autoregressive density: for its variable) the support and the order."""
+    """Return the support and the order for each output of the program, of an autoregressive density for its variable."""
     if reach.why_not:
         return []
     claim = next(

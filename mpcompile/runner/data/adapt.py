@@ -1,4 +1,4 @@
-"""From raw columns to the fields of a module: names, shapes, element kinds and ranges."""
+"""Fit raw columns to the fields of a module: names, shapes, element kinds and ranges."""
 
 from __future__ import annotations
 

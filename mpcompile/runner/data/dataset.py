@@ -1,4 +1,4 @@
-"""What a data set is: raw columns as they come, and columns adapted to the fields of a module."""
+"""Data sets: raw columns as they come, and columns adapted to the fields of a module."""
 
 from __future__ import annotations
 
