@@ -26,6 +26,8 @@ from mpcompile_torch.positions import Positions
 
 #: Names that a module of torch already gives a meaning.
 TAKEN = frozenset(dir(nn.Module)) | {"training"}
+#: The program that `forward` stands for where none has that name: the first of these that a model has.
+CALLED = ("conditionals", "predict", "reconstruct")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class ClassWriter:
         self.tensors: set[int] = set()  # numbers of the constants that methods read as tensors
         self.lists: set[int] = set()  # and as lists of Python integers
         self.signatures: list[Signature] = []
+        self.formals: dict[str, tuple[list[str], str]] = {}  # of methods by name, with the type of the result
         self.attributes: dict[str, None] = {}
         self.layers = find_layers(module, self.instance, self.tree_groups())
 
@@ -199,7 +202,20 @@ class ClassWriter:
         annotated += [f"    {n}: Tensor" for n, p in self.tree.parameters.items() if not p.trainable]
         if annotated:
             lines += [*annotated, ""]
-        return [*lines, *self.initialiser(), *methods]
+        return [*lines, *self.initialiser(), *self._called(), *methods]
+
+    def _called(self) -> list[str]:
+        """Write the `forward` of a model without a program of this name: what `model(x)` gives, and wrappers call."""
+        if self.path or "forward" in self.formals:
+            return []
+        name = next((p for p in CALLED if p in self.formals), None)
+        if name is None:
+            return []
+        formals, result = self.formals[name]
+        given = ", ".join(f.partition(":")[0] for f in formals[1:])
+        call = f"return self.{name}({given})"
+        head = definition("forward", formals, result, 1)
+        return ["", *head, f'        """What `{name}` gives."""', *layout(call, 2)]
 
     def registered(self) -> list[int]:
         """Constants that are buffers: all but those that are read as lists alone."""
@@ -339,6 +355,7 @@ class ClassWriter:
             *(f"{a}: {positions.kind(key, i)}" for i, a in enumerate(arguments)),
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
+        self.formals[name] = formals, result
         head = definition(name, formals, result, 1)
         if program is not None and in_place.written(block):
             head = ["    @torch.no_grad()", *head]
