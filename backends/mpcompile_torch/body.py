@@ -290,13 +290,21 @@ class TorchWriter(Writer):
             self.settle(ys, Expr(text, refs=refs, heavy=True), uses, hint)
 
     def settled(self, body: Block, compared: list[tuple[Value, Value]]) -> str:
-        """A variable that says whether what a step reads was left as it was; nothing where all steps are run."""
+        """A variable that says whether what a step reads was left as it was; nothing where all steps are run.
+
+        A compiler and an exporter have no values to compare, and run all steps.
+        """
         if not compared:
             return ""
         pairs = [(self.operand(old), self.named(new)) for old, new in compared]
         name = self.fresh("settled")
         self.statement(
-            f"{name} = " + " and ".join(f"torch.equal({new.text}, {old.text})" for old, new in pairs)
+            " and ".join(
+                [
+                    f"{name} = not torch.compiler.is_compiling()",
+                    *(f"torch.equal({new.text}, {old.text})" for old, new in pairs),
+                ]
+            )
         )
         for old, _ in pairs:
             self.release(old)

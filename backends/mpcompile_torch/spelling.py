@@ -198,8 +198,11 @@ def _gather(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def _take_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    indices = tensor(a, args[1], DType.INT)
-    return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {node.op.attributes()['axis']})")
+    indices, axis = tensor(a, args[1], DType.INT), node.op.attributes()["axis"]
+    if all(x == y for i, (x, y) in enumerate(zip(*node.shapes, strict=True)) if i != axis):
+        return Expr(f"{first_operand(a, node, args)}.gather({axis}, {indices.text})")
+    # it broadcasts, for which an exporter fixes the number of examples
+    return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {axis})")
 
 
 def _stop(start: Expr, size: str) -> str:

@@ -21,7 +21,7 @@ BUILTINS = {
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
-    "slice_scatter clone tolist movedim scatter_add append items view uniform_ tril triu load_state_dict __init__ "
+    "slice_scatter gather clone tolist movedim scatter_add append items view uniform_ tril triu load_state_dict __init__ "
     "bool".split()
 )
 MODULES = {
@@ -30,7 +30,7 @@ MODULES = {
         "no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
         "broadcast_to equal reshape frombuffer bool int16 int32 int64 uint8 float64 dtype get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
-        "linalg.slogdet".split()
+        "linalg.slogdet compiler.is_compiling".split()
     ),
     "F": set(
         "relu softplus pad linear embedding conv1d conv2d conv3d conv_transpose1d "
