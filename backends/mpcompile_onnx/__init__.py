@@ -30,7 +30,7 @@ class OnnxBackend:
         or what the spec says.
         """
         files: dict[str, str | bytes] = {
-            f"{name}.onnx": emit_graph(module, graph, parameters).data
+            f"{name}.onnx": emit_graph(module, graph, parameters, kernels=True).data
             for name, graph in module.programs.items()
         }
         if "loss" in module.programs:

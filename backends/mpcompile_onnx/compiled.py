@@ -31,7 +31,7 @@ class OnnxModel:
         def call(*args: Array, **kwargs: Array) -> Array | dict[str, Array]:
             given = signature.bind(*args, **kwargs).arguments
             if program not in self._programs:
-                emitted = emit_graph(self._module, graph, self.parameters)
+                emitted = emit_graph(self._module, graph, self.parameters, kernels=True)
                 self._programs[program] = Program(emitted, graph, double=False)
             results = self._programs[program].run(given, {})
             return results if len(results) > 1 else next(iter(results.values()))

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, StringStringEntryProto, helper
+from onnx import GraphProto, ModelProto, StringStringEntryProto, helper
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
+from mpcompile_onnx.kernels import KERNELS
 from mpcompile_onnx.spelling import SPELLINGS
 from mpcompile_onnx.writer import Writer
 
-OPSET = 21
-IR_VERSION = 10
+#: The version of the format that came with an opset.
+IR_VERSIONS = {21: 10, 23: 11}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,15 @@ def emit_graph(
     parameters: Mapping[str, Array] | None = None,
     *,
     double: bool = False,
+    kernels: bool = False,
 ) -> Emitted:
     """Emit one graph. Weights lie in the file when they are given; else they are inputs, by their dotted names.
 
+    With `kernels` operations are written by their operators (`KERNELS`), which have no gradients; in single precision.
     Raises `ValueError` where a parameter and an input have one name.
     """
-    w = Writer(Path(module.source.path).name, SPELLINGS, double)
+    rows = KERNELS if kernels and not double else {}
+    w = Writer(Path(module.source.path).name, SPELLINGS, double, rows)
     env: dict[Value, str] = {}
     inputs, weights = [], []
     live = _live(graph)
@@ -85,9 +89,15 @@ def emit_graph(
     w.write(graph, env, results)
     infos = w.results(outputs, env)
     made = w.finish(f"{module.name}.{graph.name}", inputs, infos, f"{w.source}: {module.name}.{graph.name}")
+    read = tuple(weights) if parameters is None else ()
+    return Emitted(_model(module, graph, made, w), tuple(graph.inputs), read, names)
+
+
+def _model(module: Module, graph: Graph, made: GraphProto, w: Writer) -> ModelProto:
+    """Return a file of one graph: versions, and what it was made from."""
     model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="mpcompile",
-        producer_version=version("mpcompile"), domain="", model_version=1,
+        made, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=IR_VERSIONS[w.opset],
+        producer_name="mpcompile", producer_version=version("mpcompile"), domain="", model_version=1,
     )  # fmt: skip
     facts = {
         "model": module.name,
@@ -99,8 +109,7 @@ def emit_graph(
     noise = module.noise.get(graph.name, {})
     facts |= {f"noise/{name}": spec.kind for name, spec in noise.items()}
     model.metadata_props.extend(StringStringEntryProto(key=k, value=v) for k, v in facts.items())
-    read = tuple(weights) if parameters is None else ()
-    return Emitted(model, tuple(graph.inputs), read, names)
+    return model
 
 
 def _live(graph: Graph) -> set[int]:

@@ -111,17 +111,16 @@ class OnnxSession:
         copy = np.array(array, dtype=self.float, order="C")
         return ort.OrtValue.ortvalue_from_numpy(copy)
 
-    def _program(self, name: str, graph: Graph) -> Program:
+    def _program(self, name: str, graph: Graph, kernels: bool = False) -> Program:
         if name not in self.programs:
-            self.programs[name] = Program(
-                emit_graph(self.module, graph, double=self.double), graph, self.double
-            )
+            emitted = emit_graph(self.module, graph, double=self.double, kernels=kernels)
+            self.programs[name] = Program(emitted, graph, self.double)
         return self.programs[name]
 
     # --- programs ---
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._program(program, self.module.programs[program]).run(inputs, self.weights)
+        return self._program(program, self.module.programs[program], kernels=True).run(inputs, self.weights)
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         program = self.module.programs["loss"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from mpcompile.ir import Array, Constant, DType, Graph, Input, Node, Parameter, Symbolic, Type, Value, symbol
+from mpcompile.kernels import Kernel, find_kernels
 
 Size = int | Symbolic
 
@@ -33,20 +35,31 @@ class Frame:
     producers: dict[str, NodeProto] = field(default_factory=dict)
 
 
+#: How a kernel is written, from the names of its operands; and the opset that it needs.
+KernelRow = tuple[Callable[["Writer", Any, Mapping[str, str]], str], int]
+#: The least opset that files state.
+OPSET = 21
 #: How a primitive is written: nodes are appended to a writer, and the names of the results come back.
 Row = Callable[["Writer", Node, list[str]], "str | list[str]"]
 
 
 class Writer:
-    """Appends nodes under readable names, each primitive by its row. `double` makes every float 64 bits wide."""
+    """Appends nodes under readable names, each primitive by its row, and those of a kernel by the kernel's.
+
+    double   makes every float 64 bits wide
+    kernels  rows of the kernels that are written as one operator; with none all are primitives
+    opset    the version of the standard's operators that the file needs
+    """
 
     def __init__(
         self,
         source: str,
         rows: Mapping[str, Row],
         double: bool = False,
+        kernels: Mapping[str, KernelRow] | None = None,
     ) -> None:
-        self.source, self.rows = source, rows
+        self.source, self.rows, self.kernels = source, rows, kernels or {}
+        self.opset = OPSET
         self.double = double
         self.float: type[np.floating[Any]] = np.float64 if double else np.float32
         self.taken: set[str] = set()
@@ -263,8 +276,11 @@ class Writer:
         `env` names its inputs and takes its values; `results` says what its outputs must be called.
         """
         self.graphs.append(graph)
-        for node in graph.nodes() if only is None else only:
-            if isinstance(node.op, Input | Parameter):
+        nodes = graph.nodes() if only is None else only
+        found = self._find(graph, nodes)
+        absorbed = {i for kernel in found.values() for i in kernel.absorbed}
+        for node in nodes:
+            if isinstance(node.op, Input | Parameter) or node.id in absorbed:
                 continue
             if isinstance(node.op, Constant):
                 env[node.outputs[0]] = self.literal(
@@ -274,7 +290,7 @@ class Writer:
             frame = self.frames[-1]
             start = len(frame.nodes)
             self.prefix, self.place = label(node), self._where(node)
-            result = self.rows[node.op.name](self, node, [env[v] for v in node.inputs])
+            result = self._row(node, found.get(node.id), env)
             names = [result] if isinstance(result, str) else list(result)
             written = frame.nodes[start:]
             fresh = {o for n in written for o in n.output}
@@ -289,6 +305,22 @@ class Writer:
                 env[value] = name
         self.prefix = self.place = ""
         self.graphs.pop()
+
+    def _find(self, graph: Graph, nodes: Sequence[Node]) -> dict[int, Kernel]:
+        """The kernels among some nodes of a graph, by the node that gives the result."""
+        if not self.kernels:
+            return {}
+        reads = Counter(v for n in graph.nodes() for v in n.inputs) + Counter(graph.outputs.values())
+        plain = [n for n in nodes if not n.op.bodies()]
+        return find_kernels(graph, plain, reads, lambda kernel: kernel.name in self.kernels)
+
+    def _row(self, node: Node, kernel: Kernel | None, env: Mapping[Value, str]) -> str | list[str]:
+        """Write a node by the row of its primitive, or of the kernel that it gives the result of."""
+        if kernel is None:
+            return self.rows[node.op.name](self, node, [env[v] for v in node.inputs])
+        row, since = self.kernels[kernel.name]
+        self.opset = max(self.opset, since)
+        return row(self, kernel, {name: env[v] for name, v in kernel.operands.items()})
 
     def _where(self, node: Node) -> str:
         if not node.span.line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
 import specs_under_test
 import torch
@@ -14,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mpcompile_jax.body as jax_body
 import mpcompile_torch.body as torch_body
-from mpcompile.backend import open_session
+from mpcompile.backend import find_backend, open_session
 from mpcompile.diagnostics import Source
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, DType, Graph, Module
@@ -24,11 +25,14 @@ from mpcompile.text import parse
 from mpcompile_jax.kernels import KERNELS as IN_JAX
 from mpcompile_jax.kernels import spells as in_jax
 from mpcompile_jax.loading import import_programs
+from mpcompile_onnx import emit_graph
+from mpcompile_onnx.kernels import KERNELS as IN_ONNX
+from mpcompile_onnx.session import Program
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.kernels import KERNELS as IN_TORCH
 from mpcompile_torch.loading import build_model
 
-Program = Callable[..., torch.Tensor]
+Function = Callable[..., torch.Tensor]
 
 
 def drawn(graph: Graph, n: int = 2, t: int = 5) -> dict[str, Array]:
@@ -45,7 +49,7 @@ def as_module(graph: Graph) -> Module:
     return Module("m", Source("m.mp", ""), {"f": graph})
 
 
-def in_torch(graph: Graph) -> tuple[str, Program]:
+def in_torch(graph: Graph) -> tuple[str, Function]:
     emitted = emit_module(as_module(graph))
     return emitted.text, getattr(build_model(emitted, {}, torch.float64), emitted.methods["f"])
 
@@ -56,7 +60,7 @@ def spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax_body, "spells", lambda kernel: isinstance(kernel, Linear) and in_jax(kernel))
 
 
-def derivatives(f: Program, given: dict[str, Array]) -> list[torch.Tensor]:
+def derivatives(f: Function, given: dict[str, Array]) -> list[torch.Tensor]:
     """The gradient of a sum of sines of the result, and the gradient of a sum of sines of that."""
     x = {k: torch.tensor(v, requires_grad=v.dtype.kind == "f") for k, v in given.items()}
     real = [v for v in x.values() if v.requires_grad]
@@ -133,6 +137,7 @@ def test_in_jax_a_kernel_means_its_primitives(name: str) -> None:
 def test_backends_spell_kernels_that_there_are() -> None:
     assert set(IN_TORCH) == set(KERNELS)
     assert set(IN_JAX) < set(KERNELS)
+    assert set(IN_ONNX) < set(KERNELS)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
@@ -161,3 +166,30 @@ def test_every_spec_means_the_same_with_kernels(
     for key, slope in right.items():
         scale = max(np.abs(slope).max(), 1e-6 * size)
         np.testing.assert_allclose(slopes[key], slope, atol=1e-9 * scale, rtol=0, err_msg=key)
+
+
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.kernel.partition("(")[0] in IN_ONNX])
+@pytest.mark.parametrize(("n", "t"), [(2, 5), (0, 5), (3, 0)])
+def test_in_onnx_a_kernel_means_its_primitives(name: str, n: int, t: int) -> None:
+    """In single precision; there is none in double precision, where its attributes would not be exact."""
+    graph = parse(CASES[name].text)
+    given = drawn(graph, n, t)
+    emitted = emit_graph(as_module(graph), graph, kernels=True)
+    onnx.checker.check_model(emitted.model, full_check=True)
+    assert len(emitted.model.graph.node) == 1
+    found = Program(emitted, graph, double=False).run(given, {})["y"]
+    assert found.shape == graph.outputs["y"].type.concrete({"N": n, "t": t})
+    if n:
+        (want,) = interpret(graph, {}, given).values()
+        np.testing.assert_allclose(found, want, rtol=1e-5, atol=2e-6)
+    for options in ({"double": True, "kernels": True}, {}):
+        assert len(emit_graph(as_module(graph), graph, **options).model.graph.node) > 1
+
+
+def test_in_onnx_gradients_are_of_primitives() -> None:
+    """Programs have kernels; the step of training has none."""
+    operators = {"LayerNormalization", "Gelu"}
+    files = find_backend("onnx").emit(optimise(specs_under_test.module("transformer")).module)
+    for program in ("log_prob", "train_step"):
+        written = {node.op_type for node in onnx.load_from_string(files[f"{program}.onnx"]).graph.node}
+        assert operators & written == (operators if program == "log_prob" else set())
