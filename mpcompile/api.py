@@ -144,9 +144,7 @@ def examine(
 
 
 def excerpts(path: Path | str) -> Source | None:
-    """Read as much of a file as findings about it need to be shown, whatever is wrong with the file; None for no
-    file.
-    """
+    """Read as much of a file as findings about it need to be shown, whatever is wrong with it; None for no file."""
     from mpcompile.diagnostics import Source
     from mpcompile.frontend.intake import MAX_BYTES
 

@@ -183,9 +183,7 @@ def sets(
     over: int | None = None,
     colours: Array | None = None,
 ) -> AtMost[BitMatrix]:
-    """Compute `support` with 64 inputs to a word: [output elements, source elements], or colours if there are
-    `colours`.
-    """
+    """Compute `support` with 64 inputs to a word: [output elements, source elements], or colours with `colours`."""
     shape = graph.inputs[source].type.concrete(environment)
     size = int(np.prod(shape))
     count = size if colours is None else int(colours.max()) + 1

@@ -28,13 +28,13 @@ MOST = 3
 
 
 def few_layers(module: Module) -> Module | None:
-    """The module with at most `MOST` iterations of each region; None where no region has more."""
+    """Return the module with at most `MOST` iterations of each region; None where no region has more."""
     programs = {name: shortened(graph, MOST) for name, graph in module.regions.items()}
     return replace(module, programs=programs) if any(g.cuts for g in programs.values()) else None
 
 
 def neutral(graph: Graph, env: Mapping[str, int]) -> bool:
-    """Whether each iteration that was left out of a graph gives back its carries where its own weights are zero."""
+    """Return whether each iteration left out of a graph gives back its carries where its own weights are zero."""
     regions = [cut.op for cut in graph.cuts]
     return all(isinstance(op, Repeat) and _gives_back(op) and _defined(op, env) for op in regions)
 

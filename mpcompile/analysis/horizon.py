@@ -121,8 +121,7 @@ def lengths(top: int) -> list[int]:
 
 
 def horizon(graph: Graph) -> dict[str, int]:
-    """Return for every free symbol the length from which on nothing new shows: max(A, B) + 2 x the largest period +
-    2.
+    """Return the length of every free symbol from which on nothing new shows: max(A, B) + 2 x the largest period + 2.
 
     A is the span of the break points of all offset sets about inputs along that symbol, of all values; B what
     operations move by themselves, in places of the source.

@@ -108,8 +108,7 @@ def coupling_structure(
 
 
 def closed_form(graph: Graph) -> int | None:
-    """Return the channels C of a flow step y = W x over the channels at each of k places, with log_det = k log |det
-    W|.
+    """Return the channels C of a flow step y = W x at each of k places, with log_det = k log |det W|; else None.
 
     Then the Jacobian is W, k times along its diagonal (in the order of places), and that is its determinant, though its
     support is dense. It is read off the graph: one matrix product or 1x1 convolution of `x` itself by a matrix, and the

@@ -23,8 +23,9 @@ from mpcompile.ops.traits import Elementwise, Movement
 def needed(
     graph: Graph, facts: Mapping[Value, Abstract], of: set[int], env: Mapping[str, int] | None
 ) -> dict[int, Array]:
-    """Return which elements of the first result of each node of `of` some output depends on: by id, bool in its
-    shape.
+    """Return which elements of the first result of each node of `of` some output depends on.
+
+    The answer is by node id, bool in the shape of the result.
 
     `facts` are those of any forward run at the sizes `env`, or (None) at every length, where an axis of symbolic size
     has two elements that are alike; what is known of each value is taken from there. An upper bound: where an operation

@@ -19,8 +19,9 @@ from mpcompile.ir.stencils import Stencil
 
 @dataclass(frozen=True, slots=True)
 class Hull:
-    """The range that one phase reads along one axis: `low` to `high`, relative to the start of its period. None: no
-    end.
+    """The range that one phase reads along one axis, from `low` to `high`; None: no end.
+
+    Both are relative to the start of its period.
     """
 
     low: int | None

@@ -138,7 +138,7 @@ def _run(lattice: Lattice, graph: Graph, sources: Mapping[Value, Stencil]) -> di
 
 
 def same_sets(x: Stencil | NoRule, y: Stencil | NoRule) -> bool:
-    """Whether all that is known of two values is the same; of what has no rule that is never said."""
+    """Return whether all that is known of two values is the same; False for a value that has no rule."""
     if isinstance(x, NoRule) or isinstance(y, NoRule):
         return False
     known = [(s.type, s.axes, s.band, s.known, s.exact, [r.where for r in s.regions]) for s in (x, y)]
@@ -262,9 +262,7 @@ def aligned_with(stencil: Stencil, axes: Sequence[int]) -> bool:
 
 
 def not_before(offsets: Offsets, place: Sequence[int], strictly: bool) -> Array:
-    """Return the vectors of the set that do not come before `place` in row-major order (or, `strictly`, come after
-    it).
-    """
+    """Return the vectors of the set that do not precede `place` in row-major order (or, `strictly`, that follow it)."""
     low = [min(o, p - 1) for o, p in zip(offsets.origin, place, strict=True)]
     high = [max(o + n, p + 2) for o, n, p in zip(offsets.origin, offsets.bits.shape, place, strict=True)]
     size = [h - lo for h, lo in zip(high, low, strict=True)]

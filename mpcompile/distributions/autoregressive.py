@@ -148,8 +148,7 @@ def element_ranks(order: str, event: Shape, seed: int, index: int = 0) -> Array 
 
 
 def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
-    """Return the ranks of the elements for every member of `orders` and `mask_sets` of hidden degrees, a row for
-    each.
+    """Return the ranks of the elements for every member of `orders` and `mask_sets`, a row for each.
 
     As `element_ranks` where there is one member. Raises `ValueError`.
     """

@@ -153,8 +153,6 @@ def logit(ctx: Context, u: Value) -> Value:
 
 
 def standard_logistic(ctx: Context, z: Value) -> Value:
-    """Emit the log density of the standard logistic, -softplus(z) - softplus(-z), which keeps its digits in both
-    tails.
-    """
+    """Emit the log density of the standard logistic: -softplus(z) - softplus(-z), precise in both tails."""
     b = ctx.b
     return F.neg(b, F.add(b, b.emit(ops.Softplus(), z), b.emit(ops.Softplus(), F.neg(b, z))))

@@ -54,7 +54,7 @@ class Abstract:
 
 
 def same(x: Abstract, y: Abstract) -> bool:
-    """Whether two abstract values of one shape say the same."""
+    """Return whether two abstract values of one shape state the same facts."""
     if x is y:
         return True
     if x.constant is not None or y.constant is not None:

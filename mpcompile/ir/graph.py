@@ -148,7 +148,7 @@ class Cut:
 
 
 class Unsettled(Exception):
-    """What is known of a graph that was cut is not known of the whole: its facts still change in the last iteration."""
+    """Raised where facts of a shortened graph do not hold for the whole: they still change in the last iteration."""
 
 
 class Graph:
@@ -237,8 +237,9 @@ class Graph:
         }
 
     def symbols(self) -> dict[str, tuple[str, int, int]]:
-        """Every symbolic size with the input and axis that fix it, and what that axis's length is to be divided by:
-        2 where `2 * time` is all that is known of `time`.
+        """Return every symbolic size with the input and the axis that fix it, and the divisor of that axis's length.
+
+        The divisor is 2 where `2 * time` is all that is known of `time`.
         """
         found: dict[str, tuple[str, int, int]] = {}
         for name, value in self.inputs.items():

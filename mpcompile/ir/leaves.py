@@ -66,7 +66,7 @@ class Parameter(Leaf):
         return self.type
 
     def value(self, weights: Mapping[str, Array]) -> Array:
-        """Its value, from those of all weights by name."""
+        """Return the value of the parameter, from those of all weights by name."""
         return weights[self.path]
 
     @classmethod

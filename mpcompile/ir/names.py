@@ -26,10 +26,11 @@ ATTRIBUTES = frozenset(
 
 
 def part(name: str) -> str:
-    """Return `name` as a part of a weight's name: itself, or with an underscore behind it where a module of torch,
-    or Python, has another use for it.
+    """Return `name` as a part of a weight's name.
 
     No two names become the same part: `train` becomes `train_`, so `train_` becomes `train__`.
+
+    It is itself, or has an underscore behind it where a module of torch, or Python, has another use for it.
     """
     if name.startswith("__"):  # the first use of a block `_` is `__0`; Python would mangle it
         name = "_" + name.lstrip("_")

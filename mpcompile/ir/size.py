@@ -125,8 +125,9 @@ def product(shape: Iterable[int | Symbolic]) -> int | Symbolic:
 
 
 def broadcast_shapes(*shapes: tuple[int | Symbolic, ...]) -> tuple[int | Symbolic, ...]:
-    """Apply numpy's broadcasting rule; a symbol matches itself and 1 alone. Raises `ValueError` for shapes that do not
-    fit.
+    """Apply numpy's broadcasting rule; a symbol matches itself and 1 alone.
+
+    Raises `ValueError` for shapes without a common one.
     """
     if len(shapes) == 2 and shapes[0] == shapes[1]:  # the common case
         return shapes[0]

@@ -195,8 +195,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A whole number that is known from the place: the sum of coefficient x position over (axis, coefficient), plus
-    a constant. Axes are (source, slot) pairs."""
+    """An integer that is a linear function of the place.
+
+    It is the sum of coefficient x position over (axis, coefficient), plus a constant. Axes are (source, slot)
+    pairs.
+    """
 
     terms: tuple[tuple[tuple[int, int], int], ...]
     constant: int = 0
@@ -294,8 +297,9 @@ def uniform(cell: Abstract, axis: int) -> bool:
 
 
 def sample(lattice: Lattice, cell: Abstract, axis: int, of: Axis, positions: list[int]) -> Abstract:
-    """Return the elements at some positions along a spatial axis, which may lie outside of the cell, as a cell of their
-    own.
+    """Return the elements at some positions along a spatial axis as a cell of their own.
+
+    Positions may lie outside of the cell.
     """
     if positions == list(range(of.own)):
         return replace(cell, constant=None)

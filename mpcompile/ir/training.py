@@ -147,8 +147,7 @@ TABLES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SC
 
 @dataclass(frozen=True)
 class Training:
-    """The settings of a `train` section; None for a setting that it does not state. `spans` say where each value is
-    written.
+    """The settings of a `train` section, None where it states none. `spans` say where each value is written.
 
     batch        examples a step (never more than there are)
     epochs, steps  whichever ends first
@@ -256,9 +255,7 @@ def setting(name: str, span: Span) -> Slot:
 
 
 def checked(slot: Slot, value: Any, of: str, span: Span) -> Any:
-    """Convert a plain value of a field to its type. Raises MP511 for another type or a value outside of the declared
-    range.
-    """
+    """Convert a plain value of a field to its type. Raises MP511 for another type or a value out of range."""
     if slot.type is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if slot.type is float and isinstance(value, int) and not isinstance(value, bool):

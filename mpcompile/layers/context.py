@@ -136,7 +136,7 @@ class Context:
         return f"{name}_{counts[name] - 1}"
 
     def given_names(self) -> Counter[str]:
-        """How many layers of each name there are in the current scope; a region counts up those that it skips."""
+        """The number of layers of each name in the current scope; a region counts up those that it skips."""
         return self._names.at(self.b.scope).counts
 
     @contextmanager

@@ -68,8 +68,7 @@ def start_of(init: str, fan_in: int) -> Init:
 
 
 def mask_value(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Value, Array | None]:
-    """Emit the mask at this use, and return it with the degrees that it gives the outputs, if it is a mask of
-    degrees.
+    """Emit the mask at this use; return it with the degrees of the outputs, if it is a mask of degrees.
 
     Where there are several orders or sets of masks, the mask is the member's row of a constant.
 

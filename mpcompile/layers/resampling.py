@@ -142,8 +142,9 @@ def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:
 
 
 def space_to_depth(ctx: Context, x: Value, f: int) -> Value:
-    """Move channel c, offset (i, j) of f x f patches to channel c f^2 + i f + j: [N, C, H, W] -> [N, C f^2, H/f,
-    W/f].
+    """Move f x f patches to channels: [N, C, H, W] -> [N, C f^2, H/f, W/f].
+
+    Channel c, offset (i, j) of a patch becomes channel c f^2 + i f + j.
     """
     n, c, h, w = x.shape
     y = F.reshape(ctx.b, x, (n, c, h // f, f, w // f, f))

@@ -1,4 +1,4 @@
-"""Which iterations of a repeat state the same: how far the text of its body names the number of the iteration."""
+"""The iterations of a repeat that state the same: how far the text of its body names the number of the iteration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpcompile.frontend.arithmetic import evaluate_number
 
 
 class Names(Protocol):
-    """What of a `Scope` is asked here."""
+    """The part of a `Scope` that is asked here."""
 
     @property
     def numbers(self) -> dict[str, int | float]: ...
@@ -27,10 +27,12 @@ class Names(Protocol):
 
 
 def period(repeat: ast.Repeat, inner: Names, numbers: Sequence[int]) -> int | None:
-    """After how many iterations the text states the same again: 1 where it never names the number, 2 for `i % 2`.
+    """Return after how many iterations the text states the same again: 1 where it never names the number.
 
     `inner` is the scope of an iteration. None where there is no period, or where it cannot be told: the number is named
     in a net, a block or a mask, or in an expression of names that the body brings in.
+
+    It is 2 for `i % 2`.
     """
     variable = repeat.variable
     if any(_names(n, variable) for n in _reached(repeat.body, inner)):

@@ -26,7 +26,7 @@ MAX_OPERATIONS = 1 << 15
 
 @dataclass
 class Budget:
-    """What a program has cost so far, shared by every scope of it: layers that were lowered, and operations."""
+    """The cost of a program so far, shared by every scope of it: layers that were lowered, and operations."""
 
     layers: int = 0
     operations: int = 0

@@ -47,8 +47,7 @@ def taped(scan: Scan) -> Scan:
 def loop_gradient(
     scan: Scan, loop: LoopBuilder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
 ) -> tuple[Value | None, ...]:
-    """Emit the cotangents of a loop's inputs from those of its results; `loop` is the reverse loop, still without
-    formals.
+    """Emit the cotangents of a loop's inputs from those of its results; `loop` is the reverse loop without formals.
 
     A loop that was not `taped` runs once more.
     """

@@ -156,8 +156,9 @@ class Recurrence:
         self.by = 1 if scan.reverse else -1
 
     def run(self) -> tuple[Stencil, ...]:
-        """Return the offset sets of a recurrence along a spatial axis. Raises `NoRule` where its lags reach no fixed
-        point.
+        """Return the offset sets of a recurrence along a spatial axis.
+
+        Raises `NoRule` for lags without a fixed point.
         """
         scan, lattice = self.scan, self.lattice
         slices = [self.slice(x) for x in self.scanned]
@@ -240,8 +241,9 @@ class Recurrence:
         return replace(x, regions=whole(self.lattice.domain.make(c.shape, facts, c.zero, c.neginf)))
 
     def results(self, outs: Sequence[Stencil], total: Sequence[Array], precise: bool) -> tuple[Stencil, ...]:
-        """Return the last carries, which read everything along the axis, and the ys, which have the axis again. Raises
-        `NoRule`.
+        """Return the last carries, which read everything along the axis, and the ys, which have the axis again.
+
+        Raises `NoRule` for ys with a second axis along that of the steps.
         """
         scan, lattice, made = self.scan, self.lattice, list[Stencil]()
         types = scan.infer(*(x.type for x in self.inputs))

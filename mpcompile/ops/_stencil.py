@@ -99,8 +99,7 @@ def refine(op: Primitive, inputs: Sequence[Stencil]) -> Iterator[tuple[Offsets, 
 def align(
     op: Primitive, lattice: Lattice, inputs: Sequence[Stencil], shape: Shape
 ) -> tuple[list[Stencil], tuple[Axis | None, ...]]:
-    """Spread the cells of operands over one period, and return them with the axes of the shape to which they
-    broadcast.
+    """Spread the cells of operands over one period; return them with the axes of the shape to which they broadcast.
 
     Raises `NoRule` where operands run at different rates, or one is not the same all along a spatial axis of
     another.
@@ -209,8 +208,9 @@ def joined(lattice: Lattice, cell: Abstract, axis: int) -> Abstract:
 
 
 def beside(op: Primitive, lattice: Lattice, inputs: Sequence[Stencil]) -> tuple[Stencil, ...]:
-    """Apply the rule of a primitive that acts along one axis, spatial in no operand, and on each place of the others
-    alone.
+    """Apply the rule of a primitive that acts along one axis and, for each place of the others, alone.
+
+    The axis is spatial in no operand.
     """
     if not any(x.spatial for x in inputs):
         return pointwise(op, lattice, inputs)

@@ -37,8 +37,7 @@ Box = tuple[tuple[int, int], ...]
 
 
 def boxes(live: Array, axes: Sequence[int]) -> list[tuple[Box, Array]] | None:
-    """Split a kernel live[o, i, *k] into boxes of equal taps along some axes, and return each with the value of its
-    taps.
+    """Split a kernel live[o, i, *k] into boxes of equal taps along some axes; return each with its taps' value.
 
     Boxes without a live tap are left out; a compressed axis is one tap. None where there are more than half as many as
     taps: then they save nothing. A causal mask has as many as axes, of any size.

@@ -234,7 +234,7 @@ class Scan(Operation):
         return loop_stencil(self, lattice, inputs)
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        """None: what stays apart in the body is for those who look into it."""
+        """Return no axes: an analysis that needs more looks into the body."""
         return tuple({} for _ in shapes)
 
     def reach(self, shapes: Sequence[Shape]) -> Reach:
@@ -409,7 +409,7 @@ def _fixed_point_body() -> Graph:
 
 
 def position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
-    """One slice of an abstract value, without the axis."""
+    """Return one slice of an abstract value, without the axis."""
 
     def at(m: Array) -> Array:
         return np.asarray(m.take(0 if m.shape[axis] == 1 else t, axis))
@@ -421,7 +421,7 @@ def position(domain: Domain, x: Abstract, axis: int, t: int) -> Abstract:
 
 
 def stack(domain: Domain, parts: Sequence[Abstract], axis: int) -> Abstract:
-    """Abstract values along a new axis."""
+    """Stack abstract values along a new axis."""
     constants = [p.constant for p in parts if p.constant is not None]
     if len(constants) == len(parts):
         return domain.constant(np.stack(constants, axis))

@@ -66,9 +66,11 @@ class Repeat(Scan):
         return count
 
     def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        """Iteration after iteration, until one leaves all facts as they were: then so does every later one.
+        """Run iterations on abstract values until one leaves all facts unchanged: then so does every later one.
 
         A rule is a function of facts, so equal facts of the carries and equal rows give equal results.
+
+        Raises `ValueError` for a region of no iterations.
         """
         carries, scanned, captured = self.split(inputs)
         steps, plan, number = self._steps(scanned), self.body.nodes(), domain.unknown(())
@@ -146,17 +148,17 @@ def _rows_alike(x: Abstract) -> bool:
 
 
 def has_repeats(graph: Graph) -> bool:
-    """Whether a graph, or the body of a loop in it, has a region."""
+    """Return whether a graph, or the body of a loop in it, has a region."""
     return any(isinstance(n.op, Repeat) or any(map(has_repeats, n.op.bodies())) for n in graph.nodes())
 
 
 def unrolled(graph: Graph) -> Graph:
-    """The same function without regions: each iteration where it runs, in its own frames, with its own weights."""
+    """Return the same function without regions: each iteration where it runs, with its own frames and weights."""
     return _Unrolling(graph, None).run().live() if has_repeats(graph) else graph
 
 
 def shortened(graph: Graph, most: int) -> Graph:
-    """A graph unrolled with at most `most` iterations of each region, and with its `cuts`.
+    """Unroll a graph with at most `most` iterations of each region, and return it with its `cuts`.
 
     It is the function of a model of fewer layers. What an analysis finds of it holds of the whole where `Graph.settle`
     says so.

@@ -40,8 +40,9 @@ from mpcompile.ops._base import Operation
 
 
 def aligned(shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-    """Return, for each operand, its axes that run along with one of the result, under broadcasting; a repeated axis does
-    not.
+    """Return, for each operand, its axes that run along with one of the result, under broadcasting.
+
+    An axis of length one that is repeated runs along with none.
     """
     return tuple(
         {a: b for a, size in enumerate(s) if size == out[b := a + len(out) - len(s)]} for s in shapes
@@ -163,8 +164,9 @@ class Product(Exact):
 
 
 def grow_product(of: Sequence[Growth]) -> bool:
-    """Return whether a product is good. Raises `Falls` unless the cofactor of each factor that reads the source is
-    positive.
+    """Return whether a product is good.
+
+    Raises `Falls` where the cofactor of a factor that reads the source may not be positive.
     """
     x, y = of
     if (x.reads and not y.good) or (y.reads and not x.good):

@@ -53,8 +53,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: `becomes` gives the value that a node of one of the `primitives`, or with one of these traits, stands for,
-    where `when` holds."""
+    """One rewrite of a node of one of the `primitives`, or with one of these traits.
+
+    `becomes` gives the value that the node stands for, where `when` holds.
+    """
 
     text: str
     primitives: tuple[type[Primitive], ...]

@@ -38,9 +38,7 @@ class Picks:
 
     @staticmethod
     def of(node: Node, weight_only: WeightOnly) -> Picks | None:
-        """Return the picks of a loop in a graph with known weight-only values; None where there is nothing to
-        compute.
-        """
+        """Return the picks of a loop in a graph with known weight-only values; None where there are none."""
         op = node.op
         assert isinstance(op, ops.Scan)
         steps, formals = op.trip_count([v.type for v in node.inputs]), op.formals

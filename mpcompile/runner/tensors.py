@@ -26,8 +26,9 @@ _RANK = {name: rank for rank, name in enumerate(_TYPES)}
 
 
 def serialise(arrays: Mapping[str, Array]) -> Payload:
-    """Return the file of some arrays of any shape as its header and their bytes, in order. Raises `KeyError` for a dtype
-    that the format has no name for.
+    """Return the file of some arrays of any shape as its header and their bytes, in order.
+
+    Raises `KeyError` for a dtype that the format has no name for.
     """
     header: dict[str, object] = {}
     pieces: list[bytes | memoryview] = []

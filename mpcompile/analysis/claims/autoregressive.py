@@ -215,9 +215,7 @@ def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
 
 
 def reads_ahead(graph: Graph, claim: Claim) -> Open | None:
-    """Return what may read its own place or a later one; None where offset sets show that nothing does, at every
-    size.
-    """
+    """Return what may read its own place or a later one; None where offset sets show that nothing ever does."""
     channels = claim.ordering.ranks is not None
     sets = offset_sets(graph, claim.subject, by_channel=channels)
     rank, parameter = len(sets.axes), claim.ordering.axis

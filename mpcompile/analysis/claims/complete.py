@@ -38,9 +38,7 @@ _FLOWING = "latent z[{2}] never sees {1}", "latent z[{2}] is constant in {1}: wh
 
 
 def complete(module: Module, claim: Claim) -> Verdict:
-    """Decide `complete` by sets of inputs where all sizes are declared, by offset sets for every length of a
-    sequence.
-    """
+    """Decide `complete` by sets of inputs where all sizes are declared, else by offset sets for every length."""
     graph = module.programs[claim.program]
     if claim.order is None:
         return _flow(module, claim, graph)

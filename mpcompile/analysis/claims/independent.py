@@ -57,10 +57,11 @@ def _refuted(module: Module, claim: Claim, name: str, graph: Graph, found: Mixin
 
 
 def differs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> bool:
-    """Return whether a batch of two has other results than its examples alone; results without a batch axis are
-    means.
+    """Return whether a batch of two has other results than its examples alone.
 
     Over a prime field, where a difference shows that it is another function. Raises `NoRule` and `TooLarge`.
+
+    Results without a batch axis are means of those of the examples.
     """
     # imported for a fault alone: every check asks this claim, and start-up is most of a small one
     from mpcompile.analysis.field import Weights, afford, values_of

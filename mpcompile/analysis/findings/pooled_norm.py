@@ -15,8 +15,7 @@ from mpcompile.ir import Frame, Module
 
 
 def pooling_norm(module: Module, verdict: Verdict) -> Frame | None:
-    """Find the first layer of an autoregressive network that takes mean and variance over positions of different
-    rank.
+    """Find the first layer of an autoregressive network with mean and variance over positions of different rank.
 
     Exactly: a layer with a sum over elements that become available at different times, a square root and a
     quotient.

@@ -13,8 +13,7 @@ from mpcompile.ops.normalisation import Normalisation
 
 
 def constant_normalisation(module: Module) -> Iterator[Diagnostic]:
-    """Find normalisations of one element: an element less its own mean is zero, and the softmax of one element is
-    one.
+    """Find normalisations of one element, such as an element less its own mean, or the softmax of one element.
 
     Exactly: a value less its own mean over axes that have one element together, and a softmax along an axis
     of one element, each of something that reads an input.

@@ -51,9 +51,7 @@ def everywhere(x: Parts) -> str | None:
 
 
 def kind_at(x: Parts, own: int) -> str | None:
-    """Return what the elements behind the end of an axis are, of a value that broadcasts where it has not got the
-    axis.
-    """
+    """Return what the elements behind the end of an axis are, of a value that may broadcast along the axis."""
     return x.behind[own] if own in x.behind else everywhere(x)
 
 

@@ -20,8 +20,10 @@ Elements = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ChannelGroups:
-    """Along one axis of a value: before which channel of the pixel each element is known (the number of channels: after
-    the last)."""
+    """The channel before which each element along one axis of a value is known.
+
+    The number of channels stands for: after the last.
+    """
 
     axis: int
     stage_of: tuple[int, ...]

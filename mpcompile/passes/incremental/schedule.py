@@ -43,9 +43,13 @@ Axes = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """The axes of a value that the loops run over, the innermost loop that it is computed in (1 is the outermost), and
-    when: `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two. `channel_groups`
-    says which of its elements belong to which channel."""
+    """The place of a value in the loops.
+
+    axes            the axes of the value that the loops run over
+    level           the innermost loop that it is computed in (1 is the outermost)
+    moments         `early`, `between` (before each channel of a pixel is drawn), `late`, or the last two
+    channel_groups  which of its elements belong to which channel
+    """
 
     axes: Axes
     level: int
