@@ -10,10 +10,11 @@ torch.optim with its defaults, and `loss.item()` after each step. `fused` is the
 torch without its kernels for recurrent layers.
 
 Every backend has one thread of one core, in one process, and rounds alternate between backends, so that what else the
-machine does hits all alike. Columns: milliseconds of processor time a step, in the program (user) and in the system, and
-pages that the system handed out; then medians over rounds of ratios to the first backend in the same round: processor
-time, user time alone, and wall time. Memory that is handed back to the system and fetched again at each step shows in
-the system's time and in pages.
+machine does hits all alike. The process keeps the memory that it frees, as `mpcompile train` does (`--allocator system`
+leaves the allocator as it is). Columns: milliseconds of processor time a step, in the program (user) and in the
+system, and pages that the system handed out; then medians over rounds of ratios to the first backend in the same
+round: processor time, user time alone, and wall time. Memory that is handed back to the system and fetched again at
+each step shows in the system's time and in pages.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from mpcompile.ir import Array, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs
 from mpcompile.runner.initial import initial
+from mpcompile.runner.pages import keep_pages
 from mpcompile.runner.settings import Settings, settings
 
 SPECS = (
@@ -218,10 +220,13 @@ def main() -> None:
         "--backends", default=",".join(["eager", *sorted(installed(), key=lambda n: n != "torch")])
     )
     parser.add_argument("--repeats", type=int, default=15, help="rounds of each backend")
+    parser.add_argument("--allocator", choices=("kept", "system"), default="kept", help="of freed memory")
     options = parser.parse_args()
+    kept = options.allocator == "kept" and keep_pages()
     names = options.backends.split(",")
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(f"{processor()}, {os.cpu_count()} cores, one thread; load {load}")
+    memory = "pages kept" if kept else "allocator as it is"
+    print(f"{processor()}, {os.cpu_count()} cores, one thread; load {load}; {memory}")
     print(
         f"{'spec':<18}{'backend':<9}{'user ms':>8}{'sys ms':>9}{'pages':>8}{'ratio':>8}{'user':>8}{'wall':>8}"
     )

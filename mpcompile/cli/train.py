@@ -74,7 +74,9 @@ def train(
         from mpcompile.diagnostics import Severity
         from mpcompile.runner.loop import Options
         from mpcompile.runner.loop import train as run_training
+        from mpcompile.runner.pages import keep_pages
 
+        keep_pages()
         earlier = _earlier(spec, out) if resume else None
         if earlier is not None:
             overrides = earlier.overrides | overrides
