@@ -19,6 +19,7 @@ from mpcompile.kernels import (
     Linear,
     RmsNorm,
     Silu,
+    Unbind,
 )
 from mpcompile_torch.products import conv, conv_transpose, is_native
 from mpcompile_torch.rows import RowContext, shape_text, tensor
@@ -87,7 +88,11 @@ def _binary_log_prob(a: RowContext, k: BinaryLogProb, args: Operands) -> Expr:
     return Expr(f'-F.binary_cross_entropy_with_logits({logits}, {x}, reduction="none")', UNARY)
 
 
-KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
+def _unbind(a: RowContext, k: Unbind, args: Operands) -> list[Expr]:
+    return [Expr(f"{args['x'].at(ATOM)}.unbind({k.axis})", heavy=True)]
+
+
+KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr | list[Expr]]] = {
     Attention.name: _attention,
     BinaryLogProb.name: _binary_log_prob,
     ClassLogProb.name: _class_log_prob,
@@ -98,6 +103,7 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
     Linear.name: _linear,
     RmsNorm.name: _norm,
     Silu.name: _unary("F.silu({x})"),
+    Unbind.name: _unbind,
 }
 
 

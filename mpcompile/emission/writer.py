@@ -95,7 +95,7 @@ class Writer:
     """
 
     rows: ClassVar[Mapping[str, Callable[..., Any]]]
-    kernel_rows: ClassVar[Mapping[str, Callable[..., Expr]]] = {}
+    kernel_rows: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     reserved: frozenset[str] = frozenset()
     first_indent: ClassVar[int] = 1
 
@@ -150,11 +150,14 @@ class Writer:
         absorbed = {i for kernel in found.values() for i in kernel.absorbed}
         uses = count_uses(block, found, absorbed)
         for node in reversed(nodes):  # what made a mask that a kernel has by its name, nobody reads
-            if node.id not in absorbed and not any(uses[v] for v in node.outputs):
+            given = found[node.id].results if node.id in found else node.outputs
+            if node.id not in absorbed and not any(uses[v] for v in given):
+                uses.subtract(read_by(node, found, absorbed))
                 absorbed.add(node.id)
-                uses.subtract(node.inputs)
         self.kernels |= found
         self.absorbed |= absorbed
+        for kernel in found.values():
+            preferred = {kernel.operands[k]: n for k, n in kernel.called.items()} | preferred
         return State(block.graph, uses, preferred=preferred)
 
     # --- what a backend says ---
@@ -290,14 +293,25 @@ class Writer:
         kernel = self.kernels.get(node.id)
         if kernel is None:
             row = self.rows[node.op.name]
-            self.spell(node, node.inputs, lambda args: row(self, node, args))
+            self.spell(node, node.inputs, node.outputs, lambda args: row(self, node, args))
             return
         names, row = list(kernel.operands), self.kernel_rows[kernel.name]
         operands = tuple(kernel.operands.values())
-        self.spell(node, operands, lambda args: row(self, kernel, dict(zip(names, args, strict=True))))
+        self.spell(
+            node,
+            operands,
+            kernel.results,
+            lambda args: row(self, kernel, dict(zip(names, args, strict=True))),
+        )
 
-    def spell(self, node: Node, inputs: tuple[Value, ...], row: Callable[[list[Expr]], Any]) -> None:
-        """Write what a row makes of operands, as the results of a node."""
+    def spell(
+        self,
+        node: Node,
+        inputs: tuple[Value, ...],
+        results: tuple[Value, ...],
+        row: Callable[[list[Expr]], Any],
+    ) -> None:
+        """Write what a row makes of operands in the place of a node."""
         for v in inputs:
             if self._heavy(node) and self.operand(v).heavy:
                 self.named(v)
@@ -315,11 +329,11 @@ class Writer:
         labels.update(dict.fromkeys(self.label(node)))
         refs = tuple(r for e in args for r in e.refs)
         if isinstance(made, list) and len(made) == 1:
-            self.unpack(node.outputs, first.with_(refs=refs, labels=tuple(labels)), [
-                self.hint(node, i) for i in range(len(node.outputs))
+            self.unpack(results, first.with_(refs=refs, labels=tuple(labels)), [
+                self.hint(self.state.graph.node(v), v.index) for v in results
             ])  # fmt: skip
             return
-        value, uses = node.outputs[0], self.state.uses[node.outputs[0]]
+        value, uses = results[0], self.state.uses[results[0]]
         expr = first.with_(refs=refs, labels=tuple(labels), heavy=first.heavy or any(e.heavy for e in args))
         self.settle(value, expr, uses, self.hint(node, 0))
 

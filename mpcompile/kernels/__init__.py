@@ -11,6 +11,7 @@ from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
 from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
+from mpcompile.kernels.parts import Unbind
 from mpcompile.kernels.products import Convolution, Linear
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Rule",
     "Silu",
     "Site",
+    "Unbind",
     "find_kernels",
     "read_by",
 ]

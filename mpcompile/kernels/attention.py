@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ class Attention(Kernel):
     """
 
     name: ClassVar[str] = "attention"
+    called: ClassVar[Mapping[str, str]] = {"q": "q", "k": "k", "v": "v"}
     q: Value
     k: Value
     v: Value

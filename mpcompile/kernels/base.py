@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -17,13 +17,25 @@ class Kernel:
     A subclass has a field for each operand (a `Value`, or None where there is none) and each option.
 
     result    what the operation gives
-    absorbed  numbers of the nodes that it stands for, besides that of the result; nobody else reads them
+    absorbed  numbers of the nodes that it stands for, besides that in whose place it is written; nobody else reads them
     """
 
     name: ClassVar[str]
+    #: Good names of variables for operands, by the fields.
+    called: ClassVar[Mapping[str, str]] = {}
 
     result: Value
     absorbed: frozenset[int]
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """The values that the operation gives."""
+        return (self.result,)
+
+    @property
+    def place(self) -> int:
+        """The number of the node in whose place it is written: all operands are there, nobody has read a result."""
+        return self.result.node
 
     @property
     def operands(self) -> dict[str, Value]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mpcompile.ir import Constant, Graph, Node, Primitive, Value
-from mpcompile.kernels import activations, attention, losses, norms, products
+from mpcompile.kernels import activations, attention, losses, norms, parts, products
 from mpcompile.kernels.base import Kernel, Rule, Site
 
 #: Every rule. Of two for one node the earlier is asked first, so a kernel that covers more stands above its part.
 RULES: tuple[Rule, ...] = (
-    *norms.RULES, *activations.RULES, *attention.RULES, *losses.RULES, *products.RULES,
+    *norms.RULES, *activations.RULES, *attention.RULES, *losses.RULES, *products.RULES, *parts.RULES,
 )  # fmt: skip
 
 #: Every kernel by name.
@@ -26,7 +26,7 @@ def find_kernels(
     accept: Callable[[Kernel], bool],
     fixed: Callable[[Constant], bool] = lambda constant: True,
 ) -> dict[int, Kernel]:
-    """Find the kernels among the nodes of a function, by the number of the node that gives the result.
+    """Find the kernels among the nodes of a function, by the number of the node in whose place it is written.
 
     A kernel stands where the nodes between its operands and its result are of this function, and nobody else reads what
     they give. Kernels do not overlap; a later result is looked at first, so that the largest kernel wins.
@@ -60,10 +60,11 @@ def _closed(graph: Graph, kernel: Kernel, uses: Counter[Value]) -> Kernel | None
 
     A view of an operand (a transposed weight) costs nothing: where others read it, too, it is not absorbed.
     """
-    inside = Counter(v for i in (*kernel.absorbed, kernel.result.node) for v in graph.node(i).inputs)
+    covered, results = (*kernel.absorbed, kernel.place), kernel.results
+    inside = Counter(v for i in covered for v in graph.node(i).inputs)
     operands = set(kernel.operands.values())
-    shared = {i for i in kernel.absorbed for v in graph.node(i).outputs if uses[v] != inside[v]}
-    if any(v.node in kernel.absorbed for v in operands):
+    shared = {i for i in covered for v in graph.node(i).outputs if v not in results and uses[v] != inside[v]}
+    if kernel.place in shared or any(v.node in kernel.absorbed for v in operands):
         return None
     if any(not graph.node(i).view or graph.node(i).inputs[0] not in operands for i in shared):
         return None

@@ -28,8 +28,10 @@ def shown(graph: Graph, kernel: Kernel) -> str:
         op = graph.node(value).op
         return named.get(value) or (op.path if isinstance(op, Parameter) else "mask")
 
-    names = [f.name for f in fields(kernel) if f.name not in ("result", "absorbed", "product")]
-    order = sorted(names, key=lambda name: name in ("shape", "eps", "scale", "causal"))
+    names = [
+        f.name for f in fields(kernel) if f.name not in ("result", "absorbed", "product", "parts", "first")
+    ]
+    order = sorted(names, key=lambda name: name in ("shape", "eps", "scale", "causal", "axis"))
     return f"{kernel.name}({', '.join(f'{f} = {of(getattr(kernel, f))}' for f in order)})"
 
 
@@ -38,7 +40,7 @@ def test_a_graph_is_a_kernel(name: str) -> None:
     graph = parse(CASES[name].text)
     (kernel,) = kernels(graph)
     assert shown(graph, kernel) == CASES[name].kernel
-    assert kernel.result == graph.outputs["y"]
+    assert graph.outputs["y"] in kernel.results or kernel.name == "unbind"
 
 
 NEAR = [(name, *change) for name, case in CASES.items() for change in case.near]

@@ -150,6 +150,20 @@ program f(x: float[N, 2, 4, 4], w: float[3, 2, 1, 1], c: float[3], d: float[4]) 
   return y = %y
 }
 """
+UNBIND = """
+program f(x: float[N, 3, 4], z: float[N, 1, 4]) -> (y: float[N, 4]) {
+  %s0 = slice(%x) {axis: 1, start: 0, stop: 1}
+  %s1 = slice(%x) {axis: 1, start: 1, stop: 2}
+  %s2 = slice(%x) {axis: 1, start: 2, stop: 3}
+  %q = reshape(%s0) {shape: [N, 4]}
+  %k = reshape(%s2) {shape: [N, 4]}
+  %v = reshape(%s1) {shape: [N, 4]}
+  %both = mul(%q, %k)
+  %y = sub(%both, %v)
+  return y = %y
+}
+"""
+
 CASES = {
     "layer_norm": Case(
         LAYER_NORM,
@@ -264,6 +278,21 @@ CASES = {
         (
             ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [1, 4, 1]}", ()),
             ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [4]}", ()),
+        ),
+    ),
+    "unbind": Case(
+        UNBIND,
+        "unbind(x = x, axis = 1)",
+        (
+            ("start: 2, stop: 3", "start: 0, stop: 1", ()),  # one element twice, another never
+            ("%both = mul(%q, %k)", "%both = mul(%q, %q)", ("unbind",)),  # nobody reads one of them
+            ("%s2 = slice(%x)", "%s3 = slice(%x) {axis: 1, start: 0, stop: 3}\n  %s2 = slice(%s3)", ()),
+            ("%v = reshape(%s1)", "%again = reshape(%s1) {shape: [N, 4]}\n  %v = reshape(%s1)", ()),
+            (
+                "%s1 = slice(%x) {axis: 1, start: 1, stop: 2}",
+                "%s1 = slice(%z) {axis: 1, start: 0, stop: 1}",
+                (),
+            ),
         ),
     ),
 }
