@@ -48,7 +48,7 @@ def interpret(
     """
     memory: dict[Value, Abstract] = {}
     if kept is not None:
-        kept = {*kept, *(v for cut in graph.cuts for pair in cut.ends for v in pair)}
+        kept = {*kept, *(v for cut in graph.cuts for pair in cut.ends or () for v in pair)}
     readers = Counter(v for node in graph.nodes() for v in node.inputs) if kept is not None else Counter()
     shared = _Shared()
     for node in graph.nodes():

@@ -21,7 +21,8 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Abstract, Array, DType, Graph, Module, NoRule, Value, availability
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import extent
-from mpcompile.ops.repeating import Repeat, shortened
+from mpcompile.ops.repeating import Repeat
+from mpcompile.ops.unrolling import shortened
 
 #: Iterations of a region that are looked at.
 MOST = 3
@@ -40,7 +41,7 @@ def neutral(graph: Graph, env: Mapping[str, int]) -> bool:
 
 
 def _gives_back(op: Repeat) -> bool:
-    """By structure: each carry goes through sums alone, whose other side is zero where the weights are."""
+    """Decide by structure: each carry goes through sums alone, whose other side is zero where the weights are."""
     formals = op.formals
     zeros = {v: _zero(v) for v in formals.scanned.values()}
     facts = facts_of(op.body, availability(), zeros)
@@ -64,7 +65,7 @@ def _is_zero(x: Abstract | NoRule) -> bool:
 
 
 def _defined(op: Repeat, env: Mapping[str, int]) -> bool:
-    """In numbers: at some point of a prime field the iteration has a value, and it is what the iteration is given."""
+    """Decide in numbers: at some point of a prime field the iteration has a value, the one that it is given."""
     f, sizes, formals = Field(0), {**env, "N": 2}, op.formals
 
     def draw(name: str, value: Value) -> Array:

@@ -22,21 +22,21 @@ _READING = ("autoregressive", "complete", "receptive_field", "no_blind_spot", "p
 
 @dataclass
 class _Asked:
-    """A module of which claims are asked."""
+    """Ask claims of a module."""
 
     module: Module
 
     @cached_property
     def reading(self) -> Module:
-        """The module as claims about what is read are asked of it."""
+        """Return the module of which claims about dependence are asked."""
         return without_constants(self.module)
 
     def answer(self, claim: Claim) -> Verdict:
-        """By the claim's rule; of a mixture over orders and masks, for every member on its own."""
+        """Answer by the claim's rule; of a mixture over orders and masks, for every member on its own."""
         return _answer(self.reading if claim.kind in _READING else self.module, claim)
 
     def statistics(self) -> set[str]:
-        """Variables over whose places a layer takes statistics while training."""
+        """Return the variables over whose places a layer takes statistics while training."""
         return {subject for *_, subject in ordered_statistics(self.module)}
 
 
@@ -76,7 +76,7 @@ def prove(module: Module) -> list[Verdict]:
 
 
 def _of_few(few: _Asked | None, claim: Claim) -> Verdict | None:
-    """The verdict of a model of fewer layers, where it proves the claim of the whole; else None."""
+    """Return the verdict of a model of fewer layers, where it proves the claim of the whole; else None."""
     if few is None or not KINDS[claim.kind].regions or (claim.order and claim.order.members is not None):
         return None
     try:

@@ -136,15 +136,15 @@ def uncollected() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A region of which a graph has the first iterations alone (`ops.repeating.shortened`).
+    """A region of which a graph has the first iterations alone (`ops.unrolling.shortened`).
 
     `op` is the region, `left` how many iterations were left out, `ends` pairs each carry before the last iteration that
-    is there with the same carry after it.
+    is there with the same carry after it; None where the region is in the body of a loop.
     """
 
     op: Primitive
     left: int
-    ends: tuple[tuple[Value, Value], ...]
+    ends: tuple[tuple[Value, Value], ...] | None
 
 
 class Unsettled(Exception):
@@ -166,14 +166,16 @@ class Graph:
         self._edges: nx.DiGraph[int] | None = None
         self.cuts: tuple[Cut, ...] = ()
 
-    def settle(self, same: Callable[[Value, Value], bool]) -> None:
+    def settle(self, same: Callable[[Value, Value], bool], bodies: bool = True) -> None:
         """Raise `Unsettled` unless the facts of an analysis are the same before and after the last iteration of each cut.
 
         A rule is a function of facts. If the last iteration finds the facts that it makes, each iteration that was left
-        out has the facts of the last one, and so has everything behind the region.
+        out has the facts of the last one, and so has everything behind the region. With `bodies` facts also go through
+        the bodies of loops, about whose regions nothing is known here.
         """
-        if not all(same(before, after) for cut in self.cuts for before, after in cut.ends):
-            raise Unsettled
+        for cut in self.cuts:
+            if (cut.ends is None and bodies) or not all(same(*pair) for pair in cut.ends or ()):
+                raise Unsettled
 
     def uncut(self) -> None:
         """Raise `Unsettled` where iterations were left out: for an analysis that cannot say whether it is settled."""
@@ -197,9 +199,10 @@ class Graph:
         tick()
         return self._append(Node(next(_ids), node.op, inputs, node.types, node.span, scope))
 
-    def cut(self, count: int) -> None:
-        """Forget all nodes but the first `count`; no input, output or later use may name a value of the others."""
+    def forget(self, count: int) -> None:
+        """Forget all nodes but the first `count`, and inputs that are of the others; nothing may use those."""
         self._nodes = dict(islice(self._nodes.items(), count))
+        self.inputs = {name: v for name, v in self.inputs.items() if v in self}
         self._edges = None
 
     def _append(self, node: Node) -> Node:
@@ -272,7 +275,7 @@ class Graph:
 
     def live(self, unread: Callable[[str], bool] = lambda name: True) -> Graph:
         """The same function without the nodes that no output needs; an input that none needs stays if `unread(name)`."""
-        ends = [v for cut in self.cuts for pair in cut.ends for v in pair]
+        ends = [v for cut in self.cuts for pair in cut.ends or () for v in pair]
         keep = self.ancestors([*self.outputs.values(), *ends])
         new = Graph(self.name)
         new.cuts = self.cuts
@@ -310,7 +313,8 @@ class Graph:
         new.inputs = {k: moved[v] for k, v in self.inputs.items()}
         new.outputs = {k: moved[v] for k, v in self.outputs.items()}
         new.cuts = tuple(
-            replace(cut, ends=tuple((moved[v], moved[w]) for v, w in cut.ends)) for cut in self.cuts
+            replace(cut, ends=cut.ends and tuple((moved[v], moved[w]) for v, w in cut.ends))
+            for cut in self.cuts
         )
         return new
 
@@ -398,6 +402,11 @@ class Builder:
                 number += 1
             self.captured[outer] = self.input(name, outer.type)
         return self.captured[outer]
+
+    def forget(self, count: int) -> None:
+        """Forget all nodes of the graph but the first `count`, and what they captured; nothing may use those."""
+        self.graph.forget(count)
+        self.captured = {outer: inner for outer, inner in self.captured.items() if inner in self.graph}
 
     def input(self, name: str, type: Type) -> Value:
         """Declare an input of the function, or give the one already declared under this name."""

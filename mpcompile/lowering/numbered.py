@@ -47,7 +47,7 @@ def period(repeat: ast.Repeat, inner: Names, numbers: Sequence[int]) -> int | No
 
 
 def _nodes(node: object) -> Iterator[BaseModel]:
-    """A part of the syntax tree and all that is in it."""
+    """Yield a part of the syntax tree and everything in it."""
     if isinstance(node, BaseModel):
         yield node
         for name in type(node).model_fields:
@@ -62,7 +62,7 @@ def _names(node: BaseModel, variable: str) -> bool:
 
 
 def _expressions(node: object, variable: str, inner: Names) -> Iterator[ast.Expr]:
-    """The largest expressions of numbers alone in which a variable stands; a name outside of those is one as well."""
+    """Yield the largest expressions of numbers alone that name a variable; a name outside of those is one, too."""
     if isinstance(node, ast.Number | ast.Name | ast.Unary | ast.Binary | ast.Call) and inner.is_number(node):
         if _names(node, variable):
             yield node
@@ -77,7 +77,7 @@ def _expressions(node: object, variable: str, inner: Names) -> Iterator[ast.Expr
 
 
 def _reached(body: BaseModel, inner: Names) -> Iterator[BaseModel]:
-    """Definitions of nets, blocks and masks that a body uses, each once, and those that they use."""
+    """Yield the nets, blocks and masks that a body uses, directly or not, each once."""
     seen, open_ = set[str](), [body]
     while open_:
         for n in _nodes(open_.pop()):

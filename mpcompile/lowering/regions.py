@@ -45,7 +45,7 @@ Iteration = Callable[[int, Sequence[Value]], tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class _Found:
-    """All that an iteration can find of the values before it."""
+    """Hold everything that an iteration can ask of the values before it."""
 
     types: tuple[Type, ...]
     degrees: tuple[Array | None, ...]
@@ -68,10 +68,15 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Group:
-    """Iterations that were lowered together: their nodes, and what they were given and made."""
+    """Hold the nodes, operands and results of iterations that were lowered together.
 
-    start: int
+    `starts` are the numbers of nodes of the graph and of the program before them. `leaves` are their weights: inside of a
+    loop nodes of the program, which inputs of the loop's body among `nodes` capture.
+    """
+
+    starts: tuple[int, int]
     nodes: list[Node]
+    leaves: list[Node]
     given: tuple[Value, ...]
     made: tuple[Value, ...]
     found: _Found
@@ -80,7 +85,7 @@ class _Group:
 
 
 class Region:
-    """A repeat while it is lowered."""
+    """Lower a repeat."""
 
     def __init__(self, ctx: Context, count: int, period: int, run: Iteration, span: Span) -> None:
         """`period` iterations are a group; `run` lowers one of them; `span` is that of the repeat."""
@@ -90,7 +95,7 @@ class Region:
         self.size = 0  # nodes of each of them
 
     def lower(self, current: Sequence[Value]) -> tuple[Value, ...]:
-        """The values after all iterations."""
+        """Lower all iterations, as a region where they are alike; return the values after them."""
         values, lowered = tuple(current), list[_Group]()
         while len(lowered) < self.groups:
             values = self._group(lowered, values)
@@ -108,16 +113,20 @@ class Region:
 
     def _group(self, lowered: list[_Group], values: tuple[Value, ...]) -> tuple[Value, ...]:
         ctx, graph = self.ctx, self.ctx.b.graph
-        start, found, names = len(graph), _Found.of(ctx, values), Counter(ctx.given_names())
-        before, given = (len(ctx.noise), len(ctx.updates), len(graph.inputs)), values
+        outer = ctx.root.graph
+        starts, found, names = (len(graph), len(outer)), _Found.of(ctx, values), Counter(ctx.given_names())
+        before, given = (len(ctx.noise), len(ctx.updates), len(outer.inputs)), values
         for i in range(self.period):
             values = self.run(len(lowered) * self.period + i, values)
-        own = before != (len(ctx.noise), len(ctx.updates), len(graph.inputs))
-        lowered.append(_Group(start, graph.nodes()[start:], given, values, found, names, own))
+        own = before != (len(ctx.noise), len(ctx.updates), len(outer.inputs))
+        nodes, leaves = graph.nodes()[starts[0] :], outer.nodes()[starts[1] :]
+        if graph is outer:
+            leaves = [n for n in nodes if isinstance(n.op, Parameter)]
+        lowered.append(_Group(starts, nodes, leaves, given, values, found, names, own))
         return values
 
     def _frames(self, group: _Group) -> dict[str, int]:
-        """Frames of a group's layers in the scope of the repeat, with how many of a name each group has."""
+        """Return the frames of a group's layers in the scope of the repeat, with the step of their numbers."""
         new = self.ctx.given_names() - group.names
         each = {name: n // 2 for name, n in new.items()}  # since the group there were two
         return {
@@ -127,28 +136,30 @@ class Region:
     def _region(
         self, body: _Body, frames: Mapping[str, int], first: int, second: _Group
     ) -> tuple[Value, ...]:
-        """A `Repeat` in place of all groups from the first one on of those that are alike."""
+        """Emit a `Repeat` in place of all groups from the first of those that are alike; return its results."""
         ctx, count = self.ctx, self.groups - first
         self.skipped, self.size = count - 2, len(second.nodes)
-        ctx.b.graph.cut(body.group.start)
+        ctx.b.forget(body.group.starts[0])
+        ctx.root.forget(body.group.starts[1])
         outside = ctx.b.scope
+        paths = {leaf: _paths(leaf, outside, frames, count) for leaf in body.group.leaves}
         for k in range(2, count):
-            for leaf in body.weights.values():
-                self._declare(leaf, _path(leaf, Places(outside, frames, k)), frames, k)
-        stacks = []
-        for leaf in body.weights.values():
-            paths = tuple(_path(leaf, Places(outside, frames, k)) for k in range(count))
-            with ctx.b.within(leaf.scope, leaf.span):
-                stacks.append(ctx.stack(paths, leaf.types[0]))
+            for leaf, names in paths.items():
+                self._declare(leaf, names[k], frames, k)
+        made: dict[Node, Value] = {}
+        for leaf in body.group.leaves:
+            with ctx.root.within(leaf.scope, leaf.span):
+                made[leaf] = ctx.stack(paths[leaf], leaf.types[0])
+        stacks = [made[leaf] for leaf in body.weights.values()]
         op = ops.Repeat(
             body.graph, carries=len(body.group.given), scanned=len(stacks), length=None if stacks else count,
             frames=tuple(frames.items()),
         )  # fmt: skip
         with ctx.b.within(outside, self.span):
             results = ctx.b.emit_all(op, *body.group.given, *stacks, *body.captured)
-        names = ctx.given_names()
+        given = ctx.given_names()
         for name in {frame.rpartition("_")[0] for frame in frames}:
-            names[name] += (count - 2) * max(n for f, n in frames.items() if f.rpartition("_")[0] == name)
+            given[name] += (count - 2) * max(n for f, n in frames.items() if f.rpartition("_")[0] == name)
         ctx.same_units(second.made, results)
         return results
 
@@ -156,14 +167,16 @@ class Region:
         """Declare a weight of an iteration that is not lowered, like that of the first one."""
         ctx = self.ctx
         assert isinstance(leaf.op, Parameter)
-        like = ctx.parameters[leaf.op.path]
+        like, known = ctx.parameters[leaf.op.path], ctx.parameters.get(path)
+        if known is not None and known.shape == like.shape:
+            return
         with ctx.b.within(Places(ctx.b.scope, frames, k).scope(leaf.scope), leaf.span):
             ctx.declare(path, like.shape, like.init, trainable=like.trainable)
 
 
 @dataclass(frozen=True)
 class _Body:
-    """The body of a region: its graph, the weights that each iteration has of its own, and what it captures."""
+    """Hold the body of a region: its graph, the weights that each iteration has of its own, its captured values."""
 
     group: _Group
     graph: Graph
@@ -172,7 +185,7 @@ class _Body:
 
 
 class _Pairing:
-    """Two groups of nodes side by side: whether they are alike, and the body that both are uses of."""
+    """Compare two groups of nodes, and build the body that both are uses of."""
 
     def __init__(
         self, ctx: Context, first: _Group, second: _Group, frames: Mapping[str, int], scope: Scope
@@ -184,12 +197,16 @@ class _Pairing:
         self.twins: dict[Value, Value] = {}  # of the second group -> in the first
         self.weights: dict[Value, Node] = {}
         self.captured: dict[Value, Value] = {}
+        self.alike: dict[Node, Node] = {}
+        #: Inputs of the body of the loop around, by what they capture of the program.
+        self.outside = {inner: outer for outer, inner in ctx.b.captured.items()} if ctx.b.outer else {}
 
     def body(self) -> _Body | None:
-        """The body; None where the groups are not alike."""
+        """Return the body; None where the groups are not alike."""
         first, second = self.first, self.second
         if (
             first.own or second.own or len(first.nodes) != len(second.nodes) or not first.nodes
+            or not self._leaves()
             or first.given == first.made or first.found != second.found or len(set(first.given)) != len(first.given)
             or len(set(second.given)) != len(second.given)
         ):  # fmt: skip
@@ -202,6 +219,8 @@ class _Pairing:
         ends = [self._found(v, w) for v, w in zip(first.made, second.made, strict=True)]
         if any(v is None for v in ends):
             return None
+        if set(self.weights.values()) != set(first.leaves):
+            return None  # a weight that nothing reads
         names = {v: name for name, v in self.graph.inputs.items()}
         step = self.b.input("step", Type(DType.INT, ()))
         order = [*carries, *(names[v] for v in (*self.weights, *self.captured.values()))]
@@ -210,18 +229,18 @@ class _Pairing:
         return _Body(first, self.graph, self.weights, list(self.captured))
 
     def _pair(self, m: Node, n: Node) -> bool:
-        """Whether two nodes are alike; then they are one in the body."""
+        """Return whether two nodes are alike, and add them to the body as one."""
         if (m.types, m.span) != (n.types, n.span) or n.scope != self.places.scope(m.scope):
             return False
-        if isinstance(m.op, Parameter) and isinstance(n.op, Parameter):
-            if isinstance(m.op, Stack) or n.op.path != _path(m, self.places) or not self._init(m, n):
+        if (leaf := self._leaf(m, self.first)) is not None:
+            if self._leaf(n, self.second) != self.alike.get(leaf):
                 return False
             with self.b.within((), m.span):
-                formal = self.b.input(self._fresh(m.op.path), m.types[0])
-            self.weights[formal] = m
+                formal = self.b.input(self._fresh(leaf), m.types[0])
+            self.weights[formal] = leaf
             self.moved[n.outputs[0]], self.twins[n.outputs[0]] = formal, m.outputs[0]
             return True
-        if isinstance(m.op, Input | ops.Repeat) or not same_primitive(
+        if isinstance(m.op, Input | Parameter | ops.Repeat) or not same_primitive(
             self.places.op(m.op), n.op, places=True
         ):
             return False
@@ -234,7 +253,7 @@ class _Pairing:
         return True
 
     def _found(self, v: Value, w: Value) -> Value | None:
-        """The value in the body for one that the groups read as `v` and as `w`; None if these differ."""
+        """Return the body's value for one that the groups read as `v` and as `w`; None if these differ."""
         if w in self.moved:
             return self.moved[w] if self.twins[w] == v else None
         if v != w or self._own(v):
@@ -243,21 +262,44 @@ class _Pairing:
             self.captured[w] = self.b.input(f"captured_{len(self.captured)}", w.type)
         return self.captured[w]
 
+    def _leaves(self) -> bool:
+        """Pair the weights of the groups, and return whether they are alike but for the numbers in their names."""
+        first, second = self.first.leaves, self.second.leaves
+        self.alike = dict(zip(first, second, strict=False))
+        return len(first) == len(second) and all(
+            isinstance(m.op, Parameter) and isinstance(n.op, Parameter) and not isinstance(m.op, Stack)
+            and (m.types, m.span, self.places.scope(m.scope)) == (n.types, n.span, n.scope)
+            and n.op.path == self._path(m) != m.op.path and self._init(m, n)
+            for m, n in self.alike.items()
+        )  # fmt: skip
+
+    def _path(self, leaf: Node) -> str:
+        """Return the name in the second group of a weight of the first."""
+        return _paths(leaf, self.places.outside, self.places.frames, 2)[1]
+
+    def _leaf(self, node: Node, group: _Group) -> Node | None:
+        """Return the weight of a group that a node is, or captures."""
+        value = self.outside.get(node.outputs[0], node.outputs[0])
+        return next((leaf for leaf in group.leaves if leaf.outputs[0] == value), None)
+
     def _own(self, v: Value) -> bool:
-        """Whether a value from before both groups is a weight that is named after one of them."""
-        node = self.ctx.b.graph.node(v)
+        """Return whether a value from before both groups is a weight that is named after one of them."""
+        outer = self.outside.get(v, v)
+        graph = self.ctx.b.graph if outer == v else self.ctx.root.graph
+        node = graph.node(outer)
         if not isinstance(node.op, Parameter):
             return False
-        return isinstance(node.op, Stack) or _path(node, self.places) != node.op.path
+        return isinstance(node.op, Stack) or self._path(node) != node.op.path
 
     def _init(self, m: Node, n: Node) -> bool:
         assert isinstance(m.op, Parameter) and isinstance(n.op, Parameter)
         a, b = self.ctx.parameters[m.op.path], self.ctx.parameters[n.op.path]
         return (a.shape, a.trainable, a.span) == (b.shape, b.trainable, b.span) and _same_init(a.init, b.init)
 
-    def _fresh(self, path: str) -> str:
-        """A name of a formal after a weight."""
-        stem = path.rpartition(".")[2]
+    def _fresh(self, leaf: Node) -> str:
+        """Return a name for the formal that stands for a weight."""
+        assert isinstance(leaf.op, Parameter)
+        stem = leaf.op.path.rpartition(".")[2]
         name, n = stem, 1
         while name in self.graph.inputs or name == "step":
             n += 1
@@ -271,12 +313,18 @@ def _same_init(a: Init, b: Init) -> bool:
     return (a.kind, a.scale) == (b.kind, b.scale) and np.array_equal(a.array, b.array)
 
 
-def _path(leaf: Node, places: Places) -> str:
-    """The name in an iteration of a weight of iteration 0."""
+def _paths(leaf: Node, outside: Scope, frames: Mapping[str, int], count: int) -> tuple[str, ...]:
+    """Return the names in all iterations of a weight of iteration 0."""
     assert isinstance(leaf.op, Parameter)
-    if not leaf.op.path.startswith(f"{leaf.path}."):
-        return leaf.op.path
-    return ".".join(f.name for f in places.scope(leaf.scope)) + leaf.op.path[len(leaf.path) :]
+    depth = len(outside)
+    own = leaf.scope[depth:] if leaf.scope[:depth] == outside else ()
+    if not own or own[0].name not in frames or not leaf.op.path.startswith(f"{leaf.path}."):
+        return (leaf.op.path,) * count
+    head = "".join(f"{f.name}." for f in outside)
+    tail = leaf.op.path[len(head) + len(own[0].name) :]
+    base, _, number = own[0].name.rpartition("_")
+    step = frames[own[0].name]
+    return tuple(f"{head}{base}_{int(number) + step * k}{tail}" for k in range(count))
 
 
 __all__ = ["Region"]

@@ -250,7 +250,7 @@ class Scope:
             return self.child({repeat.variable: numbers[i]}).run(ctx, repeat.body, values)
 
         inner = self.child({repeat.variable: numbers.start})
-        every = period(repeat, inner, numbers) if current and ctx.b.outer is None else None
+        every = period(repeat, inner, numbers) if current and ctx.b.outer in (None, ctx.root) else None
         if every is None:
             for i in range(len(numbers)):
                 current = run(i, current)

@@ -31,9 +31,10 @@ from mpcompile.ops.normalisation import LogSoftmax, Softmax
 from mpcompile.ops.parts import Concat, Pad, Slice
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSumExp, Max, Sum
-from mpcompile.ops.repeating import Repeat, unrolled
+from mpcompile.ops.repeating import Repeat
 from mpcompile.ops.structure import BroadcastTo, Flip, Reshape, Transpose
 from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
+from mpcompile.ops.unrolling import unrolled
 
 _CLASSES: tuple[type[Primitive], ...] = (
     # elementwise, one argument

@@ -1,4 +1,4 @@
-"""Repeated layers as one region: a body with its weights stacked, and the same graph without regions."""
+"""Repeated layers as one region: a body with its weights stacked."""
 
 from __future__ import annotations
 
@@ -12,18 +12,13 @@ from mpcompile.ir import (
     Abstract,
     Array,
     Builder,
-    Cut,
     Domain,
     DType,
     Example,
     Graph,
-    Node,
-    Parameter,
     Primitive,
     Scope,
-    Stack,
     Type,
-    Unsettled,
     Value,
     float_type,
 )
@@ -34,13 +29,11 @@ from mpcompile.ops.arithmetic import Add
 from mpcompile.ops.control import Scan, position, stack
 from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
-from mpcompile.ops.parts import Concat, Slice
-from mpcompile.ops.structure import Reshape
 
 
 @dataclass(frozen=True)
 class Repeat(Scan):
-    """`repeat i in 1..n { ... }`: a `Scan` over layers, all of which are one body with weights of their own.
+    """Run layers that share one body, each with weights of its own: `repeat i in 1..n { ... }` as a `Scan`.
 
     Iteration k reads row k of each scanned value along axis 0, most of which are a `Stack` of weights. The body does not
     read the number of the iteration. Its nodes stand in the frames of iteration 0: a frame of `frames` directly inside
@@ -60,7 +53,7 @@ class Repeat(Scan):
         return results
 
     def iterations(self, inputs: Sequence[Type]) -> int:
-        """Number of iterations, from the types of the inputs."""
+        """Return the number of iterations, from the types of the inputs."""
         count = self.trip_count(inputs)
         assert isinstance(count, int)  # `infer` has refused the other case
         return count
@@ -105,14 +98,14 @@ class Repeat(Scan):
 
 @dataclass(frozen=True)
 class Places:
-    """Scopes of an iteration, from those of iteration 0: `layer_0` directly inside of `outside` becomes `layer_5`."""
+    """Map scopes of iteration 0 to those of an iteration: `layer_0` directly inside of `outside` becomes `layer_5`."""
 
     outside: Scope
     frames: Mapping[str, int]
     iteration: int
 
     def scope(self, scope: Scope) -> Scope:
-        """A scope in the iteration."""
+        """Return a scope in the iteration."""
         depth = len(self.outside)
         if len(scope) <= depth or scope[depth].name not in self.frames or scope[:depth] != self.outside:
             return scope
@@ -121,7 +114,7 @@ class Places:
         return (*self.outside, replace(scope[depth], name=name), *scope[depth + 1 :])
 
     def op(self, op: Primitive) -> Primitive:
-        """A primitive in the iteration: itself, or a loop with a body whose nodes have the scopes of the iteration."""
+        """Return a primitive in the iteration: itself, or a loop whose body has the scopes of the iteration."""
         if not op.bodies() or not self.frames or not self.iteration:
             return op
         graphs = {k: self._body(a) for k, a in op.attributes().items() if isinstance(a, Graph)}
@@ -140,117 +133,8 @@ class Places:
 
 
 def _rows_alike(x: Abstract) -> bool:
-    """Whether all that is known of a scanned value is the same for every row."""
+    """Return whether the facts of a scanned value are the same for every row."""
     return x.constant is None and all(m.shape[0] == 1 for m in (x.facts, x.zero, x.neginf))
-
-
-# --- without regions ---
-
-
-def has_repeats(graph: Graph) -> bool:
-    """Return whether a graph, or the body of a loop in it, has a region."""
-    return any(isinstance(n.op, Repeat) or any(map(has_repeats, n.op.bodies())) for n in graph.nodes())
-
-
-def unrolled(graph: Graph) -> Graph:
-    """Return the same function without regions: each iteration where it runs, with its own frames and weights."""
-    return _Unrolling(graph, None).run().live() if has_repeats(graph) else graph
-
-
-def shortened(graph: Graph, most: int) -> Graph:
-    """Unroll a graph with at most `most` iterations of each region, and return it with its `cuts`.
-
-    It is the function of a model of fewer layers. What an analysis finds of it holds of the whole where `Graph.settle`
-    says so.
-    """
-    return _Unrolling(graph, most).run().live() if has_repeats(graph) else graph
-
-
-class _Unrolling:
-    """One graph while its regions are unrolled; a weight that is read twice is one node."""
-
-    def __init__(self, graph: Graph, most: int | None) -> None:
-        self.graph, self.most = graph, most
-        self.new = Graph(graph.name)
-        self.b = Builder(self.new)
-        self.moved: dict[Value, Value] = {}
-        self.weights: dict[str, Value] = {}
-        self.cuts: list[Cut] = []
-
-    def run(self) -> Graph:
-        graph, new = self.graph, self.new
-        for node in graph.nodes():
-            if isinstance(node.op, Stack):
-                continue  # its weights stand where an iteration reads them
-            if isinstance(node.op, Repeat):
-                made = self._iterations(node, node.op)
-            elif isinstance(node.op, Parameter):
-                made = (self._weight(node, node.op.path, node.types[0], node.scope),)
-            else:
-                made = new.copy(node, tuple(map(self._at, node.inputs))).outputs
-            self.moved.update(zip(node.outputs, made, strict=True))
-        new.inputs = {k: self.moved[v] for k, v in graph.inputs.items()}
-        new.outputs = {k: self._at(v) for k, v in graph.outputs.items()}
-        new.cuts = tuple(self.cuts)
-        return new
-
-    def _at(self, value: Value) -> Value:
-        """A value of the graph in the new one. A stack that something else reads than a region is made of its weights."""
-        if value not in self.moved:
-            leaf = self.graph.node(value)
-            assert isinstance(leaf.op, Stack)
-            each = leaf.op.each
-            rows = [self._weight(leaf, path, each, leaf.scope) for path in leaf.op.paths]
-            self.moved[value] = self._together(rows)
-        return self.moved[value]
-
-    def _together(self, rows: Sequence[Value]) -> Value:
-        """Values under one another along a new first axis."""
-        tall = [self.b.emit(Reshape((1, *v.shape)), v) for v in rows]
-        return self.b.emit(Concat(0), *tall)
-
-    def _weight(self, leaf: Node, path: str, type: Type, scope: Scope) -> Value:
-        if path not in self.weights:
-            node = self.new.add(Parameter(path, type), (), leaf.span, scope)
-            self.weights[path] = node.outputs[0]
-        return self.weights[path]
-
-    def _iterations(self, node: Node, op: Repeat) -> tuple[Value, ...]:
-        body, formals = op.body, op.formals
-        starts, scanned, captured = op.split(node.inputs)
-        whole = op.iterations([v.type for v in node.inputs])
-        count = whole if self.most is None else min(whole, self.most)
-        carries = [self._at(v) for v in starts]
-        fixed = dict(zip(formals.captured.values(), map(self._at, captured), strict=True))
-        of_formal = dict(zip(formals.scanned.values(), scanned, strict=True))
-        rows: list[list[Value]] = []
-        for k in range(count):
-            places = Places(node.scope, dict(op.frames), k)
-            known = dict(zip(formals.carries.values(), carries, strict=True)) | fixed
-            for n in body.nodes():
-                (first, *_) = n.outputs
-                if first in of_formal:
-                    known[first] = self._row(of_formal[first], k, places)
-                elif first not in known and first != formals.step:
-                    inputs = tuple(known[v] for v in n.inputs)
-                    placed = replace(n, op=places.op(n.op)) if n.op.bodies() else n
-                    copy = self.new.copy(placed, inputs, places.scope(n.scope))
-                    known.update(zip(n.outputs, copy.outputs, strict=True))
-            before, (carries, ys) = carries, op.divide([known[v] for v in body.outputs.values()])
-            rows.append(ys)
-        if count < whole:
-            if ys:
-                raise Unsettled  # their type has the number of iterations
-            self.cuts.append(Cut(op, whole - count, tuple(zip(before, carries, strict=True))))
-        return (*carries, *(self._together(ys) for ys in zip(*rows, strict=True)))
-
-    def _row(self, scanned: Value, k: int, places: Places) -> Value:
-        """What iteration k reads of a scanned value."""
-        leaf = self.graph.node(scanned)
-        if isinstance(leaf.op, Stack):
-            return self._weight(leaf, leaf.op.paths[k], leaf.op.each, places.scope(leaf.scope))
-        one = self.b.emit(Slice(0, k, k + 1), self._at(scanned))
-        return self.b.emit(Reshape(scanned.shape[1:]), one)
 
 
 # --- examples ---
@@ -281,4 +165,4 @@ def _shared() -> Graph:
     return g
 
 
-__all__ = ["Places", "Repeat", "has_repeats", "shortened", "unrolled"]
+__all__ = ["Places", "Repeat"]

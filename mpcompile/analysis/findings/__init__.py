@@ -70,6 +70,11 @@ def _of(code: str, find: Finding, module: Module, few: Module | None) -> list[Di
         return [Diagnostic("MP310", message, start, Severity.NOTE)]
 
 
+def found_by(code: str, module: Module) -> list[Diagnostic]:
+    """Return the findings of one kind, whether the module allows them or not."""
+    return _of(code, FINDINGS[code], module, few_layers(module))
+
+
 def _of_few(code: str, find: Finding, few: Module | None) -> list[Diagnostic] | None:
     if few is None or code == "MP325":  # which weights are read is known without unrolling
         return None
@@ -91,4 +96,4 @@ def _allowed(module: Module) -> set[str]:
     return {known[a.name] for a in module.allowances if a.name in known}
 
 
-__all__ = ["FINDINGS", "findings", "names", "unless_allowed"]
+__all__ = ["FINDINGS", "findings", "found_by", "names", "unless_allowed"]

@@ -31,7 +31,7 @@ def fixed(graph: Graph) -> set[int]:
     for node in graph.nodes():
         if not isinstance(node.op, Input) and all(v.node in found for v in node.inputs):
             found.add(node.id)
-    graph.settle(lambda v, w: (v.node in found) == (w.node in found))
+    graph.settle(lambda v, w: (v.node in found) == (w.node in found), bodies=False)
     return found
 
 

@@ -50,5 +50,5 @@ def _reading(graph: Graph, source: Value) -> set[Value]:
     for node in graph.nodes():
         if any(v in found for v in node.inputs):
             found.update(node.outputs)
-    graph.settle(lambda v, w: (v in found) == (w in found))
+    graph.settle(lambda v, w: (v in found) == (w in found), bodies=False)
     return found

@@ -47,7 +47,7 @@ def signs(module: Module, graph: Graph) -> dict[int, Positivity]:
         else:
             of = [found[v.node] for v in node.inputs]
             found[node.id] = node.op.sign(of, len(set(node.inputs)) == 1)
-    graph.settle(lambda v, w: found[v.node] == found[w.node])
+    graph.settle(lambda v, w: found[v.node] == found[w.node], bodies=False)
     return found
 
 
