@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from mpcompile.ir import DType, Graph, Input, Node, Type, Value
-from mpcompile.ops import Scan
+from mpcompile.ops import Reshape, Scan
 from mpcompile_onnx.writer import Frame, Writer
 
 
@@ -47,7 +47,7 @@ def scan(w: Writer, node: Node, args: list[str]) -> list[str]:
     for name, value in body.outputs.items():
         final = w.name(f"{before}/next_{name}" if len(outputs) < op.carries else f"{before}/{name}")
         outputs[final] = value
-        results.setdefault(value, final)
+        results.setdefault(_source(body, value), final)  # under its final name from the start, and not copied
     done = {n.id for n in once}
     w.write(body, env, results, [n for n in body.nodes() if n.id not in done])
     infos = w.results(outputs, env)
@@ -89,6 +89,15 @@ def _changed(w: Writer, pairs: Sequence[tuple[str, str]]) -> str:
         differs = w.op("Not", w.op("Cast", w.op("ReduceMin", same, keepdims=0), to=TensorProto.BOOL))
         found = w.op("Or", found, differs) if found else differs
     return found
+
+
+def _source(body: Graph, value: Value) -> Value:
+    """The value that a value of the body is, seen through reshapes that change nothing."""
+    node = body.node(value)
+    while isinstance(node.op, Reshape) and node.inputs[0].type == value.type:
+        value = node.inputs[0]
+        node = body.node(value)
+    return value
 
 
 def _invariant(body: Graph, captured: set[Value]) -> list[Node]:

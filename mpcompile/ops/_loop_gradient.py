@@ -76,7 +76,7 @@ def loop_gradient(
 
     def stacked(v: Value) -> Value:
         """A matrix of each step, [n, k], under one another: [n * steps, k]."""
-        rows = outside[v] if v in outside else made[step.row(v)]
+        rows = outside[v] if v in outside else made[step.result_of(v)]
         return b.emit(Reshape((product(rows.shape[:2]), rows.shape[2])), rows)
 
     def total(name: str) -> Value | None:
@@ -133,22 +133,24 @@ class _Step:
         self.sums: dict[str, Value] = {}
         for k, v in formals.captured.items():
             rest = []
-            for term in self._terms(grads[here[v]]) if here[v] in grads else ():
+            for term, turned in self._terms(grads[here[v]]) if here[v] in grads else ():
                 pair = self._pair(term)
                 if pair is None:
-                    rest.append(term)
-                else:
-                    self.products.setdefault(k, []).append(pair)
+                    rest.append(b.emit(Transpose((1, 0)), term) if turned else term)
+                else:  # (aᵀ c)ᵀ = cᵀ a
+                    self.products.setdefault(k, []).append(pair[::-1] if turned else pair)
             if rest:
                 self.sums[k] = _add(b, [b.input(f"sum_{k}", v.type), *rest])
         self._walk()
 
-    def _terms(self, value: Value) -> list[Value]:
-        """What a sum adds up."""
+    def _terms(self, value: Value, turned: bool = False) -> list[tuple[Value, bool]]:
+        """List what a sum adds up, and whether each term is `turned`: it counts as its transpose."""
         node = self.graph.node(value)
         if isinstance(node.op, Add) and all(v.shape == value.shape for v in node.inputs):
-            return [term for v in node.inputs for term in self._terms(v)]
-        return [value]
+            return [term for v in node.inputs for term in self._terms(v, turned)]
+        if isinstance(node.op, Transpose) and node.op.permutation == (1, 0):
+            return self._terms(node.inputs[0], not turned)
+        return [(value, turned)]
 
     def _pair(self, term: Value) -> tuple[Value, Value] | None:
         """(a, c) where a term is aᵀ c, of matrices that stack into matrices of all steps."""
@@ -176,8 +178,9 @@ class _Step:
         scanned = {self.here[v] for v in self.formals.scanned.values()}
         factors = [v for pairs in self.products.values() for pair in pairs for v in pair]
         outside = {v for v in factors if v in stop or v in self.d_ys.values()}
-        #: Factors that nothing outside of the backward loop holds yet.
-        self.rows = [v for v in dict.fromkeys(factors) if v not in outside]
+        #: Factors that neither what is around the backward loop holds, nor a cotangent that the loop stacks.
+        known = {*outside, *self.d_scanned.values()}
+        self.rows = [v for v in dict.fromkeys(factors) if v not in known]
         todo = [*self.d_carries.values(), *self.d_scanned.values(), *self.sums.values(), *self.rows]
         self.live: set[int] = set()
         self.met: set[Value] = set()
@@ -191,9 +194,10 @@ class _Step:
         #: Values of the loop's body that the gradient reads, in order.
         self.kept = [v for h, v in stop.items() if (h in self.met or h in outside) and h not in scanned]
 
-    def row(self, factor: Value) -> str:
-        """The result of the backward body under which it stacks a factor."""
-        return f"row_{self.rows.index(factor)}"
+    def result_of(self, factor: Value) -> str:
+        """Return the name of the result of the backward body under which it stacks a factor."""
+        cotangents = {v: f"d_{k}" for k, v in self.d_scanned.items()}
+        return cotangents.get(factor) or f"row_{self.rows.index(factor)}"
 
     def backward(
         self,
@@ -228,7 +232,7 @@ class _Step:
         carries = {f"d_{k}": moved[v] for k, v in self.d_carries.items()}
         carries |= {f"sum_{k}": moved[v] for k, v in self.sums.items()}
         ys = {f"d_{k}": b.emit(Reshape(tall(v)), moved[v]) for k, v in self.d_scanned.items()}
-        ys |= {self.row(v): moved[v] for v in self.rows}
+        ys |= {self.result_of(v): moved[v] for v in self.rows}
         last, stacks = loop.close(list(carries.values()), ys)
         return dict(zip((*carries, *ys), (*last, *stacks), strict=True))
 

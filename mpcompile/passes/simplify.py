@@ -141,10 +141,53 @@ def _unstrided(s: Site) -> bool:
     return _same_type(s) and s.op.step == 1
 
 
+def _tiles(s: Site) -> list[Value] | None:
+    """Operands of the concatenation that a sum of pads is: zeros around parts that fill an axis side by side."""
+    parts: list[tuple[int, Value]] = []
+    axes: set[int] = set()
+    todo = list(s.inputs)
+    while todo:
+        value = todo.pop()
+        node = s.b.graph.node(value)
+        if isinstance(node.op, ops.Add) and value.type == s.type and _home(node) == _home(s.node):
+            todo += node.inputs
+        elif isinstance(node.op, ops.Pad) and value.type == s.type and node.op.value == 0:
+            axes |= {
+                i for i, around in enumerate(zip(node.op.before, node.op.after, strict=True)) if any(around)
+            }
+            if len(axes) != 1:
+                return None
+            parts.append((node.op.before[min(axes)], node.inputs[0]))
+        else:
+            return None
+    parts.sort(key=lambda part: part[0])
+    (axis,), end = axes, 0
+    for start, value in parts:
+        size = value.shape[axis]
+        if start != end or not isinstance(size, int):
+            return None
+        end = start + size
+    return [value for _, value in parts] if end == s.type.shape[axis] else None
+
+
+def _tiled(s: Site) -> Value:
+    """The concatenation, along the only axis in which its parts are smaller."""
+    parts = _tiles(s)
+    assert parts is not None
+    pairs = zip(parts[0].shape, s.type.shape, strict=True)
+    return s.b.emit(ops.Concat(next(i for i, (a, b) in enumerate(pairs) if a != b)), *parts)
+
+
 #: Rules in the order in which they are tried; the first that holds is applied, and what it gives is looked at again.
 RULES = (
     Rule("x + 0 -> x", (ops.Add,), _is(1, 0.0), lambda s: s.spread(0)),
     Rule("0 + x -> x", (ops.Add,), _is(0, 0.0), lambda s: s.spread(1)),
+    Rule(
+        "pad(x) + pad(y) + ... -> concat(x, y, ...)",
+        (ops.Add,),
+        lambda s: _tiles(s) is not None,
+        _tiled,
+    ),
     Rule("x - 0 -> x", (ops.Sub,), _is(1, 0.0), lambda s: s.spread(0)),
     Rule("x * 1 -> x", (ops.Mul,), _is(1, 1.0), lambda s: s.spread(0)),
     Rule("1 * x -> x", (ops.Mul,), _is(0, 1.0), lambda s: s.spread(1)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from specs_under_test import module
 
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Parameter, Type, Value, float_type
-from mpcompile.ops import Add, Exp, MatMul, Mul, Scan, Sin, StopGradient, Sum, Tanh
+from mpcompile.ops import Add, Exp, LoopBuilder, MatMul, Mul, Scan, Sin, StopGradient, Sum, Tanh, Transpose
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 RNG = np.random.default_rng(3)
@@ -107,6 +108,42 @@ def test_a_loop_runs_once_each_way_and_products_leave_it() -> None:
     assert loops[2].carries == 1
     wanted = differentiate_numerically(g, W, {"h": h, "xs": xs})
     np.testing.assert_allclose(interpret(made, {"w": W}, {"h": h, "xs": xs})["grad(w)"], wanted, atol=1e-8)
+
+
+@pytest.mark.parametrize("uses", [1, 2])
+def test_products_leave_a_loop_whose_matrix_is_transposed_inside(uses: int) -> None:
+    """h' = tanh(x + h wᵀ [+ tanh(h) wᵀ]): the term of a step is (aᵀ c)ᵀ, and the loop stacks one factor anyway."""
+    g = Graph("rnn")
+    b = Builder(g)
+    w = b.emit(Parameter("w", float_type(3, 3)))
+    start, series = b.input("h", float_type(2, 3)), b.input("xs", float_type(2, 4, 3))
+    loop = LoopBuilder(b, axis=1)
+    h, x = loop.carry("h", start), loop.scan("x", series)
+    turned = loop.body.emit(Transpose((1, 0)), w)
+    read = [h, loop.body.emit(Tanh(), h)][:uses]
+    raw = x
+    for value in read:
+        raw = loop.body.emit(Add(), raw, loop.body.emit(MatMul(), value, turned))
+    new = loop.body.emit(Tanh(), raw)
+    (last,), (ys,) = loop.close([new], {"y": new})
+    g.outputs["loss"] = b.emit(Add(), total(b, last), total(b, ys))
+    made = differentiate(g, "loss", ["w", "xs"])
+    *_, backward = (n for n in made.nodes() if isinstance(n.op, Scan))
+    assert backward.op.carries == 1 and len(backward.types) == 2
+    given = {"h": RNG.normal(size=(2, 3)), "xs": RNG.normal(size=(2, 4, 3))}
+    found = interpret(made, {"w": W}, given)["grad(w)"]
+    np.testing.assert_allclose(found, differentiate_numerically(g, W, given), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "lstm_stacked", "gru", "elman", "bilstm", "seq2seq"])
+def test_no_loop_of_a_layer_sums_for_a_matrix(name: str) -> None:
+    program = module(name).programs["loss"]
+    matrices = {v.type for v in program.parameters().values() if len(v.shape) == 2}
+    made = differentiate(program, "loss", list(program.parameters()))
+    loops = [n.op for n in made.nodes() if isinstance(n.op, Scan)]
+    assert len(loops) > 1
+    for loop in loops:
+        assert not {v.type for v in loop.formals.carries.values()} & matrices
 
 
 def differentiate_numerically(g: Graph, w: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:

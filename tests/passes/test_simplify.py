@@ -74,6 +74,10 @@ ONES = "%c = constant 1.0\n %z = broadcast_to(%c) {shape: [N, 4]}\n"
 CASES = {
     "x + 0 -> x": "%z = constant 0.0\n %r = add(%x, %z)",
     "0 + x -> x": ZEROS + "%r = add(%z, %x)",
+    "pad(x) + pad(y) + ... -> concat(x, y, ...)":
+        "%a = slice(%x) {axis: 1, start: 0, stop: 1}\n %b = slice(%x) {axis: 1, start: 1, stop: 4}\n"
+        "%p = pad(%a) {before: [0, 0], after: [0, 3]}\n %q = pad(%b) {before: [0, 1], after: [0, 0]}\n"
+        "%r = add(%q, %p)",
     "x - 0 -> x": "%z = constant [0.0, 0.0, 0.0, 0.0]\n %r = sub(%x, %z)",
     "x * 1 -> x": ONES + "%r = mul(%x, %z)",
     "1 * x -> x": ONES + "%r = mul(%z, %x)",
@@ -95,7 +99,7 @@ def test_every_rule_has_a_case() -> None:
     assert list(CASES) == [r.text for r in RULES]
 
 
-@pytest.mark.parametrize("rule", [r for r in CASES if "broadcast" not in r])
+@pytest.mark.parametrize("rule", [r for r in CASES if "broadcast" not in r and "concat" not in r])
 def test_what_computes_nothing_goes(rule: str) -> None:
     assert_becomes(Simplify(), between(CASES[rule], "%r"), between("", "%x"))
 
@@ -105,7 +109,33 @@ def test_an_operation_repeats_operands_itself() -> None:
     assert_becomes(Simplify(), before, between("%c = constant 0.0\n %m = maximum(%x, %c)", "%m"))
 
 
+def test_a_sum_of_pads_that_tile_an_axis_is_a_concatenation() -> None:
+    parts = (
+        "%a = slice(%x) {axis: 1, start: 0, stop: 1}\n %b = slice(%x) {axis: 1, start: 1, stop: 2}\n"
+        "%c = slice(%x) {axis: 1, start: 2, stop: 4}\n"
+    )
+    pads = (
+        "%p = pad(%a) {before: [0, 0], after: [0, 3]}\n %q = pad(%b) {before: [0, 1], after: [0, 2]}\n"
+        "%s = pad(%c) {before: [0, 2], after: [0, 0]}\n %t = add(%s, %p)\n %r = add(%q, %t)"
+    )
+    after = parts + "%r = concat(%a, %b, %c) {axis: 1}"
+    assert_becomes(Simplify(), between(parts + pads, "%r"), between(after, "%r"))
+
+
+def _pads(first: str, second: str) -> str:
+    """The sum of two pads of columns of x."""
+    return (
+        "%a = slice(%x) {axis: 1, start: 0, stop: 2}\n %b = slice(%x) {axis: 1, start: 1, stop: 3}\n"
+        f"%p = pad(%a) {{{first}}}\n %q = pad(%b) {{{second}}}\n %r = add(%p, %q)"
+    )
+
+
 KEPT = {
+    "pads that overlap": _pads("before: [0, 0], after: [0, 2]", "before: [0, 1], after: [0, 1]"),
+    "pads of one place": _pads("before: [0, 2], after: [0, 0]", "before: [0, 2], after: [0, 0]"),
+    "pads with ones": _pads("before: [0, 0], after: [0, 2], value: 1.0", "before: [0, 2], after: [0, 0]"),
+    "a pad and an array": "%a = slice(%x) {axis: 1, start: 0, stop: 2}\n"
+        "%p = pad(%a) {before: [0, 0], after: [0, 2]}\n %r = add(%p, %x)",
     "0 - x": "%z = constant 0.0\n %r = sub(%z, %x)",
     "1 / x": "%z = constant 1.0\n %r = div(%z, %x)",
     "x + (0, 1, 0, 0)": "%z = constant [0.0, 1.0, 0.0, 0.0]\n %r = add(%x, %z)",
