@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mpcompile.ir import Constant, Graph, Node, Primitive, Value
-from mpcompile.kernels import activations, attention, losses, norms, parts, products
+from mpcompile.kernels import activations, attention, losses, norms, parts, products, recurrent
 from mpcompile.kernels.base import Kernel, Rule, Site
 
 #: Every rule. Of two for one node the earlier is asked first, so a kernel that covers more stands above its part.
 RULES: tuple[Rule, ...] = (
-    *norms.RULES, *activations.RULES, *attention.RULES, *losses.RULES, *products.RULES, *parts.RULES,
+    *norms.RULES, *activations.RULES, *recurrent.RULES, *attention.RULES, *losses.RULES, *products.RULES, *parts.RULES,
 )  # fmt: skip
 
 #: Every kernel by name.
@@ -50,8 +50,8 @@ def find_kernels(
         closed = (_closed(graph, k, uses) for k in made)
         kernel = next((k for k in closed if k is not None and accept(k)), None)
         if kernel is not None:
-            found[node.id] = kernel
-            within -= {node.id, *kernel.absorbed}
+            found[kernel.place] = kernel
+            within -= {kernel.place, *kernel.absorbed}
     return found
 
 

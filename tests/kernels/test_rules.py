@@ -40,7 +40,7 @@ def test_a_graph_is_a_kernel(name: str) -> None:
     graph = parse(CASES[name].text)
     (kernel,) = kernels(graph)
     assert shown(graph, kernel) == CASES[name].kernel
-    assert graph.outputs["y"] in kernel.results or kernel.name == "unbind"
+    assert graph.outputs["y"] in kernel.results or len(kernel.results) > 1
 
 
 NEAR = [(name, *change) for name, case in CASES.items() for change in case.near]

@@ -163,6 +163,56 @@ program f(x: float[N, 3, 4], z: float[N, 1, 4]) -> (y: float[N, 4]) {
   return y = %y
 }
 """
+GRU = """
+program f(x: float[N, 3], h: float[N, 2], w: float[6, 3], u: float[6, 2], c: float[6], o: float[2]) -> (y: float[N, 2]) {
+  %ti = transpose(%w) {permutation: [1, 0]}
+  %pi = mat_mul(%x, %ti)
+  %driven = add(%pi, %c)
+  %th = transpose(%u) {permutation: [1, 0]}
+  %ph = mat_mul(%h, %th)
+  %d0 = slice(%driven) {axis: 1, start: 0, stop: 4}
+  %h0 = slice(%ph) {axis: 1, start: 0, stop: 4}
+  %both = add(%d0, %h0)
+  %gates = sigmoid(%both)
+  %r = slice(%gates) {axis: 1, start: 0, stop: 2}
+  %z = slice(%gates) {axis: 1, start: 2, stop: 4}
+  %h1 = slice(%ph) {axis: 1, start: 4, stop: 6}
+  %before = add(%h1, %o)
+  %d1 = slice(%driven) {axis: 1, start: 4, stop: 6}
+  %reset = mul(%r, %before)
+  %inner = add(%d1, %reset)
+  %n = tanh(%inner)
+  %apart = sub(%h, %n)
+  %kept = mul(%z, %apart)
+  %y = add(%n, %kept)
+  return y = %y
+}
+"""
+LSTM = """
+program f(x: float[N,3], h: float[N,2], c: float[N,2], w: float[8,3], u: float[8,2], b: float[8]) -> (y: float[N,2]) {
+  %ti = transpose(%w) {permutation: [1, 0]}
+  %pi = mat_mul(%x, %ti)
+  %driven = add(%pi, %b)
+  %th = transpose(%u) {permutation: [1, 0]}
+  %ph = mat_mul(%h, %th)
+  %total = add(%driven, %ph)
+  %i = slice(%total) {axis: 1, start: 0, stop: 2}
+  %f = slice(%total) {axis: 1, start: 2, stop: 4}
+  %g = slice(%total) {axis: 1, start: 4, stop: 6}
+  %o = slice(%total) {axis: 1, start: 6, stop: 8}
+  %forget = sigmoid(%f)
+  %kept = mul(%forget, %c)
+  %input = sigmoid(%i)
+  %new = tanh(%g)
+  %added = mul(%input, %new)
+  %cell = add(%kept, %added)
+  %output = sigmoid(%o)
+  %bent = tanh(%cell)
+  %after = mul(%output, %bent)
+  %y = sub(%after, %cell)
+  return y = %y
+}
+"""
 
 CASES = {
     "layer_norm": Case(
@@ -278,6 +328,32 @@ CASES = {
         (
             ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [1, 4, 1]}", ()),
             ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [4]}", ()),
+        ),
+    ),
+    "gru_cell": Case(
+        GRU,
+        "gru_cell(x = x, h = h, weight_ih = w, weight_hh = u, bias = c, bias_hn = o)",
+        (
+            ("%kept = mul(%z, %apart)", "%kept = mul(%r, %apart)", ("linear", "linear")),  # another gate
+            ("%reset = mul(%r, %before)", "%reset = mul(%r, %h1)", ("linear", "linear")),  # no bias within
+            ("%apart = sub(%h, %n)", "%apart = sub(%n, %h)", ("linear", "linear")),
+            ("%apart = sub(%h, %n)", "%apart = sub(%o, %n)", ("linear", "linear")),
+            ("%n = tanh(%inner)", "%n = sigmoid(%inner)", ("linear", "linear")),
+            ("%y = add(%n, %kept)", "%most = add(%n, %kept)\n  %y = add(%most, %d1)", ("linear", "linear")),
+        ),
+    ),
+    "lstm_cell": Case(
+        LSTM,
+        "lstm_cell(x = x, h = h, c = c, weight_ih = w, weight_hh = u, bias = b, cell = mask)",
+        (
+            ("%forget = sigmoid(%f)", "%forget = sigmoid(%i)", ("linear", "linear")),
+            ("%new = tanh(%g)", "%new = tanh(%o)", ("linear", "linear")),
+            ("%bent = tanh(%cell)", "%bent = tanh(%kept)", ("linear", "linear")),
+            (
+                "%y = sub(%after, %cell)",
+                "%y = sub(%after, %added)",
+                ("linear", "linear"),
+            ),  # an inner value is read
         ),
     ),
     "unbind": Case(
