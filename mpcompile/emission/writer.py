@@ -344,17 +344,21 @@ class Writer:
         return any(isinstance(self.state.graph.node(i).op, Product | Normalisation | Pool) for i in covered)
 
     def settle(self, value: Value, expr: Expr, uses: int, hint: str) -> None:
-        """Name a value, nest it, or drop it."""
+        """Name a value, nest it, or drop it. Ones are nested at any length: where they are counted, no text is left."""
         if uses == 0:
             self.release(expr)
         elif expr.simple:
             for r in expr.refs:
                 self.live[r] += uses - 1
             self.state.env[value] = expr
-        elif uses == 1 and len(expr.text) <= (LINE if self.block.outputs == (value,) else NESTED):
+        elif uses == 1 and (expr.fill == "1.0" or len(expr.text) <= self._room(value)):
             self.state.env[value] = expr
         else:
             self.assign(value, expr, hint)
+
+    def _room(self, value: Value) -> int:
+        """Return the length of text up to which a value is nested where it is read."""
+        return LINE if self.block.outputs == (value,) else NESTED
 
     def unpack(self, values: tuple[Value, ...], expr: Expr, hints: list[str]) -> None:
         """`a, b = f(x)`, with `_` for what nobody reads."""
