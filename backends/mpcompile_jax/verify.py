@@ -36,7 +36,8 @@ MODULES = {
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
-        "fori_loop while_loop custom_linear_solve dynamic_slice_in_dim dynamic_update_slice_in_dim".split()
+        "fori_loop while_loop custom_linear_solve dynamic_slice_in_dim dynamic_update_slice_in_dim "
+        "platform_dependent".split()
     ),
     "np": set(
         "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "

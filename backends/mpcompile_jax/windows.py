@@ -17,6 +17,9 @@ def conv(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     """Spell a convolution as a call of the emitted `conv`."""
     op = node.op.attributes()
     window = f"{tuples(op['stride'])}, {widths(op['padding'])}"
+    if op["groups"] == 1 and len(op["dilation"]) == 1 and op["dilation"] != (1,):
+        (stride,), (padding,), (dilation,) = op["stride"], op["padding"], op["dilation"]
+        return Expr(f"conv_dilated({_pair(a, node, args)}, {stride}, {padding}, {dilation})", heavy=True)
     more = "" if all(d == 1 for d in op["dilation"]) else f", dilation={tuples(op['dilation'])}"
     more += "" if op["groups"] == 1 else f", groups={op['groups']}"
     return Expr(f"conv({_pair(a, node, args)}, {window}{more})", heavy=True)
@@ -100,6 +103,28 @@ HELPERS = {
         groups,
     )
     return jnp.moveaxis(y, -1, 1)
+''',
+    "conv_dilated": '''def conv_dilated(
+    x: Array, weight: Array, stride: int, padding: tuple[int, int], dilation: int
+) -> Array:
+    """x[N, C, S], zeros around it, with weight[O, C, K], whose taps are `dilation` apart.
+
+    Off the CPU a tap is a product: cuDNN has no fast gradient of a dilated kernel.
+    """
+
+    def dilated(x: Array, weight: Array) -> Array:
+        return conv(x, weight, (stride,), (padding,), (dilation,))
+
+    def products(x: Array, weight: Array) -> Array:
+        x = jnp.pad(x.mT, ((0, 0), padding, (0, 0)))
+        count = x.shape[1] - (weight.shape[2] - 1) * dilation
+        y = jnp.inner(x[:, :count:stride], weight[:, :, 0])
+        for i in range(1, weight.shape[2]):
+            start = i * dilation
+            y = y + jnp.inner(x[:, start : start + count : stride], weight[:, :, i])
+        return y.mT
+
+    return lax.platform_dependent(x, weight, cpu=dilated, default=products)
 ''',
     "conv_transpose": '''def conv_transpose(
     x: Array,
