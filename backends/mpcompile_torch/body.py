@@ -9,10 +9,9 @@ from mpcompile.emission.names import defined, free
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Value
-from mpcompile.kernels import Kernel
+from mpcompile.kernels import Kernel, RecurrentLayer, find_recurrent_layers
 from mpcompile.outline import Block, Call, Loop
-from mpcompile_torch import cells, helpers, literals
-from mpcompile_torch.cells import Cell, find_cells
+from mpcompile_torch import helpers, literals, recurrent
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.kernels import KERNELS, spells
 from mpcompile_torch.positions import Key, Positions, looks_up
@@ -25,7 +24,7 @@ RESERVED = (
     frozenset(
         {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
     )
-    | defined([*literals.HELPERS.values(), *cells.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
+    | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
     | {"load"}
 )
 
@@ -78,8 +77,8 @@ class TorchWriter(Writer):
 
     def taken(self, block: Block) -> set[int]:
         """Nodes before the loops that are layers of recurrent networks."""
-        self.cells = find_cells(block, count_uses(block))
-        return {i for cell in self.cells.values() for i in cell.absorbed}
+        self.layers = find_recurrent_layers(block, count_uses(block))
+        return {i for layer in self.layers.values() for i in layer.absorbed}
 
     def spells(self, kernel: Kernel) -> bool:
         return spells(kernel)
@@ -160,8 +159,8 @@ class TorchWriter(Writer):
     def loop(self, loop: Loop) -> None:
         """A `for` statement over the steps: carries are variables, stacked results lists."""
         node, outer = loop.node, self.state
-        if outer.graph is self.block.graph and node.id in self.cells:
-            self.cell(node, self.cells[node.id])
+        if outer.graph is self.block.graph and node.id in self.layers:
+            self.recurrent(node, self.layers[node.id])
             return
         op: Any = node.op
         body = loop.body
@@ -267,24 +266,24 @@ class TorchWriter(Writer):
         if len(self.lines) == before:
             self.statement("pass")
 
-    def cell(self, node: Node, cell: Cell) -> None:
+    def recurrent(self, node: Node, layer: RecurrentLayer) -> None:
         """A loop as a call of torch's kernel: `h, _, _ = fused_lstm(...)`."""
-        args = [self.tensor(self.named(v), v.dtype) for v in cell.arguments]
-        if cell.reverse:
+        args = [self.tensor(self.named(v), v.dtype) for v in layer.arguments]
+        if layer.reverse:
             args[0] = args[0].with_(text=f"{args[0].at(ATOM)}.flip(1)")
         call = Expr(
-            f"fused_{cell.kernel}({', '.join(e.text for e in args)})",
+            f"fused_{layer.kernel}({', '.join(e.text for e in args)})",
             refs=tuple(r for e in args for r in e.refs),
             labels=tuple(dict.fromkeys([*(la for e in args for la in e.labels), *self.label(node)])),
         )
         *last, ys = node.outputs
         hint = self.state.preferred.get(ys, "h")
         self.unpack((ys, *last), call, [hint, *["state"] * len(last)])
-        if cell.reverse or cell.present is not None:
+        if layer.reverse or layer.present is not None:
             h, uses = self.operand(ys), self.state.uses[ys]
             refs, text = h.refs, f"{h.text}.flip(1)"
-            if cell.present is not None:
-                real = self.named(cell.present)
+            if layer.present is not None:
+                real = self.named(layer.present)
                 refs, text = (*refs, *real.refs), f"torch.where({real.text}[..., None], {h.text}, 0.0)"
             self.live[h.text] = 1
             self.settle(ys, Expr(text, refs=refs, heavy=True), uses, hint)

@@ -9,7 +9,7 @@ from mpcompile.emission.names import free
 from mpcompile.emission.text import basename
 from mpcompile.ir import Module
 from mpcompile.outline import outline
-from mpcompile_torch import cells
+from mpcompile_torch import recurrent
 from mpcompile_torch.classes import ClassWriter, Facts, class_names
 from mpcompile_torch.helpers import GROUP, MAX_POOL
 from mpcompile_torch.in_place import find_updates
@@ -61,7 +61,9 @@ def emit_module(module: Module) -> Emitted:
     every = HELPERS | {"max_pool_padded(": MAX_POOL, "Group(": GROUP}
     helpers = [text for mark, text in every.items() if mark in body]
     helpers += [
-        text for name, text in cells.HELPERS.items() if re.search(rf"(?m)^ +[\w, ]+ = fused_{name}\(", body)
+        text
+        for name, text in recurrent.HELPERS.items()
+        if re.search(rf"(?m)^ +[\w, ]+ = fused_{name}\(", body)
     ]
     body = "\n\n".join([*helpers, body])
     text = header(module, body) + "\n\n" + body

@@ -2,13 +2,15 @@
 
 A *kernel* is recognised where code is written, from the primitives and nothing else, so it cannot mean something other
 than they do. `find_kernels` names the kernels of a function by a table of rules, each a formula and its conditions; a
-backend has a row for each kernel that it spells, and leaves the others as primitives (decision 34).
+backend has a row for each kernel that it spells, and leaves the others as primitives (decision 34). A loop that is a
+whole recurrent layer is found by `find_recurrent_layers` (decision 13).
 """
 
 from mpcompile.kernels.activations import Gelu, GeluTanh, Silu
 from mpcompile.kernels.attention import Attention
 from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
+from mpcompile.kernels.loops import RecurrentLayer, find_recurrent_layers
 from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
 from mpcompile.kernels.parts import Unbind
@@ -29,11 +31,13 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LstmCell",
+    "RecurrentLayer",
     "RmsNorm",
     "Rule",
     "Silu",
     "Site",
     "Unbind",
     "find_kernels",
+    "find_recurrent_layers",
     "read_by",
 ]

@@ -17,10 +17,10 @@ from mpcompile.diagnostics import Source
 from mpcompile.emission.writer import count_uses
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Module, Type, float_type, symbol
+from mpcompile.kernels import find_recurrent_layers
 from mpcompile.layers import Context
 from mpcompile.layers.recurrent import Rnn
 from mpcompile.outline import Loop, outline
-from mpcompile_torch.cells import find_cells
 from mpcompile_torch.weights import transposed_at_use
 
 HEAD = "model m\ninput x: real[time, 2]\n"
@@ -99,4 +99,4 @@ def test_a_mask_that_is_no_prefix_stays_a_loop() -> None:
             outline(Module("m", Source("m.mp", ""), {"loss": transposed_at_use(graph)})).root.methods[0].block
         )
         assert any(isinstance(item, Loop) for item in block.items)
-        assert bool(find_cells(block, count_uses(block))) != hole
+        assert bool(find_recurrent_layers(block, count_uses(block))) != hole

@@ -1,4 +1,4 @@
-"""Loops that torch has a kernel for: a layer of an LSTM, of a GRU, or of Elman's network.
+"""Loops that libraries have a kernel for: a layer of an LSTM, of a GRU, or of Elman's network.
 
 A loop is one where its body is, node for node, what a step of the layer builds, and what it scans is an affine map of a
 sequence, made for it alone. Then the kernel means the same, and the loop is written as a call of it. A step that stands
@@ -17,40 +17,11 @@ from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn, Weights
 from mpcompile.ops import Add, Cast, Iota, Less, MatMul, Scan, Transpose
 from mpcompile.outline import Block, Loop
 
-CELLS: tuple[type[Recurrent], ...] = (Lstm, Gru, Rnn)
-
-#: What is written above the classes for each kernel that is called, `fused_<name>`. It is told that it trains wherever a
-#: gradient may be asked for: cuDNN keeps nothing for the way back otherwise, and refuses it.
-HELPERS = {
-    "lstm": '''def fused_lstm(
-    x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """LSTM over x [N, time, F] from h and c [N, U]: every h, and the last h and c. Gates are i, f, g, o."""
-    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-    return ys, h[0], c[0]
-''',
-    "gru": '''def fused_gru(
-    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, bias_hn: Tensor
-) -> tuple[Tensor, Tensor]:
-    """GRU over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
-    weights = [weight_ih, weight_hh, bias, F.pad(bias_hn, (2 * bias_hn.shape[0], 0))]
-    ys, h = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-    return ys, h[0]
-''',
-    "rnn": '''def fused_rnn(
-    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Elman's network with tanh over x [N, time, F] from h [N, U]: every h, and the last."""
-    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-    ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-    return ys, h[0]
-''',
-}
+KINDS: tuple[type[Recurrent], ...] = (Lstm, Gru, Rnn)
 
 
 @dataclass(frozen=True)
-class Cell:
+class RecurrentLayer:
     """A loop as a call of a kernel.
 
     arguments  x [N, time, F], the first states [N, U], the weights: values around the loop
@@ -66,21 +37,21 @@ class Cell:
     absorbed: frozenset[int]
 
 
-def find_cells(block: Block, uses: Counter[Value]) -> dict[int, Cell]:
-    """Find the loops of a function that are cells, by the number of their node."""
+def find_recurrent_layers(block: Block, uses: Counter[Value]) -> dict[int, RecurrentLayer]:
+    """Find the loops of a function that are layers, by the number of their node."""
     plain = {item.id for item in block.items if isinstance(item, Node)}
     found = {}
     for item in block.items:
         if not isinstance(item, Loop):
             continue
-        for kind in CELLS:
-            cell = _cell(block.graph, item.node, kind, uses)
-            if cell is not None and cell.absorbed <= plain:
-                found[item.node.id] = cell
+        for kind in KINDS:
+            layer = _layer(block.graph, item.node, kind, uses)
+            if layer is not None and layer.absorbed <= plain:
+                found[item.node.id] = layer
     return found
 
 
-def _cell(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value]) -> Cell | None:
+def _layer(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value]) -> RecurrentLayer | None:
     op = loop.op
     assert isinstance(op, Scan)
     if (op.carries, op.axis, len(loop.outputs)) != (kind.states, 1, kind.states + 1) or op.scanned not in (
@@ -114,7 +85,7 @@ def _cell(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value])
     if any(v is None for v in own):
         return None
     arguments = (x, *first, weight, own[0], bias, *own[1:])
-    return Cell(kind.keyword, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
+    return RecurrentLayer(kind.keyword, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
 
 
 def _affine(

@@ -1,0 +1,32 @@
+"""Helpers of emitted code around torch's kernels for whole recurrent layers."""
+
+from __future__ import annotations
+
+#: What is written above the classes for each kernel that is called, `fused_<name>`. It is told that it trains wherever a
+#: gradient may be asked for: cuDNN keeps nothing for the way back otherwise, and refuses it.
+HELPERS = {
+    "lstm": '''def fused_lstm(
+    x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """LSTM over x [N, time, F] from h and c [N, U]: every h, and the last h and c. Gates are i, f, g, o."""
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0], c[0]
+''',
+    "gru": '''def fused_gru(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, bias_hn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """GRU over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
+    weights = [weight_ih, weight_hh, bias, F.pad(bias_hn, (2 * bias_hn.shape[0], 0))]
+    ys, h = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0]
+''',
+    "rnn": '''def fused_rnn(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Elman's network with tanh over x [N, time, F] from h [N, U]: every h, and the last."""
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0]
+''',
+}
