@@ -7,9 +7,10 @@ on the path of the tests, so the checkout is never written.
 
 The tests are the fast part of the suite: those of the folders `FOLDERS` that pass within `--slow` processor seconds while
 they are traced. One traced run of them says which lines of the three rooms each executes (`STATE.map`; a file of tests is
-traced anew where it or the package has changed). A mutant runs against the tests that execute its statement, the quickest
-first, and behind them the other tests of the same files, which may share what those computed. They run in rounds, each
-in a fork of one warm process and longer than the one before, until a test fails or `--budget` is used up. So a mutant is
+traced anew where it or the package has changed). A mutant runs against the tests that execute its statement, first
+those that are quick and about its file, and behind them the other tests of the same files, which may share what those
+computed. They run in rounds, each in a fork of one warm process and longer than the one before, until a test fails or
+`--budget` is used up. So a mutant is
 killed by a failing test, or by much more processor time than the tests took; one that survives shows a hole in the fast
 part, or changes nothing that can be observed (a faster way, a message). At the end, every test that killed is held to
 pass where nothing is changed.
@@ -219,7 +220,7 @@ def executes(lines: Masks, mutant: Mutant) -> bool:
 
 
 def candidates(mutant: Mutant, files: Map) -> list[str]:
-    """The tests that may see a mutant, in the order in which they run.
+    """The tests that may see a mutant, in the order in which they run: what is quick and about its file comes first.
 
     What only imports execute concerns each test that executes any line of the file.
     """
@@ -229,10 +230,15 @@ def candidates(mutant: Mutant, files: Map) -> list[str]:
     ordered: list[tuple[bool, float, str]] = []
     for key, file in files.items():
         share = file.seconds / max(1, min(10, len(chosen[key])))  # of what the file costs once
-        ordered += [(False, file.tests[name].seconds + share, name) for name in chosen[key]]
+
+        def cost(name: str, file: File = file, share: float = share) -> float:
+            test = file.tests[name]
+            about = test.lines.get(mutant.path, 0).bit_count() + 1
+            return (test.seconds + share) * sum(m.bit_count() for m in test.lines.values()) / about
+
+        ordered += [(False, cost(name), name) for name in chosen[key]]
         if chosen[key] or executes(file.lines, mutant):
-            others = file.tests.keys() - chosen[key]
-            ordered += [(True, file.tests[name].seconds + share, name) for name in others]
+            ordered += [(True, cost(name), name) for name in file.tests.keys() - chosen[key]]
     return [name for *_, name in sorted(ordered)]
 
 
