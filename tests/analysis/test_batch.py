@@ -295,3 +295,30 @@ def test_statistics_of_one_place_are_not_told() -> None:
         "x ~ autoregressive(order = natural) { dense(16, mask = up) -> batch_norm -> dense(4, mask = strict(up)) }"
     )
     assert "MP332" not in [d.code for d in api.warnings(lowered(text))]
+
+
+#: What the loss of a spec is, where it is not the mean of -log_prob over the batch.
+LOSSES = {
+    **dict.fromkeys(("autoencoder", "denoising", "linear_autoencoder", "perceptron"), "a criterion"),
+    **dict.fromkeys(("cvrnn", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_iaf", "vrnn"), "a bound of it"),
+    "beta_vae": "a bound of it, a divergence with a weight of its own",
+    "lstm_stacked": "noise while training (noise_dropout)",
+    "made_ensemble": "noise while training (member)",
+    "ridge": "a prior on weights",
+    "unet": "statistics of the batch in batch_norm",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_loss_is_of_is_said(name: str) -> None:
+    """Held to numbers: what is said to be the mean of -log_prob is."""
+    m = module(name)
+    said = str(verdict(m).detail["loss"])
+    if name in LOSSES:
+        assert said.removeprefix("not the mean of -log_prob over the batch: ").startswith(LOSSES[name])
+        assert said.endswith((LOSSES[name], "and no likelihood"))
+        return
+    assert said == "the mean of -log_prob over the batch"
+    w, given = weights(m), inputs(m, "loss", 3, 4)
+    score = interpret(m.programs["log_prob"], w, given)["log_prob"]
+    np.testing.assert_allclose(interpret(m.programs["loss"], w, given)["loss"], -score.mean(), rtol=1e-12)

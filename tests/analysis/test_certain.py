@@ -12,6 +12,7 @@ from mpcompile import api
 from mpcompile.analysis import prove
 from mpcompile.analysis.claims.complete import complete
 from mpcompile.analysis.onesided import two_sided
+from mpcompile.analysis.rising import _positive as may_be_positive
 from mpcompile.analysis.rising import rises
 from mpcompile.analysis.stencils import offset_sets
 from mpcompile.analysis.verdict import Verdict
@@ -235,3 +236,23 @@ def test_what_is_too_large_for_a_run_is_undecided(tmp_path: Path, monkeypatch: p
 def test_a_proof_says_what_it_assumes(tmp_path: Path) -> None:
     found = answer(tmp_path, SERIES.format(GRU), "complete(x)")
     assert any("exp(a + b)" in a for a in found.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("binary", range(2)), ("category(3)", range(3)), ("integer(-2..3)", range(-2, 4)),
+        ("integer(-2..0)", range(-2, 1)), ("integer(-4..-1)", range(-4, 0)), ("integer(0..1)", range(2)),
+    ],
+)  # fmt: skip
+def test_an_input_may_be_positive_where_one_of_its_values_is(
+    tmp_path: Path, kind: str, values: range
+) -> None:
+    net = "x -> embedding(2) -> flatten" if kind.startswith("category") else "x"
+    text = f"input x: {kind}[2]\ntarget y: real[2]\ny ~ normal(loc = {net} -> dense(2), scale = 1)\n"
+    assert may_be_positive(load(tmp_path, text).fields["x"]) == any(v > 0 for v in values)
+
+
+def test_real_numbers_may_be_positive(tmp_path: Path) -> None:
+    assert may_be_positive(None)
+    assert may_be_positive(load(tmp_path, IMAGE).fields["x"])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stated import answers
 
 from mpcompile import api, ops
-from mpcompile.analysis.receptive import ReceptiveField, receptive_fields
+from mpcompile.analysis.claims.receptive_field import _most as most
+from mpcompile.analysis.receptive import ReceptiveField, picture, receptive_fields
 from mpcompile.ir import Builder, Frame, Graph, NoRule, Parameter, Value, float_type, symbol
 
 Pad = tuple[int, int]
@@ -231,3 +232,36 @@ def test_a_dense_layer_sees_all_of_a_fixed_image(tmp_path: Path) -> None:
         "proved",
         "sets of inputs; a run modulo 65519, for the declared sizes",
     )
+
+
+def test_a_value_that_reads_nothing_has_no_blind_spot() -> None:
+    assert ReceptiveField((), {}, True).blind == 0.0
+
+
+def test_a_map_has_a_line_for_each_row() -> None:
+    seen = np.array([[True, True, False], [True, False, False]])
+    allowed = np.array([[True, True, True], [True, False, False]])
+    assert picture(seen, allowed, (1, 1)) == "##o\n#X."
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_farthest_places_of_sets_are_those_counted_out(seed: int) -> None:
+    """Of random sets of an image; empty ones among them."""
+    rng = np.random.default_rng(seed)
+    height, width, rows = (int(n) for n in rng.integers(1, 6, 3))
+    seen = rng.random((rows, height, width)) < rng.choice([0.0, 0.1, 0.4])
+    reach = {
+        (row, axis): int(places.max() - places.min()) + 1
+        for row, axis in np.ndindex(rows, 2)
+        if (places := np.argwhere(seen[row])[:, axis]).size
+    }
+    graph = Net(height, width).graph
+    best, element, ends = most(graph, "x", seen.reshape(rows, -1), {"N": 1})
+    assert best == max(reach.values(), default=0)
+    if reach:
+        axis = next(a for a in range(2) if reach.get((element, a)) == best)
+        low, high = (at.reshape(-1) for at in ends)
+        assert seen[element].reshape(-1)[low].any() and seen[element].reshape(-1)[high].any()
+        assert {*np.unravel_index(high, (height, width))[axis]} == {
+            i + best - 1 for i in np.unravel_index(low, (height, width))[axis]
+        }

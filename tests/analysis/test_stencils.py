@@ -134,6 +134,20 @@ class Net:
 KINDS = "conv conv conv_transpose max avg repeat gather shift crop fold join beside norm prefix".split()
 
 
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_running_sums_along_the_source(exclusive: bool, reverse: bool) -> None:
+    """Behind a window too; only along a stride that comes to one again they have no rule."""
+    net = Net(12)
+    net.x = net.b.emit(
+        ops.CumSum(2, exclusive, reverse), net.b.emit(ops.MaxPool((3,), (1,), ((1, 1),)), net.x)
+    )
+    net.graph.outputs["y"] = net.x
+    sets = offset_sets(net.graph, "x")
+    assert not [v for v in sets.values.values() if isinstance(v, NoRule)]
+    hold(net.graph, "x", sets)
+
+
 @settings(derandomize=True, max_examples=100, deadline=None)
 @given(st.data())
 def test_random_networks(data: st.DataObject) -> None:

@@ -256,3 +256,13 @@ def test_a_permutation_is_absorbed_past_every_primitive(name: str) -> None:
             np.testing.assert_allclose(
                 found, wanted, rtol=1e-9, atol=1e-12, err_msg=f"{example.op}, axis {axis}"
             )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permutations_are_absorbed_only_where_less_is_moved(name: str) -> None:
+    """And nothing more is multiplied; any other program stays as it is."""
+    for program in module(name).programs.values():
+        made = AbsorbPermutations()(program)
+        if made.changed:
+            assert reorderings(made.graph) < reorderings(program)
+            assert str(work(made.graph).products) == str(work(program).products)

@@ -23,6 +23,7 @@ from mpcompile.passes.incremental import DeriveSamplers, block_loop
 from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.passes.pipeline import SHIPPED, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.text import parse
 
 LENGTH = 13
 
@@ -364,3 +365,38 @@ def test_a_reference_sampler_of_many_elements_is_emitted() -> None:
     """Its order has numbers of more than eight bits, which torch's code holds in as few as they need."""
     m = from_text((PLANES % ("real", "normal", 6)).replace("[3, 4, 4]", "[3, 10, 10]"))
     assert "torch.int16" in find_backend("torch").emit(m)["model.py"]
+
+
+MIXED = """
+program sample(noise_x: float[N, 3]) -> (x: float[N, 3]) {
+  %zero = constant 0.0 : float[]
+  %start = broadcast_to(%zero) {shape: [N, 3]} : float[N, 3]
+  %x = scan(%start, %noise_x) {carries: 1, length: 3} : float[N, 3]
+    body body(carry_0: float[N, 3], noise: float[N, 3], step: int[]) -> (carry_0: float[N, 3]) {
+      %carry_0 = input carry_0 : float[N, 3]
+      %step = input step : int[]
+      %noise = input noise : float[N, 3]
+      %first = constant [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]] : float[3, 4]
+      %hidden = mat_mul(%carry_0, %first) : float[N, 4]
+      %cells = reshape(%hidden) {shape: [N, 2, 2]} : float[N, 2, 2]
+      %second = constant [[1.0, 0.0], [-2.0, 0.0]] : float[2, 2]
+      %mixed = mat_mul(%cells, %second) : float[N, 2, 2]
+      %sum = sum(%mixed) {axes: [1], keepdims: false} : float[N, 2]
+      %late = pad(%sum) {before: [0, 1], after: [0, 0]} : float[N, 3]
+      %drawn = add(%late, %noise) : float[N, 3]
+      %order = constant [[0, 1, 2]] : int[1, 3]
+      %now = equal(%order, %step) : bool[1, 3]
+      %where = where(%now, %drawn, %carry_0) : float[N, 3]
+      return carry_0 = %where
+    }
+  return x = %x
+}
+"""
+
+
+def test_units_that_have_features_are_not_multiplied_unit_by_unit() -> None:
+    """All units of [N, 2, 2] are known at once, so nothing says along which axis they lie; a product sums over one."""
+    graph = parse(MIXED)
+    kept = DeriveSamplers()(graph)
+    assert [str(r) for r in kept.refused] == ["mat_mul (mat_mul) mixes units and their features"]
+    assert references(kept.graph) == 1
