@@ -105,6 +105,12 @@ def require_axis(type: Type, axis: int) -> None:
         raise mismatch(f"an axis below the rank {type.rank}", f"axis {axis} of {type}")
 
 
+def require_sizes(*sizes: int | Symbolic) -> None:
+    """Raise `TypeMismatch` for a size below zero among attributes that say the shape of a result."""
+    if any(isinstance(s, int) and s < 0 for s in sizes):
+        raise mismatch("sizes that are not negative", list(sizes))
+
+
 def broadcast(*types: Type) -> Shape:
     """Broadcast shape of some types, as a `TypeMismatch` when there is none."""
     try:

@@ -205,7 +205,11 @@ class Strided(Product):
     def _check_fields(self, n: int) -> None:
         for field, value in (("stride", self.stride), ("padding", self.padding), ("dilation", self.dilation)):
             require(len(value) == n, f"{field} for {n} spatial axes", value)
-        require(min((*self.stride, *self.dilation)) >= 1, "stride and dilation of at least 1", self)
+        require(
+            min((*self.stride, *self.dilation, self.groups)) >= 1,
+            "stride, dilation and groups of at least 1",
+            self,
+        )
         require(all(lo >= 0 and hi >= 0 for lo, hi in self.padding), "padding of at least 0", self.padding)
 
     def _windows(self, spatial: Sequence[int], kernel: Sequence[int]) -> Windows:

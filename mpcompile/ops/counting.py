@@ -23,7 +23,7 @@ from mpcompile.ir import (
     numbers,
 )
 from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, extent, still, whole
-from mpcompile.ops._base import Cotangents, require_axis, require_dtype
+from mpcompile.ops._base import Cotangents, require_axis, require_dtype, require_sizes
 from mpcompile.ops._stencil import no_rule, results
 from mpcompile.ops.traits import Monotone, Verbatim, apart
 
@@ -38,6 +38,7 @@ class Iota(Monotone, Verbatim):
     axis: int
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_sizes(*self.shape)
         out = Type(DType.INT, tuple(self.shape))
         require_axis(out, self.axis)
         return (out,)
@@ -105,6 +106,7 @@ class OneHot(Verbatim):
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         (x,) = inputs
         require_dtype(x, DType.INT)
+        require_sizes(self.depth)
         return (Type(DType.FLOAT, (*x.shape, self.depth)),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:

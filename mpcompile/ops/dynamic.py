@@ -9,14 +9,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Along, Array, Builder, Domain, DType, Example, Shape, Type, Value
+from mpcompile.ir import Abstract, Along, Array, Builder, Domain, DType, Example, Shape, Symbolic, Type, Value
 from mpcompile.ops._base import (
     Cotangents,
     expand,
     mask,
+    mismatch,
     require,
     require_axis,
     require_dtype,
+    require_sizes,
     sample,
     zeros,
 )
@@ -25,6 +27,13 @@ from mpcompile.ops.traits import Fresh, Verbatim, View, apart
 
 def _stretch(axis: int, start: int, size: int) -> tuple[slice, ...]:
     return (*(slice(None),) * axis, slice(start, start + size))
+
+
+def _require_fits(part: int | Symbolic, whole: int | Symbolic) -> None:
+    """Raise `TypeMismatch` for a stretch that is longer than its axis, where both are known."""
+    require_sizes(part)
+    if isinstance(part, int) and isinstance(whole, int) and part > whole:
+        raise mismatch(f"at most {whole} elements of an axis", part)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class SliceAt(View, Verbatim):
         require_axis(data, self.axis)
         require_dtype(start, DType.INT)
         require(start.shape == (), "a scalar start", start)
+        _require_fits(self.size, data.shape[self.axis])
         return (data.with_shape((*data.shape[: self.axis], self.size, *data.shape[self.axis + 1 :])),)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
@@ -107,7 +117,9 @@ class UpdateAt(Fresh, Verbatim):
         require(start.shape == (), "a scalar start", start)
         rest = (*data.shape[: self.axis], *data.shape[self.axis + 1 :])
         other = (*update.shape[: self.axis], *update.shape[self.axis + 1 :])
-        require(data.dtype is update.dtype and rest == other, f"an update that fits {data}", update)
+        fits = data.dtype is update.dtype and data.rank == update.rank and rest == other
+        require(fits, f"an update that fits {data}", update)
+        _require_fits(update.shape[self.axis], data.shape[self.axis])
         return (data,)
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:

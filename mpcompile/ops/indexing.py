@@ -39,6 +39,7 @@ from mpcompile.ops._base import (
     require,
     require_axis,
     require_dtype,
+    require_sizes,
     sample,
     unbroadcast,
 )
@@ -281,6 +282,7 @@ class ScatterAdd(Summation):
         updates, indices = inputs
         require_dtype(updates, DType.FLOAT, DType.INT)
         require_dtype(indices, DType.INT)
+        require_sizes(self.axis, self.size)
         stop = self.axis + indices.rank
         require(
             updates.shape[self.axis : stop] == indices.shape and stop <= updates.rank,
@@ -385,6 +387,7 @@ class ScatterAlong(Free, Summation):
         require_dtype(updates, DType.FLOAT, DType.INT)
         require_dtype(indices, DType.INT)
         require_axis(updates, self.axis)
+        require_sizes(self.size)
         require(updates.rank == indices.rank, f"indices of rank {updates.rank}", indices)
         shape, axis = broadcast(updates, indices), self.axis
         require(indices.shape[axis] == shape[axis], f"an index for each of {shape[axis]} updates", indices)

@@ -28,7 +28,16 @@ from mpcompile.ir import (
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Places, Stencil, whole
-from mpcompile.ops._base import Cotangents, Operation, full, mask, require, require_dtype, sample
+from mpcompile.ops._base import (
+    Cotangents,
+    Operation,
+    full,
+    mask,
+    require,
+    require_dtype,
+    require_sizes,
+    sample,
+)
 from mpcompile.ops._stencil import align, exact, no_rule, results
 from mpcompile.ops._stencil_windows import read_windows, spread_windows
 from mpcompile.ops._windows import Padding, Windows, window_count
@@ -181,6 +190,8 @@ class MaxPoolGrad(Fresh, Operation):
         require_dtype(dy, DType.FLOAT)
         require_dtype(indices, DType.INT)
         require(dy.rank >= 3 and indices.shape == dy.shape, f"indices of shape {list(dy.shape)}", indices)
+        require(len(self.spatial) == dy.rank - 2, f"{dy.rank - 2} spatial sizes", list(self.spatial))
+        require_sizes(*self.spatial)
         return (dy.with_shape((*dy.shape[:2], *self.spatial)),)
 
     def _flat(self) -> tuple[ScatterAlong, tuple[int, ...]]:

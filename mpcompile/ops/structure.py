@@ -24,7 +24,15 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent
-from mpcompile.ops._base import Cotangents, mismatch, require, require_axis, sample, unbroadcast
+from mpcompile.ops._base import (
+    Cotangents,
+    mismatch,
+    require,
+    require_axis,
+    require_sizes,
+    sample,
+    unbroadcast,
+)
 from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
     fit,
@@ -157,6 +165,7 @@ class BroadcastTo(View, Movement):
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         (x,) = inputs
+        require_sizes(*self.shape)
         try:
             fits = broadcast_shapes(x.shape, self.shape) == tuple(self.shape)
         except ValueError:
