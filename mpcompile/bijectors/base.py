@@ -30,6 +30,9 @@ class Bijector:
 
     The structure of the Jacobian is derived from the graph of `apply` (`mpcompile.analysis.jacobian`); the
     log-determinant that it gives is the sum of the log-diagonal, and is only used when that structure bears it out.
+
+    `forward` maps x [N, C, ...] to y of the same shape, unless `output_shape` says otherwise, and gives log |det
+    dy/dx| [N].
     """
 
     keyword: ClassVar[str]

@@ -20,7 +20,12 @@ from mpcompile.ops import build as F
 
 @dataclass(frozen=True)
 class Law:
-    """`moved` [C, ...] is false on elements that the law leaves alone; None where it moves all."""
+    """The map of the elements that a coupling transforms, given its parameters.
+
+    x is [N, C, ...] and `raw` [N, count C, ...] the parameters of its elements; `forward` gives y and the log
+    slope of every element, or None for slopes of one. `moved` [C, ...] is false on elements that the law leaves
+    alone; None where it moves all.
+    """
 
     keyword: ClassVar[str]
 

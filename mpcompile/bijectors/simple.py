@@ -119,7 +119,10 @@ class Logit(Bijector):
 
 @dataclass(frozen=True)
 class Squeeze(Bijector):
-    """Space to depth: a permutation of the elements (Dinh et al. 2017, section 3.6)."""
+    """Space to depth: a permutation of the elements (Dinh et al. 2017, section 3.6).
+
+    [N, C, H, W] -> [N, C f^2, H/f, W/f], where f is `factor`.
+    """
 
     keyword: ClassVar[str] = "squeeze"
     domain: ClassVar[Interval | None] = None
@@ -145,7 +148,10 @@ class Squeeze(Bijector):
 
 @dataclass(frozen=True)
 class FactorOut(Bijector):
-    """Half of the channels leave the chain as latents (Dinh et al. 2017, section 3.6)."""
+    """Half of the channels leave the chain as latents (Dinh et al. 2017, section 3.6).
+
+    [N, C, ...] -> [N, kept, ...]; the other channels are latents.
+    """
 
     keyword: ClassVar[str] = "factor_out"
     domain: ClassVar[Interval | None] = None
@@ -190,7 +196,10 @@ class FactorOut(Bijector):
 
 @dataclass(frozen=True)
 class Permute(Bijector):
-    """A fixed permutation of the last axis of a vector: `reverse`, or `random` by seed."""
+    """A fixed permutation of the last axis of a vector: `reverse`, or `random` by seed.
+
+    [N, D] -> [N, D].
+    """
 
     keyword: ClassVar[str] = "permute"
     domain: ClassVar[Interval | None] = None

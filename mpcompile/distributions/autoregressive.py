@@ -35,6 +35,8 @@ class Autoregressive(Distribution):
     With several orders `ranks` has a row for each member: member k is the density in order k with the hidden degrees of
     mask set k modulo `mask_sets` (Germain et al. 2015, sections 4.2 and 4.3). Training sees one member a step; the
     density is the mixture of all with equal weights, as in Uria et al. 2014; a draw is one of a member.
+
+    `log_prob` maps x [N, ...] to [N].
     """
 
     keyword: ClassVar[str] = "autoregressive"

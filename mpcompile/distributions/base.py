@@ -83,7 +83,10 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Elementwise(Distribution):
-    """Independent elements."""
+    """Independent elements: x is [N, ...], parameters have the shape of x or broadcast to it.
+
+    `log_prob` sums the log densities (nats) of the elements of each example: [N].
+    """
 
     #: The noise that one element is drawn from.
     noise: ClassVar[Literal["normal", "uniform"]] = "uniform"

@@ -16,6 +16,8 @@ class Delta(Distribution):
     """Point mass at `loc`: as the posterior of a latent it makes the model an autoencoder (notes, section 5.1).
 
     It has no density, so there is no bound on the likelihood; with a prior p the loss has the penalty -log p(z).
+
+    `loc` has the shape of the latent, [N, ...].
     """
 
     keyword: ClassVar[str] = "delta"

@@ -28,6 +28,8 @@ class DiscretizedLogisticMixture(OfNetwork):
 
     A level has the mass of its bin, half a level to both sides; the first and the last bin reach to infinity. So a
     draw of the mixture, rounded and clipped, has this law exactly.
+
+    Parameters are [N, K, ...] for K components and x [N, ...].
     """
 
     keyword: ClassVar[str] = "discretized_logistic_mixture"

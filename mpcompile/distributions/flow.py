@@ -27,7 +27,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Flow(Distribution):
-    """A base distribution pushed through a chain of bijectors, listed from the data to the latents."""
+    """A base distribution pushed through a chain of bijectors, listed from the data to the latents.
+
+    `log_prob` maps x [N, ...] to [N]: the log density of its latents [N, D] under the base, plus all
+    log-determinants [N].
+    """
 
     keyword: ClassVar[str] = "flow"
     support: ClassVar[Support] = DEQUANTIZED

@@ -16,7 +16,7 @@ ELEMENTS = Takes(least=-1)
 
 
 class _Pointwise(Layer):
-    """One primitive, applied to every element."""
+    """One primitive, element by element: [N, ...] -> [N, ...]."""
 
     takes: ClassVar[Takes] = ELEMENTS
     op: ClassVar[Primitive]
@@ -55,7 +55,10 @@ class Softplus(_Pointwise):
 
 
 class Silu(Layer):
-    """x sigmoid(x)."""
+    """x sigmoid(x).
+
+    Element by element: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "silu"
     merges: ClassVar[str] = "it falls before it rises"
@@ -66,7 +69,10 @@ class Silu(Layer):
 
 
 class Gelu(Layer):
-    """x Phi(x), exact (Hendrycks and Gimpel 2016)."""
+    """x Phi(x), exact (Hendrycks and Gimpel 2016).
+
+    Element by element: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "gelu"
     merges: ClassVar[str] = "it falls before it rises"
@@ -80,7 +86,10 @@ class Gelu(Layer):
 
 @dataclass(frozen=True)
 class LeakyRelu(Layer):
-    """max(x, slope x)."""
+    """max(x, slope x).
+
+    Element by element: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "leaky_relu"
     takes: ClassVar[Takes] = ELEMENTS
@@ -91,7 +100,10 @@ class LeakyRelu(Layer):
 
 
 class Step(Layer):
-    """1 where x > 0, else 0 (the perceptron's threshold); its gradient is zero."""
+    """1 where x > 0, else 0 (the perceptron's threshold); its gradient is zero.
+
+    Element by element: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "step"
     merges: ClassVar[str] = "it sends all numbers to 0 and 1"
@@ -131,7 +143,10 @@ def channel_axis(x: Value) -> int:
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Zero each element with probability `rate` while training, scaled by 1 / (1 - rate) (Srivastava et al. 2014)."""
+    """Zero each element with probability `rate` while training, scaled by 1 / (1 - rate) (Srivastava et al. 2014).
+
+    The shape stays: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "dropout"
     rate: Fraction = 0.5

@@ -21,6 +21,8 @@ class Conv(Layer):
 
     `pad` is valid, same (ceil(size / stride) results), causal (before only), a number, or a list with a number or a
     pair [before, after] for each axis. A mask of the kernel ([out, in, *kernel]) multiplies the weight.
+
+    [N, C, *S] -> [N, channels, *P] for one to three spatial axes S; the weight is [channels, C / groups, *kernel].
     """
 
     keyword: ClassVar[str] = "conv"
@@ -82,6 +84,8 @@ class ConvTranspose(Layer):
     """The adjoint of a convolution (notes, section 3.1): size (n - 1) stride + (kernel - 1) dilation + 1 - padding.
 
     `output_padding` adds elements at the end, fewer than the stride; `pad=same` gives n stride of them.
+
+    [N, C, *S] -> [N, channels, *P] for one to three spatial axes S.
     """
 
     keyword: ClassVar[str] = "conv_transpose"

@@ -17,7 +17,10 @@ from mpcompile.ranges import Fraction, NonNegative
 
 @dataclass(frozen=True)
 class GaussianNoise(Layer):
-    """x + scale e, e standard normal, while training (Vincent et al. 2008, section 2.3)."""
+    """x + scale e, e standard normal, while training (Vincent et al. 2008, section 2.3).
+
+    The shape stays: [N, ...] -> [N, ...].
+    """
 
     keyword: ClassVar[str] = "gaussian_noise"
     scale: NonNegative
@@ -35,6 +38,8 @@ class MaskOut(Layer):
     """Zero each position, all its channels, with probability `rate` while training (Vincent et al. 2008).
 
     Unlike `dropout` it does not scale what is left: a masked input should look like one with a hole.
+
+    The shape stays: [N, ...] -> [N, ...].
     """
 
     keyword: ClassVar[str] = "mask_out"

@@ -72,6 +72,8 @@ class Degrees:
 
     `strict` is the output layer's: output i sees units of degree <= rank(i), that is, only variables before it.
     Hidden degrees are spread evenly over 1 .. D - 1 and shuffled, so that every degree has its share of units.
+
+    An array [out, in] of a dense layer.
     """
 
     order: Order = "natural"
@@ -122,6 +124,8 @@ class Causal2d:
     a map already shifted down); `horizontal_a` / `horizontal`: the centre row to the left, centre excluded /
     included. With `channels=rgb` the centre tap is lower triangular over the three colours instead; channel c
     belongs to colour c mod 3, so that the halves of a gate and the levels of a categorical keep their colours.
+
+    An array [out, in, height, width] of a kernel.
     """
 
     type: Kind = "B"
@@ -153,7 +157,10 @@ class Causal2d:
 
 @dataclass(frozen=True)
 class Checkerboard:
-    """True where the sum of the last two coordinates (of a vector: the index) is even (parity 0) or odd (parity 1)."""
+    """True where the sum of the last two coordinates (of a vector: the index) is even (parity 0) or odd (parity 1).
+
+    An array in the shape of a value without its batch axis.
+    """
 
     parity: Seed = 0
 
@@ -164,7 +171,10 @@ class Checkerboard:
 
 @dataclass(frozen=True)
 class Channel:
-    """True on the first half of the channels (parity 0) or on the second half (parity 1)."""
+    """True on the first half of the channels (parity 0) or on the second half (parity 1).
+
+    An array in the shape of a value without its batch axis, channels first.
+    """
 
     parity: Seed = 0
 
@@ -176,7 +186,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class Band:
-    """Entries (i, j) of a matrix with -lower <= j - i <= upper."""
+    """Entries (i, j) of a matrix with -lower <= j - i <= upper.
+
+    An array [rows, columns].
+    """
 
     lower: Offset
     upper: Offset

@@ -22,6 +22,8 @@ class LayerNorm(Layer):
     """(x - mean) / sqrt(var + eps) * gain + bias over the channels of each position (Ba et al. 2016).
 
     Statistics are taken over channels alone, never over time or space, so the layer is causal.
+
+    The shape stays. `gain` and `bias` are [C], along the channel axis.
     """
 
     keyword: ClassVar[str] = "layer_norm"
@@ -39,6 +41,8 @@ class GroupNorm(Layer):
     """Statistics over space (or time) and the channels of each of `groups` groups (Wu and He 2018).
 
     They read every position, so within an autoregressive net this is a leak.
+
+    The shape stays. The weights are [C]; `groups` divides C.
     """
 
     keyword: ClassVar[str] = "group_norm"
@@ -65,6 +69,8 @@ class InstanceNorm(Layer):
     """Statistics over space (or time) of each channel of each example (Ulyanov et al. 2016).
 
     They read every position, so within an autoregressive net this is a leak.
+
+    The shape stays. The weights, if `affine`, are [C].
     """
 
     keyword: ClassVar[str] = "instance_norm"
@@ -90,6 +96,8 @@ class BatchNorm(Layer):
     `loss` normalises by the biased variance of its batch and gives new running statistics, (1 - momentum) running +
     momentum batch, the variance unbiased (torch.nn.BatchNorm's conventions). All other programs read the running
     ones: there the layer is affine, and proofs are about that.
+
+    The shape stays. The weights and the running statistics are [C].
     """
 
     keyword: ClassVar[str] = "batch_norm"

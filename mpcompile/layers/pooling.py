@@ -28,7 +28,10 @@ class _Pool(Layer):
 
 
 class MaxPool(_Pool):
-    """The largest value of each window; stride = kernel unless given. `as name` remembers where, for `unpool`."""
+    """The largest value of each window; stride = kernel unless given. `as name` remembers where, for `unpool`.
+
+    [N, C, *S] -> [N, C, *P], a result for each window.
+    """
 
     keyword: ClassVar[str] = "maxpool"
 
@@ -39,7 +42,10 @@ class MaxPool(_Pool):
 
 @dataclass(frozen=True)
 class AvgPool(_Pool):
-    """The mean of each window; stride = kernel unless given. Padding counts as zeros unless `count_padding=false`."""
+    """The mean of each window; stride = kernel unless given. Padding counts as zeros unless `count_padding=false`.
+
+    [N, C, *S] -> [N, C, *P], a result for each window.
+    """
 
     keyword: ClassVar[str] = "avgpool"
     count_padding: bool = True
@@ -65,6 +71,8 @@ class Unpool(Layer):
     """Max-unpooling: each value to the place its maximum had, zero elsewhere (Zeiler et al. 2011; notes, figure 10).
 
     `maxpool(2) as pool -> ... -> unpool(pool)`. Where windows overlapped, values of one place add up.
+
+    [N, C, *P] -> [N, C, *S], where `pool` maps [N, C, *S] to [N, C, *P].
     """
 
     keyword: ClassVar[str] = "unpool"

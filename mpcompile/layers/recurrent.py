@@ -35,7 +35,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Recurrent(Layer):
-    """Common to all: [N, time, in] -> [N, time, units], or twice the units when bidirectional.
+    """Base of recurrent layers: [N, time, in] -> [N, time, units], or twice the units when bidirectional.
 
     layers         that are stacked, each reading the one below
     bidirectional  a second scan from the end; both are joined, forward first

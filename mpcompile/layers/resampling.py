@@ -24,6 +24,8 @@ class Upsample(Layer):
 
     `nearest` repeats every element; `bed_of_nails` sets zeros after it; `bilinear` (`linear`, `trilinear`) draws
     straight lines between centres of elements and goes on level beyond the outermost ones.
+
+    [N, C, *S] -> [N, C, *(factor S)].
     """
 
     keyword: ClassVar[str] = "upsample"
@@ -82,6 +84,8 @@ class Crop(Layer):
     """The centre of an image, of the spatial size of `like`; an odd element too many is cut at the end.
 
     For the skips of a U-Net without padding: `concat(skip -> crop(wide))`.
+
+    [N, C, *S] -> [N, C, *R], where R are the spatial sizes of `like`.
     """
 
     keyword: ClassVar[str] = "crop"
@@ -106,7 +110,10 @@ class Crop(Layer):
 
 
 class ShiftDown(Layer):
-    """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero."""
+    """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero.
+
+    The shape stays: [N, C, H, W].
+    """
 
     keyword: ClassVar[str] = "shift_down"
     takes: ClassVar[Takes] = IMAGE

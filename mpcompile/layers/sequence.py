@@ -19,7 +19,10 @@ Visible = Annotated[str, Choice(("none", "causal"))]
 
 @dataclass(frozen=True)
 class Shift(Layer):
-    """Delay a sequence by `steps`: position t of the result is position t - steps of the input, zeros before."""
+    """Delay a sequence by `steps`: position t of the result is position t - steps of the input, zeros before.
+
+    The shape stays: [N, time, ...].
+    """
 
     keyword: ClassVar[str] = "shift"
     takes: ClassVar[Takes] = Takes("a real sequence", 1)
@@ -50,7 +53,10 @@ class Stretch(Layer):
 
 @dataclass(frozen=True)
 class Position(Layer):
-    """Add a learned vector for each position, up to `longest` of them."""
+    """Add a learned vector for each position, up to `longest` of them.
+
+    The shape stays: [N, time, D]; the weight is [longest, D].
+    """
 
     keyword: ClassVar[str] = "position"
     takes: ClassVar[Takes] = SEQUENCE

@@ -15,7 +15,11 @@ from mpcompile.ranges import Blocks, Width
 
 @dataclass(frozen=True)
 class Concat(Layer):
-    """Join the pipeline's value with others along the channels (U-Net's skips)."""
+    """Join the pipeline's value with others along the channels (U-Net's skips).
+
+    Other axes are equal: [N, C, ...] and [N, D, ...] give [N, C + D, ...]; channels are the last axis of
+    sequences.
+    """
 
     keyword: ClassVar[str] = "concat"
     takes: ClassVar[Takes] = Takes("values with channels", 1, kind=None, inputs=(0, 64))
@@ -40,7 +44,10 @@ class Concat(Layer):
 
 @dataclass(frozen=True)
 class Add(Layer):
-    """Add others to the pipeline's value."""
+    """Add others to the pipeline's value.
+
+    All values broadcast to one shape.
+    """
 
     keyword: ClassVar[str] = "add"
     takes: ClassVar[Takes] = Takes("real numbers", -1, inputs=(0, 64))
@@ -77,7 +84,10 @@ class Residual(Layer):
 
 @dataclass(frozen=True)
 class Resnet(Layer):
-    """A 3x3 convolution to `width` channels and `blocks` pre-activation residual blocks of two 3x3 convolutions."""
+    """A 3x3 convolution to `width` channels and `blocks` pre-activation residual blocks of two 3x3 convolutions.
+
+    [N, C, *S] -> [N, width, *S].
+    """
 
     keyword: ClassVar[str] = "resnet"
     takes: ClassVar[Takes] = SPACE

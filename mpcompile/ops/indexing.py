@@ -56,6 +56,8 @@ class Gather(Free, Operation):
     """y[a, i, b] = data[a, indices[i], b]: rows of data along an axis, as `numpy.take`.
 
     With indices that are not known, an element may come from anywhere along the axis.
+
+    The result has the shape of `indices` in the place of the axis.
     """
 
     name: ClassVar[str] = "gather"

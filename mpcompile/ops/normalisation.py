@@ -46,7 +46,10 @@ def _one_candidate(x: Stencil) -> bool:
 
 @dataclass(frozen=True)
 class Normalisation(Exponentials):
-    """Base of softmax and log-softmax: as many results as elements, each of which reads all elements along one axis."""
+    """Base of softmax and log-softmax: as many results as elements, each of which reads all elements along one axis.
+
+    The shape stays.
+    """
 
     each: ClassVar[int] = 5
     axis: int

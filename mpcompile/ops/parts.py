@@ -151,7 +151,10 @@ def _size_constant(b: Builder, size: int | Symbolic) -> Value:
 
 @dataclass(frozen=True)
 class Pad(Free, OneToOne, Operation):
-    """y is x with `before` and `after` elements of one value added at the ends of each axis."""
+    """y is x with `before` and `after` elements of one value added at the ends of each axis.
+
+    x[*S] gives y[*(before + S + after)].
+    """
 
     name: ClassVar[str] = "pad"
     mixes: ClassVar[str] = "adds examples"
@@ -250,7 +253,10 @@ class Pad(Free, OneToOne, Operation):
 
 @dataclass(frozen=True)
 class Concat(Monotone, OneToOne, Verbatim):
-    """y is its inputs one after another along an axis."""
+    """y is its inputs one after another along an axis.
+
+    Shapes are equal but for the axis, along which sizes add up.
+    """
 
     name: ClassVar[str] = "concat"
     axis: int

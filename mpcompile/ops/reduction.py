@@ -79,7 +79,10 @@ def _lines(x: Array, axes: Sequence[int]) -> tuple[Array, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Reduction(Operation):
-    """One result for all elements along some axes."""
+    """One result for all elements along some axes.
+
+    x[*S] gives y without the axes, or with length one along them if `keepdims`.
+    """
 
     axes: tuple[int, ...]
     keepdims: bool = False
@@ -246,7 +249,10 @@ def _reduced(op: Operation, lattice: Lattice, x: Stencil, over: Sequence[int], k
 
 @dataclass(frozen=True)
 class CumSum(Monotone, Exact):
-    """y_i = Σ x_j over j ≤ i (j < i when exclusive; j ≥ i, j > i when reversed) along the axis."""
+    """y_i = Σ x_j over j ≤ i (j < i when exclusive; j ≥ i, j > i when reversed) along the axis.
+
+    The shape stays.
+    """
 
     name: ClassVar[str] = "cum_sum"
     axis: int
@@ -329,7 +335,10 @@ class CumSum(Monotone, Exact):
 
 @dataclass(frozen=True)
 class ArgMax(Fresh, Operation):
-    """The first position of the largest element along the axis. No gradient, but it depends on them all."""
+    """The first position of the largest element along the axis. No gradient, but it depends on them all.
+
+    x[*S] gives whole numbers without the axis, or with length one along it if `keepdims`.
+    """
 
     steps: ClassVar[bool] = True
     absent: ClassVar[float | None] = -np.inf

@@ -157,7 +157,7 @@ class Transpose(View, Movement):
 
 @dataclass(frozen=True)
 class BroadcastTo(View, Movement):
-    """y repeats x along axes of length one and new leading axes."""
+    """y repeats x along axes of length one and new leading axes, up to the attribute `shape`."""
 
     name: ClassVar[str] = "broadcast_to"
     mixes: ClassVar[str] = "pairs an example with another"
@@ -220,7 +220,10 @@ class BroadcastTo(View, Movement):
 
 @dataclass(frozen=True)
 class Flip(Movement):
-    """y is x read backwards along an axis."""
+    """y is x read backwards along an axis.
+
+    The shape stays.
+    """
 
     name: ClassVar[str] = "flip"
     axis: int

@@ -198,7 +198,10 @@ def _alike(u: Array, v: Array) -> bool:
 
 
 class Where(Elementwise, Verbatim):
-    """y = a where the condition holds, b elsewhere. A known condition selects facts exactly."""
+    """y = a where the condition holds, b elsewhere. A known condition selects facts exactly.
+
+    Operands broadcast to one shape.
+    """
 
     name: ClassVar[str] = "where"
 

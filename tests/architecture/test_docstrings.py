@@ -7,16 +7,23 @@ function        a verb of `VERBS`, in the imperative: "Return the ...", never th
 method          either, or none where it overrides a method: its contract is that of the base class.
                 A predicate (`-> bool`) may be "Whether ..."
 raises          who raises `SpecError`, `NoRule` or `ValueError` himself says so
+shapes          layers, masks, distributions, bijectors and primitives, or their base classes, state shapes
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from mpcompile.bijectors import BIJECTORS, LAWS
+from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.layers import LAYERS, MASKS
+from mpcompile.ops import PRIMITIVES
 
 ROOT = Path(__file__).parents[2]
 
@@ -173,3 +180,27 @@ def test_the_rules(text: str, fault: str) -> None:
 def test_verbs_are_verbs() -> None:
     assert not VERBS & RIDDLES
     assert all(v.isalpha() and v.istitle() for v in VERBS)
+
+
+#: `[N, C, ...]`, `[*S]`, or words about a shape.
+SHAPE = re.compile(r"\[[A-Za-z*.\d]|\bshapes?\b|element by element", re.IGNORECASE)
+
+#: Base classes that say what every layer, law or primitive does, and so nothing of its shapes.
+GENERAL = frozenset({"Primitive", "Operation", "Layer", "Distribution"})
+
+
+@pytest.mark.parametrize(
+    "registry", [LAYERS, MASKS, DISTRIBUTIONS, BIJECTORS, LAWS, PRIMITIVES],
+    ids=["layers", "masks", "distributions", "bijectors", "laws", "primitives"],
+)  # fmt: skip
+def test_docstrings_state_shapes(registry: dict[str, type]) -> None:
+    silent = [
+        f"{keyword}: {entry.__name__}"
+        for keyword, entry in registry.items()
+        if not any(
+            SHAPE.search(base.__doc__ or "")
+            for base in entry.__mro__
+            if base.__module__.startswith("mpcompile") and base.__name__ not in GENERAL
+        )
+    ]
+    assert registry and not silent, f"no shape is stated: {silent}"
