@@ -27,7 +27,7 @@ TABLE = (
          "Reports an argument whose value is not one of those allowed: an unknown option, a scale that is "
          "not "
          "positive, a rate outside [0, 1).",
-         "There is no meaning to fall back on.", "conv(8, 3, pad = smae)", "conv(8, 3, pad = same)"),
+         "The value has no meaning, and no default replaces it.", "conv(8, 3, pad = smae)", "conv(8, 3, pad = same)"),
     Code("MP206", "mask-does-not-fit",
          "Reports a mask that cannot be made for the array it is used on.",
          "A mask of another shape would be broadcast, or cut, into one that proves nothing.",
@@ -57,7 +57,7 @@ TABLE = (
          "Reports an output of an autoregressive network that depends on an element which comes later, or "
          "at the "
          "same place, in the order. The path goes from that input element through the layers to the output.",
-         "Then the product of the conditionals is no density, and the likelihood in training is too good "
+         "The product of the conditionals is then no density, and the likelihood in training is too good "
          "to be "
          "true: the model sees what it should predict.",
          "- dense(hidden, mask = up) -> relu\n- dense(pixels, mask = up)",
@@ -66,13 +66,13 @@ TABLE = (
          "Reports an autoregressive network that never uses an element it is allowed to use: a blind "
          "spot, or "
          "a mask with too few units.",
-         "The model is a valid density of fewer models than it seems; no loss curve shows it.",
+         "The density is valid but less expressive than it seems, and no loss curve shows it.",
          "dense(2, mask = up)   # 2 units for 8 variables",
          'dense(64, mask = up)\n# or: check { allow complete(x) because "..." }'),
     Code("MP303", "receptive-field",
          "Reports a claim about the receptive field that does not hold: the stretch of an input, along the axis "
          "where it is longest, from the first to the last position that one place of the output reads.",
-         "The model cannot use what lies farther away, however long it is trained, or it is more local than it "
+         "The model cannot use positions farther away, however long it is trained, or it is more local than it "
          "looks.", "- conv1d(32, 2, dilation = 4)   # check: [receptive_field(x) >= 16]",
          "- repeat i in 0..3:\n    - conv1d(32, 2, dilation = 2 ** i)"),
     Code("MP304", "parameter-count", "Reports a claim about the number of trained weights that does not "
@@ -82,14 +82,14 @@ TABLE = (
     Code("MP305", "blind-spot",
          "Reports a network that does not see some positions although it sees others as far away, and may see them. "
          "For an image the finding has a picture of what the pixel with the largest blind spot sees.",
-         "What lies in the blind spot cannot be modelled, and no loss curve shows it. A stack of convolutions with "
+         "The model cannot depend on the blind spot, and no loss curve shows it. A stack of convolutions with "
          "the masks of a PixelCNN has one above and to the right.",
          "- conv(32, 3, pad = same, mask = causal2d(type = A)) -> relu\n"
          "- conv(1, 3, pad = same, mask = causal2d(type = B))",
          "a vertical and a horizontal stack, as in specs/pixelcnn.mp"),
     Code("MP309", "undecided", "Reports a claim that is neither proved nor refuted: a primitive lacks the rule for it, a "
          "bound is not sharp enough, or it only holds at the sizes that were tried.",
-         "What holds at some lengths says nothing about longer ones, so it counts as not proved. "
+         "A property of some lengths says nothing about longer ones, so the claim counts as not proved. "
          "`mpcompile build --allow-unproven` builds such a model, and the manifest says so."),
     Code("MP310", "out-of-budget",
          "Reports a claim, a warning or a whole spec that is not decided within the time or memory that a spec may take: "
@@ -100,12 +100,12 @@ TABLE = (
     Code("MP311", "examples-mix",
          "Reports a layer through which an example of a batch reads the others. The mean of `loss`, statistics of the "
          "batch while training and the program `initialize` are meant to, and the verdict names them.",
-         "Then the probability of an example depends on the batch that it is in, and is none.",
+         "The probability of an example then depends on its batch, so it is no probability of the example.",
          "over(N)", "over(time)"),
     Code("MP312", "padding-counts",
          "Reports a layer that reads behind the end of a sequence, in a model that states where sequences end.",
-         "Then the probability of a sequence depends on how much is put behind it, to make the sequences of a batch "
-         "equally long.", "x -> max_over_time   # of padded steps too", "x -> gru(8) -> last"),
+         "The probability of a sequence then depends on the amount of padding behind it, which makes the sequences of a "
+         "batch equally long.", "x -> max_over_time   # of padded steps too", "x -> gru(8) -> last"),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",
@@ -120,20 +120,20 @@ TABLE = (
          "dense(64) -> dense(64)", "dense(64) -> relu -> dense(64)"),
     Code("MP322", "finite-mask",
          "Reports a softmax over scores that are masked with a large finite number instead of minus infinity.",
-         "Its share is a positive number, which only rounds to zero beside a score that is not masked. Where all scores "
-         "of a row are masked it is a share like any other, and what is masked leaks. No proof of independence holds "
-         "for it.",
+         "A masked score gets a positive share, which only rounds to zero beside a score that is not masked. Where all "
+         "scores of a row are masked, their shares are ordinary ones, and masked elements leak. No proof of independence "
+         "holds.",
          "scores + mask * -1e9", "where(mask, scores, -inf), as attention(mask = causal) does"),
     Code("MP324", "unused-name",
          "Reports a net, block, mask, tap, parameter or latent that nothing refers to.",
-         "It was forgotten, or its name is mistyped where it was meant.",
+         "The name was forgotten, or it is mistyped where it was meant.",
          "x -> dense(8) as h -> relu   # and no concat(h)", "x -> dense(8) -> relu"),
     Code("MP325", "unused-weight", "Reports weights that no program reads.",
-         "They are stored, initialised and never trained."),
+         "Such weights are stored and initialised, but never trained."),
     Code("MP326", "dead-units",
          "Reports units that see no input, units that no output reads, outputs that see nothing although something "
          "comes before them, and conditions that reach no output.",
-         "They cannot learn anything: they are constants, or get no gradient.",
+         "Dead units cannot learn: they are constants, or get no gradient.",
          "input x: binary[1]   # x ~ autoregressive { dense(16, mask = degrees) -> ... }: nothing comes before x[0]",
          "input x: binary[2]"),
     Code("MP327", "probabilities-as-logits",
@@ -143,7 +143,7 @@ TABLE = (
          "y ~ bernoulli(logits = x -> dense(1) -> sigmoid)", "y ~ bernoulli(logits = x -> dense(1))"),
     Code("MP328", "scale-not-positive",
          "Reports a scale that can be zero or negative.",
-         "Its logarithm is not a number, and so is the loss.",
+         "The logarithm of such a scale is not a number, and neither is the loss.",
          "y ~ normal(loc = mean(x), scale = spread(x))   # spread ends with dense",
          "y ~ normal(loc = mean(x), scale = spread(x) -> softplus)"),
     Code("MP330", "constant-normalisation",
@@ -153,7 +153,7 @@ TABLE = (
          "x ~ autoregressive { shift -> dense(8) -> layer_norm -> dense(2) }"),
     Code("MP331", "untransformed-elements",
          "Reports elements of a flow that every map with a conditioner passes on as they are.",
-         "Their distribution is that of the base, up to a scale: the flow cannot learn it.",
+         "The distribution of such elements is that of the base, up to a scale: the flow cannot learn it.",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = 0), net = n) }",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = i), net = n) }"),
     Code("MP332", "batch-statistics-over-order",
@@ -186,11 +186,11 @@ TABLE = (
          "coupling(mask = channel, net = dense(8))   # of a single channel"),
     Code("MP407", "not-a-bijection",
          "Reports a layer in the place of a bijector, among them functions that are not injective.",
-         "What two values are sent to the same has no density by change of variables.",
+         "A map that sends two values to the same value has no density by change of variables.",
          "x ~ flow(base = normal) { relu -> affine }", "x ~ flow(base = normal) { leaky_relu -> affine }"),
     Code("MP408", "intervals-do-not-fit",
-         "Reports a bijector that is not defined on all that the one before it gives, or does not reach all that the "
-         "one after it, or the base, is defined on.",
+         "Reports a bijector that is undefined on some results of the one before it, or that does not reach the whole "
+         "domain of the one after it, or of the base.",
          "The density would not integrate to 1, and some draws of the base would come from nowhere.",
          "x ~ flow(base = normal) { affine -> sigmoid }",
          "x ~ flow(base = normal) { logit -> affine }   # x in (0, 1)"),
