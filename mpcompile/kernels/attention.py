@@ -62,10 +62,10 @@ def _attention(site: Site, m: Match, inside: frozenset[int]) -> Kernel | None:
         return None
     if weights.axis % 4 != 3 or not q.shape[:2] == k.shape[:2] == v.shape[:2]:
         return None
-    mask, square = m.get("mask"), q.shape[2] == k.shape[2]
-    if mask is not None and mask.type.rank > 4:
+    if m["weights"].shape != (*q.shape[:3], k.shape[2]):
         return None
-    causal = mask is not None and square and is_causal(site, mask)
+    mask = m.get("mask")
+    causal = mask is not None and is_causal(site, mask)
     if mask is not None and not causal and not _each_sees(site, mask):
         return None
     scale = m.number("scale") if "scale" in m else 1.0

@@ -18,7 +18,7 @@ class Case:
 
 
 LAYER_NORM = """
-program f(x: float[N, 3, 4], g: float[4], c: float[4]) -> (y: float[N, 3, 4]) {
+program f(x: float[N, 4, 4], g: float[4], c: float[4]) -> (y: float[N, 4, 4]) {
   %share = constant 0.25 : float[]
   %eps = constant 1e-05 : float[]
   %total = sum(%x) {axes: [2], keepdims: true}
@@ -36,7 +36,7 @@ program f(x: float[N, 3, 4], g: float[4], c: float[4]) -> (y: float[N, 3, 4]) {
 }
 """
 RMS_NORM = """
-program f(x: float[N, 3, 4], g: float[4]) -> (y: float[N, 3, 4]) {
+program f(x: float[N, 4, 4], g: float[4]) -> (y: float[N, 4, 4]) {
   %share = constant 0.25 : float[]
   %eps = constant 1e-06 : float[]
   %square = mul(%x, %x)
@@ -219,7 +219,7 @@ CASES = {
         LAYER_NORM,
         "layer_norm(x = x, weight = g, bias = c, shape = (4,), eps = 1e-05)",
         (
-            ("axes: [2]", "axes: [1]", ()),  # not the last axis, whose count is another
+            ("axes: [2]", "axes: [1]", ()),  # not the last axis
             ("%spread = sum(%square) {axes: [2]", "%spread = sum(%square) {axes: [1]", ()),
             ("0.25", "0.2500001", ()),  # no mean
             ("%added = add(%variance, %eps)", "%added = add(%variance, %mean)", ()),
@@ -227,12 +227,12 @@ CASES = {
             ("%square = mul(%centred, %centred)", "%square = mul(%x, %centred)", ()),
             ("%normal = div(%centred, %root)", "%normal = div(%x, %root)", ()),
             (
-                "-> (y: float[N, 3, 4])",
-                "-> (y: float[N, 3, 4], m: float[N, 3, 1])",
+                "-> (y: float[N, 4, 4])",
+                "-> (y: float[N, 4, 4], m: float[N, 4, 1])",
                 ("rms_norm",),
             ),  # the mean is read
             ("%scaled = mul(%normal, %g)", "%scaled = mul(%normal, %x)", ("layer_norm",)),
-            ("c: float[4]", "c: float[3, 4]", ("layer_norm",)),
+            ("c: float[4]", "c: float[4, 4]", ("layer_norm",)),
             ("%y = add(%scaled, %c)", "%y = sub(%scaled, %c)", ("layer_norm",)),
             ("%y = add(%scaled, %c)", "%y = add(%normal, %c)", ("layer_norm",)),
         ),
@@ -281,6 +281,7 @@ CASES = {
             ),  # the last query sees all: none sees ...
             ("less_equal(%column, %row)", "less(%column, %row)", ()),  # the first query sees nothing
             ("axis: 3", "axis: 2", ()),
+            ("q: float[N, 2, t, 4]", "q: float[N, 2, 1, 4]", ()),  # one query that the mask makes t of
             ("k: float[N, 2, t, 4], v: float[N, 2, t, 4]", "k: float[1, 2, t, 4], v: float[N, 2, t, 4]", ()),
             ("constant -inf", "constant -1e9", ()),
             ("%masked = where(%mask, %scaled, %lowest)", "%masked = where(%mask, %lowest, %scaled)", ()),
@@ -334,6 +335,11 @@ CASES = {
         GRU,
         "gru_cell(x = x, h = h, weight_ih = w, weight_hh = u, bias = c, bias_hn = o)",
         (
+            (
+                "%r = slice(%gates) {axis: 1, start: 0, stop: 2}",
+                "%r = slice(%gates) {axis: 1, start: 2, stop: 4}",
+                ("linear", "linear"),
+            ),
             ("%kept = mul(%z, %apart)", "%kept = mul(%r, %apart)", ("linear", "linear")),  # another gate
             ("%reset = mul(%r, %before)", "%reset = mul(%r, %h1)", ("linear", "linear")),  # no bias within
             ("%apart = sub(%h, %n)", "%apart = sub(%n, %h)", ("linear", "linear")),
@@ -346,6 +352,11 @@ CASES = {
         LSTM,
         "lstm_cell(x = x, h = h, c = c, weight_ih = w, weight_hh = u, bias = b, cell = mask)",
         (
+            (
+                "%i = slice(%total) {axis: 1, start: 0, stop: 2}",
+                "%i = slice(%total) {axis: 1, start: 2, stop: 4}",
+                ("linear", "linear"),
+            ),
             ("%forget = sigmoid(%f)", "%forget = sigmoid(%i)", ("linear", "linear")),
             ("%new = tanh(%g)", "%new = tanh(%o)", ("linear", "linear")),
             ("%bent = tanh(%cell)", "%bent = tanh(%kept)", ("linear", "linear")),
