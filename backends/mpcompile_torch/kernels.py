@@ -14,11 +14,9 @@ from mpcompile.kernels import (
     Convolution,
     Gelu,
     GeluTanh,
-    GruCell,
     Kernel,
     LayerNorm,
     Linear,
-    LstmCell,
     RmsNorm,
     Silu,
     Unbind,
@@ -90,19 +88,6 @@ def _binary_log_prob(a: RowContext, k: BinaryLogProb, args: Operands) -> Expr:
     return Expr(f'-F.binary_cross_entropy_with_logits({logits}, {x}, reduction="none")', UNARY)
 
 
-def _gru_cell(a: RowContext, k: GruCell, args: Operands) -> Expr:
-    before = f"F.pad({args['bias_hn'].text}, ({2 * int(str(k.h.shape[1]))}, 0))"
-    given = _listed(*(args[name] for name in ("x", "h", "weight_ih", "weight_hh", "bias")))
-    return Expr(f"torch.gru_cell({given}, {before})", heavy=True)
-
-
-def _lstm_cell(a: RowContext, k: LstmCell, args: Operands) -> list[Expr]:
-    # the kernels for CUDA take two biases or none
-    weights = f"{_listed(args['weight_ih'], args['weight_hh'], args['bias'])}, torch.zeros_like({args['bias'].text})"
-    state = f"({args['h'].text}, {args['c'].text})"
-    return [Expr(f"torch.lstm_cell({args['x'].text}, {state}, {weights})", heavy=True)]
-
-
 def _unbind(a: RowContext, k: Unbind, args: Operands) -> list[Expr]:
     return [Expr(f"{args['x'].at(ATOM)}.unbind({k.axis})", heavy=True)]
 
@@ -114,10 +99,8 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr | list[Expr]]] = {
     Convolution.name: _convolution,
     Gelu.name: _unary("F.gelu({x})"),
     GeluTanh.name: _unary('F.gelu({x}, approximate="tanh")'),
-    GruCell.name: _gru_cell,
     LayerNorm.name: _norm,
     Linear.name: _linear,
-    LstmCell.name: _lstm_cell,
     RmsNorm.name: _norm,
     Silu.name: _unary("F.silu({x})"),
     Unbind.name: _unbind,

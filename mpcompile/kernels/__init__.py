@@ -15,7 +15,6 @@ from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
 from mpcompile.kernels.parts import Unbind
 from mpcompile.kernels.products import Convolution, Linear
-from mpcompile.kernels.recurrent import GruCell, LstmCell
 
 __all__ = [
     "KERNELS",
@@ -26,11 +25,9 @@ __all__ = [
     "Convolution",
     "Gelu",
     "GeluTanh",
-    "GruCell",
     "Kernel",
     "LayerNorm",
     "Linear",
-    "LstmCell",
     "RecurrentLayer",
     "RmsNorm",
     "Rule",

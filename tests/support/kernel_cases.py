@@ -163,57 +163,6 @@ program f(x: float[N, 3, 4], z: float[N, 1, 4]) -> (y: float[N, 4]) {
   return y = %y
 }
 """
-GRU = """
-program f(x: float[N, 3], h: float[N, 2], w: float[6, 3], u: float[6, 2], c: float[6], o: float[2]) -> (y: float[N, 2]) {
-  %ti = transpose(%w) {permutation: [1, 0]}
-  %pi = mat_mul(%x, %ti)
-  %driven = add(%pi, %c)
-  %th = transpose(%u) {permutation: [1, 0]}
-  %ph = mat_mul(%h, %th)
-  %d0 = slice(%driven) {axis: 1, start: 0, stop: 4}
-  %h0 = slice(%ph) {axis: 1, start: 0, stop: 4}
-  %both = add(%d0, %h0)
-  %gates = sigmoid(%both)
-  %r = slice(%gates) {axis: 1, start: 0, stop: 2}
-  %z = slice(%gates) {axis: 1, start: 2, stop: 4}
-  %h1 = slice(%ph) {axis: 1, start: 4, stop: 6}
-  %before = add(%h1, %o)
-  %d1 = slice(%driven) {axis: 1, start: 4, stop: 6}
-  %reset = mul(%r, %before)
-  %inner = add(%d1, %reset)
-  %n = tanh(%inner)
-  %apart = sub(%h, %n)
-  %kept = mul(%z, %apart)
-  %y = add(%n, %kept)
-  return y = %y
-}
-"""
-LSTM = """
-program f(x: float[N,3], h: float[N,2], c: float[N,2], w: float[8,3], u: float[8,2], b: float[8]) -> (y: float[N,2]) {
-  %ti = transpose(%w) {permutation: [1, 0]}
-  %pi = mat_mul(%x, %ti)
-  %driven = add(%pi, %b)
-  %th = transpose(%u) {permutation: [1, 0]}
-  %ph = mat_mul(%h, %th)
-  %total = add(%driven, %ph)
-  %i = slice(%total) {axis: 1, start: 0, stop: 2}
-  %f = slice(%total) {axis: 1, start: 2, stop: 4}
-  %g = slice(%total) {axis: 1, start: 4, stop: 6}
-  %o = slice(%total) {axis: 1, start: 6, stop: 8}
-  %forget = sigmoid(%f)
-  %kept = mul(%forget, %c)
-  %input = sigmoid(%i)
-  %new = tanh(%g)
-  %added = mul(%input, %new)
-  %cell = add(%kept, %added)
-  %output = sigmoid(%o)
-  %bent = tanh(%cell)
-  %after = mul(%output, %bent)
-  %y = sub(%after, %cell)
-  return y = %y
-}
-"""
-
 CASES = {
     "layer_norm": Case(
         LAYER_NORM,
@@ -236,6 +185,13 @@ CASES = {
             ("%y = add(%scaled, %c)", "%y = sub(%scaled, %c)", ("layer_norm",)),
             ("%y = add(%scaled, %c)", "%y = add(%normal, %c)", ("layer_norm",)),
         ),
+    ),
+    "layer_norm, without weights, over two axes": Case(
+        LAYER_NORM.replace("axes: [2]", "axes: [1, 2]")
+        .replace("0.25", "0.0625")
+        .replace("%scaled = mul(%normal, %g)\n  %y = add(%scaled, %c)", "%y = neg(%normal)"),
+        "layer_norm(x = x, weight = None, bias = None, shape = (4, 4), eps = 1e-05)",
+        (),
     ),
     "rms_norm": Case(
         RMS_NORM,
@@ -294,6 +250,13 @@ CASES = {
         "attention(q = q, k = k, v = v, mask = mask, scale = 0.25, causal = False)",
         (("[false, true, false]]", "[false, false, false]]", ()),),  # a query that sees nothing
     ),
+    "attention, of all, with a scale of its own": Case(
+        MASKED.replace("%masked = where(%mask, %scaled, %lowest)\n", "")
+        .replace("softmax(%masked)", "softmax(%scaled)")
+        .replace("0.25", "0.3"),
+        "attention(q = q, k = k, v = v, mask = None, scale = 0.3, causal = False)",
+        (),
+    ),
     "class_log_prob": Case(
         CLASSES,
         "class_log_prob(logits = logits, classes = x, axis = 1)",
@@ -303,6 +266,21 @@ CASES = {
             ("take_along(%log_p, %index)", "take_along(%log_p, %z)", ()),
             ("-> (y: float[N, t])", "-> (y: float[N, t], m: float[N, 3, t])", ()),
         ),
+    ),
+    "class_log_prob, classes last": Case(
+        CLASSES.replace("[N, 3, t]", "[N, t, 3]")
+        .replace("[N, 1, t]", "[N, t, 1]")
+        .replace("axis: 1", "axis: 2"),
+        "class_log_prob(logits = logits, classes = x, axis = 2)",
+        (),
+    ),
+    "class_log_prob, classes within": Case(
+        CLASSES.replace("[N, 3, t]", "[N, t, 3, 2]")
+        .replace("[N, 1, t]", "[N, t, 1, 2]")
+        .replace("[N, t]", "[N, t, 2]")
+        .replace("axis: 1", "axis: 2"),
+        "class_log_prob(logits = logits, classes = x, axis = 2)",
+        (),
     ),
     "binary_log_prob": Case(
         BINARY,
@@ -331,41 +309,10 @@ CASES = {
             ("%bias = reshape(%c) {shape: [3, 1, 1]}", "%bias = reshape(%d) {shape: [4]}", ()),
         ),
     ),
-    "gru_cell": Case(
-        GRU,
-        "gru_cell(x = x, h = h, weight_ih = w, weight_hh = u, bias = c, bias_hn = o)",
-        (
-            (
-                "%r = slice(%gates) {axis: 1, start: 0, stop: 2}",
-                "%r = slice(%gates) {axis: 1, start: 2, stop: 4}",
-                ("linear", "linear"),
-            ),
-            ("%kept = mul(%z, %apart)", "%kept = mul(%r, %apart)", ("linear", "linear")),  # another gate
-            ("%reset = mul(%r, %before)", "%reset = mul(%r, %h1)", ("linear", "linear")),  # no bias within
-            ("%apart = sub(%h, %n)", "%apart = sub(%n, %h)", ("linear", "linear")),
-            ("%apart = sub(%h, %n)", "%apart = sub(%o, %n)", ("linear", "linear")),
-            ("%n = tanh(%inner)", "%n = sigmoid(%inner)", ("linear", "linear")),
-            ("%y = add(%n, %kept)", "%most = add(%n, %kept)\n  %y = add(%most, %d1)", ("linear", "linear")),
-        ),
-    ),
-    "lstm_cell": Case(
-        LSTM,
-        "lstm_cell(x = x, h = h, c = c, weight_ih = w, weight_hh = u, bias = b, cell = mask)",
-        (
-            (
-                "%i = slice(%total) {axis: 1, start: 0, stop: 2}",
-                "%i = slice(%total) {axis: 1, start: 2, stop: 4}",
-                ("linear", "linear"),
-            ),
-            ("%forget = sigmoid(%f)", "%forget = sigmoid(%i)", ("linear", "linear")),
-            ("%new = tanh(%g)", "%new = tanh(%o)", ("linear", "linear")),
-            ("%bent = tanh(%cell)", "%bent = tanh(%kept)", ("linear", "linear")),
-            (
-                "%y = sub(%after, %cell)",
-                "%y = sub(%after, %added)",
-                ("linear", "linear"),
-            ),  # an inner value is read
-        ),
+    "convolution, transposed": Case(
+        CONV.replace("conv(", "conv_transpose(").replace("w: float[3, 2, 1, 1]", "w: float[2, 3, 1, 1]"),
+        "convolution(x = x, weight = w, bias = c)",
+        (),
     ),
     "unbind": Case(
         UNBIND,
