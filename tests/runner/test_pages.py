@@ -18,7 +18,7 @@ from mpcompile.runner.pages import keep_pages
 kept = keep_pages() if "kept" in sys.argv else None
 
 def step():
-    arrays = [np.ones(size) for size in (1 << 17, 1 << 18, 1 << 19, 1 << 21, 1 << 21)]
+    arrays = [np.ones(size) for size in (1 << 17, 1 << 18, 1 << 19, 1 << 21, 1 << 21, 5 << 20)]
     return sum(a[-1] for a in arrays)
 
 for _ in range(3):
