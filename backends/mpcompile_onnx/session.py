@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,13 +96,14 @@ class OnnxSession:
         self.double = precision == "float64"
         self.float = np.float64 if self.double else np.float32
         self.trained = [name for name, spec in module.parameters.items() if spec.trainable]
-        self.weights = {name: self._owned(parameters[name]) for name in module.parameters}
-        self.slots: dict[str, ort.OrtValue] = {}
-        if optimizer is not None:
-            for slot in optimizer.rule.kept:
-                for name in self.trained:
-                    shape = module.parameters[name].shape
-                    self.slots[slot_name(slot, name)] = self._owned(np.zeros(shape))
+        weights = {name: self._owned(parameters[name]) for name in module.parameters}
+        kept = optimizer.rule.kept if optimizer is not None else ()
+        slots = {
+            slot_name(slot, name): self._owned(np.zeros(module.parameters[name].shape))
+            for slot in kept
+            for name in self.trained
+        }
+        self.live = Side(weights, slots)
         self.count = 0
         self.programs: dict[str, Program] = {}
         self.stepper: Stepper | None = None
@@ -120,14 +122,16 @@ class OnnxSession:
     # --- programs ---
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._program(program, self.module.programs[program], kernels=True).run(inputs, self.weights)
+        return self._program(program, self.module.programs[program], kernels=True).run(
+            inputs, self.live.weights
+        )
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         program = self.module.programs["loss"]
         read = [name for name in self.trained if name in program.parameters()]
         if "gradients" not in self.programs:
             self._program("gradients", differentiate(program, loss_name(program), read))
-        results = self.programs["gradients"].run(inputs, self.weights)
+        results = self.programs["gradients"].run(inputs, self.live.weights)
         outputs = {name: results[name] for name in program.outputs}
         found = {name: results[gradient_name(name)] for name in read}
         for name in self.trained:
@@ -144,92 +148,102 @@ class OnnxSession:
                 Program(emit_graph(self.module, graph, double=self.double), graph, self.double)
             )
         self.count += 1
-        return self.stepper.step(inputs, rate, self.count, self.weights, self.slots)
+        told, self.live = self.stepper.step(inputs, rate, self.count, self.live)
+        return told
 
     # --- state ---
 
     def state(self) -> dict[str, Array]:
-        found = {f"{PARAMETER}{name}": np.array(v.numpy()) for name, v in self.weights.items()}
+        found = {f"{PARAMETER}{name}": np.array(v.numpy()) for name, v in self.live.weights.items()}
         if self.spec is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
-            found |= {name: np.array(v.numpy()) for name, v in self.slots.items()}
+            found |= {name: np.array(v.numpy()) for name, v in self.live.slots.items()}
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        self.weights = {name: self._owned(state[f"{PARAMETER}{name}"]) for name in self.weights}
+        weights = {name: self._owned(state[f"{PARAMETER}{name}"]) for name in self.live.weights}
+        slots = {name: self._owned(state[name]) for name in self.live.slots}
+        self.live = Side(weights, slots)
         if self.spec is not None:
             self.count = int(state["optimizer/step"])
-            self.slots = {name: self._owned(state[name]) for name in self.slots}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Side:
+    """Weights by name, and arrays of the optimiser by their keys in state."""
+
+    weights: Mapping[str, ort.OrtValue]
+    slots: Mapping[str, ort.OrtValue]
+
+    def at(self, key: str) -> ort.OrtValue:
+        """The value under a key of state."""
+        return self.weights[key.removeprefix(PARAMETER)] if key.startswith(PARAMETER) else self.slots[key]
 
 
 class Stepper:
-    """Runs `train_step` with two sets of buffers, used in turn: an output must not lie in the buffer of an input.
+    """Runs `train_step` with two sides of buffers, used in turn: an output must not lie in the buffer of an input.
 
-    The runtime orders nodes as it likes, so that a new weight may be written before the old one was read last.
+    The runtime orders nodes as it likes, so that a new weight may be written before the old one was read last. What is
+    read and written where is bound once for each side; a step binds its data, and hands over the other side.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.double = program.double
-        self.scalars = [n for n in program.emitted.outputs if not n.startswith(NEXT)]
-        self.replaced = {n: n.removeprefix(NEXT) for n in program.emitted.outputs if n.startswith(NEXT)}
-        self.data = [n for n in program.emitted.inputs if not n.startswith("optimizer/")]
-        self.slots = [
-            n for n in program.emitted.inputs if n.startswith("optimizer/") and n not in (RATE, STEP)
-        ]
-        floats = np.float64 if self.double else np.float32
+        emitted, outputs = program.emitted, program.graph.outputs
+        self.data = [n for n in emitted.inputs if not n.startswith("optimizer/")]
+        floats = np.float64 if program.double else np.float32
         self.rate, self.number = np.zeros((), floats), np.zeros((), np.int64)
-        outputs = program.graph.outputs
-        kinds = {n: numpy_type(outputs[n].dtype, self.double) for n in self.scalars}
-        self.results = {n: np.zeros((), kinds[n]) for n in self.scalars}
-        self.spare: dict[str, ort.OrtValue] = {}
-        self.bindings: dict[tuple[int, ...], tuple[Any, tuple[Any, ...]]] = {}
+        scalars = [n for n in emitted.outputs if not n.startswith(NEXT)]
+        self.results = {n: np.zeros((), numpy_type(outputs[n].dtype, program.double)) for n in scalars}
+        self.sides: tuple[Side, ...] = ()
+        self.bindings: tuple[Any, ...] = ()
 
     def step(
-        self, inputs: Mapping[str, Array], rate: float, number: int, weights: dict[str, ort.OrtValue],
-        kept: dict[str, ort.OrtValue],
-    ) -> dict[str, float]:  # fmt: skip
-        """One update; `weights` and `kept` are then the new ones."""
-        if not self.spare:
-            for name in self.replaced.values():
-                old = weights[name.removeprefix(PARAMETER)] if name.startswith(PARAMETER) else kept[name]
-                self.spare[name] = ort.OrtValue.ortvalue_from_numpy(np.empty_like(old.numpy()))
-        binding = self._binding(weights, kept)
-        held = {}
+        self, inputs: Mapping[str, Array], rate: float, number: int, live: Side
+    ) -> tuple[dict[str, float], Side]:
+        """One update of what is live: scalars, and what is live after it. The values of `live` are then no more."""
+        if live not in self.sides:
+            self._bind(live)
+        turn = self.sides.index(live)
+        binding, held = self.bindings[turn], []
         for name in self.data:
             array = self.program._array(inputs[name], self.program.graph.inputs[name])
-            held[name] = ort.OrtValue.ortvalue_from_numpy(array)
-            binding.bind_ortvalue_input(name, held[name])
+            held.append(ort.OrtValue.ortvalue_from_numpy(array))
+            binding.bind_ortvalue_input(name, held[-1])
         self.rate[...], self.number[...] = rate, number
         self.program.session.run_with_iobinding(binding)
-        for name in self.replaced.values():
-            if name.startswith(PARAMETER):
-                key = name.removeprefix(PARAMETER)
-                weights[key], self.spare[name] = self.spare[name], weights[key]
-            else:
-                kept[name], self.spare[name] = self.spare[name], kept[name]
-        return {name: float(a) for name, a in self.results.items()}
+        return {name: float(a) for name, a in self.results.items()}, self.sides[1 - turn]
 
-    def _binding(self, weights: Mapping[str, ort.OrtValue], kept: Mapping[str, ort.OrtValue]) -> Any:
-        """What is read and written where. There are two of them, made once: they alternate."""
-        read = [weights[n] for n in self.program.emitted.parameters] + [kept[n] for n in self.slots]
-        key = (*map(id, read), *map(id, self.spare.values()))
-        if key not in self.bindings:
-            if len(self.bindings) == 2:  # state was loaded: other buffers
-                self.bindings.clear()
-            emitted, binding = self.program.emitted, self.program.session.io_binding()
-            for name, value in zip((*emitted.parameters, *self.slots), read, strict=True):
-                binding.bind_ortvalue_input(name, value)
-            loose = {RATE: self.rate, STEP: self.number}
-            for name, array in loose.items():
-                if name in emitted.inputs:
-                    binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-            for name in self.scalars:
-                binding.bind_ortvalue_output(
-                    emitted.outputs[name], ort.OrtValue.ortvalue_from_numpy(self.results[name])
-                )
-            for name, target in self.replaced.items():
-                binding.bind_ortvalue_output(emitted.outputs[name], self.spare[target])
-            # the buffers of `read` live as long as their key
-            self.bindings[key] = binding, (*read, *self.spare.values())
-        return self.bindings[key][0]
+    def _bind(self, live: Side) -> None:
+        """Make the other side, and bind both ways. State that was loaded begins anew."""
+        emitted = self.program.emitted
+        replaced = {n: n.removeprefix(NEXT) for n in emitted.outputs if n.startswith(NEXT)}
+
+        def fresh(key: str, value: ort.OrtValue) -> ort.OrtValue:
+            if key not in replaced.values():
+                return value
+            return ort.OrtValue.ortvalue_from_numpy(np.empty_like(value.numpy()))
+
+        other = Side(
+            {n: fresh(f"{PARAMETER}{n}", v) for n, v in live.weights.items()},
+            {n: fresh(n, v) for n, v in live.slots.items()},
+        )
+        self.sides = live, other
+        self.bindings = self._binding(live, other, replaced), self._binding(other, live, replaced)
+
+    def _binding(self, read: Side, written: Side, replaced: Mapping[str, str]) -> Any:
+        """A binding that takes its state from one side, and leaves it on the other."""
+        emitted, binding = self.program.emitted, self.program.session.io_binding()
+        loose = {RATE: self.rate, STEP: self.number}
+        for name in emitted.parameters:
+            binding.bind_ortvalue_input(name, read.weights[name])
+        for name in emitted.inputs:
+            if name in loose:
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(loose[name]))
+            elif name in read.slots:
+                binding.bind_ortvalue_input(name, read.slots[name])
+        for name, array in self.results.items():
+            binding.bind_ortvalue_output(emitted.outputs[name], ort.OrtValue.ortvalue_from_numpy(array))
+        for name, key in replaced.items():
+            binding.bind_ortvalue_output(emitted.outputs[name], written.at(key))
+        return binding
