@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ import numpy as np
 
 from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.ir import STATE, Array, Module
+from mpcompile.passes.gradient import gradient_name
+from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped
 
@@ -59,7 +61,8 @@ class JaxSession:
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
         shapes = {n: a.shape for n, a in self.trained.items()}
         updates = Updates(optimizer, shapes) if optimizer else None
-        training = _Training(named["loss"], updates, optimizer.clip if optimizer else None, self.scalars)
+        clip = optimizer.clip if optimizer else None
+        training = _Training(named["loss"], _backward(module), list(outputs), updates, clip, self.scalars)
         self._gradients = jax.jit(training.differentiate)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
@@ -135,17 +138,37 @@ def _named(function: Program, given: list[str], outputs: list[str]) -> Callable[
     return run
 
 
+def _backward(module: Module) -> Callable[[Tree, Tree, Tree], Tree] | None:
+    """The loss with its gradients as one program; None where jax differentiates."""
+    graph = gradient_program(module)
+    if graph is None:
+        return None
+    function = import_programs(replace(module, programs={"loss_gradient": graph}))["loss_gradient"]
+    return _named(function, list(graph.inputs), list(graph.outputs))
+
+
 @dataclass(frozen=True)
 class _Training:
-    """The gradient of a loss, and one update; `scalars` are the outputs of the loss that a step tells."""
+    """The gradient of a loss, and one update.
+
+    run       the loss
+    backward  the loss with `grad(<parameter>)` for what it reads; None where jax differentiates `run`
+    outputs   of the loss, by name; `scalars` are those that a step tells
+    """
 
     run: Callable[[Tree, Tree, Tree], Tree]
+    backward: Callable[[Tree, Tree, Tree], Tree] | None
+    outputs: list[str]
     updates: Updates | None
     clip: float | None
     scalars: list[str]
 
     def differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
         """Outputs of `loss` and its gradient."""
+        if self.backward is not None:
+            made = self.backward(trained, fixed, inputs)
+            gradients = {n: made.get(gradient_name(n), jnp.zeros_like(w)) for n, w in trained.items()}
+            return {n: made[n] for n in self.outputs}, gradients
 
         def loss(trained: Tree) -> tuple[jax.Array, Tree]:
             outputs = self.run(trained, fixed, inputs)

@@ -11,9 +11,11 @@ from regression import RULES, batch, regression, start
 
 import mpcompile_torch
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir import Array
+from mpcompile.ir import Array, Builder, Graph, Parameter, float_type
+from mpcompile.ops import Scan, Sum
 from mpcompile.passes.pipeline import for_inference
 from mpcompile_jax import BACKEND
+from mpcompile_jax.gradients import gradient_program
 
 
 def same(found: dict[str, Array], want: dict[str, Array], tolerance: float) -> None:
@@ -121,3 +123,32 @@ def test_a_module_for_inference_has_no_loss_and_runs() -> None:
     mine, theirs = (b.session(made.module, made.weights) for b in (BACKEND, mpcompile_torch.BACKEND))
     for program in made.module.programs:
         same(mine.run(program, batch(0)), theirs.run(program, batch(0)), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "gru", "bilstm", "seq2seq", "vrnn"])
+def test_the_gradient_of_a_recurrence_is_that_of_jax(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products with captured matrices are behind the loop, and every number is as `jax.grad` has it."""
+    module = specs_under_test.module(name)
+    parameters, inputs = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 4)
+    ours = BACKEND.session(module, parameters, precision="float64").gradients(inputs)
+    assert gradient_program(module) is not None
+    monkeypatch.setattr("mpcompile_jax.session.gradient_program", lambda module: None)
+    theirs = BACKEND.session(module, parameters, precision="float64").gradients(inputs)
+    for found, expected in zip(ours, theirs, strict=True):
+        same(found, expected, 1e-9)
+
+
+def test_jax_differentiates_what_has_no_loop() -> None:
+    assert gradient_program(specs_under_test.module("cnn")) is None
+    assert gradient_program(regression()) is None
+
+
+def test_jax_differentiates_a_loop_to_a_fixed_point() -> None:
+    module = regression()
+    loop = next(e for e in Scan.examples() if e.op.until_fixed_point)
+    b = Builder(Graph("loss"))
+    given = [b.emit(Parameter(f"p{i}", float_type(*x.shape))) for i, x in enumerate(loop.inputs)]
+    last = b.emit_all(loop.op, *given)[0]
+    b.graph.outputs["loss"] = b.emit(Sum((0, 1)), last)
+    module.programs["loss"] = b.graph
+    assert gradient_program(module) is None
