@@ -7,7 +7,7 @@ A spec may name parameters to change; `batch` and `length` stand for those of it
 that everyone writes around the very model that the torch session runs: `backward`, `clip_grad_norm_`, the optimiser of
 torch.optim with its defaults, and `loss.item()` after each step. `fused` is the same loop with `fused=True`. `torch`,
 `jax` and `onnx` are sessions, whose scalars are read every tenth step, as a run reads them; `loops` is the session of
-torch without its kernels for recurrent layers.
+torch without its kernels for recurrent layers, `primitives` without those of `mpcompile_torch.kernels`.
 
 Every backend has one thread of one core, in one process, and rounds alternate between backends, so that what else the
 machine does hits all alike. The process keeps the memory that it frees, as `mpcompile train` does (`--allocator system`
@@ -136,7 +136,10 @@ def trainer(name: str, module: Module, weights: Inputs, spec: OptimizerSpec) -> 
     if name in ("eager", "fused"):
         return Eager(module, weights, spec, **({"fused": True} if name == "fused" else {}))
     if name == "loops":
-        with mock.patch("mpcompile_torch.body.find_cells", return_value={}):
+        with mock.patch("mpcompile_torch.body.find_recurrent_layers", return_value={}):
+            return find_backend("torch").session(module, weights, spec)
+    if name == "primitives":
+        with mock.patch("mpcompile_torch.body.spells", return_value=False):
             return find_backend("torch").session(module, weights, spec)
     return find_backend(name).session(module, weights, spec)
 
