@@ -67,6 +67,7 @@ def test_its_answer_is_that_in_numbers(name: str, tmp_path: Path, monkeypatch: p
     found = complete.complete(module, claim)
     assert found.status == status
     assert found.detail.get("missing") == known.detail.get("missing")
+    assert [d.message for d in found.diagnostics] == [d.message for d in known.diagnostics]
     assert ("length of a sequence" in found.method) == (status == "proved")
 
 
