@@ -287,7 +287,7 @@ def _proof(v: Verdict) -> dict[str, Any]:
 
 
 def _contents(optimised: Optimised) -> dict[str, Any]:
-    """What was built, as the manifest has it: how samplers run, programs, parameters."""
+    """Describe a build, as the manifest has it: how samplers run, programs, parameters."""
     module = optimised.module
     return {
         "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},

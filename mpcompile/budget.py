@@ -55,7 +55,7 @@ class _Meter:
             raise OutOfBudget(memory_text(self.budget.memory))
 
     def refused(self) -> OutOfBudget:
-        """What the system did not give: more than the budget, or less memory than the budget counts on."""
+        """Return what the system refused: more than the budget, or less memory than the budget counts on."""
         most = self.budget.memory
         taken = resident() - self.before
         return OutOfBudget(memory_text(most) if taken > most / 2 else "the memory that the system gives")

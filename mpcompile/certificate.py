@@ -51,7 +51,7 @@ def digest(body: Mapping[str, Any]) -> str:
 
 
 def _entry(spec: Checked, folder: Path, overrides: Mapping[str, str]) -> dict[str, Any]:
-    """What a certificate says of one spec."""
+    """Return the entry of one spec."""
     from mpcompile.frontend import parse
     from mpcompile.frontend.reads import reads
 
@@ -71,7 +71,7 @@ def _entry(spec: Checked, folder: Path, overrides: Mapping[str, str]) -> dict[st
 
 
 def _property(p: Property) -> dict[str, Any]:
-    """What a certificate says of one property; `scope` is empty where the spec allows what is refuted."""
+    """Return the entry of one property; `scope` is empty where the spec allows what is refuted."""
     return {
         "name": p.name,
         "status": p.status,
@@ -130,7 +130,7 @@ def verify(certificate: Path, budget: Budget | None = None) -> Report:
 def _differences(
     entry: Mapping[str, Any], spec: Checked, folder: Path, overrides: Mapping[str, str]
 ) -> Iterator[Diagnostic]:
-    """Where a spec is no longer what its entry says."""
+    """Yield the differences between a spec and its entry."""
     path = Path(spec.path)
     start = Span(spec.path, 1, 1, 1, 1)
     if not path.is_file():

@@ -42,7 +42,7 @@ def truth_values(array: Array) -> bool:
 
 
 def _dense(array: Array, levels: Levels) -> str:
-    """By the rule, as a list, or packed."""
+    """Write an array by its rule, as a list, or packed."""
     if array.ndim > 1 and max(array.shape) == array.size:
         inner = _dense(array.reshape(-1), levels)
         inner = f"({inner})" if " " in inner.split("(")[0] or not inner.endswith(")") else inner

@@ -82,7 +82,7 @@ _COUNTED = (("step", DType.INT), ("again", DType.BOOL))
 
 
 def _changed(w: Writer, pairs: Sequence[tuple[str, str]]) -> str:
-    """Whether some value differs from what it was, as a truth value."""
+    """Emit whether some value differs from what it was, as a truth value."""
     found = ""
     for old, new in pairs:
         same = w.op("Cast", w.op("Equal", old, new), to=TensorProto.INT32)

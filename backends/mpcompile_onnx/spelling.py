@@ -133,7 +133,7 @@ def _slice_at(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def _update_at(w: Writer, node: Node, args: list[str]) -> str:
-    """What stands before, the update, what stands after."""
+    """Join the elements before, the update, and the elements behind."""
     axis = node.op.attributes()["axis"]
     size = node.inputs[1].shape[axis]
     assert isinstance(size, int)
@@ -214,7 +214,7 @@ def _iota(w: Writer, node: Node, args: list[str]) -> str:
 
 
 def _one_hot(w: Writer, node: Node, args: list[str]) -> str:
-    """Not `OneHot`, to which a negative index counts from the end."""
+    """Compare with all classes: to `OneHot` a negative index counts from the end."""
     index = w.op("Unsqueeze", args[0], w.ints(-1))
     hit = w.op("Equal", index, w.arange(node.op.attributes()["depth"]))
     return w.op("Cast", hit, to=w.element(DType.FLOAT))

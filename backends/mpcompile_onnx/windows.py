@@ -38,7 +38,7 @@ def _taps(
     dilation: Sequence[int],
     count: Sequence[Size],
 ) -> list[str]:
-    """What each tap of a kernel reads of a padded x[n, c, *s]: windows [n, c, *count], in row-major order of taps."""
+    """Return what each tap of a kernel reads of a padded x[n, c, *s]: windows [n, c, *count], in row-major order."""
     axes = range(len(kernel))
     parts = []
     for tap in cartesian(*(range(k) for k in kernel)):

@@ -30,7 +30,7 @@ def array_text(array: Array, levels: Levels) -> str:
 
 
 def _dense(array: Array, levels: Levels) -> str:
-    """By the rule, as a list, or packed."""
+    """Write an array by its rule, as a list, or packed."""
     kind = array.dtype.kind
     if array.ndim > 1 and max(array.shape) == array.size:
         inner, shape = _dense(array.reshape(-1), levels), tuple_text(map(str, array.shape))

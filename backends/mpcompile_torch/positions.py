@@ -82,7 +82,7 @@ class Positions:
         )
 
     def _visit(self, block: Block, numbers: set[Value], lists: set[Value]) -> set[Value]:
-        """Those of `lists` that are read as a tensor. Extends `numbers`, which starts as those of the inputs."""
+        """Return those of `lists` that are read as a tensor. Extends `numbers`, which starts as those of the inputs."""
         wrong = lists & set(block.outputs)
         for item in block.items:
             if isinstance(item, Call):

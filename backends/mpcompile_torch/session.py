@@ -150,7 +150,7 @@ class TorchSession:
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:
-    """Their values, in one transfer."""
+    """Return the values of scalars, in one transfer."""
     found: list[float] = torch.stack([t.to(torch.float64) for t in scalars]).tolist() if scalars else []
     return found
 

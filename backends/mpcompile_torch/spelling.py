@@ -71,7 +71,7 @@ def _div(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def _negated(e: Expr) -> Expr | None:
-    """What stands behind the minus of an expression, where it begins with one."""
+    """Return the expression behind a minus, or None where the expression does not begin with one."""
     if e.scalar or e.precedence != UNARY or not e.text.startswith("-"):
         return None
     text = e.text.removeprefix("-")
@@ -206,7 +206,7 @@ def _take_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def _stop(start: Expr, size: str) -> str:
-    """Where a stretch ends, as `step + 3` for `step + 1` and 2."""
+    """Write where a stretch ends, as `step + 3` for `step + 1` and 2."""
     if start.text.isdigit() and size.isdigit():
         return str(int(start.text) + int(size))
     base, plus, more = start.text.rpartition(" + ")

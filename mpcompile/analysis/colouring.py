@@ -132,7 +132,7 @@ def colouring(graph: Graph, source: str, env: Mapping[str, int], axis: int | Non
 
 
 def _window(hull: set[tuple[int | None, int | None]], length: int) -> tuple[int, int] | None:
-    """Where a window with some hulls begins, and its length; None where it is no shorter than the axis."""
+    """Return where a window with some hulls begins, and its length; None where it is no shorter than the axis."""
     lows, highs = [low for low, _ in hull], [high for _, high in hull]
     if None in lows or None in highs or not hull:
         return None

@@ -97,7 +97,7 @@ class _Shared:
         )
 
     def results(self, domain: Domain, op: Primitive, *inputs: Abstract) -> Sequence[Abstract]:
-        """What the rule of an operation gives."""
+        """Return the results of an operation's rule."""
         if isinstance(op, Scan):  # its body is a graph of its own
             return op.depend(domain, *inputs)
         of: tuple[object, ...] = (op,)

@@ -231,7 +231,7 @@ def _stepped(graph: Graph, node: Node) -> bool:
 
 @dataclass(frozen=True)
 class _Ask:
-    """What is asked of a program: which outputs are compared, and of which elements of a source. See `reached`."""
+    """The question to a program: the outputs that are compared, and the elements of a source. See `reached`."""
 
     graph: Graph
     source: str
@@ -323,5 +323,5 @@ class _Run:
 
 
 def _any_of(masks: Iterable[Array]) -> Array:
-    """Where any of some masks holds: [rows, places] of masks [elements, rows, places]."""
+    """Return where any of some masks holds: [rows, places] of masks [elements, rows, places]."""
     return np.asarray(np.logical_or.reduce([m.any(0) for m in masks]))

@@ -147,7 +147,10 @@ def horizon(graph: Graph) -> dict[str, int]:
 
 
 def _span(x: Stencil, axis: int) -> int:
-    """From the lowest to the highest break point of all sets of a value along one axis, its own place included."""
+    """Return the distance between the lowest and highest break points of all sets of a value along one axis.
+
+    Its own place is one of the points.
+    """
     low = high = 0
     for region in x.regions:
         if region.where.bits.shape[0] > 1:
@@ -163,7 +166,7 @@ def _span(x: Stencil, axis: int) -> int:
 
 
 def _moved(graph: Graph) -> int:
-    """By how many places operations move elements along symbolic axes, all of them together."""
+    """Return by how many places operations move elements along symbolic axes, all of them together."""
     total = 0
     for node in graph.nodes():
         match node.op:

@@ -122,7 +122,7 @@ class _Counter:
         return replace(x, regions=x.each(cell)) if _reads(x) else x
 
     def farthest(self, x: Stencil) -> Stencil:
-        """What the last step of a loop hands on: all that it reads under its greatest count.
+        """Return all that the last step of a loop reads, under its greatest count.
 
         It has no place, so which elements take how many is forgotten; the first ones take the most. They take the cap
         where the loop goes on for ever, and fewer are no more than a bound.
@@ -158,7 +158,9 @@ class _Counter:
         return [memory[v] for v in graph.outputs.values()]
 
     def _mixes(self, op: Primitive, inputs: Sequence[Stencil], i: int) -> list[list[Array]]:
-        """For each region of each result, bool, broadcastable to its cell: what joins elements of input i that differ."""
+        """Return, for each region of each result, which elements join elements of input i that differ: bool, as its
+        cell.
+        """
         lattice = Lattice(self.lattice.axes)
         lattice.along = self.lattice.along
         numbers: dict[int, int] = {}

@@ -104,7 +104,7 @@ def _reading(graph: Graph, of: set[int]) -> set[int]:
 
 
 def _read(rule: _Rule, position: int, marks: list[Array]) -> Array:
-    """Which elements of one input any marked element of the results depends on. Raises `NoRule`."""
+    """Return which elements of one input any marked element of the results depends on. Raises `NoRule`."""
     op, x = rule.node.op, rule.of(position)
     if isinstance(op, Elementwise):  # an element reads its own place alone, if it reads that
         (result,) = rule.from_one(availability(), position, np.ones((1,) * (len(x.shape) + 1), np.int32))
@@ -133,7 +133,7 @@ def _folded(mark: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _followed(rule: _Rule, position: int, marks: list[Array]) -> Array:
-    """By the dependence rule of the operation itself, every element of the input a bit."""
+    """Follow marks by the dependence rule of the operation itself, every element of the input a bit."""
     shape = whole = rule.of(position).shape
     if rule.env is None:  # elements along a symbolic axis are alike, so they share a bit
         sizes = rule.node.inputs[position].shape

@@ -113,7 +113,8 @@ def _varies(x: Abstract) -> bool:
 
 
 def _mixes(domain: Domain, op: Primitive, inputs: Sequence[Abstract], position: int) -> list[Array]:
-    """For each result, bool and broadcastable to its shape: what joins elements of one input that differ.
+    """Return, for each result, which elements join elements of one input that differ: bool, broadcastable to its
+    shape.
 
     The farthest of what is read comes from the rule itself: a maximum over complements is a minimum. It is compared
     with the nearest; elements that see nothing (zeros, weights) are not counted.

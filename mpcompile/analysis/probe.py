@@ -107,7 +107,7 @@ def _axis(stencil: Stencil, source: int) -> tuple[int, int, int] | None:
 
 
 def _period(last: int, step: int, length: int, low: int | None, high: int | None, choice: int) -> int:
-    """Which period: any without bounds, the last one without a bound below, else the first with room below."""
+    """Choose a period: any without bounds, the last one without a bound below, else the first with room below."""
     if low is None and high is None:
         return (last // 2, last, 0)[choice]
     if low is None:

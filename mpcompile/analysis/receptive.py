@@ -144,7 +144,7 @@ def field_of(stencil: Stencil, rank: int, aligned: tuple[bool, ...] | None = Non
 
 @dataclass
 class _Alignment:
-    """Whether the paths that meet at a value, and before it, are centred alike: for each axis of the source."""
+    """The alignment of a source's axes: whether the paths that meet at a value, and before it, are centred alike."""
 
     sets: OffsetSets
     graph: Graph

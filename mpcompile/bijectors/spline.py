@@ -101,13 +101,13 @@ class Spline(Law):
         return F.sub(ctx.b, F.add(ctx.b, bin.left, bin.right), F.mul(ctx.b, slope, 2.0))
 
     def _inside(self, ctx: Context, x: Value) -> tuple[Value, Value]:
-        """Which elements lie within the box, and x held there, so that no bin is left without an answer."""
+        """Return which elements lie within the box, and x held there, so that no bin is left without an answer."""
         b = ctx.b
         inside = F.less(b, b.emit(ops.Abs(), x), self.bound)
         return inside, F.maximum(b, F.minimum(b, x, self.bound), -self.bound)
 
     def _bin(self, ctx: Context, raw: Value, held: Value, by_height: bool) -> _Bin:
-        """Of the knots that raw gives, those around each element of x (or, by height, of y)."""
+        """Return the knots around each element of x (or, by height, of y), of those that `raw` gives."""
         b, bins = ctx.b, self.bins
         size = held.shape[1]
         assert isinstance(size, int)

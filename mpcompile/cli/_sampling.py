@@ -227,7 +227,7 @@ def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> Non
 
 
 def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:
-    """As many training values of a variable."""
+    """Return `count` training values of a variable."""
     import numpy as np
 
     from mpcompile.runner.run_data import data_of

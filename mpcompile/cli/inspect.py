@@ -87,7 +87,7 @@ def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
 
 
 def _write(text: str, path: Path | None) -> None:
-    """To a file, or to stdout. Exits with 2 where the file cannot be written."""
+    """Write to a file, or to stdout. Exits with 2 where the file cannot be written."""
     if path is None:
         result(text)
         return

@@ -109,7 +109,7 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
 
 
 def _target(run: Path, output: Path | None, stream: bool) -> Path:
-    """Where samples go. Exits with 2 for an ending that is not known, or whose package is not there."""
+    """Return where samples go. Exits with 2 for an ending that is not known, or whose package is not there."""
     from mpcompile.report.pictures import ENDINGS, missing
     from mpcompile.runner.sampling import ARRAYS
 
@@ -137,7 +137,7 @@ def _one(modes: dict[str, Mode | None]) -> Mode | None:
 
 
 def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampling | None:
-    """How the law is changed; None where it is not."""
+    """Return how the law is changed; None where it is not."""
     from mpcompile.distributions.sampling import Sampling
 
     if temperature is None and top_k is None and not given:
@@ -164,7 +164,7 @@ def _check_law(module: Module, options: Sampling | None) -> None:
 def _start(
     run: Run, module: Module, prompt: str | None, given: str | None, upto: float | None, length: int | None
 ) -> Completion | None:
-    """What samples begin with: a text, or elements of examples."""
+    """Return what samples begin with: a text, or elements of examples."""
     from mpcompile.runner import completion
 
     if prompt is not None:

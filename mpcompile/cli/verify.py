@@ -110,7 +110,7 @@ def _summary(path: Path, rows: list[Row], seconds: float) -> str:
 
 
 def _verdict(rows: list[Row]) -> str:
-    """Also says which rows hold only because the value itself is not determined more sharply in float32."""
+    """Sum up rows, and say which hold only because float32 does not determine the value itself more sharply."""
     if any(not r.holds for r in rows):
         return "DIFFERS"
     unclear = [r for r in rows if r.difference > r.tolerance]

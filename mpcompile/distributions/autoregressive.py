@@ -118,7 +118,7 @@ class Autoregressive(Distribution):
         return replace(self, options=options)
 
     def _given(self, ctx: Context, name: str, type_: Type) -> tuple[Value | None, Value | None]:
-        """What is given of x, and where (bool)."""
+        """Return the given elements of x, and where they are (bool)."""
         if not self.options.given:
             return None, None
         keep = ctx.own_input(f"keep_{name}", float_type(*type_.shape))

@@ -161,7 +161,7 @@ class Categorical(Elementwise):
 
 
 def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:
-    """All along the axis but the last, and the last, which keeps its axis."""
+    """Return all elements along the axis but the last, and the last, which keeps its axis."""
     size = x.shape[axis]
     assert isinstance(size, int)
     return F.slice_axis(b, x, axis, 0, size - 1), F.slice_axis(b, x, axis, size - 1)

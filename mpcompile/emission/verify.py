@@ -83,7 +83,7 @@ def _binds(node: ast.AST, allowed: Allowed) -> set[str]:
 
 
 def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allowed) -> str:
-    """What is wrong with a node, or nothing."""
+    """Return the fault of a node, or nothing."""
     if not isinstance(node, NODES + allowed.nodes):
         return type(node).__name__
     if isinstance(node, ast.Import) and not {a.name for a in node.names} <= allowed.imports:

@@ -87,7 +87,7 @@ def _row(row: list[Token], text: str) -> str:
 
 
 def _space(row: list[Token], i: int) -> str:
-    """What stands between two tokens of a line."""
+    """Return the text between two tokens of a line."""
     left, right = row[i - 1], row[i]
     if left.value in _TIGHT or right.value in _TIGHT or right.value in _BEFORE or left.value in _BEHIND:
         return ""

@@ -227,7 +227,7 @@ def _short(token: Token | None) -> str:
 
 
 def _expected(accepted: set[str]) -> str:
-    """What the parser would take, in words, most telling first."""
+    """Return the tokens that the parser would take, in words, most telling first."""
     names = set(accepted)
     words: list[str] = []
     if {"INT", "NAME"} <= names:

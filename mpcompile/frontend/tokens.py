@@ -211,7 +211,7 @@ def tokenize(fragment: Fragment, *, statements: bool = True) -> Tokens:
 
 
 def _forgotten(fragment: Fragment, raw: list[Token], at: int, stack: list[Token], out: Tokens) -> None:
-    """At the start of a line inside brackets: if a statement starts here, a bracket was left open."""
+    """Report a bracket that was left open, where a statement starts at the start of a line inside of it."""
     opener = stack[-1]
     if len(out.diagnostics) >= MAX_ERRORS:
         raise SpecError(out.diagnostics)

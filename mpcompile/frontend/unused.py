@@ -57,7 +57,7 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
 
 
 def _unread(names: Sequence[str | None], trees: Sequence[Any], after: set[str]) -> Iterator[Any]:
-    """Those of some trees that have a name to which neither a later tree refers, nor a name in `after`."""
+    """Yield the named trees to which neither a later tree refers, nor a name in `after`."""
     later, found = set(after), list[Any]()
     for name, tree in zip(reversed(names), reversed(trees), strict=True):
         if name is not None and name not in later:

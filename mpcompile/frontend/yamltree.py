@@ -57,7 +57,7 @@ Node = Scalar | Collection
 
 
 def _ends(event: yaml.Event) -> tuple[int, int]:
-    """Where an event starts and ends in the text; the pure parser marks all of them."""
+    """Return where an event starts and ends in the text; the pure parser marks all of them."""
     assert event.start_mark is not None and event.end_mark is not None
     return event.start_mark.index, event.end_mark.index
 

@@ -82,7 +82,7 @@ class Claim:
         return self.bound
 
     def __str__(self) -> str:
-        """As a spec writes it: `parameters <= 2000`."""
+        """Format the claim as a spec writes it: `parameters <= 2000`."""
         said = f" {self.bound}" if self.bound else f" is {self.structure}" if self.structure else ""
         return (f"{self.kind}({self.subject})" if self.subject else self.kind) + said
 

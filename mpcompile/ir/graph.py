@@ -103,7 +103,7 @@ class Value:
     type: Type
 
     def __hash__(self) -> int:
-        """By its place alone, which tells values apart: every interpreter looks values up all the time."""
+        """Hash the place alone, which tells values apart: every interpreter looks values up all the time."""
         return self.node * 8 + self.index
 
     @property
@@ -328,7 +328,7 @@ def _connect(edges: nx.DiGraph[int], nodes: Collection[Node]) -> None:
 
 
 def _wrong_rewrite(graph: Graph, node: Node, results: Sequence[Value]) -> InternalError:
-    """What `rebuild` raises for values that do not fit in the place of a node's."""
+    """Return the error of `rebuild` for values that do not fit in the place of a node's."""
     before, after = (
         ", ".join(map(str, types)) or "nothing" for types in (node.types, [v.type for v in results])
     )

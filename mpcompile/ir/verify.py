@@ -98,7 +98,7 @@ def _scope(node: Node, frames: dict[tuple[str, ...], Frame]) -> Iterator[str]:
 
 
 def _unfit(module: Module, name: str, graph: Graph) -> Iterator[str]:
-    """What a program reads must be of its module."""
+    """Yield the parameters that a program reads and its module lacks or states otherwise."""
     for path, value in graph.parameters().items():
         spec = module.parameters.get(path)
         if spec is None:

@@ -106,7 +106,7 @@ class Arguments:
         return error("MP128", what, argument.span, help=known)
 
     def _usage(self, free: Sequence[Slot], missing: Slot) -> str:
-        """How the call is written: `conv(channels, kernel, ...)`."""
+        """Format the call as it should be written: `conv(channels, kernel, ...)`."""
         named = [s.name for s in free if s.required]
         more = ["..."] if len(named) < len(free) else []
         usage = f"{self.call.callee}({', '.join([*named, *more])})"
@@ -224,7 +224,7 @@ class Arguments:
 
 
 def _numbers(value: Any) -> list[float]:
-    """All numbers in a value of a field."""
+    """Return the numbers in a value of a field."""
     if isinstance(value, tuple):
         return [n for item in value for n in _numbers(item)]
     return [value] if isinstance(value, int | float) else []

@@ -168,7 +168,7 @@ def _check_form(kind: Kind, check: ast.Check, subject: str, bound: Bound | None,
 
 
 def _reason(check: ast.Check) -> str:
-    """Why something is allowed."""
+    """Return the reason of an `allow`."""
     if not check.because:
         raise error("MP131", "a suppression states its reason", check.span, help='allow ... because "..."')
     return check.because

@@ -209,7 +209,7 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
 
 
 def _levels(field: Field) -> int:
-    """How many levels a variable has that is dequantised."""
+    """Return the levels of a variable that is dequantised."""
     return 2 if field.classes is None else field.classes
 
 

@@ -49,7 +49,7 @@ def not_in_scope(model: ast.Model | None, name: str, span: Span) -> SpecError | 
 
 
 def _places(model: ast.Model, name: str) -> Iterator[str]:
-    """Where a name has a meaning, as ends of a sentence that begins with the name."""
+    """Yield where a name has a meaning, as ends of a sentence that begins with the name."""
     for d in model.declarations:
         if d.name == name:
             yield f"a declared variable ({d.role}): pass it to this net or block as a value"

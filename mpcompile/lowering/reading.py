@@ -109,7 +109,7 @@ class Order:
         )
 
     def _not_given(self, who: str, name: str) -> Hidden:
-        """For a program that gives means, such as `predict`, and draws nothing."""
+        """Explain, for a program that gives means, such as `predict`, and draws nothing."""
         if name in self._latent:
             return Hidden(
                 f"{who} reads the latent `{name}`, and a target is predicted from the inputs alone",

@@ -267,7 +267,7 @@ class Recurrence:
         return (next(iter(self.fields.values())).type.shape[0], *sizes)
 
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
-        """What a carried value is before the first step, [N, ...]: a number everywhere, or an expression's value."""
+        """Return a carried value before the first step, [N, ...]: a number everywhere, or an expression's value."""
         shape = self._carried(scope, c)
         with ctx.frame(c.name, scope.label(c.span), c.span), ctx.frame("start", scope.label(c.span), c.span):
             value = scope.value(ctx, c.init)

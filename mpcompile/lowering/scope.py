@@ -242,7 +242,7 @@ class Scope:
         return tuple(current)
 
     def _repeat(self, ctx: Context, repeat: ast.Repeat, current: Sequence[Value]) -> tuple[Value, ...]:
-        """All iterations: a region of those that are alike, the others one by one."""
+        """Run all iterations: a region of those that are alike, the others one by one."""
         numbers = self.iterations(repeat)
 
         def run(i: int, values: Sequence[Value]) -> tuple[Value, ...]:

@@ -96,7 +96,7 @@ def _unfolded(cell: Abstract) -> Abstract:
 
 
 def _any_of(scan: Scan, lattice: Lattice, x: Stencil) -> Stencil:
-    """What is known of every element along the axis of the steps, without the axis."""
+    """Return what is known of every element along the axis of the steps, without the axis."""
     a = scan.axis
     if len(x.regions) > 1:
         raise no_rule(scan, "regions of positions")

@@ -105,7 +105,7 @@ def forward(domain: Domain, win: Windows, groups: int, x: Array, live: Array, ou
 
 
 def _parts(domain: Domain, win: Windows, groups: int, x: Array, live: Array) -> Iterator[tuple[Array, Array]]:
-    """What boxes of taps, or else single taps, read of padded facts, [n, *p, g, i, w], with their matrix [O, I]."""
+    """Yield the padded facts, [n, *p, g, i, w], that boxes of taps, or single taps, read, with their matrix [O, I]."""
     axes = len(win.kernel)
 
     def grouped(m: Array) -> Array:

@@ -116,7 +116,7 @@ class Conv(Strided):
     def _box(
         self, lattice: Lattice, x: Stencil, w: Abstract, along: Sequence[int], box: Box, live: Array
     ) -> Stencil:
-        """What a box of taps along some axes brings, all of which are `live` alike."""
+        """Return the contribution of a box of taps along some axes, all of which are `live` alike."""
         kernel, strides = list(w.shape[2:]), list(self.stride)
         pads, dilations = list(self.padding), list(self.dilation)
         for a, (start, many) in zip(along, box, strict=True):

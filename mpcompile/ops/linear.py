@@ -187,7 +187,7 @@ def _with_axis(cell: Abstract, length: int) -> Abstract:
 
 
 def _live_product(x: Array, y: Array, inner: int) -> Array:
-    """Which elements of a matrix product have a term that is not known to be zero."""
+    """Return which elements of a matrix product have a term that is not known to be zero."""
     if x.all():
         return np.asarray(y.any(-2, keepdims=True)) if inner else np.zeros((1,) * x.ndim, bool)
     if y.all():

@@ -170,7 +170,7 @@ def with_leaves(graph: Graph, node: Node) -> Graph:
 
 
 def _origin(graph: Graph, value: Value) -> str | None:
-    """What a value is made of, if that is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one."""
+    """Name the origin of a value if it is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one."""
     node = producer = graph.node(value)
     while not is_leaf(node):
         above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
@@ -186,7 +186,7 @@ def _origin(graph: Graph, value: Value) -> str | None:
 
 
 def _convex(graph: Graph, nodes: Sequence[Node]) -> bool:
-    """No path leaves the set and comes back."""
+    """Return whether no path leaves the set and comes back."""
     inside = {n.id for n in nodes}
     last = max(inside)
     frontier = [u.id for n in nodes for u in graph.users(n.id) if u.id not in inside]

@@ -110,7 +110,7 @@ def _callees_first(uses: Mapping[str, Sequence[Use]]) -> list[str]:
 
 
 def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
-    """All calls by what they call, those in what is called included."""
+    """Collect all calls by what they call, also the calls within callees."""
     for item in block.items:
         if isinstance(item, Call):
             calls.setdefault(item.path, []).append(item)

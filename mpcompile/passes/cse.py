@@ -45,7 +45,7 @@ class CommonSubexpressions(Pass):
         return graph.rebuild(rewrite)
 
     def _first(self, graph: Graph, changed: dict[int, Primitive]) -> dict[Value, Value]:
-        """For each value the first that is the same, which may be itself."""
+        """Return, for each value, the first that is the same, which may be itself."""
         outputs = set(graph.outputs.values())
         seen: dict[Hashable, Node] = {}
         first: dict[Value, Value] = {}

@@ -144,7 +144,7 @@ class _Absorb:
         return None
 
     def _whole(self, v: Value) -> Moved | None:
-        """How a value is permuted; None where it is not, or only some of its elements are there."""
+        """Return how a value is permuted; None where it is not, or only some of its elements are there."""
         known = self.moved.get(v)
         return known if known is not None and known.index.size == known.of.shape[known.axis] else None
 

@@ -81,7 +81,7 @@ def _size(value: Value, axis: int) -> int | None:
 def _places(
     graph: Graph, node: Node, inputs: tuple[Value, ...], known: dict[Value, _Places]
 ) -> _Places | None:
-    """Where the elements of a rearrangement come from; None for another node, or one of unknown size."""
+    """Return where the elements of a rearrangement come from; None for another node, or one of unknown size."""
     op = node.op
     if not isinstance(op, ops.Concat | ops.Gather | ops.Flip | ops.Slice):
         return None

@@ -83,7 +83,7 @@ def _nested(s: Site) -> bool:
 
 
 def _source(s: Site) -> Value:
-    """What the inner of two nested nodes is applied to."""
+    """Return the operand of the inner of two nested nodes."""
     assert s.inner is not None
     return s.inner.inputs[0]
 

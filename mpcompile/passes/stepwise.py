@@ -87,7 +87,7 @@ class Picks:
         return stacks
 
     def _at(self, nodes: list[Node], step: int, around: Mapping[Value, Array]) -> dict[Value, Array]:
-        """What some nodes of the body give in a step."""
+        """Evaluate some nodes of the body in a step."""
         found = {f: around[a] for f, a in self.captured} | {self._step: np.asarray(step)}
         return run(nodes, found, lambda node, *inputs: node.op.bind({}).evaluate(*inputs))
 

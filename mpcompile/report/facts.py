@@ -167,7 +167,7 @@ def _paths(module: Module) -> dict[str, Any]:
 
 
 def _receptive(module: Module) -> dict[str, Any]:
-    """From where on each axis of an image or sequence outputs and layers read; None stands for no end."""
+    """Describe from where on each axis of an image or sequence outputs and layers read; None stands for no end."""
     found: dict[str, Any] = {}
     for name in module.fields:
         program = paths.program_of(module, name)
@@ -191,12 +191,14 @@ def _receptive(module: Module) -> dict[str, Any]:
 
 
 def _sampling(module: Module, one: dict[str, int]) -> dict[str, Any]:
-    """Of each autoregressive density, and each flow with masked autoregressive bijectors: the elements that are drawn one
-    after the other (of all bijectors), and what the derived sampler computes and keeps.
+    """Describe the sampler of each autoregressive density, and of each flow with masked autoregressive bijectors.
 
     `how` says which loops it has. `work` is in passes of the network over all elements, `step_flops` in operations a step
     (of blocks: for the most iterations that they may take), `kept` in bytes of one example; where the sampler is
     the reference one, `refused` says why. Of a mixture over `members` orders and masks it is about the first.
+
+    The facts are the elements that are drawn one after the other (of all bijectors), and what the derived sampler
+    computes and keeps.
     """
     found: dict[str, Any] = {}
     many, module = member_count(module), member(module, 0)

@@ -110,7 +110,7 @@ def newest(root: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
 
 
 def _settled(find: Callable[[], Checkpoint | None], state: Callable[[], object]) -> Checkpoint | None:
-    """What `find` gives; nothing counts only if no training replaced the folders while it looked."""
+    """Call `find` until no training replaced the folders while it looked: only then does None count."""
     for _ in range(20):
         before = state()
         found = find()
@@ -204,7 +204,7 @@ def number(folder: Path) -> int:
 
 
 def _old(folder: Path) -> Path:
-    """Where a checkpoint steps aside for its successor, on systems that cannot exchange two folders."""
+    """Return where a checkpoint steps aside for its successor, on systems that cannot exchange two folders."""
     return folder.with_name(folder.name + ".old")
 
 

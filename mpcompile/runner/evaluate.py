@@ -144,7 +144,7 @@ def _density(reading: Reading) -> dict[str, Any]:
 
 
 def _whole(size: float) -> float:
-    """At least one, and an integer where it is whole: a mean over sequences of unequal length need not be."""
+    """Return a size of at least one, as an integer where it is whole: a mean over sequences need not be."""
     return int(size or 1) if size == int(size) else size
 
 

@@ -206,7 +206,7 @@ class _Training:
         }
 
     def _restore(self, earlier: runs.Run, found: checkpoint.Checkpoint | None) -> tuple[Progress, int]:
-        """Where to begin: a sound checkpoint, or the first step; and how many bytes of metrics go with it.
+        """Find where to begin: a sound checkpoint, or the first step; and how many bytes of metrics go with it.
 
         What changes against the run so far is said and recorded. Nothing is written before all of it is sound.
         """

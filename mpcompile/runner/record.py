@@ -126,7 +126,7 @@ class _Statistics(_Strict):
 
 
 class _Change(_Strict):
-    """What a resume changed, on the command line or by another version: name -> before and after."""
+    """The changes of a resume, on the command line or by another version: name -> before and after."""
 
     step: Natural
     changes: dict[Name, Annotated[list[Any], Field(min_length=2, max_length=2)]]

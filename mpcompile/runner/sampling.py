@@ -150,7 +150,7 @@ class Draws:
         )
 
     def _session(self, number: int) -> Session:
-        """For one member, whose sampler is derived as that of one order."""
+        """Open a session for one member, whose sampler is derived as that of one order."""
         return self.live(optimise(member(self.module, number)))
 
     def samples(self, values: dict[str, Array]) -> Samples:
@@ -160,7 +160,7 @@ class Draws:
 
 
 def _members(number: int, count: int, seed: int) -> Array:
-    """Which member of a mixture each of `count` draws is of."""
+    """Draw the member of a mixture for each of `count` draws."""
     blocks = [
         draw("choice", (BLOCK,), (seed, "sample", "member", b), classes=number)
         for b in range(-(-count // BLOCK))
@@ -297,7 +297,7 @@ def texts(samples: Samples) -> list[str]:
 
 
 def _write_sound(path: Path, samples: Samples, name: str) -> None:
-    """All draws one after the other, 16 bits; categories and integers are taken as mu-law codes."""
+    """Write all draws one after the other, 16 bits; categories and integers are taken as mu-law codes."""
     value = samples.values[name]
     if value.ndim > 3 or value.ndim < 2 or (value.ndim == 3 and 1 not in value.shape[1:]):
         raise error("MP541", f"'{name}' has shape {list(value.shape[1:])}: that is no sound", Span.none())

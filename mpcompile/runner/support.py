@@ -104,7 +104,7 @@ def _listed(name: str, elements: Array) -> str:
 def _reaching(
     module: Module, before: list[FlowStep], data: Mapping[str, Array], x: Array, weights: Mapping[str, Array]
 ) -> Array | None:
-    """What some steps make of x; None where one of them needs what is neither data nor noise."""
+    """Map x through some steps; None where one of them needs an input that is neither data nor noise."""
     for step in before:
         graph = step.graph
         noise = module.noise.get(step.name, {})

@@ -104,7 +104,7 @@ def sizes_for(gradient: Graph) -> tuple[tuple[int, int], ...]:
 def _ask(
     backend: str, device: str, precision: str, optimised: Optimised, questions: list[_Question]
 ) -> Iterator[Row]:
-    """All questions to one session, which is gone when they are answered."""
+    """Ask all questions to one session, which is gone when they are answered."""
     weights = questions[0].weights
     session = open_session(backend, optimised, weights, device=device, precision=precision)
     for question in questions:
@@ -139,7 +139,7 @@ class _Question:
 
     @cached_property
     def moved(self) -> dict[str, float]:
-        """How far each value moves with `ROUNDINGS` roundings of everything that it is computed from and by."""
+        """Measure how far each value moves with `ROUNDINGS` roundings of all that it is computed from and by."""
         rounded, most = _Roundings(), dict.fromkeys(self.expected[0], 0.0)
         weights = rounded.all(self.weights)
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
@@ -174,7 +174,7 @@ class _Question:
 
 
 def _rounded(arrays: dict[str, Array]) -> dict[str, Array]:
-    """In float64 what float32 holds exactly, so that sessions of both precisions are given the same numbers."""
+    """Round to float32 in float64, so that sessions of both precisions are given the same numbers."""
     return {
         k: a.astype(np.float32).astype(np.float64) if a.dtype.kind == "f" else a for k, a in arrays.items()
     }

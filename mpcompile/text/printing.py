@@ -61,7 +61,7 @@ class Names:
 
 
 def _stems(node: Node) -> list[str]:
-    """What the results of a node are called where nothing else is called so."""
+    """Return the names of a node's results where no other value has them."""
     match node.op:
         case Input(path=path) | Parameter(path=path):
             return [path]
@@ -153,7 +153,7 @@ def _attributes(op: Primitive) -> str:
 
 
 def _comment(node: Node) -> str:
-    """Where a node comes from, for people: path, the words of the spec, place."""
+    """Describe where a node comes from, for people: path, the words of the spec, place."""
     if not node.scope:
         return "outside of any layer"
     last = node.scope[-1]

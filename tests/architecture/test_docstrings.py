@@ -6,6 +6,7 @@ module, class   a noun phrase or a verb, never a riddle ("What ...", "Where ..."
 function        a verb of `VERBS`, in the imperative: "Return the ...", never the noun ("Sum of ...")
 method          either, or none where it overrides a method: its contract is that of the base class.
                 A predicate (`-> bool`) may be "Whether ..."
+private         a docstring, where there is one, is no riddle either
 raises          who raises `SpecError`, `NoRule` or `ValueError` himself says so
 shapes          layers, masks, distributions, bijectors and primitives, or their base classes, state shapes
 """
@@ -118,6 +119,12 @@ def _opening(text: str) -> tuple[str, str]:
     return first.rstrip(",.:;"), second
 
 
+def _is_riddle(node: Definition, text: str) -> bool:
+    predicate = isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or ast.Name("")) == "bool"
+    first, _ = _opening(text)
+    return first in RIDDLES and not (predicate and first == "Whether")
+
+
 def faults(node: Definition, method: bool) -> Iterator[str]:
     """What is wrong with the docstring of a definition."""
     text = ast.get_docstring(node)
@@ -129,9 +136,8 @@ def faults(node: Definition, method: bool) -> Iterator[str]:
         first, second = _opening(text)
         if "\n" in text.split("\n\n")[0]:
             yield "its summary is longer than a line: split it after its first sentence"
-        predicate = isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or ast.Name("")) == "bool"
         if is_class or method:
-            if first in RIDDLES and not (predicate and first == "Whether"):
+            if _is_riddle(node, text):
                 yield f"'{first}' names no subject"
         elif first not in VERBS or second == "of":
             yield f"'{first} {second}' is no verb of VERBS: say what the function does, or add the verb there"
@@ -142,13 +148,18 @@ def faults(node: Definition, method: bool) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_docstrings_say_what_a_definition_does(path: Path) -> None:
-    """Of the module itself, and of everything public in it."""
+    """Of the module itself, of everything public in it, and no riddle anywhere."""
     found = [
         f"{name}: {fault}" for name, node, method in _public(_tree(path)) for fault in faults(node, method)
     ]
     first, _ = _opening(ast.get_docstring(_tree(path)) or "What")
     if first in RIDDLES:
         found.append(f"the module's docstring: '{first}' names no subject")
+    found += [
+        f"{node.name}, line {node.lineno}: '{text.split()[0]}' names no subject"
+        for node in ast.walk(_tree(path))
+        if isinstance(node, Definition) and (text := ast.get_docstring(node)) and _is_riddle(node, text)
+    ]
     assert not found, "\n".join(found)
 
 

@@ -201,7 +201,7 @@ class Open:
 
 
 def _late_at_some_length(graph: Graph, claim: Claim) -> Open | None:
-    """What may read ahead in a program whose subject has a fixed size; None: nothing does, at any length."""
+    """Return what may read ahead in a program whose subject has a fixed size; None where nothing does, at any length."""
     ranks = ranks_of(graph, claim, {"N": 1})
     seed = (ranks.astype(np.int32) + 1)[None, ..., None]
     facts = at_every_length(graph, availability(), {graph.inputs[claim.subject]: seed})

@@ -71,7 +71,7 @@ def _everywhere(claim: Claim, graph: Graph, found: Certain) -> Verdict:
 
 
 def _unread(module: Module, claim: Claim) -> Verdict:
-    """No output reads the variable at all."""
+    """Answer for a program in which no output reads the variable."""
     name = claim.subject
     if module.fields[name].type.with_shape(module.fields[name].type.shape[1:]).size == 1:
         return Verdict.proved(
@@ -88,7 +88,7 @@ def _unread(module: Module, claim: Claim) -> Verdict:
 
 @dataclass(frozen=True)
 class _Missing:
-    """What the order allows and an upper bound does not have: how many pairs of how many, and the first of them."""
+    """The pairs that the order allows and an upper bound has not: how many of how many, and the first of them."""
 
     count: int
     allowed: int
@@ -102,7 +102,7 @@ def _ranks(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
 def _missing(
     graph: Graph, claim: Claim, env: Mapping[str, int], ranks: Array, by: Colouring | None = None
 ) -> _Missing:
-    """By sets of inputs, all outputs and the parameters of an element together; some rows of pairs at a time."""
+    """Count missing pairs by sets of inputs, all outputs and parameters of an element together, in slices of rows."""
     axis, allowed = claim.ordering.axis, np.searchsorted(np.sort(ranks), ranks)
     by = by or colouring(graph, claim.subject, env, axis)
     found = sets_of(graph, claim.subject, env, axis, by).value

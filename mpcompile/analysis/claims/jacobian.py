@@ -79,7 +79,7 @@ def jacobian(module: Module, claim: Claim) -> Verdict:
 
 
 def _supports(graph: Graph, source: str, output: str, sizes: Sizes | None) -> BitMatrix:
-    """At most which elements of a source each element of an output reads, at some sizes or at every length."""
+    """Bound which elements of a source each element of an output reads, at some sizes or at every length."""
     if sizes is None:
         return sets_at_every_length(graph, source, output).value
     return sets(graph, source, output, sizes).value

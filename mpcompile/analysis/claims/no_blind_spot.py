@@ -262,7 +262,7 @@ class _Pairs:
     seen: Array
 
     def away(self, places: Array) -> Array:
-        """How far the element is from the output, [rows, colours]; places are those of all elements along an axis."""
+        """Return the distance of the element from the output, [rows, colours]; places are those along an axis."""
         return np.asarray(places[self.elements] - places[self.rows, None])
 
 
@@ -320,7 +320,7 @@ def _finding(claim: Claim, share: float, notes: tuple[str, ...]) -> Diagnostic:
 def _picture(
     by: Colouring, seen: Array, inside: Array, missing: Array, shape: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """What the pixel with the largest blind spot sees, channels together."""
+    """Draw what the pixel with the largest blind spot sees, channels together."""
     channels, height, width = shape
     pixel = int(missing.sum(1).reshape(channels, -1).sum(0).argmax())
     place = (pixel // width, pixel % width)

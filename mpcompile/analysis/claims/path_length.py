@@ -168,7 +168,7 @@ def _detail(found: list[Reach]) -> dict[str, object]:
 
 
 def _broken(claim: Claim, found: Reach, time: str = "") -> Diagnostic | None:
-    """What breaks a bound from above at one length: a pair that is too far apart, or that nothing joins."""
+    """Return what breaks a bound from above at one length: a pair that is too far apart, or that nothing joins."""
     most = _bounds(claim)[1]
     if most == math.inf:
         return None
@@ -190,7 +190,7 @@ def _broken(claim: Claim, found: Reach, time: str = "") -> Diagnostic | None:
 
 
 def _too_short(claim: Claim, found: Reach) -> Diagnostic | None:
-    """What breaks a bound from below where every size is fixed."""
+    """Return what breaks a bound from below where every size is fixed."""
     if found.longest >= _bounds(claim)[0]:
         return None
     return _finding(claim, found, "") if found.longest >= 0 else _nothing(claim, found, "")
@@ -226,7 +226,7 @@ def _finding(claim: Claim, found: Reach, time: str) -> Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What offset sets say.
+    """The answer of offset sets.
 
     holds     the claim holds
     never     no offset takes as many as it says, and the sets are exact
@@ -305,7 +305,7 @@ def _by_offsets(module: Module, graph: Graph, claim: Claim) -> _Answer:
 
 
 def _by_count(stencil: Stencil) -> Iterator[dict[int, Offsets]]:
-    """For every element that reads anything, the offsets about its own place by their count."""
+    """Yield, for every element that reads anything, the offsets about its own place by their count."""
     wide = expanded(stencil)
     for index, sets in elements(wide):
         place, counts = phases(wide, index, 1)[0], dict[int, Offsets]()
@@ -326,7 +326,7 @@ def _needed(found: list[dict[int, Offsets]]) -> Offsets:
 
 
 def _within(counts: dict[int, Offsets], most: float) -> Offsets:
-    """All offsets that take at most so many."""
+    """Return all offsets that take at most `most` mixings."""
     found = Offsets((0,), np.zeros(1, bool))
     for count, s in counts.items():
         found = found.union(s) if count <= most else found

@@ -100,7 +100,7 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
 
 
 def _finding(claim: Claim, size: float) -> Diagnostic:
-    """That the field has another size than claimed."""
+    """Return the finding that the field has another size than claimed."""
     assert claim.bound is not None
     op, bound = claim.bound.op, claim.bound.number
     return Diagnostic(
@@ -136,9 +136,13 @@ def _with(outcome: Proof | Held, method: str, assumptions: tuple[str, ...]) -> P
 def _certain(
     module: Module, graph: Graph, claim: Claim, size: float
 ) -> Verdict | tuple[str, tuple[str, ...]]:
-    """That the first and the last place of the receptive field are read, each by one element of an output.
+    """Check that the first and the last place of the receptive field are read, each by one element of an output.
 
-    Where the field has no bound, or is longer than the input, that the elements in between are as far apart as claimed.
+    Where the field has no bound, or is longer than the input, that the elements in between are as far apart as
+    claimed.
+
+    Where the field has no bound, or is longer than the input, check that the elements in between are as far apart
+    as claimed.
     """
     name = claim.subject
     if free_symbols(graph) and rises(
@@ -185,7 +189,7 @@ def _apart(seen: Array, places: Array) -> int:
 
 
 def _away(graph: Graph, sets: OffsetSets) -> int:
-    """How far from its own place an output begins or ends to read, at most."""
+    """Return the largest distance from its own place at which an output begins or ends to read."""
     found = (s for v in graph.outputs.values() for s in unions(sets.of(v), len(sets.axes)).values())
     ends = (end for s in found for k in range(s.rank) for end in s.bounds(k))
     return max((abs(end) for end in ends if end is not None), default=0)
@@ -239,7 +243,7 @@ def _most(graph: Graph, source: str, seen: Array, env: Mapping[str, int]) -> tup
 def _surely_counted(
     module: Module, graph: Graph, claim: Claim, size: float
 ) -> Verdict | tuple[str, tuple[str, ...]]:
-    """That the ends of the farthest sets are certainly read, where offset sets do not say which."""
+    """Check that the ends of the farthest sets are certainly read, where offset sets do not say which they are."""
     name, env, answer = claim.subject, environment_for(graph, LENGTH), None
     need = min(size, claim.limit.number + (claim.limit.op == ">"))
     for output in graph.outputs:

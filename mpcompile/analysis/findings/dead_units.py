@@ -104,7 +104,7 @@ def _facts(graph: Graph, seeds: Mapping[str, Array], kept: Collection[Value] | N
 
 
 def _sees(x: Abstract) -> Array:
-    """Of each unit (last axis): whether any of its elements sees anything."""
+    """Return, for each unit (last axis), whether any of its elements sees anything."""
     units: Array = (x.full()[..., 0] > 0).reshape(-1, x.shape[-1])
     seen: Array = np.logical_or.reduce(units, 0)
     return seen

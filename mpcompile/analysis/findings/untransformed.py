@@ -75,7 +75,7 @@ def _passed(module: Module, steps: Sequence[FlowStep]) -> Array:
 
 
 def _alone(graph: Graph) -> Array:
-    """Of each element the one result that reads it and nothing else; negative where there is none."""
+    """Return, for each element, the one result that reads it and nothing else; negative where there is none."""
     reads = support(graph, "x", "y", environment_for(graph, 2)).value
     alone = reads & (reads.sum(1, keepdims=True) == 1) & (reads.sum(0, keepdims=True) == 1)
     return np.where(alone.any(0), alone.argmax(0), MOVED)

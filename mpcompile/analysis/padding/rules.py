@@ -146,7 +146,7 @@ def _numbers(walk: Walk, node: Node, inputs: Sequence[Parts], found: Parts) -> P
 
 
 def _compared(op: Primitive, first: bool, more: int) -> str | None:
-    """Of places that are at least `more` above what they are compared with: what the comparison says of all of them."""
+    """Return the answer of a comparison for all places that are at least `more` above the other side."""
     if isinstance(op, ops.Equal):
         return FALSE if more > 0 else None
     if first:
@@ -254,7 +254,10 @@ def _spread(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
 
 
 def _multiplied(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
-    """What stands behind the end of the inner axis is absent where either factor is zero there."""
+    """Apply the rule of a product.
+
+    Elements behind the end of the inner axis are absent where either factor is zero there.
+    """
     (x, y), ranks, rank = inputs, [v.type.rank for v in node.inputs], node.types[0].rank
     inner = (ranks[0] - 1, ranks[1] - 2)
     sums = inner[0] in _own(walk, node)

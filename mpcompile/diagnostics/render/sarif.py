@@ -107,7 +107,7 @@ def _region(span: Span) -> dict[str, int]:
 
 
 def _fingerprint(d: Diagnostic, sources: dict[str, Source], seen: Counter[str]) -> str:
-    """What stays the same when lines move: the code, the file and the text of the place, and a number for repeats."""
+    """Return what stays when lines move: the code, the file and the text of the place, and a number for repeats."""
     source = sources.get(d.span.path)
     text = source.line(d.span.line).strip() if source and d.span.line else ""
     column = d.span.column - 1

@@ -208,7 +208,7 @@ class _BlockLoop:
         return "x" if v == self.ref.x else named(self.ref.body.node(v))
 
     def _read_later(self) -> list[Value]:
-        """What blocks read of those before them."""
+        """Return the values that blocks read of the blocks before them."""
         found: dict[Value, None] = {}
         for node in self.nodes:
             for v in node.inputs if node.outputs[0] in self.units else ():
@@ -233,7 +233,7 @@ class _BlockLoop:
     # --- what belongs to this block ---
 
     def _start(self, units: Units) -> Value:
-        """Where this block begins in the row of all blocks."""
+        """Return where this block begins in the row of all blocks."""
         assert self._step is not None
         if units.size == 1:
             return self._step
@@ -243,7 +243,7 @@ class _BlockLoop:
         return self._starts[units.size]
 
     def _row(self, table: Array) -> Value:
-        """What a table [blocks, ...] says for this block."""
+        """Return the row of a table [blocks, ...] for this block."""
         key = (table.shape, table.tobytes())
         if key not in self._rows:
             constant = self.outer.constant(table if self.blocks > 1 else table[0])
@@ -252,7 +252,7 @@ class _BlockLoop:
         return self._rows[key]
 
     def _own(self, value: Value, axis: int, units: Units) -> Value:
-        """What belongs to the units of this block, of something that all units have."""
+        """Return the part of a value over all units that belongs to the units of this block."""
         if units.sorted:
             start = None if self.blocks == 1 else self._start(units)
             return value if start is None else self.block.emit(ops.SliceAt(axis, units.size), value, start)
@@ -348,9 +348,11 @@ class _BlockLoop:
     # --- units of the inputs ---
 
     def _places(self, node: Node, v: Value) -> tuple[Array, Array]:
-        """Where the units that the result reads stand in the row of all blocks, and in this one: [blocks, size, ...].
+        """Return the places of the units that the result reads in the row of all blocks, and in this block.
 
         The second is negative where a unit of the block reads one of another block.
+
+        Both are [blocks, size, ...].
         """
         out, own = self.units[node.outputs[0]], self.units[v]
         index = reads(self.ref, self.units, node, v)
@@ -391,7 +393,7 @@ class _BlockLoop:
 
 
 def _units_at(b: Builder, stored: Value, axis: int) -> Value:
-    """What a store holds, whose first axis is that of units, with units along another axis."""
+    """Move the axis of units of a store, which is its first, to another place."""
     rank = stored.type.rank
     return F.transpose(b, stored, *range(1, axis + 1), 0, *range(axis + 1, rank))
 

@@ -134,7 +134,7 @@ class LoopNest:
         return self._step_value(x)
 
     def _compute(self, level: int, moment: str) -> None:
-        """Everything that has its moment now."""
+        """Compute every value that has its moment now."""
         for node in self.plan.nodes:
             own = self.plan.placed[node.outputs[-1]]
             if own.level != level or moment not in own.moments:
@@ -165,7 +165,7 @@ class LoopNest:
             store.write_pixel(b, self._step_value(value), self.steps[1])
 
     def _step_value(self, v: Value) -> Value:
-        """What was computed of a value in this iteration; zeros for the groups that are still to come."""
+        """Return the step value of a value, with zeros for the channel groups that are still to come."""
         if v not in self.step_values:
             at, parts = self.plan.placed[v], dict(self.parts.get(v, {}))
             assert at.channel_groups is not None
@@ -240,7 +240,7 @@ class LoopNest:
     def _input(
         self, node: Node, v: Value, back: dict[int, int], own: Placement, elements: Elements | None
     ) -> Value:
-        """What a primitive reads of an input; `back` gives its axis for an axis of the result."""
+        """Return what a primitive reads of an input; `back` gives its axis for an axis of the result."""
         axes = tuple(back.get(a) if a is not None else None for a in own.axes[: own.level])
         axis = (
             back.get(own.channel_groups.axis)
@@ -273,7 +273,7 @@ class LoopNest:
         return self._taken[key]
 
     def _part(self, value: Value, axes: tuple[int | None, ...], level: int) -> Value:
-        """What of a static value stands at this place."""
+        """Return the part of a static value at this place."""
         for depth in range(1, level + 1):
             axis = axes[depth - 1]
             if axis is None or value.shape[axis] == 1:

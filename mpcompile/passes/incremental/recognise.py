@@ -59,7 +59,7 @@ def recognise(node: Node) -> Reference | None:
 
 
 def _compared(body: Graph, now: Value, step: Value) -> Node | None:
-    """What is compared with the step."""
+    """Return the node that is compared with the step, or None."""
     node = body.node(now)
     while isinstance(node.op, ops.Reshape):
         node = body.node(node.inputs[0])

@@ -79,7 +79,7 @@ class Drawing:
         }
 
     def _result(self, cell: Cell) -> Value:
-        """What a layer hands on; beside it a bijector hands on log-determinants, which have fewer axes."""
+        """Return the result of a layer; a bijector's log-determinants, which have fewer axes, stand beside it."""
         inside = {n.id for n in cell.nodes}
         leaving = [v for n in cell.nodes for v in n.outputs if self._leaves(v, inside)]
         return max(leaving or cell.nodes[-1].outputs, key=lambda v: v.type.rank)

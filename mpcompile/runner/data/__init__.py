@@ -96,7 +96,7 @@ def load_data(
 
 
 def _stated(module: Module, spec: str) -> Span:
-    """Where `train.data` is written; nowhere where the command line names the data."""
+    """Return where `train.data` is written; nowhere where the command line names the data."""
     return module.train.spans.get("data", Span.none()) if module.train.data == spec else Span.none()
 
 

@@ -25,7 +25,7 @@ _NUMBERS = "buif"
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What the header of a .npy says, and the offset of its numbers in bytes."""
+    """The header of a .npy, and the offset of its numbers in bytes."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]

@@ -118,7 +118,7 @@ def _read(
     header: list[str] | None,
     places: dict[str, list[int]],
 ) -> Raw:
-    """All rows, turned into numbers block by block."""
+    """Read all rows as numbers, block by block."""
     wordy = {i for name, at in places.items() if name != "x" for i in at}
     words: dict[int, dict[str, int]] = {}
     blocks: list[Array] = []

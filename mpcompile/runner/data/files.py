@@ -239,7 +239,7 @@ def digest_of(path: Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    """All that a folder and its folders hold but folders, in order."""
+    """Return all files below a folder, in order."""
     found: list[Path] = []
     for at, _, names in os.walk(path):
         found += [Path(at, name) for name in names]
@@ -249,7 +249,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _digest(files: list[Path]) -> str:
-    """Of several files, in order."""
+    """Return the digest of several files, in order."""
     together = hashlib.sha256()
     for file in files:
         together.update(digest(file))
