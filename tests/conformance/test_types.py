@@ -83,3 +83,16 @@ def test_a_position_or_a_choice_is_no_number(name: str) -> None:
                 assert inferred(example.op, (*arrays[:i], x.astype(float), *arrays[i + 1 :])) is None, (
                     example.op
                 )
+
+
+#: Primitives that read or write at a position.
+PLACES = ("gather", "take_along", "slice_at", "update_at", "scatter_add", "scatter_along")
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("place", [99, -99])
+def test_a_position_outside_is_refused(name: str, place: int) -> None:
+    for example in PRIMITIVES[name].examples():
+        *others, index = map(np.asarray, example.inputs)
+        with pytest.raises((IndexError, ValueError)):
+            example.op.evaluate(*others, np.full_like(index, place))

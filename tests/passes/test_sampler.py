@@ -323,30 +323,33 @@ PLANES = """
     input x: %s[3, 4, 4]
     x ~ autoregressive(order = natural, likelihood = %s) { conv(%d, 1) }"""
 
+ORDER = "draws its elements in an order that no loops over rows and columns follow"
+AHEAD = "reads elements that are not drawn yet"
+WHOLE = "reads all that is drawn at once: it has no place in the order"
+#: name -> text, the layer that is named, and why
 REFUSED = {
-    "real planes": (
-        PLANES % ("real", "normal", 6),
-        "order",
-    ),  # classes would be solved as a whole, were it proven
-    "planes": (PLANES % ("integer(0..3)", "categorical", 12), "order"),
+    # classes would be solved as a whole, were it proven
+    "real planes": (PLANES % ("real", "normal", 6), "", ORDER),
+    "planes": (PLANES % ("integer(0..3)", "categorical", 12), "", ORDER),
     "pooled": (
         """
         model m
         input x: binary[1, 4, 4]
         block net on h { yield h + (h -> global_avgpool -> dense(16) -> reshape([1, 4, 4])) }
         x ~ autoregressive(likelihood = bernoulli) { net }""",
-        "global_avgpool",
+        "`global_avgpool`",
+        WHOLE,
     ),
     **{
-        name: ((specs.ROOT / "specs" / "invalid" / f"{name}.mp").read_text("utf-8"), layer)
-        for name, layer in {
-            "group_norm_over_time": "group_norm",
-            "group_norm_over_order": "group_norm",
-            "layer_norm_over_order": "layer_norm",
-            "instance_norm_in_pixelcnn": "instance_norm",
-            "transformer_no_shift": "",
-            "wavenet_same_padding": "",
-        }.items()
+        name: ((specs.ROOT / "specs" / "invalid" / f"{name}.mp").read_text("utf-8"), layer, why)
+        for name, layer, why in (
+            ("group_norm_over_time", "`group_norm(2)`", WHOLE),
+            ("group_norm_over_order", "`group_norm(2)`", WHOLE),
+            ("layer_norm_over_order", "`layer_norm`", AHEAD),
+            ("instance_norm_in_pixelcnn", "`instance_norm`", WHOLE),
+            ("transformer_no_shift", "(cast)", "is not known in time to draw from it"),
+            ("wavenet_same_padding", "(cast)", AHEAD),
+        )
     },
 }
 
@@ -354,10 +357,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_stepped_is_refused_by_name(name: str) -> None:
     """What reads ahead, or has no place in the order, keeps its reference sampler, and the reason names the layer."""
-    text, layer = REFUSED[name]
+    text, layer, why = REFUSED[name]
     kept = DeriveSamplers()(from_text(text).programs["sample"])
     assert [type(r) for r in kept.refused] == [Refused]
-    assert layer in str(kept.refused[0])
+    assert layer in str(kept.refused[0]) and str(kept.refused[0]).endswith(why)
     assert references(kept.graph)
 
 
