@@ -10,7 +10,7 @@ from mpcompile.emission.names import free
 from mpcompile.emission.signature import definition
 from mpcompile.emission.text import Expr, Label, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
-from mpcompile.ir import Constant, DType, Node, Parameter, Value
+from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
 from mpcompile.kernels import Kernel
 from mpcompile.outline import Block, Loop
 from mpcompile_jax import literals, loops, windows
@@ -34,6 +34,10 @@ class JaxOwner(Owner, Protocol):
 
     def any_parameter(self) -> str | None:
         """The text of some float parameter."""
+        ...
+
+    def stack(self, stack: Stack) -> str | None:
+        """The text that reads own parameters, one a row."""
         ...
 
 
@@ -93,6 +97,14 @@ class JaxWriter(Writer):
             return Expr(name)
         mask = name if truth_values(constant.array) else ""
         return Expr(f"jnp.asarray({name}, {self.kind(DType.FLOAT)})", mask=mask)
+
+    def operand(self, value: Value) -> Expr:
+        """Return the expression of a value; of a stack, the weights of all iterations of a region, one a row."""
+        op = self.state.graph.node(value).op
+        if value in self.state.env or not isinstance(op, Stack):
+            return super().operand(value)
+        own = self.surroundings.stack(op)
+        return Expr(own if own is not None else self.outside[op.path])
 
     def hint(self, node: Node, index: int) -> str:
         if isinstance(node.op, Parameter):

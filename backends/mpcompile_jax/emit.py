@@ -20,6 +20,11 @@ BELOW = '''def below(params: Params, path: str) -> Params:
     return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
 '''
 
+STACKED = '''def stacked(params: Params, head: str, tail: str, numbers: Sequence[int]) -> Array:
+    """The parameters whose names have one of some numbers between head and tail, one a row."""
+    return jnp.stack([params[head + str(n) + tail] for n in numbers])
+'''
+
 LOAD = '''def load(path: str) -> Params:
     """The weights of a safetensors file."""
     from safetensors.flax import load_file
@@ -41,6 +46,7 @@ def emit_module(module: Module) -> Emitted:
 
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
+    module = module.with_regions()
     plan = outline(module)
     names = function_names(plan, module)
     constants = Constants(frozenset(name for graph in module.programs.values() for name in graph.inputs))
@@ -60,8 +66,7 @@ def emit_module(module: Module) -> Emitted:
     for name, text in reversed((windows.HELPERS | loops.HELPERS).items()):  # later ones may call earlier ones
         if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
             helpers.insert(0, text)
-    if "below(" in body:
-        helpers.append(BELOW)
+    helpers += [text for name, text in (("below", BELOW), ("stacked", STACKED)) if f"{name}(" in body]
     unpack = [text for name, text in literals.HELPERS.items() if f"{name}(" in table]
     parts = [*unpack, *([table + "\n"] if table else []), *helpers, body]
     body = "\n\n".join(parts)

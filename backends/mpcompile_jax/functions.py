@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Levels, is_mask
@@ -13,7 +15,8 @@ from mpcompile.emission.names import free, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module
+from mpcompile.ir import Constant, Module, Stack
+from mpcompile.ir.leaves import around
 from mpcompile.outline import Call, Family, Loop, Method, Outline, Path
 from mpcompile_jax.body import RESERVED, JaxWriter
 from mpcompile_jax.literals import array_text
@@ -24,6 +27,22 @@ def kind_of(constant: Constant) -> str:
     if constant.array.dtype.kind == "i":
         return "INDEX"
     return "MASK" if is_mask(constant.array) else "CONSTANT"
+
+
+def numbered(names: Sequence[str]) -> tuple[str, str, str]:
+    """Return what names that differ in one number have before and behind it, and the text of the numbers.
+
+    Raises `ValueError` for names that differ in anything else.
+    """
+    head, tail = around(names)
+    middles = [name[len(head) : len(name) - len(tail)] for name in names]
+    numbers = [int(n) for n in middles if n.isdigit() and n == str(int(n))]
+    steps = {b - a for a, b in pairwise(numbers)}
+    if len(numbers) != len(names) or len(steps) != 1:
+        raise ValueError(f"{names[0]}, {names[1]}, ... are not numbered")
+    (step,) = steps
+    text = f"{numbers[0]}, {numbers[-1] + step}" if numbers[0] or step > 1 else f"{numbers[-1] + 1}"
+    return head, tail, f"range({text}{f', {step}' if step > 1 else ''})"
 
 
 @dataclass
@@ -91,6 +110,15 @@ class FunctionWriter:
             return None
         self.reads = True
         return f"{self.params}[{quoted('.'.join(parts[len(self.path) :]))}]"
+
+    def stack(self, stack: Stack) -> str | None:
+        """Write the call of `stacked` that gives the weights of a stack; None for those of another function."""
+        prefix = "".join(f"{part}." for part in self.path)
+        if not all(p.startswith(prefix) and p in self.module.parameters for p in stack.paths):
+            return None
+        self.reads = True
+        head, tail, numbers = numbered([p[len(prefix) :] for p in stack.paths])
+        return f"stacked({self.params}, {quoted(head)}, {quoted(tail)}, {numbers})"
 
     def constant(self, constant: Constant) -> str:
         return self._shared((), self.instance.slot(constant), constant)

@@ -30,7 +30,7 @@ MODULES = {
     }
     | set("closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(
-        "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate flip "
+        "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate stack flip "
         "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "
         "linalg.slogdet".split()
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import digits
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -78,7 +79,8 @@ class Parameter(Leaf):
 class Stack(Parameter):
     """Weights of one shape under a new leading axis: row k has the weight that iteration k of a repeat reads.
 
-    `paths` are their names in the order of the rows, `path` is the first of them, `type` is that of the whole stack.
+    `paths` are their names in the order of the rows, `type` is that of the whole stack. `path` names
+    the first and the last of them, `layer_0:8.weight`.
     """
 
     name: ClassVar[str] = "stack"
@@ -87,10 +89,10 @@ class Stack(Parameter):
     @classmethod
     def of(cls, paths: Sequence[str], each: Type) -> Stack:
         """The stack of some weights that all have the type `each`."""
-        return cls(paths[0], each.with_shape((len(paths), *each.shape)), tuple(paths))
+        return cls(_spanned(paths), each.with_shape((len(paths), *each.shape)), tuple(paths))
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        if self.type.shape[:1] != (len(self.paths),) or self.path not in self.paths[:1]:
+        if not self.paths or self.type.shape[:1] != (len(self.paths),) or self.path != _spanned(self.paths):
             raise TypeMismatch(f"expected a stack of {len(self.paths)} weights, found {self.type}")
         return (self.type,)
 
@@ -104,6 +106,23 @@ class Stack(Parameter):
 
     def value(self, weights: Mapping[str, Array]) -> Array:
         return np.stack([weights[path] for path in self.paths])
+
+
+def around(paths: Sequence[str]) -> tuple[str, str]:
+    """Return what names that differ in a number have before and behind it: `layer_` and `.weight`."""
+    first, least = paths[0], min(map(len, paths))
+    head = next((i for i in range(least) if any(p[i] != first[i] for p in paths)), least)
+    tail = next(
+        (i for i in range(least - head) if any(p[-1 - i] != first[-1 - i] for p in paths)), least - head
+    )
+    return first[:head].rstrip(digits), first[len(first) - tail :].lstrip(digits)
+
+
+def _spanned(paths: Sequence[str]) -> str:
+    """Return one name for some: `layer_0:8.weight` for the nine from `layer_0.weight` to `layer_8.weight`."""
+    head, tail = around(paths)
+    first, last = (p[len(head) : len(p) - len(tail)] for p in (paths[0], paths[-1]))
+    return f"{head}{first}:{last}{tail}"
 
 
 #: The analysis keeps the value itself of a mask of up to this many elements; of a larger one, where it is zero.

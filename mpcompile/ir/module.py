@@ -99,15 +99,15 @@ class Programs(MutableMapping[str, Graph]):
     `regions` has them as they were lowered, for whoever knows `Repeat`.
     """
 
-    def __init__(self, unrolled: Callable[[Graph], Graph]) -> None:
-        """`unrolled` gives a graph without its regions."""
+    def __init__(self, unrolled: Callable[[str, Graph], Graph]) -> None:
+        """`unrolled` gives a program without regions, from its name and from what it is with them."""
         self.regions: dict[str, Graph] = {}
         self._unrolled = unrolled
         self._flat: dict[str, Graph] = {}
 
     def __getitem__(self, name: str) -> Graph:
         if name not in self._flat:
-            self._flat[name] = self._unrolled(self.regions[name])
+            self._flat[name] = self._unrolled(name, self.regions[name])
         return self._flat[name]
 
     def __setitem__(self, name: str, graph: Graph) -> None:

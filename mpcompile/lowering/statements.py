@@ -44,7 +44,7 @@ class Statements:
         self.model, self.source = model, source
         self.numbers = numbers_of(model, overrides)
         self.fields = {d.name: field(d, model, self.numbers) for d in model.declarations}
-        programs = Programs(unrolled)
+        programs = Programs(lambda _, graph: unrolled(graph))
         self.out = Module(model.name, source, programs, fields=self.fields, params=dict(self.numbers))
         densities = [s for s in model.density if isinstance(s, ast.Density)]
         self.observed = [s for s in densities if s.role == "observed"]

@@ -18,9 +18,12 @@ def has_repeats(graph: Graph) -> bool:
     return any(isinstance(n.op, Repeat) or any(map(has_repeats, n.op.bodies())) for n in graph.nodes())
 
 
-def unrolled(graph: Graph) -> Graph:
-    """Return the same function without regions: each iteration where it runs, in its own frames, with its own weights."""
-    return _Program(graph, None).run().live() if has_repeats(graph) else graph
+def unrolled(graph: Graph, most: int = 0) -> Graph:
+    """Return the same function without regions: each iteration where it runs, with its own frames and weights.
+
+    Regions of more than `most` iterations stay, where that is given and their iterations have weights of their own.
+    """
+    return _Program(graph, None, most).run().live() if has_repeats(graph) else graph
 
 
 def shortened(graph: Graph, most: int) -> Graph:
@@ -100,9 +103,12 @@ class _Unrolling:
 class _Program(_Unrolling):
     """Unroll a program; a weight that is read twice stays one node."""
 
-    def __init__(self, graph: Graph, most: int | None) -> None:
+    def __init__(self, graph: Graph, most: int | None, kept: int = 0) -> None:
+        """Regions of more iterations than `kept` stay, where that is not zero."""
         super().__init__(graph, most)
+        self.kept = kept
         self.weights: dict[str, Value] = {}
+        self.stacks: dict[Value, Value] = {}
         #: Stacks that a region in the body of a loop reads: the region as it stands there, with its number of iterations.
         self.within: dict[Value, tuple[Node, Repeat, int]] = {}
         for node in graph.nodes():
@@ -125,7 +131,9 @@ class _Program(_Unrolling):
                 stacks += [node] if node.outputs[0] in self.within else []
                 continue  # the weights of others stand where an iteration reads them
             self._weights(stacks)
-            if isinstance(node.op, Repeat):
+            if isinstance(node.op, Repeat) and self._stays(node, node.op):
+                self.copy(node, tuple(self._given(v) for v in node.inputs))
+            elif isinstance(node.op, Repeat):
                 self.iterations(node, node.op)
             elif isinstance(node.op, Parameter):
                 self.moved[node.outputs[0]] = self.weight(node, node.op.path, node.types[0], node.scope)
@@ -139,6 +147,18 @@ class _Program(_Unrolling):
         new.outputs = {k: self.at(v) for k, v in graph.outputs.items()}
         new.cuts = tuple(self.cuts)
         return new
+
+    def _stays(self, node: Node, op: Repeat) -> bool:
+        return bool(self.kept and op.scanned and op.iterations([v.type for v in node.inputs]) > self.kept)
+
+    def _given(self, value: Value) -> Value:
+        """Return the operand of a region that stays: a stack is one there."""
+        leaf = self.graph.node(value)
+        if not isinstance(leaf.op, Stack):
+            return self.at(value)
+        if value not in self.stacks:
+            self.stacks[value] = self.new.copy(leaf, ()).outputs[0]
+        return self.stacks[value]
 
     def at(self, value: Value) -> Value:
         """Return the value in the new graph; a stack that other nodes than regions read is stacked from its weights."""

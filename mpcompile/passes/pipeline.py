@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mpcompile import ops
-from mpcompile.ir import Array, Graph, Module, Node
+from mpcompile.ir import Array, Graph, Module, Node, Programs
 from mpcompile.ir.verify import verify_module
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.base import Pass, Refused
@@ -39,6 +39,9 @@ SHIPPED = Pipeline("shipped", (DeriveSamplers(), Rearrange(), *_SIMPLIFY))
 #: Then, for each program of a module that is no longer trained; `freeze` follows.
 INFERENCE = Pipeline("inference", (DeadCode(), AbsorbPermutations(), FoldAffine()))
 
+#: Regions of at most this many layers are written one by one.
+FEW_LAYERS = 7
+
 PIPELINES = {p.name: p for p in (SHIPPED, INFERENCE, SIMPLIFYING)}
 
 
@@ -65,12 +68,17 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     All that goes from a proven module to a backend goes through here. A module for inference has no programs that learn;
     what depends on weights alone is computed once. Raises `InternalError` for a pass that fails (MP901).
     """
-    outcomes = {name: SHIPPED.run(graph, name) for name, graph in module.programs.items()}
+    layers = _layers(module) if inference is None else {}
+    outcomes = {
+        name: SHIPPED.run(layers.get(name) or module.programs[name], name) for name in module.programs
+    }
     refusals = {name: o.refused for name, o in outcomes.items() if o.refused}
     for name, noise in module.noise.items():
         if any(n.kind == "choice" for n in noise.values()) and (loops := _loops(module.programs[name])):
             refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in loops)
-    shipped = replace(module, programs={name: o.graph for name, o in outcomes.items()})
+    programs = Programs(lambda name, graph: _unrolled(module, name, graph))
+    programs.update({name: o.graph for name, o in outcomes.items()})
+    shipped = replace(module, programs=programs)
     steps = tuple(step for o in outcomes.values() for step in o.steps)
     samplers = {name: o.done for name, o in outcomes.items() if o.done}
     found = Optimised(shipped, None, samplers, refusals, steps)
@@ -78,6 +86,35 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
         return found
     frozen = for_inference(shipped, inference)
     return replace(found, module=frozen.module, weights=frozen.weights, steps=(*steps, *frozen.steps))
+
+
+def _layers(module: Module) -> dict[str, Graph]:
+    """Return the programs that keep their regions of many layers: those without other loops, hence without samplers."""
+    found: dict[str, Graph] = {}
+    for name, graph in module.regions.items():
+        if any(isinstance(n.op, ops.Repeat) for n in graph.nodes()) and not any(
+            map(_has_loops, _parts(graph))
+        ):
+            kept = ops.unrolled(graph, FEW_LAYERS)
+            if any(isinstance(n.op, ops.Repeat) for n in kept.nodes()):
+                found[name] = kept
+    return found
+
+
+def _parts(graph: Graph) -> list[Graph]:
+    """Return a program and the bodies of its regions."""
+    return [graph, *(body for n in graph.nodes() if isinstance(n.op, ops.Repeat) for body in n.op.bodies())]
+
+
+def _has_loops(graph: Graph) -> bool:
+    return any(isinstance(n.op, ops.Scan) and not isinstance(n.op, ops.Repeat) for n in graph.nodes())
+
+
+def _unrolled(module: Module, name: str, graph: Graph) -> Graph:
+    """Return a program as `optimise` gives it, without regions."""
+    if not any(isinstance(n.op, ops.Repeat) for n in graph.nodes()):
+        return graph
+    return SHIPPED.run(module.programs[name], name).graph
 
 
 def _loops(graph: Graph) -> list[Node]:

@@ -190,7 +190,7 @@ def _stack(line: _Line, type_: Type) -> Stack:
     paths = line.argument
     if not isinstance(paths, tuple) or not paths or not all(isinstance(p, str) for p in paths):
         raise TextError(f"line {line.line}: a stack has the names of its weights, as texts between brackets")
-    return Stack(paths[0], type_, paths)
+    return Stack.of(paths, type_.with_shape(type_.shape[1:]))
 
 
 class _Build:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
@@ -9,7 +10,7 @@ from unittest.mock import patch
 from specs_under_test import ROOT
 
 from mpcompile import api
-from mpcompile.diagnostics import Source
+from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import SUFFIXES, parse_text
 from mpcompile.ir import Module
 from mpcompile.lowering import lower, regions
@@ -71,9 +72,12 @@ def load_flat(path: Path, overrides: Mapping[str, int] | None = None) -> Module:
 
 def deepened(path: Path) -> Mapping[str, int]:
     """Seven iterations where a parameter of the model says how many."""
-    import re
-
-    return dict.fromkeys(re.findall(r"repeat \w+ in \d+\.\.([a-z]\w*)", path.read_text(encoding="utf-8")), 7)
+    stops = re.findall(r"repeat \w+ in \d+\.\.([a-z]\w*)", path.read_text(encoding="utf-8"))
+    try:
+        known = api.load(path).params if stops else {}
+    except SpecError:
+        return {}
+    return {name: 7 for name in stops if name in known}
 
 
 __all__ = ["LAYERED", "deepened", "flat", "load_flat", "lowered", "repeating"]

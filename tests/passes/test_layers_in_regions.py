@@ -1,0 +1,46 @@
+"""Passes rewrite the body of a region once, and the programs mean what they meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layered import deepened, repeating
+from specs_under_test import ROOT
+
+from mpcompile import api
+from mpcompile.interpret import interpret
+from mpcompile.ir.same import same_graph
+from mpcompile.ops import Repeat
+from mpcompile.passes.pipeline import FEW_LAYERS, SHIPPED, optimise
+from mpcompile.passes.running import verified
+from mpcompile.runner.examples import example_inputs, example_weights
+
+#: Specs of which a parameter says how many layers they have, and that are not wrong.
+DEEP = [p for p in repeating() if deepened(p) and "invalid" not in p.parts]
+#: Smaller than they are, so that the oracle takes seconds.
+SMALL = {"transformer": {"width": 8, "heads": 2}, "pixelcnn": {"width": 4}}
+
+
+@pytest.mark.parametrize("path", DEEP, ids=lambda p: p.stem)
+def test_programs_with_regions_mean_what_they_meant(path: Path) -> None:
+    module = api.load(path, dict.fromkeys(deepened(path), FEW_LAYERS + 2) | SMALL.get(path.stem, {}))
+    with verified(True):
+        optimised = optimise(module).module
+    weights = example_weights(module)
+    for name, graph in optimised.regions.items():
+        if not any(isinstance(n.op, Repeat) for n in graph.nodes()):
+            continue
+        inputs = example_inputs(module, name, 2, 5)
+        found, wanted = interpret(graph, weights, inputs), interpret(module.programs[name], weights, inputs)
+        for key, value in wanted.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-9)
+
+
+def test_who_knows_no_regions_gets_what_there_was_before() -> None:
+    module = api.load(ROOT / "specs" / "transformer.mp", {"layers": FEW_LAYERS + 1, "width": 8, "heads": 2})
+    optimised = optimise(module).module
+    assert any(isinstance(n.op, Repeat) for n in optimised.regions["loss"].nodes())
+    for name, graph in module.programs.items():
+        assert same_graph(optimised.programs[name], SHIPPED.run(graph, name).graph)
