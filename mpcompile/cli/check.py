@@ -41,7 +41,10 @@ def check(
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
-    """Prove what specs promise. Exit 0 when all holds, 1 with findings, 2 on wrong usage or an internal error."""
+    """Prove the properties that specs claim.
+
+    Exits with 0 when all of them hold, 1 with findings, 2 on wrong usage or an internal error.
+    """
     files = _formats(output_format, report or [])
     given, overrides = paths or [], settings_of(set_ or [])
     budget = budget_of(time_budget, memory_budget)

@@ -34,7 +34,7 @@ class Format(StrEnum):
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
-    split: Annotated[Split, typer.Option(help="Which part of the data.")] = Split.test,
+    split: Annotated[Split, typer.Option(help="Part of the data.")] = Split.test,
     samples: Annotated[
         int | None,
         typer.Option(min=1, help="Draws of the latents an example: also the importance-weighted bound."),
@@ -46,7 +46,10 @@ def evaluate(
         bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
     ] = False,
 ) -> None:
-    """Evaluate a run's best checkpoint on held-out data: log-likelihood or metric, beside simple baselines."""
+    """Evaluate a run's best checkpoint on held-out data.
+
+    Prints the log-likelihood or a metric, beside simple baselines.
+    """
     sources: list[Source] = []
     with findings(sources):
         from mpcompile.backend import find_backend

@@ -36,7 +36,10 @@ def fmt(
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the result; write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --to: replace a file that exists.")] = False,
 ) -> None:
-    """Format specs in place, comments kept; with --to, convert them to the other syntax."""
+    """Format specs in place, comments kept.
+
+    With --to, convert them to the other syntax.
+    """
     from mpcompile.diagnostics.render import printable, render, use_colour
     from mpcompile.frontend import SpecError, parse, syntax_of
     from mpcompile.frontend.formatting import formatted

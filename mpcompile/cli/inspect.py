@@ -35,7 +35,10 @@ def inspect(
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
-    """Show layers with their shapes, parameters and operations; programs, memory, path lengths, and every claim."""
+    """Show the layers, programs and claims of a model.
+
+    Layers have shapes, parameters and operations; programs have memory and path lengths.
+    """
     if output_format not in ("full", "json", "html"):
         fail(f"no output format is named '{output_format}' (full, json, html)")
     if output is not None and output_format == "full":

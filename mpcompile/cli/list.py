@@ -47,7 +47,7 @@ def list_(
         typer.Argument(help="layers, distributions, bijectors, templates or codes; all without it."),
     ] = None,
 ) -> None:
-    """List what a spec can name, and the templates of `mpcompile new`."""
+    """List the names of the language, templates and codes."""
     kinds = [*_REGISTRIES, "templates", "codes"]
     if kind is not None and kind not in kinds:
         near = get_close_matches(kind, kinds, 1)

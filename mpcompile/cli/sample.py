@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 
 def sample(  # typer makes the options of the parameters: one for each, which `_sampling.py` gathers into modes
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
-    n: Annotated[int, typer.Option("-n", "--count", min=1, help="How many.")] = 64,
+    n: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of samples.")] = 64,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", help=".npz, .npy, .csv, .txt, .wav, .png or .jpg (default: samples.npz)."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
-    length: Annotated[int | None, typer.Option(min=1, help="Of sequences (default: as trained).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="Length of sequences (default: as trained).")
+    ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="Of every conditional, or a flow's base; below 1: more probable, less various."),
+        typer.Option(
+            help="Temperature of every conditional, or of a flow's base; below 1: more probable, less various."
+        ),
     ] = None,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Draw among the k most probable classes only.")
@@ -47,13 +51,14 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
         float | None, typer.Option(help="Elements of --given to keep: a number, or a share below 1 (0.5).")
     ] = None,
     condition: Annotated[
-        list[str] | None, typer.Option(help="name=value; classes k,l,... take turns.")
+        list[str] | None, typer.Option(help="name=value; samples take classes k,l,... one after another.")
     ] = None,
     reconstruct: Annotated[
-        bool, typer.Option("--reconstruct", help="Test examples above what their codes are decoded to.")
+        bool, typer.Option("--reconstruct", help="Write test examples above their reconstructions.")
     ] = False,
     interpolate: Annotated[
-        bool, typer.Option("--interpolate", help="Points between the codes, or latents, of test examples.")
+        bool,
+        typer.Option("--interpolate", help="Decode points between the codes, or latents, of test examples."),
     ] = False,
     density: Annotated[
         bool, typer.Option("--density", help="Draw the density in the plane, and a flow's warped grid.")
@@ -62,12 +67,13 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
         str | None, typer.Option(help="A data set or file: a flow's latents and log p of every example.")
     ] = None,
     inverse: Annotated[
-        Path | None, typer.Option(help="A file of latents z, as --forward writes it: a flow's data again.")
+        Path | None,
+        typer.Option(help="Map a file of latents z, as --forward writes it, back to data of a flow."),
     ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write text or sound while it is drawn; -o - is the terminal.")
     ] = False,
-    batch: Annotated[int | None, typer.Option(min=1, help="Most examples at once.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Largest number of examples at once.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
     trust: Annotated[

@@ -56,10 +56,12 @@ def train(
         typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run."),
     ] = None,
 ) -> None:
-    """Train a model; leave checkpoints, metrics and the spec in a run folder.
+    """Train a model in a run folder.
 
-    --resume goes on with the backend, device, precision, seed, data and settings of the run; what is given anew
-    replaces them, and is said.
+    The folder has checkpoints, metrics and the spec.
+
+    --resume continues with the backend, device, precision, seed, data and settings of the run. An option on
+    the command line replaces one of these, and the change is reported.
     """
     if device not in (None, "cpu", "cuda") or precision not in (None, "float32", "float64"):
         echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)

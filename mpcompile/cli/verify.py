@@ -32,7 +32,10 @@ def verify(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda: where backends run.")] = "cpu",
 ) -> None:
-    """Run the same weights, inputs and noise everywhere. Exit 1 with the first value that differs."""
+    """Compare every backend with the numpy oracle.
+
+    All run the same weights, inputs and noise. Exits with 1 where a value differs.
+    """
     require(paths)
     specs = specs_of(paths)
     require_some(specs, paths)
