@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -15,9 +15,9 @@ from mpcompile.emission.names import free, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module, Stack
+from mpcompile.ir import Constant, Module, Stack, Value
 from mpcompile.ir.leaves import around
-from mpcompile.outline import Call, Family, Loop, Method, Outline, Path
+from mpcompile.outline import Block, Call, Family, Loop, Method, Outline, Path
 from mpcompile_jax.body import RESERVED, JaxWriter
 from mpcompile_jax.literals import array_text
 
@@ -125,6 +125,9 @@ class FunctionWriter:
 
     def fixed(self, constant: Constant) -> bool:
         return ((), self.instance.slot(constant)) not in self.family.formals
+
+    def started(self, block: Block) -> Collection[Value]:
+        return ()  # attention is spelled out
 
     def _shared(self, child: Path, number: int, constant: Constant) -> str:
         """A constant of the file, or the argument that stands for it where instances differ."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -16,8 +16,8 @@ from mpcompile.emission.names import camel, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module, ParameterSpec
-from mpcompile.outline import Call, Family, Method, Outline, Path
+from mpcompile.ir import Constant, Module, ParameterSpec, Value
+from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
@@ -36,6 +36,7 @@ class Facts:
 
     positions: Positions
     in_place: InPlace
+    started: Mapping[int, frozenset[Value]]
 
 
 @dataclass
@@ -149,6 +150,9 @@ class ClassWriter:
 
     def fixed(self, constant: Constant) -> bool:
         return ((), self.instance.slot(constant)) not in self.family.formals
+
+    def started(self, block: Block) -> Collection[Value]:
+        return self.facts.started.get(id(block), ())
 
     def listed(self, constant: Constant) -> str:
         number = self.instance.slot(constant)

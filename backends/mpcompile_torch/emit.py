@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mpcompile.emission.names import free
 from mpcompile.emission.text import basename
 from mpcompile.ir import Module
+from mpcompile.kernels import find_started
 from mpcompile.outline import outline
 from mpcompile_torch import recurrent
 from mpcompile_torch.classes import ClassWriter, Facts, class_names
@@ -49,7 +50,7 @@ def emit_module(module: Module) -> Emitted:
     module = replace(module, programs=programs)
     plan = outline(module, alone=WRITES)
     names = class_names(plan, module.name)
-    facts = Facts(Positions(plan), find_updates(plan, WRITES))
+    facts = Facts(Positions(plan), find_updates(plan, WRITES), find_started(plan, module))
     writers: dict[int, ClassWriter] = {}
     classes: list[str] = []
     for family in plan.families:

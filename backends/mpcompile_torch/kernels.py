@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mpcompile.emission.text import ATOM, UNARY, Expr, tuple_text
+from mpcompile.emission.text import ATOM, BITAND, UNARY, Expr, tuple_text
 from mpcompile.ir import DType
 from mpcompile.kernels import (
     Attention,
@@ -62,7 +62,11 @@ def _norm(a: RowContext, k: LayerNorm | RmsNorm, args: Operands) -> Expr:
 
 
 def _attention(a: RowContext, k: Attention, args: Operands) -> Expr:
-    options = ", is_causal=True" if k.causal else f", attn_mask={args['mask'].text}" if "mask" in args else ""
+    options = ", is_causal=True" if k.causal else ""
+    masks = [args[name] for name in ("mask", "also") if name in args]
+    if masks:
+        both = len(masks) > 1
+        options = f", attn_mask={' & '.join(e.at(BITAND + 1) if both else e.text for e in masks)}"
     options += "" if k.usual_scale else f", scale={k.scale!r}"
     q, key, v = (args[name].text for name in ("q", "k", "v"))
     return Expr(f"F.scaled_dot_product_attention({q}, {key}, {v}{options})", heavy=True)

@@ -26,6 +26,9 @@ HINTS = {
 }  # fmt: skip
 
 
+Values = tuple[Value, ...]
+
+
 @dataclass(frozen=True)
 class Target:
     """The target of a call: its text, the symbols that it must be told, good names for its results.
@@ -55,6 +58,10 @@ class Owner(Protocol):
 
     def fixed(self, constant: Constant) -> bool:
         """Whether an array constant is the same in every instance that this text is for."""
+        ...
+
+    def started(self, block: Block) -> Collection[Value]:
+        """Masks of real steps that are true at the first step of each example, in every instance."""
         ...
 
     def target(self, call: Call) -> Target: ...
@@ -146,7 +153,8 @@ class Writer:
     def begin(self, block: Block, preferred: dict[Value, str]) -> State:
         """Find the kernels of a function or of the body of a loop, and count who reads its values then."""
         nodes = [i for i in block.items if isinstance(i, Node) and i.id not in self.absorbed]
-        found = find_kernels(block.graph, nodes, count_uses(block), self.spells, self.owner.fixed)
+        owner, uses = self.owner, count_uses(block)
+        found = find_kernels(block.graph, nodes, uses, self.spells, owner.fixed, owner.started(block))
         absorbed = {i for kernel in found.values() for i in kernel.absorbed}
         uses = count_uses(block, found, absorbed)
         for node in reversed(nodes):  # what made a mask that a kernel has by its name, nobody reads
@@ -156,9 +164,8 @@ class Writer:
                 absorbed.add(node.id)
         self.kernels |= found
         self.absorbed |= absorbed
-        for kernel in found.values():
-            preferred = {kernel.operands[k]: n for k, n in kernel.called.items()} | preferred
-        return State(block.graph, uses, preferred=preferred)
+        called = {k.operands[field]: name for k in found.values() for field, name in k.called.items()}
+        return State(block.graph, uses, preferred=called | preferred)
 
     # --- what a backend says ---
 
@@ -304,13 +311,7 @@ class Writer:
             lambda args: row(self, kernel, dict(zip(names, args, strict=True))),
         )
 
-    def spell(
-        self,
-        node: Node,
-        inputs: tuple[Value, ...],
-        results: tuple[Value, ...],
-        row: Callable[[list[Expr]], Any],
-    ) -> None:
+    def spell(self, node: Node, inputs: Values, results: Values, row: Callable[[list[Expr]], Any]) -> None:
         """Write what a row makes of operands in the place of a node."""
         for v in inputs:
             if self._heavy(node) and self.operand(v).heavy:

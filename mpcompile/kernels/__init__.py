@@ -12,6 +12,7 @@ from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
 from mpcompile.kernels.loops import RecurrentLayer, find_recurrent_layers
 from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
+from mpcompile.kernels.masks import find_started
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
 from mpcompile.kernels.parts import Unbind
 from mpcompile.kernels.products import Convolution, Linear
@@ -36,5 +37,6 @@ __all__ = [
     "Unbind",
     "find_kernels",
     "find_recurrent_layers",
+    "find_started",
     "read_by",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from mpcompile.ir import Array, Constant, Value
 from mpcompile.kernels.base import Kernel, Rule, Site, formula
 from mpcompile.kernels.pattern import Hole, Match, Pattern, Scalar, Term, either
-from mpcompile.ops import Iota, LessEqual, MatMul, Softmax, Transpose, Where
+from mpcompile.ops import Iota, LessEqual, MatMul, Reshape, Softmax, Transpose, Where
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Attention(Kernel):
 
     q, k, v  [..., queries, E], [..., keys, E], [..., keys, F], with the same two leading axes
     scale    what scores are multiplied by
-    causal   query i sees the keys up to i, as many queries as keys
+    causal   query i sees the keys up to i, as many queries as keys, and there is no mask
     mask     which keys a query sees, bool, broadcast against [..., queries, keys]; None where it sees all or is causal
+    also     another mask: a query sees the keys that both let it
 
     Each query sees a key: libraries differ in what becomes of one that sees none.
     """
@@ -34,6 +35,7 @@ class Attention(Kernel):
     scale: float
     causal: bool
     mask: Value | None = None
+    also: Value | None = None
 
     @property
     def usual_scale(self) -> bool:
@@ -51,7 +53,10 @@ def _masked(scores: Pattern, name: str) -> Term:
     return Term(Where, (Hole(name), scores, _LOWEST))
 
 
-_PATTERN = Term(MatMul, (Term(Softmax, (either(_masked(_SCORES, "mask"), _SCORES),), "weights"), Hole("v")))
+_TWICE = _masked(_masked(_SCORES, "mask"), "also")
+_PATTERN = Term(
+    MatMul, (Term(Softmax, (either(_TWICE, _masked(_SCORES, "mask"), _SCORES),), "weights"), Hole("v"))
+)
 
 
 def _attention(site: Site, m: Match, inside: frozenset[int]) -> Kernel | None:
@@ -64,14 +69,13 @@ def _attention(site: Site, m: Match, inside: frozenset[int]) -> Kernel | None:
         return None
     if m["weights"].shape != (*q.shape[:3], k.shape[2]):
         return None
-    mask = m.get("mask")
-    causal = mask is not None and is_causal(site, mask)
-    if mask is not None and not causal and not _each_sees(site, mask):
+    masks = [m[name] for name in ("mask", "also") if name in m]
+    if not _each_sees(site, masks):
         return None
+    causal = len(masks) == 1 and is_causal(site, masks[0])
     scale = m.number("scale") if "scale" in m else 1.0
-    return Attention(
-        site.node.outputs[0], inside, m["q"], m["k"], m["v"], scale, causal, None if causal else mask
-    )
+    first, second = (*([] if causal else masks), None, None)[:2]
+    return Attention(site.node.outputs[0], inside, m["q"], m["k"], m["v"], scale, causal, first, second)
 
 
 def is_causal(site: Site, mask: Value) -> bool:
@@ -102,10 +106,21 @@ def _fixed(site: Site, value: Value) -> Array | None:
     return op.stored if isinstance(op, Constant) and site.fixed(op) else None
 
 
-def _each_sees(site: Site, mask: Value) -> bool:
-    """Whether a mask is known, and leaves each query a key."""
-    array = _fixed(site, mask)
+def _each_sees(site: Site, masks: Sequence[Value]) -> bool:
+    """Whether masks together leave each query a key: the first one, or what the only mask says as an array."""
+    if all(is_causal(site, mask) or _starts(site, mask) for mask in masks):
+        return True
+    array = _fixed(site, masks[0]) if len(masks) == 1 else None
     return array is not None and array.ndim > 0 and bool(np.asarray(array).any(-1).all())
+
+
+def _starts(site: Site, mask: Value) -> bool:
+    """Whether a mask [N, 1, 1, keys] is one of real steps, of which each example has the first."""
+    node = site.graph.node(mask)
+    if not isinstance(node.op, Reshape) or node.id not in site.within or node.inputs[0] not in site.started:
+        return False
+    n, time = node.inputs[0].shape
+    return mask.shape == (n, 1, 1, time)
 
 
 RULES: tuple[Rule, ...] = (formula(Attention, _PATTERN, _attention),)

@@ -50,12 +50,14 @@ class Site:
 
     within   numbers of the nodes that may be absorbed: those of one function
     fixed    whether an array constant is the same wherever the code of this function runs
+    started  masks bool [N, time] that are true at the first step of each example, wherever this code runs
     """
 
     graph: Graph
     node: Node
     within: Collection[int]
     fixed: Callable[[Constant], bool]
+    started: Collection[Value] = ()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def find_kernels(
     uses: Counter[Value],
     accept: Callable[[Kernel], bool],
     fixed: Callable[[Constant], bool] = lambda constant: True,
+    started: Collection[Value] = (),
 ) -> dict[int, Kernel]:
     """Find the kernels among the nodes of a function, by the number of the node in whose place it is written.
 
@@ -35,6 +36,7 @@ def find_kernels(
     uses     how often each value is read, by whom ever: nodes, calls, loops, the results of the function
     accept   whether a backend spells this kernel; what it leaves out stays as primitives
     fixed    whether an array constant is the same wherever the code of this function runs
+    started  masks bool [N, time] that are true at the first step of each example, wherever it runs
     """
     rules: dict[type[Primitive], list[Rule]] = {}
     for rule in RULES:
@@ -45,7 +47,7 @@ def find_kernels(
     for node in reversed(nodes):
         if node.id not in within:
             continue
-        site = Site(graph, node, within, fixed)
+        site = Site(graph, node, within, fixed, started)
         made = (k for rule in rules.get(type(node.op), ()) for k in rule.find(site))
         closed = (_closed(graph, k, uses) for k in made)
         kernel = next((k for k in closed if k is not None and accept(k)), None)

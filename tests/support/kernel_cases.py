@@ -228,7 +228,7 @@ CASES = {
     "silu": Case(SILU, "silu(x = x)", (("%y = mul(%gate, %x)", "%y = mul(%gate, %w)", ()),)),
     "attention": Case(
         ATTENTION,
-        "attention(q = q, k = k, v = v, mask = None, scale = 0.5, causal = True)",
+        "attention(q = q, k = k, v = v, mask = None, also = None, scale = 0.5, causal = True)",
         (
             (
                 "less_equal(%column, %row)",
@@ -247,14 +247,14 @@ CASES = {
     ),
     "attention, masked": Case(
         MASKED,
-        "attention(q = q, k = k, v = v, mask = mask, scale = 0.25, causal = False)",
+        "attention(q = q, k = k, v = v, mask = mask, also = None, scale = 0.25, causal = False)",
         (("[false, true, false]]", "[false, false, false]]", ()),),  # a query that sees nothing
     ),
     "attention, of all, with a scale of its own": Case(
         MASKED.replace("%masked = where(%mask, %scaled, %lowest)\n", "")
         .replace("softmax(%masked)", "softmax(%scaled)")
         .replace("0.25", "0.3"),
-        "attention(q = q, k = k, v = v, mask = None, scale = 0.3, causal = False)",
+        "attention(q = q, k = k, v = v, mask = None, also = None, scale = 0.3, causal = False)",
         (),
     ),
     "class_log_prob": Case(
