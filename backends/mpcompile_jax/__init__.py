@@ -35,12 +35,13 @@ class JaxBackend:
         precision: str = "float32",
         mixed: bool = False,
     ) -> JaxSession:
+        module = module.with_regions()
         return JaxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(
         self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu"
     ) -> CompiledModel:
-        return CompiledModel(module, parameters, Placement(device, "float32"))
+        return CompiledModel(module.with_regions(), parameters, Placement(device, "float32"))
 
 
 BACKEND = JaxBackend()

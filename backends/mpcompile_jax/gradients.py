@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mpcompile.ir import Graph, Module
-from mpcompile.ops import Scan
+from mpcompile.ops import Repeat, Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.train_step import loss_name
@@ -20,8 +20,8 @@ from mpcompile.passes.train_step import loss_name
 def gradient_program(module: Module) -> Graph | None:
     """Return the `loss` program with its gradients, `grad(<parameter>)` for each trained one that it reads.
 
-    None where jax's own gradient is taken: for a program without loops, and for one with a loop to a fixed point, which
-    has the derivative of a fixed point in emitted code.
+    None where jax's own gradient is taken: for a program without loops but those over layers, and for one with a loop to
+    a fixed point, which has the derivative of a fixed point in emitted code.
     """
     program = module.programs["loss"]
     loops = list(_loops(program))
@@ -33,9 +33,9 @@ def gradient_program(module: Module) -> Graph | None:
 
 
 def _loops(graph: Graph) -> Iterator[Scan]:
-    """Every loop of a graph, those within bodies too."""
+    """Every loop of a graph but those over layers, those within bodies too."""
     for node in graph.nodes():
-        if isinstance(node.op, Scan):
+        if isinstance(node.op, Scan) and not isinstance(node.op, Repeat):
             yield node.op
         for body in node.op.bodies():
             yield from _loops(body)

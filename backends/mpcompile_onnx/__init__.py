@@ -31,7 +31,7 @@ class OnnxBackend:
         """
         files: dict[str, str | bytes] = {
             f"{name}.onnx": emit_graph(module, graph, parameters, kernels=True).data
-            for name, graph in module.programs.items()
+            for name, graph in module.regions.items()
         }
         if "loss" in module.programs:
             step = train_step(module, optimizer or stated_optimizer(module))

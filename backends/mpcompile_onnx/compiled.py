@@ -26,7 +26,7 @@ class OnnxModel:
             setattr(self, method, self._method(name, method))
 
     def _method(self, program: str, method: str) -> Method:
-        graph = self._module.programs[program]
+        graph = self._module.regions[program]
 
         def call(*args: Array, **kwargs: Array) -> Array | dict[str, Array]:
             given = signature.bind(*args, **kwargs).arguments

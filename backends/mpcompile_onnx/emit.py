@@ -13,7 +13,7 @@ import onnx
 from onnx import GraphProto, ModelProto, StringStringEntryProto, helper
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
+from mpcompile.ir import Array, DType, Graph, Module, Parameter, Stack, Value
 from mpcompile_onnx.kernels import KERNELS
 from mpcompile_onnx.spelling import SPELLINGS
 from mpcompile_onnx.writer import Writer
@@ -64,19 +64,24 @@ def emit_graph(
     for node in graph.nodes():
         if not isinstance(node.op, Parameter) or node.id not in live:
             continue
-        value, path = node.outputs[0], node.op.path
-        if path in weights:
-            env[value] = path
-            continue
-        weights.append(path)
-        if path in w.taken:
-            raise ValueError(f"'{path}' is a parameter and an input")
-        env[value] = w.name(path)
-        if parameters is None:
-            inputs.append(w.info(path, value.type))
-        else:
-            array = np.asarray(parameters[path]).astype(w.float)
-            w.frames[0].initializers[path] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), path)
+        # a file that has its weights has those of a stack as one array
+        paths = (node.op.path,) if parameters is not None else node.op.names
+        for path in paths:
+            if path in weights:
+                continue
+            weights.append(path)
+            if path in w.taken:
+                raise ValueError(f"'{path}' is a parameter and an input")
+            w.name(path)
+            if parameters is None:
+                inputs.append(w.info(path, node.op.each))
+            else:
+                array = np.ascontiguousarray(node.op.value(parameters), w.float)
+                w.frames[0].initializers[path] = onnx.numpy_helper.from_array(array, path)
+        env[node.outputs[0]] = paths[0]
+        if isinstance(node.op, Stack) and parameters is None:
+            tall = [w.op("Unsqueeze", path, w.literal([0])) for path in paths]
+            env[node.outputs[0]] = w.op("Concat", *tall, axis=0)
     for symbol, (source, axis, times) in graph.symbols().items():
         w.declare(symbol, env[graph.inputs[source]], axis, times)
     outputs: dict[str, Value] = {}

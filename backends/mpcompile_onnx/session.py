@@ -122,7 +122,7 @@ class OnnxSession:
     # --- programs ---
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._program(program, self.module.programs[program], kernels=True).run(
+        return self._program(program, self.module.regions[program], kernels=True).run(
             inputs, self.live.weights
         )
 

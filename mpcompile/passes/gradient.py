@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mpcompile.ir import Builder, DType, Graph, Node, Parameter, Value
-from mpcompile.ops import Add, Scan
+from mpcompile.ir import Builder, DType, Graph, Node, Parameter, Shape, Stack, Value
+from mpcompile.ops import Add, Reshape, Scan, Slice
 from mpcompile.ops._base import full, zeros
 from mpcompile.ops._loop_gradient import taped
 from mpcompile.ops._reverse import backpropagate
@@ -23,20 +24,40 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
         raise ValueError(f"expected one float to differentiate, '{output}' is {loss.type}")
     b = Builder(new)
     forward = new.nodes()
-    leaves: dict[str, list[Value]] = {name: [value] for name, value in new.inputs.items()}
+    leaves: dict[str, list[_Read]] = {name: [_Read(value)] for name, value in new.inputs.items()}
     for node in forward:  # a parameter may be read at several places, each with a node of its own
         if isinstance(node.op, Parameter):
-            leaves.setdefault(node.op.path, []).append(node.outputs[0])
+            for row, name in enumerate(node.op.names):
+                read = _Read(node.outputs[0], row if isinstance(node.op, Stack) else None)
+                leaves.setdefault(name, []).append(read)
     wanted = {name: leaves[name] for name in wrt}
-    flat = [value for values in wanted.values() for value in values]
+    flat = list(dict.fromkeys(read.value for reads in wanted.values() for read in reads))
     grads = backpropagate(b, forward, [(loss, full(b, 1.0, loss.shape))], flat)
-    for name, values in wanted.items():
-        parts = [grads[value] for value in values if value in grads]
-        total = parts[0] if parts else zeros(b, values[0].shape)
+    for name, reads in wanted.items():
+        parts = [read.part(b, grads[read.value]) for read in reads if read.value in grads]
+        total = parts[0] if parts else zeros(b, reads[0].shape)
         for part in parts[1:]:
             total = b.emit(Add(), total, part)
         new.outputs[gradient_name(name)] = total
     return new.live()
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A value that brings a leaf in: the leaf itself, or a stack that has it as a row."""
+
+    value: Value
+    row: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.shape if self.row is None else self.value.shape[1:]
+
+    def part(self, b: Builder, gradient: Value) -> Value:
+        """The gradient of the leaf in that of the value."""
+        if self.row is None:
+            return gradient
+        return b.emit(Reshape(self.shape), b.emit(Slice(0, self.row, self.row + 1), gradient))
 
 
 def _tape_loops(graph: Graph, output: str, wrt: set[str]) -> Graph:
@@ -44,7 +65,7 @@ def _tape_loops(graph: Graph, output: str, wrt: set[str]) -> Graph:
     nodes = graph.nodes()
     reached = {graph.inputs[name].node for name in wrt if name in graph.inputs}
     for node in nodes:
-        if (isinstance(node.op, Parameter) and node.op.path in wrt) or any(
+        if (isinstance(node.op, Parameter) and not wrt.isdisjoint(node.op.names)) or any(
             v.node in reached for v in node.inputs
         ):
             reached.add(node.id)

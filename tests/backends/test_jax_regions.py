@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from layered import LAYERED, lowered
-from specs_under_test import ROOT
+from layered import DEEP, MANY, lowered, transformer
 
-from mpcompile import api
 from mpcompile.backend import open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
@@ -16,19 +14,6 @@ from mpcompile.passes.pipeline import FEW_LAYERS, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile_jax import JaxBackend
 from mpcompile_jax.functions import numbered
-
-MANY = FEW_LAYERS + 2
-#: Models of `LAYERED` with as many layers as are written as a loop; loops within layers stay where they are.
-DEEP = {
-    name: text.replace("1..3", f"1..{2 * MANY}").replace("1..4", f"1..{2 * MANY}").replace("1..5", f"1..{2 * MANY}")
-    .replace("1..6", f"1..{2 * MANY}").replace("1..7", f"1..{2 * MANY + 1}")
-    for name, (text, period, _) in LAYERED.items()
-    if period and name not in ("a shared net", "loops", "no weights", "of repeats")
-}  # fmt: skip
-
-
-def transformer(layers: int) -> Module:
-    return api.load(ROOT / "specs" / "transformer.mp", {"layers": layers, "width": 8, "heads": 2})
 
 
 def text(module: Module) -> str:

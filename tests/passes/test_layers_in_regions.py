@@ -6,24 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layered import deepened, repeating
+from layered import DEEP, deepened, lowered, repeating
 from specs_under_test import ROOT
 
 from mpcompile import api
 from mpcompile.interpret import interpret
 from mpcompile.ir.same import same_graph
 from mpcompile.ops import Repeat
+from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import FEW_LAYERS, SHIPPED, optimise
 from mpcompile.passes.running import verified
 from mpcompile.runner.examples import example_inputs, example_weights
 
 #: Specs of which a parameter says how many layers they have, and that are not wrong.
-DEEP = [p for p in repeating() if deepened(p) and "invalid" not in p.parts]
+SPECS = [p for p in repeating() if deepened(p) and "invalid" not in p.parts]
 #: Smaller than they are, so that the oracle takes seconds.
 SMALL = {"transformer": {"width": 8, "heads": 2}, "pixelcnn": {"width": 4}}
 
 
-@pytest.mark.parametrize("path", DEEP, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_programs_with_regions_mean_what_they_meant(path: Path) -> None:
     module = api.load(path, dict.fromkeys(deepened(path), FEW_LAYERS + 2) | SMALL.get(path.stem, {}))
     with verified(True):
@@ -44,3 +45,15 @@ def test_who_knows_no_regions_gets_what_there_was_before() -> None:
     assert any(isinstance(n.op, Repeat) for n in optimised.regions["loss"].nodes())
     for name, graph in module.programs.items():
         assert same_graph(optimised.programs[name], SHIPPED.run(graph, name).graph)
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_the_gradient_of_a_region_is_that_of_its_layers(name: str) -> None:
+    """Each weight of a stack has the gradient of its row."""
+    module = lowered(DEEP[name])
+    weights, inputs = example_weights(module), example_inputs(module, "loss", 2, 3)
+    names = list(module.parameters)
+    found = interpret(differentiate(module.regions["loss"], "loss", names), weights, inputs)
+    wanted = interpret(differentiate(module.programs["loss"], "loss", names), weights, inputs)
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-12)

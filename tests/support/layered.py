@@ -14,6 +14,7 @@ from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import SUFFIXES, parse_text
 from mpcompile.ir import Module
 from mpcompile.lowering import lower, regions
+from mpcompile.passes.pipeline import FEW_LAYERS
 
 HEAD = "model m\ninput x: real[time, 4]\ntarget y: real[4]\n"
 
@@ -45,6 +46,16 @@ LAYERED = {
     "attention": (mean("repeat i in 1..4 { residual(layer_norm -> attention(2, mask = causal)) }"), 1, 0),
     "of repeats": (mean("repeat i in 1..3 { repeat j in 1..4 { dense(4) -> tanh } }"), 1, 0),
     "no weights": (mean("dense(4) -> repeat i in 1..4 { tanh }"), 1, 0),
+}  # fmt: skip
+
+
+MANY = FEW_LAYERS + 2
+#: Models of `LAYERED` with as many layers as are written as a loop; loops within layers stay where they are.
+DEEP = {
+    name: text.replace("1..3", f"1..{2 * MANY}").replace("1..4", f"1..{2 * MANY}").replace("1..5", f"1..{2 * MANY}")
+    .replace("1..6", f"1..{2 * MANY}").replace("1..7", f"1..{2 * MANY + 1}")
+    for name, (text, period, _) in LAYERED.items()
+    if period and name not in ("a shared net", "loops", "no weights", "of repeats")
 }  # fmt: skip
 
 
@@ -80,4 +91,8 @@ def deepened(path: Path) -> Mapping[str, int]:
     return {name: 7 for name in stops if name in known}
 
 
-__all__ = ["LAYERED", "deepened", "flat", "load_flat", "lowered", "repeating"]
+def transformer(layers: int) -> Module:
+    return api.load(ROOT / "specs" / "transformer.mp", {"layers": layers, "width": 8, "heads": 2})
+
+
+__all__ = ["DEEP", "LAYERED", "MANY", "deepened", "flat", "load_flat", "lowered", "repeating", "transformer"]

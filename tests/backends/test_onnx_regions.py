@@ -1,0 +1,58 @@
+"""Many equal layers are one ONNX `Scan` in the files of programs: the same numbers, and graphs that do not grow."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from layered import DEEP, MANY, lowered, transformer
+
+from mpcompile.backend import open_session
+from mpcompile.interpret import interpret
+from mpcompile.ir import Module
+from mpcompile.passes.pipeline import FEW_LAYERS, optimise
+from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile_onnx import OnnxBackend, OnnxModel
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_layers_in_a_loop_have_the_numbers_of_the_oracle(name: str) -> None:
+    held(lowered(DEEP[name]))
+
+
+def test_a_transformer_in_a_loop_has_the_numbers_of_the_oracle() -> None:
+    held(transformer(MANY))
+
+
+def held(module: Module) -> None:
+    """In a session, which is fed the weights, and in a file, which has them."""
+    weights, inputs = example_weights(module), example_inputs(module, "log_prob", 3)
+    (wanted,) = interpret(module.programs["log_prob"], weights, inputs).values()
+    session = open_session("onnx", module, weights, precision="float64")
+    (found,) = session.run("log_prob", inputs).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    model = OnnxModel(optimise(module).module, weights)
+    np.testing.assert_allclose(model.log_prob(**inputs), wanted, rtol=2e-5)  # type: ignore[attr-defined]  # a program
+
+
+def operators(layers: int, inline: bool) -> list[str]:
+    """The operators of a file, those in bodies of loops left out."""
+    module = transformer(layers)
+    weights = example_weights(module) if inline else None
+    file = OnnxBackend().emit(optimise(module).module, weights)["log_prob.onnx"]
+    assert isinstance(file, bytes)
+    proto = onnx.load_from_string(file)
+    onnx.checker.check_model(proto)
+    return [n.op_type for n in proto.graph.node]
+
+
+def test_a_file_with_its_weights_does_not_grow_with_the_number_of_layers() -> None:
+    """It has the weights of a region as one array; one that is fed them puts each where it belongs."""
+    assert operators(MANY, inline=True) == operators(4 * MANY, inline=True)
+    fed = [[op for op in operators(n, inline=False) if op != "Unsqueeze"] for n in (MANY, 4 * MANY)]
+    assert fed[0] == fed[1]
+
+
+def test_few_layers_are_written_one_by_one() -> None:
+    assert "Scan" not in operators(FEW_LAYERS, inline=True)
+    assert "Scan" in operators(FEW_LAYERS + 1, inline=True)
