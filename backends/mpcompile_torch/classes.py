@@ -179,11 +179,19 @@ class ClassWriter:
         if not weight.startswith("self.") or not weight.endswith(".weight"):
             return None
         path = tuple(weight.split(".")[1:-1])
-        layer = self.layers.get(path)
+        layer = self.find_layer(path)
         own = "self." + ".".join(path)
         if layer is None or (f"{own}.bias" if layer.bias else None) != bias:
             return None
         return own
+
+    def find_layer(self, path: Path) -> Layer | None:
+        """Find the `nn` layer at a path of attributes, of this class or of those that it is made of."""
+        for child, instance in self.instance.children.items():
+            named = tuple(map(identifier, child))
+            if path[: len(named)] == named:
+                return self.others[id(instance.family)].find_layer(path[len(named) :])
+        return self.layers.get(path)
 
     def any_parameter(self) -> str | None:
         for spec in self.instance.parameters:

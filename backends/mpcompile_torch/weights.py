@@ -1,45 +1,37 @@
 """Transposed weights in loops: transposed where they are read.
 
-A sampler computes what does not change before its loops, the transpose of a weight, too. In torch that is a view and
-costs nothing, and `h @ weight.mT` is the layer itself, with its bias: it reads best, and is fastest, where it is used.
+A sampler computes what does not change before its loops, the transpose of a weight, too, masked or not. In torch that
+is a view and costs nothing, and `h @ weight.mT` is the layer itself, with its bias: it reads best, and is fastest, where
+it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import replace
 
-from mpcompile.ir import Builder, Graph, Input, Node, Parameter, Value
+from mpcompile.ir import Builder, Graph, Input, Node, Value
 from mpcompile.ops import Scan, Transpose
 
 
-def transposed_at_use(graph: Graph, weights: Set[str] = frozenset()) -> Graph:
-    """Move the transpose of a weight from outside of a loop to where the loop reads the weight.
+def transposed_at_use(graph: Graph) -> Graph:
+    """Move the transpose of a matrix from outside of a loop to where the loop reads it.
 
-    The graph stays the same function. `weights` names the inputs of the graph that are parameters of a graph
-    around it.
+    The graph stays the same function.
     """
-
-    def is_weight(g: Graph, value: Value) -> bool:
-        op = g.node(value).op
-        return isinstance(op, Parameter) or (isinstance(op, Input) and op.path in weights)
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not isinstance(node.op, Scan):
             return None
         starts, scanned, around = node.op.split(inputs)
         captured: list[Value] = []
-        kept: set[str] = set()
         turned: dict[str, tuple[Transpose, Value]] = {}
         for name, value in zip(node.op.formals.captured, around, strict=True):
             producer = b.graph.node(value)
-            if is_weight(b.graph, value):
-                kept.add(name)
-            elif isinstance(producer.op, Transpose) and is_weight(b.graph, producer.inputs[0]):
+            if isinstance(producer.op, Transpose) and producer.op.permutation == (1, 0):
                 (value,) = producer.inputs
                 turned[name] = producer.op, value
             captured.append(value)
-        body = transposed_at_use(_turned(node.op.body, turned), kept | set(turned))
+        body = transposed_at_use(_turned(node.op.body, turned))
         return b.emit_all(replace(node.op, body=body), *starts, *scanned, *captured)
 
     if not any(isinstance(n.op, Scan) for n in graph.nodes()):
