@@ -86,6 +86,8 @@ def certain(
         left = wanted & ~found.seen
         if not left.any():
             break
+        if not neutral(graph, shorter):
+            raise Unsettled
         more = reached(graph, source, env, values_of(module, shorter), left, over, outputs, rows, groups)
         found.seen = found.seen | more.seen
     unseen = wanted & ~found.seen

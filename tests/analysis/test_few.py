@@ -40,6 +40,7 @@ def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: bool) ->
 
 
 COMPLETE = "check { complete(x) }\n"
+ATTENTION = "residual(layer_norm -> attention(2, mask = causal))"
 SHIFTED = " -> ".join(5 * ["shift"])
 #: Models on which something first shows, or would show, in a later iteration than those that are looked at.
 LATE = {
@@ -51,6 +52,9 @@ LATE = {
     "no shift": sequence("repeat i in 1..7 { residual(attention(2, mask = causal)) }"),
     "affine layers": mean("repeat i in 1..7 { dense(4) }"),
     "the last layer is affine": mean("repeat i in 1..7 { dense(4) -> tanh -> dense(4) }"),
+    "lengths": sequence(f"shift -> repeat i in 1..7 {{ {ATTENTION} }}", COMPLETE).replace(
+        "[time]\n", "[time]\ncondition x_length: integer(1..time)\n"
+    ),
     "one channel": mean("dense(1) -> repeat i in 1..7 { layer_norm -> dense(1) -> tanh } -> dense(4)"),
 }  # fmt: skip
 
