@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpcompile.emission.text import tuple_text
 from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Value
-from mpcompile.kernels import LayerNorm, RmsNorm, find_kernels
+from mpcompile.kernels import RULES, LayerNorm, RmsNorm, find_kernels
 from mpcompile.outline import Instance, Path, with_leaves
 from mpcompile_torch.products import symmetric
 from mpcompile_torch.rows import ints
@@ -54,7 +54,8 @@ def _norms(graph: Graph) -> dict[Value, set[tuple[object, ...]]]:
     reads = Counter(v for n in graph.nodes() for v in n.inputs) + Counter(graph.outputs.values())
     found: dict[Value, set[tuple[object, ...]]] = {}
     many: Counter[Value] = Counter()
-    for kernel in find_kernels(graph, nodes, reads, lambda k: isinstance(k, LayerNorm | RmsNorm)).values():
+    rules = [rule for rule in RULES if issubclass(rule.kernel, LayerNorm | RmsNorm)]
+    for kernel in find_kernels(graph, nodes, reads, lambda kernel: True, rules=rules).values():
         assert isinstance(kernel, LayerNorm | RmsNorm)
         if kernel.weight is not None:
             many[kernel.weight] += 1

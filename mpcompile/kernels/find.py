@@ -26,6 +26,7 @@ def find_kernels(
     accept: Callable[[Kernel], bool],
     fixed: Callable[[Constant], bool] = lambda constant: True,
     started: Collection[Value] = (),
+    rules: Sequence[Rule] = RULES,
 ) -> dict[int, Kernel]:
     """Find the kernels among the nodes of a function, by the number of the node in whose place it is written.
 
@@ -37,18 +38,19 @@ def find_kernels(
     accept   whether a backend spells this kernel; what it leaves out stays as primitives
     fixed    whether an array constant is the same wherever the code of this function runs
     started  masks bool [N, time] that are true at the first step of each example, wherever it runs
+    rules    the rows of the table that are asked
     """
-    rules: dict[type[Primitive], list[Rule]] = {}
-    for rule in RULES:
+    by_root: dict[type[Primitive], list[Rule]] = {}
+    for rule in rules:
         for kind in rule.roots:
-            rules.setdefault(kind, []).append(rule)
+            by_root.setdefault(kind, []).append(rule)
     found: dict[int, Kernel] = {}
     within = {n.id for n in nodes}
     for node in reversed(nodes):
         if node.id not in within:
             continue
         site = Site(graph, node, within, fixed, started)
-        made = (k for rule in rules.get(type(node.op), ()) for k in rule.find(site))
+        made = (k for rule in by_root.get(type(node.op), ()) for k in rule.find(site))
         closed = (_closed(graph, k, uses) for k in made)
         kernel = next((k for k in closed if k is not None and accept(k)), None)
         if kernel is not None:
