@@ -1,9 +1,10 @@
-"""The gradient of a loss as a program: for recurrences, where jax's own gradient of `lax.scan` does more work.
+"""The gradient of a loss as a program, derived from its graph, emitted and compiled as every program is.
 
-`jax.grad` adds the cotangents of what a loop captures at each of its steps. In the gradient that `passes/gradient.py`
-derives, products with a captured matrix leave the loop as one product over all steps. One step of `specs/char_lstm.mp`
-(batch 32, 64 steps, 128 units, one thread of a loaded machine, in one process) takes 0.82 of the processor time so, and
-that of `vrnn` 0.76; where there is no loop, both are alike.
+`jax.grad` gives the same numbers with more work in places: it adds the cotangents of what a loop captures at each of
+the loop's steps, where a product with a captured matrix is one product over all steps here. Processor time of loss and
+gradient, ratio to `jax.grad` in one process (one thread of a loaded Xeon): lstm_stacked 0.71, vrnn 0.76, char_lstm
+0.82, transformer 0.85, vae 0.85, made 0.88, glow 0.97, pixelcnn 0.97, wavenet 1.01, nsf 1.01, realnvp 1.04, cnn 1.08.
+XLA compiles it in 0.7 to 1.1 of the time.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from mpcompile.passes.train_step import loss_name
 def gradient_program(module: Module) -> Graph | None:
     """Return the `loss` program with its gradients, `grad(<parameter>)` for each trained one that it reads.
 
-    None where jax's own gradient is taken: for a program without loops but those over layers, and for one with a loop to
-    a fixed point, which has the derivative of a fixed point in emitted code.
+    None where jax's own gradient is taken: for a loss without trained parameters, and for one with a loop to a fixed
+    point, which has the derivative of a fixed point in emitted code.
     """
     program = module.programs["loss"]
-    loops = list(_loops(program))
-    if not loops or any(loop.until_fixed_point for loop in loops):
+    if any(loop.until_fixed_point for loop in _loops(program)):
         return None
     read = program.parameters()
     trained = [name for name, spec in module.parameters.items() if spec.trainable and name in read]
