@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mpcompile.interpret import interpret
-from mpcompile.ir import Builder, DType, Graph, float_type, symbol
-from mpcompile.ops import Add, Cast, LoopBuilder, Mul, Scan
+from mpcompile.ir import Builder, DType, Graph, Type, bitsets, float_type, symbol
+from mpcompile.ops import Add, Cast, Equal, LoopBuilder, Mul, Scan, Where
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,3 +90,19 @@ def test_nobody_else_counts_the_inputs_of_a_loop() -> None:
         if counted.search(line)
     ]
     assert guilty == []
+
+
+def test_a_step_that_reads_its_number_is_not_taken_for_the_one_before() -> None:
+    """Facts of the carries stay the same from step to step, and step 1 alone reads x."""
+    body = Graph("body")
+    inside = Builder(body)
+    h, x = inside.input("h", float_type(2)), inside.input("x", float_type(2))
+    step = inside.input("step", Type(DType.INT, ()))
+    now = inside.emit(Equal(), step, inside.constant(1))
+    body.outputs = {"h": h, "y": inside.emit(Where(), now, x, inside.constant(0.0))}
+    loop = Scan(body, carries=1, length=3, axis=0)
+    domain = bitsets(1)
+    start = domain.constant(np.zeros(2))
+    reads = domain.make((2,), np.ones((2, domain.words), np.uint64))
+    _, ys = loop.depend(domain, start, reads)
+    assert ys.full()[..., 0].astype(bool).tolist() == [[False] * 2, [True] * 2, [False] * 2]
