@@ -294,3 +294,11 @@ def test_what_collapses_is_one_layer(tmp_path: Path) -> None:
         value = [interpret(graph, weights, {"x": v})["y"] for v in (x, y, (x + y) / 2)]
         assert np.allclose((value[0] + value[1]) / 2, value[2]) == constant
         assert bool(list(affine_collapse(m))) == constant
+
+
+def test_layers_that_are_repeated_collapse_once(tmp_path: Path) -> None:
+    """One warning for two places of the text, however often they are run."""
+    m = load(
+        tmp_path, PLANE + "y ~ normal(x -> repeat i in 1..4 { dense(16) -> dense(4) } -> tanh -> dense(2), 1)"
+    )
+    assert len(list(affine_collapse(m))) == 1  # between the repetitions is a bottleneck

@@ -228,3 +228,22 @@ def test_outputs_stay_values_of_their_own() -> None:
       return b = %b
     }
     """)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_an_operand_is_not_repeated_for_a_choice(place: int) -> None:
+    """Whichever of the three it is, the others staying what they are."""
+    names = ["%a", "%x", "%y"]
+    kinds = ["bool", "float", "float"]
+    inputs = ", ".join(
+        f"{n[1:]}: {kind}[{'1, 3' if i == place else '2, 3'}]"
+        for i, (n, kind) in enumerate(zip(names, kinds, strict=True))
+    )
+    repeated = [*names[:place], "%r", *names[place + 1 :]]
+    program = "program f({}) -> (z: float[2, 3]) {{\n{}  %z = where({})\n  return z = %z\n}}"
+    wide = f"  %r = broadcast_to({names[place]}) {{shape: [2, 3]}}\n"
+    assert_becomes(
+        Simplify(),
+        program.format(inputs, wide, ", ".join(repeated)),
+        program.format(inputs, "", ", ".join(names)),
+    )
