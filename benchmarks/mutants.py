@@ -5,15 +5,14 @@
 A mutant is one change of one expression or statement. It is made in a copy of the package that stands before the checkout
 on the path of the tests, so the checkout is never written.
 
-The tests are the fast part of the suite: those of the folders `FOLDERS` that pass within `--slow` processor seconds while
-they are traced. One traced run of them says which lines of the three rooms each executes (`STATE.map`; a file of tests is
-traced anew where it or the package has changed). A mutant runs against the tests that execute its statement, first
-those that are quick and about its file, and behind them the other tests of the same files, which may share what those
+The tests are the fast part of the suite: those of some `--folders` that pass within `--slow` processor seconds while they
+are traced. One traced run of them says which lines of the three rooms each executes (`STATE.map`; a file of tests is
+traced anew where it or the package has changed). A mutant runs against the tests that execute its statement, first those
+that are quick and about its file, and behind them the other tests of the same files, which may share what those
 computed. They run in rounds, each in a fork of one warm process and longer than the one before, until a test fails or
-`--budget` is used up. So a mutant is
-killed by a failing test, or by much more processor time than the tests took; one that survives shows a hole in the fast
-part, or changes nothing that can be observed (a faster way, a message). At the end, every test that killed is held to
-pass where nothing is changed.
+`--budget` is used up. So a mutant is killed by a failing test, or by much more processor time than the tests took; one
+that survives shows a hole in the fast part, or changes nothing that can be observed (a faster way, a message). At the
+end, every test that killed is held to pass where nothing is changed.
 
 `--state` keeps every outcome: a run that is stopped goes on. `--again` gives survivors another chance, after new tests.
 """
@@ -30,7 +29,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -191,7 +190,7 @@ def sample(count: int, seed: int) -> list[Mutant]:
 Map = dict[str, File]
 
 
-def mapped(package: Path, state: Path, slow: float) -> Map:
+def mapped(package: Path, state: Path, folders: Sequence[str], slow: float) -> Map:
     """Every file of tests, traced; from the file `state` where nothing has changed."""
     known = {}
     if state.exists():
@@ -199,7 +198,7 @@ def mapped(package: Path, state: Path, slow: float) -> Map:
     shared = [*(ROOT / "mpcompile").rglob("*.py"), *(ROOT / "tests" / "support").rglob("*.py")]
     common = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(shared)))
     found = {}
-    for path in (p for folder in FOLDERS for p in sorted((ROOT / "tests" / folder).rglob("test_*.py"))):
+    for path in (p for folder in folders for p in sorted((ROOT / "tests" / folder).rglob("test_*.py"))):
         name, digest = path.relative_to(ROOT).as_posix(), common.copy()
         digest.update(name.encode() + path.read_bytes())
         if (key := digest.hexdigest()) not in known:
@@ -305,6 +304,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--slow", type=float, default=3, help="seconds above which a test is not run")
     parser.add_argument("--budget", type=float, default=120, help="seconds of tests for one mutant")
     parser.add_argument("--state", type=Path, default=Path("mutants.jsonl"))
+    parser.add_argument("--folders", nargs="+", default=FOLDERS, help="of tests/")
     parser.add_argument("--only", default="", help="paths that contain this")
     parser.add_argument("--again", action="store_true", help="run survivors once more")
     return parser.parse_args()
@@ -319,7 +319,7 @@ def run(options: argparse.Namespace, package: Path) -> list[dict[str, object]]:
         }
     if options.again:
         done = {name: row for name, row in done.items() if row["outcome"] in ("killed", "late")}
-    files = mapped(package, options.state.with_suffix(".map"), options.slow)
+    files = mapped(package, options.state.with_suffix(".map"), options.folders, options.slow)
     print(f"{sum(len(f.tests) for f in files.values())} tests in {len(files)} files", flush=True)
     rows = []
     for mutant in sample(options.count, options.seed):
