@@ -4,7 +4,7 @@
 the loop's steps, where a product with a captured matrix is one product over all steps here. Processor time of loss and
 gradient, ratio to `jax.grad` in one process (one thread of a loaded Xeon): lstm_stacked 0.71, vrnn 0.76, char_lstm
 0.82, transformer 0.85, vae 0.85, made 0.88, glow 0.97, pixelcnn 0.97, wavenet 1.01, nsf 1.01, realnvp 1.04, cnn 1.08.
-XLA compiles it in 0.7 to 1.1 of the time.
+XLA compiles it in 0.7 to 1.1 of the time. Sessions take it on the CPU alone: on another device it has not been timed.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ class JaxSession:
         shapes = {n: a.shape for n, a in self.trained.items()}
         updates = Updates(optimizer, shapes) if optimizer else None
         clip = optimizer.clip if optimizer else None
-        training = _Training(named["loss"], _backward(module), list(outputs), updates, clip, self.scalars)
+        # off the CPU, jax differentiates what is spelled for that device (dilated kernels as products)
+        backward = _backward(module) if self.place.device.platform == "cpu" else None
+        training = _Training(named["loss"], backward, list(outputs), updates, clip, self.scalars)
         self._gradients = jax.jit(training.differentiate)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
