@@ -256,3 +256,14 @@ def test_an_input_may_be_positive_where_one_of_its_values_is(
 def test_real_numbers_may_be_positive(tmp_path: Path) -> None:
     assert may_be_positive(None)
     assert may_be_positive(load(tmp_path, IMAGE).fields["x"])
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 2), (1, 3), (2, 3), (2, 4), (3, 5)])
+def test_the_share_that_is_not_seen_is_that_of_a_count(tmp_path: Path, kernel: int, stride: int) -> None:
+    """Of the smallest square around all that strided windows see of an image."""
+    net = f"x -> conv(2, {kernel}, stride = {stride}) -> tanh -> flatten -> dense(2)"
+    text = f"input x: real[1, 8, 8]\ntarget y: real[2]\ny ~ normal({net}, 1)\n"
+    seen = {start + i for start in range(0, 9 - kernel, stride) for i in range(kernel)}
+    found = answer(tmp_path, text, "no_blind_spot(x)")
+    assert found.status == "refuted"
+    assert found.detail["blind"] == pytest.approx(1 - (len(seen) / (max(seen) + 1)) ** 2)

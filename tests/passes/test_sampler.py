@@ -403,3 +403,29 @@ def test_units_that_have_features_are_not_multiplied_unit_by_unit() -> None:
     kept = DeriveSamplers()(graph)
     assert [str(r) for r in kept.refused] == ["mat_mul (mat_mul) mixes units and their features"]
     assert references(kept.graph) == 1
+
+
+ANOTHER_AXIS = """
+program sample(noise_x: float[N, 3, 2]) -> (x: float[N, 3, 2]) {
+  %zero = constant 0.0 : float[]
+  %start = broadcast_to(%zero) {shape: [N, 3, 2]} : float[N, 3, 2]
+  %x = scan(%start, %noise_x) {carries: 1, length: 2} : float[N, 3, 2]
+    body body(carry_0: float[N, 3, 2], noise: float[N, 3, 2], step: int[]) -> (carry_0: float[N, 3, 2]) {
+      %carry_0 = input carry_0 : float[N, 3, 2]
+      %step = input step : int[]
+      %noise = input noise : float[N, 3, 2]
+      %past = cum_sum(%carry_0) {axis: 2, exclusive: true} : float[N, 3, 2]
+      %drawn = add(%past, %noise) : float[N, 3, 2]
+      %order = iota() {shape: [2], axis: 0} : int[2]
+      %now = equal(%order, %step) : bool[2]
+      %where = where(%now, %drawn, %carry_0) : float[N, 3, 2]
+      return carry_0 = %where
+    }
+  return x = %x
+}
+"""
+
+
+def test_a_loop_over_another_axis_than_the_first_is_no_reference_sampler() -> None:
+    kept = DeriveSamplers()(parse(ANOTHER_AXIS))
+    assert not kept.changed and kept.done == kept.refused == ()
