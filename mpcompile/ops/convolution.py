@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -75,10 +76,10 @@ class Conv(Strided):
         g, win = self.groups, self._windows(x.shape[2:], w.shape[2:])
         n, o, i, count = x.shape[0], w.shape[0] // g, w.shape[1], win.count
         padded = win.pad(x, 2)
-        y = np.zeros((n, g, o, int(np.prod(count))), np.result_type(x, w))
+        y = np.zeros((n, g, o, prod(count)), np.result_type(x, w))
         for tap, index in win.taps():
             kernel = matrix_of(w, tap).reshape(g, o, i)
-            y += grouped_matmul(kernel, win.read_full(padded, index).reshape(n, g, i, -1))
+            y += grouped_matmul(kernel, win.read_full(padded, index).reshape(n, g, i, prod(count)))
         return (y.reshape(n, g * o, *count),)
 
     def products(self, *inputs: Array) -> int:
@@ -243,7 +244,7 @@ class ConvTranspose(Strided):
         x, w = inputs
         g, win = self.groups, self._onto(x.shape, w.shape)
         n, i, o = x.shape[0], w.shape[0] // g, w.shape[1]
-        flat = x.reshape(n, g, i, -1)
+        flat = x.reshape(n, g, i, prod(x.shape[2:]))
         canvas = np.zeros((n, g * o, *win.canvas()), np.result_type(x, w))
         for tap, index in win.taps():
             kernel = matrix_of(w, tap).reshape(g, i, o)
@@ -350,11 +351,13 @@ class ConvWeightGrad(Strided):
         g, win = self.groups, self._windows(x.shape[2:], self.kernel)
         n, i, o = x.shape[0], x.shape[1] // g, dy.shape[1] // g
         padded = win.pad(x, 2)
-        rows = np.moveaxis(dy.reshape(n, g, o, -1), 0, 2).reshape(g, o, -1)
+        places = prod(dy.shape[2:])
+        rows = np.moveaxis(dy.reshape(n, g, o, places), 0, 2).reshape(g, o, n * places)
         w = np.zeros((g * o, i, *self.kernel), np.result_type(x, dy))
         for tap, index in win.taps():
-            read = np.moveaxis(win.read_full(padded, index).reshape(n, g, i, -1), 0, 2).reshape(g, i, -1)
-            w[tap_index(tap)] = np.matmul(rows, np.swapaxes(read, 1, 2)).reshape(g * o, i)
+            read = np.moveaxis(win.read_full(padded, index).reshape(n, g, i, places), 0, 2)
+            columns = np.swapaxes(read.reshape(g, i, n * places), 1, 2)
+            w[tap_index(tap)] = np.matmul(rows, columns).reshape(g * o, i)
         return (w,)
 
     def products(self, *inputs: Array) -> int:

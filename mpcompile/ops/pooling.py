@@ -200,9 +200,9 @@ class MaxPoolGrad(Fresh, Operation):
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
         scatter, spatial = self._flat()
-        shape = (*inputs[0].shape[:2], -1)
-        (out,) = scatter.evaluate(*(x.reshape(shape) for x in inputs))
-        return (out.reshape((*shape[:2], *spatial)),)
+        lead, places = inputs[0].shape[:2], prod(inputs[0].shape[2:])
+        (out,) = scatter.evaluate(*(x.reshape((*lead, places)) for x in inputs))
+        return (out.reshape((*lead, *spatial)),)
 
     def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
         return (field.canon(self.evaluate(*inputs)[0]),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -73,7 +74,7 @@ def candidates(x: Abstract, axes: Sequence[int]) -> Array:
 def _lines(x: Array, axes: Sequence[int]) -> tuple[Array, tuple[int, ...]]:
     """The elements along some axes as a last axis of their own, and the shape of one result for each line (kept)."""
     rest = [a for a in range(x.ndim) if a not in axes]
-    lines = x.transpose(*rest, *axes).reshape(*(x.shape[a] for a in rest), -1)
+    lines = x.transpose(*rest, *axes).reshape([*(x.shape[a] for a in rest), prod(x.shape[a] for a in axes)])
     return lines, tuple(1 if a in axes else n for a, n in enumerate(x.shape))
 
 

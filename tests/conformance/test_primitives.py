@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -95,6 +96,31 @@ def test_infer_agrees_with_evaluate(example: Example) -> None:
         )
         if example.op.name != "scan":  # constants of its body are double
             assert all(a.dtype == np.float32 for a in single if a.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("example", CASES)
+def test_no_examples_have_no_results(example: Example) -> None:
+    """Where the first axis of operands is that of every result, an empty batch of them gives an empty batch."""
+    ranks = [i for i, x in enumerate(example.inputs) if np.ndim(x)]
+    for chosen in (c for n in range(1, len(ranks) + 1) for c in combinations(ranks, n)):
+        types = [type_of(np.asarray(x)) for x in example.inputs]
+        for i in chosen:
+            types[i] = types[i].with_shape((symbol("N"), *types[i].shape[1:]))
+        try:
+            wanted = example.op.infer(*types)
+        except TypeMismatch:
+            continue  # these operands have no axis in common
+        along = {getattr(example.op, "axis", None), *getattr(example.op, "axes", ())}
+        if 0 in along or not all(t.rank and t.shape[0] == symbol("N") for t in wanted):
+            continue  # the axis is not one of examples
+        found = example.op.evaluate(*(x[:0] if i in chosen else x for i, x in enumerate(example.inputs)))
+        assert [a.shape for a in found] == [t.concrete({"N": 0}) for t in wanted]
+
+
+@pytest.mark.parametrize("example", [c for c in CASES if c.values[0].op.name in ("conv_weight_grad", "sum")])
+def test_a_sum_over_no_examples_is_zero(example: Example) -> None:
+    found = example.op.evaluate(*(x[:0] for x in example.inputs))
+    assert not any(a.any() for a in found)
 
 
 @pytest.mark.parametrize("example", [c for c in CASES if c.values[0].op.name != "scan"])
