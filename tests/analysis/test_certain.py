@@ -10,6 +10,9 @@ import pytest
 
 from mpcompile import api
 from mpcompile.analysis import prove
+from mpcompile.analysis.certain import SHORTER
+from mpcompile.analysis.certain import _lengths as lengths
+from mpcompile.analysis.certain import _more as more
 from mpcompile.analysis.claims.complete import complete
 from mpcompile.analysis.onesided import two_sided
 from mpcompile.analysis.rising import _positive as may_be_positive
@@ -68,6 +71,10 @@ COMPLETE = [
     (SERIES.format("shift -> gru(4) -> dense(1) -> layer_norm"), "refuted", {"time": 2}, "constant of it"),
     (SERIES.format("shift(2) -> conv1d(4, 3, pad = same) -> gru(4)"), "refuted", {"time": 2}, "x[1, 0] never sees"),
     (WORDS.format(TWO_SIDED), "proved", "every length", "with weights at which what reads ahead adds zero"),
+    ("input x: binary[time, 64]\nx ~ autoregressive { shift -> conv1d(64, 100) }\n", "refuted", {"time": 102},
+     "x[101, 0] never sees x[0, 0]"),  # more elements than are looked up in sets
+    (SERIES.format("shift -> rnn(4) -> residual(last -> over(time) -> shift)"), "undecided", None,
+     "known from above only"),
     (BITS.format(MADE.format("relu")), "proved", "the declared sizes", CHEAP),
     (BITS.format(MADE.format("tanh")), "proved", "the declared sizes", CHEAP),
     (BITS.format(MADE.format("gelu")), "proved", "the declared sizes", ""),
@@ -201,6 +208,7 @@ def test_one_sidedness(tmp_path: Path, layers: str, ahead: str | None) -> None:
         ("dense(8, mask = up) -> relu -> dense(6, mask = strict(up))", True),
         ("dense(8, mask = up) -> sigmoid -> dense(6, mask = strict(up))", True),
         ("dense(8, mask = up) -> relu as h -> (0 - h) -> dense(6, mask = strict(up))", False),
+        ("dense(8, mask = up) -> relu as h -> (h * (0 - 2)) -> dense(6, mask = strict(up))", False),
         ("dense(8, mask = up) -> relu as h -> (h - h) -> dense(6, mask = strict(up))", False),
         ("dense(8, mask = up) -> layer_norm -> dense(6, mask = strict(up))", False),
     ],
@@ -224,6 +232,15 @@ def test_many_elements_take_little(tmp_path: Path) -> None:
     spent, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.status == "refuted" and spent < 4 and peak < 200e6, (spent, peak)
+
+
+@pytest.mark.parametrize("length", [1, 2, SHORTER, SHORTER + 1, SHORTER + 2, SHORTER + 9])
+def test_lengths_that_are_not_run_are_said(tmp_path: Path, length: int) -> None:
+    """Every shorter length of an example, or a word that there are more."""
+    text = "input x: real[time, 2]\ncondition n: integer(1..time)\nx ~ autoregressive { shift -> dense(4) }\n"
+    m = load(tmp_path, text)
+    graph, env = m.programs["conditionals"], {"N": 1, "time": length}
+    assert more(m, graph, env) == (len(list(lengths(m, graph, env))) < length - 1)
 
 
 def test_what_is_too_large_for_a_run_is_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,15 @@ CASES = {
     "a path that long to what is stretched": (stretched("path_length(x) >= 2"), PROVED, "every length"),
     "places that are read behind the last step": (summed("receptive_field(x) > 16"), PROVED, "every length"),
     "more places than claimed behind it": (summed("receptive_field(x) == 3"), REFUTED, ""),
+    "fewer places than claimed, of which some cancel": (
+        sequence("conv1d(2, 5) as p -> (2 * p - p - p) -> dense(2)", "receptive_field(x) == 99"), REFUTED, "",
+    ),
+    "nothing before its own place is no hole": (
+        sequence("dense(2) -> layer_norm -> dense(2)", "no_blind_spot(x)"), PROVED, "every length",
+    ),
+    "paths to what is stretched join no two places": (
+        stretched("path_length(x) <= 3"), UNDECIDED, "does not give one result for each place",
+    ),
     "what is only known from above": (
         "input x: real[time, 1]\ntarget y: real[time, 1]\ny ~ normal(x -> last -> over(time) -> tanh, 1)\n"
         "check { receptive_field(x) == 3 }\n", UNDECIDED, "",

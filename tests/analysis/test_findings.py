@@ -267,6 +267,13 @@ def test_a_norm_over_the_order_is_named_beside_the_leak(tmp_path: Path) -> None:
     assert plain.code == "MP301" and "mean and variance" not in plain.help
 
 
+def test_a_norm_within_a_step_is_not_blamed_for_a_leak(tmp_path: Path) -> None:
+    """It takes mean and variance of elements that become available together."""
+    text = "input x: real[time, 3]\nx ~ autoregressive { layer_norm -> conv1d(6, 3, pad = same) }"
+    (found,) = api.check(load(tmp_path, text))
+    assert found.code == "MP301" and "mean and variance" not in found.help
+
+
 def scored(build: object) -> Module:
     """A module with one program: a softmax of what `build(builder, scores)` makes of some scores."""
     g = Graph("loss")
@@ -294,6 +301,13 @@ def test_what_collapses_is_one_layer(tmp_path: Path) -> None:
         value = [interpret(graph, weights, {"x": v})["y"] for v in (x, y, (x + y) / 2)]
         assert np.allclose((value[0] + value[1]) / 2, value[2]) == constant
         assert bool(list(affine_collapse(m))) == constant
+
+
+def test_every_two_places_that_collapse_are_named(tmp_path: Path) -> None:
+    """A block that is used twice collapses with what stands before and behind each use."""
+    block = "block a on h { yield h -> dense(8) }\n"
+    net = "x -> dense(8) -> a -> dense(8) -> a -> dense(8) -> tanh -> dense(2)"
+    assert len(list(affine_collapse(load(tmp_path, f"{PLANE}{block}y ~ normal({net}, 1)")))) == 4
 
 
 def test_layers_that_are_repeated_collapse_once(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ TEXTS = {
     "dilations": (WORDS.format("shift -> conv1d(4, 2, dilation = 2) -> tanh"), "refuted"),
     "far shift": (WORDS.format("shift(2) -> attention(1, mask = causal)"), "refuted"),
     "a loop": (WORDS.format("shift -> gru(4)"), "proved"),
+    "steps of several that read themselves": (
+        STEPS.format("residual(shift(2) -> attention(1, mask = causal))"),
+        "refuted",
+    ),
     "steps of several": (STEPS.format("shift -> attention(2, mask = causal)"), "refuted"),
 }
 

@@ -13,8 +13,9 @@ import pytest
 from specs_under_test import NAMES, module
 from written import lowered
 
-from mpcompile import api
+from mpcompile import api, ops
 from mpcompile.analysis.padding import FALSE, NEGINF, TRUE, ZERO, Parts, Walk
+from mpcompile.analysis.padding.parts import Size
 from mpcompile.analysis.verdict import Status, Verdict
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
@@ -31,6 +32,7 @@ from mpcompile.ir import (
     Type,
     TypeMismatch,
     Value,
+    float_type,
     substitute,
     symbol,
 )
@@ -38,6 +40,7 @@ from mpcompile.layers import Context
 from mpcompile.lowering import lower
 from mpcompile.ops import PRIMITIVES
 from mpcompile.ops._base import type_of
+from mpcompile.text import parse
 
 #: Real steps, and steps behind them.
 REAL, PADS = 4, (0, 1, 6)
@@ -166,6 +169,46 @@ def refuted(text: str, layer: str) -> None:
 def test_a_model_without_a_length_promises_nothing() -> None:
     m = lowered("model m\ninput x: real[time, 2]\nx ~ autoregressive { shift -> dense(4) }")
     assert not [c for c in m.claims if c.kind == "padding"]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, 3), (0, symbol("time") - 1), (symbol("k"), symbol("time")), (symbol("time") - 1, symbol("time"))],
+)
+def test_a_slice_that_may_reach_behind_the_end_is_not_what_is_before_it(start: Size, stop: Size) -> None:
+    """There may be fewer steps than it takes, and it may begin behind them."""
+    b = Builder(Graph("g"))
+    node = b.graph.node(
+        b.emit(ops.Slice(1, start, stop), b.input("x", float_type(symbol("N"), symbol("time"))))
+    )
+    (found,) = Walk(b.graph, {"time": "n"}).node(node, [Parts(real=ZERO, behind={1: None})])
+    inside = start == 0 and not isinstance(stop, int)
+    assert (found.clean, found.real) == ((True, ZERO) if inside else (False, None))
+
+
+COUNTS_ALL = """
+program f(length: float[N], x: float[N, time]) -> (y: float[N]) {
+  %zero = constant 0.0 : float[]
+  %start = broadcast_to(%zero) {shape: [N]}
+  %y = scan(%start) {carries: 1, length: time} : float[N]
+    body body(carry_0: float[N], step: int[]) -> (carry_0: float[N]) {
+      %carry_0 = input carry_0 : float[N]
+      %step = input step : int[]
+      %one = constant 1.0 : float[]
+      %next = add(%carry_0, %one)
+      return carry_0 = %next
+    }
+  return y = %y
+}
+"""
+
+
+def test_a_loop_that_goes_on_behind_the_end_is_blamed_itself() -> None:
+    """Where no operation of its body reads what is behind the end, its number of steps does."""
+    graph = parse(COUNTS_ALL)
+    walk = Walk(graph, {"time": "length"})
+    assert not walk.known[graph.outputs["y"]].clean
+    assert [r.node.op.name for r in walk.reads] == ["scan"]
 
 
 # --- mutants: every place that masks is found by running, and left out in turn ---

@@ -12,7 +12,7 @@ from specs_under_test import NAMES, module
 from mpcompile import api, ops
 from mpcompile.analysis import Status, Verdict, prove
 from mpcompile.analysis.claims.autoregressive import leak_at
-from mpcompile.analysis.dependence import interpret
+from mpcompile.analysis.dependence import interpret, tau, witness
 from mpcompile.analysis.horizon import horizon, search
 from mpcompile.analysis.mixing import mixing_sets
 from mpcompile.analysis.paths import distances, positions_of, reach
@@ -33,6 +33,7 @@ from mpcompile.ir import (
     symbol,
 )
 from mpcompile.lowering import lower
+from mpcompile.text import parse
 
 LENGTHS = (1, 2, 3, 5, 8, 17, 43)
 
@@ -265,6 +266,22 @@ def test_every_refutation_has_a_witness(shape: str, net: str, condition: str) ->
     assert "is number 1, x" not in " ".join(finding.notes) or "itself" not in finding.message
 
 
+@pytest.mark.parametrize("k", range(3))
+def test_a_witness_goes_through_the_elements_that_are_read(k: int) -> None:
+    """Others of the same value are as late, and are not on the path."""
+    graph = parse(f"""
+    program f(x: float[N, 1]) -> (y: float[N, 1]) {{
+      %p = concat(%x, %x, %x) {{axis: 1}}
+      %i = constant [{k}]
+      %y = gather(%p, %i) {{axis: 1}}
+      return y = %y
+    }}
+    """)
+    memory = tau(graph, "x", np.zeros(1, int), {"N": 1})
+    path = witness(graph, memory, {"N": 1}, graph.outputs["y"], (0, 0))
+    assert [step.index for step in path] == [(0, 0), (0, k), (0, 0)]
+
+
 def test_an_element_that_reads_itself_is_said_to() -> None:
     verdict = only(SEQUENCE.format(net="tanh"))
     assert verdict.diagnostics[0].message == "output x[0] reads the element x[0] itself"
@@ -324,6 +341,20 @@ def test_a_proved_path_length_is_that_of_the_shortest_paths(net: str) -> None:
 def test_path_lengths_are_decided_at_every_length(net: str, op: str, bound: int, status: str) -> None:
     verdict = only(SEQUENCE.format(net=net) + f"check {{ path_length(x) {op} {bound} }}\n", "path_length")
     assert str(verdict.status) == status, verdict.how
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        ("conv1d(2, 3)", "no path leads more than 2 positions back"),
+        ("conv1d(2, 3, pad = same)", "no path leads at offset -2, among others"),
+    ],
+)
+def test_offsets_that_no_path_leads_over_are_named(net: str, said: str) -> None:
+    """All on one side of a bound, or the nearest of those on both sides."""
+    text = f"model m\ninput x: real[time, 2]\ntarget y: real[time, 2]\ny ~ normal(x -> {net}, 1)\n"
+    verdict = only(text + "check { path_length(x) <= 2 }\n", "path_length")
+    assert verdict.diagnostics[0].message.startswith(said)
 
 
 @pytest.mark.parametrize(

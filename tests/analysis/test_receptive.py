@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +14,25 @@ from hypothesis import strategies as st
 from stated import answers
 
 from mpcompile import api, ops
+from mpcompile.analysis.claims.no_blind_spot import PICTURE
 from mpcompile.analysis.claims.receptive_field import _most as most
+from mpcompile.analysis.claims.receptive_field import receptive_field
 from mpcompile.analysis.receptive import ReceptiveField, picture, receptive_fields
-from mpcompile.ir import Builder, Frame, Graph, NoRule, Parameter, Value, float_type, symbol
+from mpcompile.diagnostics import Source, Span
+from mpcompile.ir import (
+    Bound,
+    Builder,
+    Claim,
+    Frame,
+    Graph,
+    Module,
+    NoRule,
+    Parameter,
+    Value,
+    float_type,
+    symbol,
+)
+from mpcompile.text import parse
 
 Pad = tuple[int, int]
 
@@ -232,6 +249,55 @@ def test_a_dense_layer_sees_all_of_a_fixed_image(tmp_path: Path) -> None:
         "proved",
         "sets of inputs; a run modulo 65519, for the declared sizes",
     )
+
+
+def test_an_output_without_a_layer_has_a_field(tmp_path: Path) -> None:
+    path = tmp_path / "model.mp"
+    path.write_text(
+        "model m\ninput x: real[time, 2]\ntarget y: real[time, 2]\ny ~ normal(x, 1)\n"
+        "check { receptive_field(x) == 1 }\n",
+        encoding="utf-8",
+    )
+    assert [(v.status, v.detail["size"]) for v in answers(api.load(path))] == [("proved", "1")]
+
+
+CANCELS = """
+program predict(x: float[N, 4]) -> (first: float[N, 1], all: float[N]) {
+  %first = slice(%x) {axis: 1, start: 0, stop: 1}
+  %sum = sum(%x) {axes: [1]}
+  %twice = add(%sum, %sum)
+  %once = sub(%twice, %sum)
+  %all = sub(%once, %sum)
+  return first = %first
+  return all = %all
+}
+"""
+
+
+def test_an_output_that_reads_less_than_claimed_stands_for_no_other() -> None:
+    """The one whose sets are as wide as claimed cancels."""
+    claim = Claim("receptive_field", "x", "predict", Span.none(), Bound(">=", 3))
+    source = Source("m.mp", CANCELS)
+    verdict = receptive_field(Module("m", source, programs={"predict": parse(CANCELS)}), claim)
+    assert verdict.status == "refuted" and verdict.diagnostics
+
+
+@pytest.mark.parametrize("sizes", ["3", "5, dilation = 4"])
+def test_a_blind_spot_of_an_image_is_drawn_about_its_pixel(tmp_path: Path, sizes: str) -> None:
+    path = tmp_path / "model.mp"
+    path.write_text(
+        f"model m\ninput x: binary[1, 40, 40]\nx ~ autoregressive(order = pixel) {{\n"
+        f"  conv(2, {sizes}, pad = same, mask = causal2d(type = A))\n"
+        "  conv(1, 3, pad = same, mask = causal2d(type = B))\n}\n"
+        "check { no_blind_spot(x) }\n",
+        encoding="utf-8",
+    )
+    (found,) = (d for v in answers(api.load(path)) for d in v.diagnostics)
+    legend, *rows = found.notes
+    row, column = (int(n) for n in re.findall(r"\d+", legend)[:2])
+    assert [line.count("X") for line in rows] == [0] * (len(rows) - 2) + [1, 0]
+    assert rows[-2].index("X") == column and len(rows) == min(row + 1, PICTURE[0]) + 1
+    assert "o" in "".join(rows)
 
 
 def test_a_value_that_reads_nothing_has_no_blind_spot() -> None:

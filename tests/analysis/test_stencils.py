@@ -32,6 +32,7 @@ from mpcompile.ir import (
     symbol,
 )
 from mpcompile.ops._base import Operation
+from mpcompile.text import parse
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -342,6 +343,50 @@ def test_every_primitive_has_a_rule_or_is_named_here() -> None:
     assert (
         without == of_gradients_and_samplers | of_matrices
     )  # these have the rule for what is not spatial alone
+
+
+TWO_PLACES = {
+    "gather of places by places": ("both operands are spatial", """
+        program f(x: int[N, time]) -> (y: int[N, time, N, time]) {
+          %a = reshape(%x) {shape: [N, time, 1]}
+          %d = broadcast_to(%a) {shape: [N, time, 4]}
+          %y = gather(%d, %x) {axis: 2}
+          return y = %y
+        }"""),
+    "pairs beside pairs the other way round": ("axes along one source axis in another order", """
+        program f(x: float[N, time]) -> (y: float[N, time, time]) {
+          %a = reshape(%x) {shape: [N, time, 1]}
+          %b = reshape(%x) {shape: [N, 1, time]}
+          %s = sub(%a, %b)
+          %t = transpose(%s) {permutation: [0, 2, 1]}
+          %y = mul(%s, %t)
+          return y = %y
+        }"""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWO_PLACES)
+def test_what_has_no_one_place_is_refused(name: str) -> None:
+    """Each axis of the result runs along the source on its own, and one of them would be taken for the other."""
+    why, text = TWO_PLACES[name]
+    graph = parse(text)
+    with pytest.raises(NoRule, match=why):
+        offset_sets(graph, "x").of(graph.outputs["y"])
+
+
+def test_places_and_their_squares_are_no_linear_mask() -> None:
+    graph = parse("""
+    program f(x: float[N, time]) -> (y: float[N, time]) {
+      %p = iota() {shape: [time], axis: 0}
+      %q = mul(%p, %p)
+      %r = add(%p, %q)
+      %s = less(%p, %r)
+      %z = constant 0.0 : float[]
+      %y = where(%s, %x, %z)
+      return y = %y
+    }
+    """)
+    hold(graph, "x", offset_sets(graph, "x"))
 
 
 def test_what_is_not_shift_equivariant_has_no_rule() -> None:

@@ -138,9 +138,6 @@ def _certain(
 ) -> Verdict | tuple[str, tuple[str, ...]]:
     """Check that the first and the last place of the receptive field are read, each by one element of an output.
 
-    Where the field has no bound, or is longer than the input, that the elements in between are as far apart as
-    claimed.
-
     Where the field has no bound, or is longer than the input, check that the elements in between are as far apart
     as claimed.
     """

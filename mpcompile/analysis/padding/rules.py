@@ -202,7 +202,7 @@ def _sliced(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
 def _at_most(size: Size, bound: int) -> bool:
     """Whether a size is at most a number, whatever its symbols are."""
     terms = size.terms if isinstance(size, Symbolic) else (((), size),)
-    return all(c <= (0 if m else bound) for m, c in terms) if terms else bound >= 0
+    return all(c <= (0 if m else bound) for m, c in terms)
 
 
 def _padded(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
