@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mpcompile.emission.names import free
-from mpcompile.emission.signature import definition
+from mpcompile.emission.signature import definition, result_type
 from mpcompile.emission.text import Expr, Label, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
@@ -304,7 +304,7 @@ def _group(texts: list[str], grouped: bool = False) -> str:
 
 
 def _typed(count: int) -> str:
-    return "Array" if count == 1 else f"tuple[{', '.join(['Array'] * count)}]" if count else "None"
+    return result_type("Array", count) if count else "None"
 
 
 def _argument(group: str, names: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from specs_under_test import NAMES, full, inputs, module
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mpcompile import api
 from mpcompile.analysis import cost
@@ -56,7 +56,15 @@ def of_recurrent_kernel(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int
     return 2 * x[0] * x[1] * (math.prod(w_ih) + math.prod(w_hh))
 
 
-KERNELS = {torch.ops.aten.mkldnn_rnn_layer: of_recurrent_kernel}
+def of_attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    """Nor for its attention on a CPU: both products, of which none is left out where the mask is causal."""
+    return sdpa_flop_count(q, k, v)
+
+
+KERNELS = {
+    torch.ops.aten.mkldnn_rnn_layer: of_recurrent_kernel,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: of_attention,
+}
 
 
 def may_exit(graph: Graph) -> bool:

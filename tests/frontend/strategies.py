@@ -141,11 +141,12 @@ def models(draw: Any) -> ast.Model:
             ast.Carry(span=NO, name=next(fresh), shape=tuple(draw(size) for _ in some()), init=draw(expr))
             for _ in some()
         )
-        statements = tuple(
+        statements = [
             density() if draw(st.booleans()) else ast.Update(span=NO, name=draw(NAMES), value=draw(expr))
             for _ in some()
-        )
-        return ast.Recurrence(span=NO, axis=draw(NAMES), carries=carries, statements=statements)
+        ]
+        once = {s.name: s for s in statements}  # a step gives a name once (MP105)
+        return ast.Recurrence(span=NO, axis=draw(NAMES), carries=carries, statements=tuple(once.values()))
 
     def claim() -> ast.Check:
         value = draw(expr)

@@ -352,7 +352,7 @@ def encode(d: Draft) -> Value | None:
 
 
 def scan(d: Draft) -> Value:
-    """h' = tanh(h (w m) + x_t), y = h s x_t over the first of two axes, forwards or backwards."""
+    """h' = tanh(h (w m) + x_t), y = h s x_t over the first of two axes, forwards or backwards, or over layers."""
     v = d.pick()
     size = math.prod(v.shape)
     width = max(w for w in (1, 2, 3) if size % w == 0)
@@ -366,7 +366,9 @@ def scan(d: Draft) -> Value:
     g.outputs["h"] = b.emit(ops.Tanh(), b.emit(ops.Add(), mixed, x))
     g.outputs["y"] = b.emit(ops.Mul(), h, b.emit(ops.Mul(), s, x))
     start = d.b.constant(np.zeros(width)) if d.number(0, 1) else d.weight(width)
-    op = ops.Scan(g, carries=1, axis=0, reverse=bool(d.number(0, 1)), scanned=1)
+    reverse = bool(d.number(0, 1))
+    kind = ops.Scan if reverse or d.number(0, 1) else ops.Repeat
+    op = kind(g, carries=1, axis=0, reverse=reverse, scanned=1)
     last, ys = d.b.emit_all(op, start, d.stir(xs), d.masked(width, width), d.weight(width))
     d.pool.append(ys)
     return last
