@@ -9,28 +9,10 @@ from mpcompile.emission.names import free
 from mpcompile.emission.text import basename
 from mpcompile.ir import Module
 from mpcompile.outline import outline
-from mpcompile_jax import literals, loops, windows
+from mpcompile_jax import literals, loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
 from mpcompile_jax.verify import verify_source
-
-BELOW = '''def below(params: Params, path: str) -> Params:
-    """The parameters under a path, by the rest of their names."""
-    start = path + "."
-    return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
-'''
-
-STACKED = '''def stacked(params: Params, head: str, tail: str, numbers: Sequence[int]) -> Array:
-    """The parameters whose names have one of some numbers between head and tail, one a row."""
-    return jnp.stack([params[head + str(n) + tail] for n in numbers])
-'''
-
-LOAD = '''def load(path: str) -> Params:
-    """The weights of a safetensors file."""
-    from safetensors.flax import load_file
-
-    return load_file(path)
-'''
 
 
 @dataclass(frozen=True)
@@ -60,13 +42,13 @@ def emit_module(module: Module) -> Emitted:
         writer = FunctionWriter(module, plan, family, names.get(id(family), ""), writers, constants, reserved)
         writers[id(family)] = writer
         functions += ["\n".join(lines) + "\n" for lines in writer.write()]
-    body = "\n\n".join([*functions, LOAD])
+    body = "\n\n".join([*functions, parameters.LOAD])
     table = "\n".join(constants.lines())
     helpers: list[str] = []
     for name, text in reversed((windows.HELPERS | loops.HELPERS).items()):  # later ones may call earlier ones
         if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
             helpers.insert(0, text)
-    helpers += [text for name, text in (("below", BELOW), ("stacked", STACKED)) if f"{name}(" in body]
+    helpers += [text for name, text in parameters.HELPERS.items() if f"{name}(" in body]
     unpack = [text for name, text in literals.HELPERS.items() if f"{name}(" in table]
     parts = [*unpack, *([table + "\n"] if table else []), *helpers, body]
     body = "\n\n".join(parts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import keyword
 import re
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -12,6 +15,8 @@ import specs_under_test
 import torch
 from written import lowered
 
+import mpcompile_jax
+import mpcompile_torch
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import SpecError
 from mpcompile.emission.names import arguments, camel, free
@@ -84,6 +89,30 @@ def test_every_name_builds(backend: str) -> None:
     kinds = [*KINDS]
     for number, word in enumerate(NAMES[backend]):
         emit(spec(kinds[number % len(kinds)], word), backend)
+
+
+@pytest.mark.parametrize(("package", "reserved"), [(mpcompile_jax, JAX), (mpcompile_torch, TORCH)])
+def test_no_name_is_that_of_a_helper(package: ModuleType, reserved: frozenset[str]) -> None:
+    """Whatever a text of a backend defines at the left margin is a name that no spec gets."""
+    written = set[str]()
+    for file in Path(str(package.__file__)).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written |= set(re.findall(r"^(?:def|class) (?!__)(\w+)\(", node.value, re.MULTILINE))
+    assert len(written) > 5
+    assert written <= reserved
+
+
+@pytest.mark.parametrize("word", ["stacked", "below"])
+def test_layers_in_a_loop_are_taken_by_a_helper_of_any_name(word: str) -> None:
+    text = "model m\ninput {0}: real[3]\ntarget r: binary[1]\nblock {1}(k) = dense(k) -> tanh\n"
+    text += "r ~ bernoulli(logits = {0} -> {1}(3) -> repeat i in 1..9 {{ residual({1}(3)) }} -> dense(1))\n"
+    for a, b in ((word, "g"), ("g", word)):
+        module = lowered(text.format(a, b))
+        weights, inputs = example_weights(module), example_inputs(module, "loss", 2)
+        found = find_backend("jax").session(optimise(module).module, weights).run("loss", inputs)
+        wanted = interpret(module.programs["loss"], weights, inputs)
+        np.testing.assert_allclose(found["loss"], wanted["loss"], rtol=2e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
