@@ -155,31 +155,40 @@ def reads_any(inputs: Iterable[Stencil]) -> bool:
 def unread(lattice: Lattice, graph: Graph, node: Node, results: Sequence[Stencil]) -> Sequence[Stencil]:
     """Return the results of an operation whose operands do not read the source, with no facts where it has no rule.
 
-    That they read nothing is exact. What they mask may be forgotten, which leaves sets behind them inexact; but numbers
-    that come from weights or data are zero nowhere by structure alone.
+    That they read nothing is exact. What they mask may be forgotten, which leaves sets behind them inexact; so does a
+    mask that places alone decide, and that is no band. But numbers that come from weights or data are zero nowhere by
+    structure alone.
     """
     if not results:
         results = [
             replace(still(t, lattice.domain.unknown([extent(s) for s in t.shape])), exact=False)
             for t in node.types
         ]
-    if all(x.exact for x in results) or not _drawn(graph, node):
+    if all(x.exact for x in results) and not any(map(_unknown_mask, results)):
         return results
-    return [replace(x, exact=x.exact or x.type.dtype is DType.FLOAT) for x in results]
+    leaves = _leaves(graph, node)
+    if any(isinstance(v.op, Parameter) or (isinstance(v.op, Input) and v.types[0].rank > 1) for v in leaves):
+        return [replace(x, exact=x.exact or x.type.dtype is DType.FLOAT) for x in results]
+    if any(isinstance(v.op, Input) for v in leaves):  # one number for each example: where it ends
+        return results
+    return [replace(x, exact=x.exact and not _unknown_mask(x)) for x in results]
 
 
-def _drawn(graph: Graph, node: Node) -> bool:
-    """Whether weights or data, which are not one number for each example, lead to a node."""
+def _unknown_mask(x: Stencil) -> bool:
+    """Whether these are truths along the source of which it is not known which are false."""
+    return x.type.dtype is DType.BOOL and x.spatial and len(x.regions) == 1 and x.cell.constant is None
+
+
+def _leaves(graph: Graph, node: Node) -> set[Node]:
+    """Nodes without operands that lead to a node: weights, inputs, constants, places."""
     seen, open_ = set[Node](), [node]
     while open_:
         for v in open_.pop().inputs:
             before = graph.node(v)
-            if isinstance(before.op, Parameter) or (isinstance(before.op, Input) and v.type.rank > 1):
-                return True
             if before not in seen:
                 seen.add(before)
                 open_.append(before)
-    return False
+    return {n for n in seen if not n.inputs}
 
 
 def source_of(lattice: Lattice, type: Type, axes: Sequence[int], by_channel: bool) -> Stencil:

@@ -17,14 +17,17 @@ from mpcompile.analysis.claims.autoregressive import reads_ahead
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.analysis.prove import prove
 from mpcompile.analysis.stencils import offset_sets, spatial_axes
+from mpcompile.diagnostics import Span
 from mpcompile.ir import (
     Builder,
+    Claim,
     Constant,
     DType,
     Graph,
     Module,
     Node,
     NoRule,
+    Ordering,
     Primitive,
     Type,
     Value,
@@ -374,6 +377,34 @@ def test_what_has_no_one_place_is_refused(name: str) -> None:
         offset_sets(graph, "x").of(graph.outputs["y"])
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [
+        ("iota() {shape: [time, 1], axis: 0}", "iota() {shape: [1, time], axis: 1}"),
+        ("reshape(%p) {shape: [time, 1]}", "reshape(%p) {shape: [1, time]}"),
+        ("reshape(%q) {shape: [time, 1]}", "reshape(%q) {shape: [1, time]}"),
+        ("iota() {shape: [time, time], axis: 0}", "iota() {shape: [time, time], axis: 1}"),
+    ],
+)
+def test_a_mask_of_places_is_known_or_the_sets_are_not_exact(rows: str, columns: str) -> None:
+    """However the places are written: as two axes, as one that is reshaped, as squares."""
+    graph = parse(f"""
+    program f(x: float[N, time]) -> (y: float[N, time]) {{
+      %b = reshape(%x) {{shape: [N, 1, time]}}
+      %z = constant 0.0 : float[]
+      %p = iota() {{shape: [time], axis: 0}}
+      %q = mul(%p, %p)
+      %i = {rows}
+      %j = {columns}
+      %early = less_equal(%j, %i)
+      %s = where(%early, %b, %z)
+      %y = sum(%s) {{axes: [2]}}
+      return y = %y
+    }}
+    """)
+    hold(graph, "x", offset_sets(graph, "x"), 20)
+
+
 def test_places_and_their_squares_are_no_linear_mask() -> None:
     graph = parse("""
     program f(x: float[N, time]) -> (y: float[N, time]) {
@@ -492,3 +523,20 @@ x ~ autoregressive(order = pixel) {
     good = prove(model(tmp_path, text))[0]
     assert (good.status, good.how) == ("proved", "offset sets, for every size")
     assert prove(model(tmp_path, text.replace("type = A", "type = B")))[0].status == "refuted"
+
+
+def test_a_channel_that_reads_a_later_one_of_its_place_reads_ahead() -> None:
+    """The first channel reads nothing, the second the third, the third the first."""
+    graph = parse("""
+    program conditionals(x: float[N, 3, 4, 4]) -> (y: float[N, 3, 4, 4]) {
+      %late = slice(%x) {axis: 1, start: 1, stop: 3}
+      %first = slice(%x) {axis: 1, start: 0, stop: 1}
+      %all = concat(%late, %first) {axis: 1}
+      %keep = constant [[[0.0]], [[1.0]], [[1.0]]]
+      %y = mul(%all, %keep)
+      return y = %y
+    }
+    """)
+    ranks = np.arange(48).reshape(16, 3).T.reshape(-1)
+    claim = Claim("autoregressive", "x", "conditionals", Span.none(), order=Ordering(ranks, None))
+    assert reads_ahead(graph, claim) is not None

@@ -9,7 +9,9 @@ have one element.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import product
+from operator import mul
 
 import numpy as np
 import pytest
@@ -26,15 +28,19 @@ from mpcompile.ir import (
     Example,
     Graph,
     NoRule,
+    Symbolic,
     Type,
     TypeMismatch,
     bitsets,
+    substitute,
     symbol,
 )
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, still
 from mpcompile.ops import PRIMITIVES
 from mpcompile.ops._base import type_of
+from mpcompile.ops._reshape import _blocks as blocks
+from mpcompile.ops._reshape import _symbolic_blocks as symbolic_blocks
 
 CASES = [
     pytest.param(example, id=f"{name}-{i}")
@@ -198,3 +204,26 @@ def test_no_fewer_offset_sets_are_known() -> None:
                     known = [x for x in g.outputs.values() if not isinstance(sets.values[x], NoRule)]
                     found[example.op.name] = found.get(example.op.name, 0) + len(known)
     assert {k: n for k, n in found.items() if n < KNOWN.get(k, 0)} == {}
+
+
+ATOMS = (symbol("a"), symbol("b"), 2, 3, 6)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_axes_with_symbols_fall_into_the_blocks_of_those_in_numbers(seed: int) -> None:
+    """Two ways to cut a product into axes of more than one element, with primes for the symbols."""
+    rng, env = np.random.default_rng(seed), {"a": 101, "b": 103}
+    atoms = [ATOMS[i] for i in rng.integers(0, len(ATOMS), rng.integers(1, 7))]
+
+    def cut() -> tuple[int | Symbolic, ...]:
+        axes, start = list[int | Symbolic](), 0
+        while start < len(atoms):
+            stop = start + int(rng.integers(1, 4))
+            axes.append(reduce(mul, atoms[start:stop]))
+            start = stop
+        return tuple(axes)
+
+    old, new = cut(), cut()
+    assert symbolic_blocks(old, new) == blocks(
+        [substitute(s, env) for s in old], [substitute(s, env) for s in new]
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpcompile.interpret import interpret
-from mpcompile.ir import Builder, DType, Graph, Type, bitsets, float_type, symbol
+from mpcompile.ir import Builder, DType, Graph, Symbolic, Type, bitsets, float_type, symbol
 from mpcompile.ops import Add, Cast, Equal, LoopBuilder, Mul, Scan, Where
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +90,16 @@ def test_nobody_else_counts_the_inputs_of_a_loop() -> None:
         if counted.search(line)
     ]
     assert guilty == []
+
+
+@pytest.mark.parametrize(("length", "env"), [(0, {}), (symbol("time"), {"time": 0})])
+def test_a_loop_of_no_steps_has_no_results(length: int | Symbolic, env: dict[str, int]) -> None:
+    b = Builder(Graph("f"))
+    loop = LoopBuilder(b, length=length)
+    h = loop.carry("h", b.input("x", float_type(2)))
+    (b.graph.outputs["y"],), _ = loop.close([loop.body.emit(Add(), h, h)])
+    with pytest.raises(ValueError, match="no steps"):
+        interpret(b.graph, {}, {"x": np.ones(2)}, env)
 
 
 def test_a_step_that_reads_its_number_is_not_taken_for_the_one_before() -> None:

@@ -172,13 +172,17 @@ def test_reach_is_what_is_read(example: Example) -> None:
     source = at if op.name == "scan" else 0
     out, x = results[at], np.asarray(example.inputs[source])
     for axis, (low, high) in op.reach(shapes(example)).items():
-        carried = (low, high) == (0, 0)
+        carried, offsets = (low, high) == (0, 0), set[int]()
         for q in range(x.shape[axis]):
             moved = [*example.inputs]
             moved[source] = with_place(x, axis, q, q)
             found = changed(out, op.evaluate(*moved)[at], axis)
             least, most = q - high, out.shape[axis] if carried else q - low
             assert all(least <= p <= most for p in found)
+            offsets.update(q - p for p in found)
+        if not carried:
+            inner = range(1 - out.shape[axis], x.shape[axis])  # a small input has no places farther apart
+            assert {o for o in (low, high) if o in inner} <= offsets
 
 
 # --- cost ---
