@@ -140,7 +140,7 @@ def _density(reading: Reading) -> dict[str, Any]:
     means = measure.held_out(reading)
     require_finite(np.array([means["loss"]]), "objective")
     size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
-    return {"quantity": "objective", "dimensions": size, "nats": {"mean": -means["loss"]}}
+    return {"quantity": "objective", "dimensions": size, "nats": {"mean": 0.0 - means["loss"]}}
 
 
 def _whole(size: float) -> float:
@@ -154,7 +154,7 @@ def _figures(values: Array, size: float, discrete: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"nats": figure, "nats_per_dim": {k: v / size for k, v in figure.items()}}
     if discrete:
         unit = size * measure.LN2
-        mean = -figure["mean"] / unit
+        mean = 0.0 - figure["mean"] / unit
         out["bits_per_dim"] = {"mean": mean, "standard_error": figure["standard_error"] / unit}
     return out
 

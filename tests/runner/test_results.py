@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import stats
+from written import lowered
 
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.ir import DType, Field, Module, NoiseSpec, Type
@@ -56,6 +57,14 @@ def test_not_a_run(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "no"):
         with pytest.raises(SpecError, match="MP520"):
             open_run(folder)
+
+
+def test_a_loss_of_nothing_has_no_sign(tmp_path: Path) -> None:
+    spec = (Path(__file__).parents[2] / "specs" / "perceptron.mp").read_text()
+    module = lowered(spec)
+    train(module, tmp_path / "run", Options(backend="onnx", steps=8))
+    result = evaluate(open_run(tmp_path / "run"), module)
+    assert result["nats"]["mean"] == 0 and "-0.0" not in to_text(result) + to_json(result)
 
 
 def test_accuracy_of_predictions(fake: ModuleType) -> None:
