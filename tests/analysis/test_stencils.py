@@ -365,6 +365,20 @@ TWO_PLACES = {
           %y = mul(%s, %t)
           return y = %y
         }"""),
+    "pairs that turn round in a long loop": ("'scan' .*axes along one source axis in another order", """
+        program f(x: float[N, time]) -> (y: float[N, time, time]) {
+          %a = reshape(%x) {shape: [N, time, 1]}
+          %b = reshape(%x) {shape: [N, 1, time]}
+          %s = sub(%a, %b)
+          %y = scan(%s) {carries: 1, length: 100} : float[N, time, time]
+            body body(carry_0: float[N, time, time], step: int[]) -> (carry_0: float[N, time, time]) {
+              %carry_0 = input carry_0 : float[N, time, time]
+              %step = input step : int[]
+              %t = transpose(%carry_0) {permutation: [0, 2, 1]}
+              return carry_0 = %t
+            }
+          return y = %y
+        }"""),
 }  # fmt: skip
 
 
