@@ -26,12 +26,20 @@ def answers(module: Module) -> tuple[object, ...]:
     return api.properties(module), api.warnings(module)
 
 
-@pytest.mark.parametrize("path", repeating(), ids=lambda p: str(p.relative_to(ROOT / "specs")))
-@pytest.mark.parametrize("deep", [False, True], ids=["as it is", "deep"])
-def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: bool) -> None:
-    overrides = deepened(path) if deep else {}
-    if deep and not overrides:
-        pytest.skip("no parameter says how many layers it has")
+#: Every spec with a repeat as it is, and with seven layers where a parameter says how many.
+ASKED = [
+    (path, overrides)
+    for path in repeating()
+    for overrides in ({}, deepened(path))[: 1 + bool(deepened(path))]
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "overrides"),
+    ASKED,
+    ids=[f"{p.relative_to(ROOT / 'specs')}{' deep' * bool(o)}" for p, o in ASKED],
+)
+def test_every_spec_has_the_answers_of_its_iterations(path: Path, overrides: dict[str, int]) -> None:
     try:
         found = api.load(path, overrides)
     except SpecError:
