@@ -34,6 +34,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -134,12 +135,9 @@ class Job:
 
     def kernels(self, trainer: Trainer, batches: list[Inputs]) -> dict[str, float]:
         """Milliseconds of each GPU kernel in one step."""
-        if self.variant.startswith("jax"):
-            import gpu_jax as written
-        else:
-            import gpu_torch as written  # type: ignore[no-redef]
+        written = import_module("gpu_jax" if self.variant.startswith("jax") else "gpu_torch")
         found = written.kernels(lambda: run(trainer, batches, BATCHES))
-        return {name: ms / BATCHES for name, ms in found.items()}
+        return {str(name): float(ms) / BATCHES for name, ms in found.items()}
 
 
 def _narrow(array: Array) -> Array:

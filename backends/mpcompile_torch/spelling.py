@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mpcompile.emission.means import averaged, counted, summed
 from mpcompile.emission.text import (
     ATOM,
@@ -27,6 +29,9 @@ from mpcompile_torch.products import (
 )
 from mpcompile_torch.rows import Row, RowContext, filled, first_operand, pads, shape_text, tensor
 
+#: A row that gives one expression.
+Operator = Callable[[RowContext, Node, list[Expr]], Expr]
+
 # --- elementwise ---
 
 
@@ -40,7 +45,7 @@ def function(name: str, *extra: str) -> Row:
     return row
 
 
-def infix(symbol: str, precedence: int) -> Row:
+def infix(symbol: str, precedence: int) -> Operator:
     """Return the row of a left-associative binary operator; one of the two sides may be a Python number."""
 
     def row(a: RowContext, node: Node, args: list[Expr]) -> Expr:
@@ -59,15 +64,15 @@ def _add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     left, right = args
     if right.scalar and right.precedence == UNARY and not left.scalar:
         return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
-    return infix("+", SUM)(a, node, args)  # type: ignore[return-value]  # infix rows give one expression
+    return infix("+", SUM)(a, node, args)
 
 
 def _mul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    return averaged(args, inverse=True) or infix("*", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
+    return averaged(args, inverse=True) or infix("*", PRODUCT)(a, node, args)
 
 
 def _div(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)  # type: ignore[return-value]  # as above
+    return averaged(args, inverse=False) or infix("/", PRODUCT)(a, node, args)
 
 
 def _negated(e: Expr) -> Expr | None:

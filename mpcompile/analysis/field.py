@@ -108,13 +108,14 @@ def reached(
     column is not one element. Raises `TooLarge` for more work than `MOST_WORK`, and `NoRule`.
     """
     names = tuple(graph.outputs) if outputs is None else outputs
+    ask = _Ask(graph, source, env, values, names, over, rows, groups)
     some = None if over is None else narrowed(graph, names, over)
     if some is None:
-        return _tried(_Ask(graph, source, env, values, names, over, rows, groups), wanted)
-    few = _tried(_Ask(some, source, env, values, names, over, rows, groups), wanted)
+        return _tried(ask, wanted)
+    few = _tried(replace(ask, graph=some), wanted)
     if not (left := wanted & ~few.seen).any():
         return few
-    out = _tried(_Ask(graph, source, env, values, names, over, rows, groups), left)
+    out = _tried(ask, left)
     return replace(out, seen=out.seen | few.seen)
 
 

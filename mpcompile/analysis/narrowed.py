@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mpcompile.ir import Builder, Graph, Node, NoRule, Parameter, Value
 from mpcompile.ops import Slice
 
@@ -28,12 +30,21 @@ def narrowed(graph: Graph, names: tuple[str, ...], axis: int) -> Graph | None:
 
 
 def _smaller(graph: Graph) -> Graph:
-    """The program with weights of which one slice is all that is read made that small."""
+    """Return the program with weights made as small as the one slice that is read of them."""
+    paths = Counter(n.op.path for n in graph.nodes() if isinstance(n.op, Parameter))
+    whole = set(graph.outputs.values())
+
+    def read_once(node: Node) -> bool:
+        return (
+            isinstance(node.op, Parameter)
+            and paths[node.op.path] == 1
+            and node.outputs[0] not in whole
+            and [type(user.op) for user in graph.users(node.id)] == [Slice]
+        )
 
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        users = graph.users(node.id)
-        if isinstance(node.op, Parameter) and len(users) == 1 and isinstance(users[0].op, Slice):
-            return (b.emit(Parameter(node.op.path, users[0].types[0])),)
+        if isinstance(node.op, Parameter) and read_once(node):
+            return (b.emit(Parameter(node.op.path, graph.users(node.id)[0].types[0])),)
         if isinstance(node.op, Slice) and inputs[0].type != node.inputs[0].type:
             return inputs
         return None
@@ -56,7 +67,7 @@ class _Narrow:
         self.moved = False
 
     def first(self, value: Value, axis: int) -> Value:
-        """The first `KEPT` elements along an axis, from as far up the graph as the axis runs along."""
+        """Return the first `KEPT` elements along an axis, from as far up the graph as the axis runs along."""
         if (value, axis) not in self.made:
             self.made[value, axis] = self._made(value, axis)
         return self.made[value, axis]
@@ -72,7 +83,7 @@ class _Narrow:
             return self.b.emit(node.op.with_length(axis, KEPT), *operands)
 
     def _axes(self, node: Node, axis: int) -> list[int | None] | None:
-        """The axis of each operand that runs along, if any; None where the node must be computed as it is."""
+        """Return the axis of each operand that runs along, if any; None where the node must be computed as it is."""
         if len(node.outputs) != 1 or not node.inputs:
             return None
         try:

@@ -11,6 +11,7 @@ from mpcompile.analysis.narrowed import narrowed
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Parameter, float_type
 from mpcompile.ops import Add, MatMul
+from mpcompile.ops import build as F
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,3 +72,14 @@ def test_a_weight_that_is_read_twice_is_drawn_once() -> None:
     graph.outputs["w"] = graph.parameters()["w"]
     some = narrowed(graph, ("y", "w"), 0)
     assert some is None
+
+
+def test_a_weight_that_stands_in_two_nodes_stays_whole() -> None:
+    """Both have its name, and a run draws one value for it."""
+    graph = head(tied=False)
+    graph.outputs["v"] = F.mul(Builder(graph), Builder(graph).emit(Parameter("w", float_type(4, 50))), 2.0)
+    graph.outputs["z"] = F.sub(Builder(graph), graph.outputs["v"], 1.0)
+    some = narrowed(graph, ("y", "v", "z"), 1)
+    assert some is not None
+    drawn = {n.types[0].shape for n in some.nodes() if isinstance(n.op, Parameter) and n.op.path == "w"}
+    assert drawn == {(4, 50)}
