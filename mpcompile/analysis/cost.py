@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
 from mpcompile import ops
 from mpcompile.ir import Constant, DType, Graph, Module, Node, Parameter, Scope, Symbolic, Value, Work
 
@@ -49,7 +47,7 @@ class Weights:
 
     formula  `out * in + out` in numbers; a kernel first, `3 * 3 * in * out`
     total    their number
-    live     how many no mask removes in every place that reads them
+    live     how many of them no mask removes
     """
 
     formula: str
@@ -57,28 +55,14 @@ class Weights:
     live: int
 
 
-def weights(module: Module, graph: Graph, nodes: Iterable[Node]) -> Weights:
+def weights(module: Module, nodes: Iterable[Node]) -> Weights:
     """Count the trained parameters among some nodes of a program; running statistics are not trained."""
     named = {n.op.path: n for n in nodes if isinstance(n.op, Parameter)}
     parameters = {path: n for path, n in named.items() if module.parameters[path].trainable}
     shapes = [n.types[0].concrete({}) for n in parameters.values()]
     formula = " + ".join(" * ".join(map(str, s[::-1] if len(s) > 2 else s)) or "1" for s in shapes)
-    live = sum(int(kept(graph, n).sum()) for n in parameters.values())
+    live = sum(module.parameters[path].live for path in parameters)
     return Weights(formula, sum(map(prod, shapes)), live)
-
-
-def kept(graph: Graph, parameter: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Return which elements of a parameter some use reads: not those that every use multiplies by a constant zero."""
-    shape = parameter.types[0].concrete({})
-    users = graph.users(parameter.id)
-    seen = np.full(shape, not users)
-    for user in users:
-        others = [graph.node(v) for v in user.inputs if v.node != parameter.id]
-        mask = others[0].op if isinstance(user.op, ops.Mul) and others else None
-        if not isinstance(mask, Constant) or user.types[0].shape != shape:
-            return np.ones(shape, bool)
-        seen = seen | np.broadcast_to(mask.stored != 0, shape)
-    return seen
 
 
 # --- memory ---

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir.claims import Allowance, Claim
 from mpcompile.ir.graph import Graph
+from mpcompile.ir.leaves import Constant
 from mpcompile.ir.primitive import Array
 from mpcompile.ir.training import Training
 from mpcompile.ir.types import Type
@@ -27,13 +29,28 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """A trained array: its dotted name is its key in every checkpoint and `state_dict`."""
+    """A trained array: its dotted name is its key in every checkpoint and `state_dict`.
+
+    `support` is a mask of the elements that some program reads, where masks remove the others: those are zero, from the
+    initial value on (`analysis/kept.py`).
+    """
 
     name: str
     shape: tuple[int, ...]
     init: Init
     span: Span
     trainable: bool = True
+    support: Constant | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements, dead ones too."""
+        return prod(self.shape)
+
+    @property
+    def live(self) -> int:
+        """The number of elements that count as parameters of the model."""
+        return self.size if self.support is None else int(self.support.stored.sum())
 
 
 #: An output of this prefix and a parameter's name is the value that the (untrained) parameter has afterwards.

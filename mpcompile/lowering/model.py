@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from mpcompile.analysis.kept import kept, supports
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Flow
 from mpcompile.distributions.location_scale import LocationScale
@@ -15,6 +16,7 @@ from mpcompile.ir import (
     EXAMPLES,
     STATE,
     Claim,
+    Constant,
     Module,
     Ordering,
     Value,
@@ -99,6 +101,8 @@ class _Lowering(Statements):
                 break
         if faults:
             raise SpecError(dict.fromkeys(faults))  # each once
+        for name, support in supports(self.out.regions.values()).items():
+            self.out.parameters[name] = replace(self.out.parameters[name], support=support)
         self.out.claims = [
             *self.claims,
             *claims_of(self.model, self.out, self._modelled),
@@ -192,7 +196,7 @@ class _Lowering(Statements):
                     raise error("MP105", f"`{name}` has two priors, of `{stated[name]}` and of `{s.name}`", s.span,
                                 help="leave one of them out, or state one for each net")  # fmt: skip
                 stated[name] = s.name
-                lp = F.sum_axes(b, law.element_log_prob(p.ctx, value), range(value.type.rank))
+                lp = F.sum_axes(b, _of_live(p, law, value), range(value.type.rank))
                 total = lp if total is None else F.add(b, total, lp)
             if total is None:
                 raise error("MP110", f"no weights are named `{s.name}`", s.span)
@@ -398,3 +402,12 @@ class _Lowering(Statements):
                 if law.shows_mean and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
         self.finish(p, outputs)
+
+
+def _of_live(p: Program, law: LocationScale, weight: Value) -> Value:
+    """The log-density of the elements of a weight that the program reads; zero for those that masks remove."""
+    live = kept(p.b.graph, weight)
+    if live.all():
+        return law.element_log_prob(p.ctx, weight)
+    mask = p.b.emit(Constant.mask(live))
+    return F.mul(p.b, law.element_log_prob(p.ctx, F.mul(p.b, weight, mask)), mask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -31,10 +30,11 @@ def describe(module: Module) -> dict[str, Any]:
     graph = module.programs["loss"]
     at = sizes_of(module, graph)
     one, work = at | {"N": 1}, cost.work(graph)
+    trained = [p for p in module.parameters.values() if p.trainable]
     return {
         "model": module.name,
-        "parameters": sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable),
-        "unmasked": cost.weights(module, graph, graph.nodes()).live,
+        "parameters": sum(p.live for p in trained),
+        "stored": sum(p.size for p in trained),
         "at": at,
         "layers": _layers(module, graph, one),
         "flops": {
@@ -85,16 +85,16 @@ def _layers(module: Module, graph: Graph, one: dict[str, int]) -> list[dict[str,
     whole = substitute(cost.work(graph).total, one)
     rows = []
     for scope, own in nodes.items():
-        weights, flops = cost.weights(module, graph, own), work.get(scope, Work()).total
+        weights, flops = cost.weights(module, own), work.get(scope, Work()).total
         number = substitute(flops, one)
         rows.append(
             {
                 "name": own[0].path,
                 "layer": scope[-1].label,
                 "line": own[0].span.line,
-                "parameters": weights.total,
+                "parameters": weights.live,
                 "formula": weights.formula,
-                "unmasked": weights.live,
+                "stored": weights.total,
                 "shape": str(_result(graph, scope, own)),
                 "flops": text(flops),
                 "flops_example": number,

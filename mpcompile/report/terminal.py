@@ -56,7 +56,7 @@ class Branch:
     def likeness(self) -> tuple[Any, ...]:
         """Equal for scopes that differ in their names alone."""
         row = self.row or {}
-        own = tuple(row.get(k) for k in ("layer", "shape", "formula", "flops", "unmasked"))
+        own = tuple(row.get(k) for k in ("layer", "shape", "formula", "flops", "parameters"))
         return (*own, *((re.sub(r"\d+$", "", b.name), b.likeness()) for b in self.inner.values()))
 
 
@@ -105,11 +105,10 @@ def _grow(table: Table, branch: Branch, depth: int) -> None:
 
 
 def _cells(branch: Branch) -> Iterator[str]:
-    row = branch.row or {"layer": "", "shape": "", "formula": "", "line": "", "parameters": 0, "unmasked": 0}
-    removed = row["parameters"] - row["unmasked"]
+    row = branch.row or {"layer": "", "shape": "", "formula": "", "line": "", "parameters": 0, "stored": 0}
     yield row["layer"]
     yield row["shape"].removeprefix("float")
-    yield (f"{row['unmasked']:,} of " if removed else "") + row["formula"]
+    yield (f"{row['parameters']:,} of " if row["parameters"] < row["stored"] else "") + row["formula"]
     yield str(row["line"])
     yield f"{branch.total('parameters'):,}" if branch.total("parameters") else ""
     flops = branch.total("flops_example")
@@ -136,9 +135,9 @@ def _few(values: dict[str, str]) -> str:
 def _totals(facts: dict[str, Any]) -> Iterator[str]:
     """Parameters, operations, memory, paths and sampling, a line each."""
     at = ", ".join(f"{k} = {v}" for k, v in facts["at"].items())
-    masked = facts["parameters"] - facts["unmasked"]
-    kept = f", {facts['unmasked']:,} of them not removed by a mask" if masked else ""
-    yield f"parameters: {facts['parameters']:,}{kept}"
+    masked = facts["stored"] - facts["parameters"]
+    removed = f"; masks remove {masked:,} more elements of weights" if masked else ""
+    yield f"parameters: {facts['parameters']:,}{removed}"
     flops, memory = facts["flops"], facts["memory"]
     lengths = "".join(f" of {k} {v}" for k, v in facts["at"].items() if k != "N")
     yield f"FLOPs: {flops['total']} (a multiply-add is 2); {engineering(flops['example'])} for one example{lengths}"

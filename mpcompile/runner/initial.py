@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mpcompile.ir import Array, Init, Module
+from mpcompile.ir import Array, Init, Module, ParameterSpec
 from mpcompile.runner.noise import generator
 
 #: Numbers that are drawn in float64 before they are rounded, so that a large weight is never held twice.
@@ -23,8 +23,16 @@ def initial(module: Module, seed: int = 0) -> dict[str, Array]:
     """
     specs = module.parameters
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy draws without the interpreter's lock
-        drawn = pool.map(lambda n: fill(specs[n].init, tuple(specs[n].shape), seed, n), specs)
+        drawn = pool.map(lambda n: _draw(specs[n], seed), specs)
         return dict(zip(specs, drawn, strict=True))
+
+
+def _draw(spec: ParameterSpec, seed: int) -> Array:
+    """The initial value of a parameter: zero where masks remove an element, else as if there were none."""
+    value = fill(spec.init, tuple(spec.shape), seed, spec.name)
+    if spec.support is not None:
+        value *= spec.support.stored
+    return value
 
 
 def fill(init: Init, shape: tuple[int, ...], seed: int, name: str) -> Array:

@@ -116,7 +116,7 @@ def test_parameters_by_formula(name: str) -> None:
     m = module(name)
     graph = m.programs["loss"]
     scopes = {n.scope for n in graph.nodes()}
-    layers = [cost.weights(m, graph, [n for n in graph.nodes() if n.scope == s]) for s in scopes]
+    layers = [cost.weights(m, [n for n in graph.nodes() if n.scope == s]) for s in scopes]
     total = 0
     for layer in layers:
         terms = [term.split(" * ") for term in layer.formula.split(" + ") if term]
@@ -129,7 +129,7 @@ def test_parameters_by_formula(name: str) -> None:
 def test_convolution_has_kernel_times_channels(tmp_path: Path) -> None:
     m = spec(tmp_path, "input x: real[16, 8, 8]\ntarget y: real[32, 6, 6]\ny ~ normal(x -> conv(32, 3), 1)")
     graph = m.programs["loss"]
-    assert cost.weights(m, graph, graph.nodes()) == cost.Weights("3 * 3 * 16 * 32 + 32", 4640, 4640)
+    assert cost.weights(m, graph.nodes()) == cost.Weights("3 * 3 * 16 * 32 + 32", 4640, 4640)
 
 
 @pytest.mark.parametrize("n", [2, 5, 12])
@@ -138,7 +138,7 @@ def test_fvsbn_has_half_a_square_of_weights_that_matter(tmp_path: Path, n: int) 
     body = f"input x: binary[{n}]\nx ~ autoregressive {{ dense({n}, mask = strict(degrees)) }}"
     m = spec(tmp_path, body)
     graph = m.programs["loss"]
-    found = cost.weights(m, graph, graph.nodes())
+    found = cost.weights(m, graph.nodes())
     assert (found.total, found.live) == (n * n + n, (n * n + n) // 2)
 
 
@@ -147,7 +147,7 @@ def test_a_weight_is_live_where_any_use_reads_it(tmp_path: Path) -> None:
     net = "net f = dense(4, mask = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]], bias = false)\n"
     m = spec(tmp_path, f"input x: real[4]\ntarget y: real[4]\n{net}y ~ normal(f(x -> f -> tanh), 1)")
     graph = m.programs["loss"]
-    assert cost.weights(m, graph, graph.nodes()).live == 10
+    assert cost.weights(m, graph.nodes()).live == 10
 
 
 def test_bytes_kept_for_the_backward_pass_by_hand() -> None:
@@ -193,7 +193,7 @@ def test_sizes_as_text() -> None:
 def test_facts_are_plain_data_and_their_layers_add_up(name: str) -> None:
     facts = describe(module(name))
     assert json.loads(json.dumps(facts)) == facts
-    for total in ("parameters", "unmasked"):
+    for total in ("parameters", "stored"):
         assert sum(r[total] for r in facts["layers"]) == facts[total]
     assert sum(r["share"] for r in facts["layers"]) == pytest.approx(1, abs=1e-3)
 

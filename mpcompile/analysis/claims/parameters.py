@@ -1,8 +1,6 @@
-"""`parameters <= n`: how many trained weights there are."""
+"""`parameters <= n`: how many trained weights there are; those that masks remove do not count."""
 
 from __future__ import annotations
-
-import math
 
 from mpcompile.analysis.verdict import Proof, Verdict, scope_of
 from mpcompile.diagnostics import Diagnostic
@@ -11,7 +9,7 @@ from mpcompile.ir import Claim, Module
 
 def parameters(module: Module, claim: Claim) -> Verdict:
     """Count the trained parameters and compare them with the bound of the claim."""
-    total = sum(math.prod(p.shape) for p in module.parameters.values() if p.trainable)
+    total = sum(p.live for p in module.parameters.values() if p.trainable)
     detail = {"parameters": total}
     if claim.bound is None or claim.bound.holds(total):  # no weight has a symbolic size
         return Verdict.proved(

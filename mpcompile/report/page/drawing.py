@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Hashable, Sequence
 from itertools import combinations
@@ -69,9 +68,7 @@ class Drawing:
             "kind": self._kind(cell),
             "span": _place(cell.frame.span if cell.frame and not cell.glue else last.span),
             "shape": str(result.type),
-            "parameters": [
-                [p, list(specs[p].shape), math.prod(specs[p].shape), specs[p].trainable] for p in paths
-            ],
+            "parameters": [[p, list(specs[p].shape), specs[p].live, specs[p].trainable] for p in paths],
             "about": (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ") if kind else "",
             "formula": [] if isinstance(last.op, Input) else formula(self.graph, cell.nodes),
             "masks": [i for i, m in enumerate(self.masks) if m["cell"] == number],

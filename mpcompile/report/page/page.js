@@ -291,7 +291,7 @@ function tables() {
     h("td", { class: "num" }, number(r.parameters), meter(r.parameters / most)), h("td", { class: "num" }, number(r.flops_example), meter(r.share))));
   const programs = Object.entries(data.programs).map(([name, p]) => h("tr", {}, h("td", {}, name),
     ...[p.inputs, p.outputs].map((side) => h("td", {}, h("span", { class: "mono" }, Object.entries(side).map((x) => x.join(": ")).join(", ")))), h("td", { class: "num" }, number(p.primitives))));
-  const lead = [`${number(data.parameters)} parameters${data.unmasked === data.parameters ? "" : `, ${number(data.unmasked)} of them not masked`}`,
+  const lead = [`${number(data.parameters)} parameters${data.stored === data.parameters ? "" : `; masks remove ${number(data.stored - data.parameters)} more`}`,
     `${number(data.flops.example)} operations forward for one example`,
     ...Object.entries(data.sampling).map(([name, x]) => x.refused.length
       ? `a sample of ${name} takes ${x.steps} passes of the network`
