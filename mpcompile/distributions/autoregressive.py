@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.distributions.base import Distribution, Elementwise
-from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.base import Distribution, Elementwise, noise_of
+from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
-from mpcompile.ir import Array, Builder, Shape, Symbolic, Type, Value, float_type, numbers, product
+from mpcompile.ir import Array, Builder, Field, Shape, Symbolic, Type, Value, float_type, numbers, product
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -27,6 +27,7 @@ class Autoregressive(Distribution):
     """An autoregressive density, or the mixture of several that share their weights.
 
     net        the network: x -> parameters of every conditional (x as its type says; categories as integers)
+    likelihood the law of each element, and `field`, the variable that it is a law of
     ranks      rank of each element of x in the order, flattened; None for a sequence, whose order is time
     options of its sampler
     order      the name of the order: an order is known at every size by its name, never by its ranks at one
@@ -44,7 +45,8 @@ class Autoregressive(Distribution):
     implies: ClassVar[str] = "autoregressive"
     has_mean: ClassVar[bool] = False
     net: Callable[[Context, Value], Value]
-    likelihood: Likelihood
+    likelihood: Family
+    field: Field
     ranks: Array | None
     options: Sampling = LAW_ITSELF
     mask_sets: int = 1
@@ -69,10 +71,10 @@ class Autoregressive(Distribution):
             output = self.net(ctx, x)
         finally:
             ctx.order, ctx.member, ctx.mask_sets = before
-        return self.likelihood.split(ctx, output, x.shape)
+        return self.likelihood.read(ctx, output, x.shape, self.field)
 
     def sharpens(self, b: Builder) -> bool:
-        return self.likelihood.law.scaled  # by the network
+        return self.likelihood.scaled  # by the network
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
         if self.members == 1 or ctx.training:
@@ -88,7 +90,7 @@ class Autoregressive(Distribution):
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         """The reference sampler: the whole network once per element, in order, each draw from its own noise."""
         dtype = self.likelihood.law.dtype
-        noise = ctx.noise_input(f"noise_{name}", shape, self.likelihood.law.noise)
+        noise = noise_of(ctx, name, shape, self.likelihood.noise)
         given, kept = self._given(ctx, name, Type(dtype, shape))
         start = F.cast(ctx.b, ctx.zeros(shape), dtype)
         event = shape[1:]
@@ -98,7 +100,7 @@ class Autoregressive(Distribution):
         def step(state: list[Value], _: list[Value], t: Value) -> tuple[list[Value], list[Value]]:
             b, (x,) = ctx.b, state
             law = self.conditionals(ctx, x, member).adjusted(ctx, self.options)
-            drawn = F.cast(b, law.from_noise(ctx, b.here(noise)), dtype)
+            drawn = F.cast(b, law.draw(ctx, [b.here(n) for n in noise]), dtype)
             if given is not None and kept is not None:
                 drawn = F.where(b, b.here(kept), b.here(given), drawn)
             if self.ranks is None:

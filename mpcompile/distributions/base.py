@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from mpcompile import ops
-from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import Sampling
+from mpcompile.distributions.slots import UNIFORM, Noise, Parameters, Slot
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import Support
 from mpcompile.ir import Builder, DType, Field, Graph, Parameter, Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
-
-#: A parameter that a spec states as a number or as a value.
-Operand = Value | float
 
 
 @dataclass(frozen=True)
@@ -88,20 +87,26 @@ class Elementwise(Distribution):
     `log_prob` sums the log densities (nats) of the elements of each example: [N].
     """
 
+    #: Its parameters, in the order in which a network gives them.
+    slots: ClassVar[tuple[Slot, ...]]
     #: The noise that one element is drawn from.
-    noise: ClassVar[Literal["normal", "uniform"]] = "uniform"
+    noise: ClassVar[tuple[Noise, ...]] = (UNIFORM,)
     #: Type of the elements of a draw.
     dtype: ClassVar[DType] = DType.FLOAT
     #: Whether a network that gives its parameters gives a scale among them, which may become as small as it likes.
     scaled: ClassVar[bool] = False
+    #: Whether it has several parameters of one name an element (classes, components), along an axis of their own.
+    stacked: ClassVar[bool] = False
 
     @classmethod
-    def likelihood(cls, field: Field, components: int) -> Likelihood:
-        """Return how a network gives the parameters of each element of a variable, `components` in a mixture."""
-        names = [f.name for f in fields(cls)]
-        return Likelihood(
-            cls, len(names), lambda ctx, parts, axis: cls(**dict(zip(names, parts, strict=True)))
-        )
+    def count(cls, family: Family, field: Field) -> int:
+        """Return how many parameters an element of a variable has."""
+        return len(cls.slots)
+
+    @classmethod
+    def read(cls, parameters: Parameters, family: Family, field: Field) -> Elementwise:
+        """Build the law of each element from the parameters that a network gives."""
+        return cls(*[parameters.one() for _ in cls.slots])
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         """Log density of each element, in the shape of x."""
@@ -110,12 +115,12 @@ class Elementwise(Distribution):
     def log_prob(self, ctx: Context, x: Value) -> Value:
         return F.event_sum(ctx.b, ctx.kept(self.element_log_prob(ctx, x)))
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        """A draw of each element from one noise number each: the same function at every step of a sampler."""
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
+        """A draw of each element from its noise: the same function at every step of a sampler."""
         raise NotImplementedError
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
-        return self.from_noise(ctx, ctx.noise_input(f"noise_{name}", shape, self.noise))
+        return self.draw(ctx, noise_of(ctx, name, shape, self.noise))
 
     def adjusted(self, ctx: Context, options: Sampling) -> Elementwise:
         law = self if options.temperature == 1.0 else self.tempered(ctx, options.temperature)
@@ -128,6 +133,11 @@ class Elementwise(Distribution):
     def most_probable(self, ctx: Context, k: int) -> Self:
         """Return the law of the k most probable classes alone. Raises `SpecError` (MP209) for a law without classes."""
         raise ctx.fail("MP209", f"top_k is for categorical likelihoods, this is {self.keyword}")
+
+
+def noise_of(ctx: Context, name: str, shape: Shape, noise: Sequence[Noise]) -> list[Value]:
+    """Declare the noise inputs from which elements of a variable, of this shape, are drawn."""
+    return [ctx.noise_input(f"noise_{name}", n.shape(shape), n.kind) for n in noise]
 
 
 def learned(graph: Graph, value: Value, b: Builder | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log
@@ -9,7 +10,8 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.elementwise import LogisticMixture, OfNetwork
-from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.family import Family
+from mpcompile.distributions.slots import Parameters
 from mpcompile.distributions.support import LEVELS, Support
 from mpcompile.ir import Field, Shape, Value
 from mpcompile.layers.base import Context
@@ -39,15 +41,9 @@ class DiscretizedLogisticMixture(OfNetwork):
     classes: int
 
     @classmethod
-    def likelihood(cls, field: Field, components: int) -> Likelihood:
-        classes = field.classes
-        assert classes is not None, "its support has levels"
-        return Likelihood(
-            cls,
-            3 * components,
-            lambda ctx, parts, axis: cls(LogisticMixture.of(ctx, parts[0], axis), field.low, classes),
-            stacked=True,
-        )
+    def read(cls, parameters: Parameters, family: Family, field: Field) -> DiscretizedLogisticMixture:
+        assert field.classes is not None, "its support has levels"
+        return cls(LogisticMixture.read(parameters, family, field), field.low, field.classes)
 
     @property
     def parameter_axis(self) -> int | None:
@@ -103,9 +99,9 @@ class DiscretizedLogisticMixture(OfNetwork):
         wide = b.emit(ops.Log(), b.emit(ops.Tanh(), F.mul(b, F.maximum(b, width, 1.0), 0.5)))
         return F.where(b, small, narrow, wide)
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b
-        drawn = self._bounded(ctx).from_noise(ctx, noise)
+        drawn = self._bounded(ctx).draw(ctx, noise)
         level = F.mul(b, F.add(b, drawn, 1.0), 0.5 / self.half)
         rounded = b.emit(ops.Floor(), F.add(b, level, 0.5))
         return F.add(b, F.minimum(b, F.maximum(b, rounded, 0.0), self.classes - 1.0), float(self.low))

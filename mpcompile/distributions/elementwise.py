@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
 from typing import ClassVar
@@ -10,7 +11,8 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise, learned, logit, standard_logistic
-from mpcompile.distributions.likelihoods import Likelihood
+from mpcompile.distributions.family import Family
+from mpcompile.distributions.slots import Parameters, Slot
 from mpcompile.distributions.subject import Subject, ending
 from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
 from mpcompile.ir import Builder, DType, Field, Shape, Symbolic, Value
@@ -26,15 +28,16 @@ class Bernoulli(Elementwise):
     keyword: ClassVar[str] = "bernoulli"
     support: ClassVar[Support] = BITS
     shows_mean: ClassVar[bool] = True
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("logits"),)
     logits: Value
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b = ctx.b
         return F.sub(b, F.mul(b, x, self.logits), b.emit(ops.Softplus(), self.logits))
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         p = ctx.b.emit(ops.Sigmoid(), self.logits)
-        return F.to_float(ctx.b, F.less(ctx.b, noise, p))
+        return F.to_float(ctx.b, F.less(ctx.b, noise[0], p))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return ctx.b.emit(ops.Sigmoid(), self.logits)
@@ -55,6 +58,7 @@ class Perceptron(Elementwise):
 
     keyword: ClassVar[str] = "perceptron"
     support: ClassVar[Support] = SIDES
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("activation"),)
     activation: Value
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
@@ -84,7 +88,9 @@ class Categorical(Elementwise):
     keyword: ClassVar[str] = "categorical"
     support: ClassVar[Support] = CLASSES
     arguments: ClassVar[type | None] = Logits
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("logits"),)
     dtype: ClassVar[DType] = DType.INT
+    stacked: ClassVar[bool] = True
     logits: Value
     axis: int
     low: int = 0
@@ -107,11 +113,13 @@ class Categorical(Elementwise):
         return cls(logits, axis, field.low)
 
     @classmethod
-    def likelihood(cls, field: Field, components: int) -> Likelihood:
+    def count(cls, family: Family, field: Field) -> int:
         assert field.classes is not None, "its support has levels"
-        return Likelihood(
-            cls, field.classes, lambda ctx, parts, axis: cls(parts[0], axis, field.low), stacked=True
-        )
+        return field.classes
+
+    @classmethod
+    def read(cls, parameters: Parameters, family: Family, field: Field) -> Categorical:
+        return cls(parameters.several(parameters.count), parameters.axis, field.low)
 
     @property
     def parameter_axis(self) -> int | None:
@@ -128,7 +136,7 @@ class Categorical(Elementwise):
         picked = b.emit(ops.TakeAlong(self.axis), b.emit(ops.LogSoftmax(self.axis), self.logits), index)
         return F.reshape(b, picked, x.shape)
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """Inverse of the distribution function: the number of classes whose cumulated probability is below u.
 
         u is taken on the scale of the total as it is rounded: else a last class of hardly any probability is drawn
@@ -137,7 +145,7 @@ class Categorical(Elementwise):
         b, axis = ctx.b, self.axis
         cumulated = b.emit(ops.CumSum(axis), b.emit(ops.Softmax(axis), self.logits))
         inner, total = _split_last(b, cumulated, axis)  # the last is left out, so that no index is too large
-        u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
+        u = F.reshape(b, noise[0], (*noise[0].shape[:axis], 1, *noise[0].shape[axis:]))
         below = F.to_float(b, F.less(b, inner, F.mul(b, u, total)))
         drawn = F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
         return b.emit(ops.Add(), drawn, b.constant(self.low)) if self.low else drawn
@@ -180,13 +188,19 @@ class OfNetwork(Elementwise):
     """Laws with as many parameters an element as their components need, all from one net."""
 
     arguments: ClassVar[type | None] = NetOfComponents
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("logits"), Slot("loc"), Slot("scale", "positive"))
+    stacked: ClassVar[bool] = True
+
+    @classmethod
+    def count(cls, family: Family, field: Field) -> int:
+        return len(cls.slots) * family.components
 
     @classmethod
     def stated(cls, ctx: Context, given: NetOfComponents, subject: Subject) -> Distribution:
         field = subject.field
         if field is None:
             raise subject.fail("MP209", f"{cls.keyword} is a law of a variable", help="normal(0, 1)")
-        return cls.likelihood(field, given.components).split(ctx, given.net, field.type.shape)
+        return Family(cls, given.components).read(ctx, given.net, field.type.shape, field)
 
 
 @dataclass(frozen=True)
@@ -202,16 +216,9 @@ class LogisticMixture(OfNetwork):
     axis: int
 
     @classmethod
-    def likelihood(cls, field: Field, components: int) -> Likelihood:
-        return Likelihood(
-            cls, 3 * components, lambda ctx, parts, axis: cls.of(ctx, parts[0], axis), stacked=True
-        )
-
-    @classmethod
-    def of(cls, ctx: Context, stack: Value, axis: int) -> LogisticMixture:
-        """The mixture whose logits, locations and log scales follow each other along the axis."""
-        logits, loc, log_scale = F.split(ctx.b, stack, axis, 3)
-        return cls(logits, loc, log_scale, axis)
+    def read(cls, parameters: Parameters, family: Family, field: Field) -> LogisticMixture:
+        logits, loc, log_scale = (parameters.several(family.components) for _ in cls.slots)
+        return cls(logits, loc, log_scale, parameters.axis)
 
     @property
     def parameter_axis(self) -> int | None:
@@ -228,11 +235,11 @@ class LogisticMixture(OfNetwork):
         weighted = F.add(b, b.emit(ops.LogSoftmax(axis), self.logits), component)
         return b.emit(ops.LogSumExp((axis,), False), weighted)
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """One uniform number picks the component and, rescaled within its share, the draw."""
         b, axis = ctx.b, self.axis
         weights = b.emit(ops.Softmax(axis), self.logits)
-        u = F.reshape(b, noise, (*noise.shape[:axis], 1, *noise.shape[axis:]))
+        u = F.reshape(b, noise[0], (*noise[0].shape[:axis], 1, *noise[0].shape[axis:]))
         upper = b.emit(ops.CumSum(axis), weights)
         inner, total = _split_last(b, upper, axis)
         u = F.mul(b, u, total)

@@ -2,67 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log, pi
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from mpcompile import ops
-from mpcompile.distributions.base import Distribution, Elementwise, Operand, learned, logit, standard_logistic
-from mpcompile.distributions.likelihoods import Likelihood
-from mpcompile.distributions.subject import Subject
+from mpcompile.distributions.base import logit, standard_logistic
+from mpcompile.distributions.parametric import Parametric
+from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import Builder, Field, Shape, Value
+from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
-from mpcompile.ranges import HUGE, LOG_HUGE, TINY, Range
 
 
 @dataclass(frozen=True)
-class LocationAndScale:
-    """The arguments of the laws: a net alone gives location and log scale."""
-
-    loc: Annotated[Operand, Range(-HUGE, HUGE)] | None = None
-    scale: Annotated[Operand, Range(TINY, HUGE)] | None = None
-    log_scale: Annotated[Operand, Range(-LOG_HUGE, LOG_HUGE)] | None = None
-
-
-@dataclass(frozen=True)
-class LocationScale(Elementwise):
+class LocationScale(Parametric):
     """Base of the laws with a location and a scale; each states its standard law.
 
     A number of 0 leaves no node in the graph.
     """
 
     support: ClassVar[Support] = REALS
-    arguments: ClassVar[type | None] = LocationAndScale
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("loc", default=0.0), Slot("scale", "positive", 1.0))
     reparameterised: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
     loc: Operand
     log_scale: Operand
-
-    @classmethod
-    def stated(cls, ctx: Context, given: LocationAndScale, subject: Subject) -> Distribution:
-        b, field = ctx.b, subject.field
-        loc: Operand = 0.0 if given.loc is None else given.loc
-        log_scale: Operand = 0.0
-        if given.log_scale is not None:
-            if given.scale is not None:
-                raise subject.fail("MP124", f"{cls.keyword} has a `scale` and a `log_scale`")
-            log_scale = given.log_scale
-        elif given.scale is not None:
-            scale = given.scale
-            log_scale = b.emit(ops.Log(), scale) if isinstance(scale, Value) else log(scale)
-        elif isinstance(loc, Value) and (field is None or loc.shape != field.type.shape):
-            loc, log_scale = subject.halves(ctx, cls.keyword, loc)
-        if isinstance(loc, Value):
-            loc = subject.fit(ctx, loc)
-        if isinstance(log_scale, Value) and not subject.spreads(log_scale):
-            log_scale = subject.fit(ctx, log_scale)
-        return cls(loc, log_scale)
-
-    @classmethod
-    def likelihood(cls, field: Field, components: int) -> Likelihood:
-        return Likelihood(cls, 2, lambda ctx, parts, axis: cls(parts[0], parts[1]))
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         """Log density of the standard law, in the shape of z."""
@@ -76,9 +43,6 @@ class LocationScale(Elementwise):
         lp = self.standard_log_prob(ctx, self.standardise(ctx, x))
         return lp if self.log_scale == 0.0 else F.sub(ctx.b, lp, self.log_scale)
 
-    def sharpens(self, b: Builder) -> bool:
-        return isinstance(self.log_scale, Value) and learned(b.graph, self.log_scale, b)
-
     def standardise(self, ctx: Context, x: Value) -> Value:
         """(x - loc) / scale."""
         b = ctx.b
@@ -87,8 +51,8 @@ class LocationScale(Elementwise):
             return F.mul(b, centred, b.emit(ops.Exp(), F.neg(b, self.log_scale)))
         return centred if self.log_scale == 0.0 else F.mul(b, centred, exp(-self.log_scale))
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        b, draw = ctx.b, self.standard_draw(ctx, noise)
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
+        b, draw = ctx.b, self.standard_draw(ctx, noise[0])
         if isinstance(self.log_scale, Value):
             draw = F.mul(b, b.emit(ops.Exp(), self.log_scale), draw)
         elif self.log_scale != 0.0:
@@ -97,10 +61,6 @@ class LocationScale(Elementwise):
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return self.loc if isinstance(self.loc, Value) else F.add(ctx.b, ctx.zeros(shape), self.loc)
-
-    def parameters(self) -> dict[str, Value]:
-        pairs = {"loc": self.loc, "log_scale": self.log_scale}
-        return {k: v for k, v in pairs.items() if isinstance(v, Value)}
 
     def tempered(self, ctx: Context, t: float) -> Self:
         scale = self.log_scale
@@ -113,7 +73,7 @@ class Normal(LocationScale):
     """Gaussian with mean `loc` and log standard deviation `log_scale`: squared error when the scale is fixed."""
 
     keyword: ClassVar[str] = "normal"
-    noise: ClassVar[Literal["normal", "uniform"]] = "normal"
+    noise: ClassVar[tuple[Noise, ...]] = (NORMAL,)
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         b = ctx.b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,22 +54,25 @@ class Subject:
         except ValueError:
             return False
 
-    def halves(self, ctx: Context, law: str, made: Value) -> tuple[Value, Value]:
-        """Location and log scale from a net that gives both, one after the other along the channels.
+    def parts(self, ctx: Context, law: str, made: Value, names: Sequence[str]) -> list[Value]:
+        """Parameters of these names from a net that gives them all, one after the other along the channels.
 
-        Raises `SpecError` (MP207) where the channels are not twice those of the variable.
+        Raises `SpecError` (MP207) where the channels are not as many times those of the variable.
         """
-        axis, field = channel_axis(made), self.field
+        axis, field, count = channel_axis(made), self.field, len(names)
         size = made.shape[axis] if made.type.rank > 1 else 1
         each = field.type.shape[axis] if field is not None and field.type.rank == made.type.rank else None
-        if isinstance(size, int) and size % 2 == 0 and (not isinstance(each, int) or size == 2 * each):
-            loc, log_scale = F.split(ctx.b, made, axis, 2)
-            return loc, log_scale
-        ends = f"end the network with {2 * each} of them, or " if isinstance(each, int) else ""
+        if (
+            isinstance(size, int)
+            and size % count == 0
+            and (not isinstance(each, int) or size == count * each)
+        ):
+            return F.split(ctx.b, made, axis, count) if count > 1 else [made]
+        ends = f"end the network with {count * each} of them, or " if isinstance(each, int) else ""
         raise self.fail(
             "MP207",
-            f"{law}(net) halves the net's output into location and log scale, and it has {size} channels",
-            help=f"{ends}state both: {law}(loc = ..., log_scale = ...)",
+            f"{law}(net) cuts the net's output into {' and '.join(names)}, and it has {size} channels",
+            help=f"{ends}state each: {law}({', '.join(f'{n} = ...' for n in names)})",
         )
 
 

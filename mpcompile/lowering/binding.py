@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, SpecError, error
 from mpcompile.distributions import Elementwise, likelihoods
-from mpcompile.distributions.base import Operand
+from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net

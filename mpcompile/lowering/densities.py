@@ -19,6 +19,7 @@ from mpcompile.distributions import (
     Placed,
 )
 from mpcompile.distributions.autoregressive import member_ranks
+from mpcompile.distributions.family import Family
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
@@ -98,7 +99,6 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
     check_support(element.keyword, field, call.span)
-    law = element.likelihood(field, given.components)
     try:
         ranks = member_ranks(given.order, field.type.shape[1:], given.seed, given.orders, given.masks)
     except ValueError as problem:
@@ -119,7 +119,8 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, law, ranks, mask_sets=given.masks, order=given.order)
+    likelihood = Family(element, given.components)
+    return Autoregressive(net, likelihood, field, ranks, mask_sets=given.masks, order=given.order)
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:

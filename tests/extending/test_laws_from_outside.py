@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from mpcompile.diagnostics import Source, SpecError
 from mpcompile.distributions import DISTRIBUTIONS, Elementwise
 from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.distributions.sampling import Sampling
+from mpcompile.distributions.slots import Slot
 from mpcompile.distributions.support import BITS, Support
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -49,6 +50,7 @@ class Hit(Elementwise):
 
     keyword: ClassVar[str] = "hit"
     support: ClassVar[Support] = BITS
+    slots: ClassVar[tuple[Slot, ...]] = (Slot("log_rate"),)
     log_rate: Value
 
     def _misses(self, ctx: Context) -> Value:
@@ -59,8 +61,8 @@ class Hit(Elementwise):
         hit = b.emit(ops.Log(), F.sub(b, 1.0, b.emit(ops.Exp(), miss)))
         return F.add(b, F.mul(b, x, hit), F.mul(b, F.sub(b, 1.0, x), miss))
 
-    def from_noise(self, ctx: Context, noise: Value) -> Value:
-        return F.to_float(ctx.b, F.less(ctx.b, ctx.b.emit(ops.Exp(), self._misses(ctx)), noise))
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
+        return F.to_float(ctx.b, F.less(ctx.b, ctx.b.emit(ops.Exp(), self._misses(ctx)), noise[0]))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return F.sub(ctx.b, 1.0, ctx.b.emit(ops.Exp(), self._misses(ctx)))
