@@ -11,7 +11,20 @@ from typing import Any
 
 from mpcompile.emission.text import Expr
 from mpcompile.ir import DType
-from mpcompile.kernels import Gelu, GeluTanh, Kernel, Linear, Silu
+from mpcompile.kernels import (
+    Elu,
+    Gelu,
+    GeluTanh,
+    Glu,
+    HardSigmoid,
+    HardSwish,
+    Kernel,
+    Linear,
+    Mish,
+    Relu6,
+    Selu,
+    Silu,
+)
 from mpcompile_jax.rows import RowContext, tensor
 
 #: Operands by the names of the kernel's fields.
@@ -32,10 +45,26 @@ def _linear(a: RowContext, k: Linear, args: Operands) -> Expr:
     return Expr(f"jnp.inner({args['x'].text}, {args['weight'].text})", heavy=True)
 
 
+def _elu(a: RowContext, k: Elu, args: Operands) -> Expr:
+    alpha = "" if k.alpha == 1.0 else f", {k.alpha!r}"
+    return Expr(f"jax.nn.elu({tensor(a, args['x'], DType.FLOAT).text}{alpha})")
+
+
+def _glu(a: RowContext, k: Glu, args: Operands) -> Expr:
+    return Expr(f"jax.nn.glu({args['x'].text}, axis={k.axis})")
+
+
 KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
+    Elu.name: _elu,
     Gelu.name: _unary("jax.nn.gelu({x}, approximate=False)"),
     GeluTanh.name: _unary("jax.nn.gelu({x})"),
+    Glu.name: _glu,
+    HardSigmoid.name: _unary("jax.nn.hard_sigmoid({x})"),
+    HardSwish.name: _unary("jax.nn.hard_swish({x})"),
     Linear.name: _linear,
+    Mish.name: _unary("jax.nn.mish({x})"),
+    Relu6.name: _unary("jax.nn.relu6({x})"),
+    Selu.name: _unary("jax.nn.selu({x})"),
     Silu.name: _unary("jax.nn.silu({x})"),
 }
 

@@ -26,7 +26,9 @@ MEMBERS = set(
 )
 MODULES = {
     "jax": {
-        f"nn.{n}" for n in "gelu sigmoid silu relu softplus one_hot logsumexp softmax log_softmax".split()
+        f"nn.{n}"
+        for n in "gelu sigmoid silu relu softplus one_hot logsumexp softmax log_softmax elu selu mish relu6 "
+        "hard_sigmoid hard_swish glu".split()
     }
     | set("closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(

@@ -12,7 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.kernels import Gelu, GeluTanh, LayerNorm, RmsNorm
+from mpcompile.kernels import (
+    Elu,
+    Gelu,
+    GeluTanh,
+    HardSigmoid,
+    HardSwish,
+    LayerNorm,
+    Mish,
+    RmsNorm,
+    Selu,
+)
 from mpcompile_onnx.writer import Writer
 
 #: Names of operands by the names of the kernel's fields.
@@ -34,10 +44,28 @@ def _gelu_tanh(w: Writer, k: GeluTanh, args: Operands) -> str:
     return w.op("Gelu", args["x"], approximate="tanh")
 
 
+def _elu(w: Writer, k: Elu, args: Operands) -> str:
+    return w.op("Elu", args["x"], alpha=k.alpha)
+
+
+def _hard_sigmoid(w: Writer, k: HardSigmoid, args: Operands) -> str:
+    return w.op("HardSigmoid", args["x"], alpha=1.0 / 6.0, beta=0.5)
+
+
+def _plain(kind: str) -> Callable[[Writer, Any, Operands], str]:
+    """An operator of x alone, without attributes."""
+    return lambda w, k, args: w.op(kind, args["x"])
+
+
 #: Each kernel with the first version of the standard's operators that has its own.
 KERNELS: dict[str, tuple[Callable[[Writer, Any, Operands], str], int]] = {
+    Elu.name: (_elu, 6),
     Gelu.name: (_gelu, 20),
     GeluTanh.name: (_gelu_tanh, 20),
+    HardSigmoid.name: (_hard_sigmoid, 6),
+    HardSwish.name: (_plain("HardSwish"), 14),
     LayerNorm.name: (_norm, 17),
+    Mish.name: (_plain("Mish"), 18),
     RmsNorm.name: (_norm, 23),
+    Selu.name: (_plain("Selu"), 6),
 }

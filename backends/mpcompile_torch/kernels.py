@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mpcompile.emission.text import ATOM, BITAND, UNARY, Expr, tuple_text
+from mpcompile.emission.text import ATOM, BITAND, PRODUCT, SUM, UNARY, Expr, tuple_text
 from mpcompile.ir import DType
 from mpcompile.kernels import (
     Attention,
     BinaryLogProb,
     ClassLogProb,
     Convolution,
+    Elu,
     Gelu,
     GeluTanh,
+    Glu,
+    HardSigmoid,
+    HardSwish,
     Kernel,
     LayerNorm,
     Linear,
+    Mish,
+    Prelu,
+    Relu6,
     RmsNorm,
+    Selu,
     Silu,
     Unbind,
 )
@@ -35,6 +43,24 @@ def _unary(text: str) -> Callable[[RowContext, Any, Operands], Expr]:
         return Expr(text.format(x=tensor(a, args["x"], DType.FLOAT).text))
 
     return row
+
+
+def _elu(a: RowContext, k: Elu, args: Operands) -> Expr:
+    alpha = "" if k.alpha == 1.0 else f", alpha={k.alpha!r}"
+    return Expr(f"F.elu({tensor(a, args['x'], DType.FLOAT).text}{alpha})")
+
+
+def _hard_sigmoid(a: RowContext, k: HardSigmoid, args: Operands) -> Expr:
+    """`F.hardsigmoid` has no second derivative."""
+    return Expr(f"F.relu6({tensor(a, args['x'], DType.FLOAT).at(SUM)} + 3.0) / 6.0", PRODUCT)
+
+
+def _prelu(a: RowContext, k: Prelu, args: Operands) -> Expr:
+    return Expr(f"F.prelu({_listed(args['x'], args['slope'])})")
+
+
+def _glu(a: RowContext, k: Glu, args: Operands) -> Expr:
+    return Expr(f"F.glu({args['x'].text}, {k.axis})")
 
 
 def _linear(a: RowContext, k: Linear, args: Operands) -> Expr:
@@ -101,11 +127,19 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr | list[Expr]]] = {
     BinaryLogProb.name: _binary_log_prob,
     ClassLogProb.name: _class_log_prob,
     Convolution.name: _convolution,
+    Elu.name: _elu,
     Gelu.name: _unary("F.gelu({x})"),
     GeluTanh.name: _unary('F.gelu({x}, approximate="tanh")'),
+    Glu.name: _glu,
+    HardSigmoid.name: _hard_sigmoid,
+    HardSwish.name: _unary("F.hardswish({x})"),
     LayerNorm.name: _norm,
     Linear.name: _linear,
+    Mish.name: _unary("F.mish({x})"),
+    Prelu.name: _prelu,
+    Relu6.name: _unary("F.relu6({x})"),
     RmsNorm.name: _norm,
+    Selu.name: _unary("F.selu({x})"),
     Silu.name: _unary("F.silu({x})"),
     Unbind.name: _unbind,
 }

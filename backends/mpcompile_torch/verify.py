@@ -36,7 +36,7 @@ MODULES = {
         "relu softplus pad linear embedding conv1d conv2d conv3d conv_transpose1d "
         "conv_transpose2d conv_transpose3d max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d "
         "avg_pool3d binary_cross_entropy_with_logits cross_entropy gelu layer_norm "
-        "rms_norm scaled_dot_product_attention silu".split()
+        "rms_norm scaled_dot_product_attention silu elu selu mish relu6 hardswish prelu glu".split()
     ),
     "nn": {
         "Module",

@@ -6,7 +6,19 @@ backend has a row for each kernel that it spells, and leaves the others as primi
 whole recurrent layer is found by `find_recurrent_layers` (decision 13).
 """
 
-from mpcompile.kernels.activations import Gelu, GeluTanh, Silu
+from mpcompile.kernels.activations import (
+    Elu,
+    Gelu,
+    GeluTanh,
+    Glu,
+    HardSigmoid,
+    HardSwish,
+    Mish,
+    Prelu,
+    Relu6,
+    Selu,
+    Silu,
+)
 from mpcompile.kernels.attention import Attention
 from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
@@ -24,14 +36,22 @@ __all__ = [
     "BinaryLogProb",
     "ClassLogProb",
     "Convolution",
+    "Elu",
     "Gelu",
     "GeluTanh",
+    "Glu",
+    "HardSigmoid",
+    "HardSwish",
     "Kernel",
     "LayerNorm",
     "Linear",
+    "Mish",
+    "Prelu",
     "RecurrentLayer",
+    "Relu6",
     "RmsNorm",
     "Rule",
+    "Selu",
     "Silu",
     "Site",
     "Unbind",

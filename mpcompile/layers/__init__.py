@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from mpcompile.layers.activations import (
     Dropout,
+    Elu,
     Gate,
     Gelu,
+    Glu,
+    HardSigmoid,
+    HardSwish,
     LeakyRelu,
+    Mish,
+    Prelu,
     Relu,
+    Relu6,
+    Selu,
     Sigmoid,
     Silu,
     Softplus,
     Step,
+    StochasticDepth,
     Tanh,
 )
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
@@ -21,7 +30,7 @@ from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
 from mpcompile.layers.masks import Band, Causal2d, Channel, Checkerboard, Degrees
 from mpcompile.layers.nade import Nade
-from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm
 from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
 from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
@@ -33,8 +42,9 @@ LAYERS: dict[str, type[Layer]] = {
     c.keyword: c
     for c in (
         Dense, Embedding, Flatten, Reshape,
-        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Step, Gate, Dropout, GaussianNoise, MaskOut,
-        LayerNorm, BatchNorm, GroupNorm, InstanceNorm,
+        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Prelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step,
+        Gate, Glu, Dropout, StochasticDepth, GaussianNoise, MaskOut,
+        LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,
         Shift, Stretch, Position, Rnn, Lstm, Gru, Attention, Last, Over,

@@ -37,6 +37,27 @@ class LayerNorm(Layer):
 
 
 @dataclass(frozen=True)
+class RmsNorm(Layer):
+    """x / sqrt(mean(x^2) + eps) * gain over the channels of each position (Zhang and Sennrich 2019, eq. 4).
+
+    As `layer_norm` it pools over channels alone, so it is causal.
+
+    The shape stays. `gain` is [C], along the channel axis.
+    """
+
+    keyword: ClassVar[str] = "rms_norm"
+    takes: ClassVar[Takes] = CHANNELS
+    eps: Positive = 1e-6
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), b = inputs, ctx.b
+        channels, axes = _channels(ctx, x, self.keyword), [channel_axis(x)]
+        square = _mean(ctx, F.mul(b, x, x), axes, _count(ctx, x, axes))
+        gain = ctx.param("weight", (channels,), Init("ones"))
+        return F.mul(b, F.div(b, x, _deviation(ctx, square, self.eps)), _along(ctx, gain, x))
+
+
+@dataclass(frozen=True)
 class GroupNorm(Layer):
     """Statistics over space (or time) and the channels of each of `groups` groups (Wu and He 2018).
 

@@ -18,7 +18,6 @@ LISTS = {
     "backends/mpcompile_onnx/spelling.py": "how each is written",
     "backends/mpcompile_torch/spelling.py": "how each is written",
     "backends/mpcompile_jax/windows.py": "helper functions, by the primitive that calls them",
-    "backends/mpcompile_jax/verify.py": "functions of JAX that emitted code may call",
     "mpcompile/emission/writer.py": "names of variables",
     "mpcompile/report/page/formula.py": "symbols of formulas",
     "mpcompile/report/page/drawing.py": "symbols of drawings",

@@ -199,7 +199,9 @@ def test_every_spec_means_the_same_with_kernels(
         np.testing.assert_allclose(slopes[key], slope, atol=1e-9 * scale, rtol=0, err_msg=key)
 
 
-OPERATORS = {"Gelu", "LayerNormalization", "RMSNormalization"}
+OPERATORS = {
+    "Elu", "Gelu", "HardSigmoid", "HardSwish", "LayerNormalization", "Mish", "RMSNormalization", "Selu",
+}  # fmt: skip
 
 
 def operators(emitted: Emitted) -> set[str]:

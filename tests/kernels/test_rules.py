@@ -31,7 +31,7 @@ def shown(graph: Graph, kernel: Kernel) -> str:
     names = [
         f.name for f in fields(kernel) if f.name not in ("result", "absorbed", "product", "parts", "first")
     ]
-    order = sorted(names, key=lambda name: name in ("shape", "eps", "scale", "causal", "axis"))
+    order = sorted(names, key=lambda name: name in ("shape", "eps", "scale", "causal", "axis", "alpha"))
     return f"{kernel.name}({', '.join(f'{f} = {of(getattr(kernel, f))}' for f in order)})"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from one_layer import gradients, pipeline, predict
 
+from mpcompile.interpret import interpret
 from mpcompile.runner.examples import example_weights
 
 torch = pytest.importorskip("torch")
@@ -32,6 +33,13 @@ class Projected(nn.Module):  # type: ignore[name-defined,misc]
 
     def forward(self, x: Any) -> Any:
         return self.net(x) + self.shortcut(x)
+
+
+class Hard(nn.Module):  # type: ignore[name-defined,misc]
+    """`nn.Hardsigmoid`, whose gradient torch computes in single precision."""
+
+    def forward(self, x: Any) -> Any:
+        return nn.functional.relu6(nn.functional.relu6(x + 3) / 6)
 
 
 Pad = nn.ConstantPad2d
@@ -82,6 +90,21 @@ CASES: list[tuple[str, tuple[int, ...], Callable[[], Any]]] = [
     ("instance_norm(affine = true)", (3, 4, 2), lambda: nn.InstanceNorm2d(3, affine=True)),
     ("instance_norm(eps = 1e-3)", (2, 2, 3, 2), lambda: nn.InstanceNorm3d(2, 1e-3)),
     ("layer_norm", (6,), lambda: nn.LayerNorm(6)),
+    ("rms_norm(eps = 1e-5)", (6,), lambda: nn.RMSNorm(6, eps=1e-5)),
+    # activations
+    *[(text, (4, 3), make) for text, make in (
+        ("prelu", lambda: nn.PReLU(4, init=0.1)), ("prelu(shared = true)", lambda: nn.PReLU(init=0.1)),
+        ("elu", lambda: nn.ELU()), ("elu(alpha = 0.3)", lambda: nn.ELU(0.3)), ("selu", lambda: nn.SELU()),
+        ("mish", lambda: nn.Mish()), ("relu6", lambda: nn.ReLU6()), ("silu", lambda: nn.SiLU()),
+        ("hard_sigmoid", lambda: lambda x: nn.functional.relu6(x + 3) / 6), ("hard_swish", lambda: nn.Hardswish()),
+        ("gelu", lambda: nn.GELU()), ("gelu(approximate = tanh)", lambda: nn.GELU("tanh")),
+        ("softplus", lambda: nn.Softplus()), ("leaky_relu(0.1)", lambda: nn.LeakyReLU(0.1)),
+        ("glu(axis = 1, activation = silu)", lambda: lambda x: x[:, :2] * nn.functional.silu(x[:, 2:])),
+    )],
+    # one after another, for `test_backends_agree`
+    ("glu -> prelu -> hard_swish -> elu(0.3) -> mish -> selu -> gelu(tanh) -> rms_norm -> hard_sigmoid -> relu6",
+     (6,), lambda: nn.Sequential(nn.GLU(1), nn.PReLU(3), nn.Hardswish(), nn.ELU(0.3), nn.Mish(), nn.SELU(),
+                                 nn.GELU("tanh"), nn.RMSNorm(3, 1e-6), Hard())),
     # structure
     ("residual(conv(4, 3, stride = 2, pad = 1), shortcut = conv(4, 1, stride = 2))", (3, 5, 6), Projected),
 ]  # fmt: skip
@@ -148,6 +171,7 @@ def test_backends_agree(backend: str) -> None:
         "conv(4, [3",
         "batch_norm(m",
         "group_norm(2",
+        "glu ->",
     )
     for text, shape, _ in [c for c in CASES if c[0].startswith(several)]:
         module = pipeline(text, *shape)
@@ -162,3 +186,16 @@ def test_backends_agree(backend: str) -> None:
             np.testing.assert_allclose(value, expected[key], rtol=1e-9, atol=1e-11, err_msg=f"{text}: {key}")
         for key, value in found.items():
             np.testing.assert_allclose(value, wanted[key], rtol=1e-9, atol=1e-11, err_msg=f"{text}: {key}")
+
+
+def test_stochastic_depth_drops_whole_examples() -> None:
+    """In training a draw for each example, its mean the value (Huang et al. 2016, eq. 2); else the identity."""
+    module = pipeline("residual(tanh -> stochastic_depth(0.25))", 2, 3)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    (noise,) = module.noise["loss"]
+    u = np.array([0.1, 0.74, 0.76, 0.9]).reshape(4, 1, 1)
+    given = {"x": x, "cotangent": np.ones_like(x), noise: u}
+    kept = np.array([1, 1, 0, 0]).reshape(4, 1, 1) / 0.75
+    y = interpret(module.programs["loss"], {}, given)["y"]
+    np.testing.assert_allclose(y, x + kept * np.tanh(x), rtol=1e-14)
+    np.testing.assert_allclose(predict(module, {}, x), x + np.tanh(x), rtol=1e-14)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from activation_cases import ACTIVATIONS, text
+
 
 @dataclass(frozen=True)
 class Case:
@@ -330,5 +332,7 @@ CASES = {
         ),
     ),
 }
+
+CASES |= {name: Case(text(name), kernel, near) for name, (_, kernel, near) in ACTIVATIONS.items()}
 
 __all__ = ["ATTENTION", "CASES", "LINEAR", "MASKED", "Case"]
