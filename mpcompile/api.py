@@ -242,7 +242,9 @@ def build(
     with verified(verify_each):
         optimised = optimise(module, weights if inference else None)
     module, weights = optimised.module, optimised.weights or weights
-    emitted = find_backend(backend).emit(module, weights if inline else None, settings(module).optimizer)
+    emitted = find_backend(backend, live=False).emit(
+        module, weights if inline else None, settings(module).optimizer
+    )
     files = _encoded(emitted) | {"weights.safetensors": serialise(weights)}
     manifest = {
         "model": module.name,

@@ -6,7 +6,9 @@ A backend is an object registered under the entry-point group `mpcompile.backend
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Protocol
 
 from mpcompile.diagnostics import Span, SpecError, error
@@ -77,9 +79,14 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """Spells modules in one framework."""
+    """Spells modules in one framework.
+
+    `packages` are those that `session` and `compile` import, the first the framework. `emit` writes text or files, and
+    loads no framework.
+    """
 
     name: str
+    packages: tuple[str, ...]
 
     def emit(
         self,
@@ -169,12 +176,18 @@ def _wanting(entry: EntryPoint, missing: Exception) -> str:
     return f"cannot be imported ({str(missing).partition(chr(10))[0]}){how}"
 
 
-def find_backend(name: str) -> Backend:
-    """Return the backend of this name. Raises `BackendMissing`."""
+def find_backend(name: str, live: bool = True) -> Backend:
+    """Return the backend of this name. Raises `BackendMissing` where its packages are not installed.
+
+    Without `live` they are not imported, which takes seconds: for a caller that only emits.
+    """
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             try:
                 backend: Backend = entry.load()
+                for package in backend.packages:
+                    if live or find_spec(package) is None:
+                        import_module(package)
             except (ImportError, OSError) as missing:  # OSError: a shared library of the framework
                 raise BackendMissing(f"backend '{name}' {_wanting(entry, missing)}") from missing
             return backend

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
-from mpcompile_jax.loading import CompiledModel, Placement
-from mpcompile_jax.session import JaxSession
 from mpcompile_jax.verify import SourceRefused, verify_source
+
+if TYPE_CHECKING:
+    from mpcompile_jax.loading import CompiledModel
+    from mpcompile_jax.session import JaxSession
 
 
 class JaxBackend:
     """See `mpcompile.backend.Backend`."""
 
     name = "jax"
+    packages = ("jax",)
 
     def emit(
         self,
@@ -35,12 +39,16 @@ class JaxBackend:
         precision: str = "float32",
         mixed: bool = False,
     ) -> JaxSession:
+        from mpcompile_jax.session import JaxSession
+
         module = module.with_regions()
         return JaxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(
         self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu"
     ) -> CompiledModel:
+        from mpcompile_jax.loading import CompiledModel, Placement
+
         return CompiledModel(module.with_regions(), parameters, Placement(device, "float32"))
 
 
@@ -48,10 +56,8 @@ BACKEND = JaxBackend()
 
 __all__ = [
     "BACKEND",
-    "CompiledModel",
     "Emitted",
     "JaxBackend",
-    "JaxSession",
     "SourceRefused",
     "emit_module",
     "verify_source",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, Module
 from mpcompile.passes.train_step import train_step
-from mpcompile_onnx.compiled import OnnxModel
 from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
-from mpcompile_onnx.session import OnnxSession, require_plain
+
+if TYPE_CHECKING:
+    from mpcompile_onnx.compiled import OnnxModel
+    from mpcompile_onnx.session import OnnxSession
 
 
 class OnnxBackend:
     """See `mpcompile.backend.Backend`."""
 
     name = "onnx"
+    packages = ("onnx", "onnxruntime")
 
     def emit(
         self,
@@ -48,13 +52,18 @@ class OnnxBackend:
         precision: str = "float32",
         mixed: bool = False,
     ) -> OnnxSession:
+        from mpcompile_onnx.session import OnnxSession
+
         return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> OnnxModel:
+        from mpcompile_onnx.compiled import OnnxModel
+        from mpcompile_onnx.session import require_plain
+
         require_plain(device)
         return OnnxModel(module, parameters)
 
 
 BACKEND = OnnxBackend()
 
-__all__ = ["BACKEND", "Emitted", "OnnxBackend", "OnnxModel", "OnnxSession", "emit_graph"]
+__all__ = ["BACKEND", "Emitted", "OnnxBackend", "emit_graph"]

@@ -41,10 +41,18 @@ def _eliminated(w: Writer, node: Node, matrix: str, result: int) -> str:
 
 
 def mat_mul(w: Writer, node: Node, args: list[str]) -> str:
-    """Spell a matrix product as `MatMul`, or of two matrices as `Gemm`."""
-    if any(v.type.rank != 2 for v in node.inputs):
+    """Spell a matrix product as `MatMul`, or of two matrices as `Gemm`.
+
+    A stack of matrices times the transpose of one is a `Gemm` of all their rows, so that the weights of a layer are read
+    as they are stored. That is what tools look for which replace weights, such as quantisers.
+    """
+    x, y = node.inputs
+    (a, turn_a), (b, turn_b) = (_unturned(w, name) for name in args)
+    if x.type.rank > 2 and y.type.rank == 2 and turn_b and isinstance(x.shape[-1], int) and x.shape[-1]:
+        rows = w.op("Reshape", args[0], w.ints(-1, x.shape[-1]))
+        return w.reshape(_gemm(w, [rows, b], False, True), None, node.types[0].shape)
+    if x.type.rank != 2 or y.type.rank != 2:
         return w.op("MatMul", *args)
-    (a, turn_a), (b, turn_b) = (_unturned(w, x) for x in args)
     return _gemm(w, [a, b], turn_a, turn_b)
 
 
@@ -72,9 +80,12 @@ def add(w: Writer, node: Node, args: list[str]) -> str:
         product = _only_product(w, value, args[i])
         if product is None or value.shape != node.types[0].shape:
             continue
-        if product.op_type == "Gemm":
+        if product.op_type == "Gemm" and (value.type.rank == 2 or other.type.rank < 2):
             inputs = [*product.input, args[1 - i]]
-            return _gemm(w, inputs, _turned(product, "transA"), _turned(product, "transB"))
+            summed = _gemm(w, inputs, _turned(product, "transA"), _turned(product, "transB"))
+            return summed if value.type.rank == 2 else w.reshape(summed, None, value.shape)
+        if product.op_type == "Gemm":
+            continue
         bias = _channel_bias(w, other, args[1 - i], value.type.rank - 2)
         if bias is not None:
             stated = {a.name: helper.get_attribute_value(a) for a in product.attribute}
@@ -113,14 +124,18 @@ def _unturned(w: Writer, x: str) -> tuple[str, bool]:
 
 
 def _only_product(w: Writer, value: Value, name: str) -> NodeProto | None:
-    """The product of two matrices, or convolution, that made a value, where nothing else reads that."""
+    """The product of two matrices, or convolution, that made a value, where nothing else reads that.
+
+    That of a stack of matrices has its rows.
+    """
     graph, producer = w.graphs[-1], w.producer(name)
-    if (
-        value not in graph
-        or graph.node(value).op.name not in ("mat_mul", "conv")
-        or value in graph.outputs.values()
-    ):
+    if value not in graph or value in graph.outputs.values():
         return None
+    kind = graph.node(value).op.name
+    if kind not in ("mat_mul", "conv"):
+        return None
+    if kind == "mat_mul" and producer is not None and producer.op_type == "Reshape":
+        producer = w.producer(producer.input[0])
     if producer is None or producer.op_type not in ("Gemm", "Conv") or len(graph.users(value.node)) > 1:
         return None
     return producer

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from mpcompile.backend import OptimizerSpec
 from mpcompile.ir import Array, Module
 from mpcompile_torch.emit import Emitted, emit_module
-from mpcompile_torch.loading import build_model, find_device
-from mpcompile_torch.session import TorchSession
 from mpcompile_torch.verify import SourceRefused, verify_source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mpcompile_torch.session import TorchSession
 
 
 class TorchBackend:
     """See `mpcompile.backend.Backend`."""
 
     name = "torch"
+    packages = ("torch",)
 
     def emit(
         self,
@@ -37,9 +40,13 @@ class TorchBackend:
         precision: str = "float32",
         mixed: bool = False,
     ) -> TorchSession:
+        from mpcompile_torch.session import TorchSession
+
         return TorchSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> nn.Module:
+        from mpcompile_torch.loading import build_model, find_device
+
         return build_model(emit_module(module), parameters).to(find_device(device))
 
 
@@ -50,7 +57,6 @@ __all__ = [
     "Emitted",
     "SourceRefused",
     "TorchBackend",
-    "TorchSession",
     "emit_module",
     "verify_source",
 ]

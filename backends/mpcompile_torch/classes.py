@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
-
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Levels
@@ -17,6 +15,7 @@ from mpcompile.emission.signature import argument_names, definition, fixed_by, r
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, ParameterSpec, Value
+from mpcompile.ir.names import ATTRIBUTES
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
@@ -24,8 +23,10 @@ from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.literals import INDEX, array_text, initial_text
 from mpcompile_torch.positions import Positions
 
-#: Names that a module of torch already gives a meaning.
-TAKEN = frozenset(dir(nn.Module)) | {"training"}
+#: Names that a module of torch, and every object, already gives a meaning.
+TAKEN = ATTRIBUTES | frozenset(
+    "__annotations__ __call__ __dict__ __getattr__ __module__ __setstate__ __weakref__".split() + dir(object)
+)
 #: The program that `forward` stands for where none has that name: the first of these that a model has.
 CALLED = ("conditionals", "predict", "reconstruct")
 

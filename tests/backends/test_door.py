@@ -29,6 +29,7 @@ class Session:
 
 class Toy:
     name = "toy"
+    packages = ("numpy",)
 
     def emit(self, module, parameters=None, optimizer=None):
         return {
@@ -75,6 +76,21 @@ def test_a_fourth_backend_from_outside(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "mat_mul" in (out / "predict.txt").read_text()
     assert (out / "weights.safetensors").is_file() and (out / "manifest.json").is_file()
+
+
+def test_a_build_loads_no_framework(tmp_path: Path) -> None:
+    """To import one takes longer than to write a model."""
+    program = """
+import sys
+from pathlib import Path
+from mpcompile import api
+for backend in ("torch", "jax", "onnx"):
+    api.build(api.load("specs/mlp.mp"), backend, Path(sys.argv[1]) / backend)
+print(*{"torch", "jax", "onnxruntime"} & set(sys.modules))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "\n"
 
 
 @pytest.mark.parametrize("device", ["cuda:64", "banana", "cuda:x"])

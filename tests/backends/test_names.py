@@ -27,6 +27,7 @@ from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile_jax.body import RESERVED as JAX
 from mpcompile_torch.body import RESERVED as TORCH
+from mpcompile_torch.classes import TAKEN
 
 BACKENDS = ("torch", "jax", "onnx")
 
@@ -144,6 +145,7 @@ def test_a_name_changes_no_value(kind: str) -> None:
 def test_keys_of_checkpoints_are_attributes_of_a_module() -> None:
     own = {n for n in dir(torch.nn.Module()) if not n.startswith("__")}
     assert own <= ATTRIBUTES
+    assert set(dir(torch.nn.Module)) <= TAKEN
     words = sorted(ATTRIBUTES | {"f", "x", "train_", "train__", "_", "__0", "class"})
     assert len({part(w) for w in words}) == len(words)
     for word in words:

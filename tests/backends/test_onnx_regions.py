@@ -12,7 +12,8 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.passes.pipeline import FEW_LAYERS, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
-from mpcompile_onnx import OnnxBackend, OnnxModel
+from mpcompile_onnx import OnnxBackend
+from mpcompile_onnx.compiled import OnnxModel
 
 
 @pytest.mark.parametrize("name", DEEP)

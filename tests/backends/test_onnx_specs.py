@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ def test_files_are_the_same_every_time(module: Module) -> None:
         named = {i.name for i in model.graph.initializer} | {i.name for i in model.graph.input}
         assert all(n.name and n.output[0] for n in model.graph.node)
         assert not named & {o for n in model.graph.node for o in n.output}
+        nodes = list(bodies(model.graph))
+        turned = {n.output[0] for n in nodes if n.op_type == "Transpose" and n.input[0] in module.parameters}
+        assert not turned & {v for n in nodes if n.op_type in ("MatMul", "Gemm") for v in n.input}
+
+
+def bodies(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of its loops."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from bodies(attribute.g)
 
 
 def test_weights_inline_or_as_inputs() -> None:

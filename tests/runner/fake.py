@@ -118,6 +118,7 @@ class FakeBackend:
     """Hands out sessions and keeps them, for tests to look into."""
 
     name = "fake"
+    packages = ("numpy",)
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause = pause
