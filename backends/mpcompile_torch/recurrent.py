@@ -29,4 +29,28 @@ HELPERS = {
     ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
     return ys, h[0]
 ''',
+    "lstm_unbiased": '''def fused_lstm_unbiased(
+    x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """LSTM without biases over x [N, time, F] from h and c [N, U]: every h, the last h and c. Gates i, f, g, o."""
+    weights = [weight_ih, weight_hh]
+    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0], c[0]
+''',
+    "gru_unbiased": '''def fused_gru_unbiased(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """GRU without biases over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
+    weights = [weight_ih, weight_hh]
+    ys, h = torch.gru(x, h[None], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0]
+''',
+    "rnn_unbiased": '''def fused_rnn_unbiased(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Elman's network with tanh and without biases over x [N, time, F] from h [N, U]: every h, and the last."""
+    weights = [weight_ih, weight_hh]
+    ys, h = torch.rnn_tanh(x, h[None], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    return ys, h[0]
+''',
 }

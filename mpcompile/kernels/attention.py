@@ -11,7 +11,7 @@ import numpy as np
 from mpcompile.ir import Array, Constant, Value
 from mpcompile.kernels.base import Kernel, Rule, Site, formula
 from mpcompile.kernels.pattern import Hole, Match, Pattern, Scalar, Term, either
-from mpcompile.ops import Iota, LessEqual, MatMul, Reshape, Softmax, Transpose, Where
+from mpcompile.ops import Iota, LessEqual, MatMul, Minimum, Reshape, Softmax, Transpose, Where
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,29 @@ def _each_sees(site: Site, masks: Sequence[Value]) -> bool:
     """Whether masks together leave each query a key: the first one, or what the only mask says as an array."""
     if all(is_causal(site, mask) or _starts(site, mask) for mask in masks):
         return True
+    if len(masks) == 2 and is_causal(site, masks[0]) and _first_alone(site, masks[1]):
+        return True
     array = _fixed(site, masks[0]) if len(masks) == 1 else None
     return array is not None and array.ndim > 0 and bool(np.asarray(array).any(-1).all())
+
+
+def _first_alone(site: Site, mask: Value) -> bool:
+    """Whether a mask [T, T] is min(query, 1) <= key, so that the first query sees the first key and no other one does."""
+    node = site.graph.node(mask)
+    if not isinstance(node.op, LessEqual) or any(v.shape != mask.shape for v in node.inputs):
+        return False
+    least, key = (site.graph.node(v) for v in node.inputs)
+    if not isinstance(least.op, Minimum) or least.inputs[0].shape != mask.shape:
+        return False
+    query, one = (site.graph.node(v) for v in least.inputs)
+    axes = [n.op.axis % 2 for n in (query, key) if isinstance(n.op, Iota)]
+    return (
+        mask.type.rank == 2
+        and axes == [0, 1]
+        and isinstance(one.op, Constant)
+        and np.array_equal(one.op.stored, 1)
+        and all(n.id in site.within for n in (node, least, query, key))
+    )
 
 
 def _starts(site: Site, mask: Value) -> bool:

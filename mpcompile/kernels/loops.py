@@ -17,13 +17,15 @@ from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn, Weights
 from mpcompile.ops import Add, Cast, Iota, Less, MatMul, Scan, Transpose
 from mpcompile.outline import Block, Loop
 
-KINDS: tuple[type[Recurrent], ...] = (Lstm, Gru, Rnn)
+#: Layers that are looked for, of any number of units, and with or without biases.
+KINDS: tuple[Recurrent, ...] = (Lstm(1), Gru(1), Gru(1, bias=False), Rnn(1))
 
 
 @dataclass(frozen=True)
 class RecurrentLayer:
     """A loop as a call of a kernel.
 
+    kernel     `lstm`, `gru` or `rnn`; `lstm_unbiased`, ... for one whose gates have no biases
     arguments  x [N, time, F], the first states [N, U], the weights: values around the loop
     present    which steps are real, bool [N, time]; None where all are
     reverse    from the last step to the first
@@ -51,7 +53,7 @@ def find_recurrent_layers(block: Block, uses: Counter[Value]) -> dict[int, Recur
     return found
 
 
-def _layer(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value]) -> RecurrentLayer | None:
+def _layer(graph: Graph, loop: Node, kind: Recurrent, uses: Counter[Value]) -> RecurrentLayer | None:
     op = loop.op
     assert isinstance(op, Scan)
     if (op.carries, op.axis, len(loop.outputs)) != (kind.states, 1, kind.states + 1) or op.scanned not in (
@@ -82,29 +84,32 @@ def _layer(graph: Graph, loop: Node, kind: type[Recurrent], uses: Counter[Value]
     captured = dict(zip(formals.captured.values(), around, strict=True))
     own = [captured.get(known[v]) for v in mine.captured]
     x, weight, bias, absorbed = affine
-    if any(v is None for v in own):
+    if any(v is None for v in own) or (isinstance(kind, Gru) and kind.bias != (bias is not None)):
         return None
-    arguments = (x, *first, weight, own[0], bias, *own[1:])
-    return RecurrentLayer(kind.keyword, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
+    kernel = kind.keyword if bias is not None else f"{kind.keyword}_unbiased"
+    arguments = (x, *first, weight, own[0], *([] if bias is None else [bias]), *own[1:])
+    return RecurrentLayer(kernel, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
 
 
 def _affine(
     graph: Graph, value: Value, uses: Counter[Value]
-) -> tuple[Value, Value, Value, frozenset[int]] | None:
+) -> tuple[Value, Value, Value | None, frozenset[int]] | None:
     """x, weight and bias of `F.linear` over a sequence x, and the numbers of its nodes, which nobody else reads."""
-    add = graph.node(value)
-    if not isinstance(add.op, Add):
+    nodes, bias = [graph.node(value)], None
+    if isinstance(nodes[0].op, Add):
+        product, bias = nodes[0].inputs
+        nodes.append(graph.node(product))
+    if not isinstance(nodes[-1].op, MatMul):
         return None
-    product = graph.node(add.inputs[0])
-    if not isinstance(product.op, MatMul):
+    x, turned = nodes[-1].inputs
+    nodes.append(graph.node(turned))
+    last = nodes[-1]
+    if not isinstance(last.op, Transpose) or last.op.permutation != (1, 0):
         return None
-    turned = graph.node(product.inputs[1])
-    if not isinstance(turned.op, Transpose) or turned.op.permutation != (1, 0):
+    rank = None if bias is None else bias.type.rank
+    if x.type.rank != 3 or rank not in (None, 1) or any(uses[n.outputs[0]] != 1 for n in nodes):
         return None
-    nodes, x, bias = (add, product, turned), product.inputs[0], add.inputs[1]
-    if x.type.rank != 3 or bias.type.rank != 1 or any(uses[n.outputs[0]] != 1 for n in nodes):
-        return None
-    return x, turned.inputs[0], bias, frozenset(n.id for n in nodes)
+    return x, last.inputs[0], bias, frozenset(n.id for n in nodes)
 
 
 def _prefix(graph: Graph, present: Value) -> bool:
@@ -116,7 +121,7 @@ def _prefix(graph: Graph, present: Value) -> bool:
     return isinstance(graph.node(count.inputs[0]).op if isinstance(count.op, Cast) else count.op, Iota)
 
 
-def _step(kind: type[Recurrent], state: Type, present: Value | None) -> Graph:
+def _step(kind: Recurrent, state: Type, present: Value | None) -> Graph:
     """One step as the layer builds it: inputs are the states, what drives it, whether it is real, its weights."""
     graph = Graph("step")
     ctx = Context(Builder(graph), {})
@@ -126,8 +131,8 @@ def _step(kind: type[Recurrent], state: Type, present: Value | None) -> Graph:
     driven = b.input("driven", float_type(n, kind.gates * units))
     real = None if present is None else b.input("real", Type(DType.BOOL, (n,)))
     weight = b.input("weight", float_type(kind.gates * units, units))
-    own = b.input("own", float_type(units)) if kind is Gru else None
-    after, ys = kind.held(ctx, Weights(driven, weight, driven, own), driven, before, real)
+    own = b.input("own", float_type(units)) if kind.candidate else None
+    after, ys = kind.held(ctx, Weights(driven, weight, None, own), driven, before, real)
     graph.outputs = {**{f"after_{i}": v for i, v in enumerate(after)}, "ys": ys}
     return graph
 

@@ -23,6 +23,7 @@ from mpcompile.layers.activations import (
     StochasticDepth,
     Tanh,
 )
+from mpcompile.layers.attention import Attention, Sinusoid
 from mpcompile.layers.base import Context, Layer, Mask, MaskUse, Net
 from mpcompile.layers.colours import ColourMixture
 from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
@@ -35,7 +36,7 @@ from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
 from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
 from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Upsample
-from mpcompile.layers.sequence import Attention, Last, Over, Position, Shift, Stretch
+from mpcompile.layers.sequence import Last, Over, Position, Shift, Stretch
 from mpcompile.layers.structure import Add, Concat, Residual, Resnet
 
 LAYERS: dict[str, type[Layer]] = {
@@ -47,7 +48,7 @@ LAYERS: dict[str, type[Layer]] = {
         LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze,
-        Shift, Stretch, Position, Rnn, Lstm, Gru, Attention, Last, Over,
+        Shift, Stretch, Position, Sinusoid, Rnn, Lstm, Gru, Attention, Last, Over,
         Nade, RowLstm, DiagonalBilstm, ColourMixture,
         Concat, Add, Residual, Resnet,
     )

@@ -19,6 +19,7 @@ from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
 class Conv(Layer):
     """Discrete cross-correlation with a kernel of size `kernel` in every spatial axis (notes, section 2.1).
 
+    `flip` mirrors the kernel in every axis: convolution in the sense of mathematics, (K * I)[i] = sum of K[m] I[i - m].
     `pad` is valid, same (ceil(size / stride) results), causal (before only), a number, or a list with a number or a
     pair [before, after] for each axis. A mask of the kernel ([out, in, *kernel]) multiplies the weight.
 
@@ -36,6 +37,7 @@ class Conv(Layer):
     mask: Mask | None = None
     bias: bool = True
     init: Start = "uniform"
+    flip: bool = False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -46,6 +48,10 @@ class Conv(Layer):
         fan_in = prod(shape[1:])
         start = start_of(self.init, fan_in)
         weight = ctx.param("weight", shape, start)
+        if self.flip and self.mask is not None:
+            raise ctx.fail("MP205", "a mask lies over the kernel as it is read: leave out `flip` or `mask`")
+        for axis in range(2, len(shape)) if self.flip else ():
+            weight = b.emit(ops.Flip(axis), weight)
         if self.mask is not None:
             array, _ = mask_value(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
             weight = F.mul(b, weight, array)
@@ -59,7 +65,10 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class Conv1d(Layer):
-    """A convolution along the time axis of a sequence [N, time, C] -> [N, time, channels]; `pad=causal` by default."""
+    """A convolution along the time axis of a sequence [N, time, C] -> [N, time, channels]; `pad=causal` by default.
+
+    As `conv`; with `groups` of C each channel has kernels of its own (depthwise).
+    """
 
     keyword: ClassVar[str] = "conv1d"
     takes: ClassVar[Takes] = SEQUENCE
@@ -67,6 +76,10 @@ class Conv1d(Layer):
     kernel: Window
     dilation: Window = 1
     pad: PadAlong = "causal"
+    groups: Width = 1
+    bias: bool = True
+    init: Start = "uniform"
+    flip: bool = False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -75,7 +88,18 @@ class Conv1d(Layer):
             "valid",
         ):  # the others read behind the end of a sequence, where zeros are meant
             x = ctx.kept(x)
-        inner = Conv(self.channels, self.kernel, 1, self.pad, self.dilation)
+        inner = Conv(
+            self.channels,
+            self.kernel,
+            1,
+            self.pad,
+            self.dilation,
+            self.groups,
+            None,
+            self.bias,
+            self.init,
+            self.flip,
+        )
         return F.transpose(b, inner(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
 
 

@@ -25,6 +25,7 @@ class Nade(Layer):
     keyword: ClassVar[str] = "nade"
     takes: ClassVar[Takes] = Takes("the elements of the variable as a vector", 1, 1, (1,))
     hidden: Width
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -37,9 +38,9 @@ class Nade(Layer):
             )
         start = fan_in_uniform(size)
         w = ctx.param("weight", (size, self.hidden), start)
-        c = ctx.param("bias", (self.hidden,), Init("zeros"))
+        c = ctx.param("bias", (self.hidden,), Init("zeros")) if self.bias else None
         v = ctx.param("weight_out", (size, self.hidden), fan_in_uniform(self.hidden))
-        bias = ctx.param("bias_out", (size,), Init("zeros"))
+        bias = ctx.param("bias_out", (size,), Init("zeros")) if self.bias else None
         terms = F.mul(b, F.reshape(b, x, (x.shape[0], size, 1)), w)
         natural = np.array_equal(ctx.order, np.arange(size))
         if not natural:
@@ -48,8 +49,9 @@ class Nade(Layer):
         before = b.emit(ops.CumSum(1), F.slice_axis(b, late, 1, 0, size))
         if not natural:
             before = _moved(ctx, before, ctx.order)
-        hidden = b.emit(ops.Sigmoid(), F.add(b, before, c))
-        return F.add(b, F.sum_axes(b, F.mul(b, hidden, v), [2]), bias)
+        hidden = b.emit(ops.Sigmoid(), before if c is None else F.add(b, before, c))
+        logits = F.sum_axes(b, F.mul(b, hidden, v), [2])
+        return logits if bias is None else F.add(b, logits, bias)
 
 
 def _moved(ctx: Context, x: Value, places: Array) -> Value:

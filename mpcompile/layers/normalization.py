@@ -29,11 +29,12 @@ class LayerNorm(Layer):
     keyword: ClassVar[str] = "layer_norm"
     takes: ClassVar[Takes] = CHANNELS
     eps: Positive = 1e-5
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
         _channels(ctx, x, self.keyword)
-        return _affine(ctx, _normal(ctx, x, [channel_axis(x)], self.eps))
+        return _affine(ctx, _normal(ctx, x, [channel_axis(x)], self.eps), self.bias)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class GroupNorm(Layer):
     groups: Width
     eps: Positive = 1e-5
     affine: bool = True
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -82,7 +84,7 @@ class GroupNorm(Layer):
         grouped = F.reshape(b, x, split)
         pooled = [a for a in range(1, grouped.type.rank) if a != axis]
         y = F.reshape(b, _normal(ctx, grouped, pooled, self.eps), x.shape)
-        return _affine(ctx, y) if self.affine else y
+        return _affine(ctx, y, self.bias) if self.affine else y
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class InstanceNorm(Layer):
     takes: ClassVar[Takes] = CHANNELS
     eps: Positive = 1e-5
     affine: bool = False
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -107,7 +110,7 @@ class InstanceNorm(Layer):
             raise ctx.fail("MP201", f"instance_norm pools over space or time, and {x.type} has neither")
         _whole(ctx, x, self.keyword)
         y = _normal(ctx, x, pooled, self.eps)
-        return _affine(ctx, y) if self.affine else y
+        return _affine(ctx, y, self.bias) if self.affine else y
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class BatchNorm(Layer):
     momentum: Momentum = 0.1
     eps: Positive = 1e-5
     affine: bool = True
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -138,7 +142,7 @@ class BatchNorm(Layer):
         if not ctx.training:
             centred = F.sub(b, x, _along(ctx, mean, x))
             y = F.div(b, centred, _deviation(ctx, _along(ctx, variance, x), self.eps))
-            return _affine(ctx, y) if self.affine else y
+            return _affine(ctx, y, self.bias) if self.affine else y
         pooled = [a for a in range(x.type.rank) if a != axis]
         count = _count(ctx, x, pooled)
         centre, spread, y = _moments(ctx, x, pooled, count, self.eps)
@@ -146,7 +150,7 @@ class BatchNorm(Layer):
         for parameter, batch in ((mean, centre), (variance, unbiased)):
             kept = F.mul(b, ctx.latest(parameter), 1.0 - self.momentum)
             ctx.update(parameter, F.add(b, kept, F.mul(b, F.reshape(b, batch, (channels,)), self.momentum)))
-        return _affine(ctx, y) if self.affine else y
+        return _affine(ctx, y, self.bias) if self.affine else y
 
 
 def _channels(ctx: Context, x: Value, who: str) -> int:
@@ -172,11 +176,13 @@ def _along(ctx: Context, vector: Value, x: Value) -> Value:
     return F.reshape(ctx.b, vector, (*vector.shape, *(1,) * (x.type.rank - 1 - channel_axis(x))))
 
 
-def _affine(ctx: Context, x: Value) -> Value:
-    """x * gain + bias for each channel."""
+def _affine(ctx: Context, x: Value, biased: bool) -> Value:
+    """x * gain + bias for each channel, the bias if there is one."""
     shape = (_channels(ctx, x, "an affine map"),)
-    gain, bias = ctx.param("weight", shape, Init("ones")), ctx.param("bias", shape, Init("zeros"))
-    return F.add(ctx.b, F.mul(ctx.b, x, _along(ctx, gain, x)), _along(ctx, bias, x))
+    gain = ctx.param("weight", shape, Init("ones"))
+    bias = ctx.param("bias", shape, Init("zeros")) if biased else None
+    y = F.mul(ctx.b, x, _along(ctx, gain, x))
+    return y if bias is None else F.add(ctx.b, y, _along(ctx, bias, x))
 
 
 def _deviation(ctx: Context, variance: Value, eps: float) -> Value:

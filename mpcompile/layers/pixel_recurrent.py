@@ -28,6 +28,7 @@ class RowLstm(Layer):
     takes: ClassVar[Takes] = IMAGE
     units: Width
     kernel: Window = 3
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -36,7 +37,7 @@ class RowLstm(Layer):
         units, side = self.units, self.kernel // 2
         with ctx.frame("input", "input to state", ctx.span):
             mask = Causal2d("horizontal")
-            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask)(ctx, x)
+            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask, bias=self.bias)(ctx, x)
         shape = (4 * units, units, self.kernel)
         u = ctx.param("weight_hh", shape, fan_in_uniform(units * self.kernel))
         over = ops.Conv((1,), ((side, side),), (1,), 1)
@@ -63,6 +64,7 @@ class DiagonalBilstm(Layer):
     keyword: ClassVar[str] = "diagonal_bilstm"
     takes: ClassVar[Takes] = IMAGE
     units: Width
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -73,7 +75,7 @@ class DiagonalBilstm(Layer):
     def _direction(self, ctx: Context, name: str, x: Value) -> Value:
         b, units = ctx.b, self.units
         with ctx.frame(name, f"diagonal_bilstm({units}), {name}", ctx.span):
-            driven = Conv(4 * units, 1)(ctx, x)
+            driven = Conv(4 * units, 1, bias=self.bias)(ctx, x)
             u = ctx.param("weight_hh", (4 * units, units, 2), fan_in_uniform(2 * units))
         over = ops.Conv((1,), ((1, 0),), (1,), 1)
 

@@ -24,12 +24,12 @@ Output = Annotated[str, Choice(("sequence", "state"))]
 class Weights:
     """The weights of one layer in one direction.
 
-    input [gates U, F], state [gates U, U], bias [gates U], and a GRU's own bias [U].
+    input [gates U, F], state [gates U, U], bias [gates U], and a GRU's own bias [U]; no biases where there are none.
     """
 
     input: Value
     state: Value
-    bias: Value
+    bias: Value | None
     candidate: Value | None = None
 
 
@@ -42,6 +42,7 @@ class Recurrent(Layer):
     dropout        between stacked layers, while training
     start          the first state, zeros where left out: [N, S] with S as below
     output         `sequence`, or `state`: the last state of every layer and direction, [N, S]
+    bias           whether the gates have biases
 
     S counts layer by layer, direction by direction, the state h, and for an LSTM the cell c behind it.
     """
@@ -53,22 +54,23 @@ class Recurrent(Layer):
     dropout: Fraction = 0.0
     start: Value | None = None
     output: Output = "sequence"
+    bias: bool = True
 
+    #: Options that a single step has, too.
+    of_step: ClassVar[tuple[str, ...]] = ("bias",)
     gates: ClassVar[int]
     #: Vectors in the state of one step.
     states: ClassVar[int] = 1
 
-    @classmethod
-    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+    def advance(self, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
         """One step: the next state from the state and `driven`, the input's share of the gates. [N, ...]."""
         raise NotImplementedError
 
-    @classmethod
     def held(
-        cls, ctx: Context, w: Weights, driven: Value, before: Sequence[Value], real: Value | None
+        self, ctx: Context, w: Weights, driven: Value, before: Sequence[Value], real: Value | None
     ) -> tuple[list[Value], Value]:
         """One step of a sequence: the next state and h. Where `real`, bool [N], is false the state stays and h is 0."""
-        after = cls.advance(ctx, w, driven, before)
+        after = self.advance(ctx, w, driven, before)
         if real is None:
             return after, after[0]
         b = ctx.b
@@ -76,34 +78,37 @@ class Recurrent(Layer):
         kept = [F.where(b, real, new, old) for new, old in zip(after, before, strict=True)]
         return kept, F.where(b, real, kept[0], 0.0)
 
-    @classmethod
-    def step(cls, ctx: Context, x: Value, state: Value) -> Value:
+    def step(self, ctx: Context, x: Value, state: Value) -> Value:
         """Apply one step as a layer of its own: x [N, in] and the state [N, states U] give the next state.
 
-        Raises `SpecError` (MP201).
+        The state says how many units there are, not the layer. Raises `SpecError` (MP201).
         """
         Takes("an input [features] and a state", 1, 1, (1,), inputs=(2, 2)).check(
-            ctx, cls.keyword, (x, state)
+            ctx, self.keyword, (x, state)
         )
         width = state.shape[1]
         assert isinstance(width, int)
-        if width % cls.states:
+        if width % self.states:
             raise ctx.fail(
-                "MP201", f"the state of {cls.keyword} is h and c side by side, and this has width {width}"
+                "MP201", f"the state of {self.keyword} is h and c side by side, and this has width {width}"
             )
-        w = cls._weights(ctx, width // cls.states, x.shape[1], "")
+        w = self._weights(ctx, width // self.states, x.shape[1], "")
         driven = F.linear(ctx.b, x, w.input, w.bias)
-        return F.concat(ctx.b, cls.advance(ctx, w, driven, F.split(ctx.b, state, 1, cls.states)), 1)
+        return F.concat(ctx.b, self.advance(ctx, w, driven, F.split(ctx.b, state, 1, self.states)), 1)
 
-    @classmethod
-    def _weights(cls, ctx: Context, units: int, features: object, suffix: str) -> Weights:
-        init, rows = fan_in_uniform(units), cls.gates * units
+    def _weights(self, ctx: Context, units: int, features: object, suffix: str) -> Weights:
+        init, rows = fan_in_uniform(units), self.gates * units
         return Weights(
             ctx.param(f"weight_ih{suffix}", (rows, features), init),  # type: ignore[arg-type]  # checked by param
             ctx.param(f"weight_hh{suffix}", (rows, units), init),
-            ctx.param(f"bias{suffix}", (rows,), init),
-            ctx.param(f"bias_hn{suffix}", (units,), init) if cls is Gru else None,
+            ctx.param(f"bias{suffix}", (rows,), init) if self.bias else None,
+            ctx.param(f"bias_hn{suffix}", (units,), init) if self.candidate else None,
         )
+
+    @property
+    def candidate(self) -> bool:
+        """Whether there is a second bias, of a GRU's candidate."""
+        return False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -158,8 +163,7 @@ class Rnn(Recurrent):
     keyword: ClassVar[str] = "rnn"
     gates: ClassVar[int] = 1
 
-    @classmethod
-    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+    def advance(self, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
         b, (h,) = ctx.b, state
         return [b.emit(ops.Tanh(), F.add(b, driven, F.linear(b, h, w.state, None)))]
 
@@ -176,8 +180,7 @@ class Lstm(Recurrent):
     gates: ClassVar[int] = 4
     states: ClassVar[int] = 2
 
-    @classmethod
-    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+    def advance(self, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
         b, (h, c) = ctx.b, state
         i, f, g, o = F.split(b, F.add(b, driven, F.linear(b, h, w.state, None)), 1, 4)
         kept = F.mul(b, b.emit(ops.Sigmoid(), f), c)
@@ -187,23 +190,40 @@ class Lstm(Recurrent):
 
 @dataclass(frozen=True)
 class Gru(Recurrent):
-    """Gated recurrent unit (Cho et al. 2014), with the reset gate behind the product, as in torch.
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate behind the product, as in torch, or before it.
 
-    r, z = sigmoid(W x_t + U h_{t-1} + b);  n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + b_hn));
-    h_t = (1 - z) n + z h_{t-1}. Gates are stacked in torch's order r, z, n.
+    r, z = sigmoid(W x_t + U h_{t-1} + b);  h_t = (1 - z) n + z h_{t-1}, where
+    `reset = after`   n = tanh(W_n x_t + b_n + r (U_n h_{t-1} + b_hn)), as in torch
+    `reset = before`  n = tanh(W_n x_t + b_n + U_n (r h_{t-1})), as in Cho et al. 2014, eq. 8
+    Gates are stacked in torch's order r, z, n.
     """
 
     keyword: ClassVar[str] = "gru"
     gates: ClassVar[int] = 3
+    of_step: ClassVar[tuple[str, ...]] = ("bias", "reset")
+    reset: Annotated[str, Choice(("after", "before"))] = "after"
 
-    @classmethod
-    def advance(cls, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
+    @property
+    def candidate(self) -> bool:
+        return self.bias and self.reset == "after"
+
+    def advance(self, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
         b, (h,) = ctx.b, state
         units = h.shape[1]
-        assert w.candidate is not None and isinstance(units, int)
+        assert isinstance(units, int)
+        if self.reset == "before":
+            own = F.linear(b, h, F.slice_axis(b, w.state, 0, 0, 2 * units), None)
+            r, z = F.split(
+                b, b.emit(ops.Sigmoid(), F.add(b, F.slice_axis(b, driven, 1, 0, 2 * units), own)), 1, 2
+            )
+            last = F.linear(b, F.mul(b, r, h), F.slice_axis(b, w.state, 0, 2 * units), None)
+            n = b.emit(ops.Tanh(), F.add(b, F.slice_axis(b, driven, 1, 2 * units), last))
+            return [F.add(b, n, F.mul(b, z, F.sub(b, h, n)))]
         own = F.linear(b, h, w.state, None)
         gates = F.add(b, F.slice_axis(b, driven, 1, 0, 2 * units), F.slice_axis(b, own, 1, 0, 2 * units))
         r, z = F.split(b, b.emit(ops.Sigmoid(), gates), 1, 2)
-        before = F.add(b, F.slice_axis(b, own, 1, 2 * units), w.candidate)
+        before = F.slice_axis(b, own, 1, 2 * units)
+        if w.candidate is not None:
+            before = F.add(b, before, w.candidate)
         n = b.emit(ops.Tanh(), F.add(b, F.slice_axis(b, driven, 1, 2 * units), F.mul(b, r, before)))
         return [F.add(b, n, F.mul(b, z, F.sub(b, h, n)))]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Array, Init, Symbolic, Value, symbol
-from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.ir import Init, Value, symbol
+from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Length, Steps, Width, Window
-
-Visible = Annotated[str, Choice(("none", "causal"))]
+from mpcompile.ranges import Length, Steps, Width, Window
 
 
 @dataclass(frozen=True)
@@ -70,62 +65,6 @@ class Position(Layer):
         table = ctx.param("weight", (self.longest, features), Init("normal", 0.02))  # type: ignore[arg-type]  # declared fixed
         index = b.emit(ops.Iota((time,), 0))
         return F.add(b, x, b.emit(ops.Gather(0), table, index))
-
-
-@dataclass(frozen=True)
-class Attention(Layer):
-    """Multi-head scaled dot-product self-attention (Vaswani et al. 2017, eq. 1). [N, time, D] -> [N, time, D].
-
-    `mask=causal` lets position t attend to positions <= t: other scores are minus infinity, so their weights are
-    exactly zero; so are those of positions behind the end of a sequence that states its length.
-    """
-
-    keyword: ClassVar[str] = "attention"
-    takes: ClassVar[Takes] = SEQUENCE
-    heads: Width
-    mask: Visible = "none"
-
-    def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
-        time, width = x.shape[1:]
-        assert isinstance(width, int)
-        n, h = x.shape[0], self.heads
-        if width % h:
-            raise ctx.fail("MP201", f"{h} heads do not divide {width} features")
-        w = ctx.param("weight_qkv", (3 * width, width), fan_in_uniform(width))
-        bias = ctx.param("bias_qkv", (3 * width,), Init("zeros"))
-        packed = F.reshape(b, F.linear(b, x, w, bias), (n, time, 3, h, width // h))
-        packed = F.transpose(b, packed, 2, 0, 3, 1, 4)  # [3, N, heads, time, width / heads]
-        shape = packed.shape[1:]
-        q, k, v = (F.reshape(b, part, shape) for part in F.split(b, packed, 0, 3))
-        scores = F.mul(b, b.emit(ops.MatMul(), q, F.transpose(b, k, 0, 1, 3, 2)), (width // h) ** -0.5)
-        if self.mask == "causal":
-            scores = F.where(b, causal_mask(ctx, time), scores, float("-inf"))
-        present = ctx.present_at(x)
-        if present is not None:  # keys behind the end of a sequence that states its length
-            scores = F.where(b, F.reshape(b, present, (n, 1, 1, time)), scores, float("-inf"))
-        mixed = b.emit(ops.MatMul(), b.emit(ops.Softmax(3), scores), v)
-        joined = F.reshape(b, F.transpose(b, mixed, 0, 2, 1, 3), x.shape)
-        out = ctx.param("weight_out", (width, width), fan_in_uniform(width))
-        return F.linear(b, joined, out, ctx.param("bias_out", (width,), Init("zeros")))
-
-
-def causal_mask(ctx: Context, time: object) -> Value:
-    """Return the mask bool [time, time] by which query i may see key j when j <= i."""
-    b = ctx.b
-    if isinstance(time, Symbolic):
-        i, j = (b.emit(ops.Iota((time, time), axis)) for axis in (0, 1))
-        return b.emit(ops.LessEqual(), j, i)
-    assert isinstance(time, int)
-    return b.constant(_triangle(time))
-
-
-@lru_cache(maxsize=4)
-def _triangle(time: int) -> Array:
-    """One array for all layers and programs: each constant of 4096 steps would take 16 MB."""
-    triangle: Array = np.tri(time, dtype=bool)
-    triangle.setflags(write=False)
-    return triangle
 
 
 class Last(Layer):

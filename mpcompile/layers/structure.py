@@ -93,13 +93,14 @@ class Resnet(Layer):
     takes: ClassVar[Takes] = SPACE
     width: Width
     blocks: Blocks
+    bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
 
         def conv(name: str, x: Value, init: str = "he") -> Value:
             with ctx.frame(name, f"resnet({self.width}, {self.blocks})", ctx.span):
-                return Conv(self.width, 3, pad="same", init=init)(ctx, x)
+                return Conv(self.width, 3, pad="same", bias=self.bias, init=init)(ctx, x)
 
         relu = Relu()
         h = conv("stem", x)

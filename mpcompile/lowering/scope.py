@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
 from mpcompile.frontend import ast
@@ -273,8 +273,9 @@ class Scope:
             return self._block(ctx, self.blocks[call.callee], call, current)
         self._know([call])
         kind = LAYERS[call.callee]
-        if not current and len(call.args) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
-            forward, current = kind.step, [self.value(ctx, a.value) for a in call.args]
+        places = [a for a in call.args if a.name is None]
+        if not current and len(places) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
+            forward, current = self._step_of(ctx, kind, call), [self.value(ctx, a.value) for a in places]
         else:
             forward = Arguments(self, ctx, call, layer=True).build(kind)
         before = len(ctx.b.graph)
@@ -288,6 +289,15 @@ class Scope:
                 raise error("MP201", needs, call.span) from problem
         self.budget.spend_operations(call.span, len(ctx.b.graph) - before)
         return results
+
+    def _step_of(self, ctx: Context, kind: type[Recurrent], call: ast.Call) -> Callable[..., Value]:
+        """One step of a recurrent layer, whose named arguments are the options that a step has."""
+        options = ast.Call(
+            span=call.span, callee=call.callee, args=tuple(a for a in call.args if a.name is not None)
+        )
+        others = {f.name: f.default for f in fields(kind) if f.name not in kind.of_step}
+        layer: Recurrent = Arguments(self, ctx, options, layer=True).build(kind, **(others | {"units": 1}))
+        return layer.step
 
     def _know(self, steps: Sequence[ast.Call | ast.Name]) -> None:
         """Raise MP110 for every step that is neither a layer nor a net nor a block."""

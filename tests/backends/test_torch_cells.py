@@ -35,11 +35,14 @@ def calls(m: Module) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("options", ["", ", layers = 2, bidirectional = true", ", output = state"])
+@pytest.mark.parametrize(
+    "options", ["", ", layers = 2, bidirectional = true", ", output = state", ", bias = false"]
+)
 def test_a_layer_is_a_call(kind: str, options: str) -> None:
     """Values and gradients of the emitted call in float64 are those of the loop on the oracle."""
     m = pipeline(f"{kind}(3{options})", 5, 2)
-    assert calls(m) == [kind] * (4 if "layers" in options else 1)
+    called = f"{kind}_unbiased" if "false" in options else kind
+    assert calls(m) == [called] * (4 if "layers" in options else 1)
     w, rng = weights(m, spread=0.5), np.random.default_rng(1)
     x = rng.normal(size=(4, 5, 2))
     cotangent = rng.normal(size=predict(m, w, x).shape)

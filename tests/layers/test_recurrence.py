@@ -41,9 +41,9 @@ def fill(module: Module, seed: int = 0) -> dict[str, Array]:
     return {k: rng.normal(0, 0.7, p.shape) for k, p in module.parameters.items()}
 
 
-def counterpart(kind: str, layers: int, both: bool, ours: dict[str, Array]) -> nn.RNNBase:
+def counterpart(kind: str, layers: int, both: bool, ours: dict[str, Array], bias: bool = True) -> nn.RNNBase:
     """Torch's network with our weights; what torch keeps in two biases and we in one is split between them."""
-    net = TORCH[kind](FEATURES, UNITS, layers, bidirectional=both, batch_first=True).double()
+    net = TORCH[kind](FEATURES, UNITS, layers, bias=bias, batch_first=True, bidirectional=both).double()
     found = {k.rpartition(".")[2]: torch.tensor(v) for k, v in ours.items()}
     with torch.no_grad():
         for name, value in net.named_parameters():
@@ -62,17 +62,17 @@ def counterpart(kind: str, layers: int, both: bool, ours: dict[str, Array]) -> n
     return net
 
 
-STACKS = [(1, False), (2, False), (1, True), (2, True)]
+STACKS = [(1, False, True), (2, False, True), (1, True, True), (2, True, True), (2, True, False)]
 
 
-@pytest.mark.parametrize(("layers", "both"), STACKS)
+@pytest.mark.parametrize(("layers", "both", "bias"), STACKS)
 @pytest.mark.parametrize("kind", TORCH)
-def test_is_torchs_layer(kind: str, layers: int, both: bool) -> None:
+def test_is_torchs_layer(kind: str, layers: int, both: bool, bias: bool) -> None:
     """Values, last state, and gradients by the input and every weight, to 1e-10 in float64."""
-    options = f"{UNITS}, layers = {layers}, bidirectional = {str(both).lower()}"
+    options = f"{UNITS}, layers = {layers}, bidirectional = {str(both).lower()}, bias = {str(bias).lower()}"
     m, last = (pipeline(f"{kind}({options}{o})", 5, FEATURES) for o in ("", ", output = state"))
     w = fill(m)
-    net = counterpart(kind, layers, both, w)
+    net = counterpart(kind, layers, both, w, bias)
     rng = np.random.default_rng(1)
     x = torch.tensor(rng.normal(size=(4, 5, FEATURES)), requires_grad=True)
     y, state = net(x)
@@ -116,6 +116,39 @@ def test_backends_agree_on_stacks(kind: str, backend: str) -> None:
     np.testing.assert_allclose(loss["loss"], out["loss"], rtol=1e-9)
     for name, grad in found.items():
         np.testing.assert_allclose(grad, grads[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_gru_resets_before_its_product() -> None:
+    """Cho et al. 2014, eq. 8, as a layer and as a step of a recurrence, with and without biases."""
+    for bias in (True, False):
+        options = f"reset = before, bias = {str(bias).lower()}"
+        m = pipeline(f"gru({UNITS}, {options})", 4, FEATURES)
+        given = fill(m)
+        w = {k.rpartition(".")[2]: v for k, v in given.items()}
+        assert set(w) == {"weight_ih", "weight_hh", *(["bias"] if bias else [])}
+        x = np.random.default_rng(2).normal(size=(3, 4, FEATURES))
+        h, hs = np.zeros((3, UNITS)), []
+        for t in range(4):
+            wr, wz, wn = np.split(x[:, t] @ w["weight_ih"].T + w.get("bias", 0.0), 3, 1)
+            ur, uz, un = np.split(w["weight_hh"], 3, 0)
+            r, z = 1 / (1 + np.exp(-wr - h @ ur.T)), 1 / (1 + np.exp(-wz - h @ uz.T))
+            h = (1 - z) * np.tanh(wn + (r * h) @ un.T) + z * h
+            hs.append(h)
+        np.testing.assert_allclose(predict(m, given, x), np.stack(hs, 1), atol=1e-12)
+        step = (
+            f"recurrence over time {{ carry h[{UNITS}] = 0\n h = gru(x, h, {options})\n y ~ normal(h, 1) }}"
+        )
+        m = lowered(f"model m\ninput x: real[time, {FEATURES}]\ntarget y: real[time, {UNITS}]\n{step}\n")
+        assert sorted(k.rpartition(".")[2] for k in m.parameters) == sorted(w)
+        renamed = {k: w[k.rpartition(".")[2]] for k in m.parameters}
+        found = interpret(m.programs["predict"], renamed, {"x": x})["y"]
+        np.testing.assert_allclose(found, np.stack(hs, 1), atol=1e-12)
+    with pytest.raises(SpecError) as caught:
+        lowered(
+            "model m\ninput x: real[time, 2]\nrecurrence over time { carry h[3] = 0\n"
+            "x ~ normal(dense(2)(h), 1)\n h = rnn(x, h, layers = 2) }\n"
+        )
+    assert "unknown argument `layers`" in caught.value.diagnostics[0].message
 
 
 def test_dropout_is_between_layers_and_in_training_alone() -> None:
