@@ -24,15 +24,25 @@ class Coupling(Bijector):
     `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size): the channels
     of the mask where it is the same at every place, which is so for vectors; else all channels, with zeros off the mask.
     Its features are projected to the law's parameters by a zero-initialised layer, so that a fresh coupling is the
-    identity.
+    identity. Instead of `net`, `log_scale` and `shift` may be nets of their own, which give the law's parameters as
+    they are (notes, section 7.5: the nets s and t of RealNVP, with `law = affine(scale = exp)`).
     """
 
     keyword: ClassVar[str] = "coupling"
     function: ClassVar[bool] = True
     mask: Mask
-    net: Net
+    net: Net | None = None
     law: Law = AFFINE
     condition: Value | None = None
+    log_scale: Net | None = None
+    shift: Net | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` unless there is one net, or one for each parameter of the law."""
+        given = tuple(name for name in ("log_scale", "shift") if getattr(self, name) is not None)
+        if given != (() if self.net is not None else self.law.slots) or not (self.net or given):
+            own = f", or {' and '.join(f'`{name}`' for name in self.law.slots)}" if self.law.slots else ""
+            raise ValueError(f"a coupling with the law {self.law.keyword} needs `net`{own}")
 
     @property
     def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
@@ -54,8 +64,11 @@ class Coupling(Bijector):
 
     def _raw(self, ctx: Context, passed: Value, moved: int) -> Value:
         """Parameters of the law for `moved` channels, from what passes."""
+        seen = conditions.join(ctx, passed, self.condition)
+        if self.net is None:
+            return F.concat(ctx.b, [self._own(ctx, name, seen, passed, moved) for name in self.law.slots], 1)
         outputs = moved * self.law.count()
-        features = self.net(ctx, conditions.join(ctx, passed, self.condition))
+        features = self.net(ctx, seen)
         if features.type.rank != passed.type.rank or features.shape[2:] != passed.shape[2:]:
             places = ", ".join(["channels", *map(str, passed.shape[2:])])
             raise ctx.fail(
@@ -69,6 +82,19 @@ class Coupling(Bijector):
                 else Conv(outputs, 3, pad="same", init="zeros")
             )
             return layer(ctx, features)
+
+    def _own(self, ctx: Context, name: str, seen: Value, passed: Value, moved: int) -> Value:
+        """One parameter of the law from a net of its own. Raises MP207 for another shape than that of what is moved."""
+        net: Net = getattr(self, name)
+        with ctx.frame(name, name, ctx.span):  # the nets share no weights
+            value = net(ctx, seen)
+        if value.shape != (passed.shape[0], moved, *passed.shape[2:]):
+            places = ", ".join(map(str, (moved, *passed.shape[2:])))
+            raise ctx.fail(
+                "MP207",
+                f"`{name}` of a coupling gives [{places}] here, and this gives {list(value.shape[1:])}",
+            )
+        return value
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
         mask = self._mask(ctx, x)

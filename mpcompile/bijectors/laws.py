@@ -7,7 +7,7 @@ Where they are zero the law is the identity (up to rounding), so that a fresh bi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mpcompile.bijectors.base import along_channels, channels
 from mpcompile.ir import Array, Init, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
+from mpcompile.ranges import Choice
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Law:
     """
 
     keyword: ClassVar[str]
+    #: Parameters of one number an element that nets of their own may give to a coupling, in their order in `raw`.
+    slots: ClassVar[tuple[str, ...]] = ()
 
     @property
     def reach(self) -> float | None:
@@ -55,6 +58,7 @@ class Additive(Law):
     """y = x + t (NICE, Dinh et al. 2015, eq. 7): the volume stays."""
 
     keyword: ClassVar[str] = "additive"
+    slots: ClassVar[tuple[str, ...]] = ("shift",)
 
     def count(self) -> int:
         return 1
@@ -66,18 +70,25 @@ class Additive(Law):
         return F.sub(ctx.b, y, weighed(ctx, raw, moved))
 
 
+@dataclass(frozen=True)
 class Affine(Law):
-    """y = x exp(s) + t (Dinh et al. 2017, eq. 4), s = g tanh(.) with a learned bound g for each channel."""
+    """y = x exp(s) + t (Dinh et al. 2017, eq. 4), s = g tanh(.) with a learned bound g for each channel.
+
+    By `scale = exp` s is what the network gives, without a bound (notes, section 7.5).
+    """
 
     keyword: ClassVar[str] = "affine"
+    slots: ClassVar[tuple[str, ...]] = ("log_scale", "shift")
+    scale: Annotated[str, Choice(("tanh_exp", "exp"))] = "tanh_exp"
 
     def count(self) -> int:
         return 2
 
     def _parameters(self, ctx: Context, raw: Value, moved: Array | None) -> tuple[Value, Value]:
         s, t = F.split(ctx.b, raw, 1, 2)
-        bound = along_channels(ctx, ctx.param("bound", (channels(s),), Init("ones")), s)
-        s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
+        if self.scale == "tanh_exp":
+            bound = along_channels(ctx, ctx.param("bound", (channels(s),), Init("ones")), s)
+            s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
         return weighed(ctx, s, moved), weighed(ctx, t, moved)
 
     def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:

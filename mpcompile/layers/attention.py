@@ -176,7 +176,7 @@ def _angles(ctx: Context, time: int | Symbolic, size: int, base: float) -> Value
 
 
 def _slopes(ctx: Context, heads: int, scores: Value, later: float) -> Value:
-    """What scores lose by distance, [heads, time, time]; with keys that stand `later` by one place."""
+    """The fall of scores by distance, [heads, time, time]; with keys that stand `later` by one place."""
     b, (time, keys) = ctx.b, scores.shape[2:]
     falls = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
     distance = F.sub(b, F.steps(b, keys), F.reshape(b, F.steps(b, time), (time, 1)))
@@ -194,7 +194,7 @@ def _later(ctx: Context, x: Value) -> Value:
 
 
 def _first_alone(time: int) -> Array:
-    """By which the first query sees the first place, and no other query does: bool [time, time]."""
+    """The mask by which the first query sees the first place, and no other query does: bool [time, time]."""
     alone: Array = np.ones((time, time), bool)
     alone[1:, :1] = False
     return alone

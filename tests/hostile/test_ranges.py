@@ -51,6 +51,10 @@ FITTING = {
 }  # fmt: skip
 
 
+#: Arguments of which one or another must be there.
+ALSO = {"coupling": {"net": "dense(4)"}}
+
+
 def example(name: str, slot: Slot) -> str:
     """A value that the declared range holds."""
     if (name, slot.name) in FITTING:
@@ -70,7 +74,7 @@ def call(name: str, cls: type, preset: tuple[str, ...] = (), **given: str) -> st
     arguments = {
         s.name: example(name, s) for s in slots(cls) if s.required and not listed(s) and s.name not in preset
     }
-    arguments |= given
+    arguments |= {**ALSO.get(name, {}), **given}
     return f"{name}({', '.join(f'{k} = {v}' for k, v in arguments.items())})"
 
 
