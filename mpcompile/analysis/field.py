@@ -34,7 +34,8 @@ from mpcompile.ir import (
     substitute,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ops import Scan
+from mpcompile.ops import Gather, Scan
+from mpcompile.ops.traits import Movement
 
 #: Trials of pairs in which no difference is seen, and of those behind a primitive that is constant but for steps.
 TRIALS, STEP_TRIALS = 3, 24
@@ -155,16 +156,16 @@ def as_it_is(module: Module, graph: Graph, env: Mapping[str, int]) -> Array:
     )  # a real number, whatever the variable of the flow is declared to be
     if "seen" in inputs:
         inputs["seen"] = inputs["x"]
-    results = interpret(graph, Weights(graph, f, env), inputs, sizes, lambda op, *xs: op.over_field(f, *xs))
+    results = run(graph, f, Weights(graph, f, env), inputs, sizes)
     x, y = (np.ascontiguousarray(v.reshape(rows, -1).T) for v in (inputs["x"], results["y"]))
     found = {column.tobytes(): i for i, column in enumerate(y)}
     return np.array([found.get(column.tobytes(), -1) for column in x])
 
 
 class Weights(Mapping[str, Array]):
-    """A random value of every weight of a program over a field, widened to float64 whenever it is looked up.
+    """A random value of every weight of a program over a field, in 16 bits, which `run` widens to float64.
 
-    Between two uses a weight takes 16 bits, since all of them together may be much more than what a run computes.
+    All of them together may be much more than what a run computes.
     """
 
     def __init__(self, graph: Graph, f: Field, env: Mapping[str, int]) -> None:
@@ -176,13 +177,32 @@ class Weights(Mapping[str, Array]):
         }
 
     def __getitem__(self, path: str) -> Array:
-        return self._drawn[path].astype(np.float64)
+        return self._drawn[path]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._drawn)
 
     def __len__(self) -> int:
         return len(self._drawn)
+
+
+def run(
+    graph: Graph, f: Field, weights: Weights, inputs: Mapping[str, Array], env: Mapping[str, int]
+) -> dict[str, Array]:
+    """Run a program over a field, and return its outputs by name. Raises `NoRule`.
+
+    A weight is widened where something is computed from it, and not where some of its elements are picked: of a large
+    embedding a run reads a few rows.
+    """
+
+    def wide(x: Array) -> Array:
+        return x.astype(np.float64) if x.dtype == np.uint16 else x
+
+    def apply(op: Primitive, *given: Array) -> tuple[Array, ...]:
+        tick()
+        return op.over_field(f, *(given if isinstance(op, Movement | Gather) else map(wide, given)))
+
+    return {name: wide(y) for name, y in interpret(graph, weights, inputs, env, apply).items()}
 
 
 def row_work(graph: Graph, env: Mapping[str, int]) -> float:
@@ -302,15 +322,9 @@ class _Run:
         shape = self.ask.graph.inputs[name].type.shape
         return bool(shape) and isinstance(shape[0], Symbolic) and "N" in str(shape[0])
 
-    def _evaluate(
-        self, weights: Mapping[str, Array], inputs: Mapping[str, Array], rows: int
-    ) -> dict[str, Array]:
-        def apply(op: Primitive, *given: Array) -> tuple[Array, ...]:
-            tick()
-            return op.over_field(self.field, *given)
-
+    def _evaluate(self, weights: Weights, inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
         reserve(16.0 * rows * widest(self.ask.graph, self.ask.env))
-        return interpret(self.ask.graph, weights, inputs, {**self.ask.env, "N": rows}, apply)
+        return run(self.ask.graph, self.field, weights, inputs, {**self.ask.env, "N": rows})
 
     def _flat(self, results: Mapping[str, Array]) -> list[Array]:
         """Each output as [elements that count as one, rows, places]."""

@@ -64,17 +64,16 @@ def differs(module: Module, graph: Graph, sizes: Mapping[str, int]) -> bool:
     Results without a batch axis are means of those of the examples.
     """
     # imported for a fault alone: every check asks this claim, and start-up is most of a small one
-    from mpcompile.analysis.field import Weights, afford, values_of
-    from mpcompile.interpret import interpret
+    from mpcompile.analysis import field as over
     from mpcompile.ir.field import Field
 
-    f, draw = Field(0), values_of(module, sizes)
-    afford(graph, sizes, 2)
-    weights = Weights(graph, f, sizes)
+    f, draw = Field(0), over.values_of(module, sizes)
+    over.afford(graph, sizes, 2)
+    weights = over.Weights(graph, f, sizes)
     both = {k: draw(f, k, v.type, v.type.concrete({**sizes, "N": 2}), 0) for k, v in graph.inputs.items()}
 
     def run(inputs: Mapping[str, Array], n: int) -> dict[str, Array]:
-        return interpret(graph, weights, inputs, {**sizes, "N": n}, lambda op, *xs: op.over_field(f, *xs))
+        return over.run(graph, f, weights, inputs, {**sizes, "N": n})
 
     def row(name: str, i: int) -> Array:
         axis = batch_axis(graph.inputs[name].type)

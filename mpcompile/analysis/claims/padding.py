@@ -11,11 +11,10 @@ from copy import copy
 
 import numpy as np
 
-from mpcompile.analysis.field import Weights, afford, values_of
+from mpcompile.analysis import field as over
 from mpcompile.analysis.padding import Walk
 from mpcompile.analysis.verdict import FINITE, Proof, Verdict, free_symbols, scope_of
 from mpcompile.diagnostics import Diagnostic
-from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Claim, Graph, Module, Node, Type, Value, substitute
 from mpcompile.ir.field import Field
 from mpcompile.ops import Scan
@@ -73,9 +72,9 @@ def differs(
     """
     f, wide = Field(0), {**sizes, "N": 1}
     real = {**wide, **dict.fromkeys(counted, REAL)}
-    draw = values_of(module, real)
-    afford(graph, sizes, 2)
-    weights = Weights(graph, f, sizes)
+    draw = over.values_of(module, real)
+    over.afford(graph, sizes, 2)
+    weights = over.Weights(graph, f, sizes)
     padded = {k: draw(f, k, v.type, v.type.concrete(wide), 0) for k, v in graph.inputs.items()}
 
     def run(
@@ -83,7 +82,7 @@ def differs(
     ) -> dict[str, Array]:
         asked = copy(graph)
         asked.outputs = dict(values)
-        return interpret(asked, weights, inputs, env, lambda op, *xs: op.over_field(f, *xs))
+        return over.run(asked, f, weights, inputs, env)
 
     def before(x: Array, type_: Type) -> Array:
         return x[tuple(slice(max(0, substitute(s, real))) for s in type_.shape)]
