@@ -87,6 +87,11 @@ TABLE = (
          "- conv(32, 3, pad = same, mask = causal2d(type = A)) -> relu\n"
          "- conv(1, 3, pad = same, mask = causal2d(type = B))",
          "a vertical and a horizontal stack, as in specs/pixelcnn.mp"),
+    Code("MP306", "operation-count",
+         "Reports a claim about the number of floating-point operations that does not hold: those of the loss of one "
+         "example, as `mpcompile inspect` counts them.",
+         "The model costs more than its author meant it to, or less.",
+         "check { flops <= 1000 }", "check { flops <= 2_000_000 }"),
     Code("MP309", "undecided", "Reports a claim that is neither proved nor refuted: a primitive lacks the rule for it, a "
          "bound is not sharp enough, or it only holds at the sizes that were tried.",
          "A property of some lengths says nothing about longer ones, so the claim counts as not proved. "
@@ -152,7 +157,8 @@ TABLE = (
          "x: real[time, 1]   # x ~ autoregressive { shift -> layer_norm -> ... }",
          "x ~ autoregressive { shift -> dense(8) -> layer_norm -> dense(2) }"),
     Code("MP331", "untransformed-elements",
-         "Reports elements of a flow that every map with a conditioner passes on as they are.",
+         "Reports elements of a flow that every map with a conditioner passes on as they are: as a warning, or as an "
+         "error where `transformed(x)` is claimed.",
          "The distribution of such elements is that of the base, up to a scale: the flow cannot learn it.",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = 0), net = n) }",
          "repeat i in 0..3 { coupling(mask = checkerboard(parity = i), net = n) }"),

@@ -113,7 +113,8 @@ class SpecFile(_Part):
     check: list[str] | str = Field(
         default=[],
         description="Claims that must hold: `autoregressive(x)`, `complete(x)`, `jacobian(x) is triangular`, "
-        '`parameters <= 200_000`; `allow CLAIM because "reason"` states an exception.',
+        "`transformed(x)`, `parameters <= 200_000`, `flops <= 2_000_000`; "
+        '`allow CLAIM because "reason"` states an exception.',
         examples=["autoregressive(x)", "complete(x)"],
     )
 

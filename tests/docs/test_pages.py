@@ -20,7 +20,7 @@ from mpcompile import api
 from mpcompile.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["networks", "convolutional", "recurrent", "latents", "autoregressive", "flows"]
+PAGES = ["networks", "convolutional", "recurrent", "latents", "autoregressive", "flows", "notes"]
 #: Commands whose output depends on what was learned.
 LEARNED = ("train", "eval", "--gradient-flow", "--density")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from mpcompile.ir import Array, FlowStep, Graph, Module, NoRule, product
 SHOWN = 4
 #: Flows of more elements than this are not looked at.
 MOST = 1 << 11
+HELP = (
+    "let masks take turns (`checkerboard(parity = i)`, i counted by `repeat`), or mix the elements between maps "
+    "with `permute` or `conv1x1`"
+)
 #: The place of an element that has left the chain untouched, and of one that is transformed.
 LEFT, MOVED = -1, -2
 
@@ -26,15 +31,40 @@ def untransformed(module: Module) -> Iterator[Diagnostic]:
     nothing else. An element that is mixed with others, or moved by a conditioner once, is none.
     """
     for subject, steps in module.flow_steps.items():
-        passing = [p for p in steps if _conditioned(module, p.graph)]
-        if not passing or _size(steps[0].graph) > MOST:
+        if not any(_conditioned(module, p.graph) for p in steps):
             continue
         try:
-            passed = _passed(module, steps)
+            found = passed_on(module, subject)
         except NoRule:
             continue  # nothing is guessed of a map that has no rule
-        if passed.any():
-            yield _finding(subject, passing[0], len(passing), passed)
+        if found is not None and found.finding is not None:
+            yield found.finding
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOn:
+    """The number of elements of a flow that are never transformed, and the finding of it where there are any."""
+
+    count: int
+    finding: Diagnostic | None
+
+
+def passed_on(module: Module, subject: str) -> PassedOn | None:
+    """Count the elements of a variable that no map of its flow transforms; None for a flow that is too large.
+
+    Raises `NoRule`.
+    """
+    steps = module.flow_steps[subject]
+    if _size(steps[0].graph) > MOST:
+        return None
+    passing = [p for p in steps if _conditioned(module, p.graph)]
+    unmoved, seen = _passed(module, steps)
+    if passing:
+        unmoved = unmoved & seen
+    if not unmoved.any():
+        return PassedOn(0, None)
+    first = (passing or steps)[0]
+    return PassedOn(int(unmoved.sum()), _finding(subject, first, len(passing), unmoved))
 
 
 def _conditioned(module: Module, graph: Graph) -> bool:
@@ -50,8 +80,8 @@ def _size(graph: Graph) -> int:
     return size
 
 
-def _passed(module: Module, steps: Sequence[FlowStep]) -> Array:
-    """Bool over the elements of the variable, in its shape: a conditioned map has passed it on, and none has moved it."""
+def _passed(module: Module, steps: Sequence[FlowStep]) -> tuple[Array, Array]:
+    """Bools over the elements of the variable, in its shape: none has moved it; a conditioned map has passed it on."""
     from mpcompile.analysis.field import as_it_is  # for flows alone
 
     shape = steps[0].graph.inputs["x"].type.concrete({"N": 1})[1:]
@@ -70,8 +100,7 @@ def _passed(module: Module, steps: Sequence[FlowStep]) -> Array:
         if after is not None:  # what is factored out comes first in y, and stays as it is
             left = len(onto) - _size(after.graph)
             place = np.where(place >= left, place - left, np.where(place >= 0, LEFT, place))
-    passed: Array = (place != MOVED) & seen
-    return passed.reshape(shape)
+    return (place != MOVED).reshape(shape), seen.reshape(shape)
 
 
 def _alone(graph: Graph) -> Array:
@@ -85,7 +114,9 @@ def _finding(subject: str, first: FlowStep, maps: int, passed: Array) -> Diagnos
     places = [f"{subject}{[int(i) for i in at]}" for at in np.argwhere(passed)[:SHOWN]]
     more = f" and {int(passed.sum()) - SHOWN} more" if passed.sum() > SHOWN else ""
     some = (
-        "the only map that has a conditioner passes"
+        "no map has a conditioner, and these pass"
+        if not maps
+        else "the only map that has a conditioner passes"
         if maps == 1
         else f"all {maps} maps that have a conditioner pass"
     )
@@ -95,6 +126,5 @@ def _finding(subject: str, first: FlowStep, maps: int, passed: Array) -> Diagnos
         first.span,
         Severity.WARNING,
         label=f"passes {', '.join(places)}{more}",
-        help="let masks take turns (`checkerboard(parity = i)`, i counted by `repeat`), or mix the elements between maps "
-        "with `permute` or `conv1x1`",
+        help=HELP,
     )

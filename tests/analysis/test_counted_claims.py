@@ -1,0 +1,68 @@
+"""`flops <= n` and `transformed(x)`: numbers by hand, and elements followed through masks and permutations."""
+
+from __future__ import annotations
+
+import pytest
+from written import lowered
+
+from mpcompile.analysis import Verdict, prove
+from mpcompile.analysis.cost import work
+from mpcompile.ir import Module
+
+
+def verdict(module: Module, kind: str) -> Verdict:
+    return next(v for v in prove(module) if v.claim.kind == kind)
+
+
+NET = "model m\ninput x: real[3]\ntarget y: real[2]\ny ~ normal(loc = x -> dense(2{}), scale = 1)\ncheck {{ flops {} }}\n"
+
+
+def test_operations_are_counted_for_one_example() -> None:
+    """A bias of two numbers is two operations; a product of 3 by 2 is twelve."""
+    counts = []
+    for bias in ("", ", bias = false"):
+        module = lowered(NET.format(bias, "<= 1000"))
+        found = verdict(module, "flops")
+        assert found.status == "proved"
+        counts.append(found.detail["flops"])
+        total = work(module.programs["loss"]).total
+        assert counts[-1] == (total if isinstance(total, int) else sum(k for _, k in total.terms))
+    assert counts[0] - counts[1] == 2
+    module = lowered(NET.format("", f"< {counts[0]}"))
+    found = verdict(module, "flops")
+    assert found.status == "refuted" and [d.code for d in found.diagnostics] == ["MP306"]
+    assert verdict(lowered(NET.format("", f"== {counts[0]}")), "flops").status == "proved"
+
+
+def test_operations_that_grow_with_a_length_break_every_bound_above() -> None:
+    text = "model m\ninput x: real[time, 3]\ntarget y: real[time, 2]\ny ~ normal(loc = x -> dense(2), scale = 1)\n"
+    found = verdict(lowered(f"{text}check {{ flops <= 1000 }}\n"), "flops")
+    assert found.status == "refuted" and set(found.at) == {"time"}
+    found = verdict(lowered(f"{text}check {{ flops >= 1 }}\n"), "flops")
+    assert found.status == "undecided" and "depends on time" in found.reason
+
+
+FLOW = "model m\ninput x: real[4]\nx ~ flow(base = normal) {{ {} }}\ncheck {{ transformed(x) }}\n"
+EVEN = "coupling(mask = checkerboard(parity = 0), net = dense(4))"
+ODD = EVEN.replace("= 0", "= 1")
+
+
+@pytest.mark.parametrize(
+    ("chain", "passed"),
+    [
+        (f"{EVEN} -> {ODD}", 0),
+        (f"{EVEN} -> actnorm -> {EVEN}", 2),
+        # reversed, the elements of a parity are those of the other
+        (f"{EVEN} -> permute(reverse) -> {EVEN}", 0),
+        (f"{EVEN} -> permute(reverse) -> {ODD}", 2),
+        (f"{EVEN} -> conv1x1", 0),
+        ("conv1x1", 0),
+        ("affine", 4),
+        ("autoregressive(hidden = [8])", 0),
+        ("autoregressive(hidden = [8]) -> permute(reverse) -> autoregressive(hidden = [8])", 0),
+    ],
+)
+def test_each_element_is_followed_from_map_to_map(chain: str, passed: int) -> None:
+    found = verdict(lowered(FLOW.format(chain)), "transformed")
+    assert (found.status, found.detail["passed"]) == ("refuted" if passed else "proved", passed)
+    assert [d.code for d in found.diagnostics] == (["MP331"] if passed else [])
