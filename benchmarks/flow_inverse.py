@@ -91,7 +91,7 @@ def files() -> None:
             module = load(HERE / f"flow_{kind}.mp", {"dims": dims})
             weights = initial(module, 0)
             held = sum(w.nbytes for w in weights.values())
-            made = find_backend("onnx").emit(optimise(module).module, weights)
+            made = find_backend("onnx").emit(optimise(module).module, weights, inline=True)
             largest = max(len(data) for name, data in made.items() if not name.startswith("train_step"))
             print(
                 f"{kind:10}{dims:6}{held / 1e6:12.2f}{largest / 1e6:9.2f}{1.5 * held / 1e6 + 1:10.2f}",

@@ -205,7 +205,7 @@ def build(
     parameters: Mapping[str, Array] | None = None,
     allow_unproven: bool = False,
     overrides: Mapping[str, str] | None = None,
-    inline: bool = True,
+    inline: bool = False,
     inference: bool = False,
     force: bool = False,
     replaced: list[str] | None = None,
@@ -216,9 +216,10 @@ def build(
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
     The folder is written whole or not at all. An earlier build in it is replaced; with `force` also files of these
-    names that are others', whose paths `replaced` takes. `inline` puts the weights into ONNX files too, so that one
-    file is a whole program. `inference` leaves out the programs that learn, and folds all that depends on weights
-    alone into them. `names` says what the numbers of a run's data stand for: its `vocabulary`, and `classes` by field.
+    names that are others', whose paths `replaced` takes. ONNX files read the weights from `weights.safetensors` beside
+    them; `inline` puts them into each file too, so that one file is a whole program. `inference` leaves out the programs
+    that learn, and folds all that depends on weights alone into them. `names` says what the numbers of a run's data
+    stand for: its `vocabulary`, and `classes` by field.
     The proofs have a budget, or the default. `verify_each` verifies every program between passes.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
@@ -227,13 +228,13 @@ def build(
     """
     from mpcompile import __version__
     from mpcompile.backend import find_backend
+    from mpcompile.emission import tensors
     from mpcompile.passes.pipeline import optimise
     from mpcompile.passes.running import verified
     from mpcompile.runner import builds
     from mpcompile.runner.initial import initial
     from mpcompile.runner.run import fit
     from mpcompile.runner.settings import settings
-    from mpcompile.runner.tensors import serialise
 
     with within(budget or Budget()):
         found = require_proven(module, allow_unproven)
@@ -242,10 +243,10 @@ def build(
     with verified(verify_each):
         optimised = optimise(module, weights if inference else None)
     module, weights = optimised.module, optimised.weights or weights
-    emitted = find_backend(backend, live=False).emit(
-        module, weights if inline else None, settings(module).optimizer
-    )
-    files = _encoded(emitted) | {"weights.safetensors": serialise(weights)}
+    rule = settings(module).optimizer
+    emitted = find_backend(backend, live=False).emit(module, weights, rule, inline=inline)
+    payload = tensors.serialise(weights, tensors.neighbours(module))
+    files = _encoded(emitted) | {tensors.WEIGHTS: payload}
     manifest = {
         "model": module.name,
         "backend": backend,

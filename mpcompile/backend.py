@@ -93,11 +93,14 @@ class Backend(Protocol):
         module: Module,
         parameters: Mapping[str, Array] | None = None,
         optimizer: OptimizerSpec | None = None,
+        *,
+        inline: bool = False,
     ) -> dict[str, str | bytes]:
         """Files of the standalone model (without weights file and manifest), by relative path. Deterministic.
 
-        A format that carries weights within its files takes them from `parameters`, and its training program's
-        update rule from `optimizer`; the others leave both to their files' users.
+        Files that hold programs with their weights refer to those of `weights.safetensors` beside them, which holds
+        `parameters` as `mpcompile.emission.tensors.places` says; with `inline` they hold the weights themselves. A
+        training program has the update rule of `optimizer`. The others leave both to their files' users.
         """
         ...
 

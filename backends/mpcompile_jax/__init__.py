@@ -26,8 +26,10 @@ class JaxBackend:
         module: Module,
         parameters: Mapping[str, Array] | None = None,
         optimizer: OptimizerSpec | None = None,
+        *,
+        inline: bool = False,
     ) -> dict[str, str | bytes]:
-        return {"model.py": emit_module(module).text}
+        return emit_module(module).files
 
     def session(
         self,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import free
 from mpcompile.emission.signature import definition, result_type
 from mpcompile.emission.text import Expr, Label, tuple_text
@@ -13,7 +14,7 @@ from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
 from mpcompile.kernels import Kernel
 from mpcompile.outline import Block, Loop
-from mpcompile_jax import literals, loops, parameters, windows
+from mpcompile_jax import loops, parameters, windows
 from mpcompile_jax.kernels import KERNELS, spells
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
@@ -23,8 +24,8 @@ from mpcompile_jax.verify import ALLOWED
 #: Names that mean something in an emitted file.
 RESERVED = frozenset({
     *ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names),
-    *windows.HELPERS, *loops.HELPERS, *literals.HELPERS, *parameters.HELPERS,
-    "Params", "load", "_",
+    *windows.HELPERS, *loops.HELPERS, *parameters.HELPERS,
+    "Params", "load", TABLE, "_",
 })  # fmt: skip
 
 

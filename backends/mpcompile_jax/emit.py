@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mpcompile.emission import constants as stored
+from mpcompile.emission.constants import FILE
+from mpcompile.emission.loading import MODEL
 from mpcompile.emission.names import free
 from mpcompile.emission.text import basename
 from mpcompile.ir import Module
 from mpcompile.outline import outline
-from mpcompile_jax import literals, loops, parameters, windows
+from mpcompile_jax import loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
 from mpcompile_jax.verify import verify_source
@@ -17,10 +20,16 @@ from mpcompile_jax.verify import verify_source
 
 @dataclass(frozen=True)
 class Emitted:
-    """The text, and the function of each program in it."""
+    """The text of `model.py`, the function of each program in it, and the arrays that the text reads."""
 
     text: str
     functions: dict[str, str]
+    constants: stored.Constants
+
+    @property
+    def files(self) -> dict[str, str | bytes]:
+        """The files that ship, by their names."""
+        return {MODEL: self.text, **self.constants.files()}
 
 
 def emit_module(module: Module) -> Emitted:
@@ -49,13 +58,13 @@ def emit_module(module: Module) -> Emitted:
         if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
             helpers.insert(0, text)
     helpers += [text for name, text in parameters.HELPERS.items() if f"{name}(" in body]
-    unpack = [text for name, text in literals.HELPERS.items() if f"{name}(" in table]
-    parts = [*unpack, *([table + "\n"] if table else []), *helpers, body]
+    parts = [*([table + "\n"] if table else []), *helpers, body]
     body = "\n\n".join(parts)
-    text = header(module, body) + ("\n\n" if not table or unpack else "\n") + body
+    text = header(module, body) + ("\n" if table else "\n\n") + body
     verify_source(text)
     signatures = writers[id(plan.root.family)].signatures
-    return Emitted(text, {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)})
+    methods = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    return Emitted(text, methods, constants.file)
 
 
 def header(module: Module, body: str) -> str:
@@ -72,10 +81,12 @@ def header(module: Module, body: str) -> str:
         "from __future__ import annotations",
         "",
     ]
-    plain = [f"import {m}" for m in ("base64", "itertools", "math") if f"{m}." in body]
+    plain = [f"import {m}" for m in ("itertools", "math") if f"{m}." in body]
     abstract = [name for name in ("Callable", "Sequence") if f"{name}[" in body]
     if abstract:
         plain.append(f"from collections.abc import {', '.join(abstract)}")
+    reads = f'"{FILE}"' in body
+    plain += ["from pathlib import Path"] if reads else []
     lines += [*plain, ""] if plain else []
     if re.search(r"\bjax\.", body):
         lines.append("import jax")
@@ -84,5 +95,6 @@ def header(module: Module, body: str) -> str:
     if "np." in re.sub(r"\bjnp\.", "", body):
         lines.append("import numpy as np")
     lines.append("from jax import Array, lax" if "lax." in body else "from jax import Array")
+    lines += ["from safetensors.numpy import load_file"] if reads else []
     lines += ["", "Params = dict[str, Array]"]
     return "\n".join(lines) + "\n"

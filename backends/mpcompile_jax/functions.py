@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from mpcompile.emission import constants as stored
 from mpcompile.emission import names as spelled
-from mpcompile.emission.constants import Levels, is_mask
+from mpcompile.emission.constants import is_mask
 from mpcompile.emission.names import free, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
@@ -47,11 +48,15 @@ def numbered(names: Sequence[str]) -> tuple[str, str, str]:
 
 @dataclass
 class Constants:
-    """Constants of the file: equal ones have one name, which is that of no variable."""
+    """Constants of the module: equal ones have one name, which is that of no variable.
+
+    file  the arrays that do not stand in the text
+    """
 
     variables: frozenset[str] = frozenset()
     names: dict[Constant, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    file: stored.Constants = field(default_factory=stored.Constants)
 
     def name(self, constant: Constant) -> str:
         if constant not in self.names:
@@ -63,9 +68,9 @@ class Constants:
         return self.names[constant]
 
     def lines(self) -> list[str]:
-        levels = Levels("LEVELS")
-        texts = [f"{name} = {array_text(c.array, levels)}" for c, name in self.names.items()]
-        return [line for text in [*levels.lines(), *texts] for line in layout(text, 0)]
+        texts = [f"{name} = {array_text(c.array, self.file, name.lower())}" for c, name in self.names.items()]
+        table = [stored.LOAD] if self.file.arrays else []
+        return [line for text in [*table, *texts] for line in layout(text, 0)]
 
 
 @dataclass

@@ -1,50 +1,49 @@
-"""Arrays of constants as numpy text: by the rule behind them where one is seen, in full when small, else packed."""
+"""Arrays of constants as numpy text: by the rule behind them where one is seen, in full when small, else from a file."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mpcompile.emission.constants import Levels, core, is_mask, line, nested, packed, staircase
+from mpcompile.emission.constants import Constants, core, is_mask, line, nested, permutation, staircase
 from mpcompile.emission.text import number, tuple_text
 from mpcompile.ir import Array
 
-#: Longer lists of elements are packed.
+#: Longer lists of elements lie in the file.
 LISTED = 64
 
 
-def array_text(array: Array, levels: Levels) -> str:
+def array_text(array: Array, file: Constants, hint: str) -> str:
     """Write an expression for a numpy array of this value.
 
-    One of zeros and ones comes as truth values. It may read `levels`.
+    One of zeros and ones comes as truth values. A long array without a rule becomes one of `file`, called `hint`.
 
     Whole numbers are int32 in every precision: JAX keeps constants by identity, and one that is int64 under
     `enable_x64` and int32 outside would be taken for the other (both modes may run in one process).
     """
     if array.dtype.kind == "i":
-        return f"np.asarray({_array_text(array, levels)}, np.int32)"
-    return _array_text(array != 0 if truth_values(array) else array, levels)
+        return f"np.asarray({_array_text(array, file, hint)}, np.int32)"
+    return _array_text(array != 0 if truth_values(array) else array, file, hint)
 
 
-def _array_text(array: Array, levels: Levels) -> str:
+def _array_text(array: Array, file: Constants, hint: str) -> str:
     first = array.flat[0] if array.size else array.dtype.type(0)
     if (array == first).all():
         return f"np.full({tuple_text(map(str, array.shape))}, {number(first.item())})"
     small = core(array)
     if small.shape == array.shape:
-        return _dense(array, levels)
-    return f"np.broadcast_to({_dense(small, levels)}, {tuple_text(map(str, array.shape))})"
+        return _dense(array, file, hint)
+    return f"np.broadcast_to({_dense(small, file, hint)}, {tuple_text(map(str, array.shape))})"
 
 
 def truth_values(array: Array) -> bool:
     """Return whether the array is kept as truth values, and made floats where it is read."""
-    negative_zero = array.dtype.kind == "f" and bool((np.signbit(array) & (array == 0)).any())
-    return array.dtype.kind in "bf" and is_mask(array) and not negative_zero
+    return array.dtype.kind in "bf" and is_mask(array)
 
 
-def _dense(array: Array, levels: Levels) -> str:
-    """Write an array by its rule, as a list, or packed."""
+def _dense(array: Array, file: Constants, hint: str) -> str:
+    """Write an array by its rule, as a list, or as one of the file."""
     if array.ndim > 1 and max(array.shape) == array.size:
-        inner = _dense(array.reshape(-1), levels)
+        inner = _dense(array.reshape(-1), file, hint)
         inner = f"({inner})" if " " in inner.split("(")[0] or not inner.endswith(")") else inner
         return f"np.reshape({inner}, {tuple_text(map(str, array.shape))})"
     kind = array.dtype.kind
@@ -58,16 +57,19 @@ def _dense(array: Array, levels: Levels) -> str:
     if rule is not None:
         return f"{rule} == 1" if kind == "b" else f"({rule}).astype(float)"
     if array.ndim == 2 and array.size > 4 and kind == "b":
-        rule = _mask(array, levels)
+        swapped = permutation(array, "np")
+        if swapped is not None and len(swapped) <= LISTED:
+            return f"{swapped} == 1"
+        rule = _mask(array, file, hint)
         if rule is not None:
             return rule
     listed = nested(array) if array.size <= LISTED else ""
     if listed and len(listed) <= LISTED:
         return f"np.array({listed})"
-    return _packed(array)
+    return file.read(array, hint)
 
 
-def _mask(mask: Array, levels: Levels) -> str | None:
+def _mask(mask: Array, file: Constants, hint: str) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     rows, columns = mask.shape
     r, c = np.indices((rows, columns))
@@ -83,10 +85,11 @@ def _mask(mask: Array, levels: Levels) -> str | None:
     found = staircase(mask)
     if found is None:
         return None
-    packs = any(_rule(v) is None for v in found)
-    if packs and 8 * (rows + columns) > rows * columns:  # no shorter than the bits themselves
+    kept = any(_rule(v) is None for v in found)
+    if kept and 8 * (rows + columns) > rows * columns:  # no shorter than the bits themselves
         return None
-    left, right = (_rule(v) or levels.name(_packed(v)) for v in found)
+    named = zip(found, ("rows", "columns"), strict=True)
+    left, right = (_rule(v) or file.read(v, f"{hint}.{axis}") for v, axis in named)
     return f"np.greater_equal.outer({left}, {right})"
 
 
@@ -97,21 +100,3 @@ def _rule(values: Array) -> str | None:
         return rule
     listed = nested(values) if values.size <= LISTED else ""
     return f"np.array({listed})" if listed and len(listed) <= LISTED else None
-
-
-def _packed(array: Array) -> str:
-    pieces, name = packed(array, narrow=True)
-    return f"unpack({pieces}, {tuple_text(map(str, array.shape))}, np.{name})"
-
-
-#: Functions that literals call, by name.
-HELPERS = {
-    "unpack": '''def unpack(text: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """A constant array from base64; booleans are packed, eight to a byte."""
-    data = np.frombuffer(base64.b64decode(text), np.uint8)
-    if dtype is np.bool:
-        bits = np.unpackbits(data, count=math.prod(shape), bitorder="little")
-        return bits.astype(bool).reshape(shape)
-    return data.view(dtype).reshape(shape)
-''',
-}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mpcompile.backend import no_device
-from mpcompile.emission.loading import import_source
+from mpcompile.emission.loading import import_files
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax.emit import emit_module
 from mpcompile_jax.verify import verify_source
@@ -23,7 +23,7 @@ def import_programs(module: Module) -> dict[str, Program]:
     """Import the function of each program, from the text that would be shipped."""
     emitted = emit_module(module)
     verify_source(emitted.text)
-    source = import_source(emitted.text)
+    source = import_files(emitted.files)
     return {program: getattr(source, name) for program, name in emitted.functions.items()}
 
 

@@ -7,22 +7,24 @@ import ast
 from mpcompile.emission import verify
 from mpcompile.emission.verify import Allowed, SourceRefused
 
-IMPORTS = {"base64", "itertools", "math", "jax", "jax.numpy", "numpy"}
+IMPORTS = {"itertools", "math", "jax", "jax.numpy", "numpy"}
 IMPORTED = {
     "__future__": {"annotations"},
     "collections.abc": {"Callable", "Sequence"},
     "jax": {"Array", "lax"},
+    "pathlib": {"Path"},
+    "safetensors.numpy": {"load_file"},
     "safetensors.flax": {"load_file"},
 }
 NAMES = {
     "range", "zip", "enumerate", "dict", "tuple", "type", "len", "slice", "any", "max", "jax", "jnp", "np", "math",
-    "base64", "itertools",
+    "itertools",
 }  # fmt: skip
-KNOWN = {"bool", "int", "float", "str", "Array", "Callable", "Sequence"}
+KNOWN = {"bool", "int", "float", "str", "Array", "Callable", "Sequence", "__file__"}
 MEMBERS = set(
     "dtype shape ndim reshape T mT swapaxes transpose astype sum mean max at add "
     "removeprefix startswith items append defjvp "
-    "view".split()
+    "with_name".split()
 )
 MODULES = {
     "jax": {
@@ -42,11 +44,9 @@ MODULES = {
         "platform_dependent".split()
     ),
     "np": set(
-        "arange array asarray full tri add.outer greater_equal.outer broadcast_to reshape frombuffer unpackbits "
-        "ndarray generic bool int16 int32 int64 uint8 float64".split()
+        "arange array asarray eye full tri add.outer greater_equal.outer broadcast_to reshape ndarray int32".split()
     ),
     "math": {"inf", "nan", "prod"},
-    "base64": {"b64decode"},
     "itertools": {"product"},
 }
 NODES = (ast.DictComp, ast.GeneratorExp, ast.Starred, ast.Continue, ast.Assert)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mpcompile.backend import OptimizerSpec
+from mpcompile.emission import tensors
 from mpcompile.ir import Array, Module
 from mpcompile.passes.train_step import train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
@@ -26,15 +27,19 @@ class OnnxBackend:
         module: Module,
         parameters: Mapping[str, Array] | None = None,
         optimizer: OptimizerSpec | None = None,
+        *,
+        inline: bool = False,
     ) -> dict[str, str | bytes]:
         """`<program>.onnx` for each program, and `train_step.onnx` where there is a loss.
 
-        With `parameters` the weights lie in the files of programs; without, they are inputs by their dotted names,
-        to be fed from weights.safetensors, as they always are in `train_step.onnx`. The update rule is `optimizer`,
-        or what the spec says.
+        With `parameters` programs read their weights from weights.safetensors beside them, or (`inline`) hold them;
+        without, weights are inputs by their dotted names, as they always are in `train_step.onnx`. The update rule is
+        `optimizer`, or what the spec says.
         """
+        outside = parameters is not None and not inline
+        where = tensors.places(parameters, tensors.neighbours(module)) if outside and parameters else None
         files: dict[str, str | bytes] = {
-            f"{name}.onnx": emit_graph(module, graph, parameters, kernels=True).data
+            f"{name}.onnx": emit_graph(module, graph, parameters, kernels=True, places=where).data
             for name, graph in module.regions.items()
         }
         if "loss" in module.programs:

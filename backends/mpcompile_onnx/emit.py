@@ -9,13 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, StringStringEntryProto, helper
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir import Array, DType, Graph, Module, Parameter, Stack, Value
+from mpcompile.ir import Array, DType, Graph, Module, Parameter, Value
 from mpcompile_onnx.kernels import KERNELS
 from mpcompile_onnx.spelling import SPELLINGS
+from mpcompile_onnx.weights import Places, Weights
 from mpcompile_onnx.writer import Writer
 
 #: The version of the format that came with an opset.
@@ -47,16 +47,18 @@ def emit_graph(
     *,
     double: bool = False,
     kernels: bool = False,
+    places: Places | None = None,
 ) -> Emitted:
     """Emit one graph. Weights lie in the file when they are given; else they are inputs, by their dotted names.
 
+    With `places` they lie in weights.safetensors beside it, a stack as one array where its weights follow each other.
     With `kernels` operations are written by their operators (`KERNELS`), which have no gradients; in single precision.
     Raises `ValueError` where a parameter and an input have one name.
     """
     rows = KERNELS if kernels and not double else {}
     w = Writer(Path(module.source.path).name, SPELLINGS, double, rows)
     env: dict[Value, str] = {}
-    inputs, weights = [], []
+    inputs, weights = [], Weights(w, parameters, places)
     live = _live(graph)
     for name, value in graph.inputs.items():
         env[value] = w.name(name)
@@ -64,24 +66,7 @@ def emit_graph(
     for node in graph.nodes():
         if not isinstance(node.op, Parameter) or node.id not in live:
             continue
-        # a file that has its weights has those of a stack as one array
-        paths = (node.op.path,) if parameters is not None else node.op.names
-        for path in paths:
-            if path in weights:
-                continue
-            weights.append(path)
-            if path in w.taken:
-                raise ValueError(f"'{path}' is a parameter and an input")
-            w.name(path)
-            if parameters is None:
-                inputs.append(w.info(path, node.op.each))
-            else:
-                array = np.ascontiguousarray(node.op.value(parameters), w.float)
-                w.frames[0].initializers[path] = onnx.numpy_helper.from_array(array, path)
-        env[node.outputs[0]] = paths[0]
-        if isinstance(node.op, Stack) and parameters is None:
-            tall = [w.op("Unsqueeze", path, w.literal([0])) for path in paths]
-            env[node.outputs[0]] = w.op("Concat", *tall, axis=0)
+        env[node.outputs[0]] = weights.read(node.op)
     for symbol, (source, axis, times) in graph.symbols().items():
         w.declare(symbol, env[graph.inputs[source]], axis, times)
     outputs: dict[str, Value] = {}
@@ -93,8 +78,9 @@ def emit_graph(
         results.setdefault(value, names[name])
     w.write(graph, env, results)
     infos = w.results(outputs, env)
-    made = w.finish(f"{module.name}.{graph.name}", inputs, infos, f"{w.source}: {module.name}.{graph.name}")
-    read = tuple(weights) if parameters is None else ()
+    given = [*inputs, *weights.inputs]
+    made = w.finish(f"{module.name}.{graph.name}", given, infos, f"{w.source}: {module.name}.{graph.name}")
+    read = tuple(weights.names) if parameters is None else ()
     return Emitted(_model(module, graph, made, w), tuple(graph.inputs), read, names)
 
 

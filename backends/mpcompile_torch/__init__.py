@@ -27,8 +27,10 @@ class TorchBackend:
         module: Module,
         parameters: Mapping[str, Array] | None = None,
         optimizer: OptimizerSpec | None = None,
+        *,
+        inline: bool = False,
     ) -> dict[str, str | bytes]:
-        return {"model.py": emit_module(module).text}
+        return emit_module(module).files
 
     def session(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Protocol
 
+from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import defined, free
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
@@ -25,7 +26,7 @@ RESERVED = (
         {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
     )
     | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
-    | {"load"}
+    | {"load", TABLE}
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
-from mpcompile.emission.constants import Levels
+from mpcompile.emission.constants import Constants
 from mpcompile.emission.names import camel, identifier
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, layout, prose, quoted
@@ -79,9 +79,10 @@ class ClassWriter:
         family: Family,
         name: str,
         others: dict[int, ClassWriter],
+        file: Constants,
     ):
         self.module, self.outline, self.facts = module, outline, facts
-        self.family, self.name, self.others = family, name, others
+        self.family, self.name, self.others, self.file = family, name, others, file
         self.instance = family.first
         self.path = self.instance.path
         self.layers: dict[Path, Layer] = {}
@@ -248,20 +249,19 @@ class ClassWriter:
         signature = ", ".join(["self", *(f"{n}: Tensor" for n in formals.values())])
         lines = layout(f"def __init__({signature}) -> None:", 1)
         body: list[str] = []
-        levels = Levels()
         for name, spec in self.tree.parameters.items():
             body.append(self._parameter("self", name, spec))
-        self._members("self", self.tree, (), body, formals, levels)
+        self._members("self", self.tree, (), body, formals)
         registered = set(self.registered())
         for number, constant in enumerate(self.instance.constants):
             given = formals.get(((), number))
-            text = given if given else array_text(constant.array, levels)
+            text = given if given else self._array(constant, self.buffers[number])
             if number in self.lists:
                 listed = text.removesuffix(INDEX)
                 body.append(f"self.{self._list_name(number)}: list[int] = {listed}.tolist()")
             if number in registered:
                 body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
-        for line in ["super().__init__()", *levels.lines(), *body]:
+        for line in ["super().__init__()", *body]:
             lines += layout(line, 2)
         return lines
 
@@ -279,6 +279,9 @@ class ClassWriter:
             names[(child, number)] = name
         return names
 
+    def _array(self, constant: Constant, name: str) -> str:
+        return array_text(constant.array, self.file, f"{self.name}.{name}")
+
     def _parameter(self, owner: str, name: str, spec: ParameterSpec) -> str:
         if spec.trainable:
             return f"{owner}.{name} = nn.Parameter({initial_text(spec)})"
@@ -291,14 +294,15 @@ class ClassWriter:
         path: Path,
         body: list[str],
         formals: dict[tuple[Path, int], str],
-        levels: Levels,
     ) -> None:
         for name, child in tree.families.items():
             instance = self.instance.children[child]
             family = instance.family
+            wanted = self.others[id(family)].formal_names().values()
             arguments = [
-                formals.get((child, number)) or array_text(family.actual(instance, number).array, levels)
-                for number in range(len(family.formals))
+                formals.get((child, number))
+                or self._array(family.actual(instance, number), f"{'.'.join(child)}.{formal}")
+                for number, formal in enumerate(wanted)
             ]
             body.append(f"{owner}.{name} = {self.others[id(family)].name}({', '.join(arguments)})")
         for name, group in tree.groups.items():
@@ -312,7 +316,7 @@ class ClassWriter:
             for n, p in group.parameters.items():
                 if not p.trainable:
                     body.append(self._parameter(f"{owner}.{name}", n, p))
-            self._members(f"{owner}.{name}", group, (*path, name), body, formals, levels)
+            self._members(f"{owner}.{name}", group, (*path, name), body, formals)
 
     # --- methods ---
 

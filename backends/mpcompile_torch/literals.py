@@ -1,45 +1,62 @@
-"""Arrays as Python text: by the rule behind them where one is seen, in full when small, else packed."""
+"""Arrays as Python text: by the rule behind them where one is seen, in full when small, else from a file."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mpcompile.emission.constants import Levels, core, is_mask, line, nested, packed, staircase
+from mpcompile.emission.constants import (
+    Constants,
+    core,
+    is_mask,
+    line,
+    narrowed,
+    nested,
+    permutation,
+    staircase,
+)
 from mpcompile.emission.text import number, tuple_text
 from mpcompile.ir import Array, ParameterSpec
 
-#: Longer lists of elements are packed.
+#: Longer lists of elements lie in the file.
 LISTED = 64
 #: Makes an index of narrow numbers.
 INDEX = ".to(torch.int64)"
 
 
-def array_text(array: Array, levels: Levels) -> str:
-    """Write an expression for a tensor of this value; floats come in the default dtype. It may read `levels`."""
+def array_text(array: Array, file: Constants, hint: str) -> str:
+    """Write an expression for a tensor of this value; floats come in the default dtype.
+
+    A long array without a rule becomes one of `file`, called `hint`.
+    """
     if array.size and (array == array.flat[0]).all():
         return _full(array)
     small = core(array)
     if small.shape == array.shape:
-        return _dense(array, levels)
+        return _dense(array, file, hint)
     shape = tuple_text(map(str, array.shape))
-    inner = _dense(small, levels)
+    inner = _dense(small, file, hint)
     # a buffer is contiguous: data-parallel training writes into it
     if len(inner) > LISTED:
         return f"torch.broadcast_to({inner}, {shape}).contiguous()"
     return f"{inner}.expand{shape}.contiguous()"
 
 
-def _dense(array: Array, levels: Levels) -> str:
-    """Write an array by its rule, as a list, or packed."""
+def _dense(array: Array, file: Constants, hint: str) -> str:
+    """Write an array by its rule, as a list, or as one of the file."""
     kind = array.dtype.kind
     if array.ndim > 1 and max(array.shape) == array.size:
-        inner, shape = _dense(array.reshape(-1), levels), tuple_text(map(str, array.shape))
+        inner, shape = _dense(array.reshape(-1), file, hint), tuple_text(map(str, array.shape))
         return f"{inner}.reshape{shape}" if len(inner) <= LISTED else f"torch.reshape({inner}, {shape})"
     rule = line(array, "torch") if array.ndim == 1 and array.size > 4 else None
     if rule is not None:
         return rule if kind == "i" else f"real({rule})" if kind == "f" else f"({rule}).to(torch.bool)"
     if array.ndim == 2 and array.size > 4 and is_mask(array):
-        rule = _mask(array != 0, levels)
+        swapped = permutation(array, "torch")
+        if swapped is not None and len(swapped) <= LISTED:
+            return (
+                swapped if kind == "f" else f"{swapped}.to({'torch.bool' if kind == 'b' else 'torch.int64'})"
+            )
+        rule = _mask(array != 0, file, hint)
         if rule is not None:
             return (
                 f"real({rule})"
@@ -51,10 +68,10 @@ def _dense(array: Array, levels: Levels) -> str:
     listed = nested(array) if array.size <= LISTED else ""
     if listed and len(listed) <= LISTED:
         return f"torch.tensor({listed})"
-    text = _packed(array)
+    text = file.read(array, hint)
     if kind == "f":
         return f"real({text})"
-    return f"{text}{INDEX}" if kind == "i" else text
+    return f"{text}{INDEX}" if kind == "i" and narrowed(array).dtype != np.int64 else text
 
 
 def _full(array: Array) -> str:
@@ -65,7 +82,7 @@ def _full(array: Array) -> str:
     return f"torch.full({shape}, {number(value)})"
 
 
-def _mask(mask: Array, levels: Levels) -> str | None:
+def _mask(mask: Array, file: Constants, hint: str) -> str | None:
     """A rule for a matrix of bits: triangles, checkerboards, and any staircase `row level >= column`."""
     rows, columns = mask.shape
     r, c = np.arange(rows)[:, None], np.arange(columns)[None, :]
@@ -81,10 +98,11 @@ def _mask(mask: Array, levels: Levels) -> str | None:
     found = staircase(mask)
     if found is None:
         return None
-    packs = any(_rule(v) is None for v in found)
-    if packs and 8 * (rows + columns) > rows * columns:  # no shorter than the bits themselves
+    kept = any(_rule(v) is None for v in found)
+    if kept and 8 * (rows + columns) > rows * columns:  # no shorter than the bits themselves
         return None
-    left, right = (_rule(v) or levels.name(_packed(v)) for v in found)
+    named = zip(found, ("rows", "columns"), strict=True)
+    left, right = (_rule(v) or file.read(v, f"{hint}.{axis}") for v, axis in named)
     return f"{left}[:, None] >= {right}"
 
 
@@ -97,22 +115,8 @@ def _rule(values: Array) -> str | None:
     return f"torch.tensor({listed})" if listed and len(listed) <= LISTED else None
 
 
-def _packed(array: Array) -> str:
-    shape = tuple_text(map(str, array.shape))
-    pieces, kind = packed(array, narrow=True)
-    return f"unpack({pieces}, {shape}, torch.{kind})"
-
-
 #: Functions that literals call, by the text that shows their use.
 HELPERS = {
-    "unpack(": '''def unpack(text: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A constant tensor from base64; booleans are packed, eight to a byte."""
-    data = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
-    if dtype == torch.bool:
-        bits = (data[:, None] >> torch.arange(8)) & 1
-        return bits.flatten()[: math.prod(shape)].reshape(shape).to(torch.bool)
-    return data.view(dtype).reshape(shape)
-''',
     "checkerboard(": '''def checkerboard(rows: int, columns: int, parity: int) -> Tensor:
     """True where row plus column is odd (parity 1) or even (parity 0)."""
     return (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == parity

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mpcompile.backend import no_device
-from mpcompile.emission.loading import import_source
+from mpcompile.emission.loading import import_files
 from mpcompile.ir import Array
 from mpcompile_torch.emit import Emitted
 from mpcompile_torch.verify import verify_source
@@ -31,7 +31,7 @@ def build_model(
 ) -> nn.Module:
     """Build an instance with these weights, on the CPU, its constants exact in `dtype`."""
     verify_source(emitted.text)
-    source = import_source(emitted.text)
+    source = import_files(emitted.files)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

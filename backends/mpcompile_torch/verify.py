@@ -7,28 +7,29 @@ import ast
 from mpcompile.emission import verify
 from mpcompile.emission.verify import Allowed, SourceRefused
 
-IMPORTS = {"base64", "math", "torch", "torch.nn.functional"}
+IMPORTS = {"math", "torch", "torch.nn.functional"}
 IMPORTED = {
     "__future__": {"annotations"},
+    "pathlib": {"Path"},
     "typing": {"Any", "TYPE_CHECKING"},
     "torch": {"Tensor", "nn"},
     "safetensors.torch": {"load_file"},
 }
 BUILTINS = {
     "self", "super", "range", "zip", "reversed", "enumerate", "list", "tuple", "dict", "int", "str",
-    "bytearray", "len", "torch", "nn", "F", "math", "base64",
+    "len", "torch", "nn", "F", "math",
 }  # fmt: skip
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
-    "slice_scatter gather clone tolist movedim scatter_add append items view uniform_ tril triu load_state_dict __init__ "
-    "bool".split()
+    "slice_scatter gather clone tolist movedim scatter_add append items uniform_ tril triu load_state_dict __init__ "
+    "bool with_name".split()
 )
 MODULES = {
     "torch": set(
         "exp log tanh sigmoid sqrt abs sign floor erf sin cos maximum minimum where cat full "
-        "no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
-        "broadcast_to equal reshape frombuffer bool int16 int32 int64 uint8 float64 dtype get_default_dtype "
+        "eye no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
+        "broadcast_to equal reshape bool int64 get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
         "linalg.slogdet compiler.is_compiling".split()
     ),
@@ -50,10 +51,9 @@ MODULES = {
         "RMSNorm",
         "init.orthogonal_",
     },
-    "math": {"inf", "nan", "prod"},
-    "base64": {"b64decode"},
+    "math": {"inf", "nan"},
 }
-KNOWN = {"bool", "Tensor", "Any", "TYPE_CHECKING"}
+KNOWN = {"bool", "Tensor", "Any", "TYPE_CHECKING", "__file__"}
 ALLOWED = Allowed(
     IMPORTS,
     IMPORTED,

@@ -35,8 +35,9 @@ def build(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
     inline: Annotated[
-        bool, typer.Option(help="Weights inside ONNX files, or only in weights.safetensors.")
-    ] = True,
+        bool,
+        typer.Option("--inline", help="Weights inside ONNX files too, so that each is a whole program."),
+    ] = False,
     inference: Annotated[
         bool,
         typer.Option("--inference", help="Fold all that depends on weights alone; no programs that learn."),

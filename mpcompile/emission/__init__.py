@@ -1,1 +1,1 @@
-"""Writing Python: what backends that emit source share. It knows no framework."""
+"""Shared parts of backends that write files: Python text, files of constants and of weights; no framework is known."""

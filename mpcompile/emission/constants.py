@@ -1,19 +1,19 @@
-"""Forms of an array of constants: the rule behind it, or else a list or a packed text."""
+"""Forms of an array of constants: the rule behind it, or else a list or an array of the file of constants."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 
 import numpy as np
+from safetensors.numpy import save
 
 from mpcompile.emission.text import number
 from mpcompile.ir import Array
 
-#: Characters of one piece of packed text.
-PIECE = 76
-#: What fits on a line of its own is not cut: formatters would join it again.
-WHOLE = 92
+#: The file of constants that lies beside the emitted code, and the table that the code reads it into.
+FILE, TABLE = "constants.safetensors", "CONSTANTS"
+#: The statement that reads it. `Path` and `load_file` are imported.
+LOAD = f'{TABLE} = load_file(Path(__file__).with_name("{FILE}"))'
 
 
 def core(array: Array) -> Array:
@@ -27,8 +27,8 @@ def core(array: Array) -> Array:
 
 
 def is_mask(array: Array) -> bool:
-    """Return whether an array has zeros and ones alone."""
-    return bool(np.isin(array, (0, 1)).all())
+    """Return whether an array has zeros and ones alone, none of them a negative zero."""
+    return bool(np.isin(array, (0, 1)).all()) and not (array.dtype.kind == "f" and np.signbit(array).any())
 
 
 def nested(array: Array) -> str:
@@ -68,6 +68,15 @@ def line(array: Array, module: str) -> str | None:
     return None
 
 
+def permutation(matrix: Array, module: str) -> str | None:
+    """Return a permutation's matrix as rows of the identity, in words of a module that has `eye`; None for another."""
+    ones = matrix != 0
+    if matrix.shape[0] != matrix.shape[1] or not ((ones.sum(0) == 1) & (ones.sum(1) == 1)).all():
+        return None
+    rows, eye = ones.argmax(1), f"{module}.eye({len(ones)})"
+    return eye if (np.diff(rows) == 1).all() else f"{eye}[{nested(rows)}]"
+
+
 def _arange(module: str, start: int, stop: int, step: int) -> str:
     if step == 1:
         return f"{module}.arange({stop})" if start == 0 else f"{module}.arange({start}, {stop})"
@@ -88,39 +97,40 @@ def staircase(mask: Array) -> tuple[Array, Array] | None:
     return row.reshape(-1), column
 
 
-def packed(array: Array, narrow: bool = False) -> tuple[str, str]:
-    """Pack the elements in base64, as strings of Python text, and return them with the name of their dtype.
+def narrowed(array: Array) -> Array:
+    """Return the array as the file holds it: bits, integers in as few bytes as they need, or floats of 64 bits.
 
-    Bits are packed.
-
-    Integers are of 64 bits, or (`narrow`) as few as hold them: bytes, or signed, since torch compares no wider unsigned
-    ones.
+    Integers are bytes or signed: torch compares no wider unsigned ones.
     """
     if array.dtype.kind == "b" or is_mask(array):
-        kind, data = "bool", np.packbits(array.astype(bool).reshape(-1), bitorder="little").tobytes()
-    elif array.dtype.kind == "i":
-        width = np.dtype("<i8")
-        if narrow and array.size and array.min() >= 0:
-            top = int(array.max())
-            width = np.min_scalar_type(top if top < 256 else -top)
-        kind, data = width.name, array.astype(width.newbyteorder("<")).tobytes()
-    else:
-        kind, data = "float64", array.astype("<f8").tobytes()
-    text = base64.b64encode(data).decode()
-    piece = WHOLE if len(text) <= WHOLE else PIECE
-    pieces = " ".join(f'"{text[i : i + piece]}"' for i in range(0, len(text), piece))
-    return pieces, kind
+        return array.astype(bool)
+    if array.dtype.kind == "f":
+        return array.astype(np.float64)
+    if not array.size or array.min() < 0:
+        return array.astype(np.int64)
+    top = int(array.max())
+    return array.astype(np.min_scalar_type(top if top < 256 else -top))
 
 
 @dataclass
-class Levels:
-    """Long vectors that masks compare: each is a variable of its own. `lines` are the statements that make them."""
+class Constants:
+    """The arrays of `constants.safetensors` by their names. Equal ones lie in the file once."""
 
-    stem: str = "levels"
-    names: dict[str, str] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    _known: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
-    def name(self, text: str) -> str:
-        return self.names.setdefault(text, f"{self.stem}_{len(self.names)}")
+    def read(self, array: Array, hint: str) -> str:
+        """Write the expression that reads an array, as `narrowed` gives it; `hint` is its name where no other has it."""
+        array = np.ascontiguousarray(narrowed(array))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            name, number = hint, 1
+            while name in self.arrays:
+                number += 1
+                name = f"{hint}_{number}"
+            self._known[key], self.arrays[name] = name, array
+        return f'{TABLE}["{self._known[key]}"]'
 
-    def lines(self) -> list[str]:
-        return [f"{name} = {text}" for text, name in self.names.items()]
+    def files(self) -> dict[str, bytes]:
+        """Return the file by its name; nothing where it would hold nothing."""
+        return {FILE: save(self.arrays)} if self.arrays else {}

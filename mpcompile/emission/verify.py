@@ -99,7 +99,7 @@ def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allow
             return f"definition of {node.name}"
     if isinstance(node, ast.Name):
         builtin = node.id in allowed.known
-        if _hidden(node.id) or not (node.id in bound or builtin):
+        if not builtin and (_hidden(node.id) or node.id not in bound):
             return f"use of {node.id}"
     if isinstance(node, ast.Attribute) and node not in chained:
         return _attribute(node, chained, allowed)

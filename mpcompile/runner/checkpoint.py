@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mpcompile.emission.tensors import serialise
 from mpcompile.ir import Array, Module
 from mpcompile.runner import disk
 from mpcompile.runner.record import LARGEST, Manifest, checked
-from mpcompile.runner.tensors import serialise
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 _NUMBERED = re.compile(r"last-[0-9]{1,19}")

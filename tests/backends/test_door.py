@@ -31,7 +31,7 @@ class Toy:
     name = "toy"
     packages = ("numpy",)
 
-    def emit(self, module, parameters=None, optimizer=None):
+    def emit(self, module, parameters=None, optimizer=None, *, inline=False):
         return {
             f"{name}.txt": "\\n".join(node.op.name for node in graph.nodes()) + "\\n"
             for name, graph in module.programs.items()

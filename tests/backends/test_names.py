@@ -79,7 +79,7 @@ def spec(kind: str, word: str) -> Module:
 
 def emit(module: Module, backend: str) -> None:
     """Write it; both Python backends compile what they write, ONNX has its checker."""
-    for name, data in find_backend(backend).emit(module, example_weights(module)).items():
+    for name, data in find_backend(backend).emit(module, example_weights(module), inline=True).items():
         if name.endswith(".onnx"):
             onnx.checker.check_model(onnx.load_from_string(data))
 

@@ -40,7 +40,7 @@ def operators(layers: int, inline: bool) -> list[str]:
     """The operators of a file, those in bodies of loops left out."""
     module = transformer(layers)
     weights = example_weights(module) if inline else None
-    file = OnnxBackend().emit(optimise(module).module, weights)["log_prob.onnx"]
+    file = OnnxBackend().emit(optimise(module).module, weights, inline=True)["log_prob.onnx"]
     assert isinstance(file, bytes)
     proto = onnx.load_from_string(file)
     onnx.checker.check_model(proto)

@@ -24,7 +24,7 @@ def test_a_file_is_at_most_half_larger_than_its_weights(name: str) -> None:
     """Forward, inverse, log_prob and sample, each for a batch of any size."""
     m = flows.flow("real[32]", CHAINS[name])
     fast = optimise(m).module
-    files = find_backend("onnx").emit(fast, initial(m), None)
+    files = find_backend("onnx").emit(fast, initial(m), inline=True)
     for program in ("forward", "inverse", "log_prob", "sample"):
         graph = fast.programs[program]
         weights = sum(4 * int(np.prod(m.parameters[k].shape)) for k in graph.parameters())

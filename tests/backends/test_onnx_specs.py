@@ -161,7 +161,7 @@ def bodies(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def test_weights_inline_or_as_inputs() -> None:
     module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
     outside = onnx.load_from_string(BACKEND.emit(module)["predict.onnx"])
-    inside = onnx.load_from_string(BACKEND.emit(module, weights(module))["predict.onnx"])
+    inside = onnx.load_from_string(BACKEND.emit(module, weights(module), inline=True)["predict.onnx"])
     assert [i.name for i in outside.graph.input] == ["x", *module.parameters]
     assert [i.name for i in inside.graph.input] == ["x"]
     assert set(module.parameters) <= {i.name for i in inside.graph.initializer}

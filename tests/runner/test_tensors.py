@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import load, save
 
+from mpcompile.emission.tensors import _TYPES, serialise
 from mpcompile.runner import disk
-from mpcompile.runner.tensors import _TYPES, serialise
 
 KINDS = st.sampled_from(sorted(_TYPES))
 
