@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from one_node import EXAMPLES, LEAVES, one_node
+from one_node import LEAVES, one_node
 
 from mpcompile.emission.constants import Constants
 from mpcompile.emission.loading import import_files
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Builder, DType, Example, Module
+from mpcompile.ir import Array, Builder, DType, Example, Module, Value
 from mpcompile.ops import PRIMITIVES, Conv
 from mpcompile_jax import emit_module
 from mpcompile_jax.literals import array_text, truth_values
@@ -30,67 +30,92 @@ def program(module: Module) -> Any:
     return getattr(import_files(emitted.files), emitted.functions["apply"])
 
 
+def examples(name: str) -> list[Example]:
+    return list(PRIMITIVES[name].examples())
+
+
 def arrays(inputs: dict[str, Array], double: bool) -> dict[str, jax.Array]:
     floats = jnp.float64 if double else jnp.float32
     return {k: jnp.asarray(v, floats if v.dtype.kind == "f" else None) for k, v in inputs.items()}
 
 
-@pytest.mark.parametrize("constants", [False, True], ids=["inputs", "constants"])
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_row_means_evaluate(example: Example, constants: bool) -> None:
-    module, inputs, _ = one_node(example, constants)
-    expected = example.op.evaluate(*map(np.asarray, example.inputs))
-    function = jax.jit(
-        program(module)
-    )  # as sessions do, and much faster than a compilation for each call in it
-    for double, tolerance in ((True, 1e-9), (False, 2e-5)):
-        with jax.enable_x64(double):
-            made = function({}, **arrays(inputs, double))
-            for i, want in enumerate(expected):
-                got = np.asarray(made[f"y{i}"])
-                kinds = {"f": np.float64 if double else np.float32, "i": np.integer, "b": np.bool_}
-                assert got.shape == want.shape
-                assert np.issubdtype(got.dtype, kinds[want.dtype.kind])
-                np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+# All examples of a primitive are one function for XLA: a compilation for each of them took most of the time.
 
 
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.values[0].differentiable])  # type: ignore[attr-defined]
-def test_gradient_is_that_of_the_rule(example: Example) -> None:
-    module, inputs, values = one_node(example)
-    g = module.programs["apply"]
-    floats = [f"x{i}" for i, a in enumerate(example.inputs) if np.asarray(a).dtype.kind == "f"]
-    outputs = [n for n, v in g.outputs.items() if v.dtype is DType.FLOAT and n != "same"]
-    rng = np.random.default_rng(0)
-    seeds = {n: rng.normal(size=np.shape(interpret(g, {}, inputs)[n])) for n in outputs}
-
-    with jax.enable_x64(True):
-        given = arrays(inputs, True)
-        function = program(module)
-
-        def weighted(chosen: dict[str, jax.Array]) -> jax.Array:
-            made = function({}, **{**given, **chosen})
-            return jnp.stack([(made[n] * seeds[n]).sum() for n in outputs]).sum()
-
-        chosen = {n: given[n] for n in floats}
-        made = jax.jit(jax.grad(weighted))(chosen)
-        if getattr(example.op, "until_fixed_point", False):  # whose derivatives are not those that jax finds
-            forward = jax.jit(jax.jacfwd(weighted))(chosen)
-            assert all(np.allclose(forward[n], made[n], rtol=1e-12, atol=1e-12) for n in floats)
-
-    backward = Builder(g)
-    cotangents = [
-        backward.constant(seeds[f"y{i}"]) if f"y{i}" in seeds else None
-        for i in range(len([n for n in g.outputs if n != "same"]))
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_row_means_evaluate(name: str) -> None:
+    cases = [
+        (example, *one_node(example, constants)) for example in examples(name) for constants in (False, True)
     ]
+    functions = [program(module) for _, module, *_ in cases]
+    together = jax.jit(lambda given: [f({}, **x) for f, x in zip(functions, given, strict=True)])
+    for double, tolerance in ((True, 1e-9), (False, 2e-5)):
+        kinds = {"f": np.float64 if double else np.float32, "i": np.integer, "b": np.bool_}
+        with jax.enable_x64(double):
+            results = together([arrays(inputs, double) for _, _, inputs, _ in cases])
+            for (example, *_), made in zip(cases, results, strict=True):
+                for i, want in enumerate(example.op.evaluate(*map(np.asarray, example.inputs))):
+                    got = np.asarray(made[f"y{i}"])
+                    assert got.shape == want.shape, example
+                    assert np.issubdtype(got.dtype, kinds[want.dtype.kind]), example
+                    np.testing.assert_allclose(got, want, tolerance, tolerance, err_msg=str(example))
+
+
+def gradient_of_the_rule(
+    example: Example, module: Module, values: list[Value], seeds: dict[str, Array]
+) -> list[Array]:
+    """For each operand the gradient of the seeded sum of the outputs, by `vjp`, in numpy."""
+    g = module.programs["apply"]
+    inputs = {f"x{i}": np.asarray(a) for i, a in enumerate(example.inputs)} | {"reference": np.ones(1)}
+    backward = Builder(g)
     node = g.node(g.outputs["y0"])
+    cotangents = [backward.constant(seeds[n]) if n in seeds else None for n in g.outputs if n != "same"]
     for i, gradient in enumerate(example.op.vjp(backward, tuple(values), node.outputs, cotangents)):
         if gradient is not None:
             g.outputs[f"g{i}"] = gradient
     rule = interpret(g, {}, inputs)
-    for i, array in enumerate(example.inputs):
-        if f"x{i}" in floats:
-            want = rule.get(f"g{i}", np.zeros(np.shape(array)))
-            np.testing.assert_allclose(np.asarray(made[f"x{i}"]), want, rtol=1e-9, atol=1e-9)
+    return [rule.get(f"g{i}", np.zeros(np.shape(a))) for i, a in enumerate(example.inputs)]
+
+
+def differentiable(name: str) -> list[Example]:
+    return [example for example in examples(name) if example.differentiable]
+
+
+@pytest.mark.parametrize("name", [name for name in SPELLINGS if differentiable(name)])
+def test_gradient_is_that_of_the_rule(name: str) -> None:
+    cases = [(example, *one_node(example)) for example in differentiable(name)]
+    functions = [program(module) for _, module, *_ in cases]
+    rng = np.random.default_rng(0)
+    seeds = [
+        {
+            n: rng.normal(size=v.type.concrete({}))
+            for n, v in module.programs["apply"].outputs.items()
+            if v.dtype is DType.FLOAT and n != "same"
+        }
+        for _, module, *_ in cases
+    ]
+    with jax.enable_x64(True):
+        given = [arrays(inputs, True) for _, _, inputs, _ in cases]
+        chosen = [{k: v for k, v in x.items() if k != "reference" and v.dtype.kind == "f"} for x in given]
+
+        def weighted(chosen: list[dict[str, jax.Array]]) -> jax.Array:
+            terms = []
+            for function, x, free, seed in zip(functions, given, chosen, seeds, strict=True):
+                made = function({}, **{**x, **free})
+                terms += [(made[n] * array).sum() for n, array in seed.items()]
+            return jnp.stack(terms).sum()
+
+        made = jax.jit(jax.grad(weighted))(chosen)
+        settling = [getattr(example.op, "until_fixed_point", False) for example, *_ in cases]
+        if any(settling):  # their derivatives are not those that jax finds
+            forward = jax.jit(jax.jacfwd(weighted))(chosen)
+            for settles, one, other in zip(settling, forward, made, strict=True):
+                assert not settles or all(np.allclose(one[n], other[n], 1e-12, 1e-12) for n in one)
+
+    for (example, module, _, values), seed, found in zip(cases, seeds, made, strict=True):
+        for i, want in enumerate(gradient_of_the_rule(example, module, values, seed)):
+            if f"x{i}" in found:
+                np.testing.assert_allclose(found[f"x{i}"], want, 1e-9, 1e-9, err_msg=str(example))
 
 
 @pytest.mark.parametrize(

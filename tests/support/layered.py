@@ -83,9 +83,10 @@ def load_flat(path: Path, overrides: Mapping[str, int] | None = None) -> Module:
 
 def deepened(path: Path) -> Mapping[str, int]:
     """Seven iterations where a parameter of the model says how many."""
-    stops = re.findall(r"repeat \w+ in \d+\.\.([a-z]\w*)", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    stops = re.findall(r"repeat \w+ in \d+\.\.([a-z]\w*)", text)
     try:
-        known = api.load(path).params if stops else {}
+        known = {p.name for p in parse_text(text, path.name, SUFFIXES[path.suffix]).params} if stops else set()
     except SpecError:
         return {}
     return {name: 7 for name in stops if name in known}
