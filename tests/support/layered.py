@@ -86,7 +86,9 @@ def deepened(path: Path) -> Mapping[str, int]:
     text = path.read_text(encoding="utf-8")
     stops = re.findall(r"repeat \w+ in \d+\.\.([a-z]\w*)", text)
     try:
-        known = {p.name for p in parse_text(text, path.name, SUFFIXES[path.suffix]).params} if stops else set()
+        known = (
+            {p.name for p in parse_text(text, path.name, SUFFIXES[path.suffix]).params} if stops else set()
+        )
     except SpecError:
         return {}
     return {name: 7 for name in stops if name in known}
