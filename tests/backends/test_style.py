@@ -66,7 +66,7 @@ def test_the_style_of_onnx(module: Module, snapshot: SnapshotAssertion) -> None:
 
 BACKENDS = ("torch", "jax", "onnx")
 #: Masks, repeated blocks, loops, several programs and convolution.
-NAMES = ("mlp", "realnvp2d", "char_lstm", "transformer", "vae", "cnn")
+NAMES = ("mlp", "realnvp", "char_lstm", "transformer", "vae", "cnn")
 
 BUILD = """
 import hashlib, json, sys
