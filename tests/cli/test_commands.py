@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,9 +77,7 @@ def test_check_is_clean_on_every_spec_and_imports_no_framework() -> None:
     assert f"checked {len(specs)} specs" in done.stdout and "0 errors" in done.stdout
 
 
-def test_a_build_stands_alone(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_build_stands_alone(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The emitted RealNVP, without mpcompile, gives the live model's log_prob, and inverts itself."""
     from mpcompile.backend import find_backend
     from mpcompile.runner.initial import initial
