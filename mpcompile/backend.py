@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Module
+from mpcompile.ir import Array, Constant, Module
 from mpcompile.ir.training import OptimizerSpec
+from mpcompile.passes.packing import Layout, fuse
 from mpcompile.passes.pipeline import Optimised, optimise
 
 GROUP = "mpcompile.backends"
@@ -78,6 +81,58 @@ class Session(Protocol):
     def load_state(self, state: Mapping[str, Array]) -> None: ...
 
 
+class MaskedSession:
+    """A session of a module with masks: elements that masks remove are zero, from whatever state is loaded.
+
+    The weights of the session within are stored as its layout says; in state and gradients they have their own names,
+    order and shapes.
+    """
+
+    def __init__(self, inner: Session, layout: Layout, supports: Mapping[str, Constant]) -> None:
+        self.inner, self.layout, self.supports = inner, layout, supports
+
+    def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self.inner.run(program, inputs)
+
+    def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        outputs, gradients = self.inner.gradients(inputs)
+        return outputs, self.layout.whole(gradients)
+
+    def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
+        return self.inner.step(inputs, rate, norm)
+
+    def state(self) -> dict[str, Array]:
+        return _grouped(self.inner.state(), self.layout.whole)
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self.inner.load_state(
+            _grouped(state, lambda arrays: self.layout.packed(without_dead(arrays, self.supports)))
+        )
+
+
+def without_dead(arrays: Mapping[str, Array], supports: Mapping[str, Constant]) -> dict[str, Array]:
+    """Return arrays by the names of weights, with zeros outside of their supports."""
+    return {
+        name: array if name not in supports else np.where(supports[name].stored, array, array.dtype.type(0))
+        for name, array in arrays.items()
+    }
+
+
+def _grouped(
+    state: Mapping[str, Array], change: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+) -> dict[str, Array]:
+    """Change the arrays of state that go by the names of weights: the weights, and each slot of the optimiser."""
+    groups: dict[str, dict[str, Array]] = {}
+    for key, array in state.items():
+        prefix, _, name = key.rpartition("/")
+        groups.setdefault(prefix, {})[name] = array
+    return {
+        f"{prefix}/{name}": array
+        for prefix, arrays in groups.items()
+        for name, array in (arrays if prefix == "optimizer" else change(arrays)).items()
+    }
+
+
 class Backend(Protocol):
     """Spells modules in one framework.
 
@@ -135,16 +190,25 @@ def open_session(
     device: str = "cpu",
     precision: str = "float32",
     mixed: bool = False,
+    blocks: int = 0,
 ) -> Session:
     """Open a session on a module, which is optimised first unless it is an `Optimised`.
+
+    On the CPU weights under masks are stored without what the masks remove where that pays (`passes/packing`); `blocks`
+    states the number of row blocks in place of the costs, for tests and measurements.
 
     Raises `BackendMissing` for the name of a backend that is not there.
     """
     found = find_backend(backend) if isinstance(backend, str) else backend
-    optimised = module if isinstance(module, Optimised) else optimise(module)
-    return found.session(
-        optimised.module, parameters, optimizer, device=device, precision=precision, mixed=mixed
-    )
+    own = (module if isinstance(module, Optimised) else optimise(module)).module
+    supports = {name: p.support for name, p in own.parameters.items() if p.support is not None}
+    options: Any = {"device": device, "precision": precision, "mixed": mixed}
+    if not supports:
+        return found.session(own, parameters, optimizer, **options)
+    rule = None if optimizer is None else optimizer.rule
+    stored, layout = fuse(own, rule, blocks=blocks) if device == "cpu" else (own, Layout({}))
+    weights = layout.packed(without_dead(parameters, supports))
+    return MaskedSession(found.session(stored, weights, optimizer, **options), layout, supports)
 
 
 def no_device(framework: str, name: str) -> SpecError:
@@ -201,6 +265,7 @@ def find_backend(name: str, live: bool = True) -> Backend:
 __all__ = [
     "Backend",
     "BackendMissing",
+    "MaskedSession",
     "OptimizerSpec",
     "Scalars",
     "Session",
@@ -209,4 +274,5 @@ __all__ = [
     "installed",
     "no_device",
     "open_session",
+    "without_dead",
 ]

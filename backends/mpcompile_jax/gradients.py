@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from mpcompile.ir import Graph, Module
 from mpcompile.ops import Repeat, Scan
-from mpcompile.passes.gradient import differentiate
+from mpcompile.passes.gradient import loss_gradient
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.train_step import loss_name
 
@@ -29,7 +29,7 @@ def gradient_program(module: Module) -> Graph | None:
         return None
     read = program.parameters()
     trained = [name for name, spec in module.parameters.items() if spec.trainable and name in read]
-    return SIMPLIFYING.run(differentiate(program, loss_name(program), trained)).graph if trained else None
+    return SIMPLIFYING.run(loss_gradient(module, loss_name(program), trained)).graph if trained else None
 
 
 def _loops(graph: Graph) -> Iterator[Scan]:

@@ -64,7 +64,10 @@ class JaxSession:
         clip = optimizer.clip if optimizer else None
         # off the CPU, jax differentiates what is spelled for that device (dilated kernels as products)
         backward = _backward(module) if self.place.device.platform == "cpu" else None
-        training = _Training(named["loss"], backward, list(outputs), updates, clip, self.scalars)
+        supports = {
+            n: p.support.stored for n, p in module.parameters.items() if p.fused and p.support is not None
+        }
+        training = _Training(named["loss"], backward, list(outputs), updates, clip, self.scalars, supports)
         self._gradients = jax.jit(training.differentiate)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
@@ -156,6 +159,7 @@ class _Training:
     run       the loss
     backward  the loss with `grad(<parameter>)` for what it reads; None where jax differentiates `run`
     outputs   of the loss, by name; `scalars` are those that a step tells
+    supports  of weights that are read without their masks; `backward` knows them
     """
 
     run: Callable[[Tree, Tree, Tree], Tree]
@@ -164,6 +168,7 @@ class _Training:
     updates: Updates | None
     clip: float | None
     scalars: list[str]
+    supports: Mapping[str, np.ndarray]
 
     def differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
         """Outputs of `loss` and its gradient."""
@@ -177,7 +182,7 @@ class _Training:
             return outputs["loss"] if "loss" in outputs else next(iter(outputs.values())), outputs
 
         gradients, outputs = jax.grad(loss, has_aux=True)(trained)
-        return outputs, gradients
+        return outputs, gradients | {n: gradients[n] * live for n, live in self.supports.items()}
 
     def update(
         self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph, Module, Value
-from mpcompile.passes.gradient import differentiate, gradient_name
+from mpcompile.passes.gradient import gradient_name, loss_gradient
 from mpcompile.passes.train_step import NEXT, PARAMETER, RATE, STEP, loss_name, slot_name, train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, numpy_type
 
@@ -130,7 +130,7 @@ class OnnxSession:
         program = self.module.programs["loss"]
         read = [name for name in self.trained if name in program.parameters()]
         if "gradients" not in self.programs:
-            self._program("gradients", differentiate(program, loss_name(program), read))
+            self._program("gradients", loss_gradient(self.module, loss_name(program), read))
         results = self.programs["gradients"].run(inputs, self.live.weights)
         outputs = {name: results[name] for name in program.outputs}
         found = {name: results[gradient_name(name)] for name in read}

@@ -46,6 +46,7 @@ class TorchSession:
         held = self.model.state_dict(keep_vars=True)
         self.tensors: dict[str, Tensor] = {name: held[name] for name in module.parameters}
         self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trainable}
+        self.dead = _dead_regions(module, list(self.trained), self.device)
         self.updater = Updater(optimizer, self.trained) if optimizer else None
         self.count = 0
 
@@ -125,6 +126,8 @@ class TorchSession:
             if self.trained and loss.requires_grad:
                 torch.autograd.backward(loss)
         found = [torch.zeros_like(w) if w.grad is None else w.grad for w in self.trained.values()]
+        for i, region, dead in self.dead:
+            found[i][region].masked_fill_(dead, 0.0)
         return outputs, found
 
     # --- state ---
@@ -147,6 +150,19 @@ class TorchSession:
             for slot, arrays in self.updater.slots.items():
                 for name, array in arrays.items():
                     array.copy_(torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
+
+
+def _dead_regions(
+    module: Module, names: list[str], device: torch.device
+) -> list[tuple[int, tuple[slice, ...], Tensor]]:
+    """The dead elements of weights that are read without their masks: number of the weight, a box around them, a mask."""
+    found = []
+    for i, spec in enumerate(module.parameters[name] for name in names):
+        if spec.fused and spec.support is not None:
+            dead = ~spec.support.stored
+            region = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(dead))
+            found.append((i, region, torch.from_numpy(dead[region].copy()).to(device)))
+    return found
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:

@@ -32,7 +32,8 @@ class ParameterSpec:
     """A trained array: its dotted name is its key in every checkpoint and `state_dict`.
 
     `support` is a mask of the elements that some program reads, where masks remove the others: those are zero, from the
-    initial value on (`analysis/kept.py`).
+    initial value on (`analysis/kept.py`). With `fused` programs read the weight without its mask, and whoever trains it
+    multiplies its gradient with the support.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ParameterSpec:
     span: Span
     trainable: bool = True
     support: Constant | None = None
+    fused: bool = False
 
     @property
     def size(self) -> int:

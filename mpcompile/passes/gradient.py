@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpcompile.ir import Builder, DType, Graph, Node, Parameter, Shape, Stack, Value
-from mpcompile.ops import Add, Reshape, Scan, Slice
+from mpcompile.ir import Builder, DType, Graph, Module, Node, Parameter, Shape, Stack, Value
+from mpcompile.ops import Add, Mul, Reshape, Scan, Slice
 from mpcompile.ops._base import full, zeros
 from mpcompile.ops._loop_gradient import taped
 from mpcompile.ops._reverse import backpropagate
@@ -40,6 +40,22 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
             total = b.emit(Add(), total, part)
         new.outputs[gradient_name(name)] = total
     return new.live()
+
+
+def loss_gradient(module: Module, output: str, names: Sequence[str]) -> Graph:
+    """Return `differentiate` of the loss of a module for some trained parameters.
+
+    The gradient of a weight that is read without its mask (`ParameterSpec.fused`) is zero outside of its support. Raises
+    as `differentiate` does.
+    """
+    graph = differentiate(module.programs["loss"], output, names)
+    b = Builder(graph)
+    for name in names:
+        support = module.parameters[name].support
+        if module.parameters[name].fused and support is not None:
+            key = gradient_name(name)
+            graph.outputs[key] = b.emit(Mul(), graph.outputs[key], b.emit(support))
+    return graph
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mpcompile.passes.dce import DeadCode
 from mpcompile.passes.fold import FoldConstants
 from mpcompile.passes.freeze import TRAINING, freeze
 from mpcompile.passes.incremental import DeriveSamplers
+from mpcompile.passes.packing import FuseMasks, fuse
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.rearrange import Rearrange
 from mpcompile.passes.running import Pipeline, Step, failing, is_verifying
@@ -25,7 +26,7 @@ PASSES: dict[str, type[Pass]] = {
     p.name: p
     for p in (
         DeriveSamplers, Rearrange, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
-        FoldAffine,
+        FoldAffine, FuseMasks,
     )
 }  # fmt: skip
 
@@ -66,7 +67,9 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     """Run the pipelines over a module: `SHIPPED`, and with weights for `inference` also `INFERENCE` and `freeze`.
 
     All that goes from a proven module to a backend goes through here. A module for inference has no programs that learn;
-    what depends on weights alone is computed once. Raises `InternalError` for a pass that fails (MP901).
+    large masked weights are stored without what masks remove, and what depends on weights alone is computed once.
+
+    Raises `InternalError` for a pass that fails (MP901).
     """
     layers = _layers(module) if inference is None else {}
     outcomes = {
@@ -84,7 +87,8 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     found = Optimised(shipped, None, samplers, refusals, steps)
     if inference is None:
         return found
-    frozen = for_inference(shipped, inference)
+    stored, layout = fuse(shipped)
+    frozen = for_inference(stored, layout.packed(inference))
     return replace(found, module=frozen.module, weights=frozen.weights, steps=(*steps, *frozen.steps))
 
 

@@ -10,7 +10,7 @@ from mpcompile.ir import STATE, Builder, DType, Graph, Module, Parameter, Type, 
 from mpcompile.ir.optimizers import Term
 from mpcompile.ir.training import OptimizerSpec
 from mpcompile.ops import Add, Div, Minimum, Mul, Sqrt, Sum
-from mpcompile.passes.gradient import differentiate, gradient_name
+from mpcompile.passes.gradient import gradient_name, loss_gradient
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.update import Arithmetic, frame
 
@@ -42,7 +42,7 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
     program = module.programs["loss"]
     trained = [name for name, spec in module.parameters.items() if spec.trainable]
     read = program.parameters()
-    graph = differentiate(program, loss_name(program), [name for name in trained if name in read])
+    graph = loss_gradient(module, loss_name(program), [name for name in trained if name in read])
     graph.name = "train_step"
     b = Builder(graph)
     leaves = graph.parameters()

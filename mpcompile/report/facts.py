@@ -15,6 +15,7 @@ from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.passes.incremental.recognise import recognise
+from mpcompile.passes.packing import FuseMasks
 from mpcompile.specialize import member, member_count
 
 #: Length of a sequence for figures in numbers, where the `train` section gives none.
@@ -41,6 +42,7 @@ def describe(module: Module) -> dict[str, Any]:
             "total": text(work.total),
             "products": text(work.products),
             "example": substitute(work.total, one),
+            "fused": _fused(graph),
         },
         "memory": _memory(graph, at),
         "paths": _paths(module),
@@ -56,6 +58,14 @@ def describe(module: Module) -> dict[str, Any]:
             for n, g in module.programs.items()
         },
     }
+
+
+def _fused(graph: Graph) -> dict[str, Any] | None:
+    """Describe what is left of the operations with weights stored without what masks remove; None where none are."""
+    result = FuseMasks()(graph.live())
+    return (
+        {"total": text(cost.work(result.graph).total), "weights": list(result.done)} if result.done else None
+    )
 
 
 def sizes_of(module: Module, graph: Graph) -> dict[str, int]:

@@ -141,6 +141,8 @@ def _totals(facts: dict[str, Any]) -> Iterator[str]:
     flops, memory = facts["flops"], facts["memory"]
     lengths = "".join(f" of {k} {v}" for k, v in facts["at"].items() if k != "N")
     yield f"FLOPs: {flops['total']} (a multiply-add is 2); {engineering(flops['example'])} for one example{lengths}"
+    if flops["fused"] is not None:
+        yield f"FLOPs with masks fused: {flops['fused']['total']}; {'; '.join(flops['fused']['weights'])}"
     if memory["saved_for_backward"] is not None:
         yield (
             f"activations: {memory['saved_for_backward']} bytes kept for the backward pass, "

@@ -20,7 +20,6 @@ from mpcompile.runner import checkpoint, disk, divergence, measure, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision, complete
 from mpcompile.runner.data import Dataset, Split, load_data
-from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.progress import Progress
 from mpcompile.runner.reading import Reading
@@ -124,8 +123,7 @@ class _Training:
         self.precision = str(self.options.precision)
         found = resume.latest(earlier, module) if earlier else None
         self.init = earlier.facts["init"] if earlier else options.init and str(options.init.resolve())
-        own = runs.open_run(options.init).parameters(module)[0] if options.init else None
-        weights = own or initial(module, self.settings.seed)
+        weights = resume.start(options.init, module, self.settings.seed, say)
         self.session: Session = open_session(
             backend or str(self.options.backend),
             module,
@@ -215,7 +213,7 @@ class _Training:
             self.say("no checkpoint yet: starting from the first step")
             self._initialize()
         else:
-            resume.restore(self.session, self.module, found)
+            resume.restore(self.session, self.module, found, self.say)
             was = found.record["progress"]
             window = {k: math.nan if v is None else v for k, v in was["window"].items()}
             progress = Progress(**{**was, "window": window})

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mpcompile.diagnostics import SpecError
+from mpcompile.ir import Constant
 from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.metrics import read_metrics
@@ -324,3 +325,20 @@ def test_the_command_line_inherits(tmp_path: Path) -> None:
     assert {k: now[k] for k in ("backend", "precision", "overrides", "unproven")} == {
         k: facts[k] for k in ("backend", "precision", "overrides", "unproven")
     }
+
+
+def test_elements_that_masks_remove_are_said_and_zero(fake: ModuleType, tmp_path: Path) -> None:
+    """Of a run to start from, and of a checkpoint to go on from."""
+    plain, masked = fake.module(), fake.module()
+    train(plain, tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    name, spec = next((n, p) for n, p in masked.parameters.items() if p.size > 1)
+    support = np.ones(spec.shape, bool).reshape(-1)
+    support[0] = False
+    masked.parameters[name] = replace(spec, support=Constant.mask(np.atleast_2d(support.reshape(spec.shape))))
+    text = f"1 elements that masks remove were not zero, and are now ({name})"
+    for options in (replace(OPTIONS, init=tmp_path / "run", steps=0), Options(resume=True, steps=41)):
+        said: list[str] = []
+        backend, out = fake.FakeBackend(), tmp_path / ("run" if options.resume else "new")
+        train(masked, out, options, backend=backend, say=said.append)
+        assert [line for line in said if text in line]
+    assert not open_run(tmp_path / "new").parameters(masked)[0][name].reshape(-1)[0]

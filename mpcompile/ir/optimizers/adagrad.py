@@ -15,6 +15,7 @@ class Adagrad(Optimizer):
     """Duchi et al. 2011."""
 
     keyword: ClassVar[str] = "adagrad"
+    keeps_zeros: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("sum",)
     rate: NonNegative = 1e-2
     eps: Positive = 1e-10

@@ -33,6 +33,7 @@ class Adam(_Adaptive, Optimizer):
     """Kingma and Ba 2015; `weight_decay` is added to the gradient."""
 
     keyword: ClassVar[str] = "adam"
+    keeps_zeros: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
@@ -45,6 +46,7 @@ class AdamW(_Adaptive, Optimizer):
     """Loshchilov and Hutter 2019: `weight_decay` is decoupled, 0.01 unless given."""
 
     keyword: ClassVar[str] = "adamw"
+    keeps_zeros: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
     decoupled: ClassVar[bool] = True
     usual_decay: ClassVar[float] = 1e-2

@@ -61,6 +61,9 @@ class Optimizer:
     slots: ClassVar[tuple[str, ...]] = ()
     #: Whether weight decay acts on the weight, and not on its gradient.
     decoupled: ClassVar[bool] = False
+    #: Whether each element of a weight and of its slots is updated by itself, and zeros stay zeros: where weight,
+    #: gradient and slots are zero before a step, weight and slots are after it.
+    keeps_zeros: ClassVar[bool] = False
     #: Weight decay where neither the rule nor the section states one.
     usual_decay: ClassVar[float] = 0.0
     rate: NonNegative = 1e-3

@@ -15,6 +15,7 @@ class PerceptronRule(Optimizer):
     """Rosenblatt 1958: the step that the loss of `perceptron` says."""
 
     keyword: ClassVar[str] = "perceptron"
+    keeps_zeros: ClassVar[bool] = True
     rate: NonNegative = 1.0
 
     def change(

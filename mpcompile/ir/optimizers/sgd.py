@@ -15,6 +15,7 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with momentum, as in torch.optim."""
 
     keyword: ClassVar[str] = "sgd"
+    keeps_zeros: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("momentum",)
     rate: NonNegative = 1e-2
     momentum: Fraction = 0.0

@@ -1,0 +1,140 @@
+"""What masks cost in a training step: dense without masks, `W * M`, and weights stored without what masks remove.
+
+    python benchmarks/packed.py
+    python benchmarks/packed.py --widths 784,1000,784 --batch 128 --backends torch,jax --blocks 2,4,8
+    python benchmarks/packed.py --check specs/*.mp specs/*.yaml
+
+The network is MADE of these widths (Germain et al. 2015) under adam. `dense` is the same network without masks, which
+predicts its input; `masked` multiplies each weight with its mask in every step; `packed` is the session that
+`mpcompile train` opens, with the number of row blocks that the costs choose, and `packed K` has K of them. Each backend
+has one thread of one core; rounds alternate between the kinds, and a ratio is the median over rounds of the processor
+time in the program (user) to that of `dense` in the same round. Differences are those of losses of `packed` and `masked`.
+
+`--check` trains masked specs for 200 steps in double precision, in two blocks and with masks, under every optimiser
+with and without weight decay, and prints the largest differences of state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from itertools import product
+from statistics import median
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+if hasattr(os, "sched_setaffinity"):  # frameworks size their pools by the cores that they see
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+# ruff: noqa: E402  (frameworks read the settings above when they are imported)
+import numpy as np
+
+from mpcompile.api import load
+from mpcompile.backend import OptimizerSpec, Session, find_backend, installed, open_session, without_dead
+from mpcompile.diagnostics import Source
+from mpcompile.frontend import parse_text
+from mpcompile.ir import Array, Module
+from mpcompile.ir.optimizers import OPTIMIZERS
+from mpcompile.lowering import lower
+from mpcompile.passes.pipeline import optimise
+from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.runner.initial import initial
+from mpcompile.runner.pages import keep_pages
+
+
+def network(widths: list[int], masked: bool) -> Module:
+    """MADE of these widths, or the network without its masks."""
+    pixels, *hidden, _ = widths
+    up, last = (", mask = degrees", ", mask = strict(degrees)") if masked else ("", "")
+    body = " -> ".join([f"dense({h}{up}) -> relu" for h in hidden] + [f"dense({pixels}{last})"])
+    if masked:
+        text = f"model made\ninput x: binary[{pixels}]\nx ~ autoregressive {{ {body} }}\n"
+    else:
+        text = f"model dense\ninput x: real[{pixels}]\ntarget y: binary[{pixels}]\ny ~ bernoulli(logits = x -> {body})\n"
+    return optimise(lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})).module
+
+
+def sessions(backend: str, widths: list[int], blocks: list[int]) -> dict[str, Session]:
+    """Return a session of each kind, all with the same weights."""
+    rule, made = OptimizerSpec("adam"), network(widths, True)
+    weights = initial(made)
+    found: dict[str, Session] = {}
+    dense = network(widths, False)
+    found["dense"] = find_backend(backend).session(dense, initial(dense), rule)
+    found["masked"] = find_backend(backend).session(made, weights, rule)
+    found["packed"] = open_session(backend, made, weights, rule)
+    found |= {f"packed {k}": open_session(backend, made, weights, rule, blocks=k) for k in blocks}
+    return found
+
+
+def steps(session: Session, batches: list[dict[str, Array]]) -> tuple[float, float]:
+    """Take a step on each batch; return seconds of processor time in the program, and the last loss."""
+    before = os.times().user
+    told: Mapping[str, float] = {}
+    for batch in batches:
+        told = session.step(batch, 1e-3, norm=False)
+    loss = told["loss"]  # which waits for the step
+    return os.times().user - before, loss
+
+
+def check(path: str, backends: list[str]) -> None:
+    """Print how far packed training of a spec is from training with masks. Raises `SystemExit` beyond 1e-9."""
+    module = optimise(load(path)).module
+    supports = {n: p.support for n, p in module.parameters.items() if p.support is not None}
+    if not supports:
+        return
+    weights = without_dead(example_weights(module), supports)
+    batches = [example_inputs(module, "loss", 4, seed=k) for k in range(200)]
+    for backend in backends:
+        for kind, decay in product(OPTIMIZERS, (0.0, 0.1)):
+            rule = OptimizerSpec(kind, weight_decay=decay, clip=1.0)
+            masked = find_backend(backend).session(module, weights, rule, precision="float64")
+            packed = open_session(backend, module, weights, rule, precision="float64", blocks=2)
+            for batch in batches:
+                masked.step(batch, 1e-3), packed.step(batch, 1e-3)
+            want, found = masked.state(), packed.state()
+            apart = max(float(np.abs(found[k] - a).max(initial=0)) for k, a in want.items())
+            dead = [found[k][~s.stored] for n, s in supports.items() for k in found if k.endswith(f"/{n}")]
+            print(f"{path} {backend} {kind} decay {decay}: {apart:.0e} apart", flush=True)
+            if apart > 1e-9 or any(a.any() for a in dead):
+                raise SystemExit("packed training is not training with masks")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--widths", default="784,2000,2000,784")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--backends", default=",".join(installed()))
+    parser.add_argument("--blocks", default="")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=6, help="steps of a round")
+    parser.add_argument("--check", nargs="+", default=[], metavar="SPEC")
+    given = parser.parse_args()
+    for path in given.check:
+        check(path, given.backends.split(","))
+    if given.check:
+        return
+    keep_pages()
+    widths = [int(w) for w in given.widths.split(",")]
+    rng = np.random.default_rng(0)
+    data = [rng.integers(0, 2, (given.batch, widths[0])).astype(np.float32) for _ in range(given.steps)]
+    batches = [{"x": x, "y": x} for x in data]
+    for backend in given.backends.split(","):
+        kinds = sessions(backend, widths, [int(k) for k in given.blocks.split(",") if k])
+        for session in kinds.values():
+            steps(session, batches[:3])
+        rounds = [
+            {kind: steps(session, batches) for kind, session in kinds.items()} for _ in range(given.rounds)
+        ]
+        least = min(r["dense"][0] for r in rounds) / len(batches)
+        ratios = {kind: median(r[kind][0] / r["dense"][0] for r in rounds) for kind in kinds}
+        apart = max(abs(r["packed"][1] / r["masked"][1] - 1) for r in rounds)
+        print(f"{backend}: dense {1e3 * least:.1f} ms;", ", ".join(f"{k} {v:.2f}" for k, v in ratios.items()),
+              f"; losses {apart:.0e} apart", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
