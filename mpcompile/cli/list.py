@@ -36,9 +36,14 @@ def registry(kind: str) -> dict[str, str]:
     table = next(
         (v for n in ("REGISTRY", kind.upper()) if isinstance(v := getattr(module, n, None), Mapping)), {}
     )
-    return {
-        name: (getattr(entry, "__doc__", "") or "").strip().split("\n")[0] for name, entry in table.items()
-    }
+    return {name: _row(entry) for name, entry in table.items()}
+
+
+def _row(entry: object) -> str:
+    """The first line of a docstring, behind the slots of a law."""
+    slots = [slot.shown for slot in getattr(entry, "slots", ())]
+    summary = (getattr(entry, "__doc__", "") or "").strip().split("\n")[0]
+    return f"({', '.join(slots)}) {summary}" if slots else summary
 
 
 def list_(

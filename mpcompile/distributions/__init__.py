@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mpcompile.distributions.angles import VonMises
 from mpcompile.distributions.autoregressive import Autoregressive
 from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.counts import NegativeBinomial, Poisson
 from mpcompile.distributions.delta import Delta
 from mpcompile.distributions.discretized import DiscretizedLogisticMixture
 from mpcompile.distributions.elementwise import (
@@ -13,27 +15,32 @@ from mpcompile.distributions.elementwise import (
     Perceptron,
 )
 from mpcompile.distributions.flow import Flow, Placed
-from mpcompile.distributions.location_scale import Laplace, Logistic, Normal
+from mpcompile.distributions.interval import Beta, ContinuousBernoulli, Uniform
+from mpcompile.distributions.location_scale import Laplace, Logistic, Normal, StudentT
 from mpcompile.distributions.mixture import Mixture
+from mpcompile.distributions.ordinal import Ordinal
+from mpcompile.distributions.positive import Gamma, LogNormal
 
 DISTRIBUTIONS: dict[str, type[Distribution]] = {
     c.keyword: c
     for c in (
-        Bernoulli, Perceptron, Normal, Laplace, Logistic, Categorical, LogisticMixture, DiscretizedLogisticMixture,
-        Mixture, Autoregressive, Flow, Delta,
+        Bernoulli, Perceptron, Normal, Laplace, Logistic, StudentT, LogNormal, Gamma, Beta, ContinuousBernoulli, Uniform,
+        VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, LogisticMixture, DiscretizedLogisticMixture, Mixture,
+        Autoregressive, Flow, Delta,
     )
 }  # fmt: skip
 
 #: The likelihood of an autoregressive density that states none, by the type of its variable.
 USUAL: dict[str, type[Elementwise]] = {
-    "binary": Bernoulli, "category": Categorical, "integer": Categorical, "real": Normal,
+    "binary": Bernoulli, "category": Categorical, "integer": Categorical, "integer(0..)": NegativeBinomial,
+    "real": Normal, "real(0..)": Gamma, "real(a..b)": Beta, "angle": VonMises,
 }  # fmt: skip
 
 
 def likelihoods() -> dict[str, type[Elementwise]]:
     """Return the laws that can be the likelihood of an autoregressive density, by keyword."""
     elementwise = {k: c for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise)}
-    return {k: c for k, c in elementwise.items() if c.support.measure != "criterion"}
+    return {k: c for k, c in elementwise.items() if c.support.measure != "criterion" and c.slots}
 
 
 __all__ = [

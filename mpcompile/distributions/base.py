@@ -135,6 +135,13 @@ class Elementwise(Distribution):
         raise ctx.fail("MP209", f"top_k is for categorical likelihoods, this is {self.keyword}")
 
 
+def spread(ctx: Context, value: Value | float, shape: Shape) -> Value:
+    """Emit a value that broadcasts to a shape, in that shape."""
+    if isinstance(value, Value) and value.shape == shape:
+        return value
+    return F.add(ctx.b, ctx.zeros(shape), value)
+
+
 def noise_of(ctx: Context, name: str, shape: Shape, noise: Sequence[Noise]) -> list[Value]:
     """Declare the noise inputs from which elements of a variable, of this shape, are drawn."""
     return [ctx.noise_input(f"noise_{name}", n.shape(shape), n.kind) for n in noise]

@@ -8,13 +8,18 @@ from math import exp, log, pi
 from typing import ClassVar, Self
 
 from mpcompile import ops
-from mpcompile.distributions.base import logit, standard_logistic
+from mpcompile.distributions.base import logit, spread, standard_logistic
 from mpcompile.distributions.parametric import Parametric
+from mpcompile.distributions.rejection import first
 from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
+from mpcompile.distributions.special import expm1, log1p, log_rising
 from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
+
+#: Draws of Student's t end at exp(LONGEST / 2) of its scale.
+LONGEST = 80.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class LocationScale(Parametric):
         return draw if self.loc == 0.0 else F.add(b, self.loc, draw)
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
-        return self.loc if isinstance(self.loc, Value) else F.add(ctx.b, ctx.zeros(shape), self.loc)
+        return self.loc if isinstance(self.loc, Value) else spread(ctx, self.loc, shape)
 
     def tempered(self, ctx: Context, t: float) -> Self:
         scale = self.log_scale
@@ -126,3 +131,51 @@ class Logistic(LocationScale):
 
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         return logit(ctx, noise)
+
+
+@dataclass(frozen=True)
+class StudentT(Parametric):
+    """Student's t of `df` degrees of freedom, moved and stretched: tails of a power, so that outliers weigh little.
+
+    Draws are those of Bailey (1994), a Box-Muller transform: sqrt(df (u^(-2 / df) - 1)) cos(2 pi v). They are exact, and
+    differentiable in all three parameters. `mean` is `loc`, which is the mean where df > 1.
+    """
+
+    keyword: ClassVar[str] = "student_t"
+    support: ClassVar[Support] = REALS
+    slots: ClassVar[tuple[Slot, ...]] = (
+        Slot("loc", default=0.0),
+        Slot("scale", "positive", 1.0),
+        Slot("df", "positive"),
+    )
+    noise: ClassVar[tuple[Noise, ...]] = (Noise("uniform", 2),)
+    reparameterised: ClassVar[bool] = True
+    scaled: ClassVar[bool] = True
+    loc: Operand
+    log_scale: Operand
+    log_df: Operand
+
+    def element_log_prob(self, ctx: Context, x: Value) -> Value:
+        """log Gamma((n + 1) / 2) - log Gamma(n / 2) - log(pi n) / 2 - (n + 1) / 2 log(1 + z^2 / n) for df n."""
+        b, log_df, log_scale = ctx.b, self.at(ctx, "log_df"), self.at(ctx, "log_scale")
+        half = F.mul(b, self.positive(ctx, "df"), 0.5)
+        z = F.mul(b, F.sub(b, x, self.loc), b.emit(ops.Exp(), F.neg(b, log_scale)))
+        ratio = F.mul(b, F.mul(b, z, z), b.emit(ops.Exp(), F.neg(b, log_df)))
+        step = b.emit(ops.Softplus(), F.neg(b, log_df))  # log(1 + 1 / n)
+        norm = F.sub(b, log_rising(ctx, half, b.constant(0.5), step), 0.5 * log(2 * pi))
+        tails = F.mul(b, F.add(b, half, 0.5), log1p(ctx, ratio))
+        return F.sub(b, F.sub(b, norm, log_scale), tails)
+
+    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
+        b, df = ctx.b, self.positive(ctx, "df")
+        u, v = first(b, noise[0], 0), first(b, noise[0], 1)
+        rise = F.minimum(b, F.div(b, F.mul(b, b.emit(ops.Log(), u), -2.0), df), LONGEST)
+        radius = b.emit(ops.Sqrt(), F.mul(b, df, expm1(ctx, rise)))
+        standard = F.mul(b, radius, b.emit(ops.Cos(), F.mul(b, v, 2 * pi)))
+        return F.add(b, F.mul(b, standard, self.positive(ctx, "scale")), self.loc)
+
+    def mean(self, ctx: Context, shape: Shape) -> Value:
+        return spread(ctx, self.loc, shape)
+
+    def tempered(self, ctx: Context, t: float) -> StudentT:
+        return replace(self, log_scale=F.add(ctx.b, self.at(ctx, "log_scale"), log(t)))

@@ -67,6 +67,8 @@ class Parametric(Elementwise):
             shape = subject.field.type.shape if subject.field is not None else None
             if open_ and (stated.shape != shape or any(s.default is None for s in open_)):
                 net, open_ = stated, [first, *open_]
+        if net is not None and not open_:
+            raise subject.fail("MP124", f"{cls.keyword} has a `net`, and all that it gives is stated")
         if net is not None:
             parts = subject.parts(ctx, cls.keyword, net, [s.name for s in open_])
             raw.update(zip((s.held for s in open_), parts, strict=True))

@@ -29,9 +29,9 @@ class Slot:
     default: float | None = None
 
     @property
-    def link(self) -> str:
-        """The function from the output of a network to the parameter."""
-        return "exp" if self.domain == "positive" else "identity"
+    def shown(self) -> str:
+        """The slot as a list of laws shows it: `loc`, `exp(scale)`, each the link from a network and the name."""
+        return f"exp({self.name})" if self.domain == "positive" else self.name
 
     @property
     def held(self) -> str:

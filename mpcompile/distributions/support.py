@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-#: Types of a declared variable; a latent is real.
-BASES = ("real", "binary", "integer", "category")
+#: Types of a declared variable, without shapes (`ir.Field.kind`); a latent is real.
+BASES = ("real", "real(0..)", "real(a..b)", "angle", "binary", "integer", "integer(0..)", "category")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ REALS = Support("real numbers", ("real",), "density")
 BITS = Support("0 and 1", ("binary",), "mass")
 LEVELS = Support("the integers of a range", ("integer",), "mass")
 CLASSES = Support("numbered classes", ("category", "integer"), "mass")
+POSITIVE = Support("positive numbers", ("real(0..)",), "density")
+INTERVAL = Support("the numbers of an interval", ("real(a..b)",), "density")
+UNIFORM_VALUES = Support("the numbers of an interval, or of a turn", ("real(a..b)", "angle"), "density")
+ANGLES = Support("angles", ("angle",), "density")
+COUNTS = Support("the counts 0, 1, 2, ...", ("integer(0..)",), "mass")
 SIDES = Support("0 and 1", ("binary",), "criterion")
 POINT = Support("one point", (), "point")  # of latents alone
 BY_LIKELIHOOD = Support("the values of its likelihood", BASES, "derived")
@@ -37,5 +42,6 @@ DEQUANTIZED = Support(
 )
 
 __all__ = [
-    "BASES", "BITS", "BY_LIKELIHOOD", "CLASSES", "DEQUANTIZED", "LEVELS", "POINT", "REALS", "SIDES", "Support",
+    "ANGLES", "BASES", "BITS", "BY_LIKELIHOOD", "CLASSES", "COUNTS", "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT",
+    "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "Support",
 ]  # fmt: skip

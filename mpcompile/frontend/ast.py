@@ -129,13 +129,13 @@ Expr = Annotated[
 
 
 class TypeExpr(Node):
-    """`binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, `category(10)`.
+    """`binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, `category(10)`, `real(0..)`, `angle[2]`.
 
-    `low..high` bounds integers; `classes` counts categories. A dimension that is an undeclared name (`time`)
-    is a symbolic length.
+    `low..high` bounds integers and reals, without `high` from below alone; `classes` counts categories. A
+    dimension that is an undeclared name (`time`) is a symbolic length.
     """
 
-    base: Literal["binary", "real", "integer", "category"]
+    base: Literal["binary", "real", "integer", "category", "angle"]
     low: Expr | None = None
     high: Expr | None = None
     classes: Expr | None = None

@@ -18,7 +18,7 @@ from mpcompile.frontend.expressions import Expressions, Range
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.trees import node_of, parts, token_of, tree_of
 
-_TYPES = ("binary", "real", "integer", "category")
+_TYPES = ("binary", "real", "integer", "category", "angle")
 
 
 class Header(ast.Node):
@@ -101,7 +101,7 @@ class Builder(Expressions):
                 low, high = value.low, value.high
             else:
                 classes = value
-            wanted = {"integer": Range, "category": ast.Node}.get(str(base))
+            wanted = {"integer": Range, "real": Range, "category": ast.Node}.get(str(base))
             if wanted is None:
                 raise error("MP108", f"`{base}` takes no parenthesis", self.span(bounds))
             if isinstance(value, Range) != (wanted is Range):
@@ -109,7 +109,7 @@ class Builder(Expressions):
                     "MP108",
                     f"`{base}` needs " + ("a range" if wanted is Range else "a number of classes"),
                     self.span(bounds),
-                    help="write `integer(0..255)`, `category(10)`",
+                    help="write `integer(0..255)`, `real(0..1)`, `category(10)`",
                 )
         elif str(base) == "category":
             raise error("MP108", "`category` needs its number of classes", span, help="write `category(10)`")

@@ -18,10 +18,10 @@ MAX_NUMBER = 40
 
 
 class Range(ast.Node):
-    """`low..high`: a range of numbers."""
+    """`low..high`: a range of numbers; `low..` has no end."""
 
     low: ast.Expr
-    high: ast.Expr
+    high: ast.Expr | None
 
 
 class Expressions:
@@ -206,6 +206,9 @@ class Expressions:
     def range_(self, tree: Tree[Token]) -> Range:
         low, high = parts(tree)
         return Range.model_construct(span=self.span(tree), low=self.expr(low), high=self.expr(high))
+
+    def open_(self, tree: Tree[Token]) -> Range:
+        return Range.model_construct(span=self.span(tree), low=self.expr(tree.children[0]), high=None)
 
 
 def attach_body(owner: Any, body: ast.Pipeline, span: Span) -> ast.Call:

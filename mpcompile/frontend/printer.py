@@ -200,8 +200,8 @@ def step_lines(prefix: str, step: ast.Step, suffix: str, indent: str) -> list[Li
 def type_text(kind: ast.TypeExpr) -> str:
     """Format a type with its bounds and its shape."""
     written: str = kind.base
-    if kind.low is not None and kind.high is not None:
-        written += f"({size_text(kind.low)}..{size_text(kind.high)})"
+    if kind.low is not None:
+        written += f"({size_text(kind.low)}..{'' if kind.high is None else size_text(kind.high)})"
     elif kind.classes is not None:
         written += f"({size_text(kind.classes)})"
     return written + shape_text(kind.shape)

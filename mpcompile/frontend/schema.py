@@ -27,9 +27,18 @@ Type = Annotated[
     str,
     Field(
         description="A type with its shape: `binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, "
-        "`category(10)`. A dimension that is no number or parameter, such as `time`, is a symbolic length.",
-        pattern=r"^\s*(binary|real|integer|category)\b",
-        examples=["binary[784]", "real[time, 88]", "integer(0..255)[3, 32, 32]", "category(10)"],
+        "`category(10)`, `real(0..)`, `real(0..1)`, `integer(0..)`, "
+        "`angle`. A dimension that is no number or parameter, such as `time`, is a symbolic length.",
+        pattern=r"^\s*(binary|real|integer|category|angle)\b",
+        examples=[
+            "binary[784]",
+            "real[time, 88]",
+            "integer(0..255)[3, 32, 32]",
+            "category(10)",
+            "real(0..)",
+            "integer(0..)",
+            "angle[2]",
+        ],
     ),
 ]
 Statement = Annotated[

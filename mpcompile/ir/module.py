@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
-from math import prod
+from math import inf, prod
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir.claims import Allowance, Claim
@@ -77,7 +77,8 @@ class Field:
     """A declared variable of the model: role, element kind and type (batch axis `N` first).
 
     `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
-    range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real.
+    range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real;
+    `interval` the bounds of a `real(0..1)` or `real(0..)`; `angle` whether it is a real number modulo 2 pi.
     """
 
     name: str
@@ -88,6 +89,23 @@ class Field:
     low: int = 0
     classes: int | None = None
     counts: str | None = None
+    interval: tuple[float, float] | None = None
+    angle: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The type without shape and numbers, such as `real(0..)`, `real(a..b)`, `integer(0..)` or `category`."""
+        if self.base == "real" and self.interval is not None:
+            return "real(0..)" if self.interval[1] == inf else "real(a..b)"
+        if self.base == "real" and self.angle:
+            return "angle"
+        unbounded = self.base == "integer" and self.classes is None and self.counts is None
+        return "integer(0..)" if unbounded else self.base
+
+    @property
+    def measured(self) -> bool:
+        """Whether its values are quantities, so that a guess of one is near or far: real numbers and counts."""
+        return self.base == "real" or self.kind == "integer(0..)"
 
     @property
     def bits(self) -> bool:

@@ -10,7 +10,7 @@ from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
 from mpcompile.lowering.names import unknown
-from mpcompile.ranges import MAX_WHOLE, Range
+from mpcompile.ranges import HUGE, MAX_WHOLE, Range
 
 BATCH = symbol("N")
 #: More elements than this in one variable are refused before anything is allocated.
@@ -75,25 +75,48 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     total = product(s for s in shape if isinstance(s, int))
     if isinstance(total, int) and total > MAX_ELEMENTS:
         raise error("MP112", f"{d.name} has {total} elements, more than {MAX_ELEMENTS}", t.span)
-    low, classes, counts = 0, None, None
+    low, classes, counts, interval = 0, None, None, None
     if t.base == "category":
         if t.classes is None:
             raise error("MP113", "write category(k) with its number of classes", t.span)
         classes = whole(t.classes, numbers, "the number of classes", CLASSES)
     if t.base == "integer":
-        if t.low is None or t.high is None:
-            raise error("MP113", "write integer(low..high)", t.span)
+        if t.low is None:
+            raise error("MP113", "write integer(low..high) or integer(0..)", t.span)
         low = whole(t.low, numbers, "the lowest integer", Range(-MAX_WHOLE, MAX_WHOLE))
+        _from_zero(t, low)
         if isinstance(t.high, ast.Name) and t.high.id not in numbers:
             counts = _counted(d, low, t.high, model, numbers)
     if t.base == "integer" and counts is None and t.high is not None:
         high = whole(t.high, numbers, "the highest integer", Range(-MAX_WHOLE, MAX_WHOLE))
         classes = high - low + 1
+    if t.base == "real" and t.low is not None:
+        interval = _interval(t, numbers)
     if classes is not None and not 1 < classes <= 1 << 20:
         raise error("MP112", f"{d.name} has {classes} levels; between 2 and {1 << 20} make sense", t.span)
     kind = DType.INT if t.base == "category" else DType.FLOAT
     type_ = Type(kind, (BATCH, *shape))  # type: ignore[arg-type]  # ints and symbols, by construction
-    return Field(d.name, d.role, t.base, type_, d.span, low, classes, counts)
+    base, angle = ("real", True) if t.base == "angle" else (t.base, False)
+    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle)
+
+
+def _from_zero(t: ast.TypeExpr, low: float) -> None:
+    """Raise MP113 for a range without an end that does not start at 0."""
+    if t.high is None and low != 0:
+        raise error("MP113", f"a range without an end starts at 0, not at {low:g}", t.span,
+                    help=f"write {t.base}(0..), or state the end")  # fmt: skip
+
+
+def _interval(t: ast.TypeExpr, numbers: Mapping[str, int | float]) -> tuple[float, float]:
+    """The bounds of `real(a..b)` or `real(0..)`. Raises MP112 for other bounds."""
+    assert t.low is not None
+    low = float(evaluate_number(t.low, numbers))
+    _from_zero(t, low)
+    high = math.inf if t.high is None else float(evaluate_number(t.high, numbers))
+    if not (low < high and abs(low) <= HUGE and (high == math.inf or high <= HUGE)):
+        raise error("MP112", f"an interval goes from a lower to a higher number, not from {low:g} to {high:g}", t.span,
+                    help="write real(0..1)")  # fmt: skip
+    return low, high
 
 
 def _length(size: ast.Expr, numbers: Mapping[str, int | float]) -> Symbolic | None:

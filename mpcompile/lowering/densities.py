@@ -36,7 +36,7 @@ from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Components, Members, Seed
+from mpcompile.ranges import Choice, Components, Members, Seed, slots
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,18 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
         check_support(call.callee, field, call.span)
     if law in FORMS:
         return FORMS[law].lowered(ctx, scope, call, field)
-    given = Arguments(scope, ctx, call).build(signature(law))
+    given = Arguments(scope, ctx, _net_by_name(scope, law, call)).build(signature(law))
     return law.stated(ctx, given, Subject(field, call.span))
+
+
+def _net_by_name(scope: Scope, law: type[Distribution], call: ast.Call) -> ast.Call:
+    """A call whose only argument by place, a value, is by the name `net`, where the law has one."""
+    by_place = [a for a in call.args if a.name is None]
+    has_net = any(s.name == "net" for s in slots(signature(law)))
+    if not has_net or len(by_place) != 1 or scope.is_number(by_place[0].value):
+        return call
+    args = (a.model_copy(update={"name": "net"}) if a is by_place[0] else a for a in call.args)
+    return call.model_copy(update={"args": tuple(args)})
 
 
 def named(expr: ast.Expr) -> type[Distribution] | None:
@@ -94,7 +104,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             call.span, help="flow(base = normal(net)) { inverse(autoregressive(...)) }",
         )  # fmt: skip
     given: Ordered = Arguments(scope, ctx, call, body=True).build(Ordered)
-    element = given.likelihood or USUAL[field.base]
+    element = given.likelihood or USUAL[field.kind]
     body = call.body if call.body is not None else given.net
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
@@ -109,8 +119,8 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
         before, ctx.b.scope = ctx.b.scope, path
         with ctx.frame("net", f"network of {field.name}", span, function=True):
             value = x
-            if field.base == "integer":
-                value = F.mul(ctx.b, F.to_float(ctx.b, x), 1.0 / max(1, (field.classes or 2) - 1))
+            if field.base == "integer" and field.classes is not None:
+                value = F.mul(ctx.b, F.to_float(ctx.b, x), 1.0 / max(1, field.classes - 1))
             if field.classes is not None:
                 ctx.classes[value] = field.classes
             results = scope.child(values={field.name: value}).run(ctx, body, (value,))

@@ -9,13 +9,17 @@ from mpcompile.ir import Field
 #: Laws of a variable of each type, as they are written behind `~`.
 LAWS_OF = {
     "real": "normal(loc = ..., scale = 1)",
+    "real(0..)": "gamma(net) or log_normal(net)",
+    "real(a..b)": "beta(net) or continuous_bernoulli(logits = ...)",
+    "angle": "von_mises(net)",
+    "integer(0..)": "poisson(net) or negative_binomial(net)",
     "binary": "bernoulli(logits = ...)",
     "integer": "categorical(logits = ...), discretized_logistic_mixture(net) or flow(base = normal) { dequantize -> "
     "... }",
     "category": "categorical(logits = ...)",
 }
 #: How a type is written, without its shape.
-_WRITTEN = {"integer": "integer(0..255)", "category": "category(10)"}
+_WRITTEN = {"integer": "integer(0..255)", "category": "category(10)", "real(a..b)": "real(0..1)"}
 
 
 def check_support(keyword: str, field: Field, span: Span) -> None:
@@ -42,7 +46,7 @@ def check_support(keyword: str, field: Field, span: Span) -> None:
 
 def types_of(field: Field) -> set[str]:
     """Return the types whose values a variable has: `integer(0..1)` has those of a `binary` as well."""
-    return {field.base, "binary"} if field.bits else {field.base}
+    return {field.kind, "binary"} if field.bits else {field.kind}
 
 
 def laws_of(base: str) -> list[str]:
@@ -53,11 +57,13 @@ def laws_of(base: str) -> list[str]:
 def _typed(field: Field) -> str:
     if field.base == "integer" and field.classes is not None:
         return f"integer({field.low}..{field.low + field.classes - 1})"
-    return f"category({field.classes})" if field.base == "category" else field.base
+    if field.interval is not None and field.kind == "real(a..b)":
+        return f"real({field.interval[0]:g}..{field.interval[1]:g})"
+    return f"category({field.classes})" if field.base == "category" else field.kind
 
 
 def _help(field: Field, types: tuple[str, ...]) -> str:
-    stated = f"{field.name} ~ {LAWS_OF[field.base]}"
+    stated = f"{field.name} ~ {LAWS_OF[field.kind]}"
     if not types:
         return f"as declared: {stated}"
     shape = ", ".join(str(s) for s in field.type.shape[1:])

@@ -185,7 +185,7 @@ def _targets(reading: Reading) -> dict[str, Any]:
             score = _score(field, out, data[field.name], len(fields) == 1)
             if score is not None:
                 scores.setdefault(field.name, []).append(score.reshape(len(score), -1).mean(1))
-    kinds = {f.name: "mean_squared_error" if f.base == "real" else "accuracy" for f in fields}
+    kinds = {f.name: "mean_squared_error" if f.measured else "accuracy" for f in fields}
     return {name: {kinds[name]: moments(np.concatenate(parts))} for name, parts in scores.items()}
 
 
@@ -201,14 +201,14 @@ def _score(field: Field, out: Mapping[str, Array], truth: Array, lone: bool) -> 
     for name in names:
         guess = _guess(field, name, own[name], truth)
         if guess is not None:
-            return (guess - truth) ** 2 if field.base == "real" else (guess == truth).astype(np.float64)
+            return (guess - truth) ** 2 if field.measured else (guess == truth).astype(np.float64)
     return None
 
 
 def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
     """The predicted element of the field's kind, or None where the output has another shape."""
     if value.shape == truth.shape:
-        if field.base == "real" or value.dtype.kind in "iub":
+        if field.measured or value.dtype.kind in "iub":
             return value
         if field.bits:
             return np.asarray(value > (0 if "logit" in name else 0.5))

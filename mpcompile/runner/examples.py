@@ -34,11 +34,19 @@ def example_inputs(
             uniform = noise.kind == "uniform"
             out[name] = rng.uniform(0.01, 0.99, shape) if uniform else rng.standard_normal(shape)
         elif field is not None and field.base != "real":
-            levels = 2 if field.base == "binary" else field.classes or (max(1, length) if field.counts else 2)
+            levels = 2 if field.base == "binary" else field.classes or (max(1, length) if field.counts else 9)
             drawn = rng.integers(0, levels, shape) + field.low
             out[name] = drawn if value.dtype == DType.INT else drawn.astype(np.float64)
         elif not value.shape:
             out[name] = np.asarray(100.0)  # the number of examples of a data set
+        elif field is not None and field.interval is not None:
+            out[name] = _within(rng, field.interval, shape)
         else:
             out[name] = rng.standard_normal(shape)
     return out
+
+
+def _within(rng: np.random.Generator, interval: tuple[float, float], shape: tuple[int, ...]) -> Array:
+    """Numbers in the interior of an interval."""
+    low, high = interval
+    return low + rng.exponential(1, shape) if high == np.inf else rng.uniform(low, high, shape)

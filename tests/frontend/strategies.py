@@ -111,8 +111,9 @@ def models(draw: Any) -> ast.Model:
         return tuple(ast.Param(span=NO, name=next(fresh), default=draw(st.none() | expr)) for _ in some())
 
     def type_() -> ast.TypeExpr:
-        base = draw(st.sampled_from(["binary", "real", "integer", "category"]))
-        low, high = (draw(size), draw(size)) if base == "integer" and draw(st.booleans()) else (None, None)
+        base = draw(st.sampled_from(["binary", "real", "integer", "category", "angle"]))
+        ranged = base in ("integer", "real") and draw(st.booleans())
+        low, high = (draw(size), draw(st.none() | size)) if ranged else (None, None)
         classes = draw(size) if base == "category" else None
         return ast.TypeExpr(
             span=NO, base=base, low=low, high=high, classes=classes, shape=tuple(draw(size) for _ in some(3))

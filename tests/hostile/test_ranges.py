@@ -29,6 +29,10 @@ INPUTS = {
     "audio": "real[2, 8]", "matrices": "real[2, 2, 2, 2]", "category": "category(3)", "words": "category(3)[time]",
     "bits": "binary[4]", "levels": "integer(0..7)[2, 4, 4]",
 }  # fmt: skip
+#: Variables of laws alone.
+BOUNDED = {
+    "positive": "real(0..)[4]", "interval": "real(0..1)[4]", "angles": "angle[4]", "counts": "integer(0..)[4]",
+}  # fmt: skip
 #: Layers that belong into a place of their own: the model around them.
 AROUND = {
     "nade": "model m\ninput x: binary[4]\nx ~ autoregressive {{ {} }}",
@@ -47,6 +51,7 @@ EXAMPLES: dict[Any, str] = {
 #: Arguments that fit their place.
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
+    ("ordinal", "loc"): "x -> dense(4)",
     ("logistic_mixture", "net"): "x -> dense(60)", ("discretized_logistic_mixture", "net"): "x -> dense(60)",
 }  # fmt: skip
 
@@ -71,8 +76,12 @@ def example(name: str, slot: Slot) -> str:
 
 def call(name: str, cls: type, preset: tuple[str, ...] = (), **given: str) -> str:
     """A call with its required arguments and those given."""
+    law = DISTRIBUTIONS.get(name) if name in SIGNATURES else None
+    needed = {s.name for s in getattr(law, "slots", ()) if s.default is None}
     arguments = {
-        s.name: example(name, s) for s in slots(cls) if s.required and not listed(s) and s.name not in preset
+        s.name: example(name, s)
+        for s in slots(cls)
+        if (s.required or s.name in needed) and not listed(s) and s.name not in preset
     }
     arguments |= {**ALSO.get(name, {}), **given}
     return f"{name}({', '.join(f'{k} = {v}' for k, v in arguments.items())})"
@@ -111,13 +120,14 @@ def masks(stage: str, kind: str) -> str:
 
 
 def densities(stage: str, kind: str) -> str:
+    known = INPUTS | BOUNDED
     body = {"flow": " { affine }", "autoregressive": " { dense(8) }"}.get(stage.split("(")[0], "")
     if stage.startswith("delta"):
         return f"model m\ninput x: real[4]\nlatent z ~ {stage}\nx ~ normal(loc = z -> dense(4))"
     if "x -> " not in stage:
-        return f"model m\ninput x: {INPUTS[kind] or 'real[4]'}\nx ~ {stage}{body}"
+        return f"model m\ninput x: {known[kind] or 'real[4]'}\nx ~ {stage}{body}"
     given = {"bits": "binary[8]", "category": "category(8)", "levels": "integer(0..7)[4]"}.get(
-        kind, INPUTS[kind]
+        kind, known[kind]
     )
     return f"model m\ninput x: real[4]\ntarget y: {given or 'real[4]'}\ny ~ {stage}{body}"
 
@@ -142,7 +152,7 @@ def models(family: str, name: str, stage: str) -> Iterator[str]:
     if family == "layer" and name in AROUND:
         yield AROUND[name].format(stage)
         return
-    for kind in INPUTS:
+    for kind in INPUTS | BOUNDED if family == "distribution" else INPUTS:
         yield FAMILIES[family][1](stage, kind)
 
 

@@ -5,6 +5,7 @@ The table below is written by hand. In float64, by the numpy interpreter: masses
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -29,22 +30,43 @@ ALLOWED = {
     "normal": {"real"},
     "laplace": {"real"},
     "logistic": {"real"},
+    "student_t": {"real"},
+    "log_normal": {"real(0..)"},
+    "gamma": {"real(0..)"},
+    "beta": {"real(a..b)"},
+    "continuous_bernoulli": {"real(a..b)"},
+    "uniform": {"real(a..b)", "angle"},
+    "von_mises": {"angle"},
+    "ordinal": {"integer", "bit"},
+    "poisson": {"integer(0..)"},
+    "negative_binomial": {"integer(0..)"},
     "categorical": {"category", "integer", "bit"},
     "logistic_mixture": {"real"},
     "discretized_logistic_mixture": {"integer", "bit"},
     "mixture": {"real"},
-    "autoregressive": {"real", "binary", "integer", "category", "bit"},  # that of its likelihood
+    "autoregressive": {*BASES, "bit"},  # that of its likelihood
     "flow": {"real", "binary", "integer", "bit"},  # the last three behind `dequantize`
     "delta": set[str](),
 }
 #: Laws of a single element that an autoregressive density may have, and how many parameters they read of a net.
 PARAMETERS = {
     "bernoulli": 1, "normal": 2, "laplace": 2, "logistic": 2, "logistic_mixture": 6, "discretized_logistic_mixture": 6,
+    "student_t": 3, "log_normal": 2, "gamma": 2, "beta": 2, "continuous_bernoulli": 1, "von_mises": 2, "ordinal": 1,
+    "poisson": 1, "negative_binomial": 2,
 }  # fmt: skip
 #: Each type, of few states, and its levels. `bit`: integers that are the values of a `binary`.
 TYPES = {
     "real": "real", "binary": "binary", "integer": "integer(-1..2)", "category": "category(3)", "bit": "integer(0..1)",
 }  # fmt: skip
+#: How far densities are integrated: the tails of student_t are those of a power.
+ACROSS = {"student_t": (1e7, 50_001, 16)}
+#: Types whose values no list has, beside the reals: `tests/laws/test_every_law.py` integrates over them.
+WIDE = {
+    "real(0..)": "real(0..)",
+    "real(a..b)": "real(-1..2)",
+    "angle": "angle",
+    "integer(0..)": "integer(0..)",
+}
 STATES = {"binary": (0, 1), "integer": (-1, 0, 1, 2), "category": (0, 1, 2), "bit": (0, 1)}
 
 
@@ -56,8 +78,8 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
             return f"bernoulli(logits = {net} -> dense(1))"
         case "perceptron":
             return f"perceptron(activation = {net} -> dense(1))"
-        case "normal" | "laplace" | "logistic":
-            return f"{keyword}({net} -> dense(2))"
+        case "uniform":
+            return "uniform"
         case "categorical":
             return f"categorical(logits = {net} -> dense({classes}){f' -> reshape([{classes}, 1])' if rank else ''})"
         case "logistic_mixture" | "discretized_logistic_mixture":
@@ -68,7 +90,9 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
             return f"flow(base = normal) {{ {flow} }}"
         case "autoregressive":
             return "autoregressive(likelihood = normal) { dense(2, mask = strict(degrees)) }"
-    return f"delta({net} -> dense(1))"
+        case "delta":
+            return f"delta({net} -> dense(1))"
+    return f"{keyword}({net} -> dense({PARAMETERS[keyword]}))"
 
 
 def load(folder: Path, text: str) -> Module:
@@ -113,10 +137,10 @@ def cells(m: Module, levels: Sequence[int]) -> float:
     return total
 
 
-def line(width: float, steps: int) -> tuple[Array, Array]:
+def line(width: float, steps: int, bend: float = 6) -> tuple[Array, Array]:
     """Points across the reals, dense in the middle, with the weights of the trapezoidal rule."""
     t = np.linspace(-1, 1, steps)
-    x = width * np.sinh(6 * t) / np.sinh(6)
+    x = width * np.sinh(bend * t) / np.sinh(bend)
     return x[:, None], np.gradient(x)
 
 
@@ -126,7 +150,7 @@ def test_the_table_is_that_of_the_registry() -> None:
     }
     for types in ALLOWED.values():
         assert ("bit" in types) == (not types.isdisjoint(("binary", "integer")))
-    assert set(BASES) == set(TYPES) - {"bit"}
+    assert set(BASES) == set(TYPES) - {"bit"} | set(WIDE)
     assert [k for k in ALLOWED if "real" in ALLOWED[k]] == laws_of("real")
 
 
@@ -151,7 +175,38 @@ def test_a_law_has_the_values_of_its_variable(tmp_path: Path, keyword: str, base
         states = np.array(STATES[base])[:, None]
         assert abs(total(m, states, np.ones(len(states))) - 1) < 1e-9
     else:
-        assert abs(total(m, *line(400, 50_001)) - 1) < 1e-4
+        assert abs(total(m, *line(*ACROSS.get(keyword, (400, 50_001)))) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("base", WIDE)
+def test_laws_of_bounded_numbers_counts_and_angles(tmp_path: Path, base: str) -> None:
+    """Alone, and as likelihoods over time: all others are refused, in words that name a law of the type."""
+    for keyword in DISTRIBUTIONS:
+        expected = set() if base in ALLOWED[keyword] else {"MP209"}
+        if keyword != "autoregressive":
+            text = f"condition c: real[3]\ninput x: {WIDE[base]}[1]\nx ~ {law(keyword, base, 'c')}"
+            assert codes(tmp_path, text) == expected, keyword
+        if keyword in PARAMETERS:
+            net = f"shift -> dense({PARAMETERS[keyword]})"
+            text = f"input x: {WIDE[base]}[time, 1]\nx ~ autoregressive(likelihood = {keyword}"
+            components = ", components = 2" if "mixture" in keyword else ""
+            assert codes(tmp_path, f"{text}{components}) {{ {net} }}") == expected, keyword
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ("real(1..)", "MP113 a range without an end starts at 0, not at 1"),
+        ("integer(3..)", "MP113 a range without an end starts at 0, not at 3"),
+        ("real(2..1)", "MP112 an interval goes from a lower to a higher number, not from 2 to 1"),
+        ("angle(0..1)", "MP108 `angle` takes no parenthesis"),
+        ("binary(0..)", "MP108 `binary` takes no parenthesis"),
+        ("category(0..)", "MP108 `category` needs a number of classes"),
+    ],
+)
+def test_ranges_that_no_type_has(tmp_path: Path, declared: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        load(tmp_path, f"input x: {declared}[1]\nx ~ gamma(1, 1)")
 
 
 @pytest.mark.parametrize("base", TYPES)
@@ -171,7 +226,7 @@ def test_likelihoods_of_autoregressive_densities(tmp_path: Path, keyword: str, b
         return
     m = load(tmp_path, text)
     if base == "real":
-        points, weight = line(400, 50_001)
+        points, weight = line(*ACROSS.get(keyword, (400, 50_001)))
         assert abs(total(m, points[:, None], weight) - 1) < 1e-4
         return
     states = np.array(list(product(STATES[base], repeat=2)))
@@ -206,13 +261,13 @@ def test_bases_priors_and_posteriors_are_laws_of_real_numbers(tmp_path: Path, ke
     )
     assert codes(tmp_path, base) == (set() if real else {"MP209"})
     if real:
-        assert abs(total(load(tmp_path, base), *line(400, 50_001)) - 1) < 1e-4
+        assert abs(total(load(tmp_path, base), *line(*ACROSS.get(keyword, (400, 50_001)))) - 1) < 1e-4
     head = "condition c: real[3]\ninput x: real[2]\n"
     prior = f"latent z ~ normal(x -> dense(2)) prior {law(keyword, 'real', 'c')}\nx ~ normal(z -> dense(4))"
     assert codes(tmp_path, head + prior) == (set() if real else {"MP411"})
     posterior = f"latent z ~ {law(keyword, 'real', 'x')} prior normal(0, 1)\nx ~ normal(z -> dense(4))"
     if keyword != "flow":  # its base reads what is observed
-        allowed = keyword in ("normal", "laplace", "logistic", "delta")
+        allowed = keyword in ("normal", "laplace", "logistic", "student_t", "delta")
         assert codes(tmp_path, head + posterior) == (set() if allowed else {"MP411"})
 
 

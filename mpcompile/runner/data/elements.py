@@ -13,6 +13,8 @@ from mpcompile.runner.data.sound import companded
 
 #: Columns that a message names.
 _NAMED = 5
+#: The largest angle, in radians: [0, 2 pi] and [-pi, pi] are both in use.
+_TURN = 2 * np.pi + 1e-4
 
 
 def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array) -> Array:
@@ -76,6 +78,17 @@ def checked(
                 f"holds {int(low)} to {int(high)}, '{field.name}' takes {takes}",
                 lambda v: (v < least) | (v > most),
             )
+    if field.interval is not None and (low < field.interval[0] or high > field.interval[1]):
+        floor, top = field.interval
+        takes = f"{floor:g} and more" if top == np.inf else f"{floor:g} to {top:g}"
+        raise refuse(
+            f"holds {low:g} to {high:g}, '{field.name}' takes {takes}", lambda v: (v < floor) | (v > top)
+        )
+    if field.angle and max(-low, high) > _TURN:
+        raise refuse(
+            f"holds {low:g} to {high:g}, '{field.name}' takes angles in radians", lambda v: abs(v) > _TURN,
+            "degrees times pi / 180 are radians",
+        )  # fmt: skip
     widest = float(np.finfo(np.float32).max)
     if field.base == "real" and max(-low, high) > widest:
         raise refuse(

@@ -1,0 +1,237 @@
+"""Every law of a single element against SciPy: its mass, densities, gradients, draws and mean, on every backend.
+
+A law of the registry without a row in `tests/support/laws_table.py` fails. Docs/laws.md, row 31.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from laws_table import LAWS, Row
+from scipy import special as sp
+from scipy import stats
+from written import lowered
+
+from mpcompile.backend import find_backend, installed
+from mpcompile.diagnostics import Source, Span
+from mpcompile.distributions import DISTRIBUTIONS, Elementwise, special
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Builder, Graph, Init, Module, Value
+from mpcompile.layers import Context
+from mpcompile.ops import build as F
+from mpcompile.passes.gradient import differentiate, gradient_name
+from mpcompile.runner.noise import draw
+
+DRAWS = 4000
+
+
+def module(row: Row) -> Module:
+    """The law as a spec states it, its net a bias."""
+    law = row.law.replace("NET", "c -> dense")
+    return lowered(f"model m\ncondition c: real[1]\ntarget x: {row.type}[1]\nx ~ {law}\n")
+
+
+def weights(m: Module, row: Row, raw: tuple[float, ...], prefix: str = "x") -> dict[str, Array]:
+    found = {f"{prefix}.dense_0.weight": np.zeros((len(raw), 1)), f"{prefix}.dense_0.bias": np.array(raw)}
+    return {k: v for k, v in found.items() if k in m.parameters} | {
+        f"{prefix}{k[1:]}": v for k, v in (row.extra or {}).items()
+    }
+
+
+def log_density(m: Module, w: dict[str, Array], x: Array) -> Array:
+    given = {"x": x[:, None], "c": np.zeros((len(x), 1))}
+    program = m.programs["log_prob"]
+    return interpret(program, w, {k: v for k, v in given.items() if k in program.inputs})["log_prob"]
+
+
+def exact(row: Row, raw: tuple[float, ...], x: Array) -> Array:
+    law = row.exact(np.array(raw))
+    return np.asarray(law.logpmf(x) if row.discrete else law.logpdf(x))
+
+
+def noise(m: Module, program: str, count: int) -> dict[str, Array]:
+    inputs = m.programs[program].inputs
+    specs = m.noise[program]
+    return {k: draw(n.kind, inputs[k].type.concrete({"N": count}), ("laws", k)) for k, n in specs.items()}
+
+
+def drawn(m: Module, w: dict[str, Array], count: int) -> Array:
+    program = m.programs["sample"]
+    env = {"N": count}
+    given = {
+        k: draw(n.kind, program.inputs[k].type.concrete(env), ("laws", k))
+        for k, n in m.noise["sample"].items()
+    }
+    given["c"] = np.zeros((count, 1))
+    return interpret(program, w, {k: v for k, v in given.items() if k in program.inputs}, env)["x"][:, 0]
+
+
+def test_every_law_of_an_element_has_a_row() -> None:
+    known = {
+        k for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise) and c.support.measure != "criterion"
+    }
+    assert known == set(LAWS)
+
+
+def integral(row: Row, m: Module, w: dict[str, Array]) -> float:
+    """The integral of the density: by Gauss and Legendre in pieces that shrink towards the ends and the centre."""
+    low, high = row.grid
+    node, weight = np.polynomial.legendre.leggauss(40)
+    if low == 0 or row.type.startswith("real("):
+        left = low + (high - low) * np.concatenate([[0], np.logspace(-11 if high < 10 else -24, -1e-3, 70)])
+        inner = left[left < (low + high) / 2]
+        ends = np.concatenate([inner, (low + high) - inner[::-1]]) if high < 10 else np.append(left, high)
+    else:
+        ends = high * np.sinh(np.linspace(-9, 9, 121)) / np.sinh(9)
+    half = np.diff(ends)[:, None] / 2
+    x = ((ends[:-1, None] + half) + half * node).reshape(-1)
+    return float((np.exp(log_density(m, w, x)) * (half * weight).reshape(-1)).sum())
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_is_scipys(name: str) -> None:
+    """Densities to 1e-9, the sum of masses to 1e-9 or the integral to 1e-4, and the mean."""
+    row = LAWS[name]
+    m = module(row)
+    for raw in row.raw:
+        w = weights(m, row, raw)
+        np.testing.assert_allclose(
+            log_density(m, w, row.points), exact(row, raw, row.points), rtol=1e-9, atol=1e-9
+        )
+        if isinstance(row.grid, np.ndarray):
+            assert abs(np.exp(log_density(m, w, row.grid)).sum() - 1) < 1e-6
+        else:
+            assert abs(integral(row, m, w) - 1) < 1e-4, raw
+        if row.mean:
+            program = m.programs["predict"]
+            given = {"c": np.zeros((2, 1))} if "c" in program.inputs else {}
+            found = interpret(program, w, given, {"N": 2})["x"][0, 0]
+            wanted = raw[0] if name == "student_t" else row.exact(np.array(raw)).mean()
+            np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_draws_have_their_law(name: str) -> None:
+    """Kolmogorov and Smirnov, or chi-square over counts that are expected at least five times."""
+    row = LAWS[name]
+    m = module(row)
+    for raw in row.raw:
+        x, law = drawn(m, weights(m, row, raw), DRAWS), row.exact(np.array(raw))
+        if not row.discrete:
+            assert stats.kstest(x, law.cdf).pvalue > 1e-3, raw
+            continue
+        grid = np.asarray(row.grid)
+        expected = np.exp(law.logpmf(grid)) * DRAWS
+        often = expected >= 5
+        seen = np.array([(x == k).sum() for k in grid[often]])
+        rest, of_rest = DRAWS - seen.sum(), DRAWS - expected[often].sum()
+        kept = [*seen, rest] if of_rest >= 5 else [*seen]
+        wanted = [*expected[often], of_rest] if of_rest >= 5 else [*expected[often]]
+        wanted = np.array(wanted) * sum(kept) / sum(wanted)
+        assert rest <= of_rest + 5 * np.sqrt(of_rest + 1) + 1
+        assert len(kept) == 1 or stats.chisquare(kept, wanted).pvalue > 1e-3, raw
+
+
+@cache
+def joint() -> tuple[Module, dict[str, Array], dict[str, Array]]:
+    """One model with every law: its weights, and a value of every variable."""
+    lines, w, x = ["model m", "condition c: real[1]"], {}, {"c": np.zeros((5, 1))}
+    stated = []
+    for i, row in enumerate(LAWS.values()):
+        lines.append(f"target x{i}: {row.type}[1]")
+        stated.append(f"x{i} ~ {row.law.replace('NET', 'c -> dense')}")
+        x[f"x{i}"] = np.resize(row.points, 5)[:, None]
+    m = lowered("\n".join([*lines, *stated]) + "\n")
+    for i, row in enumerate(LAWS.values()):
+        w |= weights(m, row, row.raw[0], f"x{i}")
+    return m, w, x
+
+
+@cache
+def slopes() -> dict[str, Array]:
+    """Central differences of the loss by every bias and every weight of a law."""
+    m, w, x = joint()
+    out = {}
+    for name in w:
+        if name.endswith("dense_0.weight"):
+            continue
+        out[name] = np.zeros(w[name].shape)
+        for at in np.ndindex(w[name].shape):
+            ends = []
+            for step in (-1e-5, 1e-5):
+                moved = w[name].copy()
+                moved[at] += step
+                ends.append(float(interpret(m.programs["loss"], w | {name: moved}, x)["loss"]))
+            out[name][at] = (ends[1] - ends[0]) / 2e-5
+    return out
+
+
+def test_gradients_are_differences() -> None:
+    m, w, x = joint()
+    names = list(slopes())
+    found = interpret(differentiate(m.programs["loss"], "loss", names), w, x)
+    for name in names:
+        np.testing.assert_allclose(
+            found[gradient_name(name)], slopes()[name], rtol=2e-5, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_every_backend_has_every_law(backend: str) -> None:
+    """Log density, draws and means of all laws in single precision, in one model, and gradients but for jax.
+
+    jax compiles the gradient that the test above holds to differences, for longer than all other backends together.
+    """
+    m, w, x = joint()
+    session = find_backend(backend).session(m, w)
+    found = session.run("log_prob", x)["log_prob"]
+    np.testing.assert_allclose(found, interpret(m.programs["log_prob"], w, x)["log_prob"], rtol=1e-5)
+    if backend != "jax":
+        _, gradients = session.gradients(x)
+        for name, slope in slopes().items():
+            np.testing.assert_allclose(gradients[name], slope, rtol=2e-3, atol=2e-4, err_msg=name)
+    for program in ("sample", "predict"):
+        given = noise(m, program, 5) | {"c": x["c"]}
+        expected = interpret(m.programs[program], w, given)
+        for key, value in session.run(program, given).items():
+            np.testing.assert_allclose(value, expected[key], rtol=2e-4, atol=2e-5, err_msg=key)
+
+
+def rising(ctx: Context, r: Value) -> Value:
+    return special.log_rising(ctx, r, ctx.b.constant(7.0), special.log1p(ctx, F.div(ctx.b, 7.0, r)))
+
+
+#: A special function, its exact values and slopes, and where it is asked for.
+SPECIAL = {
+    "log_gamma": (special.log_gamma, sp.gammaln, sp.digamma, np.logspace(-6, 4, 400)),
+    "log_erfc": (special.log_erfc, lambda z: np.log(sp.erfcx(z)) - z * z,
+                 lambda z: -2 / np.sqrt(np.pi) / sp.erfcx(z), np.linspace(0, 12, 400)),
+    "log_bessel": (special.log_bessel, lambda k: np.log(sp.i0e(k)), lambda k: sp.i1e(k) / sp.i0e(k) - 1,
+                   np.logspace(-4, 4, 400)),
+    "log1p": (special.log1p, np.log1p, lambda x: 1 / (1 + x), np.logspace(-9, 4, 400)),
+    "expm1": (special.expm1, np.expm1, np.exp, np.logspace(-9, 1, 400)),
+    "log_rising": (rising, lambda r: np.log1p(np.outer(range(1, 7), 1 / r)).sum(0),
+                   lambda r: -(1 / r - 1 / (r + np.outer(range(1, 7), np.ones(len(r))))).sum(0), np.logspace(-3, 5, 400)),
+    "log1m_exp": (special.log1m_exp, lambda x: np.log(-np.expm1(x)), lambda x: 1 / (1 - np.exp(-x)),
+                  -np.logspace(-5, 1.5, 400)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_special_functions_are_scipys(precision: str) -> None:
+    """Values to 5e-5 or 1e-11 of max(1, |value|), and slopes to 1e-5 or 1e-8 of max(1, |slope|), in torch."""
+    for name, (emit, value, slope, x) in SPECIAL.items():
+        b = Builder(Graph("loss"))
+        ctx = Context(b, {})
+        at = ctx.param("x", x.shape, Init("zeros"))
+        with b.within((), Span.none()):
+            made = emit(ctx, at)
+        b.graph.outputs |= {"loss": F.sum_axes(b, made, [0]), "made": made}
+        m = Module("special", Source("special.mp", ""), {"loss": b.graph}, ctx.parameters)
+        x = x.astype(precision).astype(np.float64)
+        outputs, gradients = find_backend("torch").session(m, {"x": x}, precision=precision).gradients({})
+        near, steep = (5e-5, 1e-5) if precision == "float32" else (1e-11, 1e-8)
+        for found, exact_, bound in ((outputs["made"], value(x), near), (gradients["x"], slope(x), steep)):
+            assert (abs(found - exact_) / np.maximum(1, abs(exact_))).max() < bound, name
