@@ -188,11 +188,12 @@ def compile(
     from mpcompile.backend import find_backend
     from mpcompile.passes.pipeline import optimise
     from mpcompile.runner.initial import initial
+    from mpcompile.runner.renames import renamed
 
     if isinstance(module, Path | str):
         module = load(module)
     require_proven(module, allow_unproven)
-    weights = parameters if parameters is not None else initial(module, seed)
+    weights = renamed(parameters, module) if parameters is not None else initial(module, seed)
     return find_backend(backend).compile(optimise(module).module, weights, device=device)
 
 
@@ -233,12 +234,12 @@ def build(
     from mpcompile.passes.running import verified
     from mpcompile.runner import builds
     from mpcompile.runner.initial import initial
-    from mpcompile.runner.run import fit
+    from mpcompile.runner.run import fit, renamed
     from mpcompile.runner.settings import settings
 
     with within(budget or Budget()):
         found = require_proven(module, allow_unproven)
-    weights = dict(parameters) if parameters is not None else initial(module, seed)
+    weights = renamed(parameters, module) if parameters is not None else initial(module, seed)
     fit(weights, module, "the weights given")
     with verified(verify_each):
         optimised = optimise(module, weights if inference else None)

@@ -12,12 +12,13 @@ from itertools import pairwise
 from mpcompile.emission import constants as stored
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import is_mask
-from mpcompile.emission.names import free, identifier
+from mpcompile.emission.names import free, identifier, unnumbered
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Stack, Value
 from mpcompile.ir.leaves import around
+from mpcompile.ir.names import split as split_name
 from mpcompile.outline import Block, Call, Family, Loop, Method, Outline, Path
 from mpcompile_jax.body import RESERVED, JaxWriter
 from mpcompile_jax.literals import array_text
@@ -110,7 +111,7 @@ class FunctionWriter:
     # --- what bodies ask (the Owner protocol) ---
 
     def parameter(self, path: str) -> str | None:
-        parts = tuple(path.split("."))
+        parts = split_name(path)
         if parts[: len(self.path)] != self.path or path not in self.module.parameters:
             return None
         self.reads = True
@@ -297,10 +298,6 @@ def function_names(outline: Outline, module: Module) -> dict[int, str]:
 
 def _stems(family: Family) -> list[str]:
     """`net`, `residual_net`, `residual_0_net`."""
-    *lead, last = (free(part.lower()) for part in family.first.path)
-    last = _unnumbered(last)
-    return [last, *([f"{_unnumbered(lead[-1])}_{last}", f"{lead[-1]}_{last}"] if lead else [])]
-
-
-def _unnumbered(name: str) -> str:
-    return name.rstrip("0123456789").rstrip("_") or name
+    *lead, last = (free(part.lower().replace(".", "_")) for part in family.first.path)
+    last = unnumbered(last)
+    return [last, *([f"{unnumbered(lead[-1])}_{last}", f"{lead[-1]}_{last}"] if lead else [])]

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
-from mpcompile.emission.names import camel, identifier
+from mpcompile.emission.names import attribute, camel, identifier, unnumbered
 from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, ParameterSpec, Value
-from mpcompile.ir.names import ATTRIBUTES
+from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
+from mpcompile_torch.lists import OWNER, assignments
 from mpcompile_torch.literals import INDEX, array_text, initial_text
 from mpcompile_torch.positions import Positions
 
@@ -60,7 +61,7 @@ class Tree:
     def group(self, parts: Iterable[str]) -> Tree:
         tree = self
         for part in parts:
-            tree = tree.groups.setdefault(identifier(part), Tree())
+            tree = tree.groups.setdefault(attribute(part), Tree())
         return tree
 
     @property
@@ -88,11 +89,11 @@ class ClassWriter:
         self.layers: dict[Path, Layer] = {}
         self.tree = Tree()
         for spec in self.instance.parameters:
-            *lead, last = spec.name.split(".")[len(self.path) :]
-            self.tree.group(lead).parameters[identifier(last)] = spec
+            *lead, last = split(spec.name)[len(self.path) :]
+            self.tree.group(lead).parameters[attribute(last)] = spec
         for child in self.instance.children:
-            self.tree.group(child[:-1]).families[identifier(child[-1])] = child
-        for part in self.tree.names:
+            self.tree.group(child[:-1]).families[attribute(child[-1])] = child
+        for part in (name.partition("[")[0] for name in self.tree.names):
             if part in TAKEN:
                 spec = next(s for s in module.parameters.values() if part in s.name.split("."))
                 raise error(
@@ -140,10 +141,10 @@ class ClassWriter:
     # --- what bodies ask (the Owner protocol) ---
 
     def parameter(self, path: str) -> str | None:
-        parts = tuple(path.split("."))
+        parts = split(path)
         if parts[: len(self.path)] != self.path or path not in self.module.parameters:
             return None
-        return "self." + ".".join(identifier(p) for p in parts[len(self.path) :])
+        return ".".join(["self", *map(attribute, parts[len(self.path) :])])
 
     def constant(self, constant: Constant) -> str:
         number = self.instance.slot(constant)
@@ -167,7 +168,7 @@ class ClassWriter:
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
-        text = ".".join(["self", *(identifier(p) for p in call.path[len(self.path) :])])
+        text = ".".join(["self", *map(attribute, call.path[len(self.path) :])])
         if signature.name != "forward" or not call.path:
             text = f"{text}.{signature.name}"
         return Target(text, signature.told, signature.results, keys=self._keys(call))
@@ -190,7 +191,7 @@ class ClassWriter:
     def find_layer(self, path: Path) -> Layer | None:
         """Find the `nn` layer at a path of attributes, of this class or of those that it is made of."""
         for child, instance in self.instance.children.items():
-            named = tuple(map(identifier, child))
+            named = tuple(map(attribute, child))
             if path[: len(named)] == named:
                 return self.others[id(instance.family)].find_layer(path[len(named) :])
         return self.layers.get(path)
@@ -204,7 +205,7 @@ class ClassWriter:
         for child, instance in self.instance.children.items():
             inner = self.others[id(instance.family)].any_parameter()
             if inner is not None:
-                return "self." + ".".join(child) + inner[len("self") :]
+                return ".".join(["self", *map(attribute, child)]) + inner[len("self") :]
         return None
 
     # --- the class ---
@@ -262,7 +263,7 @@ class ClassWriter:
             if number in registered:
                 body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
         for line in ["super().__init__()", *body]:
-            lines += layout(line, 2)
+            lines += layout(line.lstrip(), 2 + (len(line) - len(line.lstrip())) // 4)
         return lines
 
     def formal_names(self) -> dict[tuple[Path, int], str]:
@@ -271,7 +272,7 @@ class ClassWriter:
             if child:
                 family = self.instance.children[child].family
                 inner = self.others[id(family)].formal_names()[family.formals[number]]
-                name = f"{child[-1]}_{inner}"
+                name = f"{child[-1].replace('.', '_')}_{inner}"
             else:
                 name = self.buffers[number]
             while name in names.values():
@@ -295,6 +296,7 @@ class ClassWriter:
         body: list[str],
         formals: dict[tuple[Path, int], str],
     ) -> None:
+        made: dict[str, tuple[str, list[str]]] = {}
         for name, child in tree.families.items():
             instance = self.instance.children[child]
             family = instance.family
@@ -304,19 +306,18 @@ class ClassWriter:
                 or self._array(family.actual(instance, number), f"{'.'.join(child)}.{formal}")
                 for number, formal in enumerate(wanted)
             ]
-            body.append(f"{owner}.{name} = {self.others[id(family)].name}({', '.join(arguments)})")
+            made[name] = f"{self.others[id(family)].name}({', '.join(arguments)})", []
         for name, group in tree.groups.items():
             layer = self.layers.get((*path, name))
             if layer is not None:
-                body.append(f"{owner}.{name} = {layer.text}")
+                made[name] = layer.text, []
                 continue
             trained = [(n, p) for n, p in group.parameters.items() if p.trainable]
             members = ", ".join(f"{n}=nn.Parameter({initial_text(p)})" for n, p in trained)
-            body.append(f"{owner}.{name} = Group({members})")
-            for n, p in group.parameters.items():
-                if not p.trainable:
-                    body.append(self._parameter(f"{owner}.{name}", n, p))
-            self._members(f"{owner}.{name}", group, (*path, name), body, formals)
+            inside = [self._parameter(OWNER, n, p) for n, p in group.parameters.items() if not p.trainable]
+            self._members(OWNER, group, (*path, name), inside, formals)
+            made[name] = f"Group({members})", inside
+        body += assignments(owner, made, {*RESERVED, *formals.values()})
 
     # --- methods ---
 
@@ -400,7 +401,7 @@ def class_names(outline: Outline, model: str) -> dict[int, str]:
         if frame is None:
             names[id(family)] = root
             continue
-        name = camel(frame.name.rstrip("0123456789").rstrip("_") or frame.name, taken)
+        name = camel(unnumbered(frame.name), taken)
         taken.add(name)
         names[id(family)] = name
     return names

@@ -47,7 +47,9 @@ MODULES = {
         "Conv1d",
         "Conv2d",
         "Conv3d",
+        "Identity",
         "LayerNorm",
+        "ModuleList",
         "RMSNorm",
         "init.orthogonal_",
     },
@@ -62,7 +64,7 @@ ALLOWED = Allowed(
     TENSOR,
     MODULES,
     frozenset({"self"}),
-    nodes=(ast.Break, ast.BoolOp, ast.And),
+    nodes=(ast.Break, ast.BoolOp, ast.And, ast.GeneratorExp),
     decorators=frozenset({"torch.no_grad()"}),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,18 +12,25 @@ from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import DEQUANTIZED, Support
 from mpcompile.ir import Builder, Shape, Value, product
+from mpcompile.ir.names import part
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A bijector of a flow with its name and its place in the spec."""
+    """A bijector of a flow with its name and its place in the spec; `former` is its name in files of before."""
 
     bijector: Bijector
     name: str
     label: str
     span: Span
+    former: str
+
+    def within(self, ctx: Context, role: str = "forward") -> AbstractContextManager[None]:
+        """Enter the scope of the bijector."""
+        ctx.naming.formerly(ctx.b.scope, self.name, f".{part(self.former)}")
+        return ctx.frame(self.name, self.label, self.span, function=self.bijector.function, role=role)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Flow(Distribution):
         total: Value | None = None
         for placed in self.chain:
             bijector = placed.bijector
-            with ctx.frame(placed.name, placed.label, placed.span, function=bijector.function):
+            with placed.within(ctx):
                 if isinstance(bijector, FactorOut):
                     out, h = bijector.split(ctx, h)
                     done.append(F.flatten(b, out))
@@ -73,7 +81,7 @@ class Flow(Distribution):
         """`forward`, each bijector with the parameters that it sets from what reaches it (`ctx.updates`)."""
         h = x
         for placed in self.chain:
-            with ctx.frame(placed.name, placed.label, placed.span):
+            with placed.within(ctx):
                 if isinstance(placed.bijector, FactorOut):
                     h = placed.bijector.split(ctx, h)[1]
                 else:
@@ -105,9 +113,7 @@ class Flow(Distribution):
         h = F.reshape(b, rest, shapes[-1])
         for i in reversed(range(len(self.chain))):
             placed = self.chain[i]
-            with ctx.frame(
-                placed.name, placed.label, placed.span, function=placed.bijector.function, role="inverse"
-            ):
+            with placed.within(ctx, "inverse"):
                 if isinstance(placed.bijector, FactorOut):
                     factored = F.slice_axis(b, z, 1, *parts[i])
                     h = placed.bijector.join(

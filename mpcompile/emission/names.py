@@ -6,6 +6,8 @@ import keyword
 import re
 from collections.abc import Collection, Iterable
 
+from mpcompile.ir.names import element
+
 
 def identifier(name: str) -> str:
     """Return a name that may be printed. Raises `ValueError`: nothing else from a spec becomes code."""
@@ -38,6 +40,17 @@ def arguments(names: Iterable[str], taken: Collection[str]) -> list[str]:
     return out
 
 
+def attribute(part: str) -> str:
+    """Return how an object spells a part of a weight's name: `dense_0`, or `layer[0]` for the element of a list."""
+    found = element(part)
+    return identifier(part) if found is None else f"{identifier(found[0])}[{found[1]}]"
+
+
+def unnumbered(name: str) -> str:
+    """Return the name of a layer without its number: `dense` for `dense_0` and for `dense.0`."""
+    return name.rstrip("0123456789").rstrip("_.") or name
+
+
 def camel(name: str, taken: Collection[str] = ()) -> str:
     """Convert `gated_pixel_cnn` to `GatedPixelCnn`, with a number behind it where that is a keyword or `taken`."""
     text = "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
@@ -58,4 +71,4 @@ def _is_free(name: str, taken: Collection[str]) -> bool:
     return bool(name.strip("_")) and not keyword.iskeyword(name) and name not in taken
 
 
-__all__ = ["arguments", "camel", "defined", "free", "identifier"]
+__all__ = ["arguments", "attribute", "camel", "defined", "free", "identifier", "unnumbered"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef, ast.arguments,
@@ -63,8 +64,9 @@ def verify_source(text: str, allowed: Allowed) -> None:
     chained: set[ast.AST] = set()
     for node in ast.walk(tree):
         bound |= _binds(node, allowed)
+    elements = {n for node in ast.walk(tree) if isinstance(node, ast.For) for n in _elements(node, allowed)}
     for node in ast.walk(tree):
-        refused = _fault(node, bound, chained, allowed)
+        refused = _fault(node, bound, chained, elements, allowed)
         if refused:
             raise SourceRefused(f"line {getattr(node, 'lineno', '?')}: {refused}")
 
@@ -82,7 +84,27 @@ def _binds(node: ast.AST, allowed: Allowed) -> set[str]:
     return set()
 
 
-def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allowed) -> str:
+def _elements(loop: ast.For, allowed: Allowed) -> set[ast.AST]:
+    """Return the uses, in a loop over attributes of an open name, of a variable that stands for one of them."""
+    found: set[ast.AST] = set()
+    targets = loop.target.elts if isinstance(loop.target, ast.Tuple) else [loop.target]
+    zipped = isinstance(loop.iter, ast.Call) and ast.unparse(loop.iter.func) == "zip"
+    over = loop.iter.args if isinstance(loop.iter, ast.Call) and zipped else [loop.iter]
+    if len(targets) != len(over):
+        return found
+    for target, each in zip(targets, over, strict=True):
+        inner = each.value if isinstance(each, ast.Subscript) else each
+        while isinstance(inner, ast.Attribute) or _element(inner):
+            inner = inner.value
+        if isinstance(target, ast.Name) and isinstance(inner, ast.Name) and inner.id in allowed.open:
+            uses = (n for line in loop.body for n in ast.walk(line))
+            found |= {n for n in uses if isinstance(n, ast.Name) and n.id == target.id}
+    return found
+
+
+def _fault(
+    node: ast.AST, bound: set[str], chained: set[ast.AST], elements: set[ast.AST], allowed: Allowed
+) -> str:
     """Return the fault of a node, or nothing."""
     if not isinstance(node, NODES + allowed.nodes):
         return type(node).__name__
@@ -102,7 +124,7 @@ def _fault(node: ast.AST, bound: set[str], chained: set[ast.AST], allowed: Allow
         if not builtin and (_hidden(node.id) or node.id not in bound):
             return f"use of {node.id}"
     if isinstance(node, ast.Attribute) and node not in chained:
-        return _attribute(node, chained, allowed)
+        return _attribute(node, chained, elements, allowed)
     return ""
 
 
@@ -110,18 +132,28 @@ def _hidden(name: str) -> bool:
     return name.startswith("__") and name not in {"__init__", "__getattr__"}
 
 
-def _attribute(node: ast.Attribute, chained: set[ast.AST], allowed: Allowed) -> str:
+def _element(node: ast.expr) -> TypeGuard[ast.Subscript]:
+    """Return whether a node is a numbered element of an attribute: `self.layer[0]`."""
+    return (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Attribute)
+        and isinstance(node.slice, ast.Constant)
+    )
+
+
+def _attribute(node: ast.Attribute, chained: set[ast.AST], elements: set[ast.AST], allowed: Allowed) -> str:
     """Judge a whole chain `a.b.c` at once, from its outermost attribute."""
     parts: list[str] = []
     inner: ast.expr = node
-    while isinstance(inner, ast.Attribute):
-        chained.add(inner)
-        parts.insert(0, inner.attr)
+    while isinstance(inner, ast.Attribute) or _element(inner):
+        if isinstance(inner, ast.Attribute):
+            chained.add(inner)
+            parts.insert(0, inner.attr)
         inner = inner.value
     dotted = ".".join(parts)
     root = inner.id if isinstance(inner, ast.Name) else ""
     if root in allowed.modules:
         return "" if dotted in allowed.modules[root] else f"use of {root}.{dotted}"
-    if root in allowed.open:
+    if root in allowed.open or inner in elements:
         return f"use of {dotted}" if any(map(_hidden, parts)) else ""
     return "" if set(parts) <= allowed.members else f"use of {dotted}"

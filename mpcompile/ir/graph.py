@@ -27,7 +27,7 @@ from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
 class Frame:
     """One level of the scope a node was made in.
 
-    `name` is unique among its siblings (`encoder`, `coupling_3`, `dense_0`), `label` is how the user wrote it
+    `name` is unique among its siblings (`encoder`, `coupling.3`, `dense_0`), `label` is how the user wrote it
     (`dense(hidden, mask=up)`), `function` marks a net, block or bijector that backends may emit as a function of
     its own; `role` tells its uses apart (`forward`, `inverse`).
     """

@@ -80,7 +80,7 @@ class Stack(Parameter):
     """Weights of one shape under a new leading axis: row k has the weight that iteration k of a repeat reads.
 
     `paths` are their names in the order of the rows, `type` is that of the whole stack. `path` names
-    the first and the last of them, `layer_0:8.weight`.
+    the first and the last of them, `layer.0:8.weight`.
     """
 
     name: ClassVar[str] = "stack"
@@ -109,7 +109,7 @@ class Stack(Parameter):
 
 
 def around(paths: Sequence[str]) -> tuple[str, str]:
-    """Return what names that differ in a number have before and behind it: `layer_` and `.weight`."""
+    """Return what names that differ in a number have before and behind it: `layer.` and `.weight`."""
     first, least = paths[0], min(map(len, paths))
     head = next((i for i in range(least) if any(p[i] != first[i] for p in paths)), least)
     tail = next(
@@ -119,7 +119,7 @@ def around(paths: Sequence[str]) -> tuple[str, str]:
 
 
 def _spanned(paths: Sequence[str]) -> str:
-    """Return one name for some: `layer_0:8.weight` for the nine from `layer_0.weight` to `layer_8.weight`."""
+    """Return one name for some: `layer.0:8.weight` for the nine from `layer.0.weight` to `layer.8.weight`."""
     head, tail = around(paths)
     first, last = (p[len(head) : len(p) - len(tail)] for p in (paths[0], paths[-1]))
     return f"{head}{first}:{last}{tail}"

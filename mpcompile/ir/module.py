@@ -34,6 +34,7 @@ class ParameterSpec:
     `support` is a mask of the elements that some program reads, where masks remove the others: those are zero, from the
     initial value on (`analysis/kept.py`). With `fused` programs read the weight without its mask, and whoever trains it
     multiplies its gradient with the support.
+    `former` is the name that it had in files written before layers of a `repeat` were elements of lists; "" for the same.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ParameterSpec:
     init: Init
     span: Span
     trainable: bool = True
+    former: str = ""
     support: Constant | None = None
     fused: bool = False
 

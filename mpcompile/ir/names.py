@@ -1,8 +1,12 @@
-"""The parts of a weight's dotted name: each is an attribute of a module of torch, and a key in every checkpoint."""
+"""The parts of a weight's dotted name: each is an attribute of a module of torch, and a key in every checkpoint.
+
+A layer of a `repeat` is an element of a list: its part is the name of the list and a number, `layer.0`.
+"""
 
 from __future__ import annotations
 
 import keyword
+import re
 
 #: What a module of torch calls its own attributes; a test compares the list with the installed torch.
 ATTRIBUTES = frozenset(
@@ -32,11 +36,23 @@ def part(name: str) -> str:
 
     It is itself, or has an underscore behind it where a module of torch, or Python, has another use for it.
     """
+    name, dot, number = name.partition(".")
     if name.startswith("__"):  # the first use of a block `_` is `__0`; Python would mangle it
         name = "_" + name.lstrip("_")
     bare = name.rstrip("_")
     taken = bare in ATTRIBUTES or f"{bare}_" in ATTRIBUTES or keyword.iskeyword(bare)
-    return f"{name}_" if taken else name
+    return f"{name}_{dot}{number}" if taken else f"{name}{dot}{number}"
 
 
-__all__ = ["ATTRIBUTES", "part"]
+def split(path: str) -> tuple[str, ...]:
+    """Split a weight's dotted name into its parts: `net.layer.0.weight` into `net`, `layer.0` and `weight`."""
+    return tuple(re.findall(r"[^.]+(?:\.\d+(?=\.|$))?", path))
+
+
+def element(name: str) -> tuple[str, int] | None:
+    """Return the name of the list and the number of a part that is an element of one; None for others."""
+    stem, dot, number = name.partition(".")
+    return (stem, int(number)) if dot else None
+
+
+__all__ = ["ATTRIBUTES", "element", "part", "split"]

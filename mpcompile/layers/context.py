@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,6 @@ from mpcompile.ir import (
     NoiseSpec,
     Parameter,
     ParameterSpec,
-    Scope,
     Shape,
     Stack,
     Symbolic,
@@ -32,29 +30,13 @@ from mpcompile.ir import (
     symbols,
 )
 from mpcompile.ir.names import part
+from mpcompile.layers.naming import Naming
 from mpcompile.ops import build as F
 
 #: More elements than this in one weight (1 GiB in single precision) are refused.
 MAX_WEIGHT = 1 << 28
 #: More weights than this in one model (8 GiB in single precision) are refused.
 MAX_WEIGHTS = 1 << 31
-
-
-class Names:
-    """Names that were given in a scope, and in the scopes inside of it."""
-
-    __slots__ = ("counts", "inner")
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.inner: dict[str, Names] = {}
-
-    def at(self, scope: Scope) -> Names:
-        """The names of a scope inside."""
-        names = self
-        for frame in scope:
-            names = names.inner.setdefault(frame.name, Names())
-        return names
 
 
 @dataclass
@@ -73,6 +55,7 @@ class Context:
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
     mapped       of a value that a flow has mapped, the latents and the log-determinant
+    naming       the names of layers that were given so far
     """
 
     b: Builder
@@ -88,10 +71,10 @@ class Context:
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
     mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
+    naming: Naming = field(default_factory=Naming)
     _present: dict[str, Value] = field(default_factory=dict)
     _ends: dict[str, Value] = field(default_factory=dict)
     _drawing: ops.LoopBuilder | None = None
-    _names: Names = field(default_factory=lambda: Names())
     _undegreed: set[Value] = field(default_factory=set)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
     _stacks: dict[tuple[str, ...], Value] = field(default_factory=dict)
@@ -130,14 +113,8 @@ class Context:
         return error(code, message, self.span, **rest)
 
     def unique(self, name: str) -> str:
-        """`dense_0`, `dense_1`, ... in the order of use within the current scope."""
-        counts = self._names.at(self.b.scope).counts
-        counts[name] += 1
-        return f"{name}_{counts[name] - 1}"
-
-    def given_names(self) -> Counter[str]:
-        """The number of layers of each name in the current scope; a region counts up those that it skips."""
-        return self._names.at(self.b.scope).counts
+        """Return the next name of a layer in the current scope: `dense_0`, and `dense.0` in a repeat."""
+        return self.naming.unique(name, self.b.scope)
 
     @contextmanager
     def frame(
@@ -153,7 +130,7 @@ class Context:
         """Enter a scope. Names inside start afresh, so that a net used twice shares its weights."""
         scope = () if absolute else self.b.scope
         with self.b.within((*scope, Frame(part(name), label, span, function, role)), span):
-            self._names.at(scope).inner.pop(self.b.scope[-1].name, None)
+            self.naming.afresh(scope, self.b.scope[-1].name)
             yield
 
     @property
@@ -274,7 +251,8 @@ class Context:
                 "MP112", f"{full} would have {size} elements, more than the {MAX_WEIGHT} a weight may have"
             )
         self._count_weights(full, math.prod(shape))
-        return ParameterSpec(full, shape, init, self.span, trainable)
+        former = self.naming.former(full)
+        return ParameterSpec(full, shape, init, self.span, trainable, "" if former == full else former)
 
     def _count_weights(self, name: str, size: int) -> None:
         """Raises MP112 where a new parameter of this size would make too many of them, before one is allocated."""

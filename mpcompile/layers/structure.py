@@ -98,13 +98,19 @@ class Resnet(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
 
+        label = f"resnet({self.width}, {self.blocks})"
+
         def conv(name: str, x: Value, init: str = "he") -> Value:
-            with ctx.frame(name, f"resnet({self.width}, {self.blocks})", ctx.span):
+            with ctx.frame(name, label, ctx.span):
                 return Conv(self.width, 3, pad="same", bias=self.bias, init=init)(ctx, x)
 
         relu = Relu()
         h = conv("stem", x)
         for i in range(self.blocks):
-            inner = conv(f"block_{i}_a", relu(ctx, h))
-            h = F.add(ctx.b, h, conv(f"block_{i}_b", relu(ctx, inner), "zeros"))
+            ctx.naming.formerly(ctx.b.scope, f"block.{i}", f".block_{i}")
+            with ctx.frame(f"block.{i}", label, ctx.span):
+                for name in "ab":
+                    ctx.naming.formerly(ctx.b.scope, name, f"_{name}")
+                inner = conv("a", relu(ctx, h))
+                h = F.add(ctx.b, h, conv("b", relu(ctx, inner), "zeros"))
         return relu(ctx, h)

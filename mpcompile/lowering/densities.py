@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -24,6 +25,7 @@ from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
 from mpcompile.layers import LAYERS, Context
+from mpcompile.layers.naming import numbered
 from mpcompile.lowering.bijections import (
     check_intervals,
     check_noise,
@@ -187,14 +189,14 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
 def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tuple[Placed, ...]:
     """The bijectors of a pipeline over a variable, each with its name and place."""
     chain: list[Placed] = []
-    counts: dict[str, int] = {}
+    counts, repeated = Counter[str](), Counter[str]()
 
-    def walk(scope: Scope, pipeline: ast.Pipeline) -> None:
+    def walk(scope: Scope, pipeline: ast.Pipeline, within: bool) -> None:
         for step in pipeline.steps:
             if isinstance(step.layer, ast.Repeat):
                 for i in scope.iterations(step.layer):
                     scope.budget.spend(step.layer.span)
-                    walk(scope.child({step.layer.variable: i}), step.layer.body)
+                    walk(scope.child({step.layer.variable: i}), step.layer.body, True)
                 continue
             call = ast.called(step.layer)
             if call is None or call.callee not in BIJECTORS:
@@ -210,12 +212,12 @@ def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tupl
                                 help="remove it; or declare the variable as `integer(a..b)` or `binary`")  # fmt: skip
                 noise = None if call.body is None else _noise(scope, call, field)
                 preset = {"low": field.low, "levels": _levels(field), "posterior": noise}
-            n = counts[call.callee] = counts.get(call.callee, -1) + 1
+            name, former = numbered(call.callee, counts, repeated, within)
             arguments = Arguments(scope, ctx, call, body=call.callee == "dequantize")
             bijector = arguments.build(BIJECTORS[call.callee], **preset)
-            chain.append(Placed(bijector, f"{call.callee}_{n}", scope.label(call.span), call.span))
+            chain.append(Placed(bijector, name, scope.label(call.span), call.span, former))
 
-    walk(scope, body)
+    walk(scope, body, False)
     return tuple(chain)
 
 

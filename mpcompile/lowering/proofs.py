@@ -76,7 +76,7 @@ def _at(p: Program, placed: Placed | None) -> Iterator[None]:
     if placed is None:
         yield
         return
-    with p.ctx.frame(placed.name, placed.label, placed.span):
+    with placed.within(p.ctx):
         yield
 
 

@@ -114,7 +114,11 @@ class Region:
     def _group(self, lowered: list[_Group], values: tuple[Value, ...]) -> tuple[Value, ...]:
         ctx, graph = self.ctx, self.ctx.b.graph
         outer = ctx.root.graph
-        starts, found, names = (len(graph), len(outer)), _Found.of(ctx, values), Counter(ctx.given_names())
+        starts, found, names = (
+            (len(graph), len(outer)),
+            _Found.of(ctx, values),
+            Counter(ctx.naming.repeated(ctx.b.scope)),
+        )
         before, given = (len(ctx.noise), len(ctx.updates), len(outer.inputs)), values
         for i in range(self.period):
             values = self.run(len(lowered) * self.period + i, values)
@@ -127,10 +131,10 @@ class Region:
 
     def _frames(self, group: _Group) -> dict[str, int]:
         """Return the frames of a group's layers in the scope of the repeat, with the step of their numbers."""
-        new = self.ctx.given_names() - group.names
+        new = self.ctx.naming.repeated(self.ctx.b.scope) - group.names
         each = {name: n // 2 for name, n in new.items()}  # since the group there were two
         return {
-            f"{name}_{group.names[name] + k}": count for name, count in each.items() for k in range(count)
+            f"{name}.{group.names[name] + k}": count for name, count in each.items() for k in range(count)
         }
 
     def _region(
@@ -157,9 +161,9 @@ class Region:
         )  # fmt: skip
         with ctx.b.within(outside, self.span):
             results = ctx.b.emit_all(op, *body.group.given, *stacks, *body.captured)
-        given = ctx.given_names()
-        for name in {frame.rpartition("_")[0] for frame in frames}:
-            given[name] += (count - 2) * max(n for f, n in frames.items() if f.rpartition("_")[0] == name)
+        given = ctx.naming.repeated(outside)
+        for name, each in {frame.partition(".")[0]: n for frame, n in frames.items()}.items():
+            given[name] += (count - 2) * each
         ctx.same_units(second.made, results)
         return results
 
@@ -170,7 +174,10 @@ class Region:
         like, known = ctx.parameters[leaf.op.path], ctx.parameters.get(path)
         if known is not None and known.shape == like.shape:
             return
-        with ctx.b.within(Places(ctx.b.scope, frames, k).scope(leaf.scope), leaf.span):
+        places, depth = Places(ctx.b.scope, frames, k), len(ctx.b.scope)
+        for inside in (leaf.scope[:n] for n in range(depth + 1, len(leaf.scope) + 1)):
+            ctx.naming.alike(inside, places.scope(inside), frames.get(inside[depth].name, 0) * k)
+        with ctx.b.within(places.scope(leaf.scope), leaf.span):
             ctx.declare(path, like.shape, like.init, trainable=like.trainable)
 
 
@@ -322,9 +329,7 @@ def _paths(leaf: Node, outside: Scope, frames: Mapping[str, int], count: int) ->
         return (leaf.op.path,) * count
     head = "".join(f"{f.name}." for f in outside)
     tail = leaf.op.path[len(head) + len(own[0].name) :]
-    base, _, number = own[0].name.rpartition("_")
-    step = frames[own[0].name]
-    return tuple(f"{head}{base}_{int(number) + step * k}{tail}" for k in range(count))
+    return tuple(f"{head}{Places(outside, frames, k).name(own[0].name)}{tail}" for k in range(count))
 
 
 __all__ = ["Region"]

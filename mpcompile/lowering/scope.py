@@ -247,7 +247,8 @@ class Scope:
 
         def run(i: int, values: Sequence[Value]) -> tuple[Value, ...]:
             self.budget.spend(repeat.span)
-            return self.child({repeat.variable: numbers[i]}).run(ctx, repeat.body, values)
+            with ctx.naming.repeating(ctx.b.scope):
+                return self.child({repeat.variable: numbers[i]}).run(ctx, repeat.body, values)
 
         inner = self.child({repeat.variable: numbers.start})
         every = period(repeat, inner, numbers) if current and ctx.b.outer in (None, ctx.root) else None

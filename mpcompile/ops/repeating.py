@@ -23,6 +23,7 @@ from mpcompile.ir import (
     float_type,
 )
 from mpcompile.ir.facts import same
+from mpcompile.ir.names import element
 from mpcompile.ops._abstract import run_body
 from mpcompile.ops._base import require
 from mpcompile.ops.arithmetic import Add
@@ -37,7 +38,7 @@ class Repeat(Scan):
 
     Iteration k reads row k of each scanned value along axis 0, most of which are a `Stack` of weights. The body does not
     read the number of the iteration. Its nodes stand in the frames of iteration 0: a frame of `frames` directly inside
-    of the scope of the `Repeat` has a number there, `layer_0`, which grows by `step` from one iteration to the next.
+    of the scope of the `Repeat` has a number there, `layer.0`, which grows by `step` from one iteration to the next.
     """
 
     name: ClassVar[str] = "repeat"
@@ -86,7 +87,7 @@ class Repeat(Scan):
         def sample(*shape: int, seed: int = 0) -> Array:
             return np.random.default_rng(seed).uniform(0.3, 0.9, shape)
 
-        layers = cls(_layers(), carries=1, scanned=2, frames=(("layer_0", 1),))
+        layers = cls(_layers(), carries=1, scanned=2, frames=(("layer.0", 1),))
         shared = cls(_shared(), carries=1, length=3)
         return [
             Example(
@@ -98,7 +99,7 @@ class Repeat(Scan):
 
 @dataclass(frozen=True)
 class Places:
-    """Map scopes of iteration 0 to those of an iteration: `layer_0` directly inside of `outside` becomes `layer_5`."""
+    """Map scopes of iteration 0 to those of an iteration: `layer.0` directly inside of `outside` becomes `layer.5`."""
 
     outside: Scope
     frames: Mapping[str, int]
@@ -109,9 +110,14 @@ class Places:
         depth = len(self.outside)
         if len(scope) <= depth or scope[depth].name not in self.frames or scope[:depth] != self.outside:
             return scope
-        base, _, number = scope[depth].name.rpartition("_")
-        name = f"{base}_{int(number) + self.frames[scope[depth].name] * self.iteration}"
+        name = self.name(scope[depth].name)
         return (*self.outside, replace(scope[depth], name=name), *scope[depth + 1 :])
+
+    def name(self, name: str) -> str:
+        """Return the name in the iteration of a frame of iteration 0."""
+        found = element(name)
+        assert found is not None
+        return f"{found[0]}.{found[1] + self.frames[name] * self.iteration}"
 
     def op(self, op: Primitive) -> Primitive:
         """Return a primitive in the iteration: itself, or a loop whose body has the scopes of the iteration."""

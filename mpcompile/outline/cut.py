@@ -8,6 +8,7 @@ from typing import Any
 from mpcompile.diagnostics import Span
 from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Value
 from mpcompile.ir.graph import topological_order
+from mpcompile.ir.names import split
 from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
 from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import Use, is_leaf
@@ -175,11 +176,11 @@ def _origin(graph: Graph, value: Value) -> str | None:
     while not is_leaf(node):
         above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
         if len(above) != 1:
-            return producer.scope[-1].name if producer.scope else None
+            return producer.scope[-1].name.replace(".", "_") if producer.scope else None
         node = graph.node(above.pop())
     match node.op:
         case Parameter(path=path):
-            return "_".join(path.split(".")[-2:])
+            return "_".join(split(path)[-2:]).replace(".", "_")
         case Input(path=path):
             return path
     return None

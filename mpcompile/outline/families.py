@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from mpcompile.ir import Module, ParameterSpec
+from mpcompile.ir.names import split
 from mpcompile.outline.blocks import Block, Call, Family, Instance, Loop, Method, Outline, Path
 from mpcompile.outline.cut import cut_program
 from mpcompile.outline.fingerprint import fingerprint
@@ -33,7 +34,7 @@ def outline(module: Module, alone: Collection[str] = ()) -> Outline:
             owner = instances[_owner(path, instances, proper=True)]
             owner.children[path[len(owner.path) :]] = instance
     for spec in module.parameters.values():
-        parts = tuple(spec.name.split("."))
+        parts = split(spec.name)
         instances[_owner(parts, instances, proper=True)].parameters.append(spec)
 
     result = Outline([], root, {})
@@ -73,7 +74,7 @@ def _owner(path: Path, instances: Iterable[Path], proper: bool) -> Path:
 def _family_key(instance: Instance) -> Hashable:
     def relative(spec: ParameterSpec) -> Hashable:
         init = (spec.init.kind, spec.init.scale)
-        return spec.name.split(".")[len(instance.path) :].__repr__(), spec.shape, spec.trainable, init
+        return split(spec.name)[len(instance.path) :].__repr__(), spec.shape, spec.trainable, init
 
     return (
         tuple((m.role, m.key) for m in instance.methods),

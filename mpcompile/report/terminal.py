@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpcompile.diagnostics.render import printable
+from mpcompile.ir.names import split
 
 #: Columns for output that goes to a file or a pipe.
 WIDE = 160
@@ -64,7 +65,7 @@ def _tree(rows: Sequence[dict[str, Any]]) -> Branch:
     root = Branch("")
     for row in rows:
         at = root
-        for name in row["name"].split("."):
+        for name in split(row["name"]):
             at = at.inner.setdefault(name, Branch(name))
         at.row = row
     return root

@@ -16,6 +16,7 @@ from mpcompile.runner import checkpoint
 from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import check_metrics
 from mpcompile.runner.record import settings_of
+from mpcompile.runner.renames import renamed
 from mpcompile.runner.run import Run, fit, open_run
 from mpcompile.runner.settings import Settings, settings
 
@@ -174,13 +175,14 @@ def restore(
     `say` is told of elements that masks remove and that are not zero.
     """
     prefix = "parameter/"
-    weights = {k.removeprefix(prefix): v for k, v in found.state.items() if k.startswith(prefix)}
+    theirs = renamed(found.state, module)
+    weights = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
     fit(weights, module, str(found.folder))
     _tell_dead(weights, module, str(found.folder), say)
     ours = session.state()
     state: dict[str, Array] = {}
-    for name in [*ours, *found.state]:
-        a, b = ours.get(name), found.state.get(name)
+    for name in [*ours, *theirs]:
+        a, b = ours.get(name), theirs.get(name)
         if a is None or b is None or a.shape != b.shape or a.dtype.kind != b.dtype.kind:
             shown = [f"{x.dtype} {x.shape}" if x is not None else "not there" for x in (b, a)]
             raise error("MP521", f"{found.folder} has another state: '{name}' is {shown[0]}, here {shown[1]}",

@@ -26,6 +26,7 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint, disk
 from mpcompile.runner.record import FORMAT, LARGEST, Facts, checked
+from mpcompile.runner.renames import renamed as renamed
 
 RUN, METRICS = "run.json", "metrics.jsonl"
 _FRAMEWORKS = {"torch": "torch", "jax": "jax", "onnx": "onnxruntime"}
@@ -84,7 +85,8 @@ class Run:
         """
         found = self.trained(module)
         prefix = "parameter/"
-        weights = {k.removeprefix(prefix): v for k, v in found.state.items() if k.startswith(prefix)}
+        state = renamed(found.state, module)
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         fit(weights, module, str(found.folder))
         return weights, int(found.record["step"])
 

@@ -201,6 +201,6 @@ def test_facts_are_plain_data_and_their_layers_add_up(name: str) -> None:
 def test_the_terminal_shows_a_repeated_block_once(capsys: pytest.CaptureFixture[str]) -> None:
     show(describe(full("transformer")) | {"claims": []})
     shown = capsys.readouterr().out
-    assert "layer_0 .. layer_1, each" in shown and "192 * 64 + 192 + 64 * 64 + 64" in shown
+    assert "layer.0 .. layer.1, each" in shown and "192 * 64 + 192 + 64 * 64 + 64" in shown
     assert shown.count("attention_0") == 1
     assert "path length of text: constant: 1, 1, 1, 1 at length 8, 16, 32, 64" in shown

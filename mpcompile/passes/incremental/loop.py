@@ -59,7 +59,7 @@ def close(loop: LoopBuilder, carries: Sequence[Carry], ys: Sequence[Value] = ())
 
 def named(node: Node) -> str:
     """Return the name of a value that a loop carries: its layer, or its primitive where it belongs to no layer."""
-    return node.scope[-1].name if node.scope else node.op.name
+    return node.scope[-1].name.replace(".", "_") if node.scope else node.op.name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -232,7 +232,7 @@ def _written(frame: Frame, source: Source) -> tuple[str, str]:
     keyword = re.match(r"\w*", label)[0]  # type: ignore[index]  # matches always
     if (density := re.search(r"~\s*(\w+)", label)) is not None:
         return f"{frame.name} ~ {density[1]}", ""
-    if re.sub(r"_\d+$", "", frame.name) != keyword:
+    if re.sub(r"[_.]\d+$", "", frame.name) != keyword:
         return frame.name, ""  # a part of a layer, which has no text of its own
     if span.line == span.end_line and label.endswith("..."):
         text = source.line(span.line)[span.column - 1 : span.end_column - 1]
