@@ -92,6 +92,11 @@ TABLE = (
          "example, as `mpcompile inspect` counts them.",
          "The model costs more than its author meant it to, or less.",
          "check { flops <= 1000 }", "check { flops <= 2_000_000 }"),
+    Code("MP307", "not-linear",
+         "Reports a claim that a prediction is linear in the inputs, where that of a sum is not the sum.",
+         "An affine map has a bias, and any other function an activation; a convolution of the notes has neither.",
+         "y ~ normal(loc = x -> dense(1), scale = 1)   # check { linear(y) }",
+         "y ~ normal(loc = x -> dense(1, bias = false), scale = 1)"),
     Code("MP309", "undecided", "Reports a claim that is neither proved nor refuted: a primitive lacks the rule for it, a "
          "bound is not sharp enough, or it only holds at the sizes that were tried.",
          "A property of some lengths says nothing about longer ones, so the claim counts as not proved. "

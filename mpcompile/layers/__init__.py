@@ -35,7 +35,7 @@ from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, L
 from mpcompile.layers.pixel_recurrent import DiagonalBilstm, RowLstm
 from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
-from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Upsample
+from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Unsqueeze, Upsample
 from mpcompile.layers.sequence import Last, Over, Position, Shift, Stretch
 from mpcompile.layers.structure import Add, Concat, Residual, Resnet
 
@@ -47,7 +47,7 @@ LAYERS: dict[str, type[Layer]] = {
         Gate, Glu, Dropout, StochasticDepth, GaussianNoise, MaskOut,
         LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
-        Upsample, Crop, ShiftDown, Squeeze,
+        Upsample, Crop, ShiftDown, Squeeze, Unsqueeze,
         Shift, Stretch, Position, Sinusoid, Rnn, Lstm, Gru, Attention, Last, Over,
         Nade, RowLstm, DiagonalBilstm, ColourMixture,
         Concat, Add, Residual, Resnet,

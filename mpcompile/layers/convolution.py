@@ -10,6 +10,7 @@ from mpcompile import ops
 from mpcompile.ir import Init, Value
 from mpcompile.layers.base import SEQUENCE, SPACE, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
 from mpcompile.layers.dense import Start, mask_value, start_of
+from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.layers.windows import each_axis, fitting, geometry, pairs, spatial
 from mpcompile.ops import build as F
 from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
@@ -21,7 +22,8 @@ class Conv(Layer):
 
     `flip` mirrors the kernel in every axis: convolution in the sense of mathematics, (K * I)[i] = sum of K[m] I[i - m].
     `pad` is valid, same (ceil(size / stride) results), causal (before only), a number, or a list with a number or a
-    pair [before, after] for each axis. A mask of the kernel ([out, in, *kernel]) multiplies the weight.
+    pair [before, after] for each axis. A mask of the kernel ([out, in, *kernel]) multiplies the weight. `norm` is that of
+    `dense`, of the kernels of each output channel.
 
     [N, C, *S] -> [N, channels, *P] for one to three spatial axes S; the weight is [channels, C / groups, *kernel].
     """
@@ -38,6 +40,7 @@ class Conv(Layer):
     bias: bool = True
     init: Start = "uniform"
     flip: bool = False
+    norm: Norm = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -55,6 +58,7 @@ class Conv(Layer):
         if self.mask is not None:
             array, _ = mask_value(ctx, self.mask, MaskUse("conv", shape, None, ctx.order))
             weight = F.mul(b, weight, array)
+        weight = reparametrised(ctx, weight, self.norm, start)
         op = ops.Conv(windows.stride, windows.padding, windows.dilation, self.groups)
         y = b.emit(op, x, weight)
         if self.bias:
@@ -80,6 +84,7 @@ class Conv1d(Layer):
     bias: bool = True
     init: Start = "uniform"
     flip: bool = False
+    norm: Norm = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -89,17 +94,9 @@ class Conv1d(Layer):
         ):  # the others read behind the end of a sequence, where zeros are meant
             x = ctx.kept(x)
         inner = Conv(
-            self.channels,
-            self.kernel,
-            1,
-            self.pad,
-            self.dilation,
-            self.groups,
-            None,
-            self.bias,
-            self.init,
-            self.flip,
-        )
+            self.channels, self.kernel, 1, self.pad, self.dilation, self.groups, None, self.bias, self.init, self.flip,
+            self.norm,
+        )  # fmt: skip
         return F.transpose(b, inner(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
 
 

@@ -12,6 +12,7 @@ from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
 from mpcompile.layers.masks import mask_constant, stacked
+from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Classes, Shape, Width
 
@@ -23,7 +24,8 @@ class Dense(Layer):
     """y = x (W * M)^T + b over the last axis: [..., in] -> [..., units].
 
     An image [N, C, H, W] is not flattened silently: write `flatten` first. A mask [units, in] multiplies the
-    weight, so that what it removes is exactly zero (Germain et al. 2015, eq. 9).
+    weight, so that what it removes is exactly zero (Germain et al. 2015, eq. 9). `norm` is `weight` (a learned length
+    and a direction for each unit) or `spectral` (the largest singular value is about 1).
     """
 
     keyword: ClassVar[str] = "dense"
@@ -32,6 +34,7 @@ class Dense(Layer):
     mask: Mask | None = None
     bias: bool = True
     init: Start = "uniform"
+    norm: Norm = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -45,6 +48,7 @@ class Dense(Layer):
             use = MaskUse("dense", (self.units, fan_in), ctx.degrees_of(x), ctx.order)
             matrix, produced = mask_value(ctx, self.mask, use)
             weight = F.mul(b, weight, matrix)
+        weight = reparametrised(ctx, weight, self.norm, start)
         zero_bias = start.kind in ("zeros", "normal")
         bias = ctx.param("bias", (self.units,), Init("zeros") if zero_bias else start) if self.bias else None
         y = F.linear(b, x, weight, bias)

@@ -23,7 +23,8 @@ class Upsample(Layer):
     """`factor` times as many elements along each spatial axis (notes, section 3.1).
 
     `nearest` repeats every element; `bed_of_nails` sets zeros after it; `bilinear` (`linear`, `trilinear`) draws
-    straight lines between centres of elements and goes on level beyond the outermost ones.
+    straight lines between centres of elements and goes on level beyond the outermost ones; with `align_corners` the
+    outermost elements of the result are those of the input, and lines join the others at equal distances.
 
     [N, C, *S] -> [N, C, *(factor S)].
     """
@@ -32,14 +33,17 @@ class Upsample(Layer):
     takes: ClassVar[Takes] = SPACE
     factor: Window
     mode: Mode = "nearest"
+    align_corners: bool = False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         dims, f = x.type.rank - 2, self.factor
         if self.mode == LINEAR[dims]:
             for axis in range(2, 2 + dims):
-                x = _lines(ctx, x, axis, f)
+                x = _between_corners(ctx, x, axis, f) if self.align_corners else _lines(ctx, x, axis, f)
             return x
+        if self.align_corners:
+            raise ctx.fail("MP205", f"`align_corners` is about straight lines: upsample({f}, {LINEAR[dims]})")
         if self.mode not in ("nearest", "bed_of_nails"):
             raise ctx.fail(
                 "MP205",
@@ -77,6 +81,20 @@ def _lines(ctx: Context, x: Value, axis: int, f: int) -> Value:
     )
     weight = b.constant(np.broadcast_to(kernel, (channels, 1, *kernel.shape)))
     return b.emit(op, F.concat(b, [ends[0], x, ends[1]], axis), weight)
+
+
+def _between_corners(ctx: Context, x: Value, axis: int, f: int) -> Value:
+    """Linear interpolation along one axis: result o of f s lies at o (s - 1) / (f s - 1) of s, ends on ends."""
+    b, size = ctx.b, x.shape[axis]
+    if not isinstance(size, int):
+        raise ctx.fail("MP202", f"`align_corners` needs a fixed size, got {size}")
+    place = np.arange(f * size) * (size - 1) / max(f * size - 1, 1)
+    tents = np.maximum(1 - np.abs(place - np.arange(size)[:, None]), 0.0)  # [size, f size]
+    last = x.type.rank - 1
+    order = [last if a == axis else axis if a == last else a for a in range(last + 1)]
+    turned = x if axis == last else F.transpose(b, x, *order)
+    drawn = b.emit(ops.MatMul(), turned, b.constant(tents))
+    return drawn if axis == last else F.transpose(b, drawn, *order)
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,25 @@ class Squeeze(Layer):
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         divided_by(ctx, self.keyword, self.factor, inputs[0].shape)
         return space_to_depth(ctx, inputs[0], self.factor)
+
+
+@dataclass(frozen=True)
+class Unsqueeze(Layer):
+    """Depth to space, the inverse of `space_to_depth`: [N, C f^2, H, W] -> [N, C, f H, f W] (Shi et al. 2016, eq. 4)."""
+
+    keyword: ClassVar[str] = "depth_to_space"
+    takes: ClassVar[Takes] = IMAGE
+    factor: Window = 2
+
+    def forward(self, ctx: Context, *inputs: Value) -> Value:
+        (x,), f = inputs, self.factor
+        channels = x.shape[1]
+        assert isinstance(channels, int)
+        if channels % (f * f):
+            raise ctx.fail(
+                "MP201", f"depth_to_space({f}) needs a multiple of {f * f} channels, got {channels}"
+            )
+        return depth_to_space(ctx, x, f)
 
 
 def divided_by(ctx: Context, who: str, f: int, shape: Shape) -> None:

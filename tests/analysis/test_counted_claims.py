@@ -1,4 +1,4 @@
-"""`flops <= n` and `transformed(x)`: numbers by hand, and elements followed through masks and permutations."""
+"""`flops`, `linear` and `transformed`: numbers by hand, sums of inputs, elements followed through permutations."""
 
 from __future__ import annotations
 
@@ -66,3 +66,23 @@ def test_each_element_is_followed_from_map_to_map(chain: str, passed: int) -> No
     found = verdict(lowered(FLOW.format(chain)), "transformed")
     assert (found.status, found.detail["passed"]) == ("refuted" if passed else "proved", passed)
     assert [d.code for d in found.diagnostics] == (["MP331"] if passed else [])
+
+
+MAP = "model m\ninput x: real[2, 4, 4]\ntarget y: real[{}]\ny ~ normal(loc = x -> {}, scale = 1)\ncheck {{ linear(y) }}\n"
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "status"),
+    [
+        ("conv(3, 3, pad = same, bias = false, flip = true)", "3, 4, 4", "proved"),
+        ("conv(3, 3, bias = false) -> flatten -> dense(2, bias = false, norm = weight)", "2", "proved"),
+        ("upsample(2, bilinear) -> space_to_depth(2) -> conv(1, 1, bias = false)", "1, 4, 4", "proved"),
+        ("conv(3, 3, pad = same)", "3, 4, 4", "refuted"),
+        ("conv(3, 3, pad = same, bias = false) -> relu", "3, 4, 4", "refuted"),
+        ("flatten -> dense(2, bias = false) -> leaky_relu(1)", "2", "undecided"),
+    ],
+)
+def test_a_linear_prediction_is_that_of_sums(net: str, shape: str, status: str) -> None:
+    found = verdict(lowered(MAP.format(shape, net)), "linear")
+    assert found.status == status
+    assert [d.code for d in found.diagnostics] == {"proved": [], "refuted": ["MP307"]}.get(status, ["MP309"])

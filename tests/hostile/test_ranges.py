@@ -38,6 +38,8 @@ AROUND = {
     "nade": "model m\ninput x: binary[4]\nx ~ autoregressive {{ {} }}",
     "unpool": "model m\ninput x: real[2, 4, 4]\ntarget y: real[1]\n"
     "y ~ normal(loc = x -> maxpool(2) as pool -> {} -> flatten -> dense(1))",
+    "depth_to_space": "model m\ninput x: real[4, 2, 2]\ntarget y: real[1]\n"
+    "y ~ normal(loc = x -> {} -> flatten -> dense(1))",
     "colour_mixture": "model m\ninput x: integer(0..7)[3, 4, 4]\n"
     "x ~ autoregressive(likelihood = discretized_logistic_mixture, components = 5) {{\n"
     "  conv(50, 3, pad = same, mask = causal2d(type = A)) -> {} }}",

@@ -68,6 +68,7 @@ KINDS: dict[str, Kind] = {
         Kind("flops", about="the model", number="always"),
         Kind("independent", about="the model", promised="always", regions=True),
         Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
+        Kind("linear"),
         Kind("padding", about="the model", promised="lengths"),
         Kind("parameters", about="the model", number="perhaps", regions=True),
         Kind("path_length", number="always"),
