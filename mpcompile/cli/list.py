@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 # kind: module whose registry (a mapping from names to classes) is its table of contents
 from mpcompile.cli._out import echo
+
+if TYPE_CHECKING:
+    from mpcompile.ranges import Slot
 
 _REGISTRIES = {
     "layers": "mpcompile.layers",
@@ -46,14 +51,68 @@ def _row(entry: object) -> str:
     return f"({', '.join(slots)}) {summary}" if slots else summary
 
 
+def described(name: str) -> list[str]:
+    """Return what a layer or a bijector of this name is, and its arguments; nothing for an unknown name."""
+    from mpcompile.bijectors import BIJECTORS
+    from mpcompile.layers import LAYERS
+
+    lines: list[str] = []
+    for kind, table in (("layer", LAYERS), ("bijector", BIJECTORS)):
+        cls = table.get(name)
+        if cls is not None:
+            lines += [""] if lines else []
+            lines += [f"{name}, a {kind}", "", *(inspect.getdoc(cls) or "").splitlines(), *_arguments(cls)]
+    return lines
+
+
+def _arguments(cls: type) -> list[str]:
+    """A line for each argument: what it may be, and what it is where it is left out."""
+    from mpcompile.ranges import slots
+
+    rows = slots(cls)
+    width = max((len(slot.name) for slot in rows), default=0)
+    defaults = {f.name: f.default for f in fields(cls)}
+    return [
+        *([""] if rows else []),
+        *(f"{slot.name:{width}}  {_allowed(slot)}{_default(slot, defaults[slot.name])}" for slot in rows),
+    ]
+
+
+def _allowed(slot: Slot) -> str:
+    """The values of an argument."""
+    rules = [str(rule) for rule in (slot.choice, slot.range) if rule is not None]
+    if rules:
+        return ", or ".join(rules)
+    called = getattr(slot.type, "__name__", "value").lower()
+    known = {"bool": "true or false", "value": "a value", "net": "a net", "mask": "a mask", "law": "a law"}
+    return known.get(called, "values" if called == "tuple" else f"a {called}")
+
+
+def _default(slot: Slot, default: object) -> str:
+    """The default of an argument, as a spec would write it."""
+    if slot.required:
+        return ""
+    if default is None:
+        return "; may be left out"
+    text = getattr(default, "keyword", str(default).lower() if isinstance(default, bool) else str(default))
+    return f"; {text} if left out"
+
+
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="layers, distributions, bijectors, templates or codes; all without it."),
+        typer.Argument(
+            help="layers, distributions, bijectors, templates or codes, or the name of a layer or a bijector, whose "
+            "arguments are then told; all without it."
+        ),
     ] = None,
 ) -> None:
     """List the names of the language, templates and codes."""
     kinds = [*_REGISTRIES, "templates", "codes"]
+    if kind is not None and kind not in kinds and (lines := described(kind)):
+        for line in lines:
+            echo(line)
+        return
     if kind is not None and kind not in kinds:
         near = get_close_matches(kind, kinds, 1)
         hint = f"did you mean {near[0]}?" if near else "one of " + ", ".join(kinds)
