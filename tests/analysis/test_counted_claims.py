@@ -1,12 +1,14 @@
-"""`flops`, `linear` and `transformed`: numbers by hand, sums of inputs, elements followed through permutations."""
+"""`flops`, `linear`, `equivariant`, `transformed`: against numbers by hand, sums, shifts and permutations."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from written import lowered
 
 from mpcompile.analysis import Verdict, prove
 from mpcompile.analysis.cost import work
+from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 
 
@@ -86,3 +88,51 @@ def test_a_linear_prediction_is_that_of_sums(net: str, shape: str, status: str) 
     found = verdict(lowered(MAP.format(shape, net)), "linear")
     assert found.status == status
     assert [d.code for d in found.diagnostics] == {"proved": [], "refuted": ["MP307"]}.get(status, ["MP309"])
+
+
+PREDICTED = "y ~ normal(loc = x -> {}, scale = 1)\ncheck {{ equivariant(y) }}\n"
+IMAGE = f"model m\ninput x: real[2, 12, 11]\ntarget y: real[{{}}]\n{PREDICTED}"
+STEPS = f"model m\ninput x: real[time, 2]\ntarget y: real[time, 2]\n{PREDICTED}"
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        ("conv(3, 3, pad = same) -> relu -> conv(2, 3, pad = same) -> batch_norm", "2, 12, 11"),
+        ("conv(3, 3, dilation = 2, groups = 1, flip = true) -> layer_norm -> conv(2, 1)", "2, 8, 7"),
+        ("shift_down -> mish -> conv(2, 2, pad = same)", "2, 12, 11"),
+    ],
+)
+def test_a_prediction_that_is_proved_to_move_moves(net: str, shape: str) -> None:
+    """Two windows of one picture, a row and a column apart, agree where they overlap, away from borders."""
+    module = lowered(IMAGE.format(shape, net))
+    found = verdict(module, "equivariant")
+    assert found.status == "proved" and "every size" in found.how
+    rng = np.random.default_rng(0)
+    weights = {k: np.abs(rng.normal(size=p.shape)) for k, p in module.parameters.items()}
+    wide = rng.normal(size=(1, 2, 13, 12))
+    here, there = (
+        interpret(module.programs["predict"], weights, {"x": x})["y"]
+        for x in (wide[:, :, :-1, :-1], wide[:, :, 1:, 1:])
+    )
+    np.testing.assert_allclose(here[:, :, 3:-2, 3:-2], there[:, :, 2:-3, 2:-3], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (IMAGE.format("2, 6, 5", "maxpool(2)"), "`max_pool` in `maxpool(2)` tells places apart"),
+        (IMAGE.format("2", "conv(2, 3) -> global_avgpool"), "`sum`"),
+        (IMAGE.format("2", "flatten -> dense(2)"), "`reshape` in `flatten`"),
+        (STEPS.format("position(50)"), "`add` in `position(50)`"),
+        (STEPS.format("attention(1, mask = causal)"), "`where`"),
+        (STEPS.format("gru(2)"), "`scan`"),
+        ("model m\ninput x: real[3]\ntarget y: real[2]\ny ~ normal(loc = x -> dense(2), scale = 1)\n"
+         "check { equivariant(y) }\n", "no axis of space or time"),
+    ],
+)  # fmt: skip
+def test_what_tells_places_apart_is_named(text: str, says: str) -> None:
+    found = verdict(lowered(text), "equivariant")
+    assert found.status == "undecided" and says in found.reason
+    for net in ("conv1d(4, 3) -> gelu -> dense(2)", "shift"):
+        assert verdict(lowered(STEPS.format(net)), "equivariant").status == "proved"

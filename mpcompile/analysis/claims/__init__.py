@@ -65,6 +65,7 @@ KINDS: dict[str, Kind] = {
         Kind("autoregressive", ("autoregressive",), "has no autoregressive density", ordered=True, regions=True),
         Kind("complete", ("autoregressive", "flow"), "has no autoregressive density or flow", ordered=True,
              allowable=True, regions=True),
+        Kind("equivariant"),
         Kind("flops", about="the model", number="always"),
         Kind("independent", about="the model", promised="always", regions=True),
         Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
