@@ -13,7 +13,14 @@ from mpcompile.emission import constants as stored
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import is_mask
 from mpcompile.emission.names import free, identifier, unnumbered
-from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
+from mpcompile.emission.signature import (
+    argument_names,
+    definition,
+    fixed_by,
+    result_type,
+    shared_types,
+    type_docstring,
+)
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Stack, Value
@@ -85,6 +92,18 @@ class Signature:
     formals: list[int]
 
 
+@dataclass
+class Written:
+    """A function as text. `blocks` are those that it is the code of, whose values differ in their first axes."""
+
+    signature: Signature
+    role: str
+    arguments: list[str]
+    head: list[str]
+    body: list[str]
+    blocks: list[Block]
+
+
 class FunctionWriter:
     """Writes the functions of one family. It is the `Owner` of their bodies."""
 
@@ -104,6 +123,7 @@ class FunctionWriter:
         self.constants, self.reserved = constants, reserved
         self.params = "params"
         self.signatures: list[Signature] = []
+        self.written: list[Written] = []
         self.reads = False
         self.formals: list[str] = []
         self.used: set[int] = set()
@@ -177,7 +197,9 @@ class FunctionWriter:
     # --- functions ---
 
     def write(self) -> list[list[str]]:
-        return [self.function(method) for method in self.instance.methods]
+        for method in self.instance.methods:
+            self.function(method)
+        return [[*w.head, *self.docstring(w), *w.body] for w in self.written]
 
     def function_name(self, method: Method) -> str:
         if not self.path:
@@ -191,8 +213,24 @@ class FunctionWriter:
             name = f"{base}_{number}"
         return name
 
-    def function(self, method: Method) -> list[str]:
-        """Write a function. Raises `ValueError` for a program with a symbolic size that none of its inputs fixes."""
+    def function(self, method: Method) -> None:
+        """Write a function, or call one that has the same text.
+
+        Raises `ValueError` for a program with a symbolic size that none of its inputs fixes.
+        """
+        for twin in self.written if self.path else ():
+            if twin.role == method.role and len(twin.arguments) == len(method.block.inputs):
+                made = self._text(method, twin.arguments, twin.signature.name)
+                if (made.head, made.body) == (twin.head, twin.body):
+                    twin.blocks.append(method.block)
+                    self.signatures.append(twin.signature)
+                    return
+        made = self._text(method, None, self.function_name(method))
+        self.signatures.append(made.signature)
+        self.written.append(made)
+
+    def _text(self, method: Method, names: list[str] | None, name: str) -> Written:
+        """Write a function of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
@@ -201,7 +239,7 @@ class FunctionWriter:
                 v: n for n, v in program.outputs.items() if n.isidentifier() and n not in self.reserved
             }
         else:
-            arguments, preferred = argument_names(block, self.reserved), {}
+            arguments, preferred = names or argument_names(block, self.reserved), {}
         self.params = free("params", arguments)
         self.reads, self.used = root, set()
         writer = JaxWriter(self, block, arguments, preferred)
@@ -219,10 +257,9 @@ class FunctionWriter:
                 raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
             else:
                 told.append(s)
-        name = self.function_name(method)
         formals = sorted(self.used)
         results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
-        self.signatures.append(Signature(name, told, results, self.reads, formals))
+        signature = Signature(name, told, results, self.reads, formals)
 
         if len(block.outputs) == 1:
             result = "Array"
@@ -235,19 +272,22 @@ class FunctionWriter:
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
         head = definition(name, given, result, 0)
-        return [*head, *self.docstring(method, arguments), *bound, *writer.lines]
+        return Written(signature, method.role, arguments, head, [*bound, *writer.lines], [block])
 
-    def docstring(self, method: Method, arguments: list[str]) -> list[str]:
+    def docstring(self, written: Written) -> list[str]:
         """Write where the function comes from, and the types of arguments and results."""
-        block, frame = method.block, self.instance.frame
-        pairs = list(zip(arguments, block.inputs, strict=True))
+        frame = self.instance.frame
+        given, results = (
+            shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)
+        )
+        pairs = list(zip(written.arguments, given, strict=True))
         if frame is None:
-            outputs = self.module.programs[method.role].outputs
+            outputs = self.module.programs[written.role].outputs
             return type_docstring(pairs, [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()], 1)
         label = prose(frame.label, 60) or frame.name
         place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
-        shown = ", ".join(f"{a} {v.type}" for a, v in pairs) or "()"
-        made = ", ".join(str(v.type) for v in block.outputs)
+        shown = ", ".join(f"{a} {t}" for a, t in pairs) or "()"
+        made = ", ".join(results)
         return [f'    """{label}{place}', "", *_wrapped(f"{shown} -> {made}."), '    """']
 
 

@@ -279,8 +279,15 @@ class TorchWriter(Writer):
         )
         *last, ys = node.outputs
         hint = self.state.preferred.get(ys, "h")
+        for name in args[1].refs if layer.before else ():
+            self.live[name] += 1  # the first state is read once more, below
         self.unpack((ys, *last), call, [hint, *["state"] * len(last)])
-        if layer.reverse or layer.present is not None:
+        if layer.before:
+            h, first = self.operand(ys), args[1]
+            text = f"torch.cat([{first.at(ATOM)}[:, None], {h.text}[:, :-1]], 1)"
+            self.live[h.text] = 1
+            self.settle(ys, Expr(text, refs=(*h.refs, *first.refs), heavy=True), self.state.uses[ys], hint)
+        elif layer.reverse or layer.present is not None:
             h, uses = self.operand(ys), self.state.uses[ys]
             refs, text = h.refs, f"{h.text}.flip(1)"
             if layer.present is not None:

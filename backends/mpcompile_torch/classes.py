@@ -11,7 +11,14 @@ from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
 from mpcompile.emission.names import attribute, camel, identifier, unnumbered
-from mpcompile.emission.signature import argument_names, definition, fixed_by, result_type, type_docstring
+from mpcompile.emission.signature import (
+    argument_names,
+    definition,
+    fixed_by,
+    result_type,
+    shared_types,
+    type_docstring,
+)
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, ParameterSpec, Value
@@ -48,6 +55,18 @@ class Signature:
     name: str
     told: list[str]
     results: list[str]
+
+
+@dataclass
+class Written:
+    """A method as text. `blocks` are the functions that it is the code of, whose values differ in their first axes."""
+
+    signature: Signature
+    role: str
+    arguments: list[str]
+    head: list[str]
+    body: list[str]
+    blocks: list[Block]
 
 
 @dataclass
@@ -106,6 +125,7 @@ class ClassWriter:
         self.tensors: set[int] = set()  # numbers of the constants that methods read as tensors
         self.lists: set[int] = set()  # and as lists of Python integers
         self.signatures: list[Signature] = []
+        self.written: list[Written] = []
         self.formals: dict[str, tuple[list[str], str]] = {}  # of methods by name, with the type of the result
         self.attributes: dict[str, None] = {}
         self.layers = find_layers(module, self.instance, self.tree_groups())
@@ -211,7 +231,11 @@ class ClassWriter:
     # --- the class ---
 
     def write(self) -> list[str]:
-        methods = [line for i, m in enumerate(self.instance.methods) for line in ["", *self.method(i, m)]]
+        for number, method in enumerate(self.instance.methods):
+            self.method(number, method)
+        methods = [
+            line for w in self.written for line in ["", *w.head, *self._shapes(w, not self.path), *w.body]
+        ]
         lines = [f"class {self.name}(nn.Module):", *self.docstring(), ""]
         annotated = [f"    {self.buffers[n]}: Tensor" for n in self.registered()]
         annotated += [f"    {n}: Tensor" for n, p in self.tree.parameters.items() if not p.trainable]
@@ -332,8 +356,24 @@ class ClassWriter:
             name = f"{base}_{number}"
         return name
 
-    def method(self, number: int, method: Method) -> list[str]:
-        """Write a method. Raises `ValueError` for a program with a symbolic size that none of its inputs fixes."""
+    def method(self, number: int, method: Method) -> None:
+        """Write a method, or call one that has the same text.
+
+        Raises `ValueError` for a program with a symbolic size that none of its inputs fixes.
+        """
+        for twin in self.written if self.path else ():
+            if twin.role == method.role and len(twin.arguments) == len(method.block.inputs):
+                made = self._text(number, method, twin.arguments, twin.signature.name)
+                if (made.head, made.body) == (twin.head, twin.body):
+                    twin.blocks.append(method.block)
+                    self.signatures.append(twin.signature)
+                    return
+        made = self._text(number, method, None, self.method_name(method))
+        self.signatures.append(made.signature)
+        self.written.append(made)
+
+    def _text(self, number: int, method: Method, names: list[str] | None, name: str) -> Written:
+        """Write a method of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         if program is not None:
@@ -341,7 +381,7 @@ class ClassWriter:
             named = {v: n for n, v in program.outputs.items()}
             preferred = {v: n for v, n in named.items() if n.isidentifier()}
         else:
-            arguments, preferred = argument_names(block, RESERVED), {}
+            arguments, preferred = names or argument_names(block, RESERVED), {}
         key = (id(self.family), number)
         positions, in_place = self.facts.positions, self.facts.in_place
         writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place)
@@ -357,10 +397,7 @@ class ClassWriter:
                 raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
             else:
                 told.append(s)
-        name = self.method_name(method)
-        self.signatures.append(
-            Signature(name, told, [r.rstrip("0123456789_") or "h" for r in writer.result_names])
-        )
+        results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
 
         if len(block.outputs) == 1:
             result = "Tensor"
@@ -377,17 +414,18 @@ class ClassWriter:
         head = definition(name, formals, result, 1)
         if program is not None and in_place.written(block):
             head = ["    @torch.no_grad()", *head]
-        return [*head, *self._shapes(arguments, method, root), *bound, *writer.lines]
+        signature = Signature(name, told, results)
+        return Written(signature, method.role, arguments, head, [*bound, *writer.lines], [block])
 
-    def _shapes(self, arguments: list[str], method: Method, root: bool) -> list[str]:
+    def _shapes(self, written: Written, root: bool) -> list[str]:
         """A docstring with the types of arguments and results."""
-        block = method.block
+        given, made = (
+            shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)
+        )
         if root:
-            outputs = self.module.programs[method.role].outputs
+            outputs = self.module.programs[written.role].outputs
             made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
-        else:
-            made = [str(v.type) for v in block.outputs]
-        return type_docstring(list(zip(arguments, block.inputs, strict=True)), made, 2)
+        return type_docstring(list(zip(written.arguments, given, strict=True)), made, 2)
 
 
 def class_names(outline: Outline, model: str) -> dict[int, str]:

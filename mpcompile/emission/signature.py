@@ -67,10 +67,23 @@ def definition(name: str, arguments: Sequence[str], result: str, indent: int) ->
     return [f"{lead}def {name}(", *(f"{lead}    {i}" for i in inner), f"{lead}) -> {result}:"]
 
 
-def type_docstring(arguments: Sequence[tuple[str, Value]], results: Sequence[str], indent: int) -> list[str]:
+def shared_types(calls: Sequence[Sequence[Value]]) -> list[str]:
+    """Write the types of the values of some calls of one function: `float[..., 32]` where first axes differ."""
+    found = []
+    for values in zip(*calls, strict=True):
+        first, *others = (v.type for v in values)
+        count = min(t.rank for t in (first, *others))
+        while count and any(t.shape[t.rank - count :] != first.shape[first.rank - count :] for t in others):
+            count -= 1
+        last = ", ".join(["...", *map(str, first.shape[first.rank - count :])])
+        found.append(str(first) if all(t == first for t in others) else f"{first.dtype}[{last}]")
+    return found
+
+
+def type_docstring(arguments: Sequence[tuple[str, str]], results: Sequence[str], indent: int) -> list[str]:
     """Write the docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
     lead = "    " * indent
-    given = [f"{name} {value.type}" for name, value in arguments]
+    given = [f"{name} {type_}" for name, type_ in arguments]
     text = f"{', '.join(given) or '()'} -> {', '.join(results)}"
     if len(text) + len(lead) + 7 <= WIDTH:
         return [f'{lead}"""{text}."""']

@@ -15,7 +15,7 @@ from mpcompile.ir.module import (
     ParameterSpec,
     Programs,
 )
-from mpcompile.ir.primitive import Array, Example, NoRule, Primitive
+from mpcompile.ir.primitive import Array, Example, Mapped, NoRule, Primitive
 from mpcompile.ir.size import (
     Symbolic,
     broadcast_shapes,
@@ -54,6 +54,7 @@ __all__ = [
     "Growth",
     "Init",
     "Input",
+    "Mapped",
     "Module",
     "NoRule",
     "Node",

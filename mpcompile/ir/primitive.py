@@ -14,7 +14,8 @@ A primitive is a frozen dataclass; its fields are its attributes. A subclass sta
 and its traits, which passes ask for instead of names (`mpcompile.ops.traits` has those that several primitives share):
 
 * `along`     which axes of its operands run along with which of its result; `reach`: what is read beside its place;
-              `repeats`: along which axes the result has one element over and over;
+              `repeats`: along which axes the result has one element over and over; `mapped`: the primitive that runs
+              over one more axis of its operands;
 * `cost`      how many operations it takes;
 * `aliases`   whether a result may lie in the memory of an operand, and `view`: whether it is that memory seen otherwise;
 * `sign`      the sign of its result, and `grow`: whether it grows with its operands.
@@ -56,6 +57,22 @@ class Example:
     op: Primitive
     inputs: tuple[Array, ...]
     differentiable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A primitive on operands with one more axis, which it runs over: every place along it is a case of its own.
+
+    op    the primitive
+    at    where each operand has the axis; None where it does without
+    out   where the first result has it
+    full  whether an operand that is the same at all places has the axis in full length; else it has length one there
+    """
+
+    op: Primitive
+    at: tuple[int | None, ...]
+    out: int
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +147,17 @@ class Primitive:
     def with_length(self, axis: int, size: Size) -> Self:
         """The same primitive for a result with another length of an axis that runs along: itself, or of other sizes."""
         return self
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        """Return the primitive that runs over one more axis of its operands, as `jax.vmap` has it; None unless said.
+
+        `at` is where each operand has the axis, counted in its own shape with it; None for one that lacks it. `size` is
+        the length of the axis; `shapes` and `out` are those without it. Taken at place p along the axis, the result is
+        that of the operands taken at p.
+        """
+        return None
 
     def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
         """Axes along which all elements of the first result are alike, whatever the operands. None unless said."""

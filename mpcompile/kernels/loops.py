@@ -3,7 +3,7 @@
 A loop is one where its body is, node for node, what a step of the layer builds, and what it scans is an affine map of a
 sequence, made for it alone. Then the kernel means the same, and the loop is written as a call of it. A step that stands
 still behind the end of its sequence is one too, forwards, where nobody reads the last state: there the kernel reads on,
-and what it gives is masked.
+and what it gives is masked. Forwards, a loop may also give the state that each step starts from.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class RecurrentLayer:
     arguments  x [N, time, F], the first states [N, U], the weights: values around the loop
     present    which steps are real, bool [N, time]; None where all are
     reverse    from the last step to the first
+    before     whether the states that steps start from are its results, and not those that they end in
     absorbed   numbers of the nodes before the loop that the call stands for
     """
 
@@ -36,6 +37,7 @@ class RecurrentLayer:
     arguments: tuple[Value, ...]
     present: Value | None
     reverse: bool
+    before: bool
     absorbed: frozenset[int]
 
 
@@ -78,8 +80,11 @@ def _layer(graph: Graph, loop: Node, kind: Recurrent, uses: Counter[Value]) -> R
     mine = op.split(list(step.inputs.values()))
     theirs = (*formals.carries.values(), *formals.scanned.values())
     known = dict(zip((*mine.carries, *mine.scanned), theirs, strict=True))
-    outputs = zip(step.outputs.values(), op.body.outputs.values(), strict=True)
-    if not all(_same(step, a, op.body, b, known) for a, b in outputs):
+    pairs = list(zip(step.outputs.values(), op.body.outputs.values(), strict=True))
+    before = pairs[-1][1] == theirs[0]  # the state h that a step is given
+    if before and (op.reverse or present is not None):
+        return None
+    if not all(_same(step, a, op.body, b, known) for a, b in pairs[: len(pairs) - before]):
         return None
     captured = dict(zip(formals.captured.values(), around, strict=True))
     own = [captured.get(known[v]) for v in mine.captured]
@@ -88,7 +93,7 @@ def _layer(graph: Graph, loop: Node, kind: Recurrent, uses: Counter[Value]) -> R
         return None
     kernel = kind.keyword if bias is not None else f"{kind.keyword}_unbiased"
     arguments = (x, *first, weight, own[0], *([] if bias is None else [bias]), *own[1:])
-    return RecurrentLayer(kernel, arguments, present, op.reverse, absorbed)  # type: ignore[arg-type]  # none is None
+    return RecurrentLayer(kernel, arguments, present, op.reverse, before, absorbed)  # type: ignore[arg-type]  # none is None
 
 
 def _affine(

@@ -24,7 +24,7 @@ from mpcompile.ops.elementwise import (
     Tanh,
 )
 from mpcompile.ops.identity import Cast, StopGradient
-from mpcompile.ops.indexing import Gather, ScatterAdd, ScatterAlong, TakeAlong
+from mpcompile.ops.indexing import Gather, TakeAlong
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.matrix import Inverse, LogAbsDet
 from mpcompile.ops.normalisation import LogSoftmax, Softmax
@@ -32,6 +32,7 @@ from mpcompile.ops.parts import Concat, Pad, Slice
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSumExp, Max, Sum
 from mpcompile.ops.repeating import Repeat
+from mpcompile.ops.scattering import ScatterAdd, ScatterAlong
 from mpcompile.ops.structure import BroadcastTo, Flip, Reshape, Transpose
 from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
 from mpcompile.ops.unrolling import unrolled

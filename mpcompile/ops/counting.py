@@ -16,8 +16,10 @@ from mpcompile.ir import (
     Domain,
     DType,
     Example,
+    Mapped,
     Positivity,
     Shape,
+    Size,
     Type,
     Value,
     numbers,
@@ -126,6 +128,12 @@ class OneHot(Verbatim):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        (place,) = at
+        return None if place is None else Mapped(self, (place,), place)
 
     def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
         return Positivity.NOT_NEGATIVE

@@ -1,4 +1,4 @@
-"""Primitives that read and write at positions given by data."""
+"""Primitives that read at positions given by data."""
 
 from __future__ import annotations
 
@@ -18,36 +18,33 @@ from mpcompile.ir import (
     Example,
     Falls,
     Growth,
+    Mapped,
     Positivity,
     Shape,
-    Symbolic,
+    Size,
     Type,
     Value,
-    Work,
-    number,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Axis, Lattice, Stencil, still
+from mpcompile.ir.stencils import Axis, Lattice, Stencil
 from mpcompile.ops._base import (
     Cotangents,
     Operation,
     broadcast,
-    expand,
-    expand_all,
     join_over,
-    mask,
     require,
     require_axis,
     require_dtype,
-    require_sizes,
     sample,
     unbroadcast,
 )
-from mpcompile.ops._stencil import TWO, beside, exact, no_rule, read_at, results
-from mpcompile.ops.traits import Free, Fresh, Summation, aligned
+from mpcompile.ops._mapping import behind, mapped_broadcasting
+from mpcompile.ops._stencil import beside, exact, no_rule, read_at, results
+from mpcompile.ops.traits import Free, Fresh, aligned
 
 
-def _all(array: Array, axes: Sequence[int]) -> Array:
+def all_along(array: Array, axes: Sequence[int]) -> Array:
+    """Return whether all elements along some axes hold, axes kept."""
     return np.asarray(np.all(array, axis=tuple(axes), keepdims=True))
 
 
@@ -101,7 +98,7 @@ class Gather(Free, Operation):
             facts = domain.union(
                 facts, reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words))
             )
-        zero, neginf = (spread(_all(m, [axis])) for m in (data.zero, data.neginf))
+        zero, neginf = (spread(all_along(m, [axis])) for m in (data.zero, data.neginf))
         return (domain.make(shape, facts, zero, neginf),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
@@ -143,6 +140,18 @@ class Gather(Free, Operation):
         rows = {a: a if a < self.axis else a + width - 1 for a in range(len(data)) if a != self.axis}
         return rows, {a: self.axis + a for a in range(width)}
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        """Indices at each place, or data; both of a place are no gather."""
+        data, indices = at
+        if data is None and indices is not None:
+            return Mapped(self, (None, indices), self.axis + indices)
+        if data is None or indices is not None:
+            return None
+        over = data if data <= self.axis else data + len(shapes[1]) - 1
+        return Mapped(Gather(behind(self.axis, data)), (data, None), over)
+
     def aliases(self, operand: int) -> bool:
         return operand == 0
 
@@ -169,6 +178,8 @@ class Gather(Free, Operation):
         data, indices = inputs
         if ct is None or data.dtype is not DType.FLOAT:
             return None, None
+        from mpcompile.ops.scattering import ScatterAdd
+
         return b.emit(ScatterAdd(self.axis, data.shape[self.axis]), ct, indices), None
 
     @classmethod
@@ -226,7 +237,7 @@ class TakeAlong(Free, Fresh, Operation):
         facts = join_over(domain, data.facts, [axis])
         if data.shape[axis] > 1:
             facts = domain.union(facts, indices.facts)
-        return (domain.make(shape, facts, _all(data.zero, [axis]), _all(data.neginf, [axis])),)
+        return (domain.make(shape, facts, all_along(data.zero, [axis]), all_along(data.neginf, [axis])),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         if any(x.axes[self.axis] is not None for x in inputs):
@@ -237,6 +248,14 @@ class TakeAlong(Free, Fresh, Operation):
         rows, indices = aligned(shapes, out)
         return {a: b for a, b in rows.items() if a != self.axis}, indices
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        found = mapped_broadcasting(self, at, shapes, out)
+        if found is None:
+            return None
+        return Mapped(TakeAlong(behind(self.axis, found.out)), (found.out, found.out), found.out)
+
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
     ) -> tuple[Value | None, ...]:
@@ -244,6 +263,8 @@ class TakeAlong(Free, Fresh, Operation):
         data, indices = inputs
         if ct is None or data.dtype is not DType.FLOAT:
             return None, None
+        from mpcompile.ops.scattering import ScatterAlong
+
         out = b.emit(ScatterAlong(self.axis, data.shape[self.axis]), ct, indices)
         return unbroadcast(b, out, data.shape), None
 
@@ -260,190 +281,13 @@ class TakeAlong(Free, Fresh, Operation):
 
 def _take_along(data: Array, indices: Array, axis: int) -> Array:
     """`take_along_axis` in which the other axes broadcast."""
-    return np.asarray(data[_along(data.shape, indices, axis)])
+    return np.asarray(data[along_indices(data.shape, indices, axis)])
 
 
-def _along(shape: Sequence[int], indices: Array, axis: int) -> tuple[Array, ...]:
+def along_indices(shape: Sequence[int], indices: Array, axis: int) -> tuple[Array, ...]:
     """Index arrays that read (or write) along one axis and run over the others."""
     grid: list[Array] = []
     for i, size in enumerate(shape):
         line = np.arange(size).reshape([-1 if j == i else 1 for j in range(len(shape))])
         grid.append(indices if i == axis else line)
     return tuple(grid)
-
-
-@dataclass(frozen=True)
-class ScatterAdd(Summation):
-    """y[a, j, b] = Σ updates[a, i, b] over i with indices[i] = j: the adjoint of `Gather`."""
-
-    name: ClassVar[str] = "scatter_add"
-    axis: int
-    size: int | Symbolic
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        updates, indices = inputs
-        require_dtype(updates, DType.FLOAT, DType.INT)
-        require_dtype(indices, DType.INT)
-        require_sizes(self.axis, self.size)
-        stop = self.axis + indices.rank
-        require(
-            updates.shape[self.axis : stop] == indices.shape and stop <= updates.rank,
-            f"updates with the shape of the indices {list(indices.shape)} at axis {self.axis}",
-            updates,
-        )
-        return (updates.with_shape((*updates.shape[: self.axis], self.size, *updates.shape[stop:])),)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        updates, indices = inputs
-        return (_scatter(np.add, updates, indices, self.axis, number(self.size)),)
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        updates, indices = inputs
-        return (field.canon(self.evaluate(updates, indices % number(self.size))[0]),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        updates, indices = inputs
-        axis, size, width = self.axis, number(self.size), len(indices.shape)
-        stop = axis + width
-        shape = (*updates.shape[:axis], size, *updates.shape[stop:])
-        if indices.constant is not None:
-            known = indices.constant
-
-            def put(join: np.ufunc, m: Array) -> Array:
-                for i in range(axis, stop):
-                    m = expand(m, i, updates.shape[i])
-                return _scatter(join, m, known, axis, size)
-
-            return (domain.make(shape, put(domain.join, updates.facts), ~put(np.logical_or, updates.live)),)
-        facts = updates.facts
-        if size > 1:
-            after = (1,) * (len(updates.shape) - stop)
-            reads = indices.facts
-            reads = reads.reshape((*(1,) * axis, *reads.shape[:-1], *after, domain.words))
-            facts = domain.union(facts, mask(updates.live, reads))
-        over = list(range(axis, stop))
-        joined, zero = join_over(domain, facts, over), _all(updates.zero, over)
-
-        def fold(m: Array) -> Array:
-            return m.reshape((*m.shape[:axis], 1, *m.shape[stop:]))
-
-        return (domain.make(shape, fold(joined), fold(zero)),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        if any(x.spatial for x in inputs):
-            raise no_rule(self, "places along an axis of a spatial value")
-        if not isinstance(self.size, int) and any(x.cell.constant is not None for x in inputs):
-            raise no_rule(self, "known places along a symbolic axis")
-        cells = self.bind(TWO).depend(lattice.domain, *(x.cell for x in inputs))
-        return (still(results(self, inputs)[0], cells[0], exact(inputs)),)
-
-    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        updates, indices = shapes
-        stop = self.axis + len(indices)
-        return {
-            a: a if a < stop else a - len(indices) + 1
-            for a in range(len(updates))
-            if not self.axis <= a < stop
-        }, {}
-
-    def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
-        return Work(rest=inputs[0].size)
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        return (None if ct is None else b.emit(Gather(self.axis), ct, inputs[1]), None)
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(0, 4), (sample(3, 2), np.array([3, 0, 3]))),
-            Example(cls(1, 5), (sample(2, 2, 2, 3), np.array([[1, 4], [1, 0]]))),
-            Example(cls(1, 3), (sample(2, 2), np.array(1)[None].repeat(2))),
-            Example(cls(1, 3), (sample(2, 3), np.array(2))),
-            Example(cls(0, 1), (sample(2), np.array([0, 0]))),
-        ]
-
-
-def _scatter(join: np.ufunc, updates: Array, indices: Array, axis: int, size: int) -> Array:
-    """Join updates into zeros at flat positions along an axis."""
-    width = indices.ndim
-    shape = updates.shape
-    flat = updates.reshape((*shape[:axis], indices.size, *shape[axis + width :]))
-    out = np.zeros((size, *shape[:axis], *shape[axis + width :]), updates.dtype)
-    join.at(out, indices.reshape(-1), np.moveaxis(flat, axis, 0))
-    return np.moveaxis(out, 0, axis)
-
-
-@dataclass(frozen=True)
-class ScatterAlong(Free, Summation):
-    """y[a, j, b] = Σ updates[a, i, b] over i with indices[a, i, b] = j: the adjoint of `TakeAlong`."""
-
-    name: ClassVar[str] = "scatter_along"
-    axis: int
-    size: int | Symbolic
-
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        updates, indices = inputs
-        require_dtype(updates, DType.FLOAT, DType.INT)
-        require_dtype(indices, DType.INT)
-        require_axis(updates, self.axis)
-        require_sizes(self.size)
-        require(updates.rank == indices.rank, f"indices of rank {updates.rank}", indices)
-        shape, axis = broadcast(updates, indices), self.axis
-        require(indices.shape[axis] == shape[axis], f"an index for each of {shape[axis]} updates", indices)
-        return (updates.with_shape((*shape[:axis], self.size, *shape[axis + 1 :])),)
-
-    def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        return (self._scatter(np.add, *inputs),)
-
-    def _scatter(self, join: np.ufunc, updates: Array, indices: Array) -> Array:
-        shape = list(np.broadcast_shapes(updates.shape, indices.shape))
-        updates = np.broadcast_to(updates, shape)
-        shape[self.axis] = number(self.size)
-        out = np.zeros(shape, updates.dtype)
-        join.at(out, _along(shape, indices, self.axis), updates)
-        return out
-
-    def over_field(self, field: Field, *inputs: Array) -> tuple[Array, ...]:
-        updates, indices = inputs
-        return (field.canon(self.evaluate(updates, indices % number(self.size))[0]),)
-
-    def flow(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        updates, indices = inputs
-        axis, size = self.axis, number(self.size)
-        common = np.broadcast_shapes(updates.shape, indices.shape)
-        shape = (*common[:axis], size, *common[axis + 1 :])
-        if indices.constant is not None:
-            known = indices.constant
-            facts = self._scatter(domain.join, expand_all(updates.facts, common), known[..., None])
-            return (domain.make(shape, facts, ~self._scatter(np.logical_or, updates.live, known)),)
-        facts = updates.facts if size == 1 else domain.union(updates.facts, mask(updates.live, indices.facts))
-        return (domain.make(shape, join_over(domain, facts, [axis]), _all(updates.zero, [axis])),)
-
-    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        if any(x.axes[self.axis] is not None for x in inputs):
-            raise no_rule(self, "places along a spatial axis")
-        return beside(self, lattice, inputs)
-
-    def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
-        return tuple({a: b for a, b in moves.items() if a != self.axis} for moves in aligned(shapes, out))
-
-    def vjp(
-        self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
-    ) -> tuple[Value | None, ...]:
-        (ct,) = cotangents
-        updates, indices = inputs
-        if ct is None:
-            return None, None
-        return unbroadcast(b, b.emit(TakeAlong(self.axis), ct, indices), updates.shape), None
-
-    @classmethod
-    def examples(cls) -> list[Example]:
-        return [
-            Example(cls(1, 4), (sample(2, 3), np.array([[3, 0, 0], [1, 2, 1]]))),
-            Example(cls(0, 3), (sample(2, 2), np.array([[2, 0], [2, 1]]))),
-            Example(cls(1, 3), (sample(2, 2, 2), np.array([[[1], [0]], [[2], [2]]]))),
-            Example(cls(0, 1), (sample(2), np.array([0, 0]))),
-        ]

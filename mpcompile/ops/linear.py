@@ -16,7 +16,9 @@ from mpcompile.ir import (
     Domain,
     DType,
     Example,
+    Mapped,
     Shape,
+    Size,
     Type,
     TypeMismatch,
     Value,
@@ -35,6 +37,7 @@ from mpcompile.ops._base import (
     sample,
     unbroadcast,
 )
+from mpcompile.ops._mapping import mapped_broadcasting
 from mpcompile.ops._stencil import absorbed, align, exact, pointwise, refine, results
 from mpcompile.ops.structure import Reshape, Transpose
 from mpcompile.ops.traits import Product, aligned
@@ -122,6 +125,16 @@ class MatMul(Product):
         left, right = shapes
         lead = aligned([s[:-2] for s in shapes], out[:-2])
         return {**lead[0], len(left) - 2: len(out) - 2}, {**lead[1], len(right) - 1: len(out) - 1}
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        """Map the rows of x where one matrix serves all places; else the axis is a leading one."""
+        (x, y), rank = at, len(out)
+        if y is None and len(shapes[1]) == 2 and x is not None and x < len(shapes[0]):
+            return Mapped(self, (x, None), x + rank - len(shapes[0]))
+        found = mapped_broadcasting(self, at, shapes, out)
+        return found if found is not None and found.out <= rank - 2 else None
 
     def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
         return Work(products=outputs[0].size * inputs[0].shape[-1] * 2)

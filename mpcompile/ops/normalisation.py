@@ -16,8 +16,10 @@ from mpcompile.ir import (
     Domain,
     DType,
     Example,
+    Mapped,
     Positivity,
     Shape,
+    Size,
     Type,
     Value,
 )
@@ -31,6 +33,7 @@ from mpcompile.ops._base import (
     require_dtype,
     sample,
 )
+from mpcompile.ops._mapping import mapped_beside
 from mpcompile.ops._stencil import absorbed, without
 from mpcompile.ops.arithmetic import Mul, Sub
 from mpcompile.ops.elementwise import Exp
@@ -83,6 +86,11 @@ class Normalisation(Exponentials):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, self.axis)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_beside(self, at)
 
     @classmethod
     def examples(cls) -> list[Example]:

@@ -17,9 +17,11 @@ from mpcompile.ir import (
     DType,
     Example,
     Growth,
+    Mapped,
     Positivity,
     Reach,
     Shape,
+    Size,
     Symbolic,
     Type,
     TypeMismatch,
@@ -29,6 +31,7 @@ from mpcompile.ir import (
 from mpcompile.ir.field import Field
 from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, whole
 from mpcompile.ops._base import Cotangents, Operation, expand, require, require_axis, sample, zeros
+from mpcompile.ops._mapping import behind, mapped_beside
 from mpcompile.ops._stencil import (
     align,
     beside,
@@ -104,6 +107,11 @@ class Slice(View, Movement):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, self.axis)
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_beside(self, at)
+
     def reach(self, shapes: Sequence[Shape]) -> Reach:
         return {self.axis: (self.start, self.start)} if isinstance(self.start, int) and self.step == 1 else {}
 
@@ -112,7 +120,7 @@ class Slice(View, Movement):
     ) -> tuple[Value | None, ...]:
         from mpcompile.ops.arithmetic import Add, Mul
         from mpcompile.ops.counting import Iota
-        from mpcompile.ops.indexing import ScatterAdd
+        from mpcompile.ops.scattering import ScatterAdd
 
         (ct,) = cotangents
         if ct is None:
@@ -222,6 +230,15 @@ class Pad(Free, OneToOne, Operation):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, *(a for a in range(len(out)) if self.before[a] or self.after[a]))
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        (place,) = at
+        if place is None:
+            return None
+        before, after = ((*n[:place], 0, *n[place:]) for n in (self.before, self.after))
+        return Mapped(replace(self, before=before, after=after), (place,), place)
+
     def reach(self, shapes: Sequence[Shape]) -> Reach:
         if self.value:
             return {}
@@ -327,6 +344,15 @@ class Concat(Monotone, OneToOne, Verbatim):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, self.axis)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        places = {a for a in at if a is not None}
+        if len(places) != 1:
+            return None
+        (place,) = places
+        return Mapped(Concat(behind(self.axis, place)), (place,) * len(at), place, full=True)
 
     def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
         return min(of)

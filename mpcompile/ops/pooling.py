@@ -43,7 +43,8 @@ from mpcompile.ops._stencil_windows import read_windows, spread_windows
 from mpcompile.ops._windows import Padding, Windows, window_count
 from mpcompile.ops.arithmetic import Div
 from mpcompile.ops.convolution import ConvTranspose
-from mpcompile.ops.indexing import ScatterAlong, TakeAlong
+from mpcompile.ops.indexing import TakeAlong
+from mpcompile.ops.scattering import ScatterAlong
 from mpcompile.ops.structure import Reshape
 from mpcompile.ops.traits import Fresh, Monotone, Summation
 

@@ -17,9 +17,11 @@ from mpcompile.ir import (
     Domain,
     DType,
     Example,
+    Mapped,
     Positivity,
     Reach,
     Shape,
+    Size,
     Type,
     Value,
     Work,
@@ -42,6 +44,7 @@ from mpcompile.ops._base import (
     sample,
     squeeze,
 )
+from mpcompile.ops._mapping import mapped_beside, mapped_reduction
 from mpcompile.ops._stencil import no_rule, unsure, without
 from mpcompile.ops.arithmetic import Div, Mul, Sub
 from mpcompile.ops.elementwise import Exp
@@ -112,6 +115,11 @@ class Reduction(Operation):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         kept = [a for a in range(len(shapes[0])) if a not in self.axes]
         return ({a: a if self.keepdims else i for i, a in enumerate(kept)},)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_reduction(self, at, self.axes, self.keepdims)
 
     def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
         return Work(rest=inputs[0].size)
@@ -309,6 +317,11 @@ class CumSum(Monotone, Exact):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, self.axis)
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_beside(self, at)
+
     def reach(self, shapes: Sequence[Shape]) -> Reach:
         return {} if self.reverse else {self.axis: (0, 0)}
 
@@ -380,6 +393,11 @@ class ArgMax(Fresh, Operation):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         kept = [a for a in range(len(shapes[0])) if a != self.axis]
         return ({a: a if self.keepdims else i for i, a in enumerate(kept)},)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_reduction(self, at, (self.axis,), self.keepdims)
 
     def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
         return Work(rest=inputs[0].size)

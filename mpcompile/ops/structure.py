@@ -15,6 +15,7 @@ from mpcompile.ir import (
     Builder,
     Domain,
     Example,
+    Mapped,
     Shape,
     Size,
     Type,
@@ -33,6 +34,7 @@ from mpcompile.ops._base import (
     sample,
     unbroadcast,
 )
+from mpcompile.ops._mapping import behind, mapped_beside
 from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
     fit,
@@ -83,6 +85,17 @@ class Reshape(View, Movement):
         return (
             {a: places[key] for a, size in enumerate(shape) if (key := (product(shape[:a]), size)) in places},
         )
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        """Map where the elements before the axis are those of some first axes of the result."""
+        (place,) = at
+        before = product(shapes[0][:place])
+        ends = [i for i in range(len(out) + 1) if product(out[:i]) == before]
+        if place is None or not ends:
+            return None
+        return Mapped(Reshape((*out[: ends[0]], size, *out[ends[0] :])), (place,), ends[0])
 
     def with_length(self, axis: int, size: Size) -> Self:
         return replace(self, shape=(*self.shape[:axis], size, *self.shape[axis + 1 :]))
@@ -138,6 +151,15 @@ class Transpose(View, Movement):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return ({p: i for i, p in enumerate(self.permutation)},)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        (place,) = at
+        if place is None:
+            return None
+        rest = [behind(a, place) for a in self.permutation]
+        return Mapped(Transpose((*rest[:place], place, *rest[place:])), (place,), place)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents
@@ -195,6 +217,15 @@ class BroadcastTo(View, Movement):
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return aligned(shapes, out)
 
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        (place,) = at
+        if place is None:
+            return None
+        over = place + len(out) - len(shapes[0])
+        return Mapped(BroadcastTo((*out[:over], size, *out[over:])), (place,), over)
+
     def repeats(self, shapes: Sequence[Shape], out: Shape) -> frozenset[int]:
         (kept,) = aligned(shapes, out)
         return frozenset(range(len(out))) - set(kept.values())
@@ -251,6 +282,11 @@ class Flip(Movement):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return apart(shapes, self.axis)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_beside(self, at)
 
     def vjp(
         self, b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], cotangents: Cotangents

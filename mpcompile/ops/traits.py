@@ -1,9 +1,9 @@
 """The traits of primitives, on one page: what passes, analyses and backends may ask of an operation.
 
-Two kinds of trait. A *method* of `Primitive` answers from attributes and operands: `along`, `repeats`, `reach`,
-`cost`, `aliases`, `view`, `sign`, `grow`; its default is the safe answer, or raises `NoRule`. A *class* of this page
-is a law of all its members and states their common rules; a primitive has the trait if its class is below it, so
-`isinstance(op, Elementwise)` asks for it. `tests/conformance/test_traits.py` holds each trait to numbers.
+Two kinds of trait. A *method* of `Primitive` answers from attributes and operands: `along`, `mapped`, `repeats`,
+`reach`, `cost`, `aliases`, `view`, `sign`, `grow`; its default is the safe answer, or raises `NoRule`. A *class* of
+this page is a law of all its members and states their common rules; a primitive has the trait if its class is below it,
+so `isinstance(op, Elementwise)` asks for it. `tests/conformance/test_traits.py` holds each trait to numbers.
 
 | trait          | law                                                                                        |
 | -------------- | ------------------------------------------------------------------------------------------ |
@@ -32,9 +32,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Along, Array, Falls, Growth, NoRule, Positivity, Primitive, Shape, Type, Work
+from mpcompile.ir import (
+    Along,
+    Array,
+    Falls,
+    Growth,
+    Mapped,
+    NoRule,
+    Positivity,
+    Primitive,
+    Shape,
+    Size,
+    Type,
+    Work,
+)
 from mpcompile.ir.field import TERMS, Field
 from mpcompile.ops._base import Operation
+from mpcompile.ops._mapping import mapped_broadcasting
 
 # --- axes ---
 
@@ -108,6 +122,11 @@ class Elementwise(Fresh, OneToOne, Operation):
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         return aligned(shapes, out)
+
+    def mapped(
+        self, at: Sequence[int | None], size: Size, shapes: Sequence[Shape], out: Shape
+    ) -> Mapped | None:
+        return mapped_broadcasting(self, at, shapes, out)
 
     def cost(self, inputs: Sequence[Type], outputs: Sequence[Type]) -> Work:
         return Work(rest=outputs[0].size)

@@ -12,6 +12,7 @@ from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.base import Pass, Refused
 from mpcompile.passes.cse import CommonSubexpressions
 from mpcompile.passes.dce import DeadCode
+from mpcompile.passes.fission import Fission
 from mpcompile.passes.fold import FoldConstants
 from mpcompile.passes.freeze import TRAINING, freeze
 from mpcompile.passes.incremental import DeriveSamplers
@@ -25,7 +26,7 @@ from mpcompile.passes.simplify import Simplify
 PASSES: dict[str, type[Pass]] = {
     p.name: p
     for p in (
-        DeriveSamplers, Rearrange, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
+        DeriveSamplers, Rearrange, Fission, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
         FoldAffine, FuseMasks,
     )
 }  # fmt: skip
@@ -36,7 +37,7 @@ _SIMPLIFY = (Simplify(), CommonSubexpressions(across=False, constants=False), De
 #: For graphs that are derived from a program, such as a step of training.
 SIMPLIFYING = Pipeline("simplifying", _SIMPLIFY)
 #: For each program of every module.
-SHIPPED = Pipeline("shipped", (DeriveSamplers(), Rearrange(), *_SIMPLIFY))
+SHIPPED = Pipeline("shipped", (DeriveSamplers(), Rearrange(), Fission(), *_SIMPLIFY))
 #: Then, for each program of a module that is no longer trained; `freeze` follows.
 INFERENCE = Pipeline("inference", (DeadCode(), AbsorbPermutations(), FoldAffine()))
 

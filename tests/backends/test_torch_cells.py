@@ -21,6 +21,8 @@ from mpcompile.kernels import find_recurrent_layers
 from mpcompile.layers import Context
 from mpcompile.layers.recurrent import Rnn
 from mpcompile.outline import Loop, outline
+from mpcompile.passes.gradient import differentiate, gradient_name
+from mpcompile.passes.pipeline import optimise
 from mpcompile_torch.weights import transposed_at_use
 
 HEAD = "model m\ninput x: real[time, 2]\n"
@@ -85,6 +87,30 @@ def test_what_is_a_call_and_what_stays_a_loop(text: str, expected: list[str]) ->
         for name, value in interpret(m.programs[program], w, x).items():
             np.testing.assert_allclose(
                 found[name], value, rtol=1e-9, atol=1e-12, err_msg=f"{program}: {name}"
+            )
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize(
+    ("step", "expected"), [("gru(x, h)", "gru"), ("rnn(x, h)", "rnn"), ("0.5 * rnn(x, h)", "for")]
+)
+def test_a_recurrence_is_a_call_once_its_law_has_left_the_loop(
+    step: str, expected: str, lengths: bool
+) -> None:
+    """The law of a step reads the state before it: values and gradients are the loop's, of one step and of several."""
+    reference = lowered((LENGTHS if lengths else HEAD) + STEP.format(step) + "\n")
+    m = optimise(reference).module
+    assert calls(m) == [expected]
+    w = weights(m, spread=0.5)
+    session = find_backend("torch").session(m, w, precision="float64")
+    for time in (1, 5):
+        x = inputs(m, "loss", 3, time)
+        graph = differentiate(reference.programs["loss"], "loss", list(m.parameters))
+        wanted, (outputs, found) = interpret(graph, w, x), session.gradients(x)
+        np.testing.assert_allclose(outputs["loss"], wanted["loss"], rtol=1e-9)
+        for name, slope in found.items():
+            np.testing.assert_allclose(
+                slope, wanted[gradient_name(name)], rtol=1e-9, atol=1e-12, err_msg=name
             )
 
 

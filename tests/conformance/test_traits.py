@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -351,3 +352,62 @@ def test_what_repeats_is_alike(example: Example) -> None:
     out = first(example.op, *example.inputs)
     for axis in example.op.repeats(shapes(example), out.shape):
         assert same(out, np.broadcast_to(out.take([0], axis), out.shape))
+
+
+# --- mapped ---
+
+#: Primitives without a rule: they stay where they stand.
+UNMAPPED = {
+    "conv", "conv_transpose", "conv_weight_grad", "max_pool", "max_pool_grad", "avg_pool", "inverse", "log_abs_det",
+    "scatter_add", "scatter_along", "iota", "slice_at", "update_at", "scan", "repeat",
+}  # fmt: skip
+PLACES = 3
+
+
+def stacked(x: Array, seed: int) -> Array:
+    """Operands of some places, [places, ...]: numbers that differ, indices that are in range."""
+    rng = np.random.default_rng(seed)
+    if x.dtype.kind == "f":
+        return x + rng.uniform(0.0, 0.2, (PLACES, *x.shape))
+    return np.stack([rng.permutation(x.reshape(-1)).reshape(x.shape) for _ in range(PLACES)])
+
+
+def mapped_cases(example: Example) -> Iterator[tuple[list[int | None], list[Array]]]:
+    """Where operands may have the axis, and what they are at all places, [places, ...]; some lack it."""
+    many = [stacked(np.asarray(x), i) for i, x in enumerate(example.inputs)]
+    choices = [[None, *range(np.ndim(x) + 1)] for x in example.inputs]
+    for at in itertools.product(*choices):
+        if any(a is not None for a in at):
+            yield (
+                list(at),
+                [
+                    m if a is not None else np.stack([x] * PLACES)
+                    for x, m, a in zip(example.inputs, many, at, strict=True)
+                ],
+            )
+
+
+@sweep()
+def test_a_mapped_primitive_runs_over_the_axis(example: Example) -> None:
+    """At each place its result is that of the operands at that place, and `infer` has its type."""
+    op, given = example.op, shapes(example)
+    out, found = first(op, *example.inputs), 0
+    for at, many in mapped_cases(example):
+        mapped = op.mapped(at, PLACES, given, out.shape)
+        if mapped is None or any(a is not None and a != b for a, b in zip(at, mapped.at, strict=True)):
+            continue  # an operand would have to be laid out anew
+        operands = []
+        for x, m, before, after in zip(example.inputs, many, at, mapped.at, strict=True):
+            if before is not None:
+                operands.append(np.moveaxis(m, 0, before))
+            elif after is None:
+                operands.append(x)
+            else:
+                wide = np.expand_dims(x, after)
+                operands.append(np.repeat(wide, PLACES, after) if mapped.full else wide)
+        wanted = np.stack([first(op, *(m[p] for m in many)) for p in range(PLACES)], mapped.out)
+        result = first(mapped.op, *operands)
+        assert same(result, wanted), (op, at)
+        assert mapped.op.infer(*map(type_of, operands))[0].shape == wanted.shape
+        found += 1
+    assert bool(found) == (op.name not in UNMAPPED), op
