@@ -20,6 +20,7 @@ import argparse
 import os
 from collections.abc import Mapping
 from itertools import product
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -70,12 +71,12 @@ def sessions(backend: str, widths: list[int], blocks: list[int]) -> dict[str, Se
 
 def steps(session: Session, batches: list[dict[str, Array]]) -> tuple[float, float]:
     """Take a step on each batch; return seconds of processor time in the program, and the last loss."""
-    before = os.times().user
+    before = getrusage(RUSAGE_SELF).ru_utime
     told: Mapping[str, float] = {}
     for batch in batches:
         told = session.step(batch, 1e-3, norm=False)
     loss = told["loss"]  # which waits for the step
-    return os.times().user - before, loss
+    return getrusage(RUSAGE_SELF).ru_utime - before, loss
 
 
 def check(path: str, backends: list[str]) -> None:

@@ -22,7 +22,7 @@ from mpcompile.passes.packing.orders import (
 #: Numbers of blocks that are tried.
 BLOCKS = (1, 2, 4, 8)
 #: The cost of one more block, in elements of a weight that a step reads, differentiates and updates.
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 #: What a mask that a step multiplies with costs, as a share of the step of its weight.
 MASK = 0.25
 
