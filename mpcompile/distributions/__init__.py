@@ -5,6 +5,8 @@ from __future__ import annotations
 from mpcompile.distributions.angles import VonMises
 from mpcompile.distributions.autoregressive import Autoregressive
 from mpcompile.distributions.base import Distribution, Elementwise
+from mpcompile.distributions.bins import Discretized, Truncated
+from mpcompile.distributions.combinators import Combined, MixtureOf, ZeroInflated
 from mpcompile.distributions.counts import NegativeBinomial, Poisson
 from mpcompile.distributions.delta import Delta
 from mpcompile.distributions.discretized import DiscretizedLogisticMixture
@@ -26,9 +28,15 @@ DISTRIBUTIONS: dict[str, type[Distribution]] = {
     for c in (
         Bernoulli, Perceptron, Normal, Laplace, Logistic, StudentT, LogNormal, Gamma, Beta, ContinuousBernoulli, Uniform,
         VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, LogisticMixture, DiscretizedLogisticMixture, Mixture,
+        ZeroInflated, Truncated, Discretized,
         Autoregressive, Flow, Delta,
     )
 }  # fmt: skip
+
+#: Laws over another law of single elements, as `likelihood = truncated(normal)` names them.
+COMBINATORS: dict[str, type[Combined]] = {
+    c.keyword: c for c in (MixtureOf, ZeroInflated, Truncated, Discretized)
+}
 
 #: The likelihood of an autoregressive density that states none, by the type of its variable.
 USUAL: dict[str, type[Elementwise]] = {
@@ -40,10 +48,14 @@ USUAL: dict[str, type[Elementwise]] = {
 def likelihoods() -> dict[str, type[Elementwise]]:
     """Return the laws that can be the likelihood of an autoregressive density, by keyword."""
     elementwise = {k: c for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise)}
-    return {k: c for k, c in elementwise.items() if c.support.measure != "criterion" and c.slots}
+    return {
+        k: c
+        for k, c in elementwise.items()
+        if c.support.measure != "criterion" and c.slots and k not in COMBINATORS
+    }
 
 
 __all__ = [
-    "DISTRIBUTIONS", "USUAL", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture", "Normal",
-    "Placed", "likelihoods",
+    "COMBINATORS", "DISTRIBUTIONS", "USUAL", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture",
+    "Normal", "Placed", "likelihoods",
 ]  # fmt: skip

@@ -89,7 +89,7 @@ class Autoregressive(Distribution):
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
         """The reference sampler: the whole network once per element, in order, each draw from its own noise."""
-        dtype = self.likelihood.law.dtype
+        dtype = self.likelihood.dtype
         noise = noise_of(ctx, name, shape, self.likelihood.noise)
         given, kept = self._given(ctx, name, Type(dtype, shape))
         start = F.cast(ctx.b, ctx.zeros(shape), dtype)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from mpcompile import ops
@@ -97,11 +97,23 @@ class Elementwise(Distribution):
     scaled: ClassVar[bool] = False
     #: Whether it has several parameters of one name an element (classes, components), along an axis of their own.
     stacked: ClassVar[bool] = False
+    #: Whether some parameters are weights of the law that all elements share.
+    shared: ClassVar[bool] = False
 
     @classmethod
     def count(cls, family: Family, field: Field) -> int:
         """Return how many parameters an element of a variable has."""
         return len(cls.slots)
+
+    @classmethod
+    def supports(cls, inner: Family) -> Support:
+        """Return the values that a law over another one has."""
+        return cls.support
+
+    @classmethod
+    def noise_over(cls, inner: Family) -> tuple[Noise, ...]:
+        """Return the noise of a draw of a law over another one."""
+        return cls.noise
 
     @classmethod
     def read(cls, parameters: Parameters, family: Family, field: Field) -> Elementwise:
@@ -120,7 +132,20 @@ class Elementwise(Distribution):
         raise NotImplementedError
 
     def sample(self, ctx: Context, name: str, shape: Shape) -> Value:
-        return self.draw(ctx, noise_of(ctx, name, shape, self.noise))
+        return self.draw(ctx, noise_of(ctx, name, shape, self.noises()))
+
+    def noises(self) -> tuple[Noise, ...]:
+        """The noise that one element is drawn from: that of the law, or of a law over another."""
+        return self.noise
+
+    @property
+    def dense(self) -> bool:
+        """Whether it has a density, and no mass at any point."""
+        return self.support.measure == "density"
+
+    def mapped(self, f: Callable[[Value], Value]) -> Self:
+        """The law with a function of each parameter in its place."""
+        return replace(self, **{k: f(v) for k, v in self.parameters().items()})
 
     def adjusted(self, ctx: Context, options: Sampling) -> Elementwise:
         law = self if options.temperature == 1.0 else self.tempered(ctx, options.temperature)

@@ -193,7 +193,7 @@ class OfNetwork(Elementwise):
 
     @classmethod
     def count(cls, family: Family, field: Field) -> int:
-        return len(cls.slots) * family.components
+        return len(cls.slots) * family.size
 
     @classmethod
     def stated(cls, ctx: Context, given: NetOfComponents, subject: Subject) -> Distribution:
@@ -217,7 +217,7 @@ class LogisticMixture(OfNetwork):
 
     @classmethod
     def read(cls, parameters: Parameters, family: Family, field: Field) -> LogisticMixture:
-        logits, loc, log_scale = (parameters.several(family.components) for _ in cls.slots)
+        logits, loc, log_scale = (parameters.several(family.size) for _ in cls.slots)
         return cls(logits, loc, log_scale, parameters.axis)
 
     @property

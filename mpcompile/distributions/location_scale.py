@@ -12,7 +12,14 @@ from mpcompile.distributions.base import logit, spread, standard_logistic
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import first
 from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
-from mpcompile.distributions.special import expm1, log1p, log_rising
+from mpcompile.distributions.special import (
+    expm1,
+    log1m_exp,
+    log1p,
+    log_normal_tails,
+    log_rising,
+    normal_quantile,
+)
 from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
@@ -33,6 +40,8 @@ class LocationScale(Parametric):
     slots: ClassVar[tuple[Slot, ...]] = (Slot("loc", default=0.0), Slot("scale", "positive", 1.0))
     reparameterised: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
+    #: Whether it is symmetric, with a distribution function and its inverse.
+    has_tails: ClassVar[bool] = False
     loc: Operand
     log_scale: Operand
 
@@ -43,6 +52,23 @@ class LocationScale(Parametric):
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         """A draw of the standard law from one noise number each."""
         raise NotImplementedError
+
+    def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
+        """Logarithms of the mass of the standard law below z and above it; where `has_tails`."""
+        raise NotImplementedError
+
+    def standard_quantile(self, ctx: Context, p: Value) -> Value:
+        """The number below which the standard law has the mass p; where `has_tails`."""
+        return self.standard_draw(ctx, p)
+
+    def moved(self, ctx: Context, z: Value) -> Value:
+        """Emit loc + scale z."""
+        b = ctx.b
+        if isinstance(self.log_scale, Value):
+            z = F.mul(b, b.emit(ops.Exp(), self.log_scale), z)
+        elif self.log_scale != 0.0:
+            z = F.mul(b, z, exp(self.log_scale))
+        return z if self.loc == 0.0 else F.add(b, self.loc, z)
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         lp = self.standard_log_prob(ctx, self.standardise(ctx, x))
@@ -57,12 +83,7 @@ class LocationScale(Parametric):
         return centred if self.log_scale == 0.0 else F.mul(b, centred, exp(-self.log_scale))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
-        b, draw = ctx.b, self.standard_draw(ctx, noise[0])
-        if isinstance(self.log_scale, Value):
-            draw = F.mul(b, b.emit(ops.Exp(), self.log_scale), draw)
-        elif self.log_scale != 0.0:
-            draw = F.mul(b, draw, exp(self.log_scale))
-        return draw if self.loc == 0.0 else F.add(b, self.loc, draw)
+        return self.moved(ctx, self.standard_draw(ctx, noise[0]))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return self.loc if isinstance(self.loc, Value) else spread(ctx, self.loc, shape)
@@ -79,6 +100,7 @@ class Normal(LocationScale):
 
     keyword: ClassVar[str] = "normal"
     noise: ClassVar[tuple[Noise, ...]] = (NORMAL,)
+    has_tails: ClassVar[bool] = True
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         b = ctx.b
@@ -86,6 +108,12 @@ class Normal(LocationScale):
 
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         return noise
+
+    def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
+        return log_normal_tails(ctx, z)
+
+    def standard_quantile(self, ctx: Context, p: Value) -> Value:
+        return normal_quantile(ctx, p)
 
     def kl(self, ctx: Context, other: Normal) -> Value:
         """KL(self || other) of each example, in closed form (Kingma and Welling 2014, appendix B): [N]."""
@@ -109,6 +137,13 @@ class Laplace(LocationScale):
     """exp(-|x - loc| / scale) / (2 scale): absolute error when the scale is fixed."""
 
     keyword: ClassVar[str] = "laplace"
+    has_tails: ClassVar[bool] = True
+
+    def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
+        b = ctx.b
+        outer = F.sub(b, -log(2.0), b.emit(ops.Abs(), z))
+        inner, negative = log1m_exp(ctx, outer), F.less(b, z, 0.0)
+        return F.where(b, negative, outer, inner), F.where(b, negative, inner, outer)
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         return F.sub(ctx.b, -log(2.0), ctx.b.emit(ops.Abs(), z))
@@ -125,6 +160,11 @@ class Logistic(LocationScale):
     """Density s (1 - s) / scale for s = sigmoid((x - loc) / scale): nearly normal within, with the tails of Laplace."""
 
     keyword: ClassVar[str] = "logistic"
+    has_tails: ClassVar[bool] = True
+
+    def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
+        b = ctx.b
+        return F.neg(b, b.emit(ops.Softplus(), F.neg(b, z))), F.neg(b, b.emit(ops.Softplus(), z))
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         return standard_logistic(ctx, z)

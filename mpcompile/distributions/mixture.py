@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, learned
+from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import Sampling
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
@@ -21,9 +22,11 @@ SPREAD = 2.0
 
 
 @dataclass(frozen=True)
-class NumberOfComponents:
-    """The arguments of `mixture`."""
+class OfComponents:
+    """The arguments of `mixture`: with a law and a net it is one over single elements (`combinators.MixtureOf`)."""
 
+    law: Family | None = None
+    net: Value | None = None
     components: Components = 5
 
 
@@ -37,17 +40,17 @@ class Mixture(Distribution):
 
     keyword: ClassVar[str] = "mixture"
     support: ClassVar[Support] = REALS
-    arguments: ClassVar[type | None] = NumberOfComponents
+    arguments: ClassVar[type | None] = OfComponents
     logits: Value
     loc: Value
     log_scale: Value
 
     @classmethod
-    def stated(cls, ctx: Context, given: NumberOfComponents, subject: Subject) -> Distribution:
+    def stated(cls, ctx: Context, given: OfComponents, subject: Subject) -> Distribution:
         field = subject.field
         if field is None or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
             raise subject.fail("MP209", "`mixture` is a law of real numbers in a fixed shape",
-                               help="in a sequence: logistic_mixture(net, components = 5)")  # fmt: skip
+                               help="over single elements: mixture(normal, net, components = 5)")  # fmt: skip
         size = product(field.type.shape[1:])
         assert isinstance(size, int)
         return cls.learned(ctx, given.components, size)

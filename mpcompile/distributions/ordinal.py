@@ -39,6 +39,7 @@ class Ordinal(Elementwise):
     keyword: ClassVar[str] = "ordinal"
     support: ClassVar[Support] = LEVELS
     arguments: ClassVar[type | None] = Location
+    shared: ClassVar[bool] = True
     slots: ClassVar[tuple[Slot, ...]] = (Slot("loc"),)
     loc: Value
     cuts: Value

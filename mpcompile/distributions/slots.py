@@ -6,7 +6,7 @@ A positive parameter is held as its logarithm: the link from a network is `exp`,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cache
 from typing import Annotated, Literal
 
@@ -87,6 +87,7 @@ class Parameters:
     stacked: bool
     last: bool
     at: int = 0
+    group: int = 0
 
     @staticmethod
     def of(ctx: Context, output: Value, shape: Shape, count: int, stacked: bool, keyword: str) -> Parameters:
@@ -113,7 +114,9 @@ class Parameters:
         return Parameters(ctx, output, shape, axis, k, stacked, stacked)
 
     def one(self) -> Value:
-        """The next parameter, in the shape of the variable."""
+        """The next parameter, in the shape of the variable; of a law in a mixture, those of all components."""
+        if self.group:
+            return self.several(self.group)
         size = 1 if self.last else self.output.shape[self.axis] // self.count
         assert isinstance(size, int)
         part = self._next(size, 1)
@@ -123,6 +126,10 @@ class Parameters:
         """The next `k` parameters of a stacked law, along `axis`."""
         assert self.stacked
         return self._next(1, k)
+
+    def grouped(self, k: int) -> Parameters:
+        """Read what follows as parameters of `k` components each."""
+        return replace(self, group=k)
 
     def _next(self, size: int, k: int) -> Value:
         start, self.at = self.at, self.at + k

@@ -33,6 +33,27 @@ ERFC = (
     3.585909284379276e-05, -2.8380504306666833e-05, -4.391839034569443e-06, 7.222394361560179e-06,
     1.568675649125476e-07, -9.025179098007561e-07,
 )  # fmt: skip
+#: Numerators and denominators of AS 241: about the centre, in the tails, and far out.
+QUANTILE = (
+    (
+        (3.3871328727963666080, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125,
+         45921.953931549871457, 67265.770927008700853, 33430.575583588128105, 2509.0809287301226727),
+        (1.0, 42.313330701600911252, 687.18700749205790830, 5394.1960214247511077, 21213.794301586595867,
+         39307.895800092710610, 28729.085735721942674, 5226.4952788528545610),
+    ),
+    (
+        (1.42343711074968357734, 4.63033784615654529590, 5.76949722146069140550, 3.64784832476320460504,
+         1.27045825245236838258, 0.241780725177450611770, 0.0227238449892691845833, 7.74545014278341407640e-4),
+        (1.0, 2.05319162663775882187, 1.67638483018380384940, 0.689767334985100004550, 0.148103976427480074590,
+         0.0151986665636164571966, 5.47593808499534494600e-4, 1.05075007164441684324e-9),
+    ),
+    (
+        (6.65790464350110377720, 5.46378491116411436990, 1.78482653991729133580, 0.296560571828504891230,
+         0.0265321895265761230930, 1.24266094738807843860e-3, 2.71155556874348757815e-5, 2.01033439929228813265e-7),
+        (1.0, 0.599832206555887937690, 0.136929880922735805310, 0.0148753612908506148525,
+         7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7, 2.04426310338993978564e-15),
+    ),
+)  # fmt: skip
 #: Nodes of the trapezoidal rule of the Bessel function, and the argument from which on its series is used.
 NODES, BESSEL = 64, 50.0
 #: Coefficients of 1 / (8 k), its square, ... of the series of I0(k) exp(-k) sqrt(2 pi k): ((2 n - 1)!!)^2 / n!.
@@ -145,6 +166,27 @@ def log_normal_tails(ctx: Context, z: Value) -> tuple[Value, Value]:
     return F.where(b, negative, outer, inner), F.where(b, negative, inner, outer)
 
 
+@_function
+def normal_quantile(ctx: Context, p: Value) -> Value:
+    """Emit the number below which a standard normal law has the mass p in (0, 1) (Wichura 1988, AS 241)."""
+    b = ctx.b
+    centred = F.sub(b, p, 0.5)
+    middle = F.less(b, b.emit(ops.Abs(), centred), 0.425)
+    inside = F.sub(b, 0.180625, F.mul(b, centred, centred))
+    centre = F.mul(b, centred, _ratio(b, F.where(b, middle, inside, 0.1), QUANTILE[0]))
+    tail = F.where(b, middle, 0.05, F.minimum(b, p, F.sub(b, 1.0, p)))
+    root = b.emit(ops.Sqrt(), F.neg(b, b.emit(ops.Log(), tail)))
+    near = F.less(b, root, 5.0)
+    close = _ratio(b, F.sub(b, F.where(b, near, root, 5.0), 1.6), QUANTILE[1])
+    outer = F.where(b, near, close, _ratio(b, F.sub(b, F.where(b, near, 5.0, root), 5.0), QUANTILE[2]))
+    return F.where(b, middle, centre, F.mul(b, b.emit(ops.Sign(), centred), outer))
+
+
+def _ratio(b: Builder, x: Value, coefficients: tuple[Sequence[float], Sequence[float]]) -> Value:
+    above, below = coefficients
+    return F.div(b, polynomial(b, x, above), polynomial(b, x, below))
+
+
 def log1m_exp(ctx: Context, x: Value) -> Value:
     """Emit log(1 - exp(x)) for x < 0: from -0.1 on log(-x) and a series, which is finite for all x below -1e-30."""
     b = ctx.b
@@ -177,5 +219,6 @@ def log_bessel(ctx: Context, k: Value) -> Value:
 
 
 __all__ = [
-    "expm1", "log1m_exp", "log1p", "log_bessel", "log_erfc", "log_gamma", "log_normal_tails", "log_rising", "polynomial",
+    "expm1", "log1m_exp", "log1p", "log_bessel", "log_erfc", "log_gamma", "log_normal_tails", "log_rising",
+    "normal_quantile", "polynomial",
 ]  # fmt: skip

@@ -36,12 +36,16 @@ ANGLES = Support("angles", ("angle",), "density")
 COUNTS = Support("the counts 0, 1, 2, ...", ("integer(0..)",), "mass")
 SIDES = Support("0 and 1", ("binary",), "criterion")
 POINT = Support("one point", (), "point")  # of latents alone
+BOUNDED = Support("the numbers of an interval, or positive ones", ("real(a..b)", "real(0..)"), "density")
+WHOLE = Support("whole numbers", ("integer", "integer(0..)"), "mass")
+BY_INNER = Support("the values of the law within", BASES, "derived")
+BY_COUNTS = Support("the values of the law within", ("integer(0..)", "real(0..)"), "derived")
 BY_LIKELIHOOD = Support("the values of its likelihood", BASES, "derived")
 DEQUANTIZED = Support(
     "real numbers, and levels in order behind `dequantize`", ("real", "integer", "binary"), "derived"
 )
 
 __all__ = [
-    "ANGLES", "BASES", "BITS", "BY_LIKELIHOOD", "CLASSES", "COUNTS", "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT",
-    "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "Support",
+    "ANGLES", "BASES", "BITS", "BOUNDED", "BY_COUNTS", "BY_INNER", "BY_LIKELIHOOD", "CLASSES", "COUNTS", "DEQUANTIZED",
+    "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "WHOLE", "Support",
 ]  # fmt: skip

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
-from mpcompile.diagnostics import Expected, SpecError, error
-from mpcompile.distributions import Elementwise, likelihoods
+from mpcompile.diagnostics import Expected, Span, SpecError, error
+from mpcompile.distributions import COMBINATORS, likelihoods
+from mpcompile.distributions.combinators import Combined, OverLaw
+from mpcompile.distributions.family import Family
 from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
@@ -175,11 +177,18 @@ class Arguments:
 
         return net
 
-    def _likelihood(self, expr: ast.Expr) -> type[Elementwise]:
+    def _family(self, expr: ast.Expr) -> Family:
+        if isinstance(expr, ast.Call) and expr.callee in COMBINATORS:
+            combined = COMBINATORS[expr.callee]
+            given = Arguments(self.scope, self.ctx, expr).build(combined.arguments or combined)
+            if given.net is not None:
+                raise error("MP128", f"`{expr.callee}` within a law takes no net of its own", expr.span,
+                            help="one net gives all parameters: it stands beside the outer law")  # fmt: skip
+            return family_over(combined, given, expr.span)
         name, known = self._text(expr), likelihoods()
         if name not in known:
             raise Unlisted(f"{Choice(tuple(known))}, got '{name}'")
-        return known[name]
+        return Family(known[name])
 
     def _law(self, expr: ast.Expr) -> Law:
         made: Law = self.chosen(LAWS, "law", expr, "a law")
@@ -223,6 +232,13 @@ class Arguments:
         return tuple(self._whole(e) for e in expr.items)
 
 
+def family_over(combined: type[Combined], given: OverLaw, span: Span) -> Family:
+    """Return a law over another one. Raises `SpecError` (MP209) where it cannot be over that law."""
+    if fault := combined.fault(given.law):
+        raise error("MP209", f"`{combined.keyword}` {fault}, not {given.law.name}", span)
+    return Family(combined, getattr(given, "components", None), given.law)
+
+
 def _numbers(value: Any) -> list[float]:
     """Return the numbers in a value of a field."""
     if isinstance(value, tuple):
@@ -247,7 +263,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Mask: lambda self, e: self.scope.mask(e),
     Net: Arguments._net,
     Value: Arguments._value,
-    type[Elementwise]: Arguments._likelihood,
+    Family: Arguments._family,
     Law: Arguments._law,
     Bijector: Arguments._bijector,
     get_args(ast.Expr)[0]: lambda self, e: e,
@@ -256,4 +272,4 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     str | int | tuple[tuple[int, int], ...]: Arguments._padding,
 }
 
-__all__ = ["COERCIONS", "Arguments"]
+__all__ = ["COERCIONS", "Arguments", "family_over"]

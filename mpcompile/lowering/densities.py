@@ -10,16 +10,18 @@ from typing import Annotated
 from mpcompile.bijectors import BIJECTORS, Dequantize
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import (
+    COMBINATORS,
     DISTRIBUTIONS,
     USUAL,
     Autoregressive,
     Distribution,
-    Elementwise,
     Flow,
+    Mixture,
     Normal,
     Placed,
 )
 from mpcompile.distributions.autoregressive import member_ranks
+from mpcompile.distributions.combinators import OverLaw
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
@@ -33,7 +35,7 @@ from mpcompile.lowering.bijections import (
     not_bijective,
     without_inverses,
 )
-from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.binding import Arguments, family_over
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
@@ -46,7 +48,7 @@ class Ordered:
     """The arguments of `autoregressive`, whose network stands in braces or is `net`."""
 
     order: Annotated[str, Choice(("natural", "reverse", "random", "pixel"))] = "natural"
-    likelihood: type[Elementwise] | None = None
+    likelihood: Family | None = None
     components: Components = 5
     seed: Seed = 0
     net: ast.Expr | None = None
@@ -70,19 +72,42 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     law = named(expr)
     if call is None or law is None:
         raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
-    if field is not None:
+    if field is not None and not _over(call):
         check_support(call.callee, field, call.span)
     if law in FORMS:
         return FORMS[law].lowered(ctx, scope, call, field)
     given = Arguments(scope, ctx, _net_by_name(scope, law, call)).build(signature(law))
+    if _over(call):
+        return _combined(ctx, call, given, field)
     return law.stated(ctx, given, Subject(field, call.span))
+
+
+def _over(call: ast.Call) -> bool:
+    """Whether a call is of a law over another one; a `mixture` without a law is one of whole vectors."""
+    mixed = [a for a in call.args if a.name in (None, "law", "net")]
+    return call.callee in COMBINATORS and bool(mixed or call.callee != Mixture.keyword)
+
+
+def _combined(ctx: Context, call: ast.Call, given: OverLaw, field: Field | None) -> Distribution:
+    """Build a law over another one, of each element of a variable, from the net that gives all parameters."""
+    if given.law is None:
+        raise error("MP123", f"`{call.callee}` needs `law`", call.span, help=f"{call.callee}(normal, net)")
+    family = family_over(COMBINATORS[call.callee], given, call.span)
+    if field is None:
+        raise error("MP209", f"{family.name} is a law of a variable", call.span, help="normal(0, 1)")
+    check_support(family.name, field, call.span, family.support)
+    if given.net is None:
+        stated = f"{call.callee}({family.over.name}, net)"
+        raise error("MP123", f"`{call.callee}` needs `net`", call.span,
+                    help=f"{stated}, of {family.count(field)} numbers an element")  # fmt: skip
+    return family.read(ctx, given.net, field.type.shape, field)
 
 
 def _net_by_name(scope: Scope, law: type[Distribution], call: ast.Call) -> ast.Call:
     """A call whose only argument by place, a value, is by the name `net`, where the law has one."""
     by_place = [a for a in call.args if a.name is None]
     has_net = any(s.name == "net" for s in slots(signature(law)))
-    if not has_net or len(by_place) != 1 or scope.is_number(by_place[0].value):
+    if _over(call) or not has_net or len(by_place) != 1 or scope.is_number(by_place[0].value):
         return call
     args = (a.model_copy(update={"name": "net"}) if a is by_place[0] else a for a in call.args)
     return call.model_copy(update={"args": tuple(args)})
@@ -106,11 +131,11 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             call.span, help="flow(base = normal(net)) { inverse(autoregressive(...)) }",
         )  # fmt: skip
     given: Ordered = Arguments(scope, ctx, call, body=True).build(Ordered)
-    element = given.likelihood or USUAL[field.kind]
+    likelihood = (given.likelihood or Family(USUAL[field.kind])).with_components(given.components)
     body = call.body if call.body is not None else given.net
     if body is None:
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
-    check_support(element.keyword, field, call.span)
+    check_support(likelihood.name, field, call.span, likelihood.support)
     try:
         ranks = member_ranks(given.order, field.type.shape[1:], given.seed, given.orders, given.masks)
     except ValueError as problem:
@@ -131,7 +156,6 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    likelihood = Family(element, given.components)
     return Autoregressive(net, likelihood, field, ranks, mask_sets=given.masks, order=given.order)
 
 

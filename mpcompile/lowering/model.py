@@ -9,8 +9,9 @@ from functools import partial
 from mpcompile.analysis.kept import kept, supports
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Flow
-from mpcompile.distributions.location_scale import LocationScale
+from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
+from mpcompile.distributions.support import REALS
 from mpcompile.frontend import ast
 from mpcompile.ir import (
     EXAMPLES,
@@ -183,8 +184,8 @@ class _Lowering(Statements):
         stated: dict[str, str] = {}
         for s in self.weight_priors:
             law = distribution(p.ctx, p.scope, s.distribution, None)
-            if not isinstance(law, LocationScale) or law.parameters():
-                raise error("MP205", "a prior on weights is normal, laplace or logistic, with numbers alone",
+            if not isinstance(law, Parametric) or law.support is not REALS or law.parameters():
+                raise error("MP205", "a prior on weights is normal, laplace, logistic or student_t, with numbers alone",
                             s.distribution.span, help="normal(0, 1)")  # fmt: skip
             for name in [n for n in self.out.parameters if ".weight" in f".{n}"]:
                 if s.name != "weights" and not name.startswith(f"{s.name}."):
@@ -404,7 +405,7 @@ class _Lowering(Statements):
         self.finish(p, outputs)
 
 
-def _of_live(p: Program, law: LocationScale, weight: Value) -> Value:
+def _of_live(p: Program, law: Parametric, weight: Value) -> Value:
     """The log-density of the elements of a weight that the program reads; zero for those that masks remove."""
     live = kept(p.b.graph, weight)
     if live.all():

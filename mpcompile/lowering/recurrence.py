@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import Distribution
+from mpcompile.distributions import COMBINATORS, Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
@@ -294,7 +294,8 @@ class Recurrence:
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, s.name)
         stated = s.distribution
-        if isinstance(stated, ast.Call) and (kind := named(stated)):  # with the shape of the declaration
+        kind = named(stated) if isinstance(stated, ast.Call) else None
+        if kind is not None and kind.keyword not in COMBINATORS:  # with the shape of the declaration
             check_support(kind.keyword, self.fields[s.name], stated.span)
         law = distribution(at.ctx, at.scope, stated, in_step(self.fields[s.name]))
         if law.sharpens(at.ctx.b):
@@ -305,7 +306,8 @@ class Recurrence:
         return law
 
     def _observed_mean(self, at: _Step, s: ast.Density) -> Value:
-        return self._law(at, s).mean(at.ctx, in_step(self.fields[s.name]).type.shape)
+        law, shape = self._law(at, s), in_step(self.fields[s.name]).type.shape
+        return law.mean(at.ctx, shape) if law.has_mean else law.sample(at.ctx, s.name, shape)
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
         self._there(at, s.distribution, "", seen=set(at.data))

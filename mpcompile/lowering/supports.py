@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.distributions.support import Support
 from mpcompile.ir import Field
 
 #: Laws of a variable of each type, as they are written behind `~`.
@@ -22,9 +23,12 @@ LAWS_OF = {
 _WRITTEN = {"integer": "integer(0..255)", "category": "category(10)", "real(a..b)": "real(0..1)"}
 
 
-def check_support(keyword: str, field: Field, span: Span) -> None:
-    """Raise MP209, or MP411 for a latent, when the values of a variable are not those of the law of this keyword."""
-    support = DISTRIBUTIONS[keyword].support
+def check_support(keyword: str, field: Field, span: Span, over: Support | None = None) -> None:
+    """Raise MP209, or MP411 for a latent, when the values of a variable are not those of the law of this keyword.
+
+    `over` are the values of a law over another one.
+    """
+    support = over or DISTRIBUTIONS[keyword].support
     if field.role == "condition" and field.counts is None:
         raise error("MP209", f"{field.name} is a condition: it is given with every example, and has no law", span,
                     help=f"remove the statement `{field.name} ~ ...`, or declare `input {field.name}: ...` to model "

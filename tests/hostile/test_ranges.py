@@ -14,7 +14,8 @@ import pytest
 from wrong_values import BAD, outcome
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
-from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS
+from mpcompile.distributions.family import Family
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Mask, Net
@@ -46,14 +47,14 @@ AROUND = {
 }
 EXAMPLES: dict[Any, str] = {
     Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true",
-    get_args(ast.Expr)[0]: "dense(4)",
+    get_args(ast.Expr)[0]: "dense(4)", Family: "normal",
 }  # fmt: skip
 
 
 #: Arguments that fit their place.
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
-    ("ordinal", "loc"): "x -> dense(4)",
+    ("ordinal", "loc"): "x -> dense(4)", ("zero_inflated", "law"): "poisson",
     ("logistic_mixture", "net"): "x -> dense(60)", ("discretized_logistic_mixture", "net"): "x -> dense(60)",
 }  # fmt: skip
 
@@ -80,6 +81,7 @@ def call(name: str, cls: type, preset: tuple[str, ...] = (), **given: str) -> st
     """A call with its required arguments and those given."""
     law = DISTRIBUTIONS.get(name) if name in SIGNATURES else None
     needed = {s.name for s in getattr(law, "slots", ()) if s.default is None}
+    needed |= {"net"} if law is not None and law is COMBINATORS.get(name) else set()
     arguments = {
         s.name: example(name, s)
         for s in slots(cls)

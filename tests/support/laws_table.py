@@ -118,13 +118,37 @@ def ordinal(raw: Array) -> Masses:
     return Masses(np.arange(1.0, 5.0), np.diff(np.concatenate([[0], expit(cuts - raw[0]), [1]])))
 
 
+def mixture_of_poissons(raw: Array) -> Masses:
+    k = np.arange(300.0)
+    weights = softmax(raw[:2])
+    return Masses(k, sum(w * stats.poisson(np.exp(m)).pmf(k) for w, m in zip(weights, raw[2:], strict=True)))
+
+
+def no_gamma(raw: Array) -> Masses:
+    k = np.arange(300.0)
+    share = expit(raw[0])
+    return Masses(k, share * (k == 0) + (1 - share) * negative_binomial(raw[1:]).pmf(k))
+
+
+def cut(law: Any, low: float, high: float) -> Density:
+    mass = law.cdf(high) - law.cdf(low) if law.mean() > low else law.sf(low) - law.sf(high)
+    made = Density(lambda x: law.logpdf(x) - np.log(mass), low, min(high, 60.0))
+    return made
+
+
+def in_bins(law: Any, low: int, high: int) -> Masses:
+    ends = np.concatenate([[-np.inf], np.arange(low + 0.5, high), [np.inf]])
+    masses = np.where(ends[:-1] > law.mean(), -np.diff(law.sf(ends)), np.diff(law.cdf(ends)))
+    return Masses(np.arange(low, high + 1.0), masses)
+
+
 LINE = np.array([-30, -3.1, -0.4, 0.0, 0.2, 1.7, 12.0])
 HALF = np.array([1e-4, 0.1, 0.9, 1.0, 3.3, 9.0, 40.0])
 UNIT = np.array([0.001, 0.2, 0.5, 0.77, 0.999])
 COUNTS = np.array([0, 1, 2, 3, 7, 30, 150.0])
 TWO = ((0.3, -0.4), (-1.2, 0.9))
 
-#: Every law of a single element.
+#: Every law of a single element; those over another law have several rows, told apart behind a colon.
 LAWS: dict[str, Row] = {
     "bernoulli": Row("binary", "bernoulli(logits = NET(1))", ((0.7,), (-3.0,)),
                      lambda r: stats.bernoulli(expit(r[0])), np.array([0.0, 1]), np.array([0.0, 1])),
@@ -157,4 +181,23 @@ LAWS: dict[str, Row] = {
     "discretized_logistic_mixture": Row(
         "integer(0..3)", "discretized_logistic_mixture(NET(6), components = 2)", ((0.3, -0.4, 0.5, -0.3, -1.0, 0.2),),
         levels_of_logistics, np.arange(4.0), np.arange(4.0), mean=False),
+    "mixture": Row("integer(0..)", "mixture(poisson, NET(4), components = 2)", ((0.3, -0.4, 0.5, 2.5),),
+                   mixture_of_poissons, COUNTS, np.arange(200.0)),
+    "mixture: student_t": Row(
+        "real", "mixture(student_t, NET(8), components = 2)", ((0.3, -0.4, 1.0, -3.0, 0.2, -0.5, 2.5, 3.0),),
+        lambda r: Density(lambda x: np.log(sum(w * stats.t(np.exp(d), m, np.exp(s)).pdf(x) for w, m, s, d in zip(
+            softmax(r[:2]), r[2:4], r[4:6], r[6:], strict=True))), -60, 60), LINE[1:], (-2e3, 2e3)),
+    "zero_inflated": Row("integer(0..)", "zero_inflated(negative_binomial, NET(3))", ((-0.5, 1.0, -0.4), (0.5, 2.0, 0.5)),
+                         no_gamma, COUNTS, np.arange(300.0)),
+    "truncated": Row("real(-1..3)", "truncated(normal, NET(2))", ((0.3, -0.4), (8.0, 0.0), (0.0, 2.0)),
+                     lambda r: cut(stats.norm(r[0], np.exp(r[1])), -1, 3), np.array([-1, -0.5, 0.2, 1.7, 3]), (-1, 3),
+                     mean=False),
+    "truncated: half": Row("real(0..)", "truncated(laplace, NET(2))", ((0.3, -0.4), (-5.0, 0.3)),
+                           lambda r: cut(stats.laplace(r[0], np.exp(r[1])), 0, np.inf), HALF, (0, 120), mean=False),
+    "discretized": Row("integer(-2..4)", "discretized(normal, NET(2))", ((0.3, -0.4), (9.0, 0.0), (0.0, 3.0)),
+                       lambda r: in_bins(stats.norm(r[0], np.exp(r[1])), -2, 4), np.arange(-2.0, 5), np.arange(-2.0, 5),
+                       mean=False),
+    "discretized: counts": Row("integer(0..)", "discretized(logistic, NET(2))", ((0.3, -0.4), (4.0, 1.0)),
+                               lambda r: in_bins(stats.logistic(r[0], np.exp(r[1])), 0, 300), COUNTS, np.arange(200.0),
+                               mean=False),
 }  # fmt: skip
