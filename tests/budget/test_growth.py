@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from growing import DEEP, steps
+from written import lowered
+
+from mpcompile.ir import Graph, Module
+from mpcompile.passes.base import Pass
+from mpcompile.passes.pipeline import INFERENCE, SHIPPED
 
 SECONDS, MEGABYTES = 2.0, 500
 #: From n to 4n layers a step may take 4 times as long, times log(4n) / log(n), and as much again for a busy machine.
@@ -34,6 +41,42 @@ def test_no_step_is_worse_than_n_log_n_in_layers(family: str) -> None:
         )
         slow = {s for s in slow if large[s] > MOST * small[s]}
     assert not slow, {s: (small[s], large[s]) for s in slow}
+
+
+@pytest.mark.parametrize("family", ["couplings", "lstm"])
+def test_the_calls_of_a_pass_grow_as_the_graph(family: str) -> None:
+    """Counted, not timed: of Python and C functions, from n to 2n layers, in the programs of a module."""
+    (calls, nodes), (more, larger) = (counted(lowered(DEEP[family](n))) for n in (4, 8))
+    assert set(calls) == {str(p) for p in (*SHIPPED.passes, *INFERENCE.passes)}
+    for name, before in calls.items():
+        assert more[name] <= 1.2 * before * larger[name] / nodes[name], name
+
+
+def counted(module: Module) -> tuple[Counter[str], Counter[str]]:
+    """The calls that each pass makes over all programs, and the nodes that it is given."""
+    calls, nodes = Counter[str](), Counter[str]()
+    for graph in module.programs.values():
+        for each in (*SHIPPED.passes, *INFERENCE.passes):
+            nodes[str(each)] += len(graph)
+            graph, made = calls_of(each, graph)
+            calls[str(each)] += made
+    return calls, nodes
+
+
+def calls_of(each: Pass, graph: Graph) -> tuple[Graph, int]:
+    made = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal made
+        made += event.endswith("call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        result = each(graph).graph
+    finally:
+        sys.setprofile(before)
+    return result, made
 
 
 FLOW = "model m\ninput x: real[{n}]\nx ~ flow(base = normal) {{ {body} }}\n"
