@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from one_layer import gradients, pipeline, predict
+from written import lowered
 
 from mpcompile.diagnostics import SpecError
+from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
 from mpcompile.layers import LAYERS
 from mpcompile.ranges import slots
@@ -41,7 +43,7 @@ def biases(module: Module) -> list[str]:
 
 
 def test_every_layer_with_a_bias_is_here() -> None:
-    """`nade` has its place in a density, and is in `test_autoregressive_rows.py`."""
+    """`nade` has its place in a density, and a test of its own."""
     found = {name for name, cls in LAYERS.items() if any(s.name == "bias" for s in slots(cls))}
     assert found == {*BIASED, "nade"}
 
@@ -61,6 +63,22 @@ def test_a_bias_is_left_out(name: str) -> None:
     x = np.random.default_rng(1).normal(size=(3, *shape))
     kept = {k: weights[k] for k in bare.parameters}
     np.testing.assert_allclose(predict(bare, kept, x), predict(full, weights, x), rtol=1e-12, atol=1e-14)
+
+
+def test_nade_leaves_its_biases_out() -> None:
+    text = "model m\ninput x: binary[4]\nx ~ autoregressive(likelihood = bernoulli) {{ nade(3{}) }}\n"
+    full, bare = lowered(text.format("")), lowered(text.format(", bias = false"))
+    assert len(biases(full)) == 2 and not biases(bare)
+    weights = fill(full)
+    weights |= {k: np.zeros_like(weights[k]) for k in biases(full)}
+    x = np.random.default_rng(1).integers(0, 2, (3, 4)).astype(float)
+    found, wanted = (
+        next(
+            iter(interpret(m.programs["log_prob"], {k: weights[k] for k in m.parameters}, {"x": x}).values())
+        )
+        for m in (bare, full)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_nothing_else_has_a_bias() -> None:
