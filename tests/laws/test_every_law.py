@@ -136,15 +136,16 @@ def test_draws_have_their_law(name: str) -> None:
 
 @cache
 def joint() -> tuple[Module, dict[str, Array], dict[str, Array]]:
-    """One model with every law: its weights, and a value of every variable."""
+    """One model with every law: its weights, and a value of every variable. A second row of a law adds no primitive."""
+    rows = [row for name, row in LAWS.items() if ":" not in name]
     lines, w, x = ["model m", "condition c: real[1]"], {}, {"c": np.zeros((5, 1))}
     stated = []
-    for i, row in enumerate(LAWS.values()):
+    for i, row in enumerate(rows):
         lines.append(f"target x{i}: {row.type}[1]")
         stated.append(f"x{i} ~ {row.law.replace('NET', 'c -> dense')}")
         x[f"x{i}"] = np.resize(row.points, 5)[:, None]
     m = lowered("\n".join([*lines, *stated]) + "\n")
-    for i, row in enumerate(LAWS.values()):
+    for i, row in enumerate(rows):
         w |= weights(m, row, row.raw[0], f"x{i}")
     return m, w, x
 
@@ -180,7 +181,7 @@ def test_gradients_are_differences() -> None:
 
 @pytest.mark.parametrize("backend", installed())
 def test_every_backend_has_every_law(backend: str) -> None:
-    """Log density, draws and means of all laws in single precision, in one model, and gradients but for jax.
+    """Log density and draws of all laws in single precision, in one model; gradients and means but for jax.
 
     jax compiles the gradient that the test above holds to differences, for longer than all other backends together.
     """
@@ -192,7 +193,7 @@ def test_every_backend_has_every_law(backend: str) -> None:
         _, gradients = session.gradients(x)
         for name, slope in slopes().items():
             np.testing.assert_allclose(gradients[name], slope, rtol=2e-3, atol=2e-4, err_msg=name)
-    for program in ("sample", "predict"):
+    for program in ("sample",) if backend == "jax" else ("sample", "predict"):
         given = noise(m, program, 5) | {"c": x["c"]}
         expected = interpret(m.programs[program], w, given)
         for key, value in session.run(program, given).items():
