@@ -11,10 +11,12 @@ from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Value
 from mpcompile.kernels import Kernel, RecurrentLayer, find_recurrent_layers
+from mpcompile.ops import Repeat
 from mpcompile.outline import Block, Call, Loop
 from mpcompile_torch import helpers, literals, recurrent
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.kernels import KERNELS, spells
+from mpcompile_torch.lists import Over
 from mpcompile_torch.positions import Key, Positions, looks_up
 from mpcompile_torch.rows import tensor
 from mpcompile_torch.spelling import SPELLINGS, stretch
@@ -38,6 +40,13 @@ class TorchOwner(Owner, Protocol):
         ...
 
     def any_parameter(self) -> str | None: ...
+
+    #: Variables of the loop that is written, by the elements of lists that they stand for.
+    elements: dict[str, str]
+
+    def repeated(self, node: Node) -> list[Over]:
+        """Return the lists of layers that a region is a loop over."""
+        ...
 
     def listed(self, constant: Constant) -> str:
         """The text that reads a constant as a list of Python integers."""
@@ -177,8 +186,9 @@ class TorchWriter(Writer):
                 lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s")
                 self.live[lists[i]] = math.inf
                 self.statement(f"{lists[i]}: list[Tensor] = []", self.label(node))
-        slices = [self.operand(v) for v in op.split(node.inputs).scanned]
-        self._head(loop, inner, slices)
+        region = isinstance(op, Repeat)
+        slices = [] if region else [self.operand(v) for v in op.split(node.inputs).scanned]
+        self._over_layers(loop) if region else self._head(loop, inner, slices)
         for name, value in zip(carry_names, inside.carries, strict=True):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
@@ -188,6 +198,7 @@ class TorchWriter(Writer):
         self._step(loop, carry_names, lists, compared)
         self.indent -= 1
         self.state = outer
+        self.class_.elements.clear()
         self.comment, self.said = "", set()
 
         for e in slices:
@@ -211,6 +222,9 @@ class TorchWriter(Writer):
         inside = op.split(loop.body.inputs[:-1]).carries
         carry_names = [""] * len(names)
         first = [self.tensor(self.operand(v), v.dtype) for v in starts]
+        if isinstance(op, Repeat):
+            given = {e.text for v in self.block.inputs if (e := self.state.env.get(v))}
+            names = [e.text if e.text.isidentifier() and e.text not in given else "h" for e in first]
         # a variable that has the right name already comes last, when no other carry reads it any more
         for i in sorted(range(len(names)), key=lambda i: first[i].text == names[i]):
             e = first[i]
@@ -242,6 +256,25 @@ class TorchWriter(Writer):
             self.live[step] = math.inf
             inner.env[step_value] = Expr(step, scalar=True)
         self.statement(self.loop_header(op, loop.node, slices, names, step), self.label(loop.node))
+
+    def _over_layers(self, loop: Loop) -> None:
+        """The line that begins with `for`, over the layers of a region."""
+        op: Any = loop.node.op
+        found, names = self.class_.repeated(loop.node), list[str]()
+        for over in found:
+            names.append(self.fresh(free(over.stem)))
+            self.live[names[-1]] = math.inf
+        each = [over.taken for over in found]
+        count = op.iterations([v.type for v in loop.node.inputs])
+        source = (
+            f"zip({', '.join(each)}, strict=True)"
+            if len(each) > 1
+            else each[0]
+            if each
+            else f"range({count})"
+        )
+        self.statement(f"for {', '.join(names) or '_'} in {source}:", self.label(loop.node))
+        self.class_.elements |= {over.first: name for over, name in zip(found, names, strict=True)}
 
     def _step(self, loop: Loop, carry_names: list[str], lists: dict[int, str], compared: list[int]) -> None:
         """The body of the statement: one step, appended results, and the carries of the next one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
-from mpcompile.emission.names import attribute, camel, identifier, unnumbered
+from mpcompile.emission.names import attribute, identifier
 from mpcompile.emission.signature import (
     argument_names,
     definition,
@@ -21,13 +20,13 @@ from mpcompile.emission.signature import (
 )
 from mpcompile.emission.text import basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module, ParameterSpec, Value
+from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value
 from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.layers import Layer, find_layers
-from mpcompile_torch.lists import OWNER, assignments
+from mpcompile_torch.lists import OWNER, Over, assignments, lists
 from mpcompile_torch.literals import INDEX, array_text, initial_text
 from mpcompile_torch.positions import Positions
 
@@ -106,6 +105,9 @@ class ClassWriter:
         self.instance = family.first
         self.path = self.instance.path
         self.layers: dict[Path, Layer] = {}
+        self.elements: dict[
+            str, str
+        ] = {}  # variables of the loop that is written, by the elements they stand for
         self.tree = Tree()
         for spec in self.instance.parameters:
             *lead, last = split(spec.name)[len(self.path) :]
@@ -164,7 +166,18 @@ class ClassWriter:
         parts = split(path)
         if parts[: len(self.path)] != self.path or path not in self.module.parameters:
             return None
-        return ".".join(["self", *map(attribute, parts[len(self.path) :])])
+        return self._spelled(parts[len(self.path) :])
+
+    def _spelled(self, path: Path) -> str:
+        """Write how the class reaches what has a path in it; an element of a list in a loop over it is a variable."""
+        text = ".".join(["self", *map(attribute, path)])
+        for element, variable in self.elements.items():
+            if text == element or text.startswith(f"{element}."):
+                return variable + text[len(element) :]
+        return text
+
+    def repeated(self, node: Node) -> list[Over]:
+        return lists(node, len(self.path), self.module.parameters)
 
     def constant(self, constant: Constant) -> str:
         number = self.instance.slot(constant)
@@ -188,7 +201,7 @@ class ClassWriter:
     def target(self, call: Call) -> Target:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
-        text = ".".join(["self", *map(attribute, call.path[len(self.path) :])])
+        text = self._spelled(call.path[len(self.path) :])
         if signature.name != "forward" or not call.path:
             text = f"{text}.{signature.name}"
         return Target(text, signature.told, signature.results, keys=self._keys(call))
@@ -199,11 +212,14 @@ class ClassWriter:
         return outputs if len(outputs) > 1 else ()
 
     def layer(self, weight: str, bias: str | None) -> str | None:
-        if not weight.startswith("self.") or not weight.endswith(".weight"):
+        own, _, last = weight.rpartition(".")
+        whole = own
+        for element, variable in self.elements.items():
+            if own == variable or own.startswith(f"{variable}."):
+                whole = element + own[len(variable) :]
+        if last != "weight" or not whole.startswith("self."):
             return None
-        path = tuple(weight.split(".")[1:-1])
-        layer = self.find_layer(path)
-        own = "self." + ".".join(path)
+        layer = self.find_layer(tuple(whole.split(".")[1:]))
         if layer is None or (f"{own}.bias" if layer.bias else None) != bias:
             return None
         return own
@@ -426,20 +442,3 @@ class ClassWriter:
             outputs = self.module.programs[written.role].outputs
             made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
         return type_docstring(list(zip(written.arguments, given, strict=True)), made, 2)
-
-
-def class_names(outline: Outline, model: str) -> dict[int, str]:
-    """Name the class of each family, after the frame where it was first met."""
-    taken = {*RESERVED, *vars(builtins)}
-    root = camel(model, taken)
-    taken.add(root)
-    names: dict[int, str] = {}
-    for family in outline.families:
-        frame = family.first.frame
-        if frame is None:
-            names[id(family)] = root
-            continue
-        name = camel(unnumbered(frame.name), taken)
-        taken.add(name)
-        names[id(family)] = name
-    return names

@@ -14,9 +14,12 @@ from mpcompile.ir import Module
 from mpcompile.kernels import find_started
 from mpcompile.outline import outline
 from mpcompile_torch import recurrent
-from mpcompile_torch.classes import ClassWriter, Facts, class_names
+from mpcompile_torch.class_names import class_names
+from mpcompile_torch.classes import ClassWriter, Facts
 from mpcompile_torch.helpers import GROUP, MAX_POOL
 from mpcompile_torch.in_place import find_updates
+from mpcompile_torch.layers import read_alike
+from mpcompile_torch.lists import as_lists
 from mpcompile_torch.literals import HELPERS
 from mpcompile_torch.positions import Positions
 from mpcompile_torch.verify import verify_source
@@ -53,9 +56,12 @@ def emit_module(module: Module) -> Emitted:
 
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
-    programs = {name: transposed_at_use(graph) for name, graph in module.programs.items()}
-    module = replace(module, programs=programs)
-    plan = outline(module, alone=WRITES)
+    given = module
+    for chosen in (as_lists(given), given.programs):
+        module = replace(given, programs={name: transposed_at_use(graph) for name, graph in chosen.items()})
+        plan = outline(module, alone=WRITES, elements=True)
+        if plan.uniform and read_alike(module):
+            break  # else a sampler has other code for the last layer
     names = class_names(plan, module.name)
     facts = Facts(Positions(plan), find_updates(plan, WRITES), find_started(plan, module))
     writers: dict[int, ClassWriter] = {}

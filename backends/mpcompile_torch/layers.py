@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from mpcompile.emission.text import tuple_text
-from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Value
+from mpcompile.ir import Graph, Module, Node, Parameter, ParameterSpec, Stack, Value
 from mpcompile.kernels import RULES, LayerNorm, RmsNorm, find_kernels
 from mpcompile.outline import Instance, Path, with_leaves
 from mpcompile_torch.products import symmetric
@@ -32,12 +32,27 @@ def weight_uses(module: Module) -> Uses:
     return uses
 
 
+def read_alike(module: Module) -> bool:
+    """Return whether programs read each weight of a region as those of its other iterations, so that one text fits."""
+    uses, stacks = _uses(module), list[Stack]()
+    for graph in module.programs.values():
+        stacks += [n.op for n in graph.nodes() if isinstance(n.op, Stack)]
+    return all(uses.get(path) == uses.get(stack.paths[0]) for stack in stacks for path in stack.paths)
+
+
 def _visit(graph: Graph, uses: Uses) -> None:
-    names = {n.outputs[0]: n.op.path for n in graph.nodes() if isinstance(n.op, Parameter)}
+    leaves = [n for n in graph.nodes() if not isinstance(n.op, Stack)]
+    names = {n.outputs[0]: n.op.path for n in leaves if isinstance(n.op, Parameter)}
     norms = _norms(graph)
     for node in graph.nodes():
         if node.op.bodies():
-            _visit(with_leaves(graph, node), uses)
+            found: Uses = {}
+            _visit(with_leaves(graph, node, elements=True), found)
+            stacks = [graph.node(v).op for v in node.inputs]
+            for first, *others in (op.paths for op in stacks if isinstance(op, Stack)):
+                found |= {path: found.get(first, set()) for path in others}
+            for path, kinds in found.items():
+                uses.setdefault(path, set()).update(kinds)
             continue
         for position, value in enumerate(node.inputs):
             if value in names:

@@ -149,6 +149,10 @@ class Programs(MutableMapping[str, Graph]):
             self._flat[name] = self._unrolled(name, self.regions[name])
         return self._flat[name]
 
+    def layered(self, name: str) -> Graph:
+        """Return a program with all regions that it can keep, those of few layers too."""
+        return self.regions[name]
+
     def __setitem__(self, name: str, graph: Graph) -> None:
         self.regions[name] = graph
         self._flat.pop(name, None)
@@ -198,6 +202,12 @@ class Module:
     def with_regions(self) -> Module:
         """The module with the programs of `regions`."""
         return replace(self, programs=dict(self.regions))
+
+    def with_layers(self) -> Module:
+        """The module with all regions that its programs can keep, those of few layers too."""
+        if not isinstance(self.programs, Programs):
+            return self
+        return replace(self, programs={name: self.programs.layered(name) for name in self.programs})
 
     def updates(self, program: str) -> dict[str, str]:
         """Untrained parameters that a program gives new values, each with the output that carries it.

@@ -113,6 +113,17 @@ class Places:
         name = self.name(scope[depth].name)
         return (*self.outside, replace(scope[depth], name=name), *scope[depth + 1 :])
 
+    def path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names in the iteration of a scope of iteration 0."""
+        depth = len(self.outside)
+        if (
+            len(path) <= depth
+            or path[depth] not in self.frames
+            or path[:depth] != tuple(f.name for f in self.outside)
+        ):
+            return path
+        return (*path[:depth], self.name(path[depth]), *path[depth + 1 :])
+
     def name(self, name: str) -> str:
         """Return the name in the iteration of a frame of iteration 0."""
         found = element(name)

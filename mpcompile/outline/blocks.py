@@ -106,11 +106,15 @@ class Family:
 
 @dataclass(eq=False)
 class Outline:
-    """Families, callees before callers; the last one is the model itself."""
+    """Families, callees before callers; the last one is the model itself.
+
+    `uniform` says whether what a region calls has the same code in each of its iterations.
+    """
 
     families: list[Family]
     root: Instance
     methods: dict[int, tuple[Instance, int]]
+    uniform: bool = True
 
     def target(self, call: Call) -> tuple[Instance, Method]:
         """Return the instance and the method that a call calls."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Value
+from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Stack, Value
 from mpcompile.ir.graph import topological_order
 from mpcompile.ir.names import split
 from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
@@ -19,16 +19,19 @@ SMALLEST_FUNCTION = 3
 Key = tuple[Path, str]
 
 
-def cut_program(graph: Graph, uses: Sequence[Use]) -> Block:
-    """Return the whole of a program as a block; `uses` are the programs that it calls."""
+def cut_program(graph: Graph, uses: Sequence[Use], elements: bool = False) -> Block:
+    """Return the whole of a program as a block; `uses` are the programs that it calls.
+
+    With `elements` the bodies of regions have the weights of their first iteration as parameters.
+    """
     nodes = [n for n in graph.nodes() if not is_leaf(n)]
     shared = {i: use for use in uses for i in use.nodes}
-    items = _arrange(graph, nodes, (), shared)
+    items = _arrange(graph, nodes, (), elements, shared)
     return Block(graph, tuple(graph.inputs.values()), tuple(graph.outputs.values()), items)
 
 
 def _arrange(
-    graph: Graph, nodes: Sequence[Node], path: Path, shared: Mapping[int, Use] | None = None
+    graph: Graph, nodes: Sequence[Node], path: Path, elements: bool, shared: Mapping[int, Use] | None = None
 ) -> tuple[Item, ...]:
     """Items for nodes that stand in the function at `path`; topological, deterministic.
 
@@ -50,7 +53,7 @@ def _arrange(
             elif min(map(len, parts)) < SMALLEST_FUNCTION:
                 bad.add(key)
             elif len(parts) > 1:
-                blocks = [_block(graph, part, key[0]) for part in parts]
+                blocks = [_block(graph, part, key[0], elements) for part in parts]
                 if len({fingerprint(b, key[0]) for b in blocks}) > 1:
                     whole.add(key)
         for key in sorted(whole):
@@ -72,11 +75,13 @@ def _arrange(
         if ordered is None:
             banned |= whole
             continue
-        return tuple(item for key, group in ordered for item in _items(graph, key, group, path, uses))
+        return tuple(
+            item for key, group in ordered for item in _items(graph, key, group, path, elements, uses)
+        )
 
 
 def _items(
-    graph: Graph, key: Key | None, group: list[Node], path: Path, uses: Mapping[int, Use]
+    graph: Graph, key: Key | None, group: list[Node], path: Path, elements: bool, uses: Mapping[int, Use]
 ) -> list[Item]:
     if key is not None and not key[0]:
         use = uses[group[0].id]
@@ -84,8 +89,11 @@ def _items(
         return [Call(frame, (), Block(graph, use.inputs, use.outputs, ()))]
     if key is not None:
         frame = group[0].scope[len(key[0]) - 1]
-        return [Call(frame, key[0], _block(graph, group, key[0]))]
-    return [_loop(graph, n, path) if isinstance(getattr(n.op, "body", None), Graph) else n for n in group]
+        return [Call(frame, key[0], _block(graph, group, key[0], elements))]
+    return [
+        _loop(graph, n, path, elements) if isinstance(getattr(n.op, "body", None), Graph) else n
+        for n in group
+    ]
 
 
 def _function(node: Node, path: Path, banned: set[Key], uses: Mapping[int, Use]) -> Key | None:
@@ -116,7 +124,7 @@ def _runs(
     return runs
 
 
-def _block(graph: Graph, nodes: Sequence[Node], path: Path) -> Block:
+def _block(graph: Graph, nodes: Sequence[Node], path: Path, elements: bool) -> Block:
     """The function made of some nodes: what it needs from outside, and what outside needs of it."""
     inside = {n.id for n in nodes}
     prefix = ".".join(path) + "."
@@ -134,14 +142,14 @@ def _block(graph: Graph, nodes: Sequence[Node], path: Path) -> Block:
         for v in node.outputs
         if v in wanted or any(v in user.inputs for user in graph.users(node.id) if user.id not in inside)
     ]
-    return Block(graph, tuple(inputs), tuple(outputs), _arrange(graph, nodes, path))
+    return Block(graph, tuple(inputs), tuple(outputs), _arrange(graph, nodes, path, elements))
 
 
-def _loop(graph: Graph, node: Node, path: Path) -> Loop:
+def _loop(graph: Graph, node: Node, path: Path, elements: bool) -> Loop:
     """Bring the leaves that a body captures inside it, and call what else it captures after what it is around it."""
     op: Any = node.op
     around = op.split(node.inputs).captured
-    moved = with_leaves(graph, node)
+    moved = with_leaves(graph, node, elements)
     inputs = tuple(moved.inputs.values())
     kept = tuple(
         (f, a)
@@ -149,18 +157,23 @@ def _loop(graph: Graph, node: Node, path: Path) -> Loop:
         if isinstance(moved.node(f).op, Input)
     )
     nodes = [n for n in moved.nodes() if not is_leaf(n)]
-    block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path))
+    block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path, elements))
     return Loop(node, block, kept)
 
 
-def with_leaves(graph: Graph, node: Node) -> Graph:
+def with_leaves(graph: Graph, node: Node, elements: bool = False) -> Graph:
     """Return the body of a loop with the parameters and constants that it captures as leaves of its own.
 
-    Other inputs that it captures are named after what they are around it.
+    Other inputs that it captures are named after what they are around it. With `elements` the rows of stacks that a
+    region reads are the weights of its first iteration.
     """
     op: Any = node.op
     body: Graph = op.body
     leaves: dict[int, Primitive] = {}
+    rows = zip(op.formals.scanned.values(), op.split(node.inputs).scanned, strict=True)
+    for formal, actual in rows if elements else ():
+        if isinstance(stack := graph.node(actual).op, Stack):
+            leaves[formal.node] = Parameter(stack.paths[0], stack.each)
     around = op.split(node.inputs).captured
     for (name, formal), actual in zip(op.formals.captured.items(), around, strict=True):
         leaf = graph.node(actual).op

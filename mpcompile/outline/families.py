@@ -10,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
-from mpcompile.ir import Module, ParameterSpec
+from mpcompile.ir import Module, Node, ParameterSpec
 from mpcompile.ir.names import split
+from mpcompile.ops.repeating import Places, Repeat
 from mpcompile.outline.blocks import Block, Call, Family, Instance, Loop, Method, Outline, Path
 from mpcompile.outline.cut import cut_program
 from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import Use, find_uses
 
 
-def outline(module: Module, alone: Collection[str] = ()) -> Outline:
-    """Cut the programs of a module into functions. Programs named in `alone` are called by no other."""
+def outline(module: Module, alone: Collection[str] = (), elements: bool = False) -> Outline:
+    """Cut the programs of a module into functions. Programs named in `alone` are called by no other.
+
+    With `elements` a region calls the functions of its first iteration, and those of the others are instances like them.
+    """
     graphs = {name: graph.live() for name, graph in module.programs.items()}
     uses = find_uses(graphs, alone)
-    blocks = {name: cut_program(graphs[name], uses[name]) for name in _callees_first(uses)}
+    blocks = {name: cut_program(graphs[name], uses[name], elements) for name in _callees_first(uses)}
     calls: dict[Path, list[Call]] = {}
+    first: dict[tuple[Path, int], Path] = {}
     for block in blocks.values():
-        _collect(block, calls)
+        _collect(block, calls, () if elements else None, first)
     programs = calls.pop((), [])
     instances = {path: Instance(path, found[0].frame) for path, found in calls.items()}
     root = instances[()] = Instance((), None)
@@ -46,12 +51,18 @@ def outline(module: Module, alone: Collection[str] = ()) -> Outline:
             named = [(name, block, None) for name, block in blocks.items()]  # type: ignore[misc]  # one list of both kinds
             result.methods |= {id(c): (root, list(blocks).index(c.frame.role)) for c in programs}
         for role, block, call in named:
-            key = fingerprint(block, path, instance.slot, lambda c: result.methods[id(c)][1])
+            like = first.get((path, id(call)))
+            if like is not None:
+                for constant in instances[like].constants:
+                    instance.slot(constant)
+                key = instances[like].methods[result.methods[id(call)][1]].key
+            else:
+                key = fingerprint(block, path, instance.slot, lambda c: result.methods[id(c)][1])
             number = next((i for i, m in enumerate(instance.methods) if (m.role, m.key) == (role, key)), None)
             if number is None:
                 number = len(instance.methods)
                 instance.methods.append(Method(role, block, key))
-            if call is not None:
+            if like is None and call is not None:
                 result.methods[id(call)] = (instance, number)
         family_key = _family_key(instance)
         family = families.get(family_key)
@@ -60,6 +71,7 @@ def outline(module: Module, alone: Collection[str] = ()) -> Outline:
         family.instances.append(instance)
         instance.family = family
     result.families = list(families.values())
+    result.uniform = all(instances[p].family is instances[like].family for (p, _), like in first.items())
     for family in result.families:
         _find_formals(family)
     return result
@@ -110,11 +122,34 @@ def _callees_first(uses: Mapping[str, Sequence[Use]]) -> list[str]:
     return list(order)
 
 
-def _collect(block: Block, calls: dict[Path, list[Call]]) -> None:
-    """Collect all calls by what they call, also the calls within callees."""
+def _collect(
+    block: Block,
+    calls: dict[Path, list[Call]],
+    around: Sequence[Places] | None,
+    first: dict[tuple[Path, int], Path],
+) -> None:
+    """Collect all calls by what they call, also the calls within callees.
+
+    A call in a region is one of each iteration, whose `Places` are `around`; `first` has the path in the first one of
+    what a call calls in another. None stands for regions that are not looked at.
+    """
     for item in block.items:
         if isinstance(item, Call):
             calls.setdefault(item.path, []).append(item)
-            _collect(item.block, calls)
+            for places in around or ():
+                path = places.path(item.path)
+                if path != item.path:
+                    first[path, id(item)] = item.path
+                    calls.setdefault(path, []).append(item)
+            _collect(item.block, calls, around, first)
         elif isinstance(item, Loop):
-            _collect(item.body, calls)
+            inside = around if around is None else iterations(item.node) or around
+            _collect(item.body, calls, inside, first)
+
+
+def iterations(node: Node) -> list[Places]:
+    """Return the places of the iterations of a region behind the first one; none for other loops."""
+    if not isinstance(node.op, Repeat):
+        return []
+    count = node.op.iterations([v.type for v in node.inputs])
+    return [Places(node.scope, dict(node.op.frames), k) for k in range(1, count)]

@@ -72,7 +72,7 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
 
     Raises `InternalError` for a pass that fails (MP901).
     """
-    layers = _layers(module) if inference is None else {}
+    layers = {n: _layers(module.regions[n], FEW_LAYERS) for n in module.programs} if inference is None else {}
     outcomes = {
         name: SHIPPED.run(layers.get(name) or module.programs[name], name) for name in module.programs
     }
@@ -80,7 +80,7 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     for name, noise in module.noise.items():
         if any(n.kind == "choice" for n in noise.values()) and (loops := _loops(module.programs[name])):
             refusals[name] = tuple(Refused(n, "draws in an order that is chosen when it runs") for n in loops)
-    programs = Programs(lambda name, graph: _unrolled(module, name, graph))
+    programs = _Shipped(module) if inference is None else Programs(lambda name, graph: graph)
     programs.update({name: o.graph for name, o in outcomes.items()})
     shipped = replace(module, programs=programs)
     steps = tuple(step for o in outcomes.values() for step in o.steps)
@@ -93,33 +93,47 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     return replace(found, module=frozen.module, weights=frozen.weights, steps=(*steps, *frozen.steps))
 
 
-def _layers(module: Module) -> dict[str, Graph]:
-    """Return the programs that keep their regions of many layers: those without other loops, hence without samplers."""
-    found: dict[str, Graph] = {}
-    for name, graph in module.regions.items():
-        if any(isinstance(n.op, ops.Repeat) for n in graph.nodes()) and not any(
-            map(_has_loops, _parts(graph))
-        ):
-            kept = ops.unrolled(graph, FEW_LAYERS)
-            if any(isinstance(n.op, ops.Repeat) for n in kept.nodes()):
-                found[name] = kept
-    return found
+class _Shipped(Programs):
+    """The programs of a module behind `SHIPPED`: those of many layers with their regions."""
+
+    def __init__(self, module: Module) -> None:
+        super().__init__(self._flat_one)
+        self._module = module
+        self._layered: dict[str, Graph] = {}
+
+    def _flat_one(self, name: str, graph: Graph) -> Graph:
+        return graph if not _regions(graph) else SHIPPED.run(self._module.programs[name], name).graph
+
+    def layered(self, name: str) -> Graph:
+        if name not in self._layered:
+            graph = _layers(self._module.regions[name], 1)
+            few = graph is not None and len(_regions(graph)) > len(_regions(self.regions[name]))
+            self._layered[name] = SHIPPED.run(graph, name).graph if graph and few else self.regions[name]
+        return self._layered[name]
+
+
+def _regions(graph: Graph) -> list[Node]:
+    return [n for n in graph.nodes() if isinstance(n.op, ops.Repeat)]
+
+
+def _layers(graph: Graph, few: int) -> Graph | None:
+    """Return a program with its regions of more than `few` layers, where it keeps some.
+
+    Programs with other loops keep none: so those of samplers.
+    """
+    if not _regions(graph) or any(map(_has_loops, _parts(graph))):
+        return None
+    kept = ops.unrolled(graph, few)
+    return kept if _regions(kept) else None
 
 
 def _parts(graph: Graph) -> list[Graph]:
     """Return a program and the bodies of its regions."""
-    return [graph, *(body for n in graph.nodes() if isinstance(n.op, ops.Repeat) for body in n.op.bodies())]
+    return [graph, *(body for n in _regions(graph) for body in n.op.bodies())]
 
 
 def _has_loops(graph: Graph) -> bool:
     return any(isinstance(n.op, ops.Scan) and not isinstance(n.op, ops.Repeat) for n in graph.nodes())
-
-
-def _unrolled(module: Module, name: str, graph: Graph) -> Graph:
-    """Return a program as `optimise` gives it, without regions."""
-    if not any(isinstance(n.op, ops.Repeat) for n in graph.nodes()):
-        return graph
-    return SHIPPED.run(module.programs[name], name).graph
 
 
 def _loops(graph: Graph) -> list[Node]:
