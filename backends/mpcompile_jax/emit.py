@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpcompile.emission import constants as stored
-from mpcompile.emission.constants import FILE
-from mpcompile.emission.loading import MODEL
+from mpcompile.emission.files import SAMPLERS, imported, needed, read, texts
 from mpcompile.emission.names import free
 from mpcompile.emission.text import basename
 from mpcompile.ir import Module
-from mpcompile.outline import outline
+from mpcompile.outline import apart, outline
 from mpcompile_jax import loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
 from mpcompile_jax.verify import verify_source
 
+#: Functions that emitted text calls, by their names.
+EVERY = windows.HELPERS | loops.HELPERS | parameters.HELPERS
+
 
 @dataclass(frozen=True)
 class Emitted:
-    """The text of `model.py`, the function of each program in it, and the arrays that the text reads."""
+    """The text of `model.py`, the function of each program, and the arrays that the text reads.
+
+    `sampling` is the text of `sampling.py`, which has the functions of samplers.
+    """
 
     text: str
     functions: dict[str, str]
     constants: stored.Constants
+    sampling: str = ""
 
     @property
     def files(self) -> dict[str, str | bytes]:
         """The files that ship, by their names."""
-        return {MODEL: self.text, **self.constants.files()}
+        return {**texts(self.text, self.sampling), **self.constants.files()}
 
 
 def emit_module(module: Module) -> Emitted:
@@ -38,7 +45,7 @@ def emit_module(module: Module) -> Emitted:
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
     module = module.with_regions()
-    plan = outline(module)
+    plan = outline(module, alone=SAMPLERS)
     names = function_names(plan, module)
     constants = Constants(frozenset(name for graph in module.programs.values() for name in graph.inputs))
     reserved = RESERVED | frozenset(
@@ -46,29 +53,62 @@ def emit_module(module: Module) -> Emitted:
     )
     reserved |= frozenset(names.values()) | called_programs(plan)
     writers: dict[int, FunctionWriter] = {}
-    functions: list[str] = []
+    functions: dict[str, str] = {}
+    draws: dict[str, str] = {}
+    separate = apart(plan, SAMPLERS)
     for family in plan.families:
         writer = FunctionWriter(module, plan, family, names.get(id(family), ""), writers, constants, reserved)
         writers[id(family)] = writer
-        functions += ["\n".join(lines) + "\n" for lines in writer.write()]
-    body = "\n\n".join([*functions, parameters.LOAD])
-    table = "\n".join(constants.lines())
-    helpers: list[str] = []
-    for name, text in reversed((windows.HELPERS | loops.HELPERS).items()):  # later ones may call earlier ones
-        if re.search(rf"(?<!def )\b{name}\(", "".join([*helpers, body])):
-            helpers.insert(0, text)
-    helpers += [text for name, text in parameters.HELPERS.items() if f"{name}(" in body]
-    parts = [*([table + "\n"] if table else []), *helpers, body]
-    body = "\n\n".join(parts)
-    text = header(module, body) + ("\n" if table else "\n\n") + body
+        for text, made in zip(writer.write(), writer.written, strict=True):
+            uses = [(id(family), n) for n, own in enumerate(writer.signatures) if own is made.signature]
+            (draws if separate.issuperset(uses) else functions)[made.signature.name] = text
+    body = "\n\n".join([*functions.values(), parameters.LOAD])
+    helpers = needed(EVERY, body)
+    body = "\n\n".join([*helpers.values(), body])
+    table = needed(constants.texts(), body)
+    text = header(module, _whole(table, body))
     verify_source(text)
+    sampling = _sampling(module, draws, {**table, **helpers, **functions}, constants) if draws else ""
     signatures = writers[id(plan.root.family)].signatures
     methods = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
-    return Emitted(text, methods, constants.file)
+    return Emitted(text, methods, constants.file, sampling)
+
+
+def _whole(table: Mapping[str, str], body: str) -> str:
+    """Put constants before functions."""
+    return "\n".join(["", *table.values(), "", "", body]) if table else "\n\n" + body
+
+
+def _sampling(
+    module: Module, draws: Mapping[str, str], known: Mapping[str, str], constants: Constants
+) -> str:
+    """Write `sampling.py`; `known` are the definitions of `model.py`."""
+    body = "\n\n".join(draws.values())
+    helpers = needed(EVERY, body)
+    body = "\n\n".join([*(text for name, text in helpers.items() if name not in known), body])
+    table = needed(constants.texts(), body)
+    own = {name: text for name, text in table.items() if name not in known}
+    body = _whole(own, body)
+    names = {"Params", *known} & read(body)
+    lines = [
+        f'"""{free(module.name)}: draws, generated by mpcompile from {basename(module.source.path)}.',
+        "",
+        "Pure functions, as those of model.py; noise is an argument.",
+        '"""',
+        "",
+        "from __future__ import annotations",
+        "",
+        *_imports(body),
+        "",
+        *imported(names),
+    ]
+    text = "\n".join(lines) + "\n" + body
+    verify_source(text, names)
+    return text
 
 
 def header(module: Module, body: str) -> str:
-    """Write the docstring of the file and its imports."""
+    """Write a file: its docstring, its imports, and what they are for."""
     where = basename(module.source.path)
     lines = [
         f'"""{free(module.name)}: generated by mpcompile from {where}.',
@@ -80,21 +120,24 @@ def header(module: Module, body: str) -> str:
         "",
         "from __future__ import annotations",
         "",
+        *_imports(body),
+        "",
+        "Params = dict[str, Array]",
     ]
+    return "\n".join(lines) + "\n" + body
+
+
+def _imports(body: str) -> list[str]:
+    """Write the imports that a text needs."""
     plain = [f"import {m}" for m in ("itertools", "math") if f"{m}." in body]
     abstract = [name for name in ("Callable", "Sequence") if f"{name}[" in body]
     if abstract:
         plain.append(f"from collections.abc import {', '.join(abstract)}")
-    reads = f'"{FILE}"' in body
+    reads = f'"{stored.FILE}"' in body
     plain += ["from pathlib import Path"] if reads else []
-    lines += [*plain, ""] if plain else []
-    if re.search(r"\bjax\.", body):
-        lines.append("import jax")
-    if "jnp." in body:
-        lines.append("import jax.numpy as jnp")
-    if "np." in re.sub(r"\bjnp\.", "", body):
-        lines.append("import numpy as np")
+    lines = [*plain, ""] if plain else []
+    lines += ["import jax"] if re.search(r"\bjax\.", body) else []
+    lines += ["import jax.numpy as jnp"] if "jnp." in body else []
+    lines += ["import numpy as np"] if "np." in re.sub(r"\bjnp\.", "", body) else []
     lines.append("from jax import Array, lax" if "lax." in body else "from jax import Array")
-    lines += ["from safetensors.numpy import load_file"] if reads else []
-    lines += ["", "Params = dict[str, Array]"]
-    return "\n".join(lines) + "\n"
+    return [*lines, *(["from safetensors.numpy import load_file"] if reads else [])]

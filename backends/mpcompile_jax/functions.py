@@ -75,10 +75,13 @@ class Constants:
             self.counts[kind] += 1
         return self.names[constant]
 
-    def lines(self) -> list[str]:
-        texts = [f"{name} = {array_text(c.array, self.file, name.lower())}" for c, name in self.names.items()]
-        table = [stored.LOAD] if self.file.arrays else []
-        return [line for text in [*table, *texts] for line in layout(text, 0)]
+    def texts(self) -> dict[str, str]:
+        """Return the statement that defines each, by its name; first that of the file where there is one."""
+        found = {
+            name: f"{name} = {array_text(c.array, self.file, name.lower())}" for c, name in self.names.items()
+        }
+        table = {stored.TABLE: stored.LOAD} if self.file.arrays else {}
+        return {name: "\n".join(layout(text, 0)) for name, text in {**table, **found}.items()}
 
 
 @dataclass
@@ -196,10 +199,10 @@ class FunctionWriter:
 
     # --- functions ---
 
-    def write(self) -> list[list[str]]:
+    def write(self) -> list[str]:
         for method in self.instance.methods:
             self.function(method)
-        return [[*w.head, *self.docstring(w), *w.body] for w in self.written]
+        return ["\n".join([*w.head, *self.docstring(w), *w.body]) + "\n" for w in self.written]
 
     def function_name(self, method: Method) -> str:
         if not self.path:

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from mpcompile.backend import no_device
+from mpcompile.emission.files import SAMPLERS
 from mpcompile.emission.loading import import_files
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax.emit import emit_module
-from mpcompile_jax.verify import verify_source
 
 Program = Callable[..., Any]
 
@@ -22,9 +22,11 @@ Program = Callable[..., Any]
 def import_programs(module: Module) -> dict[str, Program]:
     """Import the function of each program, from the text that would be shipped."""
     emitted = emit_module(module)
-    verify_source(emitted.text)
-    source = import_files(emitted.files)
-    return {program: getattr(source, name) for program, name in emitted.functions.items()}
+    modules = import_files(emitted.files)
+    return {
+        program: getattr(modules["sampling" if program in SAMPLERS else "model"], name)
+        for program, name in emitted.functions.items()
+    }
 
 
 def find_device(name: str) -> jax.Device:

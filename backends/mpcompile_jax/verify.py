@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
 from mpcompile.emission import verify
 from mpcompile.emission.verify import Allowed, SourceRefused
@@ -53,9 +54,12 @@ NODES = (ast.DictComp, ast.GeneratorExp, ast.Starred, ast.Continue, ast.Assert)
 ALLOWED = Allowed(IMPORTS, IMPORTED, NAMES, KNOWN, MEMBERS, MODULES, nodes=NODES)
 
 
-def verify_source(text: str) -> None:
-    """Raise `SourceRefused` unless the text is a plain module of JAX code."""
-    verify.verify_source(text, ALLOWED)
+def verify_source(text: str, model: Collection[str] = ()) -> None:
+    """Raise `SourceRefused` unless the text is a plain module of JAX code; `model` are names that it may import.
+
+    They are those of `model.py`.
+    """
+    verify.verify_source(text, verify.beside(ALLOWED, model))
 
 
 __all__ = ["ALLOWED", "SourceRefused", "verify_source"]

@@ -28,7 +28,7 @@ RESERVED = (
         {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
     )
     | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
-    | {"load", TABLE}
+    | {"load", TABLE, "model", "module"}
 )
 
 
@@ -58,7 +58,6 @@ class TorchWriter(Writer):
 
     rows = SPELLINGS
     kernel_rows = KERNELS
-    reserved = RESERVED
     first_indent: ClassVar[int] = 2
 
     def __init__(
@@ -70,7 +69,9 @@ class TorchWriter(Writer):
         key: Key,
         positions: Positions,
         in_place: InPlace,
+        reserved: frozenset[str],
     ) -> None:
+        self.reserved = reserved
         super().__init__(owner, block, arguments, outputs)
         self.class_: TorchOwner = owner
         self.positions, self.in_place = positions, in_place

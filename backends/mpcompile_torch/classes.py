@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
-from mpcompile.emission.names import attribute, identifier
+from mpcompile.emission.names import attribute, identifier, snake
 from mpcompile.emission.signature import (
     argument_names,
     definition,
@@ -24,11 +23,10 @@ from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value
 from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
-from mpcompile_torch.in_place import InPlace
+from mpcompile_torch.facts import Facts, Signature, Tree, Written
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.lists import OWNER, Over, assignments, lists
 from mpcompile_torch.literals import INDEX, array_text, initial_text
-from mpcompile_torch.positions import Positions
 
 #: Names that a module of torch, and every object, already gives a meaning.
 TAKEN = ATTRIBUTES | frozenset(
@@ -36,55 +34,6 @@ TAKEN = ATTRIBUTES | frozenset(
 )
 #: The program that `forward` stands for where none has that name: the first of these that a model has.
 CALLED = ("conditionals", "predict", "reconstruct")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """The analyses of the functions of a module."""
-
-    positions: Positions
-    in_place: InPlace
-    started: Mapping[int, frozenset[Value]]
-
-
-@dataclass
-class Signature:
-    """The facts about a method that its callers need."""
-
-    name: str
-    told: list[str]
-    results: list[str]
-
-
-@dataclass
-class Written:
-    """A method as text. `blocks` are the functions that it is the code of, whose values differ in their first axes."""
-
-    signature: Signature
-    role: str
-    arguments: list[str]
-    head: list[str]
-    body: list[str]
-    blocks: list[Block]
-
-
-@dataclass
-class Tree:
-    """Parameters and modules of a class by the parts of their names."""
-
-    parameters: dict[str, ParameterSpec] = field(default_factory=dict)
-    families: dict[str, Path] = field(default_factory=dict)
-    groups: dict[str, Tree] = field(default_factory=dict)
-
-    def group(self, parts: Iterable[str]) -> Tree:
-        tree = self
-        for part in parts:
-            tree = tree.groups.setdefault(attribute(part), Tree())
-        return tree
-
-    @property
-    def names(self) -> list[str]:
-        return [*self.parameters, *self.families, *self.groups]
 
 
 class ClassWriter:
@@ -128,6 +77,8 @@ class ClassWriter:
         self.lists: set[int] = set()  # and as lists of Python integers
         self.signatures: list[Signature] = []
         self.written: list[Written] = []
+        self.functions: list[str] = []  # of `sampling.py`
+        self.me = "self"  # the name of the instance in the text of a method
         self.formals: dict[str, tuple[list[str], str]] = {}  # of methods by name, with the type of the result
         self.attributes: dict[str, None] = {}
         self.layers = find_layers(module, self.instance, self.tree_groups())
@@ -170,19 +121,19 @@ class ClassWriter:
 
     def _spelled(self, path: Path) -> str:
         """Write how the class reaches what has a path in it; an element of a list in a loop over it is a variable."""
-        text = ".".join(["self", *map(attribute, path)])
+        text = ".".join([self.me, *map(attribute, path)])
         for element, variable in self.elements.items():
             if text == element or text.startswith(f"{element}."):
                 return variable + text[len(element) :]
         return text
 
     def repeated(self, node: Node) -> list[Over]:
-        return lists(node, len(self.path), self.module.parameters)
+        return lists(node, len(self.path), self.module.parameters, self.me)
 
     def constant(self, constant: Constant) -> str:
         number = self.instance.slot(constant)
         self.tensors.add(number)
-        return f"self.{self.buffers[number]}"
+        return f"{self.me}.{self.buffers[number]}"
 
     def fixed(self, constant: Constant) -> bool:
         return ((), self.instance.slot(constant)) not in self.family.formals
@@ -193,7 +144,7 @@ class ClassWriter:
     def listed(self, constant: Constant) -> str:
         number = self.instance.slot(constant)
         self.lists.add(number)
-        return f"self.{self._list_name(number)}"
+        return f"{self.me}.{self._list_name(number)}"
 
     def _list_name(self, number: int) -> str:
         return self.buffers[number].replace("index", "places")
@@ -202,6 +153,8 @@ class ClassWriter:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
         text = self._spelled(call.path[len(self.path) :])
+        if signature.apart:
+            return Target(signature.name, signature.told, signature.results, before=(text,))
         if signature.name != "forward" or not call.path:
             text = f"{text}.{signature.name}"
         return Target(text, signature.told, signature.results, keys=self._keys(call))
@@ -217,7 +170,7 @@ class ClassWriter:
         for element, variable in self.elements.items():
             if own == variable or own.startswith(f"{variable}."):
                 whole = element + own[len(variable) :]
-        if last != "weight" or not whole.startswith("self."):
+        if last != "weight" or not whole.startswith(f"{self.me}."):
             return None
         layer = self.find_layer(tuple(whole.split(".")[1:]))
         if layer is None or (f"{own}.bias" if layer.bias else None) != bias:
@@ -237,21 +190,26 @@ class ClassWriter:
             return self.parameter(spec.name)
         for i, c in enumerate(self.instance.constants):
             if c.array.dtype.kind == "f":
-                return f"self.{self.buffers[i]}"
+                return f"{self.me}.{self.buffers[i]}"
         for child, instance in self.instance.children.items():
             inner = self.others[id(instance.family)].any_parameter()
             if inner is not None:
-                return ".".join(["self", *map(attribute, child)]) + inner[len("self") :]
+                return ".".join([self.me, *map(attribute, child)]) + inner[len("self") :]
         return None
 
     # --- the class ---
 
     def write(self) -> list[str]:
+        methods: list[str] = []
         for number, method in enumerate(self.instance.methods):
             self.method(number, method)
-        methods = [
-            line for w in self.written for line in ["", *w.head, *self._shapes(w, not self.path), *w.body]
-        ]
+        for made in self.written:
+            apart = made.signature.apart
+            lines = [*made.head, *self._shapes(made, not self.path, 1 if apart else 2), *made.body]
+            if apart:
+                self.functions.append("\n".join(lines) + "\n")
+            else:
+                methods += ["", *lines]
         lines = [f"class {self.name}(nn.Module):", *self.docstring(), ""]
         annotated = [f"    {self.buffers[n]}: Tensor" for n in self.registered()]
         annotated += [f"    {n}: Tensor" for n, p in self.tree.parameters.items() if not p.trainable]
@@ -361,11 +319,16 @@ class ClassWriter:
 
     # --- methods ---
 
-    def method_name(self, method: Method) -> str:
+    def method_name(self, method: Method, apart: bool) -> str:
         base = identifier(method.role)
-        if (base in TAKEN and base != "forward") or base in self.tree.names or base in self.buffers:
-            base += "_program"
-        taken = {s.name for s in self.signatures}
+        if apart:
+            base = base if not self.path else f"{snake(self.name)}_{base}"
+            taken = {s.name for w in self.others.values() for s in w.signatures if s.apart}
+            taken |= {*RESERVED, *self.module.programs} - {base if not self.path else ""}
+        else:
+            if (base in TAKEN and base != "forward") or base in self.tree.names or base in self.buffers:
+                base += "_program"
+            taken = {s.name for s in self.signatures}
         name, number = base, 1
         while name in taken:
             number += 1
@@ -384,7 +347,9 @@ class ClassWriter:
                     twin.blocks.append(method.block)
                     self.signatures.append(twin.signature)
                     return
-        made = self._text(number, method, None, self.method_name(method))
+        made = self._text(
+            number, method, None, self.method_name(method, (id(self.family), number) in self.facts.apart)
+        )
         self.signatures.append(made.signature)
         self.written.append(made)
 
@@ -392,27 +357,23 @@ class ClassWriter:
         """Write a method of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
+        key = (id(self.family), number)
+        apart = key in self.facts.apart
+        called = {s.name for w in self.others.values() for s in w.signatures if s.apart} if apart else set()
+        reserved = RESERVED | called
         if program is not None:
             arguments = spelled.arguments(program.inputs, RESERVED)
             named = {v: n for n, v in program.outputs.items()}
-            preferred = {v: n for v, n in named.items() if n.isidentifier()}
+            preferred = {v: n for v, n in named.items() if n.isidentifier() and n not in called}
         else:
-            arguments, preferred = names or argument_names(block, RESERVED), {}
-        key = (id(self.family), number)
+            arguments, preferred = names or argument_names(block, reserved), {}
         positions, in_place = self.facts.positions, self.facts.in_place
-        writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place)
+        self.me = ("model" if root else "module") if apart else "self"
+        writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place, reserved)
+        writer.indent = 1 if apart else 2
         writer.write(block)
         writer.finish(list(program.outputs) if program is not None else None)
-
-        bound, told = [], []
-        for s in writer.used_symbols:
-            place = fixed_by(s, arguments, block.inputs)
-            if place is not None:
-                bound.append(f"        {writer.symbol_names[s]} = {place}")
-            elif root:
-                raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
-            else:
-                told.append(s)
+        bound, told = self._sizes(writer, arguments, method)
         results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
 
         if len(block.outputs) == 1:
@@ -422,18 +383,35 @@ class ClassWriter:
         else:
             result = result_type("Tensor", len(block.outputs))
         formals = [
-            "self",
+            f"{self.me}: {self.name}" if apart else self.me,
             *(f"{a}: {positions.kind(key, i)}" for i, a in enumerate(arguments)),
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
         self.formals[name] = formals, result
-        head = definition(name, formals, result, 1)
+        indent = writer.indent - 1
+        head = definition(name, formals, result, indent)
         if program is not None and in_place.written(block):
-            head = ["    @torch.no_grad()", *head]
-        signature = Signature(name, told, results)
+            head = ["    " * indent + "@torch.no_grad()", *head]
+        self.me = "self"
+        signature = Signature(name, apart, told, results)
         return Written(signature, method.role, arguments, head, [*bound, *writer.lines], [block])
 
-    def _shapes(self, written: Written, root: bool) -> list[str]:
+    def _sizes(
+        self, writer: TorchWriter, arguments: list[str], method: Method
+    ) -> tuple[list[str], list[str]]:
+        """Lines that read the symbols of a function off its arguments, and the symbols that it must be told."""
+        bound, told = [], []
+        for s in writer.used_symbols:
+            place = fixed_by(s, arguments, method.block.inputs)
+            if place is not None:
+                bound.append(f"{'    ' * writer.indent}{writer.symbol_names[s]} = {place}")
+            elif not self.path:
+                raise ValueError(f"no input of program '{method.role}' fixes the size '{s}'")
+            else:
+                told.append(s)
+        return bound, told
+
+    def _shapes(self, written: Written, root: bool, indent: int) -> list[str]:
         """A docstring with the types of arguments and results."""
         given, made = (
             shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)
@@ -441,4 +419,4 @@ class ClassWriter:
         if root:
             outputs = self.module.programs[written.role].outputs
             made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
-        return type_docstring(list(zip(written.arguments, given, strict=True)), made, 2)
+        return type_docstring(list(zip(written.arguments, given, strict=True)), made, indent)

@@ -114,10 +114,11 @@ class Over:
     stem: str
 
 
-def lists(node: Node, depth: int, weights: Collection[str]) -> list[Over]:
+def lists(node: Node, depth: int, weights: Collection[str], me: str = "self") -> list[Over]:
     """Return the lists of which a region takes an element in each iteration, seen from `depth` scopes inside.
 
-    `weights` are the names of all weights of the module, which tell how long a list is.
+    `me` is the name of the instance there. `weights` are the names of all weights of the module, which tell how long a
+    list is.
     """
     op = node.op
     assert isinstance(op, Repeat)
@@ -130,7 +131,7 @@ def lists(node: Node, depth: int, weights: Collection[str]) -> list[Over]:
         numbers = {int(tail.partition(".")[0]) for tail in tails if tail.partition(".")[0].isdigit()}
         if start not in numbers:
             continue
-        text = ".".join(["self", *(attribute(f.name) for f in node.scope[depth:]), stem])
+        text = ".".join([me, *(attribute(f.name) for f in node.scope[depth:]), stem])
         ends = len(range(start, max(numbers) + 1, step)) == count
         parts = [str(start) if start else "", "" if ends else str(start + step * count)]
         parts += [str(step)] if step > 1 else []

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from mpcompile.backend import no_device
+from mpcompile.emission.files import SAMPLERS
 from mpcompile.emission.loading import import_files
 from mpcompile.ir import Array
 from mpcompile_torch.emit import Emitted
-from mpcompile_torch.verify import verify_source
 
 
 def find_device(name: str) -> torch.device:
@@ -26,19 +26,29 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def live_class(emitted: Emitted) -> type[nn.Module]:
+    """Import the class of a model; the functions of `sampling.py` are methods of it."""
+    modules = import_files(emitted.files)
+    found: type[nn.Module] = getattr(modules["model"], emitted.name)
+    if "sampling" not in modules:
+        return found
+    draws = [emitted.methods[program] for program in SAMPLERS if program in emitted.methods]
+    methods = {name: getattr(modules["sampling"], name) for name in draws}
+    return type(emitted.name, (found,), {"__module__": found.__module__, "__doc__": found.__doc__, **methods})
+
+
 def build_model(
     emitted: Emitted, parameters: Mapping[str, Array], dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """Build an instance with these weights, on the CPU, its constants exact in `dtype`."""
-    verify_source(emitted.text)
-    source = import_files(emitted.files)
+    class_ = live_class(emitted)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(
             devices=[]
         ):  # fresh weights are overwritten, and must not move the caller's generator
-            model: nn.Module = getattr(source, emitted.name)()
+            model: nn.Module = class_()
     finally:
         torch.set_default_dtype(before)
     state = {name: torch.from_numpy(np.array(array, copy=True)) for name, array in parameters.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
 from mpcompile.emission import verify
 from mpcompile.emission.verify import Allowed, SourceRefused
@@ -63,15 +64,18 @@ ALLOWED = Allowed(
     KNOWN,
     TENSOR,
     MODULES,
-    frozenset({"self"}),
+    frozenset({"self", "model", "module"}),
     nodes=(ast.Break, ast.BoolOp, ast.And, ast.GeneratorExp),
     decorators=frozenset({"torch.no_grad()"}),
 )
 
 
-def verify_source(text: str) -> None:
-    """Raise `SourceRefused` unless the text is a plain module of torch code."""
-    verify.verify_source(text, ALLOWED)
+def verify_source(text: str, model: Collection[str] = ()) -> None:
+    """Raise `SourceRefused` unless the text is a plain module of torch code; `model` are names that it may import.
+
+    They are those of `model.py`.
+    """
+    verify.verify_source(text, verify.beside(ALLOWED, model))
 
 
 __all__ = ["ALLOWED", "SourceRefused", "verify_source"]

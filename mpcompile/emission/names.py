@@ -62,6 +62,11 @@ def camel(name: str, taken: Collection[str] = ()) -> str:
     return identifier(chosen)
 
 
+def snake(name: str) -> str:
+    """Convert `GatedPixelCnn` to `gated_pixel_cnn`."""
+    return identifier(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+
+
 def defined(texts: Iterable[str]) -> frozenset[str]:
     """Return the names of the functions and classes that pieces of source define."""
     return frozenset(re.findall(r"(?m)^(?:def|class) (\w+)", "\n".join(texts)))
@@ -71,4 +76,4 @@ def _is_free(name: str, taken: Collection[str]) -> bool:
     return bool(name.strip("_")) and not keyword.iskeyword(name) and name not in taken
 
 
-__all__ = ["arguments", "attribute", "camel", "defined", "free", "identifier", "unnumbered"]
+__all__ = ["arguments", "attribute", "camel", "defined", "free", "identifier", "snake", "unnumbered"]

@@ -151,7 +151,7 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
     head, body, tail = split
     parts = _commas(body)
     one = "    " * (indent + 1) + body.strip().rstrip(",")
-    if len(one) <= width and not body.rstrip().endswith(","):
+    if len(one) <= width and head[-1] != "{" and not body.rstrip().endswith(","):
         return [lead + head, one, lead + tail]
     lines = [lead + head]
     for part in parts:

@@ -7,8 +7,8 @@ are open, since they are the names of a model's parts; none of them may begin wi
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 NODES = (
@@ -48,6 +48,11 @@ class Allowed:
     open: frozenset[str] = frozenset()
     nodes: tuple[type[ast.AST], ...] = ()
     decorators: frozenset[str] = frozenset()
+
+
+def beside(allowed: Allowed, names: Collection[str]) -> Allowed:
+    """Return what a file may use that imports some names from `model.py` beside it."""
+    return replace(allowed, imported={**allowed.imported, "model": set(names)})
 
 
 def verify_source(text: str, allowed: Allowed) -> None:

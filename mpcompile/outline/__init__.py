@@ -4,6 +4,7 @@
 says when two functions are the same, and `blocks` is what comes of it.
 """
 
+from mpcompile.outline.apart import Key, apart
 from mpcompile.outline.blocks import Block, Call, Family, Instance, Item, Loop, Method, Outline, Path
 from mpcompile.outline.cut import with_leaves
 from mpcompile.outline.families import outline
@@ -16,10 +17,12 @@ __all__ = [
     "Family",
     "Instance",
     "Item",
+    "Key",
     "Loop",
     "Method",
     "Outline",
     "Path",
+    "apart",
     "fingerprint",
     "is_leaf",
     "outline",

@@ -92,8 +92,8 @@ KINDS = {
 def test_a_buffer_is_written_in_place_only_where_nobody_sees_it(kind: str) -> None:
     graph = looped(kind)
     emitted = emit_module(Module("m", Source("m.mp", ""), {"sample": graph}))
-    assert len(re.findall(WRITE, emitted.text)) == KINDS[kind]
-    assert ("@torch.no_grad()" in emitted.text) == bool(KINDS[kind])
+    assert len(re.findall(WRITE, emitted.sampling)) == KINDS[kind]
+    assert ("@torch.no_grad()" in emitted.sampling) == bool(KINDS[kind])
     noise = np.random.default_rng(0).normal(size=(2, SIZE))
     expected = interpret(graph, {}, {"noise": noise})
     given = torch.tensor(noise)

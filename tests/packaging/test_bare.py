@@ -47,12 +47,14 @@ import numpy as np
 
 
 def source(folder):
-    """model.py as a module."""
-    spec = importlib.util.spec_from_file_location("model_" + folder.name, folder / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """model.py and sampling.py as modules; one without samplers has no second file."""
+    sys.path.insert(0, str(folder.resolve()))
+    sys.modules.pop("model", None), sys.modules.pop("sampling", None)
+    found = importlib.import_module("model"), None
+    if (folder / "sampling.py").exists():
+        found = found[0], importlib.import_module("sampling")
+    sys.path.pop(0)
+    return found
 
 
 def main(programs):
@@ -72,9 +74,11 @@ SCRIPTS = {
 import torch
 
 def programs(folder, called):
-    model = source(folder).load(str(folder / "weights.safetensors"))
+    source_of_model, sampling = source(folder)
+    model = source_of_model.load(str(folder / "weights.safetensors"))
     def run(program, given):
-        made = getattr(model, called[program]["name"])(**{k: torch.from_numpy(v) for k, v in given.items()})
+        given, name = {k: torch.from_numpy(v) for k, v in given.items()}, called[program]["name"]
+        made = getattr(sampling, name)(model, **given) if program == "sample" else getattr(model, name)(**given)
         made = made if isinstance(made, dict) else {called[program]["outputs"][0]: made}
         return {k: v.detach().numpy() for k, v in made.items()}
     return run
@@ -85,10 +89,11 @@ main(programs)
 import jax
 
 def programs(folder, called):
-    model = source(folder)
+    model, sampling = source(folder)
     params = model.load(str(folder / "weights.safetensors"))
     def run(program, given):
-        made = jax.jit(getattr(model, called[program]["name"]))(params, **given)
+        function = getattr(sampling if program == "sample" else model, called[program]["name"])
+        made = jax.jit(function)(params, **given)
         return made if isinstance(made, dict) else {called[program]["outputs"][0]: made}
     return run
 
