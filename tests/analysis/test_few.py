@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from layered import LAYERED, deepened, flat, load_flat, lowered, mean, repeating
-from specs_under_test import ROOT
+from specs_under_test import ROOT, small
 
 from mpcompile import api
 from mpcompile.analysis.few import MOST, few_layers, neutral
@@ -26,20 +26,17 @@ def answers(module: Module) -> tuple[object, ...]:
     return api.properties(module), api.warnings(module)
 
 
-#: Every spec with a repeat as it is, and with seven layers where a parameter says how many.
-ASKED = [
-    (path, overrides)
-    for path in repeating()
-    for overrides in ({}, deepened(path))[: 1 + bool(deepened(path))]
-]
+#: Every spec with a repeat, small, and with seven layers where a parameter says how many.
+ASKED = [(path, deep) for path in repeating() for deep in ({}, deepened(path))[: 1 + bool(deepened(path))]]
 
 
 @pytest.mark.parametrize(
-    ("path", "overrides"),
+    ("path", "deep"),
     ASKED,
     ids=[f"{p.relative_to(ROOT / 'specs')}{' deep' * bool(o)}" for p, o in ASKED],
 )
-def test_every_spec_has_the_answers_of_its_iterations(path: Path, overrides: dict[str, int]) -> None:
+def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: dict[str, int]) -> None:
+    overrides = (small(path.stem) if path.parent == ROOT / "specs" else {}) | deep
     try:
         found = api.load(path, overrides)
     except SpecError:

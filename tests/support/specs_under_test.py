@@ -17,19 +17,26 @@ NAMES = [p.stem for p in SPECS]
 #: Sizes at which laws are tested: a law that holds for these widths holds for others, and the sweeps cost seconds.
 SMALL = {
     "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6",
-    "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "glow": "width=4", "gru": "hidden=8", "lstm_stacked": "hidden=6",
-    "made": "pixels=16 hidden=40", "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2",
-    "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10",
-    "nsf_ar": "hidden=6 layers=1 bins=4", "pixelcnn": "width=4",
-    "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8", "seq2seq": "width=6 hidden=8",
-    "transformer": "width=16 layers=2", "unet": "size=16 width=3",
-    "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
+    "cvrnn": "keys=6 hidden=8 code=3", "elman": "hidden=8", "gated_pixelcnn": "width=4", "glow": "width=4",
+    "gru": "hidden=8", "lstm_stacked": "hidden=6", "made": "pixels=16 hidden=40",
+    "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10",
+    "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10", "nsf": "hidden=8",
+    "nsf_ar": "hidden=6 layers=1 bins=4", "pixel_rnn": "width=2", "pixel_transformer": "width=8 pixels=16",
+    "pixelcnn": "width=4 layers=3", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
+    "rgb_pixelcnn": "width=3", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
+    "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
+    "wavenet": "width=4",
 }  # fmt: skip
+
+
+def small(name: str) -> dict[str, str]:
+    """The parameters of a spec that make it small."""
+    return dict(s.split("=") for s in SMALL.get(name, "").split())
 
 
 def fresh(name: str) -> Module:
     """specs/<name>, small, lowered anew."""
-    return api.load(path(name), dict(s.split("=") for s in SMALL.get(name, "").split()))
+    return api.load(path(name), small(name))
 
 
 @cache
@@ -46,4 +53,4 @@ def path(name: str) -> Path:
     return next(p for p in SPECS if p.stem == name)
 
 
-__all__ = ["NAMES", "ROOT", "SPECS", "fresh", "full", "inputs", "module", "path", "weights"]
+__all__ = ["NAMES", "ROOT", "SPECS", "fresh", "full", "inputs", "module", "path", "small", "weights"]
