@@ -15,10 +15,10 @@ import specs_under_test
 from specs_under_test import NAMES
 
 from mpcompile.backend import OptimizerSpec, find_backend
-from mpcompile.emission.loading import import_files
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, DType, Module
-from mpcompile_jax import BACKEND, SourceRefused, emit_module, verify_source
+from mpcompile_jax import BACKEND, SourceRefused, verify_source
+from mpcompile_jax.loading import import_programs
 
 #: `model.py` is of the same folder as `sampling.py`, which imports from it.
 FIRST_PARTY = 'lint.isort.known-first-party=["model"]'
@@ -86,8 +86,7 @@ def test_gradients_under_jit_and_vmap_are_those_of_torch(name: str) -> None:
     """The emitted function under jit(vmap(value_and_grad)), in float64: one compilation for all three."""
     module = specs_under_test.module(name)
     weights, inputs = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 3)
-    emitted = emit_module(module)
-    loss = getattr(import_files(emitted.files), emitted.functions["loss"])
+    loss = import_programs(module)["loss"]
     trained = [p.name for p in module.parameters.values() if p.trainable]
     fixed = {k: v for k, v in weights.items() if k not in trained}
 
