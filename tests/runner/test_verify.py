@@ -97,7 +97,7 @@ y ~ normal(x -> conv(8, 5, pad = 2) -> batch_norm -> tanh -> conv(8, 3) -> batch
 model vanishing
 input x: real[9]
 target y: real[1]
-y ~ normal(x -> dense(32) -> batch_norm -> tanh -> dense(32) -> batch_norm -> tanh -> dense(1), 1)
+y ~ normal(x -> dense(8) -> batch_norm -> tanh -> dense(8) -> batch_norm -> tanh -> dense(1), 1)
 """,
     "sequence": """
 model vanishing
