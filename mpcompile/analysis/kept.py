@@ -26,31 +26,36 @@ def supports(programs: Iterable[Graph]) -> dict[str, Constant]:
     program runs, as in a mixture over orders.
     """
     found: dict[str, Mask] = {}
+    whole = set[str]()  # most weights: an array of their size for each would take more than the model
     for graph in programs:
         for name, mask in _kept(graph):
-            found[name] = mask if name not in found else found[name] | mask
-    return {name: Constant.mask(mask) for name, mask in found.items() if not mask.all()}
+            if name in whole or mask.all():
+                whole.add(name)
+            else:
+                found[name] = mask | found.get(name, False)
+    return {n: Constant.mask(mask) for n, mask in found.items() if n not in whole and not mask.all()}
 
 
 def kept(graph: Graph, parameter: Value) -> Mask:
     """Return which elements of a parameter one program reads; all of one that nothing reads."""
-    masks = [mask for value, mask in _masks(graph, {parameter: numbers(parameter.shape)}, {})]
-    return masks[0] if masks else np.ones(numbers(parameter.shape), bool)
+    shape = numbers(parameter.shape)
+    masks = [mask for value, mask in _masks(graph, {parameter: shape}, {})]
+    return np.broadcast_to(masks[0] if masks else np.ones((), bool), shape)
 
 
 def _kept(graph: Graph) -> Iterator[tuple[str, Mask]]:
-    """The weights that a program reads, each with its elements that are read."""
+    """The weights that a program reads, each with its elements that are read; one True stands for all."""
     leaves = {n.outputs[0]: n.op for n in graph.nodes() if isinstance(n.op, Parameter)}
     shapes = {value: numbers(op.each.shape) for value, op in leaves.items()}
     for value, mask in _masks(graph, shapes, {}):
         for name in leaves[value].names:
-            yield name, mask
+            yield name, mask if mask.ndim == 0 else np.broadcast_to(mask, shapes[value])
 
 
 def _masks(graph: Graph, shapes: Mapping[Value, Sizes], known: Constants) -> Iterator[tuple[Value, Mask]]:
     """Yield each of some values that is read with its elements that are; `known` are inputs of a body that are constants.
 
-    `shapes` are those of one weight, also for a stack of them.
+    `shapes` are those of one weight, also for a stack of them; a mask broadcasts to them.
     """
     readers: dict[Value, list[Node]] = {}
     for node in graph.nodes():
@@ -64,7 +69,7 @@ def _masks(graph: Graph, shapes: Mapping[Value, Sizes], known: Constants) -> Ite
             seen = seen | _read(graph, node, value, shapes[value], known)
             if seen.all():
                 break
-        yield value, np.broadcast_to(np.asarray(seen | (value in ends)), shapes[value])
+        yield value, np.asarray(seen | (value in ends))
 
 
 def _read(graph: Graph, node: Node, value: Value, shape: Sizes, known: Constants) -> Any:

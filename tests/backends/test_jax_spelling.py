@@ -12,12 +12,11 @@ import pytest
 from one_node import LEAVES, one_node
 
 from mpcompile.emission.constants import Constants
-from mpcompile.emission.loading import import_files
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, DType, Example, Module, Value
 from mpcompile.ops import PRIMITIVES, Conv
-from mpcompile_jax import emit_module
 from mpcompile_jax.literals import array_text, truth_values
+from mpcompile_jax.loading import import_programs
 from mpcompile_jax.spelling import SPELLINGS
 
 
@@ -26,8 +25,7 @@ def test_every_primitive_has_a_row_and_every_row_a_primitive() -> None:
 
 
 def program(module: Module) -> Any:
-    emitted = emit_module(module)
-    return getattr(import_files(emitted.files), emitted.functions["apply"])
+    return import_programs(module)["apply"]
 
 
 def examples(name: str) -> list[Example]:
