@@ -340,25 +340,28 @@ class ClassWriter:
 
         Raises `ValueError` for a program with a symbolic size that none of its inputs fixes.
         """
+        apart = (id(self.family), number) in self.facts.apart
         for twin in self.written if self.path else ():
+            there = twin.signature.apart
+            if there > apart:  # what stands in model.py calls nothing of sampling.py
+                continue
             if twin.role == method.role and len(twin.arguments) == len(method.block.inputs):
-                made = self._text(number, method, twin.arguments, twin.signature.name)
+                formals = self.formals[twin.signature.name]
+                made = self._text(number, method, twin.arguments, twin.signature.name, there)
                 if (made.head, made.body) == (twin.head, twin.body):
                     twin.blocks.append(method.block)
                     self.signatures.append(twin.signature)
                     return
-        made = self._text(
-            number, method, None, self.method_name(method, (id(self.family), number) in self.facts.apart)
-        )
+                self.formals[twin.signature.name] = formals
+        made = self._text(number, method, None, self.method_name(method, apart), apart)
         self.signatures.append(made.signature)
         self.written.append(made)
 
-    def _text(self, number: int, method: Method, names: list[str] | None, name: str) -> Written:
+    def _text(self, number: int, method: Method, names: list[str] | None, name: str, apart: bool) -> Written:
         """Write a method of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
         key = (id(self.family), number)
-        apart = key in self.facts.apart
         called = {s.name for w in self.others.values() for s in w.signatures if s.apart} if apart else set()
         reserved = RESERVED | called
         if program is not None:

@@ -9,7 +9,7 @@ from mpcompile.emission.names import attribute, free
 from mpcompile.emission.text import WIDTH
 from mpcompile.ir import Graph, Module, Node, Stack
 from mpcompile.ir.names import element
-from mpcompile.ops import Repeat
+from mpcompile.ops import Repeat, unrolled
 
 #: Stands for the object in statements that are written before it is known how they reach it.
 OWNER = "@"
@@ -90,7 +90,9 @@ def _of(owner: str, lines: Sequence[str]) -> list[str]:
 def as_lists(module: Module) -> dict[str, Graph]:
     """Return the programs of a module, with regions where each is a loop over lists of layers and nothing else."""
     layered = module.with_layers().programs
-    return {name: graph if _loops(graph) else module.programs[name] for name, graph in layered.items()}
+    return {
+        name: graph if _loops(graph) else unrolled(module.programs[name]) for name, graph in layered.items()
+    }
 
 
 def _loops(graph: Graph) -> bool:

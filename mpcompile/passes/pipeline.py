@@ -84,7 +84,7 @@ def optimise(module: Module, inference: Mapping[str, Array] | None = None) -> Op
     programs.update({name: o.graph for name, o in outcomes.items()})
     shipped = replace(module, programs=programs)
     steps = tuple(step for o in outcomes.values() for step in o.steps)
-    samplers = {name: o.done for name, o in outcomes.items() if o.done}
+    samplers = {s.program: s.done for s in steps if s.name == DeriveSamplers.name and s.done}
     found = Optimised(shipped, None, samplers, refusals, steps)
     if inference is None:
         return found

@@ -22,7 +22,7 @@ _VERIFYING: ContextVar[bool] = ContextVar("verifying", default=False)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One pass over one program: seconds of processor time, nodes before and after, loops' bodies included."""
+    """One pass over one program: seconds of processor time, nodes before and after, loops' bodies included, remarks."""
 
     program: str
     name: str
@@ -30,14 +30,14 @@ class Step:
     before: int
     after: int
     changed: bool
+    done: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A program behind a pipeline, the remarks of its passes, and its steps."""
+    """A program behind a pipeline, what its passes refused, and its steps."""
 
     graph: Graph
-    done: tuple[str, ...]
     refused: tuple[Refused, ...]
     steps: tuple[Step, ...]
 
@@ -57,7 +57,6 @@ class Pipeline:
         (`SpecError`) pass through.
         """
         program = program or graph.name
-        done: list[str] = []
         refused: list[Refused] = []
         steps: list[Step] = []
         verify = is_verifying()
@@ -68,14 +67,21 @@ class Pipeline:
             with failing(str(each), program, [s.name for s in steps]):
                 result: PassResult = each(graph)
             steps.append(
-                Step(program, str(each), thread_time() - start, before, size(result.graph), result.changed)
+                Step(
+                    program,
+                    str(each),
+                    thread_time() - start,
+                    before,
+                    size(result.graph),
+                    result.changed,
+                    tuple(result.done),
+                )
             )
             graph = result.graph
-            done += result.done
             refused += result.refused
             if verify and result.changed:
                 _verify(graph, program, f"pass `{each}`", [s.name for s in steps[:-1]])
-        return Outcome(graph, tuple(done), tuple(refused), tuple(steps))
+        return Outcome(graph, tuple(refused), tuple(steps))
 
 
 def size(graph: Graph) -> int:

@@ -32,7 +32,7 @@ def test_a_page_parses_back_to_what_the_passes_give() -> None:
         expected = SHIPPED.run(programs[name]).graph
         assert same_graph(graphs[name], expected, places=False)
     rows = [line.split()[0] for line in done.stderr.splitlines()]
-    assert rows == ["pass", "samplers", "rearrange", "simplify", "cse{across:", "dce"]
+    assert rows == ["pass", "samplers", "rearrange", "fission", "simplify", "cse{across:", "dce"]
 
 
 def test_a_page_for_people_names_layers_and_leaves_data_out() -> None:

@@ -126,8 +126,8 @@ def findings(text: str, tmp_path: Path, **overrides: float) -> tuple[Diagnostic,
         ("y ~ normal(loc = dense(1)(x, x))", "MP208", "`dense` takes one value and gets 2",
          "`concat(a, b)` joins values"),
         ("y ~ normal(loc = x -> dense(1, bias = maybe))", "MP113", "`bias` of dense: expected true or false", ""),
-        ("latent z ~ normal(x -> dense(4)) prior mixture(f, components = 5)\nnet f = dense(3)\ny ~ normal(z)", "MP124",
-         "`components` of mixture is given twice", "leave out `f`, or the `components = ...` behind it"),
+        ("y ~ normal(x -> f, loc = x -> f)\nnet f = dense(4)", "MP124",
+         "`loc` of normal is given twice", "leave out `x -> f`, or the `loc = ...` behind it"),
     ],
 )  # fmt: skip
 def test_messages_say_what_to_write(text: str, code: str, message: str, help_: str, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ PUBLISHED: dict[str, dict[str, tuple[int | None, ...]]] = {
     },
     "vgg_16": {
         "stage_0": (6, None, 2), "stage_1": (16, None, 6), "stage_2": (44, None, 18), "stage_3": (100, None, 42),
-        "stage_4.conv_2": (196, None, None), "stage_4": (212, 32, 90), "": (212, 32, 90),
+        "stage_4.conv.2": (196, None, None), "stage_4": (212, 32, 90), "": (212, 32, 90),
     },
     "resnet_v1_50": {
         "stage_0": (35, 8, None), "stage_1": (99, 16, None), "stage_2": (291, 32, None), "": (483, 32, 239),

@@ -211,7 +211,7 @@ def test_inspect_tells_what_is_left_of_the_operations() -> None:
     m = module("gated_pixelcnn")
     flops, loss = describe(m)["flops"], m.programs["loss"]
     assert flops["fused"]["total"] == text(cost.work(FuseMasks()(loss).graph).total) != flops["total"]
-    assert "x.net.gated_0.conv_1.weight: 256 of 1152 elements in one box" in flops["fused"]["weights"]
+    assert "x.net.gated.0.conv_1.weight: 64 of 288 elements in one box" in flops["fused"]["weights"]
     assert describe(module("made"))["flops"]["fused"] is None
 
 
