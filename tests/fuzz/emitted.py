@@ -59,7 +59,8 @@ def plain(names: list[str]) -> dict[str, str]:
 def tree(source: str) -> tuple[str, frozenset[str]]:
     """The syntax tree without constants and names of its own; and the names that it reads from elsewhere.
 
-    A table in capitals at the top, and a buffer, is a constant, however it is written.
+    A table in capitals at the top, and a buffer, is a constant, however it is written. What `sampling.py` takes from
+    `model.py` has a name of the spec, as what it defines has.
     """
     whole = ast.parse(source)
     for statement in whole.body:
@@ -69,13 +70,16 @@ def tree(source: str) -> tuple[str, frozenset[str]]:
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "self.register_buffer":
             del call.args[1:]
     nodes = list(ast.walk(whole))
+    from_model = {
+        a.name for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "model" for a in n.names
+    }
     imported = {
         a.asname or a.name.partition(".")[0]
         for n in nodes
         if isinstance(n, ast.Import | ast.ImportFrom)
         for a in n.names
-    }
-    stored = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    } - from_model
+    stored = from_model | {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     stored |= {n.arg for n in nodes if isinstance(n, ast.arg)}
     stored |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     free = {n.id for n in nodes if isinstance(n, ast.Name)} - stored
