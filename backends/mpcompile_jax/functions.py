@@ -12,6 +12,7 @@ from itertools import pairwise
 from mpcompile.emission import constants as stored
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import is_mask
+from mpcompile.emission.functions import Written, same_text
 from mpcompile.emission.names import free, identifier, unnumbered
 from mpcompile.emission.signature import (
     argument_names,
@@ -95,18 +96,6 @@ class Signature:
     formals: list[int]
 
 
-@dataclass
-class Written:
-    """A function as text. `blocks` are those that it is the code of, whose values differ in their first axes."""
-
-    signature: Signature
-    role: str
-    arguments: list[str]
-    head: list[str]
-    body: list[str]
-    blocks: list[Block]
-
-
 class FunctionWriter:
     """Writes the functions of one family. It is the `Owner` of their bodies."""
 
@@ -126,7 +115,7 @@ class FunctionWriter:
         self.constants, self.reserved = constants, reserved
         self.params = "params"
         self.signatures: list[Signature] = []
-        self.written: list[Written] = []
+        self.written: list[Written[Signature]] = []
         self.reads = False
         self.formals: list[str] = []
         self.used: set[int] = set()
@@ -221,18 +210,17 @@ class FunctionWriter:
 
         Raises `ValueError` for a program with a symbolic size that none of its inputs fixes.
         """
-        for twin in self.written if self.path else ():
-            if twin.role == method.role and len(twin.arguments) == len(method.block.inputs):
-                made = self._text(method, twin.arguments, twin.signature.name)
-                if (made.head, made.body) == (twin.head, twin.body):
-                    twin.blocks.append(method.block)
-                    self.signatures.append(twin.signature)
-                    return
+        written = self.written if self.path else []
+        twin = same_text(written, method, lambda f: self._text(method, f.arguments, f.signature.name))
+        if twin is not None:
+            twin.blocks.append(method.block)
+            self.signatures.append(twin.signature)
+            return
         made = self._text(method, None, self.function_name(method))
         self.signatures.append(made.signature)
         self.written.append(made)
 
-    def _text(self, method: Method, names: list[str] | None, name: str) -> Written:
+    def _text(self, method: Method, names: list[str] | None, name: str) -> Written[Signature]:
         """Write a function of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
@@ -277,7 +265,7 @@ class FunctionWriter:
         head = definition(name, given, result, 0)
         return Written(signature, method.role, arguments, head, [*bound, *writer.lines], [block])
 
-    def docstring(self, written: Written) -> list[str]:
+    def docstring(self, written: Written[Signature]) -> list[str]:
         """Write where the function comes from, and the types of arguments and results."""
         frame = self.instance.frame
         given, results = (

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from mpcompile.diagnostics import error
 from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
+from mpcompile.emission.functions import Written, same_text
 from mpcompile.emission.names import attribute, identifier, snake
 from mpcompile.emission.signature import (
     argument_names,
@@ -23,7 +24,7 @@ from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value
 from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
 from mpcompile_torch.body import RESERVED, TorchWriter
-from mpcompile_torch.facts import Facts, Signature, Tree, Written
+from mpcompile_torch.facts import Facts, Signature, Tree
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.lists import OWNER, Over, assignments, lists
 from mpcompile_torch.literals import INDEX, array_text, initial_text
@@ -76,7 +77,7 @@ class ClassWriter:
         self.tensors: set[int] = set()  # numbers of the constants that methods read as tensors
         self.lists: set[int] = set()  # and as lists of Python integers
         self.signatures: list[Signature] = []
-        self.written: list[Written] = []
+        self.written: list[Written[Signature]] = []
         self.functions: list[str] = []  # of `sampling.py`
         self.me = "self"  # the name of the instance in the text of a method
         self.formals: dict[str, tuple[list[str], str]] = {}  # of methods by name, with the type of the result
@@ -341,23 +342,27 @@ class ClassWriter:
         Raises `ValueError` for a program with a symbolic size that none of its inputs fixes.
         """
         apart = (id(self.family), number) in self.facts.apart
-        for twin in self.written if self.path else ():
-            there = twin.signature.apart
-            if there > apart:  # what stands in model.py calls nothing of sampling.py
-                continue
-            if twin.role == method.role and len(twin.arguments) == len(method.block.inputs):
-                formals = self.formals[twin.signature.name]
-                made = self._text(number, method, twin.arguments, twin.signature.name, there)
-                if (made.head, made.body) == (twin.head, twin.body):
-                    twin.blocks.append(method.block)
-                    self.signatures.append(twin.signature)
-                    return
-                self.formals[twin.signature.name] = formals
+
+        def again(twin: Written[Signature]) -> Written[Signature]:
+            name, formals = twin.signature.name, self.formals[twin.signature.name]
+            made = self._text(number, method, twin.arguments, name, twin.signature.apart)
+            self.formals[name] = formals  # equal where the texts are
+            return made
+
+        # what stands in model.py calls nothing of sampling.py
+        written = [w for w in self.written if w.signature.apart <= apart] if self.path else []
+        twin = same_text(written, method, again)
+        if twin is not None:
+            twin.blocks.append(method.block)
+            self.signatures.append(twin.signature)
+            return
         made = self._text(number, method, None, self.method_name(method, apart), apart)
         self.signatures.append(made.signature)
         self.written.append(made)
 
-    def _text(self, number: int, method: Method, names: list[str] | None, name: str, apart: bool) -> Written:
+    def _text(
+        self, number: int, method: Method, names: list[str] | None, name: str, apart: bool
+    ) -> Written[Signature]:
         """Write a method of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
@@ -414,7 +419,7 @@ class ClassWriter:
                 told.append(s)
         return bound, told
 
-    def _shapes(self, written: Written, root: bool, indent: int) -> list[str]:
+    def _shapes(self, written: Written[Signature], root: bool, indent: int) -> list[str]:
         """A docstring with the types of arguments and results."""
         given, made = (
             shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mpcompile.emission.names import attribute
 from mpcompile.ir import ParameterSpec, Value
-from mpcompile.outline import Block, Key, Path
+from mpcompile.outline import Key, Path
 from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.positions import Positions
 
@@ -30,18 +30,6 @@ class Signature:
     apart: bool
     told: list[str]
     results: list[str]
-
-
-@dataclass
-class Written:
-    """A method as text. `blocks` are the functions that it is the code of, whose values differ in their first axes."""
-
-    signature: Signature
-    role: str
-    arguments: list[str]
-    head: list[str]
-    body: list[str]
-    blocks: list[Block]
 
 
 @dataclass

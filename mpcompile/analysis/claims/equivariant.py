@@ -7,6 +7,7 @@ each operation on the way treats all places alike, and undecided otherwise; neve
 from __future__ import annotations
 
 from mpcompile import ops
+from mpcompile.analysis.predicted import prediction
 from mpcompile.analysis.stencils import spatial_axes
 from mpcompile.analysis.verdict import Proof, Verdict, scope_of
 from mpcompile.ir import Claim, DType, Graph, Input, Module, Node, NoRule, Value
@@ -20,11 +21,9 @@ Moves = dict[int, int]
 
 def equivariant(module: Module, claim: Claim) -> Verdict:
     """Decide whether the prediction of a variable moves with the inputs of the program `predict`."""
-    graph = module.programs.get("predict")
-    if graph is None or claim.subject not in graph.outputs:
-        return Verdict.undecided(claim, f"no program predicts {claim.subject}")
-    if module.noise.get("predict"):
-        return Verdict.undecided(claim, "the prediction draws noise")
+    graph = prediction(module, claim)
+    if isinstance(graph, Verdict):
+        return graph
     moves: dict[Value, Moves | None] = {}
     stopped: Node | None = None
     for node in graph.nodes():

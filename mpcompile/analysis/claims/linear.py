@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from mpcompile import ops
+from mpcompile.analysis.predicted import prediction
 from mpcompile.analysis.verdict import GENERIC, Proof, Verdict, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.interpret import interpret
@@ -33,11 +34,9 @@ class Form(IntEnum):
 
 def linear(module: Module, claim: Claim) -> Verdict:
     """Decide whether the prediction of a variable is linear in the inputs of the program `predict`."""
-    graph = module.programs.get("predict")
-    if graph is None or claim.subject not in graph.outputs:
-        return Verdict.undecided(claim, f"no program predicts {claim.subject}")
-    if module.noise.get("predict"):
-        return Verdict.undecided(claim, "the prediction draws noise")
+    graph = prediction(module, claim)
+    if isinstance(graph, Verdict):
+        return graph
     output = graph.outputs[claim.subject]
     known: dict[Value, Form] = {}
     for node in graph.nodes():
