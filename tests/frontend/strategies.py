@@ -131,9 +131,14 @@ def models(draw: Any) -> ast.Model:
             span=NO, name=next(fresh), params=params(), inputs=inputs, lets=lets(), outputs=outputs
         )
 
+    stated = set[str]()
+
     def density() -> ast.Density:
         if draw(st.booleans()):
-            return ast.Density(span=NO, name=draw(NAMES), distribution=draw(expr))
+            name = draw(NAMES)
+            name = next(fresh) if name in stated else name  # a variable has one law (MP105)
+            stated.add(name)
+            return ast.Density(span=NO, name=name, distribution=draw(expr))
         prior = draw(expr) if draw(st.booleans()) else None
         return ast.Density(span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=prior)
 
