@@ -33,7 +33,7 @@ TABLE = (
          "A density at a value that occurs again and again has no bound: the narrower the law around it, the higher the "
          "likelihood, which then says nothing of the model.",
          "input x: real[4]   # counts\nx ~ normal(net)",
-         "input x: integer(0..255)[4]\nx ~ discretized_logistic_mixture(net, components = 5)"),
+         "input x: integer(0..255)[4]\nx ~ discretized(mixture(logistic), net)"),
     Code("MP510", "unknown-setting", "Reports a setting of training, optimiser or schedule that does not "
          "exist.",
          "An unknown setting would have been ignored.", "train { bacth: 64 }", "train { batch: 64 }"),

@@ -9,13 +9,7 @@ from mpcompile.distributions.bins import Discretized, Truncated
 from mpcompile.distributions.combinators import Combined, MixtureOf, ZeroInflated
 from mpcompile.distributions.counts import NegativeBinomial, Poisson
 from mpcompile.distributions.delta import Delta
-from mpcompile.distributions.discretized import DiscretizedLogisticMixture
-from mpcompile.distributions.elementwise import (
-    Bernoulli,
-    Categorical,
-    LogisticMixture,
-    Perceptron,
-)
+from mpcompile.distributions.elementwise import Bernoulli, Categorical, Perceptron
 from mpcompile.distributions.flow import Flow, Placed
 from mpcompile.distributions.interval import Beta, ContinuousBernoulli, Uniform
 from mpcompile.distributions.location_scale import Laplace, Logistic, Normal, StudentT
@@ -27,7 +21,7 @@ DISTRIBUTIONS: dict[str, type[Distribution]] = {
     c.keyword: c
     for c in (
         Bernoulli, Perceptron, Normal, Laplace, Logistic, StudentT, LogNormal, Gamma, Beta, ContinuousBernoulli, Uniform,
-        VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, LogisticMixture, DiscretizedLogisticMixture, Mixture,
+        VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, Mixture,
         ZeroInflated, Truncated, Discretized,
         Autoregressive, Flow, Delta,
     )
@@ -45,6 +39,13 @@ USUAL: dict[str, type[Elementwise]] = {
 }  # fmt: skip
 
 
+#: Laws that a language of before had, and the families that say the same.
+REMOVED = {
+    "logistic_mixture": "mixture(logistic)",
+    "discretized_logistic_mixture": "discretized(mixture(logistic))",
+}
+
+
 def likelihoods() -> dict[str, type[Elementwise]]:
     """Return the laws that can be the likelihood of an autoregressive density, by keyword."""
     elementwise = {k: c for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise)}
@@ -56,6 +57,6 @@ def likelihoods() -> dict[str, type[Elementwise]]:
 
 
 __all__ = [
-    "COMBINATORS", "DISTRIBUTIONS", "USUAL", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow", "Mixture",
-    "Normal", "Placed", "likelihoods",
+    "COMBINATORS", "DISTRIBUTIONS", "REMOVED", "USUAL", "Autoregressive", "Delta", "Distribution", "Elementwise", "Flow",
+    "Mixture", "Normal", "Placed", "likelihoods",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -32,6 +32,8 @@ class Distribution:
     implies: ClassVar[str] = ""
     #: A dataclass whose fields are the arguments; None for the law's own fields.
     arguments: ClassVar[type | None] = None
+    #: Arguments that it is often given and does not have: where to state each.
+    elsewhere: ClassVar[Mapping[str, str]] = {}
     #: Whether `mean` has a closed form; programs that give means give a draw where it has not.
     has_mean: ClassVar[bool] = True
     #: Whether the program `sample` gives the mean beside a draw, where latents were drawn first.

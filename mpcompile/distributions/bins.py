@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, log
 from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.distributions.base import Elementwise
-from mpcompile.distributions.combinators import Combined
+from mpcompile.distributions.combinators import Combined, MixtureOf
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.location_scale import LocationScale
 from mpcompile.distributions.slots import Noise, Parameters
-from mpcompile.distributions.special import log1m_exp
-from mpcompile.distributions.support import BOUNDED, WHOLE, Support
+from mpcompile.distributions.support import BOUNDED, BOUNDS_OF_TYPE, WHOLE, Support
 from mpcompile.ir import Field, Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
-#: Where the tails beside a bin differ by less, its mass is its density: differences have too few digits.
-NARROW = 1e-3
+#: Scales below exp(-7) say no more about 256 levels in [-1, 1] (the code of Salimans et al. 2017 has the same bound).
+MIN_LOG_SCALE = -7.0
 
 
 @dataclass(frozen=True)
 class OverTails(Combined):
     """Base of the laws that need the tails of the law within: a location and a scale, and symmetric."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = BOUNDS_OF_TYPE
     inner: LocationScale
 
     @classmethod
     def fault(cls, inner: Family) -> str:
         fits = issubclass(inner.law, LocationScale) and inner.law.has_tails
         return "" if fits else "is of a law with a distribution function: normal, laplace or logistic"
-
-    def between(self, ctx: Context, low: Value, high: Value) -> tuple[Value, Value, Value]:
-        """Emit whether a range lies above the centre, and the logarithms of the tails beyond its two ends.
-
-        The tails are those of the side on which they are small: the larger first.
-        """
-        b, a, z = ctx.b, self.inner.standardise(ctx, low), self.inner.standardise(ctx, high)
-        (below_a, above_a), (below_z, above_z) = (self.inner.standard_tails(ctx, v) for v in (a, z))
-        upper = F.less(b, 0.0, F.add(b, a, z))
-        return upper, F.where(b, upper, above_a, below_z), F.where(b, upper, above_z, below_a)
 
 
 @dataclass(frozen=True)
@@ -55,6 +45,7 @@ class Truncated(OverTails):
 
     keyword: ClassVar[str] = "truncated"
     support: ClassVar[Support] = BOUNDED
+    usage: ClassVar[str] = "truncated(normal, net)"
     has_mean: ClassVar[bool] = False
     low: float
     high: float
@@ -78,24 +69,26 @@ class Truncated(OverTails):
         return cls(inner, *field.interval)
 
     def _ends(self, ctx: Context) -> tuple[Value, Value | None]:
-        return ctx.b.constant(self.low), None if self.high == inf else ctx.b.constant(self.high)
+        """The ends of the interval as numbers of the standard law; no upper one where the variable is positive."""
+        low = self.inner.standardise(ctx, ctx.b.constant(self.low))
+        return low, None if self.high == inf else self.inner.standardise(ctx, ctx.b.constant(self.high))
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b, (low, high) = ctx.b, self._ends(ctx)
         if high is None:
-            mass = self.inner.standard_tails(ctx, self.inner.standardise(ctx, low))[1]
+            mass = self.inner.standard_tails(ctx, low)[1]
         else:
-            _, big, small = self.between(ctx, low, high)
-            mass = F.add(b, big, log1m_exp(ctx, F.sub(b, small, big)))
+            log_width = F.sub(b, log(self.high - self.low), self.inner.at(ctx, "log_scale"))
+            mass = self.inner.standard_log_mass(ctx, low, high, log_width)
         return F.sub(b, self.inner.element_log_prob(ctx, x), mass)
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b, u, (low, high) = ctx.b, noise[0], self._ends(ctx)
         if high is None:
-            tail = b.emit(ops.Exp(), self.inner.standard_tails(ctx, self.inner.standardise(ctx, low))[1])
+            tail = b.emit(ops.Exp(), self.inner.standard_tails(ctx, low)[1])
             z = F.neg(b, self._quantile(ctx, F.mul(b, u, tail)))
         else:
-            upper, big, small = self.between(ctx, low, high)
+            upper, big, small = self.inner.standard_ends(ctx, low, high)
             most, least = b.emit(ops.Exp(), big), b.emit(ops.Exp(), small)
             q = self._quantile(ctx, F.add(b, least, F.mul(b, u, F.sub(b, most, least))))
             z = F.where(b, upper, F.neg(b, q), q)
@@ -110,14 +103,20 @@ class Truncated(OverTails):
 class Discretized(OverTails):
     """Whole numbers as bins of a law of real numbers, half a number to both sides; the bins at the ends are open.
 
-    So a draw of the law, rounded and clipped, has this law exactly. Scales are in whole numbers. `mean` is that of the
-    law within.
+    So a draw of the law, rounded and clipped, has this law exactly. The levels low .. high of a range are moved to
+    [-1, 1], so that `loc` and `scale` mean the same for 8 levels and for 256 (Salimans et al. 2017, section 2.1); counts
+    are not moved. Over a mixture it is the mixture of its components in bins. `mean` is that of the law within.
     """
 
     keyword: ClassVar[str] = "discretized"
     support: ClassVar[Support] = WHOLE
+    usage: ClassVar[str] = "discretized(mixture(logistic), net)"
     low: int
     high: int | None
+
+    @classmethod
+    def fault(cls, inner: Family) -> str:
+        return super().fault(inner.over if inner.law is MixtureOf else inner)
 
     @classmethod
     def supports(cls, inner: Family) -> Support:
@@ -132,7 +131,10 @@ class Discretized(OverTails):
 
     @classmethod
     def read(cls, parameters: Parameters, family: Family, field: Field) -> Elementwise:
-        inner = family.over.law.read(parameters, family.over, field)
+        over = family.over
+        if over.law is MixtureOf:
+            return MixtureOf.read(parameters, replace(over, inner=Family(cls, None, over.over)), field)
+        inner = over.law.read(parameters, over, field)
         assert isinstance(inner, LocationScale)
         return cls(inner, field.low, None if field.classes is None else field.low + field.classes - 1)
 
@@ -140,28 +142,44 @@ class Discretized(OverTails):
     def dense(self) -> bool:
         return False
 
+    @property
+    def half(self) -> float:
+        """Half the width of a bin, on the scale of the law within."""
+        return 0.5 if self.high is None else 1.0 / max(1, self.high - self.low)
+
+    def _within(self, ctx: Context) -> LocationScale:
+        """The law within, its scale bounded from below."""
+        return replace(self.inner, log_scale=F.maximum(ctx.b, self.inner.at(ctx, "log_scale"), MIN_LOG_SCALE))
+
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        b, start, end = ctx.b, F.sub(ctx.b, x, 0.5), F.add(ctx.b, x, 0.5)
-        _, big, small = self.between(ctx, start, end)
-        away = F.sub(b, small, big)
-        narrow = F.less(b, -NARROW, away)
-        mass = F.add(b, big, log1m_exp(ctx, F.where(b, narrow, -1.0, away)))
-        inside = F.where(b, narrow, self.inner.element_log_prob(ctx, x), mass)
-        below = self.inner.standard_tails(ctx, self.inner.standardise(ctx, end))[0]
+        b, inner, centre = ctx.b, self._within(ctx), x
+        if self.high is not None:
+            centre = F.sub(b, F.mul(b, F.sub(b, x, float(self.low)), 2 * self.half), 1.0)
+        start, end = (inner.standardise(ctx, F.add(b, centre, side)) for side in (-self.half, self.half))
+        log_width = F.sub(b, log(2 * self.half), inner.log_scale)
+        inside = inner.standard_log_mass(ctx, start, end, log_width)
+        below = inner.standard_tails(ctx, end)[0]
         found = F.where(b, F.less(b, x, self.low + 0.5), below, inside)
         if self.high is None:
             return found
-        above = self.inner.standard_tails(ctx, self.inner.standardise(ctx, start))[1]
+        above = inner.standard_tails(ctx, start)[1]
         return F.where(b, F.less(b, self.high - 0.5, x), above, found)
+
+    def _levels(self, ctx: Context, x: Value) -> Value:
+        """Move numbers from the scale of the law within to that of the levels."""
+        b = ctx.b
+        if self.high is None:
+            return x
+        return F.add(b, F.mul(b, F.add(b, x, 1.0), 0.5 / self.half), float(self.low))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b
-        rounded = b.emit(ops.Floor(), F.add(b, self.inner.draw(ctx, noise), 0.5))
-        rounded = F.maximum(b, rounded, float(self.low))
+        drawn = self._levels(ctx, self._within(ctx).draw(ctx, noise))
+        rounded = F.maximum(b, b.emit(ops.Floor(), F.add(b, drawn, 0.5)), float(self.low))
         return rounded if self.high is None else F.minimum(b, rounded, float(self.high))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
-        return self.inner.mean(ctx, shape)
+        return self._levels(ctx, self.inner.mean(ctx, shape))
 
 
 __all__ = ["Discretized", "Truncated"]

@@ -41,6 +41,8 @@ class Combined(Elementwise):
     support: ClassVar[Support] = BY_INNER
     arguments: ClassVar[type | None] = OverLaw
     slots: ClassVar[tuple[Slot, ...]] = ()
+    #: A statement of it that is right.
+    usage: ClassVar[str]
     inner: Elementwise
 
     @classmethod
@@ -75,6 +77,9 @@ class Combined(Elementwise):
     def mapped(self, f: Callable[[Value], Value]) -> Self:
         return replace(self, inner=self.inner.mapped(f))
 
+    def tempered(self, ctx: Context, t: float) -> Self:
+        return replace(self, inner=self.inner.tempered(ctx, t))
+
     def parameters(self) -> dict[str, Value]:
         return self.inner.parameters()
 
@@ -87,6 +92,7 @@ class MixtureOf(Combined):
     """
 
     keyword: ClassVar[str] = "mixture"
+    usage: ClassVar[str] = "mixture(normal, net, components = 5)"
     arguments: ClassVar[type | None] = OverComponents
     slots: ClassVar[tuple[Slot, ...]] = (Slot("logits"),)
     stacked: ClassVar[bool] = True
@@ -137,6 +143,10 @@ class MixtureOf(Combined):
         chosen = F.to_float(b, b.emit(ops.Equal(), index, b.constant(numbers)))
         return self.inner.mapped(lambda v: F.sum_axes(b, F.mul(b, chosen, v), [axis])).draw(ctx, rest)
 
+    def tempered(self, ctx: Context, t: float) -> Self:
+        """Return the mixture at a temperature: logits divided by it, and its components at it."""
+        return replace(super().tempered(ctx, t), logits=F.mul(ctx.b, self.logits, 1.0 / t))
+
     def mean(self, ctx: Context, shape: Shape) -> Value:
         b, axis = ctx.b, self.axis
         each = self.inner.mean(ctx, self.logits.shape)
@@ -157,6 +167,7 @@ class ZeroInflated(Combined):
     """
 
     keyword: ClassVar[str] = "zero_inflated"
+    usage: ClassVar[str] = "zero_inflated(negative_binomial, net)"
     support: ClassVar[Support] = BY_COUNTS
     slots: ClassVar[tuple[Slot, ...]] = (Slot("gate"),)
     gate: Value
@@ -181,6 +192,10 @@ class ZeroInflated(Combined):
         within = F.add(b, other, self.inner.element_log_prob(ctx, x))
         both = F.add(b, zero, b.emit(ops.Softplus(), F.sub(b, within, zero)))
         return F.where(b, nothing, both, within)
+
+    def tempered(self, ctx: Context, t: float) -> Self:
+        """Return the law at a temperature: the gate divided by it, and the law within at it."""
+        return replace(super().tempered(ctx, t), gate=F.mul(ctx.b, self.gate, 1.0 / t))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b

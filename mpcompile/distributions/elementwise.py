@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import log
 from typing import ClassVar
 
-import numpy as np
-
 from mpcompile import ops
-from mpcompile.distributions.base import Distribution, Elementwise, learned, logit, standard_logistic
+from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.slots import Parameters, Slot
 from mpcompile.distributions.subject import Subject, ending
-from mpcompile.distributions.support import BITS, CLASSES, REALS, SIDES, Support
+from mpcompile.distributions.support import BITS, CLASSES, SIDES, Support
 from mpcompile.ir import Builder, DType, Field, Shape, Symbolic, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
-from mpcompile.ranges import Components
 
 
 @dataclass(frozen=True)
@@ -173,96 +169,3 @@ def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:
     size = x.shape[axis]
     assert isinstance(size, int)
     return F.slice_axis(b, x, axis, 0, size - 1), F.slice_axis(b, x, axis, size - 1)
-
-
-@dataclass(frozen=True)
-class NetOfComponents:
-    """The arguments of mixtures whose parameters a net gives, folded into its output."""
-
-    net: Value
-    components: Components = 5
-
-
-@dataclass(frozen=True)
-class OfNetwork(Elementwise):
-    """Laws with as many parameters an element as their components need, all from one net."""
-
-    arguments: ClassVar[type | None] = NetOfComponents
-    slots: ClassVar[tuple[Slot, ...]] = (Slot("logits"), Slot("loc"), Slot("scale", "positive"))
-    stacked: ClassVar[bool] = True
-
-    @classmethod
-    def count(cls, family: Family, field: Field) -> int:
-        return len(cls.slots) * family.size
-
-    @classmethod
-    def stated(cls, ctx: Context, given: NetOfComponents, subject: Subject) -> Distribution:
-        field = subject.field
-        if field is None:
-            raise subject.fail("MP209", f"{cls.keyword} is a law of a variable", help="normal(0, 1)")
-        return Family(cls, given.components).read(ctx, given.net, field.type.shape, field)
-
-
-@dataclass(frozen=True)
-class LogisticMixture(OfNetwork):
-    """A mixture of logistics over real elements: logits, locs and log scales each [N, K, ...]."""
-
-    keyword: ClassVar[str] = "logistic_mixture"
-    scaled: ClassVar[bool] = True
-    support: ClassVar[Support] = REALS
-    logits: Value
-    loc: Value
-    log_scale: Value
-    axis: int
-
-    @classmethod
-    def read(cls, parameters: Parameters, family: Family, field: Field) -> LogisticMixture:
-        logits, loc, log_scale = (parameters.several(family.size) for _ in cls.slots)
-        return cls(logits, loc, log_scale, parameters.axis)
-
-    @property
-    def parameter_axis(self) -> int | None:
-        return self.axis
-
-    def sharpens(self, b: Builder) -> bool:
-        return learned(b.graph, self.log_scale, b)
-
-    def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        b, axis = ctx.b, self.axis
-        wide = F.reshape(b, x, (*x.shape[:axis], 1, *x.shape[axis:]))
-        z = F.mul(b, F.sub(b, wide, self.loc), b.emit(ops.Exp(), F.neg(b, self.log_scale)))
-        component = F.sub(b, standard_logistic(ctx, z), self.log_scale)
-        weighted = F.add(b, b.emit(ops.LogSoftmax(axis), self.logits), component)
-        return b.emit(ops.LogSumExp((axis,), False), weighted)
-
-    def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
-        """One uniform number picks the component and, rescaled within its share, the draw."""
-        b, axis = ctx.b, self.axis
-        weights = b.emit(ops.Softmax(axis), self.logits)
-        u = F.reshape(b, noise[0], (*noise[0].shape[:axis], 1, *noise[0].shape[axis:]))
-        upper = b.emit(ops.CumSum(axis), weights)
-        inner, total = _split_last(b, upper, axis)
-        u = F.mul(b, u, total)
-        # counted, and not compared with both ends: `upper - weights` is not the end of the component before as that is
-        # rounded, so that u would fall into none or two
-        below = F.to_float(b, F.less(b, inner, u))
-        index = F.reshape(b, F.sum_axes(b, below, [axis]), u.shape)
-        numbers = np.arange(inner.shape[axis] + 1.0).reshape(-1, *(1,) * (u.type.rank - axis - 1))  # type: ignore[operator]  # sizes are numbers here
-        inside = F.to_float(b, b.emit(ops.Equal(), index, b.constant(numbers)))
-        lower = F.sub(b, upper, weights)
-        share = F.minimum(b, F.maximum(b, F.div(b, F.sub(b, u, lower), weights), 1e-6), 1 - 1e-6)
-        draw = F.add(b, self.loc, F.mul(b, b.emit(ops.Exp(), self.log_scale), logit(ctx, share)))
-        return F.sum_axes(b, F.mul(b, inside, draw), [axis])
-
-    def mean(self, ctx: Context, shape: Shape) -> Value:
-        b = ctx.b
-        return F.sum_axes(b, F.mul(b, b.emit(ops.Softmax(self.axis), self.logits), self.loc), [self.axis])
-
-    def parameters(self) -> dict[str, Value]:
-        return {"logits": self.logits, "loc": self.loc, "log_scale": self.log_scale}
-
-    def tempered(self, ctx: Context, t: float) -> LogisticMixture:
-        b = ctx.b
-        return replace(
-            self, logits=F.mul(b, self.logits, 1.0 / t), log_scale=F.add(b, self.log_scale, log(t))
-        )

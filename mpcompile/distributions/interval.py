@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ from mpcompile.distributions.rejection import GAMMA_TRIES, last, log_gamma_draw
 from mpcompile.distributions.slots import Noise, Operand, Parameters, Slot
 from mpcompile.distributions.special import log_gamma, polynomial
 from mpcompile.distributions.subject import Subject
-from mpcompile.distributions.support import INTERVAL, UNIFORM_VALUES, Support
+from mpcompile.distributions.support import BOUNDS_OF_TYPE, INTERVAL, UNIFORM_VALUES, Support
 from mpcompile.ir import Field, Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
@@ -33,6 +33,7 @@ class OnInterval(Parametric):
     """Base of laws of (0, 1), moved to the interval low .. high of their variable."""
 
     support: ClassVar[Support] = INTERVAL
+    elsewhere: ClassVar[Mapping[str, str]] = BOUNDS_OF_TYPE
     low: float = 0.0
     high: float = 1.0
 
@@ -193,6 +194,7 @@ class Uniform(Elementwise):
 
     keyword: ClassVar[str] = "uniform"
     support: ClassVar[Support] = UNIFORM_VALUES
+    elsewhere: ClassVar[Mapping[str, str]] = BOUNDS_OF_TYPE
     arguments: ClassVar[type | None] = Nothing
     slots: ClassVar[tuple[Slot, ...]] = ()
     low: float

@@ -25,6 +25,12 @@ from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
+#: Where the logarithms of two tails differ by less, their difference has too few digits.
+NARROW = 1e-3
+
+#: Below this tanh(w / 2) is w / 2 in double precision.
+LEAST_WIDTH = 1e-8
+
 #: Draws of Student's t end at exp(LONGEST / 2) of its scale.
 LONGEST = 80.0
 
@@ -60,6 +66,30 @@ class LocationScale(Parametric):
     def standard_quantile(self, ctx: Context, p: Value) -> Value:
         """The number below which the standard law has the mass p; where `has_tails`."""
         return self.standard_draw(ctx, p)
+
+    def standard_log_mass(self, ctx: Context, low: Value, high: Value, log_width: Value) -> Value:
+        """Log mass of the standard law between two numbers, whose distance is given as its logarithm; where `has_tails`.
+
+        The difference of the tails on the side on which they are small; where they differ by less than `NARROW`, the
+        density in the middle times the width, since the difference has too few digits.
+        """
+        b = ctx.b
+        _, big, small = self.standard_ends(ctx, low, high)
+        away = F.sub(b, small, big)
+        narrow = F.less(b, -NARROW, away)
+        mass = F.add(b, big, log1m_exp(ctx, F.where(b, narrow, -1.0, away)))
+        middle = F.mul(b, F.add(b, low, high), 0.5)
+        return F.where(b, narrow, F.add(b, self.standard_log_prob(ctx, middle), log_width), mass)
+
+    def standard_ends(self, ctx: Context, low: Value, high: Value) -> tuple[Value, Value, Value]:
+        """Emit whether an interval lies above the centre, and the logarithms of the tails beyond its two ends.
+
+        The tails are those of the side on which they are small: the larger first.
+        """
+        b = ctx.b
+        (below_a, above_a), (below_z, above_z) = (self.standard_tails(ctx, v) for v in (low, high))
+        upper = F.less(b, 0.0, F.add(b, low, high))
+        return upper, F.where(b, upper, above_a, below_z), F.where(b, upper, above_z, below_a)
 
     def moved(self, ctx: Context, z: Value) -> Value:
         """Emit loc + scale z."""
@@ -168,6 +198,24 @@ class Logistic(LocationScale):
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         return standard_logistic(ctx, z)
+
+    def standard_log_mass(self, ctx: Context, low: Value, high: Value, log_width: Value) -> Value:
+        """log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)) for a the higher end.
+
+        For w = a - b the last term is log tanh(w / 2) + softplus(-w), which keeps its digits where the bin is narrow.
+        There log tanh(w / 2) is log(w / 2) + log(tanh(w / 2) / (w / 2)), finite where w itself underflows. Each form is
+        held where it is not used, so that neither has a gradient that is not a number.
+        """
+        b, width = ctx.b, ctx.b.emit(ops.Exp(), log_width)
+        below = F.neg(b, b.emit(ops.Softplus(), F.neg(b, high)))
+        above = F.neg(b, b.emit(ops.Softplus(), low))
+        small = F.less(b, width, 1.0)
+        held = F.mul(b, F.minimum(b, F.maximum(b, width, LEAST_WIDTH), 1.0), 0.5)
+        share = b.emit(ops.Log(), F.div(b, b.emit(ops.Tanh(), held), held))
+        narrow = F.add(b, F.sub(b, log_width, log(2.0)), share)
+        wide = b.emit(ops.Log(), b.emit(ops.Tanh(), F.mul(b, F.maximum(b, width, 1.0), 0.5)))
+        rest = F.add(b, F.where(b, small, narrow, wide), b.emit(ops.Softplus(), F.neg(b, width)))
+        return F.add(b, F.add(b, below, above), rest)
 
     def standard_draw(self, ctx: Context, noise: Value) -> Value:
         return logit(ctx, noise)

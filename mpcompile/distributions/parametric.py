@@ -52,7 +52,8 @@ class Parametric(Elementwise):
         logarithm: Operand | None = getattr(given, slot.held)
         if logarithm is not None:
             if value is not None:
-                raise subject.fail("MP124", f"{cls.keyword} has a `{slot.name}` and a `{slot.held}`")
+                raise subject.fail("MP124", f"{cls.keyword} has a `{slot.name}` and a `{slot.held}`",
+                                   help=f"state one of them: {cls.keyword}({slot.held} = ...)")  # fmt: skip
             return logarithm
         if value is None:
             return None
@@ -68,7 +69,8 @@ class Parametric(Elementwise):
             if open_ and (stated.shape != shape or any(s.default is None for s in open_)):
                 net, open_ = stated, [first, *open_]
         if net is not None and not open_:
-            raise subject.fail("MP124", f"{cls.keyword} has a `net`, and all that it gives is stated")
+            raise subject.fail("MP124", f"{cls.keyword} has a `net`, and all that it gives is stated",
+                               help=f"state the net alone: {cls.keyword}(net)")  # fmt: skip
         if net is not None:
             parts = subject.parts(ctx, cls.keyword, net, [s.name for s in open_])
             raw.update(zip((s.held for s in open_), parts, strict=True))

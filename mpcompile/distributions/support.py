@@ -45,7 +45,12 @@ DEQUANTIZED = Support(
     "real numbers, and levels in order behind `dequantize`", ("real", "integer", "binary"), "derived"
 )
 
+#: Where the ends of an interval are stated, for laws of bounded numbers that are asked to take them.
+BOUNDS_OF_TYPE = dict.fromkeys(
+    ("low", "high"), "the type of its variable has the ends: `real(0..1)`, `real(0..)` or `integer(0..255)`"
+)
+
 __all__ = [
-    "ANGLES", "BASES", "BITS", "BOUNDED", "BY_COUNTS", "BY_INNER", "BY_LIKELIHOOD", "CLASSES", "COUNTS", "DEQUANTIZED",
-    "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "WHOLE", "Support",
+    "ANGLES", "BASES", "BITS", "BOUNDED", "BOUNDS_OF_TYPE", "BY_COUNTS", "BY_INNER", "BY_LIKELIHOOD", "CLASSES", "COUNTS",
+    "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "WHOLE", "Support",
 ]  # fmt: skip

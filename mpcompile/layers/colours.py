@@ -19,7 +19,7 @@ class ColourMixture(Layer):
     Of 10 K numbers a pixel, K are logits of the components, 3 K each are locations, log scales and, through tanh,
     coefficients: in component k green is about m_g + a r, blue about m_b + b r + c g, on the scale of [-1, 1]. A
     component holds for the whole pixel, so the weights that green sees are those of the components given red, and so on.
-    [N, 10 K, H, W] -> [N, 9 K, H, W], the parameters of `discretized_logistic_mixture` with K components.
+    [N, 10 K, H, W] -> [N, 9 K, H, W], the parameters of `discretized(mixture(logistic))` with K components.
     """
 
     keyword: ClassVar[str] = "colour_mixture"
@@ -28,8 +28,8 @@ class ColourMixture(Layer):
     components: Components = 5
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        from mpcompile.distributions.discretized import DiscretizedLogisticMixture
-        from mpcompile.distributions.elementwise import LogisticMixture
+        from mpcompile.distributions.bins import Discretized
+        from mpcompile.distributions.location_scale import Logistic
 
         (h,), b, k = inputs, ctx.b, self.components
         classes = ctx.classes_of(self.image)
@@ -55,11 +55,12 @@ class ColourMixture(Layer):
         )
         green = F.add(b, green, F.mul(b, from_red, r))
         blue = F.add(b, blue, F.add(b, F.mul(b, red_to_blue, r), F.mul(b, from_green, g)))
-        laws: list[LogisticMixture] = []
-        for loc, scale, colour in zip((red, green, blue), scales, colours, strict=True):
-            laws.append(LogisticMixture(weights, loc, scale, 1))
+        logits: list[Value] = []
+        locs, image = (red, green, blue), (shape[0], 1, 1, *shape[2:])
+        for loc, scale, colour in zip(locs, scales, colours, strict=True):
+            logits.append(weights)
             if loc is not blue:
-                bins = DiscretizedLogisticMixture(laws[-1], 0, classes).component_log_prob(ctx, colour)
-                weights = F.add(b, weights, bins)
-        wide = [F.concat(b, [law.parameters()[name] for law in laws], 2) for name in laws[0].parameters()]
+                bins = Discretized(Logistic(loc, scale), 0, classes - 1)
+                weights = F.add(b, weights, bins.element_log_prob(ctx, F.reshape(b, colour, image)))
+        wide = [F.concat(b, part, 2) for part in (logits, locs, scales)]
         return F.reshape(b, F.concat(b, wide, 1), (shape[0], 9 * k, *shape[2:]))

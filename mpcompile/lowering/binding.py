@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, Span, SpecError, error
-from mpcompile.distributions import COMBINATORS, likelihoods
+from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, REMOVED, likelihoods
 from mpcompile.distributions.combinators import Combined, OverLaw
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.slots import Operand
@@ -86,12 +86,20 @@ class Arguments:
                     faults.append(self._one_too_many(argument, names, name))
                     continue
             if name not in names:
-                faults.append(unknown("argument", name, names, argument.span, self.call.callee))
+                faults.append(self._unknown_name(argument, name, names))
             elif name in given:
                 faults.append(error("MP124", f"`{name}` is given twice", argument.span))
             else:
                 given[name] = argument
         return given, faults
+
+    def _unknown_name(self, argument: ast.Argument, name: str, names: Sequence[str]) -> SpecError:
+        """An argument by a name that the callee does not have; a law may say where its value is stated."""
+        callee = self.call.callee
+        law = None if self.layer else DISTRIBUTIONS.get(callee)
+        if law is None or name not in law.elsewhere:
+            return unknown("argument", name, names, argument.span, callee)
+        return error("MP110", f"`{callee}` takes no `{name}`", argument.span, help=law.elsewhere[name])
 
     def _one_too_many(self, argument: ast.Argument, names: Sequence[str], name: str | None) -> SpecError:
         """An argument by place for which there is none; a value belongs before the layer."""
@@ -186,6 +194,8 @@ class Arguments:
                             help="one net gives all parameters: it stands beside the outer law")  # fmt: skip
             return family_over(combined, given, expr.span)
         name, known = self._text(expr), likelihoods()
+        if name in REMOVED:
+            raise error("MP110", f"unknown law `{name}`", expr.span, help=f"it is {REMOVED[name]}")
         if name not in known:
             raise Unlisted(f"{Choice(tuple(known))}, got '{name}'")
         return Family(known[name])
@@ -235,7 +245,8 @@ class Arguments:
 def family_over(combined: type[Combined], given: OverLaw, span: Span) -> Family:
     """Return a law over another one. Raises `SpecError` (MP209) where it cannot be over that law."""
     if fault := combined.fault(given.law):
-        raise error("MP209", f"`{combined.keyword}` {fault}, not {given.law.name}", span)
+        raise error("MP209", f"`{combined.keyword}` {fault}, not {given.law.name}", span,
+                    help=combined.usage)  # fmt: skip
     return Family(combined, getattr(given, "components", None), given.law)
 
 

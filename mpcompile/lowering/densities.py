@@ -12,6 +12,7 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import (
     COMBINATORS,
     DISTRIBUTIONS,
+    REMOVED,
     USUAL,
     Autoregressive,
     Distribution,
@@ -21,7 +22,7 @@ from mpcompile.distributions import (
     Placed,
 )
 from mpcompile.distributions.autoregressive import member_ranks
-from mpcompile.distributions.combinators import OverLaw
+from mpcompile.distributions.combinators import MixtureOf, OverLaw
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
@@ -70,6 +71,8 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     """
     call = ast.called(expr)
     law = named(expr)
+    if call is not None and call.callee in REMOVED:
+        raise error("MP110", f"unknown distribution `{call.callee}`", call.span, help=_now(scope, call))
     if call is None or law is None:
         raise unknown("distribution", call.callee if call else "", list(DISTRIBUTIONS), expr.span)
     if field is not None and not _over(call):
@@ -80,6 +83,17 @@ def distribution(ctx: Context, scope: Scope, expr: ast.Expr, field: Field | None
     if _over(call):
         return _combined(ctx, call, given, field)
     return law.stated(ctx, given, Subject(field, call.span))
+
+
+def _now(scope: Scope, call: ast.Call) -> str:
+    """Return how a law that was removed is stated now, with the arguments of the call."""
+    outer = REMOVED[call.callee].split("(")[0]
+    size = [a for i, a in enumerate(call.args) if a.name == "components" or (a.name is None and i == 1)]
+    net = [scope.label(a.span) for a in call.args if a not in size] or ["net"]
+    components = [scope.label(a.span) for a in size]
+    if outer == MixtureOf.keyword:
+        return f"{outer}({', '.join(['logistic', *net, *components])})"
+    return f"{outer}(mixture({', '.join(['logistic', *components])}), {', '.join(net)})"
 
 
 def _over(call: ast.Call) -> bool:

@@ -15,7 +15,7 @@ LAWS_OF = {
     "angle": "von_mises(net)",
     "integer(0..)": "poisson(net) or negative_binomial(net)",
     "binary": "bernoulli(logits = ...)",
-    "integer": "categorical(logits = ...), discretized_logistic_mixture(net) or flow(base = normal) { dequantize -> "
+    "integer": "categorical(logits = ...), discretized(mixture(logistic), net) or flow(base = normal) { dequantize -> "
     "... }",
     "category": "categorical(logits = ...)",
 }

@@ -150,7 +150,7 @@ def test_temperature_stretches_it_and_top_k_is_refused() -> None:
         ),
         (
             "input y: real[3]\ny ~ autoregressive(likelihood = flow) { dense(6, mask = strict(degrees)) }",
-            "MP205 .* logistic_mixture, discretized_logistic_mixture, gumbel or hit, got 'flow'",
+            "MP205 .* negative_binomial, gumbel or hit, got 'flow'",
         ),
     ],
 )

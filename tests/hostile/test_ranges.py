@@ -42,7 +42,7 @@ AROUND = {
     "depth_to_space": "model m\ninput x: real[4, 2, 2]\ntarget y: real[1]\n"
     "y ~ normal(loc = x -> {} -> flatten -> dense(1))",
     "colour_mixture": "model m\ninput x: integer(0..7)[3, 4, 4]\n"
-    "x ~ autoregressive(likelihood = discretized_logistic_mixture, components = 5) {{\n"
+    "x ~ autoregressive(likelihood = discretized(mixture(logistic)), components = 5) {{\n"
     "  conv(50, 3, pad = same, mask = causal2d(type = A)) -> {} }}",
 }
 EXAMPLES: dict[Any, str] = {
@@ -55,7 +55,6 @@ EXAMPLES: dict[Any, str] = {
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
     ("ordinal", "loc"): "x -> dense(4)", ("zero_inflated", "law"): "poisson",
-    ("logistic_mixture", "net"): "x -> dense(60)", ("discretized_logistic_mixture", "net"): "x -> dense(60)",
 }  # fmt: skip
 
 

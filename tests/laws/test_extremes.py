@@ -17,7 +17,7 @@ MIXTURE = """
 model m
 condition x: real[1]
 input y: integer(0..255)[1]
-y ~ discretized_logistic_mixture(x -> dense(3), components = 1)
+y ~ discretized(mixture(logistic, components = 1), x -> dense(3))
 """
 CLASSES = """
 model m
@@ -29,7 +29,7 @@ SMOOTH = """
 model m
 condition x: real[1]
 input y: real[1]
-y ~ logistic_mixture(x -> dense({size}), components = {components})
+y ~ mixture(logistic, x -> dense({size}), components = {components})
 """
 
 
@@ -104,5 +104,6 @@ def test_every_noise_falls_into_one_component(backend: str, components: int) -> 
     bias = np.concatenate([logits, loc, np.full(components, -8.0)])
     weights = {k: bias if k.endswith("bias") else np.zeros(p.shape) for k, p in m.parameters.items()}
     session = find_backend(backend).session(m, weights, precision="float32")
-    drawn = session.run("sample", {"x": np.zeros((len(noise), 1)), "noise_y": noise})["y"]
+    given = {"x": np.zeros((len(noise), 1)), "noise_y": noise, "noise_y_2": np.roll(noise, 1, 0)}
+    drawn = session.run("sample", given)["y"]
     assert np.abs(drawn[:, 0, None] - loc).min(1).max() < 1.0

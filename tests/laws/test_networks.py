@@ -129,7 +129,7 @@ def test_a_discretised_logistic_is_the_mass_of_a_bin(backend: str) -> None:
     """Against scipy's distribution function; the first and the last level reach to infinity."""
     m = lowered(
         "model m\ninput c: real[3]\ntarget x: integer(0..4)[2]\n"
-        "x ~ discretized_logistic_mixture(c -> dense(12), components = 2)\n"
+        "x ~ discretized(mixture(logistic, components = 2), c -> dense(12))\n"
     )
     w, rng = example_weights(m, spread=0.7), np.random.default_rng(0)
     c, x = rng.normal(size=(6, 3)), rng.integers(0, 5, (6, 2)).astype(float)

@@ -25,7 +25,7 @@ LEVELS, K = 5, 3
 PIXEL = f"""
 model m
 input x: integer(0..{LEVELS - 1})[3, 1, 1]
-x ~ autoregressive(order = pixel, likelihood = discretized_logistic_mixture, components = {K}) {{
+x ~ autoregressive(order = pixel, likelihood = discretized(mixture(logistic)), components = {K}) {{
   conv({10 * K}, 1, mask = causal2d(type = A))
   colour_mixture(x, {K})
 }}"""
@@ -71,13 +71,13 @@ def test_a_component_holds_for_the_whole_pixel() -> None:
 
 
 def test_its_sampler_is_derived_and_draws_the_law() -> None:
-    """Equally spaced noise for red: frequencies of its levels are their masses."""
+    """Evenly spread noise for red, of its component and within it: frequencies of its levels are their masses."""
     optimised(api.load(SPEC))
     m = lowered(PIXEL)
     w, n = example_weights(m, spread=0.8), 4000
-    noise = np.random.default_rng(0).uniform(size=(n, 3, 1, 1))
-    noise[:, 0, 0, 0] = (np.arange(n) + 0.5) / n
-    x = interpret(m.programs["sample"], w, {"noise_x": noise})["x"][:, :, 0, 0]
+    noise = np.random.default_rng(0).uniform(size=(2, n, 3, 1, 1))
+    noise[:, :, 0, 0, 0] = (np.arange(n) + 0.5) / n, (np.arange(n) * 0.6180339887) % 1
+    x = interpret(m.programs["sample"], w, {"noise_x": noise[0], "noise_x_2": noise[1]})["x"][:, :, 0, 0]
     (bias,) = (v for k, v in w.items() if k.endswith("bias"))
     pi, red, _, _, scale, *_ = bias.reshape(10, K)
     expected = (np.exp(pi) / np.exp(pi).sum()) @ masses(red, scale)

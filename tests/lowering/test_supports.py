@@ -15,7 +15,7 @@ import pytest
 
 from mpcompile import api
 from mpcompile.diagnostics import SpecError
-from mpcompile.distributions import DISTRIBUTIONS
+from mpcompile.distributions import DISTRIBUTIONS, REMOVED
 from mpcompile.distributions.support import BASES
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
@@ -42,8 +42,6 @@ ALLOWED = {
     "poisson": {"integer(0..)"},
     "negative_binomial": {"integer(0..)"},
     "categorical": {"category", "integer", "bit"},
-    "logistic_mixture": {"real"},
-    "discretized_logistic_mixture": {"integer", "bit"},
     "mixture": {"real"},
     "zero_inflated": {"real(0..)", "integer(0..)"},
     "truncated": {"real(0..)", "real(a..b)"},
@@ -54,7 +52,7 @@ ALLOWED = {
 }
 #: Laws of a single element that an autoregressive density may have, and how many parameters they read of a net.
 PARAMETERS = {
-    "bernoulli": 1, "normal": 2, "laplace": 2, "logistic": 2, "logistic_mixture": 6, "discretized_logistic_mixture": 6,
+    "bernoulli": 1, "normal": 2, "laplace": 2, "logistic": 2,
     "student_t": 3, "log_normal": 2, "gamma": 2, "beta": 2, "continuous_bernoulli": 1, "von_mises": 2, "ordinal": 1,
     "poisson": 1, "negative_binomial": 2,
 }  # fmt: skip
@@ -92,8 +90,6 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
             return "uniform"
         case "categorical":
             return f"categorical(logits = {net} -> dense({classes}){f' -> reshape([{classes}, 1])' if rank else ''})"
-        case "logistic_mixture" | "discretized_logistic_mixture":
-            return f"{keyword}({net} -> dense(6), components = 2)"
         case "mixture":
             return "mixture(components = 2)"
         case "flow":
@@ -199,8 +195,7 @@ def test_laws_of_bounded_numbers_counts_and_angles(tmp_path: Path, base: str) ->
         if keyword in PARAMETERS:
             net = f"shift -> dense({PARAMETERS[keyword]})"
             text = f"input x: {WIDE[base]}[time, 1]\nx ~ autoregressive(likelihood = {keyword}"
-            components = ", components = 2" if "mixture" in keyword else ""
-            assert codes(tmp_path, f"{text}{components}) {{ {net} }}") == expected, keyword
+            assert codes(tmp_path, f"{text}) {{ {net} }}") == expected, keyword
 
 
 @pytest.mark.parametrize(
@@ -218,12 +213,12 @@ def test_laws_of_bounded_numbers_counts_and_angles(tmp_path: Path, base: str) ->
         ),
         (
             "integer(0..3)",
-            "discretized(mixture(normal), c -> dense(9))",
+            "discretized(mixture(student_t), c -> dense(9))",
             "MP209 `discretized` is of a law with",
         ),
         (
             "real",
-            "mixture(logistic_mixture, c -> dense(9))",
+            "mixture(mixture(logistic), c -> dense(9))",
             "MP209 `mixture` is of a law with slots of its own",
         ),
         (
@@ -259,8 +254,62 @@ def test_laws_of_bounded_numbers_counts_and_angles(tmp_path: Path, base: str) ->
 def test_what_a_law_over_another_one_refuses(
     tmp_path: Path, declared: str, stated: str, message: str
 ) -> None:
-    with pytest.raises(SpecError, match=re.escape(message)):
+    with pytest.raises(SpecError, match=re.escape(message)) as caught:
         load(tmp_path, f"condition c: real[3]\ninput x: {declared}[1]\nx ~ {stated}")
+    assert all(d.help for d in caught.value.diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("declared", "stated"),
+    [
+        ("real(0..1)", "truncated(normal, c -> dense(2), low = 0)"),
+        ("integer(0..3)", "discretized(normal, c -> dense(2), high = 3)"),
+        ("real(0..1)", "uniform(low = 0)"),
+        ("real(0..1)", "beta(c -> dense(2), high = 1)"),
+    ],
+)
+def test_the_ends_of_an_interval_are_those_of_the_type(tmp_path: Path, declared: str, stated: str) -> None:
+    with pytest.raises(SpecError, match=r"MP110 .* takes no `(low|high)`") as caught:
+        load(tmp_path, f"condition c: real[3]\ninput x: {declared}[1]\nx ~ {stated}")
+    (found,) = caught.value.diagnostics
+    assert found.help is not None and found.help.startswith("the type of its variable has the ends")
+
+
+@pytest.mark.parametrize(
+    ("declared", "stated", "now"),
+    [
+        (
+            "real",
+            "logistic_mixture(c -> dense(6), components = 2)",
+            "mixture(logistic, c -> dense(6), components = 2)",
+        ),
+        (
+            "real",
+            "logistic_mixture(components = 5, net = c -> dense(15))",
+            "mixture(logistic, net = c -> dense(15), components = 5)",
+        ),
+        (
+            "integer(0..3)",
+            "discretized_logistic_mixture(c -> dense(6), components = 2)",
+            "discretized(mixture(logistic, components = 2), c -> dense(6))",
+        ),
+    ],
+)
+def test_a_law_that_was_removed_says_how_it_is_stated_now(
+    tmp_path: Path, declared: str, stated: str, now: str
+) -> None:
+    head = f"condition c: real[3]\ninput x: {declared}[1]\nx ~ "
+    with pytest.raises(SpecError, match="MP110 unknown distribution") as caught:
+        load(tmp_path, head + stated)
+    assert [d.help for d in caught.value.diagnostics] == [now]
+    assert codes(tmp_path, head + now) == set()
+    likelihood = f"input x: {declared}[1]\nx ~ autoregressive(likelihood = LAW) {{ shift -> dense(15) }}"
+    keyword = stated.split("(")[0]
+    with pytest.raises(SpecError, match=f"MP110 unknown law `{keyword}`") as caught:
+        load(tmp_path, likelihood.replace("LAW", keyword))
+    assert [d.help for d in caught.value.diagnostics] == [f"it is {REMOVED[keyword]}"]
+    likelihood = likelihood.replace("[1]", "[time, 1]").replace("LAW", REMOVED[keyword])
+    assert codes(tmp_path, likelihood) == set()
 
 
 @pytest.mark.parametrize(
@@ -320,12 +369,9 @@ def test_ranges_that_no_type_has(tmp_path: Path, declared: str, message: str) ->
 def test_likelihoods_of_autoregressive_densities(tmp_path: Path, keyword: str, base: str) -> None:
     """Of two steps for discrete types, of one for reals."""
     outputs = PARAMETERS.get(keyword, len(STATES.get(base, "123")))
-    components = ", components = 2" if "mixture" in keyword else ""
     net = f"embedding(4) -> shift -> dense({outputs})" if base == "category" else f"shift -> dense({outputs})"
     shape = "[time]" if base == "category" else "[time, 1]"
-    text = (
-        f"input x: {TYPES[base]}{shape}\nx ~ autoregressive(likelihood = {keyword}{components}) {{ {net} }}"
-    )
+    text = f"input x: {TYPES[base]}{shape}\nx ~ autoregressive(likelihood = {keyword}) {{ {net} }}"
     expected = set() if base in ALLOWED[keyword] else {"MP209"}
     assert codes(tmp_path, text) == expected
     if expected:

@@ -74,7 +74,7 @@ VARIANTS = {
         model m
         input x: real[5]
         mask up = degrees(order = natural, hidden = 12, seed = 0)
-        x ~ autoregressive(likelihood = logistic_mixture, components = 3) {
+        x ~ autoregressive(likelihood = mixture(logistic), components = 3) {
           dense(12, mask = up) -> tanh -> dense(45, mask = strict(up))
         }""",
     "rnn": """

@@ -99,7 +99,7 @@ WHOLE = {
     "normal, fixed scale": ("normal(loc = c -> dense(4), scale = 0.5)", False),
     "normal, given scale": ("normal(loc = c -> dense(4), scale = s)", False),
     "laplace": ("laplace(c -> dense(8))", True),
-    "logistic_mixture": ("logistic_mixture(c -> dense(24), components = 2)", True),
+    "mixture of logistics": ("mixture(logistic, c -> dense(24), components = 2)", True),
     "mixture": ("mixture(components = 2)", True),
     "autoregressive": ("autoregressive(order = natural) { dense(8, mask = strict(degrees)) }", True),
     "flow that scales": ("flow(base = normal) { affine }", True),

@@ -136,8 +136,11 @@ def cut(law: Any, low: float, high: float) -> Density:
     return made
 
 
-def in_bins(law: Any, low: int, high: int) -> Masses:
-    ends = np.concatenate([[-np.inf], np.arange(low + 0.5, high), [np.inf]])
+def in_bins(law: Any, low: int, high: int, moved: bool = True) -> Masses:
+    """Whole numbers as bins; those of a range are moved to [-1, 1]."""
+    inner = np.arange(low + 0.5, high)
+    inner = 2 * (inner - low) / (high - low) - 1 if moved else inner
+    ends = np.concatenate([[-np.inf], inner, [np.inf]])
     masses = np.where(ends[:-1] > law.mean(), -np.diff(law.sf(ends)), np.diff(law.cdf(ends)))
     return Masses(np.arange(low, high + 1.0), masses)
 
@@ -176,10 +179,10 @@ LAWS: dict[str, Row] = {
                    COUNTS, np.arange(200.0)),
     "negative_binomial": Row("integer(0..)", "negative_binomial(NET(2))", (*TWO, (3.0, -6.0)), negative_binomial, COUNTS,
                              np.arange(2000.0)),
-    "logistic_mixture": Row("real", "logistic_mixture(NET(6), components = 2)", ((0.3, -0.4, 1.0, -3.0, 0.2, -0.5),),
+    "mixture: logistic": Row("real", "mixture(logistic, NET(6), components = 2)", ((0.3, -0.4, 1.0, -3.0, 0.2, -0.5),),
                             mixture_of_logistics, LINE, (-120, 120)),
-    "discretized_logistic_mixture": Row(
-        "integer(0..3)", "discretized_logistic_mixture(NET(6), components = 2)", ((0.3, -0.4, 0.5, -0.3, -1.0, 0.2),),
+    "discretized: mixture": Row(
+        "integer(0..3)", "discretized(mixture(logistic, components = 2), NET(6))", ((0.3, -0.4, 0.5, -0.3, -1.0, 0.2),),
         levels_of_logistics, np.arange(4.0), np.arange(4.0), mean=False),
     "mixture": Row("integer(0..)", "mixture(poisson, NET(4), components = 2)", ((0.3, -0.4, 0.5, 2.5),),
                    mixture_of_poissons, COUNTS, np.arange(200.0)),
@@ -194,10 +197,10 @@ LAWS: dict[str, Row] = {
                      mean=False),
     "truncated: half": Row("real(0..)", "truncated(laplace, NET(2))", ((0.3, -0.4), (-5.0, 0.3)),
                            lambda r: cut(stats.laplace(r[0], np.exp(r[1])), 0, np.inf), HALF, (0, 120), mean=False),
-    "discretized": Row("integer(-2..4)", "discretized(normal, NET(2))", ((0.3, -0.4), (9.0, 0.0), (0.0, 3.0)),
+    "discretized": Row("integer(-2..4)", "discretized(normal, NET(2))", ((0.3, -0.4), (3.0, -1.0), (0.0, 3.0)),
                        lambda r: in_bins(stats.norm(r[0], np.exp(r[1])), -2, 4), np.arange(-2.0, 5), np.arange(-2.0, 5),
                        mean=False),
     "discretized: counts": Row("integer(0..)", "discretized(logistic, NET(2))", ((0.3, -0.4), (4.0, 1.0)),
-                               lambda r: in_bins(stats.logistic(r[0], np.exp(r[1])), 0, 300), COUNTS, np.arange(200.0),
-                               mean=False),
+                               lambda r: in_bins(stats.logistic(r[0], np.exp(r[1])), 0, 300, False), COUNTS,
+                               np.arange(200.0), mean=False),
 }  # fmt: skip
