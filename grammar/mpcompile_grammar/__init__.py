@@ -7,6 +7,8 @@ from importlib.resources.abc import Traversable
 
 GRAMMAR: Traversable = files(__name__) / "mpcompile.lark"
 TABLES: Traversable = files(__name__) / "tables.json"
-START_RULES = ("model", "statement", "item", "pipeline", "stage", "signature", "type", "names", "claim")
+START_RULES = (
+    "model", "statement", "item", "pipeline", "stage", "signature", "type", "initial", "carried", "names", "claim",
+)  # fmt: skip
 
 __all__ = ["GRAMMAR", "START_RULES", "TABLES"]

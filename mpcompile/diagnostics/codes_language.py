@@ -52,8 +52,8 @@ TABLE = (
     Code(
         "MP100", "syntax-error",
         "Reports text that the grammar does not allow: what was expected and what was found.",
-        "The spec has no meaning until it is mended.", "y = bernoulli(logits = net(x))",
-        "y ~ bernoulli(logits = net(x))",
+        "The spec has no meaning until it is mended.", "net hidden ~ dense(4)",
+        "net hidden = dense(4)",
     ),
     Code("MP101", "unbalanced-bracket", "Reports a bracket that is never closed, or closes nothing.",
          "All text after the bracket would be read as a part of it.", "dense(hidden", "dense(hidden)"),
@@ -137,6 +137,9 @@ TABLE = (
          "Reports an argument for which a layer, distribution or block has no place; often a value, which "
          "belongs before a layer.",
          "Options stand in the parentheses, and the value that a layer reads stands before it.", "relu(x)", "x -> relu"),
+    Code("MP129", "not-built-yet",
+         "Reports a statement, a type or an expression that the language has and this version does not compile yet.",
+         "A construct that were left out silently would make another model of the spec."),
     Code("MP131", "suppression-without-reason", "Reports `allow` without `because`.",
          "A later reader of the spec must be able to judge the exception.", "check { allow complete(x) }",
          'check { allow complete(x) because "the last row is padding" }'),

@@ -19,7 +19,17 @@ class Assembly:
         self.named = False  # YAML may give `params` before `model`
         self.fields: dict[str, list[Any]] = {
             name: []
-            for name in ("declarations", "masks", "nets", "blocks", "density", "objective", "train", "checks")
+            for name in (
+                "declarations",
+                "weights",
+                "masks",
+                "nets",
+                "blocks",
+                "density",
+                "objective",
+                "train",
+                "checks",
+            )
         }
         self._path = path
         self._defined: dict[str, Span] = {}
@@ -31,7 +41,7 @@ class Assembly:
     ) -> None:
         self.diagnostics.append(Diagnostic(code, message, span, help=help, notes=notes))
 
-    def define(self, names: Iterable[tuple[str, Span]]) -> None:
+    def define(self, names: Iterable[tuple[str, Span]], help: str = "choose another name") -> None:
         """Names of the model: parameters, variables, masks, nets and blocks share one space."""
         for name, span in names:
             if name in self._defined:
@@ -41,7 +51,7 @@ class Assembly:
                     f"the name `{name}` is taken",
                     span,
                     notes=(f"it was first used at {first}",),
-                    help="choose another name",
+                    help=help,
                 )
             else:
                 self._defined[name] = span
@@ -63,6 +73,14 @@ class Assembly:
             self.fields["declarations"].append(node)
         elif isinstance(node, Named):
             self.fields["masks" if node.role == "mask" else "nets"].append(node.let)
+        elif isinstance(node, ast.LearnedWeight):
+            self.define([(node.name, node.span)])
+            self.fields["weights"].append(node)
+        elif isinstance(node, ast.Update):  # outside of a recurrence it is a value of the model
+            help = f"choose another name; `{node.name} ~ ...` says how a variable is distributed"
+            self.define([(node.name, node.span)], help)
+            let = ast.Let.model_construct(span=node.span, kind="let", name=node.name, value=node.value)
+            self.fields["density"].append(let)
         elif isinstance(node, ast.Block):
             self.fields["blocks"].append(node)
         elif isinstance(node, Section):
@@ -80,12 +98,12 @@ class Assembly:
         else:
             self.fields[role].append(entry)
 
-    def _state(self, s: ast.Density | ast.WeightPrior | ast.Recurrence) -> None:
+    def _state(self, s: ast.Node) -> None:
         """Report MP105 for a variable with two laws, and for a local value of a step with a name that is taken.
 
         Laws of one variable would be multiplied, and a product of densities does not sum to one.
         """
-        if isinstance(s, ast.Density):
+        if isinstance(s, ast.Density) and s.role != "missing":  # which is no law of the model
             if s.name in self._stated and (s.role == "observed" or self._defined.get(s.name) == s.span):
                 note = f"the first is at {self._stated[s.name]}"
                 self.report("MP105", f"`{s.name}` has two laws", s.span, notes=(note,),

@@ -48,6 +48,14 @@ class Name(Node):
     id: str
 
 
+class Part(Node):
+    """`words.weight`: a part of what a name stands for."""
+
+    kind: Literal["part"] = "part"
+    name: str
+    member: str
+
+
 class Unary(Node):
     """`-x`, `~m`: an operator before its operand."""
 
@@ -121,25 +129,35 @@ class Repeat(Node):
 
 
 Expr = Annotated[
-    Number | Text | Name | Unary | Binary | ListExpr | Call | Pipeline, Field(discriminator="kind")
+    Number | Text | Name | Part | Unary | Binary | ListExpr | Call | Pipeline, Field(discriminator="kind")
 ]
 
 
 # --- statements ------------------------------------------------------------------------------------------
 
 
-class TypeExpr(Node):
-    """`binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, `category(10)`, `real(0..)`, `angle[2]`.
+class Axis(Node):
+    """`channel: 3`, `time`: an axis of a type, its name where it is given, and its size."""
 
-    `low..high` bounds integers and reals, without `high` from below alone; `classes` counts categories. A
-    dimension that is an undeclared name (`time`) is a symbolic length.
+    name: str | None = None
+    size: Expr
+
+
+class TypeExpr(Node):
+    """`binary[784]`, `real[time, 88]`, `integer(0..255)[channel: 3, height: 32, width: 32]`, `category(10)`, `real?`.
+
+    `low..high` bounds integers and reals, without `high` from below alone; `classes` counts categories, and `labels`
+    names them. An axis whose size is an undeclared name (`time`) has a symbolic length. A value of an `optional` type
+    may be missing.
     """
 
     base: Literal["binary", "real", "integer", "category", "angle"]
     low: Expr | None = None
     high: Expr | None = None
     classes: Expr | None = None
-    shape: tuple[Expr, ...] = ()
+    labels: tuple[str, ...] = ()
+    shape: tuple[Axis, ...] = ()
+    optional: bool = False
 
 
 class Param(Node):
@@ -158,10 +176,23 @@ class Declaration(Node):
 
 
 class Let(Node):
-    """`name = expression`: masks, nets, training options and the local values of a block."""
+    """`name = expression`: masks, nets, training options, and values at the top and in a block."""
 
+    kind: Literal["let"] = "let"
     name: str
     value: Expr
+
+
+class LearnedWeight(Node):
+    """`weight w: real[channel: 4] = normal(0.02)`: a learned tensor, at the top or in a block.
+
+    `init` is how it starts; without one it has the default of its type.
+    """
+
+    kind: Literal["weight"] = "weight"
+    name: str
+    type: TypeExpr
+    init: Expr | None = None
 
 
 class Block(Node):
@@ -173,18 +204,31 @@ class Block(Node):
     name: str
     params: tuple[Param, ...] = ()
     inputs: tuple[str, ...] = ()
-    lets: tuple[Let, ...] = ()
+    lets: tuple[Annotated[Let | LearnedWeight, Field(discriminator="kind")], ...] = ()
     outputs: tuple[Expr, ...]
 
 
 class Density(Node):
-    """`x ~ dist(...)` or `latent z ~ q(...) prior p(...)`."""
+    """`x ~ dist(...) weight w`, `latent z: type ~ q(...) prior p(...)` or `missing y ~ q(...)`.
+
+    Of a latent the distribution is its posterior, of a missing variable that of the values that are not there.
+    """
 
     kind: Literal["density"] = "density"
-    role: Literal["observed", "latent"] = "observed"
+    role: Literal["observed", "latent", "missing"] = "observed"
     name: str
+    type: TypeExpr | None = None
     distribution: Expr
     prior: Expr | None = None
+    weight: Expr | None = None
+
+
+class Term(Node):
+    """`minimise term weight w`: a term of the loss that is no density."""
+
+    kind: Literal["term"] = "term"
+    value: Expr
+    weight: Expr | None = None
 
 
 class WeightPrior(Node):
@@ -196,10 +240,14 @@ class WeightPrior(Node):
 
 
 class Carry(Node):
-    """`carry h[hidden] = 0`: state handed from one step of a recurrence to the next."""
+    """`carry h[hidden] = 0`, `carry k: category(8) = start`: state handed from one step to the next.
+
+    A carried value has a shape, and is then real, or a type.
+    """
 
     name: str
-    shape: tuple[Expr, ...]
+    shape: tuple[Axis, ...] = ()
+    type: TypeExpr | None = None
     init: Expr
 
 
@@ -212,10 +260,11 @@ class Update(Node):
 
 
 class Recurrence(Node):
-    """`recurrence over time { carry ...; statements }`."""
+    """`recurrence over time { carry ...; statements }`; one that is `backward` starts at the last element."""
 
     kind: Literal["recurrence"] = "recurrence"
     axis: str
+    backward: bool = False
     carries: tuple[Carry, ...]
     statements: tuple[Annotated[Density | Update, Field(discriminator="kind")], ...]
 
@@ -234,10 +283,13 @@ class Model(Node):
     name: str
     params: tuple[Param, ...] = ()
     declarations: tuple[Declaration, ...] = ()
+    weights: tuple[LearnedWeight, ...] = ()
     masks: tuple[Let, ...] = ()
     nets: tuple[Let, ...] = ()
     blocks: tuple[Block, ...] = ()
-    density: tuple[Annotated[Density | WeightPrior | Recurrence, Field(discriminator="kind")], ...] = ()
+    density: tuple[
+        Annotated[Density | Term | Let | WeightPrior | Recurrence, Field(discriminator="kind")], ...
+    ] = ()
     objective: tuple[Let, ...] = ()
     train: tuple[Let, ...] = ()
     checks: tuple[Check, ...] = ()

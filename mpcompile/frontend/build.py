@@ -19,6 +19,14 @@ from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.trees import node_of, parts, token_of, tree_of
 
 _TYPES = ("binary", "real", "integer", "category", "angle")
+#: The examples of a batch have no name, so that nothing can mix them.
+_BATCH = ("N", "batch")
+
+
+class Labels(ast.Node):
+    """`"clerk", "nurse"`: the names of the classes of a category."""
+
+    names: tuple[str, ...]
 
 
 class Header(ast.Node):
@@ -85,7 +93,7 @@ class Builder(Expressions):
 
     def type_(self, tree: Tree[Token]) -> ast.TypeExpr:
         """Build a type. Raises `SpecError` (MP108) for an unknown type, and for a parenthesis that it does not take."""
-        base, bounds, shape = parts(tree)
+        base, bounds, shape, maybe = parts(tree)
         base = token_of(base)
         span = self.span(base)
         if str(base) not in _TYPES:
@@ -95,28 +103,73 @@ class Builder(Expressions):
             )
             raise error("MP108", f"unknown type `{base}`", span, help=help_)
         low = high = classes = None
+        labels: tuple[str, ...] = ()
         if bounds is not None:
             value = self.build(bounds)
+            self._check_bounds(str(base), value, self.span(bounds))
             if isinstance(value, Range):
                 low, high = value.low, value.high
+            elif isinstance(value, Labels):
+                labels = value.names
             else:
                 classes = value
-            wanted = {"integer": Range, "real": Range, "category": ast.Node}.get(str(base))
-            if wanted is None:
-                raise error("MP108", f"`{base}` takes no parenthesis", self.span(bounds))
-            if isinstance(value, Range) != (wanted is Range):
-                raise error(
-                    "MP108",
-                    f"`{base}` needs " + ("a range" if wanted is Range else "a number of classes"),
-                    self.span(bounds),
-                    help="write `integer(0..255)`, `real(0..1)`, `category(10)`",
-                )
         elif str(base) == "category":
             raise error("MP108", "`category` needs its number of classes", span, help="write `category(10)`")
-        dims = () if shape is None else tuple(self.expr(d) for d in parts(shape) if d is not None)
         return ast.TypeExpr.model_construct(
-            span=self.span(tree), base=str(base), low=low, high=high, classes=classes, shape=dims
+            span=self.span(tree),
+            base=str(base),
+            low=low,
+            high=high,
+            classes=classes,
+            labels=labels,
+            shape=self.axes(shape),
+            optional=maybe is not None,
         )
+
+    def _check_bounds(self, base: str, value: Any, span: Span) -> None:
+        """Check the parenthesis of a type against its base. Raises `SpecError` (MP108)."""
+        ranged = {"integer": True, "real": True, "category": False}.get(base)
+        if ranged is None:
+            raise error("MP108", f"`{base}` takes no parenthesis", span)
+        if isinstance(value, Range) != ranged:
+            raise error(
+                "MP108",
+                f"`{base}` needs " + ("a range" if ranged else "a number of classes"),
+                span,
+                help="write `integer(0..255)`, `real(0..1)`, `category(10)`",
+            )
+        if isinstance(value, ast.Text):
+            raise error(
+                "MP108", "a category has at least two classes", span, help='write `category("no", "yes")`'
+            )
+
+    def labels_(self, tree: Tree[Token]) -> Labels:
+        """Build the names of classes. Raises `SpecError` (MP105) for a name given twice."""
+        names: list[str] = []
+        for item in parts(tree):
+            token = token_of(item)
+            name = self._string(token)
+            if name in names:
+                raise error("MP105", f"the class `{name}` is given twice", self.span(token))
+            names.append(name)
+        return Labels.model_construct(span=self.span(tree), names=tuple(names))
+
+    def axes(self, shape: Any) -> tuple[ast.Axis, ...]:
+        """Build the axes of a shape, none for None. Raises `SpecError` (MP105) for a name given twice."""
+        axes: list[ast.Axis] = [] if shape is None else [self.build(a) for a in parts(shape) if a is not None]
+        for at, axis in enumerate(axes):
+            if axis.name is not None and any(axis.name == other.name for other in axes[:at]):
+                raise error("MP105", f"the axis `{axis.name}` is given twice", axis.span)
+        return tuple(axes)
+
+    def axis_(self, tree: Tree[Token]) -> ast.Axis:
+        """Build an axis. Raises `SpecError` (MP104) for the name of the batch."""
+        name, size = parts(tree)
+        if name is not None and str(name) in _BATCH:
+            raise error("MP104", f"an axis cannot be called `{name}`", self.span(token_of(name)),
+                        help="the examples of a batch have no name; choose another one")  # fmt: skip
+        named = None if name is None else self.name(token_of(name))
+        return ast.Axis.model_construct(span=self.span(tree), name=named, size=self.expr(size))
 
     def mask_(self, tree: Tree[Token]) -> Named:
         return Named.model_construct(span=self.span(tree), role="mask", let=self._let(tree, new=True))
@@ -127,7 +180,7 @@ class Builder(Expressions):
     def _let(self, tree: Tree[Token], new: bool = False) -> ast.Let:
         token, value = parts(tree)
         name = self.define(token) if new else self.name(token_of(token))
-        return ast.Let.model_construct(span=self.span(tree), name=name, value=self.expr(value))
+        return ast.Let.model_construct(span=self.span(tree), kind="let", name=name, value=self.expr(value))
 
     def block_(self, tree: Tree[Token]) -> ast.Block:
         head, body = parts(tree)
@@ -146,7 +199,10 @@ class Builder(Expressions):
             name=name,
             params=params,
             inputs=self.names_(inputs),
-            lets=tuple(self._let(tree_of(item)) for item in lets),
+            lets=tuple(
+                self.build(item) if tree_of(item).data == "learned" else self._let(tree_of(item))
+                for item in lets
+            ),
             outputs=tuple(self.expr(item) for item in tree_of(outputs).children),
         )
 
@@ -154,25 +210,54 @@ class Builder(Expressions):
         return tuple(self.name(token_of(n)) for n in tree.children)
 
     def observed_(self, tree: Tree[Token]) -> ast.Density:
-        name, value = parts(tree)
-        return ast.Density.model_construct(
-            span=self.span(tree),
-            kind="density",
-            role="observed",
-            name=self.name(token_of(name)),
-            distribution=self.expr(value),
-            prior=None,
-        )
+        name, value, weight = parts(tree)
+        return self._density(tree, "observed", self.name(token_of(name)), value, weight=weight)
 
     def latent_(self, tree: Tree[Token]) -> ast.Density:
-        name, value, *prior = parts(tree)
+        name, kind, value, prior = parts(tree)
+        return self._density(tree, "latent", self.define(name), value, kind=kind, prior=prior)
+
+    def missing_(self, tree: Tree[Token]) -> ast.Density:
+        name, value = parts(tree)
+        return self._density(tree, "missing", self.name(token_of(name)), value)
+
+    def _density(
+        self, tree: Tree[Token], role: str, name: str, value: Any, *, kind: Any = None, prior: Any = None,
+        weight: Any = None,
+    ) -> ast.Density:  # fmt: skip
         return ast.Density.model_construct(
             span=self.span(tree),
             kind="density",
-            role="latent",
-            name=self.define(name),
+            role=role,
+            name=name,
+            type=None if kind is None else self.build(kind),
             distribution=self.expr(value),
-            prior=self.expr(prior[0]) if prior else None,
+            prior=None if prior is None else self.expr(prior),
+            weight=None if weight is None else self.expr(weight),
+        )
+
+    def learned_(self, tree: Tree[Token]) -> ast.LearnedWeight:
+        name, rest = parts(tree)
+        return self.learned(self.span(tree), self.name(token_of(name)), tree_of(rest))
+
+    def learned(self, span: Span, name: str, initial: Tree[Token]) -> ast.LearnedWeight:
+        """A learned weight from its name and the tree of `type = init`, which may have been written elsewhere."""
+        kind, init = parts(initial)
+        return ast.LearnedWeight.model_construct(
+            span=span,
+            kind="weight",
+            name=name,
+            type=self.build(kind),
+            init=None if init is None else self.expr(init),
+        )
+
+    def term_(self, tree: Tree[Token]) -> ast.Term:
+        value, weight = parts(tree)
+        return ast.Term.model_construct(
+            span=self.span(tree),
+            kind="term",
+            value=self.expr(value),
+            weight=None if weight is None else self.expr(weight),
         )
 
     def weight_prior_(self, tree: Tree[Token]) -> ast.WeightPrior:
@@ -185,15 +270,24 @@ class Builder(Expressions):
         )
 
     def recurrence_(self, tree: Tree[Token]) -> ast.Recurrence:
-        axis, *items = parts(tree)
+        axis, backward, *items = parts(tree)
         nodes = [self.build(item) for item in items if item is not None]
-        return recurrence(self.span(tree), self.name(token_of(axis)), nodes)
+        return recurrence(self.span(tree), self.name(token_of(axis)), nodes, backward=backward is not None)
 
     def carry_(self, tree: Tree[Token]) -> ast.Carry:
-        name, *shape, init = parts(tree)
-        dims = tuple(self.expr(d) for s in shape for d in parts(tree_of(s)) if d is not None)
+        head, init = parts(tree)
+        return self.carried(self.span(tree), tree_of(head), self.expr(init))
+
+    def carried(self, span: Span, head: Tree[Token], init: Any) -> ast.Carry:
+        """A carried value from the tree of `h[hidden]` or `k: type` and its first value."""
+        name, kind = parts(head)
+        typed = kind is not None and tree_of(kind).data == "type"
         return ast.Carry.model_construct(
-            span=self.span(tree), name=self.define(name), shape=dims, init=self.expr(init)
+            span=span,
+            name=self.define(name),
+            shape=() if typed else self.axes(kind),
+            type=self.build(kind) if typed else None,
+            init=init,
         )
 
     def let_(self, tree: Tree[Token]) -> ast.Update:
@@ -247,13 +341,14 @@ class Builder(Expressions):
         )
 
 
-def recurrence(span: Span, axis: str, nodes: Iterable[Any]) -> ast.Recurrence:
+def recurrence(span: Span, axis: str, nodes: Iterable[Any], *, backward: bool = False) -> ast.Recurrence:
     """Build a recurrence from its lines, carries first."""
     items = list(nodes)
     return ast.Recurrence.model_construct(
         span=span,
         kind="recurrence",
         axis=axis,
+        backward=backward,
         carries=tuple(n for n in items if isinstance(n, ast.Carry)),
         statements=tuple(n for n in items if not isinstance(n, ast.Carry)),
     )

@@ -67,6 +67,11 @@ class Expressions:
         token = token_of(tree.children[0])
         return ast.Name.model_construct(span=self.span(token), kind="name", id=self.name(token))
 
+    def part_(self, tree: Tree[Token]) -> ast.Part:
+        owner, _, member = parts(tree)
+        names = self.name(token_of(owner)), self.name(token_of(member))
+        return ast.Part.model_construct(span=self.span(tree), kind="part", name=names[0], member=names[1])
+
     def number_(self, tree: Tree[Token]) -> ast.Number:
         """Build a number. Raises `SpecError` (MP009) for one that is too long or too large."""
         token = token_of(tree.children[0])
@@ -188,14 +193,13 @@ class Expressions:
 
     def repeat(self, head: Tree[Token], body: ast.Pipeline, span: Span) -> ast.Repeat:
         """A repeat from its head (`repeat i in 0..3`) and a body that may have been written elsewhere."""
-        variable, bounds = parts(head)
-        ends = self.range_(tree_of(bounds))
+        variable, start, stop = parts(head)
         return ast.Repeat.model_construct(
             span=span,
             kind="repeat",
             variable=self.name(token_of(variable)),
-            start=ends.low,
-            stop=ends.high,
+            start=self.expr(start),
+            stop=self.expr(stop),
             body=body,
         )
 
@@ -205,10 +209,8 @@ class Expressions:
 
     def range_(self, tree: Tree[Token]) -> Range:
         low, high = parts(tree)
-        return Range.model_construct(span=self.span(tree), low=self.expr(low), high=self.expr(high))
-
-    def open_(self, tree: Tree[Token]) -> Range:
-        return Range.model_construct(span=self.span(tree), low=self.expr(tree.children[0]), high=None)
+        end = None if high is None else self.expr(high)
+        return Range.model_construct(span=self.span(tree), low=self.expr(low), high=end)
 
 
 def attach_body(owner: Any, body: ast.Pipeline, span: Span) -> ast.Call:
@@ -222,6 +224,15 @@ def attach_body(owner: Any, body: ast.Pipeline, span: Span) -> ast.Call:
     raise error("MP100", "only a call takes a body", body.span, help="write `name(...) { steps }`")
 
 
+def with_body(owner: Any, body: ast.Pipeline) -> Any:
+    """Attach a body to the last call of an expression. Raises `SpecError` where it ends in no call."""
+    if isinstance(owner, ast.Pipeline):
+        last = owner.steps[-1]
+        step = last.model_copy(update={"layer": with_body(last.layer, body)})
+        return owner.model_copy(update={"steps": (*owner.steps[:-1], step)})
+    return attach_body(owner, body, owner.span.to(body.span))
+
+
 def name_problem(text: str) -> tuple[str, str] | None:
     """Return why an identifier cannot be a name, and what to do; None for one that can."""
     if len(text) > MAX_NAME:
@@ -231,4 +242,4 @@ def name_problem(text: str) -> tuple[str, str] | None:
     return None
 
 
-__all__ = ["MAX_NUMBER", "Expressions", "Range", "attach_body", "name_problem"]
+__all__ = ["MAX_NUMBER", "Expressions", "Range", "attach_body", "name_problem", "with_body"]

@@ -15,7 +15,7 @@ from mpcompile.frontend.locate import Fragment, Locator
 from mpcompile.frontend.tokens import HARD_KEYWORDS, KEYWORDS, scan
 
 #: Written without spaces around them, before them, or behind them.
-_TIGHT, _BEFORE, _BEHIND = {".."}, {")", "]", ",", ":", ";"}, {"(", "["}
+_TIGHT, _BEFORE, _BEHIND = {"..", "."}, {")", "]", ",", ":", ";", "?"}, {"(", "["}
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -78,7 +78,7 @@ def _row(row: list[Token], text: str) -> str:
         before, gap = row[i - 1], text[row[i - 1].end_pos or 0 : token.start_pos]
         aligned = (
             i == 1
-            and before.value in ("input", "target", "condition")
+            and before.value in ("input", "target", "condition", "weight")
             and len(gap) > 1
             and not gap.strip(" ")
         )
@@ -100,7 +100,7 @@ def _space(row: list[Token], i: int) -> str:
 
 def _is_value(token: Token) -> bool:
     """Whether a token ends a value, so that a bracket behind it belongs to it and a sign behind it has two sides."""
-    if token.type in ("INT", "FLOAT", "STRING") or token.value in (")", "]"):
+    if token.type in ("INT", "FLOAT", "STRING") or token.value in (")", "]", "?"):
         return True
     word = token.type == "NAME" or token.value in KEYWORDS
     return word and token.value not in HARD_KEYWORDS

@@ -75,6 +75,8 @@ def _text(expr: ast.Expr) -> str:
             return quote(expr.value)
         case ast.Name():
             return expr.id
+        case ast.Part():
+            return f"{expr.name}.{expr.member}"
         case ast.Unary():
             return expr.op + text(expr.operand, _UNARY)
         case ast.Binary(op="**"):
@@ -198,18 +200,55 @@ def step_lines(prefix: str, step: ast.Step, suffix: str, indent: str) -> list[Li
 
 
 def type_text(kind: ast.TypeExpr) -> str:
-    """Format a type with its bounds and its shape."""
+    """Format a type with its bounds, its shape and whether a value may be missing."""
     written: str = kind.base
     if kind.low is not None:
         written += f"({size_text(kind.low)}..{'' if kind.high is None else size_text(kind.high)})"
     elif kind.classes is not None:
         written += f"({size_text(kind.classes)})"
-    return written + shape_text(kind.shape)
+    elif kind.labels:
+        written += "(" + ", ".join(quote(label) for label in kind.labels) + ")"
+    return written + shape_text(kind.shape) + ("?" if kind.optional else "")
 
 
-def shape_text(shape: tuple[ast.Expr, ...]) -> str:
+def shape_text(shape: tuple[ast.Axis, ...]) -> str:
     """Format a shape in brackets; nothing for a scalar."""
-    return "[" + ", ".join(size_text(d) for d in shape) + "]" if shape else ""
+    return "[" + ", ".join(axis_text(axis) for axis in shape) + "]" if shape else ""
+
+
+def axis_text(axis: ast.Axis) -> str:
+    """Format an axis, with its name where it has one."""
+    return ("" if axis.name is None else f"{axis.name}: ") + size_text(axis.size)
+
+
+def carried_text(carry: ast.Carry) -> str:
+    """Format the name of a carried value with its shape or its type."""
+    return carry.name + (shape_text(carry.shape) if carry.type is None else f": {type_text(carry.type)}")
+
+
+def learned_text(weight: ast.LearnedWeight) -> str:
+    """Format `weight name: type` without how it starts."""
+    return f"weight {weight.name}: {type_text(weight.type)}"
+
+
+def split_statement(
+    item: ast.Density | ast.Term | ast.Let | ast.Update | ast.WeightPrior,
+) -> tuple[str, ast.Expr]:
+    """Format a statement up to its last expression, which is returned: a body may stand behind it."""
+    match item:
+        case ast.Let() | ast.Update():
+            return f"{item.name} = ", item.value
+        case ast.WeightPrior():
+            return f"prior {item.name} ~ ", item.distribution
+        case ast.Term():
+            head, value, weight = "minimise ", item.value, item.weight
+        case _:
+            role = "" if item.role == "observed" else f"{item.role} "
+            kind = "" if item.type is None else f": {type_text(item.type)}"
+            head, value, weight = f"{role}{item.name}{kind} ~ ", item.distribution, item.weight
+            if item.prior is not None:
+                return f"{head}{text(value)} prior ", item.prior
+    return (head, value) if weight is None else (f"{head}{text(value)} weight ", weight)
 
 
 def signature_text(name: str, params: tuple[ast.Param, ...]) -> str:
@@ -227,7 +266,7 @@ def claim_text(check: ast.Check) -> str:
 
 
 __all__ = [
-    "INDENT", "WIDTH", "Line", "argument_text", "call_head", "claim_text", "lines", "number",
-    "repeat_head", "shape_text", "signature_text", "size_text", "step_lines", "step_text", "tap_text", "text",
-    "type_text",
+    "INDENT", "WIDTH", "Line", "argument_text", "call_head", "carried_text", "claim_text", "learned_text", "lines",
+    "number", "repeat_head", "shape_text", "signature_text", "size_text", "split_statement", "step_lines",
+    "step_text", "tap_text", "text", "type_text",
 ]  # fmt: skip

@@ -8,10 +8,12 @@ from mpcompile.frontend import ast
 from mpcompile.frontend.printer import (
     INDENT,
     Line,
+    carried_text,
     claim_text,
+    learned_text,
     lines,
-    shape_text,
     signature_text,
+    split_statement,
     text,
     type_text,
 )
@@ -21,6 +23,7 @@ def model_lines(model: ast.Model) -> list[Line]:
     """Format a whole model; paragraphs are separated by an empty line."""
     paragraphs: list[list[Line]] = [[Line(f"model {signature_text(model.name, model.params)}", model.span)]]
     paragraphs.append([_declaration(d) for d in model.declarations])
+    paragraphs.append([line for weight in model.weights for line in _weight(weight)])
     paragraphs.append([line for mask in model.masks for line in _let("mask ", mask)])
     paragraphs.append([line for net in model.nets for line in _let("net ", net)])
     paragraphs += [_block(block) for block in model.blocks]
@@ -44,7 +47,7 @@ def model_lines(model: ast.Model) -> list[Line]:
 
 def _is_density(line: Line) -> bool:
     words = line.text.split(maxsplit=3)
-    return "~" in words[1:3]
+    return "~" in words[1:3] or words[0] == "minimise" or words[1:2] == ["="]
 
 
 def _at_start(written: list[Line], node: ast.Node) -> list[Line]:
@@ -57,7 +60,14 @@ def _declaration(item: ast.Declaration) -> Line:
     return Line(f"{item.role} {item.name}: {type_text(item.type)}", item.span)
 
 
-def _let(head: str, let: ast.Let | ast.Update, indent: str = "") -> list[Line]:
+def _weight(weight: ast.LearnedWeight, indent: str = "") -> list[Line]:
+    head = indent + learned_text(weight)
+    if weight.init is None:
+        return [Line(head, weight.span)]
+    return _at_start(lines(f"{head} = ", weight.init, "", indent), weight)
+
+
+def _let(head: str, let: ast.Let, indent: str = "") -> list[Line]:
     return _at_start(lines(f"{indent}{head}{let.name} = ", let.value, "", indent), let)
 
 
@@ -67,33 +77,25 @@ def _block(block: ast.Block) -> list[Line]:
         return _at_start(lines(f"{head} = ", block.outputs[0]), block)
     out = [Line(f"{head} on {', '.join(block.inputs)} {{", block.span)]
     for let in block.lets:
-        out += _let("", let, INDENT)
+        out += _weight(let, INDENT) if isinstance(let, ast.LearnedWeight) else _let("", let, INDENT)
     yielded = ", ".join(text(o) for o in block.outputs)
     return [*out, Line(f"{INDENT}yield {yielded}", block.outputs[0].span), Line("}")]
 
 
 def _density(
-    item: ast.Density | ast.WeightPrior | ast.Recurrence | ast.Update, indent: str = ""
+    item: ast.Density | ast.Term | ast.Let | ast.WeightPrior | ast.Recurrence | ast.Update, indent: str = ""
 ) -> list[Line]:
-    match item:
-        case ast.Recurrence():
-            out = [Line(f"recurrence over {item.axis} {{", item.span)]
-            for carry in item.carries:
-                head = f"{INDENT}carry {carry.name}{shape_text(carry.shape)} = "
-                out += _at_start(lines(head, carry.init, "", INDENT), carry)
-            for statement in item.statements:
-                out += _density(statement, INDENT)
-            return [*out, Line("}")]
-        case ast.Update():
-            return _let("", item, indent)
-        case ast.WeightPrior():
-            head = f"{indent}prior {item.name} ~ "
-            return _at_start(lines(head, item.distribution, "", indent, open_body=True), item)
-    if item.prior is None:
-        head = f"{indent}{'latent ' if item.role == 'latent' else ''}{item.name} ~ "
-        return _at_start(lines(head, item.distribution, "", indent, open_body=True), item)
-    head = f"{indent}latent {item.name} ~ {text(item.distribution)} prior "
-    return _at_start(lines(head, item.prior, "", indent, open_body=True), item)
+    if isinstance(item, ast.Recurrence):
+        backward = " backward" if item.backward else ""
+        out = [Line(f"recurrence over {item.axis}{backward} {{", item.span)]
+        for carry in item.carries:
+            out += _at_start(lines(f"{INDENT}carry {carried_text(carry)} = ", carry.init, "", INDENT), carry)
+        for statement in item.statements:
+            out += _density(statement, INDENT)
+        return [*out, Line("}")]
+    head, last = split_statement(item)
+    opened = not isinstance(item, ast.Let | ast.Update)
+    return _at_start(lines(indent + head, last, "", indent, open_body=opened), item)
 
 
 def _options(head: str, options: Iterable[ast.Let]) -> list[Line]:

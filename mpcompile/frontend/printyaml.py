@@ -36,6 +36,7 @@ def model_lines(model: ast.Model) -> list[Line]:
         if items:
             out.append(Line(f"{role}:"))
             out += [Line(f"{_STEP}{d.name}: {scalar(p.type_text(d.type))}", d.span) for d in items]
+    out += _section("weights", [line for weight in model.weights for line in _weight(weight)])
     out += _section(
         "masks", [line for let in model.masks for line in _value(f"{_STEP}{let.name}: ", let.value, let)]
     )
@@ -48,6 +49,12 @@ def model_lines(model: ast.Model) -> list[Line]:
         out += _section(name, [line for o in options for line in _value(f"{_STEP}{o.name}: ", o.value, o)])
     claims = [Line(f"{_STEP}- {scalar(p.claim_text(c))}", c.span) for c in model.checks]
     return out + _section("check", claims)
+
+
+def _weight(weight: ast.LearnedWeight) -> list[Line]:
+    """`w: real[4] = normal(0.02)`: what stands behind the name is one text, on one line."""
+    written = p.type_text(weight.type) + ("" if weight.init is None else f" = {p.text(weight.init)}")
+    return [Line(f"{_STEP}{weight.name}: {scalar(written)}", weight.span)]
 
 
 def _section(name: str, items: list[Line]) -> list[Line]:
@@ -97,7 +104,11 @@ def _block(block: ast.Block) -> list[Line]:
     if block.lets:
         out.append(Line(f"{inner}let:"))
         for let in block.lets:
-            out += _line(f"{inner}{_STEP}- ", f"{let.name} = ", let.value, let.span)
+            if isinstance(let, ast.Let):
+                out += _line(f"{inner}{_STEP}- ", f"{let.name} = ", let.value, let.span)
+            else:
+                start = "" if let.init is None else f" = {p.text(let.init)}"
+                out.append(Line(f"{inner}{_STEP}- {scalar(p.learned_text(let) + start)}", let.span))
     out.append(Line(f"{inner}yield:"))
     for output in block.outputs:
         out += _line(f"{inner}{_STEP}- ", "", output, output.span)
@@ -108,19 +119,12 @@ def _line(prefix: str, head: str, value: ast.Expr, anchor: Span) -> list[Line]:
     return _string(prefix, head + p.text(value), p.lines(head, value), anchor)
 
 
-def _density(item: ast.Density | ast.WeightPrior | ast.Recurrence | ast.Update, indent: str) -> list[Line]:
-    match item:
-        case ast.Recurrence():
-            return _recurrence(item, indent)
-        case ast.Update():
-            head, last = f"{item.name} = ", item.value
-        case ast.WeightPrior():
-            head, last = f"prior {item.name} ~ ", item.distribution
-        case ast.Density(prior=None):
-            head, last = f"{'latent ' if item.role == 'latent' else ''}{item.name} ~ ", item.distribution
-        case ast.Density(prior=prior):
-            assert prior is not None
-            head, last = f"latent {item.name} ~ {p.text(item.distribution)} prior ", prior
+def _density(
+    item: ast.Density | ast.Term | ast.Let | ast.WeightPrior | ast.Recurrence | ast.Update, indent: str
+) -> list[Line]:
+    if isinstance(item, ast.Recurrence):
+        return _recurrence(item, indent)
+    head, last = p.split_statement(item)
     if isinstance(last, ast.Call) and last.body is not None:
         key = scalar(head + p.call_head(last))
         if len(key) <= _MAX_KEY:
@@ -131,10 +135,12 @@ def _density(item: ast.Density | ast.WeightPrior | ast.Recurrence | ast.Update, 
 def _recurrence(item: ast.Recurrence, indent: str) -> list[Line]:
     inner = indent + 2 * _STEP
     out = [Line(f"{indent}- recurrence:", item.span), Line(f"{inner}over: {item.axis}")]
+    if item.backward:
+        out.append(Line(f"{inner}backward: true"))
     if item.carries:
         out.append(Line(f"{inner}carry:"))
         for carry in item.carries:
-            key = f"{inner}{_STEP}{carry.name}{p.shape_text(carry.shape)}: "
+            key = f"{inner}{_STEP}{scalar(p.carried_text(carry))}: "
             out += _value(key, carry.init, carry)
     if not item.statements:
         return [*out, Line(f"{inner}steps: []")]

@@ -28,7 +28,8 @@ Type = Annotated[
     Field(
         description="A type with its shape: `binary[784]`, `real[time, 88]`, `integer(0..255)[3, 32, 32]`, "
         "`category(10)`, `real(0..)`, `real(0..1)`, `integer(0..)`, "
-        "`angle`. A dimension that is no number or parameter, such as `time`, is a symbolic length.",
+        '`angle`, `category("no", "yes")`. An axis may have a name, `channel: 3`; `?` behind the type allows for '
+        "missing values. A dimension that is no number or parameter, such as `time`, is a symbolic length.",
         pattern=r"^\s*(binary|real|integer|category|angle)\b",
         examples=[
             "binary[784]",
@@ -38,14 +39,24 @@ Type = Annotated[
             "real(0..)",
             "integer(0..)",
             "angle[2]",
+            "real[channel: 3, height: 32, width: 32]",
+            "integer(0..)?",
         ],
+    ),
+]
+Weight = Annotated[
+    str,
+    Field(
+        description="The type of a learned tensor, and how it starts.",
+        pattern=r"^\s*(binary|real|integer|category|angle)\b",
+        examples=["real[channel: 64] = normal(0.02)"],
     ),
 ]
 Statement = Annotated[
     str | dict[str, Any],
     Field(
-        description="`x ~ dist(...)`, `latent z ~ q(...) prior p(...)`, or such a head as a key with a list of layers "
-        "below it.",
+        description="`x ~ dist(...)`, `latent z ~ q(...) prior p(...)`, `missing y ~ q(...)`, `minimise term`, "
+        "`name = value`, or such a head as a key with a list of layers below it.",
     ),
 ]
 
@@ -58,9 +69,11 @@ class RecurrencePart(_Part):
     """A recurrence: values carried from step to step, and what happens in a step."""
 
     over: str = Field(description="The symbolic length it runs along.", examples=["time"])
+    backward: bool = Field(default=False, description="Whether it starts at the last element.")
     carry: dict[str, Value] = Field(
         default={},
-        description="Values handed from step to step, each with its shape and start: `h[hidden]: 0`.",
+        description="Values handed from step to step, each with its shape or its type, and its start: `h[hidden]: 0`, "
+        "`'k: category(8)': start`.",
     )
     steps: list[Statement] = Field(
         description="What happens in one step, in order: densities, latents, and `h = ...` for the next state."
@@ -91,6 +104,9 @@ class SpecFile(_Part):
     condition: dict[str, Type] = Field(
         default={}, description="Variables that are given, never modelled, with their types."
     )
+    weights: dict[str, Weight] = Field(
+        default={}, description="Learned tensors by name: `real[channel: 64] = normal(0.02)`."
+    )
     masks: dict[str, Value] = Field(
         default={},
         description="Masks by name: `degrees(...)`, `causal2d(...)`, a matrix; `a & b`, `a | b`, `~a`, `a @ b`.",
@@ -104,8 +120,8 @@ class SpecFile(_Part):
     )
     density: list[Statement] | Statement = Field(
         default=[],
-        description="How each variable is distributed. The objective, the samplers and what must be proved follow "
-        "from these statements.",
+        description="How each variable is distributed, and what else is minimised. The objective, the samplers and "
+        "what must be proved follow from these statements.",
         examples=["y ~ bernoulli(logits = x -> dense(1))"],
     )
     recurrence: RecurrencePart | None = Field(

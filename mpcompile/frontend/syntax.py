@@ -26,12 +26,13 @@ _SHOWN = {
     "LBRACE": "`{`",
     "RBRACE": "`}`", "COMMA": "`,`", "COLON": "`:`", "EQUAL": "`=`", "TILDE": "`~`",
     "STRING": "a quoted string",
+    "MAYBE": "`?`",
     "AS": "`as`", "IN": "`in`", "PRIOR": "`prior`", "ON": "`on`", "OVER": "`over`", "YIELD": "`yield`",
     "BECAUSE": "`because`", SEPARATOR: "a new line", "$END": "the end",
 }  # fmt: skip
 _COMPARISONS = frozenset(("LESSTHAN", "LESSEQUAL", "MORETHAN", "MOREEQUAL", "EQUALEQUAL", "IS"))
 _OPERATORS = _COMPARISONS | frozenset("VBAR AMPERSAND AT PLUS MINUS STAR SLASH FLOOR PERCENT POWER".split())
-_SOFT = frozenset(name for word, name in KEYWORDS.items() if word in HEADS) | {"ON", "OVER"}
+_SOFT = frozenset(name for word, name in KEYWORDS.items() if word in HEADS) | {"ON", "OVER", "BACKWARD"}
 _ORDER = ("EQUAL", "TILDE", "COLON", "COMMA", "RPAR", "RSQB", "RBRACE", "ARROW", "DOTS", "LPAR", "LBRACE")
 
 

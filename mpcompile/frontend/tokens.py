@@ -27,7 +27,7 @@ _SCAN = re.compile(
     r"|[0-9]+(?:_[0-9]+)*[eE][+-]?[0-9]+)"
     r"|(?P<INT>[0-9]+(?:_[0-9]+)*)"
     r"""|(?P<STRING>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
-    r"|(?P<OP>->|\*\*|//|\.\.|<=|>=|==|[-+*/%&|@~=<>()\[\]{},:])"
+    r"|(?P<OP>->|\*\*|//|\.\.|<=|>=|==|[-+*/%&|@~=<>()\[\]{},:.?])"
 )
 
 # Names of the grammar's terminals.
@@ -37,19 +37,21 @@ OPERATORS = {
     "&": "AMPERSAND",
     "|": "VBAR", "@": "AT", "~": "TILDE", "=": "EQUAL", "<": "LESSTHAN", ">": "MORETHAN", "(": "LPAR",
     ")": "RPAR", "[": "LSQB", "]": "RSQB", "{": "LBRACE", "}": "RBRACE", ",": "COMMA", ":": "COLON",
+    ".": "DOT", "?": "MAYBE",
 }  # fmt: skip
 
 HEADS = frozenset(
-    "model input target condition mask net block latent prior recurrence carry objective train check".split()
+    "model input target condition weight mask net block latent missing prior recurrence carry objective train"
+    " check".split()
 )
-HARD_KEYWORDS = frozenset("yield because is as repeat in allow".split())
-KEYWORDS = {word: word.upper() for word in (*HEADS, *HARD_KEYWORDS, "on", "over")}
+HARD_KEYWORDS = frozenset("yield because is as repeat in allow minimise".split())
+KEYWORDS = {word: word.upper() for word in (*HEADS, *HARD_KEYWORDS, "on", "over", "backward")}
 
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
 _ENDS_OPEN = frozenset("-> , = ~ : + - * / // % & | @ ** ..".split())
 # A comparison is not among them: a claim that lacks its right side should not swallow the next claim.
 _BLOCK_HEADS = frozenset(("objective", "train", "check"))
-_TOP_HEADS = HEADS - {"latent", "prior", "carry"}
+_TOP_HEADS = HEADS - {"latent", "missing", "prior", "carry", "weight"}
 
 SEPARATOR = "_SEP"
 RESYNC = "RESYNC"
@@ -135,15 +137,17 @@ def _starts_statement(raw: list[Token], at: int) -> bool:
         return False
     second = raw[at + 1]
     named = second.type == "NAME" or (second.value in KEYWORDS and second.value not in HARD_KEYWORDS)
+    if first.type == "MINIMISE":
+        return True
     if first.value in _TOP_HEADS:
         return named or (first.value in _BLOCK_HEADS and second.type == "LBRACE")
     return False
 
 
 def _starts_density(raw: list[Token], at: int) -> bool:
-    """Whether `latent z ~` or `x ~` starts at `at`; a statement inside `{ }` may, one inside `( )` never."""
+    """Whether `latent z ~`, `weight w:` or `x ~` starts at `at`; inside `{ }` a statement may, inside `( )` never."""
     first, rest = raw[at], raw[at + 1 : at + 2]
-    if first.value in ("latent", "prior") and rest and rest[0].type in ("NAME",):
+    if first.value in ("latent", "missing", "prior", "weight") and rest and rest[0].type in ("NAME",):
         return True
     return (first.type == "NAME" or first.value in HEADS) and bool(rest) and rest[0].type == "TILDE"
 

@@ -21,7 +21,8 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
     takes in need not be used: several blocks may share one signature.
     """
     roots = [*model.density, *model.objective, *model.train, *model.checks]
-    kinds: list[tuple[str, ast.Let | ast.Block]] = [
+    kinds: list[tuple[str, ast.Let | ast.LearnedWeight | ast.Block]] = [
+        *(("weight", w) for w in model.weights),
         *(("net", n) for n in model.nets),
         *(("mask", m) for m in model.masks),
         *(("block", b) for b in model.blocks),
@@ -46,9 +47,10 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
     for declared in model.declarations:
         if declared.name not in used and not recurrent and not _length(numbers, declared):
             yield _finding(declared.role, declared.name, declared.span)
-    latent = [d.name if isinstance(d, ast.Density) and d.role == "latent" else None for d in model.density]
-    for law in _unread(latent, model.density, inner):
-        yield _finding("latent", law.name, law.span)
+    for role in ("latent", "value"):
+        names = [_named(d, role) for d in model.density]
+        for statement in _unread(names, model.density, inner):
+            yield _finding(role, statement.name, statement.span)
     for block in model.blocks:
         yield from _in_block(block)
     for pipeline in (n for n in nodes([model]) if isinstance(n, ast.Pipeline)):
@@ -64,6 +66,13 @@ def _unread(names: Sequence[str | None], trees: Sequence[Any], after: set[str]) 
             found.append(tree)
         later |= references([tree])
     yield from reversed(found)
+
+
+def _named(statement: ast.Node, role: str) -> str | None:
+    """The name that a statement gives to a latent or to a value, as `role` says; None for another statement."""
+    if isinstance(statement, ast.Let):
+        return statement.name if role == "value" else None
+    return statement.name if isinstance(statement, ast.Density) and statement.role == role else None
 
 
 def _length(numbers: set[str], declared: ast.Declaration) -> bool:
@@ -105,7 +114,7 @@ def references(trees: Iterable[BaseModel]) -> set[str]:
             found.add(node.id)
         elif isinstance(node, ast.Call):
             found.add(node.callee)
-        elif isinstance(node, ast.WeightPrior):
+        elif isinstance(node, ast.WeightPrior | ast.Part):
             found.add(node.name)
     return found
 

@@ -12,32 +12,24 @@ from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.assemble import Assembly
 from mpcompile.frontend.build import Builder, Header, Named, Section, recurrence
-from mpcompile.frontend.expressions import attach_body
+from mpcompile.frontend.expressions import attach_body, with_body
 from mpcompile.frontend.locate import Locator
 from mpcompile.frontend.syntax import read
-from mpcompile.frontend.trees import check_depth
+from mpcompile.frontend.trees import check_depth, parts, token_of
 from mpcompile.frontend.yamlscalar import fragment
 from mpcompile.frontend.yamltree import Collection, Node, Scalar, compose
 
 KEYS = (
-    "model",
-    "params",
-    "input",
-    "target",
-    "condition",
-    "masks",
-    "nets",
-    "blocks",
-    "density",
-    "recurrence",
-    "objective",
-    "train",
-    "check",
-)
+    "model", "params", "input", "target", "condition", "weights", "masks", "nets", "blocks", "density", "recurrence",
+    "objective", "train", "check",
+)  # fmt: skip
 BLOCK_KEYS = ("on", "let", "yield")
-# the field of a statement that holds the call which a list below the statement belongs to
-_LAST_CALL = {"Density": "distribution", "WeightPrior": "distribution", "Update": "value"}
-RECURRENCE_KEYS = ("over", "carry", "steps")
+# the fields of a statement, the last of which holds the call that a list below the statement belongs to
+_LAST_CALL = {
+    "Density": ("weight", "prior", "distribution"), "WeightPrior": ("distribution",), "Update": ("value",),
+    "Term": ("weight", "value"),
+}  # fmt: skip
+RECURRENCE_KEYS = ("over", "backward", "carry", "steps")
 
 
 def parse_yaml(source: Source) -> ast.Model:
@@ -172,6 +164,9 @@ class _Reader:
             case "input" | "target" | "condition" as role:
                 for name_key, item in self.entries(value, f"`{role}`"):
                     self.attempt(self.added, self.declaration, role, name_key, item)
+            case "weights":
+                for name_key, item in self.entries(value, "`weights`"):
+                    self.attempt(self.added, self.learned, name_key, item)
             case "masks":
                 self.lets(value, "mask", self.value)
             case "nets":
@@ -217,6 +212,11 @@ class _Reader:
         span = self.span(key).to(kind.span)
         return ast.Declaration.model_construct(span=span, role=role, name=name, type=kind)
 
+    def learned(self, key: Scalar, value: Node) -> ast.LearnedWeight:
+        name = self.name(key, define=False)  # a weight of the model is defined where it is added
+        builder, tree = self.read(self.text(value, "a weight"), "initial")
+        return builder.learned(self.span(key).to(builder.span(tree)), name, tree)
+
     def lets(self, node: Node, role: str, parse: Callable[[Node], Any]) -> None:
         def one(key: Scalar, item: Node) -> None:
             name = self.name(key)
@@ -227,7 +227,8 @@ class _Reader:
             self.attempt(one, key, item)
 
     def let(self, key: Scalar, name: str, value: Any) -> ast.Let:
-        return ast.Let.model_construct(span=self.span(key).to(value.span), name=name, value=value)
+        span = self.span(key).to(value.span)
+        return ast.Let.model_construct(span=span, kind="let", name=name, value=value)
 
     def options(self, role: str, node: Node) -> tuple[ast.Let, ...]:
         def one(key: Scalar, item: Node) -> ast.Let:
@@ -290,7 +291,7 @@ class _Reader:
         key, value = self.owner(node)
         builder, tree = self.read(key, "stage")
         body = self.body(value)
-        head, tap = _children(tree)
+        head, tap = parts(tree)
         span = self.span(key).to(body.span)
         stage: Any
         if isinstance(head, Tree) and head.data == "repeat_head":
@@ -299,7 +300,7 @@ class _Reader:
             stage = attach_body(builder.expr(head), body, span)
         return (
             ast.Step.model_construct(
-                span=span, layer=stage, tap=None if tap is None else builder.name(_token(tap))
+                span=span, layer=stage, tap=None if tap is None else builder.name(token_of(tap))
             ),
         )
 
@@ -322,7 +323,7 @@ class _Reader:
         name, params = builder.signature_(tree)
         self.assembly.define([(name, self.span(key))])
         inputs: tuple[str, ...] = ()
-        lets: tuple[ast.Let, ...] = ()
+        lets: tuple[ast.Let | ast.LearnedWeight, ...] = ()
         if isinstance(value, Collection) and any(k.value in BLOCK_KEYS for k in value.keys or ()):
             parts = {self.known(k, BLOCK_KEYS, "a block"): v for k, v in value.pairs()}
             for missing in ("on", "yield"):
@@ -348,16 +349,19 @@ class _Reader:
         builder, tree = self.read(self.text(node, "`on`"), "names")
         return builder.names_(tree)
 
-    def local_lets(self, node: Node) -> Iterator[ast.Let]:
+    def local_lets(self, node: Node) -> Iterator[ast.Let | ast.LearnedWeight]:
         if isinstance(node, Collection) and node.keys is not None:
             for key, item in node.pairs():
                 yield self.let(key, self.name(key, define=False), self.pipeline(item))
             return
         for item in self.items(node):
-            update = self.item(item)
-            if not isinstance(update, ast.Update):
-                raise error("MP114", "expected `name = value` here", update.span)
-            yield ast.Let.model_construct(span=update.span, name=update.name, value=update.value)
+            made = self.statement(item, "statement")
+            if isinstance(made, ast.LearnedWeight):
+                yield made
+            elif isinstance(made, ast.Update):
+                yield ast.Let.model_construct(span=made.span, kind="let", name=made.name, value=made.value)
+            else:
+                raise error("MP114", "expected `name = value` here", made.span)
 
     def item(self, node: Node) -> Any:
         """A line of a recurrence, possibly with a body in the list below it."""
@@ -372,16 +376,19 @@ class _Reader:
         if node.keys is None:
             raise error("MP106", "expected a statement, found a list", self.span(node))
         key, value = self.owner(node)
+        if isinstance(value, Scalar) and key.value.split(" ")[0] in ("latent", "weight"):
+            raise error("MP106", "YAML ends a key at `: `", self.span(key),
+                        help="quote a statement with a type: 'latent k: category(8) ~ ...'")  # fmt: skip
         builder, tree = self.read(key, rule)
         built = builder.build(tree)
         self.assembly.define(builder.defined)
         body = self.body(value)
-        last = _LAST_CALL.get(type(built).__name__)
+        fields = _LAST_CALL.get(type(built).__name__, ())
+        # as in `.mp`, a body belongs to the call before it
+        last = next((name for name in fields if getattr(built, name) is not None), None)
         if last is None:
             raise error("MP106", "only a statement with a call at its end owns a list", self.span(key))
-        if isinstance(built, ast.Density) and built.prior is not None:
-            last = "prior"  # as in `.mp`, a body belongs to the call before it
-        owner = _with_body(getattr(built, last), body)
+        owner = with_body(getattr(built, last), body)
         return built.model_copy(update={last: owner, "span": built.span.to(body.span)})
 
     def density(self, node: Node) -> Any:
@@ -389,12 +396,13 @@ class _Reader:
             key, value = self.owner(node)
             return self.recurrence(key, value)
         built = self.statement(node, "statement")
-        if not isinstance(built, ast.Density | ast.WeightPrior | ast.Recurrence):
+        if not isinstance(built, ast.Density | ast.Term | ast.Update | ast.WeightPrior | ast.Recurrence):
             raise error(
                 "MP114",
                 "this statement does not belong into `density`",
                 built.span,
-                help="`density` holds `x ~ ...`, `latent z ~ ... prior ...` and `prior weights ~ ...`",
+                help="`density` holds `x ~ ...`, `latent z ~ ... prior ...`, `missing y ~ ...`, `minimise ...`, "
+                "`h = ...` and `prior weights ~ ...`",
             )
         return built
 
@@ -410,37 +418,21 @@ class _Reader:
         for name_key, item in self.entries(parts["carry"], "`carry`") if "carry" in parts else ():
             nodes.append(self.attempt(self.carry, name_key, item))
         nodes += [self.attempt(self.item, item) for item in self.items(parts["steps"])]
-        return recurrence(self.span(key), axis, [node for node in nodes if node is not None])
+        backward = "backward" in parts and self.truth(parts["backward"])
+        return recurrence(self.span(key), axis, [n for n in nodes if n is not None], backward=backward)
+
+    def truth(self, node: Node) -> bool:
+        written = self.text(node, "`backward`").value
+        if written not in ("true", "false"):
+            raise error("MP106", "expected `true` or `false`", self.span(node))
+        return written == "true"
 
     def carry(self, key: Scalar, value: Node) -> ast.Carry:
-        builder, tree = self.read(key, "type")  # `h[hidden]` is written as a type is
-        name, bounds, shape = _children(tree)
-        if bounds is not None:
-            raise error("MP100", "a carried value has a shape in `[ ]` only", self.span(key))
-        dims = () if shape is None else tuple(builder.expr(d) for d in _children(shape) if d is not None)
+        builder, tree = self.read(key, "carried")
         init = self.value(value)
-        span = self.span(key).to(init.span)
-        carried = ast.Carry.model_construct(span=span, name=builder.define(name), shape=dims, init=init)
+        carried = builder.carried(self.span(key).to(init.span), tree, init)
         self.assembly.define(builder.defined)
         return carried
-
-
-def _with_body(owner: Any, body: ast.Pipeline) -> Any:
-    if isinstance(owner, ast.Pipeline):
-        last = owner.steps[-1]
-        step = last.model_copy(update={"layer": _with_body(last.layer, body)})
-        return owner.model_copy(update={"steps": (*owner.steps[:-1], step)})
-    return attach_body(owner, body, owner.span.to(body.span))
-
-
-def _token(node: Any) -> Token:
-    assert isinstance(node, Token)
-    return node
-
-
-def _children(node: Any) -> list[Any]:
-    assert isinstance(node, Tree)
-    return list(node.children)
 
 
 __all__ = ["BLOCK_KEYS", "KEYS", "RECURRENCE_KEYS", "parse_yaml"]

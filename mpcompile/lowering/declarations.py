@@ -61,7 +61,7 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     """Build a declared variable, with its shape and its values. Raises `SpecError`."""
     t = d.type
     shape: list[object] = []
-    for i, size in enumerate(t.shape):
+    for i, size in enumerate(axis.size for axis in t.shape):
         length = _length(size, numbers)
         if length is not None:
             if i != 0:
@@ -150,9 +150,8 @@ def _counted(
     d: ast.Declaration, low: int, high: ast.Name, model: ast.Model, numbers: Mapping[str, int | float]
 ) -> str:
     """The symbolic length that `condition length: integer(1..time)` counts the real steps of."""
-    lengths = [o.type.shape[0].id for o in model.declarations
-               if o.type.shape and isinstance(o.type.shape[0], ast.Name)
-               and o.type.shape[0].id not in numbers]  # fmt: skip
+    sizes = [d.type.shape[0].size for d in model.declarations if d.type.shape]
+    lengths = [size.id for size in sizes if isinstance(size, ast.Name) and size.id not in numbers]
     if high.id not in lengths:
         raise unknown("length", high.id, [*lengths, *numbers], high.span)
     if d.role != "condition" or low < 1 or d.type.shape:

@@ -64,7 +64,7 @@ def _advice(model: ast.Model, numbers: Numbers, lower: Lower) -> str:
 
 def _image(d: ast.Declaration) -> tuple[ast.Expr, ...]:
     """Spatial axes of a variable [channels, height, width] or, for categories, [height, width]."""
-    shape = d.type.shape
+    shape = tuple(axis.size for axis in d.type.shape)
     return shape[1:] if len(shape) == 3 else shape if len(shape) == 2 and d.type.base == "category" else ()
 
 
@@ -90,7 +90,8 @@ def _resized(model: ast.Model, sizes: Mapping[int, int]) -> ast.Model:
 
     declarations = []
     for d in model.declarations:
-        shape = tuple(size(e, _image(d)) for e in d.type.shape)
+        spatial = _image(d)
+        shape = tuple(a.model_copy(update={"size": size(a.size, spatial)}) for a in d.type.shape)
         declarations.append(d.model_copy(update={"type": d.type.model_copy(update={"shape": shape})}))
     return model.model_copy(update={"declarations": tuple(declarations)})
 
@@ -98,7 +99,7 @@ def _resized(model: ast.Model, sizes: Mapping[int, int]) -> ast.Model:
 def _fits(lower: Lower, model: ast.Model, numbers: Numbers) -> bool:
     try:
         for d in model.declarations:
-            for e in d.type.shape:
+            for e in (axis.size for axis in d.type.shape):
                 if not isinstance(e, ast.Name):
                     evaluate_number(e, numbers)
         lower(model, numbers)

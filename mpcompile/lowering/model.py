@@ -32,6 +32,7 @@ from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
+from mpcompile.lowering.unbuilt import check_built
 from mpcompile.lowering.weights import weight
 from mpcompile.ops import build as F
 
@@ -48,6 +49,7 @@ def lower(
 
     Raises `SpecError` with the faults of the training section and of the first program that has some.
     """
+    check_built(model)
     options, numbers = sampling or LAW_ITSELF, dict(overrides or {})
     lowering = _Lowering(model, source, numbers, options)
     try:

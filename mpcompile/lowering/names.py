@@ -53,6 +53,9 @@ def _places(model: ast.Model, name: str) -> Iterator[str]:
     for d in model.declarations:
         if d.name == name:
             yield f"a declared variable ({d.role}): pass it to this net or block as a value"
+    for weight in model.weights:
+        if weight.name == name:
+            yield "a weight of the model"
     for mask in model.masks:
         if mask.name == name:
             yield f"a mask: dense(64, mask = {name})"
@@ -66,7 +69,7 @@ def _places(model: ast.Model, name: str) -> Iterator[str]:
             yield f"a block: x -> {name}"
         if name in [*block.inputs, *(p.name for p in block.params), *(let.name for let in block.lets)]:
             yield f"a name inside of {where}"
-        for tree in [*(let.value for let in block.lets), *block.outputs]:
+        for tree in [*block.lets, *block.outputs]:
             yield from _inside(tree, name, where)
     for s in model.density:
         if isinstance(s, ast.Recurrence):
@@ -74,10 +77,14 @@ def _places(model: ast.Model, name: str) -> Iterator[str]:
             if name in [*(c.name for c in s.carries), *(u.name for u in s.statements)]:
                 yield f"a name inside of {where}"
             yield from _inside(s, name, where)
+        elif isinstance(s, ast.Let):
+            if s.name == name:
+                yield f"a value of the model, in scope behind `{name} = ...`"
+            yield from _inside(s, name, f"the value `{s.name}`")
         else:
             if isinstance(s, ast.Density) and s.role == "latent" and s.name == name:
                 yield f"a latent, in scope in the statements behind `latent {name} ~ ...`"
-            yield from _inside(s, name, f"the law of `{s.name}`")
+            yield from _inside(s, name, "a term" if isinstance(s, ast.Term) else f"the law of `{s.name}`")
 
 
 def _inside(tree: ast.Node, name: str, where: str) -> Iterator[str]:

@@ -263,7 +263,7 @@ class Recurrence:
 
     def _carried(self, scope: Scope, c: ast.Carry) -> Shape:
         """Shape of a carried value, [N, ...]."""
-        sizes = (whole(s, scope.numbers, f"the size of `{c.name}`", Range(1, MAX_SIZE)) for s in c.shape)
+        sizes = (whole(a.size, scope.numbers, f"the size of `{c.name}`", Range(1, MAX_SIZE)) for a in c.shape)
         return (next(iter(self.fields.values())).type.shape[0], *sizes)
 
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:

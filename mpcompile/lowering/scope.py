@@ -333,6 +333,7 @@ class Scope:
             inner = self.entering(block.name, call.span)
             scope = inner.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
             for let in block.lets:
+                assert isinstance(let, ast.Let), "a weight in a block is refused before"
                 scope.values[let.name] = scope.value(ctx, let.value)
             start = () if block.inputs else inputs
             return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))

@@ -11,7 +11,23 @@ from mpcompile.frontend import ast
 
 NO = Span.none()
 NAMES = st.sampled_from(
-    ["a", "b1", "relu", "dense", "x_hat", "mask", "prior", "on", "train", "input", "over", "net"]
+    [
+        "a",
+        "b1",
+        "relu",
+        "dense",
+        "x_hat",
+        "mask",
+        "prior",
+        "on",
+        "train",
+        "input",
+        "over",
+        "net",
+        "weight",
+        "missing",
+        "backward",
+    ]
 )
 NUMBERS = st.one_of(
     st.integers(0, 10**12),
@@ -28,6 +44,10 @@ def name() -> Any:
     return NAMES.map(lambda n: ast.Name(span=NO, id=n))
 
 
+def part() -> Any:
+    return st.builds(ast.Part, span=st.just(NO), name=NAMES, member=NAMES)
+
+
 def text() -> Any:
     # no spec may hold control characters, halves of pairs or NUL, escaped or not
     chars = st.characters(
@@ -38,7 +58,7 @@ def text() -> Any:
 
 def expressions() -> Any:
     """Any expression, pipelines included."""
-    return st.recursive(st.one_of(number(), name(), text()), _grow, max_leaves=8)
+    return st.recursive(st.one_of(number(), name(), text(), part()), _grow, max_leaves=8)
 
 
 def _grow(inner: Any) -> Any:
@@ -114,45 +134,71 @@ def models(draw: Any) -> ast.Model:
         base = draw(st.sampled_from(["binary", "real", "integer", "category", "angle"]))
         ranged = base in ("integer", "real") and draw(st.booleans())
         low, high = (draw(size), draw(st.none() | size)) if ranged else (None, None)
-        classes = draw(size) if base == "category" else None
+        labels = draw(st.sampled_from([(), ("a", 'b "c"')])) if base == "category" else ()
+        classes = draw(size) if base == "category" and not labels else None
         return ast.TypeExpr(
-            span=NO, base=base, low=low, high=high, classes=classes, shape=tuple(draw(size) for _ in some(3))
-        )
+            span=NO, base=base, low=low, high=high, classes=classes, labels=labels, shape=axes(3),
+            optional=draw(st.booleans()),
+        )  # fmt: skip
+
+    def axes(limit: int = 2) -> tuple[ast.Axis, ...]:
+        names = draw(st.lists(NAMES, max_size=limit, unique=True))  # an axis is given once (MP105)
+        return tuple(ast.Axis(span=NO, name=draw(st.sampled_from([n, None])), size=draw(size)) for n in names)
+
+    def learned() -> ast.LearnedWeight:
+        return ast.LearnedWeight(span=NO, name=next(fresh), type=type_(), init=draw(st.none() | expr))
 
     def lets() -> tuple[ast.Let, ...]:
         return tuple(ast.Let(span=NO, name=next(fresh), value=draw(expr)) for _ in some())
+
+    def local() -> ast.Let | ast.LearnedWeight:
+        return learned() if draw(st.booleans()) else ast.Let(span=NO, name=next(fresh), value=draw(expr))
 
     def block() -> ast.Block:
         if draw(st.booleans()):
             return ast.Block(span=NO, name=next(fresh), params=params(), outputs=(draw(expr),))
         inputs = tuple(next(fresh) for _ in range(draw(st.integers(1, 2))))
         outputs = tuple(draw(expr) for _ in range(draw(st.integers(1, 2))))
+        values = tuple(local() for _ in some())
         return ast.Block(
-            span=NO, name=next(fresh), params=params(), inputs=inputs, lets=lets(), outputs=outputs
+            span=NO, name=next(fresh), params=params(), inputs=inputs, lets=values, outputs=outputs
         )
 
     stated = set[str]()
 
     def density() -> ast.Density:
-        if draw(st.booleans()):
+        role = draw(st.sampled_from(["observed", "latent", "missing"]))
+        if role == "observed":
             name = draw(NAMES)
             name = next(fresh) if name in stated else name  # a variable has one law (MP105)
             stated.add(name)
-            return ast.Density(span=NO, name=name, distribution=draw(expr))
-        prior = draw(expr) if draw(st.booleans()) else None
-        return ast.Density(span=NO, role="latent", name=next(fresh), distribution=draw(expr), prior=prior)
+            return ast.Density(span=NO, name=name, distribution=draw(expr), weight=draw(st.none() | expr))
+        if role == "missing":
+            return ast.Density(span=NO, role=role, name=draw(NAMES), distribution=draw(expr))
+        prior, kind = draw(expr) if draw(st.booleans()) else None, type_() if draw(st.booleans()) else None
+        return ast.Density(
+            span=NO, role=role, name=next(fresh), type=kind, distribution=draw(expr), prior=prior
+        )
 
     def recurrence() -> ast.Recurrence:
-        carries = tuple(
-            ast.Carry(span=NO, name=next(fresh), shape=tuple(draw(size) for _ in some()), init=draw(expr))
-            for _ in some()
-        )
+        def carry() -> ast.Carry:
+            if draw(st.booleans()):
+                return ast.Carry(span=NO, name=next(fresh), type=type_(), init=draw(expr))
+            return ast.Carry(span=NO, name=next(fresh), shape=axes(), init=draw(expr))
+
+        carries = tuple(carry() for _ in some())
         statements = [
             density() if draw(st.booleans()) else ast.Update(span=NO, name=draw(NAMES), value=draw(expr))
             for _ in some()
         ]
         once = {s.name: s for s in statements}  # a step gives a name once (MP105)
-        return ast.Recurrence(span=NO, axis=draw(NAMES), carries=carries, statements=tuple(once.values()))
+        return ast.Recurrence(
+            span=NO,
+            axis=draw(NAMES),
+            backward=draw(st.booleans()),
+            carries=carries,
+            statements=tuple(once.values()),
+        )
 
     def claim() -> ast.Check:
         value = draw(expr)
@@ -165,11 +211,15 @@ def models(draw: Any) -> ast.Model:
 
     statements: list[Any] = []
     for _ in some(3):
-        kind = draw(st.sampled_from(["density", "prior", "recurrence"]))
+        kind = draw(st.sampled_from(["density", "prior", "recurrence", "term", "let"]))
         if kind == "density":
             statements.append(density())
         elif kind == "prior":
             statements.append(ast.WeightPrior(span=NO, name=draw(NAMES), distribution=draw(expr)))
+        elif kind == "term":
+            statements.append(ast.Term(span=NO, value=draw(expr), weight=draw(st.none() | expr)))
+        elif kind == "let":
+            statements.append(ast.Let(span=NO, name=next(fresh), value=draw(expr)))
         else:
             statements.append(recurrence())
     roles = sorted(draw(st.lists(st.sampled_from([0, 1, 2]), max_size=3)))
@@ -181,6 +231,7 @@ def models(draw: Any) -> ast.Model:
         declarations=tuple(
             ast.Declaration(span=NO, role=role_names[r], name=next(fresh), type=type_()) for r in roles
         ),
+        weights=tuple(learned() for _ in some()),
         masks=lets(),
         nets=lets(),
         blocks=tuple(block() for _ in some()),

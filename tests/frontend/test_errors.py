@@ -29,7 +29,7 @@ def places(text: str, syntax: str = "mp") -> list[tuple[str, int, int, int]]:
 
 MP = [
     ("model m\nmask up ~ degrees(3)", [("MP100", 2, 9, 10)]),
-    ("model m\ny = bernoulli(x)", [("MP100", 2, 3, 4)]),
+    ("model m\ntarget y: real\ny = bernoulli(x)", [("MP105", 3, 1, 17)]),
     ("model m\ninputt x: real[2]", [("MP102", 2, 1, 7)]),
     ("model m\ninput x: reel[2]", [("MP108", 2, 10, 14)]),
     ("model m\ninput x: category", [("MP108", 2, 10, 18)]),

@@ -1,0 +1,48 @@
+"""Constructs that the language has and lowering does not compile yet: refused at their place, never left out.
+
+A row goes when its construct is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mpcompile.diagnostics import Diagnostic, SpecError
+from mpcompile.frontend import ast
+from mpcompile.frontend.unused import nodes
+
+#: A class of nodes, what of it is not built, and a test for nodes that have it.
+_UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
+    (ast.Axis, "a name of an axis", lambda n: n.name is not None),
+    (ast.TypeExpr, "names of classes", lambda n: bool(n.labels)),
+    (ast.TypeExpr, "a type with missing values", lambda n: n.optional),
+    (ast.LearnedWeight, "a `weight` statement", lambda n: True),
+    (ast.Part, "a part of a net", lambda n: True),
+    (ast.Term, "a `minimise` statement", lambda n: True),
+    (ast.Density, "a latent with a type", lambda n: n.type is not None),
+    (ast.Density, "a `missing` statement", lambda n: n.role == "missing"),
+    (ast.Density, "a law with a weight", lambda n: n.weight is not None),
+    (ast.Carry, "a carried value with a type", lambda n: n.type is not None),
+    (ast.Recurrence, "a backward recurrence", lambda n: n.backward),
+)
+
+
+def check_built(model: ast.Model) -> None:
+    """Raise `SpecError` (MP129) with every construct of a model that lowering does not compile yet."""
+    found = [_finding(node, "a value at the top") for node in model.density if isinstance(node, ast.Let)]
+    for node in nodes([model]):
+        found += [
+            _finding(node, what) for kind, what, holds in _UNBUILT if type(node) is kind and holds(node)
+        ]
+    if found:
+        raise SpecError(sorted(found, key=lambda d: (d.span.line, d.span.column)))
+
+
+def _finding(node: ast.Node, what: str) -> Diagnostic:
+    return Diagnostic(
+        "MP129", f"{what} cannot be compiled yet", node.span, help="this version only reads and formats it"
+    )
+
+
+__all__ = ["check_built"]
