@@ -125,11 +125,11 @@ TABLE = (
          "Names are expanded where they are used, so such a name has no end.",
          "net f = g\nnet g = f"),
     Code("MP127", "not-there-yet",
-         "Reports a law that reads its own variable, one that is drawn later, or one that a program has no value of; "
-         "laws that read each other in a circle; a statement of a recurrence that reads what a later statement of "
-         "the same step gives.",
-         "The sampler draws latents, recurrences and other variables in this order, each in the order of its statements. "
-         "A law that reads the variable it is about, or a later one, is no factor of a joint density.",
+         "Reports a law or a prior that reads its own variable, or one that is stated after it; laws or posteriors that "
+         "read each other in a circle; a statement of a recurrence that reads what a later statement of the same step "
+         "gives.",
+         "The order of statements is the order in which a model generates. A law that reads the variable it is about, or "
+         "a later one, is no factor of a joint density.",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(concat(x, h)))\n  "
          "h = gru(x, h)\n}",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(h))\n  h = gru(x, h)\n}"),

@@ -7,6 +7,8 @@ from mpcompile.ir.leaves import Constant, Input, Parameter, Stack
 from mpcompile.ir.module import (
     EXAMPLES,
     STATE,
+    SUBJECT,
+    Factor,
     Field,
     FlowStep,
     Init,
@@ -34,6 +36,7 @@ from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 __all__ = [
     "EXAMPLES",
     "STATE",
+    "SUBJECT",
     "Abstract",
     "Allowance",
     "Along",
@@ -46,6 +49,7 @@ __all__ = [
     "DType",
     "Domain",
     "Example",
+    "Factor",
     "Falls",
     "Field",
     "FlowStep",

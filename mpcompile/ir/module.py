@@ -132,6 +132,29 @@ class FlowStep:
     reach: float | None = None
 
 
+#: The input of a factor's graph that is the value of its variable; all others are what the law reads.
+SUBJECT = "~"
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """The law of one variable as a graph of its own: log p(variable | what it reads), [N], of the input `SUBJECT`.
+
+    Other inputs are variables, latents and carried values by name. `kinds` are the types of the variable, `types` those
+    whose values the law is of, and `measure` what it gives them (`distributions/support.py`). `past` are the carried
+    values of a recurrence, which are functions of earlier steps.
+    """
+
+    name: str
+    law: str
+    kinds: tuple[str, ...]
+    types: tuple[str, ...]
+    measure: str
+    span: Span
+    graph: Graph
+    past: tuple[str, ...] = ()
+
+
 class Programs(MutableMapping[str, Graph]):
     """Programs by name, without regions: one that has some is unrolled when it is first asked for.
 
@@ -178,6 +201,7 @@ class Module:
     programs    name -> Graph; every one is a pure function of (parameters, inputs, noise)
     parameters  name -> ParameterSpec, in order of first use; some are not trained but updated (`updates`)
     noise       program -> input name -> NoiseSpec
+    factors     laws and priors in the order of generation, where a model states several: what its joint density is of
     sharpening  observed variables whose law has a scale that is learned: its density has no bound
     """
 
@@ -188,6 +212,7 @@ class Module:
     noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
     flow_steps: dict[str, list[FlowStep]] = field(default_factory=dict)
+    factors: list[Factor] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     allowances: list[Allowance] = field(default_factory=list)
     train: Training = field(default_factory=Training)

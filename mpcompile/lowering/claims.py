@@ -68,7 +68,11 @@ def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]
     stated = [_stated(check, module, modelled) for check in model.checks if not check.allow]
     repeated = {(c.kind, c.subject) for c in stated}
     lengths = [f.span for f in module.fields.values() if f.counts]
-    places = {"always": [model.span], "lengths": lengths[:1]}
+    places = {
+        "always": [model.span],
+        "lengths": lengths[:1],
+        "laws": [],
+    }  # that of laws names them (`joint.py`)
     promised = [
         Claim(kind.name, "", "", span, stated=False)
         for kind in KINDS.values()

@@ -65,10 +65,24 @@ def draw(
     Between normals KL is in closed form, unless `exact` is false. Else it is estimated from that one draw, as log
     q(z) - log p(z); for a point mass only -log p(z) is left.
     """
-    if isinstance(q, Delta) or p is None:
-        z = q.sample(ctx, name, shape)
-        return z, None if p is None else F.neg(ctx.b, p.log_prob(ctx, z))
     if exact and isinstance(q, Normal) and isinstance(p, Normal):
         return q.sample(ctx, name, shape), q.kl(ctx, p)
-    z, log_q = q.sample_and_log_prob(ctx, name, shape)
-    return z, F.sub(ctx.b, log_q, p.log_prob(ctx, z))
+    z, log_q = drawn(ctx, q, name, shape)
+    return z, divergence(ctx, log_q, p, z)
+
+
+def drawn(ctx: Context, q: Distribution, name: str, shape: Shape) -> tuple[Value, Value | None]:
+    """Draw z of q, and return it with log q(z), [N], or None for a point mass."""
+    return (
+        (q.sample(ctx, name, shape), None)
+        if isinstance(q, Delta)
+        else q.sample_and_log_prob(ctx, name, shape)
+    )
+
+
+def divergence(ctx: Context, log_q: Value | None, p: Distribution | None, z: Value) -> Value | None:
+    """Return log q(z) - log p(z), [N], of a draw z; None where there is no prior."""
+    if p is None:
+        return None
+    log_p = p.log_prob(ctx, z)
+    return F.neg(ctx.b, log_p) if log_q is None else F.sub(ctx.b, log_q, log_p)

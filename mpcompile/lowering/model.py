@@ -8,7 +8,7 @@ from functools import partial
 
 from mpcompile.analysis.kept import kept, supports
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
-from mpcompile.distributions import Autoregressive, Flow
+from mpcompile.distributions import Autoregressive, Distribution, Flow
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import REALS
@@ -30,6 +30,8 @@ from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
+from mpcompile.lowering.joint import joint
+from mpcompile.lowering.recurrence import Recurrence, sum_of
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
 from mpcompile.lowering.unbuilt import check_built
@@ -122,7 +124,7 @@ class _Lowering(Statements):
             builds += [self._encode, *([] if self.recurrences else [self._decode]), self._reconstruct]
         if targets and not any(r.feeds_back() for r in self.recurrences):
             builds.append(self._predict)
-        of_laws = [partial(prove, self) for prove in (proofs.latent_laws, proofs.step_laws)]
+        of_laws = [partial(prove, self) for prove in (proofs.latent_laws, proofs.step_laws, joint)]
         return [*builds, self._flows, *of_laws, self._sample]
 
     @property
@@ -134,28 +136,19 @@ class _Lowering(Statements):
 
     def _total(self, p: Program, *, exact: bool = True) -> tuple[Value, Value | None]:
         """Log-likelihood of the observed variables given a draw of the latents, and divergence of these: [N] each."""
-        b = p.b
-        divergence: Value | None = None
-        for s in self.latents:
-            with self.within(p, s):
-                q = self.posterior(p, s)
-                prior = self.prior(p, s)
-                z, kl = latents.draw(p.ctx, q, prior, s.name, self.latent_shapes[s.name], exact=exact)
-                p.scope.values[s.name] = z
-                if kl is not None:
-                    divergence = kl if divergence is None else F.add(b, divergence, kl)
-        total: Value | None = None
-        for r in self.recurrences:
-            lp, inner = r.score(p.ctx, p.scope, exact=exact)
-            self.out.sharpening |= r.sharpening
-            total = lp if total is None else F.add(b, total, lp)
-            if inner is not None:
-                divergence = inner if divergence is None else F.add(b, divergence, inner)
-        for s in self.observed:
-            with self.within(p, s):
-                law = self.law(p, s)
-                lp = law.log_prob(p.ctx, p.scope.values[s.name])
-                total = lp if total is None else F.add(b, total, lp)
+        divergences = [self.infer(p, exact=exact)]
+        logs: list[Value | None] = []
+        for s in self.generated:
+            if isinstance(s, Recurrence):
+                lp, inner = s.score(p.ctx, p.scope, exact=exact)
+                self.out.sharpening |= s.sharpening
+                logs.append(lp)
+                divergences.append(inner)
+            elif s.role == "observed":
+                with self.within(p, s):
+                    logs.append(self.law(p, s).log_prob(p.ctx, p.scope.values[s.name]))
+        total = sum_of(p.ctx, [lp for lp in logs if lp is not None])
+        divergence = sum_of(p.ctx, [kl for kl in divergences if kl is not None])
         assert total is not None
         return total, divergence
 
@@ -278,7 +271,7 @@ class _Lowering(Statements):
         p = self.start("encode")
         self.read(p, *self.fields)
         outputs: dict[str, Value] = {}
-        for s in self.latents:
+        for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
@@ -293,13 +286,13 @@ class _Lowering(Statements):
         p = self.start("decode")
         self.read(p, *self.given())
         self.latent_inputs(p)
-        self.finish(p, self._means(p))
+        self.finish(p, self._means(p, draw=True))
 
     def _reconstruct(self) -> None:
         """Mean of the observed variables at the posterior's mean."""
         p = self.start("reconstruct")
         self.read(p, *self.fields)
-        for s in self.latents:
+        for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
                 p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
@@ -308,23 +301,55 @@ class _Lowering(Statements):
             outputs |= r.reconstruct(p.ctx, p.scope)
         self.finish(p, outputs)
 
-    def _means(self, p: Program) -> dict[str, Value]:
+    def _means(self, p: Program, *, draw: bool = False) -> dict[str, Value]:
+        """The mean of each observed variable, given its parents; with `draw` those that are not given are drawn."""
         outputs = {}
         for s in self.observed:
             shape = self.fields[s.name].type.shape
             with self.within(p, s):
                 law = self.law(p, s)
                 outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
+                if draw and self.order.may_be_read(s.name):
+                    self.know(p, s.name, self._drawn(p, s, law))
         return outputs
 
     def _predict(self) -> None:
-        """The mean of every target (class probabilities for a category), given the inputs."""
+        """The mean of every target (class probabilities for a category), given the inputs; its parents are drawn."""
         p = self.start("predict")
-        self.read(p, *self.given())
-        outputs = self._means(p)
-        for r in self.recurrences:
-            outputs |= r.predict(p.ctx, p.scope)
-        self.finish(p, outputs)
+        self.read(p, *(n for n, f in self.fields.items() if f.role != "target" or n in self.given()))
+        outputs: dict[str, Value] = {}
+        for s in self.generated:
+            if isinstance(s, Recurrence):
+                outputs |= s.predict(p.ctx, p.scope)
+                drawn = (
+                    s.sample(p.ctx, p.scope)
+                    if any(self.order.may_be_read(o.name) for o in s.observed)
+                    else {}
+                )
+                for o in s.observed:
+                    if o.name in drawn and o.name not in p.scope.values:
+                        self.know(p, o.name, drawn[o.name])
+                continue
+            if s.role == "observed" and s.name in p.scope.values:
+                continue
+            with self.within(p, s):
+                if s.role == "latent":
+                    if (prior := self.prior(p, s)) is None:
+                        return  # nothing says where the codes of an autoencoder lie
+                    p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
+                    continue
+                law, shape = self.law(p, s), self.fields[s.name].type.shape
+                outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
+                if self.order.may_be_read(s.name):
+                    self.know(p, s.name, self._drawn(p, s, law))
+        self.finish(p, {name: value for name, value in outputs.items() if self.fields[name].role == "target"})
+
+    def _drawn(self, p: Program, s: ast.Density, law: Distribution) -> Value:
+        """A draw of an observed variable, in its type; zero behind the end of a sequence. Of a criterion its answer."""
+        f = self.fields[s.name]
+        if law.support.measure == "criterion":
+            return law.mean(p.ctx, f.type.shape)
+        return p.ctx.kept(F.cast(p.b, law.sample(p.ctx, s.name, f.type.shape), f.type.dtype))
 
     def _flows(self) -> None:
         for s in self.observed:
@@ -382,28 +407,26 @@ class _Lowering(Statements):
             return
         p = self.start("sample")
         self.read(p, *self.given())
-        for s in self.latents:
-            with self.within(p, s):
-                prior = self.prior(p, s)
-                if prior is None:
-                    return  # nothing says where the codes of an autoencoder lie
-                p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
         outputs: dict[str, Value] = {}
-        for r in self.recurrences:
-            outputs |= r.sample(p.ctx, p.scope)
-            for s in r.observed:
-                self.know(p, s.name, outputs[s.name])
-        for s in self.observed:
-            f = self.fields[s.name]
+        for s in self.generated:
+            if isinstance(s, Recurrence):
+                outputs |= s.sample(p.ctx, p.scope)
+                for o in s.observed:
+                    self.know(p, o.name, outputs[o.name])
+                continue
             with self.within(p, s):
+                if s.role == "latent":
+                    if (prior := self.prior(p, s)) is None:
+                        return  # nothing says where the codes of an autoencoder lie
+                    p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
+                    continue
                 law = self.law(p, s)
                 if isinstance(law, Autoregressive | Flow):
                     law = law.adjusted(p.ctx, self.sampling)
-                drawn = F.cast(p.b, law.sample(p.ctx, s.name, f.type.shape), f.type.dtype)
-                outputs[s.name] = p.ctx.kept(drawn)
+                outputs[s.name] = self._drawn(p, s, law)
                 self.know(p, s.name, outputs[s.name])
                 if law.shows_mean and self.latents and f"{s.name}_mean" not in self.fields:
-                    outputs[f"{s.name}_mean"] = law.mean(p.ctx, f.type.shape)
+                    outputs[f"{s.name}_mean"] = law.mean(p.ctx, self.fields[s.name].type.shape)
         self.finish(p, outputs)
 
 

@@ -108,7 +108,8 @@ def dequantization(m: Statements, s: ast.Density, whole: Flow) -> None:
 def latent_laws(m: Statements) -> None:
     """Add what the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
     for s in m.latents:
-        _proofs(m, s, s.name, partial(m.prior, s=s), m.given(), m.latent_shapes[s.name])
+        before = [*m.given(), *m.order.before(s.name)]
+        _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_shapes[s.name])
         again = partial(m.posterior, s=s)
         _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_shapes[s.name])
 

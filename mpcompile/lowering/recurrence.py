@@ -12,7 +12,7 @@ carried state, and the bound is the sum over steps of log-likelihood minus diver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -26,7 +26,7 @@ from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import whole
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.names import unknown
-from mpcompile.lowering.reading import Order
+from mpcompile.lowering.reading import Hidden, Order
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
 from mpcompile.ops import build as F
@@ -119,8 +119,8 @@ class Recurrence:
 
         results = self._run(ctx, scope, latent, observed)
         sums = {k: F.sum_axes(ctx.b, v, [1]) for k, v in results.items()}
-        total = _sum(ctx, [v for k, v in sums.items() if k.startswith("log_prob_")])
-        kl = _sum(ctx, [v for k, v in sums.items() if k.startswith("kl_")])
+        total = sum_of(ctx, [v for k, v in sums.items() if k.startswith("log_prob_")])
+        kl = sum_of(ctx, [v for k, v in sums.items() if k.startswith("kl_")])
         assert total is not None
         return total, kl
 
@@ -225,9 +225,18 @@ class Recurrence:
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
 
     def within(
-        self, ctx: Context, scope: Scope, read: Callable[[str, Type], Value], of: ast.Density, which: Which
+        self,
+        ctx: Context,
+        scope: Scope,
+        read: Callable[[str, Type], Value],
+        of: ast.Density,
+        which: Which,
+        *,
+        open: bool = False,
     ) -> Distribution:
         """The law, prior or posterior of a density in a program of one step, which reads all that is there by then.
+
+        With `open` no variable is hidden from it.
 
         Its inputs, given by `read`: the variables over the axis at that step, carried values and latents by name. It
         is called within the frame of that density.
@@ -236,7 +245,7 @@ class Recurrence:
         for name, value in data.items():
             self._know(ctx, name, value)
         hidden = {s.name for s in self.observed}
-        values = scope.values | {k: v for k, v in data.items() if k not in hidden}
+        values = scope.values | {k: v for k, v in data.items() if open or k not in hidden}
         values |= {c.name: read(c.name, float_type(*self._carried(scope, c))) for c in self.statement.carries}
         at = _Step(ctx, replace(scope, values=values), data, set())
         inner = ctx.b.scope
@@ -282,8 +291,7 @@ class Recurrence:
         return value
 
     def _update(self, at: _Step, s: ast.Update, before: Value | None) -> Value:
-        self._there(at, s.value, "")
-        value = at.scope.value(at.ctx, s.value)
+        value = self._reading(at, s).value(at.ctx, s.value)
         if before is not None and value.type != before.type:
             raise error(
                 "MP201", f"`{s.name}` is {before.type} and would become {value.type}", s.span,
@@ -292,12 +300,11 @@ class Recurrence:
         return value
 
     def _law(self, at: _Step, s: ast.Density) -> Distribution:
-        self._there(at, s.distribution, s.name)
         stated = s.distribution
         kind = named(stated) if isinstance(stated, ast.Call) else None
         if kind is not None and kind.keyword not in COMBINATORS:  # with the shape of the declaration
             check_support(kind.keyword, self.fields[s.name], stated.span)
-        law = distribution(at.ctx, at.scope, stated, in_step(self.fields[s.name]))
+        law = distribution(at.ctx, self._reading(at, s), stated, in_step(self.fields[s.name]))
         if law.sharpens(at.ctx.b):
             self.sharpening.add(s.name)
         if law.support.measure == "criterion":
@@ -310,36 +317,33 @@ class Recurrence:
         return law.mean(at.ctx, shape) if law.has_mean else law.sample(at.ctx, s.name, shape)
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
-        self._there(at, s.distribution, "", seen=set(at.data))
-        law = latents.posterior(at.ctx, at.scope.child(values=at.data), s)
+        law = latents.posterior(at.ctx, self._reading(at, s, "posterior").child(values=at.data), s)
         self.shapes[s.name] = next(iter(law.parameters().values())).shape
         return law
 
     def _prior(self, at: _Step, s: ast.Density) -> Distribution:
         if s.prior is None:
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
-        self._there(at, s.prior, "")
-        law = latents.prior(at.ctx, at.scope, s, self.shapes[s.name])
+        law = latents.prior(at.ctx, self._reading(at, s, "prior"), s, self.shapes[s.name])
         assert law is not None
         return law
 
     def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
         return law.mean(at.ctx, self.shapes[s.name])
 
-    def _there(self, at: _Step, expr: ast.Expr, own: str, seen: Set[str] = frozenset()) -> None:
-        """Raise for a name that a later statement of the step gives, or this one, whose variable is `own`."""
+    def _reading(self, at: _Step, s: ast.Density | ast.Update, what: str = "law") -> Scope:
+        """The scope of a statement: what is there by now, and why not what later statements of the step give."""
         carried = {c.name for c in self.statement.carries}
-        later = {s.name for s in self.statement.statements} - at.now - carried - seen
-        for name in sorted(references([expr]) & later):
-            raise error(
-                "MP127",
-                f"the law of `{own}` reads `{own}` itself"
-                if name == own
-                else f"`{name}` is not there yet: a later statement of the step gives it",
-                expr.span,
-                help=f"carry what is known of earlier steps, or put this behind `{name}`; "
-                "only a posterior may read what is observed",
-            )
+        later = {other.name for other in self.statement.statements} - at.now - carried
+        who = f"`{s.name}` reads" if what == "law" else f"the {what} of `{s.name}` reads"
+        return replace(at.scope, hidden={**at.scope.hidden} | {n: self._later(who, s.name, n) for n in later})
+
+    def _later(self, who: str, own: str, name: str) -> Hidden:
+        help = f"carry what is known of earlier steps, or put this behind `{name}`; "
+        help += "only a posterior may read what is observed"
+        if name == own:
+            return Hidden(f"{who} itself", "", help)
+        return Hidden(f"{who} `{name}`", ", which is stated after it", help)
 
 
 def _no_latent(at: _Step, s: ast.Density) -> Made:
@@ -351,7 +355,8 @@ def in_step(f: Field) -> Field:
     return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
 
 
-def _sum(ctx: Context, values: list[Value]) -> Value | None:
+def sum_of(ctx: Context, values: list[Value]) -> Value | None:
+    """Return the sum of some values; None of none."""
     total: Value | None = None
     for value in values:
         total = value if total is None else F.add(ctx.b, total, value)

@@ -87,7 +87,8 @@ class Scope:
     def refuse(self, name: str, span: Span) -> None:
         """Raise MP127 for a variable that this statement may not read."""
         if name in self.hidden and name not in self.values:
-            raise self.hidden[name].fault(span)
+            named = self.nets | self.blocks
+            raise self.hidden[name].fault(span, [(n, named[n].span.line) for n in self.active if n in named])
 
     def integer(self, expr: ast.Expr) -> int:
         value = self.number(expr)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from mpcompile.diagnostics import Source, error
+from mpcompile.diagnostics import Source, SpecError, error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Graph, Module, Programs, Shape, Type, Value, float_type, symbols
@@ -16,7 +16,7 @@ from mpcompile.lowering import latents
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.reading import Order
-from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.recurrence import Recurrence, sum_of
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import unrolled
 
@@ -51,11 +51,16 @@ class Statements:
         self.latents = [s for s in densities if s.role == "latent"]
         self.order = Order(model)
         self.latent_names = {s.name for s in self.latents}
-        self.recurrences = [
-            Recurrence(s, self.fields, self.order) for s in model.density if isinstance(s, ast.Recurrence)
+        #: Latents, observed variables and recurrences, in the order of generation.
+        self.generated: list[ast.Density | Recurrence] = [
+            Recurrence(s, self.fields, self.order) if isinstance(s, ast.Recurrence) else s
+            for s in model.density
+            if isinstance(s, ast.Density | ast.Recurrence)
         ]
+        self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         self.latent_shapes: dict[str, Shape] = {}
+        self._inferred: list[ast.Density] | None = None
         self.claims: list[Claim] = []
         #: Symbols of all shapes that a program may have.
         self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
@@ -100,7 +105,7 @@ class Statements:
             if missing:
                 return  # no caller could say how large the results are
         self.out.programs[graph.name] = live
-        self.out.noise[graph.name] = dict(p.ctx.noise)
+        self.out.noise[graph.name] = {k: noise for k, noise in p.ctx.noise.items() if k in live.inputs}
 
     def read(self, p: Program, *names: str) -> None:
         """Declare variables as inputs and bring them into scope; what lies behind an end is zero from here on."""
@@ -153,7 +158,7 @@ class Statements:
 
     def _reading(self, p: Program, name: str, what: str) -> Scope:
         """The scope of the law, prior or posterior of a variable: what it may read, and why not the rest."""
-        later = {n for n in self.order.later(name) if what != "posterior" or n in self.latent_names}
+        later = {name} & self.latent_names if what == "posterior" else self.order.later(name)
         values = {k: v for k, v in p.scope.values.items() if k not in later}
         return replace(p.scope, values=values, hidden=self.order.hidden(name, values, what))
 
@@ -164,3 +169,70 @@ class Statements:
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
         return latents.prior(p.ctx, self._reading(p, s.name, "prior"), s, self.latent_shapes[s.name])
+
+    # --- inference of the latents ---
+
+    @property
+    def inferred(self) -> list[ast.Density]:
+        """The latents in an order in which each posterior reads those before it: as they are stated, where it can be.
+
+        Raises `SpecError` (MP127) for posteriors that wait for each other.
+        """
+        if self._inferred is None:
+            self._inferred = self.latents if self.order.infers_as_stated() else self._in_order()
+        return self._inferred
+
+    def _in_order(self) -> list[ast.Density]:
+        """Lower posteriors aside, each as soon as the latents are there that it reads."""
+        aside = self.start("posteriors")
+        p = replace(aside, ctx=replace(aside.ctx, parameters=dict(self.out.parameters)))
+        self.read(p, *self.fields)
+        ordered, pending = list[ast.Density](), list(self.latents)
+        while pending:
+            for s in pending:
+                try:
+                    with self.within(p, s):
+                        self.posterior(p, s)
+                except SpecError as fault:
+                    if any(d.code != "MP127" for d in fault.diagnostics):
+                        raise
+                    waiting = fault
+                else:
+                    p.scope.values[s.name] = p.input(s.name, float_type(*self.latent_shapes[s.name]))
+                    ordered.append(s)
+                    pending.remove(s)
+                    break
+            else:
+                raise waiting
+        return ordered
+
+    def infer(self, p: Program, *, exact: bool = True) -> Value | None:
+        """Draw the latents from their posteriors; return their divergence from their priors, [N], or None.
+
+        A prior that is lowered before its latent is drawn cannot read the draw, and a divergence in closed form is that
+        of all draws. A prior that waits for other latents may read values that depend on the draw, so that the
+        divergence is estimated from it: E of log q(z) - log p(z).
+        """
+        drawn: dict[str, tuple[Value | None, ast.Density]] = {}
+        parts: list[Value | None] = []
+        there = set(self.order.place) - self.latent_names
+
+        def ready(s: ast.Density) -> bool:
+            return self.order.place.keys() - self.order.later(s.name) <= there
+
+        for s in self.inferred:
+            with self.within(p, s):
+                q, shape = self.posterior(p, s), self.latent_shapes[s.name]
+                if ready(s):
+                    z, kl = latents.draw(p.ctx, q, self.prior(p, s), s.name, shape, exact=exact)
+                    parts.append(kl)
+                else:
+                    z, log_q = latents.drawn(p.ctx, q, s.name, shape)
+                    drawn[s.name] = log_q, s
+            p.scope.values[s.name] = z
+            there.add(s.name)
+            for log_q, waited in [drawn.pop(w.name) for w in self.latents if w.name in drawn and ready(w)]:
+                with self.within(p, waited):
+                    value = p.scope.values[waited.name]
+                    parts.append(latents.divergence(p.ctx, log_q, self.prior(p, waited), value))
+        return sum_of(p.ctx, [kl for kl in parts if kl is not None])

@@ -68,40 +68,36 @@ DECLARED = "model m\ninput a: real[2]\ninput b: real[2]\ncondition c: real[2]\n"
 TARGETS = "model m\ncondition c: real[2]\ntarget a: real[2]\ntarget b: real[2]\n"
 #: Statements in which one reads what is not there when it is drawn, with part of what is said.
 READS = {
-    "itself": (DECLARED, "a ~ normal(a -> dense(2), 1)\nb ~ normal(0, 1)\n", "the law of `a` reads `a` itself"),
+    "itself": (DECLARED, "a ~ normal(a -> dense(2), 1)\nb ~ normal(0, 1)\n", "`a` reads itself"),
     "itself, a criterion": (
         "model m\ntarget a: binary[2]\ninput x: real[2]\n", "a ~ perceptron(concat(a, x) -> dense(2))\n",
-        "reads `a` itself",
+        "`a` reads itself",
     ),
-    "itself, a target": (TARGETS, "a ~ normal(a -> dense(2), 1)\nb ~ normal(0, 1)\n", "the law of `a` reads `a` itself"),
+    "itself, a target": (TARGETS, "a ~ normal(a -> dense(2), 1)\nb ~ normal(0, 1)\n", "`a` reads itself"),
     "itself, through a net": (
         DECLARED + "net f = a -> dense(2)\n", "a ~ normal(c -> dense(2) -> add(f()), 1)\nb ~ normal(0, 1)\n",
-        "`a` itself",
+        "`a` reads itself through `f` (line 5)",
     ),
     "itself, in the condition of a flow": (
-        DECLARED, f"a ~ flow(base = normal(a -> dense(2), 1)) {{ affine }}\nb ~ {FLOW.replace('4', '2')}\n", "`a` itself",
+        DECLARED, f"a ~ flow(base = normal(a -> dense(2), 1)) {{ affine }}\nb ~ {FLOW.replace('4', '2')}\n",
+        "`a` reads itself",
     ),
     "a later variable": (
-        DECLARED, "a ~ normal(b -> dense(2), 1)\nb ~ normal(0, 1)\n", "the law of `a` reads `b`, whose law comes later",
+        DECLARED, "a ~ normal(b -> dense(2), 1)\nb ~ normal(0, 1)\n", "`a` reads `b`, which is stated after it",
     ),
     "a circle": (
         DECLARED, "a ~ normal(b -> dense(2), 1)\nb ~ normal(a -> dense(2), 1)\n", "in a circle: `a` -> `b` -> `a`",
     ),
-    "what is predicted": (TARGETS, "a ~ normal(c, 1)\nb ~ normal(a -> dense(2), 1)\n", "`a`, which has a law of its own"),
-    "a latent, to predict": (
-        TARGETS, "latent z ~ normal(c -> dense(4)) prior normal(0, 1)\na ~ normal(z, 1)\nb ~ normal(0, 1)\n",
-        "the law of `a` reads the latent `z`",
-    ),
     "what is observed, in a prior": (
         DECLARED, "latent z ~ normal(a -> dense(4)) prior normal(a, 1)\na ~ normal(z, 1)\nb ~ normal(0, 1)\n",
-        "the prior of `z` reads `a`",
+        "the prior of `z` reads `a`, and laws read each other in a circle: `z` -> `a` -> `z`",
     ),
     "itself, in a step": (
-        "model m\ninput x: real[time, 4]\n", STEP % "x ~ normal(concat(x, h) -> dense(4), 1)", "`x` itself",
+        "model m\ninput x: real[time, 4]\n", STEP % "x ~ normal(concat(x, h) -> dense(4), 1)", "`x` reads itself",
     ),
     "what a recurrence does not draw": (
         "model m\ninput x: real[time, 4]\ninput b: real[4]\n", STEP % "x ~ normal(h + b, 1)" + "b ~ normal(0, 1)\n",
-        "a step reads `b`, which is drawn after the recurrence",
+        "a step reads `b`, which is stated after the recurrence",
     ),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from mpcompile.analysis import Verdict, prove
 from mpcompile.ir import Module
 
 #: Derived for every model, and swept by tests of their own.
-DERIVED = ("independent", "padding")
+DERIVED = ("independent", "padding", "joint")
 
 
 def answers(module: Module) -> list[Verdict]:

@@ -28,8 +28,8 @@ class Kind:
     about       what it is said of
     number      whether a number is compared with it
     structures  what may stand behind `is`
-    promised    whether every model makes it (`always`), or one that states the lengths of its sequences (`lengths`);
-                then no spec states it
+    promised    whether every model makes it (`always`), or one that states the lengths of its sequences (`lengths`), or
+                several laws (`laws`); then no spec states it
     allowable   whether a spec may allow that it is refuted
     regions     whether a proof may be of a model of fewer layers (`analysis/few.py`): its rule asks only what settles
     rule        the function, for a kind that has no file here
@@ -42,7 +42,7 @@ class Kind:
     about: Literal["a variable", "the model"] = "a variable"
     number: Literal["never", "perhaps", "always"] = "never"
     structures: tuple[str, ...] = ()
-    promised: Literal["", "always", "lengths"] = ""
+    promised: Literal["", "always", "lengths", "laws"] = ""
     allowable: bool = False
     regions: bool = False
     rule: Rule | None = None
@@ -69,6 +69,7 @@ KINDS: dict[str, Kind] = {
         Kind("flops", about="the model", number="always"),
         Kind("independent", about="the model", promised="always", regions=True),
         Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
+        Kind("joint", about="the model", promised="laws"),
         Kind("linear"),
         Kind("padding", about="the model", promised="lengths"),
         Kind("parameters", about="the model", number="perhaps", regions=True),
