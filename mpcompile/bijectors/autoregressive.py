@@ -13,6 +13,7 @@ from mpcompile.ir import Array, Value
 from mpcompile.layers.base import Context, Takes
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.masks import Degrees, ranks
+from mpcompile.layers.starts import ZERO
 from mpcompile.ops import build as F
 from mpcompile.ranges import Order, Seed, Widths
 
@@ -53,7 +54,7 @@ class Autoregressive(Bijector):
             for i, units in enumerate(self.hidden):
                 h = self._layer(ctx, f"hidden_{i}", h, given, Dense(units, Degrees(seed=self.seed)))
                 h = ctx.b.emit(ops.Relu(), h)
-            last = Dense(channels(x) * self.law.count(), Degrees(strict=True), init="zeros")
+            last = Dense(channels(x) * self.law.count(), Degrees(strict=True), init=ZERO)
             return self._layer(ctx, "project", h, given, last)
         finally:
             ctx.order = before

@@ -14,6 +14,7 @@ from mpcompile.ir import Array, Value, numbers
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.dense import Dense
+from mpcompile.layers.starts import ZERO
 from mpcompile.ops import build as F
 
 
@@ -77,9 +78,9 @@ class Coupling(Bijector):
             )
         with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
-                Dense(outputs, init="zeros")
+                Dense(outputs, init=ZERO)
                 if passed.type.rank == 2
-                else Conv(outputs, 3, pad="same", init="zeros")
+                else Conv(outputs, 3, pad="same", init=ZERO)
             )
             return layer(ctx, features)
 

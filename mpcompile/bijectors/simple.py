@@ -25,6 +25,7 @@ from mpcompile.ir import Shape, Value, number
 from mpcompile.layers.base import IMAGE, Context, Takes
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.resampling import depth_to_space, divided_by, space_to_depth
+from mpcompile.layers.starts import ZERO
 from mpcompile.ops import build as F
 from mpcompile.ranges import MAX_WHOLE, Classes, Inner, Order, Range, Seed, Window
 
@@ -235,7 +236,7 @@ class Affine(Bijector):
         if given.type.rank != 2:
             raise ctx.fail("MP207", f"affine is conditioned on a category or a vector, not on {given.type}")
         with ctx.frame("condition", f"dense({2 * channels(x)})", ctx.span):
-            changes = Dense(2 * channels(x), bias=False, init="zeros")(ctx, given)
+            changes = Dense(2 * channels(x), bias=False, init=ZERO)(ctx, given)
         by_scale, by_shift = (
             F.reshape(b, part, (*part.shape, *(1,) * (x.type.rank - 2))) for part in F.split(b, changes, 1, 2)
         )

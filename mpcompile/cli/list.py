@@ -83,8 +83,18 @@ def _allowed(slot: Slot) -> str:
     rules = [str(rule) for rule in (slot.choice, slot.range) if rule is not None]
     if rules:
         return ", or ".join(rules)
+    from mpcompile.layers.starts import STARTS
+    from mpcompile.ranges import Choice
+
     called = getattr(slot.type, "__name__", "value").lower()
-    known = {"bool": "true or false", "value": "a value", "net": "a net", "mask": "a mask", "law": "a law"}
+    known = {
+        "bool": "true or false",
+        "value": "a value",
+        "net": "a net",
+        "mask": "a mask",
+        "law": "a law",
+        "start": f"how a weight starts: {Choice(tuple(STARTS))}",
+    }
     return known.get(called, "values" if called == "tuple" else f"a {called}")
 
 

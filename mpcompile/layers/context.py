@@ -54,6 +54,7 @@ class Context:
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
+    stated       values that the model states by name, by the name and the variables that they read
     mapped       of a value that a flow has mapped, the latents and the log-determinant
     naming       the names of layers that were given so far
     """
@@ -70,6 +71,7 @@ class Context:
     classes: dict[Value, int] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
+    stated: dict[tuple[Any, ...], Value] = field(default_factory=dict)
     mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
     naming: Naming = field(default_factory=Naming)
     _present: dict[str, Value] = field(default_factory=dict)
@@ -140,6 +142,16 @@ class Context:
         while root.outer is not None:
             root = root.outer
         return root
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Inside of this, nodes are those of the program, outside of every loop."""
+        inner, drawing = self.b, self._drawing
+        self.b, self._drawing = self.root, None
+        try:
+            yield
+        finally:
+            self.b, self._drawing = inner, drawing
 
     # --- sequences that state their length ---
 

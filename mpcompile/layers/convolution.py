@@ -7,10 +7,11 @@ from math import prod
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Init, Value
+from mpcompile.ir import Value
 from mpcompile.layers.base import SEQUENCE, SPACE, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
-from mpcompile.layers.dense import Start, mask_value, start_of
+from mpcompile.layers.dense import bias_start, mask_value
 from mpcompile.layers.reparametrised import Norm, reparametrised
+from mpcompile.layers.starts import DEFAULT, Start
 from mpcompile.layers.windows import each_axis, fitting, geometry, pairs, spatial
 from mpcompile.ops import build as F
 from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
@@ -38,7 +39,7 @@ class Conv(Layer):
     groups: Width = 1
     mask: Mask | None = None
     bias: bool = True
-    init: Start = "uniform"
+    init: Start = DEFAULT
     flip: bool = False
     norm: Norm = "none"
 
@@ -48,8 +49,7 @@ class Conv(Layer):
         windows = fitting(ctx, x, geometry(ctx, x, self.kernel, self.stride, self.dilation, self.pad))
         divided(ctx, self.groups, in_channels, self.channels)
         shape = (self.channels, in_channels // self.groups, *windows.kernel)
-        fan_in = prod(shape[1:])
-        start = start_of(self.init, fan_in)
+        start = self.init.of(shape)
         weight = ctx.param("weight", shape, start)
         if self.flip and self.mask is not None:
             raise ctx.fail("MP205", "a mask lies over the kernel as it is read: leave out `flip` or `mask`")
@@ -62,8 +62,7 @@ class Conv(Layer):
         op = ops.Conv(windows.stride, windows.padding, windows.dilation, self.groups)
         y = b.emit(op, x, weight)
         if self.bias:
-            zero = start.kind in ("zeros", "normal")
-            y = F.channel_bias(b, y, ctx.param("bias", (self.channels,), Init("zeros") if zero else start))
+            y = F.channel_bias(b, y, ctx.param("bias", (self.channels,), bias_start(self.init, start)))
         return y
 
 
@@ -82,7 +81,7 @@ class Conv1d(Layer):
     pad: PadAlong = "causal"
     groups: Width = 1
     bias: bool = True
-    init: Start = "uniform"
+    init: Start = DEFAULT
     flip: bool = False
     norm: Norm = "none"
 

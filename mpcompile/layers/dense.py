@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
-from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
+from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes
 from mpcompile.layers.masks import mask_constant, stacked
 from mpcompile.layers.reparametrised import Norm, reparametrised
+from mpcompile.layers.starts import DEFAULT, SMALL, Start
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Classes, Shape, Width
-
-Start = Annotated[str, Choice(("uniform", "he", "normal", "zeros"))]
+from mpcompile.ranges import Classes, Shape, Width
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Dense(Layer):
     units: Width
     mask: Mask | None = None
     bias: bool = True
-    init: Start = "uniform"
+    init: Start = DEFAULT
     norm: Norm = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -41,7 +39,7 @@ class Dense(Layer):
         b = ctx.b
         fan_in = x.shape[-1]
         assert isinstance(fan_in, int)
-        start = start_of(self.init, fan_in)
+        start = self.init.of((self.units, fan_in))
         weight = ctx.param("weight", (self.units, fan_in), start)
         produced = None
         if self.mask is not None:
@@ -49,26 +47,16 @@ class Dense(Layer):
             matrix, produced = mask_value(ctx, self.mask, use)
             weight = F.mul(b, weight, matrix)
         weight = reparametrised(ctx, weight, self.norm, start)
-        zero_bias = start.kind in ("zeros", "normal")
-        bias = ctx.param("bias", (self.units,), Init("zeros") if zero_bias else start) if self.bias else None
+        bias = ctx.param("bias", (self.units,), bias_start(self.init, start)) if self.bias else None
         y = F.linear(b, x, weight, bias)
         if produced is not None:
             ctx.degrees[y] = produced
         return y
 
 
-#: How weights start.
-STARTS: dict[str, Callable[[int], Init]] = {
-    "uniform": fan_in_uniform,
-    "he": lambda fan_in: Init("normal", (2.0 / max(1, fan_in)) ** 0.5),
-    "normal": lambda fan_in: Init("normal", 0.02),
-    "zeros": lambda fan_in: Init("zeros"),
-}
-
-
-def start_of(init: str, fan_in: int) -> Init:
-    """Return the initialisation of this name for a weight with `fan_in` inputs."""
-    return STARTS[init](fan_in)
+def bias_start(start: Start, weight: Init) -> Init:
+    """Return how a bias starts beside a weight: like it under the default start, else at zero."""
+    return weight if start == DEFAULT else Init("zeros")
 
 
 def mask_value(ctx: Context, mask: Mask, use: MaskUse) -> tuple[Value, Array | None]:
@@ -112,12 +100,13 @@ def _uses(ctx: Context, use: MaskUse) -> list[MaskUse]:
 
 @dataclass(frozen=True)
 class Embedding(Layer):
-    """A learned vector for each category: category [N, ...] -> real [N, ..., dim]."""
+    """A learned vector for each category: category [N, ...] -> real [N, ..., dim]; the weight is [classes, dim]."""
 
     keyword: ClassVar[str] = "embedding"
     takes: ClassVar[Takes] = Takes("categories", kind=DType.INT)
     dim: Width
     classes: Classes | None = None
+    init: Start = SMALL
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
@@ -129,7 +118,8 @@ class Embedding(Layer):
             )
         if known is not None and classes < known:
             raise ctx.fail("MP205", f"embedding has {classes} rows for {known} categories")
-        table = ctx.param("weight", (classes, self.dim), Init("normal", 0.02))
+        shape = (classes, self.dim)
+        table = ctx.param("weight", shape, self.init.of(shape))
         return ctx.b.emit(ops.Gather(0), table, x)
 
 

@@ -9,6 +9,7 @@ from mpcompile.ir import Value
 from mpcompile.layers.activations import Relu, channel_axis
 from mpcompile.layers.base import SPACE, Context, Layer, Net, Takes
 from mpcompile.layers.convolution import Conv
+from mpcompile.layers.starts import HE, ZERO, Start
 from mpcompile.ops import build as F
 from mpcompile.ranges import Blocks, Width
 
@@ -100,7 +101,7 @@ class Resnet(Layer):
 
         label = f"resnet({self.width}, {self.blocks})"
 
-        def conv(name: str, x: Value, init: str = "he") -> Value:
+        def conv(name: str, x: Value, init: Start = HE) -> Value:
             with ctx.frame(name, label, ctx.span):
                 return Conv(self.width, 3, pad="same", bias=self.bias, init=init)(ctx, x)
 
@@ -112,5 +113,5 @@ class Resnet(Layer):
                 for name in "ab":
                     ctx.naming.formerly(ctx.b.scope, name, f"_{name}")
                 inner = conv("a", relu(ctx, h))
-                h = F.add(ctx.b, h, conv("b", relu(ctx, inner), "zeros"))
+                h = F.add(ctx.b, h, conv("b", relu(ctx, inner), ZERO))
         return relu(ctx, h)

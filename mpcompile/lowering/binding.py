@@ -14,6 +14,7 @@ from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net
+from mpcompile.layers.starts import STARTS, Start
 from mpcompile.lowering.names import unknown
 from mpcompile.ranges import Choice, Slot, slots
 
@@ -204,6 +205,10 @@ class Arguments:
         made: Law = self.chosen(LAWS, "law", expr, "a law")
         return made
 
+    def _start(self, expr: ast.Expr) -> Start:
+        made: Start = self.chosen(STARTS, "start", expr, "how a weight starts")
+        return made
+
     def _bijector(self, expr: ast.Expr) -> Bijector:
         made: Bijector = self.chosen(BIJECTORS, "bijector", expr, "a bijector")
         return made
@@ -260,7 +265,7 @@ def _numbers(value: Any) -> list[float]:
 def _stands_for_a_value(scope: Scope, expr: ast.Expr) -> bool:
     """Whether an expression is a value of the model rather than a number or an option."""
     if isinstance(expr, ast.Name):
-        return expr.id in scope.values
+        return scope.is_value(expr.id)
     return isinstance(expr, ast.Pipeline) or (isinstance(expr, ast.Call) and expr.inputs is not None)
 
 
@@ -277,6 +282,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Family: Arguments._family,
     Law: Arguments._law,
     Bijector: Arguments._bijector,
+    Start: Arguments._start,
     get_args(ast.Expr)[0]: lambda self, e: e,
     tuple[int, ...]: Arguments._list,
     int | tuple[int, ...]: Arguments._sizes_of_axes,

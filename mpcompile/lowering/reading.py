@@ -122,6 +122,7 @@ class Order:
         """Variables to which some expressions refer, also through nets, blocks and values that they name."""
         names: dict[str, ast.Node] = {n.name: n for n in self._model.nets}
         names |= {b.name: b for b in self._model.blocks}
+        names |= {s.name: s for s in self._model.density if isinstance(s, ast.Let)}
         found, todo = set[str](), list(trees)
         while todo:
             for other in references([todo.pop()]) - found:

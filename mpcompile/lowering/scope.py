@@ -16,6 +16,7 @@ from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
 from mpcompile.lowering.reading import Hidden
 from mpcompile.lowering.regions import Region
+from mpcompile.lowering.stated import stated
 from mpcompile.ops import build as F
 
 #: A program of which more layers than this would have to be lowered is refused.
@@ -54,10 +55,12 @@ class Scope:
     masks: dict[str, ast.Expr] = field(default_factory=dict)
     nets: dict[str, ast.Let] = field(default_factory=dict)
     blocks: dict[str, ast.Block] = field(default_factory=dict)
+    lets: dict[str, ast.Let] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     active: tuple[str, ...] = ()
     model: ast.Model | None = None
     hidden: Mapping[str, Hidden] = field(default_factory=dict)  # variables that this statement may not read
+    top: Scope | None = None  # the scope of the statements of the program, outside of nets and blocks
 
     def child(
         self, numbers: dict[str, int | float] | None = None, values: dict[str, Value] | None = None
@@ -78,16 +81,20 @@ class Scope:
             return evaluate_number(expr, self.numbers)
         except UnknownNumber as fault:
             name, span = fault.name.id, fault.name.span
-            if name in self.values:
+            if self.is_value(name):
                 raise Expected(f"a number, and `{name}` is a value", span,
                                help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
             self.refuse(name, span)
             raise not_in_scope(self.model, name, span) or fault from None
 
+    def is_value(self, name: str) -> bool:
+        """Whether a name stands for a value."""
+        return name in self.values or name in self.lets
+
     def refuse(self, name: str, span: Span) -> None:
         """Raise MP127 for a variable that this statement may not read."""
         if name in self.hidden and name not in self.values:
-            named = self.nets | self.blocks
+            named: dict[str, ast.Node] = {**self.nets, **self.blocks, **self.lets}
             raise self.hidden[name].fault(span, [(n, named[n].span.line) for n in self.active if n in named])
 
     def integer(self, expr: ast.Expr) -> int:
@@ -109,7 +116,7 @@ class Scope:
             case ast.Number():
                 return True
             case ast.Name():
-                return expr.id not in self.values and (expr.id in self.numbers or expr.id in CONSTANTS)
+                return not self.is_value(expr.id) and (expr.id in self.numbers or expr.id in CONSTANTS)
             case ast.Unary(op="-"):
                 return self.is_number(expr.operand)
             case ast.Binary(op="+" | "-" | "*" | "/" | "//" | "%" | "**"):
@@ -194,6 +201,8 @@ class Scope:
             case ast.Name():
                 if not current and expr.id in self.values:
                     return (self.values[expr.id],)
+                if not current and expr.id in self.lets:
+                    return (stated(ctx, self, expr.id, expr.span),)
                 if expr.id in self.numbers and not current:
                     return (ctx.b.constant(float(self.numbers[expr.id])),)
                 if not current:
@@ -307,7 +316,7 @@ class Scope:
         for step in steps:
             name = step.callee if isinstance(step, ast.Call) else step.id
             if not (name in LAYERS or name in self.nets or name in self.blocks):
-                if name in self.values:
+                if self.is_value(name):
                     faults += error(
                         "MP122", f"`{name}` is a value, and a step of a pipeline is a layer", step.span,
                         help=f"`concat({name})` and `add({name})` join it to what comes before",

@@ -81,9 +81,10 @@ class Statements:
             {m.name: m.value for m in self.model.masks},
             {n.name: n for n in self.model.nets},
             {b.name: b for b in self.model.blocks},
+            {s.name: s for s in self.model.density if isinstance(s, ast.Let)},
             model=self.model,
         )
-        return Program(ctx, scope)
+        return Program(ctx, replace(scope, top=scope))
 
     def finish(self, p: Program, outputs: Mapping[str, Value]) -> None:
         graph = p.b.graph

@@ -30,19 +30,15 @@ _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
 
 def check_built(model: ast.Model) -> None:
     """Raise `SpecError` (MP129) with every construct of a model that lowering does not compile yet."""
-    found = [_finding(node, "a value at the top") for node in model.density if isinstance(node, ast.Let)]
-    for node in nodes([model]):
-        found += [
-            _finding(node, what) for kind, what, holds in _UNBUILT if type(node) is kind and holds(node)
-        ]
+    help_ = "this version only reads and formats it"
+    found = [
+        Diagnostic("MP129", f"{what} cannot be compiled yet", node.span, help=help_)
+        for node in nodes([model])
+        for kind, what, holds in _UNBUILT
+        if type(node) is kind and holds(node)
+    ]
     if found:
         raise SpecError(sorted(found, key=lambda d: (d.span.line, d.span.column)))
-
-
-def _finding(node: ast.Node, what: str) -> Diagnostic:
-    return Diagnostic(
-        "MP129", f"{what} cannot be compiled yet", node.span, help="this version only reads and formats it"
-    )
 
 
 __all__ = ["check_built"]

@@ -19,6 +19,7 @@ from mpcompile.distributions.family import Family
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Mask, Net
+from mpcompile.layers.starts import Start
 from mpcompile.lowering.densities import signature
 from mpcompile.lowering.weights import WEIGHTS
 from mpcompile.ranges import Slot, slots
@@ -46,7 +47,7 @@ AROUND = {
     "  conv(50, 3, pad = same, mask = causal2d(type = A)) -> {} }}",
 }
 EXAMPLES: dict[Any, str] = {
-    Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true",
+    Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true", Start: "he",
     get_args(ast.Expr)[0]: "dense(4)", Family: "normal",
 }  # fmt: skip
 

@@ -1,0 +1,56 @@
+"""Values that the model states by name: `h = body(z)` at the top, and what each of them reads.
+
+A value is built where it is first used, in the program outside of every loop, from the variables that the statement which
+uses it may read. So it carries what it reads to its use: a law that may not read `y` may not use a value that reads `y`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mpcompile.diagnostics import Span
+from mpcompile.frontend import ast
+from mpcompile.frontend.unused import references
+from mpcompile.ir import Value
+from mpcompile.layers import Context
+
+if TYPE_CHECKING:
+    from mpcompile.lowering.scope import Scope
+
+
+def stated(ctx: Context, scope: Scope, name: str, span: Span) -> Value:
+    """Build the value that the model states under a name, once for all uses that see the same variables.
+
+    `span` is that of the use. Raises `SpecError`: MP126 for a value that refers to itself, MP127 where it reads a
+    variable that the using statement may not read.
+    """
+    let, top = scope.lets[name], scope.top
+    assert top is not None, "values are only built within a program"
+    seen = {n: v for n, v in top.values.items() if n not in scope.hidden}
+    read = sorted(reads(scope, let) & seen.keys())
+    key = (name, *((n, seen[n]) for n in read))
+    if key not in ctx.stated:
+        inner = replace(top, values=seen, hidden=scope.hidden, top=top, active=scope.active)
+        inner = inner.entering(name, span)
+        with ctx.outside(), ctx.frame(name, scope.label(let.span), let.span, absolute=True):
+            ctx.stated[key] = inner.value(ctx, let.value)
+    return ctx.stated[key]
+
+
+def reads(scope: Scope, let: ast.Let) -> set[str]:
+    """Return every name to which a value refers, directly or through nets, blocks and other values."""
+    return set(_closure(scope, let))
+
+
+def _closure(scope: Scope, start: ast.Node) -> Iterator[str]:
+    found, todo = set[str](), [start]
+    while todo:
+        for name in references([todo.pop()]) - found:
+            found.add(name)
+            yield name
+            todo += [d[name] for d in (scope.lets, scope.nets, scope.blocks) if name in d]
+
+
+__all__ = ["reads", "stated"]
