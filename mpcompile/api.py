@@ -298,7 +298,7 @@ def _contents(optimised: Optimised) -> dict[str, Any]:
         "reference_samplers": {
             program: [str(r) for r in reasons] for program, reasons in optimised.refusals.items()
         },
-        "programs": {name: _signature(graph, module.noise[name]) for name, graph in module.programs.items()},
+        "programs": {name: _signature(graph, module.noise[name]) for name, graph in module.regions.items()},
         "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
     }
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import free
 from mpcompile.emission.signature import definition, result_type
-from mpcompile.emission.text import Expr, Label, tuple_text
+from mpcompile.emission.text import Expr, Label, layout, tuple_text
 from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
 from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
 from mpcompile.kernels import Kernel
-from mpcompile.outline import Block, Loop
+from mpcompile.ops import Repeat
+from mpcompile.outline import Block, Loop, Path
 from mpcompile_jax import loops, parameters, windows
 from mpcompile_jax.kernels import KERNELS, spells
 from mpcompile_jax.literals import truth_values
@@ -29,10 +31,26 @@ RESERVED = frozenset({
 })  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Layers:
+    """A list of layers that a region runs over: the path of its first one, its name, where it is, and which they are."""
+
+    first: Path
+    stem: str
+    path: str
+    numbers: str
+
+
 class JaxOwner(Owner, Protocol):
     """The file that a function is written into, as far as the function may ask about it."""
 
     reserved: frozenset[str]
+    elements: dict[Path, str]
+    lists: dict[str, str]
+
+    def layers(self, node: Node) -> list[Layers]: ...
+
+    def listed(self, layers: Layers) -> str: ...
 
     def any_parameter(self) -> str | None:
         """The text of some float parameter."""
@@ -50,6 +68,7 @@ class _Written:
     function     name of the function of one step
     start, read  first carries; what is scanned, its axis first
     slice_names  names of the scanned values in a step, the number of the step last where it is read
+    layers       how many of those are the weights of a layer
     kept         numbers of the stacked results that somebody reads
     simple       a `fori_loop`: nothing is scanned or stacked
     grouped      the carries are one tuple
@@ -61,6 +80,7 @@ class _Written:
     read: list[str]
     carry_names: list[str]
     slice_names: list[str]
+    layers: int
     kept: list[int]
     simple: bool
 
@@ -84,6 +104,7 @@ class JaxWriter(Writer):
     ) -> None:
         self.reserved = owner.reserved
         self.surroundings: JaxOwner = owner
+        self.hoisted: list[str] = []
         super().__init__(owner, block, arguments, outputs)
 
     def tensor(self, e: Expr, dtype: DType) -> Expr:
@@ -136,10 +157,13 @@ class JaxWriter(Writer):
         kept = [i for i, y in enumerate(op.divide(node.outputs)[1]) if outer.uses[y]]
         counts = bool(inner.uses[step_value])
         simple = not kept and not scanned and not op.reverse
+        over = self.surroundings.layers(node) if isinstance(op, Repeat) else []
+        weights = {v for v in scanned if over and isinstance(outer.graph.node(v).op, Stack)}
+        rows = [i for i, v in enumerate(scanned) if v not in weights]
 
         start = [self._carry(v) for v in starts]
-        slices = [self.tensor(self.operand(v), v.dtype) for v in scanned]
-        read = [_leading(e, op.axis) for e in slices]
+        slices = [self.tensor(self.operand(scanned[i]), scanned[i].dtype) for i in rows]
+        read = [*map(self._list, over), *(_leading(e, op.axis) for e in slices)]
         for e in (*start, *slices):
             self.release(e)
         labels = tuple(
@@ -148,10 +172,10 @@ class JaxWriter(Writer):
         function = self.fresh("body")
         self.live[function] = math.inf
         carry_names = [self._take(v, n, inner) for v, n in zip(inside.carries, formals.carries, strict=True)]
-        slice_names = [
-            self._take(v, n if n.endswith("_t") else n + "_t", inner)
-            for v, n in zip(inside.scanned, formals.scanned, strict=True)
-        ]
+        slice_names = [self._layer(layers) for layers in over]
+        named = list(zip(inside.scanned, formals.scanned, strict=True))
+        for v, n in (named[i] for i in rows):
+            slice_names.append(self._take(v, n if n.endswith("_t") else n + "_t", inner))
         if counts or simple:
             step = self._take(step_value, "step", inner)
             if not simple:
@@ -163,8 +187,10 @@ class JaxWriter(Writer):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
 
-        written = _Written(loop, function, start, read, carry_names, slice_names, kept, simple)
+        written = _Written(loop, function, start, read, carry_names, slice_names, len(over), kept, simple)
         self._function(written, inner, labels)
+        for layers in over:
+            del self.surroundings.elements[layers.first]
         for _, outside in loop.captured:
             self.release(self.operand(outside))
         self._call(written)
@@ -180,7 +206,7 @@ class JaxWriter(Writer):
             head = [f"{step}: Array", f"{carry if w.grouped else w.carry_names[0]}: {state}"]
             self._open(w.function, head, state, labels)
         else:
-            read_type = _typed(len(w.read)) if w.read else "None"
+            read_type = result_types([*["Params"] * w.layers, *["Array"] * (len(w.read) - w.layers)])
             made_type = _typed(len(w.kept)) if w.kept else "None"
             head = [
                 f"{_argument(carry, w.carry_names)}: {state}",
@@ -258,6 +284,27 @@ class JaxWriter(Writer):
             return e.with_(text=f"jnp.asarray({e.text}, int)")
         return e
 
+    def _list(self, layers: Layers) -> str:
+        """The weights of all layers of a list; those that a loop reads in every step are put together before it."""
+        text = self.surroundings.listed(layers)
+        if self.indent == self.first_indent or not text.startswith("stacked("):
+            return text
+        name, number = free(f"{layers.stem}s"), 1
+        while name in self.reserved or any(re.search(rf"\b{name}\b", line) for line in self.lines):
+            number += 1
+            name = free(f"{layers.stem}s{number}")
+        self.live[name] = math.inf
+        self.surroundings.lists[text] = name
+        self.hoisted += layout(f"{name} = {text}", self.first_indent)
+        return name
+
+    def _layer(self, layers: Layers) -> str:
+        """A name for the weights of one layer."""
+        name = self.fresh(free(f"{layers.stem}_params"))
+        self.live[name] = math.inf
+        self.surroundings.elements[layers.first] = name
+        return name
+
     def _take(self, value: Value, name: str, inner: State) -> str:
         """A name for an argument of the body."""
         chosen = self.fresh(free(name))
@@ -307,6 +354,13 @@ def _group(texts: list[str], grouped: bool = False) -> str:
 
 def _typed(count: int) -> str:
     return result_type("Array", count) if count else "None"
+
+
+def result_types(types: list[str]) -> str:
+    """Write the type of what a step reads."""
+    if len(set(types)) == 1:
+        return result_type(types[0], len(types))
+    return f"tuple[{', '.join(types)}]" if types else "None"
 
 
 def _argument(group: str, names: list[str]) -> str:

@@ -45,7 +45,9 @@ def emit_module(module: Module) -> Emitted:
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
     module = module.with_regions()
-    plan = outline(module, alone=SAMPLERS)
+    plan = outline(module, alone=SAMPLERS, elements=True)
+    if not plan.uniform:  # a function of one layer is called with the weights of any
+        plan = outline(module, alone=SAMPLERS, elements=True, others=False)
     names = function_names(plan, module)
     constants = Constants(frozenset(name for graph in module.programs.values() for name in graph.inputs))
     reserved = RESERVED | frozenset(

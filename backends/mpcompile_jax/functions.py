@@ -24,11 +24,13 @@ from mpcompile.emission.signature import (
 )
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.emission.writer import Target
-from mpcompile.ir import Constant, Module, Stack, Value
+from mpcompile.ir import Constant, Module, Node, Stack, Value
 from mpcompile.ir.leaves import around
+from mpcompile.ir.names import element
 from mpcompile.ir.names import split as split_name
+from mpcompile.ops import Repeat
 from mpcompile.outline import Block, Call, Family, Loop, Method, Outline, Path
-from mpcompile_jax.body import RESERVED, JaxWriter
+from mpcompile_jax.body import RESERVED, JaxWriter, Layers
 from mpcompile_jax.literals import array_text
 
 
@@ -40,19 +42,24 @@ def kind_of(constant: Constant) -> str:
 
 
 def numbered(names: Sequence[str]) -> tuple[str, str, str]:
-    """Return what names that differ in one number have before and behind it, and the text of the numbers.
+    """Return the list of layers of which weights are, the rest of their names, and the text of the numbers.
 
-    Raises `ValueError` for names that differ in anything else.
+    Raises `ValueError` for names that differ in anything else than the number of an element.
     """
     head, tail = around(names)
     middles = [name[len(head) : len(name) - len(tail)] for name in names]
-    numbers = [int(n) for n in middles if n.isdigit() and n == str(int(n))]
-    steps = {b - a for a, b in pairwise(numbers)}
-    if len(numbers) != len(names) or len(steps) != 1:
-        raise ValueError(f"{names[0]}, {names[1]}, ... are not numbered")
-    (step,) = steps
-    text = f"{numbers[0]}, {numbers[-1] + step}" if numbers[0] or step > 1 else f"{numbers[-1] + 1}"
-    return head, tail, f"range({text}{f', {step}' if step > 1 else ''})"
+    found = [int(n) for n in middles if n.isdigit() and n == str(int(n))]
+    steps = {b - a for a, b in pairwise(found)}
+    if len(found) != len(names) or len(steps) != 1 or head[-1:] != "." or tail[:1] != ".":
+        raise ValueError(f"{names[0]}, {names[1]}, ... are not those of a list")
+    return head[:-1], tail[1:], range_text(range(found[0], found[-1] + 1, *steps))
+
+
+def range_text(numbers: range) -> str:
+    """Write a range."""
+    first, step, stop = numbers[0], numbers.step, numbers[-1] + numbers.step
+    text = f"{first}, {stop}" if first or step > 1 else f"{stop}"
+    return f"range({text}{f', {step}' if step > 1 else ''})"
 
 
 @dataclass
@@ -117,6 +124,9 @@ class FunctionWriter:
         self.signatures: list[Signature] = []
         self.written: list[Written[Signature]] = []
         self.reads = False
+        #: Variables with the weights of one layer, by the path of the first of them, and those with the weights of all.
+        self.elements: dict[Path, str] = {}
+        self.lists: dict[str, str] = {}
         self.formals: list[str] = []
         self.used: set[int] = set()
 
@@ -126,17 +136,42 @@ class FunctionWriter:
         parts = split_name(path)
         if parts[: len(self.path)] != self.path or path not in self.module.parameters:
             return None
+        for first, variable in self.elements.items():
+            if parts[: len(first)] == first:
+                return f"{variable}[{quoted('.'.join(parts[len(first) :]))}]"
         self.reads = True
         return f"{self.params}[{quoted('.'.join(parts[len(self.path) :]))}]"
 
     def stack(self, stack: Stack) -> str | None:
-        """Write the call of `stacked` that gives the weights of a stack; None for those of another function."""
+        """Write the weights of a stack; None for those of another function."""
         prefix = "".join(f"{part}." for part in self.path)
         if not all(p.startswith(prefix) and p in self.module.parameters for p in stack.paths):
             return None
+        path, rest, numbers = numbered([p[len(prefix) :] for p in stack.paths])
+        return f"{self._list(path, numbers)}[{quoted(rest)}]"
+
+    def layers(self, node: Node) -> list[Layers]:
+        """Return the lists of layers that a region runs over, of which it reads weights."""
+        op = node.op
+        assert isinstance(op, Repeat)
+        count, found = op.iterations([v.type for v in node.inputs]), list[Layers]()
+        for name, step in op.frames:
+            stem, start = element(name) or ("", 0)
+            first = (*(f.name for f in node.scope), name)
+            if any(p.startswith(f"{'.'.join(first)}.") for p in self.module.parameters):
+                numbers = range(start, start + step * count, step)
+                path = ".".join((*first[len(self.path) : -1], stem))
+                found.append(Layers(first, stem, path, range_text(numbers)))
+        return found
+
+    def listed(self, layers: Layers) -> str:
+        """Write the weights of all layers of a list, one a row."""
+        return self._list(layers.path, layers.numbers)
+
+    def _list(self, path: str, numbers: str) -> str:
         self.reads = True
-        head, tail, numbers = numbered([p[len(prefix) :] for p in stack.paths])
-        return f"stacked({self.params}, {quoted(head)}, {quoted(tail)}, {numbers})"
+        text = f"stacked({self.params}, {quoted(path)}, {numbers})"
+        return self.lists.get(text, text)
 
     def constant(self, constant: Constant) -> str:
         return self._shared((), self.instance.slot(constant), constant)
@@ -174,10 +209,18 @@ class FunctionWriter:
         child = call.path[len(self.path) :]
         before: tuple[str, ...] = ()
         if signature.reads:
-            self.reads = True
-            before = (f"below({self.params}, {quoted('.'.join(child))})",)
+            before = (self._below(call.path),)
         after = tuple(self._shared(child, f, instance.family.actual(instance, f)) for f in signature.formals)
         return Target(signature.name, signature.told, signature.results, before, after)
+
+    def _below(self, path: Path) -> str:
+        """Write the parameters under a path."""
+        for first, variable in self.elements.items():
+            if path[: len(first)] == first:
+                rest = ".".join(path[len(first) :])
+                return f"below({variable}, {quoted(rest)})" if rest else variable
+        self.reads = True
+        return f"below({self.params}, {quoted('.'.join(path[len(self.path) :]))})"
 
     def any_parameter(self) -> str | None:
         prefix = ".".join((*self.path, ""))
@@ -233,6 +276,7 @@ class FunctionWriter:
             arguments, preferred = names or argument_names(block, self.reserved), {}
         self.params = free("params", arguments)
         self.reads, self.used = root, set()
+        self.elements, self.lists = {}, {}
         writer = JaxWriter(self, block, arguments, preferred)
         writer.live[self.params] = math.inf
         self.formals = self._name_formals(writer)
@@ -263,7 +307,9 @@ class FunctionWriter:
             *(f"{writer.symbol_names[s]}: int" for s in told),
         ]
         head = definition(name, given, result, 0)
-        return Written(signature, method.role, arguments, head, [*bound, *writer.lines], [block])
+        return Written(
+            signature, method.role, arguments, head, [*bound, *writer.hoisted, *writer.lines], [block]
+        )
 
     def docstring(self, written: Written[Signature]) -> list[str]:
         """Write where the function comes from, and the types of arguments and results."""

@@ -9,9 +9,11 @@ HELPERS = {
     start = path + "."
     return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
 ''',
-    "stacked": '''def stacked(params: Params, head: str, tail: str, numbers: Sequence[int]) -> Array:
-    """The parameters whose names have one of some numbers between head and tail, one a row."""
-    return jnp.stack([params[head + str(n) + tail] for n in numbers])
+    "stacked": '''def stacked(params: Params, path: str, numbers: Sequence[int]) -> Params:
+    """The parameters of some elements of a list of layers, one a row, by the rest of their names."""
+    starts = [path + "." + str(n) + "." for n in numbers]
+    rest = [k.removeprefix(starts[0]) for k in params if k.startswith(starts[0])]
+    return {k: jnp.stack([params[start + k] for start in starts]) for k in rest}
 ''',
 }
 LOAD = '''def load(path: str) -> Params:

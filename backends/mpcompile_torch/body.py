@@ -9,7 +9,7 @@ from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import defined, free
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
-from mpcompile.ir import Constant, DType, Node, Value
+from mpcompile.ir import Constant, DType, Node, Stack, Value
 from mpcompile.kernels import Kernel, RecurrentLayer, find_recurrent_layers
 from mpcompile.ops import Repeat
 from mpcompile.outline import Block, Call, Loop
@@ -182,14 +182,20 @@ class TorchWriter(Writer):
         listed = self.captured(loop, inner)
         carry_names = self._first_carries(loop, inner)
         lists: dict[int, str] = {}
+        rows = self.in_place.rows.get(id(loop), {})
         for i, value in enumerate(op.divide(node.outputs)[1]):
-            if outer.uses[value]:
+            if i in rows:
+                inner.uses[op.divide(body.outputs)[1][i]] -= 1
+            elif outer.uses[value]:
                 lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s")
                 self.live[lists[i]] = math.inf
                 self.statement(f"{lists[i]}: list[Tensor] = []", self.label(node))
         region = isinstance(op, Repeat)
-        slices = [] if region else [self.operand(v) for v in op.split(node.inputs).scanned]
-        self._over_layers(loop) if region else self._head(loop, inner, slices)
+        scanned = op.split(node.inputs).scanned
+        read = [i for i, v in enumerate(scanned) if not isinstance(outer.graph.node(v).op, Stack)]
+        slices = [self.operand(scanned[i]) for i in read]
+        names = self._slices(loop, inner, read)
+        self._over_layers(loop, slices, names) if region else self._head(loop, inner, slices, names)
         for name, value in zip(carry_names, inside.carries, strict=True):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
@@ -202,8 +208,11 @@ class TorchWriter(Writer):
         self.class_.elements.clear()
         self.comment, self.said = "", set()
 
+        buffers = {i: e.text for i, e in zip(read, slices, strict=True)}
         for e in slices:
             self.release(e)
+        for i, place in rows.items():
+            self.bind(op.divide(node.outputs)[1][i], buffers[place])
         for _, outside in loop.captured:
             self.release(self.operand(outside))
         self.live.update(dict.fromkeys(listed, 0))
@@ -242,30 +251,36 @@ class TorchWriter(Writer):
             inner.env[inside[i]] = Expr(chosen, refs=(chosen,))
         return carry_names
 
-    def _head(self, loop: Loop, inner: State, slices: list[Expr]) -> None:
-        """The line that begins with `for`, over the steps of what is scanned."""
+    def _slices(self, loop: Loop, inner: State, read: list[int]) -> list[str]:
+        """Names of what a step takes of scanned values, of which it reads some."""
         op: Any = loop.node.op
-        step_value, names = loop.body.inputs[-1], []
-        for value, name in zip(op.split(loop.body.inputs[:-1]).scanned, op.formals.scanned, strict=True):
+        names: list[str] = []
+        found = list(zip(op.split(loop.body.inputs[:-1]).scanned, op.formals.scanned, strict=True))
+        for value, name in (found[i] for i in read):
             chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
             self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
             names.append(chosen)
             inner.env[value] = Expr(chosen, refs=(chosen,))
-        step = ""
+        return names
+
+    def _head(self, loop: Loop, inner: State, slices: list[Expr], names: list[str]) -> None:
+        """The line that begins with `for`, over the steps of what is scanned."""
+        op: Any = loop.node.op
+        step_value, step = loop.body.inputs[-1], ""
         if inner.uses[step_value]:
             step = self.fresh("step")
             self.live[step] = math.inf
             inner.env[step_value] = Expr(step, scalar=True)
         self.statement(self.loop_header(op, loop.node, slices, names, step), self.label(loop.node))
 
-    def _over_layers(self, loop: Loop) -> None:
-        """The line that begins with `for`, over the layers of a region."""
+    def _over_layers(self, loop: Loop, slices: list[Expr], parts: list[str]) -> None:
+        """The line that begins with `for`, over the layers of a region, and their parts of what is scanned."""
         op: Any = loop.node.op
         found, names = self.class_.repeated(loop.node), list[str]()
         for over in found:
             names.append(self.fresh(free(over.stem)))
             self.live[names[-1]] = math.inf
-        each = [over.taken for over in found]
+        each = [*(over.taken for over in found), *(f"{e.at(ATOM)}.unbind(0)" for e in slices)]
         count = op.iterations([v.type for v in loop.node.inputs])
         source = (
             f"zip({', '.join(each)}, strict=True)"
@@ -274,8 +289,9 @@ class TorchWriter(Writer):
             if each
             else f"range({count})"
         )
+        names += parts
         self.statement(f"for {', '.join(names) or '_'} in {source}:", self.label(loop.node))
-        self.class_.elements |= {over.first: name for over, name in zip(found, names, strict=True)}
+        self.class_.elements |= {over.first: name for over, name in zip(found, names, strict=False)}
 
     def _step(self, loop: Loop, carry_names: list[str], lists: dict[int, str], compared: list[int]) -> None:
         """The body of the statement: one step, appended results, and the carries of the next one."""

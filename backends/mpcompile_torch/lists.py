@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mpcompile.emission.names import attribute, free
 from mpcompile.emission.text import WIDTH
-from mpcompile.ir import Graph, Module, Node, Stack
+from mpcompile.ir import Graph, Module, Node, Stack, Value
 from mpcompile.ir.names import element
-from mpcompile.ops import Repeat, unrolled
+from mpcompile.ops import Repeat, Scan, unrolled
 
 #: Stands for the object in statements that are written before it is known how they reach it.
 OWNER = "@"
@@ -88,23 +88,27 @@ def _of(owner: str, lines: Sequence[str]) -> list[str]:
 
 
 def as_lists(module: Module) -> dict[str, Graph]:
-    """Return the programs of a module, with regions where each is a loop over lists of layers and nothing else."""
+    """Return the programs of a module, with regions where each is a loop over lists of layers."""
     layered = module.with_layers().programs
     return {
-        name: graph if _loops(graph) else unrolled(module.programs[name]) for name, graph in layered.items()
+        name: graph if _listed(graph) else unrolled(module.programs[name]) for name, graph in layered.items()
     }
 
 
-def _loops(graph: Graph) -> bool:
-    regions = [n for n in graph.nodes() if isinstance(n.op, Repeat)]
-    stacks = {n.outputs[0] for n in graph.nodes() if isinstance(n.op, Stack)}
-    scanned = [v for n in regions if isinstance(n.op, Repeat) for v in n.op.split(n.inputs).scanned]
-    others = [v for n in graph.nodes() if not isinstance(n.op, Repeat) for v in n.inputs]
-    return (
-        stacks.issuperset(scanned)
-        and stacks.isdisjoint([*others, *graph.outputs.values()])
-        and not any(n.op.divide(n.outputs)[1] for n in regions if isinstance(n.op, Repeat))
-    )
+def _listed(graph: Graph, stacks: Collection[Value] = ()) -> bool:
+    """Return whether nothing but regions reads stacks of weights; `stacks` are inputs that stand for some."""
+    own = {*stacks, *(n.outputs[0] for n in graph.nodes() if isinstance(n.op, Stack))}
+    for node in graph.nodes():
+        if isinstance(node.op, Scan):
+            starts, scanned, captured = node.op.split(node.inputs)
+            formals = node.op.formals.captured.values()
+            inside = [f for f, v in zip(formals, captured, strict=True) if v in own]
+            read = {*starts} if isinstance(node.op, Repeat) else {*starts, *scanned}
+            if not own.isdisjoint(read) or not _listed(node.op.body, inside):
+                return False
+        elif not own.isdisjoint(node.inputs):
+            return False
+    return own.isdisjoint(graph.outputs.values())
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ from mpcompile.ops.normalisation import LogSoftmax, Softmax
 from mpcompile.ops.parts import Concat, Pad, Slice
 from mpcompile.ops.pooling import AvgPool, MaxPool, MaxPoolGrad
 from mpcompile.ops.reduction import ArgMax, CumSum, LogSumExp, Max, Sum
-from mpcompile.ops.repeating import Repeat
+from mpcompile.ops.repeating import RegionBuilder, Repeat
 from mpcompile.ops.scattering import ScatterAdd, ScatterAlong
 from mpcompile.ops.structure import BroadcastTo, Flip, Reshape, Transpose
 from mpcompile.ops.truth import Equal, Less, LessEqual, LogicalAnd, LogicalNot, LogicalOr, Where
-from mpcompile.ops.unrolling import unrolled
+from mpcompile.ops.unrolling import has_repeats, regions, unrolled
 
 _CLASSES: tuple[type[Primitive], ...] = (
     # elementwise, one argument
@@ -63,7 +63,8 @@ __all__ = [
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
     "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
     "LogicalAnd", "LogicalNot", "LogicalOr", "LoopBuilder", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum",
-    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "Relu", "Repeat", "Reshape", "Scan", "ScatterAdd",
-    "ScatterAlong", "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt", "StopGradient", "Sub",
-    "Sum", "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where", "unrolled",
+    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "RegionBuilder", "Relu", "Repeat", "Reshape", "Scan",
+    "ScatterAdd", "ScatterAlong", "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt",
+    "StopGradient", "Sub", "Sum", "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where", "has_repeats", "regions",
+    "unrolled",
 ]  # fmt: skip

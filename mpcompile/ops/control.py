@@ -351,12 +351,16 @@ class LoopBuilder:
         step = self.step
         order = [*self._starts, *self._scanned, *captured]
         graph.inputs = {name: graph.inputs[name] for name in order} | {"step": step}
-        op = Scan(
+        op = self._op(Scan(
             body=graph, carries=len(self._starts), scanned=len(self._scanned), axis=self.axis, reverse=self.reverse,
             length=None if self._scanned else self._length, until_fixed_point=self.until_fixed_point,
-        )  # fmt: skip
+        ))  # fmt: skip
         given = (*self._starts.values(), *self._scanned.values(), *self.body.captured)
         return op.divide(self.outer.emit_all(op, *given))
+
+    def _op(self, scan: Scan) -> Scan:
+        """Return the primitive that the loop becomes."""
+        return scan
 
     def _fresh(self, name: str) -> str:
         if name in self.body.graph.inputs or name == "step":

@@ -27,7 +27,7 @@ from mpcompile.ir.names import element
 from mpcompile.ops._abstract import run_body
 from mpcompile.ops._base import require
 from mpcompile.ops.arithmetic import Add
-from mpcompile.ops.control import Scan, position, stack
+from mpcompile.ops.control import LoopBuilder, Scan, position, stack
 from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
 
@@ -95,6 +95,27 @@ class Repeat(Scan):
             ),
             Example(shared, (sample(2, 3), sample(3, 3, seed=1))),
         ]
+
+
+class RegionBuilder(LoopBuilder):
+    """A `Repeat` under construction, over `count` layers."""
+
+    def __init__(self, outer: Builder, frames: tuple[tuple[str, int], ...], count: int) -> None:
+        super().__init__(outer, axis=0, length=count, name="iteration")
+        self.frames = frames
+
+    def fresh(self, name: str) -> str:
+        """Return a name that no formal has, of this stem."""
+        stem, number = name, 1
+        while name in self.body.graph.inputs or name == "step":
+            number += 1
+            name = f"{stem}_{number}"
+        return name
+
+    def _op(self, scan: Scan) -> Scan:
+        return Repeat(
+            body=scan.body, carries=scan.carries, scanned=scan.scanned, length=scan.length, frames=self.frames
+        )
 
 
 @dataclass(frozen=True)
@@ -182,4 +203,4 @@ def _shared() -> Graph:
     return g
 
 
-__all__ = ["Places", "Repeat"]
+__all__ = ["Places", "RegionBuilder", "Repeat"]

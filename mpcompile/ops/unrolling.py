@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mpcompile.ir import Builder, Cut, Graph, Input, Node, Parameter, Scope, Stack, Type, Unsettled, Value
@@ -15,7 +15,16 @@ from mpcompile.ops.structure import Reshape
 
 def has_repeats(graph: Graph) -> bool:
     """Return whether a graph, or the body of a loop in it, has a region."""
-    return any(isinstance(n.op, Repeat) or any(map(has_repeats, n.op.bodies())) for n in graph.nodes())
+    return any(True for _ in regions(graph))
+
+
+def regions(graph: Graph) -> Iterator[tuple[Node, Repeat]]:
+    """Return the regions of a graph and of the bodies of its loops."""
+    for node in graph.nodes():
+        if isinstance(node.op, Repeat):
+            yield node, node.op
+        for body in node.op.bodies():
+            yield from regions(body)
 
 
 def unrolled(graph: Graph, most: int = 0) -> Graph:
@@ -112,7 +121,7 @@ class _Program(_Unrolling):
         #: Stacks that a region in the body of a loop reads: the region as it stands there, with its number of iterations.
         self.within: dict[Value, tuple[Node, Repeat, int]] = {}
         for node in graph.nodes():
-            if isinstance(node.op, Scan) and not isinstance(node.op, Repeat):
+            if isinstance(node.op, Scan) and not isinstance(node.op, Repeat) and not self._stays(node):
                 self._look_into(node, node.op)
 
     def _look_into(self, node: Node, loop: Scan) -> None:
@@ -131,7 +140,7 @@ class _Program(_Unrolling):
                 stacks += [node] if node.outputs[0] in self.within else []
                 continue  # the weights of others stand where an iteration reads them
             self._weights(stacks)
-            if isinstance(node.op, Repeat) and self._stays(node, node.op):
+            if self._stays(node):
                 self.copy(node, tuple(self._given(v) for v in node.inputs))
             elif isinstance(node.op, Repeat):
                 self.iterations(node, node.op)
@@ -148,8 +157,13 @@ class _Program(_Unrolling):
         new.cuts = tuple(self.cuts)
         return new
 
-    def _stays(self, node: Node, op: Repeat) -> bool:
-        return bool(self.kept and op.scanned and op.iterations([v.type for v in node.inputs]) > self.kept)
+    def _stays(self, node: Node) -> bool:
+        """Return whether a node is a region that stays, or a loop with such regions alone."""
+        found = [found for body in node.op.bodies() for found in regions(body)]
+        found += [(node, node.op)] if isinstance(node.op, Repeat) else []
+        return bool(self.kept and found) and all(
+            op.scanned and op.iterations([v.type for v in n.inputs]) > self.kept for n, op in found
+        )
 
     def _given(self, value: Value) -> Value:
         """Return the operand of a region that stays: a stack is one there."""
@@ -260,4 +274,4 @@ class _Loop(_Unrolling):
             return self.b.here(self.program.row_of(leaf, k, places))
 
 
-__all__ = ["has_repeats", "shortened", "unrolled"]
+__all__ = ["has_repeats", "regions", "shortened", "unrolled"]

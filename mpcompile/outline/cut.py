@@ -9,6 +9,7 @@ from mpcompile.diagnostics import Span
 from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Stack, Value
 from mpcompile.ir.graph import topological_order
 from mpcompile.ir.names import split
+from mpcompile.ops import Repeat
 from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
 from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import Use, is_leaf
@@ -157,6 +158,8 @@ def _loop(graph: Graph, node: Node, path: Path, elements: bool) -> Loop:
         if isinstance(moved.node(f).op, Input)
     )
     nodes = [n for n in moved.nodes() if not is_leaf(n)]
+    if isinstance(op, Repeat):  # it stands in its scope, and so does what its iterations call
+        path = tuple(f.name for f in node.scope)
     block = Block(moved, inputs, tuple(moved.outputs.values()), _arrange(moved, nodes, path, elements))
     return Loop(node, block, kept)
 
@@ -171,7 +174,7 @@ def with_leaves(graph: Graph, node: Node, elements: bool = False) -> Graph:
     body: Graph = op.body
     leaves: dict[int, Primitive] = {}
     rows = zip(op.formals.scanned.values(), op.split(node.inputs).scanned, strict=True)
-    for formal, actual in rows if elements else ():
+    for formal, actual in rows if elements and isinstance(op, Repeat) else ():
         if isinstance(stack := graph.node(actual).op, Stack):
             leaves[formal.node] = Parameter(stack.paths[0], stack.each)
     around = op.split(node.inputs).captured

@@ -19,10 +19,12 @@ from mpcompile.outline.fingerprint import fingerprint
 from mpcompile.outline.shared import Use, find_uses
 
 
-def outline(module: Module, alone: Collection[str] = (), elements: bool = False) -> Outline:
+def outline(
+    module: Module, alone: Collection[str] = (), elements: bool = False, others: bool = True
+) -> Outline:
     """Cut the programs of a module into functions. Programs named in `alone` are called by no other.
 
-    With `elements` a region calls the functions of its first iteration, and those of the others are instances like them.
+    With `elements` a region calls the functions of its first iteration; with `others` those of others are instances too.
     """
     graphs = {name: graph.live() for name, graph in module.programs.items()}
     uses = find_uses(graphs, alone)
@@ -30,7 +32,7 @@ def outline(module: Module, alone: Collection[str] = (), elements: bool = False)
     calls: dict[Path, list[Call]] = {}
     first: dict[tuple[Path, int], Path] = {}
     for block in blocks.values():
-        _collect(block, calls, () if elements else None, first)
+        _collect(block, calls, () if elements and others else None, first)
     programs = calls.pop((), [])
     instances = {path: Instance(path, found[0].frame) for path, found in calls.items()}
     root = instances[()] = Instance((), None)

@@ -16,6 +16,7 @@ from mpcompile.passes.fission import Fission
 from mpcompile.passes.fold import FoldConstants
 from mpcompile.passes.freeze import TRAINING, freeze
 from mpcompile.passes.incremental import DeriveSamplers
+from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.passes.packing import FuseMasks, fuse
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.rearrange import Rearrange
@@ -102,38 +103,44 @@ class _Shipped(Programs):
         self._layered: dict[str, Graph] = {}
 
     def _flat_one(self, name: str, graph: Graph) -> Graph:
-        return graph if not _regions(graph) else SHIPPED.run(self._module.programs[name], name).graph
+        return graph if not ops.has_repeats(graph) else SHIPPED.run(self._module.programs[name], name).graph
 
     def layered(self, name: str) -> Graph:
         if name not in self._layered:
             graph = _layers(self._module.regions[name], 1)
-            few = graph is not None and len(_regions(graph)) > len(_regions(self.regions[name]))
+            few = graph is not None and _count(graph) > _count(
+                _layers(self._module.regions[name], FEW_LAYERS)
+            )
             self._layered[name] = SHIPPED.run(graph, name).graph if graph and few else self.regions[name]
         return self._layered[name]
 
 
-def _regions(graph: Graph) -> list[Node]:
-    return [n for n in graph.nodes() if isinstance(n.op, ops.Repeat)]
+def _count(graph: Graph | None) -> int:
+    """The number of regions of a program, also of those in its loops."""
+    return 0 if graph is None else sum(1 for _ in ops.regions(graph))
 
 
 def _layers(graph: Graph, few: int) -> Graph | None:
     """Return a program with its regions of more than `few` layers, where it keeps some.
 
-    Programs with other loops keep none: so those of samplers.
+    Programs with other loops than those of reference samplers keep none.
     """
-    if not _regions(graph) or any(map(_has_loops, _parts(graph))):
+    if not ops.has_repeats(graph) or any(map(_has_loops, _parts(graph))):
         return None
     kept = ops.unrolled(graph, few)
-    return kept if _regions(kept) else None
+    return kept if ops.has_repeats(kept) else None
 
 
 def _parts(graph: Graph) -> list[Graph]:
     """Return a program and the bodies of its regions."""
-    return [graph, *(body for n in _regions(graph) for body in n.op.bodies())]
+    return [graph, *(body for n in graph.nodes() if isinstance(n.op, ops.Repeat) for body in n.op.bodies())]
 
 
 def _has_loops(graph: Graph) -> bool:
-    return any(isinstance(n.op, ops.Scan) and not isinstance(n.op, ops.Repeat) for n in graph.nodes())
+    return any(
+        isinstance(n.op, ops.Scan) and not isinstance(n.op, ops.Repeat) and recognise(n) is None
+        for n in graph.nodes()
+    )
 
 
 def _loops(graph: Graph) -> list[Node]:

@@ -6,6 +6,7 @@ x <- where(order = step, drawn(x), x).
 
 recognise        finds these loops
 row_recurrences  unrolls recurrences down the rows of an image, so that their steps can be run pixel by pixel
+regions          keeps repeated layers a loop, within a step
 schedule         decides when each value of the network can be computed
 state            plans the buffers that the loops carry
 loop_nest        emits the loops over time, or over rows and columns
@@ -31,10 +32,15 @@ from mpcompile.passes.incremental.row_recurrences import unrolled
 from mpcompile.passes.incremental.schedule import schedule
 
 
+class Unrolls(Exception):
+    """Raised where a sampler is derived of the layers of a region one by one, or not at all."""
+
+
 @dataclass(frozen=True)
 class DeriveSamplers(Pass):
     """Graph to graph: every reference sampler, also within a step of a loop, becomes one that computes each value once.
 
+    Does     keep repeated layers a region, within a step; a graph of which a sampler cannot is unrolled first.
     Keeps    every draw, given the same noise.
     Remarks  for each sampler how it works (`784 steps, one element each`), or why it stays.
     """
@@ -42,6 +48,12 @@ class DeriveSamplers(Pass):
     name: ClassVar[str] = "samplers"
 
     def call(self, graph: Graph) -> PassResult:
+        try:
+            return self._derive(graph)
+        except Unrolls:
+            return self._derive(ops.unrolled(graph))
+
+    def _derive(self, graph: Graph) -> PassResult:
         done: list[str] = []
         refused: list[Refused] = []
         steps: dict[int, Graph] = {}  # bodies of loops that hold samplers, or may
@@ -51,7 +63,7 @@ class DeriveSamplers(Pass):
             if ref is not None:
                 found[node.id] = ref
             elif isinstance(node.op, ops.Scan):
-                inner = self.call(node.op.body)
+                inner = self._derive(node.op.body)
                 steps[node.id] = inner.graph
                 done += inner.done
                 refused += inner.refused
@@ -69,6 +81,8 @@ class DeriveSamplers(Pass):
             try:
                 drawn, way = _loop(ref, b, static)
             except Refused as reason:
+                if ops.has_repeats(ref.body):
+                    raise Unrolls from reason
                 refused.append(reason)
                 return None
             done.append(way)
@@ -82,6 +96,8 @@ def _loop(ref: Reference, b: Builder, static: dict[Value, Value]) -> tuple[Value
 
     Raises `Refused`, with the first reason.
     """
+    if ops.has_repeats(ref.body):
+        return _stepped(ref, b, dict(static))
     vector = ref.x.type.rank == 2 and ref.ranks is not None
     reasons = []
     for way in (solve, _stepped) if vector else (_stepped,):

@@ -19,6 +19,7 @@ from mpcompile.passes.incremental.channel_groups import Elements, join
 from mpcompile.passes.incremental.loop import close, hoist, open_loop, part_of
 from mpcompile.passes.incremental.offsets import offsets
 from mpcompile.passes.incremental.recognise import Reference
+from mpcompile.passes.incremental.regions import Regions
 from mpcompile.passes.incremental.schedule import Placement, Schedule
 from mpcompile.passes.incremental.state import State
 
@@ -28,12 +29,18 @@ class LoopNest:
 
     static  value of the body that does not depend on what is drawn -> the same value in the outer graph
     step_values   value of the body -> what of it was computed in this iteration, with length one along the loops' axes
+    loops     the graph around the loops, and the body of each
+    builders  the same, but for the body of a region in place of that of its loop, while that is emitted
+    still     the graph in which a step reads weights
     parts   value whose elements come in groups -> those of each stage (before a channel of the pixel, after the last)
     """
 
     def __init__(self, ref: Reference, plan: Schedule, outer: Builder, static: dict[Value, Value]) -> None:
         self.ref, self.plan, self.static = ref, plan, static
         self.builders = [outer]
+        self.loops = [outer]
+        self.still = outer
+        self.regions = Regions(self)
         self.steps: list[Value] = []
         self.step_values: dict[Value, Value] = {}
         self.parts: dict[Value, dict[int, Value]] = {}
@@ -51,6 +58,7 @@ class LoopNest:
         """The drawn elements."""
         for node in self.plan.static:
             hoist(self.builders[0], node, self.static)
+        self.regions.prepare()
         kept = State.of(self.ref, self.plan, self.static, self._slot)
         self.stores, self.states = kept.stores, kept.states
         return self._time() if len(self.plan.levels) == 1 else self._image()
@@ -64,7 +72,7 @@ class LoopNest:
             index = F.add(b, b.emit(ops.Iota((time,), 0)), b.constant(length - lag))
             quotient = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
             whole = F.mul(b, F.cast(b, quotient, DType.INT), b.constant(length))
-            table, inside = F.sub(b, index, whole), self.builders[1]
+            table, inside = F.sub(b, index, whole), self.loops[1]
             with inside.within(b.scope, b.span):  # it belongs to no layer: many of them read it
                 self._tables[length, lag] = inside.emit(ops.Gather(0), table, self.steps[0])
         return self._tables[length, lag]
@@ -73,7 +81,8 @@ class LoopNest:
 
     def _time(self) -> Value:
         x = self.ref.x
-        carries = [s.carry for s in self.stores.values() if isinstance(s, Ring)] + [*self.states.values()]
+        kept = {v: s.carry for v, s in self.stores.items() if isinstance(s, Ring)} | self.states
+        carries = self.regions.carries(kept)
         with self._inside(carries, 1, x.shape[1]) as loop:
             b = loop.body
             self._compute(1, "early")
@@ -94,7 +103,7 @@ class LoopNest:
             for row, above in self.ref.delays.items():
                 store = self.stores[above]
                 assert isinstance(store, Rows)
-                self._made(row, store.rows(b, -1, -1))
+                self.made(row, store.rows(b, -1, -1))
             self._compute(1, "early")
             current = [s.current for s in inner]
             with self._inside(current, 2, x.shape[3]) as over_pixels:
@@ -113,9 +122,11 @@ class LoopNest:
     def _inside(self, carries: Sequence[Carry], axis: int, length: Size) -> Iterator[LoopBuilder]:
         with open_loop(self.builders[-1], carries, axis, length) as loop:
             self.builders.append(loop.body)
+            self.loops.append(loop.body)
             self.steps.append(loop.step)
             yield loop
             self.builders.pop()
+            self.loops.pop()
             self.steps.pop()
 
     def _draw(self, b: Builder) -> Value:
@@ -123,14 +134,14 @@ class LoopNest:
         x, level = self.ref.x, len(self.plan.levels)
         if self.ref.channels == 1:
             self._compute(level, "between")
-            self._made(x, self.step_values[self.ref.drawn])
+            self.made(x, self.step_values[self.ref.drawn])
             return self.step_values[x]
         for channel in range(self.ref.channels):
             self.stage = channel
             self._compute(level, "between")
             drawn = self._elements(b, self.ref.drawn, 1, (channel,))
             self.stage = channel + 1
-            self._made(x, drawn)
+            self.made(x, drawn)
         return self._step_value(x)
 
     def _compute(self, level: int, moment: str) -> None:
@@ -142,14 +153,18 @@ class LoopNest:
             elements = own.channel_groups.elements(self.stage) if own.channel_groups else None
             if elements == ():
                 continue
-            b = self.builders[level]
-            role = "step" if len(self.plan.levels) == 1 else ("row", "pixel")[level - 1]
-            with b.within(part_of(node.scope, role), node.span):
-                for value, step_value in zip(node.outputs, self._node(b, node, own, elements), strict=True):
-                    if value in self.plan.placed:
-                        self._made(value, step_value)
+            self.run_node(node, own, elements)
 
-    def _made(self, value: Value, step_value: Value) -> None:
+    def run_node(self, node: Node, own: Placement, elements: Elements | None = None) -> None:
+        """Compute the results of a node, or some elements of them, in the loop of its level."""
+        b = self.builders[own.level]
+        role = "step" if len(self.plan.levels) == 1 else ("row", "pixel")[own.level - 1]
+        with b.within(part_of(node.scope, role), node.span):
+            for value, step_value in zip(node.outputs, self._node(b, node, own, elements), strict=True):
+                if value in self.plan.placed:
+                    self.made(value, step_value)
+
+    def made(self, value: Value, step_value: Value) -> None:
         at = self.plan.placed[value]
         self.step_values[value] = step_value
         if at.channel_groups is not None:
@@ -201,6 +216,8 @@ class LoopNest:
         """The results of a primitive in this iteration, or some elements of them."""
         op = node.op
         match op:
+            case ops.Repeat():
+                return self.regions.run(b, node, own)
             case ops.Scan():
                 return self._recurrence(b, node, own)
             case ops.CumSum() if op.axis == own.axes[0]:
@@ -250,7 +267,7 @@ class LoopNest:
         if v not in self.plan.placed:
             return self._part(self._static(self.static[v], axis, elements), axes, own.level)
         if self.plan.placed[v].axes[: own.level] == axes:
-            whole = self._own(node, v, own)
+            whole = self.own_place(node, v, own)
             if axis is None or elements is None:
                 return whole
             b = self.builders[own.level]
@@ -279,14 +296,17 @@ class LoopNest:
             if axis is None or value.shape[axis] == 1:
                 continue
             key = (value, axes, depth)
-            if key not in self._parts or self._parts[key] not in self.builders[depth].graph:
-                self._parts[key] = self.builders[depth].emit(
-                    ops.SliceAt(axis, 1), value, self.steps[depth - 1]
-                )
+            if key not in self._parts or not self._there(self._parts[key], depth):
+                b = self.builders[depth]
+                b = b if value in b.graph else self.loops[depth]  # of all iterations of a region, once
+                self._parts[key] = b.emit(ops.SliceAt(axis, 1), value, self.steps[depth - 1])
             value = self._parts[key]
         return value
 
-    def _own(self, node: Node, v: Value, own: Placement) -> Value:
+    def _there(self, value: Value, depth: int) -> bool:
+        return value in self.builders[depth].graph or value in self.loops[depth].graph
+
+    def own_place(self, node: Node, v: Value, own: Placement) -> Value:
         """An input at the place of the result."""
         at = self.plan.placed[v]
         if at.level > own.level:
@@ -302,7 +322,7 @@ class LoopNest:
         """An input at a stretch of places around that of the result."""
         store = self.stores.get(v)
         if all(r == (0, 0) for r in ranges) and not isinstance(store, Rows):
-            return self._own(node, v, own)
+            return self.own_place(node, v, own)
         if isinstance(store, Ring):
             if store.length is None:
                 raise Refused(node, "reads beside its place what another layer reads as a whole")
@@ -314,11 +334,11 @@ class LoopNest:
         if own.level == 1:
             return store.rows(b, *ranges[0])
         if all(r == (0, 0) for r in ranges):
-            return self._own(node, v, own)
+            return self.own_place(node, v, own)
         return store.window(b, ranges[0], ranges[1], self.steps[1])
 
     def _lag(self, b: Builder, node: Node, v: Value, store: Ring, lag: int, own: Placement) -> Value:
-        return self._own(node, v, own) if lag == 0 else store.read(b, lag)
+        return self.own_place(node, v, own) if lag == 0 else store.read(b, lag)
 
     def _moved(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
         """Padding and slicing: one element at an offset along the loops' axes, the primitive itself along others."""
@@ -339,7 +359,7 @@ class LoopNest:
         assert isinstance(op, ops.Conv)
         if w in self.plan.placed or set(own.axes) != {2 + i for i in range(len(own.axes))}:
             raise Refused(node, "has a kernel that is drawn")
-        reach, weight, outer = offsets(node, self.plan.facts), self.static[w], self.builders[0]
+        reach, weight, outer = offsets(node, self.plan.facts), self.static[w], self.still
         padding, ranges = list(op.padding), []
         for level in range(own.level):
             (first, last), low, d = reach[2 + level], op.padding[level][0], op.dilation[level]
@@ -373,7 +393,7 @@ class LoopNest:
         op, state = node.op, self.states[node.outputs[0]]
         assert isinstance(op, ops.CumSum)
         before = state.value
-        state.now = F.add(b, before, self._own(node, node.inputs[0], own))
+        state.now = F.add(b, before, self.own_place(node, node.inputs[0], own))
         return (before if op.exclusive else state.value,)
 
     def _recurrence(self, b: Builder, node: Node, own: Placement) -> Sequence[Value]:
@@ -385,7 +405,7 @@ class LoopNest:
         moved = {h: s.value for h, s in zip(formals.carries.values(), states, strict=True)}
         for x, v in zip(formals.scanned.values(), scanned, strict=True):
             drawn = v in self.plan.placed
-            part = self._own(node, v, own) if drawn else self._part(self.static[v], (op.axis,), 1)
+            part = self.own_place(node, v, own) if drawn else self._part(self.static[v], (op.axis,), 1)
             moved[x] = F.reshape(b, part, x.shape)
         moved |= {f: self.static[v] for f, v in zip(formals.captured.values(), captured, strict=True)}
         moved[formals.step] = self.steps[0]

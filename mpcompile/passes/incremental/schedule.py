@@ -22,14 +22,16 @@ may be computed as long as nothing live reads them, which the same analysis show
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.dependence import environment_for
-from mpcompile.ir import Abstract, Array, Domain, Input, Node, NoRule, Value, availability
+from mpcompile.ir import Abstract, Array, Domain, Graph, Input, Node, NoRule, Value, availability
+from mpcompile.ir.facts import same
+from mpcompile.ops.control import position
 from mpcompile.passes.base import Refused
 from mpcompile.passes.incremental.channel_groups import ChannelGroups
 from mpcompile.passes.incremental.recognise import Reference
@@ -66,6 +68,45 @@ EARLY, BETWEEN, LATE = frozenset({"early"}), frozenset({"between"}), frozenset({
 
 
 @dataclass(frozen=True)
+class Region:
+    """The nodes of an iteration of a region by when they are computed, each in order.
+
+    nodes      in the loops
+    alike      before them, and the same in every iteration
+    prepared   before them, from the weights of an iteration
+    views      of weights and of what is prepared, which cost nothing in the loops
+    """
+
+    body: Graph
+    nodes: tuple[Node, ...]
+    alike: tuple[Node, ...]
+    prepared: tuple[Node, ...]
+    views: tuple[Node, ...]
+
+    @staticmethod
+    def of(op: ops.Repeat, placed: Mapping[Value, Placement], nodes: Sequence[Node]) -> Region:
+        """Sort the nodes of a body of which some are placed."""
+        static = [n for n in nodes if n.outputs[-1] not in placed]
+        own = set(op.formals.scanned.values())
+        alike, prepared = list[Node](), list[Node]()
+        for n in static:
+            (alike if own.isdisjoint(n.inputs) else prepared).append(n)
+            if not own.isdisjoint(n.inputs):
+                own.update(n.outputs)
+        # a view that nothing prepared reads is taken where it is needed
+        views, read = list[Node](), set[Value]()
+        for n in reversed(prepared):
+            if n.view and read.isdisjoint(n.outputs):
+                views.insert(0, n)
+            else:
+                read.update(n.inputs)
+        rest = tuple(n for n in prepared if n not in views)
+        return Region(
+            op.body, tuple(n for n in nodes if n.outputs[-1] in placed), tuple(alike), rest, tuple(views)
+        )
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Placement of every value that depends on the drawn elements, and what is known of all values."""
 
@@ -74,6 +115,7 @@ class Schedule:
     nodes: tuple[Node, ...]  # that are computed in the loops, in order
     static: tuple[Node, ...]  # that can be computed before them
     facts: Mapping[Value, Abstract]
+    regions: Mapping[int, Region] = field(default_factory=dict)  # by their nodes
 
 
 def loops(ref: Reference) -> Axes:
@@ -94,45 +136,12 @@ def schedule(ref: Reference) -> Schedule:
     """
     levels = loops(ref)
     nodes = ref.body.made_of(ref.drawn, *ref.delays.values())
-    width = max((hi - lo for n in nodes for lo, hi in n.reach.values()), default=0)
-    env = environment_for(ref.body, max(8, width + 2))
+    widths = [hi - lo for n in _all(nodes) for lo, hi in n.reach.values()]
+    env = environment_for(ref.body, max(8, max(widths, default=0) + 2))
     clock = _Clock(levels, ref.x.type.concrete(env), ref.channels)
-    domain = availability()
-    facts: dict[Value, Abstract] = {}
-    placed: dict[Value, Placement] = {}
-    finals: set[Value] = set()  # last carries of recurrences: known when all is drawn
-    for node in nodes:
-        if isinstance(node.op, Input):
-            (value,) = node.outputs
-            if value == ref.step:
-                raise Refused(ref.node, "uses the number of the step in its network")
-            shape = value.type.concrete(env)
-            facts[value] = domain.make(shape)
-            if value == ref.x:
-                drawn = ChannelGroups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
-                placed[value] = Placement(levels, len(levels), BETWEEN | LATE, drawn)
-                facts[value] = domain.make(shape, clock.drawn(shape, 1)[..., None])
-            elif value in ref.delays:  # the row above, as the iteration of this row begins
-                placed[value] = Placement(levels, 1, EARLY)
-                facts[value] = domain.make(shape, clock.early(shape, levels, 1)[..., None])
-            continue
-        if not finals.isdisjoint(node.inputs):
-            raise Refused(node, "reads the last state of a recurrence over what is drawn")
-        try:
-            results = node.op.bind(env).depend(domain, *(facts[v] for v in node.inputs))
-            axes = _axes(node, placed, len(levels))
-        except NoRule as missing:
-            raise Refused(node, str(missing)) from missing
-        for value, fact in zip(node.outputs, results, strict=True):
-            if (
-                axes is not None
-                and isinstance(node.op, ops.Scan)
-                and value in node.op.divide(node.outputs)[0]
-            ):
-                finals.add(value)
-            elif axes is not None:
-                placed[value], fact = clock.place(node, axes, fact, domain)
-            facts[value] = fact
+    found = _Scheduler(ref, levels, clock, env)
+    found.visit(nodes)
+    placed, facts = found.placed, found.facts
     final, last = placed.get(ref.drawn), ref.body.node(ref.drawn)
     if final is None or final.axes != levels or final.level != len(levels) or not final.ready:
         raise Refused(last, "is not known in time to draw from it")
@@ -146,7 +155,117 @@ def schedule(ref: Reference) -> Schedule:
     inner = [n for n in nodes if not isinstance(n.op, Input)]
     moving = tuple(n for n in inner if n.outputs[-1] in placed)
     static = tuple(n for n in inner if n.outputs[-1] not in placed)
-    return Schedule(levels, placed, moving, static, facts)
+    return Schedule(levels, placed, moving, static, facts, found.regions)
+
+
+def _all(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes, and in place of a region those of its body."""
+    for node in nodes:
+        if isinstance(node.op, ops.Repeat):
+            yield from _all(node.op.body.nodes())
+        else:
+            yield node
+
+
+class _Scheduler:
+    """Finds what is known of values, and places those that depend on the drawn elements, node after node."""
+
+    def __init__(self, ref: Reference, levels: Axes, clock: _Clock, env: Mapping[str, int]) -> None:
+        self.ref, self.levels, self.clock, self.env = ref, levels, clock, env
+        self.domain = availability()
+        self.facts: dict[Value, Abstract] = {}
+        self.placed: dict[Value, Placement] = {}
+        self.regions: dict[int, Region] = {}
+        self.finals: set[Value] = set()  # last carries of recurrences: known when all is drawn
+
+    def visit(self, nodes: Iterable[Node]) -> None:
+        """Place the results of nodes. Raises `Refused`."""
+        for node in nodes:
+            if isinstance(node.op, Input):
+                self._input(node)
+            elif isinstance(node.op, ops.Repeat) and any(v in self.placed for v in node.inputs):
+                self._region(node, node.op)
+            else:
+                self._node(node)
+
+    def _input(self, node: Node) -> None:
+        ref, domain, levels = self.ref, self.domain, self.levels
+        (value,) = node.outputs
+        if value == ref.step:
+            raise Refused(ref.node, "uses the number of the step in its network")
+        shape = value.type.concrete(self.env)
+        self.facts[value] = domain.make(shape)
+        if value == ref.x:
+            drawn = ChannelGroups(1, tuple(range(1, ref.channels + 1))) if ref.channels > 1 else None
+            self.placed[value] = Placement(levels, len(levels), BETWEEN | LATE, drawn)
+            self.facts[value] = domain.make(shape, self.clock.drawn(shape, 1)[..., None])
+        elif value in ref.delays:  # the row above, as the iteration of this row begins
+            self.placed[value] = Placement(levels, 1, EARLY)
+            self.facts[value] = domain.make(shape, self.clock.early(shape, levels, 1)[..., None])
+
+    def _node(self, node: Node) -> None:
+        facts, placed = self.facts, self.placed
+        if not self.finals.isdisjoint(node.inputs):
+            raise Refused(node, "reads the last state of a recurrence over what is drawn")
+        try:
+            results = node.op.bind(self.env).depend(self.domain, *(facts[v] for v in node.inputs))
+            axes = _axes(node, placed, len(self.levels))
+        except NoRule as missing:
+            raise Refused(node, str(missing)) from missing
+        for value, fact in zip(node.outputs, results, strict=True):
+            if (
+                axes is not None
+                and isinstance(node.op, ops.Scan)
+                and value in node.op.divide(node.outputs)[0]
+            ):
+                self.finals.add(value)
+            elif axes is not None:
+                placed[value], fact = self.clock.place(node, axes, fact, self.domain)
+            facts[value] = fact
+
+    def _region(self, node: Node, op: ops.Repeat) -> None:
+        """Place the values of an iteration, which stand for those of all of them.
+
+        Facts of the last iteration that is looked at are those of all later ones, as it leaves them as it found them. A
+        region stays one where each iteration finds values of the same place, and computes all at one moment.
+        """
+        starts, scanned, captured = op.split(node.inputs)
+        formals, body, facts = op.formals, op.body, self.facts
+        if op.divide(node.outputs)[1] or any(v in self.placed for v in scanned):
+            raise Refused(node, "gives or takes values of each iteration")
+        if any(n.op.bodies() for n in body.nodes()):
+            raise Refused(node, "repeats a loop")
+        for f, v in zip(formals.scanned.values(), scanned, strict=True):
+            facts[f] = position(self.domain, facts[v], 0, 0)
+        for f, v in zip(formals.captured.values(), captured, strict=True):
+            facts[f] = facts[v]
+            if v in self.placed:
+                self.placed[f] = self.placed[v]
+        known = {*formals.scanned.values(), *formals.captured.values(), formals.step}
+        carries, given = list(formals.carries.values()), starts
+        nodes = [n for n in body.nodes() if n.outputs[0] not in known | set(carries)]
+        places: dict[Value, Placement] | None = None
+        for _ in range(op.iterations([v.type for v in node.inputs])):
+            if not all(v in self.placed for v in given):
+                raise Refused(node, "carries what does not depend on drawn elements")
+            before = [facts[v] for v in given]
+            for f, v in zip(carries, given, strict=True):
+                facts[f], self.placed[f] = facts[v], self.placed[v]
+            self.visit(nodes)
+            found = {v: self.placed[v] for n in nodes for v in n.outputs if v in self.placed}
+            found |= {f: self.placed[f] for f in carries}
+            if places is not None and places != found:
+                raise Refused(node, "has iterations at several moments")
+            places, given = found, list(body.outputs.values())
+            if all(same(a, facts[v]) for a, v in zip(before, given, strict=True)):
+                break
+        own = self.placed[given[0]]
+        if len(self.levels) > 1 or any(self.placed[n.outputs[-1]].moments != own.moments for n in nodes
+                                       if n.outputs[-1] in self.placed):  # fmt: skip
+            raise Refused(node, "has iterations at several moments")
+        for value, made in zip(node.outputs, given, strict=True):
+            self.placed[value], facts[value] = self.placed[made], facts[made]
+        self.regions[node.id] = Region.of(op, self.placed, nodes)
 
 
 def _axes(node: Node, placed: Mapping[Value, Placement], count: int) -> Axes | None:

@@ -39,7 +39,8 @@ class State:
         """
         kept = State(ref, plan, static, slot)
         for node in plan.nodes:
-            kept.reserve(node)
+            for inner in plan.regions[node.id].nodes if node.id in plan.regions else (node,):
+                kept.reserve(inner)
         for above in ref.delays.values():
             kept._keep_rows(above, Placement(plan.levels, 1, EARLY), [(-1, -1)])
         return kept
@@ -79,7 +80,10 @@ class State:
         return found
 
     def _name(self, v: Value) -> str:
-        return "x" if v == self.ref.x else named(self.ref.body.node(v))
+        if v == self.ref.x:
+            return "x"
+        bodies = (self.ref.body, *(region.body for region in self.plan.regions.values()))
+        return named(next(body.node(v) for body in bodies if v in body))
 
     def _keep_all(self, node: Node, v: Value) -> None:
         if len(self.plan.levels) > 1:
