@@ -291,8 +291,9 @@ def _proof(v: Verdict) -> dict[str, Any]:
 
 
 def _contents(optimised: Optimised) -> dict[str, Any]:
-    """Describe a build, as the manifest has it: how samplers run, programs, parameters."""
+    """Describe a build, as the manifest has it: how samplers run, programs, parameters, names of classes."""
     module = optimised.module
+    labels = {name: list(f.labels) for name, f in module.fields.items() if f.labels}
     return {
         "samplers": {program: list(ways) for program, ways in optimised.samplers.items()},
         "reference_samplers": {
@@ -300,6 +301,7 @@ def _contents(optimised: Optimised) -> dict[str, Any]:
         },
         "programs": {name: _signature(graph, module.noise[name]) for name, graph in module.regions.items()},
         "parameters": {p.name: list(p.shape) for p in module.parameters.values()},
+        **({"classes": labels} if labels else {}),
     }
 
 

@@ -80,7 +80,8 @@ class Field:
 
     `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
     range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real;
-    `interval` the bounds of a `real(0..1)` or `real(0..)`; `angle` whether it is a real number modulo 2 pi.
+    `interval` the bounds of a `real(0..1)` or `real(0..)`; `angle` whether it is a real number modulo 2 pi;
+    `labels` the names of its classes, where the spec gives them.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Field:
     counts: str | None = None
     interval: tuple[float, float] | None = None
     angle: bool = False
+    labels: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

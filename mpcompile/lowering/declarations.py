@@ -77,9 +77,13 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
         raise error("MP112", f"{d.name} has {total} elements, more than {MAX_ELEMENTS}", t.span)
     low, classes, counts, interval = 0, None, None, None
     if t.base == "category":
-        if t.classes is None:
+        if t.classes is None and not t.labels:
             raise error("MP113", "write category(k) with its number of classes", t.span)
-        classes = whole(t.classes, numbers, "the number of classes", CLASSES)
+        classes = (
+            len(t.labels)
+            if t.classes is None
+            else whole(t.classes, numbers, "the number of classes", CLASSES)
+        )
     if t.base == "integer":
         if t.low is None:
             raise error("MP113", "write integer(low..high) or integer(0..)", t.span)
@@ -97,7 +101,7 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     kind = DType.INT if t.base == "category" else DType.FLOAT
     type_ = Type(kind, (BATCH, *shape))  # type: ignore[arg-type]  # ints and symbols, by construction
     base, angle = ("real", True) if t.base == "angle" else (t.base, False)
-    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle)
+    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle, t.labels)
 
 
 def _from_zero(t: ast.TypeExpr, low: float) -> None:

@@ -185,3 +185,29 @@ def test_names_that_are_no_files(
     Path("loop.csv").symlink_to("loop.csv")
     with pytest.raises(SpecError, match="MP50"):
         evaluate(table, api.load(table.spec), data=name)
+
+
+NAMED = TABLE.replace("category(2)", 'category("dog", "cat", "cow")').replace("dense(2))", "dense(3))")
+
+
+def test_classes_that_the_spec_names(tmp_path: Path) -> None:
+    """They are numbered as the spec has them, whatever words a file holds; a file of numbers keeps its numbers."""
+    (tmp_path / "two.csv").write_text(rows(("cat", "dog")))
+    run = trained(tmp_path, NAMED, tmp_path / "two.csv")
+    assert run.facts["classes"] == {"kind": ["dog", "cat", "cow"]}
+    assert accuracy(run, tmp_path / "two.csv") == 1
+    (tmp_path / "numbers.csv").write_text(rows(("cat", "dog")).replace("cat", "1").replace("dog", "0"))
+    assert accuracy(run, tmp_path / "numbers.csv") == 1
+    (tmp_path / "wolf.csv").write_text(rows(("cat", "wolf")))
+    with pytest.raises(SpecError, match="'wolf', which is no class of the spec"):
+        accuracy(run, tmp_path / "wolf.csv")
+    with pytest.raises(SpecError, match="'wolf', which is no class of the spec"):
+        trained(tmp_path / "run", NAMED, tmp_path / "wolf.csv")
+
+
+def test_a_build_of_a_spec_that_names_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "spec.mp").write_text(NAMED)
+    api.build(api.load(tmp_path / "spec.mp"), "torch", tmp_path / "build")
+    assert json.loads((tmp_path / "build" / "manifest.json").read_text())["classes"] == {
+        "kind": ["dog", "cat", "cow"]
+    }

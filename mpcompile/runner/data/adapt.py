@@ -75,13 +75,17 @@ class Adapter:
             )  # fmt: skip
 
     def words(self) -> dict[str, list[str]]:
-        """The words that the numbers of a field stand for."""
+        """The words that the numbers of a field stand for: the spec's own, those of the run, or those of the data."""
+        stated = {name: list(f.labels) for name, f in self.module.fields.items() if f.labels}
         if self.classes is not None:
-            return {f: words for f, words in self.classes.items() if f in self.module.fields}
-        return {f: self.raw.classes[c] for f, c in self.pairing().items() if c in self.raw.classes}
+            return {f: words for f, words in self.classes.items() if f in self.module.fields} | stated
+        return {f: self.raw.classes[c] for f, c in self.pairing().items() if c in self.raw.classes} | stated
 
     def _numbers(self, field: Field, column: str) -> Array | None:
-        """The run's number of each number of a column of words. Raises `SpecError` (MP505) for words it lacks."""
+        """The number, of the spec or of the run, of each number of a column of words.
+
+        Raises `SpecError` (MP505) for words that the spec or the run lacks.
+        """
         words = self.raw.classes.get(column)
         if words is None:
             return None
@@ -89,17 +93,18 @@ class Adapter:
         if field.base not in ("category", "binary", "integer"):
             raise error("MP504", f"{where} holds words, '{field.name}' takes numbers", field.span,
                         help=f"{field.role} {field.name}: category({len(words)})")  # fmt: skip
-        if self.classes is None:
+        known = list(field.labels) if field.labels else (self.classes or {}).get(field.name)
+        if self.classes is None and known is None:
             count = 2 if field.base == "binary" else field.classes
             if count is not None and len(words) > count:
                 raise error("MP505", f"{where} holds {len(words)} words, '{field.name}' has {count} classes",
                             field.span, help=f"the words are {_listed(words)}")  # fmt: skip
             return np.arange(len(words)) + field.low
-        known = self.classes.get(field.name)
         if known is None:
             raise error("MP505", f"{where} holds words, the run was trained on numbers", field.span)
         if missing := [w for w in words if w not in known]:
-            raise error("MP505", f"{where} holds {_listed(missing)}, which the run was not trained on", field.span,
+            lacks = "which is no class of the spec" if field.labels else "which the run was not trained on"
+            raise error("MP505", f"{where} holds {_listed(missing)}, {lacks}", field.span,
                         help=f"its words for '{field.name}' are {_listed(known)}")  # fmt: skip
         return np.array([known.index(w) for w in words]) + field.low
 
