@@ -181,19 +181,15 @@ def test_gradients_are_differences() -> None:
 
 @pytest.mark.parametrize("backend", installed())
 def test_every_backend_has_every_law(backend: str) -> None:
-    """Log density and draws of all laws in single precision, in one model; gradients and means but for jax.
-
-    jax compiles the gradient that the test above holds to differences, for longer than all other backends together.
-    """
+    """Log density, gradients, draws and means of all laws in single precision, in one model."""
     m, w, x = joint()
     session = find_backend(backend).session(m, w)
     found = session.run("log_prob", x)["log_prob"]
     np.testing.assert_allclose(found, interpret(m.programs["log_prob"], w, x)["log_prob"], rtol=1e-5)
-    if backend != "jax":
-        _, gradients = session.gradients(x)
-        for name, slope in slopes().items():
-            np.testing.assert_allclose(gradients[name], slope, rtol=2e-3, atol=2e-4, err_msg=name)
-    for program in ("sample",) if backend == "jax" else ("sample", "predict"):
+    _, gradients = session.gradients(x)
+    for name, slope in slopes().items():
+        np.testing.assert_allclose(gradients[name], slope, rtol=2e-3, atol=2e-4, err_msg=name)
+    for program in ("sample", "predict"):
         given = noise(m, program, 5) | {"c": x["c"]}
         expected = interpret(m.programs[program], w, given)
         for key, value in session.run(program, given).items():
