@@ -8,6 +8,7 @@ from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.bins import Discretized, Truncated
 from mpcompile.distributions.combinators import Combined, MixtureOf, ZeroInflated
 from mpcompile.distributions.counts import NegativeBinomial, Poisson
+from mpcompile.distributions.ctc import Ctc
 from mpcompile.distributions.delta import Delta
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Perceptron
 from mpcompile.distributions.flow import Flow, Placed
@@ -23,7 +24,7 @@ DISTRIBUTIONS: dict[str, type[Distribution]] = {
         Bernoulli, Perceptron, Normal, Laplace, Logistic, StudentT, LogNormal, Gamma, Beta, ContinuousBernoulli, Uniform,
         VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, Mixture,
         ZeroInflated, Truncated, Discretized,
-        Autoregressive, Flow, Delta,
+        Autoregressive, Flow, Ctc, Delta,
     )
 }  # fmt: skip
 

@@ -36,6 +36,8 @@ class Distribution:
     elsewhere: ClassVar[Mapping[str, str]] = {}
     #: Whether `mean` has a closed form; programs that give means give a draw where it has not.
     has_mean: ClassVar[bool] = True
+    #: Whether it can be drawn from; a model with a law that cannot has no program `sample`.
+    drawn: ClassVar[bool] = True
     #: Whether the program `sample` gives the mean beside a draw, where latents were drawn first.
     shows_mean: ClassVar[bool] = False
     #: Whether draws are differentiable functions of the parameters (Kingma and Welling 2014, section 2.4).

@@ -54,6 +54,7 @@ class Perceptron(Elementwise):
 
     keyword: ClassVar[str] = "perceptron"
     support: ClassVar[Support] = SIDES
+    drawn: ClassVar[bool] = False
     slots: ClassVar[tuple[Slot, ...]] = (Slot("activation"),)
     activation: Value
 

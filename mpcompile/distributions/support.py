@@ -35,6 +35,7 @@ UNIFORM_VALUES = Support("the numbers of an interval, or of a turn", ("real(a..b
 ANGLES = Support("angles", ("angle",), "density")
 COUNTS = Support("the counts 0, 1, 2, ...", ("integer(0..)",), "mass")
 SIDES = Support("0 and 1", ("binary",), "criterion")
+TEXTS = Support("texts, sequences of classes", ("category",), "mass")
 POINT = Support("one point", (), "point")  # of latents alone
 BOUNDED = Support("the numbers of an interval, or positive ones", ("real(a..b)", "real(0..)"), "density")
 WHOLE = Support("whole numbers", ("integer", "integer(0..)"), "mass")
@@ -52,5 +53,6 @@ BOUNDS_OF_TYPE = dict.fromkeys(
 
 __all__ = [
     "ANGLES", "BASES", "BITS", "BOUNDED", "BOUNDS_OF_TYPE", "BY_COUNTS", "BY_INNER", "BY_LIKELIHOOD", "CLASSES", "COUNTS",
-    "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "UNIFORM_VALUES", "WHOLE", "Support",
+    "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "TEXTS", "UNIFORM_VALUES", "WHOLE",
+    "Support",
 ]  # fmt: skip

@@ -403,7 +403,7 @@ class _Lowering(Statements):
 
     def _sample(self) -> None:
         """A draw of every observed variable, given the inputs and conditions."""
-        if any(law.support.measure == "criterion" for law in [m.law for m in self._modelled.values()]):
+        if not all(m.law.drawn for m in self._modelled.values()):
             return
         p = self.start("sample")
         self.read(p, *self.given())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpcompile.ir import Array, DType, Module
+from mpcompile.ir import Array, DType, Module, symbols
 from mpcompile.runner.initial import initial
 
 
@@ -20,10 +20,18 @@ def example_weights(module: Module, seed: int = 0, spread: float = 0.05) -> dict
 def example_inputs(
     module: Module, program: str, batch: int, length: int = 7, seed: int = 0
 ) -> dict[str, Array]:
-    """Return data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes."""
+    """Return data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes.
+
+    Axes that conditions alone have are four times as long, and at least half real: texts fit into the frames they are of.
+    """
     rng = np.random.default_rng(seed)
     graph = module.programs[program]
-    env = {s: batch if s == "N" else length for s in graph.symbols()}
+    fields = module.fields.values()
+    modelled = {s for f in fields if f.role != "condition" for size in f.type.shape for s in symbols(size)}
+    wide = (
+        {s for f in fields for size in f.type.shape for s in symbols(size)} - modelled if modelled else set()
+    )
+    env = {s: batch if s == "N" else length * (4 if s in wide else 1) for s in graph.symbols()}
     out: dict[str, Array] = {}
     for name, value in graph.inputs.items():
         shape, field = value.type.concrete(env), module.fields.get(name)
@@ -34,8 +42,11 @@ def example_inputs(
             uniform = noise.kind == "uniform"
             out[name] = rng.uniform(0.01, 0.99, shape) if uniform else rng.standard_normal(shape)
         elif field is not None and field.base != "real":
-            levels = 2 if field.base == "binary" else field.classes or (max(1, length) if field.counts else 9)
-            drawn = rng.integers(0, levels, shape) + field.low
+            least, most = 0, 2 if field.base == "binary" else field.classes or 9
+            if field.counts:
+                most = max(1, env.get(field.counts, length))
+                least = most // 2 if field.counts in wide else 0
+            drawn = rng.integers(least, most, shape) + field.low
             out[name] = drawn if value.dtype == DType.INT else drawn.astype(np.float64)
         elif not value.shape:
             out[name] = np.asarray(100.0)  # the number of examples of a data set

@@ -12,6 +12,7 @@ from specs_under_test import NAMES, module, weights
 from written import lowered
 
 from mpcompile.backend import find_backend, installed
+from mpcompile.interpret import size_environment
 from mpcompile.ir import Module, symbol
 from mpcompile.runner.examples import example_inputs
 
@@ -52,7 +53,7 @@ def run(m: Module, backend: str, sizes: tuple[tuple[int, int], ...]) -> None:
                 if length > 0:
                     raise
                 continue
-            env = {symbol(s): batch if s == "N" else length for s in graph.symbols()}
+            env = {symbol(s): size for s, size in size_environment(graph, inputs).items()}
             for name, value in graph.outputs.items():
                 if name in found and all(isinstance(s, int) or s in env for s in value.shape):
                     wanted = tuple(env.get(s, s) for s in value.shape)  # type: ignore[call-overload]

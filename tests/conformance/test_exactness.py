@@ -116,7 +116,7 @@ PROGRAMS = [
     for name in NAMES
     for program in ("conditionals", "forward", "predict", "encode", "decode")
     if program in module(name).programs
-    and name != "perceptron"  # which gives a class
+    and name not in ("perceptron", "ctc")  # which give a class, and a text
     and not any(
         recognise(node) for node in module(name).programs[program].nodes()
     )  # nor does a draw change smoothly

@@ -56,6 +56,7 @@ EXAMPLES: dict[Any, str] = {
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
     ("ordinal", "loc"): "x -> dense(4)", ("zero_inflated", "law"): "poisson",
+    ("ctc", "logits"): "x -> dense(8) -> reshape([2, 4])",
 }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ OTHERS = (
     "rolls",
     "melodies",
     "reversal",
+    "spoken",
 )
 NAMES = (*OTHERS, *POINTS, *TABLES)
 
@@ -126,6 +127,7 @@ def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | No
         "rolls": lambda: sequences.rolls(steps, _last_size(module, 88)),
         "melodies": lambda: sequences.melodies(steps, _last_size(module, 24)),
         "reversal": lambda: sequences.reversal(*_dialogue(module, steps)),
+        "spoken": lambda: sequences.spoken(steps, _last_size(module, 8), _classes(module, "text")),
     }
     return makers[name]
 
@@ -145,6 +147,11 @@ def _dialogue(module: Module, steps: int) -> tuple[int, int, int]:
     sizes = [f.type.shape[1] if f is not None and f.type.rank > 1 else steps for f in fields]
     lengths = [s if isinstance(s, int) else steps for s in sizes]
     return lengths[0], lengths[1], next((f.classes for f in fields if f is not None and f.classes), 2)
+
+
+def _classes(module: Module, name: str) -> int:
+    field = module.fields.get(name)
+    return field.classes if field is not None and field.classes else 2
 
 
 def _last_size(module: Module, default: int) -> int:

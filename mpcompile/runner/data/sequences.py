@@ -104,3 +104,31 @@ def reversal(source: int, reply: int, tokens: int) -> Raw:
         given = generator("data", "reversal", split, source, tokens).integers(0, tokens, (n, source))
         splits[split] = {"source": given, "reply": np.resize(given[:, ::-1].T, (reply, n)).T.copy()}
     return Raw(splits, {"source": tokens, "reply": tokens})
+
+
+def spoken(frames: int, width: int, letters: int) -> Raw:
+    """Generate words in noise: each letter is a code of its own, held for 1 to 3 frames, with 0 or 1 silent ones behind.
+
+    sound `[n, frames, width]` and sound_length, text `[n, frames // 4]` and length. Silence separates equal neighbours.
+    """
+    splits = {}
+    code = generator("data", "spoken", letters, width).standard_normal((letters, width))
+    longest = max(1, frames // 4)
+    for split, n in SIZES.items():
+        r = generator("data", "spoken", split, frames, letters)
+        length = r.integers(1, longest + 1, n)
+        text = np.where(np.arange(longest) < length[:, None], r.integers(0, letters, (n, longest)), 0)
+        held = np.minimum(r.integers(1, 4, text.shape), max(1, frames // longest - 1))
+        silent = np.where(text == np.roll(text, -1, 1), 1, r.integers(0, 2, text.shape))
+        ends = np.where(np.arange(longest) < length[:, None], held + silent, 0).cumsum(1)
+        sound = 0.3 * r.standard_normal((n, frames, width))
+        for i, j in np.argwhere(np.arange(longest) < length[:, None]):
+            start = int(ends[i, j] - held[i, j] - silent[i, j])
+            sound[i, start : start + held[i, j]] += code[text[i, j]]
+        splits[split] = {
+            "sound": sound.astype(np.float32),
+            "sound_length": np.maximum(1, np.minimum(ends[:, -1], frames)),
+            "text": text,
+            "length": length,
+        }
+    return Raw(splits, {"text": letters})
