@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mpcompile.backend import OptimizerSpec
 from mpcompile.emission import tensors
 from mpcompile.ir import Array, Module
-from mpcompile.passes.train_step import train_step
+from mpcompile.passes.train_step import stacks, train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class OnnxBackend:
         """`<program>.onnx` for each program, and `train_step.onnx` where there is a loss.
 
         With `parameters` programs read their weights from weights.safetensors beside them, or (`inline`) hold them;
-        without, weights are inputs by their dotted names, as they always are in `train_step.onnx`. The update rule is
-        `optimizer`, or what the spec says.
+        without, weights are inputs by their dotted names, as they always are in `train_step.onnx`, where those of a
+        region are one input, stacked. The update rule is `optimizer`, or what the spec says.
         """
         outside = parameters is not None and not inline
         where = tensors.places(parameters, tensors.neighbours(module)) if outside and parameters else None
@@ -42,9 +42,9 @@ class OnnxBackend:
             f"{name}.onnx": emit_graph(module, graph, parameters, kernels=True, places=where).data
             for name, graph in module.regions.items()
         }
-        if "loss" in module.programs:
+        if "loss" in module.regions:
             step = train_step(module, optimizer or stated_optimizer(module))
-            files["train_step.onnx"] = emit_graph(module, step).data
+            files["train_step.onnx"] = emit_graph(module, step, whole=stacks(module)).data
         return files
 
     def session(

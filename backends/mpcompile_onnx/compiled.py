@@ -33,7 +33,7 @@ class OnnxModel:
             if program not in self._programs:
                 emitted = emit_graph(self._module, graph, self.parameters, kernels=True)
                 self._programs[program] = Program(emitted, graph, double=False)
-            results = self._programs[program].run(given, {})
+            results = self._programs[program].run(given)
             return results if len(results) > 1 else next(iter(results.values()))
 
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD

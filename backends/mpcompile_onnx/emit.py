@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -48,8 +48,11 @@ def emit_graph(
     double: bool = False,
     kernels: bool = False,
     places: Places | None = None,
+    whole: Collection[str] = (),
 ) -> Emitted:
     """Emit one graph. Weights lie in the file when they are given; else they are inputs, by their dotted names.
+
+    Stacks of weights whose paths are in `whole` are one input each.
 
     With `places` they lie in weights.safetensors beside it, a stack as one array where its weights follow each other.
     With `kernels` operations are written by their operators (`KERNELS`), which have no gradients; in single precision.
@@ -58,7 +61,7 @@ def emit_graph(
     rows = KERNELS if kernels and not double else {}
     w = Writer(Path(module.source.path).name, SPELLINGS, double, rows)
     env: dict[Value, str] = {}
-    inputs, weights = [], Weights(w, parameters, places)
+    inputs, weights = [], Weights(w, parameters, places, whole)
     live = _live(graph)
     for name, value in graph.inputs.items():
         env[value] = w.name(name)

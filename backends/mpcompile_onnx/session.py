@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,17 @@ from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph, Module, Value
 from mpcompile.passes.gradient import gradient_name, loss_gradient
-from mpcompile.passes.train_step import NEXT, PARAMETER, RATE, STEP, loss_name, slot_name, train_step
+from mpcompile.passes.train_step import (
+    NEXT,
+    PARAMETER,
+    RATE,
+    STEP,
+    loss_name,
+    slot_name,
+    stacks,
+    train_step,
+    units,
+)
 from mpcompile_onnx.emit import Emitted, emit_graph, numpy_type
 
 PRECISIONS = ("float32", "float64")
@@ -63,7 +73,7 @@ class Program:
         contiguous = np.ascontiguousarray(array, dtype=numpy_type(value.dtype, self.double))
         return contiguous.reshape(np.shape(array))  # which keeps scalars scalars
 
-    def run(self, inputs: Mapping[str, Array], weights: Mapping[str, ort.OrtValue]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], live: Side | None = None) -> dict[str, Array]:
         """Outputs by name. What the runtime allocated goes back to the system after the run.
 
         Each loaded program has an arena of its own, which would keep the most it ever held: with VGG-16 in double
@@ -71,7 +81,7 @@ class Program:
         programs lose no time.
         """
         feed = {name: ort.OrtValue.ortvalue_from_numpy(a) for name, a in self.convert(inputs).items()}
-        feed |= {name: weights[name] for name in self.emitted.parameters}
+        feed |= {name: live.at(name) for name in self.emitted.parameters} if live is not None else {}
         results = self.session.run_with_ort_values(list(self.emitted.outputs.values()), feed, self.options)
         return {name: v.numpy() for name, v in zip(self.emitted.outputs, results, strict=True)}
 
@@ -96,44 +106,50 @@ class OnnxSession:
         self.double = precision == "float64"
         self.float = np.float64 if self.double else np.float32
         self.trained = [name for name, spec in module.parameters.items() if spec.trainable]
-        weights = {name: self._owned(parameters[name]) for name in module.parameters}
         kept = optimizer.rule.kept if optimizer is not None else ()
         slots = {
-            slot_name(slot, name): self._owned(np.zeros(module.parameters[name].shape))
+            slot_name(slot, name): np.zeros(module.parameters[name].shape)
             for slot in kept
             for name in self.trained
         }
-        self.live = Side(weights, slots)
+        self.stacks = stacks(module) if "loss" in module.regions else {}
+        self.live = self._side({name: parameters[name] for name in module.parameters}, slots)
         self.count = 0
         self.programs: dict[str, Program] = {}
         self.stepper: Stepper | None = None
 
-    def _owned(self, array: Array) -> ort.OrtValue:
-        """A value of the runtime. On the CPU it shares memory with its array, so this is a copy of its own."""
-        copy = np.array(array, dtype=self.float, order="C")
-        return ort.OrtValue.ortvalue_from_numpy(copy)
+    def _side(self, weights: Mapping[str, Array], slots: Mapping[str, Array]) -> Side:
+        """Copies of weights and slots on the side of the runtime; those of a stack lie one behind the other."""
+        kept = self.spec.rule.kept if self.spec is not None else ()
+        groups = {path: op.names for path, op in self.stacks.items()}
+        groups |= {
+            slot_name(slot, path): tuple(slot_name(slot, name) for name in op.names)
+            for slot in kept
+            for path, op in self.stacks.items()
+        }
+        return Side.of({**weights, **slots}, groups, slots.keys(), self.float)
 
     def _program(self, name: str, graph: Graph, kernels: bool = False) -> Program:
         if name not in self.programs:
-            emitted = emit_graph(self.module, graph, double=self.double, kernels=kernels)
+            emitted = emit_graph(self.module, graph, double=self.double, kernels=kernels, whole=self.stacks)
             self.programs[name] = Program(emitted, graph, self.double)
         return self.programs[name]
 
     # --- programs ---
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return self._program(program, self.module.regions[program], kernels=True).run(
-            inputs, self.live.weights
-        )
+        return self._program(program, self.module.regions[program], kernels=True).run(inputs, self.live)
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        program = self.module.programs["loss"]
-        read = [name for name in self.trained if name in program.parameters()]
+        program = self.module.regions["loss"]
+        read = [name for name in units(self.module) if name in program.parameters() or name in self.stacks]
         if "gradients" not in self.programs:
-            self._program("gradients", loss_gradient(self.module, loss_name(program), read))
-        results = self.programs["gradients"].run(inputs, self.live.weights)
+            self._program("gradients", loss_gradient(self.module.with_regions(), loss_name(program), read))
+        results = self.programs["gradients"].run(inputs, self.live)
         outputs = {name: results[name] for name in program.outputs}
         found = {name: results[gradient_name(name)] for name in read}
+        for path in [name for name in read if name in self.stacks]:
+            found |= dict(zip(self.stacks[path].names, found.pop(path), strict=True))
         for name in self.trained:
             if name not in found:
                 found[name] = np.zeros(self.module.parameters[name].shape, self.float)
@@ -145,7 +161,9 @@ class OnnxSession:
         if self.stepper is None:
             graph = train_step(self.module, self.spec)
             self.stepper = Stepper(
-                Program(emit_graph(self.module, graph, double=self.double), graph, self.double)
+                Program(
+                    emit_graph(self.module, graph, double=self.double, whole=self.stacks), graph, self.double
+                )
             )
         self.count += 1
         told, self.live = self.stepper.step(inputs, rate, self.count, self.live)
@@ -154,30 +172,59 @@ class OnnxSession:
     # --- state ---
 
     def state(self) -> dict[str, Array]:
-        found = {f"{PARAMETER}{name}": np.array(v.numpy()) for name, v in self.live.weights.items()}
+        live = self.live
+        found = {f"{PARAMETER}{name}": np.array(live.at(name).numpy()) for name in live.weights}
         if self.spec is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
-            found |= {name: np.array(v.numpy()) for name, v in self.live.slots.items()}
+            found |= {name: np.array(live.at(name).numpy()) for name in live.slots}
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        weights = {name: self._owned(state[f"{PARAMETER}{name}"]) for name in self.live.weights}
-        slots = {name: self._owned(state[name]) for name in self.live.slots}
-        self.live = Side(weights, slots)
+        weights = {name: state[f"{PARAMETER}{name}"] for name in self.live.weights}
+        self.live = self._side(weights, {name: state[name] for name in self.live.slots})
         if self.spec is not None:
             self.count = int(state["optimizer/step"])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Side:
-    """Weights by name, and arrays of the optimiser by their keys in state."""
+    """Values of the runtime by name: weights, arrays of the optimiser under their keys in state, and stacks of both.
 
-    weights: Mapping[str, ort.OrtValue]
-    slots: Mapping[str, ort.OrtValue]
+    On the CPU a value shares memory with its array. A stack lies where its rows do, so that either may be used.
+    """
+
+    values: Mapping[str, ort.OrtValue]
+    groups: Mapping[str, Sequence[str]]
+    weights: tuple[str, ...]
+    slots: tuple[str, ...]
+
+    @staticmethod
+    def of(
+        arrays: Mapping[str, Array],
+        groups: Mapping[str, Sequence[str]],
+        slots: Collection[str],
+        dtype: type[np.generic],
+    ) -> Side:
+        """Copy arrays to the side of the runtime; `groups` are the rows of each stack."""
+        stacks = {
+            path: np.stack([arrays[name] for name in names]).astype(dtype) for path, names in groups.items()
+        }
+        rows = {name: stacks[path][k] for path, names in groups.items() for k, name in enumerate(names)}
+        own = {n: rows[n] if n in rows else np.array(a, dtype=dtype, order="C") for n, a in arrays.items()}
+        values = {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in {**own, **stacks}.items()}
+        return Side(values, groups, tuple(n for n in arrays if n not in slots), tuple(slots))
 
     def at(self, key: str) -> ort.OrtValue:
-        """The value under a key of state."""
-        return self.weights[key.removeprefix(PARAMETER)] if key.startswith(PARAMETER) else self.slots[key]
+        """The value of a name, or under a key of state."""
+        return self.values[key.removeprefix(PARAMETER)]
+
+    def other(self, written: Collection[str]) -> Side:
+        """Another side, with new buffers for what is `written`, and the same for all else."""
+        new = {key: np.empty_like(self.at(key).numpy()) for key in written}
+        for path in new.keys() & self.groups.keys():
+            new |= {name: new[path][k] for k, name in enumerate(self.groups[path])}
+        made = {name: ort.OrtValue.ortvalue_from_numpy(a) for name, a in new.items()}
+        return Side({**self.values, **made}, self.groups, self.weights, self.slots)
 
 
 class Stepper:
@@ -218,16 +265,7 @@ class Stepper:
         """Make the other side, and bind both ways. State that was loaded begins anew."""
         emitted = self.program.emitted
         replaced = {n: n.removeprefix(NEXT) for n in emitted.outputs if n.startswith(NEXT)}
-
-        def fresh(key: str, value: ort.OrtValue) -> ort.OrtValue:
-            if key not in replaced.values():
-                return value
-            return ort.OrtValue.ortvalue_from_numpy(np.empty_like(value.numpy()))
-
-        other = Side(
-            {n: fresh(f"{PARAMETER}{n}", v) for n, v in live.weights.items()},
-            {n: fresh(n, v) for n, v in live.slots.items()},
-        )
+        other = live.other([key.removeprefix(PARAMETER) for key in replaced.values()])
         self.sides = live, other
         self.bindings = self._binding(live, other, replaced), self._binding(other, live, replaced)
 
@@ -236,12 +274,12 @@ class Stepper:
         emitted, binding = self.program.emitted, self.program.session.io_binding()
         loose = {RATE: self.rate, STEP: self.number}
         for name in emitted.parameters:
-            binding.bind_ortvalue_input(name, read.weights[name])
+            binding.bind_ortvalue_input(name, read.at(name))
         for name in emitted.inputs:
             if name in loose:
                 binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(loose[name]))
-            elif name in read.slots:
-                binding.bind_ortvalue_input(name, read.slots[name])
+            elif name.startswith("optimizer/"):
+                binding.bind_ortvalue_input(name, read.at(name))
         for name, array in self.results.items():
             binding.bind_ortvalue_output(emitted.outputs[name], ort.OrtValue.ortvalue_from_numpy(array))
         for name, key in replaced.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
@@ -19,13 +19,16 @@ class Weights:
     """Makes weights known to a writer, each once.
 
     parameters  the arrays, or None where weights are inputs
+    whole       paths of stacks that are inputs as one array
     places      where they lie in the file, or None where they lie in the graph
     names       the weights that were made known so far
     inputs      of the graph, for weights
     """
 
-    def __init__(self, w: Writer, parameters: Mapping[str, Array] | None, places: Places | None) -> None:
-        self.w, self.parameters, self.places = w, parameters, places
+    def __init__(
+        self, w: Writer, parameters: Mapping[str, Array] | None, places: Places | None, whole: Collection[str]
+    ) -> None:
+        self.w, self.parameters, self.places, self.whole = w, parameters, places, whole
         self.names: list[str] = []
         self.inputs: list[ValueInfoProto] = []
 
@@ -35,7 +38,11 @@ class Weights:
         Raises `ValueError` where a parameter and an input have one name.
         """
         w = self.w
-        if isinstance(op, Stack) and (self.parameters is None or self._stretch(op) is None):
+        if (
+            isinstance(op, Stack)
+            and op.path not in self.whole
+            and (self.parameters is None or self._stretch(op) is None)
+        ):
             tall = [
                 w.op("Unsqueeze", self._one(Parameter(path, op.each)), w.literal([0])) for path in op.paths
             ]

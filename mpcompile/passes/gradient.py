@@ -15,6 +15,7 @@ from mpcompile.ops._reverse import backpropagate
 def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
     """Return a graph that gives, beside its outputs, `grad(name)` of one scalar output for each named leaf.
 
+    A stack of weights is named by its path, or each of its weights by its own name.
     A parameter or input that the output does not depend on gets zeros. Raises `KeyError` for an unknown name
     and `ValueError` when the output is not one float.
     """
@@ -30,6 +31,8 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
             for row, name in enumerate(node.op.names):
                 read = _Read(node.outputs[0], row if isinstance(node.op, Stack) else None)
                 leaves.setdefault(name, []).append(read)
+            if isinstance(node.op, Stack):
+                leaves.setdefault(node.op.path, []).append(_Read(node.outputs[0]))
     wanted = {name: leaves[name] for name in wrt}
     flat = list(dict.fromkeys(read.value for reads in wanted.values() for read in reads))
     grads = backpropagate(b, forward, [(loss, full(b, 1.0, loss.shape))], flat)
@@ -43,14 +46,14 @@ def differentiate(graph: Graph, output: str, wrt: Sequence[str]) -> Graph:
 
 
 def loss_gradient(module: Module, output: str, names: Sequence[str]) -> Graph:
-    """Return `differentiate` of the loss of a module for some trained parameters.
+    """Return `differentiate` of the loss of a module for some trained parameters, or stacks of them.
 
     The gradient of a weight that is read without its mask (`ParameterSpec.fused`) is zero outside of its support. Raises
     as `differentiate` does.
     """
     graph = differentiate(module.programs["loss"], output, names)
     b = Builder(graph)
-    for name in names:
+    for name in [n for n in names if n in module.parameters]:
         support = module.parameters[name].support
         if module.parameters[name].fused and support is not None:
             key = gradient_name(name)
@@ -81,7 +84,7 @@ def _tape_loops(graph: Graph, output: str, wrt: set[str]) -> Graph:
     nodes = graph.nodes()
     reached = {graph.inputs[name].node for name in wrt if name in graph.inputs}
     for node in nodes:
-        if (isinstance(node.op, Parameter) and not wrt.isdisjoint(node.op.names)) or any(
+        if (isinstance(node.op, Parameter) and not wrt.isdisjoint((node.op.path, *node.op.names))) or any(
             v.node in reached for v in node.inputs
         ):
             reached.add(node.id)

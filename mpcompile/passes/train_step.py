@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
-from mpcompile.ir import STATE, Builder, DType, Graph, Module, Parameter, Type, Value, float_type
+from mpcompile.ir import STATE, Builder, DType, Graph, Module, Parameter, Stack, Type, Value, float_type
 from mpcompile.ir.optimizers import Term
 from mpcompile.ir.training import OptimizerSpec
 from mpcompile.ops import Add, Div, Minimum, Mul, Sqrt, Sum
@@ -31,6 +32,29 @@ def loss_name(program: Graph) -> str:
     return "loss" if "loss" in program.outputs else next(iter(program.outputs))
 
 
+def stacks(module: Module) -> dict[str, Stack]:
+    """Return the stacks of weights that a step of training takes and gives as one array each, by their paths.
+
+    Every optimiser is element-wise, so that a stack is updated as its weights are. A weight that the loss reads elsewhere
+    too, or without its mask, stays by itself.
+    """
+    leaves = [n.op for n in module.regions["loss"].nodes() if isinstance(n.op, Parameter)]
+    found = {op.path: op for op in leaves if isinstance(op, Stack)}
+    read = Counter(name for op in {op.path: op for op in leaves}.values() for name in op.names)
+    specs = module.parameters
+    return {
+        path: op
+        for path, op in found.items()
+        if all(read[n] == 1 and specs[n].trainable and not specs[n].fused for n in op.names)
+    }
+
+
+def units(module: Module) -> list[str]:
+    """Return the names under which a step of training updates weights, stacks in the places of their first ones."""
+    paths = {name: path for path, op in stacks(module).items() for name in op.names}
+    return list(dict.fromkeys(paths.get(name, name) for name, s in module.parameters.items() if s.trainable))
+
+
 def train_step(module: Module, spec: OptimizerSpec) -> Graph:
     """Build one update of every trainable parameter on the `loss` program.
 
@@ -38,21 +62,25 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
               are leaves, as everywhere
     Outputs   the scalars of `loss`; `gradient_norm`, before clipping; `next/parameter/<name>` and
               `next/optimizer/<slot>/<name>`, under which what was read is replaced
+
+    The weights of a region are one array, under the path of its `Stack`, and so are their slots (`stacks`).
     """
-    program = module.programs["loss"]
-    trained = [name for name, spec in module.parameters.items() if spec.trainable]
-    read = program.parameters()
-    graph = loss_gradient(module, loss_name(program), [name for name in trained if name in read])
+    program = module.regions["loss"]
+    trained = units(module)
+    read = {*program.parameters(), *stacks(module)}
+    layered = module.with_regions()
+    graph = loss_gradient(layered, loss_name(program), [name for name in trained if name in read])
     graph.name = "train_step"
     b = Builder(graph)
-    leaves = graph.parameters()
+    leaves = graph.parameters() | {
+        n.op.path: n.outputs[0] for n in graph.nodes() if isinstance(n.op, Parameter)
+    }
     for name in trained:
         if name not in leaves:
             leaves[name] = b.emit(Parameter(name, float_type(*module.parameters[name].shape)))
     gradients: dict[str, Value] = {}
     for name in trained:
-        shape = module.parameters[name].shape
-        missing = b.constant(np.zeros(shape)) if name not in read else None
+        missing = b.constant(np.zeros(module.parameters[name].shape)) if name not in read else None
         gradients[name] = graph.outputs[gradient_name(name)] if missing is None else missing
     written = {name: graph.outputs[output] for name, output in module.updates("loss").items()}
     reported = {n: v for n, v in program.outputs.items() if not n.startswith(STATE) and not v.shape}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import onnx
 import pytest
 from layered import DEEP, MANY, lowered, transformer
 
-from mpcompile.backend import open_session
+from mpcompile.backend import OptimizerSpec, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
+from mpcompile.passes import pipeline
 from mpcompile.passes.pipeline import FEW_LAYERS, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile_onnx import OnnxBackend
@@ -52,6 +55,39 @@ def test_a_file_with_its_weights_does_not_grow_with_the_number_of_layers() -> No
     assert operators(MANY, inline=True) == operators(2 * MANY, inline=True)
     fed = [[op for op in operators(n, inline=False) if op != "Unsqueeze"] for n in (MANY, 2 * MANY)]
     assert fed[0] == fed[1]
+
+
+def test_a_step_of_training_does_not_grow_with_the_number_of_layers() -> None:
+    """It takes the weights of a region, and what the optimiser keeps of them, as one array each."""
+    found = []
+    for layers in (MANY, 2 * MANY):
+        file = OnnxBackend().emit(optimise(transformer(layers)).module)["train_step.onnx"]
+        assert isinstance(file, bytes)
+        proto = onnx.load_from_string(file)
+        onnx.checker.check_model(proto)
+        found.append([len(proto.graph.node), len(proto.graph.input), len(proto.graph.output)])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adagrad"])
+def test_steps_on_stacks_are_those_on_layers(kind: str) -> None:
+    """So are gradients and state, which each session takes from the other."""
+    module = transformer(MANY)
+    weights, inputs = example_weights(module), example_inputs(module, "loss", 3, 5)
+    rule = OptimizerSpec(kind, weight_decay=0.1, clip=1.0)
+    stacked = open_session("onnx", module, weights, rule, precision="float64")
+    with patch.object(pipeline, "FEW_LAYERS", MANY):
+        flat = open_session("onnx", module, weights, rule, precision="float64")
+    for _ in range(3):
+        assert stacked.step(inputs, 1e-3) == pytest.approx(flat.step(inputs, 1e-3), rel=1e-12)
+    pairs = [(stacked.state(), flat.state())]
+    stacked.load_state(pairs[0][1])
+    assert stacked.step(inputs, 1e-3) == pytest.approx(flat.step(inputs, 1e-3), rel=1e-12)
+    pairs += [(stacked.state(), flat.state()), (stacked.gradients(inputs)[1], flat.gradients(inputs)[1])]
+    for found, wanted in pairs:
+        assert list(found) == list(wanted)
+        for key, value in wanted.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-12)
 
 
 def test_few_layers_are_written_one_by_one() -> None:
