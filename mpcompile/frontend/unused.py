@@ -49,7 +49,10 @@ def unused_names(model: ast.Model) -> Iterator[Diagnostic]:
             yield _finding(declared.role, declared.name, declared.span)
     for role in ("latent", "value"):
         names = [_named(d, role) for d in model.density]
-        for statement in _unread(names, model.density, inner):
+        values = [d for d in model.density if isinstance(d, ast.Let)]  # which may stand before what they read
+        for statement in _unread(
+            names, model.density, inner | (references(values) if role == "latent" else set())
+        ):
             yield _finding(role, statement.name, statement.span)
     for block in model.blocks:
         yield from _in_block(block)

@@ -203,6 +203,7 @@ class Module:
     programs    name -> Graph; every one is a pure function of (parameters, inputs, noise)
     parameters  name -> ParameterSpec, in order of first use; some are not trained but updated (`updates`)
     noise       program -> input name -> NoiseSpec
+    latents     latents with a type, of classes or bits: what the inputs of `decode` are
     factors     laws and priors in the order of generation, where a model states several: what its joint density is of
     sharpening  observed variables whose law has a scale that is learned: its density has no bound
     """
@@ -213,6 +214,7 @@ class Module:
     parameters: dict[str, ParameterSpec] = field(default_factory=dict)
     noise: dict[str, dict[str, NoiseSpec]] = field(default_factory=dict)
     fields: dict[str, Field] = field(default_factory=dict)
+    latents: dict[str, Field] = field(default_factory=dict)
     flow_steps: dict[str, list[FlowStep]] = field(default_factory=dict)
     factors: list[Factor] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)

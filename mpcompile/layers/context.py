@@ -52,6 +52,7 @@ class Context:
     order        ranks of the modelled variable's elements, inside an autoregressive density
     member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
+    relaxed      of a category that stands for shares of its classes, the shares and their axis
     updates      values that untrained parameters take after this program, by name
     lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
     stated       values that the model states by name, by the name and the variables that they read
@@ -69,6 +70,7 @@ class Context:
     member: Value | None = None
     mask_sets: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
+    relaxed: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     lengths: dict[str, Value] = field(default_factory=dict)
     stated: dict[tuple[Any, ...], Value] = field(default_factory=dict)

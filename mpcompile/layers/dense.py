@@ -120,6 +120,10 @@ class Embedding(Layer):
             raise ctx.fail("MP205", f"embedding has {classes} rows for {known} categories")
         shape = (classes, self.dim)
         table = ctx.param("weight", shape, self.init.of(shape))
+        if x in ctx.relaxed:  # the mean of the rows by their shares
+            shares, axis = ctx.relaxed[x]
+            last = (*(i for i in range(shares.type.rank) if i != axis), axis)
+            return ctx.b.emit(ops.MatMul(), F.transpose(ctx.b, shares, *last), table)
         return ctx.b.emit(ops.Gather(0), table, x)
 
 

@@ -41,8 +41,8 @@ def _law(m: Statements, s: ast.Density) -> Factor:
     m.latent_inputs(p)
     with m.within(p, s):
         if s.role == "latent":
-            field = _latent(s, m.latent_shapes[s.name])
-            law = latents.prior(p.ctx, p.scope, s, m.latent_shapes[s.name])
+            field = m.typed.get(s.name) or _latent(s, m.latent_shapes[s.name])
+            law = latents.prior(p.ctx, p.scope, s, m.latent_shapes[s.name], field)
         else:
             field, law = m.fields[s.name], distribution(p.ctx, p.scope, s.distribution, m.fields[s.name])
         assert law is not None

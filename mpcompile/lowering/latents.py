@@ -42,8 +42,12 @@ def is_point(s: ast.Density) -> bool:
     return named(s.distribution) is Delta
 
 
-def prior(ctx: Context, scope: Scope, s: ast.Density, shape: Shape) -> Distribution | None:
+def prior(
+    ctx: Context, scope: Scope, s: ast.Density, shape: Shape, field: Field | None = None
+) -> Distribution | None:
     """Build the law of a latent of this shape; None where none is stated, as for the code of an autoencoder.
+
+    `field` is that of a latent with a type.
 
     Raises `SpecError` (MP123) for another latent without a prior.
     """
@@ -51,7 +55,7 @@ def prior(ctx: Context, scope: Scope, s: ast.Density, shape: Shape) -> Distribut
         if not is_point(s):
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
         return None
-    field = Field(s.name, "latent", "real", float_type(*shape), s.span)
+    field = field or Field(s.name, "latent", "real", float_type(*shape), s.span)
     with ctx.frame("prior", scope.label(s.prior.span), s.prior.span):
         law = distribution(ctx, scope, s.prior, field)
     return law

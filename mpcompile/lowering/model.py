@@ -25,13 +25,14 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.graph import uncollected
-from mpcompile.lowering import latents, proofs
+from mpcompile.lowering import discrete, latents, proofs
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
+from mpcompile.lowering.inference import objective
 from mpcompile.lowering.joint import joint
-from mpcompile.lowering.recurrence import Recurrence, sum_of
+from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
 from mpcompile.lowering.unbuilt import check_built
@@ -120,8 +121,9 @@ class _Lowering(Statements):
         observed = [*self.observed, *(s for r in self.recurrences for s in r.observed)]
         targets = [s for s in observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]
         builds.append(self._conditionals)
-        if self._has_latents():
-            builds += [self._encode, *([] if self.recurrences else [self._decode]), self._reconstruct]
+        builds += [self._encode] if self._infers() else []
+        builds += [self._decode] if self.latents and not self.recurrences else []
+        builds += [self._reconstruct] if self._infers() and not self._sums() else []
         if targets and not any(r.feeds_back() for r in self.recurrences):
             builds.append(self._predict)
         of_laws = [partial(prove, self) for prove in (proofs.latent_laws, proofs.step_laws, joint)]
@@ -131,31 +133,21 @@ class _Lowering(Statements):
     def _divergence_name(self) -> str:
         return "penalty" if self._is_autoencoder() else "kl"
 
-    def _has_latents(self) -> bool:
-        return bool(self.latents or any(r.latents for r in self.recurrences))
+    def _infers(self) -> bool:
+        """Whether some latent has a posterior."""
+        return any(discrete.way(s) is not discrete.Exact for s in self._all_latents())
 
-    def _total(self, p: Program, *, exact: bool = True) -> tuple[Value, Value | None]:
-        """Log-likelihood of the observed variables given a draw of the latents, and divergence of these: [N] each."""
-        divergences = [self.infer(p, exact=exact)]
-        logs: list[Value | None] = []
-        for s in self.generated:
-            if isinstance(s, Recurrence):
-                lp, inner = s.score(p.ctx, p.scope, exact=exact)
-                self.out.sharpening |= s.sharpening
-                logs.append(lp)
-                divergences.append(inner)
-            elif s.role == "observed":
-                with self.within(p, s):
-                    logs.append(self.law(p, s).log_prob(p.ctx, p.scope.values[s.name]))
-        total = sum_of(p.ctx, [lp for lp in logs if lp is not None])
-        divergence = sum_of(p.ctx, [kl for kl in divergences if kl is not None])
-        assert total is not None
-        return total, divergence
+    def _sums(self) -> bool:
+        """Whether some latent is summed out."""
+        return any(discrete.way(s) is discrete.Exact for s in self._all_latents())
+
+    def _all_latents(self) -> list[ast.Density]:
+        return [*self.latents, *(s for r in self.recurrences for s in r.latents)]
 
     def _loss(self) -> None:
         p = self.start("loss", training=True)
         self.read(p, *self.fields)
-        total, divergence = self._total(p)
+        total, divergence = objective(self, p)
         if not p.ctx.trained:
             again = replace(p, ctx=p.ctx.fork(self._score_name))
             self._evaluated = _Evaluated(again, total, divergence)
@@ -207,10 +199,12 @@ class _Lowering(Statements):
         if self._evaluated is None:
             p = self.start(self._score_name)
             self.read(p, *self.fields)
-            self._evaluated = _Evaluated(p, *self._total(p))
+            self._evaluated = _Evaluated(p, *objective(self, p))
         p, total, divergence = self._evaluated.program, self._evaluated.total, self._evaluated.divergence
         if divergence is None:
             self.finish(p, {p.b.graph.name: total})
+            if self._infers():
+                self._log_weight()
             return
         outputs = {"elbo": F.sub(p.b, total, divergence)}
         outputs |= {"reconstruction": F.neg(p.b, total), "kl": divergence}
@@ -221,15 +215,15 @@ class _Lowering(Statements):
 
     @property
     def _score_name(self) -> str:
-        return "elbo" if self._has_latents() else "log_prob"
+        return "elbo" if self._infers() else "log_prob"
 
     def _log_weight(self) -> None:
         """log p(x, z) - log q(z | x) at one draw z of q: the mean of its exponentials is p(x) (Burda et al. 2016)."""
         p = self.start("log_weight")
         self.read(p, *self.fields)
-        total, divergence = self._total(p, exact=False)
-        assert divergence is not None
-        self.finish(p, {"log_weight": F.sub(p.b, total, divergence)})
+        total, divergence = objective(self, p, exact=False)
+        # without divergence all latents are counted, and log p(x) is known
+        self.finish(p, {"log_weight": total if divergence is None else F.sub(p.b, total, divergence)})
 
     def _is_autoencoder(self) -> bool:
         """Whether some code is a point: then the loss is a reconstruction error, and no bound."""
@@ -275,7 +269,7 @@ class _Lowering(Statements):
             with self.within(p, s):
                 q = self.posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
-                p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
+                p.scope.values[s.name] = self.code(p, s, q)
                 if isinstance(q, Flow):  # its parameters are those of the base: the code is another value
                     outputs[s.name] = p.scope.values[s.name]
         for r in self.recurrences:
@@ -295,7 +289,7 @@ class _Lowering(Statements):
         for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
-                p.scope.values[s.name] = q.mean(p.ctx, self.latent_shapes[s.name])
+                p.scope.values[s.name] = self.code(p, s, q)
         outputs = self._means(p)
         for r in self.recurrences:
             outputs |= r.reconstruct(p.ctx, p.scope)
@@ -334,9 +328,9 @@ class _Lowering(Statements):
                 continue
             with self.within(p, s):
                 if s.role == "latent":
-                    if (prior := self.prior(p, s)) is None:
+                    if (code := self.prior_draw(p, s)) is None:
                         return  # nothing says where the codes of an autoencoder lie
-                    p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
+                    p.scope.values[s.name] = code
                     continue
                 law, shape = self.law(p, s), self.fields[s.name].type.shape
                 outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
@@ -416,9 +410,9 @@ class _Lowering(Statements):
                 continue
             with self.within(p, s):
                 if s.role == "latent":
-                    if (prior := self.prior(p, s)) is None:
+                    if (code := self.prior_draw(p, s)) is None:
                         return  # nothing says where the codes of an autoencoder lie
-                    p.scope.values[s.name] = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
+                    p.scope.values[s.name] = code
                     continue
                 law = self.law(p, s)
                 if isinstance(law, Autoregressive | Flow):

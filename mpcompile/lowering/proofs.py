@@ -10,6 +10,7 @@ from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
 from mpcompile.ir import Claim, FlowStep, Shape, Value, float_type
+from mpcompile.lowering import discrete
 from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
 from mpcompile.lowering.statements import Program, Statements
@@ -110,6 +111,8 @@ def latent_laws(m: Statements) -> None:
     for s in m.latents:
         before = [*m.given(), *m.order.before(s.name)]
         _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_shapes[s.name])
+        if discrete.way(s) is not None:
+            continue  # its posterior is a law of classes, with nothing to prove
         again = partial(m.posterior, s=s)
         _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_shapes[s.name])
 

@@ -63,6 +63,22 @@ class Order:
         """The variable itself and those that are drawn after it."""
         return {n for n, at in self.place.items() if at >= self.place[name]}
 
+    def parents(self, name: str) -> set[str]:
+        """Variables and latents to which the text of a law or prior refers: all that it reads, perhaps more."""
+        return self._read([*self._laws[name]])
+
+    def read_by_step(self, loop: ast.Recurrence) -> set[str]:
+        """The same of all statements of a recurrence."""
+        return self._read([loop])
+
+    def inferred_from(self, names: set[str], drawn: Iterable[str]) -> set[str]:
+        """Return the latents of `drawn`, in the order of inference, whose posterior depends on some of `names`."""
+        found = set[str]()
+        for name in drawn:
+            if self._read([self._posteriors[name]]) & (names | found):
+                found.add(name)
+        return found
+
     def may_be_read(self, name: str) -> bool:
         """Whether the text of another law or prior refers to a variable: never false of one that is a parent."""
         return any(name in self._read([*law]) for n, law in self._laws.items() if n != name)

@@ -1,12 +1,14 @@
 """Values that the model states by name: `h = body(z)` at the top, and what each of them reads.
 
-A value is built where it is first used, in the program outside of every loop, from the variables that the statement which
-uses it may read. So it carries what it reads to its use: a law that may not read `y` may not use a value that reads `y`.
+A value is built where it is first used, from the variables that the statement which uses it may read, and outside of
+every loop if no loop gives one of them. So it carries what it reads to its use: a law that may not read `y` may not use a
+value that reads `y`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,9 @@ def stated(ctx: Context, scope: Scope, name: str, span: Span) -> Value:
     if key not in ctx.stated:
         inner = replace(top, values=seen, hidden=scope.hidden, top=top, active=scope.active)
         inner = inner.entering(name, span)
-        with ctx.outside(), ctx.frame(name, scope.label(let.span), let.span, absolute=True):
+        everywhere = all(seen[n] in ctx.root.graph for n in read)  # else it reads what is of a step
+        place = ctx.outside() if everywhere else nullcontext()
+        with place, ctx.frame(name, scope.label(let.span), let.span, absolute=True):
             ctx.stated[key] = inner.value(ctx, let.value)
     return ctx.stated[key]
 

@@ -12,11 +12,11 @@ from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Graph, Module, Programs, Shape, Type, Value, float_type, symbols
 from mpcompile.layers import Context
-from mpcompile.lowering import latents
+from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
-from mpcompile.lowering.reading import Order
-from mpcompile.lowering.recurrence import Recurrence, sum_of
+from mpcompile.lowering.reading import Hidden, Order
+from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import unrolled
 
@@ -60,6 +60,10 @@ class Statements:
         self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         self.latent_shapes: dict[str, Shape] = {}
+        #: Latents with a type.
+        self.typed = {s.name: f for s in self.latents if (f := discrete.latent_field(s, model, self.numbers))}
+        self.out.latents = self.typed
+        self.latent_shapes |= {name: f.type.shape for name, f in self.typed.items()}
         self._inferred: list[ast.Density] | None = None
         self.claims: list[Claim] = []
         #: Symbols of all shapes that a program may have.
@@ -129,8 +133,15 @@ class Statements:
             p.ctx.classes[value] = f.classes
 
     def latent_inputs(self, p: Program) -> None:
-        for name, shape in self.latent_shapes.items():
-            p.scope.values[name] = p.input(name, float_type(*shape))
+        for name in self.latent_shapes:
+            self.latent_input(p, name)
+
+    def latent_input(self, p: Program, name: str) -> None:
+        """Declare a latent as an input and bring it into scope, with how many classes it has."""
+        typed = self.typed.get(name)
+        p.scope.values[name] = p.input(name, typed.type if typed else float_type(*self.latent_shapes[name]))
+        if typed is not None and typed.base == "category" and typed.classes is not None:
+            p.ctx.classes[p.scope.values[name]] = typed.classes
 
     # --- what it may ask ---
 
@@ -159,28 +170,74 @@ class Statements:
 
     def _reading(self, p: Program, name: str, what: str) -> Scope:
         """The scope of the law, prior or posterior of a variable: what it may read, and why not the rest."""
-        later = {name} & self.latent_names if what == "posterior" else self.order.later(name)
+        later = {name, *self.summed} & self.latent_names if what == "posterior" else self.order.later(name)
         values = {k: v for k, v in p.scope.values.items() if k not in later}
-        return replace(p.scope, values=values, hidden=self.order.hidden(name, values, what))
+        hidden = {**self.order.hidden(name, values, what)}
+        if what == "posterior":
+            reads, help = (
+                f"the posterior of `{name}` reads",
+                "enumerate(categorical(net)) states how it is inferred",
+            )
+            hidden |= {
+                n: Hidden(f"{reads} `{n}`", ", which is summed out and has no draw", help)
+                for n in self.summed
+            }
+        return replace(p.scope, values=values, hidden=hidden)
+
+    @property
+    def summed(self) -> set[str]:
+        """Latents that are summed out, and have no draw."""
+        return {s.name for s in self.latents if discrete.way(s) is discrete.Exact}
 
     def posterior(self, p: Program, s: ast.Density) -> Distribution:
-        law = latents.posterior(p.ctx, self._reading(p, s.name, "posterior"), s)
-        self.latent_shapes[s.name] = next(iter(law.parameters().values())).shape
+        """Build the posterior of a latent, and note its shape. Raises `SpecError`: MP207 for another than its type has."""
+        scope = self._reading(p, s.name, "posterior")
+        if discrete.way(s) is not None:
+            return discrete.law_of(p.ctx, scope, s, self.typed[s.name])
+        law = latents.posterior(p.ctx, scope, s)
+        shape = next(iter(law.parameters().values())).shape
+        if s.name in self.typed and shape != self.latent_shapes[s.name]:
+            wanted, found = (list(v[1:]) for v in (self.latent_shapes[s.name], shape))
+            raise error(
+                "MP207", f"the posterior of {s.name} has shape {found}, and its type {wanted}", s.span
+            )
+        self.latent_shapes[s.name] = shape
         return law
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
-        return latents.prior(p.ctx, self._reading(p, s.name, "prior"), s, self.latent_shapes[s.name])
+        scope = self._reading(p, s.name, "prior")
+        return latents.prior(p.ctx, scope, s, self.latent_shapes[s.name], self.typed.get(s.name))
+
+    def prior_draw(self, p: Program, s: ast.Density) -> Value | None:
+        """A draw of a latent from its prior; None for the code of an autoencoder."""
+        prior = self.prior(p, s)
+        if prior is None:
+            return None
+        value = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
+        typed = self.typed.get(s.name)
+        if typed is not None and typed.base == "category":
+            p.ctx.classes[value] = discrete.states_of(typed)
+        return value
+
+    def code(self, p: Program, s: ast.Density, q: Distribution) -> Value:
+        """Return the value of a latent in programs that give means: the mean of its posterior, or its mode."""
+        if discrete.way(s) is not None:
+            return discrete.mode(p.ctx, self.typed[s.name], q)
+        return q.mean(p.ctx, self.latent_shapes[s.name])
 
     # --- inference of the latents ---
 
     @property
     def inferred(self) -> list[ast.Density]:
-        """The latents in an order in which each posterior reads those before it: as they are stated, where it can be.
+        """The latents that have a posterior, in an order in which each posterior reads those before it.
+
+        As they are stated, where it can be.
 
         Raises `SpecError` (MP127) for posteriors that wait for each other.
         """
         if self._inferred is None:
-            self._inferred = self.latents if self.order.infers_as_stated() else self._in_order()
+            drawn = [s for s in self.latents if s.name not in self.summed]
+            self._inferred = drawn if self.order.infers_as_stated() else self._in_order()
         return self._inferred
 
     def _in_order(self) -> list[ast.Density]:
@@ -188,7 +245,7 @@ class Statements:
         aside = self.start("posteriors")
         p = replace(aside, ctx=replace(aside.ctx, parameters=dict(self.out.parameters)))
         self.read(p, *self.fields)
-        ordered, pending = list[ast.Density](), list(self.latents)
+        ordered, pending = list[ast.Density](), [s for s in self.latents if s.name not in self.summed]
         while pending:
             for s in pending:
                 try:
@@ -199,41 +256,10 @@ class Statements:
                         raise
                     waiting = fault
                 else:
-                    p.scope.values[s.name] = p.input(s.name, float_type(*self.latent_shapes[s.name]))
+                    self.latent_input(p, s.name)
                     ordered.append(s)
                     pending.remove(s)
                     break
             else:
                 raise waiting
         return ordered
-
-    def infer(self, p: Program, *, exact: bool = True) -> Value | None:
-        """Draw the latents from their posteriors; return their divergence from their priors, [N], or None.
-
-        A prior that is lowered before its latent is drawn cannot read the draw, and a divergence in closed form is that
-        of all draws. A prior that waits for other latents may read values that depend on the draw, so that the
-        divergence is estimated from it: E of log q(z) - log p(z).
-        """
-        drawn: dict[str, tuple[Value | None, ast.Density]] = {}
-        parts: list[Value | None] = []
-        there = set(self.order.place) - self.latent_names
-
-        def ready(s: ast.Density) -> bool:
-            return self.order.place.keys() - self.order.later(s.name) <= there
-
-        for s in self.inferred:
-            with self.within(p, s):
-                q, shape = self.posterior(p, s), self.latent_shapes[s.name]
-                if ready(s):
-                    z, kl = latents.draw(p.ctx, q, self.prior(p, s), s.name, shape, exact=exact)
-                    parts.append(kl)
-                else:
-                    z, log_q = latents.drawn(p.ctx, q, s.name, shape)
-                    drawn[s.name] = log_q, s
-            p.scope.values[s.name] = z
-            there.add(s.name)
-            for log_q, waited in [drawn.pop(w.name) for w in self.latents if w.name in drawn and ready(w)]:
-                with self.within(p, waited):
-                    value = p.scope.values[waited.name]
-                    parts.append(latents.divergence(p.ctx, log_q, self.prior(p, waited), value))
-        return sum_of(p.ctx, [kl for kl in parts if kl is not None])

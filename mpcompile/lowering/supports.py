@@ -36,8 +36,9 @@ def check_support(keyword: str, field: Field, span: Span, over: Support | None =
     if field.counts is None and not types_of(field).isdisjoint(support.types):
         return
     if field.role == "latent":
-        raise error("MP411", f"the law of a latent cannot be {keyword}: a latent is a real vector", span,
-                    help=f"one of {', '.join(laws_of('real'))}")  # fmt: skip
+        what = "a latent is a real vector" if field.kind == "real" else f"`{field.name}` is {_typed(field)}"
+        raise error("MP411", f"the law of a latent cannot be {keyword}: {what}", span,
+                    help=f"one of {', '.join(laws_of(field.kind))}")  # fmt: skip
     if field.role == "base":
         raise error("MP209", f"the base of a flow is a density of real numbers, {keyword} is a law of {support.values}",
                     span, help="flow(base = normal) { ... }")  # fmt: skip

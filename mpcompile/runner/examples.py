@@ -34,7 +34,7 @@ def example_inputs(
     env = {s: batch if s == "N" else length * (4 if s in wide else 1) for s in graph.symbols()}
     out: dict[str, Array] = {}
     for name, value in graph.inputs.items():
-        shape, field = value.type.concrete(env), module.fields.get(name)
+        shape, field = value.type.concrete(env), module.fields.get(name) or module.latents.get(name)
         noise = module.noise[program].get(name)
         if noise is not None and noise.kind == "choice":
             out[name] = rng.integers(0, noise.classes, shape)

@@ -1,0 +1,254 @@
+"""Latents with a type, of classes or bits, and the four ways in which they are inferred.
+
+| posterior | is | what the bound is |
+| --- | --- | --- |
+| `exact` | none: the model's own, by a sum over all classes | log p(x) itself |
+| `enumerate(law)` | an expectation over all classes | the bound, without noise from the posterior |
+| `gumbel(logits, temperature)` | a relaxed draw in `loss`, a hard one elsewhere | a bound, but for `loss` |
+| `nearest(table, net, commitment)` | the nearest row of a codebook | log p(x given k) + log p(k) |
+
+Another law of classes is refused (MP411), since no gradient passes through its draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mpcompile import ops
+from mpcompile.diagnostics import error
+from mpcompile.distributions import Distribution
+from mpcompile.distributions.elementwise import Bernoulli, Categorical
+from mpcompile.frontend import ast
+from mpcompile.ir import Field, Init, Value
+from mpcompile.layers import Context
+from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.declarations import field
+from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
+from mpcompile.ranges import Positive
+
+#: More joint states of summed latents than this are refused.
+MAX_STATES = 4096
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A way to infer a latent of classes. Its fields, in order, are its arguments in a spec."""
+
+    keyword: ClassVar[str]
+    #: Whether all classes are evaluated, so that there is no draw.
+    counted: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Exact(Posterior):
+    """`exact`: the latent is summed out, so there is no posterior to state."""
+
+    keyword: ClassVar[str] = "exact"
+    counted: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Enumerate(Posterior):
+    """`enumerate(categorical(net))`: an expectation under this law, exactly."""
+
+    keyword: ClassVar[str] = "enumerate"
+    counted: ClassVar[bool] = True
+    law: ast.Expr
+
+
+@dataclass(frozen=True)
+class Gumbel(Posterior):
+    """`gumbel(logits, temperature)`: a relaxed draw (Jang et al. 2017; Maddison et al. 2017)."""
+
+    keyword: ClassVar[str] = "gumbel"
+    logits: ast.Expr
+    temperature: ast.Expr
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """`anneal(start, end, steps)`: from one number to another in that many steps of training, linearly."""
+
+    start: Positive
+    end: Positive
+    steps: Positive
+
+
+POSTERIORS: dict[str, type[Posterior]] = {c.keyword: c for c in (Exact, Enumerate, Gumbel)}
+
+
+def way(s: ast.Density) -> type[Posterior] | None:
+    """Return the way in which a latent of classes is inferred; None for a law."""
+    call = ast.called(s.distribution)
+    return None if call is None or s.role != "latent" else POSTERIORS.get(call.callee)
+
+
+def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | float]) -> Field | None:
+    """Return the field of a latent with a type; None without one.
+
+    Raises `SpecError`: MP411 for a type that no latent has, and for a way to infer it that does not fit its type.
+    """
+    posterior = way(s)
+    if s.type is None:
+        if posterior is not None:
+            raise error("MP411", f"`{posterior.keyword}` is of classes, and `latent {s.name}` has no type", s.span,
+                        help=f"latent {s.name}: category(8) ~ ...")  # fmt: skip
+        return None
+    declared = ast.Declaration.model_construct(span=s.span, role="input", name=s.name, type=s.type)
+    made = field(declared, model, numbers)
+    if made.kind not in ("real", "binary", "category") or s.type.optional:
+        raise error("MP411", f"a latent is real, binary or a category, and `{s.name}` is {made.kind}", s.type.span,
+                    help=f"latent {s.name}: category(8) ~ ...")  # fmt: skip
+    if (made.kind == "real") != (posterior is None):
+        ways = ", ".join(POSTERIORS)
+        message = (
+            f"`{posterior.keyword}` is of classes, and `{s.name}` is real"
+            if posterior is not None
+            else f"no gradient passes through draws of classes, and the posterior of `{s.name}` is a law of them"
+        )
+        raise error("MP411", message, s.distribution.span, help=f"of classes: {ways}")
+    return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes)
+
+
+def stated(ctx: Context, scope: Scope, s: ast.Density) -> Posterior:
+    """Return the posterior with its arguments. Raises `SpecError`."""
+    call, kind = ast.called(s.distribution), way(s)
+    assert call is not None and kind is not None
+    made: Posterior = Arguments(scope, ctx, call).build(kind)
+    return made
+
+
+def law_of(ctx: Context, scope: Scope, s: ast.Density, of: Field) -> Distribution:
+    """Build the law of a latent's classes given the data: of `enumerate` and `gumbel`, their categorical or bernoulli one.
+
+    Raises `SpecError` (MP411) for a law of another kind.
+    """
+    posterior = stated(ctx, scope, s)
+    if isinstance(posterior, Enumerate):
+        expr = posterior.law
+    else:
+        assert isinstance(posterior, Gumbel)
+        span, keyword = (
+            s.distribution.span,
+            Categorical.keyword if of.base == "category" else Bernoulli.keyword,
+        )
+        logits = ast.Argument(span=span, name="logits", value=posterior.logits)
+        expr = ast.Call(span=span, callee=keyword, args=(logits,))
+    law = distribution(ctx, scope, expr, of)
+    if not isinstance(law, Categorical | Bernoulli):
+        raise error("MP411", f"a categorical or a bernoulli law infers `{s.name}`, not {law.keyword}", expr.span,
+                    help="enumerate(categorical(logits = ...))")  # fmt: skip
+    return law
+
+
+def states_of(of: Field) -> int:
+    """Return the number of states of one element of a latent."""
+    return 2 if of.classes is None else of.classes
+
+
+def index(ctx: Context, of: Field, number: Value) -> Value:
+    """Return a latent whose elements are all in the state of this number, an INT scalar."""
+    b = ctx.b
+    if of.base == "category":
+        value = b.emit(ops.BroadcastTo(tuple(of.type.shape)), number)
+        ctx.classes[value] = states_of(of)
+        return value
+    return b.emit(ops.BroadcastTo(tuple(of.type.shape)), F.to_float(b, number))
+
+
+def mode(ctx: Context, of: Field, law: Distribution) -> Value:
+    """Return the most probable state of each element."""
+    if isinstance(law, Categorical):
+        value = ctx.b.emit(ops.ArgMax(law.axis), law.logits)
+        ctx.classes[value] = states_of(of)
+        return value
+    assert isinstance(law, Bernoulli)
+    return F.to_float(ctx.b, F.less(ctx.b, 0.0, law.logits))
+
+
+def draw(
+    ctx: Context,
+    scope: Scope,
+    s: ast.Density,
+    of: Field,
+    q: Distribution,
+    p: Distribution | None,
+    *,
+    exact: bool,
+) -> tuple[Value, Value]:
+    """Draw a latent that is inferred by `gumbel`, relaxed in the loss; return it with its divergence from the prior, [N].
+
+    The divergence between laws of classes is exact; without `exact` it is that of the draw. The value of a relaxed
+    category is the class of its largest share; layers that read a category by its classes (`embedding`) read the shares
+    instead (`Context.relaxed`). Raises `SpecError` (MP411) for a prior of another kind, or one that is not known yet.
+    """
+    if p is None:
+        raise error("MP411", f"the prior of `{s.name}` reads a latent whose posterior reads `{s.name}`", s.span,
+                    help="a latent of classes is inferred after the latents that its prior reads")  # fmt: skip
+    if type(p) is not type(q) or not isinstance(p, Categorical | Bernoulli):
+        raise error("MP411", f"the prior of `{s.name}` is {p.keyword}, and a relaxed latent has one of its own kind",
+                    s.span, help="prior categorical(logits = 0)")  # fmt: skip
+    if not ctx.training:
+        value = q.sample(ctx, s.name, of.type.shape)
+        if of.base == "category":
+            ctx.classes[value] = states_of(of)
+        if not exact:
+            return value, F.sub(ctx.b, q.log_prob(ctx, value), p.log_prob(ctx, value))
+        return value, divergence(ctx, q, p)
+    kl = divergence(ctx, q, p)
+    b, t = ctx.b, _temperature(ctx, scope, s)
+    if isinstance(q, Bernoulli):
+        u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
+        odds = F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
+        return b.emit(ops.Sigmoid(), F.div(b, F.add(b, q.logits, odds), t)), kl
+    assert isinstance(q, Categorical)
+    u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
+    g = F.neg(b, b.emit(ops.Log(), F.neg(b, b.emit(ops.Log(), u))))
+    shares = b.emit(ops.Softmax(q.axis), F.div(b, F.add(b, q.logits, g), t))
+    value = b.emit(ops.ArgMax(q.axis), shares)
+    ctx.classes[value] = states_of(of)
+    ctx.relaxed[value] = shares, q.axis
+    return value, kl
+
+
+def divergence(ctx: Context, q: Distribution, p: Distribution) -> Value:
+    """Return KL(q || p) of each example, [N], between laws of classes of one kind."""
+    b = ctx.b
+    if isinstance(q, Categorical) and isinstance(p, Categorical):
+        log_q, log_p = (b.emit(ops.LogSoftmax(law.axis), law.logits) for law in (q, p))
+        each = F.mul(b, b.emit(ops.Softmax(q.axis), q.logits), F.sub(b, log_q, log_p))
+        return F.event_sum(b, ctx.kept(F.sum_axes(b, each, [q.axis])))
+    assert isinstance(q, Bernoulli) and isinstance(p, Bernoulli)
+    on = b.emit(ops.Sigmoid(), q.logits)
+    free = F.sub(b, b.emit(ops.Softplus(), p.logits), b.emit(ops.Softplus(), q.logits))
+    return F.event_sum(b, ctx.kept(F.add(b, F.mul(b, on, F.sub(b, q.logits, p.logits)), free)))
+
+
+def _temperature(ctx: Context, scope: Scope, s: ast.Density) -> Value | float:
+    posterior = stated(ctx, scope, s)
+    assert isinstance(posterior, Gumbel)
+    expr = posterior.temperature
+    if isinstance(expr, ast.Call) and expr.callee == "anneal":
+        plan: Anneal = Arguments(scope, None, expr).build(Anneal)
+        if ctx.b.outer is not None:
+            raise error("MP411", "a temperature that changes is of a latent outside of recurrences", expr.span,
+                        help="temperature = 0.5")  # fmt: skip
+        done = ctx.param("steps", (), Init("zeros"), trainable=False)
+        ctx.update(done, F.add(ctx.b, done, 1.0))
+        share = F.minimum(ctx.b, F.div(ctx.b, done, plan.steps), 1.0)
+        return F.add(ctx.b, F.mul(ctx.b, share, plan.end - plan.start), plan.start)
+    number = ast.Argument(span=expr.span, name="temperature", value=expr)
+    call = ast.Call(span=expr.span, callee=Gumbel.keyword, args=(number,))
+    fixed: Fixed = Arguments(scope, None, call).build(Fixed)
+    return fixed.temperature
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A temperature that does not change."""
+
+    temperature: Positive

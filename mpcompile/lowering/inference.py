@@ -1,0 +1,233 @@
+"""The objective of a model: the log-likelihood of what is observed, and the divergence of the latents from their priors.
+
+Latents that are inferred by a law are drawn, each as soon as the latents are there that its posterior reads. Latents of
+which all classes are counted (`exact`, `enumerate`) are an index of a loop over their joint states. In it stands what
+depends on them, and nothing else; over it the sum of probabilities, or the expectation under the posterior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.diagnostics import error
+from mpcompile.frontend import ast
+from mpcompile.ir import Value
+from mpcompile.lowering import discrete, latents
+from mpcompile.lowering.recurrence import Recurrence, sum_of
+from mpcompile.lowering.statements import Program, Statements
+from mpcompile.ops import build as F
+
+Statement = ast.Density | Recurrence
+
+
+@dataclass
+class Inference:
+    """The latents of one program that are drawn so far.
+
+    A prior that is lowered before its latent is drawn cannot read the draw, and a divergence in closed form is that of
+    all draws. A prior that waits for other latents may read values that depend on the draw, so that the divergence is
+    estimated from it: the expectation of log q(z) - log p(z).
+
+    there    latents with a value
+    waiting  latents that are drawn and whose prior is not lowered yet, each with its log q
+    """
+
+    m: Statements
+    p: Program
+    exact: bool
+    there: set[str]
+    waiting: dict[str, Value | None] = field(default_factory=dict)
+
+    def draw(self, some: Iterable[ast.Density]) -> list[Value]:
+        """Draw latents in their order; return the divergences that are known by then."""
+        parts = self._settle()
+        for s in some:
+            parts += self._draw(s)
+            self.there.add(s.name)
+            parts += self._settle()
+        return parts
+
+    def within(self, p: Program, more: set[str]) -> Inference:
+        """The same in a step of a loop, where more latents have a value."""
+        waiting, self.waiting = self.waiting, {}
+        return Inference(self.m, p, self.exact, self.there | more, waiting)
+
+    def _draw(self, s: ast.Density) -> list[Value]:
+        m, p = self.m, self.p
+        kl: Value | None
+        with m.within(p, s):
+            q, shape = m.posterior(p, s), m.latent_shapes[s.name]
+            if discrete.way(s) is not None:
+                prior = m.prior(p, s) if self._ready(s) else None
+                z, kl = discrete.draw(p.ctx, p.scope, s, m.typed[s.name], q, prior, exact=self.exact)
+            elif self._ready(s):
+                z, kl = latents.draw(p.ctx, q, m.prior(p, s), s.name, shape, exact=self.exact)
+            else:
+                z, self.waiting[s.name] = latents.drawn(p.ctx, q, s.name, shape)
+                kl = None
+        p.scope.values[s.name] = z
+        return [] if kl is None else [kl]
+
+    def _ready(self, s: ast.Density) -> bool:
+        """Whether all latents have a value to which the text of a prior refers."""
+        return self.m.order.parents(s.name) & self.m.latent_names <= self.there
+
+    def _settle(self) -> list[Value]:
+        """The divergences of latents that were waiting for the last one."""
+        parts = []
+        for s in [s for s in self.m.latents if s.name in self.waiting and self._ready(s)]:
+            with self.m.within(self.p, s):
+                z, log_q = self.p.scope.values[s.name], self.waiting.pop(s.name)
+                kl = latents.divergence(self.p.ctx, log_q, self.m.prior(self.p, s), z)
+            parts += [] if kl is None else [kl]
+        return parts
+
+
+def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value, Value | None]:
+    """Build the log-likelihood given the latents, and the divergence of the latents: [N] each.
+
+    Without `exact` the divergence is that of the draws, and every class that is counted is summed out, so that exp of
+    the difference is an unbiased estimate of the likelihood.
+    """
+    counted = [s for s in m.latents if (way := discrete.way(s)) is not None and way.counted]
+    inference = Inference(m, p, exact, set())
+    if not counted:
+        kls = inference.draw(m.inferred)
+        logs, inner = likelihoods(m, p, m.generated, exact)
+        total = sum_of(p.ctx, logs)
+        assert total is not None
+        return total, sum_of(p.ctx, [*kls, *inner])
+    return _Counted(m, p, exact, counted, inference).objective()
+
+
+def likelihoods(
+    m: Statements, p: Program, statements: Sequence[Statement], exact: bool
+) -> tuple[list[Value], list[Value]]:
+    """Build the log-likelihood of each observed variable and recurrence, and the divergences within recurrences."""
+    logs, inner = list[Value](), list[Value]()
+    for s in statements:
+        if isinstance(s, Recurrence):
+            lp, kl = s.score(p.ctx, p.scope, exact=exact)
+            m.out.sharpening |= s.sharpening
+            logs.append(lp)
+            inner += [] if kl is None else [kl]
+        elif s.role == "observed":
+            with m.within(p, s):
+                logs.append(m.law(p, s).log_prob(p.ctx, p.scope.values[s.name]))
+    return logs, inner
+
+
+@dataclass
+class _Counted:
+    """The objective of a model with latents of which all classes are counted."""
+
+    m: Statements
+    p: Program
+    exact: bool
+    counted: list[ast.Density]
+    inference: Inference
+
+    def __post_init__(self) -> None:
+        """Raises `SpecError` (MP411) for latents with an axis, and for too many joint states."""
+        self.sizes = [discrete.states_of(self.m.typed[s.name]) for s in self.counted]
+        for s in self.counted:
+            if self.m.typed[s.name].type.rank > 1:
+                raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states", s.span,
+                            help="one class for each example: without axes; or gumbel(...)")  # fmt: skip
+        if prod(self.sizes) > discrete.MAX_STATES:
+            raise error("MP411", f"the latents have {prod(self.sizes)} joint states, more than {discrete.MAX_STATES}",
+                        self.counted[0].span, help="gumbel(...) draws one of them")  # fmt: skip
+
+    def objective(self) -> tuple[Value, Value | None]:
+        """Build log-likelihood and divergence, [N] each."""
+        m, p, b = self.m, self.p, self.p.b
+        names = {s.name for s in self.counted}
+        drawn = [s for s in m.inferred if s.name not in names]
+        inside = m.order.inferred_from(names, [s.name for s in drawn])
+        outer_kl = self.inference.draw([s for s in drawn if s.name not in inside])
+        free, bound = list[Statement](), list[Statement]()
+        for s in m.generated:
+            reads = (
+                m.order.read_by_step(s.statement) if isinstance(s, Recurrence) else m.order.parents(s.name)
+            )
+            (bound if reads & (names | inside) else free).append(s)
+        outer_logs, inner = likelihoods(m, p, free, self.exact)
+        outer_kl += inner
+        inside_latents = [s for s in drawn if s.name in inside]
+
+        def one(inner: Program) -> list[Value]:
+            here = self.inference.within(inner, names)
+            kls = here.draw(inside_latents)
+            logs, more = likelihoods(m, inner, bound, self.exact)
+            prior, log_q = list[Value](), list[Value]()
+            for s in self.counted:
+                with m.within(inner, s):
+                    law, value = m.prior(inner, s), inner.scope.values[s.name]
+                    assert law is not None
+                    prior.append(law.log_prob(inner.ctx, value))
+                    if s.name not in m.summed and self.exact:
+                        log_q.append(m.posterior(inner, s).log_prob(inner.ctx, value))
+            return [self._sum(inner, parts) for parts in (logs, [*kls, *more], prior, log_q)]
+
+        logs, kls, priors, log_qs = self._over_states(one)
+        summed = [i for i, s in enumerate(self.counted) if s.name in m.summed or not self.exact]
+        joint = F.sub(b, F.add(b, logs, priors), kls)
+        if len(summed) == len(self.counted):
+            total = b.emit(ops.LogSumExp((1,), False), joint)
+            return self._sum(p, [*outer_logs, total]), sum_of(p.ctx, outer_kl)
+        return self._expected(summed, outer_logs, outer_kl, (logs, kls, priors, log_qs, joint))
+
+    def _expected(
+        self, summed: list[int], outer_logs: list[Value], outer_kl: list[Value], made: tuple[Value, ...]
+    ) -> tuple[Value, Value | None]:
+        """The objective where some latents are enumerated under a posterior, and those of `summed` are summed out."""
+        p, b = self.p, self.p.b
+        logs, kls, priors, log_qs, joint = made
+        if summed:
+            logs = self._apart(joint, summed, lambda x: b.emit(ops.LogSumExp((2,), False), x))
+            log_qs = self._apart(
+                log_qs, summed, lambda x: F.reshape(b, F.slice_axis(b, x, 2, 0, 1), x.shape[:2])
+            )
+            gap = log_qs
+        else:
+            gap = F.sub(b, F.add(b, log_qs, kls), priors)
+        weights = b.emit(ops.Exp(), log_qs)
+        expected = [F.sum_axes(b, F.mul(b, weights, x), [1]) for x in (logs, gap)]
+        return self._sum(p, [*outer_logs, expected[0]]), self._sum(p, [*outer_kl, expected[1]])
+
+    def _apart(self, x: Value, summed: list[int], reduce: Callable[[Value], Value]) -> Value:
+        """States [N, M] as [N, enumerated, summed], and a function of that which drops the last axis."""
+        b, n = self.p.b, len(self.sizes)
+        kept = [i for i in range(n) if i not in summed]
+        wide = F.reshape(b, x, (x.shape[0], *self.sizes))
+        wide = F.transpose(b, wide, 0, *(i + 1 for i in kept), *(i + 1 for i in summed))
+        rows = prod(self.sizes[i] for i in kept)
+        return reduce(F.reshape(b, wide, (x.shape[0], rows, prod(self.sizes) // rows)))
+
+    def _over_states(self, one: Callable[[Program], list[Value]]) -> list[Value]:
+        """Results of all joint states, [N, states] each."""
+        m, p = self.m, self.p
+        states = np.stack([a.reshape(-1) for a in np.indices(self.sizes)])
+
+        def step(_: list[Value], __: list[Value], number: Value) -> tuple[list[Value], list[Value]]:
+            b = p.b
+            chosen = [b.emit(ops.Gather(0), b.constant(row), number) for row in states]
+            values = {
+                s.name: discrete.index(p.ctx, m.typed[s.name], k)
+                for s, k in zip(self.counted, chosen, strict=True)
+            }
+            scope = p.scope.child(values=values)
+            return [], one(replace(p, scope=replace(scope, top=scope)))
+
+        return p.ctx.scan(step, [], [], length=prod(self.sizes))[1]
+
+    def _sum(self, p: Program, parts: Sequence[Value]) -> Value:
+        """The sum of some values [N]; zeros of none."""
+        total = sum_of(p.ctx, list(parts))
+        batch = self.m.typed[self.counted[0].name].type.shape[:1]
+        return p.ctx.zeros(batch) if total is None else total
