@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -38,6 +39,7 @@ from mpcompile.runner.initial import initial
 from mpcompile.runner.pages import keep_pages
 from mpcompile.runner.settings import Settings, settings
 
+SPEC_FOLDER = Path(__file__).parents[1] / "specs"
 FRAMEWORKS = ("torch", "jax")
 MODELS = ("emitted", "session")
 #: How far losses and gradients may be apart, relative to the largest.
@@ -54,7 +56,10 @@ class Family:
     def __init__(self, name: str) -> None:
         self.name = name
         path, changes = parse(SPECS[name])
-        self.module: Module = optimise(load(f"specs/{path}", changes)).module
+        train: dict[str, Any] = {k: int(changes.pop(k)) for k in ("batch", "length") if k in changes}
+        module = load(SPEC_FOLDER / path, changes)
+        module.train = module.train.changed(**train)
+        self.module: Module = optimise(module).module
         self.stated: Settings = settings(self.module)
         rng = np.random.default_rng(0)
         self.weights = {n: a + 0.01 * rng.standard_normal(a.shape) for n, a in initial(self.module).items()}

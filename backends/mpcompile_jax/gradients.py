@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mpcompile.ir import Graph, Module
-from mpcompile.ops import Repeat, Scan
-from mpcompile.passes.gradient import loss_gradient
+from mpcompile.ops import MaxPool, Repeat, Scan
+from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.train_step import loss_name
 
@@ -21,15 +21,23 @@ from mpcompile.passes.train_step import loss_name
 def gradient_program(module: Module) -> Graph | None:
     """Return the `loss` program with its gradients, `grad(<parameter>)` for each trained one that it reads.
 
-    None where jax's own gradient is taken: for a loss without trained parameters, and for one with a loop to a fixed
-    point, which has the derivative of a fixed point in emitted code.
+    The gradient of a weight that is read without its mask (`ParameterSpec.fused`) is whole, as that of jax is. None where
+    jax's own gradient is taken: for a loss without trained parameters, for one with a loop to a fixed point, which has
+    the derivative of a fixed point in emitted code, and for one with max-pooling, where jax selects elements and the
+    derived gradient adds to positions, which XLA does one at a time (a step of cnn: 1.16 and 1.06 times that of the
+    same model written by hand).
     """
     program = module.programs["loss"]
-    if any(loop.until_fixed_point for loop in _loops(program)):
+    if any(loop.until_fixed_point for loop in _loops(program)) or _pools(program):
         return None
     read = program.parameters()
     trained = [name for name, spec in module.parameters.items() if spec.trainable and name in read]
-    return SIMPLIFYING.run(loss_gradient(module, loss_name(program), trained)).graph if trained else None
+    return SIMPLIFYING.run(differentiate(program, loss_name(program), trained)).graph if trained else None
+
+
+def _pools(graph: Graph) -> bool:
+    """Whether max-pooling occurs in a graph, in bodies too."""
+    return any(isinstance(n.op, MaxPool) or any(map(_pools, n.op.bodies())) for n in graph.nodes())
 
 
 def _loops(graph: Graph) -> Iterator[Scan]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.ir import STATE, Array, Module
 from mpcompile.passes.gradient import gradient_name
 from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
-from mpcompile_jax.updates import Slots, Tree, Updates, clipped
+from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
 
 PRECISIONS = ("float32", "float64")
 
@@ -68,7 +69,7 @@ class JaxSession:
             n: p.support.stored for n, p in module.parameters.items() if p.fused and p.support is not None
         }
         training = _Training(named["loss"], backward, list(outputs), updates, clip, self.scalars, supports)
-        self._gradients = jax.jit(training.differentiate)
+        self._gradients = jax.jit(training.gradients)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
     # --- the protocol ---
@@ -96,11 +97,13 @@ class JaxSession:
                 self.slots,
                 np.int32(self.count),
                 self.place.floats.type(rate),
+                np.bool_(norm),
                 self._inputs("loss", inputs),
             )
             self.fixed |= written
         self.count += 1
-        return Scalars([*self.scalars, "gradient_norm"], lambda: np.asarray(told, np.float64).tolist())
+        names = [*self.scalars, "gradient_norm"] if norm or self.spec.clip is not None else self.scalars
+        return Scalars(names, lambda: np.asarray(told, np.float64).tolist()[: len(names)])
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
         graph = self.module.programs[program]
@@ -159,7 +162,7 @@ class _Training:
     run       the loss
     backward  the loss with `grad(<parameter>)` for what it reads; None where jax differentiates `run`
     outputs   of the loss, by name; `scalars` are those that a step tells
-    supports  of weights that are read without their masks; `backward` knows them
+    supports  of weights that are read without their masks, whose gradients are zero elsewhere
     """
 
     run: Callable[[Tree, Tree, Tree], Tree]
@@ -170,8 +173,16 @@ class _Training:
     scalars: list[str]
     supports: Mapping[str, np.ndarray]
 
+    def gradients(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        """Return the outputs of `loss`, and its gradient."""
+        outputs, gradients = self.differentiate(trained, fixed, inputs)
+        return outputs, self.supported(gradients)
+
+    def supported(self, gradients: Tree) -> Tree:
+        return gradients | {n: gradients[n] * live for n, live in self.supports.items()}
+
     def differentiate(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
-        """Outputs of `loss` and its gradient."""
+        """Return the outputs of `loss`, and its gradient without regard to supports."""
         if self.backward is not None:
             made = self.backward(trained, fixed, inputs)
             gradients = {n: made.get(gradient_name(n), jnp.zeros_like(w)) for n, w in trained.items()}
@@ -182,15 +193,37 @@ class _Training:
             return outputs["loss"] if "loss" in outputs else next(iter(outputs.values())), outputs
 
         gradients, outputs = jax.grad(loss, has_aux=True)(trained)
-        return outputs, gradients | {n: gradients[n] * live for n, live in self.supports.items()}
+        return outputs, gradients
 
     def update(
-        self, trained: Tree, fixed: Tree, slots: Slots, count: jax.Array, rate: jax.Array, inputs: Tree
+        self,
+        trained: Tree,
+        fixed: Tree,
+        slots: Slots,
+        count: jax.Array,
+        rate: jax.Array,
+        asked: jax.Array,
+        inputs: Tree,
     ) -> tuple[Tree, Slots, Tree, jax.Array]:
-        """New weights, slots and fixed parameters; scalars of the loss and the gradient's norm in one array."""
+        """Return new weights, slots and fixed parameters, and the scalars of the loss with the gradient's norm.
+
+        Without clipping the norm is zero unless it is `asked` for: a small model would spend a tenth of its step on it.
+        The branch takes gradients before their masks, which need not be written to memory otherwise.
+        """
         assert self.updates is not None
         outputs, gradients = self.differentiate(trained, fixed, inputs)
-        gradients, norm = clipped(gradients, self.clip)
+        if self.clip is None:
+            norm = lax.cond(
+                asked,
+                lambda g: global_norm(self.supported(g)),
+                lambda g: jnp.zeros((), rate.dtype),
+                gradients,
+            )
+            gradients = self.supported(gradients)
+        else:
+            gradients = self.supported(gradients)
+            norm = global_norm(gradients)
+            gradients = clipped(gradients, norm, self.clip)
         trained, slots = self.updates(trained, gradients, slots, count, rate)
         written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
         told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self.scalars), norm])

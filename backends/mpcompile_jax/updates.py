@@ -42,11 +42,13 @@ class Updates:
         return after, changed
 
 
-def clipped(gradients: Tree, threshold: float | None) -> tuple[Tree, Array]:
-    """Scale gradients to a global norm of at most `threshold`, and return them with their norm before that."""
+def global_norm(gradients: Tree) -> Array:
+    """Return the norm of all gradients together."""
     squares = [jnp.sum(g * g) for g in gradients.values()]
-    norm = jnp.sqrt(sum(squares[1:], squares[0])) if squares else jnp.zeros(())
-    if threshold is None:
-        return gradients, norm
+    return jnp.sqrt(sum(squares[1:], squares[0])) if squares else jnp.zeros(())
+
+
+def clipped(gradients: Tree, norm: Array, threshold: float) -> Tree:
+    """Scale gradients of this global norm to one of at most `threshold`."""
     scale = jnp.minimum(threshold / norm, 1.0)
-    return {n: g * scale for n, g in gradients.items()}, norm
+    return {n: g * scale for n, g in gradients.items()}

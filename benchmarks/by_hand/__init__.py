@@ -27,6 +27,7 @@ SPECS = {
     "wavenet": "wavenet.mp",
     "char_lstm": "char_lstm.mp",
     "gru": "gru.mp",
+    "jsb_rnn_made": "../benchmarks/jsb_rnn_made.mp:length=300",
     "transformer2": "transformer.mp",
     "transformer12": "transformer.mp:layers=12",
 }

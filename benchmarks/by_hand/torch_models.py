@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from by_hand import State, Weights, renamed
 from by_hand.torch_flows import Maf, MaskedLinear, RealNvp
-from by_hand.torch_sequences import CharLstm, Gru, Transformer, Vrnn, WaveNet
+from by_hand.torch_sequences import CharLstm, Gru, RnnMade, Transformer, Vrnn, WaveNet
 
 
 def bernoulli(logits: Tensor, x: Tensor) -> Tensor:
@@ -168,6 +168,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "wavenet": WaveNet,
     "char_lstm": CharLstm,
     "gru": Gru,
+    "jsb_rnn_made": RnnMade,
 }
 
 
@@ -175,4 +176,5 @@ def build(family: str, masks: list[np.ndarray]) -> nn.Module:
     """Build a model; `masks` are those of the spec's weights, in order."""
     if family.startswith("transformer"):
         return Transformer(int(family.removeprefix("transformer")))
-    return MODELS[family](masks) if family in ("made", "maf") else MODELS[family]()
+    masked = family in ("made", "maf", "jsb_rnn_made")
+    return MODELS[family](masks) if masked else MODELS[family]()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from by_hand import State, Weights, renamed
+from by_hand.torch_flows import MaskedLinear
 
 
 def categorical(logits: Tensor, x: Tensor) -> Tensor:
@@ -167,6 +168,40 @@ class Gru(nn.Module):
         found = renamed(
             weights,
             (r"x\.dense_0", "out"),
+            (r"h\.gru_0\.bias$", "gru.bias_ih_l0"),
+            (r"h\.gru_0\.bias_hn", "gru.bias_hh_l0"),
+            (r"h\.gru_0\.(\w+)", r"gru.\1_l0"),
+        )
+        return _whole_bias(found, "gru.bias_hh_l0")
+
+
+class RnnMade(nn.Module):
+    """A GRU over chords, and a MADE of the keys of a chord that also reads the state, over all steps at once."""
+
+    def __init__(self, masks: list[np.ndarray], keys: int = 88, hidden: int = 100, units: int = 200) -> None:
+        super().__init__()
+        self.gru = nn.GRU(keys, hidden, batch_first=True)
+        self.up = MaskedLinear(next(m for m in masks if m.shape == (units, keys)))
+        self.down = MaskedLinear(next(m for m in masks if m.shape == (keys, units)))
+        self.up_state, self.down_state = nn.Linear(hidden, units), nn.Linear(hidden, keys)
+
+    def loss(self, x: Tensor, length: Tensor) -> Tensor:
+        present = torch.arange(x.shape[1]) < length[:, None]
+        x = x * present[..., None]
+        h, _ = self.gru(x[:, :-1])
+        h = F.pad(h, (0, 0, 1, 0))
+        logits = self.down(F.relu(self.up(x) + self.up_state(h))) + self.down_state(h)
+        nats = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(2)
+        return (nats * present).sum(1).mean()
+
+    @staticmethod
+    def state(weights: Weights) -> State:
+        found = renamed(
+            weights,
+            (r"x\.net\.dense_0", "up"),
+            (r"x\.net\.dense_1", "up_state"),
+            (r"x\.net\.dense_2", "down"),
+            (r"x\.net\.dense_3", "down_state"),
             (r"h\.gru_0\.bias$", "gru.bias_ih_l0"),
             (r"h\.gru_0\.bias_hn", "gru.bias_hh_l0"),
             (r"h\.gru_0\.(\w+)", r"gru.\1_l0"),
