@@ -51,7 +51,7 @@ def _arrange(
         for key, parts in by_key.items():
             if not key[0]:
                 whole.add(key)
-            elif min(map(len, parts)) < SMALLEST_FUNCTION:
+            elif min(map(_operations, parts)) < SMALLEST_FUNCTION:
                 bad.add(key)
             elif len(parts) > 1:
                 blocks = [_block(graph, part, key[0], elements) for part in parts]
@@ -95,6 +95,12 @@ def _items(
         _loop(graph, n, path, elements) if isinstance(getattr(n.op, "body", None), Graph) else n
         for n in group
     ]
+
+
+def _operations(nodes: Sequence[Node]) -> int:
+    """The number of operations that nodes stand for, in the bodies of loops as well."""
+    bodies = (body for n in nodes for body in n.op.bodies())
+    return len(nodes) + sum(not is_leaf(n) for body in bodies for n in body.nodes())
 
 
 def _function(node: Node, path: Path, banned: set[Key], uses: Mapping[int, Use]) -> Key | None:

@@ -46,6 +46,7 @@ LAYERED = {
     "attention": (mean("repeat i in 1..4 { residual(layer_norm -> attention(2, mask = causal)) }"), 1, 0),
     "of repeats": (mean("repeat i in 1..3 { repeat j in 1..4 { dense(4) -> tanh } }"), 1, 0),
     "no weights": (mean("dense(4) -> repeat i in 1..4 { tanh }"), 1, 0),
+    "nearly all of a net": (mean("f", "net f = repeat i in 1..4 { dense(4) -> tanh } -> relu\n"), 1, 0),
 }  # fmt: skip
 
 
