@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import free
-from mpcompile.emission.signature import definition, result_type
+from mpcompile.emission.scopes import Owner, State, prefer_carries
+from mpcompile.emission.signature import MANY, definition, result_type
 from mpcompile.emission.text import Expr, Label, layout, tuple_text
-from mpcompile.emission.writer import Owner, State, Writer, prefer_carries
+from mpcompile.emission.untyped import untyped
+from mpcompile.emission.writer import ANY, Writer
 from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
 from mpcompile.kernels import Kernel
 from mpcompile.ops import Repeat
@@ -98,6 +101,7 @@ class JaxWriter(Writer):
 
     rows = SPELLINGS
     kernel_rows = KERNELS
+    array: ClassVar[str] = "Array"
 
     def __init__(
         self, owner: JaxOwner, block: Block, arguments: list[str], outputs: dict[Value, str]
@@ -112,6 +116,19 @@ class JaxWriter(Writer):
 
     def spells(self, kernel: Kernel) -> bool:
         return spells(kernel)
+
+    def is_untyped(self, text: str) -> bool:
+        """What a loop of lax gives is `Any`."""
+
+        def known(e: ast.expr) -> bool | None:
+            match e:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="lax"), attr="fori_loop")):
+                    return True
+                case ast.Name(id=name):
+                    return self.declared.get(name) == ANY
+            return None
+
+        return untyped(text, known)
 
     def constant(self, constant: Constant) -> Expr:
         """Floats take the precision of the computation; truth values and indices stand as they are."""
@@ -199,8 +216,8 @@ class JaxWriter(Writer):
         """Define the function of one step."""
         outer, op = self.state, w.op
         carries = op.carries
-        carry, inputs = self.fresh("carry"), self.fresh("inputs")
-        state = "tuple[Array]" if op.until_fixed_point and carries == 1 else _typed(carries)
+        carry, inputs = self.fresh("carry", "tuple"), self.fresh("inputs", "tuple")
+        state = "tuple[Array, ...]" if op.until_fixed_point else _typed(carries)
         if w.simple:
             step = inner.env[w.loop.body.inputs[-1]].text
             head = [f"{step}: Array", f"{carry if w.grouped else w.carry_names[0]}: {state}"]
@@ -215,6 +232,7 @@ class JaxWriter(Writer):
             self._open(w.function, head, f"tuple[{state}, {made_type}]", labels)
         self.state = inner
         self.indent += 1
+        self.declared = self.declared.new_child(dict.fromkeys([*w.carry_names, *w.slice_names], self.array))
         for group, given in ((w.carry_names, carry), (w.slice_names, inputs)):
             if len(group) > 1:
                 self.statement(f"{', '.join(group)} = {given}")
@@ -234,6 +252,7 @@ class JaxWriter(Writer):
             self.release(e)
         self.lines.append("")
         self.indent -= 1
+        self.declared = self.declared.parents
         self.state = outer
         self.comment, self.said = "", set()
 
@@ -258,6 +277,11 @@ class JaxWriter(Writer):
         targets = self._targets(node, carries, w.kept)
         reverse = ", reverse=True" if op.reverse else ""
         length = f", length={self._length(op, node)}" if not w.read else ""
+        if carries > MANY:
+            start = self.fresh("start", "tuple")
+            self.declared[start] = "tuple"
+            self.statement(f"{start}: {_typed(carries)} = {first}")
+            first = start
         call = f"lax.scan({w.function}, {first}, {_group(w.read)}{length}{reverse})"
         last = targets[0] if w.kept or "," not in targets[0] else f"({targets[0]})"
         self.statement(f"{last}, {targets[1]} = {call}")
@@ -323,10 +347,12 @@ class JaxWriter(Writer):
         for value, carried in zip(last, op.formals.carries, strict=True):
             if self.state.uses[value]:
                 name = self.fresh(self.state.preferred.get(value, free(carried)))
+                self.declared[name] = self.array if kept or op.scanned else ANY
                 self.bind(value, name)
             groups[0].append(name if self.state.uses[value] else "_")
         for i in kept:
             name = self.fresh(self.state.preferred.get(ys[i], "ys"))
+            self.declared[name] = self.array
             self.bind(ys[i], name)
             groups[1].append(name)
         if not any(n != "_" for n in groups[0]):

@@ -14,6 +14,7 @@ from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import is_mask
 from mpcompile.emission.functions import Written, same_text
 from mpcompile.emission.names import free, identifier, unnumbered
+from mpcompile.emission.scopes import Target
 from mpcompile.emission.signature import (
     argument_names,
     definition,
@@ -23,7 +24,6 @@ from mpcompile.emission.signature import (
     type_docstring,
 )
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
-from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Node, Stack, Value
 from mpcompile.ir.leaves import around
 from mpcompile.ir.names import element

@@ -11,7 +11,10 @@ from mpcompile.emission.text import (
     SUM,
     UNARY,
     Expr,
+    addition,
+    comparison,
     number,
+    slice_text,
     tuple_text,
 )
 from mpcompile.ir import DType, Node
@@ -37,9 +40,11 @@ def infix(symbol: str, precedence: int) -> Row:
         left, right = args
         if left.scalar and right.scalar:
             left = tensor(a, left, node.inputs[0].dtype)
-        tight = precedence + 1
-        first = left.at(tight if precedence == COMPARE else precedence)
-        return Expr(f"{first} {symbol} {right.at(tight)}", precedence)
+        if precedence == COMPARE:
+            return comparison(symbol, left, right)
+        if symbol == "+":
+            return addition(left, right)
+        return Expr(f"{left.at(precedence)} {symbol} {right.at(precedence + 1)}", precedence)
 
     return row
 
@@ -132,7 +137,7 @@ def _slice(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     step = "" if op["step"] == 1 else f":{op['step']}"
     rank = node.inputs[0].type.rank
     before = "..., " if axis == rank - 1 and axis > 1 else ":, " * axis
-    return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
+    return Expr(f"{first_operand(a, node, args)}[{before}{slice_text(start, stop)}{step}]")
 
 
 def _pad(a: RowContext, node: Node, args: list[Expr]) -> Expr:

@@ -124,7 +124,8 @@ HELPERS = {
             y = y + jnp.inner(x[:, start : start + count : stride], weight[:, :, i])
         return y.mT
 
-    return lax.platform_dependent(x, weight, cpu=dilated, default=products)
+    y: Array = lax.platform_dependent(x, weight, cpu=dilated, default=products)
+    return y
 ''',
     "conv_transpose": '''def conv_transpose(
     x: Array,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import defined, free
+from mpcompile.emission.scopes import Owner, State, count_uses, prefer_carries
 from mpcompile.emission.text import ATOM, Expr
-from mpcompile.emission.writer import Owner, State, Writer, count_uses, prefer_carries
+from mpcompile.emission.untyped import chain, untyped
+from mpcompile.emission.writer import ANY, NUMBER, Writer
 from mpcompile.ir import Constant, DType, Node, Stack, Value
 from mpcompile.kernels import Kernel, RecurrentLayer, find_recurrent_layers
 from mpcompile.ops import Repeat
@@ -32,6 +35,9 @@ RESERVED = (
 )
 
 
+LIST = "list[Tensor]"
+
+
 class TorchOwner(Owner, Protocol):
     """The class that a method is written into, as far as the method may ask about it."""
 
@@ -43,6 +49,12 @@ class TorchOwner(Owner, Protocol):
 
     #: Variables of the loop that is written, by the elements of lists that they stand for.
     elements: dict[str, str]
+    #: The name of the instance.
+    me: str
+
+    def typed(self, path: list[str], called: bool) -> bool:
+        """Whether a checker knows the type of an attribute, or of what it gives when it is called."""
+        ...
 
     def repeated(self, node: Node) -> list[Over]:
         """Return the lists of layers that a region is a loop over."""
@@ -59,6 +71,7 @@ class TorchWriter(Writer):
     rows = SPELLINGS
     kernel_rows = KERNELS
     first_indent: ClassVar[int] = 2
+    array: ClassVar[str] = "Tensor"
 
     def __init__(
         self,
@@ -93,6 +106,22 @@ class TorchWriter(Writer):
 
     def spells(self, kernel: Kernel) -> bool:
         return spells(kernel)
+
+    def is_untyped(self, text: str) -> bool:
+        """Calls of modules are `Any`, and so is what stands in a group or a list."""
+
+        def known(e: ast.expr) -> bool | None:
+            if isinstance(e, ast.Call) and (called := chain(e.func)) and called[0] == self.class_.me:
+                return not self.class_.typed(called[1:], True)
+            path = chain(e)
+            if not path:
+                return None
+            root, *rest = path
+            if root == self.class_.me:
+                return not self.class_.typed(rest, False)
+            return root in self.class_.elements.values() or self.declared.get(root) == ANY
+
+        return untyped(text, known)
 
     # --- numbers of steps, and what is written in place ---
 
@@ -187,9 +216,11 @@ class TorchWriter(Writer):
             if i in rows:
                 inner.uses[op.divide(body.outputs)[1][i]] -= 1
             elif outer.uses[value]:
-                lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s")
+                lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s", LIST)
                 self.live[lists[i]] = math.inf
-                self.statement(f"{lists[i]}: list[Tensor] = []", self.label(node))
+                stated = lists[i] if lists[i] in self.declared else f"{lists[i]}: {LIST}"
+                self.declared[lists[i]] = LIST
+                self.statement(f"{stated} = []", self.label(node))
         region = isinstance(op, Repeat)
         scanned = op.split(node.inputs).scanned
         read = [i for i, v in enumerate(scanned) if not isinstance(outer.graph.node(v).op, Stack)]
@@ -245,7 +276,7 @@ class TorchWriter(Writer):
                 chosen = e.text
             if self.live.get(chosen) != 0:
                 chosen = self.fresh(free(names[i]))
-                self.statement(f"{chosen} = {e.text}", e.labels)
+                self.statement(f"{self.declaration(chosen, e.text)} = {e.text}", e.labels)
             self.live[chosen] = math.inf
             carry_names[i] = chosen
             inner.env[inside[i]] = Expr(chosen, refs=(chosen,))
@@ -260,6 +291,7 @@ class TorchWriter(Writer):
             chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
             self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
             names.append(chosen)
+            self.declared[chosen] = self.array
             inner.env[value] = Expr(chosen, refs=(chosen,))
         return names
 
@@ -268,7 +300,8 @@ class TorchWriter(Writer):
         op: Any = loop.node.op
         step_value, step = loop.body.inputs[-1], ""
         if inner.uses[step_value]:
-            step = self.fresh("step")
+            step = self.fresh("step", NUMBER)
+            self.declared[step] = NUMBER
             self.live[step] = math.inf
             inner.env[step_value] = Expr(step, scalar=True)
         self.statement(self.loop_header(op, loop.node, slices, names, step), self.label(loop.node))
@@ -278,7 +311,8 @@ class TorchWriter(Writer):
         op: Any = loop.node.op
         found, names = self.class_.repeated(loop.node), list[str]()
         for over in found:
-            names.append(self.fresh(free(over.stem)))
+            names.append(self.fresh(free(over.stem), "module"))
+            self.declared[names[-1]] = "module"
             self.live[names[-1]] = math.inf
         each = [*(over.taken for over in found), *(f"{e.at(ATOM)}.unbind(0)" for e in slices)]
         count = op.iterations([v.type for v in loop.node.inputs])

@@ -10,6 +10,7 @@ from mpcompile.emission import names as spelled
 from mpcompile.emission.constants import Constants
 from mpcompile.emission.functions import Written, same_text
 from mpcompile.emission.names import attribute, identifier, snake
+from mpcompile.emission.scopes import Target
 from mpcompile.emission.signature import (
     argument_names,
     definition,
@@ -19,7 +20,6 @@ from mpcompile.emission.signature import (
     type_docstring,
 )
 from mpcompile.emission.text import basename, layout, prose, quoted
-from mpcompile.emission.writer import Target
 from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value
 from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
@@ -178,6 +178,19 @@ class ClassWriter:
             return None
         return own
 
+    def typed(self, path: list[str], called: bool) -> bool:
+        """Whether a checker knows the type of an attribute, or of what it gives when it is called."""
+        name, *rest = path
+        child = self.tree.families.get(name)
+        if child is not None and rest:
+            return self.others[id(self.instance.children[child].family)].typed(rest, called)
+        if called and not rest:
+            return any(s.name == name and not s.apart for s in self.signatures)
+        if called:  # a method of a tensor
+            return self.typed(path[:-1], False)
+        parts = self.layers.get((name,))
+        return name not in self.tree.groups or (parts is not None and (not rest or rest[0] != "bias"))
+
     def find_layer(self, path: Path) -> Layer | None:
         """Find the `nn` layer at a path of attributes, of this class or of those that it is made of."""
         for child, instance in self.instance.children.items():
@@ -252,6 +265,10 @@ class ClassWriter:
         for name, spec in self.tree.parameters.items():
             body.append(self._parameter("self", name, spec))
         self._members("self", self.tree, (), body, formals)
+        text = "\n".join(line for made in self.written for line in made.body)
+        for name in (path[0] for path in self.layers if len(path) == 1):
+            if f".{name}.bias." in text:  # which torch types as what may be None
+                body = [line.replace(f"self.{name} =", f"self.{name}: Any =") for line in body]
         registered = set(self.registered())
         for number, constant in enumerate(self.instance.constants):
             given = formals.get(((), number))

@@ -36,7 +36,7 @@ def array_text(array: Array, file: Constants, hint: str) -> str:
     shape = tuple_text(map(str, array.shape))
     inner = _dense(small, file, hint)
     # a buffer is contiguous: data-parallel training writes into it
-    if len(inner) > LISTED:
+    if len(inner) > 40:  # no line has room for the methods
         return f"torch.broadcast_to({inner}, {shape}).contiguous()"
     return f"{inner}.expand{shape}.contiguous()"
 

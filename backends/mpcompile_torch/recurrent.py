@@ -8,9 +8,10 @@ HELPERS = {
     "lstm": '''def fused_lstm(
     x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """LSTM over x [N, time, F] from h and c [N, U]: every h, and the last h and c. Gates are i, f, g, o."""
+    """LSTM over x [N, time, F] from h, c [N, U]: every h, the last h and c. Gates: i, f, g, o."""
     weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, True, 1, 0.0, training, False, True)
     return ys, h[0], c[0]
 ''',
     "gru": '''def fused_gru(
@@ -18,7 +19,8 @@ HELPERS = {
 ) -> tuple[Tensor, Tensor]:
     """GRU over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
     weights = [weight_ih, weight_hh, bias, F.pad(bias_hn, (2 * bias_hn.shape[0], 0))]
-    ys, h = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h = torch.gru(x, h[None], weights, True, 1, 0.0, training, False, True)
     return ys, h[0]
 ''',
     "rnn": '''def fused_rnn(
@@ -26,15 +28,17 @@ HELPERS = {
 ) -> tuple[Tensor, Tensor]:
     """Elman's network with tanh over x [N, time, F] from h [N, U]: every h, and the last."""
     weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-    ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h = torch.rnn_tanh(x, h[None], weights, True, 1, 0.0, training, False, True)
     return ys, h[0]
 ''',
     "lstm_unbiased": '''def fused_lstm_unbiased(
     x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """LSTM without biases over x [N, time, F] from h and c [N, U]: every h, the last h and c. Gates i, f, g, o."""
+    """LSTM without biases over x [N, time, F] from h, c [N, U]: every h, the last h and c."""
     weights = [weight_ih, weight_hh]
-    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h, c = torch.lstm(x, [h[None], c[None]], weights, False, 1, 0.0, training, False, True)
     return ys, h[0], c[0]
 ''',
     "gru_unbiased": '''def fused_gru_unbiased(
@@ -42,15 +46,17 @@ HELPERS = {
 ) -> tuple[Tensor, Tensor]:
     """GRU without biases over x [N, time, F] from h [N, U]: every h, and the last. Gates are r, z, n."""
     weights = [weight_ih, weight_hh]
-    ys, h = torch.gru(x, h[None], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h = torch.gru(x, h[None], weights, False, 1, 0.0, training, False, True)
     return ys, h[0]
 ''',
     "rnn_unbiased": '''def fused_rnn_unbiased(
     x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Elman's network with tanh and without biases over x [N, time, F] from h [N, U]: every h, and the last."""
+    """Elman's network without biases over x [N, time, F] from h [N, U]: every h, and the last."""
     weights = [weight_ih, weight_hh]
-    ys, h = torch.rnn_tanh(x, h[None], weights, False, 1, 0.0, torch.is_grad_enabled(), False, True)
+    training = torch.is_grad_enabled()
+    ys, h = torch.rnn_tanh(x, h[None], weights, False, 1, 0.0, training, False, True)
     return ys, h[0]
 ''',
 }

@@ -14,7 +14,10 @@ from mpcompile.emission.text import (
     SUM,
     UNARY,
     Expr,
+    addition,
+    comparison,
     number,
+    slice_text,
     tuple_text,
 )
 from mpcompile.ir import DType, Node
@@ -54,17 +57,13 @@ def infix(symbol: str, precedence: int) -> Operator:
         if left.scalar and right.scalar and not counts:
             left = tensor(a, left, node.inputs[0].dtype)
         tight = precedence + 1
-        first = left.at(tight if precedence == COMPARE else precedence)
-        return Expr(f"{first} {symbol} {right.at(tight)}", precedence, scalar=counts)
+        if precedence == COMPARE:
+            return comparison(symbol, left, right)
+        if symbol == "+":
+            return addition(left, right).with_(scalar=counts)
+        return Expr(f"{left.at(precedence)} {symbol} {right.at(tight)}", precedence, scalar=counts)
 
     return row
-
-
-def _add(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    left, right = args
-    if right.scalar and right.precedence == UNARY and not left.scalar:
-        return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
-    return infix("+", SUM)(a, node, args)
 
 
 def _mul(a: RowContext, node: Node, args: list[Expr]) -> Expr:
@@ -162,7 +161,7 @@ def _slice(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     stop = "" if op["stop"] == size else a.size(op["stop"]).text
     step = "" if op["step"] == 1 else f":{op['step']}"
     before = _before(axis, node.inputs[0].type.rank)
-    return Expr(f"{first_operand(a, node, args)}[{before}{start}:{stop}{step}]")
+    return Expr(f"{first_operand(a, node, args)}[{before}{slice_text(start, stop)}{step}]")
 
 
 def _before(axis: int, rank: int) -> str:
@@ -373,7 +372,7 @@ SPELLINGS: dict[str, Row] = {
     "stop_gradient": _detach,
     "cast": _cast,
     "logical_not": _not,
-    "add": _add,
+    "add": infix("+", SUM),
     "sub": infix("-", SUM),
     "mul": _mul,
     "div": _div,

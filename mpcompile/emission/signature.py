@@ -9,6 +9,9 @@ from mpcompile.emission.text import WIDTH, prose
 from mpcompile.ir import DType, Input, Parameter, Value, multiple_of
 from mpcompile.outline import Block
 
+#: A type has the types of up to so many results.
+MANY = 8
+
 
 def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
     """Choose different names for the inputs of a function that was cut out of a program."""
@@ -27,7 +30,7 @@ def result_type(kind: str, count: int) -> str:
     """Format the type of `count` results of a function; a tuple of many is not written out."""
     if count == 1:
         return kind
-    return f"tuple[{', '.join([kind] * count)}]" if count <= 8 else f"tuple[{kind}, ...]"
+    return f"tuple[{', '.join([kind] * count)}]" if count <= MANY else f"tuple[{kind}, ...]"
 
 
 def argument_hint(block: Block, value: Value) -> str:

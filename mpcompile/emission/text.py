@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from mpcompile.ir import Symbolic
 
 WIDTH = 100
+#: Characters of the place that a comment tells.
+PLACE = 32
 
 ATOM, UNARY, PRODUCT, SUM, BITAND, BITOR, COMPARE, LOWEST = 90, 80, 70, 60, 50, 40, 30, 0
 
@@ -66,8 +68,8 @@ def basename(path: str) -> str:
     return prose(re.split(r"[/\\]", path)[-1])
 
 
-def comment(labels: Iterable[Label]) -> str:
-    """Write the comment `# dense(hidden) -> relu  [made.yaml:11]`."""
+def comment(labels: Iterable[Label], width: int) -> str:
+    """Write the comment `# dense(hidden) -> relu  [made.yaml:11]`, in `width` characters."""
     places: dict[str, list[int]] = {}
     words: dict[str, None] = {}
     for text, path, line in labels:
@@ -76,8 +78,12 @@ def comment(labels: Iterable[Label]) -> str:
             lines = places.setdefault(basename(path), [])
             if line not in lines:
                 lines.append(line)
-    where = "; ".join(f"{p}:{', '.join(map(str, sorted(lines)))}" for p, lines in places.items())
-    return "# " + prose(" -> ".join(words), 60) + (f"  [{where[:28]}]" if where else "")
+    numbers = {p: ", ".join(map(str, sorted(lines))) for p, lines in places.items()}
+    where = "; ".join(f"{p}:{n}" for p, n in numbers.items())
+    if len(where) > PLACE:  # a long name of a file: its lines alone
+        where = prose("; ".join(f"line {n}" for n in numbers.values()), PLACE)
+    where = f"  [{where}]" if where else ""
+    return "# " + prose(" -> ".join(words), min(60, width - 2 - len(where))) + where
 
 
 def size(value: int | Symbolic, names: dict[str, str]) -> Expr:
@@ -102,11 +108,16 @@ def tuple_text(parts: Iterable[str]) -> str:
     return f"({listed[0]},)" if len(listed) == 1 else f"({', '.join(listed)})"
 
 
+def slice_text(start: str, stop: str) -> str:
+    """Write a slice, with spaces around its colon where an end is computed."""
+    return f"{start} : {stop}".lstrip() if " " in start + stop else f"{start}:{stop}"
+
+
 def number(value: float | int | bool) -> str:
     """Write a Python literal of exactly this value."""
     if isinstance(value, float) and not math.isfinite(value):
         return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
-    return repr(value)
+    return repr(value).replace("e+", "e")
 
 
 def literal(value: float | int | bool) -> Expr:
@@ -121,6 +132,24 @@ def quoted(text: str) -> str:
     return f'"{text}"' if plain else ascii(text)
 
 
+#: How a comparison reads from its other side.
+FLIPPED = {"<": ">", "<=": ">=", "==": "=="}
+
+
+def comparison(symbol: str, left: Expr, right: Expr) -> Expr:
+    """Write a comparison, with a number on its right side."""
+    if left.scalar:
+        left, symbol, right = right, FLIPPED[symbol], left
+    return Expr(f"{left.at(COMPARE + 1)} {symbol} {right.at(COMPARE + 1)}", COMPARE)
+
+
+def addition(left: Expr, right: Expr) -> Expr:
+    """Write a sum; what is added below zero is subtracted."""
+    if right.scalar and right.precedence == UNARY and not left.scalar:
+        return Expr(f"{left.at(SUM)} - {right.text.removeprefix('-')}", SUM)
+    return Expr(f"{left.at(SUM)} + {right.at(SUM + 1)}", SUM)
+
+
 # --- layout ---
 
 
@@ -129,34 +158,46 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
     lead = "    " * indent
     if len(lead) + len(line) <= width:
         return [lead + line]
-    pieces = line.split('" "')
-    if line.startswith('"') and len(pieces) > 1:  # one string in several pieces
-        if len(lead) + len("".join(pieces)) <= width:
-            return [lead + "".join(pieces)]
-        quoted = [*(p + '"' for p in pieces[:-1]), pieces[-1]]
-        return [lead + (p if i == 0 else '"' + p) for i, p in enumerate(quoted)]
+    if line.startswith("return ") and (parts := _tuple(line.removeprefix("return "), indent, width)):
+        return [f"{lead}return {parts[0].lstrip()}", *parts[1:]]
+    targets, equals, value = line.partition(" = ")
     split = _last_bracket(line)
-    returned = _commas(line.removeprefix("return ")) if line.startswith("return ") else []
-    if len(returned) > 1:  # a bare tuple
-        parts = [text for part in returned for text in layout(part + ",", indent + 1, width)]
-        return [lead + "return (", *parts, lead + ")"]
-    names, equals, value = line.partition(" = ")
-    unpacked = equals and ", " in names and names.replace(", ", "").isidentifier()
-    if unpacked and len(lead + (split[0] if split else line)) > width:
-        first, *rest = layout(f"_ = {value}", indent, width)  # as wide as `) = ...`
-        targets = [f"{lead}    {name}," for name in names.split(", ")]
-        return [f"{lead}(", *targets, first.replace("_", ")", 1), *rest]
+    if equals and len(_commas(targets)) > 1:
+        left, parts = _tuple(targets, indent, width), _tuple(value, indent, width)
+        short = len(f"{lead}{targets} = (") <= width
+        if parts and short:
+            return [f"{lead}{targets} = (", *parts[1:]]
+        right = layout(f"_ = {value}", indent, width)  # as wide as `) = ...`
+        if parts and len(right) > 1:
+            return [*left[:-1], f"{lead}) = (", *parts[1:]]
+        if parts or len(lead + (split[0] if split else line)) > width:
+            return [*left[:-1], right[0].replace("_", ")", 1), *right[1:]]
     if split is None:
+        cut = line[: width - len(lead) - 1].rfind(".")
+        if line.startswith('"') and cut > 0:  # the long key of a dict, in two pieces
+            return [f'{lead}{line[:cut]}"', *layout(f'"{line[cut:]}', indent, width)]
         return [lead + line]
+    at = next((i for i, _, depth in _scan(line) if depth == 0 and line.startswith(" >= ", i)), 0)
+    if line.endswith(",") and at:  # an argument: it is broken at its operator first
+        return [lead + line[:at], lead + line[at + 1 :]]
     head, body, tail = split
     parts = _commas(body)
     one = "    " * (indent + 1) + body.strip().rstrip(",")
-    if len(one) <= width and head[-1] != "{" and not body.rstrip().endswith(","):
+    listed = len(parts) > 1 and not re.search(r"[\w\])][(\[]$", head)  # not the arguments of a call
+    if len(one) <= width and head[-1] != "{" and not listed and not body.rstrip().endswith(","):
         return [lead + head, one, lead + tail]
     lines = [lead + head]
     for part in parts:
         lines += layout(part + ",", indent + 1, width)
     return [*lines, lead + tail]
+
+
+def _tuple(text: str, indent: int, width: int) -> list[str]:
+    """Break a tuple without brackets into lines within brackets, one for each element; nothing where it is none."""
+    parts = _commas(text)
+    lead = "    " * indent
+    inner = [line for part in parts for line in layout(part + ",", indent + 1, width)]
+    return [f"{lead}(", *inner, f"{lead})"] if len(parts) > 1 else []
 
 
 def _scan(text: str) -> Iterable[tuple[int, str, int]]:

@@ -4,94 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from mpcompile.emission.names import free
-from mpcompile.emission.text import ATOM, Expr, Label, comment, layout, literal, quoted, size
-from mpcompile.ir import Constant, DType, Graph, Node, Parameter, Symbolic, Value, symbol, symbols
+from mpcompile.emission.scopes import Owner, State, Values, count_uses, prefer_carries
+from mpcompile.emission.text import ATOM, WIDTH, Expr, Label, comment, layout, literal, quoted, size
+from mpcompile.ir import Constant, DType, Node, Parameter, Symbolic, Value, symbol, symbols
 from mpcompile.kernels import Kernel, find_kernels, read_by
 from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pooling import Pool
 from mpcompile.ops.traits import Product
-from mpcompile.outline import Block, Call, Item, Loop, Path
+from mpcompile.outline import Block, Call, Item, Loop
 
 #: A nested expression grows to this many characters, and no further.
 NESTED, LINE = 60, 76
+#: The type of a variable of which a checker knows nothing.
+ANY, NUMBER = "Any", "int"
 HINTS = {
     "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
     "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate",
 }  # fmt: skip
-
-
-Values = tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Target:
-    """The target of a call: its text, the symbols that it must be told, good names for its results.
-
-    `before` and `after` are arguments besides the values of the block. Results lie in a dict where they have
-    `keys`.
-    """
-
-    text: str
-    told: list[str]
-    results: list[str]
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-
-
-class Owner(Protocol):
-    """The place that a function is written into, as far as the function may ask about it."""
-
-    path: Path
-
-    def parameter(self, path: str) -> str | None:
-        """The text that reads an own parameter."""
-        ...
-
-    def constant(self, constant: Constant) -> str: ...
-
-    def fixed(self, constant: Constant) -> bool:
-        """Whether an array constant is the same in every instance that this text is for."""
-        ...
-
-    def started(self, block: Block) -> Collection[Value]:
-        """Masks of real steps that are true at the first step of each example, in every instance."""
-        ...
-
-    def target(self, call: Call) -> Target: ...
-
-
-@dataclass
-class State:
-    """Values of one graph."""
-
-    graph: Graph
-    uses: Counter[Value]
-    env: dict[Value, Expr] = field(default_factory=dict)
-    preferred: dict[Value, str] = field(default_factory=dict)
-
-
-def count_uses(
-    block: Block, kernels: Mapping[int, Kernel] | None = None, absorbed: Collection[int] = ()
-) -> Counter[Value]:
-    """Count how often each value is read by the items of a block, where kernels replace the items they stand for."""
-    uses: Counter[Value] = Counter(block.outputs)
-    for item in block.items:
-        if isinstance(item, Call):
-            uses.update(item.block.inputs)
-        else:
-            uses.update(read_by(_node(item), kernels or {}, absorbed))
-    return uses
-
-
-def _node(item: Node | Loop) -> Node:
-    return item.node if isinstance(item, Loop) else item
 
 
 class Writer:
@@ -105,6 +39,8 @@ class Writer:
     kernel_rows: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     reserved: frozenset[str] = frozenset()
     first_indent: ClassVar[int] = 1
+    #: What a checker calls an array.
+    array: ClassVar[str]
 
     def __init__(self, owner: Owner, block: Block, arguments: list[str], outputs: dict[Value, str]) -> None:
         self.owner = owner
@@ -112,6 +48,10 @@ class Writer:
         self.lines: list[str] = []
         self.indent = self.first_indent
         self.live: dict[str, float] = {}
+        #: Types of the variables of this function, innermost first: what a checker takes them for.
+        self.declared: ChainMap[str, str] = ChainMap()
+        #: Variables whose type stands in the text.
+        self.stated: set[str] = set()
         self.kernels: dict[int, Kernel] = {}
         self.absorbed = self.taken(block)
         self.state = self.begin(block, prefer_carries(block) | outputs)
@@ -189,6 +129,10 @@ class Writer:
         """Write a scan."""
         raise NotImplementedError
 
+    def is_untyped(self, text: str) -> bool:
+        """Whether a checker cannot tell the type of an expression, so that its variable states it."""
+        raise NotImplementedError
+
     def constant(self, constant: Constant) -> Expr:
         """An array constant."""
         return Expr(self.owner.constant(constant))
@@ -205,16 +149,30 @@ class Writer:
 
     # --- names ---
 
-    def fresh(self, base: str) -> str:
+    def fresh(self, base: str, kind: str = "") -> str:
+        """Choose a name that no live variable has, and no variable of another type than `kind`, or that of arrays."""
         base = free(base, self.reserved)
         name, number = base, 1
-        while not self._is_free(name):
+        while not self._is_free(name) or self.declared.get(name, ANY) not in (kind or self.array, ANY):
             number += 1
             name = f"{base}{number}"
         return name
 
     def _is_free(self, name: str) -> bool:
         return self.live.get(name, 0) <= 0 and name not in self.reserved
+
+    def declaration(self, name: str, text: str) -> str:
+        """Write the left side of an assignment: with the type where this is the first one and `text` does not tell it.
+
+        A checker takes a variable without a stated type for what it was last assigned.
+        """
+        unknown = self.is_untyped(text)
+        if unknown and name not in self.declared.maps[0]:
+            self.stated.add(name)
+            self.declared[name] = self.array
+            return f"{name}: {self.array}"
+        self.declared[name] = ANY if unknown and name not in self.stated else self.array
+        return name
 
     def release(self, expr: Expr) -> None:
         for r in expr.refs:
@@ -249,7 +207,7 @@ class Writer:
     def say(self, labels: tuple[Label, ...]) -> None:
         """The comment that tells where the next lines come from."""
         if labels and not set(labels) <= self.said:
-            text = comment(labels)
+            text = comment(labels, WIDTH - 4 * self.indent)
             if text != self.comment:
                 self.lines.append("    " * self.indent + text)
                 self.comment = text
@@ -261,9 +219,12 @@ class Writer:
 
     def assign(self, value: Value, expr: Expr, hint: str) -> None:
         self.release(expr)
-        name = self.fresh(hint)
+        name = self.fresh(hint, NUMBER if expr.scalar else self.array)
+        if expr.scalar:
+            self.declared[name] = NUMBER
         if name != expr.text:
-            self.statement(f"{name} = {expr.text}", expr.labels)
+            left = name if expr.scalar else self.declaration(name, expr.text)
+            self.statement(f"{left} = {expr.text}", expr.labels)
         self.bind(value, name)
 
     def named(self, value: Value) -> Expr:
@@ -364,10 +325,11 @@ class Writer:
     def unpack(self, values: tuple[Value, ...], expr: Expr, hints: list[str]) -> None:
         """`a, b = f(x)`, with `_` for what nobody reads."""
         self.release(expr)
-        names = []
+        names, kind = [], ANY if self.is_untyped(expr.text) else self.array
         for v, hint in zip(values, hints, strict=True):
             if self.state.uses[v]:
                 name = self.fresh(self.state.preferred.get(v, hint))
+                self.declared[name] = self.array if name in self.stated else kind
                 self.bind(v, name)
                 names.append(name)
             else:
@@ -392,7 +354,8 @@ class Writer:
         results = call.block.outputs
         if target.keys:
             self.release(expr)
-            name = self.fresh("out")
+            name = self.fresh("out", "dict")
+            self.declared[name] = "dict"
             self.live[name] = sum(self.state.uses[v] for v in results)
             self.statement(f"{name} = {expr.text}", expr.labels)
             for v, key in zip(results, target.keys, strict=True):
@@ -422,8 +385,12 @@ class Writer:
         outputs = self.block.outputs
         if len(outputs) == 1:
             e = self.tensor(self.operand(outputs[0]), outputs[0].dtype)
-            self.statement(f"return {e.text}", e.labels)
             self.result_names = [self.result_name(outputs[0], e)]
+            if self.is_untyped(e.text):
+                self.live.update(dict.fromkeys({*self.declared} - self.stated, math.inf))
+                self.assign(outputs[0], e, self.result_names[0])
+                e = self.operand(outputs[0])
+            self.statement(f"return {e.text}", e.labels)
             return
         exprs = []
         for v in outputs:
@@ -437,14 +404,3 @@ class Writer:
         else:
             pairs = ", ".join(f"{quoted(n)}: {e.text}" for n, e in zip(names, exprs, strict=True))
             self.statement(f"return {{{pairs}}}", labels)
-
-
-def prefer_carries(block: Block) -> dict[Value, str]:
-    """Name the first carries of a loop as the loop names them."""
-    names: dict[Value, str] = {}
-    for item in block.items:
-        if isinstance(item, Loop):
-            op: Any = item.node.op
-            for value, name in zip(op.split(item.node.inputs).carries, op.formals.carries, strict=True):
-                names.setdefault(value, free(name))
-    return names

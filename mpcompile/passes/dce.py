@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from mpcompile.ir import Builder, Graph, Node, Value
+from mpcompile.ir import Builder, Graph, Node, Primitive, Value
+from mpcompile.ops import Scan
 from mpcompile.passes.base import LIVE, Condition, Pass, rewrite_bodies
 
 
 @dataclass(frozen=True)
 class DeadCode(Pass):
-    """Graph to graph: nodes that no output needs go, also in bodies of loops.
+    """Graph to graph: nodes that no output needs go, also in bodies of loops, and what loops capture and do not read.
 
     Keeps    every input, whether it is read or not, and every value bit for bit.
     """
@@ -24,7 +25,19 @@ class DeadCode(Pass):
             return graph.live()
 
         def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
-            op = rewrite_bodies(node.op, self.call)
-            return None if op is node.op else b.emit_all(op, *inputs)
+            op, given = _without_unread(rewrite_bodies(node.op, self.call), inputs)
+            return None if op is node.op else b.emit_all(op, *given)
 
-        return graph.live().rebuild(rewrite)
+        return graph.live().rebuild(rewrite).live()
+
+
+def _without_unread(op: Primitive, inputs: tuple[Value, ...]) -> tuple[Primitive, tuple[Value, ...]]:
+    """Return a loop and its inputs without captured values that its body does not read; another operation as it is."""
+    if not isinstance(op, Scan):
+        return op, inputs
+    captured = op.formals.captured
+    body = op.body.live(unread=lambda name: name not in captured)
+    if len(body.inputs) == len(op.body.inputs):
+        return op, inputs
+    read = [name in body.inputs for name in op.body.inputs]
+    return replace(op, body=body), tuple(v for v, kept in zip(inputs, read[:-1], strict=True) if kept)

@@ -20,9 +20,6 @@ from mpcompile.ir import Array, DType, Module
 from mpcompile_jax import BACKEND, SourceRefused, verify_source
 from mpcompile_jax.loading import import_programs
 
-#: `model.py` is of the same folder as `sampling.py`, which imports from it.
-FIRST_PARTY = 'lint.isort.known-first-party=["model"]'
-
 
 def smaller(array: Array) -> Array:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
@@ -114,36 +111,6 @@ def text(name: str, file: str = "model.py") -> str:
 
 def test_emission_is_deterministic(name: str) -> None:
     assert BACKEND.emit(specs_under_test.module(name))["model.py"] == text(name)
-
-
-def test_the_text_is_formatted(tmp_path: Path) -> None:
-    for name in NAMES:
-        (tmp_path / f"{name}.py").write_text(text(name), encoding="ascii")
-        (tmp_path / f"{name}_sampling.py").write_text(text(name, "sampling.py"), encoding="ascii")
-    ruff = [sys.executable, "-m", "ruff"]
-    options = ["--isolated", "--no-cache", "--line-length", "100"]
-    form = subprocess.run([*ruff, "format", "--diff", *options, tmp_path], capture_output=True, text=True)
-    assert form.returncode == 0, form.stdout
-    rules = ["--select", "E,F,I,UP,B", "--target-version", "py311", "--config", FIRST_PARTY]
-    check = subprocess.run([*ruff, "check", *options, *rules, tmp_path], capture_output=True, text=True)
-    assert check.returncode == 0, check.stdout
-
-
-@pytest.mark.slow
-def test_the_text_passes_mypy(tmp_path: Path) -> None:
-    for name in NAMES:
-        (tmp_path / f"model_{name}.py").write_text(text(name), encoding="ascii")
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--no-warn-return-any",
-        "--config-file=",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
 
 
 STANDALONE = """

@@ -14,7 +14,7 @@ from written import lowered
 from mpcompile import ops
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Source
-from mpcompile.emission.writer import count_uses
+from mpcompile.emission.scopes import count_uses
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, DType, Graph, Module, Type, float_type, symbol
 from mpcompile.kernels import find_recurrent_layers

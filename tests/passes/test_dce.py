@@ -31,3 +31,23 @@ def test_dead_nodes_go_also_in_bodies() -> None:
 
 def test_what_is_read_stays_and_inputs_do() -> None:
     assert_stays(DeadCode(), LOOP.replace("DEAD", "").replace("INNER", ""))
+
+
+def test_what_a_loop_captures_and_does_not_read_goes_with_what_makes_it() -> None:
+    text = """
+program f(x: float[N], y: float[N]) -> (c: float[N]) {
+  DEAD
+  %kept = exp(%y)
+  %c = scan(%x, UNREAD%kept) {carries: 1, length: 3}
+    body step(c: float[N], FORMAL k: float[N], step: int[]) -> (c: float[N]) {
+      %d = mul(%c, %k)
+      return c = %d
+    }
+  return c = %c
+}
+"""
+    before = text.replace("DEAD", "%p = neg(%y)").replace("UNREAD", "%p, ").replace("FORMAL", "p: float[N],")
+    after = text.replace("DEAD", "").replace("UNREAD", "").replace("FORMAL", "")
+    result = DeadCode()(parse(before))
+    assert result.changed
+    assert printed(result.graph) == printed(parse(after))
