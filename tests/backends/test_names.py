@@ -244,7 +244,7 @@ def test_buffers_are_contiguous(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parts"),
-    [("made", {"prepare", "turn"}), ("transformer", {"prepare", "step"}), ("pixelcnn", {"prepare", "pixel"}),
+    [("made", {"prepare", "turn"}), ("transformer", {"step"}), ("pixelcnn", {"prepare", "pixel"}),
      ("rgb_pixelcnn", {"prepare"}), ("pixel_rnn", {"prepare", "pixel"})],
 )  # fmt: skip
 def test_parts_of_a_sampler_are_called_after_what_they_do(name: str, parts: set[str]) -> None:
