@@ -118,7 +118,7 @@ class JaxWriter(Writer):
         return spells(kernel)
 
     def is_untyped(self, text: str) -> bool:
-        """What a loop of lax gives is `Any`."""
+        """The results of a loop of lax are `Any`."""
 
         def known(e: ast.expr) -> bool | None:
             match e:

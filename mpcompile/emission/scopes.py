@@ -1,4 +1,4 @@
-"""What the writer of a function knows about its surroundings and its values."""
+"""The surroundings of a function that is written, and the values that it knows."""
 
 from __future__ import annotations
 
