@@ -111,11 +111,15 @@ class Stack(Parameter):
 def around(paths: Sequence[str]) -> tuple[str, str]:
     """Return what names that differ in a number have before and behind it: `layer.` and `.weight`."""
     first, least = paths[0], min(map(len, paths))
-    head = next((i for i in range(least) if any(p[i] != first[i] for p in paths)), least)
-    tail = next(
-        (i for i in range(least - head) if any(p[-1 - i] != first[-1 - i] for p in paths)), least - head
-    )
+    head = _common(paths)
+    tail = min(_common([p[::-1] for p in paths]), least - head)
     return first[:head].rstrip(digits), first[len(first) - tail :].lstrip(digits)
+
+
+def _common(names: Sequence[str]) -> int:
+    """Return how many characters names begin with in common: those of the first and the last in their order."""
+    first, last = min(names), max(names)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
 
 
 def _spanned(paths: Sequence[str]) -> str:

@@ -147,9 +147,7 @@ class Region:
         ctx.root.forget(body.group.starts[1])
         outside = ctx.b.scope
         paths = {leaf: _paths(leaf, outside, frames, count) for leaf in body.group.leaves}
-        for k in range(2, count):
-            for leaf, names in paths.items():
-                self._declare(leaf, names[k], frames, k)
+        self._declare(paths, frames, count)
         made: dict[Node, Value] = {}
         for leaf in body.group.leaves:
             with ctx.root.within(leaf.scope, leaf.span):
@@ -167,18 +165,32 @@ class Region:
         ctx.same_units(second.made, results)
         return results
 
-    def _declare(self, leaf: Node, path: str, frames: Mapping[str, int], k: int) -> None:
-        """Declare a weight of an iteration that is not lowered, like that of the first one."""
-        ctx = self.ctx
-        assert isinstance(leaf.op, Parameter)
-        like, known = ctx.parameters[leaf.op.path], ctx.parameters.get(path)
-        if known is not None and known.shape == like.shape:
-            return
-        places, depth = Places(ctx.b.scope, frames, k), len(ctx.b.scope)
-        for inside in (leaf.scope[:n] for n in range(depth + 1, len(leaf.scope) + 1)):
-            ctx.naming.alike(inside, places.scope(inside), frames.get(inside[depth].name, 0) * k)
-        with ctx.b.within(places.scope(leaf.scope), leaf.span):
-            ctx.declare(path, like.shape, like.init, trainable=like.trainable)
+    def _declare(self, paths: Mapping[Node, Sequence[str]], frames: Mapping[str, int], count: int) -> None:
+        """Declare the weights of iterations that are not lowered, each like that of the first one."""
+        ctx, depth = self.ctx, len(self.ctx.b.scope)
+        inside = list(
+            {leaf.scope[:n]: None for leaf in paths for n in range(depth + 1, len(leaf.scope) + 1)}
+        )  # each scope once, outer ones first
+        weights = [
+            (
+                ctx.parameters[names[0]],
+                names,
+                leaf.span,
+                inside.index(leaf.scope) if leaf.scope in inside else -1,
+            )
+            for leaf, names in paths.items()
+        ]
+        for k in range(2, count):
+            known = [ctx.parameters.get(names[k]) for _, names, _, _ in weights]
+            if all(p is not None and p.shape == w[0].shape for p, w in zip(known, weights, strict=True)):
+                continue
+            places = Places(ctx.b.scope, frames, k)
+            later = [places.scope(scope) for scope in inside]
+            for scope, moved in zip(inside, later, strict=True):
+                ctx.naming.alike(scope, moved, frames.get(scope[depth].name, 0) * k)
+            for like, names, span, at in weights:
+                with ctx.b.within(later[at] if at >= 0 else ctx.b.scope, span):
+                    ctx.declare(names[k], like.shape, like.init, trainable=like.trainable)
 
 
 @dataclass(frozen=True)

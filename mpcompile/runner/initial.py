@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +14,8 @@ from mpcompile.runner.noise import generator
 
 #: Numbers that are drawn in float64 before they are rounded, so that a large weight is never held twice.
 _PIECE = 1 << 16
+#: Numbers that a thread draws at once.
+_PORTION = 1 << 18
 
 
 def initial(module: Module, seed: int = 0) -> dict[str, Array]:
@@ -21,10 +23,28 @@ def initial(module: Module, seed: int = 0) -> dict[str, Array]:
 
     Each has a counter of its own, so they are drawn on all cores at once.
     """
-    specs = module.parameters
+
+    def draw(specs: Sequence[ParameterSpec]) -> dict[str, Array]:
+        return {spec.name: _draw(spec, seed) for spec in specs}
+
+    found: dict[str, Array] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy draws without the interpreter's lock
-        drawn = pool.map(lambda n: _draw(specs[n], seed), specs)
-        return dict(zip(specs, drawn, strict=True))
+        for drawn in pool.map(draw, _portions(module.parameters.values())):
+            found |= drawn
+    return found
+
+
+def _portions(specs: Iterable[ParameterSpec]) -> Iterator[list[ParameterSpec]]:
+    """Yield parameters in their order, as many at once as take a thread longer than it takes to hand them over."""
+    portion: list[ParameterSpec] = []
+    size = 0
+    for spec in specs:
+        portion.append(spec)
+        size += spec.size
+        if size >= _PORTION:
+            yield portion
+            portion, size = [], 0
+    yield portion
 
 
 def _draw(spec: ParameterSpec, seed: int) -> Array:
