@@ -99,7 +99,6 @@ Window = Annotated[int, Range(1, MAX_WINDOW)]
 Depth = Annotated[int, Range(1, 64)]
 Blocks = Annotated[int, Range(0, 512)]
 Steps = Annotated[int, Range(0, MAX_STEPS)]
-Axis = Annotated[int, Range(1, MAX_AXES)]
 Seed = Annotated[int, Range(0, MAX_WHOLE)]
 Offset = Annotated[int, Range(-MAX_SIZE, MAX_SIZE)]
 Components = Annotated[int, Range(1, 4096)]
@@ -130,10 +129,13 @@ Pad = Annotated[
 ]  # fmt: skip
 PadAlong = Annotated[str | int, Choice(("causal", "valid", "same")), Range(0, MAX_WINDOW)]
 Shape = Annotated[tuple[int, ...], Range(1, MAX_SIZE), Items(1, MAX_AXES)]
+#: Axes by name, each with its size: all arguments by name that a layer does not know.
+NamedSizes = Annotated[tuple[tuple[str, int], ...], Range(1, MAX_SIZE), Items(1, MAX_AXES)]
 Widths = Annotated[tuple[int, ...], Range(1, MAX_SIZE), Items(1, 64)]
 
 # --- names ---
 
+Names = Annotated[tuple[str, ...], AnyName(), Items(1, MAX_AXES)]
 Flag = bool
 Length = Annotated[str | int, AnyName(), Range(1, MAX_STEPS)]
 DataName = Annotated[str, AnyName()]
@@ -142,12 +144,13 @@ Order = Annotated[str, Choice(("natural", "reverse", "random"))]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A field as an argument: its Python type, what its annotation declares, and whether it must be given."""
+    """A field as an argument: its type, what its annotation declares, whether it must be given, and whether by place."""
 
     name: str
     type: Any
     rules: tuple[Any, ...]
     required: bool
+    by_place: bool = True
 
     @property
     def range(self) -> Range | None:
@@ -189,7 +192,7 @@ def slots(cls: type) -> tuple[Slot, ...]:
     """Return the arguments of a dataclass in order. Raises `TypeError` for a number or name without a declared range."""
     hints = get_type_hints(cls, include_extras=True)
     out = []
-    for f in fields(cls):
+    for f in sorted(fields(cls), key=lambda f: f.kw_only is True):
         if not f.init or f.metadata.get("argument") is False:
             continue
         hint, rules = _unwrapped(hints[f.name])
@@ -199,7 +202,7 @@ def slots(cls: type) -> tuple[Slot, ...]:
         if bare and not rules:
             raise TypeError(f"{cls.__name__}.{f.name} declares no range")
         required = f.default is MISSING and f.default_factory is MISSING
-        out.append(Slot(f.name, hint, rules, required))
+        out.append(Slot(f.name, hint, rules, required, f.kw_only is not True))
     return tuple(out)
 
 
@@ -223,8 +226,8 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 __all__ = [
-    "MAX_SIZE", "MAX_STEPS", "MAX_WINDOW", "AnyName", "Axis", "Bins", "Blocks", "Choice", "Classes", "Components",
+    "MAX_SIZE", "MAX_STEPS", "MAX_WINDOW", "AnyName", "Bins", "Blocks", "Choice", "Classes", "Components",
     "Count", "CountOrNone", "DataName", "Depth", "Extra", "Flag", "Fraction", "Inner", "Items", "Length", "Members",
-    "Momentum", "NonNegative", "Offset", "Order", "Pad", "PadAlong", "Positive", "Range", "Real", "Seed", "Shape",
-    "Sizes", "Slot", "Steps", "Unit", "Width", "Widths", "Window", "slots",
+    "Momentum", "NamedSizes", "Names", "NonNegative", "Offset", "Order", "Pad", "PadAlong", "Positive", "Range", "Real",
+    "Seed", "Shape", "Sizes", "Slot", "Steps", "Unit", "Width", "Widths", "Window", "slots",
 ]  # fmt: skip

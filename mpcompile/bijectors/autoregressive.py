@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.bijectors import conditions
-from mpcompile.bijectors.base import Bijector, channels
+from mpcompile.bijectors.base import Bijector, Extent, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value
-from mpcompile.layers.base import Context, Takes
+from mpcompile.layers.base import Context
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.masks import Degrees, ranks
 from mpcompile.layers.starts import ZERO
@@ -30,7 +30,7 @@ class Autoregressive(Bijector):
 
     keyword: ClassVar[str] = "autoregressive"
     function: ClassVar[bool] = True
-    takes: ClassVar[Takes] = Takes("a vector: declare the variable flat, or use couplings", 1, 1)
+    takes: ClassVar[Extent] = Extent("a vector: declare the variable flat, or use couplings", 1, 1)
     hidden: Widths
     order: Order = "natural"
     law: Law = AFFINE
@@ -61,11 +61,11 @@ class Autoregressive(Bijector):
 
     def _layer(self, ctx: Context, name: str, h: Value, given: Value | None, dense: Dense) -> Value:
         with ctx.frame(name, f"dense({dense.units}, mask = degrees)", ctx.span):
-            y = dense(ctx, h)
+            y = dense.forward(ctx, h)
         if given is None:
             return y
         with ctx.frame(f"{name}_condition", f"dense({dense.units})", ctx.span):
-            total = F.add(ctx.b, y, Dense(dense.units, bias=False, init=dense.init)(ctx, given))
+            total = F.add(ctx.b, y, Dense(dense.units, bias=False, init=dense.init).forward(ctx, given))
         ctx.degrees[total] = ctx.degrees[y]
         return total
 

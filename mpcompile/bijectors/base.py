@@ -7,8 +7,10 @@ from math import inf
 from typing import ClassVar, Protocol
 
 from mpcompile.ir import Init, Shape, Value, product
-from mpcompile.layers.base import Context, Takes
+from mpcompile.ir.axes import CHANNEL, Axes, shown
+from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
+from mpcompile.ranges import MAX_AXES
 
 #: An open interval of the reals, element by element: where a map is defined, or what it reaches.
 Interval = tuple[float, float]
@@ -24,6 +26,20 @@ class Part(Protocol):
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The axes of the values that a map takes, besides the batch: `what` names them, `least` and `most` count them."""
+
+    what: str = "channels"
+    least: int = 1
+    most: int = MAX_AXES
+
+    def check(self, ctx: Context, who: str, shape: Shape, axes: Axes) -> None:
+        """Raises MP201 for another number of axes."""
+        if not self.least <= len(shape) - 1 <= self.most:
+            raise ctx.fail("MP201", f"{who} needs {self.what}, got {shown(axes, shape[1:])}")
+
+
 @dataclass(frozen=True)
 class Bijector:
     """An invertible map with the log-determinant of its Jacobian.
@@ -31,13 +47,15 @@ class Bijector:
     The structure of the Jacobian is derived from the graph of `apply` (`mpcompile.analysis.jacobian`); the
     log-determinant that it gives is the sum of the log-diagonal, and is only used when that structure bears it out.
 
+    A flow brings its variable to it with the channels first, and what it conditions on by name (`inner`).
+
     `forward` maps x [N, C, ...] to y of the same shape, unless `output_shape` says otherwise, and gives log |det
     dy/dx| [N].
     """
 
     keyword: ClassVar[str]
-    #: The shape that it takes, of a variable of fixed shape.
-    takes: ClassVar[Takes] = Takes("real channels", 1)
+    #: The axes that it takes, of a variable of fixed shape.
+    takes: ClassVar[Extent] = Extent()
     #: Whether backends may emit it as a function of its own.
     function: ClassVar[bool] = False
     #: Where `forward` is defined, and where `inverse` is: None where the map keeps whatever interval it is given.
@@ -113,8 +131,13 @@ def elements(shape: Shape) -> int:
     return size
 
 
+def inner(axes: Axes) -> Axes:
+    """Return the axes of a flow's variable in the order in which bijectors have them: channels first."""
+    return (CHANNEL, *(name for name in axes if name != CHANNEL))
+
+
 def channels(x: Value) -> int:
-    """Return the size of axis 1, which a flow's variable of fixed shape always has."""
+    """Return the number of channels: within a flow they are the first axis."""
     size = x.shape[1]
     assert isinstance(size, int)
     return size

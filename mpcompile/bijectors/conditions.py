@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mpcompile import ops
 from mpcompile.ir import DType, Value
+from mpcompile.ir.axes import Axes
+from mpcompile.layers.axes import ordered
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -22,17 +24,21 @@ def features(ctx: Context, condition: Value) -> Value:
     return F.reshape(ctx.b, value, (value.shape[0], 1)) if value.type.rank == 1 else value
 
 
-def join(ctx: Context, x: Value, condition: Value | None) -> Value:
+def join(ctx: Context, x: Value, condition: Value | None, axes: Axes) -> Value:
     """Append the features of a condition to x[N, C, ...] as further channels, the same at every place.
 
-    Raises `SpecError` for a condition whose places are not those of x.
+    `axes` are the names of the axes of x. Raises `SpecError` for a condition whose places are not those of x.
     """
     if condition is None:
         return x
     extra, places = features(ctx, condition), x.shape[2:]
+    if extra.type.rank > 2 and set(ctx.axes_of(extra)) == set(axes):
+        extra = ordered(ctx, extra, axes)
     if extra.type.rank == 2 and places:
         flat = F.reshape(ctx.b, extra, (*extra.shape, *(1,) * len(places)))
         extra = ctx.b.emit(ops.BroadcastTo((*extra.shape, *places)), flat)
     if extra.shape[2:] != places:
-        raise ctx.fail("MP207", f"a condition of shape {list(extra.shape[1:])} does not lie beside {x.type}")
+        raise ctx.fail(
+            "MP207", f"a condition of shape {list(extra.shape[1:])} does not lie beside {list(x.shape[1:])}"
+        )
     return F.concat(ctx.b, [x, extra], 1)

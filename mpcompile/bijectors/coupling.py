@@ -11,6 +11,8 @@ from mpcompile.bijectors import conditions
 from mpcompile.bijectors.base import Bijector, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value, numbers
+from mpcompile.ir.axes import Axes, shown
+from mpcompile.layers.axes import described, ordered
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.dense import Dense
@@ -52,7 +54,7 @@ class Coupling(Bijector):
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]
         if not all(isinstance(s, int) for s in shape):
-            raise ctx.fail("MP405", f"a coupling needs a fixed shape, got {x.type}")
+            raise ctx.fail("MP405", f"a coupling needs a fixed shape, got {described(ctx, x)}")
         try:
             mask = self.mask.array(MaskUse("partition", numbers(shape)))
         except ValueError as problem:
@@ -63,37 +65,34 @@ class Coupling(Bijector):
             )
         return mask
 
-    def _raw(self, ctx: Context, passed: Value, moved: int) -> Value:
-        """Parameters of the law for `moved` channels, from what passes."""
-        seen = conditions.join(ctx, passed, self.condition)
+    def _raw(self, ctx: Context, passed: Value, moved: int, axes: Axes) -> Value:
+        """Parameters of the law for `moved` channels, from what passes, whose axes have these names."""
+        seen = ctx.name_axes(conditions.join(ctx, passed, self.condition, axes), axes)
         if self.net is None:
             return F.concat(ctx.b, [self._own(ctx, name, seen, passed, moved) for name in self.law.slots], 1)
         outputs = moved * self.law.count()
-        features = self.net(ctx, seen)
+        features = _within(ctx, self.net(ctx, seen), axes)
         if features.type.rank != passed.type.rank or features.shape[2:] != passed.shape[2:]:
-            places = ", ".join(["channels", *map(str, passed.shape[2:])])
-            raise ctx.fail(
-                "MP207",
-                f"the net of a coupling gives [{places}] here, and this gives {list(features.shape[1:])}",
-            )
+            wanted = ["channel", *(f"{n}: {s}" for n, s in zip(axes[1:], passed.shape[2:], strict=True))]
+            raise ctx.fail("MP207", f"the net of a coupling gives [{', '.join(wanted)}] here, and this gives "
+                           f"{described(ctx, features)}")  # fmt: skip
         with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
                 Dense(outputs, init=ZERO)
                 if passed.type.rank == 2
                 else Conv(outputs, 3, pad="same", init=ZERO)
             )
-            return layer(ctx, features)
+            return layer.forward(ctx, features)
 
     def _own(self, ctx: Context, name: str, seen: Value, passed: Value, moved: int) -> Value:
         """One parameter of the law from a net of its own. Raises MP207 for another shape than that of what is moved."""
         net: Net = getattr(self, name)
         with ctx.frame(name, name, ctx.span):  # the nets share no weights
-            value = net(ctx, seen)
+            value = _within(ctx, net(ctx, seen), ctx.axes_of(seen))
         if value.shape != (passed.shape[0], moved, *passed.shape[2:]):
-            places = ", ".join(map(str, (moved, *passed.shape[2:])))
+            wanted = shown(ctx.axes_of(seen), (moved, *passed.shape[2:]))
             raise ctx.fail(
-                "MP207",
-                f"`{name}` of a coupling gives [{places}] here, and this gives {list(value.shape[1:])}",
+                "MP207", f"`{name}` of a coupling gives {wanted} here, and this gives {described(ctx, value)}"
             )
         return value
 
@@ -101,10 +100,10 @@ class Coupling(Bijector):
         mask = self._mask(ctx, x)
         halves = _Halves.of(mask)
         if halves is None:
-            raw = self._raw(ctx, _masked(ctx, seen, mask), channels(x))
+            raw = self._raw(ctx, _masked(ctx, seen, mask), channels(x), ctx.axes_of(seen))
             y, log_slope = self.law.forward(ctx, x, raw, ~mask)
         else:
-            raw = self._raw(ctx, F.take(ctx.b, seen, 1, halves.passed), len(halves.moved))
+            raw = self._raw(ctx, F.take(ctx.b, seen, 1, halves.passed), len(halves.moved), ctx.axes_of(seen))
             y, log_slope = self.law.forward(ctx, F.take(ctx.b, x, 1, halves.moved), raw, None)
             y = halves.joined(ctx, F.take(ctx.b, x, 1, halves.passed), y)
         return y, None if log_slope is None else F.event_sum(ctx.b, log_slope)
@@ -113,10 +112,17 @@ class Coupling(Bijector):
         mask = self._mask(ctx, y)
         halves = _Halves.of(mask)
         if halves is None:
-            return self.law.inverse(ctx, y, self._raw(ctx, _masked(ctx, y, mask), channels(y)), ~mask)
+            return self.law.inverse(
+                ctx, y, self._raw(ctx, _masked(ctx, y, mask), channels(y), ctx.axes_of(y)), ~mask
+            )
         passed = F.take(ctx.b, y, 1, halves.passed)
-        raw = self._raw(ctx, passed, len(halves.moved))
+        raw = self._raw(ctx, passed, len(halves.moved), ctx.axes_of(y))
         return halves.joined(ctx, passed, self.law.inverse(ctx, F.take(ctx.b, y, 1, halves.moved), raw, None))
+
+
+def _within(ctx: Context, value: Value, axes: Axes) -> Value:
+    """Return what a net gives in the order of the axes within a flow, where it has these axes."""
+    return ordered(ctx, value, axes) if set(ctx.axes_of(value)) <= set(axes) else value
 
 
 def _masked(ctx: Context, x: Value, mask: Array) -> Value:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mpcompile.bijectors.base import Bijector, Interval, Part
+from mpcompile.bijectors.base import Bijector, Extent, Interval, Part
 from mpcompile.ir import Shape, Value
-from mpcompile.layers.base import Context, Takes
+from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
 
@@ -47,7 +47,7 @@ class Inverse(Bijector):
         return self.of.forward(ctx, y)
 
     @property
-    def takes(self) -> Takes:  # type: ignore[override]  # a class's there, that of the map here
+    def takes(self) -> Extent:  # type: ignore[override]  # a class's there, that of the map here
         return self.of.takes
 
     def checked_shape(self, ctx: Context, shape: Shape) -> Shape:

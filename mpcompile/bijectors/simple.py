@@ -15,6 +15,7 @@ from mpcompile.bijectors.base import (
     REALS,
     UNIT,
     Bijector,
+    Extent,
     Interval,
     channels,
     elements,
@@ -22,7 +23,7 @@ from mpcompile.bijectors.base import (
     spread,
 )
 from mpcompile.ir import Shape, Value, number
-from mpcompile.layers.base import IMAGE, Context, Takes
+from mpcompile.layers.base import Context
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.resampling import depth_to_space, divided_by, space_to_depth
 from mpcompile.layers.starts import ZERO
@@ -129,7 +130,7 @@ class Squeeze(Bijector):
     domain: ClassVar[Interval | None] = None
     codomain: ClassVar[Interval | None] = None
     reversible: ClassVar[bool] = False
-    takes: ClassVar[Takes] = IMAGE
+    takes: ClassVar[Extent] = Extent("an image [channel, height, width]", 3, 3)
     factor: Window = 2
 
     def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
@@ -234,9 +235,11 @@ class Affine(Bijector):
             return log_scale, shift
         b, given = ctx.b, conditions.features(ctx, self.condition)
         if given.type.rank != 2:
-            raise ctx.fail("MP207", f"affine is conditioned on a category or a vector, not on {given.type}")
+            raise ctx.fail(
+                "MP207", f"affine is conditioned on a category or a vector, not on {list(given.shape[1:])}"
+            )
         with ctx.frame("condition", f"dense({2 * channels(x)})", ctx.span):
-            changes = Dense(2 * channels(x), bias=False, init=ZERO)(ctx, given)
+            changes = Dense(2 * channels(x), bias=False, init=ZERO).forward(ctx, given)
         by_scale, by_shift = (
             F.reshape(b, part, (*part.shape, *(1,) * (x.type.rank - 2))) for part in F.split(b, changes, 1, 2)
         )

@@ -8,9 +8,7 @@ TABLE = (
     Code("MP201", "shape-mismatch",
          "Reports a layer whose input has a shape, or a kind of element, that it cannot take.",
          "Shapes are inferred through the whole model, so that a wrong one is found before training.",
-         "image -> dense(10)   # an image is not flattened silently; this is a dense layer over its last "
-         "axis\n"
-         "x -> conv(8, 3)      # x: real[4]", "image -> flatten -> dense(10)"),
+         "attention(3)   # of 16 channels", "attention(4)"),
     Code("MP202", "weights-of-symbolic-size",
          "Reports a weight whose shape would hold a symbolic length.",
          "A weight is one array; a length that changes from batch to batch cannot be its size.",
@@ -53,6 +51,20 @@ TABLE = (
     Code("MP211", "symbolic-axis", "Reports a symbolic length in any axis but the first.",
          "Only time may be open; features and space have fixed sizes.", "input x: real[8, time]",
          "input x: real[time, 8]"),
+    Code("MP212", "two-readings",
+         "Reports sizes without names that can be read in two ways: two fixed axes of numbers, one fixed axis of "
+         "categories, `reshape` to two axes.",
+         "Of 12 numbers by 16, one may be steps or one may be channels. A layer that takes the wrong one still runs.",
+         "input x: real[12, 16]", "input x: real[time: 12, channel: 16]"),
+    Code("MP213", "no-such-axis", "Reports a layer that finds no axis to act on, or several.",
+         "Layers act on axes by role: a convolution on space, a recurrence on an order, attention on any one axis "
+         "besides the channels. Where a value has no such axis, or more than one, `over =` names it.",
+         "input image: real[3, 32, 32]\nimage -> lstm(8)", "image -> lstm(8, over = height)"),
+    Code("MP214", "axes-do-not-match", "Reports values of one operation whose axes do not match by name.",
+         "Axes of one name are one axis and have one size; the axes of one value contain those of the others. A size "
+         "of 1 is not stretched, and axes of other names are not paired: that would join what does not belong "
+         "together.",
+         "h + (label -> embedding(8) -> reshape([8, 1, 1]))", "h + (label -> embedding(8))"),
     Code("MP301", "reads-ahead",
          "Reports an output of an autoregressive network that depends on an element which comes later, or "
          "at the "

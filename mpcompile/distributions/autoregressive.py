@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import lcm, log
+from math import lcm, log, prod
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,8 @@ from mpcompile.distributions.base import Distribution, Elementwise, noise_of
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
-from mpcompile.ir import Array, Builder, Field, Shape, Symbolic, Type, Value, float_type, numbers, product
+from mpcompile.ir import Array, Builder, Field, Shape, Symbolic, Type, Value, float_type, numbers
+from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -65,13 +66,13 @@ class Autoregressive(Distribution):
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
         before = ctx.order, ctx.member, ctx.mask_sets
         ctx.order, ctx.member, ctx.mask_sets = self.ranks, member, self.mask_sets
-        if self.ranks is not None and x.type.rank == 2:
+        if self.ranks is not None and self.field.axes == (CHANNEL,):
             ctx.degrees[ctx.b.here(x)] = self.ranks + 1
         try:
             output = self.net(ctx, x)
         finally:
             ctx.order, ctx.member, ctx.mask_sets = before
-        return self.likelihood.read(ctx, output, x.shape, self.field)
+        return self.likelihood.read(ctx, output, self.field)
 
     def sharpens(self, b: Builder) -> bool:
         return self.likelihood.scaled  # by the network
@@ -127,31 +128,38 @@ class Autoregressive(Distribution):
         return ctx.own_input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
-def element_ranks(order: str, event: Shape, seed: int, index: int = 0) -> Array | None:
-    """Return the ranks of the elements of one example; None where time, a symbolic first axis, is the order.
+def element_ranks(order: str, field: Field, seed: int, index: int = 0) -> Array | None:
+    """Return the ranks of the elements of one example; None where the order is a length.
 
-    `pixel` takes all channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `index`
-    numbers the random orders of one seed.
+    An ordered axis of fixed size is the order as well: all elements of one of its steps have one rank. `pixel` takes all
+    channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `index` numbers the random
+    orders of one seed.
 
-    Raises `ValueError` for an order that the event cannot have.
+    Raises `ValueError` for an order that the variable cannot have.
     """
     from mpcompile.layers.masks import ranks
 
-    if event and isinstance(event[0], Symbolic):
+    axes, event = field.axes, field.type.shape[1:]
+    along = [i for i, name in enumerate(axes) if role(name, event[i]) is Role.ORDERED]
+    if any(isinstance(size, Symbolic) for size in event):
         if order != "natural":
             raise ValueError("a sequence is ordered by time: order=natural")
         return None
-    size = product(event)
-    assert isinstance(size, int)
+    sizes = numbers(event)
+    if len(along) == 1:
+        steps = np.asarray(ranks(order, sizes[along[0]], seed, index))
+        wide = steps.reshape([-1 if i == along[0] else 1 for i in range(len(sizes))])
+        return np.broadcast_to(wide, sizes).reshape(-1).copy()
     if order == "pixel":
-        if len(event) != 3:
-            raise ValueError("order=pixel is that of an image [channels, height, width]")
-        channels, height, width = numbers(event)
-        return np.arange(size).reshape(height, width, channels).transpose(2, 0, 1).reshape(-1).copy()
-    return np.asarray(ranks(order, size, seed, index))
+        raster = (*(name for name in axes if name != CHANNEL), CHANNEL)
+        if CHANNEL not in axes or raster[:-1] != SPACES[2]:
+            raise ValueError("order=pixel is that of an image [channel, height, width]")
+        wide = np.arange(prod(sizes)).reshape([sizes[axes.index(name)] for name in raster])
+        return wide.transpose([raster.index(name) for name in axes]).reshape(-1).copy()
+    return np.asarray(ranks(order, prod(sizes), seed, index))
 
 
-def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
+def member_ranks(order: str, field: Field, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
     """Return the ranks of the elements for every member of `orders` and `mask_sets`, a row for each.
 
     As `element_ranks` where there is one member. Raises `ValueError`.
@@ -161,7 +169,7 @@ def member_ranks(order: str, event: Shape, seed: int, orders: int = 1, mask_sets
         raise ValueError(f"orders = {orders} and masks = {mask_sets} do not make 1 to {MAX_MEMBERS} members")
     if orders > 1 and order != "random":
         raise ValueError("several orders are random ones: order = random")
-    rows = [element_ranks(order, event, seed, index) for index in range(orders)]
+    rows = [element_ranks(order, field, seed, index) for index in range(orders)]
     if members == 1:
         return rows[0]
     ranks = [r for r in rows if r is not None]

@@ -12,6 +12,8 @@ from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import TEXTS, Support
 from mpcompile.ir import Builder, DType, Shape, Value
+from mpcompile.ir.axes import CHANNEL
+from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import CountOrNone
@@ -54,14 +56,16 @@ class Ctc(Distribution):
             raise subject.fail("MP209", "`ctc` is a law of a text: one axis of categories",
                                help="target text: category(28)[time]")  # fmt: skip
         wanted = field.classes + 1
-        if logits.type.rank != 3 or logits.shape[2] != wanted:
-            raise subject.fail("MP207", f"`ctc` has logits of shape {list(logits.shape[1:])}",
-                               help=f"end the network with an output of shape [frames, {wanted}]: a number for each of "
+        axes = ctx.axes_of(logits)
+        frames = tuple(n for n in axes if n != CHANNEL)
+        if len(frames) != 1 or CHANNEL not in axes or ctx.sizes_of(logits)[axes.index(CHANNEL)] != wanted:
+            raise subject.fail("MP207", f"`ctc` has logits {described(ctx, logits)}",
+                               help=f"end the network with an output [frames, channel: {wanted}]: a number for each of "
                                f"{field.classes} classes and one for the blank")  # fmt: skip
         if blank >= wanted:
             raise subject.fail("MP205", f"`blank` is {blank}, and the symbols of the logits are 0 to {wanted - 1}",
                                help=f"blank = {wanted - 1}")  # fmt: skip
-        return cls(logits, blank)
+        return cls(ordered(ctx, with_batch(ctx, logits), (*frames, CHANNEL)), blank)
 
     def parameters(self) -> dict[str, Value]:
         return {"logits": self.logits}

@@ -10,9 +10,11 @@ from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.slots import Parameters, Slot
-from mpcompile.distributions.subject import Subject, ending
+from mpcompile.distributions.subject import Subject, axes_of, ending
 from mpcompile.distributions.support import BITS, CLASSES, SIDES, Support
-from mpcompile.ir import Builder, DType, Field, Shape, Symbolic, Value
+from mpcompile.ir import Builder, DType, Field, Shape, Value
+from mpcompile.ir.axes import CHANNEL, CLASS
+from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -97,17 +99,26 @@ class Categorical(Elementwise):
         field, logits = subject.field, given.logits
         if field is None or field.classes is None:
             raise subject.fail("MP209", "categorical needs a variable of type category(k)")
-        rank = field.type.rank
-        axis = rank if rank == 1 or isinstance(field.type.shape[1], Symbolic) else 1
-        wanted = (*field.type.shape[:axis], field.classes, *field.type.shape[axis:])
-        if logits.shape != wanted:
+        logits = with_batch(ctx, logits)
+        own = dict(zip(ctx.axes_of(logits), ctx.sizes_of(logits), strict=True))
+        wanted = dict(zip(field.axes, field.type.shape[1:], strict=True))
+        if (wanted.get(CHANNEL), own.get(CHANNEL)) == (1, field.classes):  # the variable is one channel
+            places = tuple(n for n in field.axes if n != CHANNEL)
+            if own == {**wanted, CHANNEL: field.classes}:
+                last = ordered(ctx, logits, (*places, CHANNEL))
+                shape = (*field.type.shape, field.classes)
+                return cls(F.reshape(ctx.b, last, shape), len(shape) - 1, field.low)
+        over = [n for n in own if n not in wanted]
+        if len(over) != 1 or own != wanted | {over[0]: field.classes}:
+            name = CLASS if CHANNEL in wanted else CHANNEL
             raise subject.fail(
-                "MP207",
-                f"logits of shape {list(logits.shape[1:])} for {field.name}, "
-                f"a category of {field.classes} in shape {list(field.type.shape[1:])}",
-                help=ending(logits.shape, wanted),
-            )
-        return cls(logits, axis, field.low)
+                "MP207", f"logits {described(ctx, logits)} for {field.name}: category({field.classes})"
+                f"{axes_of(field) if field.axes else ''}",
+                help=ending(ctx, logits, (*field.axes, name), (*field.type.shape[1:], field.classes)),
+            )  # fmt: skip
+        at, axes = list(own).index(over[0]), field.axes
+        logits = ordered(ctx, logits, (*axes[:at], over[0], *axes[at:]))
+        return cls(logits, 1 + at, field.low)
 
     @classmethod
     def count(cls, family: Family, field: Field) -> int:

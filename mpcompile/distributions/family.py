@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mpcompile.distributions.slots import Noise, Parameters
 from mpcompile.distributions.support import Support
-from mpcompile.ir import DType, Field, Shape, Value
+from mpcompile.ir import DType, Field, Value
 from mpcompile.layers.base import Context
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ class Family:
         """Return how many parameters an element of a variable has."""
         return self.law.count(self, field)
 
-    def read(self, ctx: Context, output: Value, shape: Shape, field: Field) -> Elementwise:
-        """Build the law of each element of a variable, of this shape, from the output of a network.
+    def read(self, ctx: Context, output: Value, field: Field) -> Elementwise:
+        """Build the law of each element of a variable from the output of a network.
 
-        Raises `SpecError` (MP207) for an output of another shape.
+        Raises `SpecError` (MP207) for an output with other axes.
         """
-        parameters = Parameters.of(ctx, output, shape, self.count(field), self.stacked, self.name)
+        parameters = Parameters.of(ctx, output, field, self.count(field), self.stacked, self.name)
         return self.law.read(parameters, self, field)
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mpcompile.bijectors import Bijector, FactorOut
+from mpcompile.bijectors.base import inner
 from mpcompile.diagnostics import Span
 from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import DEQUANTIZED, Support
 from mpcompile.ir import Builder, Shape, Value, product
+from mpcompile.ir.axes import CHANNEL, Axes
 from mpcompile.ir.names import part
+from mpcompile.layers.axes import ordered
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -47,6 +50,17 @@ class Flow(Distribution):
     reparameterised: ClassVar[bool] = True
     base: Distribution
     chain: tuple[Placed, ...]
+    axes: Axes  # of the variable, as it is declared
+
+    @property
+    def inner(self) -> Axes:
+        """The axes of the variable in the order that bijectors have, channels first."""
+        return inner(self.axes)
+
+    def arranged(self, shape: Shape) -> Shape:
+        """The shape of the variable in the order that bijectors have; without an axis of channels it is one channel."""
+        sizes = dict(zip(self.axes, shape[1:], strict=True))
+        return (shape[0], *(sizes.get(name, 1) for name in self.inner))
 
     def forward(self, ctx: Context, x: Value) -> tuple[Value, Value]:
         """x[N, ...] -> z[N, D] and log |det dz/dx| [N]. Latents factored out come first in z."""
@@ -54,16 +68,18 @@ class Flow(Distribution):
 
     def _forwards(self, ctx: Context, x: Value, scored: bool) -> tuple[Value, Value]:
         """`forward`, with the noise that dequantises drawn and counted where it is `scored`."""
-        b, h, done = ctx.b, x, []
+        b, h, done = ctx.b, ordered(ctx, ctx.name_axes(x, self.axes), self.inner), []
         total: Value | None = None
         for placed in self.chain:
             bijector = placed.bijector
             with placed.within(ctx):
                 if isinstance(bijector, FactorOut):
                     out, h = bijector.split(ctx, h)
+                    h = ctx.name_axes(h, self.inner)
                     done.append(F.flatten(b, out))
                     continue
                 h, log_det = bijector.score(ctx, h) if scored else bijector.forward(ctx, h)
+                h = ctx.name_axes(h, self.inner)
             if log_det is not None:
                 total = log_det if total is None else F.add(b, total, log_det)
         z = F.concat(b, [*done, F.flatten(b, h)], 1)
@@ -79,17 +95,18 @@ class Flow(Distribution):
 
     def initialize(self, ctx: Context, x: Value) -> None:
         """`forward`, each bijector with the parameters that it sets from what reaches it (`ctx.updates`)."""
-        h = x
+        h = ordered(ctx, ctx.name_axes(x, self.axes), self.inner)
         for placed in self.chain:
             with placed.within(ctx):
                 if isinstance(placed.bijector, FactorOut):
                     h = placed.bijector.split(ctx, h)[1]
                 else:
                     h = placed.bijector.initialize(ctx, h)
+                h = ctx.name_axes(h, self.inner)
 
     def shapes(self, shape: Shape) -> list[Shape]:
-        """Shape of the value before each bijector, and after the last."""
-        out = [shape]
+        """Shape of the value before each bijector, and after the last, for a variable of this shape."""
+        out = [self.arranged(shape)]
         for placed in self.chain:
             out.append(placed.bijector.output_shape(out[-1]))
         return out
@@ -110,7 +127,7 @@ class Flow(Distribution):
                 parts[i] = (start, start + size)
                 start += size
         rest = F.slice_axis(b, z, 1, start) if start else z
-        h = F.reshape(b, rest, shapes[-1])
+        h = ctx.name_axes(F.reshape(b, rest, shapes[-1]), self.inner)
         for i in reversed(range(len(self.chain))):
             placed = self.chain[i]
             with placed.within(ctx, "inverse"):
@@ -125,7 +142,10 @@ class Flow(Distribution):
                     h, log_det = placed.bijector.inverse_and_log_det(ctx, h)
                     if log_det is not None:
                         total = log_det if total is None else F.add(b, total, log_det)
-        return h, total
+                h = ctx.name_axes(h, self.inner)
+        if CHANNEL not in self.axes:
+            h = ctx.name_axes(F.reshape(b, h, (h.shape[0], *h.shape[2:])), self.inner[1:])
+        return ordered(ctx, h, self.axes), total
 
     def sharpens(self, b: Builder) -> bool:
         """Ask the base; the bijectors are asked as steps of their own (`Module.flow_steps`)."""

@@ -34,13 +34,15 @@ class Parametric(Elementwise):
         """
         raw = {slot.held: cls._raw(ctx, given, slot, subject) for slot in cls.slots}
         cls._fill(ctx, getattr(given, "net", None), raw, subject)
+        first: Value | None = None
         for i, slot in enumerate(cls.slots):
             value = raw[slot.held]
             if value is None:
                 raise subject.fail("MP123", f"`{cls.keyword}` needs `{slot.name}`",
                                    help=f"{cls.keyword}({', '.join(f'{s.name} = ...' for s in cls.slots)})")  # fmt: skip
-            if isinstance(value, Value) and (i == 0 or not subject.spreads(value)):
-                raw[slot.held] = subject.fit(ctx, value)
+            if isinstance(value, Value):
+                first = value if first is None else first
+                raw[slot.held] = subject.fit(ctx, value) if i == 0 else subject.beside(ctx, value, first)
         return cls(**raw)
 
     @classmethod
@@ -64,10 +66,11 @@ class Parametric(Elementwise):
         """Give the slots that are not stated their parts of a net, or their defaults."""
         open_ = [slot for slot in cls.slots if raw[slot.held] is None]
         first = cls.slots[0]
-        if net is None and first.domain == "real" and isinstance(stated := raw[first.held], Value):
-            shape = subject.field.type.shape if subject.field is not None else None
-            if open_ and (stated.shape != shape or any(s.default is None for s in open_)):
-                net, open_ = stated, [first, *open_]
+        stated = raw[first.held] if net is None and open_ and first.domain == "real" else None
+        if isinstance(stated, Value) and (
+            not subject.fits(ctx, stated) or any(s.default is None for s in open_)
+        ):
+            net, open_ = stated, [first, *open_]
         if net is not None and not open_:
             raise subject.fail("MP124", f"{cls.keyword} has a `net`, and all that it gives is stated",
                                help=f"state the net alone: {cls.keyword}(net)")  # fmt: skip

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cache
 from typing import Annotated, Literal
 
-from mpcompile.ir import Shape, Symbolic, Value
+from mpcompile.ir import Field, Shape, Symbolic, Value
+from mpcompile.ir.axes import CHANNEL, CLASS, shown
+from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import HUGE, LOG_HUGE, TINY, Range
@@ -90,25 +92,34 @@ class Parameters:
     group: int = 0
 
     @staticmethod
-    def of(ctx: Context, output: Value, shape: Shape, count: int, stacked: bool, keyword: str) -> Parameters:
-        """Read the output of a network as `count` parameters of each element of a variable of this shape.
+    def of(ctx: Context, output: Value, field: Field, count: int, stacked: bool, keyword: str) -> Parameters:
+        """Read the output of a network as `count` parameters of each element of a variable.
 
-        The output is that shape with the parameters either as a new last axis ([N, time, k]), or folded into the
-        features, parameter-major: [N, k D] for vectors, [N, k C, H, W] for images, [N, time, k D] for sequences.
+        The output has the axes of the variable. The parameters are folded into its channels, parameter-major: [k C, H, W]
+        for an image, [time, k D] for a sequence of vectors. They are the channels of a variable that has none, or the
+        axis `class` of an output that has one beside all axes of the variable.
         Raises `SpecError` (MP207) for another output.
         """
-        b, k, rank = ctx.b, count, len(shape)
-        if output.shape == (*shape, k) and (k > 1 or output.type.rank > rank):
-            return Parameters(ctx, output, shape, rank, k, stacked, True)
-        axis = rank - 1 if rank == 3 and isinstance(shape[1], Symbolic) else 1
-        wanted = (*shape[:axis], shape[axis] * k, *shape[axis + 1 :]) if rank > 1 else (*shape, k)
-        if output.shape != wanted:
+        output = with_batch(ctx, output)
+        b, k, shape, axes = ctx.b, count, field.type.shape, field.axes
+        own = dict(zip(ctx.axes_of(output), ctx.sizes_of(output), strict=True))
+        wanted: dict[str, int | Symbolic] = dict(zip(axes, shape[1:], strict=True))
+        if own == wanted and k == 1 and not stacked:
+            return Parameters(ctx, ordered(ctx, output, axes), shape, 1, k, False, False)
+        for name in (CLASS, CHANNEL):
+            if name not in wanted and own == wanted | {name: k}:
+                at = list(own).index(name)
+                order = (*axes[:at], name, *axes[at:])
+                return Parameters(ctx, ordered(ctx, output, order), shape, 1 + at, k, stacked, True)
+        channels = wanted.get(CHANNEL, 1)
+        folded = {**wanted, CHANNEL: channels * k}
+        if own != folded or CHANNEL not in wanted:
             raise ctx.fail(
-                "MP207",
-                f"the network gives {list(output.shape[1:])} for x of shape {list(shape[1:])}: "
+                "MP207", f"the network gives {described(ctx, output)} for {field.name}, {shown(axes, shape[1:])}: "
                 f"{keyword} needs {k} parameter{'s' if k > 1 else ''} an element",
-                help=f"end the network with an output of shape {list(wanted[1:])}",
-            )
+                help=f"end the network with an output of {shown(tuple(folded), list(folded.values()))}",
+            )  # fmt: skip
+        output, axis = ordered(ctx, output, axes), 1 + axes.index(CHANNEL)
         if stacked:
             output = F.reshape(b, output, (*shape[:axis], k, *shape[axis:]))
         return Parameters(ctx, output, shape, axis, k, stacked, stacked)
@@ -117,24 +128,24 @@ class Parameters:
         """The next parameter, in the shape of the variable; of a law in a mixture, those of all components."""
         if self.group:
             return self.several(self.group)
-        size = 1 if self.last else self.output.shape[self.axis] // self.count
-        assert isinstance(size, int)
-        part = self._next(size, 1)
+        part = self._next(1)
         return F.reshape(self.ctx.b, part, self.shape) if self.last else part
 
     def several(self, k: int) -> Value:
         """The next `k` parameters of a stacked law, along `axis`."""
         assert self.stacked
-        return self._next(1, k)
+        return self._next(k)
 
     def grouped(self, k: int) -> Parameters:
         """Read what follows as parameters of `k` components each."""
         return replace(self, group=k)
 
-    def _next(self, size: int, k: int) -> Value:
+    def _next(self, k: int) -> Value:
         start, self.at = self.at, self.at + k
         if k == self.count:
             return self.output
+        size = 1 if self.last else self.output.shape[self.axis] // self.count
+        assert isinstance(size, int)
         return F.slice_axis(self.ctx.b, self.output, self.axis, start * size, self.at * size)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Field, Shape, Symbolic, Value, broadcast_shapes
-from mpcompile.layers.activations import channel_axis
+from mpcompile.ir import Field, Symbolic, Value
+from mpcompile.ir.axes import CHANNEL, Axes, Role, role, shown
+from mpcompile.layers.axes import beside, described, ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -29,45 +30,76 @@ class Subject:
         return error(code, message, self.span, **rest)
 
     def fit(self, ctx: Context, value: Value) -> Value:
-        """A parameter in the shape of the variable; [N, 1] and [N, D] are read as [N] and images of D elements.
+        """A parameter with the axes of the variable, by name; one channel and none are the same.
 
-        Raises `SpecError` (MP207) for a value of another size.
+        A vector of as many elements is the variable in its order. Raises `SpecError` (MP207) for another value.
         """
         field = self.field
-        if field is None or value.shape == field.type.shape:
+        if field is None:
             return value
-        if value.type.size == field.type.size:
+        value = with_batch(ctx, value)
+        own, sizes = ctx.axes_of(value), ctx.sizes_of(value)
+        wanted = dict(zip(field.axes, field.type.shape[1:], strict=True))
+        if dict(zip(own, sizes, strict=True)) == wanted:
+            return ordered(ctx, value, field.axes)
+        if self._without_channel(own, sizes) == self._without_channel(field.axes, field.type.shape[1:]):
+            places = tuple(n for n in field.axes if n != CHANNEL)
+            return F.reshape(
+                ctx.b, ordered(ctx, value, places if own == places else (*places, CHANNEL)), field.type.shape
+            )
+        if own == (CHANNEL,) and value.type.size == field.type.size:
             return F.reshape(ctx.b, value, field.type.shape)
         raise self.fail(
-            "MP207",
-            f"the parameter has shape {list(value.shape[1:])}, {field.name} has {list(field.type.shape[1:])}",
-            help=ending(value.shape, field.type.shape),
-        )
+            "MP207", f"the parameter has the axes {described(ctx, value)}, {field.name} has {axes_of(field)}",
+            help=ending(ctx, value, field.axes, field.type.shape[1:]),
+        )  # fmt: skip
 
-    def spreads(self, value: Value) -> bool:
-        """Whether an elementwise operation repeats the value to the shape of the variable."""
-        if self.field is None:
-            return True
-        shape = self.field.type.shape
-        try:
-            return broadcast_shapes(value.shape, shape) == shape
-        except ValueError:
-            return False
+    def beside(self, ctx: Context, value: Value, first: Value) -> Value:
+        """A parameter in a shape that broadcasts along the variable, or along the `first` parameter of a latent.
+
+        Raises `SpecError` (MP207) for a value with other axes.
+        """
+        axes, sizes = ctx.axes_of(first), ctx.sizes_of(first)
+        if self.field is not None:
+            axes, sizes = self.field.axes, self.field.type.shape[1:]
+        all_ = dict(zip(axes, sizes, strict=True))
+        own = dict(zip(ctx.axes_of(value), ctx.sizes_of(value), strict=True))
+        if own.items() <= all_.items():
+            return beside(ctx, value, axes)
+        if self.field is not None:
+            return self.fit(ctx, value)
+        raise self.fail(
+            "MP214", f"the parameters have the axes {described(ctx, first)} and {described(ctx, value)}",
+            help=ending(ctx, value, axes, sizes),
+        )  # fmt: skip
+
+    def fits(self, ctx: Context, value: Value) -> bool:
+        """Whether a value has an element for each of the variable's."""
+        return self.field is not None and with_batch(ctx, value).type.size == self.field.type.size
+
+    @staticmethod
+    def _without_channel(axes: Axes, sizes: Sequence[int | Symbolic]) -> dict[str, int | Symbolic]:
+        return {n: s for n, s in zip(axes, sizes, strict=True) if (n, s) != (CHANNEL, 1)}
 
     def parts(self, ctx: Context, law: str, made: Value, names: Sequence[str]) -> list[Value]:
         """Parameters of these names from a net that gives them all, one after the other along the channels.
 
         Raises `SpecError` (MP207) where the channels are not as many times those of the variable.
         """
-        axis, field, count = channel_axis(made), self.field, len(names)
-        size = made.shape[axis] if made.type.rank > 1 else 1
-        each = field.type.shape[axis] if field is not None and field.type.rank == made.type.rank else None
+        made = with_batch(ctx, made)
+        if CHANNEL not in ctx.axes_of(made):
+            made = ordered(ctx, made, (*ctx.axes_of(made), CHANNEL))
+        axes, axis, field, count = ctx.axes_of(made), ctx.axis(made, CHANNEL), self.field, len(names)
+        size, each = made.shape[axis], None
+        if field is not None and {*field.axes, CHANNEL} == set(axes):
+            each = dict(zip(field.axes, field.type.shape[1:], strict=True)).get(CHANNEL, 1)
         if (
             isinstance(size, int)
             and size % count == 0
             and (not isinstance(each, int) or size == count * each)
         ):
-            return F.split(ctx.b, made, axis, count) if count > 1 else [made]
+            cut = F.split(ctx.b, made, axis, count) if count > 1 else [made]
+            return [ctx.name_axes(part, axes) for part in cut]
         ends = f"end the network with {count * each} of them, or " if isinstance(each, int) else ""
         raise self.fail(
             "MP207",
@@ -76,14 +108,21 @@ class Subject:
         )
 
 
-def ending(found: Shape, wanted: Shape) -> str:
-    """Return, as help, how a network gets from the shape that it has to the one that is wanted."""
-    shape = f"an output of shape {list(wanted[1:])}"
-    if len(found) == len(wanted) + 1 == 3 and isinstance(found[1], Symbolic):
+def axes_of(field: Field) -> str:
+    """Return the axes of a variable as messages print them."""
+    return shown(field.axes, field.type.shape[1:])
+
+
+def ending(ctx: Context, found: Value, axes: Axes, sizes: Sequence[int | Symbolic]) -> str:
+    """Return, as help, how a network gets from the axes that it has to those that are wanted."""
+    own = dict(zip(ctx.axes_of(found), ctx.sizes_of(found), strict=True))
+    shape = f"an output of {shown(axes, sizes)}"
+    extra = [role(n, s) for n, s in own.items() if n not in axes]
+    if Role.ORDERED in extra:
         return f"`last` takes the last step of a sequence: end the network with {shape}"
-    if len(found) > len(wanted) == 2:
+    if len(own) > len(axes) and Role.SPACE in extra:
         return f"`flatten` or `global_avgpool` makes a vector: end the network with {shape}"
     return f"end the network with {shape}"
 
 
-__all__ = ["Subject", "ending"]
+__all__ = ["Subject", "axes_of", "ending"]

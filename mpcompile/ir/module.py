@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, prod
 
 from mpcompile.diagnostics import Source, Span
+from mpcompile.ir.axes import Axes
 from mpcompile.ir.claims import Allowance, Claim
 from mpcompile.ir.graph import Graph
 from mpcompile.ir.leaves import Constant
@@ -81,7 +82,7 @@ class Field:
     `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
     range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real;
     `interval` the bounds of a `real(0..1)` or `real(0..)`; `angle` whether it is a real number modulo 2 pi;
-    `labels` the names of its classes, where the spec gives them.
+    `labels` the names of its classes, where the spec gives them; `axes` the names of its axes but the batch.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Field:
     interval: tuple[float, float] | None = None
     angle: bool = False
     labels: tuple[str, ...] = ()
+    axes: Axes = ()
 
     @property
     def kind(self) -> str:

@@ -9,18 +9,14 @@ from typing import Annotated, ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Init, Primitive, Value
-from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.layers.base import CHANNELS, Acting, Acts, Context, Layer
 from mpcompile.ops import build as F
-from mpcompile.ranges import Axis, Choice, Fraction, Positive, Real
-
-#: Element by element: a number of the spec will do as well.
-ELEMENTS = Takes(least=-1)
+from mpcompile.ranges import Choice, Fraction, Positive, Real
 
 
 class _Pointwise(Layer):
     """One primitive, element by element: [N, ...] -> [N, ...]."""
 
-    takes: ClassVar[Takes] = ELEMENTS
     op: ClassVar[Primitive]
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -64,7 +60,6 @@ class Silu(Layer):
 
     keyword: ClassVar[str] = "silu"
     merges: ClassVar[str] = "it falls before it rises"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.mul(ctx.b, inputs[0], ctx.b.emit(ops.Sigmoid(), inputs[0]))
@@ -79,7 +74,6 @@ class Gelu(Layer):
 
     keyword: ClassVar[str] = "gelu"
     merges: ClassVar[str] = "it falls before it rises"
-    takes: ClassVar[Takes] = ELEMENTS
     approximate: Annotated[str, Choice(("none", "tanh"))] = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -100,7 +94,6 @@ class Mish(Layer):
 
     keyword: ClassVar[str] = "mish"
     merges: ClassVar[str] = "it falls before it rises"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -115,7 +108,6 @@ class Relu6(Layer):
 
     keyword: ClassVar[str] = "relu6"
     merges: ClassVar[str] = "it sends every negative number to 0"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return _relu6(ctx, inputs[0])
@@ -133,7 +125,6 @@ class HardSigmoid(Layer):
 
     keyword: ClassVar[str] = "hard_sigmoid"
     merges: ClassVar[str] = "it sends every number below -3 to 0"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.div(ctx.b, _relu6(ctx, F.add(ctx.b, inputs[0], 3.0)), 6.0)
@@ -147,7 +138,6 @@ class HardSwish(Layer):
 
     keyword: ClassVar[str] = "hard_swish"
     merges: ClassVar[str] = "it sends every number below -3 to 0"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -162,7 +152,6 @@ class Elu(Layer):
     """
 
     keyword: ClassVar[str] = "elu"
-    takes: ClassVar[Takes] = ELEMENTS
     alpha: Positive = 1.0
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -176,7 +165,6 @@ class Selu(Layer):
     """
 
     keyword: ClassVar[str] = "selu"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.mul(ctx.b, _elu(ctx, inputs[0], SELU_ALPHA), SELU_SCALE)
@@ -203,7 +191,6 @@ class LeakyRelu(Layer):
     """
 
     keyword: ClassVar[str] = "leaky_relu"
-    takes: ClassVar[Takes] = ELEMENTS
     slope: Real = 0.01
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -211,26 +198,24 @@ class LeakyRelu(Layer):
 
 
 @dataclass(frozen=True)
-class Prelu(Layer):
+class Prelu(Acting):
     """max(x, 0) + slope min(x, 0), with a learned slope for each channel (He et al. 2015, eq. 1).
 
     `shared` has one slope for all. Slopes start at 0.25. The shape stays; the weight is [C] or [1].
     """
 
     keyword: ClassVar[str] = "prelu"
-    takes: ClassVar[Takes] = Takes("real channels", 1)
+    acts: ClassVar[Acts] = CHANNELS
     shared: bool = False
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        size = 1 if self.shared else x.shape[channel_axis(x)]
-        if not isinstance(size, int):
-            raise ctx.fail(
-                "MP201", f"prelu needs a fixed number of channels, got {x.type}", help="prelu(shared = true)"
-            )
+        at = self.place(ctx, x)
+        size = 1 if self.shared else x.shape[at]
+        assert isinstance(size, int)
         slope = ctx.param("weight", (size,), Init("constant", 0.25))
         if not self.shared:
-            slope = F.reshape(b, slope, (size, *(1,) * (x.type.rank - 1 - channel_axis(x))))
+            slope = F.reshape(b, slope, (size, *(1,) * (x.type.rank - 1 - at)))
         return F.add(b, b.emit(ops.Relu(), x), F.mul(b, F.minimum(b, x, 0.0), slope))
 
 
@@ -242,26 +227,24 @@ class Step(Layer):
 
     keyword: ClassVar[str] = "step"
     merges: ClassVar[str] = "it sends all numbers to 0 and 1"
-    takes: ClassVar[Takes] = ELEMENTS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.to_float(ctx.b, F.less(ctx.b, 0.0, inputs[0]))
 
 
 @dataclass(frozen=True)
-class Gate(Layer):
+class Gate(Acting):
     """tanh(a) sigmoid(b), a and b the halves of the channels (van den Oord et al. 2016, eq. 2).
 
-    Channels are axis 1 of an image or audio [N, C, ...], the last axis of [N, D] and of sequences [N, time, D].
+    [..., 2 C] -> [..., C] along the channels; the other axes stay.
     """
 
     keyword: ClassVar[str] = "gate"
-    takes: ClassVar[Takes] = Takes("real channels", 1)
-    axis: Axis | None = None
+    acts: ClassVar[Acts] = CHANNELS
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        h, g = _halves(ctx, self.keyword, x, self.axis)
+        h, g = _halves(ctx, self.keyword, x, self.place(ctx, x))
         return F.mul(b, b.emit(ops.Tanh(), h), b.emit(ops.Sigmoid(), g))
 
 
@@ -272,37 +255,28 @@ GATES: dict[str, Callable[[], Layer | None]] = {
 
 
 @dataclass(frozen=True)
-class Glu(Layer):
+class Glu(Acting):
     """a f(b), a and b the halves of the channels (Dauphin et al. 2017; `silu` is SwiGLU, Shazeer 2020).
 
-    Channels are where `gate` has them: [N, 2 C, ...] -> [N, C, ...].
+    [..., 2 C] -> [..., C] along the channels; the other axes stay.
     """
 
     keyword: ClassVar[str] = "glu"
-    takes: ClassVar[Takes] = Takes("real channels", 1)
+    acts: ClassVar[Acts] = CHANNELS
     activation: Annotated[str, Choice(tuple(GATES))] = "sigmoid"
-    axis: Axis | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        h, g = _halves(ctx, self.keyword, inputs[0], self.axis)
+        h, g = _halves(ctx, self.keyword, inputs[0], self.place(ctx, inputs[0]))
         activation = GATES[self.activation]()
-        return F.mul(ctx.b, h, g if activation is None else activation(ctx, g))
+        return F.mul(ctx.b, h, g if activation is None else activation.forward(ctx, g))
 
 
-def _halves(ctx: Context, who: str, x: Value, axis: int | None) -> list[Value]:
-    """The halves of x along its channels or the axis that is stated. Raises MP205 or MP201 where there are none."""
-    axis = channel_axis(x) if axis is None else axis
-    if axis >= x.type.rank:
-        raise ctx.fail("MP205", f"{who} halves axis {axis}, and {x.type} has {x.type.rank - 1} axes")
+def _halves(ctx: Context, who: str, x: Value, axis: int) -> list[Value]:
+    """The halves of x along an axis. Raises MP201 where its size is odd."""
     size = x.shape[axis]
     if not isinstance(size, int) or size % 2:
         raise ctx.fail("MP201", f"{who} halves its channels and got {size} of them")
     return F.split(ctx.b, x, axis, 2)
-
-
-def channel_axis(x: Value) -> int:
-    """Return axis 1 for images and volumes [N, C, H, W], the last axis for vectors [N, D] and sequences [N, time, D]."""
-    return 1 if x.type.rank > 3 or (x.type.rank == 3 and isinstance(x.shape[1], int)) else x.type.rank - 1
 
 
 @dataclass(frozen=True)

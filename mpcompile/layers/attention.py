@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Init, Symbolic, Value
-from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.layers.base import SEQUENCE, TOKENS, Acting, Acts, Context, Lift, fan_in_uniform
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Positive, Width
 
@@ -19,7 +19,7 @@ Visible = Annotated[str, Choice(("none", "causal", "before"))]
 
 
 @dataclass(frozen=True)
-class Attention(Layer):
+class Attention(Acting):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1). [N, time, D] -> [N, time, D].
 
     mask     `causal` lets position t attend to positions <= t, `before` to those < t: the first has none, and gives zeros
@@ -37,7 +37,6 @@ class Attention(Layer):
     """
 
     keyword: ClassVar[str] = "attention"
-    takes: ClassVar[Takes] = SEQUENCE
     heads: Width
     mask: Visible = "none"
     groups: Width | None = None
@@ -46,6 +45,13 @@ class Attention(Layer):
     alibi: bool = False
     project: bool = True
     bias: bool = True
+
+    @property
+    def acts(self) -> Acts:  # type: ignore[override]  # a mask compares positions: there it needs an order
+        return TOKENS if self.mask == "none" or self.over else SEQUENCE
+
+    def beside(self, lift: Lift) -> Self:
+        return self if self.to is None else replace(self, to=lift.beside(TOKENS, self.to))
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -84,7 +90,6 @@ class Attention(Layer):
             )
         if self.to is None:
             return
-        self.takes.check(ctx, self.keyword, (self.to,))
         for name, given in (
             ("mask", self.mask != "none"),
             ("rotary", self.rotary is not None),
@@ -232,14 +237,14 @@ def _triangle(time: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Sinusoid(Layer):
+class Sinusoid(Acting):
     """Add sines and cosines of each position (Vaswani et al. 2017, section 3.5): no weights, and any length.
 
     Channel 2 i is sin(t base^(-2 i / D)), channel 2 i + 1 the cosine. The shape stays: [N, time, D], D even.
     """
 
     keyword: ClassVar[str] = "sinusoid"
-    takes: ClassVar[Takes] = SEQUENCE
+    acts: ClassVar[Acts] = TOKENS
     base: Positive = 10000.0
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:

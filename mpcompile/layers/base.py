@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
 
 from mpcompile.ir import (
     Array,
     Init,
     Value,
 )
+from mpcompile.ir.axes import CHANNEL
+from mpcompile.layers.axes import (
+    CHANNELS,
+    ELEMENTS,
+    IMAGE,
+    LAST,
+    POOLED,
+    SEQUENCE,
+    SPACE,
+    STEPS,
+    TOKENS,
+    Acts,
+    Lift,
+    Part,
+)
 from mpcompile.layers.context import Context
-from mpcompile.layers.takes import ANY, IMAGE, SEQUENCE, SPACE, Takes
+from mpcompile.layers.takes import ANY, Takes
+from mpcompile.ranges import Names
 
 #: More elements than this in one mask are refused.
 MAX_MASK = 1 << 26
@@ -59,21 +75,50 @@ class Layer:
     keyword: ClassVar[str]
     #: Why it is not injective, for a layer in the place of a bijector: `it sends ...`; empty where nothing is said.
     merges: ClassVar[str] = ""
-    #: What it takes from the pipeline.
+    #: How many values of which kind it takes from the pipeline.
     takes: ClassVar[Takes] = Takes()
+    #: The axes that it acts on, in the order in which `forward` has them.
+    acts: ClassVar[Acts] = ELEMENTS
+
+    @property
+    def gives(self) -> tuple[Part, ...]:
+        """The parts of the result's axes, in its order."""
+        return self.acts.result
 
     def __call__(self, ctx: Context, *inputs: Value) -> Value:
-        """The layer at values that fit what it takes. Raises `SpecError` for others."""
+        """The layer at values whose axes have names. Raises `SpecError` for values that it does not take."""
         self.takes.check(ctx, self.keyword, inputs)
-        return self.forward(ctx, *inputs)
+        if not self.acts.parts:
+            y = self.forward(ctx, *inputs)
+            return y if y in ctx.axes or not inputs else ctx.name_axes(y, ctx.axes_of(inputs[0]))
+        lift = Lift.of(ctx, self.keyword, self.acts, inputs[0], getattr(self, "over", None))
+        return lift.result(self.beside(lift).forward(ctx, lift.value), self.gives)
+
+    def beside(self, lift: Lift) -> Self:
+        """The layer with the values among its arguments in its own order of axes."""
+        return self
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        """Build the layer on its inputs, each with the batch as its first axis, and return its result.
+        """Build the layer on its inputs and return its result.
+
+        Inputs have the batch first, and behind it the axes that the layer acts on (`acts`), by place. A layer within
+        another is called by its `forward`.
 
         Raises `SpecError` at the place of the layer in the spec: MP201 for a shape that does not fit, MP205 for an
         argument that does not, and the code of whatever else the layer requires.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Acting(Layer):
+    """A layer whose axes can be named: `over` has the names, one or a list."""
+
+    over: Names | None = field(default=None, kw_only=True)
+
+    def place(self, ctx: Context, x: Value) -> int:
+        """Return the place of the channels of a value that came as it was (`Acts.inside`)."""
+        return ctx.axis(x, self.over[0] if self.over else CHANNEL)
 
 
 def fan_in_uniform(fan_in: int) -> Init:
@@ -82,6 +127,6 @@ def fan_in_uniform(fan_in: int) -> Init:
 
 
 __all__ = [
-    "ANY", "IMAGE", "MAX_MASK", "SEQUENCE", "SPACE", "Context", "Layer", "Mask", "MaskUse", "Net", "Takes",
-    "fan_in_uniform",
+    "ANY", "CHANNELS", "ELEMENTS", "IMAGE", "LAST", "MAX_MASK", "POOLED", "SEQUENCE", "SPACE", "STEPS", "TOKENS",
+    "Acting", "Acts", "Context", "Layer", "Lift", "Mask", "MaskUse", "Net", "Part", "Takes", "fan_in_uniform",
 ]  # fmt: skip

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers.base import IMAGE, Context, Layer, Takes
+from mpcompile.layers.axes import described
+from mpcompile.layers.base import IMAGE, Acting, Acts, Context, Lift
 from mpcompile.ops import build as F
 from mpcompile.ranges import Components
 
 
 @dataclass(frozen=True)
-class ColourMixture(Layer):
+class ColourMixture(Acting):
     """One mixture for the three colours of a pixel, whose components are linear in the colours before.
 
     Of 10 K numbers a pixel, K are logits of the components, 3 K each are locations, log scales and, through tanh,
@@ -23,9 +24,12 @@ class ColourMixture(Layer):
     """
 
     keyword: ClassVar[str] = "colour_mixture"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
     image: Value
     components: Components = 5
+
+    def beside(self, lift: Lift) -> Self:
+        return replace(self, image=lift.beside(IMAGE, self.image, self.over))
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         from mpcompile.distributions.bins import Discretized
@@ -36,12 +40,13 @@ class ColourMixture(Layer):
         shape = self.image.shape
         if self.image.type.rank != 4 or shape[1] != 3 or classes is None:
             raise ctx.fail(
-                "MP201", f"colour_mixture is about an image of three colours, got {self.image.type}"
+                "MP201",
+                f"colour_mixture is about an image of three colours, got {described(ctx, self.image)}",
             )
         if h.shape != (shape[0], 10 * k, *shape[2:]):
             raise ctx.fail(
                 "MP201",
-                f"colour_mixture of {k} components needs {10 * k} channels at the size of the image, got {h.type}",
+                f"colour_mixture of {k} components needs {10 * k} channels of the image's size, got {described(ctx, h)}",
             )
         levels = b.emit(ops.Floor(), F.add(b, F.mul(b, self.image, float(classes - 1)), 0.5))
         colours = F.split(b, levels, 1, 3)

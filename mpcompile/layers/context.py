@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.diagnostics import Span
 from mpcompile.ir import (
     Array,
     Builder,
@@ -23,15 +23,15 @@ from mpcompile.ir import (
     ParameterSpec,
     Shape,
     Stack,
-    Symbolic,
     Type,
     Value,
     float_type,
-    symbols,
 )
+from mpcompile.ir.axes import Axes
 from mpcompile.ir.names import part
+from mpcompile.layers.lengths import Lengths
+from mpcompile.layers.named import known_axes
 from mpcompile.layers.naming import Naming
-from mpcompile.ops import build as F
 
 #: More elements than this in one weight (1 GiB in single precision) are refused.
 MAX_WEIGHT = 1 << 28
@@ -40,7 +40,7 @@ MAX_WEIGHTS = 1 << 31
 
 
 @dataclass
-class Context:
+class Context(Lengths):
     """The state that a composition needs to build its graph.
 
     b            the builder of the program's graph
@@ -54,13 +54,12 @@ class Context:
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
     relaxed      of a category that stands for shares of its classes, the shares and their axis
     updates      values that untrained parameters take after this program, by name
-    lengths      of the examples of this program, [N], by the symbol of the axis that they are counted along
+    axes         names of the axes of a value (`axes_of`)
     stated       values that the model states by name, by the name and the variables that they read
     mapped       of a value that a flow has mapped, the latents and the log-determinant
     naming       the names of layers that were given so far
     """
 
-    b: Builder
     parameters: dict[str, ParameterSpec]
     noise: dict[str, NoiseSpec] = field(default_factory=dict)
     in_training: bool = False
@@ -72,12 +71,10 @@ class Context:
     classes: dict[Value, int] = field(default_factory=dict)
     relaxed: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
-    lengths: dict[str, Value] = field(default_factory=dict)
+    axes: dict[Value, Axes] = field(default_factory=dict)
     stated: dict[tuple[Any, ...], Value] = field(default_factory=dict)
     mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
     naming: Naming = field(default_factory=Naming)
-    _present: dict[str, Value] = field(default_factory=dict)
-    _ends: dict[str, Value] = field(default_factory=dict)
     _drawing: ops.LoopBuilder | None = None
     _undegreed: set[Value] = field(default_factory=set)
     _parameter_values: dict[str, Value] = field(default_factory=dict)
@@ -108,14 +105,6 @@ class Context:
     def path(self) -> str:
         return ".".join(f.name for f in self.b.scope)
 
-    @property
-    def span(self) -> Span:
-        return self.b.span
-
-    def fail(self, code: str, message: str, **rest: Any) -> SpecError:
-        """A located error at the current layer, ready to raise."""
-        return error(code, message, self.span, **rest)
-
     def unique(self, name: str) -> str:
         """Return the next name of a layer in the current scope: `dense_0`, and `dense.0` in a repeat."""
         return self.naming.unique(name, self.b.scope)
@@ -137,14 +126,6 @@ class Context:
             self.naming.afresh(scope, self.b.scope[-1].name)
             yield
 
-    @property
-    def root(self) -> Builder:
-        """The builder of the program, outside of every loop."""
-        root = self.b
-        while root.outer is not None:
-            root = root.outer
-        return root
-
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Inside of this, nodes are those of the program, outside of every loop."""
@@ -155,61 +136,36 @@ class Context:
         finally:
             self.b, self._drawing = inner, drawing
 
-    # --- sequences that state their length ---
+    # --- names of axes ---
 
-    def length_of(self, x: Value) -> Value | None:
-        """Return the number of real positions along axis 1 of x, [N]; None where all are real."""
-        return self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
+    def axes_of(self, value: Value) -> Axes:
+        """Return the names of all axes of a value but the batch; of a weight or a number, which have none, of all."""
+        if value.type.rank == 0:
+            return ()
+        found = known_axes(self.axes, self.b, value)
+        if found is None:
+            assert value.type.rank == 1, f"the axes of {value.type} in {self.path} have no names"
+            return ()
+        return found
 
-    def length_along(self, size: int | Symbolic) -> Value | None:
-        """Return the number of real positions along an axis of this size, [N]: 2 length - 1 for 2 * time - 1.
+    def sizes_of(self, value: Value) -> Shape:
+        """Return the size of each axis that has a name."""
+        count = len(self.axes_of(value))
+        return value.shape[value.type.rank - count :]
 
-        None where all are real. Raises `SpecError` (MP201) where the lengths of some symbols of the size are not
-        known.
-        """
-        if not isinstance(size, Symbolic) or not self.lengths.keys() & symbols(size):
-            return None
-        name, b = str(size), self.root
-        if name in self.lengths:
-            return self.lengths[name]
-        if lacking := sorted(symbols(size) - self.lengths.keys()):
-            raise self.fail(
-                "MP202", f"how much of {size} is real is not known: `{lacking[0]}` has no length beside it",
-                help=f"condition {lacking[0]}_length: integer(1..{lacking[0]})",
-            )  # fmt: skip
-        if name not in self._ends:
-            with b.within((), self.span):
-                total: Value | float = 0.0
-                for monomial, times in size.terms:
-                    term: Value | float = float(times)
-                    for s in monomial:
-                        term = F.mul(b, self.lengths[s], term)
-                    total = F.add(b, term, total) if isinstance(term, Value) else F.add(b, total, term)
-                assert isinstance(total, Value)
-                self._ends[name] = total
-        return self._ends[name]
+    def name_axes(self, value: Value, axes: Axes) -> Value:
+        """Name the axes of a value, with or without a batch before them; return it, or its copy if it has other names."""
+        assert value.type.rank - len(axes) in (0, 1) and len(set(axes)) == len(axes), (
+            f"{axes} of {value.type}"
+        )
+        if self.axes.get(value, axes) != axes:
+            value = self.b.emit(ops.Reshape(value.shape), value)
+        self.axes[value] = axes
+        return value
 
-    def present_at(self, x: Value) -> Value | None:
-        """Return which positions along axis 1 of x are real, bool [N, size]; None where all are."""
-        return self.present_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
-
-    def present_along(self, size: int | Symbolic) -> Value | None:
-        """Return which positions are real along an axis of this size, bool [N, size]; None where all are."""
-        name, b = str(size), self.root
-        length = self.length_along(size)
-        if length is not None and name not in self._present:
-            with b.within((), self.span):
-                ends = F.reshape(b, length, (length.shape[0], 1))
-                self._present[name] = F.less(b, F.steps(b, size), ends)
-        return self._present.get(name)
-
-    def kept(self, x: Value) -> Value:
-        """`x` with zeros at the positions that are not real, whatever stands there."""
-        present, b = self.present_at(x), self.b
-        if present is None:
-            return x
-        present = F.reshape(b, present, (*present.shape, *(1,) * (x.type.rank - 2)))
-        return b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
+    def axis(self, value: Value, name: str) -> int:
+        """Return the place of an axis of a value, the batch counted."""
+        return value.type.rank - len(self.axes_of(value)) + self.axes_of(value).index(name)
 
     def param(self, name: str, shape: Sequence[int], init: Init, *, trainable: bool = True) -> Value:
         """Return the parameter `<scope>.<name>`, declared on first use.
@@ -345,8 +301,8 @@ class Context:
         """
         outer, before = self.b, self._drawing
         loop = ops.LoopBuilder(outer, axis=axis, reverse=reverse, length=length)
-        state = [loop.carry(f"carry_{i}", v) for i, v in enumerate(carries)]
-        slices = [loop.scan(f"slice_{i}", v) for i, v in enumerate(scanned)]
+        state = [self._like(loop.carry(f"carry_{i}", v), v) for i, v in enumerate(carries)]
+        slices = [self._like(loop.scan(f"slice_{i}", v), v, axis) for i, v in enumerate(scanned)]
         step = loop.step
         self.b, self._drawing = loop.body, loop if noise else before
         try:
@@ -355,6 +311,14 @@ class Context:
         finally:
             self.b, self._drawing = outer, before
         return loop.close(following, {f"y_{i}": v for i, v in enumerate(ys)})
+
+    def _like(self, inner: Value, outer: Value, without: int | None = None) -> Value:
+        """Give a formal of a loop the names of what it stands for, without the axis that the loop runs over."""
+        axes = known_axes(self.axes, self.b, outer)
+        if axes is not None:
+            batch = outer.type.rank - len(axes)
+            self.axes[inner] = tuple(n for i, n in enumerate(axes) if batch + i != without)
+        return inner
 
     def degrees_of(self, value: Value) -> Array | None:
         """Degrees of a value's units: its own, or those of what it is an element-wise function of.
@@ -382,7 +346,7 @@ class Context:
         return self.degrees.get(value)
 
     def same_units(self, values: Sequence[Value], others: Sequence[Value]) -> None:
-        """State that the units of other values have the degrees and the classes of these."""
+        """State that the units of other values have the degrees, the classes and the names of axes of these."""
         for value, other in zip(values, others, strict=True):
             degrees, classes = self.degrees_of(value), self.classes_of(value)
             if degrees is None:
@@ -391,6 +355,8 @@ class Context:
                 self.degrees[other] = degrees
             if classes is not None:
                 self.classes[other] = classes
+            if (axes := known_axes(self.axes, self.b, value)) is not None:
+                self.axes[other] = axes
 
     def classes_of(self, value: Value) -> int | None:
         """Number of classes of a category, followed through operations that only move elements."""

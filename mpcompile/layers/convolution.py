@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers.base import SEQUENCE, SPACE, Context, Layer, Mask, MaskUse, Takes, fan_in_uniform
+from mpcompile.layers.base import SEQUENCE, SPACE, Acting, Acts, Context, Mask, MaskUse, fan_in_uniform
 from mpcompile.layers.dense import bias_start, mask_value
 from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.layers.starts import DEFAULT, Start
@@ -18,7 +18,7 @@ from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
 
 
 @dataclass(frozen=True)
-class Conv(Layer):
+class Conv(Acting):
     """Discrete cross-correlation with a kernel of size `kernel` in every spatial axis (notes, section 2.1).
 
     `flip` mirrors the kernel in every axis: convolution in the sense of mathematics, (K * I)[i] = sum of K[m] I[i - m].
@@ -30,7 +30,7 @@ class Conv(Layer):
     """
 
     keyword: ClassVar[str] = "conv"
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     channels: Width
     kernel: Sizes
     stride: Sizes = 1
@@ -67,14 +67,14 @@ class Conv(Layer):
 
 
 @dataclass(frozen=True)
-class Conv1d(Layer):
+class Conv1d(Acting):
     """A convolution along the time axis of a sequence [N, time, C] -> [N, time, channels]; `pad=causal` by default.
 
     As `conv`; with `groups` of C each channel has kernels of its own (depthwise).
     """
 
     keyword: ClassVar[str] = "conv1d"
-    takes: ClassVar[Takes] = SEQUENCE
+    acts: ClassVar[Acts] = SEQUENCE
     channels: Width
     kernel: Window
     dilation: Window = 1
@@ -96,11 +96,11 @@ class Conv1d(Layer):
             self.channels, self.kernel, 1, self.pad, self.dilation, self.groups, None, self.bias, self.init, self.flip,
             self.norm,
         )  # fmt: skip
-        return F.transpose(b, inner(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
+        return F.transpose(b, inner.forward(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
 
 
 @dataclass(frozen=True)
-class ConvTranspose(Layer):
+class ConvTranspose(Acting):
     """The adjoint of a convolution (notes, section 3.1): size (n - 1) stride + (kernel - 1) dilation + 1 - padding.
 
     `output_padding` adds elements at the end, fewer than the stride; `pad=same` gives n stride of them.
@@ -109,7 +109,7 @@ class ConvTranspose(Layer):
     """
 
     keyword: ClassVar[str] = "conv_transpose"
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     channels: Width
     kernel: Sizes
     stride: Sizes = 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile.ir import Value
-from mpcompile.layers.activations import channel_axis
+from mpcompile.ir.axes import CHANNEL
 from mpcompile.layers.base import Context, Layer
 from mpcompile.ops import build as F
 from mpcompile.ranges import Fraction, NonNegative
@@ -50,7 +50,10 @@ class MaskOut(Layer):
         if not ctx.training or self.rate == 0:
             return x
         shape = list(x.shape)
-        if x.type.rank > 2:  # a place of an image or a sequence; of a vector each element is one
-            shape[channel_axis(x)] = 1
+        axes = ctx.axes_of(x)
+        if (
+            CHANNEL in axes and len(axes) > 1
+        ):  # a place of an image or a sequence; of a vector each element is one
+            shape[ctx.axis(x, CHANNEL)] = 1
         u = ctx.noise_input("noise_corruption", tuple(shape), "uniform")
         return F.mul(b, x, F.to_float(b, F.less(b, u, 1.0 - self.rate)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,25 +10,27 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
-from mpcompile.layers.base import ANY, MAX_MASK, Context, Layer, Mask, MaskUse, Takes
+from mpcompile.ir.axes import CHANNEL, TwoReadings, default_axes
+from mpcompile.layers.axes import described, two_readings, with_batch
+from mpcompile.layers.base import ANY, LAST, MAX_MASK, Acting, Acts, Context, Layer, Mask, MaskUse, Takes
 from mpcompile.layers.masks import mask_constant, stacked
 from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.layers.starts import DEFAULT, SMALL, Start
 from mpcompile.ops import build as F
-from mpcompile.ranges import Classes, Shape, Width
+from mpcompile.ranges import Classes, NamedSizes, Shape, Width
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
-    """y = x (W * M)^T + b over the last axis: [..., in] -> [..., units].
+class Dense(Acting):
+    """y = x (W * M)^T + b over the channels: [..., in] -> [..., units].
 
-    An image [N, C, H, W] is not flattened silently: write `flatten` first. A mask [units, in] multiplies the
-    weight, so that what it removes is exactly zero (Germain et al. 2015, eq. 9). `norm` is `weight` (a learned length
+    An image is not flattened silently: without `flatten` the same map is at every place. A mask [units, in] multiplies
+    the weight, so that what it removes is exactly zero (Germain et al. 2015, eq. 9). `norm` is `weight` (a learned length
     and a direction for each unit) or `spectral` (the largest singular value is about 1).
     """
 
     keyword: ClassVar[str] = "dense"
-    takes: ClassVar[Takes] = Takes("real numbers in a last axis of fixed size", 1, fixed=(-1,))
+    acts: ClassVar[Acts] = LAST
     units: Width
     mask: Mask | None = None
     bias: bool = True
@@ -103,7 +106,7 @@ class Embedding(Layer):
     """A learned vector for each category: category [N, ...] -> real [N, ..., dim]; the weight is [classes, dim]."""
 
     keyword: ClassVar[str] = "embedding"
-    takes: ClassVar[Takes] = Takes("categories", kind=DType.INT)
+    takes: ClassVar[Takes] = Takes(kind=DType.INT)
     dim: Width
     classes: Classes | None = None
     init: Start = SMALL
@@ -118,32 +121,63 @@ class Embedding(Layer):
             )
         if known is not None and classes < known:
             raise ctx.fail("MP205", f"embedding has {classes} rows for {known} categories")
+        axes = ctx.axes_of(x)
+        if CHANNEL in axes:
+            raise ctx.fail("MP213", f"embedding gives each category an axis `channel`, and {described(ctx, x)} has one",
+                           help="call that axis of the variable something else")  # fmt: skip
         shape = (classes, self.dim)
         table = ctx.param("weight", shape, self.init.of(shape))
         if x in ctx.relaxed:  # the mean of the rows by their shares
             shares, axis = ctx.relaxed[x]
             last = (*(i for i in range(shares.type.rank) if i != axis), axis)
-            return ctx.b.emit(ops.MatMul(), F.transpose(ctx.b, shares, *last), table)
-        return ctx.b.emit(ops.Gather(0), table, x)
+            y = ctx.b.emit(ops.MatMul(), F.transpose(ctx.b, shares, *last), table)
+        else:
+            y = ctx.b.emit(ops.Gather(0), table, x)
+        return ctx.name_axes(y, (*axes, CHANNEL))
 
 
 class Flatten(Layer):
-    """[N, ...] -> [N, D]."""
+    """Merge all axes to channels, in their order: [N, ...] -> [N, D]."""
 
     keyword: ClassVar[str] = "flatten"
     takes: ClassVar[Takes] = ANY
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        return F.flatten(ctx.b, inputs[0])
+        return ctx.name_axes(F.flatten(ctx.b, inputs[0]), (CHANNEL,))
 
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """[N, ...] -> [N, shape...]."""
+    """Read all elements in another shape: `reshape([8, 4, 4])`, or with names, `reshape(time = 8, channel = 16)`.
+
+    Two sizes without names have two readings. [N, ...] -> [N, shape...].
+    """
 
     keyword: ClassVar[str] = "reshape"
     takes: ClassVar[Takes] = ANY
-    shape: Shape
+    shape: Shape | None = None
+    sizes: NamedSizes | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` unless there is one of both."""
+        if (self.shape is None) == (self.sizes is None):
+            raise ValueError(
+                "reshape needs a list of sizes, or sizes by name: reshape(time = 8, channel = 16)"
+            )
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        return F.reshape(ctx.b, inputs[0], (inputs[0].shape[0], *self.shape))
+        shape = tuple(size for _, size in self.sizes or ()) if self.shape is None else self.shape
+        names: list[str | None] = [name for name, _ in self.sizes or ()] or [None] * len(shape)
+        x = with_batch(ctx, inputs[0])
+        try:
+            axes = default_axes(names, shape)
+        except TwoReadings as two:
+            raise ctx.fail(
+                "MP212", two_readings(two, shape), help=f"name the axes: {_named(two, shape)}"
+            ) from two
+        return ctx.name_axes(F.reshape(ctx.b, x, (x.shape[0], *shape)), axes)
+
+
+def _named(two: TwoReadings, sizes: Sequence[int]) -> str:
+    axes = two.readings[0] or tuple("..." for _ in sizes)
+    return f"reshape({', '.join(f'{n} = {s}' for n, s in zip(axes, sizes, strict=True))})"

@@ -9,13 +9,14 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, DType, Init, Value
-from mpcompile.layers.base import Context, Layer, Takes, fan_in_uniform
+from mpcompile.layers.axes import described
+from mpcompile.layers.base import Acting, Acts, Context, Part, fan_in_uniform
 from mpcompile.ops import build as F
 from mpcompile.ranges import Width
 
 
 @dataclass(frozen=True)
-class Nade(Layer):
+class Nade(Acting):
     """A hidden layer for each variable, all sharing one matrix (Larochelle and Murray 2011, eqs. 5 to 8).
 
     h_d = sigmoid(c + sum of W[i] x_i over i before d), logit_d = b_d + V[d] . h_d. The sums of all d are one running
@@ -23,7 +24,7 @@ class Nade(Layer):
     """
 
     keyword: ClassVar[str] = "nade"
-    takes: ClassVar[Takes] = Takes("the elements of the variable as a vector", 1, 1, (1,))
+    acts: ClassVar[Acts] = Acts((Part.CHANNEL,))
     hidden: Width
     bias: bool = True
 
@@ -34,7 +35,8 @@ class Nade(Layer):
         size = ctx.order.shape[-1]
         if x.shape[1:] != (size,) or x.dtype != DType.FLOAT:
             raise ctx.fail(
-                "MP201", f"nade needs the {size} elements of the variable as a vector, got {x.type}"
+                "MP201",
+                f"nade needs the {size} elements of the variable as a vector, got {described(ctx, x)}",
             )
         start = fan_in_uniform(size)
         w = ctx.param("weight", (size, self.hidden), start)

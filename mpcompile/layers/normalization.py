@@ -8,37 +8,37 @@ from math import prod
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import Init, Symbolic, Value
-from mpcompile.layers.activations import channel_axis
-from mpcompile.layers.base import Context, Layer, Takes
+from mpcompile.ir import Init, Symbolic, Value, numbers
+from mpcompile.ir.axes import CHANNEL
+from mpcompile.layers.axes import described, pick
+from mpcompile.layers.base import CHANNELS, POOLED, Acting, Acts, Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import Momentum, Positive, Width
 
-CHANNELS = Takes("real channels", 1)
-
 
 @dataclass(frozen=True)
-class LayerNorm(Layer):
+class LayerNorm(Acting):
     """(x - mean) / sqrt(var + eps) * gain + bias over the channels of each position (Ba et al. 2016).
 
-    Statistics are taken over channels alone, never over time or space, so the layer is causal.
+    Statistics are taken over channels alone, never over time or space, so the layer is causal. `over = [channel, height,
+    width]` takes them over these axes together.
 
-    The shape stays. `gain` and `bias` are [C], along the channel axis.
+    The shape stays. `gain` and `bias` are [C], or have the sizes of the axes that `over` names, in the value's order.
     """
 
     keyword: ClassVar[str] = "layer_norm"
-    takes: ClassVar[Takes] = CHANNELS
+    acts: ClassVar[Acts] = CHANNELS
     eps: Positive = 1e-5
     bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        _channels(ctx, x, self.keyword)
-        return _affine(ctx, _normal(ctx, x, [channel_axis(x)], self.eps), self.bias)
+        places = sorted(ctx.axis(x, name) for name in self.over or (CHANNEL,))
+        return _affine(ctx, _normal(ctx, x, places, self.eps), places, self.bias)
 
 
 @dataclass(frozen=True)
-class RmsNorm(Layer):
+class RmsNorm(Acting):
     """x / sqrt(mean(x^2) + eps) * gain over the channels of each position (Zhang and Sennrich 2019, eq. 4).
 
     As `layer_norm` it pools over channels alone, so it is causal.
@@ -47,19 +47,18 @@ class RmsNorm(Layer):
     """
 
     keyword: ClassVar[str] = "rms_norm"
-    takes: ClassVar[Takes] = CHANNELS
+    acts: ClassVar[Acts] = CHANNELS
     eps: Positive = 1e-6
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        channels, axes = _channels(ctx, x, self.keyword), [channel_axis(x)]
-        square = _mean(ctx, F.mul(b, x, x), axes, _count(ctx, x, axes))
-        gain = ctx.param("weight", (channels,), Init("ones"))
-        return F.mul(b, F.div(b, x, _deviation(ctx, square, self.eps)), _along(ctx, gain, x))
+        places = sorted(ctx.axis(x, name) for name in self.over or (CHANNEL,))
+        square = _mean(ctx, F.mul(b, x, x), places, _count(ctx, x, places))
+        return _affine(ctx, F.div(b, x, _deviation(ctx, square, self.eps)), places, False)
 
 
 @dataclass(frozen=True)
-class GroupNorm(Layer):
+class GroupNorm(Acting):
     """Statistics over space (or time) and the channels of each of `groups` groups (Wu and He 2018).
 
     They read every position, so within an autoregressive net this is a leak.
@@ -68,7 +67,7 @@ class GroupNorm(Layer):
     """
 
     keyword: ClassVar[str] = "group_norm"
-    takes: ClassVar[Takes] = CHANNELS
+    acts: ClassVar[Acts] = POOLED
     groups: Width
     eps: Positive = 1e-5
     affine: bool = True
@@ -76,19 +75,21 @@ class GroupNorm(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        channels, axis = _channels(ctx, x, self.keyword), channel_axis(x)
+        axis = ctx.axis(x, CHANNEL)
+        channels = x.shape[axis]
+        assert isinstance(channels, int)
         if self.groups < 1 or channels % self.groups:
             raise ctx.fail("MP201", f"{self.groups} groups do not divide {channels} channels")
-        _whole(ctx, x, self.keyword)
+        over = _pooled(ctx, self, x)
         split = (*x.shape[:axis], self.groups, channels // self.groups, *x.shape[axis + 1 :])
         grouped = F.reshape(b, x, split)
-        pooled = [a for a in range(1, grouped.type.rank) if a != axis]
+        pooled = sorted([axis + 1, *(a + (a > axis) for a in over)])
         y = F.reshape(b, _normal(ctx, grouped, pooled, self.eps), x.shape)
-        return _affine(ctx, y, self.bias) if self.affine else y
+        return _affine(ctx, y, [axis], self.bias) if self.affine else y
 
 
 @dataclass(frozen=True)
-class InstanceNorm(Layer):
+class InstanceNorm(Acting):
     """Statistics over space (or time) of each channel of each example (Ulyanov et al. 2016).
 
     They read every position, so within an autoregressive net this is a leak.
@@ -97,24 +98,24 @@ class InstanceNorm(Layer):
     """
 
     keyword: ClassVar[str] = "instance_norm"
-    takes: ClassVar[Takes] = CHANNELS
+    acts: ClassVar[Acts] = POOLED
     eps: Positive = 1e-5
     affine: bool = False
     bias: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        _channels(ctx, x, self.keyword)
-        pooled = [a for a in range(1, x.type.rank) if a != channel_axis(x)]
+        pooled = _pooled(ctx, self, x)
         if not pooled:
-            raise ctx.fail("MP201", f"instance_norm pools over space or time, and {x.type} has neither")
-        _whole(ctx, x, self.keyword)
+            raise ctx.fail(
+                "MP213", f"instance_norm pools over space or time, and {described(ctx, x)} has neither"
+            )
         y = _normal(ctx, x, pooled, self.eps)
-        return _affine(ctx, y, self.bias) if self.affine else y
+        return _affine(ctx, y, [ctx.axis(x, CHANNEL)], self.bias) if self.affine else y
 
 
 @dataclass(frozen=True)
-class BatchNorm(Layer):
+class BatchNorm(Acting):
     """Statistics of each channel over the batch while training, running ones otherwise (Ioffe and Szegedy 2015).
 
     `loss` normalises by the biased variance of its batch and gives new running statistics, (1 - momentum) running +
@@ -125,7 +126,7 @@ class BatchNorm(Layer):
     """
 
     keyword: ClassVar[str] = "batch_norm"
-    takes: ClassVar[Takes] = CHANNELS
+    acts: ClassVar[Acts] = CHANNELS
     momentum: Momentum = 0.1
     eps: Positive = 1e-5
     affine: bool = True
@@ -133,37 +134,39 @@ class BatchNorm(Layer):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        channels, axis = _channels(ctx, x, self.keyword), channel_axis(x)
-        _whole(ctx, x, self.keyword)
+        axis = self.place(ctx, x)
+        channels = x.shape[axis]
+        assert isinstance(channels, int)
+        pooled = [a for a in range(x.type.rank) if a != axis]
+        _whole(ctx, x, pooled, self.keyword)
         mean, variance = (
             ctx.param(f"running_{name}", (channels,), Init(init), trainable=False)
             for name, init in (("mean", "zeros"), ("var", "ones"))
         )
         if not ctx.training:
-            centred = F.sub(b, x, _along(ctx, mean, x))
-            y = F.div(b, centred, _deviation(ctx, _along(ctx, variance, x), self.eps))
-            return _affine(ctx, y, self.bias) if self.affine else y
-        pooled = [a for a in range(x.type.rank) if a != axis]
+            centred = F.sub(b, x, _along(ctx, mean, x, [axis]))
+            y = F.div(b, centred, _deviation(ctx, _along(ctx, variance, x, [axis]), self.eps))
+            return _affine(ctx, y, [axis], self.bias) if self.affine else y
         count = _count(ctx, x, pooled)
         centre, spread, y = _moments(ctx, x, pooled, count, self.eps)
         unbiased = F.div(b, F.mul(b, spread, count), F.maximum(b, F.sub(b, count, 1.0), 1.0))
         for parameter, batch in ((mean, centre), (variance, unbiased)):
             kept = F.mul(b, ctx.latest(parameter), 1.0 - self.momentum)
             ctx.update(parameter, F.add(b, kept, F.mul(b, F.reshape(b, batch, (channels,)), self.momentum)))
-        return _affine(ctx, y, self.bias) if self.affine else y
+        return _affine(ctx, y, [axis], self.bias) if self.affine else y
 
 
-def _channels(ctx: Context, x: Value, who: str) -> int:
-    """The number of channels of a value. Raises MP201 where it is not fixed."""
-    size = x.shape[channel_axis(x)] if x.type.rank > 1 else None
-    if not isinstance(size, int):
-        raise ctx.fail("MP201", f"{who} needs a fixed number of channels, got {x.type}")
-    return size
+def _pooled(ctx: Context, layer: Acting, x: Value) -> list[int]:
+    """The places of the axes over which a layer pools besides channels. Raises MP201 where examples differ in length."""
+    lead = pick(ctx, layer.keyword, layer.acts, x, layer.over).lead
+    places = sorted(ctx.axis(x, name) for name in lead)
+    _whole(ctx, x, places, layer.keyword)
+    return places
 
 
-def _whole(ctx: Context, x: Value, who: str) -> None:
+def _whole(ctx: Context, x: Value, places: Sequence[int], who: str) -> None:
     """Raises MP201 for sequences of several lengths: their padding would count in statistics over time."""
-    if ctx.length_of(x) is not None:
+    if ctx.lengths and any(ctx.length_along(x.shape[a]) is not None for a in places if a):
         raise ctx.fail(
             "MP201",
             f"{who} pools over time, and sequences differ in length",
@@ -171,18 +174,19 @@ def _whole(ctx: Context, x: Value, who: str) -> None:
         )
 
 
-def _along(ctx: Context, vector: Value, x: Value) -> Value:
-    """vector[C] in a shape that broadcasts along the channels of x."""
-    return F.reshape(ctx.b, vector, (*vector.shape, *(1,) * (x.type.rank - 1 - channel_axis(x))))
+def _along(ctx: Context, weight: Value, x: Value, places: Sequence[int]) -> Value:
+    """A weight with the sizes of some axes of x, in a shape that broadcasts along them."""
+    shape = (x.shape[a] if a in places else 1 for a in range(places[0], x.type.rank))
+    return F.reshape(ctx.b, weight, tuple(shape))
 
 
-def _affine(ctx: Context, x: Value, biased: bool) -> Value:
-    """x * gain + bias for each channel, the bias if there is one."""
-    shape = (_channels(ctx, x, "an affine map"),)
+def _affine(ctx: Context, x: Value, places: Sequence[int], biased: bool) -> Value:
+    """x * gain + bias for each element along some axes, the bias if there is one."""
+    shape = numbers([x.shape[a] for a in places])
     gain = ctx.param("weight", shape, Init("ones"))
     bias = ctx.param("bias", shape, Init("zeros")) if biased else None
-    y = F.mul(ctx.b, x, _along(ctx, gain, x))
-    return y if bias is None else F.add(ctx.b, y, _along(ctx, bias, x))
+    y = F.mul(ctx.b, x, _along(ctx, gain, x, places))
+    return y if bias is None else F.add(ctx.b, y, _along(ctx, bias, x, places))
 
 
 def _deviation(ctx: Context, variance: Value, eps: float) -> Value:

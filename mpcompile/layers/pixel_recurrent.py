@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Builder, Shape, Value
-from mpcompile.layers.base import IMAGE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.layers.base import IMAGE, Acting, Acts, Context, fan_in_uniform
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.masks import Causal2d
 from mpcompile.layers.resampling import ShiftDown
@@ -16,7 +16,7 @@ from mpcompile.ranges import Width, Window
 
 
 @dataclass(frozen=True)
-class RowLstm(Layer):
+class RowLstm(Acting):
     """A long short-term memory that runs down the rows of an image, a whole row a step (section 3.1, eq. 3).
 
     o, f, i, g = K_ss * h_{r-1} + K_is * x_r; c_r = sigmoid(f) c_{r-1} + sigmoid(i) tanh(g); h_r = sigmoid(o) tanh(c_r).
@@ -25,7 +25,7 @@ class RowLstm(Layer):
     """
 
     keyword: ClassVar[str] = "row_lstm"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
     units: Width
     kernel: Window = 3
     bias: bool = True
@@ -37,7 +37,7 @@ class RowLstm(Layer):
         units, side = self.units, self.kernel // 2
         with ctx.frame("input", "input to state", ctx.span):
             mask = Causal2d("horizontal")
-            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask, bias=self.bias)(ctx, x)
+            driven = Conv(4 * units, (1, self.kernel), pad="same", mask=mask, bias=self.bias).forward(ctx, x)
         shape = (4 * units, units, self.kernel)
         u = ctx.param("weight_hh", shape, fan_in_uniform(units * self.kernel))
         over = ops.Conv((1,), ((side, side),), (1,), 1)
@@ -53,7 +53,7 @@ class RowLstm(Layer):
 
 
 @dataclass(frozen=True)
-class DiagonalBilstm(Layer):
+class DiagonalBilstm(Acting):
     """Two long short-term memories along the diagonals of an image, from both upper corners (section 3.2).
 
     A pixel's state follows from those of its neighbours above and to the left (right). The second map is shifted down
@@ -62,7 +62,7 @@ class DiagonalBilstm(Layer):
     """
 
     keyword: ClassVar[str] = "diagonal_bilstm"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
     units: Width
     bias: bool = True
 
@@ -70,12 +70,12 @@ class DiagonalBilstm(Layer):
         (x,), b = inputs, ctx.b
         left = self._direction(ctx, "left", x)
         right = b.emit(ops.Flip(3), self._direction(ctx, "right", b.emit(ops.Flip(3), x)))
-        return F.add(b, left, ShiftDown()(ctx, right))
+        return F.add(b, left, ShiftDown().forward(ctx, right))
 
     def _direction(self, ctx: Context, name: str, x: Value) -> Value:
         b, units = ctx.b, self.units
         with ctx.frame(name, f"diagonal_bilstm({units}), {name}", ctx.span):
-            driven = Conv(4 * units, 1, bias=self.bias)(ctx, x)
+            driven = Conv(4 * units, 1, bias=self.bias).forward(ctx, x)
             u = ctx.param("weight_hh", (4 * units, units, 2), fan_in_uniform(2 * units))
         over = ops.Conv((1,), ((1, 0),), (1,), 1)
 

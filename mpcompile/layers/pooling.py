@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Value
-from mpcompile.layers.base import SPACE, Context, Layer, Takes
+from mpcompile.layers.base import SPACE, Acting, Acts, Context, Part
 from mpcompile.layers.windows import Geometry, fitting, geometry
 from mpcompile.ops import build as F
 from mpcompile.ranges import Pad, Sizes
 
 
 @dataclass(frozen=True)
-class _Pool(Layer):
+class _Pool(Acting):
     """Windows of `kernel` at every `stride` (the kernel unless given); `pad` as that of a convolution."""
 
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     kernel: Sizes
     stride: Sizes | None = None
     pad: Pad = "valid"
@@ -56,18 +56,18 @@ class AvgPool(_Pool):
         return ctx.b.emit(op, inputs[0])
 
 
-class GlobalAvgPool(Layer):
+class GlobalAvgPool(Acting):
     """Mean over all of space: [N, C, ...] -> [N, C]."""
 
     keyword: ClassVar[str] = "global_avgpool"
-    takes: ClassVar[Takes] = Takes("real [channels, space...] of fixed size", 2, 4, (1, 2, -1))
+    acts: ClassVar[Acts] = replace(SPACE, gives=(Part.CHANNEL,), sized=True)
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         return F.mean_axes(ctx.b, inputs[0], range(2, inputs[0].type.rank))
 
 
 @dataclass(frozen=True)
-class Unpool(Layer):
+class Unpool(Acting):
     """Max-unpooling: each value to the place its maximum had, zero elsewhere (Zeiler et al. 2011; notes, figure 10).
 
     `maxpool(2) as pool -> ... -> unpool(pool)`. Where windows overlapped, values of one place add up.
@@ -76,12 +76,16 @@ class Unpool(Layer):
     """
 
     keyword: ClassVar[str] = "unpool"
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     pool: Value
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         node = b.graph.node(self.pool) if self.pool in b.graph else None
+        while node is not None and isinstance(
+            node.op, ops.Reshape | ops.Transpose
+        ):  # back in the order of the spec
+            node = b.graph.node(node.inputs[0])
         if node is None or not isinstance(node.op, ops.MaxPool):
             raise ctx.fail(
                 "MP201",

@@ -7,16 +7,18 @@ stands in the padding, and how much of it there is, makes no difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
 from mpcompile import ops
 from mpcompile.ir import Value
 from mpcompile.layers.activations import Dropout
-from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes, fan_in_uniform
+from mpcompile.layers.base import SEQUENCE, Acting, Acts, Context, Lift, Part, Takes, fan_in_uniform
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Depth, Fraction, Width
 
+#: A state, and the input of one step.
+VECTOR = Acts((Part.CHANNEL,))
 Output = Annotated[str, Choice(("sequence", "state"))]
 
 
@@ -34,7 +36,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Recurrent(Layer):
+class Recurrent(Acting):
     """Base of recurrent layers: [N, time, in] -> [N, time, units], or twice the units when bidirectional.
 
     layers         that are stacked, each reading the one below
@@ -47,7 +49,7 @@ class Recurrent(Layer):
     S counts layer by layer, direction by direction, the state h, and for an LSTM the cell c behind it.
     """
 
-    takes: ClassVar[Takes] = SEQUENCE
+    acts: ClassVar[Acts] = SEQUENCE
     units: Width
     layers: Depth = 1
     bidirectional: bool = False
@@ -61,6 +63,13 @@ class Recurrent(Layer):
     gates: ClassVar[int]
     #: Vectors in the state of one step.
     states: ClassVar[int] = 1
+
+    @property
+    def gives(self) -> tuple[Part, ...]:
+        return self.acts.parts if self.output == "sequence" else VECTOR.parts
+
+    def beside(self, lift: Lift) -> Self:
+        return self if self.start is None else replace(self, start=lift.beside(VECTOR, self.start))
 
     def advance(self, ctx: Context, w: Weights, driven: Value, state: Sequence[Value]) -> list[Value]:
         """One step: the next state from the state and `driven`, the input's share of the gates. [N, ...]."""
@@ -83,9 +92,11 @@ class Recurrent(Layer):
 
         The state says how many units there are, not the layer. Raises `SpecError` (MP201).
         """
-        Takes("an input [features] and a state", 1, 1, (1,), inputs=(2, 2)).check(
-            ctx, self.keyword, (x, state)
-        )
+        Takes(inputs=(2, 2)).check(ctx, self.keyword, (x, state))
+        lift = Lift.of(ctx, self.keyword, VECTOR, x, None)
+        return lift.result(self._step(ctx, lift.value, lift.beside(VECTOR, state)), VECTOR.parts)
+
+    def _step(self, ctx: Context, x: Value, state: Value) -> Value:
         width = state.shape[1]
         assert isinstance(width, int)
         if width % self.states:
@@ -115,7 +126,7 @@ class Recurrent(Layer):
         first, last = self._first(ctx, x), list[Value]()
         for layer in range(self.layers):
             if layer and self.dropout:
-                x = Dropout(self.dropout)(ctx, x)
+                x = Dropout(self.dropout).forward(ctx, x)
             ways = []
             for reverse in (False, True) if self.bidirectional else (False,):
                 suffix = (f"_l{layer}" if layer else "") + ("_reverse" if reverse else "")
@@ -136,7 +147,7 @@ class Recurrent(Layer):
             raise ctx.fail(
                 "MP201",
                 f"the first state of {self.keyword}({self.units}) here has {count * self.units} numbers, "
-                f"this is {self.start.type}",
+                f"this has {self.start.shape[1]}",
                 help=f"the state of a like layer ({self.keyword}(..., output = state)), or dense({count * self.units})",
             )
         return F.split(ctx.b, self.start, 1, count)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Shape, Value, numbers
-from mpcompile.layers.base import IMAGE, SPACE, Context, Layer, Takes
+from mpcompile.layers.base import IMAGE, SPACE, Acting, Acts, Context, Lift
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Window
 
@@ -19,7 +19,7 @@ Mode = Annotated[str, Choice(("nearest", "bed_of_nails", *LINEAR.values()))]
 
 
 @dataclass(frozen=True)
-class Upsample(Layer):
+class Upsample(Acting):
     """`factor` times as many elements along each spatial axis (notes, section 3.1).
 
     `nearest` repeats every element; `bed_of_nails` sets zeros after it; `bilinear` (`linear`, `trilinear`) draws
@@ -30,7 +30,7 @@ class Upsample(Layer):
     """
 
     keyword: ClassVar[str] = "upsample"
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     factor: Window
     mode: Mode = "nearest"
     align_corners: bool = False
@@ -98,7 +98,7 @@ def _between_corners(ctx: Context, x: Value, axis: int, f: int) -> Value:
 
 
 @dataclass(frozen=True)
-class Crop(Layer):
+class Crop(Acting):
     """The centre of an image, of the spatial size of `like`; an odd element too many is cut at the end.
 
     For the skips of a U-Net without padding: `concat(skip -> crop(wide))`.
@@ -107,34 +107,33 @@ class Crop(Layer):
     """
 
     keyword: ClassVar[str] = "crop"
-    takes: ClassVar[Takes] = SPACE
+    acts: ClassVar[Acts] = SPACE
     like: Value
+
+    def beside(self, lift: Lift) -> Self:
+        return replace(self, like=lift.beside(SPACE, self.like, self.over))
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        if self.like.type.rank != x.type.rank:
-            raise ctx.fail(
-                "MP201", f"crop cuts {x.type} to the size of something like it, got {self.like.type}"
-            )
         for axis in range(2, x.type.rank):
             size, wanted = x.shape[axis], self.like.shape[axis]
             if size == wanted:
                 continue
             if not isinstance(size, int) or not isinstance(wanted, int) or wanted > size:
-                raise ctx.fail("MP201", f"crop cannot cut {x.type} to the size of {self.like.type}")
+                raise ctx.fail("MP201", f"crop cannot cut {list(x.shape[2:])} to {list(self.like.shape[2:])}")
             start = (size - wanted) // 2
             x = F.slice_axis(ctx.b, x, axis, start, start + wanted)
         return x
 
 
-class ShiftDown(Layer):
+class ShiftDown(Acting):
     """Move an image one row down: row r of the result is row r - 1 of the input, row 0 is zero.
 
     The shape stays: [N, C, H, W].
     """
 
     keyword: ClassVar[str] = "shift_down"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -145,11 +144,11 @@ class ShiftDown(Layer):
 
 
 @dataclass(frozen=True)
-class Squeeze(Layer):
+class Squeeze(Acting):
     """Space to depth: [N, C, H, W] -> [N, C f^2, H/f, W/f] (Dinh et al. 2017, section 3.6)."""
 
     keyword: ClassVar[str] = "space_to_depth"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
     factor: Window = 2
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -158,11 +157,11 @@ class Squeeze(Layer):
 
 
 @dataclass(frozen=True)
-class Unsqueeze(Layer):
+class Unsqueeze(Acting):
     """Depth to space, the inverse of `space_to_depth`: [N, C f^2, H, W] -> [N, C, f H, f W] (Shi et al. 2016, eq. 4)."""
 
     keyword: ClassVar[str] = "depth_to_space"
-    takes: ClassVar[Takes] = IMAGE
+    acts: ClassVar[Acts] = IMAGE
     factor: Window = 2
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:

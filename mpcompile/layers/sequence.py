@@ -1,26 +1,28 @@
-"""Layers over time: sequences are time first, [N, time, features]."""
+"""Layers over an ordered axis, which stands first: [N, time, ...]."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mpcompile import ops
 from mpcompile.ir import Init, Value, symbol
-from mpcompile.layers.base import SEQUENCE, Context, Layer, Takes
+from mpcompile.ir.axes import TIME
+from mpcompile.layers.axes import described
+from mpcompile.layers.base import STEPS, TOKENS, Acting, Acts, Context, Layer, Part, Takes
 from mpcompile.ops import build as F
 from mpcompile.ranges import Length, Steps, Width, Window
 
 
 @dataclass(frozen=True)
-class Shift(Layer):
+class Shift(Acting):
     """Delay a sequence by `steps`: position t of the result is position t - steps of the input, zeros before.
 
     The shape stays: [N, time, ...].
     """
 
     keyword: ClassVar[str] = "shift"
-    takes: ClassVar[Takes] = Takes("a real sequence", 1)
+    acts: ClassVar[Acts] = STEPS
     steps: Steps = 1
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -31,11 +33,12 @@ class Shift(Layer):
 
 
 @dataclass(frozen=True)
-class Stretch(Layer):
+class Stretch(Acting):
     """Every step of a sequence `factor` times, as controls of faster steps: [N, time, ...] -> [N, factor * time, ...]."""
 
     keyword: ClassVar[str] = "stretch"
-    takes: ClassVar[Takes] = Takes("a sequence", 1, kind=None)
+    takes: ClassVar[Takes] = Takes(kind=None)
+    acts: ClassVar[Acts] = STEPS
     factor: Window
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -47,14 +50,14 @@ class Stretch(Layer):
 
 
 @dataclass(frozen=True)
-class Position(Layer):
+class Position(Acting):
     """Add a learned vector for each position, up to `longest` of them.
 
     The shape stays: [N, time, D]; the weight is [longest, D].
     """
 
     keyword: ClassVar[str] = "position"
-    takes: ClassVar[Takes] = SEQUENCE
+    acts: ClassVar[Acts] = TOKENS
     longest: Width
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -67,11 +70,11 @@ class Position(Layer):
         return F.add(b, x, b.emit(ops.Gather(0), table, index))
 
 
-class Last(Layer):
+class Last(Acting):
     """The last position of a sequence, at its length where it states one: [N, time, D] -> [N, D] (many-to-one)."""
 
     keyword: ClassVar[str] = "last"
-    takes: ClassVar[Takes] = Takes("a real sequence", 1)
+    acts: ClassVar[Acts] = replace(STEPS, gives=(Part.REST,))
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
@@ -88,10 +91,9 @@ class Last(Layer):
 
 @dataclass(frozen=True)
 class Over(Layer):
-    """One vector at every step: [N, D] -> [N, steps, D] (one-to-many). `steps` is a number or a declared length."""
+    """One value at every step: [N, ...] -> [N, steps, ...] (one-to-many). `steps` is a number or a declared length."""
 
     keyword: ClassVar[str] = "over"
-    takes: ClassVar[Takes] = Takes("a vector [features]", 1, 1)
     steps: Length
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
@@ -108,5 +110,10 @@ class Over(Layer):
                 help="a number of steps, or the length of a variable that this program reads",
             )
         steps = symbol(self.steps) if isinstance(self.steps, str) else self.steps
-        wide = F.reshape(b, x, (x.shape[0], 1, x.shape[1]))
-        return b.emit(ops.BroadcastTo((x.shape[0], steps, x.shape[1])), wide)
+        name, axes = self.steps if isinstance(self.steps, str) else TIME, ctx.axes_of(x)
+        if name in axes:
+            raise ctx.fail(
+                "MP213", f"over({self.steps}) makes an axis `{name}`, and {described(ctx, x)} has one"
+            )
+        wide = F.reshape(b, x, (x.shape[0], 1, *x.shape[1:]))
+        return ctx.name_axes(b.emit(ops.BroadcastTo((x.shape[0], steps, *x.shape[1:])), wide), (name, *axes))

@@ -8,7 +8,8 @@ from mpcompile.bijectors import REALS, UNIT, Bijector, FactorOut, Interval
 from mpcompile.bijectors.inverse import Inverse
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.distributions import Placed
-from mpcompile.ir import Shape, float_type
+from mpcompile.ir import Shape
+from mpcompile.ir.axes import Axes
 from mpcompile.layers import LAYERS, Context
 
 
@@ -21,12 +22,12 @@ def not_bijective(name: str, span: Span) -> SpecError:
     return error("MP407", f"`{name}` is a layer, and a flow is made of bijectors", span, help=inside)
 
 
-def check_shapes(chain: Sequence[Placed], shape: Shape, ctx: Context) -> None:
-    """Check that each map takes the shape that reaches it. Raises MP201, MP401 for one that does not."""
+def check_shapes(chain: Sequence[Placed], shape: Shape, axes: Axes, ctx: Context) -> None:
+    """Check that each map takes the shape that reaches it, channels first. Raises MP201, MP401 for one that does not."""
     for placed in chain:
         bijector = placed.bijector
         with ctx.b.within(ctx.b.scope, placed.span):
-            bijector.takes.check_shape(ctx, bijector.keyword, float_type(*shape))
+            bijector.takes.check(ctx, bijector.keyword, shape, axes)
             shape = bijector.checked_shape(ctx, shape)
 
 

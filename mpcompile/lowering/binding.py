@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mpcompile.lowering.scope import Scope
 
 
+NAMED_SIZES = tuple[tuple[str, int], ...]
+
+
 class Unlisted(ValueError):
     """A name that a table does not have; the text says which it has."""
 
@@ -75,18 +78,21 @@ class Arguments:
         """The argument of each field, and what is wrong with the places and names of the others."""
         given: dict[str, ast.Argument] = {}
         faults: list[SpecError] = []
-        names = [s.name for s in free]
+        names, places = [s.name for s in free], [s.name for s in free if s.by_place]
         stated = {a.name for a in self.call.args if a.name is not None}
+        sizes = next((s.name for s in free if s.type == NAMED_SIZES), None)
         place = 0
         for argument in self.call.args:
             name = argument.name
             if name is None:
-                name = names[place] if place < len(names) else None
+                name = places[place] if place < len(places) else None
                 place += 1
                 if name is None or name in stated:
                     faults.append(self._one_too_many(argument, names, name))
                     continue
-            if name not in names:
+            if name not in names and sizes is not None:
+                given.setdefault(sizes, argument)
+            elif name not in names:
                 faults.append(self._unknown_name(argument, name, names))
             elif name in given:
                 faults.append(error("MP124", f"`{name}` is given twice", argument.span))
@@ -241,6 +247,12 @@ class Arguments:
             raise Expected("a number or a pair [before, after] for each axis", expr.span)
         return tuple((before, after) for before, after in pairs)
 
+    def _named_sizes(self, _: ast.Expr) -> tuple[tuple[str, int], ...]:
+        return tuple((a.name, self._whole(a.value)) for a in self.call.args if a.name is not None)
+
+    def _names(self, expr: ast.Expr) -> tuple[str, ...]:
+        return tuple(self._text(e) for e in (expr.items if isinstance(expr, ast.ListExpr) else (expr,)))
+
     def _list(self, expr: ast.Expr) -> tuple[int, ...]:
         if not isinstance(expr, ast.ListExpr):
             return (self._whole(expr),)
@@ -285,6 +297,8 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Start: Arguments._start,
     get_args(ast.Expr)[0]: lambda self, e: e,
     tuple[int, ...]: Arguments._list,
+    tuple[str, ...]: Arguments._names,
+    NAMED_SIZES: Arguments._named_sizes,
     int | tuple[int, ...]: Arguments._sizes_of_axes,
     str | int | tuple[tuple[int, int], ...]: Arguments._padding,
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
+from mpcompile.ir.axes import BATCH_NAMES, Axes, TwoReadings, default_axes
+from mpcompile.layers.axes import two_readings, two_readings_help
 from mpcompile.lowering.names import unknown
 from mpcompile.ranges import HUGE, MAX_WHOLE, Range
 
@@ -60,7 +62,7 @@ def whole(expr: ast.Expr, numbers: Mapping[str, int | float], what: str, within:
 def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | float]) -> Field:
     """Build a declared variable, with its shape and its values. Raises `SpecError`."""
     t = d.type
-    shape: list[object] = []
+    shape: list[int | Symbolic] = []
     for i, size in enumerate(axis.size for axis in t.shape):
         length = _length(size, numbers)
         if length is not None:
@@ -99,9 +101,33 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     if classes is not None and not 1 < classes <= 1 << 20:
         raise error("MP112", f"{d.name} has {classes} levels; between 2 and {1 << 20} make sense", t.span)
     kind = DType.INT if t.base == "category" else DType.FLOAT
-    type_ = Type(kind, (BATCH, *shape))  # type: ignore[arg-type]  # ints and symbols, by construction
+    type_ = Type(kind, (BATCH, *shape))
     base, angle = ("real", True) if t.base == "angle" else (t.base, False)
-    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle, t.labels)
+    axes = axes_of(t.shape, shape, t.span, t.base == "category")
+    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle, t.labels, axes)
+
+
+def axes_of(
+    written: Sequence[ast.Axis], sizes: Sequence[int | Symbolic], span: Span, categories: bool = False
+) -> Axes:
+    """Return the names of the axes of a declaration.
+
+    Raises MP104 for a name of the batch, MP105 for a name that is given twice, and MP212 for sizes with two readings.
+    """
+    for axis in written:
+        if axis.name in BATCH_NAMES:
+            raise error("MP104", f"`{axis.name}` is the batch, which no axis of a variable is", axis.span,
+                        help="every value has the examples as an axis of its own, which has no name")  # fmt: skip
+    try:
+        axes = default_axes([a.name for a in written], sizes, categories)
+    except TwoReadings as two:
+        raise error("MP212", two_readings(two, sizes), span, help=two_readings_help(two, sizes)) from two
+    for i, name in enumerate(axes):
+        if name in axes[:i]:
+            raise error(
+                "MP105", f"two axes are called `{name}`", written[i].span, help="name one of them otherwise"
+            )
+    return axes
 
 
 def _from_zero(t: ast.TypeExpr, low: float) -> None:

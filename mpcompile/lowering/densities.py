@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from mpcompile.bijectors import BIJECTORS, Dequantize
+from mpcompile.bijectors.base import inner
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import (
     COMBINATORS,
@@ -27,6 +28,7 @@ from mpcompile.distributions.family import Family
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
+from mpcompile.ir.axes import CHANNEL
 from mpcompile.layers import LAYERS, Context
 from mpcompile.layers.naming import numbered
 from mpcompile.lowering.bijections import (
@@ -114,7 +116,7 @@ def _combined(ctx: Context, call: ast.Call, given: OverLaw, field: Field | None)
         stated = f"{call.callee}({family.over.name}, net)"
         raise error("MP123", f"`{call.callee}` needs `net`", call.span,
                     help=f"{stated}, of {family.count(field)} numbers an element")  # fmt: skip
-    return family.read(ctx, given.net, field.type.shape, field)
+    return family.read(ctx, given.net, field)
 
 
 def _net_by_name(scope: Scope, law: type[Distribution], call: ast.Call) -> ast.Call:
@@ -151,7 +153,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
     check_support(likelihood.name, field, call.span, likelihood.support)
     try:
-        ranks = member_ranks(given.order, field.type.shape[1:], given.seed, given.orders, given.masks)
+        ranks = member_ranks(given.order, field, given.seed, given.orders, given.masks)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
     path, span = ctx.b.scope, body.span
@@ -164,6 +166,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
                 value = F.mul(ctx.b, F.to_float(ctx.b, x), 1.0 / max(1, field.classes - 1))
             if field.classes is not None:
                 ctx.classes[value] = field.classes
+            value = ctx.name_axes(value, field.axes)
             results = scope.child(values={field.name: value}).run(ctx, body, (value,))
         ctx.b.scope = before
         if len(results) != 1:
@@ -185,7 +188,12 @@ def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None
     if field is not None:
         size = product(field.type.shape[1:])
         flat = replace(
-            field, role="base", base="real", type=float_type(field.type.shape[0], size), classes=None
+            field,
+            role="base",
+            base="real",
+            type=float_type(field.type.shape[0], size),
+            classes=None,
+            axes=(CHANNEL,),
         )
     with ctx.frame("base", scope.label(expr.span), expr.span):
         law = distribution(ctx, scope, expr, flat)
@@ -205,7 +213,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
             raise error(
                 "MP411", "the base of a posterior is a vector whose net reads what is observed", call.span
             )
-    field = variable or Field("latent", "latent", "real", float_type(*shape), call.span)
+    field = variable or Field("latent", "latent", "real", float_type(*shape), call.span, axes=(CHANNEL,))
     if call.body is None:
         raise error("MP123", "`flow` needs its bijectors: { coupling(...) -> ... }", call.span)
     if len(field.type.shape) < 2 or any(isinstance(s, Symbolic) for s in field.type.shape[1:]):
@@ -219,9 +227,10 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
             call.span,
             help="start the flow with `dequantize`",
         )
-    check_shapes(chain, field.type.shape, ctx)
+    flow = Flow(base, without_inverses(chain), field.axes)
+    check_shapes(chain, flow.arranged(field.type.shape), flow.inner, ctx)
     check_intervals(chain)
-    return Flow(base, without_inverses(chain))
+    return flow
 
 
 def _chain(ctx: Context, scope: Scope, body: ast.Pipeline, field: Field) -> tuple[Placed, ...]:
@@ -267,17 +276,18 @@ def _levels(field: Field) -> int:
 def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Value], Flow]:
     """The law of a dequantiser's noise given the integers, which its body sees under their own name, in [0, 1]."""
     noise = replace(field, base="real", low=0, classes=None)
+    axes = inner(field.axes)
     body, levels = call.body, _levels(field)
     assert body is not None
 
     def posterior(ctx: Context, x: Value) -> Flow:
         shifted = x if field.low == 0 else F.sub(ctx.b, x, float(field.low))
-        seen = F.mul(ctx.b, shifted, 1.0 / (levels - 1))
+        seen = ctx.name_axes(F.mul(ctx.b, shifted, 1.0 / (levels - 1)), axes)
         chain = _chain(ctx, scope.child(values={field.name: seen}), body, noise)
-        check_shapes(chain, x.shape, ctx)
+        check_shapes(chain, x.shape, axes, ctx)
         check_intervals(chain)
         check_noise(chain, call.span)
-        return Flow(Normal(0.0, 0.0), without_inverses(chain))
+        return Flow(Normal(0.0, 0.0), without_inverses(chain), axes)
 
     return posterior
 

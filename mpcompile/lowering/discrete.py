@@ -111,7 +111,7 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
             else f"no gradient passes through draws of classes, and the posterior of `{s.name}` is a law of them"
         )
         raise error("MP411", message, s.distribution.span, help=f"of classes: {ways}")
-    return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes)
+    return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes, axes=made.axes)
 
 
 def stated(ctx: Context, scope: Scope, s: ast.Density) -> Posterior:

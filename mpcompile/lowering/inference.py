@@ -61,16 +61,16 @@ class Inference:
         m, p = self.m, self.p
         kl: Value | None
         with m.within(p, s):
-            q, shape = m.posterior(p, s), m.latent_shapes[s.name]
+            q, field = m.posterior(p, s), m.latent_fields[s.name]
             if discrete.way(s) is not None:
                 prior = m.prior(p, s) if self._ready(s) else None
                 z, kl = discrete.draw(p.ctx, p.scope, s, m.typed[s.name], q, prior, exact=self.exact)
             elif self._ready(s):
-                z, kl = latents.draw(p.ctx, q, m.prior(p, s), s.name, shape, exact=self.exact)
+                z, kl = latents.draw(p.ctx, q, m.prior(p, s), field, exact=self.exact)
             else:
-                z, self.waiting[s.name] = latents.drawn(p.ctx, q, s.name, shape)
+                z, self.waiting[s.name] = latents.drawn(p.ctx, q, field)
                 kl = None
-        p.scope.values[s.name] = z
+        m.bring(p, s.name, z)
         return [] if kl is None else [kl]
 
     def _ready(self, s: ast.Density) -> bool:
@@ -218,7 +218,7 @@ class _Counted:
             b = p.b
             chosen = [b.emit(ops.Gather(0), b.constant(row), number) for row in states]
             values = {
-                s.name: discrete.index(p.ctx, m.typed[s.name], k)
+                s.name: p.ctx.name_axes(discrete.index(p.ctx, m.typed[s.name], k), m.typed[s.name].axes)
                 for s, k in zip(self.counted, chosen, strict=True)
             }
             scope = p.scope.child(values=values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
-from mpcompile.ir import SUBJECT, Claim, Factor, Field, Shape, float_type
+from mpcompile.ir import SUBJECT, Claim, Factor, Field
 from mpcompile.lowering import latents
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.recurrence import Recurrence, in_step
@@ -41,8 +41,8 @@ def _law(m: Statements, s: ast.Density) -> Factor:
     m.latent_inputs(p)
     with m.within(p, s):
         if s.role == "latent":
-            field = m.typed.get(s.name) or _latent(s, m.latent_shapes[s.name])
-            law = latents.prior(p.ctx, p.scope, s, m.latent_shapes[s.name], field)
+            field = m.latent_fields[s.name]
+            law = latents.prior(p.ctx, p.scope, s, field)
         else:
             field, law = m.fields[s.name], distribution(p.ctx, p.scope, s.distribution, m.fields[s.name])
         assert law is not None
@@ -59,18 +59,14 @@ def _steps(m: Statements, r: Recurrence) -> list[Factor]:
         m.latent_inputs(p)
         with m.within(p, s):
             law = r.within(p.ctx, p.scope, p.input, s, "prior" if s.role == "latent" else "law", open=True)
-            field = _latent(s, r.shapes[s.name]) if s.role == "latent" else in_step(m.fields[s.name])
+            field = r.latent_fields[s.name] if s.role == "latent" else in_step(m.fields[s.name])
             factors.append(_factor(p, s, field, law, carried))
     return factors
 
 
-def _latent(s: ast.Density, shape: Shape) -> Field:
-    return Field(s.name, "latent", "real", float_type(*shape), s.span)
-
-
 def _factor(p: Program, s: ast.Density, field: Field, law: Distribution, past: tuple[str, ...]) -> Factor:
     """log p of the value of a new input, so that reading the variable itself is reading another one."""
-    subject = p.b.input(SUBJECT, field.type)
+    subject = p.ctx.name_axes(p.b.input(SUBJECT, field.type), field.axes)
     if field.base == "category" and field.classes is not None:
         p.ctx.classes[subject] = field.classes
     p.b.graph.outputs["log_prob"] = law.log_prob(p.ctx, subject)

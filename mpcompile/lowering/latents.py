@@ -9,7 +9,7 @@ from __future__ import annotations
 from mpcompile.diagnostics import error
 from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Normal
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Shape, Value, float_type
+from mpcompile.ir import Field, Value, float_type
 from mpcompile.layers import Context
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.scope import Scope
@@ -37,17 +37,19 @@ def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:
     return law
 
 
+def field_of(ctx: Context, s: ast.Density, law: Distribution) -> Field:
+    """Return a latent as a variable: with the shape and the axes of the first parameter of its posterior."""
+    first = next(iter(law.parameters().values()))
+    return Field(s.name, "latent", "real", float_type(*first.shape), s.span, axes=ctx.axes_of(first))
+
+
 def is_point(s: ast.Density) -> bool:
     """Return whether a latent is the code of an autoencoder."""
     return named(s.distribution) is Delta
 
 
-def prior(
-    ctx: Context, scope: Scope, s: ast.Density, shape: Shape, field: Field | None = None
-) -> Distribution | None:
-    """Build the law of a latent of this shape; None where none is stated, as for the code of an autoencoder.
-
-    `field` is that of a latent with a type.
+def prior(ctx: Context, scope: Scope, s: ast.Density, field: Field) -> Distribution | None:
+    """Build the law of a latent, a variable of this field; None where none is stated, as for the code of an autoencoder.
 
     Raises `SpecError` (MP123) for another latent without a prior.
     """
@@ -55,33 +57,34 @@ def prior(
         if not is_point(s):
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
         return None
-    field = field or Field(s.name, "latent", "real", float_type(*shape), s.span)
     with ctx.frame("prior", scope.label(s.prior.span), s.prior.span):
         law = distribution(ctx, scope, s.prior, field)
     return law
 
 
 def draw(
-    ctx: Context, q: Distribution, p: Distribution | None, name: str, shape: Shape, *, exact: bool = True
+    ctx: Context, q: Distribution, p: Distribution | None, field: Field, *, exact: bool = True
 ) -> tuple[Value, Value | None]:
-    """Draw z of q, and return it with KL(q || p) of each example [N], or None where there is no prior.
+    """Draw z of q, named, and return it with KL(q || p) of each example [N], or None where there is no prior.
 
     Between normals KL is in closed form, unless `exact` is false. Else it is estimated from that one draw, as log
     q(z) - log p(z); for a point mass only -log p(z) is left.
     """
     if exact and isinstance(q, Normal) and isinstance(p, Normal):
-        return q.sample(ctx, name, shape), q.kl(ctx, p)
-    z, log_q = drawn(ctx, q, name, shape)
+        return ctx.name_axes(q.sample(ctx, field.name, field.type.shape), field.axes), q.kl(ctx, p)
+    z, log_q = drawn(ctx, q, field)
     return z, divergence(ctx, log_q, p, z)
 
 
-def drawn(ctx: Context, q: Distribution, name: str, shape: Shape) -> tuple[Value, Value | None]:
-    """Draw z of q, and return it with log q(z), [N], or None for a point mass."""
-    return (
+def drawn(ctx: Context, q: Distribution, field: Field) -> tuple[Value, Value | None]:
+    """Draw z of q, named, and return it with log q(z), [N], or None for a point mass."""
+    name, shape = field.name, field.type.shape
+    z, log_q = (
         (q.sample(ctx, name, shape), None)
         if isinstance(q, Delta)
         else q.sample_and_log_prob(ctx, name, shape)
     )
+    return ctx.name_axes(z, field.axes), log_q
 
 
 def divergence(ctx: Context, log_q: Value | None, p: Distribution | None, z: Value) -> Value | None:

@@ -269,7 +269,7 @@ class _Lowering(Statements):
             with self.within(p, s):
                 q = self.posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
-                p.scope.values[s.name] = self.code(p, s, q)
+                self.bring(p, s.name, self.code(p, s, q))
                 if isinstance(q, Flow):  # its parameters are those of the base: the code is another value
                     outputs[s.name] = p.scope.values[s.name]
         for r in self.recurrences:
@@ -289,7 +289,7 @@ class _Lowering(Statements):
         for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
-                p.scope.values[s.name] = self.code(p, s, q)
+                self.bring(p, s.name, self.code(p, s, q))
         outputs = self._means(p)
         for r in self.recurrences:
             outputs |= r.reconstruct(p.ctx, p.scope)
@@ -330,7 +330,7 @@ class _Lowering(Statements):
                 if s.role == "latent":
                     if (code := self.prior_draw(p, s)) is None:
                         return  # nothing says where the codes of an autoencoder lie
-                    p.scope.values[s.name] = code
+                    self.bring(p, s.name, code)
                     continue
                 law, shape = self.law(p, s), self.fields[s.name].type.shape
                 outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
@@ -412,7 +412,7 @@ class _Lowering(Statements):
                 if s.role == "latent":
                     if (code := self.prior_draw(p, s)) is None:
                         return  # nothing says where the codes of an autoencoder lie
-                    p.scope.values[s.name] = code
+                    self.bring(p, s.name, code)
                     continue
                 law = self.law(p, s)
                 if isinstance(law, Autoregressive | Flow):

@@ -10,6 +10,7 @@ from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
 from mpcompile.ir import Claim, FlowStep, Shape, Value, float_type
+from mpcompile.ir.axes import Axes
 from mpcompile.lowering import discrete
 from mpcompile.lowering.claims import order_of
 from mpcompile.lowering.recurrence import Recurrence, Which, in_step
@@ -34,6 +35,7 @@ def flow_steps(
     that the flow is a part of.
     """
     steps: list[FlowStep] = []
+    shape = whole.arranged(shape)
     q = m.start(subject)  # one program for all, of which each step is a part
     q.taken = frozenset(("x", "seen"))
     m.read(q, *given)
@@ -47,7 +49,7 @@ def flow_steps(
             for k in range(len(parts)):
                 name = placed.name if len(parts) == 1 else f"{placed.name}_{k}"
                 with _at(q, around), _at(q, placed):
-                    outputs = _step(q, law.chain[i].bijector, k, shape)
+                    outputs = _step(q, law.chain[i].bijector, k, shape, law.inner)
                 graph, q.b.graph.name = q.b.graph, name
                 graph.outputs = outputs
                 interval = placed.bijector.preimage if k == 0 else None
@@ -60,13 +62,13 @@ def flow_steps(
     m.out.flow_steps[subject] = steps
 
 
-def _step(q: Program, bijector: Bijector, k: int, shape: Shape) -> dict[str, Value]:
+def _step(q: Program, bijector: Bijector, k: int, shape: Shape, axes: Axes) -> dict[str, Value]:
     """The k-th part of a bijector applied to new inputs `x` and `seen`: `y`, and `log_det` where there is one."""
-    x = q.b.input("x", float_type(*shape))
+    x = q.ctx.name_axes(q.b.input("x", float_type(*shape)), axes)
     if isinstance(bijector, FactorOut):
         first, second = bijector.split(q.ctx, x)
         return {"y": F.concat(q.b, [F.flatten(q.b, first), F.flatten(q.b, second)], 1)}
-    seen = q.b.input("seen", float_type(*shape))
+    seen = q.ctx.name_axes(q.b.input("seen", float_type(*shape)), axes)
     y, log_det = bijector.parts()[k].apply(q.ctx, x, seen)
     return {"y": y, **({} if log_det is None else {"log_det": log_det})}
 
@@ -110,11 +112,11 @@ def latent_laws(m: Statements) -> None:
     """Add what the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
     for s in m.latents:
         before = [*m.given(), *m.order.before(s.name)]
-        _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_shapes[s.name])
+        _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_fields[s.name].type.shape)
         if discrete.way(s) is not None:
             continue  # its posterior is a law of classes, with nothing to prove
         again = partial(m.posterior, s=s)
-        _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_shapes[s.name])
+        _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_fields[s.name].type.shape)
 
 
 def step_laws(m: Statements) -> None:
@@ -124,8 +126,15 @@ def step_laws(m: Statements) -> None:
         for s in r.densities:
             law = partial(_in_step, r=r, s=s)
             if s.role == "latent":
-                _proofs(m, s, s.name, partial(law, which="prior"), given, r.shapes[s.name])
-                _proofs(m, s, f"{s.name}_posterior", partial(law, which="posterior"), given, r.shapes[s.name])
+                _proofs(m, s, s.name, partial(law, which="prior"), given, r.latent_fields[s.name].type.shape)
+                _proofs(
+                    m,
+                    s,
+                    f"{s.name}_posterior",
+                    partial(law, which="posterior"),
+                    given,
+                    r.latent_fields[s.name].type.shape,
+                )
             else:
                 shape = in_step(m.fields[s.name]).type.shape
                 _proofs(m, s, s.name, partial(law, which="law"), given, shape)

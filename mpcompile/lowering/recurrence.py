@@ -21,9 +21,11 @@ from mpcompile.distributions import COMBINATORS, Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
+from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers import Context
+from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.lowering import latents
-from mpcompile.lowering.declarations import whole
+from mpcompile.lowering.declarations import axes_of, whole
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Hidden, Order
@@ -55,12 +57,12 @@ class _Step:
 
 @dataclass
 class Recurrence:
-    """One recurrence of a model; `shapes` are those of its latents in a step, known once its posteriors were lowered."""
+    """One recurrence of a model; `latent_fields` are its latents in a step, known once its posteriors were lowered."""
 
     statement: ast.Recurrence
     fields: Mapping[str, Field]
     order: Order
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    latent_fields: dict[str, Field] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)  # observed variables whose law learns a scale
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class Recurrence:
 
         def latent(at: _Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
-            z, kl = latents.draw(at.ctx, q, prior, s.name, self.shapes[s.name], exact=exact)
+            z, kl = latents.draw(at.ctx, q, prior, self.latent_fields[s.name], exact=exact)
             assert kl is not None, "a prior there always is"
             return z, {f"kl_{s.name}": kl}
 
@@ -170,7 +172,8 @@ class Recurrence:
         """Draws of the observed variables: every step from its priors, given what was drawn before."""
 
         def latent(at: _Step, s: ast.Density) -> Made:
-            return self._prior(at, s).sample(at.ctx, s.name, self.shapes[s.name]), {}
+            drawn = self._prior(at, s).sample(at.ctx, s.name, self.latent_fields[s.name].type.shape)
+            return self._named(at, s, drawn), {}
 
         def observed(at: _Step, s: ast.Density) -> Made:
             law, f = self._law(at, s), in_step(self.fields[s.name])
@@ -246,7 +249,9 @@ class Recurrence:
             self._know(ctx, name, value)
         hidden = {s.name for s in self.observed}
         values = scope.values | {k: v for k, v in data.items() if open or k not in hidden}
-        values |= {c.name: read(c.name, float_type(*self._carried(scope, c))) for c in self.statement.carries}
+        for c in self.statement.carries:
+            carried = read(c.name, float_type(*self._carried(scope, c)))
+            values[c.name] = ctx.name_axes(carried, self._axes(c, scope))
         at = _Step(ctx, replace(scope, values=values), data, set())
         inner = ctx.b.scope
         for s in self.statement.statements:
@@ -258,15 +263,17 @@ class Recurrence:
                 if isinstance(s, ast.Update):
                     values[s.name] = self._update(at, s, None)
                 elif s.role == "latent":
-                    values[s.name] = read(s.name, float_type(*self.shapes[s.name]))
+                    values[s.name] = self._named(at, s, read(s.name, self.latent_fields[s.name].type))
                 else:
                     values[s.name] = data[s.name]
             at.now.add(s.name)
         raise AssertionError(f"{of.name} is no density of this recurrence")
 
     def _know(self, ctx: Context, name: str, value: Value) -> None:
-        """Note how many classes a variable has, for an embedding of it."""
+        """Note the names of axes of a variable in a step, and how many classes it has, for an embedding of it."""
         f = self.fields.get(name)
+        if f is not None and name in self.over:
+            ctx.axes[value] = in_step(f).axes
         if f is not None and f.base == "category" and f.classes is not None:
             ctx.classes[value] = f.classes
 
@@ -275,27 +282,35 @@ class Recurrence:
         sizes = (whole(a.size, scope.numbers, f"the size of `{c.name}`", Range(1, MAX_SIZE)) for a in c.shape)
         return (next(iter(self.fields.values())).type.shape[0], *sizes)
 
+    def _axes(self, c: ast.Carry, scope: Scope) -> Axes:
+        """The names of the axes of a carried value."""
+        sizes = self._carried(scope, c)[1:]
+        return axes_of(c.shape, sizes, c.span)
+
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
         """Return a carried value before the first step, [N, ...]: a number everywhere, or an expression's value."""
-        shape = self._carried(scope, c)
+        shape, axes = self._carried(scope, c), self._axes(c, scope)
         with ctx.frame(c.name, scope.label(c.span), c.span), ctx.frame("start", scope.label(c.span), c.span):
             value = scope.value(ctx, c.init)
             if value.type.rank == 0:
-                return F.add(ctx.b, ctx.zeros(shape), value)
-        if value.shape != shape:
-            raise error(
-                "MP201",
-                f"`{c.name}` starts with shape {list(value.shape[1:])}, not {list(shape[1:])}",
-                c.init.span,
-            )
+                return ctx.name_axes(F.add(ctx.b, ctx.zeros(shape), value), axes)
+            own = ctx.axes_of(value)
+        if set(own) != set(axes) or (value := ordered(ctx, with_batch(ctx, value), axes)).shape != shape:
+            raise error("MP201", f"`{c.name}` starts as {described(ctx, value)}, and not {shown(axes, shape[1:])}",
+                        c.init.span)  # fmt: skip
         return value
 
     def _update(self, at: _Step, s: ast.Update, before: Value | None) -> Value:
         value = self._reading(at, s).value(at.ctx, s.value)
-        if before is not None and value.type != before.type:
+        if before is None:
+            return value
+        axes = at.ctx.axes_of(before)
+        if set(at.ctx.axes_of(value)) == set(axes):
+            value = ordered(at.ctx, with_batch(at.ctx, value), axes)
+        if value.type != before.type:
             raise error(
-                "MP201", f"`{s.name}` is {before.type} and would become {value.type}", s.span,
-                help="an assignment keeps the shape; a step takes the input, then the state: gru(x, h)",
+                "MP201", f"`{s.name}` is {described(at.ctx, before)} and would become {described(at.ctx, value)}", s.span,
+                help="an assignment keeps the axes; a step takes the input, then the state: gru(x, h)",
             )  # fmt: skip
         return value
 
@@ -318,18 +333,21 @@ class Recurrence:
 
     def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
         law = latents.posterior(at.ctx, self._reading(at, s, "posterior").child(values=at.data), s)
-        self.shapes[s.name] = next(iter(law.parameters().values())).shape
+        self.latent_fields[s.name] = latents.field_of(at.ctx, s, law)
         return law
 
     def _prior(self, at: _Step, s: ast.Density) -> Distribution:
         if s.prior is None:
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
-        law = latents.prior(at.ctx, self._reading(at, s, "prior"), s, self.shapes[s.name])
+        law = latents.prior(at.ctx, self._reading(at, s, "prior"), s, self.latent_fields[s.name])
         assert law is not None
         return law
 
+    def _named(self, at: _Step, s: ast.Density, value: Value) -> Value:
+        return at.ctx.name_axes(value, self.latent_fields[s.name].axes)
+
     def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
-        return law.mean(at.ctx, self.shapes[s.name])
+        return self._named(at, s, law.mean(at.ctx, self.latent_fields[s.name].type.shape))
 
     def _reading(self, at: _Step, s: ast.Density | ast.Update, what: str = "law") -> Scope:
         """The scope of a statement: what is there by now, and why not what later statements of the step give."""
@@ -352,7 +370,7 @@ def _no_latent(at: _Step, s: ast.Density) -> Made:
 
 def in_step(f: Field) -> Field:
     """Return a variable at one step: without the axis of time."""
-    return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])))
+    return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])), axes=f.axes[1:])
 
 
 def sum_of(ctx: Context, values: list[Value]) -> Value | None:

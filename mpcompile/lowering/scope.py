@@ -11,6 +11,7 @@ from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, UnknownNumber, e
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
+from mpcompile.layers.axes import aligned
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
@@ -216,9 +217,10 @@ class Scope:
                 return (ctx.b.constant(float(self.number(expr))),)
             case ast.Binary(op="+" | "-" | "*" | "/"):
                 op = {"+": F.add, "-": F.sub, "*": F.mul, "/": F.div}[expr.op]
-                left, right = self.value(ctx, expr.left), self.value(ctx, expr.right)
+                values = self.value(ctx, expr.left), self.value(ctx, expr.right)
                 with ctx.b.within(ctx.b.scope, expr.span):
-                    return (op(ctx.b, left, right),)
+                    (left, right), axes = aligned(ctx, f"`{expr.op}`", values)
+                    return (ctx.name_axes(op(ctx.b, left, right), axes),)
             case ast.Call():
                 if expr.inputs is not None:
                     if current:

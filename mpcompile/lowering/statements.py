@@ -9,8 +9,9 @@ from difflib import get_close_matches
 
 from mpcompile.diagnostics import Source, SpecError, error
 from mpcompile.distributions import Distribution
+from mpcompile.distributions.subject import axes_of
 from mpcompile.frontend import ast
-from mpcompile.ir import Builder, Claim, Graph, Module, Programs, Shape, Type, Value, float_type, symbols
+from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbols
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.declarations import field, numbers_of
@@ -59,11 +60,11 @@ class Statements:
         ]
         self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
-        self.latent_shapes: dict[str, Shape] = {}
         #: Latents with a type.
         self.typed = {s.name: f for s in self.latents if (f := discrete.latent_field(s, model, self.numbers))}
         self.out.latents = self.typed
-        self.latent_shapes |= {name: f.type.shape for name, f in self.typed.items()}
+        #: All latents whose axes are known so far: those with a type, and those whose posterior was lowered.
+        self.latent_fields: dict[str, Field] = dict(self.typed)
         self._inferred: list[ast.Density] | None = None
         self.claims: list[Claim] = []
         #: Symbols of all shapes that a program may have.
@@ -126,22 +127,27 @@ class Statements:
             self.know(p, name, value)
 
     def know(self, p: Program, name: str, value: Value) -> None:
-        """Bring a value of a variable into scope, with how many classes it has, for an embedding of it."""
-        p.scope.values[name] = value
+        """Bring a value of a variable into scope, with the names of its axes, and how many classes it has."""
         f = self.fields[name]
+        value = p.ctx.name_axes(value, f.axes)
+        p.scope.values[name] = value
         if f.base == "category" and f.classes is not None:
             p.ctx.classes[value] = f.classes
 
     def latent_inputs(self, p: Program) -> None:
-        for name in self.latent_shapes:
+        for name in self.latent_fields:
             self.latent_input(p, name)
 
     def latent_input(self, p: Program, name: str) -> None:
-        """Declare a latent as an input and bring it into scope, with how many classes it has."""
-        typed = self.typed.get(name)
-        p.scope.values[name] = p.input(name, typed.type if typed else float_type(*self.latent_shapes[name]))
-        if typed is not None and typed.base == "category" and typed.classes is not None:
-            p.ctx.classes[p.scope.values[name]] = typed.classes
+        """Declare a latent as an input and bring it into scope."""
+        self.bring(p, name, p.input(name, self.latent_fields[name].type))
+
+    def bring(self, p: Program, name: str, value: Value) -> None:
+        """Bring a value of a latent into scope, with the names of its axes, and how many classes it has."""
+        field = self.latent_fields[name]
+        p.scope.values[name] = value = p.ctx.name_axes(value, field.axes)
+        if field.base == "category" and field.classes is not None:
+            p.ctx.classes[value] = field.classes
 
     # --- what it may ask ---
 
@@ -190,40 +196,37 @@ class Statements:
         return {s.name for s in self.latents if discrete.way(s) is discrete.Exact}
 
     def posterior(self, p: Program, s: ast.Density) -> Distribution:
-        """Build the posterior of a latent, and note its shape. Raises `SpecError`: MP207 for another than its type has."""
+        """Build the posterior of a latent, and note its axes. Raises `SpecError`: MP207 for others than its type has."""
         scope = self._reading(p, s.name, "posterior")
         if discrete.way(s) is not None:
             return discrete.law_of(p.ctx, scope, s, self.typed[s.name])
         law = latents.posterior(p.ctx, scope, s)
-        shape = next(iter(law.parameters().values())).shape
-        if s.name in self.typed and shape != self.latent_shapes[s.name]:
-            wanted, found = (list(v[1:]) for v in (self.latent_shapes[s.name], shape))
+        found = latents.field_of(p.ctx, s, law)
+        typed = self.typed.get(s.name)
+        if typed is not None and (found.type.shape, found.axes) != (typed.type.shape, typed.axes):
+            wanted = axes_of(typed)
             raise error(
-                "MP207", f"the posterior of {s.name} has shape {found}, and its type {wanted}", s.span
+                "MP207", f"the posterior of {s.name} has the axes {axes_of(found)}, its type {wanted}", s.span
             )
-        self.latent_shapes[s.name] = shape
+        self.latent_fields[s.name] = found
         return law
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
         scope = self._reading(p, s.name, "prior")
-        return latents.prior(p.ctx, scope, s, self.latent_shapes[s.name], self.typed.get(s.name))
+        return latents.prior(p.ctx, scope, s, self.latent_fields[s.name])
 
     def prior_draw(self, p: Program, s: ast.Density) -> Value | None:
         """A draw of a latent from its prior; None for the code of an autoencoder."""
         prior = self.prior(p, s)
         if prior is None:
             return None
-        value = prior.sample(p.ctx, s.name, self.latent_shapes[s.name])
-        typed = self.typed.get(s.name)
-        if typed is not None and typed.base == "category":
-            p.ctx.classes[value] = discrete.states_of(typed)
-        return value
+        return prior.sample(p.ctx, s.name, self.latent_fields[s.name].type.shape)
 
     def code(self, p: Program, s: ast.Density, q: Distribution) -> Value:
         """Return the value of a latent in programs that give means: the mean of its posterior, or its mode."""
         if discrete.way(s) is not None:
             return discrete.mode(p.ctx, self.typed[s.name], q)
-        return q.mean(p.ctx, self.latent_shapes[s.name])
+        return q.mean(p.ctx, self.latent_fields[s.name].type.shape)
 
     # --- inference of the latents ---
 

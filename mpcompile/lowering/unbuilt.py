@@ -14,7 +14,6 @@ from mpcompile.frontend.unused import nodes
 
 #: A class of nodes, what of it is not built, and a test for nodes that have it.
 _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
-    (ast.Axis, "a name of an axis", lambda n: n.name is not None),
     (ast.TypeExpr, "a type with missing values", lambda n: n.optional),
     (ast.LearnedWeight, "a `weight` statement", lambda n: True),
     (ast.Part, "a part of a net", lambda n: True),

@@ -270,7 +270,7 @@ condition control: real[frames, 2]
 condition voice: category(4)
 block layer(d) on h {
   fine = control -> dense(8) -> stretch(hop)
-  whole = voice -> embedding(8) -> reshape([1, 8])
+  whole = voice -> embedding(8)
   z = (h -> conv1d(8, 2, dilation = d)) + fine + whole -> gate -> dense(4)
   yield h + z
 }

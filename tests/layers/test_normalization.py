@@ -174,7 +174,7 @@ def test_no_statistics_are_kept_from_within_a_loop() -> None:
     from mpcompile.layers.normalization import BatchNorm
 
     ctx = Context(Builder(Graph("loss")), {}, in_training=True)
-    x = ctx.b.input("x", float_type(2, 5, 3))
+    x = ctx.name_axes(ctx.b.input("x", float_type(2, 5, 3)), ("time", "channel"))
     with pytest.raises(SpecError, match="cannot keep statistics"):
         ctx.scan(lambda carries, slices, step: ([], [BatchNorm().forward(ctx, slices[0])]), [], [x])
 
@@ -188,7 +188,7 @@ def test_padding_counts_in_no_statistics(layer: str) -> None:
 
     ctx = Context(Builder(Graph("loss")), {}, in_training=True)
     n, time = symbol("N"), symbol("time")
-    x = ctx.b.input("x", float_type(n, time, 3))
+    x = ctx.name_axes(ctx.b.input("x", float_type(n, time, 3)), ("time", "channel"))
     ctx.lengths["time"] = ctx.b.input("length", Type(DType.INT, (n,)))
     name, _, argument = layer.rstrip(")").partition("(")
     made = getattr(normalization, name)(*map(int, argument))

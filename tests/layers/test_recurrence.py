@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,7 +23,7 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
 from mpcompile.lowering import lower
 from mpcompile.lowering.densities import distribution
-from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.recurrence import Recurrence, in_step
 from mpcompile.report import facts
 
 TORCH = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -165,9 +164,12 @@ def test_one_to_many_repeats_a_vector() -> None:
 
 def test_a_start_has_the_size_of_the_state() -> None:
     with pytest.raises(SpecError) as caught:
-        pipeline("dense(4) as s -> reshape([2, 2]) -> lstm(3, start = s)", 4)
+        pipeline("dense(4) as s -> reshape(time = 2, channel = 2) -> lstm(3, start = s)", 4)
     assert caught.value.diagnostics[0].code == "MP201"
-    m = pipeline("reshape([2, 2]) as s -> lstm(3, output = state) as e -> (s + 0) -> lstm(3, start = e)", 4)
+    m = pipeline(
+        "reshape(time = 2, channel = 2) as s -> lstm(3, output = state) as e -> (s + 0) -> lstm(3, start = e)",
+        4,
+    )
     w = fill(m)
     x = np.random.default_rng(0).normal(size=(2, 4))
     encoder, decoder = (
@@ -532,7 +534,7 @@ def test_a_recurrence_is_proven_autoregressive(monkeypatch: pytest.MonkeyPatch) 
         assert "every length" in verdict.how
 
     def seeing(self: Recurrence, at: Any, s: Any) -> Any:
-        field = replace(self.fields[s.name], type=at.data[s.name].type)
+        field = in_step(self.fields[s.name])
         return distribution(at.ctx, at.scope.child(values=at.data), s.distribution, field)
 
     monkeypatch.setattr(Recurrence, "_law", seeing)

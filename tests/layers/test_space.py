@@ -45,7 +45,7 @@ def test_same_is_tensorflows(layer: str) -> None:
 
 def test_crop_takes_the_centre() -> None:
     x = np.arange(20.0).reshape(1, 1, 20)
-    module = pipeline("(maxpool(1) as whole -> conv(1, 6) as small -> add(whole -> crop(small)))", 1, 20)
+    module = pipeline("maxpool(1) as whole -> conv(1, 6) as small -> add(whole -> crop(small))", 1, 20)
     weights = {name: np.zeros(p.shape) for name, p in module.parameters.items()}
     np.testing.assert_array_equal(predict(module, weights, x)[0, 0], np.arange(2, 17))
 
@@ -68,9 +68,9 @@ def test_crop_takes_the_centre() -> None:
         ("relu as pool -> unpool(pool)", "MP201", "maxpool"),
         ("maxpool(2) as pool -> conv(2, 1) -> unpool(pool)", "MP201", "unpool"),
         ("maxpool(2) as small -> upsample(4) as big -> add(small -> crop(big))", "MP201", "cannot cut"),
-        ("flatten -> maxpool(2)", "MP201", "maxpool needs real [channels, space...]"),
+        ("flatten -> maxpool(2)", "MP213", "maxpool acts on axes of space"),
         ("group_norm(2)", "MP201", "2 groups do not divide 3 channels"),
-        ("flatten -> instance_norm", "MP201", "neither"),
+        ("flatten -> instance_norm", "MP213", "neither"),
         ("batch_norm(momentum = 0)", "MP205", "momentum"),
     ],
 )

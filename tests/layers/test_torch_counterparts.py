@@ -107,7 +107,7 @@ CASES: list[tuple[str, tuple[int, ...], Callable[[], Any]]] = [
         ("hard_sigmoid", lambda: lambda x: nn.functional.relu6(x + 3) / 6), ("hard_swish", lambda: nn.Hardswish()),
         ("gelu", lambda: nn.GELU()), ("gelu(approximate = tanh)", lambda: nn.GELU("tanh")),
         ("softplus", lambda: nn.Softplus()), ("leaky_relu(0.1)", lambda: nn.LeakyReLU(0.1)),
-        ("glu(axis = 1, activation = silu)", lambda: lambda x: x[:, :2] * nn.functional.silu(x[:, 2:])),
+        ("glu(activation = silu)", lambda: lambda x: x[:, :2] * nn.functional.silu(x[:, 2:])),
     )],
     # one after another, for `test_backends_agree`
     ("glu -> prelu -> hard_swish -> elu(0.3) -> mish -> selu -> gelu(tanh) -> rms_norm -> hard_sigmoid -> relu6",

@@ -90,9 +90,11 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
         case "uniform":
             return "uniform"
         case "categorical":
-            return f"categorical(logits = {net} -> dense({classes}){f' -> reshape([{classes}, 1])' if rank else ''})"
+            places = f" -> reshape(channel = {classes}, place = 1)" if rank and base == "category" else ""
+            return f"categorical(logits = {net} -> dense({classes}){places})"
         case "ctc":
-            return f"ctc(logits = {net} -> dense({2 * classes + 2}) -> reshape([2, {classes + 1}]), blank = {classes})"
+            frames = f"dense({2 * classes + 2}) -> reshape(time = 2, channel = {classes + 1})"
+            return f"ctc(logits = {net} -> {frames}, blank = {classes})"
         case "mixture":
             return "mixture(components = 2)"
         case "flow":
@@ -163,6 +165,11 @@ def test_the_table_is_that_of_the_registry() -> None:
     assert [k for k in ALLOWED if "real" in ALLOWED[k]] == laws_of("real")
 
 
+def one(base: str) -> str:
+    """The axis of one element."""
+    return "[place: 1]" if base == "category" else "[1]"
+
+
 @pytest.mark.parametrize("role", ["input", "target"])
 @pytest.mark.parametrize("base", TYPES)
 @pytest.mark.parametrize("keyword", [k for k in DISTRIBUTIONS if k != "autoregressive"])
@@ -170,7 +177,9 @@ def test_a_law_has_the_values_of_its_variable(tmp_path: Path, keyword: str, base
     """As an observed variable or a target; what is allowed sums or integrates to one."""
     discrete = base != "real"
     flow = "dequantize -> logit(alpha = 0) -> affine" if discrete else "affine"
-    text = f"condition c: real[3]\n{role} x: {TYPES[base]}[1]\nx ~ {law(keyword, base, 'c', flow=flow)}"
+    text = (
+        f"condition c: real[3]\n{role} x: {TYPES[base]}{one(base)}\nx ~ {law(keyword, base, 'c', flow=flow)}"
+    )
     expected = set() if base in ALLOWED[keyword] else {"MP209"}
     assert codes(tmp_path, text) == expected
     if expected or role == "target":
@@ -245,7 +254,7 @@ def test_laws_of_bounded_numbers_counts_and_angles(tmp_path: Path, base: str) ->
         (
             "integer(0..)",
             "zero_inflated(poisson, c -> dense(3))",
-            "MP207 the network gives [3] for x of shape [1]",
+            "MP207 the network gives [channel: 3] for x, [channel: 1]",
         ),
         ("integer(0..)", "poisson(c -> dense(1), mean = 2)", "MP124 poisson has a `net`"),
         (
@@ -432,11 +441,11 @@ def test_a_condition_has_no_law(tmp_path: Path, keyword: str) -> None:
     """Whatever its type: it is given, also beside a density and within a recurrence."""
     for base in TYPES:
         for text in (
-            "condition c: real[3]\ncondition x: {}[1]\nx ~ {}",
-            "condition c: real[3]\ncondition x: {}[1]\ninput y: real[1]\ny ~ normal(c -> dense(2))\nx ~ {}",
+            "condition c: real[3]\ncondition x: {}\nx ~ {}",
+            "condition c: real[3]\ncondition x: {}\ninput y: real[1]\ny ~ normal(c -> dense(2))\nx ~ {}",
         ):
             with pytest.raises(SpecError, match="x is a condition: it is given") as caught:
-                load(tmp_path, text.format(TYPES[base], law(keyword, base, "c")))
+                load(tmp_path, text.format(TYPES[base] + one(base), law(keyword, base, "c")))
             assert [d.code for d in caught.value.diagnostics] == ["MP209"]
     step = f"recurrence over time {{ carry h[3] = 0; x ~ {law(keyword, 'real', 'h')}; h = gru(x, h) }}"
     with pytest.raises(SpecError, match="x is a condition: it is given"):
@@ -445,7 +454,7 @@ def test_a_condition_has_no_law(tmp_path: Path, keyword: str) -> None:
 
 @pytest.mark.parametrize("base", ["binary", "integer", "category"])
 def test_a_flow_of_levels_begins_with_dequantize(tmp_path: Path, base: str) -> None:
-    found = codes(tmp_path, f"input x: {TYPES[base]}[2]\nx ~ flow(base = normal) {{ affine }}")
+    found = codes(tmp_path, f"input x: {TYPES[base]}{one(base)}\nx ~ flow(base = normal) {{ affine }}")
     assert found == ({"MP209"} if base == "category" else {"MP404"})
     assert codes(tmp_path, "input x: real[2]\nx ~ flow(base = normal) { dequantize -> affine }") == {"MP209"}
 
@@ -456,7 +465,7 @@ def test_a_scale_is_never_learned_of_levels(tmp_path: Path) -> None:
         ("binary", "integer", "category"), ("c -> dense(2)", "loc = c -> dense(1), scale = 1")
     ):
         for keyword in ("normal", "laplace", "logistic"):
-            text = f"condition c: real[3]\ntarget x: {TYPES[base]}[1]\nx ~ {keyword}({stated})"
+            text = f"condition c: real[3]\ntarget x: {TYPES[base]}{one(base)}\nx ~ {keyword}({stated})"
             assert codes(tmp_path, text) == {"MP209"}
 
 

@@ -6,23 +6,33 @@ from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
 from mpcompile.ir import STATE, Array, Builder, Graph, Module, float_type, symbol
+from mpcompile.ir.axes import Axes, default_axes
 from mpcompile.layers import Context
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
 from mpcompile.passes.gradient import differentiate, gradient_name
 
 N = symbol("N")
+SEQUENTIAL = (
+    "attention", "conv1d", "dense", "gru", "last", "lstm", "position", "residual", "rnn", "shift", "sinusoid", "stretch",
+)  # fmt: skip
 
 
-def pipeline(text: str, *shape: int) -> Module:
-    """The pipeline applied to x[N, *shape]: `predict` gives y; `loss`, as in training, sum(y * cotangent) and y."""
+def pipeline(text: str, *shape: int, axes: Axes | None = None) -> Module:
+    """The pipeline applied to x[N, *shape]: `predict` gives y; `loss`, as in training, sum(y * cotangent) and y.
+
+    Two axes without names are a sequence of vectors for a layer that reads one, and else channels and one place.
+    """
     source = Source("layer.mp", f"model layer\ninput x: real[1]\nnet f = {text}\nx ~ normal(0, 1)\n")
     (net,) = parse_text(source.text).nets
     module = Module("layer", source)
     for name, training in (("loss", True), ("predict", False)):
         graph = Graph(name)
         ctx = Context(Builder(graph), module.parameters, in_training=training)
-        x = ctx.b.input("x", float_type(N, *shape))
+        sequence = text.partition("(")[0].split()[0] in SEQUENTIAL
+        two = ("time", "channel") if sequence else ("channel", "place")
+        names = axes or (two if len(shape) == 2 else default_axes([None] * len(shape), shape))
+        x = ctx.name_axes(ctx.b.input("x", float_type(N, *shape)), names)
         (y,) = Scope(source).run(ctx, net.value, [x])
         if training:
             weighted = F.mul(ctx.b, y, ctx.b.input("cotangent", y.type))
