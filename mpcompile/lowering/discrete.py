@@ -123,7 +123,7 @@ def stated(ctx: Context, scope: Scope, s: ast.Density) -> Posterior:
 
 
 def law_of(ctx: Context, scope: Scope, s: ast.Density, of: Field) -> Distribution:
-    """Build the law of a latent's classes given the data: of `enumerate` and `gumbel`, their categorical or bernoulli one.
+    """Build the law of a latent's classes given the data: for `enumerate` and `gumbel` a categorical or bernoulli one.
 
     Raises `SpecError` (MP411) for a law of another kind.
     """
