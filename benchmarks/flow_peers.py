@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, find_backend
+from mpcompile.backend import MaskedSession, OptimizerSpec, open_session
 from mpcompile.ir import Array
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.initial import initial
@@ -53,6 +53,10 @@ class Learner(Protocol):
 
     def log_prob(self, x: Array) -> Array: ...
 
+    def sample(self, count: int) -> Array:
+        """Draw examples [count, dims]. Raises `Absent` where the library has no way."""
+        ...
+
     def keep(self) -> object: ...
 
     def restore(self, kept: Any) -> None: ...
@@ -65,13 +69,26 @@ class Ours:
         spec = Path(__file__).parent / f"flow_{shape.kind}.mp"
         sizes = {"dims": shape.dims, "hidden": shape.hidden, "layers": shape.layers}
         module = optimise(load(spec, sizes)).module
-        self.session = find_backend(backend).session(module, initial(module, seed), OptimizerSpec(clip=clip))
+        self.session = open_session(backend, module, initial(module, seed), OptimizerSpec(clip=clip))
+        self.noise, self.dims = np.random.default_rng(seed), shape.dims
 
     def step(self, x: Array, rate: float) -> float:
         return self.session.step({"x": x}, rate)["loss"]
 
     def log_prob(self, x: Array) -> Array:
         return self.session.run("log_prob", {"x": x})["log_prob"]
+
+    def sample(self, count: int) -> Array:
+        noise = self.noise.standard_normal((count, self.dims), np.float32)
+        return self.session.run("sample", {"noise_x": noise})["x"]
+
+    def spread(self) -> None:
+        """Draw weights that start at zero as torch draws those of a dense layer, so that no layer is the identity."""
+        state = self.session.state()
+        for name, array in state.items():
+            if name.startswith("parameter/") and array.ndim == 2 and not array.any():
+                state[name] = self.noise.uniform(-1, 1, array.shape) / np.sqrt(array.shape[1])
+        self.session.load_state(state)
 
     def keep(self) -> object:
         return self.session.state()
@@ -87,19 +104,26 @@ class Compiled(Ours):
         super().__init__(shape, "torch", seed)
         import torch
 
-        session: Any = self.session
-        for program in ("loss", "log_prob"):
+        session: Any = self.session.inner if isinstance(self.session, MaskedSession) else self.session
+        for program in ("loss", "log_prob", "sample"):
             method = session.methods[program]
             setattr(session.model, method, torch.compile(getattr(session.model, method), dynamic=False))
 
 
 class TorchPeer:
-    """A module of torch with a function that gives log densities [N]."""
+    """A module of torch with functions that give log densities [N] and draw examples."""
 
-    def __init__(self, model: Any, log_prob: Callable[[Any], Any], clip: float | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        log_prob: Callable[[Any], Any],
+        sample: Callable[[int], Any],
+        clip: float | None = None,
+    ) -> None:
         import torch
 
         self.torch, self.model, self.density, self.clip = torch, model, log_prob, clip
+        self.draw = sample
         self.weights = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.weights, fused=True)
 
@@ -117,6 +141,10 @@ class TorchPeer:
         with self.torch.no_grad():
             return np.asarray(self.density(self.torch.from_numpy(x)).numpy())
 
+    def sample(self, count: int) -> Array:
+        with self.torch.no_grad():
+            return np.asarray(self.draw(count).numpy())
+
     def keep(self) -> object:
         return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
@@ -124,12 +152,16 @@ class TorchPeer:
         self.model.load_state_dict(kept)
 
 
+#: A module, its log density, its sampler.
+Peer = tuple[Any, Callable[[Any], Any], Callable[[int], Any]]
+
+
 def _parity(shape: Shape, layer: int) -> list[int]:
     """1 for the elements that pass in this layer, as in `checkerboard(parity = layer % 2)`."""
     return [(i + layer) % 2 for i in range(shape.dims)]
 
 
-def _zuko(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
+def _zuko(shape: Shape) -> Peer:
     import torch
 
     zuko: Any = import_module("zuko")
@@ -150,10 +182,10 @@ def _zuko(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
             zuko.distributions.DiagNormal, torch.zeros(shape.dims), torch.ones(shape.dims), buffer=True
         )
         flow = zuko.lazy.Flow(steps, base)
-    return flow, lambda x: flow().log_prob(x)
+    return flow, lambda x: flow().log_prob(x), lambda count: flow().sample((count,))
 
 
-def _nflows(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
+def _nflows(shape: Shape) -> Peer:
     transforms: Any = import_module("nflows.transforms")
     flows: Any = import_module("nflows.flows")
     normal: Any = import_module("nflows.distributions.normal")
@@ -181,7 +213,7 @@ def _nflows(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
             )
             steps.append(transforms.ReversePermutation(shape.dims))
     flow = flows.Flow(transforms.CompositeTransform(steps), normal.StandardNormal([shape.dims]))
-    return flow, flow.log_prob
+    return flow, flow.log_prob, flow.sample
 
 
 def _Unconditional(net: Any) -> Any:
@@ -207,7 +239,7 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> Any:
     )
 
 
-def _normflows(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
+def _normflows(shape: Shape) -> Peer:
     import torch
 
     nf: Any = import_module("normflows")
@@ -239,7 +271,7 @@ def _normflows(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
             )
             steps += [_Backwards(masked), nf.flows.Permute(shape.dims, mode="swap")]
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(shape.dims, trainable=False), steps)
-    return flow, flow.log_prob
+    return flow, flow.log_prob, lambda count: flow.sample(count)[0]
 
 
 def _Backwards(transform: Any) -> Any:
@@ -255,12 +287,18 @@ def _Backwards(transform: Any) -> Any:
             z, log_det = self.transform(x)
             return z, log_det.view(-1)
 
+        def forward(self, z: Any) -> Any:
+            x, log_det = self.transform.inverse(z)
+            return x, log_det.view(-1)
+
     return Backwards()
 
 
-def _freia(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
+def _freia(shape: Shape) -> Peer:
     if shape.kind != "coupling":
         raise Absent("FrEIA has no such flow")
+    import torch
+
     frames: Any = import_module("FrEIA.framework")
     modules: Any = import_module("FrEIA.modules")
     flow = frames.SequenceINN(shape.dims)
@@ -275,7 +313,7 @@ def _freia(shape: Shape) -> tuple[Any, Callable[[Any], Any]]:
         z, log_det = flow(x)
         return log_det - 0.5 * (z**2).sum(1) - constant
 
-    return flow, log_prob
+    return flow, log_prob, lambda count: flow(torch.randn(count, shape.dims), rev=True)[0]
 
 
 class FlowJax:
@@ -321,6 +359,11 @@ class FlowJax:
         def log_prob(trained: Any, x: Any) -> Any:
             return paramax.unwrap(eqx.combine(trained, self.fixed)).log_prob(x)
 
+        @eqx.filter_jit
+        def sample(trained: Any, key: Any, count: int) -> Any:
+            return paramax.unwrap(eqx.combine(trained, self.fixed)).sample(key, (count,))
+
+        self._sample, self._key = sample, jax.random.key(seed)
         self._step, self._log_prob, self.jax, self.jnp = step, log_prob, jax, jnp
         self.trained, self.state = trained, optimizer.init(eqx.filter(trained, eqx.is_inexact_array))
 
@@ -330,6 +373,10 @@ class FlowJax:
 
     def log_prob(self, x: Array) -> Array:
         return np.asarray(self._log_prob(self.trained, x))
+
+    def sample(self, count: int) -> Array:
+        self._key, key = self.jax.random.split(self._key)
+        return np.asarray(self._sample(self.trained, key, count))
 
     def keep(self) -> object:
         return self.jax.tree.map(self.jnp.copy, self.trained)
