@@ -98,16 +98,17 @@ class Ours:
 
 
 class Compiled(Ours):
-    """Ours in torch under `torch.compile`."""
+    """Ours in torch under `torch.compile`: each program, and of a sampler that iterates to a fixed point the iteration."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__(shape, "torch", seed)
         import torch
 
         session: Any = self.session.inner if isinstance(self.session, MaskedSession) else self.session
-        for program in ("loss", "log_prob", "sample"):
-            method = session.methods[program]
-            setattr(session.model, method, torch.compile(getattr(session.model, method), dynamic=False))
+        turning = [(module, "turn") for module in session.model.modules() if hasattr(module, "turn")]
+        programs = ("loss", "log_prob") if turning else ("loss", "log_prob", "sample")
+        for module, method in [*turning, *((session.model, session.methods[p]) for p in programs)]:
+            setattr(module, method, torch.compile(getattr(module, method), dynamic=False))
 
 
 class TorchPeer:
