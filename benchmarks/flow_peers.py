@@ -98,7 +98,7 @@ class Ours:
 
 
 class Compiled(Ours):
-    """Ours in torch under `torch.compile`: each program, and of a sampler that iterates to a fixed point the iteration."""
+    """Ours in torch under `torch.compile`: each program, or the iteration of a sampler to a fixed point."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__(shape, "torch", seed)
