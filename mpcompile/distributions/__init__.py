@@ -10,6 +10,7 @@ from mpcompile.distributions.combinators import Combined, MixtureOf, ZeroInflate
 from mpcompile.distributions.counts import NegativeBinomial, Poisson
 from mpcompile.distributions.ctc import Ctc
 from mpcompile.distributions.delta import Delta
+from mpcompile.distributions.diffusion import Diffusion
 from mpcompile.distributions.elementwise import Bernoulli, Categorical, Perceptron
 from mpcompile.distributions.flow import Flow, Placed
 from mpcompile.distributions.interval import Beta, ContinuousBernoulli, Uniform
@@ -24,7 +25,7 @@ DISTRIBUTIONS: dict[str, type[Distribution]] = {
         Bernoulli, Perceptron, Normal, Laplace, Logistic, StudentT, LogNormal, Gamma, Beta, ContinuousBernoulli, Uniform,
         VonMises, Categorical, Ordinal, Poisson, NegativeBinomial, Mixture,
         ZeroInflated, Truncated, Discretized,
-        Autoregressive, Flow, Ctc, Delta,
+        Autoregressive, Flow, Ctc, Diffusion, Delta,
     )
 }  # fmt: skip
 

@@ -152,9 +152,7 @@ class Discretized(OverTails):
         return replace(self.inner, log_scale=F.maximum(ctx.b, self.inner.at(ctx, "log_scale"), MIN_LOG_SCALE))
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
-        b, inner, centre = ctx.b, self._within(ctx), x
-        if self.high is not None:
-            centre = F.sub(b, F.mul(b, F.sub(b, x, float(self.low)), 2 * self.half), 1.0)
+        b, inner, centre = ctx.b, self._within(ctx), self.centred(ctx, x)
         start, end = (inner.standardise(ctx, F.add(b, centre, side)) for side in (-self.half, self.half))
         log_width = F.sub(b, log(2 * self.half), inner.log_scale)
         inside = inner.standard_log_mass(ctx, start, end, log_width)
@@ -165,6 +163,13 @@ class Discretized(OverTails):
         above = inner.standard_tails(ctx, start)[1]
         return F.where(b, F.less(b, self.high - 0.5, x), above, found)
 
+    def centred(self, ctx: Context, x: Value) -> Value:
+        """Move levels to the scale of the law within."""
+        b = ctx.b
+        return (
+            x if self.high is None else F.sub(b, F.mul(b, F.sub(b, x, float(self.low)), 2 * self.half), 1.0)
+        )
+
     def _levels(self, ctx: Context, x: Value) -> Value:
         """Move numbers from the scale of the law within to that of the levels."""
         b = ctx.b
@@ -173,9 +178,12 @@ class Discretized(OverTails):
         return F.add(b, F.mul(b, F.add(b, x, 1.0), 0.5 / self.half), float(self.low))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
+        return self.rounded(ctx, self._within(ctx).draw(ctx, noise))
+
+    def rounded(self, ctx: Context, x: Value) -> Value:
+        """The level of the bin that a number of the law within falls into."""
         b = ctx.b
-        drawn = self._levels(ctx, self._within(ctx).draw(ctx, noise))
-        rounded = F.maximum(b, b.emit(ops.Floor(), F.add(b, drawn, 0.5)), float(self.low))
+        rounded = F.maximum(b, b.emit(ops.Floor(), F.add(b, self._levels(ctx, x), 0.5)), float(self.low))
         return rounded if self.high is None else F.minimum(b, rounded, float(self.high))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:

@@ -15,14 +15,14 @@ class Support:
 
     values   the set, as it is called in a message
     types    types of variable that have these values
-    measure  `density`: integrates to one over all reals; `mass`: sums to one over the values; `criterion`: a loss without
-             a normaliser, of which no likelihood is ever printed; `point`: all mass at one value; `derived`: what its
-             likelihood, or its base and its dequantiser, make of it
+    measure  `density`: integrates to one over all reals; `mass`: sums to one over the values; `bound`: has a lower bound
+             of its likelihood; `criterion`: a loss without a normaliser, of which no likelihood is ever printed; `point`:
+             all mass at one value; `derived`: what its likelihood, or its base and its dequantiser, make of it
     """
 
     values: str
     types: tuple[str, ...]
-    measure: Literal["density", "mass", "criterion", "point", "derived"]
+    measure: Literal["density", "mass", "bound", "criterion", "point", "derived"]
 
 
 REALS = Support("real numbers", ("real",), "density")
@@ -35,6 +35,7 @@ UNIFORM_VALUES = Support("the numbers of an interval, or of a turn", ("real(a..b
 ANGLES = Support("angles", ("angle",), "density")
 COUNTS = Support("the counts 0, 1, 2, ...", ("integer(0..)",), "mass")
 SIDES = Support("0 and 1", ("binary",), "criterion")
+SCALED = Support("real numbers, or the integers of a range", ("real", "integer"), "bound")
 TEXTS = Support("texts, sequences of classes", ("category",), "mass")
 POINT = Support("one point", (), "point")  # of latents alone
 BOUNDED = Support("the numbers of an interval, or positive ones", ("real(a..b)", "real(0..)"), "density")
@@ -53,6 +54,6 @@ BOUNDS_OF_TYPE = dict.fromkeys(
 
 __all__ = [
     "ANGLES", "BASES", "BITS", "BOUNDED", "BOUNDS_OF_TYPE", "BY_COUNTS", "BY_INNER", "BY_LIKELIHOOD", "CLASSES", "COUNTS",
-    "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SIDES", "TEXTS", "UNIFORM_VALUES", "WHOLE",
-    "Support",
+    "DEQUANTIZED", "INTERVAL", "LEVELS", "POINT", "POSITIVE", "REALS", "SCALED", "SIDES", "TEXTS", "UNIFORM_VALUES",
+    "WHOLE", "Support",
 ]  # fmt: skip

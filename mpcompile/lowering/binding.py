@@ -9,6 +9,7 @@ from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, Span, SpecError, error
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, REMOVED, likelihoods
 from mpcompile.distributions.combinators import Combined, OverLaw
+from mpcompile.distributions.diffusion import NOISES, Variances
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
@@ -215,6 +216,10 @@ class Arguments:
         made: Start = self.chosen(STARTS, "start", expr, "how a weight starts")
         return made
 
+    def _variances(self, expr: ast.Expr) -> Variances:
+        made: Variances = self.chosen(NOISES, "schedule of noise", expr, "a schedule of noise")
+        return made
+
     def _bijector(self, expr: ast.Expr) -> Bijector:
         made: Bijector = self.chosen(BIJECTORS, "bijector", expr, "a bijector")
         return made
@@ -294,6 +299,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Family: Arguments._family,
     Law: Arguments._law,
     Bijector: Arguments._bijector,
+    Variances: Arguments._variances,
     Start: Arguments._start,
     get_args(ast.Expr)[0]: lambda self, e: e,
     tuple[int, ...]: Arguments._list,

@@ -20,13 +20,13 @@ from mpcompile.ops import unrolled
 def joint(m: Statements) -> None:
     """Add the factors of a model that states several laws, and the claim about them.
 
-    None where a law has no density: a perceptron's, and the code of an autoencoder without a prior.
+    None where a law has no density: a perceptron's, a diffusion, and the code of an autoencoder without a prior.
     """
     stated = [s for g in m.generated for s in (g.densities if isinstance(g, Recurrence) else [g])]
     if len(stated) < 2 or any(s.role == "latent" and s.prior is None for s in stated):
         return
     factors = [f for g in m.generated for f in (_steps(m, g) if isinstance(g, Recurrence) else [_law(m, g)])]
-    if any(f.measure == "criterion" for f in factors):
+    if any(f.measure in ("criterion", "bound") for f in factors):
         return
     m.out.factors = factors
     given = ", ".join(n for n in m.given() if m.fields[n].counts is None)

@@ -211,11 +211,16 @@ class _Lowering(Statements):
         if not self.weight.is_one:
             outputs["objective"] = F.sub(p.b, total, self.weight.penalty(p.ctx, divergence)[0])
         self.finish(p, outputs)
-        self._log_weight()
+        if not self._is_bound():
+            self._log_weight()
 
     @property
     def _score_name(self) -> str:
-        return "elbo" if self._infers() else "log_prob"
+        return "elbo" if self._infers() or self._is_bound() else "log_prob"
+
+    def _is_bound(self) -> bool:
+        """Whether the law of an observed variable has a bound in place of its likelihood."""
+        return any((law := named(s.distribution)) and law.support.measure == "bound" for s in self.observed)
 
     def _log_weight(self) -> None:
         """log p(x, z) - log q(z | x) at one draw z of q: the mean of its exponentials is p(x) (Burda et al. 2016)."""

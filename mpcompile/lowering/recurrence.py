@@ -322,8 +322,8 @@ class Recurrence:
         law = distribution(at.ctx, self._reading(at, s), stated, in_step(self.fields[s.name]))
         if law.sharpens(at.ctx.b):
             self.sharpening.add(s.name)
-        if law.support.measure == "criterion":
-            raise error("MP209", f"{law.keyword} is a criterion, and a step of a recurrence needs a density",
+        if law.support.measure in ("criterion", "bound"):
+            raise error("MP209", f"{law.keyword} is a {law.support.measure}, and a step of a recurrence needs a density",
                         s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip
         return law
 

@@ -19,6 +19,8 @@ LAWS_OF = {
     "... }",
     "category": "categorical(logits = ...)",
 }
+#: Laws that have a bound and no density, so that they are laws of data alone.
+BOUNDS = {k for k, law in DISTRIBUTIONS.items() if law.support.measure == "bound"}
 #: How a type is written, without its shape.
 _WRITTEN = {"integer": "integer(0..255)", "category": "category(10)", "real(a..b)": "real(0..1)"}
 
@@ -38,7 +40,7 @@ def check_support(keyword: str, field: Field, span: Span, over: Support | None =
     if field.role == "latent":
         what = "a latent is a real vector" if field.kind == "real" else f"`{field.name}` is {_typed(field)}"
         raise error("MP411", f"the law of a latent cannot be {keyword}: {what}", span,
-                    help=f"one of {', '.join(laws_of(field.kind))}")  # fmt: skip
+                    help=f"one of {', '.join(k for k in laws_of(field.kind) if k not in BOUNDS)}")  # fmt: skip
     if field.role == "base":
         raise error("MP209", f"the base of a flow is a density of real numbers, {keyword} is a law of {support.values}",
                     span, help="flow(base = normal) { ... }")  # fmt: skip

@@ -15,6 +15,7 @@ from wrong_values import BAD, outcome
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS
+from mpcompile.distributions.diffusion import Variances
 from mpcompile.distributions.family import Family
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
@@ -48,7 +49,7 @@ AROUND = {
 }
 EXAMPLES: dict[Any, str] = {
     Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true", Start: "he",
-    get_args(ast.Expr)[0]: "dense(4)", Family: "normal",
+    get_args(ast.Expr)[0]: "dense(4)", Family: "normal", Variances: "linear(0.1, 0.2)",
 }  # fmt: skip
 
 
@@ -56,7 +57,7 @@ EXAMPLES: dict[Any, str] = {
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
     ("ordinal", "loc"): "x -> dense(4)", ("zero_inflated", "law"): "poisson",
-    ("ctc", "logits"): "x -> dense(8) -> reshape([2, 4])",
+    ("diffusion", "net"): "denoise", ("ctc", "logits"): "x -> dense(8) -> reshape([2, 4])",
 }  # fmt: skip
 
 
@@ -129,6 +130,8 @@ def densities(stage: str, kind: str) -> str:
     body = {"flow": " { affine }", "autoregressive": " { dense(8) }"}.get(stage.split("(")[0], "")
     if stage.startswith("delta"):
         return f"model m\ninput x: real[4]\nlatent z ~ {stage}\nx ~ normal(loc = z -> dense(4))"
+    if "denoise" in stage:
+        body = "\nblock denoise on x, t { yield (x -> dense(4)) + (t -> embedding(4)) }"
     if "x -> " not in stage:
         return f"model m\ninput x: {known[kind] or 'real[4]'}\nx ~ {stage}{body}"
     given = {"bits": "binary[8]", "category": "category(8)", "levels": "integer(0..7)[4]"}.get(

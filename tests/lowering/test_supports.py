@@ -49,6 +49,7 @@ ALLOWED = {
     "autoregressive": {*BASES, "bit"},  # that of its likelihood
     "flow": {"real", "binary", "integer", "bit"},  # the last three behind `dequantize`
     "ctc": {"category"},
+    "diffusion": {"real", "integer", "bit"},
     "delta": set[str](),
 }
 #: Laws of a single element that an autoregressive density may have, and how many parameters they read of a net.
@@ -95,6 +96,8 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
         case "ctc":
             frames = f"dense({2 * classes + 2}) -> reshape(time = 2, channel = {classes + 1})"
             return f"ctc(logits = {net} -> {frames}, blank = {classes})"
+        case "diffusion":
+            return "diffusion(denoise, 3)"
         case "mixture":
             return "mixture(components = 2)"
         case "flow":
@@ -108,7 +111,10 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
 
 def load(folder: Path, text: str) -> Module:
     path = folder / "m.mp"
-    path.write_text(f"model m\n{text}\n")
+    net = (
+        "block denoise on x, t { yield (x -> dense(1)) + (t -> embedding(1)) }\n" if "denoise" in text else ""
+    )
+    path.write_text(f"model m\n{net}{text}\n")
     return api.load(path)
 
 
@@ -185,8 +191,8 @@ def test_a_law_has_the_values_of_its_variable(tmp_path: Path, keyword: str, base
     if expected or role == "target":
         return
     m = load(tmp_path, text)
-    if keyword == "perceptron":
-        assert "log_prob" not in m.programs
+    if keyword in ("perceptron", "diffusion"):
+        assert "log_prob" not in m.programs and ("elbo" in m.programs) == (keyword == "diffusion")
     elif keyword == "flow" and discrete:
         assert abs(cells(m, STATES[base]) - 1) < 1e-4
     elif discrete:
@@ -410,7 +416,7 @@ def test_laws_of_a_step(tmp_path: Path, keyword: str, base: str) -> None:
         f"input x: {TYPES[base]}{shape}\nrecurrence over time {{\n  carry h[3] = 0\n"
         f"  x ~ {law(keyword, base, 'h', rank=int(base != 'category'))}\n  h = gru({seen}, h)\n}}"
     )
-    allowed = base in ALLOWED[keyword] and keyword not in ("perceptron", "ctc")
+    allowed = base in ALLOWED[keyword] and keyword not in ("perceptron", "ctc", "diffusion")
     assert codes(tmp_path, text) == (set() if allowed else {"MP209"})
     if allowed and base != "real":
         states = np.array(list(product(STATES[base], repeat=2)))
@@ -420,7 +426,8 @@ def test_laws_of_a_step(tmp_path: Path, keyword: str, base: str) -> None:
 
 @pytest.mark.parametrize("keyword", DISTRIBUTIONS)
 def test_bases_priors_and_posteriors_are_laws_of_real_numbers(tmp_path: Path, keyword: str) -> None:
-    real = "real" in ALLOWED[keyword]
+    bound = keyword == "diffusion"  # which has no density of real numbers
+    real = "real" in ALLOWED[keyword] and not bound
     base = (
         f"condition c: real[3]\ninput x: real[1]\nx ~ flow(base = {law(keyword, 'real', 'c')}) {{ affine }}"
     )
@@ -429,7 +436,7 @@ def test_bases_priors_and_posteriors_are_laws_of_real_numbers(tmp_path: Path, ke
         assert abs(total(load(tmp_path, base), *line(*ACROSS.get(keyword, (400, 50_001)))) - 1) < 1e-4
     head = "condition c: real[3]\ninput x: real[2]\n"
     prior = f"latent z ~ normal(x -> dense(2)) prior {law(keyword, 'real', 'c')}\nx ~ normal(z -> dense(4))"
-    assert codes(tmp_path, head + prior) == (set() if real else {"MP411"})
+    assert codes(tmp_path, head + prior) == (set() if real else {"MP209" if bound else "MP411"})
     posterior = f"latent z ~ {law(keyword, 'real', 'x')} prior normal(0, 1)\nx ~ normal(z -> dense(4))"
     if keyword != "flow":  # its base reads what is observed
         allowed = keyword in ("normal", "laplace", "logistic", "student_t", "delta")
