@@ -24,7 +24,7 @@ from mpcompile.ranges import Choice, Inner, NonNegative, Range
 
 @dataclass(frozen=True)
 class Variances:
-    """How the variance of the noise that a step adds grows with the steps."""
+    """Base of the schedules: the share of noise that each step adds."""
 
     keyword: ClassVar[str]
 
@@ -47,7 +47,7 @@ class Linear(Variances):
 
 @dataclass(frozen=True)
 class Cosine(Variances):
-    """What is left of the data falls as a squared cosine (Nichol and Dhariwal 2021, eq. 17); shares end at 0.999."""
+    """Shares by which the data falls as a squared cosine (Nichol and Dhariwal 2021, eq. 17), at most 0.999."""
 
     keyword: ClassVar[str] = "cosine"
     offset: NonNegative = 0.008

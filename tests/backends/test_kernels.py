@@ -180,11 +180,11 @@ def test_every_spec_means_the_same_with_kernels(
         return session.gradients(given)
 
     text = found.emit(optimised.module)
-    # a bias stands with its product, so that one is added where there is none: to sums, and behind a normalisation;
+    # a bias stands with its product, so that one is added where there is none: to sums, and behind a normalisation without a kernel;
     # a sampler adds one to what a function of a network gives
     alone = re.findall(r"\+ \(?self\.([\w.]*)\.bias\b", text["model.py"])
     assert (
-        all(path.rpartition(".")[2].startswith(("batch_norm_", "nade_")) for path in alone)
+        all(path.rpartition(".")[2].startswith(("batch_norm_", "group_norm_", "nade_")) for path in alone)
         or backend == "jax"
     )
     with monkeypatch.context() as without:

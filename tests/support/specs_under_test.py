@@ -16,7 +16,8 @@ NAMES = [p.stem for p in SPECS]
 
 #: Sizes at which laws are tested: a law that holds for these widths holds for others, and the sweeps cost seconds.
 SMALL = {
-    "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6", "ddpm": "ch=4 steps=3 size=4",
+    "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6",
+    "ddpm": "ch=4 steps=3 size=4",
     "ctc": "hidden=6", "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "gated_pixelcnn": "width=4", "glow": "width=4",
     "gru": "hidden=8", "lstm_stacked": "hidden=6", "made": "pixels=16 hidden=40",
     "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10",
