@@ -14,9 +14,10 @@ from mpcompile import ops
 from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.bins import Discretized
 from mpcompile.distributions.location_scale import Normal
-from mpcompile.distributions.subject import Subject, ending
+from mpcompile.distributions.subject import Subject, axes_of, ending
 from mpcompile.distributions.support import SCALED, Support
 from mpcompile.ir import Array, DType, Field, Shape, Symbolic, Value, product
+from mpcompile.layers.axes import described, ordered
 from mpcompile.layers.base import Context, Net
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Inner, NonNegative, Range
@@ -136,12 +137,15 @@ class Diffusion(Distribution):
         """The noise in x_t and the x that the network sees behind it, in the shape of x."""
         b = ctx.b
         ctx.classes[step] = self.steps
-        made = self.net(ctx, noisy, step)
-        if made.shape != noisy.shape:
+        axes, sizes = self.field.axes, noisy.shape[1:]
+        made = self.net(ctx, ctx.name_axes(noisy, axes), ctx.name_axes(step, ()))
+        own = dict(zip(ctx.axes_of(made), ctx.sizes_of(made), strict=True))
+        if own != dict(zip(axes, sizes, strict=True)):
             raise ctx.fail(
-                "MP207", f"the network gives {list(made.shape[1:])}, {self.field.name} has {list(noisy.shape[1:])}",
-                help=ending(made.shape, noisy.shape),
+                "MP207", f"the network gives {described(ctx, made)}, {self.field.name} has {axes_of(self.field)}",
+                help=ending(ctx, made, axes, sizes),
             )  # fmt: skip
+        made = ordered(ctx, made, axes)
         signal, rest = (self._at(ctx, np.sqrt(v), step, noisy) for v in (self.left, 1 - self.left))
         if self.predicts == "noise":
             noise, data = made, F.div(b, F.sub(b, noisy, F.mul(b, rest, made)), signal)

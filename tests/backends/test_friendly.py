@@ -107,7 +107,7 @@ def call(name: str) -> None:
     """`model(x)` is its `forward` or else the first of `CALLED` that it has; a diffusion has none."""
     program = next((p for p in ("forward", *CALLED) if p in optimised(name).programs), None)
     if program is None:
-        assert "def forward" not in emitted(name).text.partition("class Model")[2]
+        assert "def forward" not in emitted(name).text.rpartition("\nclass ")[2]
         return
     m, given = shared(name), arguments(name, program)
     close(m(*given), getattr(m, program)(*given), 0, 0)

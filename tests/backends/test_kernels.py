@@ -180,7 +180,8 @@ def test_every_spec_means_the_same_with_kernels(
         return session.gradients(given)
 
     text = found.emit(optimised.module)
-    # a bias stands with its product, so that one is added where there is none: to sums, and behind a normalisation without a kernel;
+    # a bias stands with its product, so that one is added where there is none: to sums, and behind a normalisation that
+    # is no kernel;
     # a sampler adds one to what a function of a network gives
     alone = re.findall(r"\+ \(?self\.([\w.]*)\.bias\b", text["model.py"])
     assert (
