@@ -250,10 +250,11 @@ class Transformer:
 
     def attention(self, p: Params, name: str, x: Array) -> Array:
         n, time, width = x.shape
-        q, k, v = jnp.split(dense(p, f"{name}.qkv", x).reshape(n, time, 3 * self.heads, -1), 3, 2)
-        scores = jnp.einsum("nqhd,nkhd->nhqk", q, k) * (width // self.heads) ** -0.5
+        qkv = dense(p, f"{name}.qkv", x).reshape(n, time, 3, self.heads, -1)
+        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+        scores = q @ k.mT * (width // self.heads) ** -0.5
         scores = jnp.where(jnp.tril(jnp.ones((time, time), bool)), scores, -jnp.inf)
-        y = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores), v)
+        y = (jax.nn.softmax(scores) @ v).swapaxes(1, 2)
         return dense(p, f"{name}.out", y.reshape(n, time, width))
 
     def loss(self, p: Params, text: Array) -> Array:
