@@ -34,7 +34,7 @@ TAKEN = ATTRIBUTES | frozenset(
     "__annotations__ __call__ __dict__ __getattr__ __module__ __setstate__ __weakref__".split() + dir(object)
 )
 #: The program that `forward` stands for where none has that name: the first of these that a model has.
-CALLED = ("conditionals", "predict", "reconstruct")
+CALLED = ("conditionals", "predict", "reconstruct", "log_prob")
 
 
 class ClassWriter:

@@ -21,7 +21,7 @@ from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Init, Value
+from mpcompile.ir import Field, Init, Value, product
 from mpcompile.layers import Context
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.declarations import field
@@ -114,6 +114,14 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
     return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes, axes=made.axes)
 
 
+def carried_field(c: ast.Carry, model: ast.Model, numbers: Mapping[str, int | float]) -> Field | None:
+    """Return the field of a carried value with a type; None without one."""
+    if c.type is None:
+        return None
+    declared = ast.Declaration.model_construct(span=c.span, role="input", name=c.name, type=c.type)
+    return field(declared, model, numbers)
+
+
 def stated(ctx: Context, scope: Scope, s: ast.Density) -> Posterior:
     """Return the posterior with its arguments. Raises `SpecError`."""
     call, kind = ast.called(s.distribution), way(s)
@@ -145,6 +153,11 @@ def law_of(ctx: Context, scope: Scope, s: ast.Density, of: Field) -> Distributio
     return law
 
 
+def single(of: Field) -> bool:
+    """Return whether a latent has one element an example."""
+    return product(of.type.shape[1:]) == 1
+
+
 def states_of(of: Field) -> int:
     """Return the number of states of one element of a latent."""
     return 2 if of.classes is None else of.classes
@@ -153,11 +166,10 @@ def states_of(of: Field) -> int:
 def index(ctx: Context, of: Field, number: Value) -> Value:
     """Return a latent whose elements are all in the state of this number, an INT scalar."""
     b = ctx.b
+    value = b.emit(ops.BroadcastTo(tuple(of.type.shape)), F.cast(b, number, of.type.dtype))
     if of.base == "category":
-        value = b.emit(ops.BroadcastTo(tuple(of.type.shape)), number)
         ctx.classes[value] = states_of(of)
-        return value
-    return b.emit(ops.BroadcastTo(tuple(of.type.shape)), F.to_float(b, number))
+    return ctx.name_axes(value, of.axes)
 
 
 def mode(ctx: Context, of: Field, law: Distribution) -> Value:

@@ -18,6 +18,7 @@ from mpcompile.diagnostics import error
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.lowering import discrete, latents
+from mpcompile.lowering.forward import class_log_probs
 from mpcompile.lowering.recurrence import Recurrence, sum_of
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.ops import build as F
@@ -94,7 +95,9 @@ def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value, 
     Without `exact` the divergence is that of the draws, and every class that is counted is summed out, so that exp of
     the difference is an unbiased estimate of the likelihood.
     """
-    counted = [s for s in m.latents if (way := discrete.way(s)) is not None and way.counted]
+    started = {name for r in m.recurrences for name in m.started(r)}
+    ways = {s.name: discrete.way(s) for s in m.latents if s.name not in started}
+    counted = [s for s in m.latents if (way := ways.get(s.name)) is not None and way.counted]
     inference = Inference(m, p, exact, set())
     if not counted:
         kls = inference.draw(m.inferred)
@@ -112,7 +115,13 @@ def likelihoods(
     logs, inner = list[Value](), list[Value]()
     for s in statements:
         if isinstance(s, Recurrence):
-            lp, kl = s.score(p.ctx, p.scope, exact=exact)
+            starts = dict[str, Value]()
+            for name, latent in m.started(s).items():
+                with m.within(p, latent):
+                    law = m.prior(p, latent)
+                    assert law is not None
+                    starts[name] = class_log_probs(p.ctx, law)
+            lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts)
             m.out.sharpening |= s.sharpening
             logs.append(lp)
             inner += [] if kl is None else [kl]
@@ -136,7 +145,7 @@ class _Counted:
         """Raises `SpecError` (MP411) for latents with an axis, and for too many joint states."""
         self.sizes = [discrete.states_of(self.m.typed[s.name]) for s in self.counted]
         for s in self.counted:
-            if self.m.typed[s.name].type.rank > 1:
+            if not discrete.single(self.m.typed[s.name]):
                 raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states", s.span,
                             help="one class for each example: without axes; or gumbel(...)")  # fmt: skip
         if prod(self.sizes) > discrete.MAX_STATES:

@@ -127,6 +127,8 @@ def step_laws(m: Statements) -> None:
             law = partial(_in_step, r=r, s=s)
             if s.role == "latent":
                 _proofs(m, s, s.name, partial(law, which="prior"), given, r.latent_fields[s.name].type.shape)
+                if discrete.way(s) is not None:
+                    continue
                 _proofs(
                     m,
                     s,

@@ -136,6 +136,10 @@ class Order:
 
     def _read(self, trees: list[ast.Node]) -> set[str]:
         """Variables to which some expressions refer, also through nets, blocks and values that they name."""
+        return self.refers(trees) & (self._laws.keys() | self._posteriors.keys())
+
+    def refers(self, trees: list[ast.Node]) -> set[str]:
+        """Return every name to which some expressions refer, also through nets, blocks and values that they name."""
         names: dict[str, ast.Node] = {n.name: n for n in self._model.nets}
         names |= {b.name: b for b in self._model.blocks}
         names |= {s.name: s for s in self._model.density if isinstance(s, ast.Let)}
@@ -144,7 +148,7 @@ class Order:
             for other in references([todo.pop()]) - found:
                 found.add(other)
                 todo.extend([names[other]] if other in names else [])
-        return found & (self._laws.keys() | self._posteriors.keys())
+        return found
 
     @staticmethod
     def _path(start: str, end: str, read: Callable[[str], set[str]]) -> list[str]:

@@ -20,13 +20,14 @@ from mpcompile.diagnostics import error
 from mpcompile.distributions import COMBINATORS, Distribution
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
-from mpcompile.ir import Field, Shape, Symbolic, Type, Value, float_type, symbol
+from mpcompile.ir import Field, Symbolic, Type, Value, float_type, symbol
 from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers import Context
 from mpcompile.layers.axes import described, ordered, with_batch
-from mpcompile.lowering import latents
+from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.declarations import axes_of, whole
 from mpcompile.lowering.densities import distribution, named
+from mpcompile.lowering.forward import Forward, Step, Steps
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Hidden, Order
 from mpcompile.lowering.scope import Scope
@@ -41,27 +42,15 @@ Made = tuple[Value, dict[str, Value]]
 
 
 @dataclass
-class _Step:
-    """One step while it is built.
-
-    data   observed variables, for posteriors: those of this step, and those drawn after the recurrence; empty in a
-           sampler
-    now    names that are there by now
-    """
-
-    ctx: Context
-    scope: Scope
-    data: dict[str, Value]
-    now: set[str]
-
-
-@dataclass
 class Recurrence:
     """One recurrence of a model; `latent_fields` are its latents in a step, known once its posteriors were lowered."""
 
     statement: ast.Recurrence
     fields: Mapping[str, Field]
     order: Order
+    typed: Mapping[str, Field] = field(
+        default_factory=dict
+    )  # latents and carried values with a type, in a step
     latent_fields: dict[str, Field] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)  # observed variables whose law learns a scale
 
@@ -72,6 +61,7 @@ class Recurrence:
         if self.statement.axis not in known:
             raise unknown("length", self.statement.axis, known, self.statement.span)
         self.size = symbol(self.statement.axis)
+        self.latent_fields |= {s.name: self.typed[s.name] for s in self.latents if s.name in self.typed}
         self.over = [n for n, f in self.fields.items() if f.type.shape[1:2] == (self.size,)]
         for s in self.statement.statements:
             if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
@@ -103,19 +93,30 @@ class Recurrence:
 
     # --- programs: each is one loop ---
 
-    def score(self, ctx: Context, scope: Scope, *, exact: bool = True) -> tuple[Value, Value | None]:
+    def score(
+        self, ctx: Context, scope: Scope, *, exact: bool = True, starts: Mapping[str, Value] | None = None
+    ) -> tuple[Value, Value | None]:
         """Log-likelihood and, with latents, divergence of every example, summed over its steps: [N] each.
 
-        `exact` as in `latents.draw`; where it is false the divergence of a step is that of the draw.
+        `exact` as in `latents.draw`; where it is false the divergence of a step is that of the draw. `starts` are log p
+        of the first classes of a forward recursion that are summed out as well, [N, classes] each.
         """
+        if any(discrete.way(s) is discrete.Exact for s in self.latents):
+            steps = Steps(self.loop, self._law, self._prior, self._update, self._start)
+            forward = Forward(self.statement, self.typed, self.order, steps)
+            return forward.score(ctx, scope, starts or {}), None
 
-        def latent(at: _Step, s: ast.Density) -> Made:
+        def latent(at: Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
+            kl: Value | None
+            if discrete.way(s) is not None:
+                z, kl = discrete.draw(at.ctx, at.scope, s, self.typed[s.name], q, prior, exact=exact)
+                return z, {f"kl_{s.name}": kl}
             z, kl = latents.draw(at.ctx, q, prior, self.latent_fields[s.name], exact=exact)
             assert kl is not None, "a prior there always is"
             return z, {f"kl_{s.name}": kl}
 
-        def observed(at: _Step, s: ast.Density) -> Made:
+        def observed(at: Step, s: ast.Density) -> Made:
             x = at.data[s.name]
             return x, {f"log_prob_{s.name}": self._law(at, s).log_prob(at.ctx, x)}
 
@@ -133,7 +134,7 @@ class Recurrence:
         """
         axes: list[int | None] = []
 
-        def observed(at: _Step, s: ast.Density) -> Made:
+        def observed(at: Step, s: ast.Density) -> Made:
             law = self._law(at, s)
             axis = law.parameter_axis
             axes.append(None if axis is None else axis + 1)  # time stands before it
@@ -144,7 +145,7 @@ class Recurrence:
     def encode(self, ctx: Context, scope: Scope) -> dict[str, Value]:
         """Parameters of the posterior of every step, each step's latents at the mean of theirs: [N, time, ...]."""
 
-        def latent(at: _Step, s: ast.Density) -> Made:
+        def latent(at: Step, s: ast.Density) -> Made:
             q = self._posterior(at, s)
             return self._mean(at, s, q), {f"{s.name}_{k}": v for k, v in q.parameters().items()}
 
@@ -162,7 +163,7 @@ class Recurrence:
     def predict(self, ctx: Context, scope: Scope) -> dict[str, Value]:
         """Means of the observed variables, latents at the means of their priors; for one that feeds nothing back."""
 
-        def observed(at: _Step, s: ast.Density) -> Made:
+        def observed(at: Step, s: ast.Density) -> Made:
             mean = self._observed_mean(at, s)
             return mean, {s.name: mean}
 
@@ -171,11 +172,11 @@ class Recurrence:
     def sample(self, ctx: Context, scope: Scope) -> dict[str, Value]:
         """Draws of the observed variables: every step from its priors, given what was drawn before."""
 
-        def latent(at: _Step, s: ast.Density) -> Made:
+        def latent(at: Step, s: ast.Density) -> Made:
             drawn = self._prior(at, s).sample(at.ctx, s.name, self.latent_fields[s.name].type.shape)
             return self._named(at, s, drawn), {}
 
-        def observed(at: _Step, s: ast.Density) -> Made:
+        def observed(at: Step, s: ast.Density) -> Made:
             law, f = self._law(at, s), in_step(self.fields[s.name])
             x = F.cast(at.ctx.b, law.sample(at.ctx, s.name, f.type.shape), f.type.dtype)
             binary = f.bits and self.latents and f"{s.name}_mean" not in self.fields
@@ -189,16 +190,49 @@ class Recurrence:
         self,
         ctx: Context,
         scope: Scope,
-        latent: Callable[[_Step, ast.Density], Made],
-        observed: Callable[[_Step, ast.Density], Made],
+        latent: Callable[[Step, ast.Density], Made],
+        observed: Callable[[Step, ast.Density], Made],
     ) -> dict[str, Value]:
         """Results of the statements of all steps, [N, time, ...], zero behind the end of an example."""
+        carried = [c.name for c in self.statement.carries]
+
+        def step(at: Step, state: list[Value]) -> tuple[list[Value], dict[str, Value]]:
+            values, results = at.scope.values, dict[str, Value]()
+            values.update(zip(carried, state, strict=True))
+            for name in carried:
+                self._know(ctx, name, values[name])
+            for s in self.statement.statements:
+                with ctx.frame(s.name, scope.label(s.span), s.span):
+                    if isinstance(s, ast.Update):
+                        values[s.name] = self._update(at, s, values[s.name] if s.name in carried else None)
+                    else:
+                        values[s.name], given = (latent if s.role == "latent" else observed)(at, s)
+                        results |= given
+                    self._know(ctx, s.name, values[s.name])
+                at.now.add(s.name)
+            return [values[n] for n in carried], results
+
+        def starts(first: Scope) -> list[Value]:
+            return [self._start(ctx, first, c) for c in self.statement.carries]
+
+        return self.loop(ctx, scope, starts, step)
+
+    def loop(
+        self,
+        ctx: Context,
+        scope: Scope,
+        starts: Callable[[Scope], list[Value]],
+        body: Callable[[Step, list[Value]], tuple[list[Value], dict[str, Value]]],
+    ) -> dict[str, Value]:
+        """Build the loop over the steps, and return the results of `body` at all of them, [N, time, ...].
+
+        `starts` gives the state before the first step; `body` the next state and the results of a step.
+        """
         hidden = {s.name for s in self.observed}
         later = self.order.after(hidden)
         before = {k: v for k, v in scope.values.items() if k not in hidden | later}
         reasons = self.order.hidden_in_step(hidden, before)
-        first = replace(scope, values=before, hidden=reasons)
-        carried = {c.name: self._start(ctx, first, c) for c in self.statement.carries}
+        state = starts(replace(scope, values=before, hidden=reasons))
         wide = {n: scope.values[n] for n in self.over if n in scope.values}
         names: list[str] = []
 
@@ -208,23 +242,14 @@ class Recurrence:
                 self._know(ctx, name, value)
             outside = {k: v for k, v in scope.values.items() if k not in wide}
             values = {k: v for k, v in (outside | data).items() if k not in hidden | later}
-            values |= dict(zip(carried, state, strict=True))
-            results: dict[str, Value] = {}
             data |= {k: v for k, v in outside.items() if k in later}
-            at = _Step(ctx, replace(scope, values=values, hidden=reasons), data, set())
-            for s in self.statement.statements:
-                with ctx.frame(s.name, scope.label(s.span), s.span):
-                    if isinstance(s, ast.Update):
-                        values[s.name] = self._update(at, s, values[s.name] if s.name in carried else None)
-                    else:
-                        values[s.name], given = (latent if s.role == "latent" else observed)(at, s)
-                        results |= given
-                        self._know(ctx, s.name, values[s.name])
-                at.now.add(s.name)
+            following, results = body(
+                Step(ctx, replace(scope, values=values, hidden=reasons), data, set()), state
+            )
             names.extend(results)
-            return [values[n] for n in carried], list(results.values())
+            return following, list(results.values())
 
-        _, ys = ctx.scan(step, list(carried.values()), list(wide.values()), length=self.size, noise=True)
+        _, ys = ctx.scan(step, state, list(wide.values()), length=self.size, noise=True)
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
 
     def within(
@@ -250,9 +275,10 @@ class Recurrence:
         hidden = {s.name for s in self.observed}
         values = scope.values | {k: v for k, v in data.items() if open or k not in hidden}
         for c in self.statement.carries:
-            carried = read(c.name, float_type(*self._carried(scope, c)))
+            carried = read(c.name, self._carried(scope, c))
             values[c.name] = ctx.name_axes(carried, self._axes(c, scope))
-        at = _Step(ctx, replace(scope, values=values), data, set())
+            self._know(ctx, c.name, values[c.name])
+        at = Step(ctx, replace(scope, values=values), data, set())
         inner = ctx.b.scope
         for s in self.statement.statements:
             if s is of:
@@ -264,6 +290,7 @@ class Recurrence:
                     values[s.name] = self._update(at, s, None)
                 elif s.role == "latent":
                     values[s.name] = self._named(at, s, read(s.name, self.latent_fields[s.name].type))
+                    self._know(ctx, s.name, values[s.name])
                 else:
                     values[s.name] = data[s.name]
             at.now.add(s.name)
@@ -271,36 +298,45 @@ class Recurrence:
 
     def _know(self, ctx: Context, name: str, value: Value) -> None:
         """Note the names of axes of a variable in a step, and how many classes it has, for an embedding of it."""
-        f = self.fields.get(name)
-        if f is not None and name in self.over:
-            ctx.axes[value] = in_step(f).axes
+        f = self.fields.get(name) or self.typed.get(name)
+        if f is not None and (name in self.over or name in self.typed):
+            ctx.axes[value] = f.axes if name in self.typed else in_step(f).axes
         if f is not None and f.base == "category" and f.classes is not None:
             ctx.classes[value] = f.classes
 
-    def _carried(self, scope: Scope, c: ast.Carry) -> Shape:
-        """Shape of a carried value, [N, ...]."""
+    def _carried(self, scope: Scope, c: ast.Carry) -> Type:
+        """The type of a carried value, [N, ...]."""
+        if c.name in self.typed:
+            return self.typed[c.name].type
         sizes = (whole(a.size, scope.numbers, f"the size of `{c.name}`", Range(1, MAX_SIZE)) for a in c.shape)
-        return (next(iter(self.fields.values())).type.shape[0], *sizes)
+        return float_type(next(iter(self.fields.values())).type.shape[0], *sizes)
 
     def _axes(self, c: ast.Carry, scope: Scope) -> Axes:
         """The names of the axes of a carried value."""
-        sizes = self._carried(scope, c)[1:]
-        return axes_of(c.shape, sizes, c.span)
+        if c.name in self.typed:
+            return self.typed[c.name].axes
+        return axes_of(c.shape, self._carried(scope, c).shape[1:], c.span)
 
     def _start(self, ctx: Context, scope: Scope, c: ast.Carry) -> Value:
         """Return a carried value before the first step, [N, ...]: a number everywhere, or an expression's value."""
-        shape, axes = self._carried(scope, c), self._axes(c, scope)
+        wanted, axes = self._carried(scope, c), self._axes(c, scope)
         with ctx.frame(c.name, scope.label(c.span), c.span), ctx.frame("start", scope.label(c.span), c.span):
             value = scope.value(ctx, c.init)
             if value.type.rank == 0:
-                return ctx.name_axes(F.add(ctx.b, ctx.zeros(shape), value), axes)
+                value = F.cast(ctx.b, F.add(ctx.b, ctx.zeros(wanted.shape), value), wanted.dtype)
+                return ctx.name_axes(value, axes)
             own = ctx.axes_of(value)
-        if set(own) != set(axes) or (value := ordered(ctx, with_batch(ctx, value), axes)).shape != shape:
-            raise error("MP201", f"`{c.name}` starts as {described(ctx, value)}, and not {shown(axes, shape[1:])}",
+        if (
+            set(own) != set(axes)
+            or (value := ordered(ctx, with_batch(ctx, value), axes)).shape != wanted.shape
+        ):
+            raise error("MP201", f"`{c.name}` starts as {described(ctx, value)}, and not {shown(axes, wanted.shape[1:])}",
                         c.init.span)  # fmt: skip
+        if value.dtype != wanted.dtype:
+            raise error("MP201", f"`{c.name}` starts as {value.type}, not as {wanted}", c.init.span)
         return value
 
-    def _update(self, at: _Step, s: ast.Update, before: Value | None) -> Value:
+    def _update(self, at: Step, s: ast.Update, before: Value | None) -> Value:
         value = self._reading(at, s).value(at.ctx, s.value)
         if before is None:
             return value
@@ -314,7 +350,7 @@ class Recurrence:
             )  # fmt: skip
         return value
 
-    def _law(self, at: _Step, s: ast.Density) -> Distribution:
+    def _law(self, at: Step, s: ast.Density) -> Distribution:
         stated = s.distribution
         kind = named(stated) if isinstance(stated, ast.Call) else None
         if kind is not None and kind.keyword not in COMBINATORS:  # with the shape of the declaration
@@ -327,29 +363,34 @@ class Recurrence:
                         s.distribution.span, help=f"{s.name} ~ bernoulli(logits = ...)")  # fmt: skip
         return law
 
-    def _observed_mean(self, at: _Step, s: ast.Density) -> Value:
+    def _observed_mean(self, at: Step, s: ast.Density) -> Value:
         law, shape = self._law(at, s), in_step(self.fields[s.name]).type.shape
         return law.mean(at.ctx, shape) if law.has_mean else law.sample(at.ctx, s.name, shape)
 
-    def _posterior(self, at: _Step, s: ast.Density) -> Distribution:
-        law = latents.posterior(at.ctx, self._reading(at, s, "posterior").child(values=at.data), s)
+    def _posterior(self, at: Step, s: ast.Density) -> Distribution:
+        scope = self._reading(at, s, "posterior").child(values=at.data)
+        if discrete.way(s) is not None:
+            return discrete.law_of(at.ctx, scope, s, self.typed[s.name])
+        law = latents.posterior(at.ctx, scope, s)
         self.latent_fields[s.name] = latents.field_of(at.ctx, s, law)
         return law
 
-    def _prior(self, at: _Step, s: ast.Density) -> Distribution:
+    def _prior(self, at: Step, s: ast.Density) -> Distribution:
         if s.prior is None:
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
         law = latents.prior(at.ctx, self._reading(at, s, "prior"), s, self.latent_fields[s.name])
         assert law is not None
         return law
 
-    def _named(self, at: _Step, s: ast.Density, value: Value) -> Value:
+    def _named(self, at: Step, s: ast.Density, value: Value) -> Value:
         return at.ctx.name_axes(value, self.latent_fields[s.name].axes)
 
-    def _mean(self, at: _Step, s: ast.Density, law: Distribution) -> Value:
+    def _mean(self, at: Step, s: ast.Density, law: Distribution) -> Value:
+        if discrete.way(s) is not None:
+            return self._named(at, s, discrete.mode(at.ctx, self.typed[s.name], law))
         return self._named(at, s, law.mean(at.ctx, self.latent_fields[s.name].type.shape))
 
-    def _reading(self, at: _Step, s: ast.Density | ast.Update, what: str = "law") -> Scope:
+    def _reading(self, at: Step, s: ast.Density | ast.Update, what: str = "law") -> Scope:
         """The scope of a statement: what is there by now, and why not what later statements of the step give."""
         carried = {c.name for c in self.statement.carries}
         later = {other.name for other in self.statement.statements} - at.now - carried
@@ -364,7 +405,7 @@ class Recurrence:
         return Hidden(f"{who} `{name}`", ", which is stated after it", help)
 
 
-def _no_latent(at: _Step, s: ast.Density) -> Made:
+def _no_latent(at: Step, s: ast.Density) -> Made:
     raise AssertionError(f"{s.name} is a latent")
 
 

@@ -54,7 +54,7 @@ class Statements:
         self.latent_names = {s.name for s in self.latents}
         #: Latents, observed variables and recurrences, in the order of generation.
         self.generated: list[ast.Density | Recurrence] = [
-            Recurrence(s, self.fields, self.order) if isinstance(s, ast.Recurrence) else s
+            Recurrence(s, self.fields, self.order, self._of_step(s)) if isinstance(s, ast.Recurrence) else s
             for s in model.density
             if isinstance(s, ast.Density | ast.Recurrence)
         ]
@@ -69,6 +69,30 @@ class Statements:
         self.claims: list[Claim] = []
         #: Symbols of all shapes that a program may have.
         self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
+
+    def _of_step(self, r: ast.Recurrence) -> dict[str, Field]:
+        """The fields of the latents and the carried values of a recurrence that have a type."""
+        latents = [s for s in r.statements if isinstance(s, ast.Density) and s.role == "latent"]
+        typed = {s.name: discrete.latent_field(s, self.model, self.numbers) for s in latents}
+        typed |= {c.name: discrete.carried_field(c, self.model, self.numbers) for c in r.carries}
+        return {name: f for name, f in typed.items() if f is not None}
+
+    def started(self, r: Recurrence) -> dict[str, ast.Density]:
+        """The latents that are summed out as the first class of a carried value, and that nothing else reads."""
+        found: dict[str, ast.Density] = {}
+        for s in self.latents:
+            if s.name not in self.summed or not discrete.single(self.typed[s.name]):
+                continue
+            first = [c for c in r.statement.carries if isinstance(c.init, ast.Name) and c.init.id == s.name]
+            trees: list[ast.Node] = [c.init for c in r.statement.carries if c not in first]
+            trees += r.statement.statements
+            others = [g for g in self.generated if g is not r and g is not s]
+            trees += [g.statement if isinstance(g, Recurrence) else g for g in others]
+            classes = {r.typed[c.name].classes for c in first if c.name in r.typed}
+            alone = len(first) == 1 and s.name not in self.order.refers(trees)
+            if alone and classes == {self.typed[s.name].classes}:
+                found[s.name] = s
+        return found
 
     def numeric(self) -> Scope:
         """A scope of numbers alone, for sections that are about no value."""

@@ -1,0 +1,303 @@
+"""A recurrence whose latents are summed out: the forward recursion over its carried classes (Rabiner 1989).
+
+The state of the loop is log p(carried classes | x of earlier steps), [N, classes of each carried value]. A step
+multiplies in the priors of its latents and its likelihoods, each a table over just those classes that it reads, and sums
+out what the next step does not carry. The logarithm of the sum of all is log p(x of this step | x of earlier steps), so
+the state stays normalised and the results of the steps add up to log p(x).
+
+This is right if a step hands on classes and functions of the observed variables alone: every carried value that reads a
+latent is a class itself. Another one would remember every earlier latent, and is refused (MP411).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from mpcompile import ops
+from mpcompile.diagnostics import error
+from mpcompile.distributions import Distribution
+from mpcompile.distributions.elementwise import Bernoulli, Categorical
+from mpcompile.frontend import ast
+from mpcompile.ir import DType, Field, Symbolic, Value
+from mpcompile.layers import Context
+from mpcompile.lowering import discrete
+from mpcompile.lowering.reading import Order
+from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
+
+
+@dataclass
+class Step:
+    """One step of a recurrence while it is built.
+
+    data   observed variables, for posteriors: those of this step, and those drawn after the recurrence; empty in a
+           sampler
+    now    names that are there by now
+    """
+
+    ctx: Context
+    scope: Scope
+    data: dict[str, Value]
+    now: set[str]
+
+
+#: The state before the first step, given what is there by then, and a step: the next state, and results by name.
+Starts = Callable[[Scope], list[Value]]
+Body = Callable[[Step, list[Value]], tuple[list[Value], dict[str, Value]]]
+
+
+class Steps(NamedTuple):
+    """The parts of a recurrence: its loop, and the laws, priors, assignments and first values of its steps."""
+
+    loop: Callable[[Context, Scope, Starts, Body], dict[str, Value]]
+    law: Callable[[Step, ast.Density], Distribution]
+    prior: Callable[[Step, ast.Density], Distribution]
+    update: Callable[[Step, ast.Update, Value | None], Value]
+    start: Callable[[Context, Scope, ast.Carry], Value]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A value for each state of some classes: [N, states of the first, states of the second, ...]."""
+
+    over: tuple[str, ...]
+    value: Value
+
+
+@dataclass
+class Forward:
+    """The forward recursion of one recurrence.
+
+    steps  the parts of the recurrence
+    base   the classes that a step sums over: carried ones, then its latents in order, with their fields
+    reads  of each name in a step, the classes of `base` that it depends on
+    same   of a name that is one of these classes, which
+    done   assignments of the step so far that read a class, each with the values that were there
+    """
+
+    statement: ast.Recurrence
+    typed: Mapping[str, Field]
+    order: Order
+    steps: Steps
+    done: list[tuple[ast.Update, dict[str, Value]]] = field(default_factory=list)
+    base: dict[str, Field] = field(default_factory=dict)
+    reads: dict[str, set[str]] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises `SpecError` (MP411) for what no forward recursion sums over."""
+        statements = self.statement.statements
+        latents = [s for s in statements if isinstance(s, ast.Density) and s.role == "latent"]
+        for s in latents:
+            if discrete.way(s) is not discrete.Exact:
+                raise error("MP411", f"`{s.name}` is drawn, and a latent of the same step is summed out", s.span,
+                            help=f"latent {s.name}: category(...) ~ exact prior ...")  # fmt: skip
+            if not discrete.single(self.typed[s.name]):
+                raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states",
+                            s.span, help="one class for each step: without axes")  # fmt: skip
+        carried = {c.name: self.typed[c.name] for c in self.statement.carries if c.name in self.typed}
+        self.base = carried | {s.name: self.typed[s.name] for s in latents}
+        states = prod(discrete.states_of(f) for f in self.base.values())
+        if states > discrete.MAX_STATES:
+            many = f"a step has {states} joint states, more than {discrete.MAX_STATES}"
+            raise error("MP411", many, self.statement.span, help="fewer classes")
+        self.carried = tuple(carried)
+
+    def score(self, ctx: Context, scope: Scope, starts: Mapping[str, Value]) -> Value:
+        """Build log p(x) of every example, [N]; `starts` are log p of first classes that are summed out, [N, K]."""
+        results = self.steps.loop(ctx, scope, lambda first: self._first(ctx, first, starts), self._step)
+        return F.sum_axes(ctx.b, results["log_prob"], [1])
+
+    # --- before the first step ---
+
+    def _first(self, ctx: Context, scope: Scope, starts: Mapping[str, Value]) -> list[Value]:
+        """The state before the first step, [N, K, ...], and the carried values that are no class."""
+        b, parts, others = ctx.b, list[Value](), list[Value]()
+        for c in self.statement.carries:
+            if c.name not in self.carried:
+                others.append(self.steps.start(ctx, scope, c))
+                continue
+            if isinstance(c.init, ast.Name) and c.init.id in starts:
+                parts.append(self._spread(ctx, Table((c.name,), starts[c.init.id]), self.carried))
+                continue
+            k = self.steps.start(ctx, scope, c)
+            parts.append(
+                self._spread(ctx, Table((c.name,), self._only(ctx, k, self.base[c.name])), self.carried)
+            )
+        sizes = [discrete.states_of(self.base[n]) for n in self.carried]
+        total = ctx.zeros((self._batch, *sizes))
+        for part in parts:
+            total = F.add(b, total, part)
+        return [total, *others]
+
+    @property
+    def _batch(self) -> int | Symbolic:
+        return next(iter(self.base.values())).type.shape[0]
+
+    @property
+    def _others(self) -> list[str]:
+        return [c.name for c in self.statement.carries if c.name not in self.carried]
+
+    def _only(self, ctx: Context, k: Value, of: Field) -> Value:
+        """Zero at the class k [N, ...], minus infinity at all others: [N, ..., K]."""
+        b, count = ctx.b, discrete.states_of(of)
+        wide = F.reshape(b, F.cast(b, k, DType.INT), (*k.shape, 1))
+        here = b.emit(ops.Equal(), wide, b.constant(np.arange(count)))
+        return F.where(b, here, 0.0, float("-inf"))
+
+    # --- one step ---
+
+    def _step(self, at: Step, state: list[Value]) -> tuple[list[Value], dict[str, Value]]:
+        """The next state, and `log_prob` of what the step observes given the steps before."""
+        ctx, b = at.ctx, at.ctx.b
+        self.reads = {n: {n} for n in self.base}
+        self.same, self.done = {n: n for n in self.base}, []
+        at.scope.values.update(zip(self._others, state[1:], strict=True))
+        names = tuple(self.base)
+        total = self._spread(ctx, Table(self.carried, state[0]), names)
+        for s in self.statement.statements:
+            with ctx.frame(s.name, at.scope.label(s.span), s.span):
+                found = self._statement(at, s)
+            if found is not None:
+                total = F.add(b, total, self._spread(ctx, found, names))
+            at.now.add(s.name)
+        axes = tuple(range(1, len(names) + 1))
+        log_prob = b.emit(ops.LogSumExp(axes, False), total)
+        following = self._following(at, total)
+        sizes = (log_prob.shape[0], *(1,) * len(self.carried))
+        normalised = F.sub(b, following, F.reshape(b, log_prob, sizes))
+        return [normalised, *(at.scope.values[n] for n in self._others)], {"log_prob": log_prob}
+
+    def _statement(self, at: Step, s: ast.Density | ast.Update) -> Table | None:
+        """The factor of a density; None of an assignment, whose value is known from here on if it reads no class."""
+        if isinstance(s, ast.Update):
+            self._assign(at, s)
+            return None
+        if s.role == "latent":
+            if s.prior is None:
+                raise error(
+                    "MP123", f"`latent {s.name}` needs its prior", s.span, help="prior categorical(...)"
+                )
+            over = self._ordered(self._read(s.prior))
+
+            def prior(there: Step) -> Value:
+                return class_log_probs(there.ctx, self.steps.prior(there, s))
+
+            return Table((*over, s.name), self._table(at, over, prior))
+        over, x = self._ordered(self._read(s.distribution)), at.data[s.name]
+        made = self._table(at, over, lambda there: self.steps.law(there, s).log_prob(there.ctx, x))
+        at.scope.values[s.name] = x
+        return Table(over, made)
+
+    def _assign(self, at: Step, s: ast.Update) -> None:
+        """Note which classes a name depends on; give it its value where it depends on none."""
+        read = self._read(s.value)
+        if read and s.name in self._others:
+            latent = ", ".join(f"`{n}`" for n in sorted(read))
+            raise error("MP411", f"`{s.name}` remembers every earlier {latent}, so no sum over classes is exact", s.span,
+                        help=f"carry {s.name}: category(...), or draw the latent: gumbel(...)")  # fmt: skip
+        source = self.same.get(s.value.id) if isinstance(s.value, ast.Name) else None
+        if source is None:
+            self.same.pop(s.name, None)
+        else:
+            self.same[s.name] = source
+        self.reads[s.name] = read
+        if read or s.name in self.base:
+            self.done.append((s, dict(at.scope.values)))
+        else:
+            at.scope.values[s.name] = self.steps.update(at, s, at.scope.values.get(s.name))
+
+    def _read(self, expr: ast.Expr) -> set[str]:
+        """The classes that the text of an expression refers to, through nets, blocks and names of the step."""
+        found = self.order.refers([expr])
+        return {n for name in found for n in self.reads.get(name, ())}
+
+    def _ordered(self, some: set[str]) -> tuple[str, ...]:
+        return tuple(n for n in self.base if n in some)
+
+    def _table(self, at: Step, over: tuple[str, ...], make: Callable[[Step], Value]) -> Value:
+        """A value [N, ...] at all states of some classes: [N, states of each, ...]."""
+        if not over:
+            return make(at)
+        sizes = [discrete.states_of(self.base[n]) for n in over]
+        states = np.stack([a.reshape(-1) for a in np.indices(sizes)])
+
+        def one(_: list[Value], __: list[Value], number: Value) -> tuple[list[Value], list[Value]]:
+            b = at.ctx.b
+            own: dict[str, Value] = {}
+            for name, row in zip(over, states, strict=True):
+                chosen = b.emit(ops.Gather(0), b.constant(row), number)
+                own[name] = discrete.index(at.ctx, self.base[name], chosen)
+            frames = b.scope
+            for s, values in self.done:
+                if self._read(s.value) <= set(over):
+                    b.scope = frames[:-1]
+                    with at.ctx.frame(s.name, at.scope.label(s.span), s.span):
+                        own[s.name] = self.steps.update(self._there(at, values | own), s, None)
+            b.scope = frames
+            return [], [make(self._there(at, at.scope.values | own))]
+
+        (made,) = at.ctx.scan(one, [], [], length=prod(sizes))[1]
+        return F.reshape(at.ctx.b, made, (made.shape[0], *sizes, *made.shape[2:]))
+
+    @staticmethod
+    def _there(at: Step, values: dict[str, Value]) -> Step:
+        scope = replace(at.scope, values=values)
+        return replace(at, scope=replace(scope, top=scope))
+
+    # --- after a step ---
+
+    def _following(self, at: Step, total: Value) -> Value:
+        """The sum of the joint table over what is not carried on: [N, K, ...] of the carried classes."""
+        ctx, b, names = at.ctx, at.ctx.b, tuple(self.base)
+        ends = [self.same.get(n) for n in self.carried]
+        if None not in ends and len(set(ends)) == len(ends):
+            kept = [names.index(e) for e in ends if e is not None]
+            rest = tuple(i + 1 for i in range(len(names)) if i not in kept)
+            summed = b.emit(ops.LogSumExp(rest, False), total) if rest else total
+            order = sorted(kept)
+            return F.transpose(b, summed, 0, *(order.index(i) + 1 for i in kept))
+        rank = len(self.carried)
+        wide = F.reshape(b, total, (*total.shape, *(1,) * rank))
+        for i, name in enumerate(self.carried):
+            over, made = self._next(at, name)
+            mask = self._only(ctx, made, self.base[name])
+            sizes = [discrete.states_of(self.base[n]) if n in over else 1 for n in names]
+            own = [discrete.states_of(self.base[name]) if j == i else 1 for j in range(rank)]
+            wide = F.add(b, wide, F.reshape(b, mask, (mask.shape[0], *sizes, *own)))
+        return b.emit(ops.LogSumExp(tuple(range(1, len(names) + 1)), False), wide)
+
+    def _next(self, at: Step, name: str) -> tuple[tuple[str, ...], Value]:
+        """The next class of a carried value at all states that it depends on: [N, states of each]."""
+        over = self._ordered(self.reads[name])
+        source = self.same.get(name)
+        if source is not None:
+            return (source,), self._table(at, (source,), lambda there: there.scope.values[source])
+        return over, self._table(at, over, lambda there: there.scope.values[name])
+
+    def _spread(self, ctx: Context, table: Table, names: Sequence[str]) -> Value:
+        """A table with an axis for each of `names`, of size 1 where it does not read that class."""
+        sizes = [discrete.states_of(self.base[n]) if n in table.over else 1 for n in names]
+        return F.reshape(ctx.b, table.value, (table.value.shape[0], *sizes))
+
+
+def class_log_probs(ctx: Context, law: Distribution) -> Value:
+    """Build the log-probability of each class under a law of one class an example, [N, K].
+
+    Raises `SpecError` (MP411) for a law of another kind.
+    """
+    b = ctx.b
+    if isinstance(law, Categorical):
+        each = b.emit(ops.LogSoftmax(law.axis), law.logits)
+        return F.reshape(b, each, (each.shape[0], each.shape[law.axis]))
+    if isinstance(law, Bernoulli):
+        logits = F.reshape(b, law.logits, (law.logits.shape[0], 1))
+        both = F.concat(b, [logits, F.neg(b, logits)], 1)
+        return F.neg(b, b.emit(ops.Softplus(), both))
+    raise ctx.fail("MP411", f"a latent that is summed out has a categorical or a bernoulli prior, not {law.keyword}",
+                   help="prior categorical(logits = ...)")  # fmt: skip
