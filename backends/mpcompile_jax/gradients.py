@@ -15,11 +15,11 @@ from mpcompile.ir import Graph, Module
 from mpcompile.ops import MaxPool, Repeat, Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import SIMPLIFYING
-from mpcompile.passes.train_step import loss_name
+from mpcompile.passes.train_step import loss_name, stacks, units
 
 
 def gradient_program(module: Module) -> Graph | None:
-    """Return the `loss` program with its gradients, `grad(<parameter>)` for each trained one that it reads.
+    """Return the `loss` program with its gradients, `grad(<unit>)` for each unit of training that it reads (`units`).
 
     The gradient of a weight that is read without its mask (`ParameterSpec.fused`) is whole, as that of jax is. None where
     jax's own gradient is taken: for a loss without trained parameters, for one with a loop to a fixed point, which has
@@ -27,11 +27,12 @@ def gradient_program(module: Module) -> Graph | None:
     derived gradient adds to positions, which XLA does one at a time (a step of cnn: 1.16 and 1.06 times that of the
     same model written by hand).
     """
+    module = module.with_regions()
     program = module.programs["loss"]
     if any(loop.until_fixed_point for loop in _loops(program)) or _pools(program):
         return None
-    read = program.parameters()
-    trained = [name for name, spec in module.parameters.items() if spec.trainable and name in read]
+    read = {*program.parameters(), *stacks(module)}
+    trained = [name for name in units(module) if name in read]
     return SIMPLIFYING.run(differentiate(program, loss_name(program), trained)).graph if trained else None
 
 

@@ -10,10 +10,14 @@ HELPERS = {
     return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
 ''',
     "stacked": '''def stacked(params: Params, path: str, numbers: Sequence[int]) -> Params:
-    """The parameters of some elements of a list of layers, one a row, by the rest of their names."""
+    """The parameters of some layers of a list, one a row, by the rest of their names.
+
+    `params` may have them so already, as `layer.0:63.weight`.
+    """
     starts = [path + "." + str(n) + "." for n in numbers]
+    whole = below(params, path + "." + str(numbers[0]) + ":" + str(numbers[-1]))
     rest = [k.removeprefix(starts[0]) for k in params if k.startswith(starts[0])]
-    return {k: jnp.stack([params[start + k] for start in starts]) for k in rest}
+    return whole | {k: jnp.stack([params[start + k] for start in starts]) for k in rest}
 ''',
 }
 LOAD = '''def load(path: str) -> Params:

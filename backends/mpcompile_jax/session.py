@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 
 from mpcompile.backend import OptimizerSpec, Scalars
-from mpcompile.ir import STATE, Array, Module
+from mpcompile.ir import STATE, Array, Graph, Module, Parameter
 from mpcompile.passes.gradient import gradient_name
+from mpcompile.passes.train_step import stacks, units
 from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
@@ -40,11 +41,22 @@ class JaxSession:
         self.place = Placement(device, precision, mixed)
         names = optimizer.rule.kept if optimizer else ()
         with self.place.active():
-            live = {name: self.place.array(parameters[name]) for name in module.parameters}
-            self.trained: Tree = {n: a for n, a in live.items() if module.parameters[n].trainable}
+            #: Weights of a region are one array, from which what is compiled does not grow with depth.
+            self.stacks = (
+                {p: op.names for p, op in stacks(module).items()} if "loss" in module.programs else {}
+            )
+            self.units = (
+                units(module)
+                if "loss" in module.programs
+                else [n for n, s in module.parameters.items() if s.trainable]
+            )
             #: Dicts come back sorted from compiled functions: order is taken from the module and from these.
-            self.trainable, self.slot_names = list(self.trained), names
-            self.fixed: Tree = {n: a for n, a in live.items() if n not in self.trained}
+            self.trainable = [n for n, spec in module.parameters.items() if spec.trainable]
+            self.slot_names = names
+            self.trained: Tree = self._stacked(parameters)
+            self.fixed: Tree = {
+                n: self.place.array(parameters[n]) for n, s in module.parameters.items() if not s.trainable
+            }
             self.slots: Slots = {
                 slot: {n: self.place.array(np.zeros(a.shape)) for n, a in self.trained.items()}
                 for slot in names
@@ -52,7 +64,7 @@ class JaxSession:
         self.count = 0
         functions = import_programs(module)
         named = {
-            name: _named(functions[name], list(p.inputs), list(p.outputs))
+            name: _named(functions[name], list(p.inputs), list(p.outputs), self._single(p))
             for name, p in module.programs.items()
         }
         self.programs = {name: jax.jit(function) for name, function in named.items()}
@@ -84,7 +96,7 @@ class JaxSession:
             outputs, gradients = self._gradients(self.trained, self.fixed, self._inputs("loss", inputs))
             return (
                 {name: self.place.numpy(outputs[name]) for name in self.module.programs["loss"].outputs},
-                {name: self.place.numpy(gradients[name]) for name in self.trainable},
+                self._rows(gradients),
             )
 
     def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
@@ -112,35 +124,67 @@ class JaxSession:
     # --- state ---
 
     def state(self) -> dict[str, Array]:
-        live = {**self.trained, **self.fixed}
-        found = {f"parameter/{name}": self.place.numpy(live[name]) for name in self.module.parameters}
+        live = self._rows(self.trained) | {n: self.place.numpy(a) for n, a in self.fixed.items()}
+        found = {f"parameter/{name}": live[name] for name in self.module.parameters}
         if self.spec is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
             for slot in self.slot_names:
-                for name in self.trainable:
-                    found[f"optimizer/{slot}/{name}"] = self.place.numpy(self.slots[slot][name])
+                found |= {f"optimizer/{slot}/{n}": a for n, a in self._rows(self.slots[slot]).items()}
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         with self.place.active():
-            for group in (self.trained, self.fixed):
-                group |= {name: self.place.array(state[f"parameter/{name}"]) for name in group}
+            self.trained = self._stacked({n: state[f"parameter/{n}"] for n in self.trainable})
+            self.fixed |= {name: self.place.array(state[f"parameter/{name}"]) for name in self.fixed}
             if self.spec is None:
                 return
             self.count = int(state["optimizer/step"])
-            for slot, arrays in self.slots.items():
-                arrays |= {name: self.place.array(state[f"optimizer/{slot}/{name}"]) for name in arrays}
+            for slot in self.slots:
+                self.slots[slot] = self._stacked({n: state[f"optimizer/{slot}/{n}"] for n in self.trainable})
+
+    def _stacked(self, arrays: Mapping[str, Array]) -> Tree:
+        """Put arrays of each trained weight on the device, those of a stack as one."""
+        return {
+            unit: self.place.array(
+                np.stack([arrays[n] for n in self.stacks[unit]]) if unit in self.stacks else arrays[unit]
+            )
+            for unit in self.units
+        }
+
+    def _rows(self, tree: Tree) -> dict[str, Array]:
+        """Return arrays of each trained weight, which are rows of those of stacks."""
+        found: dict[str, Array] = {}
+        for unit, array in tree.items():
+            whole = self.place.numpy(array)
+            found |= (
+                dict(zip(self.stacks[unit], map(np.array, whole), strict=True))
+                if unit in self.stacks
+                else {unit: whole}
+            )
+        return {name: found[name] for name in self.trainable}
+
+    def _single(self, graph: Graph) -> dict[str, tuple[str, ...]]:
+        """Return the stacks of which a program reads weights otherwise than as that stack."""
+        leaves = [n.op for n in graph.nodes() if isinstance(n.op, Parameter) and n.op.path not in self.stacks]
+        read = {name for op in leaves for name in op.names}
+        return {path: names for path, names in self.stacks.items() if not read.isdisjoint(names)}
 
 
 # --- what is compiled: it holds no session, so that the weights of a session go with it ---
 
 
-def _named(function: Program, given: list[str], outputs: list[str]) -> Callable[[Tree, Tree, Tree], Tree]:
-    """A program that takes a dict of its inputs, and gives a dict in any case."""
+def _named(
+    function: Program, given: list[str], outputs: list[str], single: Mapping[str, tuple[str, ...]]
+) -> Callable[[Tree, Tree, Tree], Tree]:
+    """A program that takes a dict of its inputs, and gives a dict in any case.
+
+    It has the weights of stacks in `single` by their own names.
+    """
     only, *more = outputs
 
     def run(trained: Tree, fixed: Tree, inputs: Tree) -> Tree:
-        results = function({**trained, **fixed}, *(inputs[name] for name in given))
+        rows = {name: trained[path][k] for path, names in single.items() for k, name in enumerate(names)}
+        results = function({**trained, **rows, **fixed}, *(inputs[name] for name in given))
         return results if more else {only: results}
 
     return run
@@ -152,7 +196,7 @@ def _backward(module: Module) -> Callable[[Tree, Tree, Tree], Tree] | None:
     if graph is None:
         return None
     function = import_programs(replace(module, programs={"loss_gradient": graph}))["loss_gradient"]
-    return _named(function, list(graph.inputs), list(graph.outputs))
+    return _named(function, list(graph.inputs), list(graph.outputs), {})
 
 
 @dataclass(frozen=True)

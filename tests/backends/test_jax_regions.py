@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from layered import DEEP, MANY, lowered, transformer
 
-from mpcompile.backend import open_session
+from mpcompile.backend import OptimizerSpec, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.passes.gradient import differentiate, gradient_name
@@ -14,6 +14,7 @@ from mpcompile.passes.pipeline import FEW_LAYERS, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile_jax import JaxBackend
 from mpcompile_jax.functions import numbered
+from mpcompile_jax.session import JaxSession
 
 
 def text(module: Module) -> str:
@@ -54,6 +55,34 @@ def test_the_text_of_a_program_does_not_grow_with_the_number_of_layers() -> None
     for layers in (MANY, 4 * MANY):
         files = JaxBackend().emit(optimise(transformer(layers)).module)
         found.append([len(files[name].splitlines()) for name in ("model.py", "sampling.py")])
+    assert found[0] == found[1]
+
+
+def test_steps_on_stacks_are_those_of_torch() -> None:
+    """A session has the weights of a region as one array, and gives and takes each by its own name."""
+    module = transformer(MANY)
+    weights, inputs = example_weights(module), example_inputs(module, "loss", 3, 5)
+    rule = OptimizerSpec("adamw", weight_decay=0.1, clip=1.0)
+    mine, theirs = (open_session(b, module, weights, rule, precision="float64") for b in ("jax", "torch"))
+    for _ in range(2):
+        assert dict(mine.step(inputs, 1e-3)) == pytest.approx(dict(theirs.step(inputs, 1e-3)), rel=1e-9)
+    mine.load_state(theirs.state())
+    assert dict(mine.step(inputs, 1e-3)) == pytest.approx(dict(theirs.step(inputs, 1e-3)), rel=1e-9)
+    found, wanted = mine.state(), theirs.state()
+    assert list(found) == list(wanted)
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-6, atol=1e-9)
+
+
+def test_what_a_session_compiles_does_not_grow_with_the_number_of_layers() -> None:
+    found = []
+    for layers in (MANY, 2 * MANY):
+        module = transformer(layers)
+        session = open_session("jax", module, example_weights(module), OptimizerSpec())
+        assert isinstance(session, JaxSession)
+        inputs = session._inputs("loss", example_inputs(module, "loss", 3, 5))
+        gradients = session._gradients.lower(session.trained, session.fixed, inputs)
+        found.append((len(gradients.as_text().splitlines()), len(session.trained), len(session.slots["m"])))
     assert found[0] == found[1]
 
 
