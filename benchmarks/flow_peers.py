@@ -108,7 +108,7 @@ class Compiled(Ours):
         turning = [(module, "turn") for module in session.model.modules() if hasattr(module, "turn")]
         programs = ("loss", "log_prob") if turning else ("loss", "log_prob", "sample")
         for module, method in [*turning, *((session.model, session.methods[p]) for p in programs)]:
-            setattr(module, method, torch.compile(getattr(module, method), dynamic=False))
+            setattr(module, method, torch.compile(getattr(module, method)))
 
 
 class TorchPeer:

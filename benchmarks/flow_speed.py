@@ -9,7 +9,8 @@ two hidden layers of 256 units (`flow_peers.py` says how the peers are installed
 own with one thread of one core, in which rounds alternate between learners; the figures are medians of processor time of
 a call with numpy arrays out (and in), for ours and theirs. `ratio` is to the fastest peer of the same framework in the
 same rounds: torch, torch.compile and onnx to those of torch, jax to flowjax. Below 1 ours is the faster; the last line
-names those of ours that are not. By default: torch and torch.compile beside normflows and nflows, 54 lines.
+names those of ours that are not. By default: torch and torch.compile beside normflows and nflows, 54 lines. Most of the
+time is torch's compiler, twice for each flow and work (a batch of one has code of its own); torch keeps what it made.
 """
 
 from __future__ import annotations
