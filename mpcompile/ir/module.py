@@ -146,7 +146,8 @@ class Factor:
 
     Other inputs are variables, latents and carried values by name. `kinds` are the types of the variable, `types` those
     whose values the law is of, and `measure` what it gives them (`distributions/support.py`). `past` are the carried
-    values of a recurrence, which are functions of earlier steps.
+    values of a recurrence, which are functions of earlier steps, and sequences of backward ones that read no modelled
+    variable.
     """
 
     name: str

@@ -53,6 +53,7 @@ def _steps(m: Statements, r: Recurrence) -> list[Factor]:
     """The factors of a recurrence: those of one step, whose carried values are what is known of the steps before it."""
     factors = []
     carried = tuple(c.name for c in r.statement.carries)
+    carried += tuple(name for name, s in r.sequences.items() if not s.reads)
     for s in r.densities:
         p = m.start(f"joint_{s.name}")
         m.read(p, *(n for n in m.fields if n not in r.over))

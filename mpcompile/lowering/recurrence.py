@@ -25,6 +25,7 @@ from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers import Context
 from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.lowering import discrete, latents
+from mpcompile.lowering.backward import Backward, Sequence, check_backward, hidden_sequences
 from mpcompile.lowering.declarations import axes_of, whole
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.forward import Forward, Step, Steps
@@ -52,6 +53,9 @@ class Recurrence:
         default_factory=dict
     )  # latents and carried values with a type, in a step
     latent_fields: dict[str, Field] = field(default_factory=dict)
+    sequences: dict[str, Sequence] = field(
+        default_factory=dict
+    )  # of backward recurrences, known once one was built
     sharpening: set[str] = field(default_factory=set)  # observed variables whose law learns a scale
 
     def __post_init__(self) -> None:
@@ -66,7 +70,9 @@ class Recurrence:
         for s in self.statement.statements:
             if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
                 raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
-        if not self.observed:
+        if self.statement.backward:
+            check_backward(self.statement)
+        elif not self.observed:
             raise error(
                 "MP125", "the recurrence states the density of no variable: nothing reads it", self.statement.span,
                 help="write `x ~ ...` as a statement of it; `lstm` and `gru` are layers, with no density of their own",
@@ -228,12 +234,14 @@ class Recurrence:
 
         `starts` gives the state before the first step; `body` the next state and the results of a step.
         """
-        hidden = {s.name for s in self.observed}
-        later = self.order.after(hidden)
+        own = {s.name for s in self.observed}
+        ahead = hidden_sequences(self.sequences)
+        later = self.order.after(own)
+        hidden = own | ahead.keys()
         before = {k: v for k, v in scope.values.items() if k not in hidden | later}
-        reasons = self.order.hidden_in_step(hidden, before)
+        reasons = {**self.order.hidden_in_step(own, before)} | ahead
         state = starts(replace(scope, values=before, hidden=reasons))
-        wide = {n: scope.values[n] for n in self.over if n in scope.values}
+        wide = {n: scope.values[n] for n in (*self.over, *self.sequences) if n in scope.values}
         names: list[str] = []
 
         def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
@@ -270,9 +278,10 @@ class Recurrence:
         is called within the frame of that density.
         """
         data = {name: read(name, in_step(self.fields[name]).type) for name in self.over}
+        data |= {name: read(name, s.type) for name, s in self.sequences.items()}
         for name, value in data.items():
             self._know(ctx, name, value)
-        hidden = {s.name for s in self.observed}
+        hidden = {s.name for s in self.observed} | hidden_sequences(self.sequences).keys()
         values = scope.values | {k: v for k, v in data.items() if open or k not in hidden}
         for c in self.statement.carries:
             carried = read(c.name, self._carried(scope, c))
@@ -296,11 +305,17 @@ class Recurrence:
             at.now.add(s.name)
         raise AssertionError(f"{of.name} is no density of this recurrence")
 
+    def backward(self) -> Backward:
+        """The recurrence as a backward one."""
+        return Backward(self.statement, self.order, tuple(self.over), self._start, self._update, self._know)
+
     def _know(self, ctx: Context, name: str, value: Value) -> None:
         """Note the names of axes of a variable in a step, and how many classes it has, for an embedding of it."""
         f = self.fields.get(name) or self.typed.get(name)
         if f is not None and (name in self.over or name in self.typed):
             ctx.axes[value] = f.axes if name in self.typed else in_step(f).axes
+        elif name in self.sequences:
+            ctx.axes[value] = self.sequences[name].axes
         if f is not None and f.base == "category" and f.classes is not None:
             ctx.classes[value] = f.classes
 

@@ -11,9 +11,10 @@ from mpcompile.diagnostics import Source, SpecError, error
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.subject import axes_of
 from mpcompile.frontend import ast
-from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbols
+from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete, latents
+from mpcompile.lowering.backward import Sequence, hidden_sequences
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.reading import Hidden, Order
@@ -52,13 +53,21 @@ class Statements:
         self.latents = [s for s in densities if s.role == "latent"]
         self.order = Order(model)
         self.latent_names = {s.name for s in self.latents}
+        #: Names that backward recurrences assign, known once a program had them.
+        self.sequences: dict[str, Sequence] = {}
         #: Latents, observed variables and recurrences, in the order of generation.
         self.generated: list[ast.Density | Recurrence] = [
-            Recurrence(s, self.fields, self.order, self._of_step(s)) if isinstance(s, ast.Recurrence) else s
+            Recurrence(s, self.fields, self.order, self._of_step(s), sequences=self.sequences)
+            if isinstance(s, ast.Recurrence)
+            else s
             for s in model.density
-            if isinstance(s, ast.Density | ast.Recurrence)
+            if isinstance(s, ast.Density) or (isinstance(s, ast.Recurrence) and not s.backward)
         ]
         self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
+        backward = (s for s in model.density if isinstance(s, ast.Recurrence) and s.backward)
+        self.backwards = [
+            Recurrence(s, self.fields, self.order, self._of_step(s)).backward() for s in backward
+        ]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         #: Latents with a type.
         self.typed = {s.name: f for s in self.latents if (f := discrete.latent_field(s, model, self.numbers))}
@@ -149,6 +158,12 @@ class Statements:
             if f.counts is not None:
                 p.ctx.lengths[f.counts] = value
             self.know(p, name, value)
+        for r in self.backwards:
+            if all(n in p.scope.values for n in r.reads & self.fields.keys()):
+                present = p.ctx.present_along(symbol(r.statement.axis))
+                values, found = r.sequences(p.ctx, p.scope, present)
+                p.scope.values.update(values)
+                self.sequences.update(found)
 
     def know(self, p: Program, name: str, value: Value) -> None:
         """Bring a value of a variable into scope, with the names of its axes, and how many classes it has."""
@@ -201,8 +216,9 @@ class Statements:
     def _reading(self, p: Program, name: str, what: str) -> Scope:
         """The scope of the law, prior or posterior of a variable: what it may read, and why not the rest."""
         later = {name, *self.summed} & self.latent_names if what == "posterior" else self.order.later(name)
-        values = {k: v for k, v in p.scope.values.items() if k not in later}
-        hidden = {**self.order.hidden(name, values, what)}
+        ahead = {} if what == "posterior" else hidden_sequences(self.sequences)
+        values = {k: v for k, v in p.scope.values.items() if k not in later and k not in ahead}
+        hidden = {**self.order.hidden(name, values, what)} | ahead
         if what == "posterior":
             reads, help = (
                 f"the posterior of `{name}` reads",

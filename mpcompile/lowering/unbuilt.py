@@ -20,7 +20,6 @@ _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
     (ast.Term, "a `minimise` statement", lambda n: True),
     (ast.Density, "a `missing` statement", lambda n: n.role == "missing"),
     (ast.Density, "a law with a weight", lambda n: n.weight is not None),
-    (ast.Recurrence, "a backward recurrence", lambda n: n.backward),
 )
 
 
