@@ -6,7 +6,7 @@
 It waits until the load of the last minute is below 0.5, at most `--wait` minutes. Each part is a command of this folder,
 with a time at which it is stopped; what it printed is shown, and written to `--out` as PART.txt under the load that it
 began and ended with and the name of the processor. `--peers` is the interpreter of an environment with the libraries of
-`flow_peers.py`; without them `flow_speed` has no ratios. Exit status 1: a part failed or was stopped.
+`flow_peers.py`; without them flows have no ratios. Exit status 1: a part failed or was stopped.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from threading import Timer
 HERE = Path(__file__).parent
 #: Part: command, and seconds after which it is stopped.
 PARTS = {
-    "step_time": (["step_time.py", "--repeats", "7"], 480),
+    "step_time": (["step_time.py", "--repeats", "7"], 440),
     "hand_written": (["hand_written.py"], 360),
-    "flow_speed": (["flow_speed.py"], 480),
+    "flow_speed": (["flow_speed.py", "--names", "torch,normflows,nflows"], 150),
+    "flow_compiled": (["flow_speed.py", "--names", "torch.compile,normflows,nflows"], 400),
     "jsb": (["hand_written.py", "--families", "jsb_rnn_made", "--frameworks", "torch"], 60),
     "depth": (["depth.py", "--layers", "4", "64"], 90),
 }
@@ -86,13 +87,13 @@ def main() -> None:
     )
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--out", type=Path, default=Path("tables"))
-    parser.add_argument("--peers", default=sys.executable, help="the interpreter for flow_speed")
+    parser.add_argument("--peers", default=sys.executable, help="the interpreter for flows")
     parser.add_argument("--wait", type=float, default=WAIT, help="minutes; 0 measures at once")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     wait(given.wait)
     ended = [
-        measure(part, given.peers if part == "flow_speed" else sys.executable, given.out)
+        measure(part, given.peers if part.startswith("flow") else sys.executable, given.out)
         for part in given.parts
     ]
     raise SystemExit(0 if all(ended) else 1)
