@@ -131,6 +131,15 @@ class Elementwise(Distribution):
     def log_prob(self, ctx: Context, x: Value) -> Value:
         return F.event_sum(ctx.b, ctx.kept(self.element_log_prob(ctx, x)))
 
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """KL(self || other) of each element, in nats, in closed form; None where there is none."""
+        return None
+
+    def kl(self, ctx: Context, other: Distribution) -> Value | None:
+        """KL(self || other) of each example, [N], in closed form; None where there is none."""
+        each = self.element_kl(ctx, other) if isinstance(other, Elementwise) else None
+        return None if each is None else F.event_sum(ctx.b, ctx.kept(each))
+
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """A draw of each element from its noise: the same function at every step of a sampler."""
         raise NotImplementedError

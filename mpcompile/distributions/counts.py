@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import spread
+from mpcompile.distributions.base import Elementwise, spread
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import GAMMA_NOISE, LEAST, POISSON_NOISE, log_gamma_draw, poisson_draw
 from mpcompile.distributions.slots import Noise, Operand, Slot
@@ -36,6 +36,14 @@ class Poisson(Parametric):
         b = ctx.b
         powers = F.sub(b, F.mul(b, x, self.at(ctx, "log_mean")), self.positive(ctx, "mean"))
         return F.sub(b, powers, log_gamma(ctx, F.add(b, x, 1.0)))
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """m log(m / n) - m + n, the other law of the mean n."""
+        b = ctx.b
+        if not isinstance(other, Poisson):
+            return None
+        mean, log_ratio = self.positive(ctx, "mean"), F.sub(b, self.at(ctx, "log_mean"), other.log_mean)
+        return F.add(b, F.mul(b, mean, F.sub(b, log_ratio, 1.0)), other.positive(ctx, "mean"))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         return poisson_draw(ctx, self.positive(ctx, "mean"), noise[0])

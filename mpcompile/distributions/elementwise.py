@@ -33,6 +33,15 @@ class Bernoulli(Elementwise):
         b = ctx.b
         return F.sub(b, F.mul(b, x, self.logits), b.emit(ops.Softplus(), self.logits))
 
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """p (a - c) + softplus(c) - softplus(a), the other law of logits c."""
+        b = ctx.b
+        if not isinstance(other, Bernoulli):
+            return None
+        on = b.emit(ops.Sigmoid(), self.logits)
+        free = F.sub(b, b.emit(ops.Softplus(), other.logits), b.emit(ops.Softplus(), self.logits))
+        return F.add(b, F.mul(b, on, F.sub(b, self.logits, other.logits)), free)
+
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         p = ctx.b.emit(ops.Sigmoid(), self.logits)
         return F.to_float(ctx.b, F.less(ctx.b, noise[0], p))
@@ -143,6 +152,15 @@ class Categorical(Elementwise):
         index = F.reshape(b, F.cast(b, x, DType.INT), (*x.shape[: self.axis], 1, *x.shape[self.axis :]))
         picked = b.emit(ops.TakeAlong(self.axis), b.emit(ops.LogSoftmax(self.axis), self.logits), index)
         return F.reshape(b, picked, x.shape)
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """The sum of p log(p / q) over the classes."""
+        b = ctx.b
+        if not isinstance(other, Categorical) or (self.axis, self.low) != (other.axis, other.low):
+            return None
+        log_p, log_q = (b.emit(ops.LogSoftmax(law.axis), law.logits) for law in (self, other))
+        each = F.mul(b, b.emit(ops.Softmax(self.axis), self.logits), F.sub(b, log_p, log_q))
+        return F.sum_axes(b, each, [self.axis])
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """Inverse of the distribution function: the number of classes whose cumulated probability is below u.

@@ -13,7 +13,7 @@ from mpcompile.distributions.family import Family
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import GAMMA_TRIES, last, log_gamma_draw
 from mpcompile.distributions.slots import Noise, Operand, Parameters, Slot
-from mpcompile.distributions.special import log_gamma, polynomial
+from mpcompile.distributions.special import digamma, log_gamma, polynomial
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import BOUNDS_OF_TYPE, INTERVAL, UNIFORM_VALUES, Support
 from mpcompile.ir import Field, Shape, Value
@@ -116,6 +116,20 @@ class Beta(OnInterval):
         parts = F.add(g, log_gamma(ctx, a), log_gamma(ctx, b))
         return F.add(g, powers, F.sub(g, log_gamma(ctx, F.add(g, a, b)), parts))
 
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """log(B(c, d) / B(a, b)) + (a - c) psi(a) + (b - d) psi(b) + (c - a + d - b) psi(a + b), the other of c and d."""
+        g = ctx.b
+        if not isinstance(other, Beta) or (self.low, self.high) != (other.low, other.high):
+            return None
+        one, two = ([law.positive(ctx, name) for name in ("a", "b")] for law in (self, other))
+        totals = [F.add(g, *pair) for pair in (one, two)]
+        away = F.mul(g, F.sub(g, totals[1], totals[0]), digamma(ctx, totals[0]))
+        found = F.add(g, F.sub(g, log_gamma(ctx, totals[0]), log_gamma(ctx, totals[1])), away)
+        for mine, theirs in zip(one, two, strict=True):
+            slope = F.mul(g, F.sub(g, mine, theirs), digamma(ctx, mine))
+            found = F.add(g, found, F.add(g, slope, F.sub(g, log_gamma(ctx, theirs), log_gamma(ctx, mine))))
+        return found
+
     def unit_draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b, (normal, uniform), k = ctx.b, noise, GAMMA_TRIES
         one, other = (
@@ -145,6 +159,20 @@ class ContinuousBernoulli(OnInterval):
     def unit_log_prob(self, ctx: Context, u: Value) -> Value:
         """x a - log((exp(a) - 1) / a), the second as a / 2 + log(sinh(h) / h) for h = |a| / 2."""
         b, a = ctx.b, self.at(ctx, "logits")
+        return F.sub(b, F.mul(b, F.sub(b, u, 0.5), a), self._log_sinh(ctx))
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """The mean of the difference of log densities, which are linear in x."""
+        b = ctx.b
+        if not isinstance(other, ContinuousBernoulli) or (self.low, self.high) != (other.low, other.high):
+            return None
+        slope = F.sub(b, self.at(ctx, "logits"), other.logits)
+        mean = F.mul(b, F.sub(b, self.unit_mean(ctx), 0.5), slope)
+        return F.sub(b, mean, F.sub(b, self._log_sinh(ctx), other._log_sinh(ctx)))
+
+    def _log_sinh(self, ctx: Context) -> Value:
+        """log(sinh(h) / h) for h = |logits| / 2."""
+        b, a = ctx.b, self.at(ctx, "logits")
         h = F.mul(b, b.emit(ops.Abs(), a), 0.5)
         near = F.less(b, h, 0.5)
         low = F.where(b, near, h, 0.0)
@@ -152,8 +180,7 @@ class ContinuousBernoulli(OnInterval):
         high = F.where(b, near, 1.0, h)
         rest = b.emit(ops.Log(), F.sub(b, 1.0, b.emit(ops.Exp(), F.mul(b, high, -2.0))))
         large = F.add(b, F.sub(b, high, b.emit(ops.Log(), F.mul(b, high, 2.0))), rest)
-        total = F.where(b, near, b.emit(ops.Log(), small), large)
-        return F.sub(b, F.mul(b, F.sub(b, u, 0.5), a), total)
+        return F.where(b, near, b.emit(ops.Log(), small), large)
 
     def unit_draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """The inverse of the distribution function: (log(1 - u) + softplus(a + logit u)) / a."""

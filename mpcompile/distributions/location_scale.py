@@ -8,7 +8,7 @@ from math import exp, log, pi
 from typing import ClassVar, Self
 
 from mpcompile import ops
-from mpcompile.distributions.base import logit, spread, standard_logistic
+from mpcompile.distributions.base import Elementwise, logit, spread, standard_logistic
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import first
 from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
@@ -145,9 +145,11 @@ class Normal(LocationScale):
     def standard_quantile(self, ctx: Context, p: Value) -> Value:
         return normal_quantile(ctx, p)
 
-    def kl(self, ctx: Context, other: Normal) -> Value:
-        """KL(self || other) of each example, in closed form (Kingma and Welling 2014, appendix B): [N]."""
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """(r + d^2 - 1 - log r) / 2 for a ratio r of variances, a distance d (Kingma and Welling 2014, appendix B)."""
         b = ctx.b
+        if not isinstance(other, Normal):
+            return None
         distance = other.standardise(ctx, self.mean(ctx, self._shape()))
         log_ratio = F.sub(b, self.log_scale, other.log_scale) if other.log_scale != 0.0 else self.log_scale
         ratio = (
@@ -156,7 +158,7 @@ class Normal(LocationScale):
             else exp(2 * log_ratio)
         )
         inner = F.add(b, F.add(b, ratio, F.mul(b, distance, distance)), -1.0)
-        return F.event_sum(b, ctx.kept(F.sub(b, F.mul(b, inner, 0.5), log_ratio)))
+        return F.sub(b, F.mul(b, inner, 0.5), log_ratio)
 
     def _shape(self) -> Shape:
         return next((v.shape for v in self.parameters().values()), ())
@@ -168,6 +170,17 @@ class Laplace(LocationScale):
 
     keyword: ClassVar[str] = "laplace"
     has_tails: ClassVar[bool] = True
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """log(t / s) + (d + s exp(-d / s)) / t - 1 for scales s and t and a distance d of the locations."""
+        b = ctx.b
+        if not isinstance(other, Laplace):
+            return None
+        log_s, log_t = self.at(ctx, "log_scale"), other.at(ctx, "log_scale")
+        distance = b.emit(ops.Abs(), F.sub(b, self.at(ctx, "loc"), other.loc))
+        near = F.sub(b, log_s, F.mul(b, distance, b.emit(ops.Exp(), F.neg(b, log_s))))
+        mean = F.mul(b, F.add(b, distance, b.emit(ops.Exp(), near)), b.emit(ops.Exp(), F.neg(b, log_t)))
+        return F.sub(b, F.add(b, F.sub(b, log_t, log_s), mean), 1.0)
 
     def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
         b = ctx.b

@@ -8,11 +8,12 @@ from math import log, pi
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.distributions.base import spread
+from mpcompile.distributions.base import Elementwise, spread
+from mpcompile.distributions.location_scale import Normal
 from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import GAMMA_NOISE, LEAST, log_gamma_draw
 from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
-from mpcompile.distributions.special import log_gamma
+from mpcompile.distributions.special import digamma, log_gamma
 from mpcompile.distributions.support import POSITIVE, Support
 from mpcompile.ir import Shape, Value
 from mpcompile.layers.base import Context
@@ -36,6 +37,12 @@ class LogNormal(Parametric):
         z = F.mul(b, F.sub(b, log_x, self.loc), b.emit(ops.Exp(), F.neg(b, scale)))
         normal = F.sub(b, F.sub(b, F.mul(b, F.mul(b, z, z), -0.5), 0.5 * log(2 * pi)), scale)
         return F.sub(b, normal, log_x)
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """The divergence of the logarithms, which are normal."""
+        if not isinstance(other, LogNormal):
+            return None
+        return Normal(self.loc, self.log_scale).element_kl(ctx, Normal(other.loc, other.log_scale))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b
@@ -68,6 +75,19 @@ class Gamma(Parametric):
         log_x = b.emit(ops.Log(), x)
         powers = F.sub(b, F.mul(b, a, F.add(b, log_x, log_rate)), log_x)
         return F.sub(b, F.sub(b, powers, F.mul(b, self.positive(ctx, "rate"), x)), log_gamma(ctx, a))
+
+    def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
+        """(a - c) psi(a) - log Gamma(a) / Gamma(c) + c log(r / s) + a (s / r - 1), the other law of c and rate s."""
+        b = ctx.b
+        if not isinstance(other, Gamma):
+            return None
+        a, c = (law.positive(ctx, "concentration") for law in (self, other))
+        log_ratio = F.sub(b, other.at(ctx, "log_rate"), self.log_rate)
+        of_shapes = F.sub(
+            b, F.mul(b, F.sub(b, a, c), digamma(ctx, a)), F.sub(b, log_gamma(ctx, a), log_gamma(ctx, c))
+        )
+        of_rates = F.sub(b, F.mul(b, a, F.sub(b, b.emit(ops.Exp(), log_ratio), 1.0)), F.mul(b, c, log_ratio))
+        return F.add(b, of_shapes, of_rates)
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b

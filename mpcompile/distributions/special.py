@@ -25,6 +25,8 @@ R = TypeVar("R")
 SHIFT = 8
 #: 1/12 z - 1/360 z^3 + ..., the coefficients of 1/z, 1/z^3, ... of Stirling's series.
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+#: 1/12 z^2 - 1/120 z^4 + ..., the coefficients of the series of the slope of log Gamma.
+DIGAMMA = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760)
 #: log(erfc(z) exp(z^2)) - log t in powers of 2 t - 1 for t = 1 / (1 + z / 2), to 1e-12; fitted to 40 digits.
 ERFC = (
     -0.6717940840570041, 0.6726432239971786, 0.04734330690399056, -0.046895611438722264, -0.00987269140717255,
@@ -106,6 +108,23 @@ def log_gamma(ctx: Context, x: Value) -> Value:
         product = F.mul(b, product, F.add(b, held, float(i)))
     shift = F.where(b, small, b.emit(ops.Log(), product), 0.0)
     return F.sub(b, F.add(b, series, _correction(b, z)), shift)
+
+
+@_function
+def digamma(ctx: Context, x: Value) -> Value:
+    """Emit the slope of log Gamma at x > 0: its asymptotic series, shifted by eight below eight.
+
+    Against the exact values on 1e-6..1e4 the error over max(1, |value|) is 1e-6 in float32 and 1e-12 in float64.
+    """
+    b = ctx.b
+    small, z, held = _shifted(b, x)
+    inverse = F.div(b, 1.0, z)
+    square = F.mul(b, inverse, inverse)
+    rest = F.add(b, F.mul(b, inverse, 0.5), F.mul(b, square, polynomial(b, square, DIGAMMA)))
+    shift = F.div(b, 1.0, held)
+    for i in range(1, SHIFT):
+        shift = F.add(b, shift, F.div(b, 1.0, F.add(b, held, float(i))))
+    return F.sub(b, F.sub(b, b.emit(ops.Log(), z), rest), F.where(b, small, shift, 0.0))
 
 
 @_function
@@ -219,6 +238,6 @@ def log_bessel(ctx: Context, k: Value) -> Value:
 
 
 __all__ = [
-    "expm1", "log1m_exp", "log1p", "log_bessel", "log_erfc", "log_gamma", "log_normal_tails", "log_rising",
+    "digamma", "expm1", "log1m_exp", "log1p", "log_bessel", "log_erfc", "log_gamma", "log_normal_tails", "log_rising",
     "normal_quantile", "polynomial",
 ]  # fmt: skip

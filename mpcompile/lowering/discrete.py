@@ -210,8 +210,8 @@ def draw(
             ctx.classes[value] = states_of(of)
         if not exact:
             return value, F.sub(ctx.b, q.log_prob(ctx, value), p.log_prob(ctx, value))
-        return value, divergence(ctx, q, p)
-    kl = divergence(ctx, q, p)
+        return value, _divergence(ctx, q, p)
+    kl = _divergence(ctx, q, p)
     b, t = ctx.b, _temperature(ctx, scope, s)
     if isinstance(q, Bernoulli):
         u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
@@ -227,17 +227,12 @@ def draw(
     return value, kl
 
 
-def divergence(ctx: Context, q: Distribution, p: Distribution) -> Value:
+def _divergence(ctx: Context, q: Distribution, p: Distribution) -> Value:
     """Return KL(q || p) of each example, [N], between laws of classes of one kind."""
-    b = ctx.b
-    if isinstance(q, Categorical) and isinstance(p, Categorical):
-        log_q, log_p = (b.emit(ops.LogSoftmax(law.axis), law.logits) for law in (q, p))
-        each = F.mul(b, b.emit(ops.Softmax(q.axis), q.logits), F.sub(b, log_q, log_p))
-        return F.event_sum(b, ctx.kept(F.sum_axes(b, each, [q.axis])))
-    assert isinstance(q, Bernoulli) and isinstance(p, Bernoulli)
-    on = b.emit(ops.Sigmoid(), q.logits)
-    free = F.sub(b, b.emit(ops.Softplus(), p.logits), b.emit(ops.Softplus(), q.logits))
-    return F.event_sum(b, ctx.kept(F.add(b, F.mul(b, on, F.sub(b, q.logits, p.logits)), free)))
+    assert isinstance(q, Categorical | Bernoulli)
+    kl = q.kl(ctx, p)
+    assert kl is not None
+    return kl
 
 
 def _temperature(ctx: Context, scope: Scope, s: ast.Density) -> Value | float:

@@ -7,7 +7,7 @@ beta-VAE for another (Higgins et al. 2017); `weights.py` has beta.
 from __future__ import annotations
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Normal
+from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Elementwise
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Value, float_type
 from mpcompile.layers import Context
@@ -67,11 +67,13 @@ def draw(
 ) -> tuple[Value, Value | None]:
     """Draw z of q, named, and return it with KL(q || p) of each example [N], or None where there is no prior.
 
-    Between normals KL is in closed form, unless `exact` is false. Else it is estimated from that one draw, as log
-    q(z) - log p(z); for a point mass only -log p(z) is left.
+    KL is in closed form where the table of laws has one, unless `exact` is false. Else it is estimated from that one
+    draw, as log q(z) - log p(z); for a point mass only -log p(z) is left.
     """
-    if exact and isinstance(q, Normal) and isinstance(p, Normal):
-        return ctx.name_axes(q.sample(ctx, field.name, field.type.shape), field.axes), q.kl(ctx, p)
+    if exact and isinstance(q, Elementwise) and p is not None:
+        z = ctx.name_axes(q.sample(ctx, field.name, field.type.shape), field.axes)
+        kl = q.kl(ctx, p)
+        return z, divergence(ctx, q.log_prob(ctx, z), p, z) if kl is None else kl
     z, log_q = drawn(ctx, q, field)
     return z, divergence(ctx, log_q, p, z)
 

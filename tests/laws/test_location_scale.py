@@ -94,6 +94,25 @@ def test_as_posterior_and_prior(name: str) -> None:
     np.testing.assert_allclose(found, log_x.sum(1) + (log_p - log_q).sum(1), rtol=1e-9)
 
 
+def test_the_divergence_of_one_family_is_exact() -> None:
+    """The `kl` of the bound: of Laplace laws its closed form, the same for every draw; of others, that of the draw."""
+    for prior, same in (("laplace(0.3, 2)", True), ("normal(0.3, 2)", False)):
+        m = lowered(
+            f"model m\ninput x: real[3]\nlatent z ~ laplace(x -> dense(4)) prior {prior}\nx ~ normal(z -> dense(3), 1)\n"
+        )
+        w, x = example_weights(m, spread=0.5), example_inputs(m, "elbo", 5)
+        found = [
+            interpret(m.programs["elbo"], w, x | {"noise_z": u})["kl"]
+            for u in (x["noise_z"], 1 - x["noise_z"])
+        ]
+        assert np.allclose(*found, rtol=1e-12) == same
+        loc, log_scale = np.split(affine(w, "z.dense_0", x["x"]), 2, 1)
+        scale, away = np.exp(log_scale), np.abs(loc - 0.3)
+        exact = np.log(2 / scale) + (away + scale * np.exp(-away / scale)) / 2 - 1
+        if same:
+            np.testing.assert_allclose(found[0], exact.sum(1), rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", LAWS)
 def test_as_a_prior_on_weights(name: str) -> None:
     m = lowered(

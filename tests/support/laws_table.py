@@ -155,7 +155,7 @@ TWO = ((0.3, -0.4), (-1.2, 0.9))
 LAWS: dict[str, Row] = {
     "bernoulli": Row("binary", "bernoulli(logits = NET(1))", ((0.7,), (-3.0,)),
                      lambda r: stats.bernoulli(expit(r[0])), np.array([0.0, 1]), np.array([0.0, 1])),
-    "categorical": Row("integer(1..3)", "categorical(logits = NET(3) -> reshape([3, 1]))", ((0.1, -1.0, 1.2),),
+    "categorical": Row("integer(1..3)", "categorical(logits = NET(3))", ((0.1, -1.0, 1.2),),
                        lambda r: Masses(np.arange(1.0, 4), softmax(r)), np.arange(1.0, 4), np.arange(1.0, 4), mean=False),
     "ordinal": Row("integer(1..4)", "ordinal(NET(1))", ((0.3,), (-2.0,)), ordinal, np.arange(1.0, 5), np.arange(1.0, 5),
                    {"x.lowest": np.array([-1.0]), "x.gaps": np.log([0.2, 2.3])}),
