@@ -28,6 +28,8 @@ REPAIRS: dict[str, dict[str, str]] = {
     "categories_as_numbers.mp": {"dense(8) -> shift": "embedding(8) -> shift"},
     "channels_last.mp": {"[28, 28, 1]": "[1, 28, 28]"},
     "colour_mixture_channels.mp": {"9 * components": "10 * components"},
+    "ctc_without_a_blank.mp": {"dense(letters)": "dense(letters + 1)"},
+    "diffusion_variance_unasked.mp": {"conv(2, 3": "conv(1, 3"},
     "coupling_parity_stands_still.mp": {"2 * i": "i"},
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "attention_over_channels.mp": {"attention(heads)": "attention(heads, over = [height, width])"},
