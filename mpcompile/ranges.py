@@ -135,6 +135,7 @@ Widths = Annotated[tuple[int, ...], Range(1, MAX_SIZE), Items(1, 64)]
 
 # --- names ---
 
+Renames = Annotated[tuple[tuple[str, str], ...], AnyName(), Items(1, MAX_AXES)]
 Names = Annotated[tuple[str, ...], AnyName(), Items(1, MAX_AXES)]
 Flag = bool
 Length = Annotated[str | int, AnyName(), Range(1, MAX_STEPS)]
@@ -229,5 +230,5 @@ __all__ = [
     "MAX_SIZE", "MAX_STEPS", "MAX_WINDOW", "AnyName", "Bins", "Blocks", "Choice", "Classes", "Components",
     "Count", "CountOrNone", "DataName", "Depth", "Extra", "Flag", "Fraction", "Inner", "Items", "Length", "Members",
     "Momentum", "NamedSizes", "Names", "NonNegative", "Offset", "Order", "Pad", "PadAlong", "Positive", "Range", "Real",
-    "Seed", "Shape", "Sizes", "Slot", "Steps", "Unit", "Width", "Widths", "Window", "slots",
+    "Renames", "Seed", "Shape", "Sizes", "Slot", "Steps", "Unit", "Width", "Widths", "Window", "slots",
 ]  # fmt: skip

@@ -127,7 +127,7 @@ def _constructor(
     kind, *rest = next(iter(uses))
     if kind in ("layer_norm", "rms_norm"):
         return _norm(weight, bias, *next(iter(uses)))
-    if bias is not None and bias.shape != weight.shape[:1]:
+    if not weight.shape or (bias is not None and bias.shape != weight.shape[:1]):
         return None
     out, *inner = weight.shape
     flag = "" if bias is not None else ", bias=False"

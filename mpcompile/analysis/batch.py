@@ -28,6 +28,8 @@ from mpcompile.ir import (
 from mpcompile.ir.leaves import Leaf
 
 BATCH = symbol("N")
+#: The role of the frame of a term of the loss that compares the examples of a batch.
+WHOLE = "batch"
 
 #: Where the examples of a node's inputs are, and of its results; None for what has none.
 Axes = Sequence[int | None]
@@ -120,7 +122,7 @@ def _loop(op: ops.Scan, inputs: Axes) -> tuple[str, Primitive] | None:
 
 @dataclass(frozen=True, slots=True)
 class WholeBatch:
-    """The reads of the whole batch by `loss`: layers that take statistics, as the spec writes them, and all others."""
+    """The reads of the whole batch by `loss`: layers and terms that mean to, as the spec writes them, and all others."""
 
     statistics: Mapping[str, Sequence[Node]]
     others: Sequence[Mixing]
@@ -129,7 +131,8 @@ class WholeBatch:
 def whole_batch(module: Module, apart: set[int] | None = None) -> WholeBatch:
     """Separate the statistics of layers from all else that acts along the batch in `loss`.
 
-    A layer that keeps statistics takes them of its batch; outside of every layer `loss` takes means.
+    A layer that keeps statistics takes them of its batch, and a term may compare examples; outside of every layer `loss`
+    takes means.
 
     `apart` is that of `mixing`.
     """
@@ -140,7 +143,9 @@ def whole_batch(module: Module, apart: set[int] | None = None) -> WholeBatch:
     for found in mixing(loss, apart):
         node = found.node
         summed = isinstance(found.op, ops.Sum) and found.op is node.op
-        if summed and node.scope and any(name.startswith(f"{node.path}.") for name in kept):
+        if terms := [frame for frame in node.scope if frame.role == WHOLE]:
+            statistics.setdefault(terms[0].label, []).append(node)
+        elif summed and node.scope and any(name.startswith(f"{node.path}.") for name in kept):
             statistics.setdefault(node.scope[-1].label, []).append(node)
         elif not summed or node.scope or node.types[0].rank:
             others.append(found)
@@ -163,6 +168,10 @@ def loss_is(module: Module, layers: Iterable[str]) -> str:
         reasons.append("a divergence with a weight of its own")
     if layers := list(layers):
         reasons.append(f"statistics of the batch in {', '.join(layers)}")
+    if "terms" in loss.outputs:
+        reasons.append("terms that are no density")
+    if module.weighted:
+        reasons.append(f"weights of {', '.join(sorted(module.weighted))}")
     if drawn := [n for n in module.noise["loss"] if n not in module.noise[score.name]]:
         reasons.append(f"noise while training ({', '.join(drawn)})")
     if EXAMPLES in loss.inputs and EXAMPLES not in module.fields:

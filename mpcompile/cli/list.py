@@ -1,4 +1,4 @@
-"""`mpcompile list`: the layers, distributions and templates a spec can name."""
+"""`mpcompile list`: the layers, functions, distributions and templates a spec can name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _REGISTRIES = {
     "layers": "mpcompile.layers",
+    "functions": "mpcompile.functions",
+    "losses": "mpcompile.functions.losses",
     "distributions": "mpcompile.distributions",
     "bijectors": "mpcompile.bijectors",
 }
@@ -52,16 +54,22 @@ def _row(entry: object) -> str:
 
 
 def described(name: str) -> list[str]:
-    """Return what a layer or a bijector of this name is, and its arguments; nothing for an unknown name."""
+    """Return what a layer, a function or a bijector of this name is, and its arguments; nothing for an unknown name."""
     from mpcompile.bijectors import BIJECTORS
+    from mpcompile.functions import FUNCTIONS, Function
+    from mpcompile.functions.losses import LOSSES
     from mpcompile.layers import LAYERS
 
     lines: list[str] = []
-    for kind, table in (("layer", LAYERS), ("bijector", BIJECTORS)):
+    tables: dict[str, Mapping[str, type]] = {
+        "layer": LAYERS, "function": FUNCTIONS, "term of a loss": LOSSES, "bijector": BIJECTORS,
+    }  # fmt: skip
+    for kind, table in tables.items():
         cls = table.get(name)
         if cls is not None:
             lines += [""] if lines else []
-            lines += [f"{name}, a {kind}", "", *(inspect.getdoc(cls) or "").splitlines(), *_arguments(cls)]
+            usage = cls.usage() if issubclass(cls, Function) else name
+            lines += [f"{usage}, a {kind}", "", *(inspect.getdoc(cls) or "").splitlines(), *_arguments(cls)]
     return lines
 
 
@@ -83,16 +91,20 @@ def _allowed(slot: Slot) -> str:
     rules = [str(rule) for rule in (slot.choice, slot.range) if rule is not None]
     if rules:
         return ", or ".join(rules)
+    from mpcompile.layers.relations import RELATIONS
     from mpcompile.layers.starts import STARTS
-    from mpcompile.ranges import Choice
+    from mpcompile.ranges import AnyName, Choice
 
     called = getattr(slot.type, "__name__", "value").lower()
+    if any(isinstance(rule, AnyName) for rule in slot.rules):
+        return "names" if slot.items is not None else "a name"
     known = {
         "bool": "true or false",
         "value": "a value",
         "net": "a net",
         "mask": "a mask",
         "law": "a law",
+        "relation": f"a mask between two axes: {Choice(tuple(RELATIONS))}",
         "start": f"how a weight starts: {Choice(tuple(STARTS))}",
     }
     return known.get(called, "values" if called == "tuple" else f"a {called}")
@@ -112,8 +124,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="layers, distributions, bijectors, templates or codes, or the name of a layer or a bijector, whose "
-            "arguments are then told; all without it."
+            help="layers, functions, losses, distributions, bijectors, templates or codes, or the name of a layer, a "
+            "function or a bijector, whose arguments are then told; all without it."
         ),
     ] = None,
 ) -> None:

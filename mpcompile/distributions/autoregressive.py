@@ -11,6 +11,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise, noise_of
+from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
@@ -32,6 +33,7 @@ class Autoregressive(Distribution):
     ranks      rank of each element of x in the order, flattened; None for a sequence, whose order is time
     options of its sampler
     order      the name of the order: an order is known at every size by its name, never by its ranks at one
+    smoothing  of labels in the training loss (`Categorical`)
     mask_sets  how many sets of hidden degrees the masks of the network have
 
     With several orders `ranks` has a row for each member: member k is the density in order k with the hidden degrees of
@@ -52,6 +54,7 @@ class Autoregressive(Distribution):
     options: Sampling = LAW_ITSELF
     mask_sets: int = 1
     order: str = "natural"
+    smoothing: float = 0.0
 
     @property
     def members(self) -> int:
@@ -64,15 +67,17 @@ class Autoregressive(Distribution):
 
     def conditionals(self, ctx: Context, x: Value, member: Value | None) -> Elementwise:
         """The law of every element given those before it, by teacher forcing: one pass of the network."""
-        before = ctx.order, ctx.member, ctx.mask_sets
+        before = ctx.order, ctx.ordered, ctx.member, ctx.mask_sets
         ctx.order, ctx.member, ctx.mask_sets = self.ranks, member, self.mask_sets
+        ctx.ordered = self.field.axes, self.field.type.shape[1:]
         if self.ranks is not None and self.field.axes == (CHANNEL,):
             ctx.degrees[ctx.b.here(x)] = self.ranks + 1
         try:
             output = self.net(ctx, x)
         finally:
-            ctx.order, ctx.member, ctx.mask_sets = before
-        return self.likelihood.read(ctx, output, self.field)
+            ctx.order, ctx.ordered, ctx.member, ctx.mask_sets = before
+        law = self.likelihood.read(ctx, output, self.field)
+        return replace(law, smoothing=self.smoothing) if isinstance(law, Categorical) else law
 
     def sharpens(self, b: Builder) -> bool:
         return self.likelihood.scaled  # by the network

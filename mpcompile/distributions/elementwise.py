@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,6 +18,7 @@ from mpcompile.ir.axes import CHANNEL, CLASS
 from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
+from mpcompile.ranges import Fraction
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ class Logits:
     """The arguments of `categorical`."""
 
     logits: Value
+    smoothing: Fraction = dataclasses.field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Categorical(Elementwise):
-    """Softmax over `axis` of the logits; x holds classes in the logits' shape without that axis, numbered from `low`."""
+    """Softmax over `axis` of the logits; x holds classes in the logits' shape without that axis, numbered from `low`.
+
+    With `smoothing` s the training loss, and nothing else, is 1 - s of -log p of the class and s of the mean of -log p
+    over all classes (Szegedy et al. 2016, section 7).
+    """
 
     keyword: ClassVar[str] = "categorical"
     support: ClassVar[Support] = CLASSES
@@ -102,6 +109,7 @@ class Categorical(Elementwise):
     logits: Value
     axis: int
     low: int = 0
+    smoothing: float = 0.0
 
     @classmethod
     def stated(cls, ctx: Context, given: Logits, subject: Subject) -> Distribution:
@@ -116,7 +124,7 @@ class Categorical(Elementwise):
             if own == {**wanted, CHANNEL: field.classes}:
                 last = ordered(ctx, logits, (*places, CHANNEL))
                 shape = (*field.type.shape, field.classes)
-                return cls(F.reshape(ctx.b, last, shape), len(shape) - 1, field.low)
+                return cls(F.reshape(ctx.b, last, shape), len(shape) - 1, field.low, given.smoothing)
         over = [n for n in own if n not in wanted]
         if len(over) != 1 or own != wanted | {over[0]: field.classes}:
             name = CLASS if CHANNEL in wanted else CHANNEL
@@ -127,7 +135,7 @@ class Categorical(Elementwise):
             )  # fmt: skip
         at, axes = list(own).index(over[0]), field.axes
         logits = ordered(ctx, logits, (*axes[:at], over[0], *axes[at:]))
-        return cls(logits, 1 + at, field.low)
+        return cls(logits, 1 + at, field.low, given.smoothing)
 
     @classmethod
     def count(cls, family: Family, field: Field) -> int:
@@ -150,8 +158,12 @@ class Categorical(Elementwise):
             x = b.emit(ops.Sub(), F.cast(b, x, DType.INT), b.constant(self.low))
             x = b.emit(ops.Minimum(), b.emit(ops.Maximum(), x, b.constant(0)), b.constant(classes - 1))
         index = F.reshape(b, F.cast(b, x, DType.INT), (*x.shape[: self.axis], 1, *x.shape[self.axis :]))
-        picked = b.emit(ops.TakeAlong(self.axis), b.emit(ops.LogSoftmax(self.axis), self.logits), index)
-        return F.reshape(b, picked, x.shape)
+        logs = b.emit(ops.LogSoftmax(self.axis), self.logits)
+        own = F.reshape(b, b.emit(ops.TakeAlong(self.axis), logs, index), x.shape)
+        if not (self.smoothing and ctx.training):
+            return own
+        even = F.mean_axes(b, logs, [self.axis])
+        return F.add(b, F.mul(b, own, 1.0 - self.smoothing), F.mul(b, even, self.smoothing))
 
     def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
         """The sum of p log(p / q) over the classes."""

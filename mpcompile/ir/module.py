@@ -225,6 +225,7 @@ class Module:
     train: Training = field(default_factory=Training)
     params: dict[str, int | float] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)
+    weighted: set[str] = field(default_factory=set)
 
     @property
     def regions(self) -> Mapping[str, Graph]:

@@ -54,9 +54,18 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }  # fmt: skip
 
+#: Layers without weights that are functions of values as well: `relu(x + 3)`.
+ACTIVATIONS = frozenset(
+    c.keyword
+    for c in (
+        Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step, Gate,
+        Glu,
+    )
+)  # fmt: skip
+
 #: Masks that a spec names; `strict` and `transpose` take another one, and stand in `lowering/scope.py`.
 MASKS: dict[str, type] = {
     "degrees": Degrees, "causal2d": Causal2d, "checkerboard": Checkerboard, "channel": Channel, "band": Band,
 }  # fmt: skip
 
-__all__ = ["LAYERS", "MASKS", "Context", "Layer", "Mask", "MaskUse", "Net", "Recurrent"]
+__all__ = ["ACTIVATIONS", "LAYERS", "MASKS", "Context", "Layer", "Mask", "MaskUse", "Net", "Recurrent"]

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from mpcompile import ops
 from mpcompile.ir import Array, Init, Symbolic, Value
 from mpcompile.layers.base import SEQUENCE, TOKENS, Acting, Acts, Context, Lift, fan_in_uniform
+from mpcompile.layers.relations import (
+    EVERYTHING,
+    Before,
+    Causal,
+    Everything,
+    Places,
+    Relation,
+    Upto,
+    attended,
+    visible,
+)
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Positive, Width
-
-Visible = Annotated[str, Choice(("none", "causal", "before"))]
+from mpcompile.ranges import Positive, Width
 
 
 @dataclass(frozen=True)
 class Attention(Acting):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1). [N, time, D] -> [N, time, D].
 
-    mask     `causal` lets position t attend to positions <= t, `before` to those < t: the first has none, and gives zeros
-             (notes, section 6.7). Other scores are minus infinity, so their weights are exactly zero; so are those of
-             positions behind the end of a sequence that states its length
+    mask     which positions a query sees: `causal` those up to its own, `before` those before it in the order of the
+             density (the first has none, and gives zeros: notes, section 6.7), `window(w)`, `same(segment)`, ... Other
+             scores are minus infinity, so their weights are exactly zero; so are those of positions behind the end of a
+             sequence that states its length
     groups   heads of keys and values, each shared by as many heads of queries (Ainslie et al. 2023); `heads` if left out
     to       the sequence [N, S, E] that is attended to; the input itself if left out
     rotary   a base, as 10000, of rotary positions (Su et al. 2024, eq. 34): channels i and i + E / 2 of each query and
@@ -38,36 +48,55 @@ class Attention(Acting):
 
     keyword: ClassVar[str] = "attention"
     heads: Width
-    mask: Visible = "none"
+    mask: Relation = EVERYTHING
     groups: Width | None = None
     to: Value | None = None
     rotary: Positive | None = None
     alibi: bool = False
     project: bool = True
     bias: bool = True
+    places: Places = field(default=Places((), ()), metadata={"argument": False}, kw_only=True)
 
     @property
     def acts(self) -> Acts:  # type: ignore[override]  # a mask compares positions: there it needs an order
-        return TOKENS if self.mask == "none" or self.over else SEQUENCE
+        return TOKENS if isinstance(self.mask, Everything) or self.over else SEQUENCE
 
     def beside(self, lift: Lift) -> Self:
-        return self if self.to is None else replace(self, to=lift.beside(TOKENS, self.to))
+        lead = lift.picked.lead
+        to = None if self.to is None else lift.beside(TOKENS, self.to)
+        return replace(self, to=to, places=Places(lead, tuple(lift.sizes[n] for n in lead)))
+
+    def _form(self, ctx: Context) -> str:
+        """Return the form of the mask: `none`, `causal` and `before` are lowered as such, others are `related`."""
+        if isinstance(self.mask, Everything):
+            return "none"
+        if self.to is not None or not isinstance(self.mask, Causal | Before | Upto):
+            return "related"
+        strict = isinstance(self.mask, Before)
+        array = self.mask.array(ctx, self.places)
+        if array is not None and not np.array_equal(array, np.tri(len(array), k=-strict, dtype=bool)):
+            return "related"
+        return "before" if strict else "causal"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         self._check(ctx, x)
+        form = self._form(ctx)
         q, k, v = self._heads(ctx, x)
         if self.rotary is not None:
             q, k = _turned(ctx, (q, k), self.rotary)
         k, v = self._repeated(ctx, k), self._repeated(ctx, v)
-        if self.mask == "before":
+        if form == "before":
             k, v = _later(ctx, k), _later(ctx, v)
         width = q.shape[3]
         assert isinstance(width, int)
         scores = F.mul(b, b.emit(ops.MatMul(), q, F.transpose(b, k, 0, 1, 3, 2)), width**-0.5)
         if self.alibi:
-            scores = F.add(b, scores, _slopes(ctx, self.heads, scores, 1.0 if self.mask == "before" else 0.0))
-        weights = b.emit(ops.Softmax(3), self._masked(ctx, scores, x))
+            scores = F.add(b, scores, _slopes(ctx, self.heads, scores, 1.0 if form == "before" else 0.0))
+        if form == "related":
+            weights = self._related(ctx, scores, x)
+        else:
+            weights = b.emit(ops.Softmax(3), self._masked(ctx, scores, x, form))
         mixed = F.transpose(b, b.emit(ops.MatMul(), weights, v), 0, 2, 1, 3)
         joined = F.reshape(b, mixed, x.shape)
         if not self.project:
@@ -90,8 +119,9 @@ class Attention(Acting):
             )
         if self.to is None:
             return
+        masked = not isinstance(self.mask, Everything)
         for name, given in (
-            ("mask", self.mask != "none"),
+            ("mask", masked and self.to.shape[1] != x.shape[1]),
             ("rotary", self.rotary is not None),
             ("alibi", self.alibi),
         ):
@@ -142,16 +172,27 @@ class Attention(Acting):
         wide = ctx.b.emit(ops.BroadcastTo((n, groups, self.heads // groups, length, size)), wide)
         return F.reshape(ctx.b, wide, (n, self.heads, length, size))
 
-    def _masked(self, ctx: Context, scores: Value, x: Value) -> Value:
+    def _related(self, ctx: Context, scores: Value, x: Value) -> Value:
+        """Weights of the keys that each query sees; zeros for a query that sees nothing."""
+        b, (n, _, queries, keys) = ctx.b, scores.shape
+        seen = visible(ctx, self.mask, self.places)
+        if seen.type.rank == 3:
+            seen = F.reshape(b, ctx.repeated(seen, n), (n, 1, queries, keys))
+        present = ctx.present_at(x if self.to is None else self.to)
+        if present is not None:
+            seen = b.emit(ops.LogicalAnd(), seen, F.reshape(b, present, (n, 1, 1, keys)))
+        return attended(ctx, scores, seen, 3, always=self.mask.sees_itself and present is None)
+
+    def _masked(self, ctx: Context, scores: Value, x: Value, form: str) -> Value:
         """Scores [N, heads, time, S], minus infinity where the mask or the length of a sequence hides the key."""
         b, hidden, (n, _, time, keys) = ctx.b, float("-inf"), scores.shape
         attended = x if self.to is None else self.to
         present, length = ctx.present_at(attended), ctx.length_of(attended)
-        if self.mask == "before" and length is None and isinstance(time, int):
+        if form == "before" and length is None and isinstance(time, int):
             scores = F.where(b, b.constant(_triangle(time) & _first_alone(time)), scores, hidden)
-        elif self.mask != "none":
+        elif form != "none":
             scores = F.where(b, causal_mask(ctx, time), scores, hidden)
-            if self.mask == "before":
+            if form == "before":
                 scores = F.where(b, _alone(ctx, time, length), scores, hidden)
         if present is not None:  # keys behind the end of a sequence that states its length
             scores = F.where(b, F.reshape(b, present, (n, 1, 1, keys)), scores, hidden)

@@ -50,6 +50,7 @@ class Context(Lengths):
     trained      whether that was asked, so that the values depend on it
     degrees      degrees of the units of a value, inside a masked network
     order        ranks of the modelled variable's elements, inside an autoregressive density
+    ordered      the axes of that variable, and their sizes
     member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
     relaxed      of a category that stands for shares of its classes, the shares and their axis
@@ -66,6 +67,7 @@ class Context(Lengths):
     trained: bool = False
     degrees: dict[Value, Array] = field(default_factory=dict)
     order: Array | None = None
+    ordered: tuple[Axes, Shape] = ((), ())
     member: Value | None = None
     mask_sets: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
@@ -197,6 +199,15 @@ class Context(Lengths):
         if leaf is not None and full not in self._parameter_values:
             self._parameter_values[full] = self.root.emit(Parameter(full, leaf.each))
         return self._parameter_values.get(full)
+
+    def shared(self, full: str) -> Value:
+        """The value of a known weight of the module, by its whole name."""
+        value = self.read(full)
+        if value is None:
+            with self.root.within(self.b.scope, self.b.span):
+                value = self.root.emit(Parameter(full, float_type(*self.parameters[full].shape)))
+            self._parameter_values[full] = value
+        return value
 
     def stack(self, paths: tuple[str, ...], each: Type) -> Value:
         """The weights of all iterations of a repeat, of which each reads one in place of a parameter of its own."""

@@ -42,7 +42,7 @@ class Lengths:
     def length_of(self, x: Value) -> Value | None:
         """Return the number of real positions along axis 1 of x, in the batch of x; None where all are real."""
         length = self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
-        return None if length is None else self._repeated(length, x.shape[0])
+        return None if length is None else self.repeated(length, x.shape[0])
 
     def length_along(self, size: int | Symbolic) -> Value | None:
         """Return the number of real positions along an axis of this size, [N]: 2 length - 1 for 2 * time - 1.
@@ -75,9 +75,9 @@ class Lengths:
     def present_at(self, x: Value) -> Value | None:
         """Return which positions along axis 1 of x are real, bool [N, size]; None where all are."""
         present = self.present_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
-        return None if present is None else self._repeated(present, x.shape[0])
+        return None if present is None else self.repeated(present, x.shape[0])
 
-    def _repeated(self, of_examples: Value, batch: int | Symbolic) -> Value:
+    def repeated(self, of_examples: Value, batch: int | Symbolic) -> Value:
         """Repeat what is known of each example [N, ...] for a batch that other axes are merged with, [N r, ...]."""
         n, *rest = of_examples.shape
         if batch == n:

@@ -15,8 +15,10 @@ from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net
+from mpcompile.layers.relations import Relation
 from mpcompile.layers.starts import STARTS, Start
 from mpcompile.lowering.names import unknown
+from mpcompile.lowering.relations import relation
 from mpcompile.ranges import Choice, Slot, slots
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 NAMED_SIZES = tuple[tuple[str, int], ...]
+RENAMES = tuple[tuple[str, str], ...]
 
 
 class Unlisted(ValueError):
@@ -81,7 +84,8 @@ class Arguments:
         faults: list[SpecError] = []
         names, places = [s.name for s in free], [s.name for s in free if s.by_place]
         stated = {a.name for a in self.call.args if a.name is not None}
-        sizes = next((s.name for s in free if s.type == NAMED_SIZES), None)
+        sizes = next((s.name for s in free if s.type in (NAMED_SIZES, RENAMES)), None)
+        self._others = [a for a in self.call.args if a.name is not None and a.name not in names]
         place = 0
         for argument in self.call.args:
             name = argument.name
@@ -220,6 +224,10 @@ class Arguments:
         made: Variances = self.chosen(NOISES, "schedule of noise", expr, "a schedule of noise")
         return made
 
+    def of(self, call: ast.Call, scope: Scope | None = None) -> Arguments:
+        """The arguments of another call in the same program."""
+        return Arguments(scope or self.scope, self.ctx, call)
+
     def _bijector(self, expr: ast.Expr) -> Bijector:
         made: Bijector = self.chosen(BIJECTORS, "bijector", expr, "a bijector")
         return made
@@ -253,7 +261,10 @@ class Arguments:
         return tuple((before, after) for before, after in pairs)
 
     def _named_sizes(self, _: ast.Expr) -> tuple[tuple[str, int], ...]:
-        return tuple((a.name, self._whole(a.value)) for a in self.call.args if a.name is not None)
+        return tuple((str(a.name), self._whole(a.value)) for a in self._others)
+
+    def _renames(self, _: ast.Expr) -> tuple[tuple[str, str], ...]:
+        return tuple((str(a.name), self._text(a.value)) for a in self._others)
 
     def _names(self, expr: ast.Expr) -> tuple[str, ...]:
         return tuple(self._text(e) for e in (expr.items if isinstance(expr, ast.ListExpr) else (expr,)))
@@ -301,10 +312,12 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Bijector: Arguments._bijector,
     Variances: Arguments._variances,
     Start: Arguments._start,
+    Relation: lambda self, e: relation(self, e),
     get_args(ast.Expr)[0]: lambda self, e: e,
     tuple[int, ...]: Arguments._list,
     tuple[str, ...]: Arguments._names,
     NAMED_SIZES: Arguments._named_sizes,
+    RENAMES: Arguments._renames,
     int | tuple[int, ...]: Arguments._sizes_of_axes,
     str | int | tuple[tuple[int, int], ...]: Arguments._padding,
 }

@@ -24,6 +24,7 @@ from mpcompile.distributions import (
 )
 from mpcompile.distributions.autoregressive import member_ranks
 from mpcompile.distributions.combinators import MixtureOf, OverLaw
+from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.family import Family
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
@@ -43,7 +44,7 @@ from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Components, Members, Seed, slots
+from mpcompile.ranges import Choice, Components, Fraction, Members, Seed, slots
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class Ordered:
     net: ast.Expr | None = None
     orders: Members = 1
     masks: Members = 1
+    smoothing: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for smoothed labels of a law without classes."""
+        if self.smoothing and self.likelihood is not None and self.likelihood.name != Categorical.keyword:
+            raise ValueError(
+                f"`smoothing` is of categorical labels, and the likelihood is {self.likelihood.name}"
+            )
 
 
 @dataclass(frozen=True)
@@ -173,7 +182,9 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
             raise error("MP208", f"the network gives {len(results)} values", span)
         return results[0]
 
-    return Autoregressive(net, likelihood, field, ranks, mask_sets=given.masks, order=given.order)
+    return Autoregressive(
+        net, likelihood, field, ranks, mask_sets=given.masks, order=given.order, smoothing=given.smoothing
+    )
 
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:

@@ -21,6 +21,7 @@ from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.forward import class_log_probs
 from mpcompile.lowering.recurrence import Recurrence, sum_of
 from mpcompile.lowering.statements import Program, Statements
+from mpcompile.lowering.terms import weighted
 from mpcompile.ops import build as F
 
 Statement = ast.Density | Recurrence
@@ -89,8 +90,8 @@ class Inference:
         return parts
 
 
-def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value, Value | None]:
-    """Build the log-likelihood given the latents, and the divergence of the latents: [N] each.
+def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value | None, Value | None]:
+    """Build the log-likelihood given the latents, and the divergence of the latents: [N] each, None where there is none.
 
     Without `exact` the divergence is that of the draws, and every class that is counted is summed out, so that exp of
     the difference is an unbiased estimate of the likelihood.
@@ -102,9 +103,7 @@ def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value, 
     if not counted:
         kls = inference.draw(m.inferred)
         logs, inner = likelihoods(m, p, m.generated, exact)
-        total = sum_of(p.ctx, logs)
-        assert total is not None
-        return total, sum_of(p.ctx, [*kls, *inner])
+        return sum_of(p.ctx, logs), sum_of(p.ctx, [*kls, *inner])
     return _Counted(m, p, exact, counted, inference).objective()
 
 
@@ -127,7 +126,7 @@ def likelihoods(
             inner += [] if kl is None else [kl]
         elif s.role == "observed":
             with m.within(p, s):
-                logs.append(m.law(p, s).log_prob(p.ctx, p.scope.values[s.name]))
+                logs.append(weighted(m, p, s, m.law(p, s)))
     return logs, inner
 
 

@@ -25,7 +25,7 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.graph import uncollected
-from mpcompile.lowering import discrete, latents, proofs
+from mpcompile.lowering import discrete, latents, proofs, terms
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
@@ -91,7 +91,7 @@ class _Lowering(Statements):
         self._evaluated: _Evaluated | None = None
 
     def module(self) -> Module:
-        if not self.observed and not any(r.observed for r in self.recurrences):
+        if not self.states_laws() and not self.terms:
             raise error("MP125", "the model states no density: nothing to learn", self.model.span,
                         help="write `x ~ ...`")  # fmt: skip
         faults: list[Diagnostic] = []
@@ -117,6 +117,8 @@ class _Lowering(Statements):
         return self.out
 
     def _programs(self) -> list[Callable[[], None]]:
+        if not self.states_laws():
+            return [self._loss]  # terms alone: no likelihood, and nothing to draw
         builds: list[Callable[[], None]] = [self._loss, self._score]
         observed = [*self.observed, *(s for r in self.recurrences for s in r.observed)]
         targets = [s for s in observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]
@@ -148,17 +150,22 @@ class _Lowering(Statements):
         p = self.start("loss", training=True)
         self.read(p, *self.fields)
         total, divergence = objective(self, p)
-        if not p.ctx.trained:
+        if total is not None and not p.ctx.trained:
             again = replace(p, ctx=p.ctx.fork(self._score_name))
             self._evaluated = _Evaluated(again, total, divergence)
         outputs: dict[str, Value] = {}
         if divergence is not None:
-            outputs["reconstruction"] = F.batch_mean(p.b, F.neg(p.b, total))
+            if total is not None:
+                outputs["reconstruction"] = F.batch_mean(p.b, F.neg(p.b, total))
             outputs[self._divergence_name] = F.batch_mean(p.b, divergence)
             penalty, beta = self.weight.penalty(p.ctx, divergence)
             outputs |= {} if beta is None else {"beta": beta}
-            total = F.sub(p.b, total, penalty)
-        loss = F.neg(p.b, F.batch_mean(p.b, total))
+            total = F.neg(p.b, penalty) if total is None else F.sub(p.b, total, penalty)
+        loss = None if total is None else F.neg(p.b, F.batch_mean(p.b, total))
+        if (other := terms.penalty(self, p)) is not None:
+            outputs["terms"] = other
+            loss = other if loss is None else F.add(p.b, loss, other)
+        assert loss is not None, "there is a law or a term"
         if self.weight_priors:
             loss = F.sub(p.b, loss, self._weight_prior(p))
         state = {f"{STATE}{name}": value for name, value in p.ctx.updates.items()}
@@ -199,7 +206,9 @@ class _Lowering(Statements):
         if self._evaluated is None:
             p = self.start(self._score_name)
             self.read(p, *self.fields)
-            self._evaluated = _Evaluated(p, *objective(self, p))
+            total, divergence = objective(self, p)
+            assert total is not None, "some variable has a law"
+            self._evaluated = _Evaluated(p, total, divergence)
         p, total, divergence = self._evaluated.program, self._evaluated.total, self._evaluated.divergence
         if divergence is None:
             self.finish(p, {p.b.graph.name: total})
@@ -227,6 +236,7 @@ class _Lowering(Statements):
         p = self.start("log_weight")
         self.read(p, *self.fields)
         total, divergence = objective(self, p, exact=False)
+        assert total is not None, "some variable has a law"
         # without divergence all latents are counted, and log p(x) is known
         self.finish(p, {"log_weight": total if divergence is None else F.sub(p.b, total, divergence)})
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field, fields, replace
 
 from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import CONSTANTS, FUNCTIONS, UnknownNumber, evaluate_number
+from mpcompile.frontend.arithmetic import CONSTANTS, UnknownNumber, evaluate_number
+from mpcompile.frontend.arithmetic import FUNCTIONS as NUMERIC
+from mpcompile.functions import FUNCTIONS, Function
+from mpcompile.functions.losses import LOSSES
 from mpcompile.ir import Value
-from mpcompile.layers import LAYERS, MASKS, Context, Layer, Mask, Recurrent
+from mpcompile.layers import ACTIVATIONS, LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
 from mpcompile.layers.axes import aligned
 from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
 from mpcompile.lowering.reading import Hidden
@@ -57,9 +61,13 @@ class Scope:
     nets: dict[str, ast.Let] = field(default_factory=dict)
     blocks: dict[str, ast.Block] = field(default_factory=dict)
     lets: dict[str, ast.Let] = field(default_factory=dict)
+    weights: dict[str, ast.LearnedWeight] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     active: tuple[str, ...] = ()
     model: ast.Model | None = None
+    functions: Mapping[str, type[Function]] = field(
+        default_factory=lambda: FUNCTIONS
+    )  # a term of the loss has more
     hidden: Mapping[str, Hidden] = field(default_factory=dict)  # variables that this statement may not read
     top: Scope | None = None  # the scope of the statements of the program, outside of nets and blocks
 
@@ -90,7 +98,7 @@ class Scope:
 
     def is_value(self, name: str) -> bool:
         """Whether a name stands for a value."""
-        return name in self.values or name in self.lets
+        return name in self.values or name in self.lets or name in self.weights
 
     def refuse(self, name: str, span: Span) -> None:
         """Raise MP127 for a variable that this statement may not read."""
@@ -123,7 +131,7 @@ class Scope:
             case ast.Binary(op="+" | "-" | "*" | "/" | "//" | "%" | "**"):
                 return self.is_number(expr.left) and self.is_number(expr.right)
             case ast.Call(inputs=None, body=None):
-                return expr.callee in FUNCTIONS and all(self.is_number(a.value) for a in expr.args)
+                return expr.callee in NUMERIC and all(self.is_number(a.value) for a in expr.args)
         return False
 
     def label(self, span: Span) -> str:
@@ -150,7 +158,7 @@ class Scope:
             case ast.Binary(op="@"):
                 return M.Product(self.mask(expr.left), self.mask(expr.right))
             case ast.ListExpr():
-                return self._literal(expr)
+                return M.Literal(self.matrix(expr))
             case ast.Call(callee="strict" | "transpose", args=(only,)):
                 inner = self.mask(only.value)
                 try:
@@ -169,15 +177,15 @@ class Scope:
             raise error("MP123", f"`{name}` takes one mask", expr.span, help=f"{name}(up)")
         raise unknown("mask", name, [*MASKS, "strict", "transpose"], expr.span, own=list(self.masks))
 
-    def _literal(self, expr: ast.ListExpr) -> Mask:
-        """A mask written out: numbers, or rows of equally many."""
+    def matrix(self, expr: ast.ListExpr) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
+        """A mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""
         lists = [r for r in expr.items if isinstance(r, ast.ListExpr)]
         if not lists:
-            return M.Literal(tuple(self.number(e) for e in expr.items))
+            return tuple(self.number(e) for e in expr.items)
         for item in expr.items:
             if not isinstance(item, ast.ListExpr) or len(item.items) != len(lists[0].items):
                 raise error("MP113", "rows of a mask are lists of equally many numbers", item.span)
-        return M.Literal(tuple(tuple(self.number(e) for e in row.items) for row in lists))
+        return tuple(tuple(self.number(e) for e in row.items) for row in lists)
 
     # --- values and pipelines ---
 
@@ -204,6 +212,8 @@ class Scope:
                     return (self.values[expr.id],)
                 if not current and expr.id in self.lets:
                     return (stated(ctx, self, expr.id, expr.span),)
+                if not current and expr.id in self.weights:
+                    return (learned(ctx, self, self.weights[expr.id]),)
                 if expr.id in self.numbers and not current:
                     return (ctx.b.constant(float(self.numbers[expr.id])),)
                 if not current:
@@ -211,9 +221,11 @@ class Scope:
                 return self._apply(ctx, ast.Call(span=expr.span, callee=expr.id), current)
             case ast.Number():
                 return (ctx.b.constant(float(expr.value)),)
+            case ast.Part():
+                return (weight_of(ctx, self, expr),)
             case ast.Unary(op="-"):
                 return (F.neg(ctx.b, self.value(ctx, expr.operand)),)
-            case ast.Binary() if self.is_number(expr):
+            case ast.Binary() | ast.Call() if not current and self.is_number(expr):
                 return (ctx.b.constant(float(self.number(expr))),)
             case ast.Binary(op="+" | "-" | "*" | "/"):
                 op = {"+": F.add, "-": F.sub, "*": F.mul, "/": F.div}[expr.op]
@@ -285,14 +297,38 @@ class Scope:
         if call.callee in self.blocks:
             return self._block(ctx, self.blocks[call.callee], call, current)
         self._know([call])
+        if call.callee in self.functions:
+            kind_ = self.functions[call.callee]
+            call, current = self._values_first(ctx, call, current, len(kind_.takes))
+            return self._built(ctx, call, Arguments(self, ctx, call, layer=True).build(kind_), current)
         kind = LAYERS[call.callee]
+        if call.callee in ACTIVATIONS:
+            call, current = self._values_first(ctx, call, current, 1)
         places = [a for a in call.args if a.name is None]
         if not current and len(places) == 2 and issubclass(kind, Recurrent):  # one step: gru(x, h)
             forward, current = self._step_of(ctx, kind, call), [self.value(ctx, a.value) for a in places]
         else:
             forward = Arguments(self, ctx, call, layer=True).build(kind)
+        return self._built(ctx, call, forward, current)
+
+    def _values_first(
+        self, ctx: Context, call: ast.Call, current: Sequence[Value], count: int
+    ) -> tuple[ast.Call, Sequence[Value]]:
+        """The values of a function, those of the pipeline first, and the call with its options alone."""
+        wanted = max(0, count - len(current))
+        places = [a for a in call.args if a.name is None][:wanted]
+        if not places:
+            return call, current
+        values = [*current, *(self.value(ctx, a.value) for a in places)]
+        return call.model_copy(update={"args": tuple(a for a in call.args if a not in places)}), values
+
+    def _built(
+        self, ctx: Context, call: ast.Call, forward: Callable[..., Value], current: Sequence[Value]
+    ) -> tuple[Value, ...]:
+        """Build a layer or a function in a frame of its own."""
         before = len(ctx.b.graph)
-        with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span):
+        role = "batch" if isinstance(forward, Function) and forward.whole_batch else "forward"
+        with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span, role=role):
             try:
                 results = (forward(ctx, *current),)
             except ValueError as problem:
@@ -313,11 +349,15 @@ class Scope:
         return layer.step
 
     def _know(self, steps: Sequence[ast.Call | ast.Name]) -> None:
-        """Raise MP110 for every step that is neither a layer nor a net nor a block."""
+        """Raise MP110 for every step that is neither a layer nor a function nor a net nor a block."""
         faults: list[Diagnostic] = []
         for step in steps:
             name = step.callee if isinstance(step, ast.Call) else step.id
-            if not (name in LAYERS or name in self.nets or name in self.blocks):
+            if not any(name in table for table in (LAYERS, self.functions, self.nets, self.blocks)):
+                if name in LOSSES:
+                    faults += error("MP110", f"`{name}` is a term of the loss, and no function of the model", step.span,
+                                    help=f"minimise {name}(...)").diagnostics  # fmt: skip
+                    continue
                 if self.is_value(name):
                     faults += error(
                         "MP122", f"`{name}` is a value, and a step of a pipeline is a layer", step.span,
@@ -327,7 +367,9 @@ class Scope:
                 self.refuse(name, step.span)
                 elsewhere = not_in_scope(self.model, name, step.span)
                 own = [*self.nets, *self.blocks]
-                faults += (elsewhere or unknown("layer", name, list(LAYERS), step.span, own=own)).diagnostics
+                faults += (
+                    elsewhere or unknown("layer", name, [*LAYERS, *FUNCTIONS], step.span, own=own)
+                ).diagnostics
         if faults:
             raise SpecError(faults)
 
@@ -345,8 +387,10 @@ class Scope:
             inner = self.entering(block.name, call.span)
             scope = inner.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
             for let in block.lets:
-                assert isinstance(let, ast.Let), "a weight in a block is refused before"
-                scope.values[let.name] = scope.value(ctx, let.value)
+                if isinstance(let, ast.LearnedWeight):
+                    scope.values[let.name] = learned(ctx, scope, let, local=True)
+                else:
+                    scope.values[let.name] = scope.value(ctx, let.value)
             start = () if block.inputs else inputs
             return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
 

@@ -68,6 +68,7 @@ class Statements:
         self.backwards = [
             Recurrence(s, self.fields, self.order, self._of_step(s)).backward() for s in backward
         ]
+        self.terms = [s for s in model.density if isinstance(s, ast.Term)]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         #: Latents with a type.
         self.typed = {s.name: f for s in self.latents if (f := discrete.latent_field(s, model, self.numbers))}
@@ -120,6 +121,7 @@ class Statements:
             {n.name: n for n in self.model.nets},
             {b.name: b for b in self.model.blocks},
             {s.name: s for s in self.model.density if isinstance(s, ast.Let)},
+            {w.name: w for w in self.model.weights},
             model=self.model,
         )
         return Program(ctx, replace(scope, top=scope))
@@ -194,6 +196,10 @@ class Statements:
         """Variables that no density statement is about: inputs of a supervised model, conditions."""
         about = {s.name for s in (*self.observed, *(s for r in self.recurrences for s in r.observed))}
         return [n for n in self.fields if n not in about]
+
+    def states_laws(self) -> bool:
+        """Whether some variable has a law."""
+        return bool(self.observed or any(r.observed for r in self.recurrences))
 
     @contextmanager
     def within(self, p: Program, s: ast.Density) -> Iterator[None]:

@@ -15,11 +15,12 @@ from mpcompile.frontend.unused import nodes
 #: A class of nodes, what of it is not built, and a test for nodes that have it.
 _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
     (ast.TypeExpr, "a type with missing values", lambda n: n.optional),
-    (ast.LearnedWeight, "a `weight` statement", lambda n: True),
-    (ast.Part, "a part of a net", lambda n: True),
-    (ast.Term, "a `minimise` statement", lambda n: True),
     (ast.Density, "a `missing` statement", lambda n: n.role == "missing"),
-    (ast.Density, "a law with a weight", lambda n: n.weight is not None),
+    (
+        ast.Recurrence,
+        "a law with a weight in a step",
+        lambda n: any(getattr(s, "weight", None) for s in n.statements),
+    ),
 )
 
 

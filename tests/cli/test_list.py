@@ -22,7 +22,10 @@ def test_every_argument_has_a_line(name: str) -> None:
 
 def test_what_an_argument_may_be() -> None:
     lines = described("attention")
-    assert "mask     none, causal or before; none if left out" in lines
+    assert (
+        "mask     a mask between two axes: none, causal, before, upto, window or same; none if left out"
+        in lines
+    )
     assert "to       a value; may be left out" in lines
     assert "law        a law; affine if left out" in described("coupling")
     assert described("nothing") == []

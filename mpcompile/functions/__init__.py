@@ -1,0 +1,20 @@
+"""Functions of expressions: without weights, values first, options by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mpcompile.functions.base import Function
+from mpcompile.functions.changing import CHANGING
+from mpcompile.functions.contraction import CONTRACTIONS
+from mpcompile.functions.pointwise import POINTWISE
+from mpcompile.functions.reduce import REDUCTIONS
+from mpcompile.functions.shaping import SHAPING
+from mpcompile.functions.tables import TABLES
+
+#: Functions by their names in a spec.
+FUNCTIONS: Mapping[str, type[Function]] = {
+    c.keyword: c for c in (*CHANGING, *POINTWISE, *REDUCTIONS, *CONTRACTIONS, *SHAPING, *TABLES)
+}
+
+__all__ = ["FUNCTIONS", "Function"]
