@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import free
+from mpcompile.emission.roles import carried
 from mpcompile.emission.scopes import Owner, State, prefer_carries
 from mpcompile.emission.signature import MANY, definition, result_type
 from mpcompile.emission.text import Expr, Label, layout, tuple_text
@@ -72,7 +73,7 @@ class _Written:
     start, read  first carries; what is scanned, its axis first
     slice_names  names of the scanned values in a step, the number of the step last where it is read
     layers       how many of those are the weights of a layer
-    kept         numbers of the stacked results that somebody reads
+    kept         numbers of the stacked results that somebody reads, with their names
     simple       a `fori_loop`: nothing is scanned or stacked
     grouped      the carries are one tuple
     """
@@ -84,7 +85,7 @@ class _Written:
     carry_names: list[str]
     slice_names: list[str]
     layers: int
-    kept: list[int]
+    kept: dict[int, str]
     simple: bool
 
     @property
@@ -188,11 +189,13 @@ class JaxWriter(Writer):
         )
         function = self.fresh("body")
         self.live[function] = math.inf
-        carry_names = [self._take(v, n, inner) for v, n in zip(inside.carries, formals.carries, strict=True)]
+        carry_names = [
+            self._take(v, carried(n), inner) for v, n in zip(inside.carries, formals.carries, strict=True)
+        ]
         slice_names = [self._layer(layers) for layers in over]
-        named = list(zip(inside.scanned, formals.scanned, strict=True))
-        for v, n in (named[i] for i in rows):
-            slice_names.append(self._take(v, n if n.endswith("_t") else n + "_t", inner))
+        named = list(zip(inside.scanned, formals.scanned, scanned, strict=True))
+        for number, (v, n, outside) in enumerate(named[i] for i in rows):
+            slice_names.append(self._take(v, self.slice_name(n, outside, number), inner))
         if counts or simple:
             step = self._take(step_value, "step", inner)
             if not simple:
@@ -204,7 +207,8 @@ class JaxWriter(Writer):
             self.live[name] = inner.uses[value]
         inner.preferred |= dict(zip(op.divide(body.outputs)[0], carry_names, strict=True))
 
-        written = _Written(loop, function, start, read, carry_names, slice_names, len(over), kept, simple)
+        many = {i: self.many(loop, i, inner) for i in kept}
+        written = _Written(loop, function, start, read, carry_names, slice_names, len(over), many, simple)
         self._function(written, inner, labels)
         for layers in over:
             del self.surroundings.elements[layers.first]
@@ -269,7 +273,7 @@ class JaxWriter(Writer):
                 call += "" if carries > 1 else "[0]"
             if carries == 1:
                 value, name = node.outputs[0], next(iter(op.formals.carries))
-                hint = self.hint(node, 0) if value in outer.preferred else free(name)
+                hint = self.hint(node, 0) if value in outer.preferred else free(carried(name))
                 self.settle(value, Expr(call, heavy=True), outer.uses[value], hint)
             else:
                 self.statement(f"{self._targets(node, carries, w.kept)[0]} = {call}")
@@ -339,19 +343,19 @@ class JaxWriter(Writer):
     def _length(self, op: Any, node: Node) -> str:
         return self.size(op.trip_count([v.type for v in node.inputs])).text
 
-    def _targets(self, node: Node, carries: int, kept: list[int]) -> tuple[str, str]:
+    def _targets(self, node: Node, carries: int, kept: dict[int, str]) -> tuple[str, str]:
         """Names for the last carries, and for what was stacked."""
         groups: list[list[str]] = [[], []]
         op: Any = node.op
         last, ys = op.divide(node.outputs)
-        for value, carried in zip(last, op.formals.carries, strict=True):
+        for value, formal in zip(last, op.formals.carries, strict=True):
             if self.state.uses[value]:
-                name = self.fresh(self.state.preferred.get(value, free(carried)))
+                name = self.fresh(self.state.preferred.get(value, free(carried(formal))))
                 self.declared[name] = self.array if kept or op.scanned else ANY
                 self.bind(value, name)
             groups[0].append(name if self.state.uses[value] else "_")
         for i in kept:
-            name = self.fresh(self.state.preferred.get(ys[i], "ys"))
+            name = self.fresh(kept[i])
             self.declared[name] = self.array
             self.bind(ys[i], name)
             groups[1].append(name)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import defined, free
+from mpcompile.emission.roles import carried, plural
 from mpcompile.emission.scopes import Owner, State, count_uses, prefer_carries
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.untyped import chain, untyped
@@ -216,7 +217,7 @@ class TorchWriter(Writer):
             if i in rows:
                 inner.uses[op.divide(body.outputs)[1][i]] -= 1
             elif outer.uses[value]:
-                lists[i] = self.fresh(self.state.preferred.get(value, "y").rstrip("s") + "s", LIST)
+                lists[i] = self.fresh(plural(self.many(loop, i, inner)), LIST)
                 self.live[lists[i]] = math.inf
                 stated = lists[i] if lists[i] in self.declared else f"{lists[i]}: {LIST}"
                 self.declared[lists[i]] = LIST
@@ -254,12 +255,12 @@ class TorchWriter(Writer):
             value = op.divide(node.outputs)[1][i]
             order = f"{name}[::-1]" if op.reverse else name
             stacked = Expr(f"torch.stack({order}, {op.axis})", refs=(name,), heavy=True)
-            self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, "h"))
+            self.settle(value, stacked, outer.uses[value], outer.preferred.get(value, f"all_{name}"))
 
     def _first_carries(self, loop: Loop, inner: State) -> list[str]:
         """Assign the first carries; return the names of the variables that carry."""
         op: Any = loop.node.op
-        starts, names = op.split(loop.node.inputs).carries, list(op.formals.carries)
+        starts, names = op.split(loop.node.inputs).carries, list(map(carried, op.formals.carries))
         inside = op.split(loop.body.inputs[:-1]).carries
         carry_names = [""] * len(names)
         first = [self.tensor(self.operand(v), v.dtype) for v in starts]
@@ -286,9 +287,10 @@ class TorchWriter(Writer):
         """Names of what a step takes of scanned values, of which it reads some."""
         op: Any = loop.node.op
         names: list[str] = []
-        found = list(zip(op.split(loop.body.inputs[:-1]).scanned, op.formals.scanned, strict=True))
-        for value, name in (found[i] for i in read):
-            chosen = self.fresh(free(name if name.endswith("_t") else name + "_t"))
+        inside, around = op.split(loop.body.inputs[:-1]).scanned, op.split(loop.node.inputs).scanned
+        found = list(zip(inside, op.formals.scanned, around, strict=True))
+        for number, (value, name, outside) in enumerate(found[i] for i in read):
+            chosen = self.fresh(free(self.slice_name(name, outside, number)))
             self.live[chosen] = max(inner.uses[value], 0.5)  # taken at least until the next name is chosen
             names.append(chosen)
             self.declared[chosen] = self.array

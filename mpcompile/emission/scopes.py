@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mpcompile.emission.names import free
+from mpcompile.emission.roles import carried
 from mpcompile.emission.text import Expr
-from mpcompile.ir import Constant, Graph, Node, Value
+from mpcompile.ir import Constant, Graph, Node, Value, symbols
 from mpcompile.kernels import Kernel, read_by
 from mpcompile.outline import Block, Call, Loop, Path
 
@@ -62,6 +63,7 @@ class State:
     uses: Counter[Value]
     env: dict[Value, Expr] = field(default_factory=dict)
     preferred: dict[Value, str] = field(default_factory=dict)
+    within: frozenset[int] = frozenset()  # numbers of the nodes of the function, or of the body of a loop
 
 
 def count_uses(
@@ -88,5 +90,18 @@ def prefer_carries(block: Block) -> dict[Value, str]:
         if isinstance(item, Loop):
             op: Any = item.node.op
             for value, name in zip(op.split(item.node.inputs).carries, op.formals.carries, strict=True):
-                names.setdefault(value, free(name))
+                names.setdefault(value, free(carried(name)))
     return names
+
+
+def found_symbols(block: Block) -> list[str]:
+    """Return the symbolic sizes of the values of a function, in the order in which they are met."""
+    found: dict[str, None] = {}
+    for node in block.graph.nodes():
+        for t in node.types:
+            for s in t.shape:
+                found.update(dict.fromkeys(sorted(symbols(s))))
+    for item in block.items:
+        if isinstance(item, Loop):
+            found.update(dict.fromkeys(found_symbols(item.body)))
+    return list(found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from mpcompile.emission.names import free
+from mpcompile.emission.roles import NUMBERED, role
 from mpcompile.emission.text import WIDTH, prose
-from mpcompile.ir import DType, Input, Parameter, Value, multiple_of
+from mpcompile.ir import DType, Input, Node, Parameter, Value, multiple_of
 from mpcompile.outline import Block
 
 #: A type has the types of up to so many results.
@@ -16,9 +17,13 @@ MANY = 8
 def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
     """Choose different names for the inputs of a function that was cut out of a program."""
     names: list[str] = []
+    within = frozenset(i.id for i in block.items if isinstance(i, Node))
     for v in block.inputs:
         base = free(argument_hint(block, v), reserved)
         name, number = base, 1
+        if name in names and name == "x":  # of several the others by what they are
+            others = (role(block.graph, v, within), "y", "u")
+            name = next((n for n in others if n and free(n, reserved) == n and n not in names), name)
         while name in names or name in reserved:
             number += 1
             name = f"{base}{number}"
@@ -38,7 +43,7 @@ def argument_hint(block: Block, value: Value) -> str:
     op = block.graph.node(value).op
     if isinstance(op, Input | Parameter):
         name = op.path.split(".")[-1]
-        if name.isascii() and name.isidentifier() and not name.startswith("__"):
+        if name.isascii() and name.isidentifier() and name[:2] != "__" and not NUMBERED.fullmatch(name):
             return name
     return {DType.FLOAT: "x", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
 

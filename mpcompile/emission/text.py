@@ -168,10 +168,14 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
         if parts and short:
             return [f"{lead}{targets} = (", *parts[1:]]
         right = layout(f"_ = {value}", indent, width)  # as wide as `) = ...`
-        if parts and len(right) > 1:
+        if parts and (len(right) > 1 or len(right[0]) > width):
             return [*left[:-1], f"{lead}) = (", *parts[1:]]
         if parts or len(lead + (split[0] if split else line)) > width:
             return [*left[:-1], right[0].replace("_", ")", 1), *right[1:]]
+    if split and len(lead + split[0]) > width and (earlier := _last_bracket(split[0][:-1])):
+        split = earlier[0], earlier[1], earlier[2] + line[len(split[0]) - 1 :]
+    if _operators(value) and len(lead) + 4 + len(value) <= width and not line.endswith(","):
+        return [f"{lead}{targets} = (", f"{lead}    {value}", f"{lead})"]
     if split is None:
         cut = line[: width - len(lead) - 1].rfind(".")
         if line.startswith('"') and cut > 0:  # the long key of a dict, in two pieces
@@ -190,6 +194,16 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
     for part in parts:
         lines += layout(part + ",", indent + 1, width)
     return [*lines, lead + tail]
+
+
+def _operators(text: str) -> bool:
+    """Whether an expression breaks around its operators: several of the lowest precedence, or an empty call last."""
+    outside = [(i, c) for i, c, depth in _scan(text) if depth == 0 and text[i - 1 : i + 2] == f" {c} "]
+    for kind in ("|", "&", "+-", "*/@"):
+        count = sum(c in kind for _, c in outside)
+        if count:
+            return count > 1 or text.endswith("()")
+    return False
 
 
 def _tuple(text: str, indent: int, width: int) -> list[str]:

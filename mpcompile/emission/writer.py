@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from mpcompile.emission.names import free
-from mpcompile.emission.scopes import Owner, State, Values, count_uses, prefer_carries
+from mpcompile.emission.roles import ALSO, ENDINGS, KERNEL_ROLES, NUMBERED, WEAK, layer_name, plural, role
+from mpcompile.emission.scopes import Owner, State, Values, count_uses, found_symbols, prefer_carries
 from mpcompile.emission.text import ATOM, WIDTH, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Node, Parameter, Symbolic, Value, symbol, symbols
 from mpcompile.kernels import Kernel, find_kernels, read_by
@@ -22,10 +23,6 @@ from mpcompile.outline import Block, Call, Item, Loop
 NESTED, LINE = 60, 76
 #: The type of a variable of which a checker knows nothing.
 ANY, NUMBER = "Any", "int"
-HINTS = {
-    "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
-    "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate",
-}  # fmt: skip
 
 
 class Writer:
@@ -52,6 +49,8 @@ class Writer:
         self.declared: ChainMap[str, str] = ChainMap()
         #: Variables whose type stands in the text.
         self.stated: set[str] = set()
+        self.dtypes: dict[str, DType] = {}
+        self.given = frozenset(arguments)
         self.kernels: dict[int, Kernel] = {}
         self.absorbed = self.taken(block)
         self.state = self.begin(block, prefer_carries(block) | outputs)
@@ -63,6 +62,7 @@ class Writer:
         self.reference: dict[DType, str] = {}
         for name, v in zip(arguments, block.inputs, strict=True):
             self.live[name] = math.inf
+            self.dtypes[name] = v.dtype
             self.state.env[v] = Expr(name)
             self.reference.setdefault(v.dtype, name)
             op = block.graph.node(v).op
@@ -71,20 +71,8 @@ class Writer:
         self.symbol_names = self._name_symbols(block)
 
     def _name_symbols(self, block: Block) -> dict[str, str]:
-        found: dict[str, None] = {}
-
-        def visit(block: Block) -> None:
-            for node in block.graph.nodes():
-                for t in node.types:
-                    for s in t.shape:
-                        found.update(dict.fromkeys(sorted(symbols(s))))
-            for item in block.items:
-                if isinstance(item, Loop):
-                    visit(item.body)
-
-        visit(block)
         names = {}
-        for s in found:
+        for s in found_symbols(block):
             name = free(s.lower())
             names[s] = self.fresh(name if self._is_free(name) else name + "_size")
             self.live[names[s]] = math.inf
@@ -105,7 +93,10 @@ class Writer:
         self.kernels |= found
         self.absorbed |= absorbed
         called = {k.operands[field]: name for k in found.values() for field, name in k.called.items()}
-        return State(block.graph, uses, preferred=called | preferred)
+        within = frozenset(
+            i.node.id if isinstance(i, Loop) else i.id for i in block.items if not isinstance(i, Call)
+        )
+        return State(block.graph, uses, preferred=called | preferred, within=within)
 
     # --- what a backend says ---
 
@@ -182,13 +173,61 @@ class Writer:
         value = node.outputs[index]
         if value in self.state.preferred:
             return self.state.preferred[value]
-        if node.op.name in HINTS:
-            return HINTS[node.op.name]
-        return {DType.FLOAT: "h", DType.INT: "index", DType.BOOL: "keep"}[value.dtype]
+        if value.dtype is DType.BOOL:
+            return "keep"
+        made = None
+        if (kernel := self.kernels.get(node.id)) and (made := KERNEL_ROLES.get(kernel.name)):
+            value = kernel.results[0]
+        found = role(self.state.graph, value, self.state.within, made)
+        return found or {DType.FLOAT: "h", DType.INT: "index"}[value.dtype]
+
+    def choose(self, value: Value, expr: Expr, hint: str) -> str:
+        """Choose a name for a value: that of its role, else that of its layer; a number only where both are taken.
+
+        What has no role of its own goes on with the name of what it is made of, if nobody reads that any more.
+        """
+        kind, node = NUMBER if expr.scalar else self.array, self.state.graph.node(value)
+        candidates = [hint]
+        if hint == "h" and value not in self.state.preferred:
+            read = dict.fromkeys(r for r in expr.refs if self.dtypes.get(r) is value.dtype)
+            own = [r for r in read if self._is_free(r)]
+            ending = ENDINGS.get(node.op.name, "")
+            given = [f"{r}_{ending}" for r in read if ending and r in self.given and not r[-1].isdigit()]
+            candidates = [*own, *given[:1], hint, WEAK.get(node.op.name, hint)]
+        layer = layer_name(node, len(self.owner.path))
+        candidates += [layer] if layer and value.dtype is DType.FLOAT and not expr.scalar else []
+        candidates += [ALSO[hint]] if hint in ALSO else []
+        for name in candidates:
+            if self.fresh(name, kind) == name:
+                return name
+        return self.fresh(hint, kind)
+
+    def slice_name(self, formal: str, outside: Value, number: int) -> str:
+        """Name the step of what a loop scans: after the variable that it scans, where only a pass named it."""
+        if not NUMBERED.fullmatch(formal):
+            return formal if formal.endswith("_t") else f"{formal}_t"
+        text = self.operand(outside).text
+        return (
+            f"{text}_t" if text.isidentifier() and not text[-1].isdigit() else "x_t" if number < 1 else "y_t"
+        )
+
+    def many(self, loop: Loop, number: int, inner: State) -> str:
+        """Name what a loop stacks: what is preferred outside, or the steps by what they are."""
+        op: Any = loop.node.op
+        value, y = op.divide(loop.node.outputs)[1][number], op.divide(loop.body.outputs)[1][number]
+        if value in self.state.preferred:
+            return self.state.preferred[value]
+        if y in inner.env:  # a carry, as it comes into the step
+            return plural(inner.env[y].text.rstrip("0123456789_"))
+        found = inner.preferred.get(y) or role(inner.graph, y, inner.within)
+        return (
+            plural(found) if found and y.dtype is DType.FLOAT else "indices" if y.dtype is DType.INT else "ys"
+        )
 
     def bind(self, value: Value, name: str) -> None:
         """Bind a value to a variable from here on."""
         self.live[name] = self.state.uses[value]
+        self.dtypes[name] = value.dtype
         self.state.env[value] = Expr(name, refs=(name,))
 
     # --- operands and statements ---
@@ -219,7 +258,7 @@ class Writer:
 
     def assign(self, value: Value, expr: Expr, hint: str) -> None:
         self.release(expr)
-        name = self.fresh(hint, NUMBER if expr.scalar else self.array)
+        name = self.choose(value, expr, hint)
         if expr.scalar:
             self.declared[name] = NUMBER
         if name != expr.text:
@@ -388,7 +427,8 @@ class Writer:
             self.result_names = [self.result_name(outputs[0], e)]
             if self.is_untyped(e.text):
                 self.live.update(dict.fromkeys({*self.declared} - self.stated, math.inf))
-                self.assign(outputs[0], e, self.result_names[0])
+                hint = self.result_names[0]
+                self.assign(outputs[0], e, hint if self.fresh(hint) == hint and hint != "h" else "out")
                 e = self.operand(outputs[0])
             self.statement(f"return {e.text}", e.labels)
             return

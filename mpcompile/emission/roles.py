@@ -1,0 +1,140 @@
+"""Names of intermediate values, after what they are: `logits`, `log_scale`, `scores`, `hidden`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from mpcompile.emission.names import unnumbered
+from mpcompile.ir import DType, Graph, Input, Node, Parameter, Value
+from mpcompile.ir.names import split
+
+#: The role of what an operation gives, whatever it is applied to.
+ROLES = {
+    "softmax": "weights", "log_softmax": "log_p", "sum": "total", "log_sum_exp": "total", "exp": "scale",
+    "arg_max": "index", "one_hot": "one_hot", "sigmoid": "gate", "mat_mul": "hidden", "conv": "features",
+    "conv_transpose": "features", "relu": "hidden", "max_pool": "pooled", "avg_pool": "pooled", "concat": "joined",
+    "cum_sum": "cumulative", "iota": "positions", "log_abs_det": "log_det", "max": "largest", "take_along": "picked",
+    "sqrt": "root", "floor": "floor", "sin": "sine", "cos": "cosine", "inverse": "inverse", "abs": "distance",
+    "log": "log", "tanh": "hidden", "erf": "erf", "softplus": "softplus", "scan": "state", "repeat": "h",
+}  # fmt: skip
+#: What kernels give.
+KERNEL_ROLES = {
+    "linear": "hidden", "convolution": "features", "layer_norm": "normed", "rms_norm": "normed", "attention": "heads",
+    "class_log_prob": "log_p", "binary_log_prob": "log_p", "hard_sigmoid": "gate",
+} | dict.fromkeys("gelu gelu_tanh silu mish elu selu relu6 hard_swish prelu glu".split(), "hidden")  # fmt: skip
+#: A second name of what has no role of its own, where `h` is taken.
+WEAK = {
+    "add": "shifted", "sub": "difference", "mul": "product", "div": "ratio", "neg": "negated", "where": "chosen",
+    "minimum": "bounded", "maximum": "bounded", "slice": "part", "pad": "padded",
+}  # fmt: skip
+#: A second name of a role, where the first is taken and the layer's as well.
+ALSO = {
+    "features": "responses",
+    "hidden": "units",
+    "joined": "combined",
+    "embedded": "embedding",
+    "total": "subtotal",
+}
+#: Behind the name of an argument that an operation rearranges.
+ENDINGS = {
+    "slice": "part", "slice_at": "part", "pad": "padded", "reshape": "shaped", "transpose": "moved", "where": "masked",
+    "flip": "reversed", "cast": "cast", "mul": "scaled", "add": "shifted", "sub": "shifted", "div": "scaled",
+    "broadcast_to": "spread",
+}  # fmt: skip
+#: Names that passes give to what loops carry and scan: they say nothing.
+NUMBERED = re.compile(r"(carry|slice|captured)_\d+(_t)?")
+
+
+def role(graph: Graph, value: Value, within: Collection[int], made: str | None = None) -> str | None:
+    """Return what a value is for those who read it, of the nodes `within` one function, or else by how it is made.
+
+    `made` is the role by the kernel that makes it. None where its operation tells nothing.
+    """
+    node = graph.node(value)
+    if value.dtype is DType.FLOAT and (found := _read_as(graph, value, within)):
+        return found
+    if made:
+        return made
+    if node.op.name == "gather":
+        return "embedded" if isinstance(graph.node(node.inputs[0]).op, Parameter) else "picked"
+    if node.op.name == "add" and (drawn := _drawn(graph, node)):
+        return drawn
+    if node.op.name == "sum" and _read_as(graph, node.inputs[0], within) == "log_scale":
+        return "log_det"
+    return origin(graph, value, within) or ROLES.get(node.op.name)
+
+
+def origin(graph: Graph, value: Value, within: Collection[int]) -> str | None:
+    """Name what is made of one weight alone after it: `conv_0_weight`, `log_diagonal`."""
+    found, todo, seen = set[str](), [value], set[int]()
+    while todo:
+        node = graph.node(todo.pop())
+        if isinstance(node.op, Parameter):
+            *_, layer, name = ("", *split(node.op.path))
+            found.add(f"{layer}_{name}".replace(".", "_") if layer and name in ("weight", "bias") else name)
+        elif isinstance(node.op, Input) or (node.inputs and node.id not in within) or len(found) > 1:
+            return None
+        elif node.id not in seen:
+            seen.add(node.id)
+            todo += node.inputs
+    return found.pop() if len(found) == 1 and len(seen) > 0 else None
+
+
+def _read_as(graph: Graph, value: Value, within: Collection[int], depth: int = 2) -> str | None:
+    users = [u for u in graph.users(value.node) if u.id in within and value in u.inputs]
+    for user in users:
+        match user.op.name:
+            case "exp":
+                return "log_scale"
+            case "softmax":
+                return "scores"
+            case "log_softmax":
+                return "logits"
+            case "add" | "sub" if _scaled(graph, user, value):
+                return "loc"
+    if depth and len(users) == 1 and users[0].op.name == "neg":
+        return _read_as(graph, users[0].outputs[0], within, depth - 1)
+    return None
+
+
+def _scaled(graph: Graph, node: Node, value: Value) -> bool:
+    """Whether a sum adds a product with an exponential, or a difference is multiplied with one: a location."""
+    if node.op.name == "add":
+        others = [graph.node(v) for v in node.inputs if v != value]
+    else:
+        others = [u for u in graph.users(node.id) if u.op.name == "mul"] if node.inputs[1] == value else []
+    factors = [graph.node(v).op.name for n in others if n.op.name == "mul" for v in n.inputs]
+    return "exp" in factors
+
+
+def _drawn(graph: Graph, node: Node) -> str | None:
+    """Name a draw after its noise: `z` for `loc + scale * noise_z`."""
+    for product in (graph.node(v) for v in node.inputs):
+        for v in product.inputs if product.op.name == "mul" else ():
+            op = graph.node(v).op
+            if isinstance(op, Input) and op.path.startswith("noise_"):
+                return op.path.removeprefix("noise_")
+    return None
+
+
+def layer_name(node: Node, depth: int) -> str | None:
+    """Return the name of the layer that a node is of, without its number; None outside of layers."""
+    if len(node.scope) <= depth:
+        return None
+    name = unnumbered(node.scope[-1].name).replace(".", "_")
+    return name if name.isidentifier() else None
+
+
+def plural(name: str) -> str:
+    """Return the name of many: `states`, `indices`."""
+    if name.endswith("index"):
+        return name.removesuffix("ex") + "ices"
+    return name if name.endswith("s") else name + "s"
+
+
+def carried(name: str) -> str:
+    """Return the name of what a loop carries: that of the spec, or `state`."""
+    if not NUMBERED.fullmatch(name):
+        return name
+    return {"carry_1": "second_state", "carry_2": "third_state"}.get(name, "state")
