@@ -225,6 +225,7 @@ HELPERS = {
 ) -> Array:
     """The sum of each window. The zero is a literal: a traced one would leave no gradient."""
     around = ((0, 0), (0, 0), *padding)
-    return lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
+    sums: Array = lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
+    return sums
 ''',
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 
 from mpcompile.emission.text import WIDTH
@@ -14,11 +15,18 @@ SAMPLERS = frozenset({"sample"})
 
 def imported(names: Iterable[str]) -> list[str]:
     """Write the import of some names of `model.py`; nothing where there are none."""
-    listed = sorted(set(names), key=lambda n: (not n.isupper(), not n[:1].isupper(), n))
+    listed = sorted(set(names), key=_in_order)
     line = f"from model import {', '.join(listed)}"
     if not listed or len(line) <= WIDTH:
         return [line] if listed else []
     return ["from model import (", *(f"    {name}," for name in listed), ")"]
+
+
+def _in_order(name: str) -> tuple[bool, bool, list[tuple[int, str]]]:
+    """Sort constants before classes before functions, numbers in names as numbers: the order of import sorters."""
+    parts = re.split(r"(\d+)", name.lower())
+    natural = [(int(p), "") if p.isdigit() else (0, p) for p in parts]
+    return not name.isupper(), not name[:1].isupper(), natural
 
 
 def read(text: str) -> frozenset[str]:
