@@ -18,7 +18,7 @@ LISTS = {
     "backends/mpcompile_onnx/spelling.py": "how each is written",
     "backends/mpcompile_torch/spelling.py": "how each is written",
     "backends/mpcompile_jax/windows.py": "helper functions, by the primitive that calls them",
-    "mpcompile/emission/writer.py": "names of variables",
+    "mpcompile/emission/roles.py": "names of variables",
     "mpcompile/report/page/formula.py": "symbols of formulas",
     "mpcompile/report/page/drawing.py": "symbols of drawings",
     "mpcompile/analysis/padding/rules.py": "what moves ends or counts steps: the part of padding that no trait says",
