@@ -34,7 +34,7 @@ from mpcompile.runner.examples import example_inputs, example_weights
 class Gumbel(LocationScale):
     """Density exp(-z - exp(-z)) / scale: of a maximum of many."""
 
-    keyword: ClassVar[str] = "gumbel"
+    keyword: ClassVar[str] = "gumbel_max"
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         return F.neg(ctx.b, F.add(ctx.b, z, ctx.b.emit(ops.Exp(), F.neg(ctx.b, z))))
@@ -72,11 +72,11 @@ class Hit(Elementwise):
 
 
 ROLES = {
-    "law": "input x: real[4]\ntarget y: real[3]\ny ~ gumbel(x -> dense(6))",
-    "likelihood": "input y: real[3]\ny ~ autoregressive(likelihood = gumbel) { dense(6, mask = strict(degrees)) }",
-    "base": "condition x: real[4]\ninput y: real[3]\ny ~ flow(base = gumbel(x -> dense(6))) { affine }",
-    "latent": "input y: real[3]\nlatent z ~ gumbel(y -> dense(4)) prior gumbel(0, 2)\ny ~ normal(z -> dense(3), 1)",
-    "prior": "input x: real[4]\ntarget y: real[3]\nprior weights ~ gumbel(0, 1)\ny ~ normal(x -> dense(3), 1)",
+    "law": "input x: real[4]\ntarget y: real[3]\ny ~ gumbel_max(x -> dense(6))",
+    "likelihood": "input y: real[3]\ny ~ autoregressive(likelihood = gumbel_max) { dense(6, mask = strict(degrees)) }",
+    "base": "condition x: real[4]\ninput y: real[3]\ny ~ flow(base = gumbel_max(x -> dense(6))) { affine }",
+    "latent": "input y: real[3]\nlatent z ~ gumbel_max(y -> dense(4)) prior gumbel_max(0, 2)\ny ~ normal(z -> dense(6))",
+    "prior": "input x: real[4]\ntarget y: real[3]\nprior weights ~ gumbel_max(0, 1)\ny ~ normal(x -> dense(3), 1)",
     "bits": "input x: real[4]\ntarget y: binary[3]\ny ~ hit(x -> dense(3))",
     "bits in order": "input y: binary[3]\ny ~ autoregressive(likelihood = hit) { dense(3, mask = strict(degrees)) }",
 }
@@ -129,7 +129,7 @@ def test_temperature_stretches_it_and_top_k_is_refused() -> None:
     loc = np.split(given["x"] @ w["y.base.dense_0.weight"].T + w["y.base.dense_0.bias"], 2, 1)[0]
     centre = interpret(m.programs["inverse"], w, {"z": loc, "x": given["x"]})["y"]
     np.testing.assert_allclose(drawn[0.5] - centre, 0.5 * (drawn[1.0] - centre), rtol=1e-9)
-    with pytest.raises(SpecError, match="MP209 top_k is for categorical likelihoods, this is gumbel"):
+    with pytest.raises(SpecError, match="MP209 top_k is for categorical likelihoods, this is gumbel_max"):
         made(ROLES["likelihood"], Sampling(1.0, 2))
     with pytest.raises(SpecError, match="MP209 a hit likelihood has no temperature"):
         made(ROLES["bits in order"], Sampling(0.5))
@@ -139,18 +139,18 @@ def test_temperature_stretches_it_and_top_k_is_refused() -> None:
     ("text", "message"),
     [
         (
-            "input x: real[4]\ntarget y: binary[3]\ny ~ gumbel(x -> dense(6))",
-            "MP209 gumbel is a law of real numbers",
+            "input x: real[4]\ntarget y: binary[3]\ny ~ gumbel_max(x -> dense(6))",
+            "MP209 gumbel_max is a law of real numbers",
         ),
-        ("input x: real[4]\ntarget y: binary[3]\ny ~ hit(x -> dense(5))", "MP207 the parameter has shape"),
+        ("input x: real[4]\ntarget y: binary[3]\ny ~ hit(x -> dense(5))", "MP207 the parameter has the axes"),
         ("input x: real[4]\ntarget y: binary[3]\ny ~ hit()", "MP123 `hit` needs `log_rate`"),
         (
-            "input y: real[3]\nlatent z ~ hit(y -> dense(2)) prior normal(0, 1)\ny ~ normal(z -> dense(3), 1)",
+            "input y: real[3]\nlatent z ~ hit(y -> dense(2)) prior normal(0, 1)\ny ~ normal(z -> dense(3))",
             "MP411 the posterior of z cannot be hit: the gradient ends at its draws",
         ),
         (
             "input y: real[3]\ny ~ autoregressive(likelihood = flow) { dense(6, mask = strict(degrees)) }",
-            "MP205 .* negative_binomial, gumbel or hit, got 'flow'",
+            "MP205 .* negative_binomial, gumbel_max or hit, got 'flow'",
         ),
     ],
 )
