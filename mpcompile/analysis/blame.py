@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 
 from mpcompile.analysis.dependence import Step, elements
+from mpcompile.analysis.stencils import axes_of
 from mpcompile.analysis.verdict import Sizes, sizes_text
 from mpcompile.diagnostics import Diagnostic, PathStep
 from mpcompile.ir import Abstract, Array, Claim, Graph, Input, Symbolic, Value
+from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ops.traits import Product
 
 #: Availability of every value of the graph.
@@ -79,18 +81,23 @@ class Clock:
     """Nominal ranks of the elements of values that have the subject's places; None where places mean nothing.
 
     ranks  of the subject's elements, in its shape
-    time   the symbolic length of a sequence; None for another subject
+    time   the length of a sequence whose steps are its first axis; None for another subject
     facts  availability of every value
     """
 
     ranks: Array
-    time: Symbolic | None
+    time: int | Symbolic | None
     facts: Facts
 
     @classmethod
     def of(cls, graph: Graph, claim: Claim, ranks: Array, facts: Facts) -> Clock:
-        length = graph.inputs[claim.subject].shape[1]
-        return cls(ranks, length if isinstance(length, Symbolic) else None, facts)
+        """Channels come first where an image has them elsewhere, as they do in the layers that read it."""
+        axes, sizes = axes_of(graph, claim.subject), graph.inputs[claim.subject].shape[1:]
+        if axes and role(axes[0], sizes[0]) is Role.ORDERED:
+            return cls(ranks, sizes[0], facts)
+        if set(axes) == {CHANNEL, *SPACES[2]}:
+            ranks = ranks.transpose([axes.index(name) for name in (CHANNEL, *SPACES[2])])
+        return cls(ranks, None, facts)
 
     def at(self, step: Step, grouped: bool = False) -> int | None:
         """The rank of the place of an element; with `grouped`, of its group of channels there."""

@@ -18,7 +18,7 @@ from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.bounds import AtMost
 from mpcompile.analysis.dependence import sets
 from mpcompile.analysis.receptive import unions
-from mpcompile.analysis.stencils import aligned_with, offset_sets, places, spatial_axes
+from mpcompile.analysis.stencils import aligned_with, axes_of, offset_sets, places, spatial_axes
 from mpcompile.ir import Array, Graph, NoRule
 
 #: Sources of fewer elements have a colour for each element.
@@ -109,7 +109,7 @@ def colouring(graph: Graph, source: str, env: Mapping[str, int], axis: int | Non
     """
     shape = graph.inputs[source].type.concrete(env)[1:]
     own = Colouring(shape, {})
-    if own.size < FEW or not spatial_axes(graph.inputs[source].type):
+    if own.size < FEW or not spatial_axes(graph.inputs[source].type, axes_of(graph, source)):
         return own
     offsets = offset_sets(graph, source)
     hulls: list[set[tuple[int | None, int | None]]] = [set() for _ in offsets.axes]

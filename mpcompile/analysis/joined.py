@@ -52,7 +52,7 @@ def joined(module: Module, name: str, graph: Graph, env: Mapping[str, int], leas
 
     Raises `NoRule` and `TooLarge`.
     """
-    positions = positions_of(graph.inputs[name].type, env)
+    positions = positions_of(graph, name, env)
     groups = [np.flatnonzero(positions.reshape(-1) == p) for p in range(int(positions.max()) + 1)]
     tables = distances(graph, name, env, positions) if least else {}
     out, order = Joined(), order_of(module, name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.stencils import OffsetSets, reads_any, source_of, spatial_axes, unread
+from mpcompile.analysis.stencils import OffsetSets, axes_of, reads_any, source_of, spatial_axes, unread
 from mpcompile.ir import (
     Abstract,
     Array,
@@ -46,7 +46,7 @@ def mixing_sets(graph: Graph, source: str, cap: int) -> OffsetSets:
     A value keeps the `NoRule` of the operation where counting stops.
     """
     type = graph.inputs[source].type
-    axes = spatial_axes(type)
+    axes = spatial_axes(type, axes_of(graph, source))
     lattice = Lattice(len(axes))
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):

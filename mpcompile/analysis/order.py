@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mpcompile.analysis.stencils import axes_of
 from mpcompile.ir import Abstract, Array, Claim, Graph
+from mpcompile.ir.axes import CHANNEL, SPACES
 
 
 def ranks_of(graph: Graph, claim: Claim, env: Mapping[str, int]) -> Array:
@@ -31,6 +33,6 @@ def raster(graph: Graph, claim: Claim) -> bool:
     like it at one size.
     """
     shape, order = graph.inputs[claim.subject].type.shape[1:], claim.ordering.name
-    if len(shape) != 3 or not all(isinstance(s, int) for s in shape):
+    if axes_of(graph, claim.subject) != (CHANNEL, *SPACES[2]) or not all(isinstance(s, int) for s in shape):
         return False
     return order == "pixel" or (order == "natural" and shape[0] == 1)

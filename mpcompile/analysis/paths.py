@@ -23,6 +23,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.analysis.dependence import TooLarge, environment_for
 from mpcompile.analysis.order import ranks_of
+from mpcompile.analysis.stencils import axes_of, spatial_axes
 from mpcompile.ir import (
     Abstract,
     Array,
@@ -35,7 +36,6 @@ from mpcompile.ir import (
     Parameter,
     Primitive,
     Symbolic,
-    Type,
     Value,
 )
 from mpcompile.ops.traits import OneToOne
@@ -213,16 +213,13 @@ def program_of(module: Module, name: str) -> Graph | None:
     return None
 
 
-def positions_of(type: Type, environment: Mapping[str, int]) -> Array:
-    """Return the position of each element: its step in a sequence, its pixel in an image, else itself."""
+def positions_of(graph: Graph, source: str, environment: Mapping[str, int]) -> Array:
+    """Return the position of each element of an input: its step in a sequence, its pixel in an image, else itself."""
+    type = graph.inputs[source].type
     shape = type.concrete(environment)[1:]
-    if isinstance(type.shape[1] if type.rank > 1 else 0, Symbolic):
-        index: Array = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
-    elif len(shape) == 3:
-        index = np.arange(shape[1] * shape[2]).reshape(1, *shape[1:])
-    else:
-        index = np.arange(int(np.prod(shape))).reshape(shape)
-    return np.broadcast_to(index, shape)
+    along = [a - 1 for a in spatial_axes(type, axes_of(graph, source))] or range(len(shape))
+    sizes = [size if a in along else 1 for a, size in enumerate(shape)]
+    return np.broadcast_to(np.arange(int(np.prod(sizes))).reshape(sizes), shape)
 
 
 def order_of(module: Module, name: str) -> Claim | None:
@@ -247,7 +244,7 @@ def reach(module: Module, name: str, length: int) -> Reach:
     graph = program_of(module, name)
     assert graph is not None  # the caller has asked
     environment = environment_for(graph, length)
-    positions = positions_of(graph.inputs[name].type, environment)
+    positions = positions_of(graph, name, environment)
     found = distances(graph, name, environment, positions)
     best = Reach(length if set(environment) - {"N"} else None, -1, (), (), "", 0, 0)
     joined = pairs = unjoined = possible = 0

@@ -25,6 +25,7 @@ from mpcompile.ir import (
     Type,
     Value,
 )
+from mpcompile.ir.axes import Axes, Role, role, usual_axes
 from mpcompile.ir.facts import same
 from mpcompile.ir.offsets import Offsets
 from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, still, whole
@@ -49,10 +50,21 @@ class OffsetSets:
         return found
 
 
-def spatial_axes(type: Type) -> tuple[int, ...]:
-    """Return the axes along which a source is extended: symbolic ones, else those after batch and channels."""
+def axes_of(graph: Graph, source: str) -> Axes:
+    """Return the names of the axes of an input; where nobody gave it names, the usual ones for its shape."""
+    op = graph.node(graph.inputs[source]).op
+    return (op.axes if isinstance(op, Input) else ()) or usual_axes(graph.inputs[source].shape[1:])
+
+
+def spatial_axes(type: Type, axes: Axes = ()) -> tuple[int, ...]:
+    """Return the axes along which a source is extended: symbolic ones, else those of space and order, by their names.
+
+    `axes` are the names of all but the batch; without them they are the usual ones for the shape.
+    """
     symbolic = tuple(i for i, s in enumerate(type.shape) if i and isinstance(s, Symbolic))
-    return symbolic or tuple(range(2, type.rank))
+    names = axes or usual_axes(type.shape[1:])
+    extended = (Role.SPACE, Role.ORDERED)
+    return symbolic or tuple(i for i, name in enumerate(names, 1) if role(name, type.shape[i]) in extended)
 
 
 def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSets:
@@ -61,7 +73,7 @@ def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSe
     With `by_channel` the elements of axis 1 are told apart: they are the kinds of the anchors.
     """
     type = graph.inputs[source].type
-    axes = spatial_axes(type)
+    axes = spatial_axes(type, axes_of(graph, source))
     lattice = Lattice(len(axes))
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):

@@ -93,7 +93,7 @@ class Bijector:
 
     def inverse_and_log_det(self, ctx: Context, y: Value) -> tuple[Value, Value | None]:
         """x and log |det dx/dy| [N]; None where the determinant is 1."""
-        x = self.inverse(ctx, y)
+        x = ctx.name_axes(self.inverse(ctx, y), ctx.axes_of(y))
         log_det = self.forward(ctx, x)[1]
         return x, None if log_det is None else F.neg(ctx.b, log_det)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mpcompile import ops
 from mpcompile.ir import DType, Value
 from mpcompile.ir.axes import Axes
-from mpcompile.layers.axes import ordered
+from mpcompile.layers.axes import ordered, with_batch
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -15,6 +15,7 @@ def features(ctx: Context, condition: Value) -> Value:
 
     Raises MP204 for a category that is no single one, or whose number of classes is not known.
     """
+    condition = with_batch(ctx, condition)
     if condition.dtype is DType.INT:
         classes = ctx.classes_of(condition)
         if classes is None or condition.type.rank != 1:

@@ -36,7 +36,7 @@ class Inverse(Bijector):
         return self.of.domain
 
     def forward(self, ctx: Context, x: Value) -> tuple[Value, Value | None]:
-        y = self.of.inverse(ctx, x)
+        y = ctx.name_axes(self.of.inverse(ctx, x), ctx.axes_of(x))
         log_det = self.of.forward(ctx, y)[1]
         return y, None if log_det is None else F.neg(ctx.b, log_det)
 

@@ -95,6 +95,14 @@ def _readings(rest: int, given: Sequence[str], categories: bool) -> list[Axes]:
     return [(*channels, *SPACES[inner])] if inner in SPACES else [channels] if inner == 0 else [(), ()]
 
 
+def usual_axes(sizes: Sizes) -> Axes:
+    """Return names for the axes of a value of which nothing else is known: of two readings channels first, or numbers."""
+    try:
+        return default_axes([None] * len(sizes), sizes)
+    except TwoReadings as two:
+        return two.readings[-1] or tuple(f"axis_{i}" for i in range(len(sizes)))
+
+
 def shown(axes: Axes, sizes: Sizes) -> str:
     """Return the axes of a value as messages print them: `[time: 12, channel: 16]`, `[time, channel: 16]`."""
     if not axes:
@@ -105,4 +113,5 @@ def shown(axes: Axes, sizes: Sizes) -> str:
 
 __all__ = [
     "BATCH_NAMES", "CHANNEL", "CLASS", "SPACES", "TIME", "Axes", "Role", "TwoReadings", "default_axes", "role", "shown",
+    "usual_axes",
 ]  # fmt: skip

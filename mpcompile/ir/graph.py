@@ -17,6 +17,7 @@ import numpy as np
 
 from mpcompile.budget import tick
 from mpcompile.diagnostics import InternalError, Span, error
+from mpcompile.ir.axes import Axes
 from mpcompile.ir.primitive import Array, Primitive
 from mpcompile.ir.size import Symbolic, multiple_of, symbols
 from mpcompile.ir.traits import Along, Reach, Work
@@ -408,12 +409,12 @@ class Builder:
         self.graph.forget(count)
         self.captured = {outer: inner for outer, inner in self.captured.items() if inner in self.graph}
 
-    def input(self, name: str, type: Type) -> Value:
+    def input(self, name: str, type: Type, axes: Axes = ()) -> Value:
         """Declare an input of the function, or give the one already declared under this name."""
         from mpcompile.ir.leaves import Input
 
         if name not in self.graph.inputs:
-            self.graph.inputs[name] = self.graph.add(Input(name, type), (), self.span, ()).outputs[0]
+            self.graph.inputs[name] = self.graph.add(Input(name, type, axes), (), self.span, ()).outputs[0]
         return self.graph.inputs[name]
 
     def constant(self, array: Array | float | int | bool) -> Value:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import digits
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from mpcompile.ir.axes import Axes
 from mpcompile.ir.primitive import Array, Example, Primitive
 from mpcompile.ir.traits import Along, Positivity, Work
 from mpcompile.ir.types import DType, Shape, Type, TypeMismatch
@@ -31,11 +32,16 @@ class Leaf(Primitive):
 
 @dataclass(frozen=True)
 class Input(Leaf):
-    """Data or noise handed in by the caller. The analysis or the interpreter supplies its value."""
+    """Data or noise handed in by the caller. The analysis or the interpreter supplies its value.
+
+    `axes` are the names of the axes but the batch, of a variable that a spec declares: a note for whoever explains a
+    program, which its meaning does not depend on.
+    """
 
     name: ClassVar[str] = "input"
     path: str
     type: Type
+    axes: Axes = field(default=(), compare=False)
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         return (self.type,)

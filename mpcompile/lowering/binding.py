@@ -130,7 +130,7 @@ class Arguments:
     def _usage(self, free: Sequence[Slot], missing: Slot) -> str:
         """Format the call as it should be written: `conv(channels, kernel, ...)`."""
         named = [s.name for s in free if s.required]
-        more = ["..."] if len(named) < len(free) else []
+        more = ["..."] if len(named) < sum(s.by_place for s in free) else []
         usage = f"{self.call.callee}({', '.join([*named, *more])})"
         if missing.type is Value:
             usage += f", where an earlier stage is named by `as {missing.name}`"

@@ -13,7 +13,7 @@ from mpcompile.frontend.unused import nodes
 #: Sizes beyond the stated one that are tried; halving an image six times makes a period of 64.
 TRIED = 64
 #: What findings say that another size of an image may mend.
-_SIGNS = ("differ", "broadcast", "divisible", "cannot cut")
+_SIGNS = ("sizes", "broadcast", "divisible", "cannot cut")
 
 Numbers = Mapping[str, int | float]
 Lower = Callable[[ast.Model, Numbers], object]
@@ -27,7 +27,9 @@ def with_sizes(
     `lower` builds the loss of a model with other numbers, and raises `SpecError` where it does not fit.
     """
     out = list(faults)
-    about = [i for i, d in enumerate(out) if d.code == "MP201" and any(s in d.message for s in _SIGNS)]
+    about = [
+        i for i, d in enumerate(out) if d.code in ("MP201", "MP214") and any(s in d.message for s in _SIGNS)
+    ]
     if not about:
         return out
     advice = _advice(model, numbers, lower)

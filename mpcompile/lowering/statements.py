@@ -12,6 +12,7 @@ from mpcompile.distributions import Distribution
 from mpcompile.distributions.subject import axes_of
 from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
+from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.backward import Sequence, hidden_sequences
@@ -35,8 +36,8 @@ class Program:
     def b(self) -> Builder:
         return self.ctx.b
 
-    def input(self, name: str, type_: Type) -> Value:
-        return self.b.input(f"given_{name}" if name in self.taken else name, type_)
+    def input(self, name: str, type_: Type, axes: Axes = ()) -> Value:
+        return self.b.input(f"given_{name}" if name in self.taken else name, type_, axes)
 
 
 class Statements:
@@ -152,7 +153,7 @@ class Statements:
         """Declare variables as inputs and bring them into scope; what lies behind an end is zero from here on."""
         for name in names:
             with p.b.within((), self.fields[name].span):
-                p.input(name, self.fields[name].type)
+                p.input(name, self.fields[name].type, self.fields[name].axes)
         for name in sorted(names, key=lambda n: self.fields[n].counts is None):  # lengths first
             f = self.fields[name]
             with p.b.within((), f.span):

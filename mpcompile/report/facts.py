@@ -181,7 +181,11 @@ def _receptive(module: Module) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in module.fields:
         program = paths.program_of(module, name)
-        if program is None or program.name == "forward" or not spatial_axes(program.inputs[name].type):
+        if (
+            program is None
+            or program.name == "forward"
+            or not spatial_axes(program.inputs[name].type, module.fields[name].axes)
+        ):
             continue
         layers: dict[str, Any] = {}
         outputs: dict[str, Any] = {}

@@ -174,7 +174,7 @@ def test_one_hole_that_cancels_is_a_blind_spot(tmp_path: Path) -> None:
 def test_a_condition_of_fixed_length_does_not_hide_a_gap(tmp_path: Path) -> None:
     """A blind spot of a dilated convolution beside a recurrent summary of another variable."""
     text = (
-        "condition q: category(4)[5]\ntarget y: category(4)[time]\ny ~ autoregressive(likelihood = categorical) {"
+        "condition q: category(4)[time: 5]\ntarget y: category(4)[time]\ny ~ autoregressive(likelihood = categorical) {"
         " embedding(4) -> shift -> conv1d(4, 2, dilation = 9)"
         " -> add(q -> embedding(4) -> gru(4, output = state) -> over(time)) -> dense(4) }\n"
     )
@@ -266,7 +266,8 @@ def test_an_input_may_be_positive_where_one_of_its_values_is(
     tmp_path: Path, kind: str, values: range
 ) -> None:
     net = "x -> embedding(2) -> flatten" if kind.startswith("category") else "x"
-    text = f"input x: {kind}[2]\ntarget y: real[2]\ny ~ normal(loc = {net} -> dense(2), scale = 1)\n"
+    axis = "place: " if kind.startswith("category") else ""
+    text = f"input x: {kind}[{axis}2]\ntarget y: real[2]\ny ~ normal(loc = {net} -> dense(2), scale = 1)\n"
     assert may_be_positive(load(tmp_path, text).fields["x"]) == any(v > 0 for v in values)
 
 

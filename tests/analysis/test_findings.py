@@ -117,8 +117,8 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "MP327": (
         [
             "input x: real[4]\ntarget y: binary[1]\ny ~ bernoulli(logits = x -> dense(1) -> sigmoid)",
-            "input x: real[4]\ntarget y: binary[2, 2]\n"
-            "y ~ bernoulli(logits = x -> dense(4) -> sigmoid -> reshape([2, 2]))",
+            "input x: real[4]\ntarget y: binary[channel: 2, place: 2]\n"
+            "y ~ bernoulli(logits = x -> dense(4) -> sigmoid -> reshape(channel = 2, place = 2))",
             BITS + "dense(6, mask = strict(degrees)) -> sigmoid }",
         ],
         [
@@ -148,7 +148,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             PLANE + "y ~ normal(x -> dense(4) -> relu -> dense(1) -> layer_norm -> dense(2), 1)",
             "input x: real[4, 1, 1]\ntarget y: real[2]\n"
             "y ~ normal(x -> instance_norm -> flatten -> dense(4) -> relu -> dense(2), 1)",
-            "input x: real[1, 6]\ntarget y: real[2]\n"
+            "input x: real[channel: 1, place: 6]\ntarget y: real[2]\n"
             "y ~ normal(x -> attention(1) -> flatten -> relu -> dense(2), 1)",
         ],
         [

@@ -14,8 +14,11 @@ from mpcompile.analysis.lengthened import LENGTH, lengthened
 from mpcompile.interpret import interpret
 from mpcompile.ir import Claim, Module, Parameter
 
-WORDS = "input x: category(4)[6]\nx ~ autoregressive(likelihood = categorical) {{ embedding(4) -> {} -> dense(4) }}\n"
-STEPS = "input x: binary[6, 4]\nx ~ autoregressive {{ {} -> dense(4) }}\n"
+WORDS = (
+    "input x: category(4)[time: 6]\n"
+    "x ~ autoregressive(likelihood = categorical) {{ embedding(4) -> {} -> dense(4) }}\n"
+)
+STEPS = "input x: binary[time: 6, channel: 4]\nx ~ autoregressive {{ {} -> dense(4) }}\n"
 TEXTS = {
     "attention": (WORDS.format("shift -> repeat i in 1..2 { attention(2, mask = causal) }"), "proved"),
     "one kernel": (WORDS.format("shift -> conv1d(4, 3)"), "refuted"),

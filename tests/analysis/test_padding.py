@@ -218,7 +218,7 @@ MASKED = {
     "tagging": TAG.format("conv1d(4, 3, pad = same) -> attention(2) -> lstm(4, bidirectional = true)"),
     "classes": CLASS.format("conv1d(4, 3, pad = 2) -> stretch(2) -> gru(4)"),
     "sequence": OWN.format("attention(2, mask = causal) -> conv1d(4, 3)"),
-    "image in every step": "input x: real[time, 2, 3]\ncondition length: integer(1..time)\nx ~ normal(0, 2)",
+    "image in every step": "input x: real[time, 2, place: 3]\ncondition length: integer(1..time)\nx ~ normal(0, 2)",
     "latent": LENGTH.format(2) + "latent z ~ normal(x -> dense(4)) prior normal(0, 1)\nx ~ normal(z -> dense(4))",
     "recurrence": LENGTH.format(2)
     + "recurrence over time { carry h[3] = 0; x ~ normal(h -> dense(4)); h = gru(x, h) }",

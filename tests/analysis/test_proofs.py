@@ -253,7 +253,6 @@ def test_undecided_names_the_primitive_that_is_known_from_above_only() -> None:
 @pytest.mark.parametrize("condition", ["", "condition c: real[frames, 3]\n"])
 def test_every_refutation_has_a_witness(shape: str, net: str, condition: str) -> None:
     """Subjects of rank 1 to 4, with and without a condition of any length."""
-    net = net.replace("dense(2)", "reshape([time, 1]) -> dense(2)") if shape == "[time]" else net
     try:
         m = lowered(f"model m\ninput x: real{shape}\n{condition}x ~ autoregressive {{ {net} }}\n")
     except api.SpecError:
@@ -371,7 +370,7 @@ def test_offsets_by_count_are_the_shortest_paths_inside(net: str) -> None:
     m = lowered(SEQUENCE.format(net=net))
     graph = m.programs["conditionals"]
     env = {"N": 1, "time": length}
-    table = distances(graph, "x", env, positions_of(m.fields["x"].type, env))
+    table = distances(graph, "x", env, positions_of(graph, "x", env))
     sets = mixing_sets(graph, "x", cap)
     for name, value in graph.outputs.items():
         stencil = sets.of(value)

@@ -72,7 +72,7 @@ def test_one_net_for_both_gives_an_exponential_without_a_bound() -> None:
         (
             "law = additive, shift = dense(3)",
             "MP207",
-            "`shift` of a coupling gives [2] here, and this gives [3]",
+            "`shift` of a coupling gives [channel: 2] here, and this gives [channel: 3]",
         ),
         (f"law = affine(scale = softplus), net = {S}", "MP205", "tanh_exp or exp"),
     ],

@@ -18,7 +18,8 @@ STEPS = 160  # more than `SMALL` bytes of facts between queries and keys
 
 def attentions(layers: int) -> Graph:
     text = (
-        f"model m\ninput x: category(4)[{STEPS}]\nx ~ autoregressive(likelihood = categorical) {{ embedding(4) -> shift"
+        f"model m\ninput x: category(4)[time: {STEPS}]\n"
+        "x ~ autoregressive(likelihood = categorical) { embedding(4) -> shift"
         f" -> repeat i in 1..{layers} {{ residual(attention(2, mask = causal)) }} -> dense(4) }}\n"
     )
     return lower(parse_text(text), Source("m.mp", text)).programs["conditionals"]

@@ -52,7 +52,7 @@ ODD = {
     "y ~ normal(x -> lstm(3, output = state) -> dense(4))",
     "attention_over_one_element":
         "input x: binary[1]\nx ~ autoregressive(order = natural) "
-        "{ reshape([1, 1]) -> attention(1, mask = causal) -> shift -> dense(1) -> flatten }",
+        "{ reshape(time = 1, channel = 1) -> attention(1, mask = causal) -> shift -> dense(1) -> flatten }",
     "noise_of_one_name_in_two_shapes":
         "input x: integer(0..3)[1, 2, 2]\nx ~ flow(base = normal) {\n"
         "  dequantize { logit(alpha = 0) -> coupling(mask = checkerboard, net = conv(2, 1), condition = x) }\n"

@@ -282,7 +282,7 @@ FITTED = (
     "model m\ninput x: category(5)[time]\nx ~ autoregressive(likelihood = categorical) "
     "{ embedding(4) -> shift -> dense(5) }",
     "model m\ninput x: binary[4]\nx ~ autoregressive(order = natural) "
-    "{ reshape([4, 1]) -> lstm(2) -> shift -> dense(1) -> flatten }",
+    "{ reshape(time = 4, channel = 1) -> lstm(2) -> shift -> dense(1) -> flatten }",
     "model m\ninput x: integer(0..255)[1, 2, 2]\nx ~ flow(base = normal) { dequantize -> logit -> affine }",
 )
 DTYPES = ("<f4", "<f8", "<i8", "|u1", "|b1", "<i2", "<u8", "<f2", ">f8")

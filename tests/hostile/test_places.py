@@ -141,7 +141,7 @@ def test_a_list_of_names_says_that_it_goes_on(tmp_path: Path) -> None:
     (found,) = findings(text, tmp_path)
     assert found.help.startswith("known: first, other, ") and found.help.endswith("... (mpcompile list)")
     (found,) = findings(XY + "y ~ normal(loc = x -> dense(1, qqqq = 3))\n", tmp_path)
-    assert found.help == "known: bias, init, mask, norm, units"
+    assert found.help == "known: bias, init, mask, norm, over, units"
     assert len(LAYERS) > 20
 
 

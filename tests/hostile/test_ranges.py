@@ -29,7 +29,8 @@ SIGNATURES = {name: signature(law) for name, law in DISTRIBUTIONS.items()}
 #: Variables of every shape and kind.
 INPUTS = {
     "nothing": "", "scalar": "real", "vector": "real[4]", "image": "real[2, 4, 4]", "sequence": "real[time, 4]",
-    "audio": "real[2, 8]", "matrices": "real[2, 2, 2, 2]", "category": "category(3)", "words": "category(3)[time]",
+    "audio": "real[channel: 2, place: 8]", "matrices": "real[2, 2, 2, 2]",
+    "category": "category(3)", "words": "category(3)[time]",
     "bits": "binary[4]", "levels": "integer(0..7)[2, 4, 4]",
 }  # fmt: skip
 #: Variables of laws alone.
@@ -57,12 +58,12 @@ EXAMPLES: dict[Any, str] = {
 FITTING = {
     ("reshape", "shape"): "4", ("unpool", "pool"): "pool", ("band", "lower"): "1", ("band", "upper"): "0",
     ("ordinal", "loc"): "x -> dense(4)", ("zero_inflated", "law"): "poisson",
-    ("diffusion", "net"): "denoise", ("ctc", "logits"): "x -> dense(8) -> reshape([2, 4])",
+    ("diffusion", "net"): "denoise", ("ctc", "logits"): "x -> dense(8) -> reshape(time = 2, channel = 4)",
 }  # fmt: skip
 
 
 #: Arguments of which one or another must be there.
-ALSO = {"coupling": {"net": "dense(4)"}}
+ALSO = {"coupling": {"net": "dense(4)"}, "reshape": {"shape": "4"}}
 
 
 def example(name: str, slot: Slot) -> str:
@@ -101,7 +102,9 @@ def listed(slot: Slot) -> bool:
 def pipelines(stage: str, kind: str) -> str:
     """A supervised model with this stage behind an input of a kind."""
     declared = INPUTS[kind]
-    tail = "last -> dense(1)" if "time" in declared else "flatten -> dense(1)"
+    tail = (
+        "last -> dense(1)" if "time" in declared and not stage.startswith("last") else "flatten -> dense(1)"
+    )
     start = "x -> " if declared else ""
     return f"model m\ninput x: {declared or 'real[4]'}\ntarget y: real[1]\ny ~ normal(loc = {start}{stage} -> {tail})"
 

@@ -182,7 +182,7 @@ def _vector(rng: np.random.Generator) -> tuple[str, list[str]]:
 def _fixed(rng: np.random.Generator) -> tuple[str, list[str]]:
     size, width = int(rng.integers(1, 9)), int(rng.integers(1, 4))
     chain = " -> ".join([f"dense({width})", "shift", *_chain(rng, width, 3, 0.8)])
-    body = f"reshape([{size}, 1]) -> {chain} -> dense(1) -> flatten"
+    body = f"reshape(time = {size}, channel = 1) -> {chain} -> dense(1) -> flatten"
     text = f"input x: binary[{size}]\nx ~ autoregressive(order = natural) {{ {body} }}\n"
     return text, _some(rng, "complete(x)", _bound(rng, "path_length(x)"))
 

@@ -303,7 +303,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
                 yield f"proved, and no pair is more than {longest} apart"
     elif verdict.method.startswith("a run modulo"):  # what paths join cancels
         env = {"N": 1, **named(verdict)}
-        where = positions_of(module.fields[name].type, env)
+        where = positions_of(graph, name, env)
         changed = Reads(numbers, own, name).several(named(verdict), 4)
         for output, table in distances(graph, name, env, where).items():
             paths = np.moveaxis(table[0], -1, 0)[where.reshape(-1)[changed.elements]]
@@ -322,7 +322,7 @@ def path_length(module: Module, verdict: Verdict, claim: Claim) -> Iterator[str]
     reads = Reads(numbers, own, name)
     for sizes in sizes_of(graph, (5,)):
         env = {"N": 1, **sizes}
-        where = positions_of(module.fields[name].type, env)
+        where = positions_of(graph, name, env)
         joined, changed = distances(graph, name, env, where), reads.at(sizes, 1)
         for output, y in changed.outputs.items():
             paths = np.moveaxis(joined[output][0], -1, 0)[where.reshape(-1)[changed.elements]]

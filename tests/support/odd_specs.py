@@ -112,7 +112,7 @@ class _Maker:
         if self.r.random() < 0.4:
             n = self.size()
             return (
-                f"input x: binary[{n}]\nx ~ autoregressive(order = natural) {{ reshape([{n}, 1]) -> "
+                f"input x: binary[{n}]\nx ~ autoregressive(order = natural) {{ reshape(time = {n}, channel = 1) -> "
                 f"{net} -> shift -> dense(1) -> flatten }}"
             )
         length, n = self.one(*LENGTHS), self.size()

@@ -46,7 +46,8 @@ def equivariant(module: Module, claim: Claim) -> Verdict:
 def _of_input(node: Node) -> Moves | None:
     """The axes of space or time of an input; none of one that has no such axis, which every place reads alike."""
     (type,) = node.types
-    return {axis: k for k, axis in enumerate(spatial_axes(type))} if type.dtype is not DType.BOOL else None
+    axes = node.op.axes if isinstance(node.op, Input) else ()
+    return {a: k for k, a in enumerate(spatial_axes(type, axes))} if type.dtype is not DType.BOOL else None
 
 
 def _moved(graph: Graph, node: Node, inputs: list[Moves | None]) -> Moves | None:

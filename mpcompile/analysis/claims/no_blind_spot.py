@@ -16,7 +16,7 @@ from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.probe import probe
 from mpcompile.analysis.receptive import boxed, picture, unions
 from mpcompile.analysis.rising import rises
-from mpcompile.analysis.stencils import OffsetSets, aligned_with, inexact, offset_sets, spatial_axes
+from mpcompile.analysis.stencils import OffsetSets, aligned_with, axes_of, inexact, offset_sets, spatial_axes
 from mpcompile.analysis.stencils import places as places_of
 from mpcompile.analysis.verdict import (
     FINITE,
@@ -173,7 +173,7 @@ def _by_sets(module: Module, graph: Graph, claim: Claim) -> Verdict:
     ranks, axis = ranks_of(graph, claim, env).reshape(-1), claim.ordering.axis
     by = colouring(graph, claim.subject, env, axis)
     found = sets_of(graph, claim.subject, env, axis, by).value
-    along = [a - 1 for a in spatial_axes(type)]
+    along = [a - 1 for a in spatial_axes(type, axes_of(graph, claim.subject))]
     places = (
         np.stack([np.indices(shape)[a].reshape(-1) for a in along], -1) if along else np.zeros((size, 0), int)
     )
@@ -283,7 +283,8 @@ def _slabs(by: Colouring, ranks: Array, seen: Array) -> Iterator[_Pairs]:
 def _of_no_place(module: Module, graph: Graph, claim: Claim, env: Sizes) -> Verdict:
     """Outputs without places of their own, at declared sizes: the smallest box around all that each reads has no hole."""
     name, type = claim.subject, graph.inputs[claim.subject].type
-    shape, axes = type.concrete(env)[1:], [a - 1 for a in spatial_axes(type)] or list(range(type.rank - 1))
+    shape = type.concrete(env)[1:]
+    axes = [a - 1 for a in spatial_axes(type, axes_of(graph, name))] or list(range(type.rank - 1))
     others = tuple(i for i in range(len(shape)) if i not in axes)
     numbers = np.moveaxis(np.arange(int(np.prod(shape))).reshape(shape), axes, range(len(axes)))
     method, assumed = "sets of inputs", tuple[str, ...]((FINITE,))

@@ -14,7 +14,7 @@ from mpcompile.analysis.paths import program_of
 from mpcompile.analysis.probe import probe
 from mpcompile.analysis.receptive import ReceptiveField, receptive_fields, unions
 from mpcompile.analysis.rising import rises
-from mpcompile.analysis.stencils import OffsetSets, offset_sets, spatial_axes
+from mpcompile.analysis.stencils import OffsetSets, axes_of, offset_sets, spatial_axes
 from mpcompile.analysis.verdict import (
     FINITE,
     GENERIC,
@@ -49,20 +49,17 @@ def receptive_field(module: Module, claim: Claim) -> Verdict:
     fixed = not any(isinstance(s, Symbolic) for s in shape[1:])
     found = {k: f for k, f in receptive_fields(graph, name).items() if k in graph.outputs}
     known = [f for f in found.values() if isinstance(f, ReceptiveField)]
-    precise = (
-        bool(spatial_axes(graph.inputs[name].type))
-        and len(known) == len(found)
-        and all(f.exact for f in known)
-    )
+    along = spatial_axes(graph.inputs[name].type, axes_of(graph, name))
+    precise = bool(along) and len(known) == len(found) and all(f.exact for f in known)
     detail, coarse = dict[str, object](), ""
     if op is not None and fixed and precise and not _fits(graph, name, known):
-        sizes = [_size(f, shape, spatial_axes(graph.inputs[name].type)) for f in known]
+        sizes = [_size(f, shape, along) for f in known]
         precise = op in ("<=", "<") and HOLDS[op](max(sizes, default=0), bound)
     if precise or not fixed:
         missing = next((f for f in found.values() if isinstance(f, NoRule)), None)
         if missing is not None:
             raise missing
-        size = max((_size(f, shape, spatial_axes(graph.inputs[name].type)) for f in known), default=0)
+        size = max((_size(f, shape, along) for f in known), default=0)
         method, at = "offset sets", dict[str, int]()
         outcome: Proof | Held = Proof(
             scope_of(graph, covers="sizes" if fixed else "lengths"), method, (FINITE, GENERIC)
@@ -116,7 +113,7 @@ def _fits(graph: Graph, name: str, known: list[ReceptiveField]) -> bool:
 
     In a smaller input the ends may cut every place's field, and what the claim says is looked up at the declared sizes.
     """
-    shape, axes = graph.inputs[name].shape, spatial_axes(graph.inputs[name].type)
+    shape, axes = graph.inputs[name].shape, spatial_axes(graph.inputs[name].type, axes_of(graph, name))
     for found in known:
         for along in found.axes:
             declared = shape[axes[along.axis]]
@@ -224,7 +221,7 @@ def _most(graph: Graph, source: str, seen: Array, env: Mapping[str, int]) -> tup
     """
     type = graph.inputs[source].type
     shape = type.concrete(env)[1:]
-    axes = [i - 1 for i in spatial_axes(type)] or list(range(type.rank - 1))
+    axes = [i - 1 for i in spatial_axes(type, axes_of(graph, source))] or list(range(type.rank - 1))
     cube, numbers = seen.reshape(len(seen), *shape), np.arange(seen.shape[1]).reshape(shape)
     best, element, ends = 0, 0, list[Array]()
     for axis in axes:

@@ -9,7 +9,9 @@ import numpy as np
 
 from mpcompile.analysis.dependence import environment_for, interpret
 from mpcompile.analysis.order import ranks_of
-from mpcompile.ir import Abstract, Array, Claim, Graph, Module, NoRule, Value, availability, bitsets
+from mpcompile.analysis.stencils import axes_of
+from mpcompile.ir import Abstract, Array, Claim, Graph, Module, NoRule, Symbolic, Value, availability, bitsets
+from mpcompile.ir.axes import Role, role
 from mpcompile.report.page.raster import Blobs
 
 #: Sequences of symbolic length are drawn at this length.
@@ -37,6 +39,7 @@ class Reach:
         fields = [n for n in self.graph.inputs if n not in noise]
         claimed = [c.subject for c in module.claims if c.program == program and c.subject in fields]
         self.source = (claimed or fields or [""])[0]
+        self.ordered = ordered_sizes(self.graph)
         self.shape: tuple[int, ...] = ()
         self.why_not = ""
         self.memory: Mapping[Value, Abstract] = {}
@@ -90,8 +93,18 @@ class Reach:
         if sets.ndim == 4:
             return np.asarray(sets.any(0))  # [C, H, W]
         if sets.ndim == 3:  # [time, features], or [C, L]
-            return np.asarray(sets.any(0 if isinstance(value.shape[1], int) else 1))
+            return np.asarray(sets.any(1 if value.shape[1] in self.ordered else 0))
         return sets if sets.ndim == 2 else sets.reshape(-1, self.size)
+
+
+def ordered_sizes(graph: Graph) -> set[int | Symbolic]:
+    """Return the sizes of ordered axes of a program's inputs."""
+    pairs = [
+        (axes_of(graph, name), value.shape[1:]) for name, value in graph.inputs.items() if value.type.rank > 1
+    ]
+    return {
+        s for axes, sizes in pairs for n, s in zip(axes, sizes, strict=True) if role(n, s) is Role.ORDERED
+    }
 
 
 def chosen(module: Module) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module, numbers
+from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
@@ -134,9 +135,9 @@ def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | No
 
 def _picture_size(module: Module) -> tuple[int, int, int]:
     for field in module.fields.values():
-        sizes = field.type.shape[1:]
-        if field.role == "input" and len(sizes) == 3 and all(isinstance(s, int) for s in sizes):
-            channels, height, width = numbers(sizes)
+        sizes = dict(zip(field.axes, field.type.shape[1:], strict=True))
+        if field.role == "input" and set(sizes) == {CHANNEL, *SPACES[2]}:
+            height, width, channels = numbers([sizes[name] for name in (*SPACES[2], CHANNEL)])
             return height, width, channels
     return 32, 32, 3
 
@@ -156,8 +157,10 @@ def _classes(module: Module, name: str) -> int:
 
 def _last_size(module: Module, default: int) -> int:
     for field in module.fields.values():
-        if field.type.rank == 3 and isinstance(field.type.shape[2], int):
-            return field.type.shape[2]
+        sizes = dict(zip(field.axes, field.type.shape[1:], strict=True))
+        size = sizes.get(CHANNEL)
+        if isinstance(size, int) and any(role(n, s) is Role.ORDERED for n, s in sizes.items()):
+            return size
     return default
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Symbolic, number, numbers
+from mpcompile.ir.axes import CHANNEL, SPACES
 from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
 from mpcompile.runner.data.elements import checked, prepared
 from mpcompile.runner.data.opening import require
@@ -276,6 +277,15 @@ class Adapter:
         self, field: Field, column: str, values: Array, sizes: dict[str, int]
     ) -> tuple[Array, tuple[int, ...]]:
         """The array, and the shape of an example in the field; symbols take the size they meet first and keep it."""
+        usual = (CHANNEL, *SPACES[2])  # a picture is read channels first
+        if column in self.raw.images and field.axes != usual and set(field.axes) == set(usual):
+            order = [field.axes.index(name) for name in usual]
+            first = replace(field, axes=usual, type=field.type.with_shape(
+                (field.type.shape[0], *(field.type.shape[1 + i] for i in order))))  # fmt: skip
+            values, shape = self._shaped(first, column, values, sizes)
+            back = [order.index(i) for i in range(len(order))]
+            pictures = values.reshape(len(values), *shape).transpose(0, *(1 + i for i in back))
+            return pictures, tuple(pictures.shape[1:])
         wanted = field.type.shape[1:]
         found = values.shape[1:]
         if len(wanted) == len(found):
