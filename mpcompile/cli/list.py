@@ -91,6 +91,7 @@ def _allowed(slot: Slot) -> str:
     rules = [str(rule) for rule in (slot.choice, slot.range) if rule is not None]
     if rules:
         return ", or ".join(rules)
+    from mpcompile.distributions.orders import NAMES
     from mpcompile.layers.relations import RELATIONS
     from mpcompile.layers.starts import STARTS
     from mpcompile.ranges import AnyName, Choice
@@ -104,6 +105,7 @@ def _allowed(slot: Slot) -> str:
         "net": "a net",
         "mask": "a mask",
         "law": "a law",
+        "order": f"{Choice(NAMES)}, raster(...) or a list",
         "relation": f"a mask between two axes: {Choice(tuple(RELATIONS))}",
         "start": f"how a weight starts: {Choice(tuple(STARTS))}",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import lcm, log, prod
+from math import lcm, log
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +13,11 @@ from mpcompile import ops
 from mpcompile.distributions.base import Distribution, Elementwise, noise_of
 from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.family import Family
+from mpcompile.distributions.orders import NATURAL, Order
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
 from mpcompile.distributions.support import BY_LIKELIHOOD, Support
 from mpcompile.ir import Array, Builder, Field, Shape, Symbolic, Type, Value, float_type, numbers
-from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
+from mpcompile.ir.axes import CHANNEL, Role, role
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -133,38 +134,29 @@ class Autoregressive(Distribution):
         return ctx.own_input(f"given_{name}", type_), F.less(ctx.b, 0.5, keep)
 
 
-def element_ranks(order: str, field: Field, seed: int, index: int = 0) -> Array | None:
+def element_ranks(order: Order, field: Field, seed: int, index: int = 0) -> Array | None:
     """Return the ranks of the elements of one example; None where the order is a length.
 
-    An ordered axis of fixed size is the order as well: all elements of one of its steps have one rank. `pixel` takes all
-    channels of a pixel before the next pixel (R, G, B); `natural` is the order in memory; `index` numbers the random
-    orders of one seed.
-
-    Raises `ValueError` for an order that the variable cannot have.
+    An ordered axis of fixed size is the order as well: all elements of one of its steps have one rank. `index` numbers
+    the random orders of one seed. Raises `ValueError` for an order that the variable cannot have.
     """
-    from mpcompile.layers.masks import ranks
-
     axes, event = field.axes, field.type.shape[1:]
     along = [i for i, name in enumerate(axes) if role(name, event[i]) is Role.ORDERED]
     if any(isinstance(size, Symbolic) for size in event):
-        if order != "natural":
+        if order != NATURAL:
             raise ValueError("a sequence is ordered by time: order=natural")
         return None
     sizes = numbers(event)
-    if len(along) == 1:
-        steps = np.asarray(ranks(order, sizes[along[0]], seed, index))
-        wide = steps.reshape([-1 if i == along[0] else 1 for i in range(len(sizes))])
+    if len(along) == 1 and not order.axes:
+        steps = replace(field, type=float_type(event[0], sizes[along[0]]), axes=(axes[along[0]],))
+        wide = order.ranks(steps, seed, index).reshape(
+            [-1 if i == along[0] else 1 for i in range(len(sizes))]
+        )
         return np.broadcast_to(wide, sizes).reshape(-1).copy()
-    if order == "pixel":
-        raster = (*(name for name in axes if name != CHANNEL), CHANNEL)
-        if CHANNEL not in axes or raster[:-1] != SPACES[2]:
-            raise ValueError("order=pixel is that of an image [channel, height, width]")
-        wide = np.arange(prod(sizes)).reshape([sizes[axes.index(name)] for name in raster])
-        return wide.transpose([raster.index(name) for name in axes]).reshape(-1).copy()
-    return np.asarray(ranks(order, prod(sizes), seed, index))
+    return order.ranks(field, seed, index)
 
 
-def member_ranks(order: str, field: Field, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
+def member_ranks(order: Order, field: Field, seed: int, orders: int = 1, mask_sets: int = 1) -> Array | None:
     """Return the ranks of the elements for every member of `orders` and `mask_sets`, a row for each.
 
     As `element_ranks` where there is one member. Raises `ValueError`.
@@ -172,7 +164,7 @@ def member_ranks(order: str, field: Field, seed: int, orders: int = 1, mask_sets
     members = lcm(max(1, orders), max(1, mask_sets))
     if min(orders, mask_sets) < 1 or members > MAX_MEMBERS:
         raise ValueError(f"orders = {orders} and masks = {mask_sets} do not make 1 to {MAX_MEMBERS} members")
-    if orders > 1 and order != "random":
+    if orders > 1 and order.name != "random":
         raise ValueError("several orders are random ones: order = random")
     rows = [element_ranks(order, field, seed, index) for index in range(orders)]
     if members == 1:

@@ -9,12 +9,13 @@ from mpcompile.functions.changing import CHANGING
 from mpcompile.functions.contraction import CONTRACTIONS
 from mpcompile.functions.pointwise import POINTWISE
 from mpcompile.functions.reduce import REDUCTIONS
+from mpcompile.functions.rotary import ROTARY
 from mpcompile.functions.shaping import SHAPING
 from mpcompile.functions.tables import TABLES
 
 #: Functions by their names in a spec.
 FUNCTIONS: Mapping[str, type[Function]] = {
-    c.keyword: c for c in (*CHANGING, *POINTWISE, *REDUCTIONS, *CONTRACTIONS, *SHAPING, *TABLES)
+    c.keyword: c for c in (*CHANGING, *POINTWISE, *REDUCTIONS, *CONTRACTIONS, *ROTARY, *SHAPING, *TABLES)
 }
 
 __all__ = ["FUNCTIONS", "Function"]

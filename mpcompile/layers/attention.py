@@ -84,7 +84,7 @@ class Attention(Acting):
         form = self._form(ctx)
         q, k, v = self._heads(ctx, x)
         if self.rotary is not None:
-            q, k = _turned(ctx, (q, k), self.rotary)
+            q, k = turned(ctx, (q, k), self.rotary)
         k, v = self._repeated(ctx, k), self._repeated(ctx, v)
         if form == "before":
             k, v = _later(ctx, k), _later(ctx, v)
@@ -199,18 +199,18 @@ class Attention(Acting):
         return scores
 
 
-def _turned(ctx: Context, xs: Sequence[Value], base: float) -> list[Value]:
-    """Rotary positions: [N, heads, time, E] with pairs (i, i + E / 2) turned by time base^(-2 i / E)."""
-    b, (time, size) = ctx.b, xs[0].shape[2:]
+def turned(ctx: Context, xs: Sequence[Value], base: float) -> list[Value]:
+    """Turn pairs (i, i + E / 2) of values [..., time, E] by time base^(-2 i / E): rotary positions."""
+    b, (time, size) = ctx.b, xs[0].shape[-2:]
     assert isinstance(size, int)
     angle = _angles(ctx, time, size, base)
     cos, sin = b.emit(ops.Cos(), angle), b.emit(ops.Sin(), angle)
     results = []
     for x in xs:
-        first, second = F.split(b, x, 3, 2)
+        first, second = F.split(b, x, x.type.rank - 1, 2)
         left = F.sub(b, F.mul(b, first, cos), F.mul(b, second, sin))
         right = F.add(b, F.mul(b, second, cos), F.mul(b, first, sin))
-        results.append(F.concat(b, [left, right], 3))
+        results.append(F.concat(b, [left, right], x.type.rank - 1))
     return results
 
 
@@ -297,4 +297,4 @@ class Sinusoid(Acting):
         return F.add(b, x, F.reshape(b, pairs, (time, size)))
 
 
-__all__ = ["Attention", "Sinusoid", "causal_mask"]
+__all__ = ["Attention", "Sinusoid", "causal_mask", "turned"]

@@ -51,21 +51,24 @@ class Stretch(Acting):
 
 @dataclass(frozen=True)
 class Position(Acting):
-    """Add a learned vector for each position, up to `longest` of them.
+    """Add a learned vector for each position, up to `longest` of them: as many as there are, where that is a number.
 
     The shape stays: [N, time, D]; the weight is [longest, D].
     """
 
     keyword: ClassVar[str] = "position"
     acts: ClassVar[Acts] = TOKENS
-    longest: Width
+    longest: Width | None = None
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
         time, features = x.shape[1:]
-        if isinstance(time, int) and time > self.longest:
-            raise ctx.fail("MP201", f"position has {self.longest} vectors for {time} steps")
-        table = ctx.param("weight", (self.longest, features), Init("normal", 0.02))  # type: ignore[arg-type]  # declared fixed
+        longest = self.longest or time
+        if not isinstance(longest, int):
+            raise ctx.fail("MP123", f"`position` needs `longest`: {time} is no number", help="position(512)")
+        if isinstance(time, int) and time > longest:
+            raise ctx.fail("MP201", f"position has {longest} vectors for {time} steps")
+        table = ctx.param("weight", (longest, features), Init("normal", 0.02))  # type: ignore[arg-type]  # declared fixed
         index = b.emit(ops.Iota((time,), 0))
         return F.add(b, x, b.emit(ops.Gather(0), table, index))
 

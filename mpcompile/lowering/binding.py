@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, Span, SpecError, error
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, REMOVED, likelihoods
 from mpcompile.distributions.combinators import Combined, OverLaw
 from mpcompile.distributions.diffusion import NOISES, Variances
 from mpcompile.distributions.family import Family
+from mpcompile.distributions.orders import NAMED, NAMES, Order
 from mpcompile.distributions.slots import Operand
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import Context, Mask, Net
 from mpcompile.layers.relations import Relation
 from mpcompile.layers.starts import STARTS, Start
+from mpcompile.lowering.files import numbers_in
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.relations import relation
 from mpcompile.ranges import Choice, Slot, slots
@@ -52,8 +56,16 @@ class Arguments:
         free = [s for s in slots(cls) if s.name not in preset]
         if free and free[0].type == tuple[Value, ...]:
             assert self.ctx is not None
-            preset[free[0].name] = tuple(self.scope.value(self.ctx, a.value) for a in self.call.args)
-            return cls(**preset)
+            values = [a for a in self.call.args if a.name is None]
+            preset[free[0].name] = tuple(self.scope.value(self.ctx, a.value) for a in values)
+            rest = self.call.model_copy(
+                update={"args": tuple(a for a in self.call.args if a.name is not None)}
+            )
+            return (
+                Arguments(self.scope, self.ctx, rest, layer=self.layer).build(cls, **preset)
+                if rest.args
+                else cls(**preset)
+            )
         given, faults = self._placed(free)
         bound = dict(preset)
         for slot in free:
@@ -224,6 +236,22 @@ class Arguments:
         made: Variances = self.chosen(NOISES, "schedule of noise", expr, "a schedule of noise")
         return made
 
+    def _order(self, expr: ast.Expr) -> Order:
+        """An order: a name, `raster(height, width)`, a list of elements, or that of a file."""
+        if isinstance(expr, ast.ListExpr):
+            return Order("listed", listed=self._list(expr))
+        if isinstance(expr, ast.Call) and expr.callee == "file":
+            array = numbers_in(self.scope, expr)
+            if array.ndim != 1 or (array != np.floor(array)).any():
+                raise Expected("the numbers of the elements in their order", expr.span)
+            return Order("listed", listed=tuple(int(n) for n in array))
+        if isinstance(expr, ast.Call) and expr.callee == "raster":
+            return Order("raster", tuple(self._text(a.value) for a in expr.args))
+        name = self._text(expr)
+        if name not in NAMES:
+            raise Unlisted(f"{NAMED}, raster(...) or a list, got '{name}'")
+        return Order(name)
+
     def of(self, call: ast.Call, scope: Scope | None = None) -> Arguments:
         """The arguments of another call in the same program."""
         return Arguments(scope or self.scope, self.ctx, call)
@@ -308,6 +336,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     Net: Arguments._net,
     Value: Arguments._value,
     Family: Arguments._family,
+    Order: Arguments._order,
     Law: Arguments._law,
     Bijector: Arguments._bijector,
     Variances: Arguments._variances,

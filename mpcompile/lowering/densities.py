@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 from mpcompile.bijectors import BIJECTORS, Dequantize
 from mpcompile.bijectors.base import inner
@@ -26,6 +25,7 @@ from mpcompile.distributions.autoregressive import member_ranks
 from mpcompile.distributions.combinators import MixtureOf, OverLaw
 from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.family import Family
+from mpcompile.distributions.orders import NATURAL, Order
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Symbolic, Value, float_type, product
@@ -44,14 +44,14 @@ from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
 from mpcompile.ops import build as F
-from mpcompile.ranges import Choice, Components, Fraction, Members, Seed, slots
+from mpcompile.ranges import Components, Fraction, Members, Seed, slots
 
 
 @dataclass(frozen=True)
 class Ordered:
     """The arguments of `autoregressive`, whose network stands in braces or is `net`."""
 
-    order: Annotated[str, Choice(("natural", "reverse", "random", "pixel"))] = "natural"
+    order: Order = NATURAL
     likelihood: Family | None = None
     components: Components = 5
     seed: Seed = 0
@@ -162,7 +162,8 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
         raise error("MP123", "`autoregressive` needs a network: { dense(...) -> ... }", call.span)
     check_support(likelihood.name, field, call.span, likelihood.support)
     try:
-        ranks = member_ranks(given.order, field, given.seed, given.orders, given.masks)
+        order = given.order.of(field)
+        ranks = member_ranks(order, field, given.seed, given.orders, given.masks)
     except ValueError as problem:
         raise error("MP205", str(problem), call.span) from problem
     path, span = ctx.b.scope, body.span
@@ -183,7 +184,7 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
         return results[0]
 
     return Autoregressive(
-        net, likelihood, field, ranks, mask_sets=given.masks, order=given.order, smoothing=given.smoothing
+        net, likelihood, field, ranks, mask_sets=given.masks, order=order.name, smoothing=given.smoothing
     )
 
 

@@ -295,7 +295,10 @@ class Scope:
             with ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True):
                 return self.entering(call.callee, call.span).child().run(ctx, let.value, inputs)
         if call.callee in self.blocks:
-            return self._block(ctx, self.blocks[call.callee], call, current)
+            block = self.blocks[call.callee]
+            if block.inputs and not block.params and not current:  # called like a function
+                call, current = self._values_first(ctx, call, current, len(block.inputs))
+            return self._block(ctx, block, call, current)
         self._know([call])
         if call.callee in self.functions:
             kind_ = self.functions[call.callee]

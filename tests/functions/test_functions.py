@@ -21,6 +21,12 @@ def softmax(x: Array, axis: int) -> Array:
     return e / e.sum(axis, keepdims=True)
 
 
+def turned(x: Array) -> Array:
+    """Pairs of two channels as complex numbers times e^(i t)."""
+    y = (x[..., 0] + 1j * x[..., 1]) * np.exp(1j * np.arange(5))[None, :, None]
+    return np.stack([y.real, y.imag], -1)
+
+
 #: Expressions over x[N, time, head: 2, channel: 3], the names of the result and what it is in numpy.
 CASES: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "exp(x)": ("time head channel", np.exp),
@@ -55,6 +61,7 @@ CASES: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "at(x, time, 0)": ("head channel", lambda x: x[:, 0]),
     "x -> slice(channel, 1, 3)": ("time head channel", lambda x: x[..., 1:3]),
     "x -> at(time, 0) -> spread(time, like = x)": ("time head channel", lambda x: np.repeat(x[:, :1], 5, 1)),
+    "rotary(x -> slice(channel, 0, 2), over = time, base = 50)": ("time head channel", lambda x: turned(x[..., :2])),
     "x -> slice(head, 1, 2) -> drop(head)": ("time channel", lambda x: x[:, :, 1]),
     "product(x, x -> rename(time = key), over = channel)": (
         "time head key", lambda x: np.einsum("nthc,nkhc->nthk", x, x)),

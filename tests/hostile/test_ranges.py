@@ -17,9 +17,11 @@ from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS
 from mpcompile.distributions.diffusion import Variances
 from mpcompile.distributions.family import Family
+from mpcompile.distributions.orders import Order
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.layers import LAYERS, MASKS, Mask, Net
+from mpcompile.layers.relations import Relation
 from mpcompile.layers.starts import Start
 from mpcompile.lowering.densities import signature
 from mpcompile.lowering.weights import WEIGHTS
@@ -51,6 +53,7 @@ AROUND = {
 EXAMPLES: dict[Any, str] = {
     Net: "dense(4)", Mask: "checkerboard", Value: "x", Law: "affine", Bijector: "affine", bool: "true", Start: "he",
     get_args(ast.Expr)[0]: "dense(4)", Family: "normal", Variances: "linear(0.1, 0.2)",
+    Order: "natural", Relation: "causal",
 }  # fmt: skip
 
 
