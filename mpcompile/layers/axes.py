@@ -13,7 +13,7 @@ from enum import Enum, auto
 from mpcompile import ops
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Shape, Symbolic, Value, product, symbol
-from mpcompile.ir.axes import CHANNEL, Axes, Role, TwoReadings, role, shown
+from mpcompile.ir.axes import CHANNEL, SPACES, Axes, Role, TwoReadings, role, shown
 from mpcompile.layers.context import Context
 from mpcompile.ops import build as F
 
@@ -37,6 +37,7 @@ class Part(Enum):
     REST = auto()
 
 
+_SPACES = (*SPACES[3], *SPACES[1])
 _LEADS = (Part.ORDERED, Part.PLACES, Part.SPACE, Part.POOLED)
 
 
@@ -152,8 +153,10 @@ def _candidates(ctx: Context, who: str, acts: Acts, x: Value, roles: Mapping[str
             return tuple(next(filter(None, by_role), ()))
         case Part.SPACE:
             found, what = [n for n, r in roles.items() if r is Role.SPACE], _of_space(acts)
-            if acts.spaces[0] <= len(found) <= acts.spaces[1]:
-                return tuple(found)
+            if (
+                acts.spaces[0] <= len(found) <= acts.spaces[1]
+            ):  # a kernel is [depth, height, width], however declared
+                return tuple(sorted(found, key=_SPACES.index))
         case _:
             aside = (Role.CHANNEL, Role.CLASS)
             found, what = [n for n, r in roles.items() if r not in aside], "an axis besides `channel`"

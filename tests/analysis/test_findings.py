@@ -148,7 +148,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             PLANE + "y ~ normal(x -> dense(4) -> relu -> dense(1) -> layer_norm -> dense(2), 1)",
             "input x: real[4, 1, 1]\ntarget y: real[2]\n"
             "y ~ normal(x -> instance_norm -> flatten -> dense(4) -> relu -> dense(2), 1)",
-            "input x: real[channel: 1, place: 6]\ntarget y: real[2]\n"
+            "input x: real[time: 1, channel: 6]\ntarget y: real[2]\n"
             "y ~ normal(x -> attention(1) -> flatten -> relu -> dense(2), 1)",
         ],
         [

@@ -29,7 +29,7 @@ TEXTS = {
         STEPS.format("residual(shift(2) -> attention(1, mask = causal))"),
         "refuted",
     ),
-    "steps of several": (STEPS.format("shift -> attention(2, mask = causal)"), "refuted"),
+    "steps of several": (STEPS.format("shift -> attention(2, mask = causal)"), "proved"),
 }
 
 
