@@ -65,6 +65,11 @@ TABLE = (
          "of 1 is not stretched, and axes of other names are not paired: that would join what does not belong "
          "together.",
          "h + (label -> embedding(8) -> reshape([8, 1, 1]))", "h + (label -> embedding(8))"),
+    Code("MP216", "missing-value-read",
+         "Reports a variable of a type with `?` that is read as it is, or whose law reads its elements.",
+         "A value that is not there would be taken for a number. Say what stands in its place.",
+         "input x: real[4]?\nlatent z ~ normal(x -> dense(4)) prior normal(0, 1)",
+         "input x: real[4]?\nlatent z ~ normal(concat(fill(x, 0), observed(x)) -> dense(4)) prior normal(0, 1)"),
     Code("MP301", "reads-ahead",
          "Reports an output of an autoregressive network that depends on an element which comes later, or "
          "at the "

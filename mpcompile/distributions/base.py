@@ -129,7 +129,10 @@ class Elementwise(Distribution):
         raise NotImplementedError
 
     def log_prob(self, ctx: Context, x: Value) -> Value:
-        return F.event_sum(ctx.b, ctx.kept(self.element_log_prob(ctx, x)))
+        each = self.element_log_prob(ctx, x)
+        if x in ctx.missing:
+            each = F.where(ctx.b, ctx.missing[x], each, 0.0)
+        return F.event_sum(ctx.b, ctx.kept(each))
 
     def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
         """KL(self || other) of each element, in nats, in closed form; None where there is none."""

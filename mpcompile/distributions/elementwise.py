@@ -116,6 +116,9 @@ class Categorical(Elementwise):
         field, logits = subject.field, given.logits
         if field is None or field.classes is None:
             raise subject.fail("MP209", "categorical needs a variable of type category(k)")
+        if logits.type.rank == 0:  # one number for all classes: each is as probable
+            shape = (*field.type.shape, field.classes)
+            return cls(F.add(ctx.b, ctx.zeros(shape), logits), len(shape) - 1, field.low, given.smoothing)
         logits = with_batch(ctx, logits)
         own = dict(zip(ctx.axes_of(logits), ctx.sizes_of(logits), strict=True))
         wanted = dict(zip(field.axes, field.type.shape[1:], strict=True))

@@ -35,6 +35,8 @@ class OneHot(Function):
             raise ctx.fail("MP205", f"onehot has {depth} places for {known} categories")
         axes = ctx.axes_of(k)
         new = CHANNEL if not axes else CLASS
+        if k in ctx.relaxed:
+            return ctx.name_axes(shares_last(ctx, k), (*axes, new))
         return ctx.name_axes(ctx.b.emit(ops.OneHot(depth), k), (*axes, new))
 
 
@@ -64,7 +66,17 @@ class Lookup(Function):
             )
         if at != 0:
             table = F.transpose(ctx.b, table, at, *(i for i in range(len(rows)) if i != at))
+        if k in ctx.relaxed:  # the mean of the rows by their shares
+            if len(rest) != 1:
+                raise ctx.fail("MP411", "a relaxed category is looked up in a table of rows with one axis")
+            return ctx.name_axes(ctx.b.emit(ops.MatMul(), shares_last(ctx, k), table), (*axes, *rest))
         return ctx.name_axes(ctx.b.emit(ops.Gather(0), table, k), (*axes, *rest))
+
+
+def shares_last(ctx: Context, k: Value) -> Value:
+    """Return the shares of the classes of a relaxed category, the axis of classes last."""
+    shares, axis = ctx.relaxed[k]
+    return F.transpose(ctx.b, shares, *(i for i in range(shares.type.rank) if i != axis), axis)
 
 
 TABLES: tuple[type[Function], ...] = (OneHot, Lookup)

@@ -82,7 +82,8 @@ class Field:
     `base` is binary, real, integer or category; `classes` the number of levels of a category or an integer
     range; `low` the lowest integer; `counts` the symbolic length of which an `integer(1..time)` says how much is real;
     `interval` the bounds of a `real(0..1)` or `real(0..)`; `angle` whether it is a real number modulo 2 pi;
-    `labels` the names of its classes, where the spec gives them; `axes` the names of its axes but the batch.
+    `labels` the names of its classes, where the spec gives them; `axes` the names of its axes but the batch;
+    `optional` whether values may be missing: NaN, or -1 of a category.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Field:
     angle: bool = False
     labels: tuple[str, ...] = ()
     axes: Axes = ()
+    optional: bool = False
 
     @property
     def kind(self) -> str:

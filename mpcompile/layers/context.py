@@ -53,6 +53,7 @@ class Context(Lengths):
     ordered      the axes of that variable, and their sizes
     member       which of several orders and sets of masks, an INT scalar; then `order` and `degrees` have a row for
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
+    missing      of a value of which elements may be missing, which are there, bool in its shape
     relaxed      of a category that stands for shares of its classes, the shares and their axis
     updates      values that untrained parameters take after this program, by name
     axes         names of the axes of a value (`axes_of`)
@@ -72,6 +73,7 @@ class Context(Lengths):
     mask_sets: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
     relaxed: dict[Value, tuple[Value, int]] = field(default_factory=dict)
+    missing: dict[Value, Value] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     axes: dict[Value, Axes] = field(default_factory=dict)
     stated: dict[tuple[Any, ...], Value] = field(default_factory=dict)

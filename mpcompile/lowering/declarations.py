@@ -104,7 +104,9 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     type_ = Type(kind, (BATCH, *shape))
     base, angle = ("real", True) if t.base == "angle" else (t.base, False)
     axes = axes_of(t.shape, shape, t.span, t.base == "category")
-    return Field(d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle, t.labels, axes)
+    return Field(
+        d.name, d.role, base, type_, d.span, low, classes, counts, interval, angle, t.labels, axes, t.optional
+    )
 
 
 def axes_of(

@@ -29,6 +29,7 @@ from mpcompile.lowering.backward import Backward, Sequence, check_backward, hidd
 from mpcompile.lowering.declarations import axes_of, whole
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.forward import Forward, Step, Steps
+from mpcompile.lowering.holes import check_law
 from mpcompile.lowering.names import unknown
 from mpcompile.lowering.reading import Hidden, Order
 from mpcompile.lowering.scope import Scope
@@ -243,9 +244,11 @@ class Recurrence:
         state = starts(replace(scope, values=before, hidden=reasons))
         wide = {n: scope.values[n] for n in (*self.over, *self.sequences) if n in scope.values}
         names: list[str] = []
+        there = {n: ctx.missing[v] for n, v in wide.items() if v in ctx.missing}
 
         def step(state: list[Value], slices: list[Value], _: Value) -> tuple[list[Value], list[Value]]:
-            data = dict(zip(wide, slices, strict=True))
+            data = dict(zip(wide, slices[: len(wide)], strict=True))
+            ctx.missing.update({data[n]: m for n, m in zip(there, slices[len(wide) :], strict=True)})
             for name, value in data.items():
                 self._know(ctx, name, value)
             outside = {k: v for k, v in scope.values.items() if k not in wide}
@@ -257,7 +260,7 @@ class Recurrence:
             names.extend(results)
             return following, list(results.values())
 
-        _, ys = ctx.scan(step, state, list(wide.values()), length=self.size, noise=True)
+        _, ys = ctx.scan(step, state, [*wide.values(), *there.values()], length=self.size, noise=True)
         return {name: ctx.kept(y) for name, y in zip(names, ys, strict=True)}
 
     def within(
@@ -371,6 +374,7 @@ class Recurrence:
         if kind is not None and kind.keyword not in COMBINATORS:  # with the shape of the declaration
             check_support(kind.keyword, self.fields[s.name], stated.span)
         law = distribution(at.ctx, self._reading(at, s), stated, in_step(self.fields[s.name]))
+        check_law(self.fields[s.name], law, stated.span)
         if law.sharpens(at.ctx.b):
             self.sharpening.add(s.name)
         if law.support.measure in ("criterion", "bound"):

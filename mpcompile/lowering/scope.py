@@ -15,13 +15,14 @@ from mpcompile.ir import Value
 from mpcompile.layers import ACTIVATIONS, LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
 from mpcompile.layers.axes import aligned
+from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
 from mpcompile.lowering.reading import Hidden
 from mpcompile.lowering.regions import Region
-from mpcompile.lowering.stated import stated
+from mpcompile.lowering.stated import of_missing, stated
 from mpcompile.ops import build as F
 
 #: A program of which more layers than this would have to be lowered is refused.
@@ -209,6 +210,8 @@ class Scope:
                 return self._pipeline(ctx, expr, current)
             case ast.Name():
                 if not current and expr.id in self.values:
+                    if self.values[expr.id] in ctx.missing:
+                        holes.refuse(expr.id, expr.span)
                     return (self.values[expr.id],)
                 if not current and expr.id in self.lets:
                     return (stated(ctx, self, expr.id, expr.span),)
@@ -299,6 +302,8 @@ class Scope:
             if block.inputs and not block.params and not current:  # called like a function
                 call, current = self._values_first(ctx, call, current, len(block.inputs))
             return self._block(ctx, block, call, current)
+        if call.callee in holes.FUNCTIONS and not current:
+            return (of_missing(ctx, self, call),)
         self._know([call])
         if call.callee in self.functions:
             kind_ = self.functions[call.callee]
@@ -356,7 +361,9 @@ class Scope:
         faults: list[Diagnostic] = []
         for step in steps:
             name = step.callee if isinstance(step, ast.Call) else step.id
-            if not any(name in table for table in (LAYERS, self.functions, self.nets, self.blocks)):
+            if not any(
+                name in table for table in (LAYERS, self.functions, self.nets, self.blocks, holes.FUNCTIONS)
+            ):
                 if name in LOSSES:
                     faults += error("MP110", f"`{name}` is a term of the loss, and no function of the model", step.span,
                                     help=f"minimise {name}(...)").diagnostics  # fmt: skip

@@ -12,11 +12,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mpcompile.diagnostics import Span
+from mpcompile.diagnostics import Span, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import references
 from mpcompile.ir import Value
 from mpcompile.layers import Context
+from mpcompile.lowering import holes
+from mpcompile.lowering.names import unknown
 
 if TYPE_CHECKING:
     from mpcompile.lowering.scope import Scope
@@ -43,6 +45,19 @@ def stated(ctx: Context, scope: Scope, name: str, span: Span) -> Value:
     return ctx.stated[key]
 
 
+def of_missing(ctx: Context, scope: Scope, call: ast.Call) -> Value:
+    """Build `fill(x, v)` or `observed(x)`. Raises `SpecError`: MP123 without a variable, MP127 for a hidden one."""
+    first, count = call.args[0].value if call.args else None, 2 if call.callee == "fill" else 1
+    if not isinstance(first, ast.Name) or len(call.args) != count:
+        raise error("MP123", f"`{call.callee}` is of a variable", call.span, help=holes.USAGE)
+    if first.id not in scope.values:
+        scope.refuse(first.id, first.span)
+        raise unknown("variable", first.id, list(scope.values), first.span)
+    x = scope.values[first.id]
+    by = None if count == 1 else scope.value(ctx, call.args[1].value)
+    return holes.observed(ctx, x) if by is None else holes.filled(ctx, x, by)
+
+
 def reads(scope: Scope, let: ast.Let) -> set[str]:
     """Return every name to which a value refers, directly or through nets, blocks and other values."""
     return set(_closure(scope, let))
@@ -57,4 +72,4 @@ def _closure(scope: Scope, start: ast.Node) -> Iterator[str]:
             todo += [d[name] for d in (scope.lets, scope.nets, scope.blocks) if name in d]
 
 
-__all__ = ["reads", "stated"]
+__all__ = ["of_missing", "reads", "stated"]

@@ -14,7 +14,7 @@ from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
-from mpcompile.lowering import discrete, latents
+from mpcompile.lowering import discrete, holes, latents
 from mpcompile.lowering.backward import Sequence, hidden_sequences
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
@@ -157,10 +157,14 @@ class Statements:
         for name in sorted(names, key=lambda n: self.fields[n].counts is None):  # lengths first
             f = self.fields[name]
             with p.b.within((), f.span):
-                value = p.ctx.kept(p.input(name, f.type))
+                value, there = p.ctx.kept(p.input(name, f.type)), None
+                if f.optional:
+                    value, there = holes.split(p.ctx, value, f)
             if f.counts is not None:
                 p.ctx.lengths[f.counts] = value
             self.know(p, name, value)
+            if there is not None:
+                p.ctx.missing[p.scope.values[name]] = there
         for r in self.backwards:
             if all(n in p.scope.values for n in r.reads & self.fields.keys()):
                 present = p.ctx.present_along(symbol(r.statement.axis))
@@ -216,6 +220,7 @@ class Statements:
                 help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
             )  # fmt: skip
         law = distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
+        holes.check_law(self.fields[s.name], law, s.distribution.span)
         if law.sharpens(p.b):
             self.out.sharpening.add(s.name)
         return law

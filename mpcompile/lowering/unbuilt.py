@@ -14,7 +14,6 @@ from mpcompile.frontend.unused import nodes
 
 #: A class of nodes, what of it is not built, and a test for nodes that have it.
 _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
-    (ast.TypeExpr, "a type with missing values", lambda n: n.optional),
     (ast.Density, "a `missing` statement", lambda n: n.role == "missing"),
     (
         ast.Recurrence,

@@ -54,6 +54,9 @@ def example_inputs(
             out[name] = _within(rng, field.interval, shape)
         else:
             out[name] = rng.standard_normal(shape)
+        if field is not None and field.optional:
+            hole = -1 if value.dtype == DType.INT else np.nan
+            out[name] = np.where(rng.random(shape) < 0.3, hole, out[name])
     return out
 
 

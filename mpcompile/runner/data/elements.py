@@ -22,6 +22,8 @@ def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array)
 
     Everything else stays as it is in the file.
     """
+    if field.optional and field.base == "category" and values.dtype.kind == "f":
+        return np.where(np.isnan(values), -1, values)
     levels, classes = raw.levels.get(column), field.classes
     whole = field.base in ("integer", "category")
     low = field.low if field.base == "integer" else 0
@@ -55,7 +57,12 @@ def checked(
             "MP504", f"{where} {what}{share(field.name, values, rows, wrong)}", field.span, help=help
         )
 
-    if found.bad:
+    if found.bad and field.optional:
+        if share(field.name, values, rows, np.isinf) and any(
+            np.isinf(v).any() for _, v in blocks(values, rows)
+        ):
+            raise refuse("holds infinite values", np.isinf, "a missing value is NaN")
+    elif found.bad:
         help = "leave examples with missing values out, or fill them in"
         raise refuse("holds values that are not finite", lambda v: ~np.isfinite(v), help)
     if not found.size:
@@ -70,8 +77,12 @@ def checked(
     if field.base in ("integer", "category"):
         if not found.whole:
             raise refuse(f"holds fractions, '{field.name}' takes whole numbers", lambda v: v != np.rint(v))
-        least = field.low if field.base == "integer" else 0
-        most = 2**63 - 1 if field.classes is None else least + field.classes - 1
+        least = field.low if field.base == "integer" else -1 if field.optional else 0
+        most = (
+            2**63 - 1
+            if field.classes is None
+            else (field.low if field.base == "integer" else 0) + field.classes - 1
+        )
         if low < least or high > most:
             takes = f"{least} to {most}" if field.classes is not None else f"{least} and more"
             raise refuse(
