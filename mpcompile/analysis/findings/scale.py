@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mpcompile import ops
 from mpcompile.analysis.findings._trace import of_law
 from mpcompile.diagnostics import Diagnostic, Severity
-from mpcompile.ir import Graph, Input, Module, Positivity
+from mpcompile.ir import Graph, Input, Module, Parameter, Positivity, Value
 
 
 def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
@@ -24,6 +24,8 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             continue
         source = graph.node(node.inputs[0])
         known = known_signs[node.inputs[0].node]
+        if _of_noise(module, graph, node.inputs[0]):
+            continue
         if known is Positivity.POSITIVE or str(source.span) in seen:
             continue
         seen.add(str(source.span))
@@ -36,6 +38,13 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             label="not positive by construction",
             help="end it with softplus or exp, or give its logarithm as log_scale",
         )
+
+
+def _of_noise(module: Module, graph: Graph, value: Value) -> bool:
+    """Whether a value is a function of noise alone, whose range is that of a draw: no scale."""
+    noise, made = module.noise.get(graph.name, {}), graph.made_of(value)
+    read = [node.op for node in made if isinstance(node.op, Input | Parameter)]
+    return bool(read) and all(isinstance(op, Input) and op.path in noise for op in read)
 
 
 def signs(module: Module, graph: Graph) -> dict[int, Positivity]:

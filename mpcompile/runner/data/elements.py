@@ -57,14 +57,14 @@ def checked(
             "MP504", f"{where} {what}{share(field.name, values, rows, wrong)}", field.span, help=help
         )
 
-    if found.bad and field.optional:
-        if share(field.name, values, rows, np.isinf) and any(
-            np.isinf(v).any() for _, v in blocks(values, rows)
-        ):
-            raise refuse("holds infinite values", np.isinf, "a missing value is NaN")
-    elif found.bad:
-        help = "leave examples with missing values out, or fill them in"
-        raise refuse("holds values that are not finite", lambda v: ~np.isfinite(v), help)
+    if found.bad and not (field.optional and not any(np.isinf(v).any() for _, v in blocks(values, rows))):
+        help = (
+            "a missing value is NaN"
+            if field.optional
+            else "leave examples with missing values out, or fill them in"
+        )
+        wrong = np.isinf if field.optional else (lambda v: ~np.isfinite(v))
+        raise refuse("holds values that are not finite", wrong, help)
     if not found.size:
         return found
     low, high = found.low, found.high
@@ -77,12 +77,9 @@ def checked(
     if field.base in ("integer", "category"):
         if not found.whole:
             raise refuse(f"holds fractions, '{field.name}' takes whole numbers", lambda v: v != np.rint(v))
-        least = field.low if field.base == "integer" else -1 if field.optional else 0
-        most = (
-            2**63 - 1
-            if field.classes is None
-            else (field.low if field.base == "integer" else 0) + field.classes - 1
-        )
+        first = field.low if field.base == "integer" else 0
+        least = -1 if field.optional and field.base == "category" else first
+        most = 2**63 - 1 if field.classes is None else first + field.classes - 1
         if low < least or high > most:
             takes = f"{least} to {most}" if field.classes is not None else f"{least} and more"
             raise refuse(
