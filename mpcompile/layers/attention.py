@@ -63,7 +63,10 @@ class Attention(Acting):
 
     def beside(self, lift: Lift) -> Self:
         lead = lift.picked.lead
-        to = None if self.to is None else lift.beside(TOKENS, self.to)
+        to = self.to
+        if to is not None:
+            same = set(lead) <= set(lift.ctx.axes_of(to))  # places of the same axes; else of its only one
+            to = lift.beside(TOKENS, to, lead if same else None)
         return replace(self, to=to, places=Places(lead, tuple(lift.sizes[n] for n in lead)))
 
     def _form(self, ctx: Context) -> str:

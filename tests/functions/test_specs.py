@@ -17,6 +17,7 @@ SPECS = Path(__file__).parents[2] / "specs" / "expressions"
 SMALL: dict[str, dict[str, int | float]] = {
     "gpt2": {"vocabulary": 9, "dim": 8, "heads": 2, "layers": 2, "longest": 8},
     "llama": {"vocabulary": 9, "dim": 16, "groups": 2, "heads": 2, "layers": 2, "hidden": 12},
+    "pixelsnail": {"ch": 8, "layers": 1, "size": 4, "levels": 8},
     "set_transformer": {"dim": 8, "heads": 2, "inducing": 3, "classes": 4},
     "translate": {"vocabulary": 9, "dim": 8, "heads": 2, "layers": 2, "longest": 9},
     "two_towers": {"vocabulary": 9, "dim": 6, "size": 16},
