@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, prod
 
 from mpcompile.diagnostics import Source, Span
-from mpcompile.ir.axes import Axes
+from mpcompile.ir.axes import Axes, usual_axes
 from mpcompile.ir.claims import Allowance, Claim
 from mpcompile.ir.graph import Graph
 from mpcompile.ir.leaves import Constant
@@ -99,6 +99,11 @@ class Field:
     labels: tuple[str, ...] = ()
     axes: Axes = ()
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        """Give axes that nobody named their usual names."""
+        if not self.axes and self.type.rank > 1:
+            object.__setattr__(self, "axes", usual_axes(self.type.shape[1:]))
 
     @property
     def kind(self) -> str:

@@ -230,12 +230,14 @@ def _sequence(module: Module, claim: Claim, graph: Graph) -> Verdict:
 def _at_any_length(module: Module, claim: Claim, graph: Graph, ranks: Array) -> Verdict | None:
     """A long variable of declared size by the argument for every length of a sequence; None where it does not decide.
 
-    The first axis is time, and all else of a step is ordered as in memory. Within a step, what its place does not read
-    at all refutes; of what it reads, offsets do not tell one element from another.
+    The first axis is time, and all else of a step is ordered as in memory, or drawn together. Of an ordered step, what
+    its place does not read at all refutes; of what it reads, offsets do not tell one element from another.
     """
     n, *step = graph.inputs[claim.subject].type.concrete({"N": 1})[1:]
     each = int(np.prod(step))
-    if n < 2 or not np.array_equal(ranks, np.arange(n * each)) or rises(module, graph, claim.subject):
+    together = each > 1 and np.array_equal(ranks, np.repeat(np.arange(n), each))
+    ordered = together or np.array_equal(ranks, np.arange(n * each))
+    if n < 2 or not ordered or rises(module, graph, claim.subject):
         return None
     try:
         afford(graph, {"N": 1}, ranks.size)
@@ -254,12 +256,12 @@ def _at_any_length(module: Module, claim: Claim, graph: Graph, ranks: Array) -> 
     holes = np.flatnonzero(~past.window([1 - n], [n - 1])) + 1 - n
     count = each * each * int((n + holes).sum())
     pair = (int(-holes[-1]) * each, 0) if holes.size else (0, 0)
-    if each > 1 and not past.window([0], [1]).any():
+    if each > 1 and not together and not past.window([0], [1]).any():
         count, pair = count + n * each * (each - 1) // 2, (1, 0)
     if count:
-        allowed = len(ranks) * (len(ranks) - 1) // 2
+        allowed = each * each * n * (n - 1) // 2 if together else len(ranks) * (len(ranks) - 1) // 2
         return _incomplete(claim, {"N": 1}, _Missing(count, allowed, pair), (n, *step))
-    found = _sequence(module, sequence, longer) if each == 1 else None
+    found = _sequence(module, sequence, longer) if each == 1 or together else None
     if found is None or found.status is not Status.PROVED:
         return None
     method = f"the argument for every length of a sequence: {found.method}"
