@@ -4,6 +4,9 @@ A row of a result is a function of the same row of the inputs when every operati
 Sizes say where they are: the batch is the axis of size `N`, and a value without one is the same for all examples.
 Each primitive says along which axes its operands run with its result; so one walk over a graph, bodies of loops included,
 decides for every size of a batch.
+
+Other axes may be merged behind the batch, `N k`: then a block of k rows is that of one example. Such an axis runs with
+one of the same size, and a reshape keeps the examples apart where as many elements stand before them as after it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from mpcompile.ir import (
     Primitive,
     Symbolic,
     Type,
+    product,
     symbol,
     symbols,
 )
@@ -79,6 +83,12 @@ def _mixes(node: Node) -> tuple[str, Primitive] | None:
         return "it joins all examples", op
     if results[0] is None or isinstance(op, Leaf):
         return None
+    if isinstance(op, ops.Reshape) and inputs[0] is not None:
+        before, after = product(node.shapes[0][: inputs[0]]), product(node.types[0].shape[: results[0]])
+        return None if before == after else (f"it {op.mixes}", op)
+    rows = {t.shape[a] for t, a in zip((v.type for v in node.inputs), inputs, strict=True) if a is not None}
+    if read and rows != {node.types[0].shape[results[0]]}:
+        return "it lays examples end to end", op
     if read:
         maps = node.along
         apart = all(a is None or m.get(a) == results[0] for a, m in zip(inputs, maps, strict=True))
@@ -93,9 +103,18 @@ def batch_axis(type_: Type) -> int | None:
     found = [i for i, size in enumerate(type_.shape) if not isinstance(size, int) and "N" in symbols(size)]
     if len(found) > 1:
         raise _Acts("it pairs every example with every other")
-    if found and type_.shape[found[0]] != BATCH:
+    if found and not _in_blocks(type_.shape[found[0]]):
         raise _Acts("it lays examples end to end")
     return found[0] if found else None
+
+
+def _in_blocks(size: int | Symbolic) -> bool:
+    """Whether a size is the number of examples times that of one's rows."""
+    try:
+        each = size // BATCH if isinstance(size, Symbolic) else size
+    except ValueError:
+        return False
+    return isinstance(each, int) or "N" not in symbols(each)
 
 
 def _counts(op: Primitive) -> bool:

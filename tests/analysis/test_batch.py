@@ -115,7 +115,11 @@ ACTS = [
     (ops.Pad((1, 0), (0, 0)), [(N, 2)], "it lays examples end to end"),
     (ops.Iota((N, 2), 0), [], "it numbers the examples"),
     (ops.Reshape((2, N)), [(N, 2)], "it takes elements of an example for another's"),
-    (ops.Reshape((2 * N,)), [(N, 2)], "it lays examples end to end"),
+    (ops.Reshape((2 * N,)), [(N, 2)], ""),  # a block of rows of each example
+    (ops.Reshape((N, 2)), [(2 * N,)], ""),
+    (ops.Reshape((2 * N,)), [(2, N)], "it takes elements of an example for another's"),
+    (ops.CumSum(0), [(2 * N,)], "it acts along the examples"),
+    (ops.Concat(0), [(N, 3), (N, 3)], "it lays examples end to end"),
     (ops.Transpose((1, 0)), [(N, 2)], ""),
     (ops.Add(), [(N,), (N, 1)], "it pairs every example with every other"),
     (ops.Add(), [(N, 1), (N, 2)], ""),
