@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from one_function import evaluated, expression
 
-from mpcompile.diagnostics import SpecError
+from mpcompile.diagnostics import Source, SpecError
+from mpcompile.frontend import parse_text
 from mpcompile.ir import Array
+from mpcompile.lowering import lower
+from mpcompile.runner.verify import verify
 
 Q, K = np.arange(5)[:, None], np.arange(5)[None, :]
 SEGMENT = np.array([[0, 0, 1, 0, 1], [2, 2, 2, 2, 2]])
@@ -63,6 +66,17 @@ def test_a_matrix() -> None:
     np.testing.assert_allclose(
         evaluated(module, x=x, s=SEGMENT), wanted(x, LITERAL != 0), rtol=1e-12, atol=1e-15
     )
+
+
+def test_a_query_that_sees_nothing_on_onnx() -> None:
+    """A row of minus infinity alone reaches no softmax; onnx writes a choice of 0 as a product."""
+    text = (
+        "model m\ninput x: real[time: 4, channel: 4]\ntarget y: real\n"
+        "y ~ normal(product(x, x -> rename(time = key), over = channel) -> softmax(over = key, mask = before(time))"
+        " -> sum(over = [time, key]), 1)\n"
+    )
+    module = lower(parse_text(text), Source("m.mp", text))
+    assert [row for row in verify(module, ["onnx"]) if not row.holds] == []
 
 
 REFUSED = {
