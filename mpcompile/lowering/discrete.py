@@ -219,6 +219,9 @@ def draw(
         return b.emit(ops.Sigmoid(), F.div(b, F.add(b, q.logits, odds), t)), kl
     assert isinstance(q, Categorical)
     u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
+    u = F.minimum(
+        b, F.maximum(b, u, 1e-7), 1 - 1e-7
+    )  # also behind the end of an example, where anything may stand
     # -log u as the softplus of minus its logit, which is positive by construction
     odds = F.sub(b, b.emit(ops.Log(), F.sub(b, 1.0, u)), b.emit(ops.Log(), u))
     g = F.neg(b, b.emit(ops.Log(), b.emit(ops.Softplus(), odds)))

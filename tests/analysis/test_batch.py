@@ -303,6 +303,7 @@ LOSSES = {
     **dict.fromkeys(("cvrnn", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_iaf", "vrnn"), "a bound of it"),
     "beta_vae": "a bound of it, a divergence with a weight of its own",
     "gumbel": "a bound of it",
+    "cvrnn_styles": "a bound of it",
     "ladder": "a bound of it, a divergence with a weight of its own",
     "deep_markov": "a bound of it, a divergence with a weight of its own",
     "lstm_stacked": "noise while training (noise_dropout)",
