@@ -215,6 +215,7 @@ def draw(
     b, t = ctx.b, _temperature(ctx, scope, s)
     if isinstance(q, Bernoulli):
         u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
+        u = F.minimum(b, F.maximum(b, u, 1e-7), 1 - 1e-7)
         odds = F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
         return b.emit(ops.Sigmoid(), F.div(b, F.add(b, q.logits, odds), t)), kl
     assert isinstance(q, Categorical)
