@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpcompile.emission import constants as stored
 from mpcompile.emission.files import SAMPLERS, imported, needed, read, texts
@@ -15,6 +15,7 @@ from mpcompile.outline import apart, outline
 from mpcompile_jax import loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
+from mpcompile_jax.stretches import stretches_from_layers
 from mpcompile_jax.verify import verify_source
 
 #: Functions that emitted text calls, by their names.
@@ -44,7 +45,8 @@ def emit_module(module: Module) -> Emitted:
 
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
-    module = module.with_regions()
+    programs = {name: stretches_from_layers(graph) for name, graph in module.regions.items()}
+    module = replace(module, programs=programs)
     plan = outline(module, alone=SAMPLERS, elements=True)
     if not plan.uniform:  # a function of one layer is called with the weights of any
         plan = outline(module, alone=SAMPLERS, elements=True, others=False)

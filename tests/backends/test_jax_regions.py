@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 from layered import DEEP, MANY, lowered, transformer
 
+from mpcompile import ops
 from mpcompile.backend import OptimizerSpec, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
+from mpcompile.ir.verify import verify_graph
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.pipeline import FEW_LAYERS, optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile_jax import JaxBackend
 from mpcompile_jax.functions import numbered
 from mpcompile_jax.session import JaxSession
+from mpcompile_jax.stretches import stretches_from_layers
 
 
 def text(module: Module) -> str:
@@ -44,6 +47,21 @@ def held(module: Module) -> None:
     for n in names:
         exact = wanted[gradient_name(n)]
         np.testing.assert_allclose(gradients[n], exact, rtol=1e-9, atol=1e-12 * (1 + np.abs(exact).max()))
+
+
+def test_a_sampler_gives_stretches_of_its_buffers_from_layers() -> None:
+    """XLA would copy the whole buffers in every step; draws have the bits that they had."""
+    module = transformer(MANY)
+    graph = optimise(module).module.regions["sample"]
+    moved = stretches_from_layers(graph)
+    verify_graph(moved)
+    for g, changed in ((graph, False), (moved, True)):
+        (node,) = [n for n, _ in ops.regions(g)]
+        assert any("time" in str(v.type) for v in node.outputs) != changed
+    weights, inputs = example_weights(module), example_inputs(module, "sample", 2, 5)
+    found, wanted = interpret(moved, weights, inputs), interpret(graph, weights, inputs)
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(found[key], value)
 
 
 def test_few_layers_are_written_one_by_one() -> None:
