@@ -190,7 +190,7 @@ def loss_is(module: Module, layers: Iterable[str]) -> str:
     if "terms" in loss.outputs:
         reasons.append("terms that are no density")
     if module.weighted:
-        reasons.append(f"weights of {', '.join(sorted(module.weighted))}")
+        reasons.append(f"weights or smoothed labels of {', '.join(sorted(module.weighted))}")
     if drawn := [n for n in module.noise["loss"] if n not in module.noise[score.name]]:
         reasons.append(f"noise while training ({', '.join(drawn)})")
     if EXAMPLES in loss.inputs and EXAMPLES not in module.fields:

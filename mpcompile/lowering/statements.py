@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from mpcompile.diagnostics import Source, SpecError, error
-from mpcompile.distributions import Distribution
+from mpcompile.distributions import Autoregressive, Distribution
+from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.subject import axes_of
 from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
@@ -223,6 +224,8 @@ class Statements:
         holes.check_law(self.fields[s.name], law, s.distribution.span)
         if law.sharpens(p.b):
             self.out.sharpening.add(s.name)
+        if isinstance(law, Categorical | Autoregressive) and law.smoothing:
+            self.out.weighted.add(s.name)
         return law
 
     def _reading(self, p: Program, name: str, what: str) -> Scope:

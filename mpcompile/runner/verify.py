@@ -216,6 +216,7 @@ def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> I
     """Laws that tie programs to each other, checked on the oracle."""
     programs = module.programs
     same = "log_prob" in programs and programs["log_prob"].inputs.keys() == programs["loss"].inputs.keys()
+    same = same and not module.weighted and "terms" not in programs["loss"].outputs
     if same and not module.updates("loss"):  # batch statistics are the loss's own, as dropout is
         inputs = example_inputs(module, "loss", *size)
         loss = interpret(programs["loss"], weights, inputs)["loss"]

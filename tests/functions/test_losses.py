@@ -148,7 +148,7 @@ def test_terms_and_weights_change_the_loss_alone() -> None:
     (independent,) = [v for v in api.verdicts(other) if v.claim.kind == "independent"]
     assert independent.status is Status.PROVED
     stated = independent.detail["loss"]
-    assert "terms that are no density" in stated and "weights of bits, y" in stated
+    assert "terms that are no density" in stated and "labels of bits, y" in stated
 
 
 def test_a_weight_multiplies_what_it_weighs() -> None:
