@@ -45,7 +45,9 @@ class Coupling(Bijector):
         given = tuple(name for name in ("log_scale", "shift") if getattr(self, name) is not None)
         if given != (() if self.net is not None else self.law.slots) or not (self.net or given):
             own = f", or {' and '.join(f'`{name}`' for name in self.law.slots)}" if self.law.slots else ""
-            raise ValueError(f"a coupling with the law {self.law.keyword} needs `net`{own}")
+            raise ValueError(
+                f"a coupling with the law {self.law.keyword} needs `net`{own}, {_instead(self.net, given)}"
+            )
 
     @property
     def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
@@ -118,6 +120,11 @@ class Coupling(Bijector):
         passed = F.take(ctx.b, y, 1, halves.passed)
         raw = self._raw(ctx, passed, len(halves.moved), ctx.axes_of(y))
         return halves.joined(ctx, passed, self.law.inverse(ctx, F.take(ctx.b, y, 1, halves.moved), raw, None))
+
+
+def _instead(net: Net | None, given: tuple[str, ...]) -> str:
+    has = [f"`{name}`" for name in (*(("net",) if net is not None else ()), *given)]
+    return f"and has {' and '.join(has) or 'none of them'}"
 
 
 def _within(ctx: Context, value: Value, axes: Axes) -> Value:

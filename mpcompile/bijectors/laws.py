@@ -7,6 +7,7 @@ Where they are zero the law is the identity (up to rounding), so that a fresh bi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import e, log
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -17,6 +18,11 @@ from mpcompile.ir import Array, Init, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice
+
+#: softplus(UNIT_SLOPE) = 1, the slope of a fresh law.
+UNIT_SLOPE = log(e - 1)
+#: Below it log softplus(x) and x differ by less than e^x / 2, a rounding of doubles.
+LINEAR = -40.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,13 @@ def weighed(ctx: Context, value: Value, moved: Array | None) -> Value:
     return value if moved is None else F.mul(ctx.b, value, ctx.b.constant(moved.astype(np.float64)))
 
 
+def _log_softplus(ctx: Context, x: Value) -> Value:
+    """log log(1 + e^x), which is x to the last bit where log(1 + e^x) might be rounded to 0."""
+    b = ctx.b
+    near = b.emit(ops.Log(), b.emit(ops.Softplus(), F.maximum(b, x, LINEAR)))
+    return F.where(b, F.less(b, x, LINEAR), x, near)
+
+
 class Additive(Law):
     """y = x + t (NICE, Dinh et al. 2015, eq. 7): the volume stays."""
 
@@ -74,12 +87,13 @@ class Additive(Law):
 class Affine(Law):
     """y = x exp(s) + t (Dinh et al. 2017, eq. 4), s = g tanh(.) with a learned bound g for each channel.
 
-    By `scale = exp` s is what the network gives, without a bound (notes, section 7.5).
+    By `scale = exp` s is what the network gives, a, without a bound (notes, section 7.5). By `softplus` the slope exp(s)
+    is softplus(a + log(e - 1)), which grows linearly, and by `sigmoid` it is 2 sigmoid(a), below 2.
     """
 
     keyword: ClassVar[str] = "affine"
     slots: ClassVar[tuple[str, ...]] = ("log_scale", "shift")
-    scale: Annotated[str, Choice(("tanh_exp", "exp"))] = "tanh_exp"
+    scale: Annotated[str, Choice(("tanh_exp", "exp", "softplus", "sigmoid"))] = "tanh_exp"
 
     def count(self) -> int:
         return 2
@@ -89,6 +103,10 @@ class Affine(Law):
         if self.scale == "tanh_exp":
             bound = along_channels(ctx, ctx.param("bound", (channels(s),), Init("ones")), s)
             s = F.mul(ctx.b, ctx.b.emit(ops.Tanh(), s), bound)
+        elif self.scale == "softplus":
+            s = _log_softplus(ctx, F.add(ctx.b, s, UNIT_SLOPE))
+        elif self.scale == "sigmoid":
+            s = F.sub(ctx.b, log(2), ctx.b.emit(ops.Softplus(), F.neg(ctx.b, s)))
         return weighed(ctx, s, moved), weighed(ctx, t, moved)
 
     def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:

@@ -48,33 +48,59 @@ def test_nice_adds_a_net_of_the_second_half() -> None:
     assert not np.any(found["log_det"])
 
 
-def test_one_net_for_both_gives_an_exponential_without_a_bound() -> None:
+SCALES = {
+    "exp": np.exp,
+    "softplus": lambda a: np.log1p((np.e - 1) * np.exp(a)),
+    "sigmoid": lambda a: 2 / (1 + np.exp(-a)),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_slope_is_a_function_of_what_the_first_net_gives(scale: str) -> None:
+    """y_A = x_A f(a(x_B)) + t(x_B), the log-determinant the sum of log f; also far out, where f underflows."""
+    module = lowered(FLOW.format(f"law = affine(scale = {scale}), log_scale = {S}, shift = {T}"))
+    weights, x = fill(module), np.random.default_rng(1).normal(size=(3, 4))
+    slope = SCALES[scale](net(weights, "log_scale", x[:, 2:]))
+    found = interpret(module.programs["forward"], weights, {"x": x})
+    np.testing.assert_allclose(
+        found["z"][:, :2], x[:, :2] * slope + net(weights, "shift", x[:, 2:]), rtol=1e-13
+    )
+    np.testing.assert_allclose(found["log_det"], np.log(slope).sum(1), rtol=1e-12)
+    back = interpret(module.programs["inverse"], weights, {"z": found["z"]})
+    np.testing.assert_allclose(back["x"], x, rtol=1e-12, atol=1e-13)
+    (bias,) = (k for k in weights if k.endswith("log_scale.net.dense_1.bias"))
+    low = interpret(module.programs["forward"], weights | {bias: np.full(2, -900.0)}, {"x": x})["log_det"]
+    assert np.all(np.abs(low + 1800) < 20)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_one_net_for_both_gives_an_scale_without_a_bound(scale: str) -> None:
     """Off a checkerboard the law leaves elements alone; a projection of zeros is the identity."""
     text = FLOW.replace("channel(parity = 1)", "checkerboard")
-    module = lowered(text.format("law = affine(scale = exp), net = dense(3) -> tanh"))
+    module = lowered(text.format(f"law = affine(scale = {scale}), net = dense(3) -> tanh"))
     assert not any("bound" in name for name in module.parameters)
     weights, x = fill(module), np.random.default_rng(1).normal(size=(3, 4))
     z = interpret(module.programs["forward"], weights, {"x": x})["z"]
     moved = np.any(z != x, 0)
     assert moved.sum() == 2
     fresh = {k: np.zeros_like(v) if "project" in k else v for k, v in weights.items()}
-    np.testing.assert_array_equal(interpret(module.programs["forward"], fresh, {"x": x})["z"], x)
+    np.testing.assert_allclose(interpret(module.programs["forward"], fresh, {"x": x})["z"], x, rtol=1e-15)
 
 
 @pytest.mark.parametrize(
     ("given", "code", "says"),
     [
-        ("law = affine", "MP205", "needs `net`, or `log_scale` and `shift`"),
-        (f"law = affine, shift = {T}", "MP205", "needs `net`, or `log_scale` and `shift`"),
+        ("law = affine", "MP205", "needs `net`, or `log_scale` and `shift`, and has none of them"),
+        (f"law = affine, shift = {T}", "MP205", "needs `net`, or `log_scale` and `shift`, and has `shift`"),
         (f"law = additive, log_scale = {S}, shift = {T}", "MP205", "needs `net`, or `shift`"),
         (f"law = spline, shift = {T}", "MP205", "needs `net`"),
-        (f"net = {S}, shift = {T}", "MP205", "needs `net`"),
+        (f"net = {S}, log_scale = {S}, shift = {T}", "MP205", "and has `net` and `log_scale` and `shift`"),
         (
             "law = additive, shift = dense(3)",
             "MP207",
             "`shift` of a coupling gives [channel: 2] here, and this gives [channel: 3]",
         ),
-        (f"law = affine(scale = softplus), net = {S}", "MP205", "tanh_exp or exp"),
+        (f"law = affine(scale = relu), net = {S}", "MP205", "tanh_exp, exp, softplus or sigmoid"),
     ],
 )
 def test_is_refused(given: str, code: str, says: str) -> None:

@@ -52,6 +52,12 @@ def cases() -> list[Case]:
         Case("real[3]", "affine(condition = c)", condition=LABEL),
         Case(image, "inverse(affine(condition = c))", condition="c: real[2]"),
     ]  # fmt: skip
+    for scale in ("exp", "softplus", "sigmoid"):
+        law = f"affine(scale = {scale})"
+        made += [
+            Case("real[3]", f"coupling(mask = checkerboard, law = {law}, {NET})"),
+            Case("real[2]", f"inverse(autoregressive(hidden = [6], law = {law}))"),
+        ]
     for law in LAWS:
         made += [
             *(Case(t, f"coupling(mask = checkerboard, law = {law}, {NET})") for t in vectors[1:]),

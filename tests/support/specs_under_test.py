@@ -24,6 +24,7 @@ SMALL = {
     "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10", "nsf": "hidden=8",
     "nsf_ar": "hidden=6 layers=1 bins=4", "pixel_rnn": "width=2", "pixel_transformer": "width=8 pixels=16",
     "pixelcnn": "width=4", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
+    "realnvp_notes": "hidden=6 layers=2",
     "rgb_pixelcnn": "width=3", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
     "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
     "wavenet": "width=4",
