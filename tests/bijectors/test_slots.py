@@ -74,7 +74,7 @@ def test_the_slope_is_a_function_of_what_the_first_net_gives(scale: str) -> None
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_one_net_for_both_gives_an_scale_without_a_bound(scale: str) -> None:
+def test_one_net_for_both_gives_a_scale_without_a_bound(scale: str) -> None:
     """Off a checkerboard the law leaves elements alone; a projection of zeros is the identity."""
     text = FLOW.replace("channel(parity = 1)", "checkerboard")
     module = lowered(text.format(f"law = affine(scale = {scale}), net = dense(3) -> tanh"))
