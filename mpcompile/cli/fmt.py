@@ -9,12 +9,16 @@ import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpcompile.cli._out import echo, page, result
+from mpcompile.cli._run import fail
 from mpcompile.cli._specs import require
+
+if TYPE_CHECKING:
+    from mpcompile.frontend import Source, SpecError
 
 
 class To(StrEnum):
@@ -35,26 +39,31 @@ def fmt(
     ] = None,
     stdout: Annotated[bool, typer.Option("--stdout", help="Print the result; write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --to: replace a file that exists.")] = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option("--upgrade", help="Name the axes that specs of 0.1 left to a guess; format nothing."),
+    ] = False,
 ) -> None:
     """Format specs in place, comments kept.
 
-    With --to, convert them to the other syntax.
+    With --to, convert them to the other syntax. With --upgrade, name axes that have one reading.
     """
-    from mpcompile.diagnostics.render import printable, render, use_colour
-    from mpcompile.frontend import SpecError, parse, syntax_of
-    from mpcompile.frontend.formatting import formatted
-    from mpcompile.frontend.intake import read_file
+    from mpcompile.frontend import SpecError, syntax_of
 
     require(paths)
-    changed = failed = False
+    if upgrade and to:
+        fail("--upgrade and --to are two runs")
+    changed = failed = undecided = False
     for path in _specs(paths):
         try:
-            model, source = parse(path)
-            text = formatted(model, source, to.value if to else syntax_of(path))
+            source, (text, *others) = _rewritten(path, to, upgrade)
         except SpecError as problem:
             failed = True
-            sources = [read_file(path)] if path.is_file() and _readable(path) else []
-            page(render(problem.diagnostics, sources, colour=use_colour(sys.stderr)), err=True)
+            _refused(path, problem)
+            continue
+        if others:
+            undecided = True
+            page(_differences(path, [text, *others]), err=True)
             continue
         same = to is None or to.value == syntax_of(path)
         target = path if same else path.with_suffix(f".{to.value if to else ''}")
@@ -65,11 +74,9 @@ def fmt(
             continue
         changed = True
         if diff:
-            before, after = _lines(source.text), _lines(text)
-            names = (printable(str(path)), printable(str(target)))
-            result("".join(difflib.unified_diff(before, after, *names)) + "\n")
+            _diff(source, text, target)
         if check:
-            echo(f"would reformat {path}")
+            echo(f"would {'upgrade' if upgrade else 'reformat'} {path}")
         elif not diff:
             if target != path and target.exists() and not force:
                 echo(f"error: {target} exists; --force replaces it", err=True)
@@ -79,11 +86,56 @@ def fmt(
                 echo(f"error: {target}: {refused}", err=True)
                 failed = True
                 continue
-            echo(f"{'reformatted' if target == path else 'wrote'} {target}")
+            done = "upgraded" if upgrade else "reformatted"
+            echo(f"{done if target == path else 'wrote'} {target}")
     if failed:
         raise typer.Exit(2)
-    if changed and (check or diff):
+    if undecided or (changed and (check or diff)):
         raise typer.Exit(1)
+
+
+def _refused(path: Path, problem: SpecError) -> None:
+    """Print why a spec is left as it is."""
+    from mpcompile.diagnostics.render import render, use_colour
+    from mpcompile.frontend.intake import read_file
+
+    sources = [read_file(path)] if path.is_file() and _readable(path) else []
+    page(render(problem.diagnostics, sources, colour=use_colour(sys.stderr)), err=True)
+
+
+def _diff(source: Source, text: str, target: Path) -> None:
+    """Print what would change."""
+    from mpcompile.diagnostics.render import printable
+
+    names = (printable(source.path), printable(str(target)))
+    result("".join(difflib.unified_diff(_lines(source.text), _lines(text), *names)) + "\n")
+
+
+def _rewritten(path: Path, to: To | None, upgrade: bool) -> tuple[Source, list[str]]:
+    """A spec, and what it is to be: several texts where an upgrade leaves several readings. Raises `SpecError`."""
+    from mpcompile.frontend import parse, syntax_of
+
+    model, source = parse(path)
+    if upgrade:
+        from mpcompile.lowering.upgrade import upgraded
+
+        return source, upgraded(model, source, syntax_of(path))
+    from mpcompile.frontend.formatting import formatted
+
+    return source, [formatted(model, source, to.value if to else syntax_of(path))]
+
+
+def _differences(path: Path, texts: list[str]) -> str:
+    """The lines in which the readings of a spec differ, for each reading."""
+    from mpcompile.diagnostics.render import printable
+
+    out = [f"{path} has {len(texts)} readings that compile, and is left as it is:"]
+    for i, text in enumerate(texts, 1):
+        out.append(f"reading {i}:")
+        for number, row in enumerate(zip(*(t.split("\n") for t in texts), strict=False), 1):
+            if len(set(row)) > 1:
+                out.append(f"  {number}: {text.split(chr(10))[number - 1].strip()}")
+    return "".join(printable(line) + "\n" for line in out)
 
 
 def _specs(paths: list[Path]) -> list[Path]:

@@ -46,7 +46,7 @@ def role(name: str, size: int | Symbolic) -> Role:
 
 
 class TwoReadings(ValueError):
-    """Sizes without names that can be read in two ways: `readings` are the names of each."""
+    """Sizes without names that can be read in two ways: `readings` are the names of each, () where none are usual."""
 
     def __init__(self, readings: Sequence[Axes]) -> None:
         super().__init__("two readings")
@@ -65,7 +65,7 @@ def default_axes(names: Sequence[str | None], sizes: Sizes, categories: bool = F
     given = [name for name in found if name is not None]
     readings = _readings(rest, given, categories)
     if len(readings) > 1:
-        raise TwoReadings([_filled(found, r) for r in readings])
+        raise TwoReadings([_filled(found, r) if r else () for r in readings])
     return _filled(found, readings[0])
 
 
