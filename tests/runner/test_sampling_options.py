@@ -183,7 +183,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input x: binary[1, 8, 8]
         condition label: category(10)
         x ~ autoregressive(likelihood = bernoulli) {
-          conv(4, 3, pad = same, mask = causal2d(type = A)) -> add(label -> embedding(4) -> reshape([4, 1, 1]))
+          conv(4, 3, pad = same, mask = causal2d(type = A)) -> add(label -> embedding(4))
           relu -> conv(1, 1)
         }
         train { data: binary_digits, batch: 8 }"""
