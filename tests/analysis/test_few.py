@@ -36,7 +36,7 @@ ASKED = [(path, deep) for path in repeating() for deep in ({}, deepened(path))[:
     ids=[f"{p.relative_to(ROOT / 'specs')}{' deep' * bool(o)}" for p, o in ASKED],
 )
 def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: dict[str, int]) -> None:
-    overrides = (small(path.stem) if path.parent == ROOT / "specs" else {}) | deep
+    overrides = small(path.stem) | deep
     try:
         found = api.load(path, overrides)
     except SpecError:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from specs_under_test import ROOT, small
 
 from mpcompile import api
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.runner.examples import example_inputs, example_weights
 
-SPECS = Path(__file__).parents[2] / "specs" / "expressions"
-#: Sizes at which claims are asked: one that holds for these widths holds for others.
-SMALL: dict[str, dict[str, int | float]] = {
-    "gpt2": {"vocabulary": 9, "dim": 8, "heads": 2, "layers": 2, "longest": 8},
-    "llama": {"vocabulary": 9, "dim": 16, "groups": 2, "heads": 2, "layers": 2, "hidden": 12},
-    "pixelsnail": {"ch": 8, "layers": 1, "size": 4, "levels": 8},
-    "set_transformer": {"dim": 8, "heads": 2, "inducing": 3, "classes": 4},
-    "translate": {"vocabulary": 9, "dim": 8, "heads": 2, "layers": 2, "longest": 9},
-    "two_towers": {"vocabulary": 9, "dim": 6, "size": 16},
-    "vit": {"size": 8, "patch": 4, "dim": 12, "layers": 2},
-    "xlnet": {"vocabulary": 9, "dim": 8, "heads": 2, "layers": 2, "longest": 6, "orders": 3},
-}
+SPECS = ROOT / "specs" / "expressions"
+NAMES = sorted(p.stem for p in SPECS.glob("*.mp"))
 
 
-def load(name: str, numbers: dict[str, int | float]) -> Module:
+def load(name: str, numbers: dict[str, str]) -> Module:
     return api.load(SPECS / f"{name}.mp", numbers)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", NAMES)
 def test_holds_what_it_claims(name: str) -> None:
     """Every claim is proved; that of the number of parameters is about the size of the paper."""
-    verdicts = api.verdicts(load(name, SMALL[name]))
+    verdicts = api.verdicts(load(name, small(name)))
     assert [v.claim.kind for v in verdicts if not v.status.accepted] in ([], ["parameters"])
-    assert {p.stem for p in SPECS.glob("*.mp")} == set(SMALL)
 
 
 def test_gpt2_has_its_number_of_weights() -> None:
@@ -44,7 +32,7 @@ def test_gpt2_has_its_number_of_weights() -> None:
 
 def test_a_set_has_no_order() -> None:
     """The points of a cloud in another order, and more of what lies behind its end, are the same set."""
-    module = load("set_transformer", SMALL["set_transformer"])
+    module = load("set_transformer", small("set_transformer"))
     weights, inputs = example_weights(module), example_inputs(module, "predict", 2, length=6)
     inputs["count"] = np.array([6.0, 4.0])
     wanted = interpret(module.programs["predict"], weights, inputs)["shape"]
@@ -55,7 +43,7 @@ def test_a_set_has_no_order() -> None:
 
 
 def test_patches_have_an_order_by_their_positions_alone() -> None:
-    module = load("vit", SMALL["vit"])
+    module = load("vit", small("vit"))
     weights, inputs = example_weights(module), example_inputs(module, "predict", 2)
     swapped = {"image": np.roll(inputs["image"], 4, axis=3)}  # two by two patches change places
     (table,) = [n for n in weights if "position" in n]

@@ -28,6 +28,14 @@ SMALL = {
     "rgb_pixelcnn": "width=3", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
     "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
     "wavenet": "width=4",
+    "gpt2": "vocabulary=9 dim=8 heads=2 layers=2 longest=8",
+    "llama": "vocabulary=9 dim=16 groups=2 heads=2 layers=2 hidden=12",
+    "pixelsnail": "ch=8 layers=1 size=4 levels=8",
+    "set_transformer": "dim=8 heads=2 inducing=3 classes=4",
+    "translate": "vocabulary=9 dim=8 heads=2 layers=2 longest=9",
+    "two_towers": "vocabulary=9 dim=6 size=16",
+    "vit": "size=8 patch=4 dim=12 layers=2",
+    "xlnet": "vocabulary=9 dim=8 heads=2 layers=2 longest=6 orders=3",
 }  # fmt: skip
 
 
