@@ -191,8 +191,9 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
     if len(one) <= width and head[-1] != "{" and not listed and not body.rstrip().endswith(","):
         return [lead + head, one, lead + tail]
     lines = [lead + head]
-    for part in parts:
-        lines += layout(part + ",", indent + 1, width)
+    group = len(parts) == 1 and re.search(r"(^|[^\w\])])\($", head) and not body.rstrip().endswith(",")
+    for part in parts:  # a comma would make a tuple of what is only grouped
+        lines += layout(part if group else part + ",", indent + 1, width)
     return [*lines, lead + tail]
 
 

@@ -140,7 +140,7 @@ ONCE_SLOW = {
     ),
     "attention over 4096 steps": (
         STEPS.format(
-            n="4096",
+            n="time: 4096",
             body="embedding(4) -> shift -> repeat i in 1..12 { attention(2, mask = causal) } -> dense(4)",
         )
         + "check { complete(x) }\n",
