@@ -12,7 +12,7 @@ from mpcompile.passes.base import LIVE, Condition, Pass, rewrite_bodies
 
 @dataclass(frozen=True)
 class DeadCode(Pass):
-    """Graph to graph: nodes that no output needs go, also in bodies of loops, and what loops capture and do not read.
+    """Graph to graph: nodes that no output needs go, also in bodies of loops, and what loops take and do not read.
 
     Keeps    every input, whether it is read or not, and every value bit for bit.
     """
@@ -32,12 +32,22 @@ class DeadCode(Pass):
 
 
 def _without_unread(op: Primitive, inputs: tuple[Value, ...]) -> tuple[Primitive, tuple[Value, ...]]:
-    """Return a loop and its inputs without captured values that its body does not read; another operation as it is."""
+    """Return a loop and its inputs without captured and scanned values that its body does not read; others as they are.
+
+    One scanned value stays, which tells the number of steps.
+    """
     if not isinstance(op, Scan):
         return op, inputs
-    captured = op.formals.captured
-    body = op.body.live(unread=lambda name: name not in captured)
+    droppable = set(op.formals.captured)
+    if type(op) is Scan:
+        found = op.body.live(unread=lambda name: False).inputs
+        scanned = list(op.formals.scanned)
+        droppable |= set(scanned if any(name in found for name in scanned) else scanned[1:])
+    body = op.body.live(unread=lambda name: name not in droppable)
     if len(body.inputs) == len(op.body.inputs):
         return op, inputs
+    count = sum(name in body.inputs for name in op.formals.scanned)
     read = [name in body.inputs for name in op.body.inputs]
-    return replace(op, body=body), tuple(v for v, kept in zip(inputs, read[:-1], strict=True) if kept)
+    return replace(op, body=body, scanned=count), tuple(
+        v for v, kept in zip(inputs, read[:-1], strict=True) if kept
+    )

@@ -51,3 +51,28 @@ program f(x: float[N], y: float[N]) -> (c: float[N]) {
     result = DeadCode()(parse(before))
     assert result.changed
     assert printed(result.graph) == printed(parse(after))
+
+
+def test_what_a_loop_scans_and_does_not_read_goes_but_for_one_that_tells_the_steps() -> None:
+    text = """
+program f(x: float[N], y: float[N, 5]) -> (c: float[N]) {
+  DEAD
+  %kept = exp(%y)
+  %c = scan(%x, UNREAD%kept) {carries: 1, scanned: COUNT}
+    body step(c: float[N], FORMAL k: float[N], step: int[]) -> (c: float[N]) {
+      %d = mul(%c, %c)
+      return c = %d
+    }
+  return c = %c
+}
+"""
+    for made in ("mul(%c, %k)", "mul(%k, %c)"):
+        read = text.replace("mul(%c, %c)", made)
+        before = (
+            read.replace("DEAD", "%p = neg(%y)").replace("UNREAD", "%p, ").replace("FORMAL", "p: float[N],")
+        )
+        after = read.replace("DEAD", "").replace("UNREAD", "").replace("FORMAL", "")
+        result = DeadCode()(parse(before.replace("COUNT", "2")))
+        assert printed(result.graph) == printed(parse(after.replace("COUNT", "1")))
+    unread = text.replace("DEAD", "").replace("UNREAD", "").replace("FORMAL", "").replace("COUNT", "1")
+    assert not DeadCode()(parse(unread)).changed
