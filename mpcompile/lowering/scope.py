@@ -405,14 +405,17 @@ class Scope:
             return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
 
 
-def _inputs_as_arguments(scope: Scope, block: ast.Block, call: ast.Call, argument: ast.Argument) -> SpecError:
-    """`dist(a, b)` for `dist()(a, b)`."""
-    inputs = ", ".join(scope.label(a.span) for a in call.args)
-    takes = f"{len(block.params)} numbers" if block.params else "no arguments"
-    return error(
-        "MP128", f"block `{block.name}` takes {takes}", argument.span,
-        help=f"values go into a second pair of parentheses: {block.name}()({inputs})",
-    )  # fmt: skip
+def _one_too_many(scope: Scope, block: ast.Block, call: ast.Call, argument: ast.Argument) -> SpecError:
+    """An argument by place behind the numbers of a block: `dist(2, a, b)` for `dist(2)(a, b)`."""
+    at, texts = call.args.index(argument), [scope.label(a.span) for a in call.args]
+    numbers, values = ", ".join(texts[:at]), ", ".join(texts[at:])
+    if block.params:
+        help_ = f"values go into a second pair of parentheses: {block.name}({numbers})({values})"
+    elif block.inputs:
+        help_ = f"it is called like a function: {block.name}({', '.join(block.inputs)})"
+    else:
+        help_ = f"what it reads stands before it: {values} -> {block.name}"
+    return error("MP128", f"block `{block.name}` takes no argument `{texts[at]}`", argument.span, help=help_)
 
 
 def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, int | float]:
@@ -423,7 +426,7 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
         name = argument.name or (names[i] if i < len(names) else None)
         if name is None or name not in names:
             if argument.name is None:
-                raise _inputs_as_arguments(scope, block, call, argument)
+                raise _one_too_many(scope, block, call, argument)
             raise unknown("parameter", argument.name, names, argument.span, of=block.name)
         if name in given:
             raise error("MP124", f"`{name}` is given twice", argument.span)

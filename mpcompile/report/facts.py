@@ -8,7 +8,7 @@ from typing import Any
 from mpcompile.analysis import cost, paths
 from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
-from mpcompile.analysis.stencils import spatial_axes
+from mpcompile.analysis.stencils import axes_of, spatial_axes
 from mpcompile.budget import OutOfBudget, share
 from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Work, substitute
 from mpcompile.ops import Scan
@@ -184,7 +184,7 @@ def _receptive(module: Module) -> dict[str, Any]:
         if (
             program is None
             or program.name == "forward"
-            or not spatial_axes(program.inputs[name].type, module.fields[name].axes)
+            or not spatial_axes(program.inputs[name].type, axes_of(program, name))
         ):
             continue
         layers: dict[str, Any] = {}

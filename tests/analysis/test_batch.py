@@ -302,6 +302,7 @@ LOSSES = {
     **dict.fromkeys(("autoencoder", "denoising", "linear_autoencoder", "perceptron"), "a criterion"),
     **dict.fromkeys(("cvrnn", "vae", "vae_ar_decoder", "vae_flow_prior", "vae_iaf", "vrnn"), "a bound of it"),
     "beta_vae": "a bound of it, a divergence with a weight of its own",
+    "ddpm": "a bound of it",
     "gumbel": "a bound of it",
     "cvrnn_styles": "a bound of it",
     "ladder": "a bound of it, a divergence with a weight of its own",

@@ -229,7 +229,7 @@ MASKED = {
 #: Where masks are taken whose loss shows in numbers: file and function of the caller.
 SHOW = {
     ("convolution.py", "forward"), ("sequence.py", "forward"), ("attention.py", "_masked"), ("recurrent.py", "_scan"),
-    ("base.py", "log_prob"), ("location_scale.py", "kl"), ("recurrence.py", "<dictcomp>"),
+    ("base.py", "log_prob"), ("base.py", "kl"), ("recurrence.py", "<dictcomp>"),
 }  # fmt: skip
 MASKS = ("kept", "present_at", "length_of")
 Site = tuple[str, str]

@@ -160,9 +160,8 @@ def test_specs_are_exact(name: str, program: str) -> None:
     which = np.random.default_rng(2).permutation(x.size)[:80]
     given |= {n: np.full_like(given[n], x.shape[1]) for n in given if n in m.fields and m.fields[n].counts}
     batch = np.repeat(x.reshape(1, -1), len(which) + 1, axis=0)
-    levels = (
-        m.fields[subject].classes or 2 if subject in m.fields and m.fields[subject].base != "real" else None
-    )
+    declared = m.fields.get(subject) or m.latents.get(subject)
+    levels = declared.classes or 2 if declared is not None and declared.base != "real" else None
     # a deep convolutional net averages a corner of its field away, and is linear far out; what saturates is not
     saturates = {"tanh", "sigmoid", "exp"} & {n.op.name for n in graph.nodes()}
     step = 0.37 if saturates else 1e9

@@ -98,7 +98,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "unknown_layer.yaml": {"dence": "dense"},
     "unknown_layers.mp": {"dens(3)": "dense(3)", "densee(1) -> foo": "dense(1)"},
     "unpool_without_pool.mp": {"maxpool(2) -> unpool": "maxpool(2) as pool -> unpool(pool)"},
-    "value_as_argument.mp": {"relu(x)": "x -> relu"},
+    "value_as_argument.mp": {"relu(x)": "relu"},
     "vrnn_reads_itself.mp": {"concat(x, z, h)": "concat(z, h)"},
     "wavenet_first_not_counted.mp": {"-> shift": "-> shift -> conv1d(8, 2)"},
     "wavenet_leak_far_ahead.mp": {"16, pad = same": "16, pad = causal"},
