@@ -136,7 +136,8 @@ TABLE = (
     Code("MP128", "one-argument-too-many",
          "Reports an argument for which a layer, distribution or block has no place; often a value, which "
          "belongs before a layer.",
-         "Options stand in the parentheses, and the value that a layer reads stands before it.", "x -> relu(x)", "x -> relu"),
+         "Options stand in the parentheses, and the value that a layer reads stands before it.",
+         "x -> relu(x)", "x -> relu"),
     Code("MP129", "not-built-yet",
          "Reports a statement, a type or an expression that the language has and this version does not compile yet.",
          "A construct that were left out silently would make another model of the spec."),
