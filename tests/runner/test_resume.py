@@ -268,11 +268,16 @@ def test_metrics_that_training_did_not_write_are_left(fake: ModuleType, tmp_path
 def test_a_signal_saves(tmp_path: Path, name: str) -> None:
     script = Path(__file__).with_name("kill_loop.py")
     command = [sys.executable, str(script), "--child", str(tmp_path / "run"), "--slow"]
-    process = subprocess.Popen([*command, "--steps", "100000", "--every", "100000"])
+    number = getattr(signal, name)
+    # a suite under `nohup` ignores SIGHUP, which a child would inherit
+    process = subprocess.Popen(
+        [*command, "--steps", "100000", "--every", "100000"],
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     metrics = tmp_path / "run" / "metrics.jsonl"
     while process.poll() is None and len(read_metrics(metrics)) < 3:
         time.sleep(0.02)
-    process.send_signal(getattr(signal, name))
+    process.send_signal(number)
     assert process.wait(60) == 0
     found = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert found is not None and found.record["step"] > 0
