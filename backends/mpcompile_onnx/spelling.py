@@ -51,12 +51,11 @@ def _where(w: Writer, node: Node, args: list[str]) -> str:
         chosen = w.op("And", args[0], args[1])
         return w.op("Or", chosen, w.op("And", w.op("Not", args[0]), args[2]))
     other = w.known(no)
-    # A mask smaller than what it masks: one cheap operation at full size. (`Where` is the slowest there is.)
-    if other is not None and other.size == 1 and yes.shape == node.types[0].shape != condition.shape:
-        if np.isneginf(other).all():
-            return w.op("Add", args[1], w.op("Where", args[0], w.literal(0.0), w.literal(-np.inf)))
-        if (other == 0).all() and yes.dtype is DType.FLOAT:
-            return w.op("Mul", args[1], w.op("Cast", args[0], to=w.element(DType.FLOAT)))
+    # A mask of scores smaller than what it masks: one cheap operation at full size. (`Where` is the slowest there is.)
+    # It hides infinite scores too. A product with the mask would not: it makes no number of a hidden log(0).
+    small = yes.shape == node.types[0].shape != condition.shape
+    if small and other is not None and other.size == 1 and np.isneginf(other).all():
+        return w.op("Min", args[1], w.op("Where", args[0], w.literal(np.inf), w.literal(-np.inf)))
     return w.op("Where", *args)
 
 

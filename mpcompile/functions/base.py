@@ -9,6 +9,7 @@ from typing import ClassVar
 from mpcompile.ir import DType, Shape, Value
 from mpcompile.ir.axes import Axes
 from mpcompile.layers.axes import described
+from mpcompile.layers.classes import check_not_relaxed
 from mpcompile.layers.context import Context
 from mpcompile.layers.takes import NOUNS
 from mpcompile.ops import build as F
@@ -28,13 +29,16 @@ class Function:
     #: The kind of their elements; None for any.
     kind: ClassVar[DType | None] = DType.FLOAT
 
+    #: Whether it reads a relaxed category by the shares of its classes.
+    by_shares: ClassVar[bool] = False
     #: Whether it compares the examples of a batch, which a term of the loss alone may.
     whole_batch: ClassVar[bool] = False
 
     def __call__(self, ctx: Context, *values: Value) -> Value:
         """The function at values whose axes have names.
 
-        Raises `SpecError`: MP208 for another number of values, MP204 for another kind, and that of `forward`.
+        Raises `SpecError`: MP208 for another number of values, MP204 for another kind, MP411 for a relaxed category of
+        which it would read the class, and that of `forward`.
         """
         if not len(self.takes) - self.optional <= len(values) <= len(self.takes):
             wanted = "one value" if len(self.takes) == 1 else f"{len(self.takes)} values"
@@ -45,6 +49,8 @@ class Function:
                 how = "declare x: category(k)" if self.kind is DType.INT else "onehot(k), or embedding(dim)"
                 needs = f"{self.keyword} needs {NOUNS[self.kind]} and got {NOUNS[value.dtype]}"
                 raise ctx.fail("MP204", needs, help=how)
+        if not self.by_shares:
+            check_not_relaxed(ctx, self.keyword, values)
         return self.forward(ctx, *values)
 
     def forward(self, ctx: Context, *values: Value) -> Value:

@@ -38,4 +38,4 @@ class Anneal(Function):
 
 CHANGING: tuple[type[Function], ...] = (Anneal,)
 
-__all__ = ["CHANGING"]
+__all__ = ["CHANGING", "Anneal"]

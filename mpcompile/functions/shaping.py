@@ -103,9 +103,7 @@ class At(_Shaping):
         at = place(ctx, self.keyword, x, self.axis)
         _check_inside(ctx, self.keyword, self.axis, x.shape[at], self.index + 1)
         part = F.slice_axis(ctx.b, x, at, self.index, self.index + 1)
-        return ctx.name_axes(
-            F.reshape(ctx.b, part, (*x.shape[:at], *x.shape[at + 1 :])), without(ctx.axes_of(x), (self.axis,))
-        )
+        return _dropped(ctx, ctx.name_axes(part, ctx.axes_of(x)), self.axis)
 
 
 @dataclass(frozen=True)
@@ -158,9 +156,15 @@ class Drop(_Shaping):
         if x.shape[at] != 1:
             raise ctx.fail("MP201", f"drop takes an axis of one element, and `{self.axis}` has {x.shape[at]}",
                            help=f"at({self.axis}, 0) takes one of them")  # fmt: skip
-        return ctx.name_axes(
-            F.reshape(ctx.b, x, (*x.shape[:at], *x.shape[at + 1 :])), without(ctx.axes_of(x), (self.axis,))
-        )
+        return _dropped(ctx, x, self.axis)
+
+
+def _dropped(ctx: Context, x: Value, name: str) -> Value:
+    """A value without an axis of one element."""
+    at = ctx.axis(x, name)
+    return ctx.name_axes(
+        F.reshape(ctx.b, x, (*x.shape[:at], *x.shape[at + 1 :])), without(ctx.axes_of(x), (name,))
+    )
 
 
 def _check_once(ctx: Context, who: str, axes: Axes) -> None:

@@ -10,6 +10,7 @@ from mpcompile.functions.base import Function
 from mpcompile.ir import DType, Value
 from mpcompile.ir.axes import CHANNEL, CLASS
 from mpcompile.layers.axes import described
+from mpcompile.layers.classes import depth, rows, shares_of
 from mpcompile.layers.context import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import Classes
@@ -21,23 +22,16 @@ class OneHot(Function):
 
     keyword: ClassVar[str] = "onehot"
     kind: ClassVar[DType | None] = DType.INT
+    by_shares: ClassVar[bool] = True
     classes: Classes | None = None
 
     def forward(self, ctx: Context, *values: Value) -> Value:
         (k,) = values
-        known = ctx.classes_of(k)
-        depth = self.classes or known
-        if depth is None:
-            raise ctx.fail(
-                "MP204", "onehot does not know how many categories there are", help="onehot(x, 10)"
-            )
-        if known is not None and depth < known:
-            raise ctx.fail("MP205", f"onehot has {depth} places for {known} categories")
+        classes = depth(ctx, self.keyword, k, self.classes, "onehot(x, 10)")
         axes = ctx.axes_of(k)
         new = CHANNEL if not axes else CLASS
-        if k in ctx.relaxed:
-            return ctx.name_axes(shares_last(ctx, k), (*axes, new))
-        return ctx.name_axes(ctx.b.emit(ops.OneHot(depth), k), (*axes, new))
+        shares = shares_of(ctx, k)
+        return ctx.name_axes(ctx.b.emit(ops.OneHot(classes), k) if shares is None else shares, (*axes, new))
 
 
 @dataclass(frozen=True)
@@ -47,36 +41,30 @@ class Lookup(Function):
     keyword: ClassVar[str] = "lookup"
     takes: ClassVar[tuple[str, ...]] = ("k", "table")
     kind: ClassVar[DType | None] = None
+    by_shares: ClassVar[bool] = True
 
     def forward(self, ctx: Context, *values: Value) -> Value:
         k, table = values
-        rows = ctx.axes_of(table)
+        own = ctx.axes_of(table)
         if k.dtype is not DType.INT:
             raise ctx.fail("MP204", "lookup reads the rows of categories", help="declare k: category(8)")
-        if CLASS not in rows or table.type.rank != len(rows):
+        if CLASS not in own or table.type.rank != len(own):
             raise ctx.fail("MP213", f"lookup reads a weight along its axis `{CLASS}`, not {described(ctx, table)}",
                            help=f"weight table: real[{CLASS}: 8, {CHANNEL}: 16]")  # fmt: skip
-        at, known = rows.index(CLASS), ctx.classes_of(k)
+        at, known = own.index(CLASS), ctx.classes_of(k)
         if known is not None and table.shape[at] != known:
             raise ctx.fail("MP205", f"lookup of {known} categories in a table of {table.shape[at]} rows")
-        axes, rest = ctx.axes_of(k), tuple(n for n in rows if n != CLASS)
+        axes, rest = ctx.axes_of(k), tuple(n for n in own if n != CLASS)
         if both := set(axes) & set(rest):
             raise ctx.fail(
                 "MP214", f"lookup gives each category the axes of a row, and both have `{min(both)}`"
             )
         if at != 0:
-            table = F.transpose(ctx.b, table, at, *(i for i in range(len(rows)) if i != at))
-        if k in ctx.relaxed:  # the mean of the rows by their shares
-            if len(rest) != 1:
-                raise ctx.fail("MP411", "a relaxed category is looked up in a table of rows with one axis")
-            return ctx.name_axes(ctx.b.emit(ops.MatMul(), shares_last(ctx, k), table), (*axes, *rest))
-        return ctx.name_axes(ctx.b.emit(ops.Gather(0), table, k), (*axes, *rest))
-
-
-def shares_last(ctx: Context, k: Value) -> Value:
-    """Return the shares of the classes of a relaxed category, the axis of classes last."""
-    shares, axis = ctx.relaxed[k]
-    return F.transpose(ctx.b, shares, *(i for i in range(shares.type.rank) if i != axis), axis)
+            table = F.transpose(ctx.b, table, at, *(i for i in range(len(own)) if i != at))
+        if k in ctx.relaxed and len(rest) != 1:
+            raise ctx.fail("MP411", "a relaxed category is looked up in a table of rows with one axis",
+                           help=f"weight table: real[{CLASS}: 8, {CHANNEL}: 16]")  # fmt: skip
+        return ctx.name_axes(rows(ctx, k, table), (*axes, *rest))
 
 
 TABLES: tuple[type[Function], ...] = (OneHot, Lookup)

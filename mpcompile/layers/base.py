@@ -25,6 +25,7 @@ from mpcompile.layers.axes import (
     Lift,
     Part,
 )
+from mpcompile.layers.classes import check_not_relaxed
 from mpcompile.layers.context import Context
 from mpcompile.layers.takes import ANY, Takes
 from mpcompile.ranges import Names
@@ -77,6 +78,8 @@ class Layer:
     merges: ClassVar[str] = ""
     #: How many values of which kind it takes from the pipeline.
     takes: ClassVar[Takes] = Takes()
+    #: Whether it reads a relaxed category by the shares of its classes.
+    by_shares: ClassVar[bool] = False
     #: The axes that it acts on, in the order in which `forward` has them.
     acts: ClassVar[Acts] = ELEMENTS
 
@@ -86,8 +89,14 @@ class Layer:
         return self.acts.result
 
     def __call__(self, ctx: Context, *inputs: Value) -> Value:
-        """The layer at values whose axes have names. Raises `SpecError` for values that it does not take."""
+        """The layer at values whose axes have names.
+
+        Raises `SpecError` for values that it does not take, and MP411 for a relaxed category of which it would read the
+        class.
+        """
         self.takes.check(ctx, self.keyword, inputs)
+        if not self.by_shares:
+            check_not_relaxed(ctx, self.keyword, inputs)
         if not self.acts.parts:
             y = self.forward(ctx, *inputs)
             return y if y in ctx.axes or not inputs else ctx.name_axes(y, ctx.axes_of(inputs[0]))

@@ -132,11 +132,12 @@ class Context(Lengths):
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Inside of this, nodes are those of the program, outside of every loop."""
+        """Inside of this, nodes are those of the program, outside of every loop; names and places stay as they are."""
         inner, drawing = self.b, self._drawing
         self.b, self._drawing = self.root, None
         try:
-            yield
+            with self.b.within(inner.scope, inner.span):
+                yield
         finally:
             self.b, self._drawing = inner, drawing
 

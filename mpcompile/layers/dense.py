@@ -13,6 +13,7 @@ from mpcompile.ir import Array, DType, Init, Value
 from mpcompile.ir.axes import CHANNEL, TwoReadings, default_axes
 from mpcompile.layers.axes import described, two_readings, with_batch
 from mpcompile.layers.base import ANY, LAST, MAX_MASK, Acting, Acts, Context, Layer, Mask, MaskUse, Takes
+from mpcompile.layers.classes import depth, rows
 from mpcompile.layers.masks import mask_constant, stacked
 from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.layers.starts import DEFAULT, SMALL, Start
@@ -107,33 +108,21 @@ class Embedding(Layer):
 
     keyword: ClassVar[str] = "embedding"
     takes: ClassVar[Takes] = Takes(kind=DType.INT)
+    by_shares: ClassVar[bool] = True
     dim: Width
     classes: Classes | None = None
     init: Start = SMALL
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        known = ctx.classes_of(x)
-        classes = self.classes or known
-        if classes is None:
-            raise ctx.fail(
-                "MP204", "embedding does not know how many categories there are", help="embedding(dim, k)"
-            )
-        if known is not None and classes < known:
-            raise ctx.fail("MP205", f"embedding has {classes} rows for {known} categories")
+        classes = depth(ctx, self.keyword, x, self.classes, "embedding(dim, k)")
         axes = ctx.axes_of(x)
         if CHANNEL in axes:
             raise ctx.fail("MP213", f"embedding gives each category an axis `channel`, and {described(ctx, x)} has one",
                            help="call that axis of the variable something else")  # fmt: skip
         shape = (classes, self.dim)
         table = ctx.param("weight", shape, self.init.of(shape))
-        if x in ctx.relaxed:  # the mean of the rows by their shares
-            shares, axis = ctx.relaxed[x]
-            last = (*(i for i in range(shares.type.rank) if i != axis), axis)
-            y = ctx.b.emit(ops.MatMul(), F.transpose(ctx.b, shares, *last), table)
-        else:
-            y = ctx.b.emit(ops.Gather(0), table, x)
-        return ctx.name_axes(y, (*axes, CHANNEL))
+        return ctx.name_axes(rows(ctx, x, table), (*axes, CHANNEL))
 
 
 class Flatten(Layer):

@@ -260,8 +260,7 @@ def attended(ctx: Context, scores: Value, seen: Value, at: int, *, always: bool)
         return b.emit(ops.Softmax(at), hidden)
     keys = at - (scores.type.rank - seen.type.rank)
     some = F.less(b, 0.5, b.emit(ops.Max((keys,), True), F.to_float(b, seen)))
-    # any number will do but 0, for which onnx multiplies with the condition: minus infinity times 0 is no number
-    weights = b.emit(ops.Softmax(at), F.where(b, some, hidden, 1.0))
+    weights = b.emit(ops.Softmax(at), F.where(b, some, hidden, 0.0))
     return F.where(b, seen, weights, 0.0)
 
 

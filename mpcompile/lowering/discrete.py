@@ -1,27 +1,29 @@
-"""Latents with a type, of classes or bits, and the four ways in which they are inferred.
+"""Latents with a type, of classes or bits, and the ways in which they are inferred.
 
 | posterior | is | what the bound is |
 | --- | --- | --- |
 | `exact` | none: the model's own, by a sum over all classes | log p(x) itself |
 | `enumerate(law)` | an expectation over all classes | the bound, without noise from the posterior |
 | `gumbel(logits, temperature)` | a relaxed draw in `loss`, a hard one elsewhere | a bound, but for `loss` |
-| `nearest(table, net, commitment)` | the nearest row of a codebook | log p(x given k) + log p(k) |
 
 Another law of classes is refused (MP411), since no gradient passes through its draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from mpcompile import ops
 from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
-from mpcompile.ir import Field, Init, Value, product
+from mpcompile.functions.changing import Anneal
+from mpcompile.ir import Field, Value, product
 from mpcompile.layers import Context
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.declarations import field
@@ -30,6 +32,8 @@ from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
 from mpcompile.ranges import Positive
 
+#: Uniform noise lies this far within (0, 1): behind the end of an example anything may stand.
+TINY = 1e-7
 #: More joint states of summed latents than this are refused.
 MAX_STATES = 4096
 
@@ -67,15 +71,6 @@ class Gumbel(Posterior):
     keyword: ClassVar[str] = "gumbel"
     logits: ast.Expr
     temperature: ast.Expr
-
-
-@dataclass(frozen=True)
-class Anneal:
-    """`anneal(start, end, steps)`: from one number to another in that many steps of training, linearly."""
-
-    start: Positive
-    end: Positive
-    steps: Positive
 
 
 POSTERIORS: dict[str, type[Posterior]] = {c.keyword: c for c in (Exact, Enumerate, Gumbel)}
@@ -172,6 +167,23 @@ def index(ctx: Context, of: Field, number: Value) -> Value:
     return ctx.name_axes(value, of.axes)
 
 
+def over_states(
+    ctx: Context, of: Mapping[str, Field], build: Callable[[dict[str, Value]], list[Value]]
+) -> list[Value]:
+    """Build values [N, ...] at every joint state of some latents, one after another: [N, states, ...] each.
+
+    `build` gets each latent in its state; the last latent changes fastest.
+    """
+    states = np.stack([a.reshape(-1) for a in np.indices([states_of(f) for f in of.values()])])
+
+    def one(_: list[Value], __: list[Value], number: Value) -> tuple[list[Value], list[Value]]:
+        b = ctx.b
+        chosen = (b.emit(ops.Gather(0), b.constant(row), number) for row in states)
+        return [], build({name: index(ctx, f, k) for (name, f), k in zip(of.items(), chosen, strict=True)})
+
+    return ctx.scan(one, [], [], length=states.shape[1])[1]
+
+
 def mode(ctx: Context, of: Field, law: Distribution) -> Value:
     """Return the most probable state of each element."""
     if isinstance(law, Categorical):
@@ -201,7 +213,8 @@ def draw(
     if p is None:
         raise error("MP411", f"the prior of `{s.name}` reads a latent whose posterior reads `{s.name}`", s.span,
                     help="a latent of classes is inferred after the latents that its prior reads")  # fmt: skip
-    if type(p) is not type(q) or not isinstance(p, Categorical | Bernoulli):
+    assert isinstance(q, Categorical | Bernoulli)
+    if type(p) is not type(q):
         raise error("MP411", f"the prior of `{s.name}` is {p.keyword}, and a relaxed latent has one of its own kind",
                     s.span, help="prior categorical(logits = 0)")  # fmt: skip
     if not ctx.training:
@@ -213,19 +226,13 @@ def draw(
         return value, _divergence(ctx, q, p)
     kl = _divergence(ctx, q, p)
     b, t = ctx.b, _temperature(ctx, scope, s)
-    if isinstance(q, Bernoulli):
-        u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
-        u = F.minimum(b, F.maximum(b, u, 1e-7), 1 - 1e-7)
-        odds = F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
-        return b.emit(ops.Sigmoid(), F.div(b, F.add(b, q.logits, odds), t)), kl
-    assert isinstance(q, Categorical)
     u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
-    u = F.minimum(
-        b, F.maximum(b, u, 1e-7), 1 - 1e-7
-    )  # also behind the end of an example, where anything may stand
+    u = F.minimum(b, F.maximum(b, u, TINY), 1 - TINY)
+    odds = F.sub(b, b.emit(ops.Log(), u), b.emit(ops.Log(), F.sub(b, 1.0, u)))
+    if isinstance(q, Bernoulli):
+        return b.emit(ops.Sigmoid(), F.div(b, F.add(b, q.logits, odds), t)), kl
     # -log u as the softplus of minus its logit, which is positive by construction
-    odds = F.sub(b, b.emit(ops.Log(), F.sub(b, 1.0, u)), b.emit(ops.Log(), u))
-    g = F.neg(b, b.emit(ops.Log(), b.emit(ops.Softplus(), odds)))
+    g = F.neg(b, b.emit(ops.Log(), b.emit(ops.Softplus(), F.neg(b, odds))))
     shares = b.emit(ops.Softmax(q.axis), F.div(b, F.add(b, q.logits, g), t))
     value = b.emit(ops.ArgMax(q.axis), shares)
     ctx.classes[value] = states_of(of)
@@ -245,15 +252,12 @@ def _temperature(ctx: Context, scope: Scope, s: ast.Density) -> Value | float:
     posterior = stated(ctx, scope, s)
     assert isinstance(posterior, Gumbel)
     expr = posterior.temperature
-    if isinstance(expr, ast.Call) and expr.callee == "anneal":
+    if isinstance(expr, ast.Call) and expr.callee == Anneal.keyword:
         plan: Anneal = Arguments(scope, None, expr).build(Anneal)
-        if ctx.b.outer is not None:
-            raise error("MP411", "a temperature that changes is of a latent outside of recurrences", expr.span,
-                        help="temperature = 0.5")  # fmt: skip
-        done = ctx.param("steps", (), Init("zeros"), trainable=False)
-        ctx.update(done, F.add(ctx.b, done, 1.0))
-        share = F.minimum(ctx.b, F.div(ctx.b, done, plan.steps), 1.0)
-        return F.add(ctx.b, F.mul(ctx.b, share, plan.end - plan.start), plan.start)
+        if min(plan.start, plan.end) <= 0:
+            raise error("MP112", f"a temperature is positive, and this one goes from {plan.start:g} to {plan.end:g}",
+                        expr.span, help="anneal(1, 0.3, steps = 20000)")  # fmt: skip
+        return ctx.b.here(plan(ctx))
     number = ast.Argument(span=expr.span, name="temperature", value=expr)
     call = ast.Call(span=expr.span, callee=Gumbel.keyword, args=(number,))
     fixed: Fixed = Arguments(scope, None, call).build(Fixed)

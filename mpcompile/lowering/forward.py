@@ -224,15 +224,9 @@ class Forward:
         """A value [N, ...] at all states of some classes: [N, states of each, ...]."""
         if not over:
             return make(at)
-        sizes = [discrete.states_of(self.base[n]) for n in over]
-        states = np.stack([a.reshape(-1) for a in np.indices(sizes)])
 
-        def one(_: list[Value], __: list[Value], number: Value) -> tuple[list[Value], list[Value]]:
+        def one(own: dict[str, Value]) -> list[Value]:
             b = at.ctx.b
-            own: dict[str, Value] = {}
-            for name, row in zip(over, states, strict=True):
-                chosen = b.emit(ops.Gather(0), b.constant(row), number)
-                own[name] = discrete.index(at.ctx, self.base[name], chosen)
             frames = b.scope
             for s, values in self.done:
                 if self._read(s.value) <= set(over):
@@ -240,9 +234,10 @@ class Forward:
                     with at.ctx.frame(s.name, at.scope.label(s.span), s.span):
                         own[s.name] = self.steps.update(self._there(at, values | own), s, None)
             b.scope = frames
-            return [], [make(self._there(at, at.scope.values | own))]
+            return [make(self._there(at, at.scope.values | own))]
 
-        (made,) = at.ctx.scan(one, [], [], length=prod(sizes))[1]
+        (made,) = discrete.over_states(at.ctx, {n: self.base[n] for n in over}, one)
+        sizes = [discrete.states_of(self.base[n]) for n in over]
         return F.reshape(at.ctx.b, made, (made.shape[0], *sizes, *made.shape[2:]))
 
     @staticmethod

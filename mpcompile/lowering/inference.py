@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-import numpy as np
-
 from mpcompile import ops
 from mpcompile.diagnostics import error
 from mpcompile.frontend import ast
@@ -220,19 +218,12 @@ class _Counted:
     def _over_states(self, one: Callable[[Program], list[Value]]) -> list[Value]:
         """Results of all joint states, [N, states] each."""
         m, p = self.m, self.p
-        states = np.stack([a.reshape(-1) for a in np.indices(self.sizes)])
 
-        def step(_: list[Value], __: list[Value], number: Value) -> tuple[list[Value], list[Value]]:
-            b = p.b
-            chosen = [b.emit(ops.Gather(0), b.constant(row), number) for row in states]
-            values = {
-                s.name: p.ctx.name_axes(discrete.index(p.ctx, m.typed[s.name], k), m.typed[s.name].axes)
-                for s, k in zip(self.counted, chosen, strict=True)
-            }
+        def at(values: dict[str, Value]) -> list[Value]:
             scope = p.scope.child(values=values)
-            return [], one(replace(p, scope=replace(scope, top=scope)))
+            return one(replace(p, scope=replace(scope, top=scope)))
 
-        return p.ctx.scan(step, [], [], length=prod(self.sizes))[1]
+        return discrete.over_states(p.ctx, {s.name: m.typed[s.name] for s in self.counted}, at)
 
     def _sum(self, p: Program, parts: Sequence[Value]) -> Value:
         """The sum of some values [N]; zeros of none."""

@@ -24,6 +24,7 @@ from mpcompile.ir import Field, Symbolic, Type, Value, float_type, symbol
 from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers import Context
 from mpcompile.layers.axes import described, ordered, with_batch
+from mpcompile.layers.classes import check_not_relaxed
 from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.backward import Backward, Sequence, check_backward, hidden_sequences
 from mpcompile.lowering.declarations import axes_of, whole
@@ -358,6 +359,7 @@ class Recurrence:
         value = self._reading(at, s).value(at.ctx, s.value)
         if before is None:
             return value
+        check_not_relaxed(at.ctx, f"the carried `{s.name}`", [value])
         axes = at.ctx.axes_of(before)
         if set(at.ctx.axes_of(value)) == set(axes):
             value = ordered(at.ctx, with_batch(at.ctx, value), axes)

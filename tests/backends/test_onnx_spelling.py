@@ -84,8 +84,22 @@ def test_composed_functions_keep_their_digits() -> None:
 
 
 @pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("hidden", [np.inf, -np.inf, np.nan])
+def test_what_a_choice_leaves_out_may_be_any_number(hidden: float, double: bool) -> None:
+    """As `where(x, log(x), 0)` at 0; a mask of scores hides infinite ones."""
+    g = Graph("chosen")
+    b = Builder(g)
+    x, keep = b.input("x", float_type(2, 3, 3)), b.constant(np.tril(np.ones((3, 3), bool)))
+    others = {"zero": 0.0, "one": 1.0} | ({} if np.isnan(hidden) else {"least": -np.inf})
+    g.outputs = {n: b.emit(Where(), keep, x, b.constant(v)) for n, v in others.items()}
+    values = np.where(np.tril(np.ones((3, 3), bool)), 0.5, hidden) * np.ones((2, 3, 3))
+    for name, made in apply(g, {"x": values}, double).items():
+        np.testing.assert_array_equal(made, np.where(values == 0.5, 0.5, others[name]))
+
+
+@pytest.mark.parametrize("double", [False, True])
 def test_minus_infinity(double: bool) -> None:
-    """Masks of attention: an additive constant in place of a choice at full size."""
+    """Masks of attention: a least value in place of a choice at full size."""
     g = Graph("masked")
     b = Builder(g)
     x = b.input("x", float_type(2, 3, 3))

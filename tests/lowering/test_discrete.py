@@ -14,7 +14,7 @@ from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
 from mpcompile.lowering import lower
 from mpcompile.passes.gradient import differentiate
-from mpcompile.runner.examples import example_weights
+from mpcompile.runner.examples import example_inputs, example_weights
 
 HEAD = "model m\ncondition one: real[1]\ninput x: binary[3]\n"
 TAIL = " prior categorical(logits = one -> dense(4))\nx ~ bernoulli(logits = k -> embedding(6) -> tanh -> dense(3))\n"
@@ -142,6 +142,44 @@ def test_what_no_sum_or_gradient_reaches_is_refused(text: str, said: str) -> Non
         module_of(text)
     (found,) = caught.value.diagnostics
     assert found.code == "MP411" and said in found.message and found.help
+
+
+RELAXED = (
+    "model m\ninput x: binary[time, 3]\nrecurrence over time {\n  carry h[4] = 0\n  carry k: category(4) = 0\n"
+    "  latent s: category(4) ~ gumbel(logits = x -> dense(4), temperature = TEMPERATURE) prior categorical(logits = h)\n"
+    "  x ~ bernoulli(logits = concat(READ, onehot(k)) -> dense(3))\n  h = concat(x, READ) -> dense(4)\n  CARRIED\n}\n"
+)
+READS_A_CLASS = {
+    "carried": ("onehot(s)", "k = s", "the carried `k`"),
+    "merged": ("onehot(s) -> add(s -> flatten -> onehot(4))", "", "flatten"),
+    "compared": ("where(s, onehot(s), 0 * onehot(s))", "", "where"),
+}
+
+
+@pytest.mark.parametrize(("read", "carried", "who"), READS_A_CLASS.values(), ids=READS_A_CLASS)
+def test_a_relaxed_class_is_read_by_its_shares(read: str, carried: str, who: str) -> None:
+    """The gradient of whatever would read the class itself would be zero, without a word."""
+    text = RELAXED.replace("TEMPERATURE", "0.5")
+    module_of(text.replace("READ", "onehot(s)").replace("CARRIED", ""))
+    with pytest.raises(SpecError) as caught:
+        module_of(text.replace("READ", read).replace("CARRIED", carried))
+    (found,) = caught.value.diagnostics
+    assert found.code == "MP411" and found.message.startswith(f"{who} reads the class") and found.help
+
+
+def test_a_temperature_changes_in_a_recurrence_too() -> None:
+    """By the one `anneal` of the language; the steps that are done are counted once for all steps of a sequence."""
+    text = RELAXED.replace("READ", "onehot(s)").replace("CARRIED", "")
+    module = module_of(text.replace("TEMPERATURE", "anneal(2, 0.5, steps = 10)"))
+    steps = [name for name in module.parameters if name.endswith(".steps")]
+    assert len(steps) == 1 and not module.parameters[steps[0]].trainable
+    weights, x = example_weights(module), example_inputs(module, "loss", 2, length=3)
+    fixed = module_of(text.replace("TEMPERATURE", "1.25"))
+    want = interpret(fixed.programs["loss"], {k: v for k, v in weights.items() if k in fixed.parameters}, x)
+    made = interpret(module.programs["loss"], weights | {steps[0]: np.array(5.0)}, x)
+    np.testing.assert_allclose(made["loss"], want["loss"], rtol=1e-12)
+    with pytest.raises(SpecError, match="a temperature is positive"):
+        module_of(text.replace("TEMPERATURE", "anneal(2, 0, steps = 10)"))
 
 
 def test_a_posterior_reads_no_latent_that_is_summed_out() -> None:
