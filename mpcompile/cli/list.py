@@ -1,4 +1,4 @@
-"""`mpcompile list`: the layers, functions, distributions and templates a spec can name."""
+"""`mpcompile list`: whatever a spec can name, templates and codes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _REGISTRIES = {
     "losses": "mpcompile.functions.losses",
     "distributions": "mpcompile.distributions",
     "bijectors": "mpcompile.bijectors",
+    "posteriors": "mpcompile.lowering.discrete",
 }
 
 
@@ -126,8 +127,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="layers, functions, losses, distributions, bijectors, templates or codes, or the name of a layer, a "
-            "function or a bijector, whose arguments are then told; all without it."
+            help=f"{', '.join([*_REGISTRIES, 'templates'])} or codes, or the name of a layer, a function or a bijector, "
+            "whose arguments are then told; all without it."
         ),
     ] = None,
 ) -> None:

@@ -430,7 +430,10 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
             raise unknown("parameter", argument.name, names, argument.span, of=block.name)
         if name in given:
             raise error("MP124", f"`{name}` is given twice", argument.span)
-        given[name] = scope.number(argument.value)
+        try:
+            given[name] = scope.number(argument.value)
+        except Expected as fault:
+            raise fault.of(f"`{name}` of block `{block.name}`") from fault
     for param in block.params:
         if param.name not in given:
             if param.default is None:
