@@ -238,7 +238,7 @@ class InfoNce(_OfVectors):
 
     def forward(self, ctx: Context, *values: Value) -> Value:
         b = ctx.b
-        x, y = (ordered(ctx, with_batch(ctx, v), self.over) for v in values if self._fits(ctx, v))
+        x, y = (self._vector(ctx, v) for v in values)
         if x.shape != y.shape:
             raise ctx.fail("MP214", f"info_nce compares {described(ctx, x)} with {described(ctx, y)}")
         scores = F.mul(b, b.emit(ops.MatMul(), x, F.transpose(b, y, 1, 0)), self.scale)  # [N, N]
@@ -246,12 +246,12 @@ class InfoNce(_OfVectors):
         each = [b.emit(ops.LogSumExp((axis,), False), scores) for axis in (1, 0)]
         return ctx.name_axes(F.sub(b, F.mul(b, F.add(b, *each), 0.5), own), ())
 
-    def _fits(self, ctx: Context, x: Value) -> bool:
-        """Raise `SpecError` (MP214) for a value that is not one vector."""
+    def _vector(self, ctx: Context, x: Value) -> Value:
+        """One vector an example, [N, size]. Raises `SpecError` (MP214) for another value."""
         if ctx.axes_of(x) != self.over:
             raise ctx.fail("MP214", f"info_nce compares one vector an example, and got {described(ctx, x)}",
                            help=f"mean(x, over = ...) leaves [{', '.join(self.over)}]")  # fmt: skip
-        return True
+        return ordered(ctx, with_batch(ctx, x), self.over)
 
 
 LOSSES: dict[str, type[Function]] = {
