@@ -15,6 +15,7 @@ from mpcompile.ir import Value
 from mpcompile.layers import ACTIVATIONS, LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
 from mpcompile.layers.axes import aligned
+from mpcompile.layers.takes import Takes
 from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.learned import learned, weight_of
@@ -234,6 +235,7 @@ class Scope:
                 op = {"+": F.add, "-": F.sub, "*": F.mul, "/": F.div}[expr.op]
                 values = self.value(ctx, expr.left), self.value(ctx, expr.right)
                 with ctx.b.within(ctx.b.scope, expr.span):
+                    Takes(inputs=(2, 2)).check(ctx, f"`{expr.op}`", values)
                     (left, right), axes = aligned(ctx, f"`{expr.op}`", values)
                     return (ctx.name_axes(op(ctx.b, left, right), axes),)
             case ast.Call():
