@@ -39,8 +39,7 @@ ALSO = {
 #: Behind the name of an argument that an operation rearranges.
 ENDINGS = {
     "slice": "part", "slice_at": "part", "pad": "padded", "reshape": "shaped", "transpose": "moved", "where": "masked",
-    "flip": "reversed", "cast": "cast", "mul": "scaled", "add": "shifted", "sub": "shifted", "div": "scaled",
-    "broadcast_to": "spread",
+    "flip": "reversed",
 }  # fmt: skip
 #: Names that passes give to what loops carry and scan: they say nothing.
 NUMBERED = re.compile(r"(carry|slice|captured)_\d+(_t)?")

@@ -51,6 +51,7 @@ class Writer:
         self.stated: set[str] = set()
         self.dtypes: dict[str, DType] = {}
         self.given = frozenset(arguments)
+        self.rearranged = set[str]()
         self.kernels: dict[int, Kernel] = {}
         self.absorbed = self.taken(block)
         self.state = self.begin(block, prefer_carries(block) | outputs)
@@ -190,10 +191,8 @@ class Writer:
         candidates = [hint]
         if hint == "h" and value not in self.state.preferred:
             read = dict.fromkeys(r for r in expr.refs if self.dtypes.get(r) is value.dtype)
-            own = [r for r in read if self._is_free(r)]
-            ending = ENDINGS.get(node.op.name, "")
-            given = [f"{r}_{ending}" for r in read if ending and r in self.given and not r[-1].isdigit()]
-            candidates = [*own, *given[:1], hint, WEAK.get(node.op.name, hint)]
+            own = [r for r in read if self._is_free(r) and r not in self.rearranged]
+            candidates = [*self._rearranged(node), *own, hint, WEAK.get(node.op.name, hint)]
         layer = layer_name(node, len(self.owner.path))
         candidates += [layer] if layer and value.dtype is DType.FLOAT and not expr.scalar else []
         candidates += [ALSO[hint]] if hint in ALSO else []
@@ -202,11 +201,19 @@ class Writer:
                 return name
         return self.fresh(hint, kind)
 
+    def _rearranged(self, node: Node) -> list[str]:
+        """The name of a part, or of the masked values, of an argument; later values do not go on with it."""
+        ending = ENDINGS.get(node.op.name)
+        texts = [self.state.env[v].text for v in node.inputs if ending and v in self.state.env]
+        given = [f"{t}_{ending}" for t in texts if t in self.given and not t[-1].isdigit()][:1]
+        self.rearranged.update(given)
+        return given
+
     def slice_name(self, formal: str, outside: Value, number: int) -> str:
         """Name the step of what a loop scans: after the variable that it scans, where only a pass named it."""
         if not NUMBERED.fullmatch(formal):
             return formal if formal.endswith("_t") else f"{formal}_t"
-        text = self.operand(outside).text
+        text = self.operand(outside).text.removesuffix("_masked")
         return (
             f"{text}_t" if text.isidentifier() and not text[-1].isdigit() else "x_t" if number < 1 else "y_t"
         )

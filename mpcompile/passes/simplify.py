@@ -78,6 +78,18 @@ def _same_type(s: Site) -> bool:
     return s.inputs[0].type == s.type
 
 
+def _number(s: Site) -> bool:
+    """A cast of one number that stands in the program."""
+    source = s.b.graph.node(s.inputs[0]).op
+    return isinstance(source, Constant) and not source.stored.shape and not _same_type(s)
+
+
+def _as_type(s: Site) -> Value:
+    source = s.b.graph.node(s.inputs[0]).op
+    assert isinstance(source, Constant)
+    return s.b.constant(*s.op.evaluate(source.array))
+
+
 def _nested(s: Site) -> bool:
     return s.inner is not None
 
@@ -199,6 +211,7 @@ RULES = (
         _same_type,
         lambda s: s.inputs[0],
     ),
+    Rule("cast(number) -> number", (ops.Cast,), _number, _as_type),
     Rule("f(f(x)) -> f(x)", (ops.Reshape, ops.BroadcastTo), _nested, lambda s: s.b.emit(s.op, _source(s))),
     Rule("transpose(x, in order) -> x", (ops.Transpose,), _in_order, lambda s: s.inputs[0]),
     Rule("transpose(transpose(x)) -> transpose(x)", (ops.Transpose,), _nested, _composed),

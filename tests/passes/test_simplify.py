@@ -84,6 +84,7 @@ CASES = {
     "x / 1 -> x": "%z = constant 1.0\n %r = div(%x, %z)",
     "-(-x) -> x": "%z = neg(%x)\n %r = neg(%z)",
     "f(x) -> x, of the type of x": "%r = broadcast_to(%x) {shape: [N, 4]}",
+    "cast(number) -> number": "%z = constant 0\n %c = cast(%z) {dtype: !float}\n %r = add(%x, %c)",
     "f(f(x)) -> f(x)": "%z = reshape(%x) {shape: [N, 2, 2]}\n %r = reshape(%z) {shape: [N, 4]}",
     "transpose(x, in order) -> x": "%r = transpose(%x) {permutation: [0, 1]}",
     "transpose(transpose(x)) -> transpose(x)":
