@@ -125,6 +125,12 @@ def layer_name(node: Node, depth: int) -> str | None:
     return name if name.isidentifier() else None
 
 
+def rearranged(node: Node, texts: Collection[str], given: Collection[str]) -> list[str]:
+    """Name a part of an argument, or what a mask leaves of it: `x_masked`, where operands are read as `texts`."""
+    ending = ENDINGS.get(node.op.name)
+    return [f"{t}_{ending}" for t in texts if ending and t in given and not t[-1].isdigit()][:1]
+
+
 def plural(name: str) -> str:
     """Return the name of many: `states`, `indices`."""
     if name.endswith("index"):

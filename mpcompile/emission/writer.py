@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from mpcompile.emission.names import free
-from mpcompile.emission.roles import ALSO, ENDINGS, KERNEL_ROLES, NUMBERED, WEAK, layer_name, plural, role
+from mpcompile.emission.roles import ALSO, KERNEL_ROLES, NUMBERED, WEAK, layer_name, plural, rearranged, role
 from mpcompile.emission.scopes import Owner, State, Values, count_uses, found_symbols, prefer_carries
 from mpcompile.emission.text import ATOM, WIDTH, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Node, Parameter, Symbolic, Value, symbol, symbols
@@ -192,7 +192,10 @@ class Writer:
         if hint == "h" and value not in self.state.preferred:
             read = dict.fromkeys(r for r in expr.refs if self.dtypes.get(r) is value.dtype)
             own = [r for r in read if self._is_free(r) and r not in self.rearranged]
-            candidates = [*self._rearranged(node), *own, hint, WEAK.get(node.op.name, hint)]
+            texts = [self.state.env[v].text for v in node.inputs if v in self.state.env]
+            given = rearranged(node, texts, self.given)
+            self.rearranged.update(given)
+            candidates = [*given, *own, hint, WEAK.get(node.op.name, hint)]
         layer = layer_name(node, len(self.owner.path))
         candidates += [layer] if layer and value.dtype is DType.FLOAT and not expr.scalar else []
         candidates += [ALSO[hint]] if hint in ALSO else []
@@ -200,14 +203,6 @@ class Writer:
             if self.fresh(name, kind) == name:
                 return name
         return self.fresh(hint, kind)
-
-    def _rearranged(self, node: Node) -> list[str]:
-        """The name of a part, or of the masked values, of an argument; later values do not go on with it."""
-        ending = ENDINGS.get(node.op.name)
-        texts = [self.state.env[v].text for v in node.inputs if ending and v in self.state.env]
-        given = [f"{t}_{ending}" for t in texts if t in self.given and not t[-1].isdigit()][:1]
-        self.rearranged.update(given)
-        return given
 
     def slice_name(self, formal: str, outside: Value, number: int) -> str:
         """Name the step of what a loop scans: after the variable that it scans, where only a pass named it."""
