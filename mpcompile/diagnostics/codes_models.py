@@ -42,7 +42,7 @@ TABLE = (
          "block one on v { yield v }"),
     Code("MP209", "likelihood-does-not-fit-type",
          "Reports a law, or `dequantize`, for a variable of another type: the values of a law are those of its variable. "
-         "`docs/language.md` has the table.",
+         "`docs/language/laws.md` has the table.",
          "A density of real numbers is no mass of bits or integers: with a learned scale it grows without bound. A mass "
          "of bits does not integrate to one over real numbers. A loss between them is stated by the type: squared error "
          "of bits or counts is `normal(net, 1)` of a variable that is declared `real`.",

@@ -483,7 +483,7 @@ def test_a_number_of_steps_has_no_law(tmp_path: Path) -> None:
 
 
 def test_the_documented_table_is_that_of_the_registry() -> None:
-    text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "language" / "laws.md").read_text(encoding="utf-8")
     for keyword, law_class in DISTRIBUTIONS.items():
         support = law_class.support
         types = ", ".join(f"`{t}`" for t in support.types) or "latents"
