@@ -9,6 +9,7 @@ from mpcompile.bijectors.coupling import Coupling
 from mpcompile.bijectors.inverse import Inverse
 from mpcompile.bijectors.laws import Additive, Law
 from mpcompile.bijectors.laws import Affine as AffineLaw
+from mpcompile.bijectors.monotone import Monotone
 from mpcompile.bijectors.normalization import ActNorm, BatchNorm
 from mpcompile.bijectors.pointwise import (
     LeakyRelu,
@@ -30,7 +31,7 @@ BIJECTORS: dict[str, type[Bijector]] = {
 }  # fmt: skip
 
 #: What a coupling or an autoregressive bijector does to one element.
-LAWS: dict[str, type[Law]] = {c.keyword: c for c in (Additive, AffineLaw, Spline)}
+LAWS: dict[str, type[Law]] = {c.keyword: c for c in (Additive, AffineLaw, Spline, Monotone)}
 
 __all__ = [
     "BIJECTORS",

@@ -13,7 +13,6 @@ from mpcompile.ir import Array, Value
 from mpcompile.layers.base import Context
 from mpcompile.layers.dense import Dense
 from mpcompile.layers.masks import Degrees, ranks
-from mpcompile.layers.starts import ZERO
 from mpcompile.ops import build as F
 from mpcompile.ranges import Order, Seed, Widths
 
@@ -54,7 +53,7 @@ class Autoregressive(Bijector):
             for i, units in enumerate(self.hidden):
                 h = self._layer(ctx, f"hidden_{i}", h, given, Dense(units, Degrees(seed=self.seed)))
                 h = ctx.b.emit(ops.Relu(), h)
-            last = Dense(channels(x) * self.law.count(), Degrees(strict=True), init=ZERO)
+            last = Dense(channels(x) * self.law.count(), Degrees(strict=True), init=self.law.start)
             return self._layer(ctx, "project", h, given, last)
         finally:
             ctx.order = before

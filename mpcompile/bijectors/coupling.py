@@ -16,13 +16,12 @@ from mpcompile.layers.axes import described, ordered
 from mpcompile.layers.base import Context, Mask, MaskUse, Net
 from mpcompile.layers.convolution import Conv
 from mpcompile.layers.dense import Dense
-from mpcompile.layers.starts import ZERO
 from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)
 class Coupling(Bijector):
-    """Elements of the mask pass, the others follow a law: affine, additive or spline (Dinh et al. 2015, 2017, eq. 9).
+    """Elements of the mask pass, the others follow a law: affine, additive, spline or monotone (Dinh et al. 2015, 2017, eq. 9).
 
     `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size): the channels
     of the mask where it is the same at every place, which is so for vectors; else all channels, with zeros off the mask.
@@ -80,9 +79,9 @@ class Coupling(Bijector):
                            f"{described(ctx, features)}")  # fmt: skip
         with ctx.frame("project", f"projection to the parameters of {self.law.keyword}", ctx.span):
             layer = (
-                Dense(outputs, init=ZERO)
+                Dense(outputs, init=self.law.start)
                 if passed.type.rank == 2
-                else Conv(outputs, 3, pad="same", init=ZERO)
+                else Conv(outputs, 3, pad="same", init=self.law.start)
             )
             return layer.forward(ctx, features)
 

@@ -1,7 +1,7 @@
 """Laws of couplings and autoregressive bijectors: y = f(x; parameters), increasing in x, element by element.
 
 The parameters come from a network, flat along axis 1 and parameter by parameter: raw[N, count * C, ...] for x[N, C, ...].
-Where they are zero the law is the identity (up to rounding), so that a fresh bijector is.
+Where they are zero the law is the identity (up to rounding), so that a fresh bijector is, if its net starts at zero.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mpcompile import ops
 from mpcompile.bijectors.base import along_channels, channels
 from mpcompile.ir import Array, Init, Value
 from mpcompile.layers.base import Context
+from mpcompile.layers.starts import ZERO, Start
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice
 
@@ -37,6 +38,8 @@ class Law:
     keyword: ClassVar[str]
     #: Parameters of one number an element that nets of their own may give to a coupling, in their order in `raw`.
     slots: ClassVar[tuple[str, ...]] = ()
+    #: How the last layer before the parameters starts.
+    start: ClassVar[Start] = ZERO
 
     @property
     def reach(self) -> float | None:

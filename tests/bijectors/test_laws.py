@@ -87,7 +87,7 @@ def test_what_is_proven_is_what_runs(case: flows.Case) -> None:
     np.testing.assert_allclose(total, log_det, atol=1e-12)
 
 
-@pytest.mark.parametrize("law", flows.LAWS)
+@pytest.mark.parametrize("law", flows.LAWS[:3])  # equal units of a monotone law would stay equal
 @pytest.mark.parametrize(
     "chain", [f"coupling(mask = checkerboard, {flows.NET}, law = ", "autoregressive(hidden = [5], law = "]
 )

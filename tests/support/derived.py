@@ -34,6 +34,10 @@ SAMPLERS: dict[str, dict[str, int]] = {
 }
 
 
+#: Specs whose reference samplers stay: a bisection within a step has no place in a loop over blocks.
+REFERENCE = {"naf"}
+
+
 def references(graph: Graph) -> int:
     """How many reference samplers a graph holds, outside of loops."""
     return sum(recognise(node) is not None for node in graph.nodes())

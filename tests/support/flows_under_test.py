@@ -18,7 +18,8 @@ NET = "net = dense(5) -> tanh -> dense(5) -> tanh"
 CONV = "net = conv(3, 3, pad = same) -> tanh"
 SPLINE = "spline(bins = 4, bound = 2)"
 LABEL = "c: category(3)"
-LAWS = ("additive", "affine", SPLINE)
+MONOTONE = "monotone(units = 3)"
+LAWS = ("additive", "affine", SPLINE, MONOTONE)
 
 
 @dataclass(frozen=True)

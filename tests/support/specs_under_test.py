@@ -20,7 +20,7 @@ SMALL = {
     "ddpm": "ch=4 steps=3 size=4",
     "ctc": "hidden=6", "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "gated_pixelcnn": "width=4", "glow": "width=4",
     "gru": "hidden=8", "lstm_stacked": "hidden=6", "made": "pixels=16 hidden=40",
-    "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10",
+    "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10", "naf": "hidden=6 units=3",
     "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10", "nsf": "hidden=8",
     "nsf_ar": "hidden=6 layers=1 bins=4", "pixel_rnn": "width=2", "pixel_transformer": "width=8 pixels=16",
     "pixelcnn": "width=4", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
