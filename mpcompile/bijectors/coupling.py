@@ -21,7 +21,7 @@ from mpcompile.ops import build as F
 
 @dataclass(frozen=True)
 class Coupling(Bijector):
-    """Elements of the mask pass, the others follow a law: affine, additive, spline or monotone (Dinh et al. 2015, 2017, eq. 9).
+    """Elements of the mask pass, the others follow a law, such as affine or spline (Dinh et al. 2015, 2017, eq. 9).
 
     `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size): the channels
     of the mask where it is the same at every place, which is so for vectors; else all channels, with zeros off the mask.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import ClassVar
 
 import numpy as np
@@ -22,14 +23,15 @@ HALVINGS = 60
 
 @dataclass(frozen=True)
 class Monotone(Law):
-    """y = logit(sum_k w_k sigmoid(a_k x + b_k)), a deep sigmoidal flow of one layer (Huang et al. 2018, eq. 8).
+    """y = e x + (1 - e) logit(sum_k w_k sigmoid(a_k x + b_k)), e = 1e-3: a sigmoidal flow (Huang et al. 2018, eq. 8).
 
     Parameters of an element: slopes a_k, positive through a softplus, offsets b_k, and weights w_k, positive and of sum 1
-    through a softmax. Where they are zero y = x. A net starts them at random, since equal units would stay equal.
+    through a softmax. Where they are zero y = x. A net starts them at random, since equal units would stay equal. The
+    share e of x is not in the paper: without it the curve is flat, and its inverse lost, between units far apart.
 
-    `inverse` bisects between the least and the largest (y - b_k) / a_k, where y - f(x) changes its sign, and ends with one
-    step of Newton's method. Gradients are those of that step alone, which are those of the implicit function. The error is
-    the rounding of f over its slope, and at most 2^-60 of the bracket's width.
+    `inverse` bisects between the least and the largest root of the units alone, where y - f(x) changes its sign, and ends
+    with one step of Newton's method. Gradients are those of that step, which are those of the implicit function. The
+    error is the rounding of f over its slope, and at most 2^-60 of the bracket's width.
     """
 
     keyword: ClassVar[str] = "monotone"
@@ -45,8 +47,9 @@ class Monotone(Law):
 
     def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
         b, (log_weight, slope, offset) = ctx.b, self._parameters(ctx, y, raw)
-        # where all units give logit y or less, so does their mean
-        each = F.div(b, F.sub(b, _wide(ctx, y), offset), slope)
+        # where each unit alone would give y or less, so does their mixture
+        rise = F.add(b, F.mul(b, slope, 1 - LEAST), LEAST)
+        each = F.div(b, F.sub(b, _wide(ctx, y), F.mul(b, offset, 1 - LEAST)), rise)
         low, high = F.neg(b, b.emit(ops.Max((1,), False), F.neg(b, each))), b.emit(ops.Max((1,), False), each)
 
         def step(state: list[Value], _: list[Value], __: Value) -> tuple[list[Value], list[Value]]:
@@ -71,7 +74,10 @@ class Monotone(Law):
         return F.sub(b, weights, b.emit(ops.LogSumExp((1,), True), weights)), slopes, offsets
 
     def _map(self, ctx: Context, x: Value, parameters: tuple[Value, Value, Value]) -> tuple[Value, Value]:
-        """y and log dy/dx = log sum_k w_k a_k s(u_k) s(-u_k) - log p - log(1 - p), u_k = a_k x + b_k and y = logit p."""
+        """y and log dy/dx, dy/dx = e + (1 - e) sum_k w_k a_k s(u_k) s(-u_k) / (p (1 - p)), where u_k = a_k x + b_k.
+
+        p is the mixture and s the sigmoid.
+        """
         b, (log_weight, slope, offset) = ctx.b, parameters
         u = F.add(b, F.mul(b, _wide(ctx, x), slope), offset)
         up, down = b.emit(ops.Softplus(), u), b.emit(ops.Softplus(), F.neg(b, u))  # -log s(-u), -log s(u)
@@ -81,7 +87,9 @@ class Monotone(Law):
 
         log_p, log_q = total(F.neg(b, down)), total(F.neg(b, up))
         rise = total(F.sub(b, b.emit(ops.Log(), slope), F.add(b, up, down)))
-        return F.sub(b, log_p, log_q), F.sub(b, rise, F.add(b, log_p, log_q))
+        y = F.add(b, F.mul(b, x, LEAST), F.mul(b, F.sub(b, log_p, log_q), 1 - LEAST))
+        above = F.add(b, F.sub(b, rise, F.add(b, log_p, log_q)), log(1 / LEAST - 1))
+        return y, F.add(b, b.emit(ops.Softplus(), above), log(LEAST))
 
 
 def _wide(ctx: Context, x: Value) -> Value:
