@@ -275,7 +275,7 @@ def aligned_with(stencil: Stencil, axes: Sequence[int]) -> bool:
             and i in axes
             and axis.source == axes.index(i)
             and axis.own == axis.step
-            and axis.slot == 0
+            and (axis.slot, axis.outer) == (0, 1)
         )
         or (axis is None and i not in axes)
         for i, axis in enumerate(stencil.axes)

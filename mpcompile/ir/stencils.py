@@ -176,13 +176,16 @@ class Lattice:
 class Axis:
     """A spatial axis of a value: `own` positions of it for `step` positions along axis `source` of the source.
 
-    Two axes of one value that run along the same source axis (queries and keys) differ in `slot`.
+    Two axes of one value that run along the same source axis (queries and keys) differ in `slot`. An axis that others
+    were merged with, as [N, time] -> [N * time], runs along the source `outer` times, once for each element of these
+    others; no rule acts along it.
     """
 
     source: int
     own: int = 1
     step: int = 1
     slot: int = 0
+    outer: int | Symbolic = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +332,9 @@ def finer(lattice: Lattice, cell: Abstract, axis: int, of: Axis, own: int) -> tu
 def common(axes: list[Axis]) -> int | None:
     """Return the period that axes of one rate have in common; None when their rates differ."""
     first = axes[0]
-    if any(a.own * first.step != first.own * a.step or a.source != first.source for a in axes):
+    if any(
+        a.own * first.step != first.own * a.step or (a.source, a.outer) != (first.source, first.outer)
+        for a in axes
+    ):
         return None
     return lcm(*(a.own for a in axes))

@@ -7,6 +7,7 @@ in any order and is proven in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -40,11 +41,17 @@ class Relation:
     """
 
     keyword: ClassVar[str]
-    #: Whether every query sees itself at least, so that none sees nothing.
-    sees_itself: ClassVar[bool] = True
-    #: Whether every query sees the first place as well, which is no padding.
-    sees_first: ClassVar[bool] = False
     query: Annotated[str, AnyName()] | None = None
+
+    @property
+    def sees_itself(self) -> bool:
+        """Whether every query sees itself at least, so that none sees nothing."""
+        return True
+
+    @property
+    def sees_first(self) -> bool:
+        """Whether every query sees the first place as well, which is no padding."""
+        return False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,7 +81,10 @@ class Causal(Relation):
     """A query sees the places up to its own."""
 
     keyword: ClassVar[str] = "causal"
-    sees_first: ClassVar[bool] = True
+
+    @property
+    def sees_first(self) -> bool:
+        return True
 
     def compared(self, i: Array, j: Array) -> Array:
         return np.asarray(j <= i)
@@ -102,7 +112,10 @@ class Before(_Ranked):
     """A query sees the places all of whose elements come before its own in the order; the first sees nothing."""
 
     keyword: ClassVar[str] = "before"
-    sees_itself: ClassVar[bool] = False
+
+    @property
+    def sees_itself(self) -> bool:
+        return False
 
     def compared(self, i: Array, j: Array) -> Array:
         return np.asarray(j < i)
@@ -177,7 +190,10 @@ class Everything(Relation):
     """A query sees every place."""
 
     keyword: ClassVar[str] = "none"
-    sees_first: ClassVar[bool] = True
+
+    @property
+    def sees_first(self) -> bool:
+        return True
 
     def compared(self, i: Array, j: Array) -> Array:
         return np.asarray(np.ones(np.broadcast_shapes(i.shape, j.shape), bool))
@@ -192,8 +208,11 @@ class Written(Relation):
     """A matrix of the spec or of a file: a query sees the places of its row that are not 0."""
 
     keyword: ClassVar[str] = "file"
-    sees_itself: ClassVar[bool] = False
     matrix: Array | None = field(default=None, kw_only=True)
+
+    @property
+    def sees_itself(self) -> bool:
+        return self.matrix is not None and bool(self.matrix.diagonal().all())
 
     def array(self, ctx: Context, places: Places) -> Array | None:
         assert self.matrix is not None
@@ -207,9 +226,20 @@ class Combined(Relation):
     """Two relations joined by `&` or `|`, or one negated by `~`."""
 
     keyword: ClassVar[str] = "combined"
-    sees_itself: ClassVar[bool] = False
     operator: Annotated[str, AnyName()] = field(default="&", kw_only=True)
     parts: tuple[Relation, ...] = field(default=(), kw_only=True)
+
+    @property
+    def sees_itself(self) -> bool:
+        return self._of_parts([part.sees_itself for part in self.parts])
+
+    @property
+    def sees_first(self) -> bool:
+        return self._of_parts([part.sees_first for part in self.parts])
+
+    def _of_parts(self, each: Sequence[bool]) -> bool:
+        """What holds of the whole for each query, from what holds of the parts."""
+        return self.operator != "~" and (all(each) if self.operator == "&" else any(each))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -252,16 +282,17 @@ def attended(ctx: Context, scores: Value, seen: Value, at: int, *, always: bool)
     """Emit the softmax along an axis of the scores that are seen; zeros for a query that sees nothing.
 
     `seen` broadcasts with the scores; `always` says that no query sees nothing. Hidden scores are minus infinity, so that
-    their weights are exactly zero.
+    their weights are exactly zero. Otherwise the softmax is written out, e^(s - max s) / sum(e^(s - max s)): each of its
+    parts reads what the query sees, and a rule about minus infinity is not asked which queries see nothing.
     """
     b = ctx.b
     hidden = F.where(b, seen, scores, float("-inf"))
     if always:
         return b.emit(ops.Softmax(at), hidden)
-    keys = at - (scores.type.rank - seen.type.rank)
-    some = F.less(b, 0.5, b.emit(ops.Max((keys,), True), F.to_float(b, seen)))
-    weights = b.emit(ops.Softmax(at), F.where(b, some, hidden, 0.0))
-    return F.where(b, seen, weights, 0.0)
+    top = b.emit(ops.StopGradient(), b.emit(ops.Max((at,), True), hidden))
+    some = F.less(b, float("-inf"), top)
+    shares = b.emit(ops.Exp(), F.sub(b, hidden, F.where(b, some, top, 0.0)))
+    return F.div(b, shares, F.where(b, some, F.sum_axes(b, shares, (at,), keepdims=True), 1.0))
 
 
 def _places(ctx: Context, places: Places) -> tuple[Value, Value]:

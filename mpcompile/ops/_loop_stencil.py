@@ -149,7 +149,7 @@ class Recurrence:
         axis = next((a for a in at if a is not None), None)
         if axis is None:
             raise no_rule(scan, "steps along an axis that is not spatial")
-        if any(x.band is not None for x in inputs) or (axis.own, axis.step) != (1, 1):
+        if any(x.band is not None for x in inputs) or (axis.own, axis.step, axis.outer) != (1, 1, 1):
             raise no_rule(scan, "a strided loop")
         self.axis = axis
         self.here = replace(axis, slot=_STEP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mpcompile.ir import (
     Symbolic,
     product,
 )
-from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, finer, uniform
+from mpcompile.ir.stencils import Axis, Lattice, Stencil, extent, finer, reaxis, uniform
 from mpcompile.ops._base import (
     expand,
     expand_all,
@@ -73,11 +73,28 @@ def _regroup(
     return array.reshape((*shape, *array.shape[len(old) :]))
 
 
-def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stencil:
-    """Reshape a stencil: a spatial axis may be split in two or absorb the axis after it, which changes its period.
+@dataclass(frozen=True)
+class _Block:
+    """What becomes of a run of axes: the new axes, their lengths in a cell, and how the maps of a cell are laid out.
 
-    In any other mixture (flattening an image) elements have places no more; then they read everything that any of
-    them reads anything of, which is conservative.
+    period  that the spatial axis needs beforehand; None where none of the axes is spatial
+    around  old axes before the spatial one, that are merged with it or with one another
+    laid    lengths of the new axes in maps: those before the place have one element for all that are alike
+    """
+
+    axes: list[Axis | None]
+    lengths: list[int]
+    period: int | None = None
+    around: tuple[int, ...] = ()
+    laid: list[int] | None = None
+
+
+def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stencil:
+    """Reshape a stencil: a spatial axis may be split in two, and may absorb those beside it.
+
+    Axes after it change its period: [time, 2] -> [2 * time]. Axes before it, such as the batch, are counted in
+    `Axis.outer`, and are split off again: [N, time] -> [N * time] -> [N, time]. In any other mixture (flattening an
+    image) elements have places no more; then they read everything that any of them reads anything of: a bound.
 
     Raises `NoRule` where a symbolic shape does not divide.
     """
@@ -88,42 +105,58 @@ def reshape(op: Primitive, lattice: Lattice, x: Stencil, shape: Shape) -> Stenci
         raise no_rule(op, "a shape that does not divide") from None
     for old, new in blocks:
         x = _alike(lattice, x, shape, old, new)
-    parts = [_reshape_block(x, shape, old, new) for old, new in blocks]
-    if any(p is None for p in parts):
+    found = [_reshape_block(x, shape, old, new) for old, new in blocks]
+    if any(p is None for p in found):
         x = forget(lattice, x)
-        parts = [_reshape_block(x, shape, old, new) for old, new in blocks]
+        found = [_reshape_block(x, shape, old, new) for old, new in blocks]
+    parts = [p for p in found if p is not None]
+    if len(parts) < len(found):
+        raise no_rule(op, "a symbolic axis is merged")
     for i, axis in enumerate(x.axes):
-        if axis is not None and x.shape[i] == 1 and axis not in [a for p in parts if p for a in p[0]]:
+        if axis is not None and x.shape[i] == 1 and axis not in [a for p in parts for a in p.axes]:
             x = release(op, lattice, x, i)
-    axes: list[Axis | None] = []
-    regions, lengths = list(x.regions), list[int]()
+    for part in parts:
+        x = _one_of_each(lattice, x, part.around)
+    regions = list(x.regions)
     for (old, _), part in zip(blocks, parts, strict=True):
-        if part is None:
-            raise no_rule(op, "a symbolic axis is merged")
-        new_axes, cells, own = part
         for i in old:
             axis = x.axes[i]
-            if axis is not None and own is not None:
-                regions = [replace(r, cell=finer(lattice, r.cell, i, axis, own)[0]) for r in regions]
+            if axis is not None and part.period is not None:
+                regions = [replace(r, cell=finer(lattice, r.cell, i, axis, part.period)[0]) for r in regions]
             elif (
                 axis is None
                 and not isinstance(x.shape[i], int)
                 and not all(uniform(r.cell, i) for r in regions)
             ):
                 raise no_rule(op, "a symbolic axis that is not uniform")
-        axes += new_axes
-        lengths += cells
-    domain, size = lattice.domain, tuple(lengths)
-    made = []
+    axes = tuple(a for p in parts for a in p.axes)
+    size = tuple(n for p in parts for n in p.lengths)
+    laid = tuple(n for p in parts for n in p.laid or p.lengths)
+    domain, made = lattice.domain, []
     for r in regions:
         c = r.cell
         if c.constant is not None and c.constant.size == int(np.prod(size)):
             made.append(replace(r, cell=domain.constant(c.constant.reshape(size))))
             continue
-        maps = (_regroup(m, c.shape, size, blocks) for m in (c.facts, c.zero, c.neginf))
+        maps = (_regroup(m, c.shape, laid, blocks) for m in (c.facts, c.zero, c.neginf))
         made.append(replace(r, cell=domain.make(size, *maps)))
     known = x.known if [a for a in axes if a] == [a for a in x.axes if a] else None
-    return replace(x, type=type, axes=tuple(axes), regions=tuple(made), known=known)
+    return replace(x, type=type, axes=axes, regions=tuple(made), known=known)
+
+
+def _one_of_each(lattice: Lattice, x: Stencil, around: Sequence[int]) -> Stencil:
+    """x with one element in place of all along some axes, which are about to be merged with a spatial one."""
+    if not around:
+        return x
+
+    def one(cell: Abstract) -> Abstract:
+        cell = replace(cell, constant=None)
+        for i in around:
+            cell = reaxis(joined(lattice, cell, i), i, 1)
+        return cell
+
+    sharp = all(uniform(r.cell, i) for r in x.regions for i in around)
+    return replace(x, regions=x.each(one), known=None, exact=x.exact and sharp)
 
 
 def _alike(lattice: Lattice, x: Stencil, shape: Shape, old: range, new: range) -> Stencil:
@@ -177,38 +210,63 @@ def _grows(p: int | Symbolic, q: int | Symbolic) -> bool:
         return False
 
 
-def _reshape_block(
-    x: Stencil, shape: Shape, old: range, new: range
-) -> tuple[list[Axis | None], list[int], int | None] | None:
-    """Axes, cell lengths, and the period needed beforehand, of one block; None where places would be lost."""
-    spatial = [i for i in old if x.axes[i] is not None and x.shape[i] != 1]
-    if not spatial:
-        return [None for _ in new], [extent(shape[j]) for j in new], None
+def _reshape_block(x: Stencil, shape: Shape, old: range, new: range) -> _Block | None:
+    """What becomes of one block; None where places would be lost."""
     wide = [i for i in old if x.shape[i] != 1]
-    if spatial != wide[:1]:
-        return None
-    axis, inner = x.axes[spatial[0]], 1
+    spatial = [i for i in wide if x.axes[i] is not None]
+    if not spatial:
+        return _Block([None for _ in new], [extent(shape[j]) for j in new])
+    axis, at = x.axes[spatial[0]], wide.index(spatial[0])
     assert axis is not None
-    for i in wide[1:]:
-        size = x.shape[i]
-        if not isinstance(size, int):
-            return None
-        inner *= size
-    targets = [j for j in new if shape[j] != 1]
-    split = 1
-    for j in targets[1:]:
-        size = shape[j]
-        if not isinstance(size, int):
-            return None
-        split *= size
-    if inner == split == 1:
-        place, own = Axis(axis.source, axis.own, axis.step, axis.slot), axis.own
-    else:
+    inner, targets = product(x.shape[i] for i in wide[at + 1 :]), [j for j in new if shape[j] != 1]
+    place = _place(shape, targets, product((*(x.shape[i] for i in wide[:at]), axis.outer)))
+    if len(spatial) > 1 or place is None or not isinstance(inner, int):
+        return None
+    to, outer = place
+    split = product(shape[j] for j in targets if j > to)
+    if not isinstance(split, int):
+        return None
+    own = axis.own
+    if inner != 1 or split != 1:
         if x.band == axis.source:
             return None
-        own = axis.own
         while own * inner % split:
             own += axis.own
-        place = Axis(axis.source, own * inner // split, axis.step * own // axis.own, axis.slot)
-    axes = [place if j == targets[0] else None for j in new]
-    return axes, [place.own if j == targets[0] else extent(shape[j]) for j in new], own
+    moved = Axis(axis.source, own * inner // split, axis.step * own // axis.own, axis.slot, outer)
+    if not (_whole_periods(axis, x.shape[spatial[0]], own) and _whole_periods(moved, shape[to], moved.own)):
+        return None
+    lengths = [moved.own if j == to else extent(shape[j]) for j in new]
+    laid = [1 if j < to else n for j, n in zip(new, lengths, strict=True)]
+    return _Block([moved if j == to else None for j in new], lengths, own, tuple(wide[:at]), laid)
+
+
+def _place(shape: Shape, targets: Sequence[int], outer: int | Symbolic) -> tuple[int, int | Symbolic] | None:
+    """The last of the new axes before which stand no more elements than `outer`, and how many of these it takes in.
+
+    None where no number of them is left over.
+    """
+    found: tuple[int, int | Symbolic] | None = None
+    before = product(())
+    for j in targets:
+        left = _quotient(outer, before)
+        if left is None:
+            break
+        found = j, left
+        before = before * shape[j]
+    return found
+
+
+def _whole_periods(axis: Axis, size: int | Symbolic, period: int) -> bool:
+    """Whether an axis with others merged begins a period for each of their elements."""
+    each = _quotient(size, axis.outer)
+    return axis.outer == 1 or (each is not None and _quotient(each, period) is not None)
+
+
+def _quotient(a: int | Symbolic, b: int | Symbolic) -> int | Symbolic | None:
+    """a / b; None where it is not known to be a whole number."""
+    if isinstance(a, int):
+        return a // b if isinstance(b, int) and a % b == 0 else None
+    try:
+        return a // b
+    except ValueError:
+        return None

@@ -313,10 +313,9 @@ def read_at(
     Result position φ reads positions `first(φ), first(φ) + ...`: `first` takes φ * count + tap and moves on by `stride`
     from one φ to the next. Gives the value and the period of the result, whose axis is set.
 
-    Raises `NoRule` where x has a band along the axis.
+    Raises `NoRule` where x has a band along the axis, or others are merged with it.
     """
-    axis = x.axes[i]
-    assert axis is not None
+    axis = unmerged(op, x, i)
     if x.band == axis.source:
         raise no_rule(op, "a shift of a band")
     own = axis.own // gcd(axis.own, stride)
@@ -325,8 +324,18 @@ def read_at(
     return _with(x, i, target, lambda c: sample(lattice, c, i, axis, positions)), own
 
 
+def unmerged(op: Primitive, x: Stencil, i: int) -> Axis:
+    """Return a spatial axis that a primitive acts along. Raises `NoRule` where others are merged with it."""
+    axis = x.axes[i]
+    assert axis is not None
+    if axis.outer != 1:
+        raise no_rule(op, "along an axis that others are merged with")
+    return axis
+
+
 def shifted(op: Primitive, lattice: Lattice, x: Stencil, i: int, by: int, stride: int = 1) -> Stencil:
-    """Return y[p] = x[p * stride + by] along one axis."""
+    """Return y[p] = x[p * stride + by] along one axis. Raises `NoRule` where others are merged with it."""
+    unmerged(op, x, i)
     if by == 0 and stride == 1:
         return x
     return read_at(op, lattice, x, i, lambda n: n * stride + by, stride)[0]

@@ -14,7 +14,7 @@ from mpcompile.ir.stencils import (
     sample,
     whole,
 )
-from mpcompile.ops._stencil import _with, joined, no_rule, read_at
+from mpcompile.ops._stencil import _with, joined, no_rule, read_at, unmerged
 
 Padding = tuple[tuple[int, int], ...]
 
@@ -65,8 +65,8 @@ def join_windows(
 
     Raises `NoRule` where x has a band along the axis.
     """
-    axis = x.axes[i]
-    assert axis is not None and axis.own == 1
+    axis = unmerged(op, x, i)
+    assert axis.own == 1
     if x.band == axis.source:
         raise no_rule(op, "a shift of a band")
 
@@ -113,6 +113,7 @@ def spread_windows(
             pads[a], extras[a] = (0, 0), 0
             folded.append(2 + a)
             continue
+        unmerged(op, x, 2 + a)
         length = axis.own * s
         first, last = (low - d * (k - 1)) // s, (length - 1 + low) // s + 1
         pick = partial(sample, lattice, axis=2 + a, of=axis, positions=list(range(first, last + 1)))

@@ -45,7 +45,7 @@ from mpcompile.ops._base import (
     squeeze,
 )
 from mpcompile.ops._mapping import mapped_beside, mapped_reduction
-from mpcompile.ops._stencil import no_rule, unsure, without
+from mpcompile.ops._stencil import no_rule, unmerged, unsure, without
 from mpcompile.ops.arithmetic import Div, Mul, Sub
 from mpcompile.ops.elementwise import Exp
 from mpcompile.ops.identity import Cast
@@ -305,6 +305,7 @@ class CumSum(Monotone, Exact):
             ):  # sums of elements that are alike, none of which is known but all zeros
                 return (replace(unsure(x, 0.0), known=None, exact=x.exact and not self.exclusive),)
             return (replace(x, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
+        unmerged(self, x, i)
         if (axis.own, axis.step) != (1, 1) or x.band is not None:
             raise no_rule(self, "a running sum along a strided axis")
         past = Offsets.up_to(-1 if self.exclusive else 0)

@@ -39,6 +39,7 @@ from mpcompile.ops._reshape import compressed, reshape
 from mpcompile.ops._stencil import (
     fit,
     release,
+    unmerged,
     without,
 )
 from mpcompile.ops.traits import Movement, View, aligned, apart
@@ -277,6 +278,7 @@ class Flip(Movement):
             return (replace(x, regions=x.each(lambda c: self.depend(lattice.domain, c)[0]), known=None),)
         if x.band is None and all(lattice.fixed(r.cell.facts, axis) for r in x.regions):
             return (replace(x, known=None),)
+        unmerged(self, x, self.axis)
         y = without(self, lattice, x, [self.axis])
         return (replace(fit(self, lattice, y, self.axis, Axis(axis.source, 1, 1, axis.slot)), exact=False),)
 
