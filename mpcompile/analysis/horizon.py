@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from mpcompile import ops
 from mpcompile.analysis.stencils import offset_sets
 from mpcompile.analysis.verdict import Sizes, free_symbols
-from mpcompile.ir import Constant, DType, Graph, Node, NoRule, Symbolic, substitute, symbols
+from mpcompile.ir import Constant, DType, Graph, Node, NoRule, Symbolic, numbers, substitute, symbols
 from mpcompile.ir.stencils import Stencil
 from mpcompile.ops.truth import Comparison
 
@@ -169,20 +169,21 @@ def _moved(graph: Graph) -> int:
     """Return by how many places operations move elements along symbolic axes, all of them together."""
     total = 0
     for node in graph.nodes():
+        long = [isinstance(s, Symbolic) for s in node.inputs[0].shape] if node.inputs else []
         match node.op:
             case ops.Pad() as op:
-                total += sum(lo + hi for lo, hi in zip(op.before, op.after, strict=True))
-            case ops.Slice() as op if isinstance(node.types[0].shape[op.axis], Symbolic):
+                total += sum(sum(pad) for *pad, grows in zip(op.before, op.after, long, strict=True) if grows)
+            case ops.Slice() as op if long[op.axis]:
                 total += abs(_fixed_part(op.start))
-            case ops.Concat() as op:
+            case ops.Concat() as op if isinstance(node.types[0].shape[op.axis], Symbolic):
                 parts = [v.shape[op.axis] for v in node.inputs]
                 total += sum(s for s in parts if isinstance(s, int)) if len(parts) > 1 else 0
             case ops.Conv() | ops.ConvTranspose() as op:
-                kernel = [k for k in node.inputs[1].shape[2:] if isinstance(k, int)]
-                total += sum((k - 1) * d for k, d in zip(kernel, op.dilation, strict=False))
-                total += sum(max(pad) for pad in op.padding)
+                kernel = numbers(node.inputs[1].shape[2:])
+                fields = zip(kernel, op.dilation, op.padding, long[2:], strict=True)
+                total += sum((k - 1) * d + max(pad) for k, d, pad, grows in fields if grows)
             case ops.MaxPool() | ops.AvgPool() as op:
-                total += sum(k - 1 for k in op.kernel)
+                total += sum(k - 1 for k, grows in zip(op.kernel, long[2:], strict=True) if grows)
             case Constant() as op if op.stored.size == 1 and node.types[0].dtype is DType.INT:
                 total += abs(int(op.stored.item())) if _compares(graph, node) else 0
             case ops.Scan() as op:

@@ -238,7 +238,7 @@ class Combined(Relation):
         return self._of_parts([part.sees_first for part in self.parts])
 
     def _of_parts(self, each: Sequence[bool]) -> bool:
-        """What holds of the whole for each query, from what holds of the parts."""
+        """Return whether each query has a property in the whole, from whether it has it in the parts."""
         return self.operator != "~" and (all(each) if self.operator == "&" else any(each))
 
     @property
