@@ -75,7 +75,7 @@ def _regroup(
 
 @dataclass(frozen=True)
 class _Block:
-    """What becomes of a run of axes: the new axes, their lengths in a cell, and how the maps of a cell are laid out.
+    """One run of axes in its new shape: the new axes, their lengths in a cell, and how the maps of a cell are laid out.
 
     period  that the spatial axis needs beforehand; None where none of the axes is spatial
     around  old axes before the spatial one, that are merged with it or with one another
@@ -211,7 +211,7 @@ def _grows(p: int | Symbolic, q: int | Symbolic) -> bool:
 
 
 def _reshape_block(x: Stencil, shape: Shape, old: range, new: range) -> _Block | None:
-    """What becomes of one block; None where places would be lost."""
+    """Return one block in its new shape; None where places would be lost."""
     wide = [i for i in old if x.shape[i] != 1]
     spatial = [i for i in wide if x.axes[i] is not None]
     if not spatial:
