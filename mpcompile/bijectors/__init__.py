@@ -10,7 +10,7 @@ from mpcompile.bijectors.inverse import Inverse
 from mpcompile.bijectors.laws import Additive, Law
 from mpcompile.bijectors.laws import Affine as AffineLaw
 from mpcompile.bijectors.monotone import Monotone
-from mpcompile.bijectors.normalization import ActNorm, BatchNorm
+from mpcompile.bijectors.normalization import ActNorm, BatchNorm, Standardise
 from mpcompile.bijectors.pointwise import (
     LeakyRelu,
     Scale,
@@ -25,7 +25,7 @@ BIJECTORS: dict[str, type[Bijector]] = {
     c.keyword: c
     for c in (
         Dequantize, Logit, Sigmoid, Tanh, Softplus, LeakyRelu,
-        Affine, Scale, ActNorm, BatchNorm, Permute, Conv1x1,
+        Affine, Scale, ActNorm, BatchNorm, Standardise, Permute, Conv1x1,
         Squeeze, FactorOut, Coupling, Autoregressive, Inverse,
     )
 }  # fmt: skip

@@ -10,6 +10,7 @@ from mpcompile.bijectors.base import Bijector, along_channels, channels, element
 from mpcompile.bijectors.simple import Affine
 from mpcompile.ir import Init, Value
 from mpcompile.layers.base import Context
+from mpcompile.layers.standardise import statistics
 from mpcompile.ops import build as F
 from mpcompile.ranges import Momentum, Positive
 
@@ -81,6 +82,28 @@ class BatchNorm(Bijector):
         log_slope = F.sub(b, along_channels(ctx, self._log_deviation(ctx, variance), y), log_scale)
         centred = F.mul(b, F.sub(b, y, for_each_channel(ctx, "shift", y)), b.emit(ops.Exp(), log_slope))
         return F.add(b, centred, along_channels(ctx, mean, y))
+
+
+@dataclass(frozen=True)
+class Standardise(Bijector):
+    """y = (x - mean) / deviation of each channel, with the statistics of the whole training split (untrained).
+
+    The log-determinant is that of the map, so a density is one of the data in their own unit. The layer of the same name
+    says how the statistics are taken; a channel without spread has no density here, and is refused before training.
+    """
+
+    keyword: ClassVar[str] = "standardise"
+    reversible: ClassVar[bool] = False
+
+    def apply(self, ctx: Context, x: Value, seen: Value) -> tuple[Value, Value | None]:
+        b, (mean, deviation) = ctx.b, statistics(ctx, x, 1)
+        centred = F.sub(b, x, along_channels(ctx, mean, x))
+        y = F.div(b, centred, along_channels(ctx, deviation, x))
+        return y, spread(ctx, x, F.neg(b, b.emit(ops.Log(), deviation)))
+
+    def inverse(self, ctx: Context, y: Value) -> Value:
+        b, (mean, deviation) = ctx.b, statistics(ctx, y, 1)
+        return F.add(b, F.mul(b, y, along_channels(ctx, deviation, y)), along_channels(ctx, mean, y))
 
 
 def moments(ctx: Context, x: Value) -> tuple[Value, Value]:

@@ -70,6 +70,11 @@ TABLE = (
          "A value that is not there would be taken for a number. Say what stands in its place.",
          "input x: real[4]?\nlatent z ~ normal(x -> dense(4)) prior normal(0, 1)",
          "input x: real[4]?\nlatent z ~ normal(concat(fill(x, 0), observed(x)) -> dense(4)) prior normal(0, 1)"),
+    Code("MP217", "statistics-before-training",
+         "Reports a `standardise` of a value that weights make, or in a step of a loop.",
+         "Its mean and deviation are those of the whole training split, taken once before the first step, when weights "
+         "mean nothing yet.",
+         "net encoder = dense(8) -> standardise -> tanh", "net encoder = standardise -> dense(8) -> tanh"),
     Code("MP301", "reads-ahead",
          "Reports an output of an autoregressive network that depends on an element which comes later, or "
          "at the "

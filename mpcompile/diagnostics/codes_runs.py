@@ -40,6 +40,11 @@ TABLE = (
     Code("MP511", "wrong-setting", "Reports a setting with a value that it cannot have.",
          "The value has no sensible meaning.", "train { batch: 0 }", "train { batch: 64 }"),
     Code("MP512", "nothing-to-train", "Reports a model without a loss.", "Training minimises the loss."),
+    Code("MP513", "no-statistics",
+         "Reports data that a `standardise` cannot scale: a channel without any value, and in a flow one without spread.",
+         "A channel that has one value alone has no density: the flow would divide by zero.",
+         "input x: real[3]   # the last is always 1\nx ~ flow(base = normal) { standardise -> affine }",
+         "input x: real[2]\nx ~ flow(base = normal) { standardise -> affine }"),
     Code("MP520", "not-a-run", "Reports a folder that is no run.", "`eval`, `sample`, `--resume` and `--init` read "
          "runs.",
          "mpcompile eval build/made", "mpcompile eval runs/made"),

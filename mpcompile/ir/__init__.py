@@ -7,6 +7,7 @@ from mpcompile.ir.leaves import Constant, Input, Parameter, Stack
 from mpcompile.ir.module import (
     EXAMPLES,
     STATE,
+    STATISTICS,
     SUBJECT,
     Factor,
     Field,
@@ -36,6 +37,7 @@ from mpcompile.ir.types import DType, Shape, Type, TypeMismatch, float_type
 __all__ = [
     "EXAMPLES",
     "STATE",
+    "STATISTICS",
     "SUBJECT",
     "Abstract",
     "Allowance",

@@ -60,6 +60,9 @@ class ParameterSpec:
 
 #: An output of this prefix and a parameter's name is the value that the (untrained) parameter has afterwards.
 STATE = "state/"
+#: Outputs of `statistics` of these prefixes and a path are the count, the mean and the sum of squares of what the layer
+#: at the path standardises.
+STATISTICS = ("count/", "mean/", "squares/")
 #: The scalar input of a loss with priors on weights: how many examples it is the mean over.
 EXAMPLES = "examples"
 

@@ -37,6 +37,7 @@ from mpcompile.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Unpool
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn
 from mpcompile.layers.resampling import Crop, ShiftDown, Squeeze, Unsqueeze, Upsample
 from mpcompile.layers.sequence import Last, Over, Position, Shift, Stretch
+from mpcompile.layers.standardise import Standardise
 from mpcompile.layers.structure import Add, Concat, Residual, Resnet
 
 LAYERS: dict[str, type[Layer]] = {
@@ -45,7 +46,7 @@ LAYERS: dict[str, type[Layer]] = {
         Dense, Embedding, Flatten, Reshape,
         Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Prelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step,
         Gate, Glu, Dropout, StochasticDepth, GaussianNoise, MaskOut,
-        LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm,
+        LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm, Standardise,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze, Unsqueeze,
         Shift, Stretch, Position, Sinusoid, Rnn, Lstm, Gru, Attention, Last, Over,
@@ -54,12 +55,12 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }  # fmt: skip
 
-#: Layers without weights that are functions of values as well: `relu(x + 3)`.
+#: Layers without trained weights that are functions of values as well: `relu(x + 3)`.
 ACTIVATIONS = frozenset(
     c.keyword
     for c in (
         Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step, Gate,
-        Glu,
+        Glu, Standardise,
     )
 )  # fmt: skip
 

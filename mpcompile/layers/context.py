@@ -39,6 +39,22 @@ MAX_WEIGHT = 1 << 28
 MAX_WEIGHTS = 1 << 31
 
 
+@dataclass(frozen=True, slots=True)
+class Standardised:
+    """A value whose statistics are measured before training.
+
+    value   [N, ...]
+    axis    of its channels
+    looped  whether it is one of a step of a loop
+    span    of the layer
+    """
+
+    value: Value
+    axis: int
+    looped: bool
+    span: Span
+
+
 @dataclass
 class Context(Lengths):
     """The state that a composition needs to build its graph.
@@ -59,6 +75,7 @@ class Context(Lengths):
     axes         names of the axes of a value (`axes_of`)
     stated       values that the model states by name, by the name and the variables that they read
     mapped       of a value that a flow has mapped, the latents and the log-determinant
+    standardised  the values that `standardise` takes statistics of, by its path
     naming       the names of layers that were given so far
     """
 
@@ -78,6 +95,7 @@ class Context(Lengths):
     axes: dict[Value, Axes] = field(default_factory=dict)
     stated: dict[tuple[Any, ...], Value] = field(default_factory=dict)
     mapped: dict[Value, tuple[Value, Value]] = field(default_factory=dict)
+    standardised: dict[str, list[Standardised]] = field(default_factory=dict)
     naming: Naming = field(default_factory=Naming)
     _drawing: ops.LoopBuilder | None = None
     _undegreed: set[Value] = field(default_factory=set)
@@ -389,4 +407,4 @@ class Context(Lengths):
         return self.b.emit(ops.BroadcastTo(tuple(shape)), self.b.constant(0.0))
 
 
-__all__ = ["Context"]
+__all__ = ["Context", "Standardised"]

@@ -25,7 +25,7 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.graph import uncollected
-from mpcompile.lowering import discrete, latents, proofs, terms
+from mpcompile.lowering import discrete, latents, proofs, statistics, terms
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
@@ -170,6 +170,7 @@ class _Lowering(Statements):
             loss = F.sub(p.b, loss, self._weight_prior(p))
         state = {f"{STATE}{name}": value for name, value in p.ctx.updates.items()}
         self.finish(p, {"loss": loss, **outputs, **state})
+        statistics.derive(self, p.ctx)
 
     def _weight_prior(self, p: Program) -> Value:
         """log p(weights) / examples: with it the loss is the negative log posterior of one example (MAP)."""

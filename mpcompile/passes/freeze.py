@@ -31,7 +31,7 @@ from mpcompile.passes.weight_only import WeightOnly, weight_only_values
 #: A result of more elements than this is kept as a program where its weights are smaller.
 LARGE = 1 << 16
 #: Programs that learn; a frozen module has none of them.
-TRAINING = ("loss", "initialize")
+TRAINING = ("loss", "initialize", "statistics")
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import STATE, Array, Module
 from mpcompile.runner import checkpoint, disk, divergence, measure, resume
 from mpcompile.runner import run as runs
-from mpcompile.runner.batches import Batches, as_precision, complete
+from mpcompile.runner.batches import Batches, as_precision
+from mpcompile.runner.beginning import begin
 from mpcompile.runner.data import Dataset, Split, load_data
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.progress import Progress
@@ -246,16 +245,9 @@ class _Training:
         self.run = runs.Run(earlier.folder, now)
 
     def _initialize(self) -> None:
-        """Data-dependent start: a program `initialize` gives `state/<parameter>` from the first batch."""
-        if "initialize" not in self.module.programs or self.init:
-            return
-        first = complete(self.module, "initialize", self.batches.at(0), (self.settings.seed, "initialize"))
-        out = self.session.run("initialize", as_precision(first, self.precision))
-        state = self.session.state()
-        for name, output in self.module.updates("initialize").items():
-            key, value = f"parameter/{name}", out[output]
-            state[key] = np.asarray(value, dtype=state[key].dtype).reshape(state[key].shape)
-        self.session.load_state(state)
+        """Set what the data say before the first step: statistics of the training split, and a data-dependent start."""
+        if not self.init:
+            begin(self.session, self.batches, self.precision, self.say)
 
     def _sinks(self) -> tuple[Sink, ...]:
         if not self.options.tensorboard:

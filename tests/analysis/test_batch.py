@@ -36,7 +36,7 @@ from mpcompile.ops._base import type_of
 from mpcompile.runner.examples import example_inputs, example_weights
 
 #: Programs in which examples meet by definition.
-WHOLE = ("loss", "initialize")
+WHOLE = ("loss", "initialize", "statistics")
 
 
 def verdict(module: Module) -> Verdict:

@@ -84,6 +84,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "sequence_not_reduced.mp": {"lstm(16) ->": "lstm(16) -> last ->"},
     "shape_mismatch.mp": {"real[16]": "real[1, 4, 4]"},
     "skip_of_another_size.mp": {"maxpool(2) -> upsample(2)": "maxpool(3) -> upsample(3)"},
+    "standardise_of_hidden_units.mp": {"dense(hidden) -> standardise": "standardise -> dense(hidden)"},
     "stated_twice.mp": {"x ~ autoregressive(order = reverse) { nade(8) }": ""},
     "step_state_first.mp": {"gru(h, x)": "gru(x, h)"},
     "target_reads_itself.mp": {"concat(x, y)": "x"},

@@ -45,7 +45,7 @@ def cases() -> list[Case]:
         Case("real[3]", "inverse(tanh)", (-0.98, 0.98)), Case("real[3]", "inverse(softplus)", (0.01, 9)),
         Case("real[3]", "leaky_relu(slope = 0.2)"), Case(image, "leaky_relu"), Case(image, "scale"),
         Case("real[4, 4, 2]", "factor_out(1 / 2) -> affine"), Case(image, "squeeze(2) -> affine"),
-        *(Case(t, b) for t in (*vectors, image) for b in ("affine", "scale", "actnorm", "batch_norm", "conv1x1")),
+        *(Case(t, b) for t in (*vectors, image) for b in ("affine", "scale", "actnorm", "batch_norm", "standardise", "conv1x1")),
         *(Case(t, f"permute({o})") for t in (*vectors, image) for o in ("reverse", "random, seed = 1")),
         Case("real[4]", "conv1x1(init = permutation)"),
         *(Case(t, "conv1x1(form = plain)") for t in (*vectors, image)),

@@ -386,7 +386,7 @@ def _determinant(module: Module, graph: Graph, name: str, sizes: Sizes, trial: i
 def independent(module: Module, verdict: Verdict | None = None, claim: Claim | None = None) -> Iterator[str]:
     """Rows together are rows alone, in every program but those that are about a whole batch."""
     for name, graph in module.programs.items():
-        if name.split("_")[0] in ("loss", "initialize", "update") or not all(
+        if name.split("_")[0] in ("loss", "initialize", "statistics", "update") or not all(
             "N" in {s for d in v.shape for s in symbols(d)} for v in graph.outputs.values()
         ):
             continue

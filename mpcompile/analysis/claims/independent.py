@@ -1,7 +1,7 @@
 """`independent`, of every model: no example of a batch reads another one, in any program, whatever the batch's size.
 
-`loss` is a mean over the examples, and a layer may take statistics of the batch in it; `initialize` reads a batch, too.
-The verdict names these. An operation that acts along the batch is a fault if a program, run with two examples, gives one
+`loss` is a mean over the examples, and a layer may take statistics of the batch in it; `initialize` and `statistics` read
+a batch, too. The verdict names these. An operation that acts along the batch is a fault if a program, run with two examples, gives one
 of them other results than alone; else the claim is undecided.
 """
 
@@ -18,7 +18,7 @@ from mpcompile.ir import STATE, Array, Claim, Graph, Module
 
 METHOD = "the batch's axis in every value"
 #: Programs that read a whole batch.
-BY_DEFINITION = ("loss", "initialize")
+BY_DEFINITION = ("loss", "initialize", "statistics")
 #: The length at which a fault is shown.
 LENGTH = 8
 
@@ -36,8 +36,11 @@ def independent(module: Module, claim: Claim) -> Verdict:
         return _refuted(module, claim, "loss", module.programs["loss"], found)
     loss = loss_is(module, whole.statistics)
     assumptions = [f"`loss` is {loss}"]
-    if "initialize" in module.programs:
-        assumptions.append("but for `initialize`, which reads statistics of its batch")
+    assumptions += [
+        f"but for `{name}`, which reads statistics of its batch"
+        for name in ("initialize", "statistics")
+        if name in module.programs
+    ]
     scope = scope_of(*module.programs.values(), covers="lengths")
     return Verdict.proved(claim, Proof(scope, METHOD, tuple(assumptions)), {"loss": loss})
 
