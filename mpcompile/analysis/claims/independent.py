@@ -1,8 +1,8 @@
 """`independent`, of every model: no example of a batch reads another one, in any program, whatever the batch's size.
 
-`loss` is a mean over the examples, and a layer may take statistics of the batch in it. `initialize` and `statistics` read a
-batch, too. The verdict names these. An operation that acts along the batch is a fault if a program, run with two examples,
-gives one of them other results than alone. Else the claim is undecided.
+`loss` is a mean over the examples, and a layer may take statistics of the batch in it. `initialize` and `statistics`
+read a batch, too. The verdict names these. An operation that acts along the batch is a fault if a program, run with two
+examples, gives one of them other results than alone. Else the claim is undecided.
 """
 
 from __future__ import annotations
