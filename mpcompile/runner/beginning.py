@@ -1,4 +1,4 @@
-"""What the data say before the first step: the statistics that a model standardises by, and a data-dependent start.
+"""Measure before the first step: the statistics that a model standardises by, and a data-dependent start.
 
 The program `statistics` gives count, mean and sum of squares of each batch. They are added up in double precision
 (Chan, Golub and LeVeque 1983, eq. 1.5), so no sum of raw squares cancels, and the split is read once.
@@ -102,7 +102,7 @@ def measured(
 
 
 def _of(outputs: Mapping[str, Array]) -> dict[str, Moments]:
-    """The moments of one batch, by path."""
+    """Return the moments of one batch, by path."""
     first = STATISTICS[0]
     paths = [name.removeprefix(first) for name in outputs if name.startswith(first)]
     return {p: Moments(*(np.asarray(outputs[f"{k}{p}"], np.float64) for k in STATISTICS)) for p in paths}
