@@ -1,12 +1,13 @@
-"""Writes the pages that are made from tables of the code: `docs/codes/`. A test compares them."""
+"""Writes the pages that are made from tables of the code: `docs/codes/` and `docs/reference/`. A test compares them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mpcompile.diagnostics.codes import CODES
+from mpcompile.reference import KINDS, entry
 
-FOLDER = Path(__file__).parent / "codes"
+DOCS = Path(__file__).parent
 GROUPS = {
     "MP0": "Intake", "MP1": "Syntax and names", "MP2": "Shapes and types", "MP3": "Dependence and proofs",
     "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates",
@@ -14,7 +15,35 @@ GROUPS = {
 }  # fmt: skip
 
 
-def pages() -> dict[str, str]:
+def reference() -> dict[str, str]:
+    """Every page of `docs/reference/` by file name: a page a kind, with a section a name."""
+    index = [
+        "# Reference",
+        "",
+        "Every name of the language, from the tables of the compiler: `mpcompile list NAME` prints the same.",
+        "",
+    ]
+    made = {}
+    for title, kind in KINDS.items():
+        heading = title.replace("_", " ").capitalize()
+        names = sorted(kind.rows())
+        linked = ", ".join(f"[{name}]({title}.md#{name})" for name in names)
+        index.append(f"- [{heading}]({title}.md): {linked}")
+        lines = [f"# {heading}"]
+        for name in names:
+            each = entry(kind, name)
+            columns = any("  " in line.strip() for line in each.about)
+            about = ["```text", *each.about, "```"] if columns else each.about
+            lines += ["", f"## {name}", "", f"`{each.usage}`", "", *about]
+            pairs = [f"- `{word}`: {text}" for word, text in each.arguments]
+            facts = [f"- {word}: {text}" for word, text in each.facts]
+            lines += ["", *facts, *pairs] if facts or pairs else []
+            lines += ["", "```mp", *each.example.splitlines(), "```"]
+        made[f"{title}.md"] = "\n".join(lines) + "\n"
+    return made | {"README.md": "\n".join(index) + "\n"}
+
+
+def codes() -> dict[str, str]:
     """Every page of `docs/codes/` by file name."""
     made = {f"{code.code}.md": code.page() for code in CODES.values()}
     index = ["# Diagnostic codes", "", "`mpcompile explain CODE` prints the same pages."]
@@ -28,13 +57,13 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write what differs and remove what is no page any more."""
-    wanted = pages()
-    FOLDER.mkdir(exist_ok=True)
-    for path in FOLDER.glob("*.md"):
-        if path.name not in wanted:
-            path.unlink()
-    for name, text in wanted.items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    for folder, made in (("codes", codes()), ("reference", reference())):
+        (DOCS / folder).mkdir(exist_ok=True)
+        for path in (DOCS / folder).glob("*.md"):
+            if path.name not in made:
+                path.unlink()
+        for name, text in made.items():
+            (DOCS / folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,18 @@ from mpcompile.ir.axes import CHANNEL, SPACES, Axes
 from mpcompile.layers.masks import ranks
 from mpcompile.ranges import Choice
 
+#: Orders, and what each is.
+ORDERS = {
+    "natural": "That of the flattened array: the declared order of axes, the last one fastest.",
+    "reverse": "`natural` from the last element to the first.",
+    "random": "A permutation by `seed`; `orders = 8` trains one network over several.",
+    "pixel": "All colours of a pixel before the next pixel.",
+    "checkerboard": "The even places before the odd ones.",
+    "raster": "Axes by name, the outermost first: raster(height, width, channel).",
+    "listed": 'The elements by number in their order: [3, 0, 2, 1], or file("order.npy").',
+}
 #: Orders that have a name alone.
-NAMES = ("natural", "reverse", "random", "pixel", "checkerboard")
+NAMES = tuple(name for name in ORDERS if name not in ("raster", "listed"))
 
 
 @dataclass(frozen=True)
@@ -69,4 +79,4 @@ NATURAL = Order()
 #: Names as messages list them.
 NAMED = Choice(NAMES)
 
-__all__ = ["NAMED", "NAMES", "NATURAL", "Order"]
+__all__ = ["NAMED", "NAMES", "NATURAL", "ORDERS", "Order"]

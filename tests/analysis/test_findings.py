@@ -138,6 +138,12 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             PLANE + "y ~ normal(loc = x -> dense(2), scale = x -> dense(2) -> softplus)",
             PLANE + "y ~ normal(loc = x -> dense(2), scale = (x -> dense(2) -> relu) + 0.01)",
             PLANE + "y ~ normal(loc = x -> dense(2), log_scale = x -> dense(2))",
+            # logarithms of the data, of the log-gamma function and of a normaliser are of no scale
+            *(f"condition x: real[2]\ntarget y: {kind}[2]\ny ~ {law}" for kind, law in (
+                ("real(0..)", "gamma(x -> dense(4))"), ("real(0..)", "log_normal(x -> dense(4))"),
+                ("real(0..1)", "beta(x -> dense(4))"), ("integer(0..)", "negative_binomial(x -> dense(4))"),
+                ("real(0..1)", "continuous_bernoulli(logits = x -> dense(2))"),
+                ("integer(1..4)", "ordinal(x -> dense(2))"), ("real(0..1)", "truncated(normal, x -> dense(4))"))),
             "input x: real[4]\ninput n: integer(1..9)[2]\ntarget y: real[2]\n"
             "y ~ normal(loc = x -> dense(2), scale = n * 2)",
         ],

@@ -62,7 +62,7 @@ SPECS = [
 def test_every_whole_spec_is_named() -> None:
     """A block that is a spec has a name, so that it is checked; README's is that of the repository."""
     for page in PAGES:
-        if page.startswith("docs/codes/"):  # the table of codes has excerpts
+        if page.startswith(("docs/codes/", "docs/reference/")):  # excerpts, and examples of test_reference.py
             continue
         for words, block in fences(page):
             if BEGINS.match(block) and not (page == "README.md" and block == text("specs/made.yaml")):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mpcompile import ops
 from mpcompile.analysis.findings._trace import of_law
 from mpcompile.diagnostics import Diagnostic, Severity
-from mpcompile.ir import Graph, Input, Module, Parameter, Positivity, Value
+from mpcompile.ir import Graph, Input, Module, Node, Parameter, Positivity, Value
 
 
 def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
@@ -15,7 +15,7 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
 
     Exactly: in the loss, a logarithm of the distribution itself reads a value for which no rule of signs (exp,
     softplus, sigmoid, softmax; sums, products, quotients and maxima of positive values; integers from 1 on) says that
-    it is positive. Underflow is not considered, nor are loops.
+    it is positive. Logarithms of the law's own formula are not of a scale. Underflow is not considered, nor are loops.
     """
     graph, seen = module.programs["loss"], set[str]()
     known_signs = signs(module, graph)
@@ -24,7 +24,7 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             continue
         source = graph.node(node.inputs[0])
         known = known_signs[node.inputs[0].node]
-        if _of_noise(module, graph, node.inputs[0]):
+        if _of_noise(module, graph, node.inputs[0]) or _of_the_law(node, source):
             continue
         if known is Positivity.POSITIVE or str(source.span) in seen:
             continue
@@ -38,6 +38,16 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             label="not positive by construction",
             help="end it with softplus or exp, or give its logarithm as log_scale",
         )
+
+
+def _of_the_law(node: Node, source: Node) -> bool:
+    """Whether a logarithm is of the law's own formula, and not of a scale that its spec states.
+
+    The formula stands at the place of the law, a stated scale at a place of its own; and a law takes the logarithm of
+    its variable, as `gamma` does.
+    """
+    own = isinstance(source.op, Input) and source.op.path == node.scope[0].name
+    return own or source.span == node.span
 
 
 def _of_noise(module: Module, graph: Graph, value: Value) -> bool:

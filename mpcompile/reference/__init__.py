@@ -1,0 +1,8 @@
+"""The reference of the language, from the tables that lowering reads: signatures, slots, axes, defaults, examples."""
+
+from __future__ import annotations
+
+from mpcompile.reference.entries import Entry, described, entry, summary
+from mpcompile.reference.tables import KINDS, Kind
+
+__all__ = ["KINDS", "Entry", "Kind", "described", "entry", "summary"]
