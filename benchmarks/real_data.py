@@ -140,3 +140,47 @@ def strokes(*paths: Path) -> dict[str, Array]:
                 for name, value in made.items():
                     out.setdefault(f"{name}_{part}", []).append(value)
     return {name: np.concatenate(parts) for name, parts in out.items()}
+
+
+def names(path: Path, longest: int = 12) -> list[Array]:
+    """First names of 2 to `longest` letters, each once, as integers a = 0, in a random order."""
+    words = sorted({w.strip().lower() for w in path.read_text(encoding="utf-8").split()})
+    fit = [w for w in words if 2 <= len(w) <= longest and w.isascii() and w.isalpha()]
+    order = np.random.default_rng(0).permutation(len(fit))
+    return [np.array([ord(c) - ord("a") for c in fit[i]]) for i in order]
+
+
+def cifar(path: Path) -> dict[str, Array]:
+    """The first pictures of CIFAR-10: `image` `[n, 3, 32, 32]`, `label` `[n]`.
+
+    3200 to train on, 300 to choose by, 500 to test.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        image, label = file["x"], file["y"]
+    if image.shape[-1] == 3:
+        image = np.moveaxis(image, -1, 1)
+    cuts = {"train": slice(0, 3200), "valid": slice(3200, 3500), "test": slice(3500, None)}
+    out = {f"image_{part}": image[rows] for part, rows in cuts.items()}
+    return out | {f"label_{part}": label[rows] for part, rows in cuts.items()}
+
+
+def numbers(seed: int, count: int = 6000) -> dict[str, Array]:
+    """Numbers of four digits: `picture` `[n, 1, 16, 16]` of scikit-learn's digits, two above two; `caption` `[n, 4]`.
+
+    Digits of the 1000 test pictures and of the 500 validation pictures are in no other part.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, label = load_digits(return_X_y=True)
+    r = np.random.default_rng((seed, 4))
+    order, out = r.permutation(len(label)), {}
+    for part, rows, n in (
+        ("train", order[:1200], count),
+        ("valid", order[1200:1400], 500),
+        ("test", order[1400:], 1000),
+    ):
+        chosen = r.choice(rows, (n, 4))
+        tiles = (pixels[chosen] / 16).reshape(n, 2, 2, 8, 8).swapaxes(2, 3).reshape(n, 1, 16, 16)
+        out[f"picture_{part}"], out[f"caption_{part}"] = tiles.astype(np.float32), label[chosen]
+        out[f"length_{part}"] = np.full(n, 4)
+    return out

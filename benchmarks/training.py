@@ -92,10 +92,11 @@ class Fitted:
         return part.take(np.arange(len(part)))
 
     def session(self, module: Module | None = None) -> Session:
-        """The best weights, live; `module` may be the same network for another size of its input."""
+        """The best weights, live; `module` may be a part of the network, or the same for another size of its input."""
         weights, _ = self.run.parameters(self.module)
-        facts = self.run.facts
-        return find_backend(facts["backend"]).session(module or self.module, weights, device=facts["device"])
+        facts, module = self.run.facts, module or self.module
+        own = {name: weights[name] for name in module.parameters}
+        return find_backend(facts["backend"]).session(module, own, device=facts["device"])
 
     def outputs(self, program: str, name: str, part: Split, batch: int = 100) -> Array:
         """One output of a program over a split."""

@@ -53,6 +53,14 @@ def draws(m: Module, w: dict[str, Array], program: str, x: Array, count: int, se
 # --- 13: the bound ---
 
 
+def test_a_chain_of_states_stays_finite_over_many_steps() -> None:
+    """A state that the law of the next one reads: with hidden units without a bound, scales feed on themselves."""
+    m = specs.module("deep_markov")
+    given = specs.inputs(m, "elbo", 1, length=64)
+    found = interpret(m.programs["elbo"], example_weights(m, 0, 0.5), given)
+    assert all(np.isfinite(v).all() for v in found.values())
+
+
 def test_importance_weights_average_to_the_true_density() -> None:
     """Burda et al. 2016, eq. 8; for a linear Gaussian model the density is known:
     N(b, W W^T + 0.7^2). The elbo stays below it."""

@@ -1,0 +1,151 @@
+"""Latents that are summed out, relaxed, stacked or diffused, and states inferred from both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+from training import SPECS, Bench, Figure
+
+from mpcompile.ir import Array
+from mpcompile.runner.evaluate import evaluate, moments
+from rows.sequences import CHORALES, JSB, bounds, per_step
+
+STATES, KEYS = 4, 24
+
+
+def hmm(bench: Bench) -> list[Figure]:
+    """specs/hmm.mp on sequences of a hidden Markov model of as many states, beside their true NLL."""
+    law = markov(bench.options.seed)
+    data = bench.prepared("hidden_markov", generated, law, bench.options.seed)
+    fitted = bench.fit("hmm", SPECS / "hmm.mp", data, {"states": str(STATES)}, steps=3000, schedule="cosine")
+    part = fitted.part()
+    nats = -fitted.outputs("log_prob", "log_prob", part)
+    held = fitted.whole()
+    true = -forward(law, held["x"], held["length"].astype(int))
+    rate = moments(true)["mean"] / held["length"].mean()
+    seen = fitted.whole("train")
+    on = np.concatenate([x[:n] for x, n in zip(seen["x"], seen["length"].astype(int), strict=True)]).mean(0)
+    alone = -(held["x"] * np.log(on) + (1 - held["x"]) * np.log(1 - on))
+    alone = (
+        sum(a[:n].sum() for a, n in zip(alone, held["length"].astype(int), strict=True))
+        / held["length"].sum()
+    )
+    return [
+        per_step(fitted, nats, "NLL", f"of the model that drew it {rate:.4f}; keys alone {alone:.4f}")[0],
+        Figure.of("nats a sequence above the truth", moments(nats - true), "0: nothing left to learn"),
+    ]
+
+
+def markov(seed: int) -> tuple[Array, Array, Array]:
+    """Probabilities of the first state `[k]`, of the next `[k, k]`, mostly the same, and of keys `[k, d]`."""
+    r = np.random.default_rng((seed, 1))
+    stay = 0.8 * np.eye(STATES) + 0.2 * r.dirichlet(np.ones(STATES), STATES)
+    return r.dirichlet(np.ones(STATES)), stay, r.beta(0.5, 0.5, (STATES, KEYS)).clip(0.02, 0.98)
+
+
+def generated(
+    law: tuple[Array, Array, Array], seed: int, count: int = 2000, steps: int = 32
+) -> dict[str, Array]:
+    """Sequences of 8 to `steps` steps: `x` `[n, steps, d]`, `length` `[n]`; a fifth of them is the test part."""
+    first, move, keys = law
+    r = np.random.default_rng((seed, 2))
+    state = _drawn(r, np.tile(first, (count, 1)))
+    x = []
+    for _ in range(steps):
+        x.append(r.random((count, KEYS)) < keys[state])
+        state = _drawn(r, move[state])
+    length = r.integers(8, steps + 1, count)
+    cut = np.stack(x, 1) & (np.arange(steps) < length[:, None])[..., None]
+    out: dict[str, Array] = {}
+    for part, rows in (("train", slice(0, -800)), ("valid", slice(-800, -400)), ("test", slice(-400, None))):
+        out |= {f"x_{part}": cut[rows].astype(np.uint8), f"length_{part}": length[rows]}
+    return out
+
+
+def _drawn(r: np.random.Generator, p: Array) -> Array:
+    return np.asarray((p.cumsum(1) < r.random((len(p), 1))).sum(1).clip(max=p.shape[1] - 1))
+
+
+def forward(law: tuple[Array, Array, Array], x: Array, length: Array) -> Array:
+    """Log-probabilities `[n]` of sequences `x` `[n, t, d]` (Rabiner 1989, eq. 19 to 21, scaled)."""
+    first, move, keys = law
+    emitted = np.einsum("ntd,kd->ntk", x, np.log(keys)) + np.einsum("ntd,kd->ntk", 1 - x, np.log(1 - keys))
+    belief, score = np.tile(first, (len(x), 1)), np.zeros(len(x))
+    for t in range(x.shape[1]):
+        top = emitted[:, t].max(1)
+        joint = belief * np.exp(emitted[:, t] - top[:, None])
+        mass = joint.sum(1)
+        score += np.where(t < length, np.log(mass) + top, 0)
+        belief = joint / mass[:, None] @ move
+    return score
+
+
+def deep_markov(bench: Bench) -> list[Figure]:
+    """specs/deep_markov.mp with 88 keys on the chorales."""
+    sizes = {"keys": "88", "hidden": "100", "code": "32"}
+    fitted = bench.fit(
+        "deep_markov", SPECS / "deep_markov.mp", bench.file(CHORALES), sizes, steps=20_000, patience=15
+    )
+    return bounds(bench, fitted, JSB)
+
+
+def cvrnn_styles(bench: Bench) -> list[Figure]:
+    """specs/cvrnn_styles.mp with 88 keys on the chorales, beside specs/vrnn.mp of the same sizes."""
+    data, sizes = bench.file(CHORALES), {"keys": "88", "hidden": "100", "code": "32"}
+    vrnn = bench.fit("styles_vrnn", SPECS / "vrnn.mp", data, sizes, 0.45, steps=20_000, patience=15)
+    (theirs,) = per_step(vrnn, -vrnn.outputs("elbo", "elbo", vrnn.part()), "", "")[:1]
+    fitted = bench.fit(
+        "cvrnn_styles", SPECS / "cvrnn_styles.mp", data, sizes, 0.55, steps=20_000, patience=15
+    )
+    ours = -fitted.outputs("elbo", "elbo", fitted.part())
+    beside = f"vrnn.mp: {theirs.value:.2f} +- {theirs.error:.2g}"
+    return per_step(fitted, ours, "negative ELBO", beside)
+
+
+def gumbel(bench: Bench) -> list[Figure]:
+    """specs/gumbel.mp on binary digits."""
+    return beside_vae(bench, "gumbel", weighted=False)
+
+
+def ladder(bench: Bench) -> list[Figure]:
+    """specs/ladder.mp on binary digits."""
+    return beside_vae(bench, "ladder", weighted=True)
+
+
+def beside_vae(bench: Bench, name: str, weighted: bool) -> list[Figure]:
+    """The negative ELBO on binary digits, beside that of specs/vae.yaml trained for as many epochs."""
+    plain = bench.fit(f"{name}_vae", SPECS / "vae.yaml", "binary_digits", share=0.4, epochs=200)
+    fitted = bench.fit(name, SPECS / f"{name}.mp", "binary_digits", share=0.6, epochs=200)
+    few = bench.options.importance
+    ours, theirs = (evaluate(f.run, f.module, samples=few if weighted else None) for f in (fitted, plain))
+
+    def figure(what: str, a: dict[str, float], b: dict[str, float]) -> Figure:
+        beside = f"vae.yaml: {-b['mean']:.2f} +- {b['standard_error']:.2g}"
+        return Figure(what, -a["mean"], a["standard_error"], beside)
+
+    found = [figure("negative ELBO, nats", ours["nats"], theirs["nats"])]
+    if weighted:
+        a, b = (e["importance_weighted"]["nats"] for e in (ours, theirs))
+        found.append(figure(f"NLL, {few} importance samples", a, b))
+    return found
+
+
+#: What makes specs/vae.yaml one of grey levels, as specs/ddpm.mp has them.
+GREY = (
+    ("binary[pixels]", "integer(0..15)[pixels]"),
+    ("dense(pixels)]", "dense(2 * pixels)]"),
+    ("x ~ bernoulli(logits = decoder(z))", "x ~ discretized(logistic, decoder(z))"),
+)
+
+
+def ddpm(bench: Bench) -> list[Figure]:
+    """specs/ddpm.mp on digits of 16 levels: its bound over all steps, beside a VAE of discretized logistics."""
+    grey = bench.variant(SPECS / "vae.yaml", "ddpm_vae", *GREY)
+    plain = bench.fit("ddpm_vae", grey, "digits", share=0.2, epochs=200)
+    fitted = bench.fit("ddpm", SPECS / "ddpm.mp", "digits", share=0.8, steps=20_000, schedule="cosine")
+    theirs = evaluate(plain.run, plain.module)["bits_per_dim"]
+    found = evaluate(fitted.run, fitted.module)
+    alone = found["baselines"][0]["bits_per_dim"]["mean"]
+    beside = (
+        f"vae.yaml: {theirs['mean']:.3f} +- {theirs['standard_error']:.2g}; {alone:.3f}, independent pixels"
+    )
+    return [Figure.of("bound, bits per dimension", found["bits_per_dim"], beside)]
