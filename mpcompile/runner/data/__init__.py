@@ -179,7 +179,8 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
             )
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
         raise error("MP501", f"no data set is named '{spec}'", _stated(module, spec), help=hint)
-    return read(path, vocabulary, module.fields)
+    optional = {name: f.labels or () for name, f in module.fields.items() if f.optional}
+    return read(path, vocabulary, module.fields, optional)
 
 
 def _join(raw: Raw) -> None:

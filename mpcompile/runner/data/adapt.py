@@ -52,7 +52,7 @@ class Adapter:
             for field_name, column in pairs.items():
                 field, renumbered = self.module.fields[field_name], numbers[field_name]
                 if renumbered is not None:
-                    columns = {**columns, column: renumbered[columns[column].astype(np.int64)]}
+                    columns = {**columns, column: _renumbered(columns[column], renumbered)}
                 if column in self.raw.pieces:
                     fitted[field_name] = self._pieces(field, column, columns)
                 elif self._streams(field, column, columns[column]):
@@ -105,8 +105,11 @@ class Adapter:
             raise error("MP505", f"{where} holds words, the run was trained on numbers", field.span)
         if missing := [w for w in words if w not in known]:
             lacks = "which is no class of the spec" if field.labels else "which the run was not trained on"
-            raise error("MP505", f"{where} holds {_listed(missing)}, {lacks}", field.span,
-                        help=f"its words for '{field.name}' are {_listed(known)}")  # fmt: skip
+            first, close = self.raw.lines.get(column, {}), get_close_matches(missing[0], known, 1)
+            at = f", first in row {first[missing[0]]}" if missing[0] in first else ""
+            meant = f"did you mean '{close[0]}'? " if close else ""
+            raise error("MP505", f"{where} holds {_listed(missing)}, {lacks}{at}", field.span,
+                        help=f"{meant}its words for '{field.name}' are {_listed(known)}")  # fmt: skip
         return np.array([known.index(w) for w in words]) + field.low
 
     def pairing(self) -> dict[str, str]:
@@ -358,3 +361,10 @@ def _meets(wanted: int | Symbolic, found: int, sizes: dict[str, int]) -> bool:
     ((names, times),) = wanted.terms
     parts, rest = divmod(found, times)
     return rest == 0 and sizes.setdefault(names[0], parts) == parts
+
+
+def _renumbered(codes: Array, numbers: Array) -> Array:
+    """The number of each code of a word; NaN stays, where a value is missing."""
+    there = ~np.isnan(codes) if codes.dtype.kind == "f" else np.ones(codes.shape, bool)
+    found = numbers[np.where(there, codes, 0).astype(np.int64)]
+    return found if there.all() else np.where(there, found, np.nan)

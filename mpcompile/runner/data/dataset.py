@@ -30,6 +30,7 @@ class Raw:
     rows        split -> the rows of its columns that are its own; without an entry all of them are (never of pieces)
     vocabulary  what the integers of text stand for
     classes     column -> the words that its integers stand for
+    lines       column -> the row of a table in which each of its words is first
     headed      column -> the names that head its columns in a table
     rate        of sounds, in Hz; 0 where it is not known
     """
@@ -43,6 +44,7 @@ class Raw:
     rows: dict[str, Array] = field(default_factory=dict)
     vocabulary: list[str] | None = None
     classes: dict[str, list[str]] = field(default_factory=dict)
+    lines: dict[str, dict[str, int]] = field(default_factory=dict)
     headed: dict[str, list[str]] = field(default_factory=dict)
     fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
     digest: str = ""  # of a user's file

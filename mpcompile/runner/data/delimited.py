@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -19,14 +20,50 @@ from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 _TARGETS = ("y", "label", "target")
 _MISSING = ("?", "-", "na", "n/a", "null")
 _SEPARATORS, _SEPARATED = ";\t|", "the cells of a row are separated by commas, and a decimal point is `.`"
+_HOLES = "declare the variable with `?`, as in `input age: real?`, or leave such rows out"
 #: Rows that are turned into numbers at once; longest line, in characters; most columns.
 _ROWS, _LINE, _COLUMNS = 4096, 2**24, 2**20
 
 
-def table(path: Path, names: Collection[str] = ()) -> Raw:
+@dataclass
+class Reading:
+    """Columns of a file as they are known while its rows are read.
+
+    holed   columns in which a value may be missing, with the words that are classes there, whatever they say
+    wordy   columns that may hold words; those of which a cell was read are in `words`, or hold numbers
+    words   of a column of words the number of each word, in the order in which they come
+    rows    of a column of words the row in which each word is first
+    """
+
+    path: Path
+    header: list[str] | None
+    holed: Mapping[int, Collection[str]]
+    wordy: set[int]
+    words: dict[int, dict[str, int]] = field(default_factory=dict)
+    rows: dict[int, dict[str, int]] = field(default_factory=dict)
+
+    def missing(self, i: int, cell: str) -> bool:
+        """Whether a cell says that a value is missing which may be."""
+        marks = ("", "nan", *_MISSING)
+        return i in self.holed and cell.strip().lower() in marks and cell.strip() not in self.holed[i]
+
+    def decide(self, block: list[tuple[int, list[str]]]) -> None:
+        """Find which columns hold words, by their first cell that is there."""
+        for i in sorted(self.wordy):
+            first = next((row[i] for _, row in block if not self.missing(i, row[i])), None)
+            if first is not None:
+                self.wordy.discard(i)
+                if _number(first) is None and first.strip():
+                    self.words[i], self.rows[i] = {}, {}
+
+
+def table(
+    path: Path, names: Collection[str] = (), optional: Mapping[str, Collection[str]] | None = None
+) -> Raw:
     """Read the columns of a .csv.
 
-    A column whose header is one of `names` is itself; `y`, `label` and `target` are y, the rest x.
+    A column whose header is one of `names` is itself; `y`, `label` and `target` are y, the rest x. Values of those in
+    `optional` may be missing: an empty cell, `?`, `NA` and the like are NaN, unless they are words of its classes.
 
     The first row is a header where no cell of it is a number or a missing value. Words are read in columns that are not
     part of x, as classes in the order of the alphabet, where all cells of the column are words. Raises `Unreadable`,
@@ -39,7 +76,17 @@ def table(path: Path, names: Collection[str] = ()) -> Raw:
             raise Unreadable(f"{path}: it is empty")
         header = _header(path, *first)
         places = _places(path, header or [""] * len(first[1]), names)
-        return _read(path, rows if header else _after([first], rows), len(first[1]), header, places)
+        may = dict(optional or {})
+        rest = [w for name, words in may.items() if name not in places for w in words]  # of x and y
+        some = any(name not in places for name in may)
+        holed = {
+            i: may.get(name, rest)
+            for name, at in places.items()
+            for i in at
+            if name in may or (some and name not in names)
+        }
+        reading_ = Reading(path, header, holed, {i for name, at in places.items() if name != "x" for i in at})
+        return _read(reading_, rows if header else _after([first], rows), len(first[1]), places)
 
 
 def _after(
@@ -112,15 +159,10 @@ def _places(path: Path, header: list[str], names: Collection[str]) -> dict[str, 
 
 
 def _read(
-    path: Path,
-    rows: Iterator[tuple[int, list[str]]],
-    width: int,
-    header: list[str] | None,
-    places: dict[str, list[int]],
+    reading_: Reading, rows: Iterator[tuple[int, list[str]]], width: int, places: dict[str, list[int]]
 ) -> Raw:
     """Read all rows as numbers, block by block."""
-    wordy = {i for name, at in places.items() if name != "x" for i in at}
-    words: dict[int, dict[str, int]] = {}
+    path, header = reading_.path, reading_.header
     blocks: list[Array] = []
     size = 0
     while block := list(islice(rows, _ROWS)):
@@ -132,41 +174,47 @@ def _read(
                 )
             if header and width > 1 and [cell.strip() for cell in row] == header:
                 raise Unreadable(f"{path}: row {number} repeats the header", "leave it out")
-        if not blocks:
-            words = {i: {} for i in wordy if _number(block[0][1][i]) is None and block[0][1][i].strip()}
+        reading_.decide(block)
         size += len(block) * width * 8
         require(path, size)
-        blocks.append(_numbers(path, block, words, header))
+        blocks.append(_numbers(reading_, block))
     if not blocks:
         raise Unreadable(f"{path}: there is a header but no row")
     values = np.concatenate(blocks)
-    classes = {}
-    for i, codes in words.items():
+    classes, lines = {}, {}
+    for i, codes in reading_.words.items():
         order = sorted(codes)
         rank = np.empty(len(order))
         rank[[codes[w] for w in order]] = np.arange(len(order))
-        values[:, i] = rank[values[:, i].astype(np.int64)]
+        there = ~np.isnan(values[:, i])
+        values[there, i] = rank[values[there, i].astype(np.int64)]
         name = next(n for n, at in places.items() if i in at)
         if len(places[name]) > 1:
             raise Unreadable(f"{path}: several columns make {name}, and column {i + 1} holds words",
                              "name the columns after the variables of the model")  # fmt: skip
-        classes[name] = order
+        classes[name], lines[name] = order, reading_.rows[i]
     headed = {k: [header[i] for i in at] for k, at in places.items()} if header else {}
-    return Raw(
-        {"train": {k: values[:, at] for k, at in places.items()}}, fixed=False, classes=classes, headed=headed
-    )
+    columns = {"train": {k: values[:, at] for k, at in places.items()}}
+    return Raw(columns, fixed=False, classes=classes, lines=lines, headed=headed)
 
 
-def _numbers(
-    path: Path, block: list[tuple[int, list[str]]], words: dict[int, dict[str, int]], header: list[str] | None
-) -> Array:
-    """A block of rows `[n, columns]`; words are numbered as they come."""
+def _numbers(reading_: Reading, block: list[tuple[int, list[str]]]) -> Array:
+    """A block of rows `[n, columns]`; words are numbered as they come, and missing values are NaN."""
     columns = list(zip(*(row for _, row in block), strict=True))
     out = np.empty((len(block), len(columns)))
     for i, column in enumerate(columns):
+        if i in reading_.holed:
+            column = tuple("nan" if reading_.missing(i, c) else c for c in column)
         try:
-            if i in words:
-                out[:, i] = [_code(c, words[i]) for c in column]
+            if i in reading_.words:
+                out[:, i] = [
+                    np.nan
+                    if i in reading_.holed and c == "nan"
+                    else _code(c, reading_.words[i], reading_.holed.get(i, ()))
+                    for c in column
+                ]
+                for (number, _), c in zip(block, column, strict=True):
+                    reading_.rows[i].setdefault(c.strip(), number)
             elif "_" in "".join(column):  # 1_000 is a number of Python alone
                 raise ValueError
             else:
@@ -174,33 +222,37 @@ def _numbers(
         except ValueError:
             pass
         else:
-            if np.isfinite(out[:, i]).all():
+            there = np.array([c != "nan" for c in column]) if i in reading_.holed else slice(None)
+            if np.isfinite(out[there, i]).all():
                 continue
-        raise _bad_cell(path, block, i, i in words, header)
+        raise _bad_cell(reading_, block, i)
     return out
 
 
-def _code(cell: str, codes: dict[str, int]) -> int:
-    """The number of a word. Raises `ValueError` for what is none."""
+def _code(cell: str, codes: dict[str, int], known: Collection[str]) -> int:
+    """The number of a word. Raises `ValueError` for what is none, unless it is known as one."""
     cell = cell.strip()
-    if not cell or not cell.isprintable() or cell.lower() in _MISSING or _number(cell) is not None:
+    marks = cell.lower() in _MISSING and cell not in known
+    if not cell or not cell.isprintable() or marks or _number(cell) is not None:
         raise ValueError
     return codes.setdefault(cell, len(codes))
 
 
-def _bad_cell(
-    path: Path, block: list[tuple[int, list[str]]], column: int, word: bool, header: list[str] | None
-) -> Unreadable:
+def _bad_cell(reading_: Reading, block: list[tuple[int, list[str]]], column: int) -> Unreadable:
     """The first cell of a column that is not of its kind."""
-    number, cell = next((n, row[column].strip()) for n, row in block if not _fits(row[column], word))
-    where = f"{path}: row {number}, column {column + 1}" + (f" ({header[column]})" if header else "")
+    header, word = reading_.header, column in reading_.words
+    number, cell = next(
+        (n, row[column].strip())
+        for n, row in block
+        if not reading_.missing(column, row[column])
+        and not _fits(row[column], word, reading_.holed.get(column, ()))
+    )
+    where = f"{reading_.path}: row {number}, column {column + 1}" + (f" ({header[column]})" if header else "")
     if not cell:
-        return Unreadable(
-            f"{where}: the cell is empty", "leave rows with missing values out, or fill them in"
-        )
+        return Unreadable(f"{where}: the cell is empty", _HOLES)
     held = repr(cell[:30])
     if cell.lower() in (*_MISSING, "nan"):
-        return Unreadable(f"{where} holds {held}, a missing value", "leave such rows out, or fill them in")
+        return Unreadable(f"{where} holds {held}, a missing value", _HOLES)
     if word:
         return Unreadable(f"{where} holds {held}, the rows before it hold words")
     help = ""
@@ -211,10 +263,10 @@ def _bad_cell(
     return Unreadable(f"{where} holds {held}, which is not a finite number", help)
 
 
-def _fits(cell: str, word: bool) -> bool:
+def _fits(cell: str, word: bool, known: Collection[str]) -> bool:
     if word:
         try:
-            _code(cell, {})
+            _code(cell, {}, known)
         except ValueError:
             return False
         return True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +26,24 @@ _MOST_FILES = 2**20
 
 @dataclass(frozen=True)
 class Known:
-    """The facts that a reader may need: the letters of a text, and the names of the variables."""
+    """The facts that a reader may need: the letters of a text, the variables, and those that may be missing."""
 
     vocabulary: list[str] | None = None
     names: Collection[str] = ()
+    optional: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
-def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str] = ()) -> Raw:
+def read(
+    path: Path,
+    vocabulary: list[str] | None = None,
+    names: Collection[str] = (),
+    optional: Mapping[str, Collection[str]] | None = None,
+) -> Raw:
     """Read the columns of a file, or of a folder of pictures or sounds.
 
-    `vocabulary` encodes a text; `names` are the variables that the columns of a table may be headed by. Raises
-    `Unreadable`, one line that names the file.
+    `vocabulary` encodes a text; `names` are the variables that the columns of a table may be headed by, and values of
+    those in `optional`, each with the words of its classes, may be missing. Raises `Unreadable`, one line that names the
+    file.
     """
     with reading(path):
         if path.is_dir():
@@ -44,7 +51,7 @@ def read(path: Path, vocabulary: list[str] | None = None, names: Collection[str]
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise Unreadable(f"{path}: data are {', '.join(READERS)} or a folder of pictures or sounds")
-        raw = reader(path, Known(vocabulary, names))
+        raw = reader(path, Known(vocabulary, names, optional or {}))
         raw.digest = digest(path).hex()
         return raw
 
@@ -260,7 +267,7 @@ def _digest(files: list[Path]) -> str:
 READERS: dict[str, Callable[[Path, Known], Raw]] = {
     ".npz": lambda path, _: _npz(path),
     ".npy": lambda path, _: Raw({"train": {"x": npy(path)}}, fixed=False),
-    ".csv": lambda path, known: table(path, known.names),
+    ".csv": lambda path, known: table(path, known.names, known.optional),
     ".txt": lambda path, known: _text(path, known.vocabulary),
     ".wav": lambda path, _: _stream([wav(path)]),
 }
