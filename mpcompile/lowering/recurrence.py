@@ -72,6 +72,12 @@ class Recurrence:
         for s in self.statement.statements:
             if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
                 raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
+        for s in self.latents:
+            if discrete.way(s) is discrete.Enumerate:
+                raise error(
+                    "MP411", f"`enumerate` is of a latent at the top, and `{s.name}` is one of a step",
+                    s.distribution.span, help="exact sums a step's classes out; gumbel(logits, temperature) draws one",
+                )  # fmt: skip
         if self.statement.backward:
             check_backward(self.statement)
         elif not self.observed:
