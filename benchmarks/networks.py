@@ -3,9 +3,10 @@
     python benchmarks/networks.py --data /path/to/sets --rows mnist,jsb
 
 `--data` is a folder with `mnist/mnist.npz`, `mnist/binarized_mnist.npz`, `poly_music/JSB_Chorales.npz`,
-`em_membrane/em_membrane.npz`, `strokes/omniglot_strokes.npz`, `strokes/kanji_rdp200.npz`, `text/names.txt` and
-`text/tinyshakespeare.txt`; a row whose file is not there says so and is skipped, and the others need no folder. Each row
-has its own training time, in minutes of one core, which `--minutes` replaces.
+`em_membrane/em_membrane.npz`, `fsdd/fsdd_int16.npz`, `cifar10/cifar10_lossless_4000.npz`,
+`strokes/omniglot_strokes.npz`, `strokes/kanji_rdp200.npz`, `text/names.txt` and `text/tinyshakespeare.txt`; a row whose
+file is not there says so and is skipped, and the others need no folder. Each row has its own training time, in minutes
+of one core, which `--minutes` replaces.
 """
 
 from __future__ import annotations

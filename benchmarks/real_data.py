@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -183,4 +184,51 @@ def numbers(seed: int, count: int = 6000) -> dict[str, Array]:
         tiles = (pixels[chosen] / 16).reshape(n, 2, 2, 8, 8).swapaxes(2, 3).reshape(n, 1, 16, 16)
         out[f"picture_{part}"], out[f"caption_{part}"] = tiles.astype(np.float32), label[chosen]
         out[f"length_{part}"] = np.full(n, 4)
+    return out
+
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+LETTERS = "".join(sorted(set("".join(WORDS))))
+#: Of the spectrogram: mel bands, frames kept (1 s), samples at 8 kHz from one frame to the next, and in one.
+BANDS, FRAMES, HOP, WINDOW = 24, 64, 128, 256
+
+
+def spellings() -> tuple[Array, Array]:
+    """The ten words as places in `LETTERS`, filled up with 0: `[10, 5]`, and their lengths `[10]`."""
+    lengths = np.array([len(w) for w in WORDS])
+    text = np.zeros((len(WORDS), lengths.max()), np.int64)
+    for row, word in enumerate(WORDS):
+        text[row, : len(word)] = [LETTERS.index(c) for c in word]
+    return text, lengths
+
+
+def spelled(path: Path) -> dict[str, Array]:
+    """Spoken digits: log mel spectra `sound` `[n, FRAMES, BANDS]`, letters `text` `[n, 5]`, and both lengths.
+
+    Recordings 0 to 4 of each speaker and digit are the test part, number 5 is for validation.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        wave, ends, digit, index = (file[k] for k in ("wave", "off", "digit", "index"))
+    mel = lambda f: 2595 * np.log10(1 + f / 700)  # noqa: E731
+    edges = 700 * (10 ** (np.linspace(mel(100), mel(4000), BANDS + 2) / 2595) - 1)
+    at = np.fft.rfftfreq(WINDOW, 1 / 8000)[:, None]
+    low, middle, high = edges[:-2], edges[1:-1], edges[2:]
+    bank = np.minimum((at - low) / (middle - low), (high - at) / (high - middle)).clip(0)
+    sound, size = np.zeros((len(digit), FRAMES, BANDS), np.float32), np.zeros(len(digit), np.int64)
+    for row, (start, end) in enumerate(pairwise(ends)):
+        one = np.pad(wave[start:end] / 2**15, (0, WINDOW))
+        frames = np.lib.stride_tricks.sliding_window_view(one, WINDOW)[::HOP][:FRAMES]
+        power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW))) ** 2 @ bank
+        size[row] = len(frames)
+        sound[row, : len(frames)] = (np.log(power + 1e-6) + 6) / 4
+    text, lengths = spellings()
+    out: dict[str, Array] = {}
+    for part, of in (("train", index > 5), ("valid", index == 5), ("test", index < 5)):
+        columns = {
+            "sound": sound[of],
+            "sound_length": size[of],
+            "text": text[digit[of]],
+            "length": lengths[digit[of]],
+        }
+        out |= {f"{name}_{part}": column for name, column in columns.items()}
     return out

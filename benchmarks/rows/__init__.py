@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training import Bench, Figure
 
-from rows import codes, flows, labels, latents, pictures, sequences, vision, words
+from rows import codes, flows, labels, latents, pictures, sequences, speech, vision, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,20 @@ ROWS = {
     "strokes": Row(4, sequences.strokes),
     "seq2seq": Row(1, sequences.seq2seq),
     "text": Row(2, sequences.text),
+    "realnvp_notes": Row(0.8, flows.realnvp_notes),
+    "ctc": Row(1, speech.ctc),
     "gpt2": Row(3, words.gpt2),
     "llama": Row(3, words.llama),
     "translate": Row(3, words.translate),
-    "xlnet": Row(2, words.xlnet),
-    "vit": Row(4, vision.vit),
-    "pixelsnail": Row(3, vision.pixelsnail),
-    "set_transformer": Row(1, vision.set_transformer),
-    "two_towers": Row(2, vision.two_towers),
+    "xlnet": Row(1, words.xlnet),
+    "vit": Row(2, vision.vit),
+    "pixelsnail": Row(1.2, vision.pixelsnail),
+    "set_transformer": Row(0.5, vision.set_transformer),
+    "two_towers": Row(0.5, vision.two_towers),
     "hmm": Row(1, latents.hmm),
-    "deep_markov": Row(3, latents.deep_markov),
-    "cvrnn_styles": Row(4, latents.cvrnn_styles),
+    "deep_markov": Row(2, latents.deep_markov),
+    "cvrnn_styles": Row(2, latents.cvrnn_styles),
     "gumbel": Row(0.6, latents.gumbel),
     "ladder": Row(0.6, latents.ladder),
-    "ddpm": Row(3, latents.ddpm),
+    "ddpm": Row(1.5, latents.ddpm),
 }

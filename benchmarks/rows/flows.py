@@ -52,3 +52,14 @@ def bits(bench: Bench, name: str, spec: Path, sizes: dict[str, str], published: 
     alone = found["baselines"][0]["bits_per_dim"]["mean"]
     beside = f"{published}; {alone:.3f}, independent pixels"
     return [Figure.of("bits per dimension", found["bits_per_dim"], beside)]
+
+
+def realnvp_notes(bench: Bench) -> list[Figure]:
+    """specs/realnvp_notes.mp on two moons, beside specs/realnvp2d.mp, whose scales are bounded."""
+    fitted, other = (
+        bench.fit(name, SPECS / f"{name}.mp", "moons", share=0.5) for name in ("realnvp_notes", "realnvp2d")
+    )
+    ours, theirs = (evaluate(f.run, f.module) for f in (fitted, other))
+    a, b, normal = ours["nats"], theirs["nats"], ours["baselines"][0]["nats"]["mean"]
+    beside = f"realnvp2d.mp: {-b['mean']:.4f} +- {b['standard_error']:.2g}; a Gaussian {-normal:.4f}"
+    return [Figure("NLL, nats a point", -a["mean"], a["standard_error"], beside)]
