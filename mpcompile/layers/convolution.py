@@ -12,7 +12,7 @@ from mpcompile.layers.base import SEQUENCE, SPACE, Acting, Acts, Context, Mask, 
 from mpcompile.layers.dense import bias_start, mask_value
 from mpcompile.layers.reparametrised import Norm, reparametrised
 from mpcompile.layers.starts import DEFAULT, Start
-from mpcompile.layers.windows import each_axis, fitting, geometry, pairs, spatial
+from mpcompile.layers.windows import Geometry, behind_ends, each_axis, fitting, geometry, pairs, spatial
 from mpcompile.ops import build as F
 from mpcompile.ranges import Extra, Pad, PadAlong, Sizes, Width, Window
 
@@ -23,7 +23,10 @@ class Conv(Acting):
 
     `flip` mirrors the kernel in every axis: convolution in the sense of mathematics, (K * I)[i] = sum of K[m] I[i - m].
     `pad` is valid, same (ceil(size / stride) results), causal (before only), a number, or a list with a number or a
-    pair [before, after] for each axis. A mask of the kernel ([out, in, *kernel]) multiplies the weight. `norm` is that of
+    pair [before, after] for each axis. A stride along a length divides a declared multiple of it: [2 * frames, ...] has
+    `frames` results. What lies behind the end of a sequence is zero.
+
+    A mask of the kernel ([out, in, *kernel]) multiplies the weight. `norm` is that of
     `dense`, of the kernels of each output channel.
 
     [N, C, *S] -> [N, channels, *P] for one to three spatial axes S; the weight is [channels, C / groups, *kernel].
@@ -44,9 +47,13 @@ class Conv(Acting):
     norm: Norm = "none"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
-        in_channels, _ = spatial(x)
+        (x,) = inputs
         windows = fitting(ctx, x, geometry(ctx, x, self.kernel, self.stride, self.dilation, self.pad))
+        return self.over_windows(ctx, behind_ends(ctx, x, windows, 0.0), windows)
+
+    def over_windows(self, ctx: Context, x: Value, windows: Geometry) -> Value:
+        """The convolution of x[N, C, *S], in which what lies behind the end of a sequence is zero where it is read."""
+        b, (in_channels, _) = ctx.b, spatial(x)
         divided(ctx, self.groups, in_channels, self.channels)
         shape = (self.channels, in_channels // self.groups, *windows.kernel)
         start = self.init.of(shape)
@@ -96,7 +103,9 @@ class Conv1d(Acting):
             self.channels, self.kernel, 1, self.pad, self.dilation, self.groups, None, self.bias, self.init, self.flip,
             self.norm,
         )  # fmt: skip
-        return F.transpose(b, inner.forward(ctx, F.transpose(b, x, 0, 2, 1)), 0, 2, 1)
+        x = F.transpose(b, x, 0, 2, 1)
+        windows = fitting(ctx, x, geometry(ctx, x, self.kernel, 1, self.dilation, self.pad))
+        return F.transpose(b, inner.over_windows(ctx, x, windows), 0, 2, 1)
 
 
 @dataclass(frozen=True)

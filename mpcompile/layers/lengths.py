@@ -99,9 +99,12 @@ class Lengths:
         return self._present.get(name)
 
     def kept(self, x: Value) -> Value:
-        """`x` with zeros at the positions that are not real, whatever stands there."""
-        present, b = self.present_at(x), self.b
-        if present is None:
-            return x
-        present = F.reshape(b, present, (*present.shape, *(1,) * (x.type.rank - 2)))
-        return b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
+        """`x` with zeros at the positions that are not real along any of its axes, whatever stands there."""
+        b = self.b
+        for axis, size in enumerate(x.shape[1:] if self.lengths else (), 1):
+            present = self.present_along(size)
+            if present is not None:
+                wide = tuple(s if i in (0, axis) else 1 for i, s in enumerate(x.shape))
+                present = F.reshape(b, self.repeated(present, x.shape[0]), wide)
+                x = b.emit(ops.Where(), present, x, F.cast(b, b.constant(0), x.dtype))
+        return x

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Value
 from mpcompile.layers.base import SPACE, Acting, Acts, Context, Part
-from mpcompile.layers.windows import Geometry, fitting, geometry
+from mpcompile.layers.windows import Geometry, behind_ends, fitting, geometry
 from mpcompile.ops import build as F
 from mpcompile.ranges import Pad, Sizes
 
@@ -30,19 +30,26 @@ class _Pool(Acting):
 class MaxPool(_Pool):
     """The largest value of each window; stride = kernel unless given. `as name` remembers where, for `unpool`.
 
+    Along a length the stride divides a declared multiple: [2 * time, ...] has time windows of 2. What lies behind the end
+    of a sequence is in no window before it.
+
     [N, C, *S] -> [N, C, *P], a result for each window.
     """
 
     keyword: ClassVar[str] = "maxpool"
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        windows = self.windows(ctx, inputs[0])
-        return ctx.b.emit(ops.MaxPool(windows.kernel, windows.stride, windows.padding), inputs[0])
+        (x,), windows = inputs, self.windows(ctx, inputs[0])
+        real = behind_ends(ctx, x, windows, float("-inf"))
+        y = ctx.b.emit(ops.MaxPool(windows.kernel, windows.stride, windows.padding), real)
+        return y if real is x else behind_ends(ctx, y, windows, 0.0)
 
 
 @dataclass(frozen=True)
 class AvgPool(_Pool):
     """The mean of each window; stride = kernel unless given. Padding counts as zeros unless `count_padding=false`.
+
+    What lies behind the end of a sequence is padding.
 
     [N, C, *S] -> [N, C, *P], a result for each window.
     """
@@ -51,9 +58,16 @@ class AvgPool(_Pool):
     count_padding: bool = True
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        windows = self.windows(ctx, inputs[0])
+        (x,), b, windows = inputs, ctx.b, self.windows(ctx, inputs[0])
         op = ops.AvgPool(windows.kernel, windows.stride, windows.padding, self.count_padding)
-        return ctx.b.emit(op, inputs[0])
+        real = behind_ends(ctx, x, windows, 0.0)
+        if real is x or self.count_padding:
+            return b.emit(op, real)
+        counted = replace(op, count_padding=True)
+        ones = b.emit(ops.BroadcastTo((x.shape[0], 1, *x.shape[2:])), b.constant(1.0))
+        share = b.emit(counted, behind_ends(ctx, ones, windows, 0.0))
+        some = F.less(b, 0.0, share)
+        return F.div(b, b.emit(counted, real), F.where(b, some, share, 1.0))
 
 
 class GlobalAvgPool(Acting):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpcompile.ir import Value
+from mpcompile.ir import Symbolic, Value
 from mpcompile.layers.base import Context
+from mpcompile.ops import build as F
 from mpcompile.ranges import Pad, Sizes
 
 
@@ -45,7 +46,22 @@ def geometry(
         for v, w in ((kernel, "kernel"), (stride, "stride"), (dilation, "dilation"))
     )
     found = Geometry(k, s, d, ((0, 0),) * dims)
+    for size, stride in zip(x.shape[2:], s, strict=True):
+        if isinstance(size, Symbolic) and any(times % stride for names, times in size.terms if names):
+            raise ctx.fail("MP205", f"a stride of {stride} does not divide the length {size}",
+                           help=f"declare a multiple of it: [{stride} * time, ...] has time windows")  # fmt: skip
     return Geometry(k, s, d, _padding(ctx, x, pad, found))
+
+
+def behind_ends(ctx: Context, x: Value, windows: Geometry, instead: float) -> Value:
+    """Put a number in the place of what lies behind the ends of x[N, C, space...], where windows reach beyond an end."""
+    for axis, (_, after) in enumerate(windows.padding, 2):
+        present = ctx.present_along(x.shape[axis]) if after > 0 else None
+        if present is not None:
+            present = ctx.repeated(present, x.shape[0])
+            wide = F.reshape(ctx.b, present, tuple(s if i in (0, axis) else 1 for i, s in enumerate(x.shape)))
+            x = F.where(ctx.b, wide, x, instead)
+    return x
 
 
 def fitting(ctx: Context, x: Value, windows: Geometry) -> Geometry:
@@ -79,14 +95,8 @@ def _padding(ctx: Context, x: Value, pad: Pad, windows: Geometry) -> tuple[tuple
         case "same":
             sides = []
             for size, stride, reach in zip(x.shape[2:], windows.stride, windows.reach, strict=True):
-                total = reach  # at stride 1, whatever the size
-                if stride != 1:
-                    if not isinstance(size, int):
-                        raise ctx.fail(
-                            "MP205", f"`same` at stride {stride} depends on the size, and {size} is not known",
-                            help="give the padding in numbers",
-                        )  # fmt: skip
-                    total = max(-(-size // stride) * stride - stride + reach + 1 - size, 0)
+                known = size if isinstance(size, int) else 0  # a length is a multiple of the stride
+                total = max(-(-known // stride) * stride - stride + reach + 1 - known, 0)
                 sides.append((total // 2, total - total // 2))
             return tuple(sides)
     raise AssertionError(pad)  # one of the declared names

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
-from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol
+from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol, symbols
 from mpcompile.ir.axes import BATCH_NAMES, Axes, TwoReadings, default_axes
 from mpcompile.layers.axes import two_readings, two_readings_help
 from mpcompile.lowering.names import unknown
@@ -182,8 +182,8 @@ def _counted(
     d: ast.Declaration, low: int, high: ast.Name, model: ast.Model, numbers: Mapping[str, int | float]
 ) -> str:
     """The symbolic length that `condition length: integer(1..time)` counts the real steps of."""
-    sizes = [d.type.shape[0].size for d in model.declarations if d.type.shape]
-    lengths = [size.id for size in sizes if isinstance(size, ast.Name) and size.id not in numbers]
+    sizes = [_length(axis.size, numbers) for d in model.declarations for axis in d.type.shape]
+    lengths = sorted({name for size in sizes if size is not None for name in symbols(size)})
     if high.id not in lengths:
         raise unknown("length", high.id, [*lengths, *numbers], high.span)
     if d.role != "condition" or low < 1 or d.type.shape:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value
+from mpcompile.ir import Array, Builder, DType, Graph, Input, Module, Node, Value, multiple_of
 from mpcompile.ir.walk import inline
 from mpcompile.passes.gradient import differentiate, gradient_name
 
@@ -63,8 +63,10 @@ def _cut(module: Module, inputs: Mapping[str, Array]) -> dict[str, Array]:
             least = int(given[name].min())
             given[name] = np.full_like(given[name], least)
             for other, value in module.programs["loss"].inputs.items():
-                if value.type.rank > 1 and str(value.shape[1]) == field.counts:
-                    given[other] = given[other][:, :least]
+                for axis, size in enumerate(value.shape):
+                    length, times = multiple_of(size) or ("", 1)
+                    if length == field.counts:
+                        given[other] = given[other].take(range(least * times), axis)
     return given
 
 

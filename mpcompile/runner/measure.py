@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log, prod
+from math import log
 
 import numpy as np
 
-from mpcompile.ir import EXAMPLES, STATE, Array, Field, Module
+from mpcompile.ir import EXAMPLES, STATE, Array, Field, Module, multiple_of
 from mpcompile.runner.reading import Reading
 
 LN2 = log(2)
@@ -21,13 +21,16 @@ def observed(module: Module) -> list[Field]:
 
 def dimensions(module: Module, data: Mapping[str, Array]) -> float:
     """Return the number of observed elements in one example of `data`: the mean, where examples state their length."""
-    real = {f.counts: data[f.name].mean() for f in module.fields.values() if f.counts and f.name in data}
+    real = {f.counts: data[f.name] for f in module.fields.values() if f.counts and f.name in data}
     total = 0.0
     for f in observed(module):
         if f.name in data:
-            time, *rest = data[f.name].shape[1:] or (1,)
-            total += real.get(str(f.type.shape[1]) if f.type.rank > 1 else "", time) * prod(rest)
-    return float(total)
+            size = np.ones(len(data[f.name]))
+            for declared, found in zip(f.type.shape[1:], data[f.name].shape[1:], strict=True):
+                length, times = multiple_of(declared) or ("", 1)
+                size = size * (real[length].reshape(-1) * times if length in real else found)
+            total += float(size.mean())
+    return total
 
 
 def discrete(module: Module) -> bool:

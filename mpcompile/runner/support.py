@@ -14,7 +14,7 @@ import numpy as np
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.distributions.base import learned
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Field, FlowStep, Module, symbol
+from mpcompile.ir import Array, Field, FlowStep, Module, multiple_of
 from mpcompile.runner.data import Split
 from mpcompile.runner.noise import draw
 
@@ -77,10 +77,14 @@ def _elements(module: Module, name: str, data: Mapping[str, Array]) -> Array:
     values, sizes = data[name], module.fields[name].type.shape
     if len(sizes) < 2 or isinstance(sizes[1], int):
         return values.reshape(len(values), -1)
-    real = np.ones(values.shape[:2], bool)
-    for f in module.fields.values():
-        if f.counts and symbol(f.counts) == sizes[1]:
-            real = np.arange(values.shape[1]) < data[f.name].reshape(-1, 1)
+    steps = sum(not isinstance(size, int) for size in sizes)
+    real = np.ones(values.shape[:steps], bool)
+    for axis in range(1, steps):
+        length, times = multiple_of(sizes[axis]) or ("", 1)
+        for f in module.fields.values():
+            if f.counts and f.counts == length:
+                here = np.arange(values.shape[axis]) < times * data[f.name].reshape(-1, 1)
+                real &= here.reshape(len(here), *(here.shape[1] if i == axis else 1 for i in range(1, steps)))
     return values[real].reshape(int(real.sum()), -1)
 
 

@@ -237,10 +237,12 @@ def _windows(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
     slid = [a for a in _own(walk, node) if a not in apart]
     if any(_own(walk, node, i) for i in range(1, len(inputs))) or any(a < 2 for a in slid):
         raise NoRule(op, "padding")
-    clean = all(v.clean for v in inputs)
+    clean, absent = all(v.clean for v in inputs), KINDS.get(op.absent)
+    if isinstance(op, ops.AvgPool) and op.count_padding:  # a zero counts as one of the border does
+        absent = ZERO
     for a in slid:
         beyond = op.padding[a - 2][1] > 0  # type: ignore[attr-defined]  # of all windows
-        clean = clean and (not beyond or _absent(walk, node, x, a, KINDS.get(op.absent)))
+        clean = clean and (not beyond or _absent(walk, node, x, a, absent))
     return Parts(clean, None, dict.fromkeys(walk.axes(node.types[0])))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
-from mpcompile.ir import Array, Module, numbers
+from mpcompile.ir import Array, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
 from mpcompile.runner.data.elements import share
@@ -128,7 +128,9 @@ def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | No
         "rolls": lambda: sequences.rolls(steps, _last_size(module, 88)),
         "melodies": lambda: sequences.melodies(steps, _last_size(module, 24)),
         "reversal": lambda: sequences.reversal(*_dialogue(module, steps)),
-        "spoken": lambda: sequences.spoken(steps, _last_size(module, 8), _classes(module, "text")),
+        "spoken": lambda: sequences.spoken(
+            steps, _last_size(module, 8), _classes(module, "text"), _times(module, "sound")
+        ),
     }
     return makers[name]
 
@@ -148,6 +150,13 @@ def _dialogue(module: Module, steps: int) -> tuple[int, int, int]:
     sizes = [f.type.shape[1] if f is not None and f.type.rank > 1 else steps for f in fields]
     lengths = [s if isinstance(s, int) else steps for s in sizes]
     return lengths[0], lengths[1], next((f.classes for f in fields if f is not None and f.classes), 2)
+
+
+def _times(module: Module, name: str) -> int:
+    """Rows of a sequence that make one step of its length: 2 for `[2 * frames, ...]`."""
+    field = module.fields.get(name)
+    along = multiple_of(field.type.shape[1]) if field is not None and field.type.rank > 1 else None
+    return 1 if along is None else along[1]
 
 
 def _classes(module: Module, name: str) -> int:

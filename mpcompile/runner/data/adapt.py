@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Field, Module, Symbolic, number, numbers
+from mpcompile.ir import Array, Field, Module, Shape, Symbolic, multiple_of, number, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES
 from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
 from mpcompile.runner.data.elements import checked, prepared
@@ -58,8 +58,11 @@ class Adapter:
                 elif self._streams(field, column, columns[column]):
                     fitted[field_name] = self._windows(field, column, columns[column], split, ahead)
                 else:
-                    rows = self.raw.rows.get(split)
-                    fitted[field_name] = self._column(field, column, columns[column], rows, sizes)
+                    rows, found = self.raw.rows.get(split), columns[column]
+                    if column == "length" and field.counts and self.raw.pieces:
+                        found = -(-found // self._at_once(field.counts))
+                    fitted[field_name] = self._column(field, column, found, rows, sizes)
+            self._require_within(fitted, sizes)
             made[split] = Split(fitted)
             if not len(made[split]) and split == "train":
                 raise error("MP507", f"data '{self.name}': there is no training example", self._anywhere())
@@ -189,8 +192,8 @@ class Adapter:
     def _windows(
         self, field: Field, column: str, stream: Array, split: str, ahead: dict[str, int]
     ) -> Windows:
-        size = field.type.shape[1]
-        length = size if isinstance(size, int) else self.length
+        size, along = field.type.shape[1], multiple_of(field.type.shape[1])
+        length = size if isinstance(size, int) else self.length * (1 if along is None else along[1])
         if self.raw.vocabulary is not None and column == "x":
             self._vocabulary(field, len(self.raw.vocabulary))
         expected = [s for s in field.type.shape[2:] if s != 1]
@@ -225,8 +228,8 @@ class Adapter:
 
     def _pieces(self, field: Field, column: str, columns: dict[str, Array]) -> Pieces:
         """Sequences of unequal length, for a field along a length that the model lets each example state."""
-        along = str(field.type.shape[1]) if field.type.rank > 1 else ""
-        if not any(f.counts == along for f in self.module.fields.values()):
+        length, times = (multiple_of(field.type.shape[1]) if field.type.rank > 1 else None) or ("", 1)
+        if not any(f.counts == length for f in self.module.fields.values()):
             raise error(
                 "MP503",
                 f"the sequences of data '{self.name}' have lengths from {columns['length'].min()} to "
@@ -240,10 +243,30 @@ class Adapter:
             require(Path(self.name), len(values) * number(wanted[0]), f"column '{column}'")
             values = np.unpackbits(values, axis=1, count=number(wanted[0]))
         if values.shape[1:] != wanted:
-            raise self._misfit(field, [along, *wanted], list(values.shape), column)
+            raise self._misfit(field, [field.type.shape[1], *wanted], list(values.shape), column)
         values = prepared(self.raw, self.embedded, field, column, values)
         survey = checked(self.name, field, column, values, None, self.threshold)
-        return Pieces(values, field.type.dtype, columns["length"], survey, self._threshold(field))
+        return Pieces(values, field.type.dtype, columns["length"], survey, self._threshold(field), times)
+
+    def _require_within(
+        self, fitted: Mapping[str, Column | Windows | Pieces], sizes: Mapping[str, int]
+    ) -> None:
+        """Raises `SpecError` (MP504) for a length that is longer than the sequences that it is of."""
+        for name, column in fitted.items():
+            field = self.module.fields[name]
+            most = sizes.get(field.counts or "")
+            if most is None or not isinstance(column, Column) or column.survey.high <= most:
+                continue
+            times = self._at_once(field.counts or "")
+            rows = f", of {times} rows each" if times > 1 else ""
+            raise error("MP504", f"data '{self.name}' state lengths of up to {column.survey.high:g} for '{name}', and "
+                        f"the sequences have {most} steps{rows}", field.span,
+                        help=f"a step is {times} rows: divide, and round up" if times > 1 else "")  # fmt: skip
+
+    def _at_once(self, length: str) -> int:
+        """How many rows of a sequence make one step of a length: 2 for `[2 * frames, ...]`."""
+        sizes = (multiple_of(s) for f in self.module.fields.values() for s in f.type.shape[1:])
+        return max((times for name, times in filter(None, sizes) if name == length), default=1)
 
     def _require_lengths(self, pairs: Mapping[str, str]) -> None:
         """Raises `SpecError` (MP503) where the data say which steps are padding and the model would learn them."""
@@ -297,6 +320,9 @@ class Adapter:
                 sizes.update(bound)
                 return values, found
         if any(isinstance(w, Symbolic) and w.terms[0][1] > 1 for w in wanted):
+            whole = self._whole(wanted, values)
+            if whole is not None:
+                return self._shaped(field, column, whole, sizes)
             raise self._misfit(field, list(wanted), list(found), column)
         fixed = [w if isinstance(w, int) else sizes.get(str(w)) for w in wanted]
         if None in fixed and fixed.count(None) == 1:
@@ -313,6 +339,20 @@ class Adapter:
             if enlarged is not None:
                 return enlarged, tuple(target)
         raise self._misfit(field, list(wanted), list(found), column)
+
+    def _whole(self, wanted: Shape, values: Array) -> Array | None:
+        """Values with zeros behind them, up to a multiple of the rows that a model reads at once along a stated length.
+
+        None where nothing is lacking.
+        """
+        counted = {f.counts for f in self.module.fields.values()}
+        lacking = [(0, 0)]
+        for size, found in zip(wanted, values.shape[1:], strict=False):
+            along = multiple_of(size)
+            lacking.append((0, -found % along[1] if along is not None and along[0] in counted else 0))
+        if len(lacking) != values.ndim or not any(after for _, after in lacking):
+            return None
+        return np.pad(values, lacking)
 
     def _enlarged(self, column: str, values: Array, target: list[int]) -> Array | None:
         """A grey image repeated by a whole factor, with a border and channels as needed, or None."""

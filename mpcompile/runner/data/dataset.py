@@ -194,8 +194,9 @@ class Windows:
 class Pieces:
     """Sequences of unequal length, one after the other; a batch is padded with zeros to its longest.
 
-    Rounded up to a multiple of `STEP`, so that a backend which compiles for every shape meets few. The model's own
+    Rounded up to a multiple of `STEP` steps, so that a backend which compiles for every shape meets few. The model's own
     `condition length: integer(1..time)` says what is padding, so that how much of it there is makes no difference.
+    `times` rows are one step, where a model reads several at once: `[2 * frames, ...]`.
     """
 
     STEP: ClassVar[int] = 16
@@ -204,13 +205,14 @@ class Pieces:
     lengths: Array
     survey: Survey
     threshold: float | None = None
+    times: int = 1
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def take(self, rows: Array, shift: int = 0) -> Array:
         ends = np.cumsum(self.lengths)
-        longest = -(-int(self.lengths[rows].max()) // self.STEP) * self.STEP
+        longest = -(-int(self.lengths[rows].max()) // (self.STEP * self.times)) * self.STEP * self.times
         out = np.zeros((len(rows), longest, *self.stream.shape[1:]), _DTYPES[self.dtype])
         for place, row in enumerate(rows):
             size = int(self.lengths[row])

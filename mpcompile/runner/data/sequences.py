@@ -106,10 +106,11 @@ def reversal(source: int, reply: int, tokens: int) -> Raw:
     return Raw(splits, {"source": tokens, "reply": tokens})
 
 
-def spoken(frames: int, width: int, letters: int) -> Raw:
+def spoken(frames: int, width: int, letters: int, times: int = 1) -> Raw:
     """Generate words in noise: each letter is a code of its own, held for 1 to 3 frames, with 0 or 1 silent ones behind.
 
     sound `[n, frames, width]` and sound_length, text `[n, frames // 4]` and length. Silence separates equal neighbours.
+    A step of `sound_length` is `times` frames.
     """
     splits = {}
     code = generator("data", "spoken", letters, width).standard_normal((letters, width))
@@ -127,7 +128,7 @@ def spoken(frames: int, width: int, letters: int) -> Raw:
             sound[i, start : start + held[i, j]] += code[text[i, j]]
         splits[split] = {
             "sound": sound.astype(np.float32),
-            "sound_length": np.maximum(1, np.minimum(ends[:, -1], frames)),
+            "sound_length": -(-np.maximum(1, np.minimum(ends[:, -1], frames)) // times),
             "text": text,
             "length": length,
         }
