@@ -52,7 +52,10 @@ class Conv(Acting):
         return self.over_windows(ctx, behind_ends(ctx, x, windows, 0.0), windows)
 
     def over_windows(self, ctx: Context, x: Value, windows: Geometry) -> Value:
-        """The convolution of x[N, C, *S], in which what lies behind the end of a sequence is zero where it is read."""
+        """The convolution of x[N, C, *S], in which what lies behind the end of a sequence is zero where it is read.
+
+        Raises `SpecError`: MP205 for `flip` beside a mask, and what `divided` says.
+        """
         b, (in_channels, _) = ctx.b, spatial(x)
         divided(ctx, self.groups, in_channels, self.channels)
         shape = (self.channels, in_channels // self.groups, *windows.kernel)
