@@ -264,7 +264,7 @@ class Adapter:
                         help=f"a step is {times} rows: divide, and round up" if times > 1 else "")  # fmt: skip
 
     def _at_once(self, length: str) -> int:
-        """How many rows of a sequence make one step of a length: 2 for `[2 * frames, ...]`."""
+        """Return the number of rows of a sequence that make one step of a length: 2 for `[2 * frames, ...]`."""
         sizes = (multiple_of(s) for f in self.module.fields.values() for s in f.type.shape[1:])
         return max((times for name, times in filter(None, sizes) if name == length), default=1)
 
