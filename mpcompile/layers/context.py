@@ -55,6 +55,19 @@ class Standardised:
     span: Span
 
 
+@dataclass(frozen=True)
+class Coded:
+    """What a code stands for in training: the vectors that were nearest to it, [N, ..., channel], and its table's rows.
+
+    Rows of the table that are looked up by the code pass their gradient on to the vectors. `commitment` is the weight of
+    the term of the loss that draws the vectors to their rows.
+    """
+
+    vectors: Value
+    table: Value
+    commitment: float
+
+
 @dataclass
 class Context(Lengths):
     """The state that a composition needs to build its graph.
@@ -71,6 +84,7 @@ class Context(Lengths):
                  each, and row k takes the hidden degrees of mask set k modulo `mask_sets`
     missing      of a value of which elements may be missing, which are there, bool in its shape
     relaxed      of a category that stands for shares of its classes, the shares and their axis
+    coded        of a category that is the nearest row of a table, what it stands for
     updates      values that untrained parameters take after this program, by name
     axes         names of the axes of a value (`axes_of`)
     stated       values that the model states by name, by the name and the variables that they read
@@ -90,6 +104,7 @@ class Context(Lengths):
     mask_sets: int = 1
     classes: dict[Value, int] = field(default_factory=dict)
     relaxed: dict[Value, tuple[Value, int]] = field(default_factory=dict)
+    coded: dict[Value, Coded] = field(default_factory=dict)
     missing: dict[Value, Value] = field(default_factory=dict)
     updates: dict[str, Value] = field(default_factory=dict)
     axes: dict[Value, Axes] = field(default_factory=dict)
@@ -408,3 +423,4 @@ class Context(Lengths):
 
 
 __all__ = ["Context", "Standardised"]
+__all__ = ["Coded", "Context"]

@@ -5,6 +5,7 @@
 | `exact` | none: the model's own, by a sum over all classes | log p(x) itself |
 | `enumerate(law)` | an expectation over all classes | the bound, without noise from the posterior |
 | `gumbel(logits, temperature)` | a relaxed draw in `loss`, a hard one elsewhere | a bound, but for `loss` |
+| `nearest(table, net, commitment)` | the nearest row of a table (`codebook.py`) | a bound, but for `loss` |
 
 Another law of classes is refused (MP411), since no gradient passes through its draws.
 """
@@ -25,12 +26,13 @@ from mpcompile.frontend import ast
 from mpcompile.functions.changing import Anneal
 from mpcompile.ir import Field, Value, product
 from mpcompile.layers import Context
+from mpcompile.lowering import codebook
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.declarations import field
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
-from mpcompile.ranges import Positive
+from mpcompile.ranges import NonNegative, Positive
 
 #: Uniform noise lies this far within (0, 1): behind the end of an example anything may stand.
 TINY = 1e-7
@@ -73,7 +75,17 @@ class Gumbel(Posterior):
     temperature: ast.Expr
 
 
-POSTERIORS: dict[str, type[Posterior]] = {c.keyword: c for c in (Exact, Enumerate, Gumbel)}
+@dataclass(frozen=True)
+class Nearest(Posterior):
+    """`nearest(table, net, commitment = b)`: the nearest row of a learned table (van den Oord et al. 2017)."""
+
+    keyword: ClassVar[str] = "nearest"
+    table: Value
+    net: Value
+    commitment: NonNegative = 0.25
+
+
+POSTERIORS: dict[str, type[Posterior]] = {c.keyword: c for c in (Exact, Enumerate, Gumbel, Nearest)}
 
 
 def way(s: ast.Density) -> type[Posterior] | None:
@@ -98,6 +110,9 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
     if made.kind not in ("real", "binary", "category") or s.type.optional:
         raise error("MP411", f"a latent is real, binary or a category, and `{s.name}` is {made.kind}", s.type.span,
                     help=f"latent {s.name}: category(8) ~ ...")  # fmt: skip
+    if posterior is Nearest and made.kind == "binary":
+        raise error("MP411", f"`nearest` is of a category, and `{s.name}` is binary", s.type.span,
+                    help=f"latent {s.name}: category(2)")  # fmt: skip
     if (made.kind == "real") != (posterior is None):
         ways = ", ".join(POSTERIORS)
         message = (
@@ -126,11 +141,15 @@ def stated(ctx: Context, scope: Scope, s: ast.Density) -> Posterior:
 
 
 def law_of(ctx: Context, scope: Scope, s: ast.Density, of: Field) -> Distribution:
-    """Build the law of a latent's classes given the data: for `enumerate` and `gumbel` a categorical or bernoulli one.
+    """Build the law of a latent's classes given the data: a categorical or bernoulli one, for `nearest` a point mass.
 
     Raises `SpecError` (MP411) for a law of another kind.
     """
     posterior = stated(ctx, scope, s)
+    if isinstance(posterior, Nearest):
+        return codebook.codes(
+            ctx, posterior.table, posterior.net, posterior.commitment, of, s.distribution.span
+        )
     if isinstance(posterior, Enumerate):
         expr = posterior.law
     else:
@@ -213,6 +232,9 @@ def draw(
     if p is None:
         raise error("MP411", f"the prior of `{s.name}` reads a latent whose posterior reads `{s.name}`", s.span,
                     help="a latent of classes is inferred after the latents that its prior reads")  # fmt: skip
+    if isinstance(q, codebook.Codes):
+        value = mode(ctx, of, q)
+        return value, codebook.draw(ctx, q, p, value)
     assert isinstance(q, Categorical | Bernoulli)
     if type(p) is not type(q):
         raise error("MP411", f"the prior of `{s.name}` is {p.keyword}, and a relaxed latent has one of its own kind",

@@ -155,6 +155,10 @@ class _Counted:
         names = {s.name for s in self.counted}
         drawn = [s for s in m.inferred if s.name not in names]
         inside = m.order.inferred_from(names, [s.name for s in drawn])
+        for latent in drawn:
+            if latent.name in inside and discrete.way(latent) is discrete.Nearest:
+                raise error("MP411", f"the codes of `{latent.name}` depend on a latent that is enumerated", latent.span,
+                            help="let the net of its codes read what is observed alone")  # fmt: skip
         outer_kl = self.inference.draw([s for s in drawn if s.name not in inside])
         free, bound = list[Statement](), list[Statement]()
         for s in m.generated:

@@ -57,9 +57,15 @@ def prior(ctx: Context, scope: Scope, s: ast.Density, field: Field) -> Distribut
         if not is_point(s):
             raise error("MP123", f"`latent {s.name}` needs its prior", s.span, help="prior normal(0, 1)")
         return None
-    with ctx.frame("prior", scope.label(s.prior.span), s.prior.span):
-        law = distribution(ctx, scope, s.prior, field)
-    return law
+    coded, ctx.coded = (
+        ctx.coded,
+        {},
+    )  # a prior is learned from the codes themselves, and no gradient goes to their nets
+    try:
+        with ctx.frame("prior", scope.label(s.prior.span), s.prior.span):
+            return distribution(ctx, scope, s.prior, field)
+    finally:
+        ctx.coded = coded
 
 
 def draw(

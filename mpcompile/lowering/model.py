@@ -162,8 +162,9 @@ class _Lowering(Statements):
             outputs |= {} if beta is None else {"beta": beta}
             total = F.neg(p.b, penalty) if total is None else F.sub(p.b, total, penalty)
         loss = None if total is None else F.neg(p.b, F.batch_mean(p.b, total))
-        if (other := terms.penalty(self, p)) is not None:
-            outputs["terms"] = other
+        other, named_terms = terms.penalty(self, p)
+        outputs |= named_terms
+        if other is not None:
             loss = other if loss is None else F.add(p.b, loss, other)
         assert loss is not None, "there is a law or a term"
         if self.weight_priors:
@@ -221,8 +222,8 @@ class _Lowering(Statements):
         if not self.weight.is_one:
             outputs["objective"] = F.sub(p.b, total, self.weight.penalty(p.ctx, divergence)[0])
         self.finish(p, outputs)
-        if not self._is_bound():
-            self._log_weight()
+        if not (self._is_bound() or any(discrete.way(s) is discrete.Nearest for s in self.latents)):
+            self._log_weight()  # a point mass at one code covers no other one
 
     @property
     def _score_name(self) -> str:
@@ -286,7 +287,7 @@ class _Lowering(Statements):
                 q = self.posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
                 self.bring(p, s.name, self.code(p, s, q))
-                if isinstance(q, Flow):  # its parameters are those of the base: the code is another value
+                if isinstance(q, Flow) or not q.parameters():  # a flow has those of its base
                     outputs[s.name] = p.scope.values[s.name]
         for r in self.recurrences:
             outputs |= r.encode(p.ctx, p.scope) if r.latents else {}

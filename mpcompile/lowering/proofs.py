@@ -9,7 +9,7 @@ from functools import partial
 from mpcompile.bijectors import Bijector, Dequantize, FactorOut
 from mpcompile.distributions import Autoregressive, Distribution, Flow, Placed
 from mpcompile.frontend import ast
-from mpcompile.ir import Claim, FlowStep, Shape, Value, float_type
+from mpcompile.ir import Claim, FlowStep, Shape, Type, Value, float_type
 from mpcompile.ir.axes import Axes
 from mpcompile.lowering import discrete
 from mpcompile.lowering.claims import order_of
@@ -112,11 +112,11 @@ def latent_laws(m: Statements) -> None:
     """Add what the densities of latents need proven: bijectors of their flows, conditionals of their priors."""
     for s in m.latents:
         before = [*m.given(), *m.order.before(s.name)]
-        _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_fields[s.name].type.shape)
+        _proofs(m, s, s.name, partial(m.prior, s=s), before, m.latent_fields[s.name].type)
         if discrete.way(s) is not None:
             continue  # its posterior is a law of classes, with nothing to prove
         again = partial(m.posterior, s=s)
-        _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_fields[s.name].type.shape)
+        _proofs(m, s, f"{s.name}_posterior", again, [*m.fields], m.latent_fields[s.name].type)
 
 
 def step_laws(m: Statements) -> None:
@@ -126,7 +126,7 @@ def step_laws(m: Statements) -> None:
         for s in r.densities:
             law = partial(_in_step, r=r, s=s)
             if s.role == "latent":
-                _proofs(m, s, s.name, partial(law, which="prior"), given, r.latent_fields[s.name].type.shape)
+                _proofs(m, s, s.name, partial(law, which="prior"), given, r.latent_fields[s.name].type)
                 if discrete.way(s) is not None:
                     continue
                 _proofs(
@@ -135,11 +135,10 @@ def step_laws(m: Statements) -> None:
                     f"{s.name}_posterior",
                     partial(law, which="posterior"),
                     given,
-                    r.latent_fields[s.name].type.shape,
+                    r.latent_fields[s.name].type,
                 )
             else:
-                shape = in_step(m.fields[s.name]).type.shape
-                _proofs(m, s, s.name, partial(law, which="law"), given, shape)
+                _proofs(m, s, s.name, partial(law, which="law"), given, in_step(m.fields[s.name]).type)
 
 
 def _in_step(p: Program, r: Recurrence, s: ast.Density, which: Which) -> Distribution:
@@ -152,7 +151,7 @@ def _proofs(
     subject: str,
     law: Callable[[Program], Distribution | None],
     given: Sequence[str],
-    shape: Shape,
+    type_: Type,
 ) -> None:
     """Program and claim of an autoregressive law of `s`, steps and claim of a flow; of others nothing."""
     p = m.start(f"conditionals_{subject}")
@@ -161,12 +160,12 @@ def _proofs(
     with m.within(p, s):
         found = law(p)
         if isinstance(found, Autoregressive):
-            element = found.conditionals(p.ctx, p.input(s.name, float_type(*shape)), found.choice(p.ctx))
+            element = found.conditionals(p.ctx, p.input(s.name, type_), found.choice(p.ctx))
             m.finish(p, element.parameters())
             order = order_of(found, element.parameter_axis)
             m.claims.append(
                 Claim("autoregressive", s.name, p.b.graph.name, s.span, order=order, stated=False)
             )
     if isinstance(found, Flow):
-        flow_steps(m, subject, s, shape, found, law, given)
+        flow_steps(m, subject, s, type_.shape, found, law, given)
         m.claims.append(Claim("jacobian", subject, "", s.span, stated=False))

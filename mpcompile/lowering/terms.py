@@ -17,6 +17,7 @@ from mpcompile.functions.base import real_only
 from mpcompile.functions.losses import LOSSES
 from mpcompile.ir import Value
 from mpcompile.layers.axes import aligned, described
+from mpcompile.lowering import codebook
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.ops import build as F
@@ -56,18 +57,28 @@ def weighted(m: Statements, p: Program, s: ast.Density, law: Distribution) -> Va
         return F.event_sum(ctx.b, ctx.kept(F.mul(ctx.b, each, factor)))
 
 
-def penalty(m: Statements, p: Program) -> Value | None:
-    """Build the sum of all terms of the loss that are no densities, as one number; return None where there are none.
+def penalty(m: Statements, p: Program) -> tuple[Value | None, dict[str, Value]]:
+    """Build the sum of all terms of the loss that are no densities, as one number, and what is reported of them by name.
 
-    Each is summed over its axes and averaged over examples. Behind the end of a sequence nothing counts.
+    Each is summed over its axes and averaged over examples. Behind the end of a sequence nothing counts. The sum is None
+    where there are none.
     """
     total: Value | None = None
+    outputs: dict[str, Value] = {}
     for number, s in enumerate(m.terms):
         with p.ctx.frame(f"minimise_{number}", p.scope.label(s.span), s.span):
             each = _term(p, s)
         term = F.batch_mean(p.b, each) if each.type.rank else each
         total = term if total is None else F.add(p.b, total, term)
-    return total
+    for latent in m.latents:
+        k = p.scope.values.get(latent.name)
+        if k is None or k not in p.ctx.coded:
+            continue
+        with m.within(p, latent):
+            distance, each = codebook.terms(p.ctx, p.ctx.coded[k], k)
+        outputs[f"{latent.name}_distance"], term = F.batch_mean(p.b, distance), F.batch_mean(p.b, each)
+        total = term if total is None else F.add(p.b, total, term)
+    return total, outputs if total is None else {"terms": total, **outputs}
 
 
 def _term(p: Program, s: ast.Term) -> Value:

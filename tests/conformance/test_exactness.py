@@ -27,6 +27,7 @@ from mpcompile.ir import (
     Builder,
     Constant,
     Domain,
+    DType,
     Graph,
     Input,
     Module,
@@ -117,6 +118,7 @@ PROGRAMS = [
     for program in ("conditionals", "forward", "predict", "encode", "decode")
     if program in module(name).programs
     and name not in ("perceptron", "ctc")  # which give a class, and a text
+    and not any(v.dtype is DType.INT for v in module(name).programs[program].outputs.values())  # codes
     and not any(
         recognise(node) for node in module(name).programs[program].nodes()
     )  # nor does a draw change smoothly

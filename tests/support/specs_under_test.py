@@ -27,7 +27,7 @@ SMALL = {
     "realnvp_notes": "hidden=6 layers=2",
     "rgb_pixelcnn": "width=3", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
     "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
-    "wavenet": "width=4",
+    "vq_vae": "size=4 codes=4 dim=3 width=4", "wavenet": "width=4",
     "gpt2": "vocabulary=9 dim=8 heads=2 layers=2 longest=8",
     "llama": "vocabulary=9 dim=16 groups=2 heads=2 layers=2 hidden=12",
     "pixelsnail": "ch=8 layers=1 size=4 levels=8",
