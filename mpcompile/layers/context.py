@@ -422,5 +422,4 @@ class Context(Lengths):
         return self.b.emit(ops.BroadcastTo(tuple(shape)), self.b.constant(0.0))
 
 
-__all__ = ["Context", "Standardised"]
-__all__ = ["Coded", "Context"]
+__all__ = ["Coded", "Context", "Standardised"]

@@ -169,11 +169,17 @@ COUPLING_LAWS: Mapping[str, str] = _each(
     spline="coupling(mask = checkerboard(parity = i), law = spline(bins = 4), net = dense(8) -> relu)",
 )  # fmt: skip
 
-POSTERIORS: Mapping[str, str] = _each(
-    _LATENT, exact="exact prior categorical(logits = start)",
-    enumerate="enumerate(categorical(x -> dense(3))) prior categorical(logits = start)",
-    gumbel="gumbel(x -> dense(3), anneal(1, 0.3, steps = 1000)) prior categorical(logits = start)",
-)  # fmt: skip
+POSTERIORS: Mapping[str, str] = {
+    **_each(
+        _LATENT, exact="exact prior categorical(logits = start)",
+        enumerate="enumerate(categorical(x -> dense(3))) prior categorical(logits = start)",
+        gumbel="gumbel(x -> dense(3), anneal(1, 0.3, steps = 1000)) prior categorical(logits = start)",
+    ),
+    "nearest": "input x: binary[8]\n\nweight table: real[class: 4, channel: 2] = normal(0.5)\n\n"
+               "latent k: category(4)[code: 3] ~ nearest(table, x -> dense(6) -> split(channel, code = 3, channel = 2)) "
+               "prior categorical(logits = 0)\n"
+               "x ~ bernoulli(logits = lookup(k, table) -> merge([code, channel], into = channel) -> dense(8))\n",
+}  # fmt: skip
 
 MASKS: Mapping[str, str] = {
     "degrees": _BITS.format(""), "strict": _BITS.format(""),
