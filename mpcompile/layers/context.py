@@ -57,7 +57,7 @@ class Standardised:
 
 @dataclass(frozen=True)
 class Coded:
-    """What a code stands for in training: the vectors that were nearest to it, [N, ..., channel], and its table's rows.
+    """The origin of a code in training: the vectors [N, ..., channel] that it is nearest to, and the table of its rows.
 
     Rows of the table that are looked up by the code pass their gradient on to the vectors. `commitment` is the weight of
     the term of the loss that draws the vectors to their rows.
