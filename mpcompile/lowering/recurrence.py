@@ -67,10 +67,6 @@ class Recurrence:
         if self.statement.axis not in known:
             raise unknown("length", self.statement.axis, known, self.statement.span)
         self.size = symbol(self.statement.axis)
-        for latent in self.latents:
-            if discrete.way(latent) is discrete.Nearest:
-                raise error("MP411", f"`nearest` infers latents of whole examples, and `{latent.name}` is one of a step",
-                            latent.distribution.span, help="state it before the recurrence; or gumbel(...)")  # fmt: skip
         self.latent_fields |= {s.name: self.typed[s.name] for s in self.latents if s.name in self.typed}
         self.over = [n for n, f in self.fields.items() if f.type.shape[1:2] == (self.size,)]
         for s in self.statement.statements:

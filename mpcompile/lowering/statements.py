@@ -83,8 +83,15 @@ class Statements:
         self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
 
     def _of_step(self, r: ast.Recurrence) -> dict[str, Field]:
-        """The fields of the latents and the carried values of a recurrence that have a type."""
+        """The fields of the latents and the carried values of a recurrence that have a type.
+
+        Raises `SpecError` (MP411) for codes of a table, which a step does not infer.
+        """
         latents = [s for s in r.statements if isinstance(s, ast.Density) and s.role == "latent"]
+        for s in latents:
+            if discrete.way(s) is discrete.Nearest:
+                raise error("MP411", f"`nearest` infers latents of whole examples, and `{s.name}` is one of a step",
+                            s.distribution.span, help="state it before the recurrence; or gumbel(...)")  # fmt: skip
         typed = {s.name: discrete.latent_field(s, self.model, self.numbers) for s in latents}
         typed |= {c.name: discrete.carried_field(c, self.model, self.numbers) for c in r.carries}
         return {name: f for name, f in typed.items() if f is not None}
