@@ -124,8 +124,14 @@ def _call(expr: ast.Call, env: Mapping[str, Value]) -> Value:
         raise error("MP110", f"unknown function `{expr.callee}` of numbers", expr.span, help=help_)
     function, fewest, most = FUNCTIONS[expr.callee]
     if any(a.name is not None for a in expr.args) or not fewest <= len(expr.args) <= most:
-        count = str(fewest) if fewest == most else f"{fewest} or more"
-        raise error("MP113", f"`{expr.callee}` takes {count} positional arguments", expr.span)
+        count = (
+            "one number"
+            if most == 1
+            else f"{fewest} numbers"
+            if fewest == most
+            else f"{fewest} numbers or more"
+        )
+        raise error("MP113", f"`{expr.callee}` takes {count}, without names", expr.span)
     values = [evaluate_number(a.value, env) for a in expr.args]
     try:
         return _bounded(function(*values), expr.span)

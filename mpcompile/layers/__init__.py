@@ -29,6 +29,7 @@ from mpcompile.layers.colours import ColourMixture
 from mpcompile.layers.convolution import Conv, Conv1d, ConvTranspose
 from mpcompile.layers.corruption import GaussianNoise, MaskOut
 from mpcompile.layers.dense import Dense, Embedding, Flatten, Reshape
+from mpcompile.layers.elementwise import Abs, Clip, Cos, Exp, Log, Sin, Sqrt, Square
 from mpcompile.layers.masks import Band, Causal2d, Channel, Checkerboard, Degrees
 from mpcompile.layers.nade import Nade
 from mpcompile.layers.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm
@@ -45,7 +46,7 @@ LAYERS: dict[str, type[Layer]] = {
     for c in (
         Dense, Embedding, Flatten, Reshape,
         Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Prelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step,
-        Gate, Glu, Dropout, StochasticDepth, GaussianNoise, MaskOut,
+        Exp, Log, Sqrt, Square, Abs, Sin, Cos, Clip, Gate, Glu, Dropout, StochasticDepth, GaussianNoise, MaskOut,
         LayerNorm, RmsNorm, BatchNorm, GroupNorm, InstanceNorm, Standardise,
         Conv, Conv1d, ConvTranspose, MaxPool, AvgPool, GlobalAvgPool, Unpool,
         Upsample, Crop, ShiftDown, Squeeze, Unsqueeze,
@@ -60,7 +61,7 @@ ACTIVATIONS = frozenset(
     c.keyword
     for c in (
         Relu, Tanh, Sigmoid, Softplus, Silu, Gelu, LeakyRelu, Elu, Selu, Mish, Relu6, HardSigmoid, HardSwish, Step, Gate,
-        Glu, Standardise,
+        Glu, Exp, Log, Sqrt, Square, Abs, Sin, Cos, Clip, Standardise,
     )
 )  # fmt: skip
 

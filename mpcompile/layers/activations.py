@@ -10,20 +10,12 @@ from typing import Annotated, ClassVar
 from mpcompile import ops
 from mpcompile.ir import Init, Primitive, Value
 from mpcompile.layers.base import CHANNELS, Acting, Acts, Context, Layer
+from mpcompile.layers.elementwise import Pointwise
 from mpcompile.ops import build as F
 from mpcompile.ranges import Choice, Fraction, Positive, Real
 
 
-class _Pointwise(Layer):
-    """One primitive, element by element: [N, ...] -> [N, ...]."""
-
-    op: ClassVar[Primitive]
-
-    def forward(self, ctx: Context, *inputs: Value) -> Value:
-        return ctx.b.emit(self.op, *inputs)
-
-
-class Relu(_Pointwise):
+class Relu(Pointwise):
     """max(x, 0)."""
 
     keyword: ClassVar[str] = "relu"
@@ -31,21 +23,21 @@ class Relu(_Pointwise):
     op: ClassVar[Primitive] = ops.Relu()
 
 
-class Tanh(_Pointwise):
+class Tanh(Pointwise):
     """(e^x - e^-x) / (e^x + e^-x)."""
 
     keyword: ClassVar[str] = "tanh"
     op: ClassVar[Primitive] = ops.Tanh()
 
 
-class Sigmoid(_Pointwise):
+class Sigmoid(Pointwise):
     """1 / (1 + e^-x)."""
 
     keyword: ClassVar[str] = "sigmoid"
     op: ClassVar[Primitive] = ops.Sigmoid()
 
 
-class Softplus(_Pointwise):
+class Softplus(Pointwise):
     """log(1 + e^x)."""
 
     keyword: ClassVar[str] = "softplus"

@@ -132,7 +132,7 @@ class Flatten(Layer):
     takes: ClassVar[Takes] = ANY
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        return ctx.name_axes(F.flatten(ctx.b, inputs[0]), (CHANNEL,))
+        return ctx.name_axes(F.flatten(ctx.b, with_batch(ctx, inputs[0])), (CHANNEL,))
 
 
 @dataclass(frozen=True)

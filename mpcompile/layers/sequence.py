@@ -8,7 +8,7 @@ from typing import ClassVar
 from mpcompile import ops
 from mpcompile.ir import Init, Value, symbol
 from mpcompile.ir.axes import TIME
-from mpcompile.layers.axes import described
+from mpcompile.layers.axes import described, with_batch
 from mpcompile.layers.base import STEPS, TOKENS, Acting, Acts, Context, Layer, Part, Takes
 from mpcompile.ops import build as F
 from mpcompile.ranges import Length, Steps, Width, Window
@@ -100,7 +100,7 @@ class Over(Layer):
     steps: Length
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
-        (x,), b = inputs, ctx.b
+        x, b = with_batch(ctx, inputs[0]), ctx.b
         if self.steps == "N":
             raise ctx.fail(
                 "MP211", "`N` counts the examples of a batch, and is no length",

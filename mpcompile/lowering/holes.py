@@ -45,7 +45,7 @@ def check_law(field: Field, law: Distribution, span: Span) -> None:
     """Raise MP216 for a law that reads elements of its own variable, which may be missing."""
     if field.optional and not isinstance(law, Elementwise):
         raise error("MP216", f"{law.keyword} reads elements of `{field.name}`, which may be missing", span,
-                    help="a law of single elements leaves missing ones out: normal, categorical, ...")  # fmt: skip
+                    help="laws of single elements leave missing ones out: normal, ... (mpcompile list)")  # fmt: skip
 
 
 def refuse(name: str, span: Span) -> None:

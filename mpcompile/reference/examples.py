@@ -67,7 +67,9 @@ LAYERS: Mapping[str, str] = {
             reshape="x -> reshape(time = 2, channel = 2)",
             concat="x -> dense(8) as h -> relu -> concat(h)", add="x -> dense(8) as h -> tanh -> add(h)",
             residual="x -> residual(dense(8) -> relu -> dense(4))", over="x -> over(5) -> gru(8)"),
-    **_each(_SEQUENCE, shift="x -> shift", stretch="x -> stretch(2)", position="x -> position", sinusoid="x -> sinusoid",
+    **_each(_SEQUENCE, exp="exp(x)", log="log(square(x) + 1)", sqrt="sqrt(abs(x) + 1)", square="square(x)", abs="abs(x)",
+            sin="sin(x)", cos="cos(x)", clip="clip(x, -1, 1)", shift="x -> shift",
+            stretch="x -> stretch(2)", position="x -> position", sinusoid="x -> sinusoid",
             rnn="x -> rnn(8)", lstm="x -> lstm(8, layers = 2, bidirectional = true)", gru="x -> gru(8, output = state)",
             attention="x -> position -> attention(2, mask = causal)", last="x -> gru(8) -> last",
             conv1d="x -> conv1d(8, 3, dilation = 2)"),
@@ -91,8 +93,7 @@ LAYERS: Mapping[str, str] = {
 }  # fmt: skip
 
 FUNCTIONS: Mapping[str, str] = {
-    **_each(_SEQUENCE, exp="exp(x)", log="log(square(x) + 1)", sqrt="sqrt(abs(x) + 1)", square="square(x)", abs="abs(x)",
-            sin="sin(x)", cos="cos(x)", clip="clip(x, -1, 1)", where="where(relu(x), x, 2 * x)",
+    **_each(_SEQUENCE, where="where(relu(x), x, 2 * x)",
             sum="sum(x, over = time)", mean="x -> mean(over = time)", max="max(x, over = [time, channel])",
             min="min(x, over = time)", logsumexp="logsumexp(x, over = channel)", softmax="softmax(x, over = channel)",
             cumsum="cumsum(x, over = time)", unit="unit(x, over = channel)", argmax="argmax(x, over = channel) -> onehot",

@@ -25,7 +25,6 @@ LISTS = {
     "mpcompile/passes/affine.py": "sums and products are rewritten, each its own way",
     "mpcompile/passes/rearrange.py": "selections along one axis are composed, each its own way",
     "mpcompile/frontend/arithmetic.py": "functions of numbers in a spec",
-    "mpcompile/functions/pointwise.py": "functions of a spec, each named like the primitive that it is",
     "mpcompile/functions/reduce.py": "functions of a spec, each named like the primitive that it is made of",
 }
 

@@ -144,3 +144,24 @@ def test_refused(text: str) -> None:
         expression(text, X)
     (found, *_) = caught.value.diagnostics
     assert found.code == REFUSED[text] and found.span.line == 2, found
+
+
+@pytest.mark.parametrize(
+    ("net", "wanted"),
+    [("flatten", lambda w: np.tile(w.reshape(1, 6), (4, 1))), ("over(5)", lambda w: np.tile(w, (4, 5, 1, 1))),
+     ("reshape(channel = 6)", lambda w: np.tile(w.reshape(1, 6), (4, 1)))],
+)  # fmt: skip
+def test_a_weight_in_a_layer_is_that_of_every_example(net: str, wanted: Callable[[Array], Array]) -> None:
+    """A value without a batch does not have its first axis taken for one."""
+    module, _ = expression(f"(w -> {net}) + 0 * x", {"w": "=head: 2, channel: 3", "x": RESULTS[net]})
+    w = np.random.default_rng(0).standard_normal((2, 3))
+    x = np.zeros(wanted(w).shape)
+    np.testing.assert_array_equal(evaluated(module, w=w, x=x), wanted(w))
+
+
+#: Axes of what a layer makes of a weight.
+RESULTS = {
+    "flatten": "channel: 6",
+    "reshape(channel = 6)": "channel: 6",
+    "over(5)": "time: 5, head: 2, channel: 3",
+}

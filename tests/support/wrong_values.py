@@ -19,8 +19,8 @@ BAD = (
 )  # fmt: skip
 #: What no message of ours says, and Python's do.
 FOREIGN = re.compile(
-    r"\bobject\b|NoneType|unpack|positional|__|<class|Traceback|invalid literal|not subscriptable|takes \d|"
-    r"inhomogeneous|numpy|tuple|dict|out of range|has no attribute|unhashable|\(expected",
+    r"\bobject\b|NoneType|unpack|positional|__|<class|Traceback|invalid literal|not subscriptable|takes \d+ argument|"
+    r"inhomogeneous|numpy|tuple|\bdict\b|out of range|has no attribute|unhashable|\(expected",
 )
 
 
@@ -36,7 +36,11 @@ def outcome(text: str, emit: bool = True) -> str:
         lines = text.split("\n")
         for d in problem.diagnostics:
             assert 1 <= d.span.line <= d.span.end_line <= len(lines), (d, text)
-            assert 1 <= d.span.column < d.span.end_column <= len(lines[d.span.end_line - 1]) + 1, (d, text)
+            assert d.span.column >= 1 and 1 < d.span.end_column <= len(lines[d.span.end_line - 1]) + 1, (
+                d,
+                text,
+            )
+            assert d.span.column < d.span.end_column or d.span.line < d.span.end_line, (d, text)
             for words in (d.message, d.help):
                 assert not FOREIGN.search(re.sub(r"`[^`]*`", "", words)), (words, text)
                 assert len(words) < 1500 and words == words.rstrip("."), (words, text)

@@ -47,7 +47,7 @@ def autoregressive(module: Module, claim: Claim) -> Verdict:
         proof = Proof(scope_of(graph, covers="lengths"), "the program does not read it")
         return Verdict.proved(claim, proof, {"elements": 0})
     shape = graph.inputs[claim.subject].shape[1:]
-    if isinstance(shape[0], Symbolic):
+    if shape and isinstance(shape[0], Symbolic):
         open_ = reads_ahead(graph, claim)
         if open_ is None:
             return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), "offset sets", (FINITE,)))
