@@ -137,8 +137,8 @@ FLIPPED = {"<": ">", "<=": ">=", "==": "=="}
 
 
 def comparison(symbol: str, left: Expr, right: Expr) -> Expr:
-    """Write a comparison, with a number on its right side."""
-    if left.scalar:
+    """Write a comparison, with a number or a constant by its name (`INDEX_0`) on its right side."""
+    if left.scalar or (left.text.isupper() and not right.scalar):
         left, symbol, right = right, FLIPPED[symbol], left
     return Expr(f"{left.at(COMPARE + 1)} {symbol} {right.at(COMPARE + 1)}", COMPARE)
 
@@ -198,13 +198,15 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
 
 
 def _operators(text: str) -> bool:
-    """Whether an expression breaks around its operators: several of the lowest precedence, or an empty call last."""
+    """Whether an expression is laid out whole: operators of the lowest precedence, or an empty call last; a chain of calls."""
     outside = [(i, c) for i, c, depth in _scan(text) if depth == 0 and text[i - 1 : i + 2] == f" {c} "]
     for kind in ("|", "&", "+-", "*/@"):
         count = sum(c in kind for _, c in outside)
         if count:
             return count > 1 or text.endswith("()")
-    return False
+    found = list(_scan(text))
+    links = sum(c == "." and text[i - 1] in ")]" for i, c, depth in found if depth == 0 and i)
+    return links > 1 and not any(c == " " and depth == 0 for _, c, depth in found)
 
 
 def _tuple(text: str, indent: int, width: int) -> list[str]:

@@ -332,9 +332,11 @@ class Writer:
         labels.update(dict.fromkeys(self.label(node)))
         refs = tuple(r for e in args for r in e.refs)
         if isinstance(made, list) and len(made) == 1:
-            self.unpack(results, first.with_(refs=refs, labels=tuple(labels)), [
-                self.hint(self.state.graph.node(v), v.index) for v in results
-            ])  # fmt: skip
+            makers = [self.state.graph.node(v) for v in results]
+            pairs = [(n, self.hint(n, v.index)) for n, v in zip(makers, results, strict=True)]
+            hints = [WEAK.get(n.op.name, h) if h == "h" else h for n, h in pairs]
+            self.unpack(results, first.with_(refs=refs, labels=tuple(labels)), hints)
+            self.rearranged |= {self.state.env[v].text for v in results if self.used(v)}
             return
         value, uses = results[0], self.state.uses[results[0]]
         expr = first.with_(refs=refs, labels=tuple(labels), heavy=first.heavy or any(e.heavy for e in args))

@@ -26,7 +26,7 @@ from mpcompile.kernels.loops import RecurrentLayer, find_recurrent_layers
 from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.masks import find_started
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
-from mpcompile.kernels.parts import Unbind
+from mpcompile.kernels.parts import Split, Unbind
 from mpcompile.kernels.products import Convolution, Linear
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Selu",
     "Silu",
     "Site",
+    "Split",
     "Unbind",
     "find_kernels",
     "find_recurrent_layers",

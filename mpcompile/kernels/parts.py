@@ -1,4 +1,4 @@
-"""An axis taken apart into its elements."""
+"""An axis taken apart, into its elements or into stretches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mpcompile.ir import Value
+from mpcompile.ir import Node, Symbolic, Value
 from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.ops import Reshape, Slice
 
@@ -62,4 +62,54 @@ def _unbind(site: Site) -> Iterator[Kernel]:
         yield Unbind(site.graph.users(site.node.id)[0].outputs[0], inside, x, op.axis, results, site.node.id)
 
 
-RULES: tuple[Rule, ...] = (Rule(Unbind, (Slice,), _unbind),)
+@dataclass(frozen=True)
+class Split(Kernel):
+    """Stretches of x that follow each other and fill an axis: mean and scale of one net, the gates of a cell.
+
+    One operation of a library gives them all, and its gradient is one concatenation; each slice alone would have a
+    gradient as large as x, and those be added.
+
+    result   the stretch that is sliced first, in whose place all are written
+    parts    the stretches along the axis, from the first to the last
+    """
+
+    name: ClassVar[str] = "split"
+    x: Value
+    axis: int
+    parts: tuple[Value, ...]
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        return self.parts
+
+    @property
+    def lengths(self) -> tuple[int | Symbolic, ...]:
+        """How long each part is."""
+        return tuple(v.shape[self.axis] for v in self.parts)
+
+
+def _split(site: Site) -> Iterator[Kernel]:
+    """All slices of a value along an axis, where each begins at the end of another, or at 0, and the last one is reached."""
+    op, (x,) = site.node.op, site.node.inputs
+    assert isinstance(op, Slice)
+    starting: dict[int | Symbolic, tuple[int | Symbolic, Node]] = {}
+    for node in site.graph.users(x.node):
+        if not isinstance(node.op, Slice) or node.inputs != (x,) or node.id not in site.within:
+            continue
+        if node.op.axis != op.axis:
+            continue
+        if node.op.step != 1 or node.op.start in starting or node.op.stop == node.op.start:
+            return
+        starting[node.op.start] = node.op.stop, node
+    at: int | Symbolic = 0
+    nodes = list[Node]()
+    while at in starting:
+        at, node = starting.pop(at)
+        nodes.append(node)
+    if starting or len(nodes) < 2 or at != x.shape[op.axis] or site.node.id != min(n.id for n in nodes):
+        return
+    inside = frozenset(n.id for n in nodes) - {site.node.id}
+    yield Split(site.node.outputs[0], inside, x, op.axis, tuple(n.outputs[0] for n in nodes))
+
+
+RULES: tuple[Rule, ...] = (Rule(Unbind, (Slice,), _unbind), Rule(Split, (Slice,), _split))

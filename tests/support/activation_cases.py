@@ -81,10 +81,10 @@ ACTIVATIONS: dict[str, Activation] = {
         "  %gate = sigmoid(%b)\n  %y = mul(%a, %gate)",
         "glu(x = z, axis = 1)",
         (
-            ("mul(%a, %gate)", "mul(%b, %gate)", ("silu",)),
-            ("sigmoid(%b)", "sigmoid(%a)", ("silu",)),
+            ("mul(%a, %gate)", "mul(%b, %gate)", ("silu", "split")),
+            ("sigmoid(%b)", "sigmoid(%a)", ("silu", "split")),
             ("start: 4, stop: 8", "start: 3, stop: 7", ()),
-            ("sigmoid(%b)", "tanh(%b)", ()),
+            ("sigmoid(%b)", "tanh(%b)", ("split",)),
         ),
     ),
 }  # fmt: skip

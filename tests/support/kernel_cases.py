@@ -165,6 +165,20 @@ program f(x: float[N, 3, 4], z: float[N, 1, 4]) -> (y: float[N, 4]) {
   return y = %y
 }
 """
+SPLIT = """
+program f(x: float[N, 7, t]) -> (y: float[N, 3, t]) {
+  %b = slice(%x) {axis: 1, start: 3, stop: 6}
+  %a = slice(%x) {axis: 1, start: 0, stop: 3}
+  %c = slice(%x) {axis: 1, start: 6, stop: 7}
+  %last = slice(%x) {axis: 2, start: 0, stop: 1}
+  %all = sum(%last) {axes: [1], keepdims: true}
+  %spread = exp(%b)
+  %product = mul(%a, %spread)
+  %moved = sub(%product, %c)
+  %y = mul(%moved, %all)
+  return y = %y
+}
+"""
 CASES = {
     "layer_norm": Case(
         LAYER_NORM,
@@ -323,12 +337,23 @@ CASES = {
             ("start: 2, stop: 3", "start: 0, stop: 1", ()),  # one element twice, another never
             ("%both = mul(%q, %k)", "%both = mul(%q, %q)", ("unbind",)),  # nobody reads one of them
             ("%s2 = slice(%x)", "%s3 = slice(%x) {axis: 1, start: 0, stop: 3}\n  %s2 = slice(%s3)", ()),
-            ("%v = reshape(%s1)", "%again = reshape(%s1) {shape: [N, 4]}\n  %v = reshape(%s1)", ()),
+            ("%v = reshape(%s1)", "%again = reshape(%s1) {shape: [N, 4]}\n  %v = reshape(%s1)", ("split",)),
             (
                 "%s1 = slice(%x) {axis: 1, start: 1, stop: 2}",
                 "%s1 = slice(%z) {axis: 1, start: 0, stop: 1}",
                 (),
             ),
+        ),
+    ),
+    "split": Case(
+        SPLIT,
+        "split(x = x, axis = 1)",
+        (
+            ("start: 6, stop: 7", "start: 5, stop: 6", ()),  # they overlap
+            ("{axis: 1, start: 0, stop: 3}", "{axis: 1, start: 0, stop: 6, step: 2}", ()),
+            ("stop: 7}", "stop: 7}\n  %d = slice(%x) {axis: 1, start: 1, stop: 4}", ()),
+            ("{axis: 1, start: 6, stop: 7}", "{axis: 1, start: 0, stop: 1}", ()),  # the last one is not reached
+            ("%c = slice(%x) {axis: 1, start: 6", "%z = neg(%x)\n  %c = slice(%z) {axis: 1, start: 6", ()),
         ),
     ),
 }
