@@ -22,9 +22,9 @@ BUILTINS = {
 }  # fmt: skip
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
-    "reshape expand contiguous mT transpose permute flatten unsqueeze unbind chunk split_with_sizes to detach index_add index_copy narrow "
+    "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
     "slice_scatter gather clone tolist movedim scatter_add append items uniform_ tril triu load_state_dict __init__ "
-    "bool with_name".split()
+    "bool with_name chunk split_with_sizes".split()
 )
 MODULES = {
     "torch": set(

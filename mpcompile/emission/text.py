@@ -198,7 +198,7 @@ def layout(line: str, indent: int, width: int = WIDTH) -> list[str]:
 
 
 def _operators(text: str) -> bool:
-    """Whether an expression is laid out whole: operators of the lowest precedence, or an empty call last; a chain of calls."""
+    """Whether text is kept whole: operators of the lowest precedence, an empty call last, or a chain of calls."""
     outside = [(i, c) for i, c, depth in _scan(text) if depth == 0 and text[i - 1 : i + 2] == f" {c} "]
     for kind in ("|", "&", "+-", "*/@"):
         count = sum(c in kind for _, c in outside)

@@ -89,7 +89,7 @@ class Split(Kernel):
 
 
 def _split(site: Site) -> Iterator[Kernel]:
-    """All slices of a value along an axis, where each begins at the end of another, or at 0, and the last one is reached."""
+    """All slices of a value along an axis, where each begins at 0 or at the end of another, up to the size."""
     op, (x,) = site.node.op, site.node.inputs
     assert isinstance(op, Slice)
     starting: dict[int | Symbolic, tuple[int | Symbolic, Node]] = {}

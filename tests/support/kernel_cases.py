@@ -352,7 +352,11 @@ CASES = {
             ("start: 6, stop: 7", "start: 5, stop: 6", ()),  # they overlap
             ("{axis: 1, start: 0, stop: 3}", "{axis: 1, start: 0, stop: 6, step: 2}", ()),
             ("stop: 7}", "stop: 7}\n  %d = slice(%x) {axis: 1, start: 1, stop: 4}", ()),
-            ("{axis: 1, start: 6, stop: 7}", "{axis: 1, start: 0, stop: 1}", ()),  # the last one is not reached
+            (
+                "{axis: 1, start: 6, stop: 7}",
+                "{axis: 1, start: 0, stop: 1}",
+                (),
+            ),  # the last one is not reached
             ("%c = slice(%x) {axis: 1, start: 6", "%z = neg(%x)\n  %c = slice(%z) {axis: 1, start: 6", ()),
         ),
     ),
