@@ -124,7 +124,7 @@ def _unbind(a: RowContext, k: Unbind, args: Operands) -> list[Expr]:
 
 
 def _split(a: RowContext, k: Split, args: Operands) -> list[Expr]:
-    """Spell equal parts as `chunk`, which is written shorter."""
+    """Spell stretches; equal ones as `chunk`, which is written shorter."""
     x = tensor(a, args["x"], k.x.dtype).at(ATOM)
     if len(set(k.lengths)) == 1:
         return [Expr(f"{x}.chunk({len(k.lengths)}, {k.axis})")]

@@ -84,12 +84,12 @@ class Split(Kernel):
 
     @property
     def lengths(self) -> tuple[int | Symbolic, ...]:
-        """How long each part is."""
+        """Return the length of each part."""
         return tuple(v.shape[self.axis] for v in self.parts)
 
 
 def _split(site: Site) -> Iterator[Kernel]:
-    """All slices of a value along an axis, where each begins at 0 or at the end of another, up to the size."""
+    """Find the slices of a value along an axis, where each begins at 0 or at the end of another, up to the size."""
     op, (x,) = site.node.op, site.node.inputs
     assert isinstance(op, Slice)
     starting: dict[int | Symbolic, tuple[int | Symbolic, Node]] = {}
