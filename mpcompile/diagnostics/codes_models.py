@@ -48,8 +48,8 @@ TABLE = (
          "of bits or counts is `normal(net, 1)` of a variable that is declared `real`.",
          "input x: real[4]\nx ~ autoregressive(likelihood = bernoulli) { ... }",
          "input x: binary[4]"),
-    Code("MP211", "symbolic-axis", "Reports a symbolic length in any axis but the first.",
-         "Only time may be open; features and space have fixed sizes.", "input x: real[8, time]",
+    Code("MP211", "symbolic-axis", "Reports a symbolic length behind a fixed size.",
+         "Lengths come first, in every variable: what runs along them finds them there.", "input x: real[8, time]",
          "input x: real[time, 8]"),
     Code("MP212", "two-readings",
          "Reports sizes without names that can be read in two ways: two fixed axes of numbers, one fixed axis of "

@@ -63,13 +63,13 @@ def field(d: ast.Declaration, model: ast.Model, numbers: Mapping[str, int | floa
     """Build a declared variable, with its shape and its values. Raises `SpecError`."""
     t = d.type
     shape: list[int | Symbolic] = []
-    for i, size in enumerate(axis.size for axis in t.shape):
+    for size in (axis.size for axis in t.shape):
         length = _length(size, numbers)
         if length is not None:
-            if i != 0:
+            if any(isinstance(before, int) for before in shape):
                 raise error(
-                    "MP211", "only the first axis may have a symbolic length", size.span,
-                    help=f"sequences are time first: [{length}, ...]",
+                    "MP211", "a symbolic length stands behind a fixed size", size.span,
+                    help=f"lengths come first: [{length}, ...]",
                 )  # fmt: skip
             shape.append(length)
             continue

@@ -42,6 +42,30 @@ def test_a_set_has_no_order() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-10)
 
 
+def test_a_graph_has_no_order() -> None:
+    """Nodes in another order, with their edges, and more of what lies behind their end, are the same graph."""
+    module = load("graph_net", small("graph_net"))
+    weights, inputs = example_weights(module), example_inputs(module, "predict", 2, length=5)
+    inputs["count"] = np.array([5.0, 3.0])
+    wanted = interpret(module.programs["predict"], weights, inputs)["kind"]
+    order = np.array([[3, 1, 4, 0, 2, 5, 6], [2, 0, 1, 3, 4, 5, 6]])
+    node, edge = (np.full((2, *shape), 7.0) for shape in ((7, 3), (7, 7)))
+    node[:, :5], edge[:, :5, :5] = inputs["node"], inputs["edge"]
+    moved = {
+        "node": np.stack([node[i, order[i]] for i in range(2)]),
+        "edge": np.stack([edge[i][np.ix_(order[i], order[i])] for i in range(2)]),
+    }
+    found = interpret(module.programs["predict"], weights, {**inputs, **moved})["kind"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
+    assert (
+        abs(
+            interpret(module.programs["predict"], weights, {**inputs, "edge": 1 - inputs["edge"]})["kind"]
+            - wanted
+        ).max()
+        > 1e-3
+    )
+
+
 def test_patches_have_an_order_by_their_positions_alone() -> None:
     module = load("vit", small("vit"))
     weights, inputs = example_weights(module), example_inputs(module, "predict", 2)

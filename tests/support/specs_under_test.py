@@ -29,6 +29,7 @@ SMALL = {
     "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
     "vq_vae": "size=4 codes=4 dim=3 width=4", "wavenet": "width=4",
     "gpt2": "vocabulary=9 dim=8 heads=2 layers=2 longest=8",
+    "graph_net": "features=3 hidden=5 rounds=2",
     "llama": "vocabulary=9 dim=16 groups=2 heads=2 layers=2 hidden=12",
     "pixelsnail": "ch=8 layers=1 size=4 levels=8",
     "set_transformer": "dim=8 heads=2 inducing=3 classes=4",

@@ -27,8 +27,10 @@ from mpcompile.ir import (
     Node,
     NoRule,
     Primitive,
+    Shape,
     Symbolic,
     product,
+    symbols,
 )
 from mpcompile.ops.normalisation import Normalisation
 from mpcompile.ops.pooling import Pool
@@ -177,6 +179,7 @@ def _kinds(walk: Walk, node: Node, x: Parts, i: int = 0) -> list[tuple[int, str 
 def _summed(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
     (x,), op = inputs, node.op
     assert isinstance(op, ops.CumSum)
+    _ending(node, op.axis)
     clean = x.clean and (not op.reverse or _absent(walk, node, x, op.axis, ZERO))
     behind = {a: k if k == ZERO and (a != op.axis or op.reverse) else None for a, k in _kinds(walk, node, x)}
     return Parts(clean, ZERO if x.real == ZERO == everywhere(x) else None, behind)
@@ -185,6 +188,7 @@ def _summed(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
 def _sliced(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
     (x,), op = inputs, node.op
     assert isinstance(op, ops.Slice)
+    _ending(node, op.axis)
     kinds = dict(_kinds(walk, node, x))
     if op.axis not in kinds:
         return Parts(x.clean, x.real, kinds)
@@ -208,6 +212,9 @@ def _at_most(size: Size, bound: int) -> bool:
 def _padded(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
     (x,), op = inputs, node.op
     assert isinstance(op, ops.Pad)
+    for axis, pads in enumerate(zip(op.before, op.after, strict=True)):
+        if any(n != 0 for n in pads):
+            _ending(node, axis)
     value = KINDS.get(op.value)
     clean, grown = x.clean, any(n != 0 for n in (*op.before, *op.after))
     behind: dict[int, str | None] = {}
@@ -221,6 +228,7 @@ def _padded(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
 def _joined(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
     op = node.op
     assert isinstance(op, ops.Concat)
+    _ending(node, op.axis)
     clean = all(x.clean for x in inputs)
     early = [i for i in range(len(inputs) - 1) if op.axis in _own(walk, node, i)]
     kinds: dict[int, str | None] = {}
@@ -283,17 +291,34 @@ def _transposed(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
 
 
 def _reshaped(walk: Walk, node: Node, inputs: Sequence[Parts]) -> Parts:
-    """Steps before the end stay the first of their axis if as many elements as before stand before the axis."""
+    """Steps before the end stay those of their axis if as many elements as before stand before the axis.
+
+    Axes before it may be merged with it, as the batch in [N, nodes] -> [N * nodes], and split off again: then its steps
+    repeat for each element of these, and nothing may act along it (`_ending`).
+    """
     (x,), before, after = inputs, node.inputs[0].type, node.types[0]
     own, there = _own(walk, node), walk.axes(after)
-    fits = [product(before.shape[:a]) for a in own] == [product(after.shape[:a]) for a in there]
-    if not fits:
+    stay = [_stays(before.shape, a, after.shape, b) for a, b in zip(own, there, strict=False)]
+    if len(own) != len(there) or not all(stay):
         raise NoRule(node.op, "padding")
     to = dict(zip(own, there, strict=True))
     steps = None
     if x.steps and (x.steps[0] < 0 or before.shape[x.steps[0]] == after.shape[to.get(x.steps[0], 0)]):
         steps = (to.get(x.steps[0], -1), *x.steps[1:])
     return Parts(x.clean, x.real, {to[a]: k for a, k in _kinds(walk, node, x)}, steps, x.counts, x.same)
+
+
+def _stays(before: Shape, a: int, after: Shape, b: int) -> bool:
+    """Whether axis `a` is axis `b` of another shape: alone, or with axes before it that are merged in or split off."""
+    within, outside = product(before[:a]), product(after[:b])
+    return within == outside or within * before[a] == outside * after[b]
+
+
+def _ending(node: Node, axis: int) -> None:
+    """Raise `NoRule` for an operation along an axis that the batch is merged with, where ends recur."""
+    for v in node.inputs:
+        if axis < v.type.rank and "N" in symbols(v.shape[axis]) and len(symbols(v.shape[axis])) > 1:
+            raise NoRule(node.op, "padding")
 
 
 #: Operations that move ends, count steps, or read of what is behind an end a part that their attributes tell.

@@ -16,6 +16,7 @@ from mpcompile.ir import (
     Graph,
     Input,
     Node,
+    NoRule,
     Parameter,
     Symbolic,
     Type,
@@ -78,6 +79,8 @@ class Walk:
         carries, scanned, captured = op.split(inputs)
         size = op.trip_count([v.type for v in node.inputs])
         ends = isinstance(size, Symbolic) and bool(symbols(size) & self.ends)
+        if ends and "N" in symbols(size):  # the batch is merged with it, and ends recur
+            raise NoRule(op, "padding")
         before = [_slice(x, op.axis, behind=False) for x in scanned]
         if not ends:
             carries, ys = self._steps(op, carries, [*before, *captured], None)
