@@ -75,7 +75,10 @@ class Walk:
     # --- loops ---
 
     def loop(self, node: Node, op: ops.Scan, inputs: Sequence[Parts]) -> list[Parts]:
-        """Steps before the end, then those behind it; the other way round in reverse."""
+        """Steps before the end, then those behind it; the other way round in reverse.
+
+        Raises `NoRule` for steps along an axis that the batch is merged with.
+        """
         carries, scanned, captured = op.split(inputs)
         size = op.trip_count([v.type for v in node.inputs])
         ends = isinstance(size, Symbolic) and bool(symbols(size) & self.ends)
