@@ -12,8 +12,9 @@ from mpcompile import ops
 from mpcompile.diagnostics import Span, error
 from mpcompile.distributions import Distribution, Elementwise
 from mpcompile.ir import DType, Field, Value
+from mpcompile.ir.axes import CHANNEL
 from mpcompile.layers import Context
-from mpcompile.layers.axes import aligned
+from mpcompile.layers.axes import aligned, described
 from mpcompile.ops import build as F
 
 #: Functions of a variable with missing values, by name.
@@ -55,10 +56,25 @@ def refuse(name: str, span: Span) -> None:
 
 
 def filled(ctx: Context, x: Value, by: Value) -> Value:
-    """Emit `fill(x, by)`: a value with another one where it is missing. Axes of `by` are within those of x."""
+    """Emit `fill(x, by)`: a value with another one where it is missing.
+
+    Axes of `by` are within those of x; one channel stands for a number, too. Raises `SpecError` (MP214) for others.
+    """
     if x not in ctx.missing:
         return x
     b = ctx.b
+    own, wide = ctx.axes_of(x), ctx.axes_of(by)
+    if (
+        CHANNEL in wide
+        and CHANNEL not in own
+        and by.shape[by.type.rank - len(wide) + wide.index(CHANNEL)] == 1
+    ):
+        wide = tuple(name for name in wide if name != CHANNEL)
+        shape = [s for s, name in zip(ctx.sizes_of(by), ctx.axes_of(by), strict=True) if name != CHANNEL]
+        by = ctx.name_axes(F.reshape(b, by, (*by.shape[: by.type.rank - len(ctx.axes_of(by))], *shape)), wide)
+    if alone := [name for name in wide if name not in own]:
+        raise ctx.fail("MP214", f"`fill` has {described(ctx, by)} for {described(ctx, x)}, and `{alone[0]}` is "
+                       "no axis of it", help=f"{alone[0]} has to go first: drop, at, mean or sum over it")  # fmt: skip
     (x_, by_), axes = aligned(ctx, "`fill`", (x, F.cast(b, by, x.dtype)))
     value = ctx.name_axes(b.emit(ops.Where(), ctx.missing[x], x_, by_), axes)
     classes = ctx.classes_of(x)

@@ -241,10 +241,10 @@ class Scope:
             case ast.Call():
                 if expr.inputs is not None:
                     if current:
-                        raise error(
-                            "MP121", "a step of a pipeline takes its input from the pipeline", expr.span
-                        )
-                    current = [self.value(ctx, e) for e in expr.inputs]
+                        why = "a step of a pipeline takes its input from the pipeline"
+                        raise error("MP121", why, expr.span)
+                    read = self._argument if expr.callee in self.blocks else self.value
+                    current = [read(ctx, e) for e in expr.inputs]
                 return self._apply(ctx, expr, current)
         raise error("MP122", "expected a layer, a net or a value", expr.span)
 
@@ -264,9 +264,8 @@ class Scope:
                 current = scope.run(ctx, step.layer, current)
             if step.tap is not None:
                 if len(current) != 1:
-                    raise error(
-                        "MP208", f"`as {step.tap}` names one value, this gives {len(current)}", step.span
-                    )
+                    why = f"`as {step.tap}` names one value, this gives {len(current)}"
+                    raise error("MP208", why, step.span)
                 scope.values[step.tap] = current[0]
         return tuple(current)
 
@@ -302,7 +301,7 @@ class Scope:
         if call.callee in self.blocks:
             block = self.blocks[call.callee]
             if block.inputs and not block.params and not current:  # called like a function
-                call, current = self._values_first(ctx, call, current, len(block.inputs))
+                call, current = self._values_first(ctx, call, current, len(block.inputs), self._argument)
             return self._block(ctx, block, call, current)
         if call.callee in holes.FUNCTIONS and not current:
             return (of_missing(ctx, self, call),)
@@ -321,15 +320,22 @@ class Scope:
             forward = Arguments(self, ctx, call, layer=True).build(kind)
         return self._built(ctx, call, forward, current)
 
+    def _argument(self, ctx: Context, expr: ast.Expr) -> Value:
+        """Build an argument of a block. A variable with missing values keeps its mask: the block says how it reads it."""
+        if isinstance(expr, ast.Name) and expr.id in self.values:
+            return self.values[expr.id]
+        return self.value(ctx, expr)
+
     def _values_first(
-        self, ctx: Context, call: ast.Call, current: Sequence[Value], count: int
-    ) -> tuple[ast.Call, Sequence[Value]]:
+        self, ctx: Context, call: ast.Call, current: Sequence[Value], count: int,
+        read: Callable[[Context, ast.Expr], Value] | None = None,
+    ) -> tuple[ast.Call, Sequence[Value]]:  # fmt: skip
         """The values of a function, those of the pipeline first, and the call with its options alone."""
         wanted = max(0, count - len(current))
         places = [a for a in call.args if a.name is None][:wanted]
         if not places:
             return call, current
-        values = [*current, *(self.value(ctx, a.value) for a in places)]
+        values = [*current, *((read or self.value)(ctx, a.value) for a in places)]
         return call.model_copy(update={"args": tuple(a for a in call.args if a not in places)}), values
 
     def _built(
@@ -391,10 +397,8 @@ class Scope:
         numbers = block_numbers(self, block, call)
         inputs = list(current)
         if block.inputs and len(inputs) != len(block.inputs):
-            wanted = ", ".join(block.inputs)
-            raise error(
-                "MP208", f"block `{block.name}` takes {wanted} and gets {len(inputs)} values", call.span
-            )
+            why = f"block `{block.name}` takes {', '.join(block.inputs)} and gets {len(inputs)} values"
+            raise error("MP208", why, call.span)
         with ctx.frame(ctx.unique(block.name), self.label(call.span), call.span, function=True):
             inner = self.entering(block.name, call.span)
             scope = inner.child(numbers, dict(zip(block.inputs, inputs, strict=False)))

@@ -306,6 +306,8 @@ LOSSES = {
     "gumbel": "a bound of it",
     "vq_vae": "a bound of it, terms that are no density",
     "cvrnn_styles": "a bound of it",
+    "mixed_table": "a bound of it",
+    "detector": "terms that are no density, weights or smoothed labels of level",
     "ladder": "a bound of it, a divergence with a weight of its own",
     "deep_markov": "a bound of it, a divergence with a weight of its own",
     "lstm_stacked": "noise while training (noise_dropout)",

@@ -144,6 +144,7 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
                 ("real(0..1)", "beta(x -> dense(4))"), ("integer(0..)", "negative_binomial(x -> dense(4))"),
                 ("real(0..1)", "continuous_bernoulli(logits = x -> dense(2))"),
                 ("integer(1..4)", "ordinal(x -> dense(2))"), ("real(0..1)", "truncated(normal, x -> dense(4))"))),
+            "condition x: real[2]\ntarget y: real(0..)?\ny ~ gamma(x -> dense(2))",
             "input x: real[4]\ninput n: integer(1..9)[2]\ntarget y: real[2]\n"
             "y ~ normal(loc = x -> dense(2), scale = n * 2)",
         ],

@@ -135,3 +135,70 @@ def test_holes_of_a_file(tmp_path: Path) -> None:
     spec.write_text(spec.read_text().replace("[3]?", "[3]"))
     with pytest.raises(SpecError, match="MP504"):
         load_data(api.load(spec), str(tmp_path / "d.npz"))
+
+
+PEOPLE = (
+    'model m\ninput age: real(0..)?\ninput job: category("clerk", "nurse", "teacher")?\ninput visits: integer(0..)?\n'
+    "input ok: category(2)?\nage ~ gamma(2, 1)\njob ~ categorical(logits = 0)\nvisits ~ poisson(1)\n"
+    "ok ~ categorical(logits = 0)\n"
+)
+
+
+def test_holes_of_a_table(tmp_path: Path) -> None:
+    """Empty cells and marks of missing values are holes; words have the numbers of the spec, or of the alphabet."""
+    module, path = module_of(PEOPLE), tmp_path / "d.csv"
+    rows = ["age,job,visits,ok", ",teacher,0,", "31.5,,?,yes", "NA,nurse,4,no", "20, clerk ,,yes"]
+    path.write_text("\n".join(rows) + "\n")
+    train = load_data(module, str(path), whole=True).splits["train"]
+    got = Batches(module, train, 4, 0).at(0)
+    order = np.argsort(np.nan_to_num(got["visits"], nan=9) * 10 + np.nan_to_num(got["age"]))
+    np.testing.assert_array_equal(got["job"][order], [2, 1, 0, -1])
+    np.testing.assert_array_equal(got["ok"][order], [-1, 0, 1, 1])
+    np.testing.assert_array_equal(got["visits"][order], [0, 4, np.nan, np.nan])
+    np.testing.assert_array_equal(got["age"][order], [np.nan, np.nan, 20, 31.5])
+    for bad, code, said in (
+        ("31,nurze,1,no", "MP505", "'nurze', which is no class of the spec, first in row 6"),
+        ("-3,nurse,1,no", "MP504", "age"),
+        ("31,7,1,no", "MP506", "row 6, column 2 (job) holds '7'"),
+        ("31,nurse,inf,no", "MP506", "row 6, column 3 (visits) holds 'inf'"),
+        ("31,nurse,1.5,no", "MP504", "fractions"),
+    ):
+        path.write_text("\n".join([*rows, bad]) + "\n")
+        with pytest.raises(SpecError) as caught:
+            load_data(module, str(path), whole=True)
+        (found,) = caught.value.diagnostics
+        assert found.code == code and said in found.message, found
+        assert code != "MP505" or "did you mean 'nurse'?" in found.help
+    path.write_text("\n".join(rows) + "\n")
+    with pytest.raises(SpecError, match="the cell is empty"):
+        load_data(module_of(PEOPLE.replace("real(0..)?", "real(0..)")), str(path))
+
+
+def test_a_block_reads_the_holes_of_its_argument() -> None:
+    """`v` of a block is the variable with its holes: `fill(v, 0)` and `observed(v)` are those of the variable."""
+    body = "target t: real[1]\nblock column on v {{ yield {} }}\nt ~ normal(column(x), 1)\n"
+    good = body.format("concat(fill(v, 7), observed(v)) -> dense(1, init = constant(1))")
+    module = module_of(f"model m\ninput x: real?\n{good}")
+    weights = {k: np.asarray(v) * 0 + 1 for k, v in example_weights(module, 0).items()}
+    given = {"x": np.array([2.0, np.nan]), "t": np.array([[4.0], [8.0]])}
+    found = interpret(module.programs["log_prob"], weights, given)["log_prob"]
+    np.testing.assert_allclose(found, -0.5 * np.log(2 * np.pi))
+    with pytest.raises(SpecError, match="`v` may be missing"):
+        module_of(f"model m\ninput x: real?\n{body.format('v -> dense(1)')}")
+
+
+def test_what_is_filled_in_keeps_the_axes_of_the_variable() -> None:
+    """One channel stands for a number; more would pair each example with those of others, and are refused."""
+    text = "model m\ninput x: real?\ncondition c: real[3]\ntarget t: real\nt ~ normal(fill(x, c -> dense({})), 1)\n"
+    module = module_of(text.format(1))
+    weights = {k: np.asarray(v) for k, v in example_weights(module, 0, spread=1.0).items()}
+    c = np.random.default_rng(0).normal(size=(3, 3))
+    given = {"x": np.array([np.nan, 0.3, np.nan]), "c": c, "t": np.zeros(3)}
+    one = c @ next(v for k, v in weights.items() if k.endswith("weight")).reshape(3, 1)
+    mean = np.where(
+        np.isnan(given["x"]), one[:, 0] + next(v for k, v in weights.items() if "bias" in k), given["x"]
+    )
+    found = interpret(module.programs["log_prob"], weights, given)["log_prob"]
+    np.testing.assert_allclose(found, -0.5 * np.log(2 * np.pi) - mean**2 / 2)
+    with pytest.raises(SpecError, match="`channel` is no axis of it"):
+        module_of(text.format(2))

@@ -24,7 +24,7 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
             continue
         source = graph.node(node.inputs[0])
         known = known_signs[node.inputs[0].node]
-        if _of_noise(module, graph, node.inputs[0]) or _of_the_law(node, source):
+        if _of_noise(module, graph, node.inputs[0]) or _of_the_law(graph, node, source):
             continue
         if known is Positivity.POSITIVE or str(source.span) in seen:
             continue
@@ -40,13 +40,14 @@ def scale_not_positive(module: Module) -> Iterator[Diagnostic]:
         )
 
 
-def _of_the_law(node: Node, source: Node) -> bool:
+def _of_the_law(graph: Graph, node: Node, source: Node) -> bool:
     """Whether a logarithm is of the law's own formula, and not of a scale that its spec states.
 
     The formula stands at the place of the law, a stated scale at a place of its own; and a law takes the logarithm of
-    its variable, as `gamma` does.
+    its variable, as `gamma` does, also where holes of it are filled.
     """
-    own = isinstance(source.op, Input) and source.op.path == node.scope[0].name
+    made = [source, *map(graph.node, source.inputs)] if isinstance(source.op, ops.Where) else [source]
+    own = any(isinstance(n.op, Input) and n.op.path == node.scope[0].name for n in made)
     return own or source.span == node.span
 
 

@@ -41,6 +41,10 @@ OTHERS = (
     "melodies",
     "reversal",
     "spoken",
+    "inverse",
+    "people",
+    "sales",
+    "boxes",
 )
 NAMES = (*OTHERS, *POINTS, *TABLES)
 
@@ -109,7 +113,7 @@ def _reads_bytes(module: Module) -> bool:
 
 def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | None) -> Callable[[], Raw]:
     """The maker of one of our own sets; sets that can have any size take the one that the module declares."""
-    from mpcompile.runner.data import images, points, sequences
+    from mpcompile.runner.data import columns, images, points, sequences
 
     if name in POINTS:
         return lambda: points.points(name)
@@ -131,6 +135,10 @@ def _embedded(module: Module, name: str, length: int, vocabulary: list[str] | No
         "spoken": lambda: sequences.spoken(
             steps, _last_size(module, 8), _classes(module, "text"), _times(module, "sound")
         ),
+        "inverse": columns.inverse,
+        "people": columns.people,
+        "sales": lambda: columns.sales(steps, _classes(module, "item"), _last_size(module, 2)),
+        "boxes": lambda: columns.boxes(_picture_size(module)[0]),
     }
     return makers[name]
 
