@@ -42,8 +42,8 @@ def test_its_elements_are_the_first_ones(name: str, monkeypatch: pytest.MonkeyPa
 
 #: Specs whose outputs come out of a loop, of a normalisation over their own axis, or have one element.
 ALONE = {
-    "bilstm", "cnn", "elman", "lstm_stacked", "maf", "mlp", "perceptron", "realnvp2d", "realnvp_notes", "ridge",
-    "universal",
+    "bilstm", "cnn", "deepar", "elman", "lstm_stacked", "maf", "mdn", "mixed_table", "mlp", "perceptron", "realnvp2d",
+    "realnvp_notes", "ridge", "universal",
 }  # fmt: skip
 
 
