@@ -350,8 +350,7 @@ class Scope:
             except ValueError as problem:
                 if isinstance(problem, SpecError):
                     raise
-                needs = f"{call.callee} does not fit here: {problem}"
-                raise error("MP201", needs, call.span) from problem
+                raise error("MP201", f"{call.callee} does not fit here: {problem}", call.span) from problem
         self.budget.spend_operations(call.span, len(ctx.b.graph) - before)
         return results
 

@@ -15,7 +15,7 @@ HOLES = {"people": 0.2, "sales": 0.05, "boxes": 0.2}
 
 def inverse() -> Raw:
     """Generate an inverse problem (Bishop 1994): x = y + 0.3 sin(2 pi y) + noise, so that some x have three y."""
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     for split, n in SIZES.items():
         r = generator("data", "inverse", split)
         y = r.uniform(0, 1, n)
@@ -30,7 +30,7 @@ def people() -> Raw:
     age > 0, income real with heavy tails, visits counts with many zeros, job one of four, health 1 to 5. All are [n],
     float64, and NaN is missing.
     """
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     for split, n in SIZES.items():
         r = generator("data", "people", split)
         skill, ill = r.standard_normal((2, n))
@@ -51,7 +51,7 @@ def sales(length: int, items: int, covariates: int) -> Raw:
     sales [n, length] with NaN where a day is unknown and 0 behind the end, known [n, length, covariates] (waves of the
     week), item [n], scale [n] (the item's mean), and length [n].
     """
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     level = np.exp(generator("data", "sales", "items", items).normal(1.5, 1.0, items))
     peak = generator("data", "sales", "peaks", items).uniform(0, 2 * np.pi, items)
     for split, n in {k: v // 4 for k, v in SIZES.items()}.items():
@@ -77,7 +77,7 @@ def boxes(size: int) -> Raw:
     image [n, 3, size, size] in 0..1, mask [n, size, size] of 0/1, box [n, 4] (left, top, width, height as shares of the
     side, NaN where nobody drew it), and level [n]: how bright it is, 0 to 10.
     """
-    splits = {}
+    splits: dict[str, dict[str, Array]] = {}
     for split, n in {k: v // 4 for k, v in SIZES.items()}.items():
         r = generator("data", "boxes", split, size)
         extent = r.integers(max(1, size // 8), max(2, size // 2), (n, 2))
