@@ -5,8 +5,10 @@ A law of the registry without a row in `tests/support/laws_table.py` fails. Docs
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +33,7 @@ from mpcompile.ops import build as F
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.runner.noise import draw
 
+ROOT = Path(__file__).parents[2]
 DRAWS = 4000
 
 
@@ -80,6 +83,16 @@ def test_every_law_of_an_element_has_a_row() -> None:
         k for k, c in DISTRIBUTIONS.items() if issubclass(c, Elementwise) and c.support.measure != "criterion"
     }
     assert known | set(COMBINATORS) == {name.split(":")[0] for name in LAWS}
+
+
+def test_every_other_law_has_a_spec_that_all_backends_run() -> None:
+    """Laws of whole variables and criteria: `tests/backends` compares the programs of each spec with the oracle."""
+    paths = [
+        p for p in (ROOT / "specs").rglob("*.*") if p.suffix in (".mp", ".yaml") and "invalid" not in p.parts
+    ]
+    specs = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    for name in DISTRIBUTIONS.keys() - {row.split(":")[0] for row in LAWS} | {"mixture"}:
+        assert re.search(rf"[~=] *{name}\b", specs), name
 
 
 def integral(row: Row, m: Module, w: dict[str, Array]) -> float:
