@@ -66,7 +66,7 @@ FITTING = {
 
 
 #: Arguments of which one or another must be there.
-ALSO = {"coupling": {"net": "dense(4)"}, "reshape": {"shape": "4"}}
+ALSO = {"clip": {"low": "-1"}, "coupling": {"net": "dense(4)"}, "reshape": {"shape": "4"}}
 
 
 def example(name: str, slot: Slot) -> str:
