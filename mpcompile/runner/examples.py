@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpcompile.ir import Array, DType, Module, symbols
+from mpcompile.runner.data.lengths import longest
 from mpcompile.runner.initial import initial
 
 
@@ -23,6 +24,7 @@ def example_inputs(
     """Return data and noise for one program: float64 and int64, of the fields' own kinds, `length` for symbolic axes.
 
     Axes that conditions alone have are four times as long, and at least half real: texts fit into the frames they are of.
+    None is longer than the model has learned positions.
     """
     rng = np.random.default_rng(seed)
     graph = module.programs[program]
@@ -32,6 +34,7 @@ def example_inputs(
         {s for f in fields for size in f.type.shape for s in symbols(size)} - modelled if modelled else set()
     )
     env = {s: batch if s == "N" else length * (4 if s in wide else 1) for s in graph.symbols()}
+    env |= {s: min(env[s], most) for s, most in longest(module).items() if s in env}
     out: dict[str, Array] = {}
     for name, value in graph.inputs.items():
         shape, field = value.type.concrete(env), module.fields.get(name) or module.latents.get(name)

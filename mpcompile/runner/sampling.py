@@ -20,6 +20,7 @@ from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
 from mpcompile.runner.data import Split
+from mpcompile.runner.data.lengths import require_places
 from mpcompile.runner.data.letters import decode
 from mpcompile.runner.data.sound import MOST_RATE, expanded
 from mpcompile.runner.divergence import require_finite
@@ -131,6 +132,7 @@ class Draws:
         if completion is not None:
             self.given |= completion.inputs(count)
         self.env = _environment(module, program, self.given, length or int(run.facts["settings"]["length"]))
+        require_places(module, self.env, "MP542", "samples have", Span.none(), "--length {most}")
         number = member_count(module)
         self.drawn_by = np.zeros(count, int) if completion is not None else _members(number, count, seed)
         self.session = cache(self._session)

@@ -13,8 +13,9 @@ import numpy as np
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Shape, Symbolic, multiple_of, number, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES
-from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths
+from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths, shape_of
 from mpcompile.runner.data.elements import checked, prepared
+from mpcompile.runner.data.lengths import require_places
 from mpcompile.runner.data.opening import require
 
 _OBSERVED = ("input", "target", "condition")
@@ -64,6 +65,7 @@ class Adapter:
                     fitted[field_name] = self._column(field, column, found, rows, sizes)
             self._require_within(fitted, sizes)
             made[split] = Split(fitted)
+            self._require_places(fitted)
             if not len(made[split]) and split == "train":
                 raise error("MP507", f"data '{self.name}': there is no training example", self._anywhere())
         return made
@@ -285,6 +287,15 @@ class Adapter:
                     field.span,
                     help=f"condition length: integer(1..{along}); or leave the array 'length' out",
                 )
+
+    def _require_places(self, fitted: Mapping[str, Column | Windows | Pieces]) -> None:
+        """Raises `SpecError` (MP503) for sequences of more steps than the model has learned positions."""
+        for name, column in fitted.items():
+            field = self.module.fields[name]
+            env = {str(n): m for n, m in zip(field.type.shape[1:], shape_of(column), strict=True)}
+            windows = isinstance(column, Windows)
+            help = "set train.length to {most}" if windows else "position({most}) has to be longer"
+            require_places(self.module, env, "MP503", f"data '{self.name}': '{name}' has", field.span, help)
 
     # Fixed sizes ------------------------------------------------------------------------------------
 

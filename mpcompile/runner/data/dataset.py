@@ -210,15 +210,28 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def padded(self, rows: Array | slice = slice(None)) -> int:
+        """The steps of a batch of these sequences."""
+        step = self.STEP * self.times
+        return -(-int(self.lengths[rows].max(initial=0)) // step) * step
+
     def take(self, rows: Array, shift: int = 0) -> Array:
         ends = np.cumsum(self.lengths)
-        longest = -(-int(self.lengths[rows].max()) // (self.STEP * self.times)) * self.STEP * self.times
-        out = np.zeros((len(rows), longest, *self.stream.shape[1:]), _DTYPES[self.dtype])
+        out = np.zeros((len(rows), self.padded(rows), *self.stream.shape[1:]), _DTYPES[self.dtype])
         for place, row in enumerate(rows):
             size = int(self.lengths[row])
             found = self.stream[ends[row] - size : ends[row]]
             out[place, :size] = found if self.threshold is None else found > self.threshold
         return out
+
+
+def shape_of(column: Column | Windows | Pieces) -> tuple[int, ...]:
+    """The shape of an example, of the longest where they differ, as batches are padded."""
+    if isinstance(column, Column):
+        return column.shape
+    if isinstance(column, Windows):
+        return column.length, *column.shape
+    return column.padded(), *column.stream.shape[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,41 @@
+"""Sequences of more steps than there are learned positions are refused, before a backend reads beyond the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import specs_under_test as specs
+
+from mpcompile.api import load
+from mpcompile.diagnostics import SpecError
+from mpcompile.runner.data import load_data
+from mpcompile.runner.data.lengths import longest
+from mpcompile.runner.loop import Options, train
+from mpcompile.runner.run import open_run
+from mpcompile.runner.sampling import sample
+
+SIZES = {"width": "8", "heads": "2", "layers": "1", "longest": "8"}
+
+
+def test_the_limit_is_that_of_the_positions() -> None:
+    limits = {"translate": {"words": 9, "time": 9}, "gpt2": {"time": 8}, "xlnet": {}, "llama": {}}
+    for name, limit in limits.items():  # the order of xlnet has as many places as its axis
+        path = specs.ROOT / "specs" / "expressions" / f"{name}.mp"
+        module = load(path, specs.small(name))
+        assert longest(module) == limit
+        if name == "translate":  # what `verify` runs, whose sources are longer than its replies
+            assert specs.inputs(module, "log_prob", 2)["source"].shape == (2, 9)
+
+
+def test_longer_data_and_longer_samples_are_refused(tmp_path: Path) -> None:
+    module = load(specs.path("transformer"), SIZES)
+    assert load_data(module, "text", 8)
+    with pytest.raises(SpecError, match=r"MP503.*has 9 steps along 'time', and there are 8"):
+        load_data(module, "text", 9)
+    module.train = module.train.changed(length=8, steps=1, batch=2)
+    train(module, tmp_path / "run", Options(backend="torch", overrides=SIZES))
+    run = open_run(tmp_path / "run")
+    assert sample(run, module, 1, length=8).values["text"].shape == (1, 8)
+    with pytest.raises(SpecError, match=r"MP542.*samples have 9 steps along 'time', and there are 8"):
+        sample(run, module, 1, length=9)
