@@ -211,7 +211,7 @@ class Pieces:
         return len(self.lengths)
 
     def padded(self, rows: Array | slice = slice(None)) -> int:
-        """The steps of a batch of these sequences."""
+        """Return the steps of a batch of these sequences."""
         step = self.STEP * self.times
         return -(-int(self.lengths[rows].max(initial=0)) // step) * step
 
@@ -226,7 +226,7 @@ class Pieces:
 
 
 def shape_of(column: Column | Windows | Pieces) -> tuple[int, ...]:
-    """The shape of an example, of the longest where they differ, as batches are padded."""
+    """Return the shape of an example, of the longest where they differ, as batches are padded."""
     if isinstance(column, Column):
         return column.shape
     if isinstance(column, Windows):
