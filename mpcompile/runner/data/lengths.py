@@ -31,7 +31,7 @@ def require_places(
 
 
 def _looked_up(graph: Graph) -> Iterator[tuple[str, int]]:
-    """Symbolic sizes whose numbers 0, 1, .. pick rows of a table, and how many rows it has."""
+    """Yield symbolic sizes whose numbers 0, 1, .. pick rows of a table, and how many rows it has."""
     for node in graph.nodes():
         for body in node.op.bodies():
             yield from _looked_up(body)
