@@ -1,4 +1,4 @@
-"""How long sequences may be: as long as there are learned positions."""
+"""The limit of the length of sequences: a model with learned positions has one for each step."""
 
 from __future__ import annotations
 
