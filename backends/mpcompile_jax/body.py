@@ -318,7 +318,9 @@ class JaxWriter(Writer):
         if self.indent == self.first_indent or not text.startswith("stacked("):
             return text
         name, number = free(f"{layers.stem}s"), 1
-        while name in self.reserved or any(re.search(rf"\b{name}\b", line) for line in self.lines):
+        while name in self.reserved or any(
+            re.search(rf"\b{name}\b", x) for x in (*self.lines, *self.hoisted)
+        ):
             number += 1
             name = free(f"{layers.stem}s{number}")
         self.live[name] = math.inf

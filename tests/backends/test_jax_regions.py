@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from layered import DEEP, MANY, lowered, transformer
+from specs_under_test import path
 
 from mpcompile import ops
-from mpcompile.backend import OptimizerSpec, open_session
+from mpcompile.api import load
+from mpcompile.backend import OptimizerSpec, find_backend, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.ir.verify import verify_graph
@@ -62,6 +64,16 @@ def test_a_sampler_gives_stretches_of_its_buffers_from_layers() -> None:
     found, wanted = interpret(moved, weights, inputs), interpret(graph, weights, inputs)
     for key, value in wanted.items():
         np.testing.assert_array_equal(found[key], value)
+
+
+def test_loops_over_several_lists_of_layers_read_each_its_own() -> None:
+    """The weights that a loop of loops reads are put together before it, each list under a name of its own."""
+    module = optimise(load(path("wavenet"), {"cycles": "9", "layers": "2"})).module
+    weights, inputs = example_weights(module), example_inputs(module, "sample", 8, 12)
+    sessions = [
+        find_backend(name).session(module, weights, None, precision="float64") for name in ("torch", "jax")
+    ]
+    np.testing.assert_array_equal(*[session.run("sample", inputs)["x"] for session in sessions])
 
 
 def test_few_layers_are_written_one_by_one() -> None:
