@@ -56,6 +56,7 @@ class Claim:
     structure  what is said of the structure of a Jacobian; empty for nothing
     order      of the variable, for a claim about what comes before what
     stated     False: derived from the kind of density, not written by the user
+    axis       the name of the axis that it is about; empty for none
     """
 
     kind: str
@@ -66,6 +67,7 @@ class Claim:
     structure: str = ""
     order: Ordering | None = None
     stated: bool = True
+    axis: str = ""
 
     @property
     def ordering(self) -> Ordering:
@@ -84,7 +86,8 @@ class Claim:
     def __str__(self) -> str:
         """Format the claim as a spec writes it: `parameters <= 2000`."""
         said = f" {self.bound}" if self.bound else f" is {self.structure}" if self.structure else ""
-        return (f"{self.kind}({self.subject})" if self.subject else self.kind) + said
+        subject = ", ".join(filter(None, (self.subject, self.axis)))
+        return (f"{self.kind}({subject})" if subject else self.kind) + said
 
 
 @dataclass(frozen=True, slots=True)

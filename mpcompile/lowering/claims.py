@@ -102,8 +102,8 @@ def _stated(check: ast.Check, module: Module, modelled: Mapping[str, Modelled]) 
     found = modelled.get(subject)
     if kind.laws and (found is None or found.law.keyword not in kind.laws):
         raise error("MP132", f"`{subject}` {kind.lacks}", span)
-    if found is None:
-        return Claim(kind.name, subject, "loss", check.span, bound, structure)
+    if found is None or kind.axis:
+        return Claim(kind.name, subject, "loss", check.span, bound, structure, axis=_axis(kind, check))
     return found.claim(kind, subject, check.span, bound, structure, stated=True)
 
 
@@ -134,6 +134,18 @@ def _read(check: ast.Check, module: Module) -> tuple[Kind, str, Bound | None, st
     return kind, subject, bound, structure, claim.span
 
 
+def _axis(kind: Kind, check: ast.Check) -> str:
+    """The name of the axis that a claim is about. Raises MP123 for a claim that lacks it."""
+    call = ast.called(_said_of(check.claim))
+    if not kind.axis:
+        return ""
+    value = call.args[1].value if call is not None and len(call.args) > 1 else None
+    if not isinstance(value, ast.Name):
+        raise error("MP123", f"`{kind.name}` is a claim about an axis, and names none", check.span,
+                    help=f"write {kind.usage}")  # fmt: skip
+    return value.id
+
+
 def _said_of(claim: ast.Expr) -> ast.Expr:
     """A claim without what it is compared with."""
     return claim.left if isinstance(claim, ast.Binary) else claim
@@ -142,7 +154,7 @@ def _said_of(claim: ast.Expr) -> ast.Expr:
 def _check_form(kind: Kind, check: ast.Check, subject: str, bound: Bound | None, structure: str) -> None:
     """Raises for a claim of a form that means nothing."""
     call = ast.called(_said_of(check.claim))
-    most = 1 if kind.about == "a variable" else 0
+    most = (2 if kind.axis else 1) if kind.about == "a variable" else 0
     if call is not None and len(call.args) > most:
         what = "one variable" if most else "the whole model"
         raise error(

@@ -36,6 +36,10 @@ _LINE_CLAIM = (
     "input x: real[1, 8, 8]\ntarget y: real[1, 8, 8]\n\n"
     "y ~ normal(x -> conv(1, 3, pad = same, bias = false), scale = 1)\n\ncheck {{ {} }}\n"
 )
+_SET_CLAIM = (
+    "input x: real[node: nodes, channel: 3]\ntarget y: real[channel: 2]\n\n"
+    "y ~ normal(x -> dense(8) -> tanh -> mean(over = node) -> dense(2), scale = 1)\n\ncheck {{ {} }}\n"
+)
 _TRAINED = "input x: real[4]\n\nx ~ normal(0, 1)\n\ntrain {{ {}, steps: 100 }}\n"
 _PLACES = (
     "input x: category(5)[time]\n\n"
@@ -223,6 +227,7 @@ CLAIMS: Mapping[str, str] = {
             receptive_field="receptive_field(x) == 3", no_blind_spot="no_blind_spot(x)"),
     **_each(_FLOW_CLAIM, jacobian="jacobian(x) is dense", transformed="transformed(x)"),
     **_each(_LINE_CLAIM, linear="linear(y)", equivariant="equivariant(y)", flops="flops <= 10_000"),
+    **_each(_SET_CLAIM, symmetric="symmetric(y, node)"),
 }  # fmt: skip
 
 OPTIMIZERS: Mapping[str, str] = _each(

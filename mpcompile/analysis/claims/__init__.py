@@ -32,6 +32,7 @@ class Kind:
                 several laws (`laws`); then no spec states it
     allowable   whether a spec may allow that it is refuted
     regions     whether a proof may be of a model of fewer layers (`analysis/few.py`): its rule asks only what settles
+    axis        whether it names an axis behind the variable
     rule        the function, for a kind that has no file here
     """
 
@@ -45,6 +46,7 @@ class Kind:
     promised: Literal["", "always", "lengths", "laws"] = ""
     allowable: bool = False
     regions: bool = False
+    axis: bool = False
     rule: Rule | None = None
 
     def answer(self, module: Module, claim: Claim) -> Verdict:
@@ -56,7 +58,8 @@ class Kind:
     def usage(self) -> str:
         """The form in which a spec states the claim."""
         said = {"never": "", "perhaps": "", "always": " <= 8"}[self.number]
-        return (f"{self.name}(x)" if self.about == "a variable" else self.name) + said
+        named = f"{self.name}(x, node)" if self.axis else f"{self.name}(x)"
+        return (named if self.about == "a variable" else self.name) + said
 
 
 KINDS: dict[str, Kind] = {
@@ -76,6 +79,7 @@ KINDS: dict[str, Kind] = {
         Kind("path_length", number="always"),
         Kind("receptive_field", number="perhaps"),
         Kind("no_blind_spot", ordered=True),
+        Kind("symmetric", axis=True),
         Kind("transformed", ("flow",), "is not the variable of a flow"),
     )
 }  # fmt: skip
