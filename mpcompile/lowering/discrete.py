@@ -89,9 +89,9 @@ POSTERIORS: dict[str, type[Posterior]] = {c.keyword: c for c in (Exact, Enumerat
 
 
 def way(s: ast.Density) -> type[Posterior] | None:
-    """Return the way in which a latent of classes is inferred; None for a law."""
+    """Return the way in which a latent of classes, or what is missing of a variable, is inferred; None for a law."""
     call = ast.called(s.distribution)
-    return None if call is None or s.role != "latent" else POSTERIORS.get(call.callee)
+    return None if call is None or s.role == "observed" else POSTERIORS.get(call.callee)
 
 
 def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | float]) -> Field | None:

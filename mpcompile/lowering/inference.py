@@ -13,9 +13,10 @@ from math import prod
 
 from mpcompile import ops
 from mpcompile.diagnostics import error
+from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
-from mpcompile.lowering import discrete, latents
+from mpcompile.lowering import discrete, latents, missing
 from mpcompile.lowering.forward import class_log_probs
 from mpcompile.lowering.recurrence import Recurrence, sum_of
 from mpcompile.lowering.statements import Program, Statements
@@ -97,6 +98,7 @@ def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value |
     started = {name for r in m.recurrences for name in m.started(r)}
     ways = {s.name: discrete.way(s) for s in m.latents if s.name not in started}
     counted = [s for s in m.latents if (way := ways.get(s.name)) is not None and way.counted]
+    counted += m.missing.values()
     inference = Inference(m, p, exact, set())
     if not counted:
         kls = inference.draw(m.inferred)
@@ -130,7 +132,7 @@ def likelihoods(
 
 @dataclass
 class _Counted:
-    """The objective of a model with latents of which all classes are counted."""
+    """The objective of a model with latents, or missing values, of which all classes are counted."""
 
     m: Statements
     p: Program
@@ -140,9 +142,11 @@ class _Counted:
 
     def __post_init__(self) -> None:
         """Raises `SpecError` (MP411) for latents with an axis, and for too many joint states."""
-        self.sizes = [discrete.states_of(self.m.typed[s.name]) for s in self.counted]
+        self.fields = {s.name: self.m.typed.get(s.name) or self.m.fields[s.name] for s in self.counted}
+        self.laws = {s.name: s for s in self.m.observed if s.name in self.m.missing}
+        self.sizes = [discrete.states_of(f) for f in self.fields.values()]
         for s in self.counted:
-            if not discrete.single(self.m.typed[s.name]):
+            if not discrete.single(self.fields[s.name]):
                 raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states", s.span,
                             help="one class for each example: without axes; or gumbel(...)")  # fmt: skip
         if prod(self.sizes) > discrete.MAX_STATES:
@@ -162,6 +166,8 @@ class _Counted:
         outer_kl = self.inference.draw([s for s in drawn if s.name not in inside])
         free, bound = list[Statement](), list[Statement]()
         for s in m.generated:
+            if isinstance(s, ast.Density) and s.name in names:
+                continue  # its law stands beside the sum
             reads = (
                 m.order.read_by_step(s.statement) if isinstance(s, Recurrence) else m.order.parents(s.name)
             )
@@ -174,39 +180,62 @@ class _Counted:
             here = self.inference.within(inner, names)
             kls = here.draw(inside_latents)
             logs, more = likelihoods(m, inner, bound, self.exact)
-            prior, log_q = list[Value](), list[Value]()
+            prior, log_q, shares = list[Value](), list[Value](), list[Value]()
             for s in self.counted:
-                with m.within(inner, s):
-                    law, value = m.prior(inner, s), inner.scope.values[s.name]
+                with m.within(inner, self.laws.get(s.name, s)):
+                    law, value = self._prior(inner, s), inner.scope.values[s.name]
                     assert law is not None
                     prior.append(law.log_prob(inner.ctx, value))
-                    if s.name not in m.summed and self.exact:
+                with m.within(inner, s):
+                    if s.name in m.missing:
+                        share, log = missing.shares(m, inner, s, p.scope.values[s.name], value)
+                        shares.append(share)
+                        log_q += [log] if self.exact else []
+                    elif s.name not in m.summed and self.exact:
                         log_q.append(m.posterior(inner, s).log_prob(inner.ctx, value))
-            return [self._sum(inner, parts) for parts in (logs, [*kls, *more], prior, log_q)]
+            return [self._sum(inner, parts) for parts in (logs, [*kls, *more], prior, log_q)] + [
+                self._product(inner, shares)
+            ]
 
-        logs, kls, priors, log_qs = self._over_states(one)
+        *made, shares = self._over_states(one)
+        logs, kls, priors, log_qs = made
         summed = [i for i, s in enumerate(self.counted) if s.name in m.summed or not self.exact]
         joint = F.sub(b, F.add(b, logs, priors), kls)
         if len(summed) == len(self.counted):
+            if m.missing:  # classes that the data exclude have no part in the sum
+                joint = F.where(b, F.less(b, 0.5, shares), joint, float("-inf"))
             total = b.emit(ops.LogSumExp((1,), False), joint)
             return self._sum(p, [*outer_logs, total]), sum_of(p.ctx, outer_kl)
-        return self._expected(summed, outer_logs, outer_kl, (logs, kls, priors, log_qs, joint))
+        return self._expected(summed, outer_logs, outer_kl, (logs, kls, priors, log_qs, shares, joint))
+
+    def _prior(self, p: Program, s: ast.Density) -> Distribution | None:
+        """The prior of a latent, or the law of a variable whose missing values are summed over."""
+        return self.m.law(p, self.laws[s.name]) if s.name in self.laws else self.m.prior(p, s)
+
+    def _product(self, p: Program, shares: Sequence[Value]) -> Value:
+        """The product of some shares [N]; ones of none."""
+        total = F.add(p.b, self._sum(p, []), 1.0)
+        for share in shares:
+            total = F.mul(p.b, total, share)
+        return total
 
     def _expected(
         self, summed: list[int], outer_logs: list[Value], outer_kl: list[Value], made: tuple[Value, ...]
     ) -> tuple[Value, Value | None]:
         """The objective where some latents are enumerated under a posterior, and those of `summed` are summed out."""
         p, b = self.p, self.p.b
-        logs, kls, priors, log_qs, joint = made
+        logs, kls, priors, log_qs, shares, joint = made
+
+        def alike(x: Value) -> Value:
+            return self._apart(x, summed, lambda x: F.reshape(b, F.slice_axis(b, x, 2, 0, 1), x.shape[:2]))
+
         if summed:
             logs = self._apart(joint, summed, lambda x: b.emit(ops.LogSumExp((2,), False), x))
-            log_qs = self._apart(
-                log_qs, summed, lambda x: F.reshape(b, F.slice_axis(b, x, 2, 0, 1), x.shape[:2])
-            )
+            log_qs, shares = alike(log_qs), alike(shares)
             gap = log_qs
         else:
             gap = F.sub(b, F.add(b, log_qs, kls), priors)
-        weights = b.emit(ops.Exp(), log_qs)
+        weights = F.mul(b, shares, b.emit(ops.Exp(), log_qs)) if self.m.missing else b.emit(ops.Exp(), log_qs)
         expected = [F.sum_axes(b, F.mul(b, weights, x), [1]) for x in (logs, gap)]
         return self._sum(p, [*outer_logs, expected[0]]), self._sum(p, [*outer_kl, expected[1]])
 
@@ -221,16 +250,16 @@ class _Counted:
 
     def _over_states(self, one: Callable[[Program], list[Value]]) -> list[Value]:
         """Results of all joint states, [N, states] each."""
-        m, p = self.m, self.p
+        p = self.p
 
         def at(values: dict[str, Value]) -> list[Value]:
             scope = p.scope.child(values=values)
             return one(replace(p, scope=replace(scope, top=scope)))
 
-        return discrete.over_states(p.ctx, {s.name: m.typed[s.name] for s in self.counted}, at)
+        return discrete.over_states(p.ctx, self.fields, at)
 
     def _sum(self, p: Program, parts: Sequence[Value]) -> Value:
         """The sum of some values [N]; zeros of none."""
         total = sum_of(p.ctx, list(parts))
-        batch = self.m.typed[self.counted[0].name].type.shape[:1]
+        batch = next(iter(self.fields.values())).type.shape[:1]
         return p.ctx.zeros(batch) if total is None else total

@@ -32,6 +32,7 @@ from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.inference import objective
 from mpcompile.lowering.joint import joint
+from mpcompile.lowering.missing import complete
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import training
@@ -109,10 +110,7 @@ class _Lowering(Statements):
             raise SpecError(dict.fromkeys(faults))  # each once
         for name, support in supports(self.out.regions.values()).items():
             self.out.parameters[name] = replace(self.out.parameters[name], support=support)
-        self.out.claims = [
-            *self.claims,
-            *claims_of(self.model, self.out, self._modelled),
-        ]
+        self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._modelled)]
         self.out.allowances = allowances_of(self.model, self.out)
         return self.out
 
@@ -144,7 +142,7 @@ class _Lowering(Statements):
         return any(discrete.way(s) is discrete.Exact for s in self._all_latents())
 
     def _all_latents(self) -> list[ast.Density]:
-        return [*self.latents, *(s for r in self.recurrences for s in r.latents)]
+        return [*self.latents, *self.missing.values(), *(s for r in self.recurrences for s in r.latents)]
 
     def _loss(self) -> None:
         p = self.start("loss", training=True)
@@ -255,6 +253,7 @@ class _Lowering(Statements):
         for s in self.observed:
             p = self.start(self._free("conditionals", s.name))
             self.read(p, *self.fields)
+            complete(self, p)
             if self.latents:
                 self.latent_inputs(p)
             with self.within(p, s):
@@ -281,7 +280,7 @@ class _Lowering(Statements):
     def _encode(self) -> None:
         p = self.start("encode")
         self.read(p, *self.fields)
-        outputs: dict[str, Value] = {}
+        outputs = complete(self, p)
         for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
@@ -303,6 +302,7 @@ class _Lowering(Statements):
         """Mean of the observed variables at the posterior's mean."""
         p = self.start("reconstruct")
         self.read(p, *self.fields)
+        complete(self, p)
         for s in self.inferred:
             with self.within(p, s):
                 q = self.posterior(p, s)
@@ -327,16 +327,14 @@ class _Lowering(Statements):
     def _predict(self) -> None:
         """The mean of every target (class probabilities for a category), given the inputs; its parents are drawn."""
         p = self.start("predict")
-        self.read(p, *(n for n, f in self.fields.items() if f.role != "target" or n in self.given()))
+        known = {n for n, f in self.fields.items() if f.role != "target"} - self.missing.keys()
+        self.read(p, *(n for n in self.fields if n in known or n in self.given()))
         outputs: dict[str, Value] = {}
         for s in self.generated:
             if isinstance(s, Recurrence):
                 outputs |= s.predict(p.ctx, p.scope)
-                drawn = (
-                    s.sample(p.ctx, p.scope)
-                    if any(self.order.may_be_read(o.name) for o in s.observed)
-                    else {}
-                )
+                is_read = any(self.order.may_be_read(o.name) for o in s.observed)
+                drawn = s.sample(p.ctx, p.scope) if is_read else {}
                 for o in s.observed:
                     if o.name in drawn and o.name not in p.scope.values:
                         self.know(p, o.name, drawn[o.name])
@@ -349,7 +347,9 @@ class _Lowering(Statements):
                         return  # nothing says where the codes of an autoencoder lie
                     self.bring(p, s.name, code)
                     continue
-                law, shape = self.law(p, s), self.fields[s.name].type.shape
+                unknown = self.missing.get(s.name) if self.fields[s.name].role == "target" else None
+                law = self.posterior(p, unknown) if unknown else self.law(p, s)
+                shape = self.fields[s.name].type.shape
                 outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
                 if self.order.may_be_read(s.name):
                     self.know(p, s.name, self._drawn(p, s, law))

@@ -48,7 +48,7 @@ class Order:
             elif isinstance(s, ast.Density) and s.role == "latent":
                 self._place(s.name, s.prior)
                 self._posteriors[s.name] = s.distribution
-            elif isinstance(s, ast.Density):
+            elif isinstance(s, ast.Density) and s.role == "observed":
                 self._place(s.name, s.distribution)
 
     def _place(self, name: str, law: ast.Expr | None) -> None:

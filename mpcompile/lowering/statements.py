@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from dataclasses import field as default
 from difflib import get_close_matches
 
 from mpcompile.diagnostics import Source, SpecError, error
@@ -15,7 +16,7 @@ from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
-from mpcompile.lowering import discrete, holes, latents
+from mpcompile.lowering import discrete, holes, latents, missing
 from mpcompile.lowering.backward import Sequence, hidden_sequences
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
@@ -32,6 +33,9 @@ class Program:
     ctx: Context
     scope: Scope
     taken: frozenset[str] = frozenset()  # inputs of its own, which variables must not share
+    there: dict[str, Value] = default(
+        default_factory=dict
+    )  # masks of variables whose missing values are summed over
 
     @property
     def b(self) -> Builder:
@@ -53,6 +57,8 @@ class Statements:
         densities = [s for s in model.density if isinstance(s, ast.Density)]
         self.observed = [s for s in densities if s.role == "observed"]
         self.latents = [s for s in densities if s.role == "latent"]
+        #: By variable, how its missing values are inferred.
+        self.missing = {s.name: s for s in densities if s.role == "missing"}
         self.order = Order(model)
         self.latent_names = {s.name for s in self.latents}
         #: Names that backward recurrences assign, known once a program had them.
@@ -63,7 +69,8 @@ class Statements:
             if isinstance(s, ast.Recurrence)
             else s
             for s in model.density
-            if isinstance(s, ast.Density) or (isinstance(s, ast.Recurrence) and not s.backward)
+            if (isinstance(s, ast.Density) and s.role != "missing")
+            or (isinstance(s, ast.Recurrence) and not s.backward)
         ]
         self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
         backward = (s for s in model.density if isinstance(s, ast.Recurrence) and s.backward)
@@ -79,6 +86,7 @@ class Statements:
         self.latent_fields: dict[str, Field] = dict(self.typed)
         self._inferred: list[ast.Density] | None = None
         self.claims: list[Claim] = []
+        missing.check(self)
         #: Symbols of all shapes that a program may have.
         self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
 
@@ -171,7 +179,9 @@ class Statements:
             if f.counts is not None:
                 p.ctx.lengths[f.counts] = value
             self.know(p, name, value)
-            if there is not None:
+            if there is not None and name in self.missing:
+                p.there[name] = there
+            elif there is not None:
                 p.ctx.missing[p.scope.values[name]] = there
         for r in self.backwards:
             if all(n in p.scope.values for n in r.reads & self.fields.keys()):
@@ -258,7 +268,12 @@ class Statements:
         return {s.name for s in self.latents if discrete.way(s) is discrete.Exact}
 
     def posterior(self, p: Program, s: ast.Density) -> Distribution:
-        """Build the posterior of a latent, and note its axes. Raises `SpecError`: MP207 for others than its type has."""
+        """Build the posterior of a latent, or of what is missing, and note its axes.
+
+        Raises `SpecError`: MP207 for other axes than its type has.
+        """
+        if s.role == "missing":
+            return missing.posterior(self, p, s)
         scope = self._reading(p, s.name, "posterior")
         if discrete.way(s) is not None:
             return discrete.law_of(p.ctx, scope, s, self.typed[s.name])

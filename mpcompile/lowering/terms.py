@@ -18,6 +18,7 @@ from mpcompile.functions.losses import LOSSES
 from mpcompile.ir import Value
 from mpcompile.layers.axes import aligned, described
 from mpcompile.lowering import codebook
+from mpcompile.lowering.missing import mark
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.ops import build as F
@@ -63,6 +64,7 @@ def penalty(m: Statements, p: Program) -> tuple[Value | None, dict[str, Value]]:
     Each is summed over its axes and averaged over examples. Behind the end of a sequence nothing counts. The sum is None
     where there are none.
     """
+    mark(p)
     total: Value | None = None
     outputs: dict[str, Value] = {}
     for number, s in enumerate(m.terms):

@@ -12,9 +12,21 @@ from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import nodes
 
+
+def _law(s: ast.Density) -> str:
+    """Return the name of the law of a statement."""
+    call = ast.called(s.distribution)
+    return "" if call is None else call.callee
+
+
 #: A class of nodes, what of it is not built, and a test for nodes that have it.
 _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
-    (ast.Density, "a `missing` statement", lambda n: n.role == "missing"),
+    (ast.Density, "a draw of what is missing", lambda n: n.role == "missing" and _law(n) != "enumerate"),
+    (
+        ast.Recurrence,
+        "a `missing` statement in a step",
+        lambda n: any(getattr(s, "role", "") == "missing" for s in n.statements),
+    ),
     (
         ast.Recurrence,
         "a law with a weight in a step",

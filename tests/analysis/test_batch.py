@@ -304,6 +304,7 @@ LOSSES = {
     "beta_vae": "a bound of it, a divergence with a weight of its own",
     "ddpm": "a bound of it",
     "gumbel": "a bound of it",
+    "semi_supervised": "a bound of it, terms that are no density",
     "vq_vae": "a bound of it, terms that are no density",
     "cvrnn_styles": "a bound of it",
     "mixed_table": "a bound of it",

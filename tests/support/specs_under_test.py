@@ -26,7 +26,7 @@ SMALL = {
     "nsf_ar": "hidden=6 layers=1 bins=4", "pixel_rnn": "width=2", "pixel_transformer": "width=8 pixels=16",
     "pixelcnn": "width=4", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
     "realnvp_notes": "hidden=6 layers=2",
-    "rgb_pixelcnn": "width=3", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
+    "rgb_pixelcnn": "width=3", "semi_supervised": "pixels=16 hidden=6 code=2", "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",
     "unet": "size=16 width=3", "variational_dequantization": "width=3 size=4", "vrnn": "hidden=8 code=3",
     "vq_vae": "size=4 codes=4 dim=3 width=4", "wavenet": "width=4",
     "gpt2": "vocabulary=9 dim=8 heads=2 layers=2 longest=8",

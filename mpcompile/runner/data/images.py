@@ -7,7 +7,7 @@ import numpy as np
 from mpcompile.ir import Array
 from mpcompile.runner.data.dataset import Raw
 from mpcompile.runner.data.tables import embedded
-from mpcompile.runner.noise import generator
+from mpcompile.runner.noise import generator, permutation
 
 SCENES = {"train": 1000, "valid": 200, "test": 200}
 
@@ -20,6 +20,22 @@ def digits(binary: bool = False) -> Raw:
         x = (x > 7).astype(np.uint8)
     levels = {"x": 2 if binary else 17, "y": 10}
     return Raw({"train": {"x": x, "y": y.astype(np.int64)}}, levels, frozenset({"x"}), fixed=False)
+
+
+def few_labels(labels: int = 100) -> Raw:
+    """Load the binary digits, of which but `labels` of the training split, as many of each class, have their class.
+
+    The class y of the others is missing, -1. The other splits, a tenth of the digits each, have all classes.
+    """
+    columns = digits(binary=True).splits["train"]
+    order = permutation(len(columns["y"]), "data", "few_labels")
+    tenth = len(order) // 10
+    parts = {"valid": order[:tenth], "test": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
+    splits = {s: {k: v[rows] for k, v in columns.items()} for s, rows in parts.items()}
+    y = splits["train"]["y"]
+    for digit in range(10):
+        y[np.flatnonzero(y == digit)[labels // 10 :]] = -1
+    return Raw(splits, {"x": 2, "y": 10}, frozenset({"x"}))
 
 
 def shapes(height: int = 32, width: int = 32, channels: int = 3, sizes: dict[str, int] | None = None) -> Raw:
