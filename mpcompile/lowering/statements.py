@@ -16,7 +16,7 @@ from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
-from mpcompile.lowering import discrete, holes, latents, missing
+from mpcompile.lowering import discrete, holes, latents
 from mpcompile.lowering.backward import Sequence, hidden_sequences
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
@@ -86,7 +86,7 @@ class Statements:
         self.latent_fields: dict[str, Field] = dict(self.typed)
         self._inferred: list[ast.Density] | None = None
         self.claims: list[Claim] = []
-        missing.check(self)
+        self._check_missing()
         #: Symbols of all shapes that a program may have.
         self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
 
@@ -273,7 +273,7 @@ class Statements:
         Raises `SpecError`: MP207 for other axes than its type has.
         """
         if s.role == "missing":
-            return missing.posterior(self, p, s)
+            return self._posterior_of_missing(p, s)
         scope = self._reading(p, s.name, "posterior")
         if discrete.way(s) is not None:
             return discrete.law_of(p.ctx, scope, s, self.typed[s.name])
@@ -287,6 +287,50 @@ class Statements:
             )
         self.latent_fields[s.name] = found
         return law
+
+    def _check_missing(self) -> None:
+        """Check the `missing` statements of a model.
+
+                raise error("MP110", f"unknown variable `{name}`", s.span, help=f"input {name}: category(10)?")
+        of recurrences, or is not one class, and MP205 for a law with a weight.
+        """
+        laws = {s.name: s for s in self.observed}
+        for name, s in self.missing.items():
+            if name not in self.fields:
+                raise error(
+                    "MP110",
+                    f"unknown variable `{name}`",
+                    s.span,
+                    help=f"declare it: input {name}: category(10)?",
+                )
+            f = self.fields[name]
+            if not f.optional:
+                raise error("MP411", f"`{name}` is never missing: its type has no `?`", s.span,
+                            help=f"{f.role} {name}: category(10)?")  # fmt: skip
+            if f.base not in ("category", "binary") or not discrete.single(f):
+                raise error("MP411", f"`{name}` is not one class an example, and no sum over its values is taken", s.span,
+                            help=f"{f.role} {name}: category(10)?; or read it by fill({name}, 0)")  # fmt: skip
+            if name not in laws:
+                raise error("MP411", f"`{name}` has no law outside of recurrences, so no class has a probability",
+                            s.span, help=f"{name} ~ categorical(logits = 0)")  # fmt: skip
+            weight = laws[name].weight
+            if weight is not None:
+                raise error("MP205", f"the law of `{name}` has a weight beside a sum over its classes", weight.span,
+                            help="leave out the weight")  # fmt: skip
+
+    def _posterior_of_missing(self, p: Program, s: ast.Density) -> Distribution:
+        """Build the law of what is missing of a variable, which reads declared variables that are there."""
+        known = {n: v for n, v in p.scope.values.items() if n in self.fields and n not in self.missing}
+        help_ = "it reads declared variables that are there: enumerate(categorical(net(x)))"
+        hidden: Mapping[str, Hidden] = {
+            n: Hidden(f"the posterior of the missing `{s.name}` reads `{n}`", why, help_)
+            for names, why in ((self.latent_names, ", a latent"), (self.missing, ", which may be missing"))
+            for n in names
+        }
+        with p.ctx.frame("missing", p.scope.label(s.distribution.span), s.distribution.span):
+            return discrete.law_of(
+                p.ctx, replace(p.scope, values=known, hidden=hidden), s, self.fields[s.name]
+            )
 
     def prior(self, p: Program, s: ast.Density) -> Distribution | None:
         scope = self._reading(p, s.name, "prior")
