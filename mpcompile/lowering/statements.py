@@ -291,7 +291,7 @@ class Statements:
     def _check_missing(self) -> None:
         """Check the `missing` statements of a model.
 
-        Raises `SpecError`: MP110 for an unknown variable, MP411 for one that is never missing, has no law of its own outside
+        Raises `SpecError`: MP110 for an unknown variable, MP411 for one that is never missing, has no law outside
         of recurrences, or is not one class, and MP205 for a law with a weight.
         """
         laws = {s.name: s for s in self.observed}
