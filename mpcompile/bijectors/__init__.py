@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mpcompile.bijectors.angles import Rotate
 from mpcompile.bijectors.autoregressive import Autoregressive
-from mpcompile.bijectors.base import REALS, UNIT, Bijector, Interval
+from mpcompile.bijectors.base import CIRCLE, REALS, UNIT, Bijector, Interval
 from mpcompile.bijectors.convolution import Conv1x1
 from mpcompile.bijectors.coupling import Coupling
 from mpcompile.bijectors.inverse import Inverse
@@ -25,7 +26,7 @@ BIJECTORS: dict[str, type[Bijector]] = {
     c.keyword: c
     for c in (
         Dequantize, Logit, Sigmoid, Tanh, Softplus, LeakyRelu,
-        Affine, Scale, ActNorm, BatchNorm, Standardise, Permute, Conv1x1,
+        Affine, Scale, Rotate, ActNorm, BatchNorm, Standardise, Permute, Conv1x1,
         Squeeze, FactorOut, Coupling, Autoregressive, Inverse,
     )
 }  # fmt: skip
@@ -35,6 +36,7 @@ LAWS: dict[str, type[Law]] = {c.keyword: c for c in (Additive, AffineLaw, Spline
 
 __all__ = [
     "BIJECTORS",
+    "CIRCLE",
     "LAWS",
     "REALS",
     "UNIT",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, pi
 from typing import ClassVar, Protocol
 
 from mpcompile.ir import Init, Shape, Value, product
@@ -18,6 +18,8 @@ Interval = tuple[float, float]
 REALS: Interval = (-inf, inf)
 POSITIVE: Interval = (0.0, inf)
 UNIT: Interval = (0.0, 1.0)
+#: Angles, real numbers modulo 2 pi; maps of them are of a whole turn, and periodic.
+CIRCLE: Interval = (-pi, pi)
 
 
 class Part(Protocol):
@@ -115,8 +117,11 @@ class Bijector:
 
     @property
     def preimage(self) -> Interval | None:
-        """The interval of the results of `inverse`: the domain, or more where a map is stretched to avoid its ends."""
-        return self.domain
+        """The interval of the results of `inverse`: the domain, or more where a map is stretched to avoid its ends.
+
+        None for a map of angles, which takes all numbers modulo 2 pi.
+        """
+        return None if self.domain == CIRCLE else self.domain
 
     @property
     def image(self) -> Interval | None:

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from mpcompile.bijectors import conditions
-from mpcompile.bijectors.base import Bijector, channels
+from mpcompile.bijectors.angles import check_periodic
+from mpcompile.bijectors.base import CIRCLE, Bijector, Interval, channels
 from mpcompile.bijectors.laws import AFFINE, Law
 from mpcompile.ir import Array, Value, numbers
 from mpcompile.ir.axes import Axes, shown
@@ -52,6 +53,14 @@ class Coupling(Bijector):
     def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
         return self.law.reach
 
+    @property
+    def domain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.domain
+
+    @property
+    def codomain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.domain
+
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]
         if not all(isinstance(s, int) for s in shape):
@@ -83,7 +92,10 @@ class Coupling(Bijector):
                 if passed.type.rank == 2
                 else Conv(outputs, 3, pad="same", init=self.law.start)
             )
-            return layer.forward(ctx, features)
+            raw = layer.forward(ctx, features)
+        if self.law.domain == CIRCLE:
+            check_periodic(ctx, passed, self.keyword)
+        return raw
 
     def _own(self, ctx: Context, name: str, seen: Value, passed: Value, moved: int) -> Value:
         """One parameter of the law from a net of its own. Raises MP207 for another shape than that of what is moved."""

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.bijectors.base import along_channels, channels
+from mpcompile.bijectors.base import REALS, Interval, along_channels, channels
 from mpcompile.ir import Array, Init, Value
 from mpcompile.layers.base import Context
 from mpcompile.layers.starts import ZERO, Start
@@ -45,6 +45,11 @@ class Law:
     def reach(self) -> float | None:
         """|x| from which on the law is the identity, whatever its parameters; None where it has no such bound."""
         return None
+
+    @property
+    def domain(self) -> Interval:
+        """The numbers that it maps onto themselves: the reals, or angles."""
+        return REALS
 
     def count(self) -> int:
         """Parameters of one element."""

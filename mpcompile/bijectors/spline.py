@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import exp, log
+from math import exp, log, pi
 from typing import ClassVar
 
 from mpcompile import ops
+from mpcompile.bijectors.base import CIRCLE, REALS, Interval
 from mpcompile.bijectors.laws import Law
 from mpcompile.ir import Array, DType, Value
 from mpcompile.layers.base import Context
@@ -38,18 +39,36 @@ class Spline(Law):
 
     Parameters of an element: widths and heights of the bins, through a softmax, and the slopes at the inner knots,
     through a softplus; slopes at the ends are 1, so that the whole has a continuous derivative.
+
+    With `circular` it is a map of the circle, of angles in [-pi, pi) (Rezende et al. 2020, section 2.1.2): the slope at
+    the end of the turn is that at its beginning, and another parameter.
     """
 
     keyword: ClassVar[str] = "spline"
     bins: Bins = 8
     bound: Positive = 3.0
+    circular: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a circular spline with a bound of its own."""
+        if self.circular and self.bound != Spline.bound:
+            raise ValueError("a circular spline is one of a whole turn, and takes no `bound`")
 
     @property
     def reach(self) -> float | None:
-        return self.bound
+        return None if self.circular else self.bound
+
+    @property
+    def domain(self) -> Interval:
+        return CIRCLE if self.circular else REALS
+
+    @property
+    def _half(self) -> float:
+        """Half the side of the box."""
+        return pi if self.circular else self.bound
 
     def count(self) -> int:
-        return 3 * self.bins - 1
+        return 3 * self.bins - (not self.circular)
 
     def forward(self, ctx: Context, x: Value, raw: Value, moved: Array | None) -> tuple[Value, Value | None]:
         b, (inside, held) = ctx.b, self._inside(ctx, x)
@@ -67,7 +86,8 @@ class Spline(Law):
         rise = F.add(b, rise, F.mul(b, bin.left, F.mul(b, rest, rest)))
         ratio = b.emit(ops.Log(), F.div(b, slope, below))
         log_slope = F.add(b, F.mul(b, ratio, 2.0), b.emit(ops.Log(), rise))
-        y, log_slope = F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
+        if inside is not None:
+            y, log_slope = F.where(b, inside, y, x), F.where(b, inside, log_slope, 0.0)
         if moved is None:
             return y, log_slope
         where = b.constant(
@@ -93,16 +113,20 @@ class Spline(Law):
         over = F.where(b, falls, both, F.mul(b, F.mul(b, slope, up), 2.0))
         under = F.where(b, falls, F.mul(b, F.add(b, slope, size), 2.0), both)
         theta = F.div(b, over, under)
-        x = F.where(b, inside, F.add(b, bin.x, F.mul(b, theta, bin.width)), y)
+        x = F.add(b, bin.x, F.mul(b, theta, bin.width))
+        x = x if inside is None else F.where(b, inside, x, y)
         return x if moved is None else F.where(b, b.constant(moved), x, y)
 
     def _bend(self, ctx: Context, bin: _Bin, slope: Value) -> Value:
         """d_left + d_right - 2 s"""
         return F.sub(ctx.b, F.add(ctx.b, bin.left, bin.right), F.mul(ctx.b, slope, 2.0))
 
-    def _inside(self, ctx: Context, x: Value) -> tuple[Value, Value]:
-        """Return which elements lie within the box, and x held there, so that no bin is left without an answer."""
+    def _inside(self, ctx: Context, x: Value) -> tuple[Value | None, Value]:
+        """Return which elements lie within the box, None for all, and x held there, so that all have a bin."""
         b = ctx.b
+        if self.circular:
+            x = F.wrapped(b, x)
+            return None, F.maximum(b, F.minimum(b, x, pi), -pi)
         inside = F.less(b, b.emit(ops.Abs(), x), self.bound)
         return inside, F.maximum(b, F.minimum(b, x, self.bound), -self.bound)
 
@@ -130,18 +154,23 @@ class Spline(Law):
 
         slopes = F.add(b, b.emit(ops.Softplus(), F.add(b, slopes, UNIT_SLOPE)), LEAST)
         first, last = F.less(b, index, 0.5), F.less(b, bins - 1.5, index)
-        left = pick(slopes, F.maximum(b, F.sub(b, index, 1.0), 0.0))
-        right = pick(slopes, F.minimum(b, index, float(bins - 2)))
-        return _Bin(
+        if self.circular:
+            left, right = pick(slopes), pick(slopes, F.where(b, last, 0.0, F.add(b, index, 1.0)))
+        else:
+            left = pick(slopes, F.maximum(b, F.sub(b, index, 1.0), 0.0))
+            right = pick(slopes, F.minimum(b, index, float(bins - 2)))
+        corner = (
             pick(F.sub(b, right_x, widths)), pick(widths), pick(F.sub(b, right_y, heights)), pick(heights),
-            F.where(b, first, 1.0, left), F.where(b, last, 1.0, right),
         )  # fmt: skip
+        if not self.circular:
+            left, right = F.where(b, first, 1.0, left), F.where(b, last, 1.0, right)
+        return _Bin(*corner, left, right)
 
     def _shares(self, ctx: Context, logits: Value) -> Value:
         """Sizes of the bins along axis 1, which sum to the side of the box."""
         share = F.mul(ctx.b, ctx.b.emit(ops.Softmax(1), logits), 1 - LEAST * self.bins)
-        return F.mul(ctx.b, F.add(ctx.b, share, LEAST), 2 * self.bound)
+        return F.mul(ctx.b, F.add(ctx.b, share, LEAST), 2 * self._half)
 
     def _edges(self, ctx: Context, sizes: Value) -> Value:
         """Upper ends of the bins."""
-        return F.sub(ctx.b, ctx.b.emit(ops.CumSum(1), sizes), self.bound)
+        return F.sub(ctx.b, ctx.b.emit(ops.CumSum(1), sizes), self._half)

@@ -138,6 +138,11 @@ TABLE = (
          "Reports a layer that reads behind the end of a sequence, in a model that states where sequences end.",
          "The probability of a sequence then depends on the amount of padding behind it, which makes the sequences of a "
          "batch equally long.", "x -> max_over_time   # of padded steps too", "x -> gru(8) -> last"),
+    Code("MP313", "beyond-the-matrix",
+         "Reports an element whose law reads another one that the matrix of `follows(x, m)` does not have in its row.",
+         "The density is not one of the graph that the spec states.",
+         "mask m = [[0, 0], [0, 0]]   # x ~ flow { autoregressive(hidden = [8]) }, check { follows(x, m) }",
+         "x ~ flow { autoregressive(adjacency = m, hidden = [8]) }"),
     Code("MP320", "path-length",
          "Reports a variable whose farthest positions are farther apart than claimed: the number of operations on "
          "the shortest path between them that mix positions.",
@@ -227,6 +232,11 @@ TABLE = (
          "The density would not integrate to 1, and some draws of the base would come from nowhere.",
          "x ~ flow(base = normal) { affine -> sigmoid }",
          "x ~ flow(base = normal) { logit -> affine }   # x in (0, 1)"),
+    Code("MP409", "angle-read-as-a-number",
+         "Reports a net of a flow of angles that reads an angle otherwise than by its cosine and sine.",
+         "x and x + 2 pi are one angle and would have two densities, and the density would jump at the end of the turn.",
+         "coupling(mask = m, law = spline(8, circular = true), net = dense(32) -> relu)",
+         "coupling(mask = m, law = spline(8, circular = true), net = circle -> dense(32) -> relu)"),
     Code("MP411", "latent-law", "Reports a latent variable with a law that a latent cannot have.",
          "A posterior is learned through its draws, which must be differentiable functions of its parameters; a latent "
          "is a vector of real numbers.", "latent z ~ bernoulli(logits = encoder(x)) prior bernoulli(logits = 0)",

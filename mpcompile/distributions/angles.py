@@ -54,7 +54,7 @@ class VonMises(Parametric):
         held = F.where(b, inside, t, 0.0)
         below = F.less(b, F.mul(b, b.emit(ops.Log(), u), 2.0), F.mul(b, F.neg(b, k), _versed(b, held)))
         accepted = b.emit(ops.LogicalAnd(), inside, below)
-        return _wrapped(b, F.add(b, first_accepted(b, accepted, held, 0.0), self.loc))
+        return F.wrapped(b, F.add(b, first_accepted(b, accepted, held, 0.0), self.loc))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return spread(ctx, self.loc, shape)
@@ -64,12 +64,6 @@ def _versed(b: Builder, t: Value) -> Value:
     """Emit 1 - cos t as 2 sin(t / 2)^2, which keeps the digits of small angles."""
     half = b.emit(ops.Sin(), F.mul(b, t, 0.5))
     return F.mul(b, F.mul(b, half, half), 2.0)
-
-
-def _wrapped(b: Builder, t: Value) -> Value:
-    """Emit an angle in [-pi, pi)."""
-    turns = b.emit(ops.Floor(), F.mul(b, F.add(b, t, pi), 0.5 / pi))
-    return F.sub(b, t, F.mul(b, turns, 2 * pi))
 
 
 __all__ = ["VonMises"]

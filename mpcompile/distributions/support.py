@@ -44,7 +44,9 @@ BY_INNER = Support("the values of the law within", BASES, "derived")
 BY_COUNTS = Support("the values of the law within", ("integer(0..)", "real(0..)"), "derived")
 BY_LIKELIHOOD = Support("the values of its likelihood", BASES, "derived")
 DEQUANTIZED = Support(
-    "real numbers, and levels in order behind `dequantize`", ("real", "integer", "binary"), "derived"
+    "real numbers, angles, and levels in order behind `dequantize`",
+    ("real", "angle", "integer", "binary"),
+    "derived",
 )
 
 #: Where the ends of an interval are stated, for laws of bounded numbers that are asked to take them.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mpcompile.functions.base import Function
 from mpcompile.functions.changing import CHANGING
+from mpcompile.functions.circle import ANGULAR
 from mpcompile.functions.contraction import CONTRACTIONS
 from mpcompile.functions.reduce import REDUCTIONS
 from mpcompile.functions.rotary import ROTARY
@@ -15,7 +16,8 @@ from mpcompile.functions.where import CHOICES
 
 #: Functions by their names in a spec.
 FUNCTIONS: Mapping[str, type[Function]] = {
-    c.keyword: c for c in (*CHANGING, *REDUCTIONS, *CONTRACTIONS, *ROTARY, *SHAPING, *TABLES, *CHOICES)
+    c.keyword: c
+    for c in (*ANGULAR, *CHANGING, *REDUCTIONS, *CONTRACTIONS, *ROTARY, *SHAPING, *TABLES, *CHOICES)
 }
 
 __all__ = ["FUNCTIONS", "Function"]

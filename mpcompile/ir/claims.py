@@ -57,6 +57,7 @@ class Claim:
     order      of the variable, for a claim about what comes before what
     stated     False: derived from the kind of density, not written by the user
     axis       the name of the axis that it is about; empty for none
+    matrix     of parents, bool, with its name in the spec, for a claim about one
     """
 
     kind: str
@@ -68,6 +69,22 @@ class Claim:
     order: Ordering | None = None
     stated: bool = True
     axis: str = ""
+    matrix: tuple[str, Array] | None = None
+
+    @property
+    def matrix_name(self) -> str:
+        """The name of the matrix in the spec. Raises `ValueError` for a claim without one."""
+        return self._matrix()[0]
+
+    @property
+    def stated_matrix(self) -> Array:
+        """The matrix, bool. Raises `ValueError` for a claim without one."""
+        return self._matrix()[1]
+
+    def _matrix(self) -> tuple[str, Array]:
+        if self.matrix is None:
+            raise ValueError(f"{self} names no matrix")
+        return self.matrix
 
     @property
     def ordering(self) -> Ordering:
@@ -86,8 +103,9 @@ class Claim:
     def __str__(self) -> str:
         """Format the claim as a spec writes it: `parameters <= 2000`."""
         said = f" {self.bound}" if self.bound else f" is {self.structure}" if self.structure else ""
-        subject = ", ".join(filter(None, (self.subject, self.axis)))
-        return (f"{self.kind}({subject})" if subject else self.kind) + said
+        names = (self.subject, self.axis, "" if self.matrix is None else self.matrix[0])
+        about = ", ".join(filter(None, names))
+        return (f"{self.kind}({about})" if about else self.kind) + said
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ class Mask(Protocol):
 class MaskUse:
     """The place where a mask is applied.
 
-    kind      `dense` ([out, in]), `conv` ([out, in, *kernel]), `attention` ([queries, keys]) or
-              `partition` (the shape of a value without its batch axis)
+    kind      `dense` ([out, in]), `conv` ([out, in, *kernel]), `attention` ([queries, keys]), `adjacency` ([children,
+              parents]) or `partition` (the shape of a value without its batch axis)
     shape     the array's shape
     degrees   of the inputs and of the outputs that a mask of degrees relates; None where unknown
     order     rank of each element of the modelled variable, flattened, inside an autoregressive density

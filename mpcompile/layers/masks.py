@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from weakref import WeakValueDictionary
@@ -10,7 +11,7 @@ import numpy as np
 
 from mpcompile.ir import Array, Constant
 from mpcompile.layers.base import Mask, MaskUse
-from mpcompile.ranges import Choice, Offset, Order, Seed, Width
+from mpcompile.ranges import MAX_SIZE, Choice, Offset, Order, Range, Seed, Width
 
 Kind = Annotated[str, Choice(("A", "B", "vertical", "horizontal_a", "horizontal"))]
 Colours = Annotated[str, Choice(("any", "rgb"))]
@@ -204,12 +205,22 @@ class Band:
 
 @dataclass(frozen=True)
 class Literal:
-    """A mask written out."""
+    """A mask written out, or read from a file: its shape, and a byte for each entry.
 
-    rows: tuple[int | float, ...] | tuple[tuple[int | float, ...], ...]
+    An array in that shape.
+    """
+
+    shape: Annotated[tuple[int, ...], Range(1, MAX_SIZE)]
+    bits: bytes
+
+    @classmethod
+    def of(cls, numbers: Sequence[Any] | Array) -> Literal:
+        """Make the mask of the numbers that are not 0."""
+        array = np.asarray(numbers) != 0
+        return cls(array.shape, array.tobytes())
 
     def array(self, use: MaskUse) -> Array:
-        array: Array = np.asarray(self.rows, dtype=float) != 0
+        array = np.frombuffer(self.bits, bool).reshape(self.shape)
         if array.shape != use.shape:
             raise ValueError(f"it is {list(array.shape)} and {list(use.shape)} is needed")
         return array

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mpcompile.bijectors import REALS, UNIT, Bijector, FactorOut, Interval
+from mpcompile.bijectors import CIRCLE, REALS, UNIT, Bijector, FactorOut, Interval
 from mpcompile.bijectors.inverse import Inverse
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.distributions import Placed
-from mpcompile.ir import Shape
+from mpcompile.ir import Field, Shape
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import LAYERS, Context
 
@@ -31,14 +31,20 @@ def check_shapes(chain: Sequence[Placed], shape: Shape, axes: Axes, ctx: Context
             shape = bijector.checked_shape(ctx, shape)
 
 
-def check_intervals(chain: Sequence[Placed]) -> None:
+def check_intervals(chain: Sequence[Placed], field: Field) -> None:
     """Check that each map is defined on what the one before reaches, and reaches all that the next is defined on.
 
     Else the density does not integrate to one, and a draw has no inverse. What reaches the base, a standard normal,
     is all reals.
 
+    Maps of angles have their place in flows of angles, and no others there but those that move elements.
+
     Raises `SpecError` (MP408).
     """
+    for placed in chain:
+        _check_turn(placed, field)
+    if field.angle:
+        return
     reached: Interval | None = None
     for placed in chain:
         domain = placed.bijector.domain
@@ -57,6 +63,22 @@ def check_intervals(chain: Sequence[Placed]) -> None:
                         f"{_shown(wanted)}: the density would not integrate to 1", placed.span)  # fmt: skip
         if bijector.domain is not None:
             wanted, who = bijector.domain, f"`{bijector.keyword}` after it is defined"
+
+
+def _check_turn(placed: Placed, field: Field) -> None:
+    ends = {placed.bijector.domain, placed.bijector.codomain}
+    if not field.angle and CIRCLE in ends:
+        raise error("MP408", f"`{_written(placed.bijector)}` is a map of angles, and {field.name} is not an angle",
+                    placed.span, help=f"declare `{field.name}: angle[...]`, or use a map of the reals")  # fmt: skip
+    if field.angle and ends - {CIRCLE, None}:
+        interval = _shown(placed.bijector.domain)
+        said = f"`{_written(placed.bijector)}` is a map of {interval}, and {field.name} is an angle"
+        raise error("MP408", said, placed.span, help="`rotate`, `permute`, and couplings and `autoregressive` with "
+                    "`law = spline(8, circular = true)` map angles to angles")  # fmt: skip
+
+
+def _written(bijector: Bijector) -> str:
+    return _written(bijector.of) if isinstance(bijector, Inverse) else bijector.keyword
 
 
 def check_noise(chain: Sequence[Placed], span: Span) -> None:

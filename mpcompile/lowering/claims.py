@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpcompile.analysis import findings
 from mpcompile.analysis.claims import KINDS, Kind
 from mpcompile.diagnostics import Span, error
-from mpcompile.distributions import Autoregressive, Distribution
+from mpcompile.distributions import Autoregressive, Distribution, Flow
+from mpcompile.distributions.base import Elementwise
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import evaluate_number
-from mpcompile.ir import Allowance, Bound, Claim, Module, Ordering
+from mpcompile.ir import Allowance, Array, Bound, Claim, Module, Ordering
 from mpcompile.ir.claims import HOLDS
+from mpcompile.layers.base import MaskUse
 from mpcompile.lowering.names import unknown
+from mpcompile.lowering.scope import Scope
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]
         for name, m in modelled.items()
         if m.law.implies
     ]
-    stated = [_stated(check, module, modelled) for check in model.checks if not check.allow]
+    stated = [_stated(check, model, module, modelled) for check in model.checks if not check.allow]
     repeated = {(c.kind, c.subject) for c in stated}
     lengths = [f.span for f in module.fields.values() if f.counts]
     places = {
@@ -97,14 +100,42 @@ def _allowance(check: ast.Check, module: Module) -> Allowance:
     return Allowance(kind.name, subject, check.span, _reason(check))
 
 
-def _stated(check: ast.Check, module: Module, modelled: Mapping[str, Modelled]) -> Claim:
+def _stated(check: ast.Check, model: ast.Model, module: Module, modelled: Mapping[str, Modelled]) -> Claim:
     kind, subject, bound, structure, span = _read(check, module)
     found = modelled.get(subject)
     if kind.laws and (found is None or found.law.keyword not in kind.laws):
         raise error("MP132", f"`{subject}` {kind.lacks}", span)
     if found is None or kind.axis:
         return Claim(kind.name, subject, "loss", check.span, bound, structure, axis=_axis(kind, check))
-    return found.claim(kind, subject, check.span, bound, structure, stated=True)
+    claim = found.claim(kind, subject, check.span, bound, structure, stated=True)
+    return replace(claim, matrix=_matrix(check, model, module, found.law)) if kind.matrix else claim
+
+
+def _matrix(check: ast.Check, model: ast.Model, module: Module, law: Distribution) -> tuple[str, Array]:
+    """The matrix behind the variable of a claim, with its name.
+
+    Raises `SpecError`: MP123 for none, MP206 for one that does not fit, MP132 for a law that has no parts by element.
+    """
+    call = ast.called(_said_of(check.claim))
+    assert call is not None
+    subject = module.fields[call.args[0].value.id]  # type: ignore[union-attr]  # `_read` has seen it
+    name = call.args[1].value if len(call.args) > 1 else None
+    if not isinstance(name, ast.Name):
+        raise error(
+            "MP123", f"`{call.callee}` names no matrix", call.span, help=f"write {KINDS[call.callee].usage}"
+        )
+    if isinstance(law, Flow) and not isinstance(law.base, Elementwise):
+        raise error("MP132", f"the base of the flow of `{subject.name}` is no law of single elements", check.span,
+                    help="flow(base = normal)")  # fmt: skip
+    masks = {m.name: m.value for m in model.masks}
+    mask = Scope(module.source, dict(module.params), masks=masks, model=model).mask(name)
+    shape = subject.type.shape[1:]
+    if len(shape) != 1 or not isinstance(shape[0], int):
+        raise error("MP132", f"`{subject.name}` is no vector of fixed size", check.span)
+    try:
+        return name.id, mask.array(MaskUse("adjacency", (shape[0], shape[0])))
+    except ValueError as problem:
+        raise error("MP206", f"the mask does not fit: {problem}", name.span) from problem
 
 
 def _read(check: ast.Check, module: Module) -> tuple[Kind, str, Bound | None, str, Span]:
@@ -154,7 +185,7 @@ def _said_of(claim: ast.Expr) -> ast.Expr:
 def _check_form(kind: Kind, check: ast.Check, subject: str, bound: Bound | None, structure: str) -> None:
     """Raises for a claim of a form that means nothing."""
     call = ast.called(_said_of(check.claim))
-    most = (2 if kind.axis else 1) if kind.about == "a variable" else 0
+    most = (2 if kind.axis or kind.matrix else 1) if kind.about == "a variable" else 0
     if call is not None and len(call.args) > most:
         what = "one variable" if most else "the whole model"
         raise error(

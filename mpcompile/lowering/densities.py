@@ -25,6 +25,7 @@ from mpcompile.distributions.autoregressive import member_ranks
 from mpcompile.distributions.combinators import MixtureOf, OverLaw
 from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.family import Family
+from mpcompile.distributions.interval import Uniform, bounds_of
 from mpcompile.distributions.orders import NATURAL, Order
 from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
@@ -190,13 +191,17 @@ def _autoregressive(ctx: Context, scope: Scope, call: ast.Call, field: Field | N
 
 def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None, span: Span) -> Distribution:
     """The base of a flow over `field`: a density of flat real vectors; the posterior of a latent sets its own size."""
-    if expr is None or (isinstance(expr, ast.Name) and expr.id == Normal.keyword):
+    angle = field is not None and field.angle
+    if angle and expr is None:
+        return Uniform(*bounds_of(field))
+    if not angle and (expr is None or (isinstance(expr, ast.Name) and expr.id == Normal.keyword)):
         if field is None:
             raise error(
                 "MP411", "a posterior reads what is observed", span, help="flow(base = normal(net(x)))"
             )
         return Normal(0.0, 0.0)
     flat = None
+    assert expr is not None
     if field is not None:
         size = product(field.type.shape[1:])
         flat = replace(
@@ -209,7 +214,7 @@ def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None
         )
     with ctx.frame("base", scope.label(expr.span), expr.span):
         law = distribution(ctx, scope, expr, flat)
-    if "real" not in law.support.types:
+    if ("angle" if angle else "real") not in law.support.types:
         raise error(
             "MP205", "the base of a flow is a density of real numbers", expr.span, help="normal(net(y))"
         )
@@ -241,7 +246,7 @@ def _flow(ctx: Context, scope: Scope, call: ast.Call, variable: Field | None) ->
         )
     flow = Flow(base, without_inverses(chain), field.axes)
     check_shapes(chain, flow.arranged(field.type.shape), flow.inner, ctx)
-    check_intervals(chain)
+    check_intervals(chain, field)
     return flow
 
 
@@ -297,7 +302,7 @@ def _noise(scope: Scope, call: ast.Call, field: Field) -> Callable[[Context, Val
         seen = ctx.name_axes(F.mul(ctx.b, shifted, 1.0 / (levels - 1)), axes)
         chain = _chain(ctx, scope.child(values={field.name: seen}), body, noise)
         check_shapes(chain, x.shape, axes, ctx)
-        check_intervals(chain)
+        check_intervals(chain, noise)
         check_noise(chain, call.span)
         return Flow(Normal(0.0, 0.0), without_inverses(chain), axes)
 

@@ -10,6 +10,7 @@ import numpy as np
 from mpcompile.diagnostics import SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.ir import Array
+from mpcompile.layers.masks import Literal
 
 if TYPE_CHECKING:
     from mpcompile.lowering.scope import Scope
@@ -42,4 +43,13 @@ def numbers_in(scope: Scope, call: ast.Call) -> Array:
     return np.asarray(array, np.float64)
 
 
-__all__ = ["numbers_in"]
+def mask_in(scope: Scope, call: ast.Call) -> Literal:
+    """Return the mask of a file: a vector or a matrix of 0 and 1. Raises `SpecError` (MP204) for another array."""
+    array = numbers_in(scope, call)
+    if array.ndim not in (1, 2) or not array.size or not np.isin(array, (0, 1)).all():
+        said = "a mask is a vector or a matrix of 0 and 1, and this file holds something else"
+        raise error("MP204", f"{said}, of the shape {list(array.shape)}", call.span)
+    return Literal.of(array)
+
+
+__all__ = ["mask_in", "numbers_in"]

@@ -18,6 +18,7 @@ from mpcompile.layers.axes import aligned
 from mpcompile.layers.takes import Takes
 from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.files import mask_in
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
@@ -160,7 +161,9 @@ class Scope:
             case ast.Binary(op="@"):
                 return M.Product(self.mask(expr.left), self.mask(expr.right))
             case ast.ListExpr():
-                return M.Literal(self.matrix(expr))
+                return M.Literal.of(self.matrix(expr))
+            case ast.Call(callee="file"):
+                return mask_in(self, expr)
             case ast.Call(callee="strict" | "transpose", args=(only,)):
                 inner = self.mask(only.value)
                 try:
@@ -177,7 +180,7 @@ class Scope:
         name = expr.id if isinstance(expr, ast.Name) else expr.callee
         if name in ("strict", "transpose"):
             raise error("MP123", f"`{name}` takes one mask", expr.span, help=f"{name}(up)")
-        raise unknown("mask", name, [*MASKS, "strict", "transpose"], expr.span, own=list(self.masks))
+        raise unknown("mask", name, [*MASKS, "strict", "transpose", "file"], expr.span, own=list(self.masks))
 
     def matrix(self, expr: ast.ListExpr) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
         """A mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""

@@ -42,8 +42,9 @@ def check_support(keyword: str, field: Field, span: Span, over: Support | None =
         raise error("MP411", f"the law of a latent cannot be {keyword}: {what}", span,
                     help=f"one of {', '.join(k for k in laws_of(field.kind) if k not in BOUNDS)}")  # fmt: skip
     if field.role == "base":
-        raise error("MP209", f"the base of a flow is a density of real numbers, {keyword} is a law of {support.values}",
-                    span, help="flow(base = normal) { ... }")  # fmt: skip
+        what, usual = ("angles", "uniform") if field.angle else ("real numbers", "normal")
+        raise error("MP209", f"the base of this flow is a density of {what}, {keyword} is a law of {support.values}",
+                    span, help=f"flow(base = {usual}) {{ ... }}")  # fmt: skip
     values = f"{keyword} is a law of {support.values}, and {field.name} is {_typed(field)}"
     if field.counts is not None:
         raise error("MP209", f"{field.name} counts the steps of an example, and has no law", span,

@@ -8,6 +8,7 @@ Python number, which becomes a float constant. Shapes are checked by the primiti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import pi
 
 import numpy as np
 
@@ -128,6 +129,12 @@ def split(b: Builder, x: Value, axis: int, parts: int) -> list[Value]:
     size = x.shape[axis] // parts
     assert isinstance(size, int)
     return [slice_axis(b, x, axis, i * size, (i + 1) * size) for i in range(parts)]
+
+
+def wrapped(b: Builder, angle: Value) -> Value:
+    """Emit an angle in [-pi, pi), up to rounding."""
+    turns = b.emit(ops.Floor(), mul(b, add(b, angle, pi), 0.5 / pi))
+    return sub(b, angle, mul(b, turns, 2 * pi))
 
 
 def sum_axes(b: Builder, x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:

@@ -97,7 +97,7 @@ LAYERS: Mapping[str, str] = {
 }  # fmt: skip
 
 FUNCTIONS: Mapping[str, str] = {
-    **_each(_SEQUENCE, where="where(relu(x), x, 2 * x)",
+    **_each(_SEQUENCE, circle="circle(x)", where="where(relu(x), x, 2 * x)",
             sum="sum(x, over = time)", mean="x -> mean(over = time)", max="max(x, over = [time, channel])",
             min="min(x, over = time)", logsumexp="logsumexp(x, over = channel)", softmax="softmax(x, over = channel)",
             cumsum="cumsum(x, over = time)", unit="unit(x, over = channel)", argmax="argmax(x, over = channel) -> onehot",
@@ -165,6 +165,8 @@ BIJECTORS: Mapping[str, str] = {
                  "  logit(alpha = 0.05) -> affine\n}\n",
     **{name: f"input x: real[4]\n\nx ~ flow(base = normal) {{ affine -> {name} -> inverse({name}) -> affine }}\n"
        for name in ("sigmoid", "tanh", "softplus")},
+    "rotate": "input x: angle[4]\n\nx ~ flow(base = uniform) {\n"
+              "  rotate -> autoregressive(hidden = [8], law = spline(bins = 4, circular = true))\n}\n",
 }  # fmt: skip
 
 COUPLING_LAWS: Mapping[str, str] = _each(
@@ -225,6 +227,8 @@ CLAIMS: Mapping[str, str] = {
             complete='complete(x); allow complete(x) because "three steps are enough"',
             parameters="parameters <= 400", path_length="path_length(x) >= 1",
             receptive_field="receptive_field(x) == 3", no_blind_spot="no_blind_spot(x)"),
+    "follows": "input x: real[3]\n\nmask m = [[0, 0, 0], [1, 0, 0], [0, 1, 0]]\n\nx ~ flow(base = normal) {\n"
+               "  autoregressive(adjacency = m, hidden = [8])\n}\n\ncheck { follows(x, m) }\n",
     **_each(_FLOW_CLAIM, jacobian="jacobian(x) is dense", transformed="transformed(x)"),
     **_each(_LINE_CLAIM, linear="linear(y)", equivariant="equivariant(y)", flops="flops <= 10_000"),
     **_each(_SET_CLAIM, symmetric="symmetric(y, node)"),

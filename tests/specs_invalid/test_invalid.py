@@ -43,6 +43,8 @@ REPAIRS: dict[str, dict[str, str]] = {
     "flow_base_scale.mp": {"c: real[3]": "c: real[4]"},
     "flow_base_width.mp": {"dense(5)": "dense(8)"},
     "flow_ends_in_unit.mp": {"  sigmoid": "  logit"},
+    "angle_as_a_number.mp": {"net = dense": "net = circle -> dense"},
+    "angle_mapped_as_real.mp": {"[32]": "[32], law = spline(8, circular = true)"},
     "flow_logit_twice.mp": {" -> logit -> affine": " -> affine"},
     "flow_not_injective.mp": {"relu": "leaky_relu"},
     "gated_horizontal_ahead.mp": {"3, pad = same))": "3, pad = same, mask = causal2d(type = horizontal_a)))"},

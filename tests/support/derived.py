@@ -16,6 +16,7 @@ from mpcompile.passes.pipeline import Optimised, optimise
 SAMPLERS: dict[str, dict[str, int]] = {
     "char_lstm": {"sample": 1},
     "conditional_flow": {"inverse": 1, "sample": 1},
+    "dag_flow": {"inverse": 1, "sample": 1},
     "fvsbn": {"sample": 1},
     "gated_pixelcnn": {"sample": 1},
     "iaf": {"loss": 2, "log_prob": 2, "forward": 2},

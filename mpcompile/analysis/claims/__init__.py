@@ -28,6 +28,7 @@ class Kind:
     about       what it is said of
     number      whether a number is compared with it
     structures  what may stand behind `is`
+    matrix      whether it names a matrix of parents behind the variable
     promised    whether every model makes it (`always`), or one that states the lengths of its sequences (`lengths`), or
                 several laws (`laws`); then no spec states it
     allowable   whether a spec may allow that it is refuted
@@ -44,6 +45,7 @@ class Kind:
     number: Literal["never", "perhaps", "always"] = "never"
     structures: tuple[str, ...] = ()
     promised: Literal["", "always", "lengths", "laws"] = ""
+    matrix: bool = False
     allowable: bool = False
     regions: bool = False
     axis: bool = False
@@ -59,6 +61,8 @@ class Kind:
         """The form in which a spec states the claim."""
         said = {"never": "", "perhaps": "", "always": " <= 8"}[self.number]
         named = f"{self.name}(x, node)" if self.axis else f"{self.name}(x)"
+        if self.matrix:
+            return f"{self.name}(x, m), where `mask m = ...` is a matrix of parents"
         return (named if self.about == "a variable" else self.name) + said
 
 
@@ -70,6 +74,7 @@ KINDS: dict[str, Kind] = {
              allowable=True, regions=True),
         Kind("equivariant"),
         Kind("flops", about="the model", number="always"),
+        Kind("follows", ("autoregressive", "flow"), "has no autoregressive density or flow", ordered=True, matrix=True),
         Kind("independent", about="the model", promised="always", regions=True),
         Kind("jacobian", ("flow",), "is not the variable of a flow", structures=("diagonal", "triangular", "dense")),
         Kind("joint", about="the model", promised="laws"),
