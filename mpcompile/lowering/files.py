@@ -1,4 +1,4 @@
-"""Arrays of files that a spec names: masks and weights, in numpy's own format, beside the spec."""
+"""Arrays of a spec: written out, or of files beside it in numpy's own format, of masks and weights."""
 
 from __future__ import annotations
 
@@ -52,4 +52,15 @@ def mask_in(scope: Scope, call: ast.Call) -> Literal:
     return Literal.of(array)
 
 
-__all__ = ["mask_in", "numbers_in"]
+def matrix_of(scope: Scope, expr: ast.ListExpr) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
+    """A mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""
+    lists = [r for r in expr.items if isinstance(r, ast.ListExpr)]
+    if not lists:
+        return tuple(scope.number(e) for e in expr.items)
+    for item in expr.items:
+        if not isinstance(item, ast.ListExpr) or len(item.items) != len(lists[0].items):
+            raise error("MP113", "rows of a mask are lists of equally many numbers", item.span)
+    return tuple(tuple(scope.number(e) for e in row.items) for row in lists)
+
+
+__all__ = ["mask_in", "matrix_of", "numbers_in"]

@@ -9,7 +9,7 @@ import numpy as np
 from mpcompile.diagnostics import Expected
 from mpcompile.frontend import ast
 from mpcompile.layers.relations import RELATIONS, Combined, Relation, Written
-from mpcompile.lowering.files import numbers_in
+from mpcompile.lowering.files import matrix_of, numbers_in
 from mpcompile.lowering.names import unknown
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def relation(bound: Arguments, expr: ast.Expr) -> Relation:
         case ast.Binary(op="&" | "|"):
             return Combined(operator=expr.op, parts=(relation(bound, expr.left), relation(bound, expr.right)))
         case ast.ListExpr():
-            return Written(matrix=np.asarray(scope.matrix(expr), float))
+            return Written(matrix=np.asarray(matrix_of(scope, expr), float))
         case ast.Call(callee="file"):
             return Written(matrix=numbers_in(scope, expr))
     call = ast.called(expr)

@@ -18,7 +18,7 @@ from mpcompile.layers.axes import aligned
 from mpcompile.layers.takes import Takes
 from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
-from mpcompile.lowering.files import mask_in
+from mpcompile.lowering.files import mask_in, matrix_of
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
@@ -161,7 +161,7 @@ class Scope:
             case ast.Binary(op="@"):
                 return M.Product(self.mask(expr.left), self.mask(expr.right))
             case ast.ListExpr():
-                return M.Literal.of(self.matrix(expr))
+                return M.Literal.of(matrix_of(self, expr))
             case ast.Call(callee="file"):
                 return mask_in(self, expr)
             case ast.Call(callee="strict" | "transpose", args=(only,)):
@@ -181,16 +181,6 @@ class Scope:
         if name in ("strict", "transpose"):
             raise error("MP123", f"`{name}` takes one mask", expr.span, help=f"{name}(up)")
         raise unknown("mask", name, [*MASKS, "strict", "transpose", "file"], expr.span, own=list(self.masks))
-
-    def matrix(self, expr: ast.ListExpr) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
-        """A mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""
-        lists = [r for r in expr.items if isinstance(r, ast.ListExpr)]
-        if not lists:
-            return tuple(self.number(e) for e in expr.items)
-        for item in expr.items:
-            if not isinstance(item, ast.ListExpr) or len(item.items) != len(lists[0].items):
-                raise error("MP113", "rows of a mask are lists of equally many numbers", item.span)
-        return tuple(tuple(self.number(e) for e in row.items) for row in lists)
 
     # --- values and pipelines ---
 
