@@ -53,7 +53,7 @@ def mask_in(scope: Scope, call: ast.Call) -> Literal:
 
 
 def matrix_of(scope: Scope, expr: ast.ListExpr) -> tuple[float, ...] | tuple[tuple[float, ...], ...]:
-    """A mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""
+    """Return a mask written out: numbers, or rows of equally many. Raises `SpecError` (MP113) for other lists."""
     lists = [r for r in expr.items if isinstance(r, ast.ListExpr)]
     if not lists:
         return tuple(scope.number(e) for e in expr.items)

