@@ -82,6 +82,9 @@ class Autoregressive(Bijector):
         parents = self._parents(ctx, x)
         if parents is None:
             return [*(Degrees(seed=self.seed) for _ in self.hidden), Degrees(strict=True)]
+        if (narrow := min(self.hidden)) < (least := len(parents.sets)):
+            said = f"{least} different sets of parents need as many units a layer, and there are {narrow}"
+            raise ctx.fail("MP206", said, help="edges would have no unit to go through")
         rows = [None, *(parents.units(width) for width in self.hidden)]
         rows.append(np.tile(parents.matrix, (self.law.count(), 1)))
         return [parents.mask(after, before) for before, after in pairwise(rows) if after is not None]

@@ -75,6 +75,15 @@ def test_a_random_graph_is_what_the_density_reads(matrix: Array, law: str, seed:
         np.testing.assert_allclose(interpret(derived.graph, w, {"z": z})["x"], x, atol=1e-8)
 
 
+def test_a_layer_with_fewer_units_than_sets_is_refused() -> None:
+    matrix = np.tril(np.ones((5, 5)), -1)
+    made(written(matrix), "autoregressive(adjacency = m, hidden = [4, 6])", 5)
+    with pytest.raises(
+        SpecError, match="4 different sets of parents need as many units a layer, and there are 3"
+    ):
+        made(written(matrix), "autoregressive(adjacency = m, hidden = [6, 3])", 5)
+
+
 def test_every_edge_is_read_by_a_net_as_wide_as_its_sets() -> None:
     matrix = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]], bool)
     m = made(written(matrix), "autoregressive(adjacency = m, hidden = [9, 9])", 4)
