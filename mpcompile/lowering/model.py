@@ -248,14 +248,18 @@ class _Lowering(Statements):
         """The name of a program about a variable, which another variable's program does not have."""
         return program if program not in self.out.programs else f"{program}_{name}"
 
+    def _given_latents(self, name: str) -> Program:
+        """Start a program of conditionals, which reads the data and the latents at the top."""
+        p = self.start(self._free("conditionals", name))
+        self.read(p, *self.fields)
+        complete(self, p)
+        self.latent_inputs(p)
+        return p
+
     def _conditionals(self) -> None:
         """Parameters of every conditional of an autoregressive density; records the laws for the claims."""
         for s in self.observed:
-            p = self.start(self._free("conditionals", s.name))
-            self.read(p, *self.fields)
-            complete(self, p)
-            if self.latents:
-                self.latent_inputs(p)
+            p = self._given_latents(s.name)
             with self.within(p, s):
                 law = self.law(p, s)
                 self._modelled[s.name] = Modelled(law)
@@ -263,19 +267,14 @@ class _Lowering(Statements):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
                     self._modelled[s.name] = Modelled(law, p.b.graph.name, element.parameter_axis)
                     self.finish(p, element.parameters())
-        for r in self.recurrences:
-            if r.latents or len(r.observed) != 1:
-                continue
+        for r in (r for r in self.recurrences if not r.latents and len(r.observed) == 1):
             (s,) = r.observed
-            p = self.start(self._free("conditionals", s.name))
-            self.read(p, *self.fields)
+            p = self._given_latents(s.name)
             outputs, axis = r.conditionals(p.ctx, p.scope)
             if outputs and r.feeds_back():
                 self.finish(p, outputs)
-                order = Ordering(None, axis)
-                self.claims.append(
-                    Claim("autoregressive", s.name, p.b.graph.name, s.span, order=order, stated=False)
-                )
+                order, program = Ordering(None, axis), p.b.graph.name
+                self.claims += [Claim("autoregressive", s.name, program, s.span, order=order, stated=False)]
 
     def _encode(self) -> None:
         p = self.start("encode")
