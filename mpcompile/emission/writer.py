@@ -143,7 +143,7 @@ class Writer:
 
     def fresh(self, base: str, kind: str = "") -> str:
         """Choose a name that no live variable has, and no variable of another type than `kind`, or that of arrays."""
-        base = free(base, self.reserved)
+        base = free(f"_{base.lstrip('_')}" if base.startswith("__") else base, self.reserved)
         name, number = base, 1
         while not self._is_free(name) or self.declared.get(name, ANY) not in (kind or self.array, ANY):
             number += 1

@@ -18,35 +18,16 @@ from mpcompile.lowering import lower
 from mpcompile.passes.incremental import DeriveSamplers
 from mpcompile.runner.initial import initial
 
-SPLINE = "law = spline(bins = 4, circular = true)"
-NET = "net = circle -> dense(7) -> tanh"
-
 
 def flow(type: str, chain: str, base: str = "uniform", more: str = "") -> Module:
     text = f"model m\ninput x: {type}\n{more}x ~ flow(base = {base}) {{ {chain} }}\n"
     return lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text))
 
 
-def couple(parity: int) -> str:
-    return f"coupling(mask = checkerboard(parity = {parity}), {SPLINE}, {NET})"
-
-
-CHAINS = {
-    "couplings": ("angle[2]", f"{couple(0)} -> rotate -> {couple(1)} -> permute(reverse)"),
-    "autoregressive": ("angle[2]", f"rotate(1) -> autoregressive(hidden = [6, 5], {SPLINE}) -> permute(reverse) -> "
-                       f"autoregressive(hidden = [6], {SPLINE})"),
-    "inverse": ("angle[2]", f"inverse({couple(1)}) -> inverse(rotate) -> "
-                f"inverse(autoregressive(hidden = [6], {SPLINE}))"),
-    "one": ("angle[1]", f"autoregressive(hidden = [3], {SPLINE}) -> rotate"),
-    "planes": ("angle[1, 2, 1]", "coupling(mask = checkerboard, law = spline(bins = 3, circular = true), net = circle -> "
-               "conv(3, 3, pad = same) -> tanh)"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", flows.ANGULAR)
 def test_mass_inverse_period_and_jacobian(name: str) -> None:
     """The trapezoid rule on the torus: its error is the square of a step times the kinks of the density at knots."""
-    type, chain = CHAINS[name]
+    type, chain = flows.ANGULAR[name]
     m = flow(type, chain)
     w, shape = flows.weights(m), tuple(int(n) for n in type[6:-1].split(","))
     size = int(np.prod(shape))
@@ -75,14 +56,14 @@ def test_mass_inverse_period_and_jacobian(name: str) -> None:
 
 
 def test_the_moved_part_has_a_triangular_jacobian_and_the_other_stays() -> None:
-    m = flow("angle[4]", couple(0))
+    m = flow("angle[4]", flows.couple(0))
     j = flows.jacobians(m, flows.weights(m), {"x": np.random.default_rng(2).uniform(-3, 3, (5, 4))})
     np.testing.assert_allclose(j[:, ::2, ::2], np.broadcast_to(np.eye(2), (5, 2, 2)), atol=1e-8)
     assert np.abs(j[:, 1, 3]).max() < 1e-8 < np.abs(j[:, 1, 0]).min() and np.abs(j[:, 0, 1::2]).max() < 1e-8
 
 
 def test_a_fresh_one_is_the_identity_and_rotate_turns() -> None:
-    m = flow("angle[3]", f"{couple(0)} -> rotate(shift = 3)")
+    m = flow("angle[3]", f"{flows.couple(0)} -> rotate(shift = 3)")
     start = {k: v.astype(float) for k, v in initial(m).items()}
     x = np.random.default_rng(0).uniform(-pi, pi, (5, 3))
     z, log_det = flows.forward(m, start, {"x": x})
@@ -91,7 +72,7 @@ def test_a_fresh_one_is_the_identity_and_rotate_turns() -> None:
 
 
 def test_the_base_may_be_any_law_of_angles() -> None:
-    m = flow("angle[2]", f"{couple(0)} -> {couple(1)}", base="von_mises(0.5, 2)")
+    m = flow("angle[2]", f"{flows.couple(0)} -> {flows.couple(1)}", base="von_mises(0.5, 2)")
     axis = np.linspace(-pi, pi, 400, endpoint=False)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     mild = {k: 0.5 * v for k, v in flows.weights(m).items()}
@@ -100,7 +81,7 @@ def test_the_base_may_be_any_law_of_angles() -> None:
 
 
 def test_the_sampler_of_an_autoregressive_one_is_derived() -> None:
-    m = flow("angle[5]", f"autoregressive(hidden = [8, 6], order = random, {SPLINE})")
+    m = flow("angle[5]", f"autoregressive(hidden = [8, 6], order = random, {flows.CIRCULAR})")
     w, z = flows.weights(m), np.random.default_rng(0).uniform(-pi, pi, (4, 5))
     derived = DeriveSamplers()(m.programs["inverse"])
     assert [str(r) for r in derived.refused] == []
@@ -120,7 +101,7 @@ def refused(type: str, chain: str, base: str = "uniform") -> str:
     "dense(5) -> tanh", "sin -> dense(5)", "circle as c -> dense(5)", "concat(circle -> dense(3))",
 ])  # fmt: skip
 def test_nets_that_keep_the_period_are_those_that_compile(net: str) -> None:
-    chain = f"coupling(mask = checkerboard, {SPLINE}, net = {net})"
+    chain = f"coupling(mask = checkerboard, {flows.CIRCULAR}, net = {net})"
     if net.startswith("dense"):
         assert refused("angle[2]", chain) == (
             "MP409 the net of this coupling reads an angle as a number, so that x and x + 2 pi differ"
@@ -140,7 +121,7 @@ def test_maps_of_the_reals_and_of_angles_do_not_mix() -> None:
     )
     said = "is a map of angles, and x is not an angle"
     assert refused("real[2]", "inverse(rotate)", "normal") == f"MP408 `rotate` {said}"
-    assert refused("real[2]", couple(0), "normal") == f"MP408 `coupling` {said}"
+    assert refused("real[2]", flows.couple(0), "normal") == f"MP408 `coupling` {said}"
     assert refused("angle[2]", "rotate", "normal").startswith(
         "MP209 the base of this flow is a density of angles"
     )
@@ -151,10 +132,10 @@ def test_maps_of_the_reals_and_of_angles_do_not_mix() -> None:
 
 def test_a_parity_that_stands_still_is_found() -> None:
     more = "check { complete(x) }\n"
-    still = flow("angle[4]", f"{couple(0)} -> rotate -> {couple(0)}", more=more)
+    still = flow("angle[4]", f"{flows.couple(0)} -> rotate -> {flows.couple(0)}", more=more)
     found = {v.claim.kind: v.status for v in answers(still)}
     assert found["complete"] == "refuted" and [d.code for d in api.check(still) if d.code == "MP331"]
-    chain = " -> rotate -> ".join(couple(i) for i in (0, 1, 0, 1))
+    chain = " -> rotate -> ".join(flows.couple(i) for i in (0, 1, 0, 1))
     assert {v.claim.kind: v.status for v in answers(flow("angle[4]", chain, more=more))}[
         "complete"
     ] == "proved"

@@ -140,10 +140,12 @@ LOWER = 24
 
 
 def positive_weights(m: Module) -> dict[str, np.ndarray]:
-    """Positive, so that nothing cancels; scaled by the fan-in, so that no gate saturates."""
+    """Positive, so that nothing cancels; scaled by the fan-in, so that no gate saturates, and data stay in their unit."""
     rng = np.random.default_rng(1)
     return {
-        k: rng.uniform(0.5, 1.5, v.shape) / max(1.0, v.size / v.shape[0] if v.ndim > 1 else 10.0)
+        k: np.ones(v.shape)
+        if k.endswith(".deviation")
+        else rng.uniform(0.5, 1.5, v.shape) / max(1.0, v.size / v.shape[0] if v.ndim > 1 else 10.0)
         for k, v in weights(m).items()
     }
 
@@ -168,7 +170,7 @@ def test_specs_are_exact(name: str, program: str) -> None:
     declared = m.fields.get(subject) or m.latents.get(subject)
     levels = declared.classes or 2 if declared is not None and declared.base != "real" else None
     # a deep convolutional net averages a corner of its field away, and is linear far out; what saturates is not
-    saturates = {"tanh", "sigmoid", "exp"} & {n.op.name for n in graph.nodes()}
+    saturates = {"tanh", "sigmoid", "exp", "softplus"} & {n.op.name for n in graph.nodes()}
     step = 0.37 if saturates else 1e9
     for row, j in enumerate(which, 1):
         batch[row, j] = batch[row, j] + step if levels is None else (batch[row, j] + 1) % levels

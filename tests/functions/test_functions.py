@@ -32,6 +32,9 @@ CASES: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "exp(x)": ("time head channel", np.exp),
     "log(square(x) + 1)": ("time head channel", lambda x: np.log(x**2 + 1)),
     "sqrt(abs(x))": ("time head channel", lambda x: np.sqrt(abs(x))),
+    "circle(x)": ("time head channel", lambda x: np.concatenate([np.cos(x), np.sin(x)], -1)),
+    "circle(x -> at(channel, 0))": (
+        "time head channel", lambda x: np.stack([np.cos(x[..., 0]), np.sin(x[..., 0])], -1)),
     "sin(x) * cos(x)": ("time head channel", lambda x: np.sin(x) * np.cos(x)),
     "x -> clip(-0.5, 1)": ("time head channel", lambda x: x.clip(-0.5, 1)),
     "clip(x, -0.5, 1)": ("time head channel", lambda x: x.clip(-0.5, 1)),

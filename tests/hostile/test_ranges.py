@@ -41,6 +41,7 @@ BOUNDED = {
 }  # fmt: skip
 #: Layers that belong into a place of their own: the model around them.
 AROUND = {
+    "rotate": "model m\ninput x: angle[4]\nx ~ flow(base = uniform) {{ {} }}",
     "nade": "model m\ninput x: binary[4]\nx ~ autoregressive {{ {} }}",
     "unpool": "model m\ninput x: real[2, 4, 4]\ntarget y: real[1]\n"
     "y ~ normal(loc = x -> maxpool(2) as pool -> {} -> flatten -> dense(1))",
@@ -163,7 +164,7 @@ NAMES = [(family, name) for family, (table, _) in FAMILIES.items() for name in t
 
 def models(family: str, name: str, stage: str) -> Iterator[str]:
     """The models that a stage is tried in: one for each input, or the place that the name belongs to."""
-    if family == "layer" and name in AROUND:
+    if family in ("layer", "bijector") and name in AROUND:
         yield AROUND[name].format(stage)
         return
     for kind in INPUTS | BOUNDED if family == "distribution" else INPUTS:

@@ -47,7 +47,7 @@ ALLOWED = {
     "truncated": {"real(0..)", "real(a..b)"},
     "discretized": {"integer", "integer(0..)", "bit"},
     "autoregressive": {*BASES, "bit"},  # that of its likelihood
-    "flow": {"real", "binary", "integer", "bit"},  # the last three behind `dequantize`
+    "flow": {"real", "angle", "binary", "integer", "bit"},  # the last three behind `dequantize`
     "ctc": {"category"},
     "diffusion": {"real", "integer", "bit"},
     "delta": set[str](),
@@ -101,7 +101,9 @@ def law(keyword: str, base: str, net: str, rank: int = 1, flow: str = "affine") 
         case "mixture":
             return "mixture(components = 2)"
         case "flow":
-            return f"flow(base = normal) {{ {flow} }}"
+            return (
+                "flow(base = uniform) { rotate }" if base == "angle" else f"flow(base = normal) {{ {flow} }}"
+            )
         case "autoregressive":
             return "autoregressive(likelihood = normal) { dense(2, mask = strict(degrees)) }"
         case "delta":

@@ -31,6 +31,7 @@ SAMPLERS: dict[str, dict[str, int]] = {
     "seq2seq": {"sample": 1},
     "transformer": {"sample": 1},
     "vae_ar_decoder": {"decode": 1, "reconstruct": 1, "sample": 1},
+    "vq_vae": {"sample": 1},
     "wavenet": {"sample": 1},
 }
 

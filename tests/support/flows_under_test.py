@@ -17,6 +17,8 @@ from mpcompile.runner.examples import example_weights
 NET = "net = dense(5) -> tanh -> dense(5) -> tanh"
 CONV = "net = conv(3, 3, pad = same) -> tanh"
 SPLINE = "spline(bins = 4, bound = 2)"
+CIRCULAR = "law = spline(bins = 4, circular = true)"
+ANGLES = "net = circle -> dense(7) -> tanh"
 LABEL = "c: category(3)"
 MONOTONE = "monotone(units = 3)"
 LAWS = ("additive", "affine", SPLINE, MONOTONE)
@@ -34,6 +36,23 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.type} {self.chain}{' | ' + self.condition if self.condition else ''}"
+
+
+def couple(parity: int) -> str:
+    return f"coupling(mask = checkerboard(parity = {parity}), {CIRCULAR}, {ANGLES})"
+
+
+#: Flows of angles, whose laws are swept in `test_angles.py`: type and chain.
+ANGULAR = {
+    "couplings": ("angle[2]", f"{couple(0)} -> rotate -> {couple(1)} -> permute(reverse)"),
+    "autoregressive": ("angle[2]", f"rotate(1) -> autoregressive(hidden = [6, 5], {CIRCULAR}) -> permute(reverse) -> "
+                       f"autoregressive(hidden = [6], {CIRCULAR})"),
+    "inverse": ("angle[2]", f"inverse({couple(1)}) -> inverse(rotate) -> "
+                f"inverse(autoregressive(hidden = [6], {CIRCULAR}))"),
+    "one": ("angle[1]", f"autoregressive(hidden = [3], {CIRCULAR}) -> rotate"),
+    "planes": ("angle[1, 2, 1]", "coupling(mask = checkerboard, law = spline(bins = 3, circular = true), net = circle -> "
+               "conv(3, 3, pad = same) -> tanh)"),
+}  # fmt: skip
 
 
 def cases() -> list[Case]:
