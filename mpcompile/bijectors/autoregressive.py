@@ -11,8 +11,8 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.bijectors import conditions
 from mpcompile.bijectors.adjacency import Parents
-from mpcompile.bijectors.base import CIRCLE, Bijector, Extent, Interval, channels
-from mpcompile.bijectors.laws import AFFINE, Law
+from mpcompile.bijectors.base import CIRCLE, Extent, channels
+from mpcompile.bijectors.laws import AFFINE, Law, OfLaw
 from mpcompile.ir import Array, Value
 from mpcompile.layers.base import Context, Mask, MaskUse
 from mpcompile.layers.dense import Dense
@@ -22,7 +22,7 @@ from mpcompile.ranges import Order, Seed, Widths
 
 
 @dataclass(frozen=True)
-class Autoregressive(Bijector):
+class Autoregressive(OfLaw):
     """y_i = f(x_i; parameters from the x before x_i in the order): MAF; `inverse(autoregressive(...))` is IAF.
 
     The parameters come from a MADE with `hidden` units a layer, relu and masks of degrees (Germain et al. 2015), so
@@ -50,18 +50,6 @@ class Autoregressive(Bijector):
         """Raise `ValueError` for an order beside a graph, which has its own."""
         if self.adjacency is not None and self.order != "natural":
             raise ValueError("with `adjacency` the order is that of the graph: leave out `order`")
-
-    @property
-    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.reach
-
-    @property
-    def domain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.domain
-
-    @property
-    def codomain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.domain
 
     def _ranks(self, ctx: Context, x: Value) -> Array:
         parents = self._parents(ctx, x)

@@ -9,8 +9,8 @@ import numpy as np
 
 from mpcompile.bijectors import conditions
 from mpcompile.bijectors.angles import check_periodic
-from mpcompile.bijectors.base import CIRCLE, Bijector, Interval, channels
-from mpcompile.bijectors.laws import AFFINE, Law
+from mpcompile.bijectors.base import CIRCLE, channels
+from mpcompile.bijectors.laws import AFFINE, Law, OfLaw
 from mpcompile.ir import Array, Value, numbers
 from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers.axes import described, ordered
@@ -21,7 +21,7 @@ from mpcompile.ops import build as F
 
 
 @dataclass(frozen=True)
-class Coupling(Bijector):
+class Coupling(OfLaw):
     """Elements of the mask pass, the others follow a law, such as affine or spline (Dinh et al. 2015, 2017, eq. 9).
 
     `net` sees what passes, beside the `condition` (a category, a vector, or an image of the same size): the channels
@@ -48,18 +48,6 @@ class Coupling(Bijector):
             raise ValueError(
                 f"a coupling with the law {self.law.keyword} needs `net`{own}, {_instead(self.net, given)}"
             )
-
-    @property
-    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.reach
-
-    @property
-    def domain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.domain
-
-    @property
-    def codomain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
-        return self.law.domain
 
     def _mask(self, ctx: Context, x: Value) -> Array:
         shape = x.shape[1:]

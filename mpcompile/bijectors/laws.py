@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.bijectors.base import REALS, Interval, along_channels, channels
+from mpcompile.bijectors.base import REALS, Bijector, Interval, along_channels, channels
 from mpcompile.ir import Array, Init, Value
 from mpcompile.layers.base import Context
 from mpcompile.layers.starts import ZERO, Start
@@ -89,6 +89,24 @@ class Additive(Law):
 
     def inverse(self, ctx: Context, y: Value, raw: Value, moved: Array | None) -> Value:
         return F.sub(ctx.b, y, weighed(ctx, raw, moved))
+
+
+class OfLaw(Bijector):
+    """A bijector whose elements a law moves: it reaches as far, and maps the same numbers onto themselves."""
+
+    law: Law
+
+    @property
+    def reach(self) -> float | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.reach
+
+    @property
+    def domain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.domain
+
+    @property
+    def codomain(self) -> Interval | None:  # type: ignore[override]  # a class's there, that of the law here
+        return self.law.domain
 
 
 @dataclass(frozen=True)
