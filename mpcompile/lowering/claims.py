@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mpcompile.analysis import findings
@@ -57,10 +57,13 @@ def order_of(law: Autoregressive, axis: int | None) -> Ordering:
     return Ordering(law.ranks[0], axis, law.order, law.ranks)
 
 
-def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]) -> list[Claim]:
+def claims_of(
+    model: ast.Model, module: Module, modelled: Mapping[str, Modelled], proven: Sequence[Claim]
+) -> list[Claim]:
     """Return all claims, the derived ones first and what every model promises last.
 
-    Raises `SpecError` for a meaningless claim.
+    `proven` are those that programs were built for, such as the order of the steps of a recurrence. Raises `SpecError`
+    for a meaningless claim.
     """
     spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
     implied = [
@@ -68,7 +71,7 @@ def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]
         for name, m in modelled.items()
         if m.law.implies
     ]
-    stated = [_stated(check, model, module, modelled) for check in model.checks if not check.allow]
+    stated = [_stated(check, model, module, modelled, proven) for check in model.checks if not check.allow]
     repeated = {(c.kind, c.subject) for c in stated}
     lengths = [f.span for f in module.fields.values() if f.counts]
     places = {
@@ -82,7 +85,8 @@ def claims_of(model: ast.Model, module: Module, modelled: Mapping[str, Modelled]
         if kind.promised
         for span in places[kind.promised]
     ]
-    return [*(c for c in implied if (c.kind, c.subject) not in repeated), *stated, *promised]
+    implied = [c for c in (*proven, *implied) if (c.kind, c.subject) not in repeated]
+    return [*implied, *stated, *promised]
 
 
 def allowances_of(model: ast.Model, module: Module) -> list[Allowance]:
@@ -100,9 +104,18 @@ def _allowance(check: ast.Check, module: Module) -> Allowance:
     return Allowance(kind.name, subject, check.span, _reason(check))
 
 
-def _stated(check: ast.Check, model: ast.Model, module: Module, modelled: Mapping[str, Modelled]) -> Claim:
+def _stated(
+    check: ast.Check,
+    model: ast.Model,
+    module: Module,
+    modelled: Mapping[str, Modelled],
+    proven: Sequence[Claim],
+) -> Claim:
     kind, subject, bound, structure, span = _read(check, module)
     found = modelled.get(subject)
+    steps = next((c for c in proven if c.subject == subject and c.order is not None), None)
+    if kind.ordered and found is None and steps is not None:
+        return replace(steps, kind=kind.name, span=check.span, bound=bound, structure=structure, stated=True)
     if kind.laws and (found is None or found.law.keyword not in kind.laws):
         raise error("MP132", f"`{subject}` {kind.lacks}", span)
     if found is None or kind.axis:

@@ -110,7 +110,7 @@ class _Lowering(Statements):
             raise SpecError(dict.fromkeys(faults))  # each once
         for name, support in supports(self.out.regions.values()).items():
             self.out.parameters[name] = replace(self.out.parameters[name], support=support)
-        self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._modelled)]
+        self.out.claims = claims_of(self.model, self.out, self._modelled, self.claims)
         self.out.allowances = allowances_of(self.model, self.out)
         return self.out
 
