@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training import Bench, Figure
 
-from rows import codes, flows, labels, latents, pictures, sequences, speech, vision, words
+from rows import codes, flows, graphs, labels, latents, pictures, sequences, speech, tables, vision, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +59,13 @@ ROWS = {
     "gumbel": Row(0.6, latents.gumbel),
     "ladder": Row(0.6, latents.ladder),
     "ddpm": Row(1.5, latents.ddpm),
+    "vq_vae": Row(0.8, latents.vq_vae),
+    "semi_supervised": Row(0.6, latents.semi_supervised),
+    "naf": Row(1.2, flows.naf),
+    "circular": Row(0.8, flows.circular),
+    "dag_flow": Row(0.8, graphs.dag_flow),
+    "graph_net": Row(1, graphs.graph_net),
+    "mixed_table": Row(0.8, tables.mixed_table),
+    "mdn": Row(0.3, tables.mdn),
+    "deepar": Row(0.8, tables.deepar),
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, pi
 from pathlib import Path
 
+import numpy as np
 import real_data
+from scipy import stats
 from training import HERE, SPECS, Bench, Figure
 
+from mpcompile.ir import Array
 from mpcompile.runner.evaluate import evaluate
 
 SET, LEVELS = "mnist/mnist.npz", 256
@@ -63,3 +66,49 @@ def realnvp_notes(bench: Bench) -> list[Figure]:
     a, b, normal = ours["nats"], theirs["nats"], ours["baselines"][0]["nats"]["mean"]
     beside = f"realnvp2d.mp: {-b['mean']:.4f} +- {b['standard_error']:.2g}; a Gaussian {-normal:.4f}"
     return [Figure("NLL, nats a point", -a["mean"], a["standard_error"], beside)]
+
+
+def naf(bench: Bench) -> list[Figure]:
+    """specs/naf.mp on two moons, beside the same flow with affine maps."""
+    fitted = bench.fit("naf", SPECS / "naf.mp", "moons", share=0.7)
+    affine = bench.variant(SPECS / "naf.mp", "affine_flow", (", law = monotone(units)", ""))
+    other = bench.fit("affine_flow", affine, "moons", share=0.3)
+    beside = f"affine maps {evaluate(other.run, other.module)['nats']['mean']:.3f}"
+    return [Figure.of("nats a point", evaluate(fitted.run, fitted.module)["nats"], beside)]
+
+
+def circular(bench: Bench) -> list[Figure]:
+    """specs/circular.mp on a density of three angles that is known, beside laws of each angle."""
+    data = bench.prepared("angles", angles, bench.options.seed)
+    fitted = bench.fit("circular", SPECS / "circular.mp", data)
+    x, seen = fitted.whole()["x"], fitted.whole("train")["x"]
+    alone = sum(
+        stats.gaussian_kde(np.concatenate([seen[:, i] + t for t in TURNS]), 0.02).logpdf(x[:, i])
+        for i in range(3)
+    )
+    beside = f"each angle alone {(alone + 3 * log(3)).mean():.3f}; the density that drew them {of_angles(x).mean():.3f}"
+    return [Figure.of("nats", evaluate(fitted.run, fitted.module)["nats"], beside)]
+
+
+TURNS = (-2 * pi, 0.0, 2 * pi)
+
+
+def angles(seed: int) -> dict[str, Array]:
+    """x `[n, 3]` in [-pi, pi]: two von Mises humps, an angle that follows it, and one that follows both."""
+    out: dict[str, Array] = {}
+    for k, (part, n) in enumerate({"train": 4000, "valid": 500, "test": 1000}.items()):
+        r = np.random.default_rng((seed, 9, k))
+        first = r.vonmises(np.where(r.random(n) < 0.6, -2.0, 2.5), 6.0)
+        second = r.vonmises(2 * first, 4.0)
+        x = np.stack([first, second, r.vonmises(first - second, 3.0)], 1)
+        out[f"x_{part}"] = (x + pi) % (2 * pi) - pi
+    return out
+
+
+def of_angles(x: Array) -> Array:
+    """The log density `[n]` of `angles`."""
+    humps = np.log([0.6, 0.4])[:, None] + [stats.vonmises.logpdf(x[:, 0], 6.0, m) for m in (-2.0, 2.5)]
+    rest = stats.vonmises.logpdf(x[:, 1], 4.0, 2 * x[:, 0]) + stats.vonmises.logpdf(
+        x[:, 2], 3.0, x[:, 0] - x[:, 1]
+    )
+    return np.asarray(np.logaddexp(*humps) + rest)

@@ -174,3 +174,29 @@ def averaged(fitted: Fitted, draws: int) -> Array:
             "elbo", complete(fitted.module, "elbo", data, (fitted.run.facts["seed"], "bound", draw))
         )["elbo"]
     return total / draws
+
+
+def vq_vae(bench: Bench) -> list[Figure]:
+    """specs/vq_vae.mp on binary digits, beside specs/vae.yaml."""
+    fitted = bench.fit("vq_vae", SPECS / "vq_vae.mp", "binary_digits", share=0.5, epochs=150)
+    other = bench.fit("vae", SPECS / "vae.yaml", "binary_digits", share=0.5, epochs=150)
+    found = evaluate(fitted.run, fitted.module)
+    nats = found["nats"]
+    beside = f"vae.yaml {-evaluate(other.run, other.module)['nats']['mean']:.2f}; "
+    beside += f"independent pixels {-found['baselines'][0]['nats']['mean']:.2f}"
+    return [Figure("negative bound", -nats["mean"], nats["standard_error"], beside)]
+
+
+def semi_supervised(bench: Bench) -> list[Figure]:
+    """specs/semi_supervised.mp with 100 labels of digits, beside its classifier trained by these alone."""
+    spec = SPECS / "semi_supervised.mp"
+    fitted = bench.fit("semi_supervised", spec, "few_labels", share=0.7)
+    text = spec.read_text(encoding="utf-8")
+    laws = text[text.index("y ~ categorical") : text.index("train {")]
+    nets = text[text.index("net encoder") : text.index("y ~ categorical")]
+    changes = ((laws, "y ~ categorical(logits = classifier(x))\n"), (nets, ""))
+    supervised = bench.variant(spec, "hundred_labels", *changes)
+    other = bench.fit("hundred_labels", supervised, "few_labels", share=0.3)
+    alone = other.target("y")
+    beside = f"the classifier alone {alone['mean']:.3f} +- {alone['standard_error']:.3f}"
+    return [Figure.of("accuracy", fitted.target("y"), beside)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mpcompile.analysis import findings
@@ -57,13 +57,18 @@ def order_of(law: Autoregressive, axis: int | None) -> Ordering:
     return Ordering(law.ranks[0], axis, law.order, law.ranks)
 
 
+def order_of_steps(subject: str, program: str, axis: int | None, span: Span) -> Claim:
+    """Return the claim that the steps of a recurrence, whose laws the program has, have the order of time."""
+    return Claim("autoregressive", subject, program, span, order=Ordering(None, axis), stated=False)
+
+
 def claims_of(
-    model: ast.Model, module: Module, modelled: Mapping[str, Modelled], proven: Sequence[Claim]
+    model: ast.Model, module: Module, modelled: Mapping[str, Modelled], orders: Mapping[str, Claim]
 ) -> list[Claim]:
     """Return all claims, the derived ones first and what every model promises last.
 
-    `proven` are those that programs were built for, such as the order of the steps of a recurrence. Raises `SpecError`
-    for a meaningless claim.
+    `orders` are those that the steps of a recurrence have the order of time, by variable: they are derived, and other
+    claims of an order go by them. Raises `SpecError` for a meaningless claim.
     """
     spans = {s.name: s.span for s in model.density if isinstance(s, ast.Density)}
     implied = [
@@ -71,7 +76,7 @@ def claims_of(
         for name, m in modelled.items()
         if m.law.implies
     ]
-    stated = [_stated(check, model, module, modelled, proven) for check in model.checks if not check.allow]
+    stated = [_stated(check, model, module, modelled, orders) for check in model.checks if not check.allow]
     repeated = {(c.kind, c.subject) for c in stated}
     lengths = [f.span for f in module.fields.values() if f.counts]
     places = {
@@ -85,7 +90,7 @@ def claims_of(
         if kind.promised
         for span in places[kind.promised]
     ]
-    implied = [c for c in (*proven, *implied) if (c.kind, c.subject) not in repeated]
+    implied = [c for c in (*orders.values(), *implied) if (c.kind, c.subject) not in repeated]
     return [*implied, *stated, *promised]
 
 
@@ -109,13 +114,14 @@ def _stated(
     model: ast.Model,
     module: Module,
     modelled: Mapping[str, Modelled],
-    proven: Sequence[Claim],
+    orders: Mapping[str, Claim],
 ) -> Claim:
     kind, subject, bound, structure, span = _read(check, module)
     found = modelled.get(subject)
-    steps = next((c for c in proven if c.subject == subject and c.order is not None), None)
-    if kind.ordered and found is None and steps is not None:
-        return replace(steps, kind=kind.name, span=check.span, bound=bound, structure=structure, stated=True)
+    if kind.ordered and subject in orders:
+        return replace(
+            orders[subject], kind=kind.name, span=check.span, bound=bound, structure=structure, stated=True
+        )
     if kind.laws and (found is None or found.law.keyword not in kind.laws):
         raise error("MP132", f"`{subject}` {kind.lacks}", span)
     if found is None or kind.axis:

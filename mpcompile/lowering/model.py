@@ -19,14 +19,13 @@ from mpcompile.ir import (
     Claim,
     Constant,
     Module,
-    Ordering,
     Value,
     float_type,
     product,
 )
 from mpcompile.ir.graph import uncollected
 from mpcompile.lowering import discrete, latents, proofs, statistics, terms
-from mpcompile.lowering.claims import Modelled, allowances_of, claims_of
+from mpcompile.lowering.claims import Modelled, allowances_of, claims_of, order_of_steps
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
@@ -89,6 +88,7 @@ class _Lowering(Statements):
         self.sampling = sampling
         self.weight = weight(model.objective, self.numeric())
         self._modelled: dict[str, Modelled] = {}
+        self._orders: dict[str, Claim] = {}  # of the steps of recurrences, by variable
         self._evaluated: _Evaluated | None = None
 
     def module(self) -> Module:
@@ -110,7 +110,7 @@ class _Lowering(Statements):
             raise SpecError(dict.fromkeys(faults))  # each once
         for name, support in supports(self.out.regions.values()).items():
             self.out.parameters[name] = replace(self.out.parameters[name], support=support)
-        self.out.claims = claims_of(self.model, self.out, self._modelled, self.claims)
+        self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._modelled, self._orders)]
         self.out.allowances = allowances_of(self.model, self.out)
         return self.out
 
@@ -273,8 +273,7 @@ class _Lowering(Statements):
             outputs, axis = r.conditionals(p.ctx, p.scope)
             if outputs and r.feeds_back():
                 self.finish(p, outputs)
-                order, program = Ordering(None, axis), p.b.graph.name
-                self.claims += [Claim("autoregressive", s.name, program, s.span, order=order, stated=False)]
+                self._orders[s.name] = order_of_steps(s.name, p.b.graph.name, axis, s.span)
 
     def _encode(self) -> None:
         p = self.start("encode")
@@ -285,7 +284,7 @@ class _Lowering(Statements):
                 q = self.posterior(p, s)
                 outputs |= {f"{s.name}_{k}": v for k, v in q.parameters().items()}
                 self.bring(p, s.name, self.code(p, s, q))
-                if isinstance(q, Flow) or not q.parameters():  # a flow has those of its base
+                if isinstance(q, Flow) or not q.parameters():  # a flow has those of its base, a code has none
                     outputs[s.name] = p.scope.values[s.name]
         for r in self.recurrences:
             outputs |= r.encode(p.ctx, p.scope) if r.latents else {}

@@ -33,9 +33,8 @@ class Program:
     ctx: Context
     scope: Scope
     taken: frozenset[str] = frozenset()  # inputs of its own, which variables must not share
-    there: dict[str, Value] = default(
-        default_factory=dict
-    )  # masks of variables whose missing values are summed over
+    #: Masks of variables whose missing values are summed over.
+    there: dict[str, Value] = default(default_factory=dict)
 
     @property
     def b(self) -> Builder:
