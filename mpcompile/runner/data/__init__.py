@@ -190,12 +190,10 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
     if not is_there(path):
         close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in READERS or "/" in spec:
-            raise error(
-                "MP501",
-                f"there is no data file '{spec}'",
-                _stated(module, spec),
-                help="where the data of a run moved, --data PATH names the new place",
+            help = (
+                "a path begins where the command runs; --data PATH names another place, also of a run's data"
             )
+            raise error("MP501", f"there is no data file '{spec}'", _stated(module, spec), help=help)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
         raise error("MP501", f"no data set is named '{spec}'", _stated(module, spec), help=hint)
     optional = {name: f.labels or () for name, f in module.fields.items() if f.optional}
