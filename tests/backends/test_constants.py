@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,13 @@ import pytest
 import specs_under_test as specs
 from safetensors.numpy import load
 
-from mpcompile.backend import find_backend
 from mpcompile.emission.constants import FILE, Constants, nested
-from mpcompile.passes.pipeline import optimise
 
 BACKENDS = ("torch", "jax")
 
 
-@cache
 def files(backend: str, name: str) -> dict[str, Any]:
-    return dict(find_backend(backend).emit(optimise(specs.module(name)).module))
+    return dict(specs.emitted(backend, name))
 
 
 def source(backend: str, name: str) -> str:

@@ -27,16 +27,16 @@ FIRST_PARTY = 'lint.isort.known-first-party=["model"]'
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every emitted file of Python, at spec/backend/name."""
     out = tmp_path_factory.mktemp("emitted")
-    modules = {name: specs_under_test.module(name) for name in NAMES}
-    modules |= {path.stem: api.load(path) for path in VISION}
-    for name, module in modules.items():
-        optimised = optimise(module).module
-        for backend in ("torch", "jax"):
-            for file, text in find_backend(backend).emit(optimised).items():
-                if isinstance(text, str):
-                    path = out / name / backend / file
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(text, encoding="ascii")
+    backends = ("torch", "jax")
+    made = {(name, b): specs_under_test.emitted(b, name) for name in NAMES for b in backends}
+    large = {path.stem: optimise(api.load(path)).module for path in VISION}
+    made |= {(name, b): find_backend(b).emit(module) for name, module in large.items() for b in backends}
+    for (name, backend), files in made.items():
+        for file, text in files.items():
+            if isinstance(text, str):
+                path = out / name / backend / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="ascii")
     return out
 
 

@@ -26,13 +26,13 @@ import pytest
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from specs_under_test import NAMES, inputs, module, weights
+from specs_under_test import NAMES, inputs, module, optimised, weights
 from torch import Tensor, nn
 
 import mpcompile_jax
 import mpcompile_onnx
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Graph, Module, Symbolic
+from mpcompile.ir import Array, Graph, Symbolic
 from mpcompile.ops import Scan
 from mpcompile.passes.pipeline import optimise
 from mpcompile_torch import Emitted, emit_module
@@ -43,11 +43,6 @@ from mpcompile_torch.loading import build_model
 FEW = ("char_lstm", "cnn", "iaf", "made", "realnvp2d", "transformer", "vae")
 #: The first of these that a model has reads all that its others do.
 PROGRAMS = ("log_prob", "elbo", "predict", "reconstruct")
-
-
-@cache
-def optimised(name: str) -> Module:
-    return optimise(module(name)).module
 
 
 @cache

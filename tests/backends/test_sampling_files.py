@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import specs_under_test as specs
 
-from mpcompile.backend import find_backend
 from mpcompile.emission.files import MODEL, SAMPLING
 from mpcompile.emission.verify import SourceRefused
-from mpcompile.passes.pipeline import optimise
 from mpcompile_jax.verify import verify_source as of_jax
 from mpcompile_torch.verify import verify_source as of_torch
 
@@ -22,7 +20,7 @@ PARTS = ("prepare", "step", "row", "pixel", "turn")
 
 @cache
 def trees(backend: str, name: str) -> dict[str, ast.Module]:
-    files = find_backend(backend).emit(optimise(specs.module(name)).module)
+    files = specs.emitted(backend, name)
     return {file: ast.parse(text) for file, text in files.items() if file.endswith(".py")}
 
 

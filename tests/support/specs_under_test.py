@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from mpcompile import api
+from mpcompile.backend import find_backend
 from mpcompile.ir import Module
+from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs as inputs
 from mpcompile.runner.examples import example_weights as weights
 
@@ -19,7 +22,7 @@ SMALL = {
     "bilstm": "hidden=6", "char_lstm": "width=8 hidden=10", "cnn": "width=4", "conditional_flow": "hidden=6",
     "ddpm": "ch=4 steps=3 size=4", "deepar": "hidden=6 items=3", "detector": "size=6 ch=3",
     "mdn": "hidden=6 components=3", "mixed_table": "hidden=6 code=2",
-    "circular": "hidden=5 bins=3 layers=4", "dag_flow": "hidden=8",
+    "circular": "hidden=5 bins=3 layers=3", "dag_flow": "hidden=8",
     "ctc": "hidden=6", "cvrnn": "hidden=8 code=3", "elman": "hidden=8", "gated_pixelcnn": "width=4", "glow": "width=4",
     "gru": "hidden=8", "lstm_stacked": "hidden=6", "made": "pixels=16 hidden=40",
     "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10", "naf": "hidden=6 units=3",
@@ -67,4 +70,18 @@ def path(name: str) -> Path:
     return next(p for p in SPECS if p.stem == name)
 
 
-__all__ = ["NAMES", "ROOT", "SPECS", "fresh", "full", "inputs", "module", "path", "small", "weights"]
+@cache
+def optimised(name: str) -> Module:
+    """The small one as backends take it; shared, too."""
+    return optimise(module(name)).module
+
+
+@cache
+def emitted(backend: str, name: str) -> Mapping[str, str | bytes]:
+    """The files that a backend writes for it."""
+    return find_backend(backend).emit(optimised(name))
+
+
+__all__ = [
+    "NAMES", "ROOT", "SPECS", "emitted", "fresh", "full", "inputs", "module", "optimised", "path", "small", "weights",
+]  # fmt: skip
