@@ -22,7 +22,7 @@ from mpcompile.runner.settings import Settings, settings
 
 if TYPE_CHECKING:
     from mpcompile.backend import Session
-    from mpcompile.runner.loop import Options
+    from mpcompile.runner.options import Options
 
 # What an option means where neither the command line nor the run resumed says it.
 _USUAL: Mapping[str, Any] = {

@@ -1,0 +1,32 @@
+"""The settings that a command line gives to a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The settings that a command line adds to a spec's `train` section.
+
+    None leaves a setting to that, or to the run resumed.
+    """
+
+    backend: str | None = None
+    data: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    resume: bool = False
+    device: str | None = None
+    mixed: bool | None = None
+    precision: str | None = None
+    tensorboard: bool | None = None
+    checkpoint_every: int | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    unproven: bool | None = None
+    init: Path | None = None  # a run whose best weights training starts from
+
+
+__all__ = ["Options"]

@@ -1,0 +1,136 @@
+"""Prepare a training: settle settings, data, session and plan before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpcompile.backend import Backend, Session, open_session
+from mpcompile.diagnostics import error
+from mpcompile.ir import Module
+from mpcompile.runner import checkpoint, resume
+from mpcompile.runner import run as runs
+from mpcompile.runner.batches import Batches, as_precision
+from mpcompile.runner.data import Dataset, Split, load_data
+from mpcompile.runner.options import Options
+from mpcompile.runner.run_data import require_own
+from mpcompile.runner.settings import Settings, describe
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A training before its first step.
+
+    options    those of the command line, filled from the run resumed and the defaults
+    earlier    the run that is resumed, and `found` its newest checkpoint; None for a run that begins
+    init       the folder of the run whose weights training starts from
+    session    holds the weights and the state of the optimiser
+    """
+
+    module: Module
+    options: Options
+    settings: Settings
+    spec_hash: str
+    dataset: Dataset
+    batches: Batches
+    plan: resume.Plan
+    session: Session
+    earlier: runs.Run | None
+    found: checkpoint.Checkpoint | None
+    init: str | None
+
+    @property
+    def precision(self) -> str:
+        return str(self.options.precision)
+
+    @property
+    def validation(self) -> Split | None:
+        """The split to validate on; None where it is not there or empty."""
+        split = self.dataset.splits.get("valid")
+        return split if split is not None and len(split) else None
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a 0-based step."""
+        return self.settings.schedule.rate(self.settings.rate, step, self.plan.total)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the training as `run.json` records it."""
+        data, options = str(self.settings.data), self.options
+        return {
+            "data": str(Path(data).resolve()) if self.dataset.digest else data,
+            "data_digest": self.dataset.digest,
+            "vocabulary": self.dataset.vocabulary,
+            "classes": dict(self.dataset.classes),
+            "statistics": self.dataset.statistics,
+            "seed": self.settings.seed,
+            "steps": self.settings.steps,
+            "settings": describe(self.settings),
+            "backend": options.backend,
+            "device": options.device,
+            "precision": options.precision,
+            "mixed": options.mixed,
+            "unproven": options.unproven,
+            "tensorboard": options.tensorboard,
+            "init": self.init,
+            "versions": runs.versions(str(options.backend)),
+        }
+
+
+def prepare(
+    module: Module,
+    options: Options,
+    earlier: runs.Run | None,
+    backend: Backend | None,
+    say: Callable[[str], None],
+) -> Setup:
+    """Load the data, open the session, and settle what the command line and the run resumed leave open.
+
+    Nothing is written. Raises `SpecError` (MP5xx) and `BackendMissing` as `loop.train` does.
+    """
+    if earlier:
+        runs.same_spec(earlier, module, options.overrides)
+    filled = resume.filled(options, earlier)
+    settings = resume.merged(module, options, earlier)
+    name = settings.data
+    if name is None:
+        raise error("MP501", "neither train.data nor --data is given", module.train.place(),
+                    help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
+    if earlier:
+        require_own(earlier, name)
+    dataset = load_data(module, name, settings.length, settings.threshold)
+    found = resume.latest(earlier, module) if earlier else None
+    weights = resume.start(filled.init, module, settings.seed, say)
+    session = open_session(
+        backend or str(filled.backend),
+        module,
+        as_precision(weights, str(filled.precision)),
+        settings.optimizer,
+        device=str(filled.device),
+        precision=str(filled.precision),
+        mixed=bool(filled.mixed),
+    )
+    batches = Batches(module, dataset.splits["train"], settings.batch, settings.seed)
+    return Setup(
+        module=module,
+        options=filled,
+        settings=settings,
+        spec_hash=runs.spec_hash(module, options.overrides),
+        dataset=dataset,
+        batches=batches,
+        plan=resume.Plan.of(settings, batches.per_epoch),
+        session=session,
+        earlier=earlier,
+        found=found,
+        init=_init(options, earlier),
+    )
+
+
+def _init(options: Options, earlier: runs.Run | None) -> str | None:
+    if earlier:
+        return None if earlier.facts["init"] is None else str(earlier.facts["init"])
+    return str(options.init.resolve()) if options.init else None
+
+
+__all__ = ["Setup", "prepare"]
