@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -146,14 +146,20 @@ class Draws:
         }
         return as_precision({k: v[start:stop] for k, v in self.given.items()} | noise, self.precision)
 
+    def optimised(self, module: Module) -> Optimised:
+        """Return the program of a module as it is run with these weights, which change no more."""
+        name = self.program
+        noise = {name: module.noise[name]} if name in module.noise else {}
+        alone = replace(module, programs={name: module.programs[name]}, noise=noise)
+        return optimise(alone, self.weights)
+
     def live(self, optimised: Optimised) -> Session:
-        return open_session(
-            self.backend, optimised, self.weights, device=self.device, precision=self.precision
-        )
+        weights = as_precision(optimised.weights or {}, self.precision)
+        return open_session(self.backend, optimised, weights, device=self.device, precision=self.precision)
 
     def _session(self, number: int) -> Session:
         """Open a session for one member, whose sampler is derived as that of one order."""
-        return self.live(optimise(member(self.module, number)))
+        return self.live(self.optimised(member(self.module, number)))
 
     def samples(self, values: dict[str, Array]) -> Samples:
         """Draws with what they were drawn under."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array
-from mpcompile.passes.pipeline import optimise
 from mpcompile.passes.stream import STEPS, pieces
 from mpcompile.runner.data.letters import BYTES, decode
 from mpcompile.runner.divergence import require_finite
@@ -37,7 +36,7 @@ class Stream:
     """
 
     def __init__(self, plan: Draws) -> None:
-        self.optimised = optimise(plan.module)
+        self.optimised = plan.optimised(plan.module)
         graph = self.optimised.module.programs[plan.program]
         found = pieces(graph) if plan.program == "sample" else None
         (self.name, drawn), *_ = graph.outputs.items()
@@ -52,7 +51,7 @@ class Stream:
     def pieces(self, chunk: int = CHUNK) -> Iterator[Piece]:
         plan, programs = self.plan, {"start": self.programs.start, "steps": self.programs.steps}
         noise = dict.fromkeys(programs, plan.module.noise[plan.program])
-        module = replace(plan.module, programs=programs, noise=noise, claims=[])
+        module = replace(self.optimised.module, programs=programs, noise=noise, claims=[])
         session = plan.live(replace(self.optimised, module=module))
         for number in range(len(plan.drawn_by)):
             inputs = plan.inputs(number, number + 1)

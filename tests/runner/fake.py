@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mpcompile import ops
 from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir import (
@@ -18,6 +19,7 @@ from mpcompile.ir import (
     Init,
     Module,
     NoiseSpec,
+    Parameter,
     ParameterSpec,
     Training,
     Type,
@@ -40,6 +42,18 @@ def graph(name: str, outputs: Mapping[str, tuple[int, ...]], **inputs: Type) -> 
     return g
 
 
+def sampler(x: Type) -> Graph:
+    """`x w + b + epsilon`, which a module for inference keeps with its weights."""
+    g = Graph("sample")
+    b = Builder(g)
+    w, offset = (
+        b.emit(Parameter(name, Type(DType.FLOAT, shape))) for name, shape in (("w", (3, 1)), ("b", (1,)))
+    )
+    mean = ops.build.add(b, b.emit(ops.MatMul(), b.input("x", x), w), offset)
+    g.outputs["y"] = ops.build.add(b, mean, b.input("epsilon", Type(DType.FLOAT, (N, 1))))
+    return g
+
+
 def field(name: str, role: str, base: str, *shape: Any, classes: int | None = None, low: int = 0) -> Field:
     dtype = DType.FLOAT if base in ("real", "binary") else DType.INT
     return Field(name, role, base, Type(dtype, (N, *shape)), Span("spec.yaml", 2, 1, 2, 6), low, classes)
@@ -52,7 +66,7 @@ def module(text: str = TEXT, **train: Any) -> Module:
     made.programs["loss"] = graph("loss", {"loss": ()}, x=x, y=y, epsilon=epsilon)
     made.programs["log_prob"] = graph("log_prob", {"log_prob": (1,)}, x=x, y=y)
     made.programs["predict"] = graph("predict", {"mean": (1, 1)}, x=x)
-    made.programs["sample"] = graph("sample", {"y": (1, 1)}, x=x, epsilon=Type(DType.FLOAT, (N, 1)))
+    made.programs["sample"] = sampler(x)
     made.noise = {"loss": {"epsilon": NoiseSpec("normal")}, "sample": {"epsilon": NoiseSpec("normal")}}
     for name, shape, init in (("w", (3, 1), Init("normal", 0.1)), ("b", (1,), Init("zeros"))):
         made.parameters[name] = ParameterSpec(name, shape, init, Span.none())

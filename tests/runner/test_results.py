@@ -156,6 +156,18 @@ def test_samples_do_not_depend_on_how_many(fake: ModuleType, trained: Run) -> No
     assert set(few.given) == {"x"}
 
 
+def test_draws_come_from_a_module_for_inference(fake: ModuleType, trained: Run) -> None:
+    opened = []
+
+    class Backend(fake.FakeBackend):  # type: ignore[name-defined,misc]
+        def session(self, module: Any, *rest: Any, **options: Any) -> Any:
+            opened.append(module)
+            return super().session(module, *rest, **options)
+
+    sampling.sample(trained, fake.module(), 3, backend=Backend())
+    assert [set(m.programs) for m in opened] == [{"sample"}]
+
+
 def test_conditions_run_through_their_classes(fake: ModuleType, trained: Run) -> None:
     made = fake.module()
     made.fields["label"] = fake.field("label", "condition", "category", classes=3)
