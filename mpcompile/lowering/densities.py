@@ -321,3 +321,11 @@ FORMS: dict[type[Distribution], Form] = {
     Autoregressive: Form(Ordered, _autoregressive),
     Flow: Form(Based, _flow),
 }
+
+
+def sum_of(ctx: Context, values: list[Value]) -> Value | None:
+    """Return the sum of some values; None of none."""
+    total: Value | None = None
+    for value in values:
+        total = value if total is None else F.add(ctx.b, total, value)
+    return total

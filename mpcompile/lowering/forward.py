@@ -23,7 +23,7 @@ from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
-from mpcompile.ir import DType, Field, Symbolic, Value
+from mpcompile.ir import DType, Field, Symbolic, Value, product
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete
 from mpcompile.lowering.reading import Order
@@ -113,6 +113,53 @@ class Forward:
         results = self.steps.loop(ctx, scope, lambda first: self._first(ctx, first, starts), self._step)
         return F.sum_axes(ctx.b, results["log_prob"], [1])
 
+    def conditionals(self, ctx: Context, scope: Scope, starts: Mapping[str, Value]) -> dict[str, Value]:
+        """Build the law of each element after those before it, a mixture over the states of its step.
+
+        `log_states` are log p(states that the law reads | x of earlier steps), `law` its parameters at each of them: [N,
+        time, states, ...] both. Nothing where the law has no parameters to show.
+        """
+
+        def step(at: Step, state: list[Value]) -> tuple[list[Value], dict[str, Value]]:
+            shown = dict[str, Value]()
+            following, _ = self._step(at, state, shown)
+            return following, shown
+
+        return self.steps.loop(ctx, scope, lambda first: self._first(ctx, first, starts), step)
+
+    def _seen(self, at: Step, s: ast.Density, before: Value, shown: dict[str, Value]) -> Table:
+        """The factor of what is observed, with what `conditionals` shows; `before` is log p of all states before it.
+
+        Both come of one table, since a law that is lowered twice has weights of its own each time.
+        """
+        x, over = at.data[s.name], self._ordered(self._read(s.distribution))
+        n, *rest = x.shape
+        counts: list[int] = []
+
+        def row(there: Step) -> Value:
+            b, law, parts = there.ctx.b, self.steps.law(there, s), list[Value]()
+            for v in law.parameters().values():
+                axis = law.parameter_axis
+                if axis is None:
+                    v = F.reshape(b, b.emit(ops.BroadcastTo((n, *rest)), v), (n, 1, *rest))
+                else:
+                    v = F.transpose(b, v, 0, axis, *(i for i in range(1, v.type.rank) if i != axis))
+                parts.append(v)
+            flat = [F.reshape(b, v, (n, product(v.shape[1:]))) for v in parts]
+            counts.append(sum(v.shape[1] for v in parts if isinstance(v.shape[1], int)))
+            return F.concat(b, [F.reshape(b, law.log_prob(there.ctx, x), (n, 1)), *flat], 1)
+
+        rows, b = self._table(at, over, row), at.ctx.b
+        sizes, last = rows.shape[1:-1], rows.type.rank - 1
+        if counts[0]:
+            rest_of = tuple(i for i, name in enumerate(self.base, 1) if name not in over)
+            read = b.emit(ops.LogSumExp(rest_of, False), before) if rest_of else before
+            states = F.reshape(b, read, (n, product(sizes), *(1,) * len(rest)))
+            shown["log_states"] = b.emit(ops.BroadcastTo((n, product(sizes), *rest)), states)
+            law = F.slice_axis(b, rows, last, 1)
+            shown["law"] = F.reshape(b, law, (n, product(sizes) * counts[0], *rest))
+        return Table(over, F.reshape(b, F.slice_axis(b, rows, last, 0, 1), (n, *sizes)))
+
     # --- before the first step ---
 
     def _first(self, ctx: Context, scope: Scope, starts: Mapping[str, Value]) -> list[Value]:
@@ -152,8 +199,13 @@ class Forward:
 
     # --- one step ---
 
-    def _step(self, at: Step, state: list[Value]) -> tuple[list[Value], dict[str, Value]]:
-        """The next state, and `log_prob` of what the step observes given the steps before."""
+    def _step(
+        self, at: Step, state: list[Value], shown: dict[str, Value] | None = None
+    ) -> tuple[list[Value], dict[str, Value]]:
+        """The next state, and `log_prob` of what the step observes given the steps before.
+
+        `shown` takes what `conditionals` gives.
+        """
         ctx, b = at.ctx, at.ctx.b
         self.reads = {n: {n} for n in self.base}
         self.same, self.done = {n: n for n in self.base}, []
@@ -162,7 +214,11 @@ class Forward:
         total = self._spread(ctx, Table(self.carried, state[0]), names)
         for s in self.statement.statements:
             with ctx.frame(s.name, at.scope.label(s.span), s.span):
-                found = self._statement(at, s)
+                if shown is not None and isinstance(s, ast.Density) and s.role == "observed":
+                    found: Table | None = self._seen(at, s, total, shown)
+                    at.scope.values[s.name] = at.data[s.name]
+                else:
+                    found = self._statement(at, s)
             if found is not None:
                 total = F.add(b, total, self._spread(ctx, found, names))
             at.now.add(s.name)

@@ -17,8 +17,9 @@ from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.lowering import discrete, latents, missing
+from mpcompile.lowering.densities import sum_of
 from mpcompile.lowering.forward import class_log_probs
-from mpcompile.lowering.recurrence import Recurrence, sum_of
+from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.terms import weighted
 from mpcompile.ops import build as F
@@ -114,13 +115,7 @@ def likelihoods(
     logs, inner = list[Value](), list[Value]()
     for s in statements:
         if isinstance(s, Recurrence):
-            starts = dict[str, Value]()
-            for name, latent in m.started(s).items():
-                with m.within(p, latent):
-                    law = m.prior(p, latent)
-                    assert law is not None
-                    starts[name] = class_log_probs(p.ctx, law)
-            lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts)
+            lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts(m, p, s))
             m.out.sharpening |= s.sharpening
             logs.append(lp)
             inner += [] if kl is None else [kl]
@@ -128,6 +123,17 @@ def likelihoods(
             with m.within(p, s):
                 logs.append(weighted(m, p, s, m.law(p, s)))
     return logs, inner
+
+
+def starts(m: Statements, p: Program, r: Recurrence) -> dict[str, Value]:
+    """Build log p of the first classes of a recurrence that are summed out with it, [N, classes] each."""
+    found = dict[str, Value]()
+    for name, latent in m.started(r).items():
+        with m.within(p, latent):
+            law = m.prior(p, latent)
+            assert law is not None
+            found[name] = class_log_probs(p.ctx, law)
+    return found
 
 
 @dataclass

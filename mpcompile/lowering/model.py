@@ -29,7 +29,7 @@ from mpcompile.lowering.claims import Modelled, allowances_of, claims_of, order_
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
 from mpcompile.lowering.fitting import with_sizes
-from mpcompile.lowering.inference import objective
+from mpcompile.lowering.inference import objective, starts
 from mpcompile.lowering.joint import joint
 from mpcompile.lowering.missing import complete
 from mpcompile.lowering.recurrence import Recurrence
@@ -253,7 +253,7 @@ class _Lowering(Statements):
         p = self.start(self._free("conditionals", name))
         self.read(p, *self.fields)
         complete(self, p)
-        self.latent_inputs(p)
+        self.latent_inputs(p, {n for r in self.recurrences for n in self.started(r)})
         return p
 
     def _conditionals(self) -> None:
@@ -267,11 +267,11 @@ class _Lowering(Statements):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
                     self._modelled[s.name] = Modelled(law, p.b.graph.name, element.parameter_axis)
                     self.finish(p, element.parameters())
-        for r in (r for r in self.recurrences if not r.latents and len(r.observed) == 1):
+        for r in (r for r in self.recurrences if (not r.latents or r.sums()) and len(r.observed) == 1):
             (s,) = r.observed
             p = self._given_latents(s.name)
-            outputs, axis = r.conditionals(p.ctx, p.scope)
-            if outputs and r.feeds_back():
+            outputs, axis = r.conditionals(p.ctx, p.scope, starts(self, p, r))
+            if outputs and (r.latents or r.feeds_back()):
                 self.finish(p, outputs)
                 self._orders[s.name] = order_of_steps(s.name, p.b.graph.name, axis, s.span)
 

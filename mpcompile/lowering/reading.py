@@ -169,3 +169,12 @@ def _shown(path: Iterable[str]) -> str:
 
 
 __all__ = ["Hidden", "Order"]
+
+
+def later_in_step(who: str, own: str, name: str) -> Hidden:
+    """Return why a statement of a step reads no name that a later one gives."""
+    help = f"carry what is known of earlier steps, or put this behind `{name}`; "
+    help += "only a posterior may read what is observed"
+    if name == own:
+        return Hidden(f"{who} itself", "", help)
+    return Hidden(f"{who} `{name}`", ", which is stated after it", help)

@@ -28,11 +28,11 @@ from mpcompile.layers.classes import check_not_relaxed
 from mpcompile.lowering import discrete, latents
 from mpcompile.lowering.backward import Backward, Sequence, check_backward, hidden_sequences
 from mpcompile.lowering.declarations import axes_of, whole
-from mpcompile.lowering.densities import distribution, named
+from mpcompile.lowering.densities import distribution, named, sum_of
 from mpcompile.lowering.forward import Forward, Step, Steps
 from mpcompile.lowering.holes import check_law
 from mpcompile.lowering.names import unknown
-from mpcompile.lowering.reading import Hidden, Order
+from mpcompile.lowering.reading import Order, later_in_step
 from mpcompile.lowering.scope import Scope
 from mpcompile.lowering.supports import check_support
 from mpcompile.ops import build as F
@@ -101,9 +101,8 @@ class Recurrence:
     def feeds_back(self) -> bool:
         """Whether a step reads a variable that an earlier step, or an earlier statement, observes."""
         updates = [s.value for s in self.statement.statements if isinstance(s, ast.Update)]
-        return bool(
-            references([*updates, *(s.distribution for s in self.observed)]) & {s.name for s in self.observed}
-        )
+        laws = [s.distribution for s in self.observed]
+        return bool(references([*updates, *laws]) & {s.name for s in self.observed})
 
     # --- programs: each is one loop ---
 
@@ -115,10 +114,8 @@ class Recurrence:
         `exact` as in `latents.draw`; where it is false the divergence of a step is that of the draw. `starts` are log p
         of the first classes of a forward recursion that are summed out as well, [N, classes] each.
         """
-        if any(discrete.way(s) is discrete.Exact for s in self.latents):
-            steps = Steps(self.loop, self._law, self._prior, self._update, self._start)
-            forward = Forward(self.statement, self.typed, self.order, steps)
-            return forward.score(ctx, scope, starts or {}), None
+        if self.sums():
+            return self._forward().score(ctx, scope, starts or {}), None
 
         def latent(at: Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
@@ -141,11 +138,23 @@ class Recurrence:
         assert total is not None
         return total, kl
 
-    def conditionals(self, ctx: Context, scope: Scope) -> tuple[dict[str, Value], int | None]:
-        """Parameters of the law of every element given those before it, and their axis of classes or components.
+    def sums(self) -> bool:
+        """Whether its latents are summed out."""
+        return any(discrete.way(s) is discrete.Exact for s in self.latents)
 
-        For a recurrence without latents that observes one variable; there are none where the law has none to show.
+    def _forward(self) -> Forward:
+        steps = Steps(self.loop, self._law, self._prior, self._update, self._start)
+        return Forward(self.statement, self.typed, self.order, steps)
+
+    def conditionals(
+        self, ctx: Context, scope: Scope, starts: Mapping[str, Value]
+    ) -> tuple[dict[str, Value], int | None]:
+        """Parameters of the law of every element given those before it, and their axis of classes, components or states.
+
+        For one observed variable, and latents that are summed out; none where the law has none to show.
         """
+        if self.latents:
+            return self._forward().conditionals(ctx, scope, starts), 2
         axes: list[int | None] = []
 
         def observed(at: Step, s: ast.Density) -> Made:
@@ -422,14 +431,9 @@ class Recurrence:
         carried = {c.name for c in self.statement.carries}
         later = {other.name for other in self.statement.statements} - at.now - carried
         who = f"`{s.name}` reads" if what == "law" else f"the {what} of `{s.name}` reads"
-        return replace(at.scope, hidden={**at.scope.hidden} | {n: self._later(who, s.name, n) for n in later})
-
-    def _later(self, who: str, own: str, name: str) -> Hidden:
-        help = f"carry what is known of earlier steps, or put this behind `{name}`; "
-        help += "only a posterior may read what is observed"
-        if name == own:
-            return Hidden(f"{who} itself", "", help)
-        return Hidden(f"{who} `{name}`", ", which is stated after it", help)
+        return replace(
+            at.scope, hidden={**at.scope.hidden} | {n: later_in_step(who, s.name, n) for n in later}
+        )
 
 
 def _no_latent(at: Step, s: ast.Density) -> Made:
@@ -439,11 +443,3 @@ def _no_latent(at: Step, s: ast.Density) -> Made:
 def in_step(f: Field) -> Field:
     """Return a variable at one step: without the axis of time."""
     return replace(f, type=f.type.with_shape((f.type.shape[0], *f.type.shape[2:])), axes=f.axes[1:])
-
-
-def sum_of(ctx: Context, values: list[Value]) -> Value | None:
-    """Return the sum of some values; None of none."""
-    total: Value | None = None
-    for value in values:
-        total = value if total is None else F.add(ctx.b, total, value)
-    return total

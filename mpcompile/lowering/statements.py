@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as default
@@ -197,9 +197,10 @@ class Statements:
         if f.base == "category" and f.classes is not None:
             p.ctx.classes[value] = f.classes
 
-    def latent_inputs(self, p: Program) -> None:
+    def latent_inputs(self, p: Program, without: Collection[str] = ()) -> None:
         for name in self.latent_fields:
-            self.latent_input(p, name)
+            if name not in without:
+                self.latent_input(p, name)
 
     def latent_input(self, p: Program, name: str) -> None:
         """Declare a latent as an input and bring it into scope."""

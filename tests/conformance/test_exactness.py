@@ -140,12 +140,21 @@ LOWER = 24
 
 
 def positive_weights(m: Module) -> dict[str, np.ndarray]:
-    """Positive, so that nothing cancels; scaled by the fan-in, so that no gate saturates, and data stay in their unit."""
+    """Positive, so that nothing cancels; scaled by the fan-in, so that no gate saturates, and data stay in their unit.
+
+    A row of a table is read alone, so its fan-in is one: a chain of states that are all alike would forget its past.
+    """
     rng = np.random.default_rng(1)
+
+    def fan_in(name: str, shape: tuple[int, ...]) -> float:
+        if ".embedding_" in name:
+            return 1.0
+        return max(1.0, float(np.prod(shape[1:]))) if len(shape) > 1 else 10.0
+
     return {
         k: np.ones(v.shape)
         if k.endswith(".deviation")
-        else rng.uniform(0.5, 1.5, v.shape) / max(1.0, v.size / v.shape[0] if v.ndim > 1 else 10.0)
+        else rng.uniform(0.5, 1.5, v.shape) / fan_in(k, v.shape)
         for k, v in weights(m).items()
     }
 

@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, str | int | float]] = {
     "transformer": {"width": 4, "heads": 2, "layers": 2, "longest": 8, "characters": 5},
 }
 LENGTH = 6
+#: The zeros and ones of a known first state are no mask: none of them closes a path from an element.
+FIRST_STATES = {"hmm"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def test_masks_of_long_sequences_opened_towards_the_future_are_found(length: int
 
 def test_every_spec_with_a_mask_is_tried() -> None:
     autoregressive = [n for n in NAMES if "conditionals" in module(n).programs]
-    assert {n for n in autoregressive if masks(module(n))} == set(SMALL)
+    assert {n for n in autoregressive if masks(module(n))} - FIRST_STATES == set(SMALL)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+from stated import answers
 
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
@@ -112,6 +113,35 @@ def test_the_forward_recursion_is_the_sum_over_all_paths(name: str) -> None:
         joint = interpret(observed.programs["log_prob"], known, given | values)["log_prob"]
         total = np.logaddexp(total, np.where(real, joint, -np.inf))
     np.testing.assert_allclose(found, total, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_no_element_is_predicted_from_itself_or_a_later_one(name: str) -> None:
+    """For every length; and where the state is remembered, from all before it."""
+    m = module_of(spec(name) + "check { autoregressive(x); complete(x) }\n")
+    found = {str(v.claim): v for v in answers(m)}
+    assert found["autoregressive(x)"].status == "proved" == found["complete(x)"].status
+    assert all(
+        v.scope is not None and str(v.scope) == "every length" for v in found.values() if v.claim.order
+    )
+
+
+def test_conditionals_are_the_mixture_over_the_states_of_a_step() -> None:
+    m = module_of(spec("markov"))
+    weights = {k: np.asarray(v) for k, v in example_weights(m, 1, spread=0.9).items()}
+    rows = np.array([[0, 1, 2, 1], [2, 2, 0, 1]])
+    given = {"x": rows, "one": np.ones((2, 1)), "length": np.full(2, 4.0)}
+    found = interpret(m.programs["conditionals"], weights, given)
+    states = found["log_states"]
+    logits = found["law"].reshape(2, 4, 2, 3)
+    each = np.take_along_axis(logits - np.logaddexp.reduce(logits, 3)[..., None], rows[:, :, None, None], 3)[
+        ..., 0
+    ]
+    total = np.logaddexp.reduce(states + each, axis=2).sum(1)
+    np.testing.assert_allclose(
+        total, interpret(m.programs["log_prob"], weights, given)["log_prob"], rtol=1e-12
+    )
+    np.testing.assert_allclose(np.logaddexp.reduce(states, axis=2), 0, atol=1e-12)
 
 
 def test_all_sequences_have_mass_one() -> None:

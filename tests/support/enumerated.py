@@ -45,6 +45,7 @@ SPECS: dict[str, Small] = {
     "fvsbn": Small({"pixels": 14}),
     "gated_pixelcnn": Small({"width": 3, "layers": 1, "classes": 2}, _IMAGE),
     "gru": Small({"keys": 2, "hidden": 4}, lengths=(1, 2, 7)),
+    "hmm": Small({"states": 3, "keys": 2}, lengths=(1, 2, 6)),
     "made": Small({"pixels": 14, "hidden": 30}),
     "made_ensemble": Small({"pixels": 9, "hidden": 12, "orders": 3, "masks": 2}),
     "mlp": Small({"hidden": 3}, variables=("y",)),
