@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpcompile.ir import EXAMPLES, Array, Graph, Module, multiple_of
-from mpcompile.runner.data import Split
-from mpcompile.runner.noise import Key, draw, generator, permutation
+from mpcompile.ir import EXAMPLES, Array, Graph, Module, NoiseSpec, Type, multiple_of
+from mpcompile.runner.data import Split, Windows
+from mpcompile.runner.data.dataset import restored, stored
+from mpcompile.runner.noise import Key, draw, generator
+from mpcompile.runner.order import Kind, Order
+from mpcompile.runner.workers import made_by
 
 Inputs = dict[str, Array]
 
@@ -18,17 +21,53 @@ Inputs = dict[str, Array]
 _WORTH_A_THREAD = 50_000
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The inputs of a program, by name: their types, and what to draw for those that are noise."""
+
+    inputs: Mapping[str, Type]
+    noise: Mapping[str, NoiseSpec]
+
+    @classmethod
+    def of(cls, module: Module, program: str) -> Recipe:
+        graph = module.programs[program]
+        return cls({k: v.type for k, v in graph.inputs.items()}, dict(module.noise.get(program, {})))
+
+    def sizes(self, data: Mapping[str, Array]) -> dict[str, int]:
+        """Return the numbers of the symbols (`N`, `time`, ...) that the shapes of `data` fix."""
+        found: dict[str, int] = {}
+        for name, type in self.inputs.items():
+            if name in data and name not in self.noise:  # another program may have noise of that name in another shape
+                for size, actual in zip(type.shape, data[name].shape, strict=True):
+                    if (fixed := multiple_of(size)) is not None:
+                        found[fixed[0]] = int(actual) // fixed[1]
+        return found
+
+    def complete(
+        self, data: Mapping[str, Array], key: Key, batch: int | None = None, part: slice = slice(None)
+    ) -> Inputs:
+        """Return the inputs: those of `data` that the program reads, and its noise, under `key` and its name.
+
+        `data` may have only a `part` of the examples of a batch: the noise of the whole is drawn, and theirs is cut out.
+        Raises `KeyError` for an input that is neither data nor noise.
+        """
+        env = self.sizes(data)
+        if batch is not None:
+            env["N"] = batch
+        inputs: Inputs = {}
+        for name, type in self.inputs.items():
+            spec = self.noise.get(name)
+            if spec is None:
+                inputs[name] = data[name]
+                continue
+            drawn = draw(spec.kind, type.concrete(env), (*key, name), classes=spec.classes)
+            inputs[name] = drawn[part] if type.shape and str(type.shape[0]) == "N" else drawn
+        return inputs
+
+
 def sizes(graph: Graph, data: Mapping[str, Array]) -> dict[str, int]:
     """Return the numbers of the symbols (`N`, `time`, ...) that the shapes of `data` fix."""
-    found: dict[str, int] = {}
-    for name, value in graph.inputs.items():
-        if name in data:
-            for size, actual in zip(value.shape, data[name].shape, strict=True):
-                fixed = multiple_of(size)
-                if fixed is not None:
-                    symbol, times = fixed
-                    found[symbol] = int(actual) // times
-    return found
+    return Recipe({k: v.type for k, v in graph.inputs.items()}, {}).sizes(data)
 
 
 def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) -> Inputs:
@@ -36,18 +75,50 @@ def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) 
 
     Raises `KeyError` for an input that is neither data nor noise.
     """
-    graph = module.programs[program]
-    noise = module.noise.get(program, {})
-    # another program may have noise of the same name in another shape
-    env = sizes(graph, {name: array for name, array in data.items() if name not in noise})
-    inputs: Inputs = {}
-    for name, value in graph.inputs.items():
-        if name in noise:
-            spec = noise[name]
-            inputs[name] = draw(spec.kind, value.type.concrete(env), (*key, name), classes=spec.classes)
-        else:
-            inputs[name] = data[name]
-    return inputs
+    return Recipe.of(module, program).complete(data, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """All that the inputs of a training step follow from: the same in this process and in a worker.
+
+    split    the examples
+    batch    examples of a step
+    order    which of them come when
+    seed     of noise and of the offset of windows
+    recipe   the inputs of `loss`
+    """
+
+    split: Split
+    batch: int
+    order: Order
+    seed: int
+    recipe: Recipe
+
+    @property
+    def per_epoch(self) -> int:
+        return len(self.split) // self.batch
+
+    def stored(self) -> Maker:
+        """Return this with mapped arrays as places in their files, as it travels to another process."""
+        return replace(self, split=stored(self.split))
+
+    def restored(self) -> Maker:
+        """Return this with its mapped arrays. Raises `SpecError` (MP506) where a file is gone."""
+        return replace(self, split=restored(self.split))
+
+    def at(self, step: int, part: slice = slice(None)) -> Inputs:
+        """Return the inputs of `loss` at a 0-based step; `part`: those of these places of the batch alone."""
+        epoch, place = divmod(step, self.per_epoch)
+        rows = self.order.rows(epoch, place * self.batch, (place + 1) * self.batch)
+        data = self.split.take(rows, self._shift(epoch), part)
+        data[EXAMPLES] = np.asarray(len(self.split), np.float32)
+        return self.recipe.complete(data, (self.seed, "train", step), self.batch, part)
+
+    def _shift(self, epoch: int) -> int:
+        """Return the offset of windows in an epoch."""
+        length = next((c.length for c in self.split.columns.values() if isinstance(c, Windows)), 0)
+        return int(generator(self.seed, "shift", epoch).integers(0, length)) if length else 0
 
 
 class Batches:
@@ -55,37 +126,34 @@ class Batches:
 
     An epoch is one pass in an order keyed by (seed, epoch); what does not fill a batch is left to the next
     epoch's order, so every batch has the same shape. Windows are cut at a new offset in every epoch.
+
+    `order` is the kind of order of a run resumed. With `workers` other processes make the batches, which are the same.
     """
 
-    def __init__(self, module: Module, split: Split, batch: int, seed: int) -> None:
-        self.module, self.split, self.seed = module, split, seed
+    def __init__(
+        self, module: Module, split: Split, batch: int, seed: int, order: Kind | None = None, workers: int = 0
+    ) -> None:
+        self.module, self.split, self.seed, self.workers = module, split, seed, workers
         self.batch = min(batch, len(split))
-        self.per_epoch = len(split) // self.batch
-        self.order = lru_cache(maxsize=2)(self._order)
+        self.order = Order(len(split), seed, order)
+        self.maker = Maker(split, self.batch, self.order, seed, Recipe.of(module, "loss"))
+        self.per_epoch = self.maker.per_epoch
 
     def position(self, step: int) -> tuple[int, int]:
         """Epoch and place in it of 0-based `step`."""
         return divmod(step, self.per_epoch)
 
-    def _order(self, epoch: int) -> tuple[Array, int]:
-        """Order of the rows, and the offset of the windows."""
-        shift = 0
-        if self.split.windowed:
-            length = next(c.length for c in self.split.columns.values() if hasattr(c, "length"))
-            shift = int(generator(self.seed, "shift", epoch).integers(0, length))
-        return permutation(len(self.split), self.seed, "order", epoch), shift
-
-    def at(self, step: int) -> Inputs:
-        """Inputs of `loss` at a 0-based step."""
-        epoch, place = self.position(step)
-        order, shift = self.order(epoch)
-        rows = order[place * self.batch : (place + 1) * self.batch]
-        data = self.split.take(rows, shift) | {EXAMPLES: np.asarray(len(self.split), np.float32)}
-        return complete(self.module, "loss", data, (self.seed, "train", step))
+    def at(self, step: int, part: slice = slice(None)) -> Inputs:
+        """Inputs of `loss` at a 0-based step; `part`: those of these places of the batch alone."""
+        return self.maker.at(step, part)
 
     def stream(self, start: int, stop: int) -> Generator[Inputs, None, None]:
         """Inputs of steps `start` to `stop`, large ones prepared one step ahead."""
         if start >= stop:
+            return
+        if self.workers:
+            with made_by(self.workers, self.maker) as made:
+                yield from made(start, stop)
             return
         first = self.at(start)
         if sum(v.size for v in first.values()) < _WORTH_A_THREAD:

@@ -225,17 +225,7 @@ def _divide(raw: Raw, adapter: Adapter) -> None:
     order = permutation(count, "data", "split")
     cut = [0, count - 2 * (count // 10), count - count // 10, count]
     rows = {s: order[a:b] for s, a, b in zip(SPLITS, cut, cut[1:], strict=False)}
-    if not raw.pieces:
-        raw.rows, raw.splits = rows, dict.fromkeys(rows, columns)
-        return
-    one = {k: np.split(v, np.cumsum(columns["length"])[:-1]) for k, v in columns.items() if k in raw.pieces}
-    raw.splits = {
-        s: {
-            k: np.concatenate([v[:0], *(one[k][i] for i in part)]) if k in one else v[part]
-            for k, v in columns.items()
-        }
-        for s, part in rows.items()
-    }
+    raw.rows, raw.splits = rows, dict.fromkeys(rows, columns)
 
 
 def _require_intervals(module: Module, data: str, splits: Mapping[str, Split]) -> None:
@@ -277,7 +267,7 @@ def _statistics(train: Split) -> dict[str, Any]:
         elif isinstance(column, Windows):
             shape = [column.length, *column.shape]
         else:
-            shape = [int(column.lengths.max()), *column.stream.shape[1:]]
+            shape = [int(column.own().max()), *column.stream.shape[1:]]
         found = column.survey
         out[name] = {
             "shape": [int(s) for s in shape],

@@ -13,7 +13,7 @@ import numpy as np
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Shape, Symbolic, multiple_of, number, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES
-from mpcompile.runner.data.dataset import Column, Pieces, Raw, Split, Windows, about_lengths, shape_of
+from mpcompile.runner.data.dataset import Column, Pieces, Raw, Runs, Split, Windows, about_lengths, shape_of
 from mpcompile.runner.data.elements import checked, prepared
 from mpcompile.runner.data.lengths import require_places
 from mpcompile.runner.data.opening import require
@@ -55,7 +55,7 @@ class Adapter:
                 if renumbered is not None:
                     columns = {**columns, column: _renumbered(columns[column], renumbered)}
                 if column in self.raw.pieces:
-                    fitted[field_name] = self._pieces(field, column, columns)
+                    fitted[field_name] = self._pieces(field, column, columns, self.raw.rows.get(split))
                 elif self._streams(field, column, columns[column]):
                     fitted[field_name] = self._windows(field, column, columns[column], split, ahead)
                 else:
@@ -228,7 +228,9 @@ class Adapter:
                 help=flag,
             )
 
-    def _pieces(self, field: Field, column: str, columns: dict[str, Array]) -> Pieces:
+    def _pieces(
+        self, field: Field, column: str, columns: dict[str, Array], rows: Array | None
+    ) -> Pieces:
         """Sequences of unequal length, for a field along a length that the model lets each example state."""
         length, times = (multiple_of(field.type.shape[1]) if field.type.rank > 1 else None) or ("", 1)
         if not any(f.counts == length for f in self.module.fields.values()):
@@ -247,8 +249,13 @@ class Adapter:
         if values.shape[1:] != wanted:
             raise self._misfit(field, [field.type.shape[1], *wanted], list(values.shape), column)
         values = prepared(self.raw, self.embedded, field, column, values)
-        survey = checked(self.name, field, column, values, None, self.threshold)
-        return Pieces(values, field.type.dtype, columns["length"], survey, self._threshold(field), times)
+        lengths = columns["length"].astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        runs = None if rows is None else Runs(starts[rows], lengths[rows])
+        survey = checked(self.name, field, column, values, runs, self.threshold)
+        return Pieces(
+            values, field.type.dtype, starts, lengths, survey, rows, self._threshold(field), times
+        )  # fmt: skip
 
     def _require_within(
         self, fitted: Mapping[str, Column | Windows | Pieces], sizes: Mapping[str, int]

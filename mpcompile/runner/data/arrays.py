@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,12 +12,11 @@ from typing import IO, Any
 import numpy as np
 
 from mpcompile.ir import Array
+from mpcompile.runner.data.mapped import mapped
 from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 
 #: A .npy file of at least so many bytes is mapped; smaller ones are read.
 MAPPED_FROM = 2**26
-#: Rows of a mapped array that are read before their pages are given back.
-_AT_ONCE = 16
 _HEADER, _DIRECTORY, _BLOCK = 2**16, 2**23, 2**22
 _NUMBERS = "buif"
 
@@ -47,8 +45,7 @@ def npy(path: Path) -> Array:
         file.seek(0, 2)
         _agrees(path, "it", header, file.tell() - header.start)
         if header.size >= MAPPED_FROM:
-            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return header.shaped(np.frombuffer(held, header.dtype, prod(header.shape), header.start))
+            return header.shaped(mapped(file, header.dtype, prod(header.shape), header.start))
         file.seek(header.start)
         return _filled(path, "it", header, file)
 
@@ -78,33 +75,6 @@ def npz(path: Path) -> dict[str, Array]:
                     _agrees(path, what, header, member.file_size - header.start)
                     found[name] = _filled(path, what, header, part)
     return found
-
-
-def gathered(array: Array, index: Array) -> Array:
-    """Return `array[index]`; of a mapped array a few at a time: reading one number may bring megabytes in around it."""
-    if _mapping(array) is None:
-        return np.asarray(array[index])
-    out = np.empty((*index.shape, *array.shape[1:]), array.dtype)
-    for start in range(0, len(index), _AT_ONCE):
-        out[start : start + _AT_ONCE] = array[index[start : start + _AT_ONCE]]
-        released(array)
-    return out
-
-
-def released(array: Array) -> None:
-    """Give the pages of a mapped array back, so that what was read of it does not stay in memory."""
-    held = _mapping(array)
-    if held is not None and hasattr(mmap, "MADV_DONTNEED"):
-        held.madvise(mmap.MADV_DONTNEED)
-
-
-def _mapping(array: Array) -> mmap.mmap | None:
-    """The map of a file that an array is a view of."""
-    base: Any = array.base
-    while isinstance(base, np.ndarray):
-        base = base.base
-    held = base.obj if isinstance(base, memoryview) else base
-    return held if isinstance(held, mmap.mmap) else None
 
 
 def _header(path: Path, what: str, file: IO[bytes]) -> _Header:
@@ -174,4 +144,4 @@ def _directory(path: Path, file: IO[bytes]) -> None:
     file.seek(0)
 
 
-__all__ = ["MAPPED_FROM", "gathered", "npy", "npz", "released"]
+__all__ = ["MAPPED_FROM", "npy", "npz"]

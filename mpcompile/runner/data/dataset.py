@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import inf, isfinite, prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mpcompile.ir import Array, DType
-from mpcompile.runner.data.arrays import gathered, released
+from mpcompile.runner.data.mapped import Stored, gathered, released, run_of
 
 SPLITS = ("train", "valid", "test")
 _DTYPES = {DType.FLOAT: np.float32, DType.INT: np.int64, DType.BOOL: np.bool_}
@@ -27,7 +27,7 @@ class Raw:
     sounds      columns of sound in [-1, 1], which a category or an integer field takes as mu-law codes
     streams     columns that are one long sequence `[T, ...]` to be cut into windows
     pieces      columns whose sequences follow one another `[T, ...]`; the column `length` says where they end
-    rows        split -> the rows of its columns that are its own; without an entry all of them are (never of pieces)
+    rows        split -> the examples that are its own; without an entry all are
     vocabulary  what the integers of text stand for
     classes     column -> the words that its integers stand for
     lines       column -> the row of a table in which each of its words is first
@@ -109,14 +109,40 @@ class Survey:
         return float(np.sqrt(self.square / max(self.size - self.bad, 1)))
 
 
-def surveyed(array: Array, rows: Array | None = None, threshold: float | None = None) -> Survey:
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Rows of an array as runs of neighbours: run i begins at `starts[i]` and has `sizes[i]` rows."""
+
+    starts: Array
+    sizes: Array
+
+    def sorted(self) -> Runs:
+        order = np.argsort(self.starts, kind="stable")
+        return Runs(self.starts[order], self.sizes[order])
+
+    def parts(self, step: int) -> Iterator[Array]:
+        """Yield the numbers of the rows, those of about `step` rows, and of one run at least, at once."""
+        ends = np.cumsum(self.sizes)
+        first = 0
+        while first < len(ends):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + step, "right")))
+            sizes = self.sizes[first:last]
+            shift = self.starts[first:last] - (ends[first:last] - sizes - before)
+            yield np.repeat(shift, sizes) + np.arange(int(ends[last - 1]) - before)
+            first = last
+
+
+def surveyed(array: Array, rows: Array | Runs | None = None, threshold: float | None = None) -> Survey:
     """Survey an array `[n, ...]`, or some rows of it, reading it once from front to end.
 
     `threshold`: of its numbers as 1 above it and 0 elsewhere.
     """
     found = Survey()
+    if rows is not None:
+        rows = rows.sorted() if isinstance(rows, Runs) else np.sort(rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        for _, block in blocks(array, None if rows is None else np.sort(rows)):
+        for _, block in blocks(array, rows):
             if threshold is not None and not np.isfinite(block).all():
                 found.add(block)
             else:
@@ -124,9 +150,16 @@ def surveyed(array: Array, rows: Array | None = None, threshold: float | None = 
     return found
 
 
-def blocks(array: Array, rows: Array | None = None) -> Iterator[tuple[int, Array]]:
+def blocks(array: Array, rows: Array | Runs | None = None) -> Iterator[tuple[int, Array]]:
     """Yield rows of an array, about `_BLOCK` numbers at a time: the place of the first, and the block."""
     step = max(1, _BLOCK // max(prod(array.shape[1:]), 1))
+    if isinstance(rows, Runs):
+        place = 0
+        for part in rows.parts(step):
+            yield place, array[part]
+            released(array)
+            place += len(part)
+        return
     for start in range(0, len(array) if rows is None else len(rows), step):
         yield start, array[start : start + step] if rows is None else array[rows[start : start + step]]
         released(array)
@@ -152,7 +185,8 @@ class Column:
     def __len__(self) -> int:
         return len(self.array if self.rows is None else self.rows)
 
-    def take(self, rows: Array, shift: int = 0) -> Array:
+    def take(self, rows: Array, shift: int = 0, part: slice = slice(None)) -> Array:
+        rows = rows[part]
         found = gathered(self.array, rows if self.rows is None else self.rows[rows])
         return _typed(found, self.threshold, self.dtype).reshape(len(found), *self.shape)
 
@@ -183,9 +217,9 @@ class Windows:
         usable = len(self.stream) - self.spare
         return max((usable - self.length + 1) // self.length, 1 if usable >= self.length else 0)
 
-    def take(self, rows: Array, shift: int = 0) -> Array:
+    def take(self, rows: Array, shift: int = 0, part: slice = slice(None)) -> Array:
         room = len(self.stream) - self.spare - len(self) * self.length
-        start = np.asarray(rows, np.int64) * self.length + min(shift, max(room, 0)) + self.ahead
+        start = np.asarray(rows[part], np.int64) * self.length + min(shift, max(room, 0)) + self.ahead
         found = gathered(self.stream, start[:, None] + np.arange(self.length))
         return _typed(found, self.threshold, self.dtype).reshape(len(found), self.length, *self.shape)
 
@@ -202,25 +236,32 @@ class Pieces:
     STEP: ClassVar[int] = 16
     stream: Array
     dtype: DType
+    starts: Array  # of every sequence of the stream
     lengths: Array
     survey: Survey
+    rows: Array | None = None  # which of the sequences are examples, in their order; None: all
     threshold: float | None = None
     times: int = 1
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths if self.rows is None else self.rows)
+
+    def own(self, rows: Array | slice = slice(None)) -> Array:
+        """Return the lengths of these examples."""
+        return self.lengths[rows] if self.rows is None else self.lengths[self.rows[rows]]
 
     def padded(self, rows: Array | slice = slice(None)) -> int:
         """Return the steps of a batch of these sequences."""
         step = self.STEP * self.times
-        return -(-int(self.lengths[rows].max(initial=0)) // step) * step
+        return -(-int(self.own(rows).max(initial=0)) // step) * step
 
-    def take(self, rows: Array, shift: int = 0) -> Array:
-        ends = np.cumsum(self.lengths)
-        out = np.zeros((len(rows), self.padded(rows), *self.stream.shape[1:]), _DTYPES[self.dtype])
-        for place, row in enumerate(rows):
-            size = int(self.lengths[row])
-            found = self.stream[ends[row] - size : ends[row]]
+    def take(self, rows: Array, shift: int = 0, part: slice = slice(None)) -> Array:
+        steps = self.padded(rows)
+        rows = rows[part]
+        out = np.zeros((len(rows), steps, *self.stream.shape[1:]), _DTYPES[self.dtype])
+        own = rows if self.rows is None else self.rows[rows]
+        for place, (start, size) in enumerate(zip(self.starts[own], self.lengths[own], strict=True)):
+            found = run_of(self.stream, int(start), int(size))
             out[place, :size] = found if self.threshold is None else found > self.threshold
         return out
 
@@ -247,9 +288,9 @@ class Split:
     def windowed(self) -> bool:
         return any(isinstance(c, Windows) for c in self.columns.values())
 
-    def take(self, rows: Array, shift: int = 0) -> dict[str, Array]:
-        """The examples of these rows, by field."""
-        return {name: column.take(rows, shift) for name, column in self.columns.items()}
+    def take(self, rows: Array, shift: int = 0, part: slice = slice(None)) -> dict[str, Array]:
+        """The examples of these rows, by field; `part`: those at these places of `rows`, padded as all of them are."""
+        return {name: column.take(rows, shift, part) for name, column in self.columns.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,3 +325,21 @@ def about_lengths(columns: Mapping[str, Array]) -> str:
     if length.min() < 1:
         return "every length is at least 1"
     return f"the lengths add up to {sum(length.tolist())}: as many rows has a column of sequences"
+
+
+def stored(split: Split) -> Split:
+    """Return a split that travels to another process: mapped arrays as places in their files. `restored` undoes it."""
+    return _changed(split, lambda value: Stored.of(value) if isinstance(value, np.ndarray) else value)
+
+
+def restored(split: Split) -> Split:
+    """Return a split with its mapped arrays. Raises `SpecError` (MP506) where a file is gone."""
+    return _changed(split, lambda value: value.array() if isinstance(value, Stored) else value)
+
+
+def _changed(split: Split, change: Callable[[Any], Any]) -> Split:
+    columns = {
+        name: replace(column, **{f.name: change(getattr(column, f.name)) for f in fields(column)})
+        for name, column in split.columns.items()
+    }
+    return Split(columns)

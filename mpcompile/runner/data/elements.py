@@ -8,7 +8,7 @@ import numpy as np
 
 from mpcompile.diagnostics import SpecError, error
 from mpcompile.ir import Array, Field
-from mpcompile.runner.data.dataset import Raw, Survey, blocks, surveyed
+from mpcompile.runner.data.dataset import Raw, Runs, Survey, blocks, surveyed
 from mpcompile.runner.data.sound import companded
 
 #: Columns that a message names.
@@ -45,7 +45,7 @@ def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array)
 
 
 def checked(
-    data: str, field: Field, column: str, values: Array, rows: Array | None, threshold: float | None
+    data: str, field: Field, column: str, values: Array, rows: Array | Runs | None, threshold: float | None
 ) -> Survey:
     """Survey values that a field takes. Raises `SpecError` (MP504) for others, with their share and place."""
     binary = field.base == "binary"
@@ -105,7 +105,7 @@ def checked(
     return found
 
 
-def share(name: str, values: Array, rows: Array | None, wrong: Callable[[Array], Array]) -> str:
+def share(name: str, values: Array, rows: Array | Runs | None, wrong: Callable[[Array], Array]) -> str:
     """Return how many values are wrong, and in which places of an example, as text."""
     count, total = 0, 0
     places = np.zeros(int(np.prod(values.shape[1:])), np.int64)
