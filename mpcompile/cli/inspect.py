@@ -85,7 +85,9 @@ def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:
     run, module = read_run(folder, sources)
     options, weights = run.facts["settings"], run.parameters(module)[0]
     data = data_of(run, module)
-    batch = Batches(module, data.split("train"), min(32, options["batch"]), int(run.facts["seed"])).at(0)
+    batch = Batches(
+        module, data.split("train"), min(32, options["batch"]), int(run.facts["seed"]), run.facts["order"]
+    ).at(0)
     return describe(module, weights, batch, options["optimizer"].get("clip") or None)
 
 

@@ -51,6 +51,10 @@ def train(
     tensorboard: Annotated[
         bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard events too.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, max=256, help="Processes that make batches; the run is the same for any number."),
+    ] = 0,
     allow_unproven: Annotated[
         bool | None,
         typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run."),
@@ -91,7 +95,7 @@ def train(
             raise typer.Exit(1)
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, tensorboard, checkpoint_every,
-            overrides, bool(errors), init,
+            overrides, bool(errors), init, workers,
         )  # fmt: skip
         with _watching(module.name) as watch:
             result = run_training(

@@ -67,6 +67,9 @@ TABLE = (
          "No result that is computed from such weights has a meaning."),
     Code("MP527", "cannot-write", "Reports a file of a run or a build that cannot be written, such as on a full disk.",
          "Earlier saves stay unchanged, and `--resume` continues from them."),
+    Code("MP528", "worker-ended", "Reports a process of `--workers` that ended by itself.",
+         "Its batches are missing. Most often the system had no memory left: each worker holds the data that are not "
+         "mapped from a file.", "mpcompile train SPEC --workers 16", "mpcompile train SPEC --workers 2 --resume"),
     Code("MP530", "diverged", "Reports a loss, a figure or a draw that is not finite.",
          "Every later step would be lost; the last checkpoint is kept.", "optimizer: sgd(10)",
          "optimizer: adam(1e-3), clip: 1"),

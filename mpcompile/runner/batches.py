@@ -12,7 +12,7 @@ from mpcompile.ir import EXAMPLES, Array, Graph, Module, NoiseSpec, Type, multip
 from mpcompile.runner.data import Split, Windows
 from mpcompile.runner.data.dataset import restored, stored
 from mpcompile.runner.noise import Key, draw, generator
-from mpcompile.runner.order import Kind, Order
+from mpcompile.runner.order import Kind, Order, usual
 from mpcompile.runner.workers import made_by
 
 Inputs = dict[str, Array]
@@ -37,7 +37,9 @@ class Recipe:
         """Return the numbers of the symbols (`N`, `time`, ...) that the shapes of `data` fix."""
         found: dict[str, int] = {}
         for name, type in self.inputs.items():
-            if name in data and name not in self.noise:  # another program may have noise of that name in another shape
+            if (
+                name in data and name not in self.noise
+            ):  # another program may have noise of that name in another shape
                 for size, actual in zip(type.shape, data[name].shape, strict=True):
                     if (fixed := multiple_of(size)) is not None:
                         found[fixed[0]] = int(actual) // fixed[1]
@@ -135,7 +137,7 @@ class Batches:
     ) -> None:
         self.module, self.split, self.seed, self.workers = module, split, seed, workers
         self.batch = min(batch, len(split))
-        self.order = Order(len(split), seed, order)
+        self.order = Order(len(split), seed, order or usual(len(split)))
         self.maker = Maker(split, self.batch, self.order, seed, Recipe.of(module, "loss"))
         self.per_epoch = self.maker.per_epoch
 
@@ -152,8 +154,7 @@ class Batches:
         if start >= stop:
             return
         if self.workers:
-            with made_by(self.workers, self.maker) as made:
-                yield from made(start, stop)
+            yield from made_by(self.workers, self.maker, start, stop)
             return
         first = self.at(start)
         if sum(v.size for v in first.values()) < _WORTH_A_THREAD:

@@ -27,6 +27,7 @@ class Options:
     overrides: Mapping[str, str] = field(default_factory=dict)
     unproven: bool | None = None
     init: Path | None = None  # a run whose best weights training starts from
+    workers: int = 0  # processes that make batches; the run is the same for any number
 
 
 __all__ = ["Options"]

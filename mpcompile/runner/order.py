@@ -6,6 +6,7 @@ that is at least the number of examples, and a place beyond them walks on along 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -25,21 +26,24 @@ def usual(count: int) -> Kind:
     return "table" if count <= TABLE_UP_TO else "feistel"
 
 
+@dataclass(frozen=True, slots=True)
 class Order:
     """The orders of `count` examples, one for each epoch, keyed by (seed, epoch)."""
 
-    def __init__(self, count: int, seed: int, kind: Kind | None = None) -> None:
-        self.count, self.seed, self.kind = count, seed, kind or usual(count)
-        self._table = lru_cache(maxsize=2)(self._shuffled)
+    count: int
+    seed: int
+    kind: Kind
 
     def rows(self, epoch: int, start: int, stop: int) -> Array:
         """Return the examples `[stop - start]` at these places of an epoch."""
         if self.kind == "table":
-            return self._table(epoch)[start:stop]
+            return _table(self.count, self.seed, epoch)[start:stop]
         return feistel(np.arange(start, stop), self.count, self.seed, "order", epoch)
 
-    def _shuffled(self, epoch: int) -> Array:
-        return permutation(self.count, self.seed, "order", epoch)
+
+@lru_cache(maxsize=2)
+def _table(count: int, seed: int, epoch: int) -> Array:
+    return permutation(count, seed, "order", epoch)
 
 
 def feistel(places: Array, count: int, *key: str | int) -> Array:

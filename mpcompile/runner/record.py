@@ -146,6 +146,7 @@ class Facts(_Strict):
     vocabulary: Annotated[list[Name], Field(max_length=1 << 21), AfterValidator(_letters)] | None
     classes: dict[Name, Annotated[list[Name], AfterValidator(_distinct)]] | None = None
     statistics: _Statistics
+    order: Literal["table", "feistel"] = "table"
     seed: Natural
     steps: Natural | None
     settings: _Settings

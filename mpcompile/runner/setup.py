@@ -64,6 +64,7 @@ class Setup:
             "vocabulary": self.dataset.vocabulary,
             "classes": dict(self.dataset.classes),
             "statistics": self.dataset.statistics,
+            "order": self.batches.order.kind,
             "seed": self.settings.seed,
             "steps": self.settings.steps,
             "settings": describe(self.settings),
@@ -111,7 +112,10 @@ def prepare(
         precision=str(filled.precision),
         mixed=bool(filled.mixed),
     )
-    batches = Batches(module, dataset.splits["train"], settings.batch, settings.seed)
+    batches = Batches(
+        module, dataset.splits["train"], settings.batch, settings.seed,
+        earlier.facts["order"] if earlier else None, filled.workers,
+    )  # fmt: skip
     return Setup(
         module=module,
         options=filled,

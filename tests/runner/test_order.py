@@ -8,7 +8,7 @@ from mpcompile.runner.noise import permutation
 from mpcompile.runner.order import Order, feistel, usual
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17, 64, 65, 1797, 65_536, 65_537])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17, 64, 65, 1797, 4096, 4097])
 def test_every_example_comes_once(count: int) -> None:
     """A law: the image of all places is every place, once; places are asked for in parts as in one."""
     order = Order(count, 3, "feistel")
@@ -37,4 +37,4 @@ def test_an_order_looks_like_chance(count: int) -> None:
 
 def test_up_to_ten_million_the_order_is_the_table() -> None:
     assert usual(10**7) == "table" and usual(10**7 + 1) == "feistel"
-    assert (Order(50, 4).rows(2, 10, 20) == permutation(50, 4, "order", 2)[10:20]).all()
+    assert (Order(50, 4, "table").rows(2, 10, 20) == permutation(50, 4, "order", 2)[10:20]).all()

@@ -228,9 +228,7 @@ class Adapter:
                 help=flag,
             )
 
-    def _pieces(
-        self, field: Field, column: str, columns: dict[str, Array], rows: Array | None
-    ) -> Pieces:
+    def _pieces(self, field: Field, column: str, columns: dict[str, Array], rows: Array | None) -> Pieces:
         """Sequences of unequal length, for a field along a length that the model lets each example state."""
         length, times = (multiple_of(field.type.shape[1]) if field.type.rank > 1 else None) or ("", 1)
         if not any(f.counts == length for f in self.module.fields.values()):

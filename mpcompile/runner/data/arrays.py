@@ -45,7 +45,7 @@ def npy(path: Path) -> Array:
         file.seek(0, 2)
         _agrees(path, "it", header, file.tell() - header.start)
         if header.size >= MAPPED_FROM:
-            return header.shaped(mapped(file, header.dtype, prod(header.shape), header.start))
+            return header.shaped(mapped(path, file, header.dtype, prod(header.shape), header.start))
         file.seek(header.start)
         return _filled(path, "it", header, file)
 

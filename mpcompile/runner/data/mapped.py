@@ -30,10 +30,12 @@ class _Map(mmap.mmap):
     address: int
 
 
-def mapped(file: BinaryIO, dtype: np.dtype[Any], count: int, start: int) -> Array:
+def mapped(
+    path: str | os.PathLike[str], file: BinaryIO, dtype: np.dtype[Any], count: int, start: int
+) -> Array:
     """Map `count` numbers of a file that begin at byte `start`, as an array `[count]`."""
     held = _Map(file.fileno(), 0, access=mmap.ACCESS_READ)
-    held.path, held.descriptor = file.name, os.dup(file.fileno())
+    held.path, held.descriptor = os.fspath(path), os.dup(file.fileno())
     weakref.finalize(held, os.close, held.descriptor)
     array = np.frombuffer(held, dtype, count, start)
     held.address = _address(array) - start
@@ -63,7 +65,7 @@ class Stored:
         """Map the file. Raises `SpecError` (MP506) where it is gone or shorter."""
         try:
             with open(self.path, "rb") as file:
-                whole = mapped(file, np.dtype(np.uint8), os.fstat(file.fileno()).st_size, 0)
+                whole = mapped(self.path, file, np.dtype(np.uint8), os.fstat(file.fileno()).st_size, 0)
                 return np.ndarray(self.shape, self.dtype, whole, self.start, self.strides)
         except (OSError, ValueError, TypeError) as bad:
             raise error("MP506", f"{self.path}: it changed while it was read", Span.none()) from bad
