@@ -82,7 +82,7 @@ def complete(module: Module, program: str, data: Mapping[str, Array], key: Key) 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """All that the inputs of a training step follow from: the same in this process and in a worker.
+    """Make the inputs of training steps: the same in this process and in a worker.
 
     split    the examples
     batch    examples of a step
