@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mpcompile.diagnostics.codes import CODES
 from mpcompile.reference import KINDS, entry
+from mpcompile.runner.answers import NOUNS
+from mpcompile.runner.scores import METRICS, OF_DRAWS
 
 DOCS = Path(__file__).parent
 GROUPS = {
@@ -40,7 +42,29 @@ def reference() -> dict[str, str]:
             lines += ["", *facts, *pairs] if facts or pairs else []
             lines += ["", "```mp", *each.example.splitlines(), "```"]
         made[f"{title}.md"] = "\n".join(lines) + "\n"
-    return made | {"README.md": "\n".join(index) + "\n"}
+    index.append("- [Metrics](metrics.md): what `mpcompile eval` computes of targets")
+    return made | {"metrics.md": metrics(), "README.md": "\n".join(index) + "\n"}
+
+
+def metrics() -> str:
+    """The page of the metrics of targets, from their table."""
+    lines = [
+        "# Metrics",
+        "",
+        "`mpcompile eval RUN` computes these of each target from the program `predict`, streaming over batches. Which",
+        "of them a target has follows from its type and its law. Elements whose truth is missing, or that lie behind the",
+        "end of a sequence, count for nothing. Standard errors are over examples.",
+        "",
+        "| metric | of | definition |",
+        "| --- | --- | --- |",
+    ]
+    for row in METRICS:
+        of = ", ".join(name for name in NOUNS if name in row.kinds)
+        of += " with probabilities" if row.certain else ""
+        lines += [f"| `{name}`{' (also in validation)' if row.cheap else ''} | {of} | {about} |"
+                  for name, about in row.metrics.items()]  # fmt: skip
+    lines += [f"| `{name}` | levels, quantity; `--samples K` | {about} |" for name, about in OF_DRAWS.items()]
+    return "\n".join([*lines, "", *(f"- {name}: {about}" for name, about in NOUNS.items())]) + "\n"
 
 
 def codes() -> dict[str, str]:

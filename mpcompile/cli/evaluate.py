@@ -37,7 +37,16 @@ def evaluate(
     split: Annotated[Split, typer.Option(help="Part of the data.")] = Split.test,
     samples: Annotated[
         int | None,
-        typer.Option(min=1, help="Draws of the latents an example: also the importance-weighted bound."),
+        typer.Option(
+            min=1,
+            help="Draws an example: also the importance-weighted bound of latents, the CRPS of quantities.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="A variable of few values: figures of each, and of a target its matrix of confusions."
+        ),
     ] = None,
     output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
@@ -59,7 +68,7 @@ def evaluate(
         spelled = find_backend(backend) if backend else None
         with late_bar() as watch:
             result = figures.evaluate(
-                opened, module, data=data, split=split.value, backend=spelled, device=device, samples=samples,
+                opened, module, data=data, split=split.value, backend=spelled, device=device, samples=samples, by=by,
                 watch=None if watch is None else lambda done, total: watch(done, total, "examples"),
             )  # fmt: skip
         if backend:

@@ -88,6 +88,11 @@ TABLE = (
          "model that has no code of an example, or no flow.",
          "These options draw a latent variable, or decode one.", "mpcompile eval RUN --samples 100   # of a MADE",
          "mpcompile eval RUN"),
+    Code("MP544", "no-groups",
+         "Reports `eval --by` with a name that is no variable of the model, or one of which an example has not one of "
+         "a few values.",
+         "A group is of examples with the same class, bit or whole number.", "mpcompile eval RUN --by lable",
+         "mpcompile eval RUN --by label"),
     Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",
          "Such a file states nothing about any spec.", "mpcompile check --verify-certificate specs/made.yaml",
          "mpcompile check --verify-certificate proofs.json"),

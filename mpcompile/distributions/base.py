@@ -12,7 +12,7 @@ from mpcompile.distributions.sampling import Sampling
 from mpcompile.distributions.slots import UNIFORM, Noise, Parameters, Slot
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import Support
-from mpcompile.ir import Builder, DType, Field, Graph, Parameter, Shape, Value
+from mpcompile.ir import Answer, Builder, DType, Field, Graph, Parameter, Shape, Value
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 
@@ -74,6 +74,13 @@ class Distribution:
     def sharpens(self, b: Builder) -> bool:
         """Whether a weight is its scale, so that its density at one point has no bound. Of real numbers alone."""
         return False
+
+    @property
+    def answer(self) -> Answer:
+        """The meaning of what the program `predict` gives of a variable with this law."""
+        if not self.drawn:
+            return Answer("best", self.parameter_axis)
+        return Answer("mean" if self.has_mean else "draw", self.parameter_axis)
 
     def parameters(self) -> dict[str, Value]:
         """Values of its parameters by name: what `conditionals` and `encode` give."""

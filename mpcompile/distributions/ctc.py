@@ -11,7 +11,7 @@ from mpcompile import ops
 from mpcompile.distributions.base import Distribution
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import TEXTS, Support
-from mpcompile.ir import Builder, DType, Shape, Value
+from mpcompile.ir import Answer, Builder, DType, Shape, Value
 from mpcompile.ir.axes import CHANNEL
 from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.base import Context
@@ -123,6 +123,10 @@ class Ctc(Distribution):
             return F.reshape(b, b.emit(ops.Slice(1, time, x.shape[1], 1), x), (n,))
         here = b.emit(ops.Equal(), F.steps(b, x.shape[1]), F.reshape(b, length, (n, 1)))
         return F.sum_axes(b, F.where(b, here, x, 0.0), [1])
+
+    @property
+    def answer(self) -> Answer:
+        return Answer("best", 2)
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         """The text of the best path (section 3.2), one-hot: the likeliest symbol of each frame; [N, time, classes].

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from math import inf, prod
+from typing import Literal
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir.axes import Axes, usual_axes
@@ -209,6 +210,19 @@ class Programs(MutableMapping[str, Graph]):
         return name in self.regions
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The meaning of what `predict` gives of a target.
+
+    kind  `mean` (of classes their probabilities), `best` (the most probable value) or `draw` (the mean has no closed
+          form)
+    axis  of the classes, where the output has one that the target has not
+    """
+
+    kind: Literal["mean", "best", "draw"] = "mean"
+    axis: int | None = None
+
+
 @dataclass
 class Module:
     """A lowered model.
@@ -219,6 +233,7 @@ class Module:
     latents     latents with a type, of classes or bits: what the inputs of `decode` are
     factors     laws and priors in the order of generation, where a model states several: what its joint density is of
     sharpening  observed variables whose law has a scale that is learned: its density has no bound
+    answers     targets -> what `predict` gives of them
     """
 
     name: str
@@ -236,6 +251,7 @@ class Module:
     params: dict[str, int | float] = field(default_factory=dict)
     sharpening: set[str] = field(default_factory=set)
     weighted: set[str] = field(default_factory=set)
+    answers: dict[str, Answer] = field(default_factory=dict)
 
     @property
     def regions(self) -> Mapping[str, Graph]:

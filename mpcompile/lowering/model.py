@@ -349,6 +349,7 @@ class _Lowering(Statements):
                 law = self.posterior(p, unknown) if unknown else self.law(p, s)
                 shape = self.fields[s.name].type.shape
                 outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
+                self.out.answers[s.name] = law.answer
                 if self.order.may_be_read(s.name):
                     self.know(p, s.name, self._drawn(p, s, law))
         self.finish(p, {name: value for name, value in outputs.items() if self.fields[name].role == "target"})

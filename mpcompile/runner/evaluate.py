@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,20 @@ import numpy as np
 from mpcompile.backend import Backend, open_session
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.diagnostics.render import printable
-from mpcompile.ir import Array, Field, Module
-from mpcompile.runner import measure
+from mpcompile.ir import Array, Module
+from mpcompile.runner import measure, told
+from mpcompile.runner.answers import LEVELS, QUANTITY, lengths_of, targets
 from mpcompile.runner.baselines import baselines
 from mpcompile.runner.batches import as_precision
 from mpcompile.runner.bounds import importance_weighted
 from mpcompile.runner.data import Dataset
 from mpcompile.runner.divergence import require_finite
+from mpcompile.runner.groups import Groups
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
+from mpcompile.runner.scores import Scores
+from mpcompile.runner.tallies import Ensemble, moments
 from mpcompile.specialize import member_count
 
 _LEAST_BATCH = 64
@@ -46,6 +50,7 @@ def evaluate(
     backend: Backend | None = None,
     device: str | None = None,
     samples: int | None = None,
+    by: str | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Compute the figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
@@ -54,7 +59,8 @@ def evaluate(
                one draw of noise), `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
-    targets    field -> `accuracy` or `mean_squared_error`, from `predict`
+    targets    field -> metrics by name (`scores.METRICS`), from `predict`; with `samples` also those of draws
+    by         examples, nats and metrics for each value of a variable `by` that has few (MP544)
     members    of a mixture over orders and masks: its density is the mean of theirs
     baselines  the same figures for closed-form densities
     importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
@@ -82,7 +88,7 @@ def evaluate(
         "split": chosen.named(split),
         "examples": len(part),
     }
-    done, total = 0, len(part) * (1 + (samples or 0) + _has_targets(module))
+    done, total = 0, len(part) * (1 + (samples or 0) + bool(targets(module)))
 
     def seen(count: int) -> None:
         nonlocal done
@@ -91,17 +97,23 @@ def evaluate(
             watch(done, total)
 
     reading = Reading(session, module, part, batch, int(facts["seed"]), precision, seen)
-    result |= _density(reading)
+    groups = Groups.of(module, by) if by is not None else None
+    density, each = _density(reading)
+    result |= density
     if member_count(module) > 1:
         result["members"] = member_count(module)
-    if samples is not None:
+    drawn = _of_draws(reading, samples) if samples is not None else {}
+    if samples is not None and ("log_weight" in module.programs or not drawn):
         bound = importance_weighted(reading, samples)
         require_finite(bound, "importance-weighted bound")
         figures = _figures(bound, result["dimensions"], measure.discrete(module))
         result["importance_weighted"] = {"samples": samples, **figures}
-    targets = _targets(reading)
-    if targets:
-        result["targets"] = targets
+    scored = _targets(reading, chosen.classes, groups)
+    scored = {name: scored.get(name, {}) | drawn.get(name, {}) for name in {**scored, **drawn}}
+    if scored:
+        result["targets"] = scored
+    if groups is not None:
+        result["by"] = groups.figures(reading, each, chosen.classes)
     if result["quantity"] != "objective" and trained_on is not None:
         size = result.get("dimensions", 1)
         result["baselines"] = [
@@ -121,26 +133,41 @@ def _trained_on(run: Run, module: Module, chosen: Dataset) -> Dataset | None:
         return None
 
 
-def _density(reading: Reading) -> dict[str, Any]:
-    """Log-likelihood or bound of every example."""
+def _density(reading: Reading) -> tuple[dict[str, Any], Array | None]:
+    """Log-likelihood or bound, its figures and those of every example; of other models the mean loss alone."""
     module = reading.module
     for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
         if program in module.programs:
-            values, elements = [], 0.0
+            values, elements, steps = [], 0.0, 0.0
             for number, data in reading:
                 values.append(reading.run(program, data, "evaluate", number)[program])
                 elements += len(values[-1]) * measure.dimensions(module, data)
+                steps += len(values[-1]) * measure.steps(module, data)
             per_example = np.concatenate(values).astype(np.float64)
             require_finite(per_example, quantity)
             size = _whole(elements / len(per_example))
             if program == "log_prob" and module.noise.get(program):
                 quantity = "dequantized_bound"
             figures = _figures(per_example, size, measure.discrete(module))
-            return {"quantity": quantity, "dimensions": size, **figures}
-    means = measure.held_out(reading)
+            figures |= _of_sequences(figures["nats"], size, steps / len(per_example), module)
+            return {"quantity": quantity, "dimensions": size, **figures}, per_example
+    means = measure.held_out(reading, scored=False)
     require_finite(np.array([means["loss"]]), "objective")
     size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
-    return {"quantity": "objective", "dimensions": size, "nats": {"mean": 0.0 - means["loss"]}}
+    return {"quantity": "objective", "dimensions": size, "nats": {"mean": 0.0 - means["loss"]}}, None
+
+
+def _of_sequences(nats: Mapping[str, float], size: float, steps: float, module: Module) -> dict[str, Any]:
+    """Nats a step where a step has several dimensions, and the perplexity of a sequence of classes."""
+    found: dict[str, Any] = {}
+    if steps > 0 and steps != size:
+        found["nats_per_step"] = {k: v / steps for k, v in nats.items()}
+    if steps > 1 and all(f.base == "category" for f in measure.observed(module)):
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(-nats["mean"] / size))
+        if np.isfinite(perplexity):
+            found["perplexity"] = {"value": perplexity}
+    return found
 
 
 def _whole(size: float) -> float:
@@ -159,69 +186,42 @@ def _figures(values: Array, size: float, discrete: bool) -> dict[str, Any]:
     return out
 
 
-def moments(values: Array) -> dict[str, float]:
-    """Return the mean and the standard error of the mean (0 for one example)."""
-    n = len(values)
-    spread = float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return {"mean": float(np.mean(values)), "standard_error": spread}
+# Targets ----------------------------------------------------------------------------------------------
 
 
-# Predictions ------------------------------------------------------------------------------------------
-
-
-def _has_targets(module: Module) -> bool:
-    return "predict" in module.programs and any(f.role == "target" for f in module.fields.values())
-
-
-def _targets(reading: Reading) -> dict[str, Any]:
-    """Accuracy of category and binary targets, squared error of real ones, from `predict`."""
-    if not _has_targets(reading.module):
+def _targets(
+    reading: Reading, words: Mapping[str, Sequence[str]], groups: Groups | None
+) -> dict[str, dict[str, Any]]:
+    """Metrics of every target, from `predict`."""
+    scores = Scores(reading.module)
+    if not scores.targets:
         return {}
-    fields = [f for f in reading.module.fields.values() if f.role == "target"]
-    scores: dict[str, list[Array]] = {}
     for number, data in reading:
-        out = reading.run("predict", data, "predict", number)
-        for field in fields:
-            score = _score(field, out, data[field.name], len(fields) == 1)
-            if score is not None:
-                scores.setdefault(field.name, []).append(score.reshape(len(score), -1).mean(1))
-    kinds = {f.name: "mean_squared_error" if f.measured else "accuracy" for f in fields}
-    return {name: {kinds[name]: moments(np.concatenate(parts))} for name, parts in scores.items()}
+        outputs = reading.run("predict", data, "predict", number)
+        scores.add(outputs, data)
+        if groups is not None:
+            groups.add(outputs, data)
+    return scores.figures(words)
 
 
-def _score(field: Field, out: Mapping[str, Array], truth: Array, lone: bool) -> Array | None:
-    """Hits (0 or 1) or squared errors, in the truth's shape; None where no output is about the field."""
-    own = {
-        k: v
-        for k, v in out.items()
-        if lone or k == field.name or k.startswith((field.name + "_", field.name + "."))
-    }
-    order = ("probability", "probabilities", "mean", "median", "location", "logits", field.name)
-    names = sorted(own, key=lambda k: next((i for i, o in enumerate(order) if k.endswith(o)), len(order)))
-    for name in names:
-        guess = _guess(field, name, own[name], truth)
-        if guess is not None:
-            return (guess - truth) ** 2 if field.measured else (guess == truth).astype(np.float64)
-    return None
-
-
-def _guess(field: Field, name: str, value: Array, truth: Array) -> Array | None:
-    """The predicted element of the field's kind, or None where the output has another shape."""
-    if value.shape == truth.shape:
-        if field.measured or value.dtype.kind in "iub":
-            return value
-        if field.bits:
-            return np.asarray(value > (0 if "logit" in name else 0.5))
-        return np.rint(value) if field.base == "integer" else None
-    if field.base in ("category", "integer") and value.ndim == truth.ndim + 1:
-        for axis in (value.ndim - 1, *range(1, value.ndim - 1)):
-            rest = value.shape[:axis] + value.shape[axis + 1 :]
-            if value.shape[axis] == field.classes and rest == truth.shape:
-                low = field.low if field.base == "integer" else 0
-                return np.asarray(value.argmax(axis) + low)
-    if value.size == truth.size:
-        return _guess(field, name, value.reshape(truth.shape), truth)
-    return None
+def _of_draws(reading: Reading, samples: int) -> dict[str, dict[str, Any]]:
+    """Metrics of `samples` draws of every quantity that is a target; none where there is no sampler."""
+    module = reading.module
+    own = [t for t in targets(module) if t.kind in (QUANTITY, LEVELS)]
+    if not own or "sample" not in module.programs or member_count(module) > 1:
+        return {}
+    found = {t.field.name: Ensemble() for t in own}
+    for number, data in reading:
+        drawn = [reading.run("sample", data, "draw", number, k) for k in range(samples)]
+        lengths = lengths_of(module, data)
+        for target in own:
+            name = target.field.name
+            truth = data[name]
+            there = target.there(truth, lengths)
+            row = np.nonzero(there)[0]
+            draws = np.stack([d[name].reshape(truth.shape)[there] for d in drawn])
+            found[name].add(row, truth[there].astype(np.float64), draws, np.ones(len(truth)))
+    return {name: figures for name, e in found.items() if (figures := e.figures())}
 
 
 # As text ----------------------------------------------------------------------------------------------
@@ -252,9 +252,9 @@ def to_text(result: Mapping[str, Any]) -> str:
     if "members" in result:
         lines.append(f"  the density is the mean of those of {result['members']} orders and masks")
     for name, scores in result.get("targets", {}).items():
-        for kind, figure in scores.items():
-            shown = f"{figure['mean']:.4f} +- {figure['standard_error']:.4f}"
-            lines.append(f"  {name}: {kind.replace('_', ' ')} {shown}")
+        lines += told.target(name, scores)
+    if "by" in result:
+        lines += told.groups(result["by"], result.get("targets", {}))
     return "\n".join(lines)
 
 
@@ -264,6 +264,10 @@ def _row(figures: Mapping[str, Any], size: float) -> str:
         parts.append(_figure(figures["nats_per_dim"], "nats/dim"))
     if size > 1 and "bits_per_dim" in figures:
         parts.append(_figure(figures["bits_per_dim"], "bits/dim"))
+    if "nats_per_step" in figures:
+        parts.append(_figure(figures["nats_per_step"], "nats/step"))
+    if "perplexity" in figures:
+        parts.append(f"perplexity {figures['perplexity']['value']:.4f}")
     return "   ".join(parts)
 
 

@@ -8,7 +8,9 @@ from math import log
 import numpy as np
 
 from mpcompile.ir import EXAMPLES, STATE, Array, Field, Module, multiple_of
+from mpcompile.ir.axes import Role, role
 from mpcompile.runner.reading import Reading
+from mpcompile.runner.scores import Scores
 
 LN2 = log(2)
 
@@ -33,6 +35,20 @@ def dimensions(module: Module, data: Mapping[str, Array]) -> float:
     return total
 
 
+def steps(module: Module, data: Mapping[str, Array]) -> float:
+    """Return the number of real steps in one example of `data` along the ordered axes of its observed variables: the
+    mean over examples; 0 where none is a sequence."""
+    real = {f.counts: data[f.name] for f in module.fields.values() if f.counts and f.name in data}
+    for f in observed(module):
+        for axis, name in enumerate(f.axes, 1):
+            declared = f.type.shape[axis]
+            if f.name in data and role(name, declared) is Role.ORDERED:
+                length, times = multiple_of(declared) or ("", 1)
+                found = data[f.name].shape[axis]
+                return float(np.mean(real[length]) * times) if length in real else float(found)
+    return 0.0
+
+
 def discrete(module: Module) -> bool:
     """Return whether every observed variable takes countable values, so that bits per dimension mean something."""
     fields = observed(module)
@@ -48,9 +64,13 @@ def objective(module: Module) -> str:
     return next(name for name in ("log_prob", "elbo", "loss") if name in module.programs)
 
 
-def held_out(reading: Reading) -> dict[str, float]:
-    """Compute the mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension."""
+def held_out(reading: Reading, scored: bool = True) -> dict[str, float]:
+    """Compute the mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension.
+
+    With `scored` also the cheap metrics of targets, as `accuracy`, or `label.accuracy` where there are several targets.
+    """
     module = reading.module
+    scores = Scores(module, cheap=True) if scored else None
     program = objective(module)
     totals: dict[str, float] = {}
     count, elements = 0, 0.0
@@ -68,10 +88,22 @@ def held_out(reading: Reading) -> dict[str, float]:
             for name, value in out.items():
                 if np.size(value) == 1 and not name.startswith(STATE):
                     totals[name] = totals.get(name, 0.0) + n * float(value)
+        if scores is not None and scores.targets:
+            scores.add(reading.run("predict", data, "predict", number), data)
         count += n
         elements += n * dimensions(module, data)
     means = {name: total / count for name, total in totals.items()}
     size = elements / count or 1.0
     if discrete(module) and size > 1:
         means["bits_per_dim"] = means.get("nll", means["loss"]) / (size * LN2)
-    return means
+    return means | (_flat(scores) if scores is not None else {})
+
+
+def _flat(scores: Scores) -> dict[str, float]:
+    """Metrics by one name each, as a line of metrics has them."""
+    lone = len(scores.targets) == 1
+    return {
+        metric if lone else f"{target}.{metric}": figure.get("mean", figure.get("value"))
+        for target, figures in scores.figures().items()
+        for metric, figure in figures.items()
+    }

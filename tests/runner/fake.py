@@ -65,7 +65,7 @@ def module(text: str = TEXT, **train: Any) -> Module:
     made = Module("line", Source("spec.yaml", text))
     made.programs["loss"] = graph("loss", {"loss": ()}, x=x, y=y, epsilon=epsilon)
     made.programs["log_prob"] = graph("log_prob", {"log_prob": (1,)}, x=x, y=y)
-    made.programs["predict"] = graph("predict", {"mean": (1, 1)}, x=x)
+    made.programs["predict"] = graph("predict", {"y": (1, 1)}, x=x)
     made.programs["sample"] = sampler(x)
     made.noise = {"loss": {"epsilon": NoiseSpec("normal")}, "sample": {"epsilon": NoiseSpec("normal")}}
     for name, shape, init in (("w", (3, 1), Init("normal", 0.1)), ("b", (1,), Init("zeros"))):
@@ -93,7 +93,7 @@ class FakeSession:
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         mean = inputs["x"] @ self.values["w"] + self.values["b"]
         if program == "predict":
-            return {"mean": mean}
+            return {"y": mean}
         if program == "sample":
             return {"y": mean + inputs["epsilon"]}
         log_prob = -0.5 * ((inputs["y"] - mean) ** 2 + np.log(2 * np.pi)).sum(1)

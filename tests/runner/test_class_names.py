@@ -11,7 +11,7 @@ from PIL import Image
 from mpcompile import api
 from mpcompile.diagnostics import SpecError
 from mpcompile.runner import sampling
-from mpcompile.runner.evaluate import evaluate
+from mpcompile.runner.evaluate import evaluate, to_json, to_text
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import Run, open_run
 
@@ -50,6 +50,25 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def accuracy(run: Run, data: Path) -> float:
     return float(evaluate(run, api.load(run.spec), data=str(data))["targets"]["kind"]["accuracy"]["mean"])
+
+
+def test_figures_of_each_class_are_those_of_its_rows(table: Run, tmp_path: Path) -> None:
+    text = rows(("dog", "cat")).replace("\n2.", "\n-2.", 3)
+    (tmp_path / "all.csv").write_text(text)
+    module = api.load(table.spec)
+    whole = evaluate(table, module, data=str(tmp_path / "all.csv"), by="kind")
+    assert list(whole["by"]["groups"]) == list(whole["targets"]["kind"]["classes"]) == ["cat", "dog"]
+    for word, found in whole["by"]["groups"].items():
+        kept = [line for line in text.splitlines() if line.endswith(("label", word))]
+        (tmp_path / "one.csv").write_text("\n".join(kept) + "\n")
+        alone = evaluate(table, module, data=str(tmp_path / "one.csv"))
+        assert found["nats"] == pytest.approx(alone["nats"], rel=1e-6) and found["examples"] == len(kept) - 1
+        assert found["targets"]["kind"]["accuracy"] == alone["targets"]["kind"]["accuracy"]
+    assert "true \\ guessed  cat  dog" in to_text(whole) and json.loads(to_json(whole))
+    for name, help in (("x", "--by takes kind"), ("kinds", "--by takes kind")):
+        with pytest.raises(SpecError, match="MP544") as fault:
+            evaluate(table, module, by=name)
+        assert fault.value.diagnostics[0].help == help
 
 
 @pytest.mark.parametrize("words", [("cat",), ("dog",), ("dog", "cat")])

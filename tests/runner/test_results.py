@@ -67,23 +67,6 @@ def test_a_loss_of_nothing_has_no_sign(tmp_path: Path) -> None:
     assert result["nats"]["mean"] == 0 and "-0.0" not in to_text(result) + to_json(result)
 
 
-def test_accuracy_of_predictions(fake: ModuleType) -> None:
-    from mpcompile.runner.evaluate import _score
-
-    label = fake.field("label", "target", "category", 2, 2, classes=3)
-    truth = np.array([[[0, 1], [2, 0]]])
-    logits = np.moveaxis(np.eye(3)[truth], -1, 1)  # [1, 3, 2, 2]
-    for out in ({"logits": logits}, {"label_probability": np.eye(3)[truth]}, {"label": truth}):
-        score = _score(label, out, truth, False) if "logits" not in out else _score(label, out, truth, True)
-        assert score is not None and (score == 1).all()
-    bit = fake.field("y", "target", "binary", 1)
-    truth = np.array([[0.0], [1.0], [1.0]])
-    for name, value in (("probability", [[0.2], [0.9], [0.4]]), ("logits", [[-2.0], [2.0], [-1.0]])):
-        hits = _score(bit, {name: np.array(value)}, truth, True)
-        assert hits is not None and hits.ravel().tolist() == [1, 1, 0]
-    assert _score(bit, {"other_mean": np.zeros((3, 4))}, truth, True) is None
-
-
 def test_baselines() -> None:
     r = np.random.default_rng(0)
     mix = np.array([[2.0, 0.0], [1.5, 0.5]])
