@@ -8,26 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.backend import Backend, open_session
+from mpcompile.backend import Backend
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.diagnostics.render import printable
 from mpcompile.ir import Array, Module
 from mpcompile.runner import measure, told
 from mpcompile.runner.answers import LEVELS, QUANTITY, lengths_of, targets
 from mpcompile.runner.baselines import baselines
-from mpcompile.runner.batches import as_precision
 from mpcompile.runner.bounds import importance_weighted
 from mpcompile.runner.data import Dataset
 from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.groups import Groups
-from mpcompile.runner.reading import Reading
+from mpcompile.runner.reading import Reading, reading_of
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of
 from mpcompile.runner.scores import Scores
 from mpcompile.runner.tallies import Ensemble, moments
 from mpcompile.specialize import member_count
-
-_LEAST_BATCH = 64
 
 
 def _require_rate(own: Mapping[str, Any], chosen: Dataset) -> None:
@@ -74,11 +71,16 @@ def evaluate(
     trained_on = _trained_on(run, module, chosen)
     _require_rate(facts["statistics"], chosen)
     part = chosen.split(split)
-    weights, step = run.parameters(module)
-    precision = str(facts["precision"])
-    own, place = backend or str(facts["backend"]), device or str(facts["device"])
-    session = open_session(own, module, as_precision(weights, precision), device=place, precision=precision)
-    batch = max(_LEAST_BATCH, int(facts["settings"]["batch"]))
+    groups = Groups.of(module, by) if by is not None else None
+    done, total = 0, len(part) * (1 + (samples or 0) + bool(targets(module)))
+
+    def seen(count: int) -> None:
+        nonlocal done
+        done += count
+        if watch is not None:
+            watch(done, total)
+
+    reading, step = reading_of(run, module, part, backend=backend, device=device, seen=seen)
     result: dict[str, Any] = {
         "model": module.name,
         "run": str(run.folder),
@@ -88,29 +90,15 @@ def evaluate(
         "split": chosen.named(split),
         "examples": len(part),
     }
-    done, total = 0, len(part) * (1 + (samples or 0) + bool(targets(module)))
-
-    def seen(count: int) -> None:
-        nonlocal done
-        done += count
-        if watch is not None:
-            watch(done, total)
-
-    reading = Reading(session, module, part, batch, int(facts["seed"]), precision, seen)
-    groups = Groups.of(module, by) if by is not None else None
     density, each = _density(reading)
     result |= density
     if member_count(module) > 1:
         result["members"] = member_count(module)
     drawn = _of_draws(reading, samples) if samples is not None else {}
     if samples is not None and ("log_weight" in module.programs or not drawn):
-        bound = importance_weighted(reading, samples)
-        require_finite(bound, "importance-weighted bound")
-        figures = _figures(bound, result["dimensions"], measure.discrete(module))
-        result["importance_weighted"] = {"samples": samples, **figures}
+        result["importance_weighted"] = _bound(reading, samples, result["dimensions"])
     scored = _targets(reading, chosen.classes, groups)
-    scored = {name: scored.get(name, {}) | drawn.get(name, {}) for name in {**scored, **drawn}}
-    if scored:
+    if scored := {name: scored.get(name, {}) | drawn.get(name, {}) for name in {**scored, **drawn}}:
         result["targets"] = scored
     if groups is not None:
         result["by"] = groups.figures(reading, each, chosen.classes)
@@ -121,6 +109,13 @@ def evaluate(
             for b in baselines(module, trained_on.splits, part)
         ]
     return result
+
+
+def _bound(reading: Reading, samples: int, size: float) -> dict[str, Any]:
+    """Figures of the bound from so many draws of the posterior. Raises `SpecError` (MP530, MP543)."""
+    bound = importance_weighted(reading, samples)
+    require_finite(bound, "importance-weighted bound")
+    return {"samples": samples, **_figures(bound, size, measure.discrete(reading.module))}
 
 
 def _trained_on(run: Run, module: Module, chosen: Dataset) -> Dataset | None:

@@ -36,8 +36,7 @@ def dimensions(module: Module, data: Mapping[str, Array]) -> float:
 
 
 def steps(module: Module, data: Mapping[str, Array]) -> float:
-    """Return the number of real steps in one example of `data` along the ordered axes of its observed variables: the
-    mean over examples; 0 where none is a sequence."""
+    """Return the mean number of real steps of an example of `data`; 0 where no observed variable is a sequence."""
     real = {f.counts: data[f.name] for f in module.fields.values() if f.counts and f.name in data}
     for f in observed(module):
         for axis, name in enumerate(f.axes, 1):

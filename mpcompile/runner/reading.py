@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mpcompile.backend import Session
+from mpcompile.backend import Backend, Session, open_session
 from mpcompile.ir import Array, Module
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.data import Split
+from mpcompile.runner.run import Run
+
+#: Examples of a batch at least, whatever a training took.
+_LEAST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +41,25 @@ class Reading:
         out = self.session.run(program, as_precision(inputs, self.precision))
         self.seen(len(next(iter(data.values()))))
         return dict(out)
+
+
+def reading_of(
+    run: Run,
+    module: Module,
+    part: Split,
+    *,
+    backend: Backend | None = None,
+    device: str | None = None,
+    seen: Callable[[int], None] = lambda count: None,
+) -> tuple[Reading, int]:
+    """Open a session of a run's best checkpoint to read a split with, and return its step too.
+
+    Backend, device, precision and seed are those of the run. Raises `SpecError` as `Run.parameters` does.
+    """
+    facts = run.facts
+    weights, step = run.parameters(module)
+    precision = str(facts["precision"])
+    own, place = backend or str(facts["backend"]), device or str(facts["device"])
+    session = open_session(own, module, as_precision(weights, precision), device=place, precision=precision)
+    batch = max(_LEAST, int(facts["settings"]["batch"]))
+    return Reading(session, module, part, batch, int(facts["seed"]), precision, seen), step
