@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Constant, Module
 from mpcompile.ir.training import OptimizerSpec
 from mpcompile.passes.packing import Layout, fuse
@@ -56,6 +57,13 @@ class Session(Protocol):
     int64, booleans as bool. State is a flat dict of arrays, the same keys on every backend:
     `parameter/<name>`, `optimizer/<slot>/<name>` for each slot that the rule keeps (`Optimizer.kept`: `m` and `v` for
     adam), and `optimizer/step` (int64 scalar). A checkpoint of one backend therefore continues on another.
+
+    A session of a `Group` of processes joins the others when it is opened. Every process calls the same methods in the
+    same order: `gradients`, `step`, `state`, `load_state` and `exchange` may wait for the others. Inputs of `gradients`
+    and `step` are the rows of this process (`Group.rows`), which the session cuts into its shards (`Group.parts`).
+    Scalar outputs, those that are written back, and gradients are means over the shards of all processes, summed as
+    `group.tree_sum` does. A module whose loss is no mean over shards runs with one shard a process, behind
+    `passes.across`. State is that of the whole model on every process, whatever the layout.
     """
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -79,6 +87,13 @@ class Session(Protocol):
     def state(self) -> dict[str, Array]: ...
 
     def load_state(self, state: Mapping[str, Array]) -> None: ...
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        """Tell all processes some numbers: row r of the answer is what process r told, in double precision.
+
+        Each process gives as many numbers. Waits for the others, but not for the device.
+        """
+        ...
 
 
 class MaskedSession:
@@ -108,6 +123,9 @@ class MaskedSession:
         self.inner.load_state(
             _grouped(state, lambda arrays: self.layout.packed(without_dead(arrays, self.supports)))
         )
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        return self.inner.exchange(values)
 
 
 def without_dead(arrays: Mapping[str, Array], supports: Mapping[str, Constant]) -> dict[str, Array]:
@@ -168,8 +186,13 @@ class Backend(Protocol):
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> Session:
-        """A live module. `precision` is float32 or float64; `mixed` asks for bfloat16 autocast where it is safe."""
+        """A live module. `precision` is float32 or float64; `mixed` asks for bfloat16 autocast where it is safe.
+
+        The session is that of one process of `group`. Raises `SpecError` (MP511) for a group that the framework does not
+        run.
+        """
         ...
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> object:
@@ -191,18 +214,21 @@ def open_session(
     precision: str = "float32",
     mixed: bool = False,
     blocks: int = 0,
+    group: Group = ALONE,
 ) -> Session:
     """Open a session on a module, which is optimised first unless it is an `Optimised`.
 
     On the CPU weights under masks are stored without what the masks remove where that pays (`passes/packing`); `blocks`
     states the number of row blocks in place of the costs, for tests and measurements.
 
-    Raises `BackendMissing` for the name of a backend that is not there.
+    Raises `BackendMissing` for the name of a backend that is not there, and what its `session` raises.
     """
     found = find_backend(backend) if isinstance(backend, str) else backend
     own = (module if isinstance(module, Optimised) else optimise(module)).module
     supports = {name: p.support for name, p in own.parameters.items() if p.support is not None}
     options: Any = {"device": device, "precision": precision, "mixed": mixed}
+    if group != ALONE:
+        options["group"] = group
     if not supports:
         return found.session(own, parameters, optimizer, **options)
     rule = None if optimizer is None else optimizer.rule
@@ -215,6 +241,19 @@ def no_device(framework: str, name: str) -> SpecError:
     """Return the error for a device that the framework does not see (MP511), ready to raise."""
     return error("MP511", f"{framework} sees no device {name!r}", Span.none(),
                  help=f"--device cpu, or --device cuda with a {framework} that is built for CUDA")  # fmt: skip
+
+
+def lost(reason: str) -> SpecError:
+    """Return the error for a process of the group that ended, or never came (MP531), ready to raise."""
+    return error("MP531", "another process of this training ended", Span.none(), notes=(reason,),
+                 help="read what that process said; --resume goes on from the last checkpoint")  # fmt: skip
+
+
+def one_process(framework: str, group: Group) -> SpecError:
+    """Return the error for a group that a framework does not run (MP511), ready to raise."""
+    what = "shards of a batch" if group.size == 1 else "several processes"
+    return error("MP511", f"{framework} does not train in {what}", Span.none(),
+                 help="--backend torch does; else leave out --processes and --shards")  # fmt: skip
 
 
 def backends() -> list[str]:
@@ -272,7 +311,9 @@ __all__ = [
     "backends",
     "find_backend",
     "installed",
+    "lost",
     "no_device",
+    "one_process",
     "open_session",
     "without_dead",
 ]

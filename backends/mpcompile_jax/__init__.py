@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import OptimizerSpec, one_process
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
 from mpcompile_jax.verify import SourceRefused, verify_source
@@ -40,7 +41,10 @@ class JaxBackend:
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> JaxSession:
+        if group != ALONE:
+            raise one_process("jax", group)
         from mpcompile_jax.session import JaxSession
 
         module = module.with_regions()

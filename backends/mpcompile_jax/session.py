@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -141,6 +141,9 @@ class JaxSession:
             self.count = int(state["optimizer/step"])
             for slot in self.slots:
                 self.slots[slot] = self._stacked({n: state[f"optimizer/{slot}/{n}"] for n in self.trainable})
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        return [list(values)]
 
     def _stacked(self, arrays: Mapping[str, Array]) -> Tree:
         """Put arrays of each trained weight on the device, those of a stack as one."""

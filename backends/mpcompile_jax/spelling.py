@@ -84,6 +84,11 @@ def _where(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr(f"jnp.where({condition.text}, {yes.text}, {no.text})")
 
 
+def _all_sum(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """A program over a mesh has the whole batch: its sums are those over all processes."""
+    return args[0]
+
+
 def _cast(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     source, target = node.inputs[0].dtype, node.types[0].dtype
     if source is target:
@@ -352,6 +357,7 @@ SPELLINGS: dict[str, Row] = {
     "max_pool": max_pool,
     "max_pool_grad": max_pool_grad,
     "avg_pool": avg_pool,
+    "all_sum": _all_sum,
     "scan": _statement,
     "repeat": _statement,
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import OptimizerSpec, one_process
 from mpcompile.emission import tensors
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile.passes.train_step import stacks, train_step
 from mpcompile_onnx.emit import Emitted, emit_graph, stated_optimizer
@@ -56,7 +57,10 @@ class OnnxBackend:
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> OnnxSession:
+        if group != ALONE:
+            raise one_process("onnxruntime", group)
         from mpcompile_onnx.session import OnnxSession
 
         return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)

@@ -316,6 +316,7 @@ SPELLINGS: dict[str, Row] = {
     "max_pool": windows.max_pool,
     "max_pool_grad": _max_pool_grad,
     "avg_pool": windows.avg_pool,
+    "all_sum": same,  # one process
     "scan": scan,
     "repeat": scan,
 }

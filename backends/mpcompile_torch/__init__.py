@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpcompile.backend import OptimizerSpec
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_torch.emit import Emitted, emit_module
 from mpcompile_torch.verify import SourceRefused, verify_source
@@ -41,10 +42,12 @@ class TorchBackend:
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> TorchSession:
         from mpcompile_torch.session import TorchSession
 
-        return TorchSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+        options: Any = {"device": device, "precision": precision, "mixed": mixed}
+        return TorchSession(module, parameters, optimizer, group=group, **options)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> nn.Module:
         from mpcompile_torch.loading import build_model, find_device

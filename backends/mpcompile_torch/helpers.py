@@ -34,3 +34,18 @@ MAX_POOL = '''def max_pool_padded(
         scale = scale * x.shape[2 + axis]
     return values, index
 '''
+
+ALL_SUM = '''class AllSum(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is summed over them as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return AllSum.apply(gradient)
+'''

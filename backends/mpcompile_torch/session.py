@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from mpcompile.backend import OptimizerSpec, Scalars
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import STATE, Array, DType, Module
+from mpcompile.passes.across import shared
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model, find_device
 from mpcompile_torch.optimizers import Updater
+from mpcompile_torch.processes import exchange, join, mean
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -32,12 +35,14 @@ class TorchSession:
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-        self.module = module
+        self.group = group
+        self.module = module = shared(module, group)
         self.spec = optimizer
-        self.device = find_device(device)
+        self.device = find_device(join(group, device))
         self.dtype = PRECISIONS[precision]
         self.mixed = mixed
         emitted = emit_module(module)
@@ -58,7 +63,7 @@ class TorchSession:
         return {name: _numpy(t, self.dtype) for name, t in outputs.items()}
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        outputs, gradients = self._differentiate(inputs)
+        outputs, gradients = self._mean(inputs)
         named = zip(self.trained, gradients, strict=True)
         return (
             {name: _numpy(t.detach(), self.dtype) for name, t in outputs.items()},
@@ -68,7 +73,7 @@ class TorchSession:
     def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         if self.spec is None or self.updater is None:
             raise ValueError("a session without an optimiser cannot take a step")
-        outputs, gradients = self._differentiate(inputs)
+        outputs, gradients = self._mean(inputs)
         scalars = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 and not n.startswith(STATE)}
         with torch.no_grad():
             if norm or self.spec.clip is not None:
@@ -130,6 +135,29 @@ class TorchSession:
             found[i][region].masked_fill_(dead, 0.0)
         return outputs, found
 
+    def _mean(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return outputs of `loss` and its gradient, as means over the shards of the batch.
+
+        Of several shards: the scalar outputs, and those that are written back.
+        """
+        if self.group == ALONE:
+            return self._differentiate(inputs)
+        shapes: dict[str, torch.Size] = {}
+
+        def shard(part: Mapping[str, Array]) -> Tensor:
+            outputs, gradients = self._differentiate(part)
+            told = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 or n.startswith(STATE)}
+            shapes.update({n: t.shape for n, t in told.items()})
+            return torch.cat([t.reshape(-1).to(self.dtype) for t in (*gradients, *told.values())])
+
+        parts = self.group.parts(self.module.programs["loss"], inputs)
+        vector = mean(self.group, map(shard, parts))
+        weights = list(self.trained.values())
+        pieces = torch.split(vector, [w.numel() for w in weights] + [s.numel() for s in shapes.values()])
+        gradients = [p.view_as(w) for p, w in zip(pieces, weights, strict=False)]
+        rest = pieces[len(weights) :]
+        return {n: p.view(s) for (n, s), p in zip(shapes.items(), rest, strict=True)}, gradients
+
     # --- state ---
 
     def state(self) -> dict[str, Array]:
@@ -150,6 +178,9 @@ class TorchSession:
             for slot, arrays in self.updater.slots.items():
                 for name, array in arrays.items():
                     array.copy_(torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        return exchange(self.group, values)
 
 
 def _dead_regions(

@@ -415,6 +415,7 @@ SPELLINGS: dict[str, Row] = {
     "max_pool": max_pool,
     "max_pool_grad": max_pool_grad,
     "avg_pool": avg_pool,
+    "all_sum": function("AllSum.apply"),
     "scan": _statement,
     "repeat": _statement,
 }

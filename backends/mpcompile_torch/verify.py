@@ -18,13 +18,13 @@ IMPORTED = {
 }
 BUILTINS = {
     "self", "super", "range", "zip", "reversed", "enumerate", "list", "tuple", "dict", "int", "str",
-    "len", "torch", "nn", "F", "math",
+    "len", "torch", "nn", "F", "math", "staticmethod",
 }  # fmt: skip
 TENSOR = set(
     "at dtype device shape weight sum mean amax logsumexp softmax log_softmax argmax cumsum flip "
     "reshape expand contiguous mT transpose permute flatten unsqueeze unbind to detach index_add index_copy narrow "
     "slice_scatter gather clone tolist movedim scatter_add append items uniform_ tril triu load_state_dict __init__ "
-    "bool with_name chunk split_with_sizes".split()
+    "bool with_name chunk split_with_sizes apply".split()
 )
 MODULES = {
     "torch": set(
@@ -32,7 +32,8 @@ MODULES = {
         "eye no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
         "broadcast_to equal reshape bool int64 get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
-        "linalg.slogdet compiler.is_compiling".split()
+        "linalg.slogdet compiler.is_compiling "
+        "autograd.Function distributed.is_initialized distributed.all_reduce contiguous_format".split()
     ),
     "F": set(
         "relu softplus pad linear embedding conv1d conv2d conv3d conv_transpose1d "
@@ -66,7 +67,7 @@ ALLOWED = Allowed(
     MODULES,
     frozenset({"self", "model", "module"}),
     nodes=(ast.Break, ast.BoolOp, ast.And, ast.GeneratorExp),
-    decorators=frozenset({"torch.no_grad()"}),
+    decorators=frozenset({"torch.no_grad()", "staticmethod"}),
 )
 
 

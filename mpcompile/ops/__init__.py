@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mpcompile.ir import Constant, Input, Parameter, Primitive
 from mpcompile.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Sub
+from mpcompile.ops.collective import AllSum
 from mpcompile.ops.control import LoopBuilder, Scan
 from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
 from mpcompile.ops.counting import Iota, OneHot
@@ -51,6 +52,8 @@ _CLASSES: tuple[type[Primitive], ...] = (
     Sum, Max, LogSumExp, Softmax, LogSoftmax, CumSum, ArgMax,
     # linear, convolution, pooling
     MatMul, Inverse, LogAbsDet, Conv, ConvTranspose, ConvWeightGrad, MaxPool, MaxPoolGrad, AvgPool,
+    # several processes
+    AllSum,
     # control
     Scan, Repeat,
 )  # fmt: skip
@@ -59,7 +62,7 @@ _CLASSES: tuple[type[Primitive], ...] = (
 PRIMITIVES: dict[str, type[Primitive]] = {cls.name: cls for cls in _CLASSES}
 
 __all__ = [
-    "PRIMITIVES", "Abs", "Add", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
+    "PRIMITIVES", "Abs", "Add", "AllSum", "ArgMax", "AvgPool", "BroadcastTo", "Cast", "Concat", "Constant", "Conv",
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
     "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
     "LogicalAnd", "LogicalNot", "LogicalOr", "LoopBuilder", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum",

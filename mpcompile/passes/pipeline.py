@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mpcompile import ops
 from mpcompile.ir import Array, Graph, Module, Node, Programs
 from mpcompile.ir.verify import verify_module
+from mpcompile.passes.across import Across
 from mpcompile.passes.affine import FoldAffine
 from mpcompile.passes.base import Pass, Refused
 from mpcompile.passes.cse import CommonSubexpressions
@@ -28,7 +29,7 @@ PASSES: dict[str, type[Pass]] = {
     p.name: p
     for p in (
         DeriveSamplers, Rearrange, Fission, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
-        FoldAffine, FuseMasks,
+        FoldAffine, FuseMasks, Across,
     )
 }  # fmt: skip
 

@@ -183,7 +183,7 @@ def along_lengths(example: Example, trial: Trial, changed: list[Array]) -> None:
 #: Of how many operands, one axis of each of which is a length or a place, offset sets are known of each primitive.
 KNOWN = {
     "neg": 3, "exp": 3, "log": 3, "tanh": 3, "sigmoid": 3, "relu": 3, "softplus": 3, "sqrt": 3, "abs": 3,
-    "sign": 3, "floor": 3, "erf": 3, "sin": 3, "cos": 3, "logical_not": 1, "stop_gradient": 3, "cast": 4,
+    "sign": 3, "floor": 3, "erf": 3, "sin": 3, "cos": 3, "logical_not": 1, "stop_gradient": 3, "all_sum": 3, "cast": 4,
     "add": 5, "sub": 5, "mul": 5, "div": 5, "maximum": 5, "minimum": 5, "less": 6, "less_equal": 6,
     "equal": 6, "logical_and": 1, "logical_or": 1, "where": 7, "transpose": 6, "slice": 7, "pad": 4,
     "concat": 5, "flip": 3, "gather": 5, "take_along": 5, "scatter_along": 3, "one_hot": 1, "sum": 7,

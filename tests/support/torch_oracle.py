@@ -151,7 +151,7 @@ ORACLE: dict[str, Callable[..., Any]] = {
             "sigmoid": torch.sigmoid, "relu": torch.relu, "softplus": F.softplus,
             "sqrt": torch.sqrt, "abs": torch.abs, "sign": torch.sign,
             "floor": torch.floor, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos,
-            "logical_not": torch.logical_not, "stop_gradient": torch.clone,
+            "logical_not": torch.logical_not, "stop_gradient": torch.clone, "all_sum": torch.clone,
             "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
             "minimum": torch.minimum, "less": torch.lt, "less_equal": torch.le, "equal": torch.eq,
             "logical_and": torch.logical_and, "logical_or": torch.logical_or, "where": torch.where,

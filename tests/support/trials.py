@@ -144,7 +144,8 @@ def bits_of(x: Abstract, count: int) -> np.ndarray:
 #: Primitives that state what happens at a known minus infinity.
 NEGINF = set(
     "exp sigmoid relu softplus softmax log_softmax log_sum_exp max maximum minimum arg_max max_pool equal "
-    "stop_gradient floor reshape transpose broadcast_to slice pad concat flip gather take_along less less_equal".split()
+    "stop_gradient all_sum floor reshape transpose broadcast_to slice pad concat flip gather take_along less "
+    "less_equal".split()
 )
 
 
