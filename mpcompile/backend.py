@@ -89,7 +89,7 @@ class Session(Protocol):
     def load_state(self, state: Mapping[str, Array]) -> None: ...
 
     def exchange(self, values: Sequence[float]) -> list[list[float]]:
-        """Tell all processes some numbers: row r of the answer is what process r told, in double precision.
+        """Gather some numbers of all processes: row r of the answer is what process r told, in double precision.
 
         Each process gives as many numbers. Waits for the others, but not for the device.
         """

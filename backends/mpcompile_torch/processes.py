@@ -20,7 +20,7 @@ from mpcompile.group import Group, tree_sum
 
 
 def join(group: Group, device: str) -> str:
-    """Meet the other processes of a group, and return the device of this one.
+    """Join the other processes of a group, and return the device of this one.
 
     A process of a group on `cuda` has the device of its number on its machine (`LOCAL_RANK`). With several shards on the
     CPU torch computes in one thread, unless `OMP_NUM_THREADS` says otherwise: sums in other numbers of threads have other
@@ -96,7 +96,7 @@ def _tree_across(part: Tensor, size: int) -> Tensor:
 
 
 def exchange(group: Group, values: Sequence[float]) -> list[list[float]]:
-    """Tell all processes some numbers; see `mpcompile.backend.Session.exchange`."""
+    """Gather numbers of all processes; see `mpcompile.backend.Session.exchange`."""
     if group.size == 1:
         return [list(values)]
     mine = torch.tensor(list(values), dtype=torch.float64)

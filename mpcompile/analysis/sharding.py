@@ -1,4 +1,4 @@
-"""Whether the outputs of a program on a batch are the means of its outputs on the shards of that batch.
+"""Find out if the outputs of a program on a batch are the means of its outputs on the shards of that batch.
 
 Shards have equally many rows. One walk over the graph gives each value without a batch its kind; a value with a batch has
 rows that are functions of the same rows of the inputs, or it is `OTHER`.
@@ -24,7 +24,7 @@ from enum import StrEnum
 from mpcompile import ops
 from mpcompile.analysis.batch import batch_axis, mixing
 from mpcompile.ir import STATE, Graph, Node, Primitive, Symbolic, symbols
-from mpcompile.ops.traits import Movement, Product
+from mpcompile.ops.traits import Elementwise, Movement, Product
 
 
 class Kind(StrEnum):
@@ -92,7 +92,7 @@ def _kind(node: Node, of: Sequence[Kind], acts: bool) -> Kind:
         if not of:
             return EQUAL if _repeats(node) else ROWS
         if all(k in (FIXED, EQUAL) for k in of) and (_repeats(node) or EQUAL in of):
-            return EQUAL if isinstance(node.op, _RIGID) else ROWS
+            return EQUAL if isinstance(node.op, Elementwise | ops.BroadcastTo) else ROWS
         return ROWS
     if all(k is FIXED for k in of):
         return FIXED
@@ -142,7 +142,5 @@ _RULES: Mapping[type[Primitive], Callable[[Sequence[Kind]], Kind]] = {
     ops.StopGradient: _same,
     Movement: _same,
 }
-#: What leaves equal rows equal.
-_RIGID = (ops.BroadcastTo, ops.Neg, ops.Add, ops.Sub, ops.Mul, ops.Div, ops.StopGradient, ops.Sum)
 
 __all__ = ["Kind", "Sharding", "sharding"]

@@ -1,0 +1,41 @@
+"""Shards of a batch in one process: gradients that accumulate are those of the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from specs_under_test import inputs, optimised, weights
+
+from mpcompile.backend import open_session
+from mpcompile.diagnostics import SpecError
+from mpcompile.group import Group
+from mpcompile_torch.processes import waiting
+
+
+@pytest.mark.parametrize("name", ["vae", "glow", "made_ensemble", "lstm_stacked", "vq_vae"])
+def test_gradients_of_shards_accumulate_to_those_of_the_batch(name: str) -> None:
+    module = optimised(name)
+    start, batch = weights(module), inputs(module, "loss", 8, 4)
+    whole = open_session("torch", module, start, precision="float64").gradients(batch)
+    shards = open_session("torch", module, start, precision="float64", group=Group(shards=4)).gradients(batch)
+    largest = max(np.abs(g).max() for g in whole[1].values())
+    for key, gradient in whole[1].items():
+        np.testing.assert_allclose(shards[1][key], gradient, rtol=0, atol=1e-12 * largest)
+    for key, value in shards[0].items():
+        np.testing.assert_allclose(value, whole[0][key], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "framework"), [("jax", "jax"), ("onnx", "onnxruntime")])
+def test_a_framework_of_one_process_says_so(name: str, framework: str) -> None:
+    module = optimised("mlp")
+    for group, what in ((Group(0, 2, 2), "several processes"), (Group(shards=2), "shards of a batch")):
+        with pytest.raises(SpecError, match=f"{framework} does not train in {what}") as refused:
+            open_session(name, module, weights(module), group=group)
+        assert refused.value.diagnostics[0].code == "MP511"
+
+
+def test_a_process_that_is_gone_is_a_finding() -> None:
+    with pytest.raises(SpecError) as lost, waiting():
+        raise RuntimeError("Connection closed by peer")
+    (found,) = lost.value.diagnostics
+    assert (found.code, found.notes) == ("MP531", ("Connection closed by peer",))
