@@ -159,7 +159,7 @@ class Bench:
         self,
         name: str,
         spec: Path,
-        data: Path | str,
+        data: Path | str | None,
         overrides: dict[str, str] | None = None,
         share: float = 1.0,
         **changes: Any,
@@ -175,7 +175,12 @@ class Bench:
         if o.batch:
             changes["batch"] = o.batch
         chosen = Options(
-            backend=o.backend, data=str(data), seed=o.seed, device=o.device, mixed=o.mixed, overrides=given
+            backend=o.backend,
+            data=None if data is None else str(data),
+            seed=o.seed,
+            device=o.device,
+            mixed=o.mixed,
+            overrides=given,
         )
         now = time.process_time if o.device == "cpu" else time.monotonic
 

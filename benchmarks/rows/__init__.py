@@ -66,6 +66,7 @@ ROWS = {
     "dag_flow": Row(0.8, graphs.dag_flow),
     "graph_net": Row(1, graphs.graph_net),
     "mixed_table": Row(0.8, tables.mixed_table),
+    "posterior": Row(0.6, flows.posterior),
     "mdn": Row(0.3, tables.mdn),
     "deepar": Row(0.8, tables.deepar),
 }

@@ -112,3 +112,23 @@ def of_angles(x: Array) -> Array:
         x[:, 2], 3.0, x[:, 0] - x[:, 1]
     )
     return np.asarray(np.logaddexp(*humps) + rest)
+
+
+def posterior(bench: Bench) -> list[Figure]:
+    """specs/posterior.mp, and one affine map in its place: nats from the target, whose log Z is a quadrature."""
+    spec = SPECS / "posterior.mp"
+    flow = "repeat i in 1..4 { coupling(mask = checkerboard(parity = i % 2), law = affine, net = dense(hidden) -> relu) }"
+    affine = bench.variant(spec, "posterior_affine", (flow, "affine"))
+    made = [bench.fit(s.stem, s, None, share=share) for s, share in ((spec, 0.8), (affine, 0.2))]
+    z = np.stack(np.meshgrid(*[np.linspace(-8, 8, 1601)] * 2), -1)
+    energy = 0.5 * ((z**2 - 1) ** 2).sum(-1) - np.logaddexp(0, -z.sum(-1))
+    log_z = np.log(np.exp(-energy - 0.5 * (z**2).sum(-1)).sum() * 0.01**2 / (2 * np.pi))
+    found = [evaluate(f.run, f.module, samples=100) for f in made]
+    away = [log_z - f["nats"]["mean"] for f in found]
+    tight = found[0]["importance_weighted"]["nats"]
+    return [
+        Figure(
+            "KL from the target", away[0], found[0]["nats"]["standard_error"], f"one affine map {away[1]:.4f}"
+        ),
+        Figure.of("log Z by 100 importance samples", tight, f"quadrature {log_z:.5f}"),
+    ]

@@ -19,6 +19,7 @@ from mpcompile import ops
 from mpcompile.ir import (
     EXAMPLES,
     STATE,
+    TERMS,
     Graph,
     Module,
     Node,
@@ -182,12 +183,12 @@ def loss_is(module: Module, layers: Iterable[str]) -> str:
         return "a criterion over the batch, and no likelihood"
     reasons: list[str] = []
     if "elbo" in programs:
-        reasons.append("a bound of it")
+        reasons.append("a bound of log Z" if TERMS in score.outputs else "a bound of it")
     if "objective" in score.outputs:
         reasons.append("a divergence with a weight of its own")
     if layers := list(layers):
         reasons.append(f"statistics of the batch in {', '.join(layers)}")
-    if "terms" in loss.outputs:
+    if TERMS in loss.outputs and TERMS not in score.outputs:
         reasons.append("terms that are no density")
     if module.weighted:
         reasons.append(f"weights or smoothed labels of {', '.join(sorted(module.weighted))}")

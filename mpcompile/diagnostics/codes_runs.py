@@ -45,6 +45,13 @@ TABLE = (
          "A channel that has one value alone has no density: the flow would divide by zero.",
          "input x: real[3]   # the last is always 1\nx ~ flow(base = normal) { standardise -> affine }",
          "input x: real[2]\nx ~ flow(base = normal) { standardise -> affine }"),
+    Code("MP514", "no-data-to-read",
+         "Reports data, and settings of data, for a model that declares no variable and is trained on draws alone.",
+         "The data would be left out without a word.",
+         "latent z: real[2] ~ flow(base = normal) { affine } prior normal(0, 1)\nminimise square(z)\n"
+         "train { steps: 2_000, data: moons }",
+         "latent z: real[2] ~ flow(base = normal) { affine } prior normal(0, 1)\nminimise square(z)\n"
+         "train { steps: 2_000 }"),
     Code("MP520", "not-a-run", "Reports a folder that is no run.", "`eval`, `sample`, `--resume` and `--init` read "
          "runs.",
          "mpcompile eval build/made", "mpcompile eval runs/made"),

@@ -145,10 +145,10 @@ class Elementwise(Distribution):
         """KL(self || other) of each element, in nats, in closed form; None where there is none."""
         return None
 
-    def kl(self, ctx: Context, other: Distribution) -> Value | None:
-        """KL(self || other) of each example, [N], in closed form; None where there is none."""
+    def kl(self, ctx: Context, other: Distribution, shape: Shape) -> Value | None:
+        """KL(self || other) of each example, [N], of a variable of a shape, in closed form; None where there is none."""
         each = self.element_kl(ctx, other) if isinstance(other, Elementwise) else None
-        return None if each is None else F.event_sum(ctx.b, ctx.kept(each))
+        return None if each is None else F.event_sum(ctx.b, ctx.kept(spread(ctx, each, shape)))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """A draw of each element from its noise: the same function at every step of a sampler."""

@@ -66,6 +66,8 @@ STATE = "state/"
 STATISTICS = ("count/", "mean/", "squares/")
 #: The scalar input of a loss with priors on weights: how many examples it is the mean over.
 EXAMPLES = "examples"
+#: The output of `loss` that is the sum of its terms, and that of `elbo` where the terms are the target of the latents.
+TERMS = "terms"
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,10 @@ def _base(ctx: Context, scope: Scope, expr: ast.Expr | None, field: Field | None
     if not angle and (expr is None or (isinstance(expr, ast.Name) and expr.id == Normal.keyword)):
         if field is None:
             raise error(
-                "MP411", "a posterior reads what is observed", span, help="flow(base = normal(net(x)))"
+                "MP411",
+                "a posterior reads what is observed, or its type says what it is",
+                span,
+                help="flow(base = normal(net(x))); or latent z: real[2]",
             )
         return Normal(0.0, 0.0)
     flat = None

@@ -245,8 +245,8 @@ def draw(
             ctx.classes[value] = states_of(of)
         if not exact:
             return value, F.sub(ctx.b, q.log_prob(ctx, value), p.log_prob(ctx, value))
-        return value, _divergence(ctx, q, p)
-    kl = _divergence(ctx, q, p)
+        return value, _divergence(ctx, q, p, of)
+    kl = _divergence(ctx, q, p, of)
     b, t = ctx.b, _temperature(ctx, scope, s)
     u = ctx.noise_input(f"noise_{s.name}", q.logits.shape, "uniform")
     u = F.minimum(b, F.maximum(b, u, TINY), 1 - TINY)
@@ -262,10 +262,10 @@ def draw(
     return value, kl
 
 
-def _divergence(ctx: Context, q: Distribution, p: Distribution) -> Value:
+def _divergence(ctx: Context, q: Distribution, p: Distribution, of: Field) -> Value:
     """Return KL(q || p) of each example, [N], between laws of classes of one kind."""
     assert isinstance(q, Categorical | Bernoulli)
-    kl = q.kl(ctx, p)
+    kl = q.kl(ctx, p, of.type.shape)
     assert kl is not None
     return kl
 

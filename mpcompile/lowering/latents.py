@@ -7,7 +7,8 @@ beta-VAE for another (Higgins et al. 2017); `weights.py` has beta.
 from __future__ import annotations
 
 from mpcompile.diagnostics import error
-from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Elementwise
+from mpcompile.distributions import DISTRIBUTIONS, Autoregressive, Delta, Distribution, Elementwise, Flow
+from mpcompile.distributions.subject import Subject
 from mpcompile.frontend import ast
 from mpcompile.ir import Field, Value, float_type
 from mpcompile.layers import Context
@@ -16,8 +17,8 @@ from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
 
 
-def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:
-    """Build the law of a latent given what is observed.
+def posterior(ctx: Context, scope: Scope, s: ast.Density, typed: Field | None = None) -> Distribution:
+    """Build the law of a latent given what is observed, in the shape of its type where it has one (`typed`).
 
     Raises `SpecError` (MP411) for a law through which no gradient reaches its parameters.
     """
@@ -30,15 +31,20 @@ def posterior(ctx: Context, scope: Scope, s: ast.Density) -> Distribution:
             "MP411", f"the posterior of {s.name} cannot be {kind.keyword}: the gradient ends at its draws",
             s.distribution.span, help=f"one of {', '.join(others)}",
         )  # fmt: skip
-    law = distribution(ctx, scope, s.distribution, None)
-    if not law.parameters():
+    stated = typed if kind not in (Autoregressive, Delta) else None
+    law = distribution(ctx, scope, s.distribution, stated)
+    if isinstance(law, Delta) and typed is not None:
+        law = Delta(Subject(typed, s.distribution.span).fit(ctx, law.loc))
+    if not (law.parameters() or isinstance(law, Flow)):
         raise error("MP411", f"the posterior of {s.name} has no parameters of its own", s.span,
-                    help="let a net read what is observed: normal(x -> dense(2))")  # fmt: skip
+                    help="let a net read what is observed: normal(x -> dense(2)); or weights")  # fmt: skip
     return law
 
 
-def field_of(ctx: Context, s: ast.Density, law: Distribution) -> Field:
-    """Return a latent as a variable: with the shape and the axes of the first parameter of its posterior."""
+def field_of(ctx: Context, s: ast.Density, law: Distribution, typed: Field | None = None) -> Field:
+    """Return a latent as a variable: of its type, or with the shape and the axes of its posterior's first parameter."""
+    if typed is not None:
+        return typed
     first = next(iter(law.parameters().values()))
     return Field(s.name, "latent", "real", float_type(*first.shape), s.span, axes=ctx.axes_of(first))
 
@@ -78,7 +84,7 @@ def draw(
     """
     if exact and isinstance(q, Elementwise) and p is not None:
         z = ctx.name_axes(q.sample(ctx, field.name, field.type.shape), field.axes)
-        kl = q.kl(ctx, p)
+        kl = q.kl(ctx, p, field.type.shape)
         return z, divergence(ctx, q.log_prob(ctx, z), p, z) if kl is None else kl
     z, log_q = drawn(ctx, q, field)
     return z, divergence(ctx, log_q, p, z)

@@ -24,7 +24,7 @@ from mpcompile.ir import (
     product,
 )
 from mpcompile.ir.graph import uncollected
-from mpcompile.lowering import discrete, latents, proofs, statistics, terms
+from mpcompile.lowering import discrete, latents, proofs, statistics, target, terms
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of, order_of_steps
 from mpcompile.lowering.declarations import BATCH
 from mpcompile.lowering.densities import distribution, named
@@ -116,7 +116,8 @@ class _Lowering(Statements):
 
     def _programs(self) -> list[Callable[[], None]]:
         if not self.states_laws():
-            return [self._loss]  # terms alone: no likelihood, and nothing to draw
+            fitted = [partial(target.programs, self), partial(proofs.latent_laws, self)]
+            return [self._loss, *(fitted if target.is_target(self) else ())]
         builds: list[Callable[[], None]] = [self._loss, self._score]
         observed = [*self.observed, *(s for r in self.recurrences for s in r.observed)]
         targets = [s for s in observed if self.fields.get(s.name) and self.fields[s.name].role == "target"]

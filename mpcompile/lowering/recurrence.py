@@ -407,8 +407,9 @@ class Recurrence:
         scope = self._reading(at, s, "posterior").child(values=at.data)
         if discrete.way(s) is not None:
             return discrete.law_of(at.ctx, scope, s, self.typed[s.name])
-        law = latents.posterior(at.ctx, scope, s)
-        self.latent_fields[s.name] = latents.field_of(at.ctx, s, law)
+        typed = self.typed.get(s.name)
+        law = latents.posterior(at.ctx, scope, s, typed)
+        self.latent_fields[s.name] = latents.field_of(at.ctx, s, law, typed)
         return law
 
     def _prior(self, at: Step, s: ast.Density) -> Distribution:

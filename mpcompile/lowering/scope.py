@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from mpcompile.analysis.batch import WHOLE
 from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import CONSTANTS, UnknownNumber, evaluate_number
@@ -336,7 +337,7 @@ class Scope:
     ) -> tuple[Value, ...]:
         """Build a layer or a function in a frame of its own."""
         before = len(ctx.b.graph)
-        role = "batch" if isinstance(forward, Function) and forward.whole_batch else "forward"
+        role = WHOLE if isinstance(forward, Function) and forward.whole_batch else "forward"
         with ctx.frame(ctx.unique(call.callee), self.label(call.span), call.span, role=role):
             try:
                 results = (forward(ctx, *current),)

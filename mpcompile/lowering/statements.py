@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from mpcompile.diagnostics import Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution
 from mpcompile.distributions.elementwise import Categorical
-from mpcompile.distributions.subject import axes_of
 from mpcompile.frontend import ast
 from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.ir.axes import Axes
@@ -87,7 +86,7 @@ class Statements:
         self.claims: list[Claim] = []
         self._check_missing()
         #: Symbols of all shapes that a program may have.
-        self.lengths = {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
+        self.lengths = {"N"} | {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
 
     def _of_step(self, r: ast.Recurrence) -> dict[str, Field]:
         """The fields of the latents and the carried values of a recurrence that have a type.
@@ -268,24 +267,15 @@ class Statements:
         return {s.name for s in self.latents if discrete.way(s) is discrete.Exact}
 
     def posterior(self, p: Program, s: ast.Density) -> Distribution:
-        """Build the posterior of a latent, or of what is missing, and note its axes.
-
-        Raises `SpecError`: MP207 for other axes than its type has.
-        """
+        """Build the posterior of a latent, or of what is missing, and note its axes."""
         if s.role == "missing":
             return self._posterior_of_missing(p, s)
         scope = self._reading(p, s.name, "posterior")
         if discrete.way(s) is not None:
             return discrete.law_of(p.ctx, scope, s, self.typed[s.name])
-        law = latents.posterior(p.ctx, scope, s)
-        found = latents.field_of(p.ctx, s, law)
         typed = self.typed.get(s.name)
-        if typed is not None and (found.type.shape, found.axes) != (typed.type.shape, typed.axes):
-            wanted = axes_of(typed)
-            raise error(
-                "MP207", f"the posterior of {s.name} has the axes {axes_of(found)}, its type {wanted}", s.span
-            )
-        self.latent_fields[s.name] = found
+        law = latents.posterior(p.ctx, scope, s, typed)
+        self.latent_fields[s.name] = latents.field_of(p.ctx, s, law, typed)
         return law
 
     def _check_missing(self) -> None:

@@ -6,6 +6,7 @@ is not learned by making it small.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from mpcompile import ops
@@ -15,7 +16,7 @@ from mpcompile.frontend import ast
 from mpcompile.functions import FUNCTIONS
 from mpcompile.functions.base import real_only
 from mpcompile.functions.losses import LOSSES
-from mpcompile.ir import Value
+from mpcompile.ir import TERMS, Value
 from mpcompile.layers.axes import aligned, described
 from mpcompile.lowering import codebook
 from mpcompile.lowering.missing import mark
@@ -64,23 +65,29 @@ def penalty(m: Statements, p: Program) -> tuple[Value | None, dict[str, Value]]:
     Each is summed over its axes and averaged over examples. Behind the end of a sequence nothing counts. The sum is None
     where there are none.
     """
-    mark(p)
     total: Value | None = None
     outputs: dict[str, Value] = {}
-    for number, s in enumerate(m.terms):
-        with p.ctx.frame(f"minimise_{number}", p.scope.label(s.span), s.span):
-            each = _term(p, s)
-        term = F.batch_mean(p.b, each) if each.type.rank else each
+    for value in each(m, p):
+        term = F.batch_mean(p.b, value) if value.type.rank else value
         total = term if total is None else F.add(p.b, total, term)
     for latent in m.latents:
         k = p.scope.values.get(latent.name)
         if k is None or k not in p.ctx.coded:
             continue
         with m.within(p, latent):
-            distance, each = codebook.terms(p.ctx, p.ctx.coded[k], k)
-        outputs[f"{latent.name}_distance"], term = F.batch_mean(p.b, distance), F.batch_mean(p.b, each)
+            distance, of_code = codebook.terms(p.ctx, p.ctx.coded[k], k)
+        outputs[f"{latent.name}_distance"], term = F.batch_mean(p.b, distance), F.batch_mean(p.b, of_code)
         total = term if total is None else F.add(p.b, total, term)
-    return total, outputs if total is None else {"terms": total, **outputs}
+    return total, outputs if total is None else {TERMS: total, **outputs}
+
+
+def each(m: Statements, p: Program) -> Iterator[Value]:
+    """Build the terms of the loss in turn: of each example [N], or one number where a term is of weights alone."""
+    mark(p)
+    for number, s in enumerate(m.terms):
+        with p.ctx.frame(f"minimise_{number}", p.scope.label(s.span), s.span):
+            value = _term(p, s)
+        yield value
 
 
 def _term(p: Program, s: ast.Term) -> Value:

@@ -53,7 +53,8 @@ def evaluate(
     """Compute the figures of the best checkpoint on held-out data, as plain data (the JSON that `eval` prints).
 
     quantity   `log_likelihood`, `dequantized_bound` (below the log-probability of integers that a flow makes real with
-               one draw of noise), `bound` (ELBO) or `objective` (minus the mean loss, where there is neither)
+               one draw of noise), `bound` (ELBO), `normalizer_bound` (below log Z of a target that is known up to Z) or
+               `objective` (minus the mean loss, where there is none of these)
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> metrics by name (`scores.METRICS`), from `predict`; with `samples` also those of draws
@@ -86,8 +87,7 @@ def evaluate(
         "run": str(run.folder),
         "step": step,
         "backend": facts["backend"],
-        "data": chosen.name,
-        "split": chosen.named(split),
+        **({"data": chosen.name, "split": chosen.named(split)} if module.fields else {}),
         "examples": len(part),
     }
     density, each = _density(reading)
@@ -102,7 +102,7 @@ def evaluate(
         result["targets"] = scored
     if groups is not None:
         result["by"] = groups.figures(reading, each, chosen.classes)
-    if result["quantity"] != "objective" and trained_on is not None:
+    if result["quantity"] not in ("objective", "normalizer_bound") and trained_on is not None:
         size = result.get("dimensions", 1)
         result["baselines"] = [
             {"name": b.name, **_figures(b.values, size, measure.discrete(module))}
@@ -143,6 +143,8 @@ def _density(reading: Reading) -> tuple[dict[str, Any], Array | None]:
             size = _whole(elements / len(per_example))
             if program == "log_prob" and module.noise.get(program):
                 quantity = "dequantized_bound"
+            if measure.is_target(module):
+                quantity = "normalizer_bound"
             figures = _figures(per_example, size, measure.discrete(module))
             figures |= _of_sequences(figures["nats"], size, steps / len(per_example), module)
             return {"quantity": quantity, "dimensions": size, **figures}, per_example
@@ -233,10 +235,15 @@ def to_text(result: Mapping[str, Any]) -> str:
         "log_likelihood": "log-likelihood",
         "dequantized_bound": "lower bound (dequantised)",
         "bound": "ELBO (lower bound)",
+        "normalizer_bound": "lower bound of log Z",
         "objective": "minus the loss",
     }
-    head = f"{result['model']}: step {result['step']} on {result['split']} of {printable(result['data'])}"
-    lines = [f"{head} ({result['examples']} examples)"]
+    head = f"{result['model']}: step {result['step']}"
+    if "data" in result:
+        head += f" on {result['split']} of {printable(result['data'])} ({result['examples']} examples)"
+    else:
+        head += f" ({result['examples']} draws)"
+    lines = [head]
     rows = [(labels[result["quantity"]], result)] if "quantity" in result else []
     if bound := result.get("importance_weighted"):
         rows.append((f"importance-weighted bound, {bound['samples']} draws", bound))

@@ -7,7 +7,7 @@ from math import log
 
 import numpy as np
 
-from mpcompile.ir import EXAMPLES, STATE, Array, Field, Module, multiple_of
+from mpcompile.ir import EXAMPLES, STATE, TERMS, Array, Field, Module, multiple_of
 from mpcompile.ir.axes import Role, role
 from mpcompile.runner.reading import Reading
 from mpcompile.runner.scores import Scores
@@ -15,8 +15,16 @@ from mpcompile.runner.scores import Scores
 LN2 = log(2)
 
 
+def is_target(module: Module) -> bool:
+    """Return whether the model has no density of data, and a bound of the normaliser of its latents' target."""
+    elbo = module.programs.get("elbo")
+    return elbo is not None and TERMS in elbo.outputs
+
+
 def observed(module: Module) -> list[Field]:
     """Return the variables whose density the model gives: its targets, or all its inputs where there is no target."""
+    if is_target(module):
+        return []
     targets = [f for f in module.fields.values() if f.role == "target"]
     return targets or [f for f in module.fields.values() if f.role == "input"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Module
-from mpcompile.runner.data import NAMES, Dataset, load_data
+from mpcompile.runner.data import NAMES, Dataset, drawn, load_data
 from mpcompile.runner.data.files import digest_of
 from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.run import Run
@@ -21,6 +21,8 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
     Raises `SpecError` as `load_data` does, and MP523 where the run's own data changed.
     """
     facts = run.facts
+    if not module.fields:
+        return drawn(module, facts["settings"]["batch"], data)
     own = data is None or _name(data) == facts["data"]
     name = str(facts["data"]) if data is None or own else data
     settings = facts["settings"]

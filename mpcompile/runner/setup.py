@@ -13,7 +13,7 @@ from mpcompile.ir import Module
 from mpcompile.runner import checkpoint, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision
-from mpcompile.runner.data import Dataset, Split, load_data
+from mpcompile.runner.data import Dataset, Split, drawn, load_data
 from mpcompile.runner.options import Options
 from mpcompile.runner.run_data import require_own
 from mpcompile.runner.settings import Settings, describe
@@ -57,7 +57,7 @@ class Setup:
 
     def facts(self) -> dict[str, Any]:
         """Return the training as `run.json` records it."""
-        data, options = str(self.settings.data), self.options
+        data, options = self.settings.data or "", self.options
         return {
             "data": str(Path(data).resolve()) if self.dataset.digest else data,
             "data_digest": self.dataset.digest,
@@ -94,13 +94,7 @@ def prepare(
         runs.same_spec(earlier, module, options.overrides)
     filled = resume.filled(options, earlier)
     settings = resume.merged(module, options, earlier)
-    name = settings.data
-    if name is None:
-        raise error("MP501", "neither train.data nor --data is given", module.train.place(),
-                    help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
-    if earlier:
-        require_own(earlier, name)
-    dataset = load_data(module, name, settings.length, settings.threshold)
+    dataset = _data(module, settings, earlier)
     found = resume.latest(earlier, module) if earlier else None
     weights = resume.start(filled.init, module, settings.seed, say)
     session = open_session(
@@ -129,6 +123,19 @@ def prepare(
         found=found,
         init=_init(options, earlier),
     )
+
+
+def _data(module: Module, settings: Settings, earlier: runs.Run | None) -> Dataset:
+    """The data that are named, those of the run resumed, or the draws of a model that reads none."""
+    name = settings.data
+    if not module.fields:
+        return drawn(module, settings.batch, name)
+    if name is None:
+        raise error("MP501", "neither train.data nor --data is given", module.train.place(),
+                    help="e.g. --data digits, or a path to .npz, .csv, .txt")  # fmt: skip
+    if earlier:
+        require_own(earlier, name)
+    return load_data(module, name, settings.length, settings.threshold)
 
 
 def _init(options: Options, earlier: runs.Run | None) -> str | None:

@@ -309,6 +309,7 @@ LOSSES = {
     "cvrnn_styles": "a bound of it",
     "mixed_table": "a bound of it",
     "detector": "terms that are no density, weights or smoothed labels of level",
+    "posterior": "a bound of log Z",
     "ladder": "a bound of it, a divergence with a weight of its own",
     "deep_markov": "a bound of it, a divergence with a weight of its own",
     "lstm_stacked": "noise while training (noise_dropout)",

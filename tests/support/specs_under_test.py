@@ -28,7 +28,7 @@ SMALL = {
     "made_ensemble": "pixels=6 hidden=8 orders=2 masks=2", "maf": "hidden=10", "naf": "hidden=6 units=3",
     "mixture_flow": "hidden=6 components=3 layers=2", "nade": "pixels=16 hidden=10", "nsf": "hidden=8",
     "nsf_ar": "hidden=6 layers=1 bins=4", "pixel_rnn": "width=2", "pixel_transformer": "width=8 pixels=16",
-    "pixelcnn": "width=4", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
+    "pixelcnn": "width=4", "posterior": "hidden=5", "realnvp": "width=6 blocks=1", "realnvp2d": "hidden=8",
     "realnvp_notes": "hidden=6 layers=2",
     "rgb_pixelcnn": "width=3", "semi_supervised": "pixels=16 hidden=6 code=2",
     "seq2seq": "width=6 hidden=8", "transformer": "width=16 layers=2",

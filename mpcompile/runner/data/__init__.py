@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
-from mpcompile.ir import Array, Module, multiple_of, numbers
+from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
-from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Windows
+from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Survey, Windows
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.data.opening import Unreadable, is_there
@@ -22,7 +22,11 @@ from mpcompile.runner.noise import permutation
 if TYPE_CHECKING:
     from mpcompile.runner.data.adapt import Adapter
 
-__all__ = ["NAMES", "Column", "Dataset", "Pieces", "Raw", "Split", "Windows", "load_data"]
+__all__ = ["NAMES", "Column", "Dataset", "Pieces", "Raw", "Split", "Windows", "drawn", "load_data"]
+
+#: Of a model that reads no data: draws of an evaluation, and of a validation, steps to what stands for an epoch, and the
+#: column of the numbers of its draws, which nothing reads, by a name that no variable can have.
+HELD_OUT, VALIDATED, EPOCH, DRAWN = 10_000, 1_000, 50, "number of the draw"
 
 POINTS = (
     "moons", "circles", "rings", "checkerboard2d", "spirals", "pinwheel", "gaussians8", "separable", "blobs",
@@ -100,6 +104,19 @@ def load_data(
             **({"rate": raw.rate} if raw.rate else {}),
         },
     )
+
+
+def drawn(module: Module, batch: int, given: str | None = None) -> Dataset:
+    """Return the data of a model that declares no variable: the numbers of its draws, `EPOCH` batches to an epoch.
+
+    Raises `SpecError` (MP514) for data that are given all the same.
+    """
+    if given:
+        raise error("MP514", f"model '{module.name}' reads no data, and '{given}' is given", Span.none(),
+                    help="leave out --data: a step reads draws alone")  # fmt: skip
+    sizes = dict(zip(SPLITS, (EPOCH * batch, VALIDATED, HELD_OUT), strict=True))
+    splits = {k: Split({DRAWN: Column(np.arange(n), DType.INT, (), Survey())}) for k, n in sizes.items()}
+    return Dataset("", splits, statistics={"sizes": sizes, "fields": {}})
 
 
 def _stated(module: Module, spec: str) -> Span:
