@@ -51,7 +51,8 @@ class Recipe:
         """Return the inputs: those of `data` that the program reads, and its noise, under `key` and its name.
 
         `data` may have only a `part` of the examples of a batch: the noise of the whole is drawn, and theirs is cut out.
-        N is the number of their rows where the program reads none of them. Raises `KeyError` for an input that is neither data nor noise.
+        N is the number of their rows where the program reads none of them. Raises `KeyError` for an input that is neither
+        data nor noise.
         """
         env = self.sizes(data)
         env.setdefault("N", next((len(rows) for rows in data.values() if np.ndim(rows)), 0))
