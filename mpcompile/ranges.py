@@ -197,7 +197,7 @@ def slots(cls: type) -> tuple[Slot, ...]:
         if not f.init or f.metadata.get("argument") is False:
             continue
         hint, rules = _unwrapped(hints[f.name])
-        bare = hint in (int, float, str, int | str, str | int) or (
+        bare = hint in (int, float, str, int | str, str | int, str | float) or (
             get_origin(hint) is tuple and int in get_args(hint)
         )
         if bare and not rules:

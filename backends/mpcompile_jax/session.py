@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from jax import lax
 from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.ir import STATE, Array, Graph, Module, Parameter
 from mpcompile.passes.gradient import gradient_name
-from mpcompile.passes.train_step import stacks, units
+from mpcompile.passes.train_step import decaying, stacks, units
+from mpcompile.ranges import HUGE
 from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
@@ -39,7 +41,7 @@ class JaxSession:
         self.module = module
         self.spec = optimizer
         self.place = Placement(device, precision, mixed)
-        names = optimizer.rule.kept if optimizer else ()
+        names = optimizer.kept if optimizer else ()
         with self.place.active():
             #: Weights of a region are one array, from which what is compiled does not grow with depth.
             self.stacks = (
@@ -48,20 +50,21 @@ class JaxSession:
             self.units = (
                 units(module)
                 if "loss" in module.programs
-                else [n for n, s in module.parameters.items() if s.trainable]
+                else [n for n, s in module.parameters.items() if s.trained]
             )
             #: Dicts come back sorted from compiled functions: order is taken from the module and from these.
-            self.trainable = [n for n, spec in module.parameters.items() if spec.trainable]
+            self.trainable = [n for n, spec in module.parameters.items() if spec.trained]
             self.slot_names = names
             self.trained: Tree = self._stacked(parameters)
             self.fixed: Tree = {
-                n: self.place.array(parameters[n]) for n, s in module.parameters.items() if not s.trainable
+                n: self.place.array(parameters[n]) for n, s in module.parameters.items() if not s.trained
             }
             self.slots: Slots = {
                 slot: {n: self.place.array(np.zeros(a.shape)) for n, a in self.trained.items()}
                 for slot in names
             }
-        self.count = 0
+        #: The number of steps that were taken, on the device: it does not grow with a skipped step.
+        self.count: Any = np.int32(0)
         functions = import_programs(module)
         named = {
             name: _named(functions[name], list(p.inputs), list(p.outputs), self._single(p))
@@ -73,14 +76,24 @@ class JaxSession:
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
         shapes = {n: a.shape for n, a in self.trained.items()}
-        updates = Updates(optimizer, shapes) if optimizer else None
-        clip = optimizer.clip if optimizer else None
+        updates = Updates(optimizer, shapes, decaying(module)) if optimizer else None
         # off the CPU, jax differentiates what is spelled for that device (dilated kernels as products)
         backward = _backward(module) if self.place.device.platform == "cpu" else None
         supports = {
-            n: p.support.stored for n, p in module.parameters.items() if p.fused and p.support is not None
+            n: p.support.stored
+            for n, p in module.parameters.items()
+            if p.trained and p.fused and p.support is not None
         }
-        training = _Training(named["loss"], backward, list(outputs), updates, clip, self.scalars, supports)
+        training = _Training(
+            named["loss"],
+            backward,
+            list(outputs),
+            updates,
+            optimizer,
+            self.scalars,
+            supports,
+            module.updates("loss"),
+        )
         self._gradients = jax.jit(training.gradients)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
 
@@ -103,18 +116,22 @@ class JaxSession:
         if self.spec is None:
             raise ValueError("a session without an optimiser cannot take a step")
         with self.place.active():
-            self.trained, self.slots, written, told = self._step(
+            self.trained, self.slots, written, self.count, told = self._step(
                 self.trained,
                 self.fixed,
                 self.slots,
-                np.int32(self.count),
+                self.count,
                 self.place.floats.type(rate),
                 np.bool_(norm),
                 self._inputs("loss", inputs),
             )
             self.fixed |= written
-        self.count += 1
-        names = [*self.scalars, "gradient_norm"] if norm or self.spec.clip is not None else self.scalars
+        normed = norm or self.spec.clip is not None or self.spec.skip is not None
+        names = [
+            *self.scalars,
+            *(["gradient_norm"] if normed else []),
+            *(["skipped"] if self.spec.skip else []),
+        ]
         return Scalars(names, lambda: np.asarray(told, np.float64).tolist()[: len(names)])
 
     def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
@@ -127,7 +144,7 @@ class JaxSession:
         live = self._rows(self.trained) | {n: self.place.numpy(a) for n, a in self.fixed.items()}
         found = {f"parameter/{name}": live[name] for name in self.module.parameters}
         if self.spec is not None:
-            found["optimizer/step"] = np.asarray(self.count, np.int64)
+            found["optimizer/step"] = np.asarray(int(self.count), np.int64)
             for slot in self.slot_names:
                 found |= {f"optimizer/{slot}/{n}": a for n, a in self._rows(self.slots[slot]).items()}
         return found
@@ -138,7 +155,7 @@ class JaxSession:
             self.fixed |= {name: self.place.array(state[f"parameter/{name}"]) for name in self.fixed}
             if self.spec is None:
                 return
-            self.count = int(state["optimizer/step"])
+            self.count = np.int32(state["optimizer/step"])
             for slot in self.slots:
                 self.slots[slot] = self._stacked({n: state[f"optimizer/{slot}/{n}"] for n in self.trainable})
 
@@ -210,15 +227,17 @@ class _Training:
     backward  the loss with `grad(<parameter>)` for what it reads; None where jax differentiates `run`
     outputs   of the loss, by name; `scalars` are those that a step tells
     supports  of weights that are read without their masks, whose gradients are zero elsewhere
+    written   untrained parameters that a step updates, each with the output that carries it
     """
 
     run: Callable[[Tree, Tree, Tree], Tree]
     backward: Callable[[Tree, Tree, Tree], Tree] | None
     outputs: list[str]
     updates: Updates | None
-    clip: float | None
+    spec: OptimizerSpec | None
     scalars: list[str]
     supports: Mapping[str, np.ndarray]
+    written: Mapping[str, str]
 
     def gradients(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
         """Return the outputs of `loss`, and its gradient."""
@@ -251,15 +270,16 @@ class _Training:
         rate: jax.Array,
         asked: jax.Array,
         inputs: Tree,
-    ) -> tuple[Tree, Slots, Tree, jax.Array]:
-        """Return new weights, slots and fixed parameters, and the scalars of the loss with the gradient's norm.
+    ) -> tuple[Tree, Slots, Tree, jax.Array, jax.Array]:
+        """Return new weights, slots, fixed parameters, the count, and the scalars of the loss with the gradient's norm.
 
         Without clipping the norm is zero unless it is `asked` for: a small model would spend a tenth of its step on it.
         The branch takes gradients before their masks, which need not be written to memory otherwise.
         """
-        assert self.updates is not None
+        assert self.updates is not None and self.spec is not None
         outputs, gradients = self.differentiate(trained, fixed, inputs)
-        if self.clip is None:
+        clip, skip = self.spec.clip, self.spec.skip
+        if clip is None and skip is None:
             norm = lax.cond(
                 asked,
                 lambda g: global_norm(self.supported(g)),
@@ -270,8 +290,16 @@ class _Training:
         else:
             gradients = self.supported(gradients)
             norm = global_norm(gradients)
-            gradients = clipped(gradients, norm, self.clip)
-        trained, slots = self.updates(trained, gradients, slots, count, rate)
-        written = {n.removeprefix(STATE): v for n, v in outputs.items() if n.startswith(STATE)}
-        told = jnp.stack([*(outputs[n].astype(norm.dtype) for n in self.scalars), norm])
-        return trained, slots, written, told
+            gradients = gradients if clip is None else clipped(gradients, norm, clip)
+        after = (
+            *self.updates(trained, gradients, slots, count, rate),
+            {n: outputs[o] for n, o in self.written.items()},
+        )
+        told = [*(outputs[n].astype(norm.dtype) for n in self.scalars), norm]
+        if skip is None:
+            return *after, count + 1, jnp.stack(told)
+        loss = outputs["loss"] if "loss" in outputs else next(iter(outputs.values()))
+        taken = (norm <= skip) & (jnp.abs(loss) <= HUGE)
+        before = trained, slots, {n: fixed[n] for n in self.written}
+        after = jax.tree.map(lambda new, old: jnp.where(taken, new, old), after, before)
+        return *after, count + taken, jnp.stack([*told, 1 - taken.astype(norm.dtype)])

@@ -18,11 +18,14 @@ Slots = dict[str, Tree]
 class Updates:
     """The update of each weight, by the program of its shape. Raises `ValueError` for a rule that is not known."""
 
-    def __init__(self, spec: OptimizerSpec, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        module, names = update_module(spec, list(dict.fromkeys(shapes.values())))
+    def __init__(
+        self, spec: OptimizerSpec, shapes: Mapping[str, tuple[int, ...]], decays: Mapping[str, bool]
+    ) -> None:
+        of = {name: (shape, decays[name]) for name, shape in shapes.items()}
+        module, names = update_module(spec, list(dict.fromkeys(of.values())))
         programs = import_programs(module)
-        self.kept = spec.rule.kept
-        self.programs = {name: programs[names[shape]] for name, shape in shapes.items()}
+        self.kept = spec.kept
+        self.programs = {name: programs[names[weight]] for name, weight in of.items()}
 
     def __call__(
         self, weights: Tree, gradients: Tree, slots: Slots, count: Array, rate: Array

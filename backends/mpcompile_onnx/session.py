@@ -18,6 +18,7 @@ from mpcompile.passes.train_step import (
     NEXT,
     PARAMETER,
     RATE,
+    SKIPPED,
     STEP,
     loss_name,
     slot_name,
@@ -105,8 +106,8 @@ class OnnxSession:
         self.module, self.spec = module, optimizer
         self.double = precision == "float64"
         self.float = np.float64 if self.double else np.float32
-        self.trained = [name for name, spec in module.parameters.items() if spec.trainable]
-        kept = optimizer.rule.kept if optimizer is not None else ()
+        self.trained = [name for name, spec in module.parameters.items() if spec.trained]
+        kept = optimizer.kept if optimizer is not None else ()
         slots = {
             slot_name(slot, name): np.zeros(module.parameters[name].shape)
             for slot in kept
@@ -120,7 +121,7 @@ class OnnxSession:
 
     def _side(self, weights: Mapping[str, Array], slots: Mapping[str, Array]) -> Side:
         """Copies of weights and slots on the side of the runtime; those of a stack lie one behind the other."""
-        kept = self.spec.rule.kept if self.spec is not None else ()
+        kept = self.spec.kept if self.spec is not None else ()
         groups = {path: op.names for path, op in self.stacks.items()}
         groups |= {
             slot_name(slot, path): tuple(slot_name(slot, name) for name in op.names)
@@ -165,8 +166,8 @@ class OnnxSession:
                     emit_graph(self.module, graph, double=self.double, whole=self.stacks), graph, self.double
                 )
             )
-        self.count += 1
-        told, self.live = self.stepper.step(inputs, rate, self.count, self.live)
+        told, self.live = self.stepper.step(inputs, rate, self.count + 1, self.live)
+        self.count += not told.get(SKIPPED)
         return told
 
     # --- state ---

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir.optimizers import Adagrad, Adam, AdamW, Optimizer, PerceptronRule, Sgd
+from mpcompile.ir.optimizers import Adagrad, Adam, AdamW, Lion, Optimizer, PerceptronRule, RmsProp, Sgd
+from mpcompile.ir.training import EMA
 from mpcompile.passes.update import update_module
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model
@@ -22,7 +25,8 @@ Kernel = Callable[[Any, float, float, int, Tensors, Tensors, Mapping[str, Tensor
 class Updater:
     """One step of a rule on weights, by torch's kernel where there is one, else by the graph of the rule.
 
-    slots  slot -> parameter -> its array, which a step writes into
+    slots   slot -> parameter -> its array, which a step writes into
+    decays  for each weight whether weight decay acts on it; none: on all
     Raises `ValueError` for a rule that is not known.
     """
 
@@ -31,11 +35,18 @@ class Updater:
         spec: OptimizerSpec,
         weights: Mapping[str, Tensor],
         kernels: Mapping[type[Optimizer], Kernel] | None = None,
+        decays: Sequence[bool] = (),
     ) -> None:
         self.rule, self.decay = spec.rule, spec.weight_decay
         self.weights = list(weights.values())
-        self.slots = {s: {n: torch.zeros_like(w) for n, w in weights.items()} for s in self.rule.kept}
-        self._kept = {slot: list(arrays.values()) for slot, arrays in self.slots.items()}
+        self.slots = {s: {n: torch.zeros_like(w) for n, w in weights.items()} for s in spec.kept}
+        self.ema = spec.ema
+        self._means = list(self.slots.get(EMA, {}).values())
+        self._groups: list[_Group] = []
+        for decay in dict.fromkeys(decays or [True]):
+            of = [i for i in range(len(weights)) if not decays or decays[i] is decay]
+            held = {s: [list(self.slots[s].values())[i] for i in of] for s in self.rule.kept}
+            self._groups.append(_Group(of, [self.weights[i] for i in of], held, self.decay if decay else 0.0))
         # by class: what is registered under the name of a known rule has its own arithmetic
         known = KERNELS if kernels is None else kernels
         self._kernel = known.get(type(self.rule)) or _graph(spec, self.weights)
@@ -43,8 +54,23 @@ class Updater:
     @torch.no_grad()
     def step(self, gradients: Tensors, rate: float, number: int) -> None:
         """Take the step of this number, counted from one."""
-        if self.weights:
-            self._kernel(self.rule, self.decay, rate, number, self.weights, gradients, self._kept)
+        for group in self._groups:
+            if group.weights:
+                own = [gradients[i] for i in group.of]
+                self._kernel(self.rule, group.decay, rate, number, group.weights, own, group.kept)
+        if self.ema is not None and self._means:
+            torch._foreach_mul_(self._means, self.ema)
+            torch._foreach_add_(self._means, self.weights, alpha=1 - self.ema)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Weights with one weight decay: their numbers among all, and the arrays of each slot."""
+
+    of: list[int]
+    weights: Tensors
+    kept: Mapping[str, Tensors]
+    decay: float
 
 
 # --- the graph, for every rule ---
@@ -54,10 +80,13 @@ def _graph(spec: OptimizerSpec, weights: Tensors) -> Kernel:
     """The rule's arithmetic from its graph: an operation of torch for each of its own."""
     first = weights[0] if weights else torch.zeros(())
     shapes = [tuple(w.shape) for w in weights]
-    module, names = update_module(spec, list(dict.fromkeys(shapes)))
+    # the mean of weights is taken for all rules alike
+    module, names = update_module(
+        replace(spec, ema=None), list(dict.fromkeys(product(shapes, (True, False))))
+    )
     emitted = emit_module(module)
     model = build_model(emitted, {}, first.dtype).to(first.device)
-    programs = {shape: getattr(model, emitted.methods[program]) for shape, program in names.items()}
+    programs = {weight: getattr(model, emitted.methods[program]) for weight, program in names.items()}
 
     def run(
         rule: Optimizer, decay: float, rate: float, number: int, weights: Tensors, gradients: Tensors,
@@ -66,7 +95,7 @@ def _graph(spec: OptimizerSpec, weights: Tensors) -> Kernel:
         now = {"rate": first.new_tensor(rate), "step": torch.tensor(number, device=first.device)}
         for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             own = {f"slot_{slot}": arrays[i] for slot, arrays in kept.items()}
-            made = programs[shapes[i]](weight=weight, gradient=gradient, **own, **now)
+            made = programs[tuple(weight.shape), decay > 0](weight=weight, gradient=gradient, **own, **now)
             made = made if isinstance(made, dict) else {"next_weight": made}
             weight.copy_(made["next_weight"])
             for slot, arrays in kept.items():
@@ -101,6 +130,38 @@ def _sgd(
     )  # fmt: skip
 
 
+def _rmsprop(
+    rule: RmsProp, decay: float, rate: float, number: int, weights: Tensors, gradients: Tensors,
+    kept: Mapping[str, Tensors],
+) -> None:  # fmt: skip
+    if decay:
+        gradients = list(torch._foreach_add(gradients, weights, alpha=decay))
+    torch._foreach_mul_(kept["v"], rule.alpha)
+    torch._foreach_addcmul_(kept["v"], gradients, gradients, 1 - rule.alpha)
+    root = list(torch._foreach_sqrt(kept["v"]))
+    torch._foreach_add_(root, rule.eps)
+    step = list(torch._foreach_div(gradients, root))
+    if rule.momentum:
+        torch._foreach_mul_(kept["momentum"], rule.momentum)
+        torch._foreach_add_(kept["momentum"], step)
+        step = kept["momentum"]
+    torch._foreach_add_(weights, step, alpha=-rate)
+
+
+def _lion(
+    rule: Lion, decay: float, rate: float, number: int, weights: Tensors, gradients: Tensors,
+    kept: Mapping[str, Tensors],
+) -> None:  # fmt: skip
+    step = list(torch._foreach_mul(kept["m"], rule.beta1))
+    torch._foreach_add_(step, gradients, alpha=1 - rule.beta1)
+    torch._foreach_sign_(step)
+    if decay:
+        torch._foreach_mul_(weights, 1 - rate * decay)
+    torch._foreach_add_(weights, step, alpha=-rate)
+    torch._foreach_mul_(kept["m"], rule.beta2)
+    torch._foreach_add_(kept["m"], gradients, alpha=1 - rule.beta2)
+
+
 def _adagrad(
     rule: Adagrad, decay: float, rate: float, number: int, weights: Tensors, gradients: Tensors,
     kept: Mapping[str, Tensors],
@@ -121,7 +182,9 @@ KERNELS: dict[type[Optimizer], Kernel] = {
     AdamW: _adam,
     Sgd: _sgd,
     PerceptronRule: _sgd,
+    RmsProp: _rmsprop,
     Adagrad: _adagrad,
+    Lion: _lion,
 }
 
 __all__ = ["KERNELS", "Kernel", "Updater"]

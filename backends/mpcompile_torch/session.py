@@ -15,6 +15,7 @@ from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import STATE, Array, DType, Module
 from mpcompile.passes.across import shared
+from mpcompile.ranges import HUGE
 from mpcompile_torch.emit import emit_module
 from mpcompile_torch.loading import build_model, find_device
 from mpcompile_torch.optimizers import Updater
@@ -50,9 +51,15 @@ class TorchSession:
         self.model = build_model(emitted, parameters, self.dtype).to(self.device)
         held = self.model.state_dict(keep_vars=True)
         self.tensors: dict[str, Tensor] = {name: held[name] for name in module.parameters}
-        self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trainable}
+        self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trained}
+        for name in self.tensors.keys() - self.trained.keys():
+            self.tensors[name].requires_grad_(False)
         self.dead = _dead_regions(module, list(self.trained), self.device)
-        self.updater = Updater(optimizer, self.trained) if optimizer else None
+        self.updater = (
+            Updater(optimizer, self.trained, decays=[module.parameters[n].decays for n in self.trained])
+            if optimizer
+            else None
+        )
         self.count = 0
 
     # --- programs ---
@@ -76,16 +83,26 @@ class TorchSession:
         outputs, gradients = self._mean(inputs)
         scalars = {n: t.detach() for n, t in outputs.items() if t.ndim == 0 and not n.startswith(STATE)}
         with torch.no_grad():
-            if norm or self.spec.clip is not None:
+            if norm or self.spec.clip is not None or self.spec.skip is not None:
                 scalars["gradient_norm"] = self._norm(gradients)
+            if self.spec.skip is not None:
+                taken = self._taken(scalars, self.spec.skip)
+                scalars["skipped"] = torch.tensor(float(not taken))
+                if not taken:
+                    return Scalars(list(scalars), partial(_numbers, list(scalars.values())))
             if self.spec.clip is not None:
                 torch._foreach_mul_(gradients, (self.spec.clip / scalars["gradient_norm"]).clamp(max=1.0))
             self.count += 1
             self.updater.step(gradients, rate, self.count)
-            for name, value in outputs.items():
-                if name.startswith(STATE):
-                    self.tensors[name.removeprefix(STATE)].copy_(value)
+            for name, output in self.module.updates("loss").items():
+                self.tensors[name].copy_(outputs[output])
         return Scalars(list(scalars), partial(_numbers, list(scalars.values())))
+
+    @staticmethod
+    def _taken(scalars: Mapping[str, Tensor], limit: float) -> bool:
+        """Whether loss and gradient are finite, and its norm is within the limit. It waits for the device."""
+        loss = scalars["loss"] if "loss" in scalars else next(iter(scalars.values()))
+        return bool((scalars["gradient_norm"] <= limit) & (loss.abs() <= HUGE))
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """The norm of the whole gradient; on a device without waiting for it."""

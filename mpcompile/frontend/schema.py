@@ -159,15 +159,25 @@ def _training() -> dict[str, Any]:
             names = "|".join(TABLES[slot.name])
             shown = f"One of {', '.join(TABLES[slot.name])}, with its arguments."
             properties[slot.name] = {"type": "string", "pattern": rf"^\s*({names})\b", "description": shown}
+        elif slot.type == tuple[str, ...]:
+            listed = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+            properties[slot.name] = {
+                **listed,
+                "description": "The name of a net, a block or a parameter, or a list.",
+            }
+        elif slot.choice is not None and slot.range is None:
+            shown = f"One of {slot.choice}."
+            properties[slot.name] = {"type": "string", "enum": list(slot.choice.names), "description": shown}
         elif slot.range is None:
             properties[slot.name] = {"type": "string", "description": "The name of a data set, or a file."}
         else:
             number: dict[str, Any] = {
                 "type": "integer" if slot.type is int else "number",
-                "maximum": slot.range.most,
             }
+            number["exclusiveMaximum" if slot.range.below else "maximum"] = slot.range.most
             number["exclusiveMinimum" if slot.range.above else "minimum"] = slot.range.least
-            stated = f"A number, or an expression: {slot.range}."
+            named = f", or {slot.choice}" if slot.choice is not None else ""
+            stated = f"A number, or an expression: {slot.range}{named}."
             properties[slot.name] = {"anyOf": [number, {"type": "string"}], "description": stated}
     return {"properties": properties, "additionalProperties": False}
 

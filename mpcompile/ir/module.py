@@ -36,6 +36,7 @@ class ParameterSpec:
     `support` is a mask of the elements that some program reads, where masks remove the others: those are zero, from the
     initial value on (`analysis/kept.py`). With `fused` programs read the weight without its mask, and whoever trains it
     multiplies its gradient with the support.
+    With `frozen` training leaves it as it is; weight decay acts on it where it `decays`.
     `former` is the name that it had in files written before layers of a `repeat` were elements of lists; "" for the same.
     """
 
@@ -47,6 +48,13 @@ class ParameterSpec:
     former: str = ""
     support: Constant | None = None
     fused: bool = False
+    frozen: bool = False
+    decays: bool = True
+
+    @property
+    def trained(self) -> bool:
+        """Whether a step of training updates it."""
+        return self.trainable and not self.frozen
 
     @property
     def size(self) -> int:
@@ -273,7 +281,9 @@ class Module:
     def updates(self, program: str) -> dict[str, str]:
         """Untrained parameters that a program gives new values, each with the output that carries it.
 
-        Those of `loss` are applied after every step of training, those of `initialize` before the first.
+        Those of `loss` are applied after every step of training, but for frozen ones; those of `initialize` before the
+        first.
         """
         outputs = self.regions[program].outputs
-        return {name.removeprefix(STATE): name for name in outputs if name.startswith(STATE)}
+        found = {name.removeprefix(STATE): name for name in outputs if name.startswith(STATE)}
+        return {n: o for n, o in found.items() if program != "loss" or not self.parameters[n].frozen}

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import cos, pi, sqrt
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_origin
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
 from mpcompile.ir.optimizers import OPTIMIZERS, Adam, Optimizer
 from mpcompile.ranges import (
+    HUGE,
     MAX_SIZE,
+    TINY,
+    AnyName,
+    Choice,
     Count,
     CountOrNone,
     DataName,
+    Inner,
+    Items,
     NonNegative,
     Positive,
     Range,
@@ -28,6 +34,11 @@ from mpcompile.ranges import (
     named,
     slots,
 )
+
+#: Values of `decay` and of `skip`.
+ALL, MATRICES, NOT_FINITE = "all", "matrices", "not_finite"
+#: The slot of the running mean of a weight.
+EMA = "ema"
 
 
 @dataclass(frozen=True)
@@ -156,6 +167,11 @@ class Training:
     clip         threshold of the norm of the whole gradient
     weight_decay  of the optimiser, where it states none of its own
     threshold    real or grey data above it count as one for binary fields
+    decay        the weights that `weight_decay` acts on: all, or those of two and more axes (no gains, no biases)
+    freeze       nets, blocks or paths of parameters that training leaves as they are
+    ema          share of the running mean of weights that a step keeps; validation and every later use take that mean
+    skip         steps that change nothing: those with a loss or gradient that is not finite, and those whose gradient
+                 has a norm above this number
     """
 
     optimizer: Optimizer | None = None
@@ -173,6 +189,10 @@ class Training:
     threshold: Real | None = None
     clip: Positive | None = None
     weight_decay: NonNegative | None = None
+    decay: Annotated[str, Choice((ALL, MATRICES))] | None = None
+    freeze: Annotated[tuple[str, ...], AnyName(), Items(1, 256)] | None = None
+    ema: Inner | None = None
+    skip: Annotated[str | float, Choice((NOT_FINITE,)), Range(TINY, HUGE)] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False, metadata={"argument": False})
 
     def place(self, *names: str) -> Span:
@@ -221,6 +241,9 @@ class OptimizerSpec:
     arguments     of that rule, by name; what is not there has the rule's default
     weight_decay  on the weight for a rule that is `decoupled` (adamw), added to the gradient for the others
     clip          threshold of the global gradient norm, or None
+    ema           decay of the running mean of weights in the slot `ema`, or None (`runner/averages.py`)
+    skip          norm of the gradient above which a step changes nothing, as one that is not finite does; None: no
+                  step is looked at
     The rate is handed to every step, so that schedules live in one place.
     """
 
@@ -228,6 +251,8 @@ class OptimizerSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weight_decay: float = 0.0
     clip: float | None = None
+    ema: float | None = None
+    skip: float | None = None
 
     @property
     def rule(self) -> Optimizer:
@@ -236,6 +261,11 @@ class OptimizerSpec:
             raise ValueError(f"no update rule is named {self.kind!r}")
         return OPTIMIZERS[self.kind](**self.arguments)
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The slots that a step reads and writes: those of the rule, and `ema`."""
+        return self.rule.kept if self.ema is None else (*self.rule.kept, EMA)
+
     @classmethod
     def of(cls, train: Training) -> OptimizerSpec:
         """The update rule of a `train` section; adam where it states none."""
@@ -243,7 +273,9 @@ class OptimizerSpec:
         values = {k: v for k, v in plain(stated).items() if v is not None and k != "rate"}
         of_section = stated.usual_decay if train.weight_decay is None else train.weight_decay
         decay = values.pop("weight_decay", of_section)
-        return cls(values.pop("kind"), values, decay, train.clip)
+        skip = HUGE if train.skip == NOT_FINITE else train.skip
+        assert not isinstance(skip, str)
+        return cls(values.pop("kind"), values, decay, train.clip, train.ema, skip)
 
 
 def setting(name: str, span: Span) -> Slot:
@@ -254,14 +286,24 @@ def setting(name: str, span: Span) -> Slot:
     return known[name]
 
 
+_KINDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a name",
+    str | float: "a name or a number",
+    tuple[str, ...]: "a list of names",
+}
+
+
 def checked(slot: Slot, value: Any, of: str, span: Span) -> Any:
     """Convert a plain value of a field to its type. Raises MP511 for another type or a value out of range."""
     if slot.type is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if slot.type is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, slot.type) or isinstance(value, bool):
-        kind = {int: "a whole number", float: "a number", str: "a name"}[slot.type]
+    wanted = get_origin(slot.type) if get_origin(slot.type) is tuple else slot.type
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        kind = _KINDS[slot.type]
         raise error("MP511", f"`{slot.name}` of {of} must be {kind}, got {value!r}", span)
     wrong = slot.fault(value)
     if wrong:
@@ -280,6 +322,8 @@ def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
 
 
 __all__ = [
+    "EMA",
+    "MATRICES",
     "SCHEDULES",
     "TABLES",
     "OptimizerSpec",

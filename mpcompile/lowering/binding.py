@@ -188,6 +188,11 @@ class Arguments:
             return expr.id
         return self.scope.integer(expr)
 
+    def _text_or_real(self, expr: ast.Expr) -> str | float:
+        if isinstance(expr, ast.Name) and expr.id not in self.scope.numbers:
+            return expr.id
+        return self._real(expr)
+
     def _real(self, expr: ast.Expr) -> float:
         return float(self.scope.number(expr))
 
@@ -331,6 +336,7 @@ COERCIONS: dict[Any, Callable[[Arguments, ast.Expr], Any]] = {
     bool: Arguments._boolean,
     str: Arguments._text,
     str | int: Arguments._text_or_number,
+    str | float: Arguments._text_or_real,
     Operand: Arguments._operand,
     Mask: lambda self, e: self.scope.mask(e),
     Net: Arguments._net,

@@ -34,7 +34,7 @@ from mpcompile.lowering.joint import joint
 from mpcompile.lowering.missing import complete
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
-from mpcompile.lowering.training import training
+from mpcompile.lowering.training import grouped, training
 from mpcompile.lowering.unbuilt import check_built
 from mpcompile.lowering.weights import weight
 from mpcompile.ops import build as F
@@ -110,6 +110,7 @@ class _Lowering(Statements):
             raise SpecError(dict.fromkeys(faults))  # each once
         for name, support in supports(self.out.regions.values()).items():
             self.out.parameters[name] = replace(self.out.parameters[name], support=support)
+        self.out.parameters = grouped(self.model, self.out)
         self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._modelled, self._orders)]
         self.out.allowances = allowances_of(self.model, self.out)
         return self.out

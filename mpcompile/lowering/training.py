@@ -1,16 +1,19 @@
-"""The `train` section of a spec, bound and checked: every value has its place."""
+"""The `train` section of a spec, bound and checked: every value has its place; and the groups of parameters it states."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mpcompile.diagnostics import Diagnostic, SpecError, error
+from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.ir import Training
-from mpcompile.ir.training import TABLES, setting
+from mpcompile.ir import Module, ParameterSpec, Training
+from mpcompile.ir.training import MATRICES, TABLES, setting
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import Scope
+from mpcompile.ranges import named
 
 #: Settings that are of data, and the help where a model reads none.
 OF_DATA = {
@@ -65,3 +68,67 @@ def _setting(let: ast.Let, scope: Scope) -> Any:
     if let.name in TABLES:
         return bound.chosen(TABLES[let.name], let.name, let.value, f"the name of {let.name}")
     return bound.coerce(slot, let.value)
+
+
+# --- groups of parameters ---
+
+
+def grouped(model: ast.Model, module: Module) -> dict[str, ParameterSpec]:
+    """Return the parameters of a module with `frozen` and `decays` as its `train` section says.
+
+    A name in `freeze` is that of a net or a block, wherever weights of it are, or the path of a parameter or of a part of
+    the model, as `mpcompile inspect` shows it.
+
+    Raises `SpecError` (MP511) for a name without a parameter, and where no weight is left to train.
+    """
+    train, out = module.train, dict(module.parameters)
+    if train.decay == MATRICES:
+        out = {name: replace(p, decays=len(p.shape) > 1) for name, p in out.items()}
+    if train.freeze is None:
+        return out
+    parts = {net.name for net in model.nets} | {block.name for block in model.blocks}
+    faults: list[Diagnostic] = []
+    for entry, span in zip(train.freeze, _spans(model, train), strict=True):
+        found = [name for name in out if _within(name, entry, entry.partition(".")[0] in parts)]
+        if not found:
+            known = sorted({*parts, *_paths(out)}, key=lambda path: (path.count("."), path))
+            fault = error(
+                "MP511", f"`freeze` of train names no weight: '{entry}'", span, help=named(entry, known)
+            )
+            faults += fault.diagnostics
+        out |= {name: replace(out[name], frozen=True) for name in found}
+    if faults:
+        raise SpecError(faults)
+    if not any(p.trained for p in out.values()):
+        raise error("MP511", "`freeze` of train leaves no weight to train", train.place("freeze"),
+                    help="leave out what is to be trained")  # fmt: skip
+    return out
+
+
+def _within(name: str, entry: str, anywhere: bool) -> bool:
+    """Whether a parameter is at a path or under it.
+
+    A net or a block may be `anywhere`; the uses of a block outside of a `repeat` are numbered, as `layer_0`.
+    """
+    path, part = name.split("."), entry.split(".")
+    if not anywhere:
+        return path[: len(part)] == part
+    use = re.compile(re.escape(part[0]) + r"(_\d+)?")
+    return any(
+        use.fullmatch(path[k]) and path[k + 1 : k + len(part)] == part[1:]
+        for k in range(len(path) - len(part) + 1)
+    )
+
+
+def _paths(parameters: Mapping[str, ParameterSpec]) -> set[str]:
+    """Every path that has a parameter at it or under it."""
+    parts = [name.split(".") for name in parameters]
+    return {".".join(p[:k]) for p in parts for k in range(1, len(p) + 1)}
+
+
+def _spans(model: ast.Model, train: Training) -> list[Span]:
+    """Where each entry of `freeze` is written."""
+    stated = next((let.value for let in model.train if let.name == "freeze"), None)
+    if isinstance(stated, ast.ListExpr):
+        return [item.span for item in stated.items]
+    return [train.place("freeze")] * len(train.freeze or ())

@@ -10,16 +10,30 @@ import numpy as np
 from mpcompile.ir import STATE, Builder, DType, Graph, Module, Parameter, Stack, Type, Value, float_type
 from mpcompile.ir.optimizers import Term
 from mpcompile.ir.training import OptimizerSpec
-from mpcompile.ops import Add, Div, Minimum, Mul, Sqrt, Sum
+from mpcompile.ops import (
+    Abs,
+    Add,
+    Cast,
+    Div,
+    LessEqual,
+    LogicalAnd,
+    LogicalNot,
+    Minimum,
+    Mul,
+    Sqrt,
+    Sum,
+    Where,
+)
 from mpcompile.passes.gradient import gradient_name, loss_gradient
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.update import Arithmetic, frame
+from mpcompile.ranges import HUGE
 
 #: Inputs beside the program's own: the rate of this step, and its number, counted from one.
 RATE, STEP = "optimizer/rate", "optimizer/step"
 #: Prefixes of a parameter in state, and of a value that replaces what was read.
 PARAMETER, NEXT = "parameter/", "next/"
-NORM = "gradient_norm"
+NORM, SKIPPED = "gradient_norm", "skipped"
 
 
 def slot_name(slot: str, parameter: str) -> str:
@@ -45,14 +59,20 @@ def stacks(module: Module) -> dict[str, Stack]:
     return {
         path: op
         for path, op in found.items()
-        if all(read[n] == 1 and specs[n].trainable and not specs[n].fused for n in op.names)
+        if all(read[n] == 1 and specs[n].trained and not specs[n].fused for n in op.names)
     }
 
 
 def units(module: Module) -> list[str]:
     """Return the names under which a step of training updates weights, stacks in the places of their first ones."""
     paths = {name: path for path, op in stacks(module).items() for name in op.names}
-    return list(dict.fromkeys(paths.get(name, name) for name, s in module.parameters.items() if s.trainable))
+    return list(dict.fromkeys(paths.get(name, name) for name, s in module.parameters.items() if s.trained))
+
+
+def decaying(module: Module) -> dict[str, bool]:
+    """Return for each unit of training (`units`) whether weight decay acts on it (`ParameterSpec.decays`)."""
+    first = {path: op.names[0] for path, op in stacks(module).items()}
+    return {name: module.parameters[first.get(name, name)].decays for name in units(module)}
 
 
 def train_step(module: Module, spec: OptimizerSpec) -> Graph:
@@ -60,8 +80,8 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
 
     Inputs    those of `loss`; `optimizer/rate`; `optimizer/step`; `optimizer/<slot>/<parameter>`; parameters
               are leaves, as everywhere
-    Outputs   the scalars of `loss`; `gradient_norm`, before clipping; `next/parameter/<name>` and
-              `next/optimizer/<slot>/<name>`, under which what was read is replaced
+    Outputs   the scalars of `loss`; `gradient_norm`, before clipping; `skipped` (0 or 1) where `spec.skip` is set;
+              `next/parameter/<name>` and `next/optimizer/<slot>/<name>`, under which what was read is replaced
 
     The weights of a region are one array, under the path of its `Stack`, and so are their slots (`stacks`).
     """
@@ -84,17 +104,29 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
         gradients[name] = graph.outputs[gradient_name(name)] if missing is None else missing
     written = {name: graph.outputs[output] for name, output in module.updates("loss").items()}
     reported = {n: v for n, v in program.outputs.items() if not n.startswith(STATE) and not v.shape}
+    loss = graph.outputs[loss_name(program)]
     graph.outputs = {n: graph.outputs[n] for n in reported}
-    _update(b, spec, leaves, gradients)
+    before = _update(b, spec, leaves, gradients, decaying(module))
     for name, value in written.items():
         graph.outputs[f"{NEXT}{PARAMETER}{name}"] = value
+        before[f"{NEXT}{PARAMETER}{name}"] = leaves.get(name) or b.emit(Parameter(name, value.type))
+    if spec.skip is not None:
+        _skip(b, spec.skip, loss, before)
     return SIMPLIFYING.run(graph).graph
 
 
 def _update(
-    b: Builder, spec: OptimizerSpec, weights: Mapping[str, Value], gradients: Mapping[str, Value]
-) -> None:
-    """Append the gradient's norm, clipping, and the update rule, parameter by parameter."""
+    b: Builder,
+    spec: OptimizerSpec,
+    weights: Mapping[str, Value],
+    gradients: Mapping[str, Value],
+    decays: Mapping[str, bool],
+) -> dict[str, Value]:
+    """Append the gradient's norm, clipping, and the update rule, parameter by parameter.
+
+    Returns what each output of these replaces.
+    """
+    before: dict[str, Value] = {}
     a = Arithmetic(b, b.input(RATE, float_type()), b.input(STEP, Type(DType.INT, ())))
     outputs = b.graph.outputs
     scale: Term = a.term(1.0)
@@ -108,9 +140,27 @@ def _update(
             part = b.emit(Div(), b.constant(spec.clip), norm)
             scale = a.scalar(b.emit(Minimum(), part, b.constant(1.0)))
     for name, gradient in gradients.items():
-        kept = {s: b.input(slot_name(s, name), gradient.type) for s in spec.rule.kept}
+        kept = {s: b.input(slot_name(s, name), gradient.type) for s in spec.kept}
         with b.frame(frame(f"update.{name}")):
-            new, changed = a.updated(spec, weights[name], a.array(gradient) * scale, kept)
+            new, changed = a.updated(spec, weights[name], a.array(gradient) * scale, kept, decays[name])
         outputs[f"{NEXT}{PARAMETER}{name}"] = new
+        before[f"{NEXT}{PARAMETER}{name}"] = weights[name]
         for slot, value in changed.items():
             outputs[f"{NEXT}{slot_name(slot, name)}"] = value
+            before[f"{NEXT}{slot_name(slot, name)}"] = kept[slot]
+    return before
+
+
+def _skip(b: Builder, limit: float, loss: Value, before: Mapping[str, Value]) -> None:
+    """Make each output what it was `before`, unless loss and gradient are finite and its norm is within a limit.
+
+    A comparison with NaN is false.
+    """
+    outputs = b.graph.outputs
+    with b.frame(frame("skip")):
+        small = b.emit(LessEqual(), outputs[NORM], b.constant(limit))
+        finite = b.emit(LessEqual(), b.emit(Abs(), loss), b.constant(HUGE))
+        taken = b.emit(LogicalAnd(), small, finite)
+        for name, old in before.items():
+            outputs[name] = b.emit(Where(), taken, outputs[name], old)
+        outputs[SKIPPED] = b.emit(Cast(DType.FLOAT), b.emit(LogicalNot(), taken))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir import Builder, DType, Frame, Graph, Module, Primitive, Type, Value, float_type, numbers
 from mpcompile.ir.optimizers import Term
-from mpcompile.ir.training import OptimizerSpec
-from mpcompile.ops import Add, Cast, Div, Mul, Sqrt, Sub, Tanh
+from mpcompile.ir.training import EMA, OptimizerSpec
+from mpcompile.ops import Add, Cast, Div, Mul, Sign, Sqrt, Sub, Tanh
 
 #: Inputs of an update beside the slots: the weight, its gradient, the rate of the step, and its number from one.
 WEIGHT, GRADIENT, RATE, STEP = "weight", "gradient", "rate", "step"
@@ -41,17 +41,28 @@ class Arithmetic:
         return h * 2.0 / (h + 1.0)
 
     def updated(
-        self, spec: OptimizerSpec, weight: Value, gradient: Term, kept: Mapping[str, Value]
+        self,
+        spec: OptimizerSpec,
+        weight: Value,
+        gradient: Term,
+        kept: Mapping[str, Value],
+        decays: bool = True,
     ) -> tuple[Value, dict[str, Value]]:
-        """Return a weight after the step, and its slots. Raises `ValueError` for a rule that is not known."""
-        rule, decay, start = spec.rule, spec.weight_decay, self.array(weight)
+        """Return a weight after the step, and its slots. Raises `ValueError` for a rule that is not known.
+
+        decays  whether weight decay acts on this weight (`ParameterSpec.decays`)
+        """
+        rule, start = spec.rule, self.array(weight)
+        decay = spec.weight_decay if decays else 0.0
         if decay and not rule.decoupled:
             gradient = gradient + start * decay
         change, slots = rule.change(start, gradient, {s: self.array(v) for s, v in kept.items()}, self)
         if decay and rule.decoupled:
             start = start * (1.0 - self.rate * decay)
-        made = {slot: self.term(slots[slot]).value() for slot in rule.kept}
-        return self.term(start - change).value(), made
+        new = self.term(start - change).value()
+        if spec.ema is not None:
+            slots[EMA] = self.array(kept[EMA]) * spec.ema + self.array(new) * (1 - spec.ema)
+        return new, {slot: self.term(slots[slot]).value() for slot in spec.kept}
 
     # --- terms ---
 
@@ -150,6 +161,9 @@ class _Term:
     def sqrt(self) -> Term:
         return self.apply(Sqrt())
 
+    def sign(self) -> Term:
+        return self.apply(Sign())
+
     def apply(self, op: Primitive, *others: Term | float) -> Term:
         terms = [self, *(self.home.term(x) for x in others)]
         values = [t.value() for t in terms]
@@ -179,8 +193,8 @@ class _Term:
 # --- an update on its own, for backends whose framework gives gradients ---
 
 
-def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update") -> Graph:
-    """Build the update of a weight of this shape as a program.
+def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update", decays: bool = True) -> Graph:
+    """Build the update of a weight of this shape as a program; weight decay acts on it where it `decays`.
 
     Inputs    `weight`, `gradient` (clipped), `rate`, `step` (whole, from one), and `slot_<slot>` for each slot
               that the rule keeps
@@ -190,23 +204,32 @@ def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update") -> Grap
     graph = Graph(name)
     b = Builder(graph)
     weight, gradient = (b.input(n, float_type(*shape)) for n in (WEIGHT, GRADIENT))
-    kept = {slot: b.input(f"slot_{slot}", float_type(*shape)) for slot in spec.rule.kept}
+    kept = {slot: b.input(f"slot_{slot}", float_type(*shape)) for slot in spec.kept}
     rate, number = b.input(RATE, float_type()), b.input(STEP, Type(DType.INT, ()))
     a = Arithmetic(b, rate, number)
-    new, slots = a.updated(spec, weight, a.array(gradient), kept)
+    new, slots = a.updated(spec, weight, a.array(gradient), kept, decays)
     graph.outputs = {"next_weight": new, **{f"next_slot_{slot}": value for slot, value in slots.items()}}
     return graph
 
 
-def update_module(spec: OptimizerSpec, shapes: Sequence[Shape]) -> tuple[Module, dict[Shape, str]]:
+def update_module(
+    spec: OptimizerSpec, weights: Sequence[tuple[Shape, bool]]
+) -> tuple[Module, dict[tuple[Shape, bool], str]]:
     """Build a module without parameters that has `update_rule` for each shape, and return it with their programs.
+
+    weights  shapes, each with whether weight decay acts on weights of that shape
 
     A backend emits it as it emits every module, so an optimiser needs nothing of a backend. Raises `ValueError` for a
     rule that is not known.
     """
-    names = {shape: f"update_{'x'.join(map(str, shape)) or 'scalar'}" for shape in shapes}
+    names = {
+        (shape, decays): f"update_{'x'.join(map(str, shape)) or 'scalar'}{'' if decays else '_undecayed'}"
+        for shape, decays in weights
+    }
     module = Module(spec.kind, Source(f"{spec.kind}.mp", ""))
-    module.programs = {name: update_rule(spec, shape, name) for shape, name in names.items()}
+    module.programs = {
+        name: update_rule(spec, shape, name, decays) for (shape, decays), name in names.items()
+    }
     return module, names
 
 

@@ -237,7 +237,7 @@ CLAIMS: Mapping[str, str] = {
 OPTIMIZERS: Mapping[str, str] = _each(
     _TRAINED, adam="optimizer: adam(1e-3)", adamw="optimizer: adamw(1e-3, weight_decay = 0.01)",
     sgd="optimizer: sgd(0.1, momentum = 0.9)", adagrad="optimizer: adagrad(0.01)",
-    perceptron="optimizer: perceptron",
+    perceptron="optimizer: perceptron", rmsprop="optimizer: rmsprop(1e-2)", lion="optimizer: lion(1e-4)",
 )  # fmt: skip
 SCHEDULES: Mapping[str, str] = _each(
     _TRAINED, constant="schedule: constant(warmup = 10)", linear="schedule: linear(warmup = 10)",

@@ -151,7 +151,7 @@ def clipping(
     module: Module, weights: Mapping[str, Array], inputs: Mapping[str, Array], threshold: float
 ) -> tuple[float, float]:
     """Return the norm of the gradient of the loss by all weights, and the factor by which `threshold` clips it."""
-    names = [n for n in module.programs["loss"].parameters() if module.parameters[n].trainable]
+    names = [n for n in module.programs["loss"].parameters() if module.parameters[n].trained]
     out = interpret(differentiate(module.programs["loss"], "loss", names), dict(weights), dict(inputs))
     norm = float(np.sqrt(sum((out[gradient_name(n)] ** 2).sum() for n in names)))
     return norm, min(1.0, threshold / norm) if norm else 1.0

@@ -19,6 +19,8 @@ class Progress:
     seconds: float = 0.0
     reason: str = ""
     loss: float | None = None  # of the last step
+    skipped: int = 0  # steps that changed nothing
+    skipped_since: int = 0  # those of them since the last one that did
 
     def add(self, scalars: Mapping[str, float]) -> None:
         """Take in the scalars of a step. The gradient's norm is no mean: a line has that of its own step."""

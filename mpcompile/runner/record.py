@@ -69,6 +69,8 @@ class _Optimizer(_Strict):
     momentum: Amount
     weight_decay: Amount
     clip: Amount | None
+    ema: Fraction | None = None
+    skip: Amount | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -171,6 +173,8 @@ class _Progress(_Strict):
     seconds: Amount = 0.0
     reason: Literal["", "finished", "patience"] = ""
     loss: float | None = None
+    skipped: Natural = 0
+    skipped_since: Natural = 0
 
 
 class _Record(_Strict):

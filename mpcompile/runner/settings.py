@@ -69,7 +69,7 @@ def _described(spec: OptimizerSpec) -> dict[str, Any]:
     own = {name: getattr(spec.rule, name) for name in own_arguments(spec.kind)}
     arguments = {**_UNUSED_OF_OPTIMIZER, **own}
     betas = (arguments.pop("beta1"), arguments.pop("beta2"))
-    rest = {"weight_decay": spec.weight_decay, "clip": spec.clip}
+    rest = {"weight_decay": spec.weight_decay, "clip": spec.clip, "ema": spec.ema, "skip": spec.skip}
     return {"kind": spec.kind, "betas": betas, **arguments, **rest}
 
 
@@ -82,7 +82,9 @@ def optimizer_of(described: Mapping[str, Any]) -> OptimizerSpec:
     """Return the optimiser that `describe` wrote."""
     told = {**described, "beta1": described["betas"][0], "beta2": described["betas"][1]}
     arguments = {name: told[name] for name in own_arguments(told["kind"])}
-    return OptimizerSpec(told["kind"], arguments, told["weight_decay"], told["clip"])
+    return OptimizerSpec(
+        told["kind"], arguments, told["weight_decay"], told["clip"], told["ema"], told["skip"]
+    )
 
 
 def schedule_of(described: Mapping[str, Any]) -> Schedule:

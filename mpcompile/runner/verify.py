@@ -18,7 +18,7 @@ from mpcompile.analysis.cost import peak
 from mpcompile.analysis.dependence import environment_for, support
 from mpcompile.backend import Session, open_session
 from mpcompile.interpret import Apply, evaluate, interpret
-from mpcompile.ir import Array, Graph, Module, Primitive
+from mpcompile.ir import STATE, Array, Graph, Module, Primitive
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate, gradient_name
 from mpcompile.passes.pipeline import Optimised, optimise
@@ -205,7 +205,7 @@ class _Roundings:
 
 def _trainable(module: Module) -> list[str]:
     used = module.programs["loss"].parameters()
-    return [p.name for p in module.parameters.values() if p.trainable and p.name in used]
+    return [p.name for p in module.parameters.values() if p.trained and p.name in used]
 
 
 def _law(program: str, value: str, gap: float, tolerance: float) -> Row:
@@ -217,7 +217,9 @@ def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> I
     programs = module.programs
     same = "log_prob" in programs and programs["log_prob"].inputs.keys() == programs["loss"].inputs.keys()
     same = same and not module.weighted and "terms" not in programs["loss"].outputs
-    if same and not module.updates("loss"):  # batch statistics are the loss's own, as dropout is
+    if same and not any(
+        n.startswith(STATE) for n in programs["loss"].outputs
+    ):  # batch statistics are the loss's own, as dropout is
         inputs = example_inputs(module, "loss", *size)
         loss = interpret(programs["loss"], weights, inputs)["loss"]
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()

@@ -165,7 +165,7 @@ def test_an_optimiser_that_keeps_zeros_does(kind: str) -> None:
     for spec in [s for s in RULES if s.kind == kind]:
         rng = np.random.default_rng(0)
         graphs = {n: update_rule(spec, (n,)) for n in (6, 2)}
-        names = ["weight", "gradient", *(f"slot_{s}" for s in spec.rule.kept)]
+        names = ["weight", "gradient", *(f"slot_{s}" for s in spec.kept)]
         for number in range(1, 5):
             state = {n: rng.standard_normal(6) ** 2 * np.array([0, 1, 1, 0, 1, 1]) for n in names}
             now = {"rate": np.asarray(0.3 / number), "step": np.asarray(number)}

@@ -1,0 +1,169 @@
+"""Rules, groups of parameters, means of weights, skipped steps: the published arithmetic in numpy, every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mpcompile.backend import find_backend, installed, open_session, without_dead
+from mpcompile.diagnostics import Source
+from mpcompile.frontend import parse_text
+from mpcompile.ir import Array, Module
+from mpcompile.lowering import lower
+from mpcompile.passes.pipeline import optimise
+from mpcompile.runner.examples import example_inputs, example_weights
+from mpcompile.runner.settings import settings
+
+TEXT = """model m
+input x: real[4]
+target y: real[3]
+net encoder = dense(5) -> tanh -> layer_norm
+block res(w) = residual(layer_norm -> dense(w) -> tanh)
+block deep(w) = batch_norm -> repeat i in 1..2 { res(w) } -> dense(3)
+y ~ normal(loc = encoder(x) -> deep(5))
+"""
+RATE, DECAY = 0.01, 0.1
+
+
+def made(train: str) -> Module:
+    text = f"{TEXT}train {{ {train} }}\n"
+    return optimise(lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})).module
+
+
+# --- the published rules: (weight, gradient, slots, decay) -> weight; slots change in place ---
+
+Slots = dict[str, Array]
+Rule = Callable[[Array, Array, Slots, float], Array]
+
+
+def rmsprop(p: Array, g: Array, s: Slots, decay: float) -> Array:
+    """torch.optim.RMSprop(alpha=0.9, eps=1e-3, momentum=0.5)."""
+    g = g + decay * p
+    s["v"] = 0.9 * s["v"] + 0.1 * g * g
+    s["momentum"] = 0.5 * s["momentum"] + g / (np.sqrt(s["v"]) + 1e-3)
+    return p - RATE * s["momentum"]
+
+
+def lion(p: Array, g: Array, s: Slots, decay: float) -> Array:
+    """Chen et al. 2023, algorithm 2."""
+    moved = np.sign(0.8 * s["m"] + 0.2 * g)
+    s["m"] = 0.95 * s["m"] + 0.05 * g
+    return p - RATE * (moved + decay * p)
+
+
+def sgd(p: Array, g: Array, s: Slots, decay: float) -> Array:
+    s["momentum"] = 0.9 * s["momentum"] + g + decay * p
+    return p - RATE * s["momentum"]
+
+
+RULES: dict[str, tuple[str, Rule, tuple[str, ...]]] = {
+    "rmsprop": (f"rmsprop({RATE}, alpha = 0.9, eps = 1e-3, momentum = 0.5)", rmsprop, ("v", "momentum")),
+    "lion": (f"lion({RATE}, beta1 = 0.8, beta2 = 0.95)", lion, ("m",)),
+    "sgd": (f"sgd({RATE}, momentum = 0.9)", sgd, ("momentum",)),
+}
+
+
+@pytest.mark.parametrize("backend", installed())
+@pytest.mark.parametrize("kind", RULES)
+def test_steps_are_the_published_arithmetic(kind: str, backend: str) -> None:
+    """With frozen parts, matrices that alone decay, clipping, a mean of weights, and a step that is skipped."""
+    text, rule, slots = RULES[kind]
+    m = made(
+        f"optimizer: {text}, weight_decay: {DECAY}, decay: matrices, freeze: [encoder], clip: 0.5, ema: 0.9, skip: 1e3"
+    )
+    spec = settings(m).optimizer
+    assert spec.kept == (*slots, "ema") and spec.skip == 1e3
+    start = example_weights(m, spread=0.3)
+    found = find_backend(backend)
+    session = found.session(m, start, spec, precision="float64")
+    oracle = found.session(m, start, precision="float64")
+    trained = [n for n, p in m.parameters.items() if p.trained]
+    assert trained and not any(n.startswith("encoder.") for n in trained)
+    want = {n: np.asarray(a, np.float64) for n, a in start.items()}
+    kept = {n: {s: np.zeros_like(want[n]) for s in spec.kept} for n in trained}
+    for number in range(1, 7):
+        batch = example_inputs(m, "loss", 8, seed=number)
+        if number == 3:  # a step of no use, and one whose gradient is too large
+            batch["x"] = np.full_like(batch["x"], np.nan)
+        if number == 4:
+            batch["y"] = batch["y"] + 1e6
+        before = session.state()
+        told = session.step(batch, RATE)
+        if number in (3, 4):
+            assert told["skipped"] == 1
+            after = session.state()
+            assert all(np.array_equal(after[k], a) for k, a in before.items())
+            continue
+        assert told["skipped"] == 0
+        oracle.load_state({f"parameter/{n}": a for n, a in want.items()})
+        outputs, gradients = oracle.gradients(batch)
+        assert list(gradients) == trained
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradients.values()))
+        assert told["gradient_norm"] == pytest.approx(norm, rel=1e-9)
+        for n, g in gradients.items():
+            decay = DECAY if want[n].ndim > 1 else 0.0
+            want[n] = rule(want[n], g * min(1.0, 0.5 / norm), kept[n], decay)
+            kept[n]["ema"] = 0.9 * kept[n]["ema"] + 0.1 * want[n]
+        want |= {n: outputs[o] for n, o in m.updates("loss").items()}
+    state = session.state()
+    assert state["optimizer/step"] == 4
+    assert {k for k in state if k.startswith("optimizer/")} == {
+        "optimizer/step",
+        *(f"optimizer/{s}/{n}" for s in spec.kept for n in trained),
+    }
+    for n, expected in want.items():
+        np.testing.assert_allclose(state[f"parameter/{n}"], expected, rtol=1e-9, atol=1e-11, err_msg=n)
+        if n not in trained and n not in m.updates("loss"):
+            assert np.array_equal(state[f"parameter/{n}"], np.asarray(start[n], np.float64))
+    for n, arrays in kept.items():
+        for slot, array in arrays.items():
+            np.testing.assert_allclose(
+                state[f"optimizer/{slot}/{n}"], array, rtol=1e-9, atol=1e-11, err_msg=n
+            )
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_statistics_of_a_frozen_part_stay(backend: str) -> None:
+    m = made("optimizer: sgd(0.1), freeze: [deep]")
+    session = find_backend(backend).session(m, example_weights(m), settings(m).optimizer)
+    before = session.state()
+    session.step(example_inputs(m, "loss", 8), 0.1)
+    changed = {k for k, a in session.state().items() if not np.array_equal(a, before[k])}
+    assert changed == {
+        "optimizer/step",
+        *(f"parameter/{n}" for n in m.parameters if n.startswith("encoder.")),
+    }
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_masked_weights_keep_their_groups_when_they_are_packed(backend: str) -> None:
+    """Boxes of a weight decay and are averaged as the weight is; the frozen one keeps its bits, dead elements stay 0."""
+    text = f"""model m
+input x: binary[12]
+mask up = degrees(hidden = 24)
+x ~ autoregressive(likelihood = bernoulli) {{ dense(24, mask = up) -> relu -> dense(12, mask = strict(up)) }}
+train {{ optimizer: lion({RATE}), weight_decay: {DECAY}, decay: matrices, ema: 0.5, skip: not_finite,
+  freeze: ["x.net.dense_0.weight"] }}
+"""
+    own = optimise(lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {}))
+    m = own.module
+    spec, start = settings(m).optimizer, example_weights(m, spread=0.3)
+    supports = {n: p.support for n, p in m.parameters.items() if p.support is not None}
+    start = without_dead(start, supports)
+    plain = find_backend(backend).session(m, start, spec, precision="float64")
+    packed = open_session(backend, own, start, spec, precision="float64", blocks=2)
+    for number in range(3):
+        for session in (plain, packed):
+            session.step(example_inputs(m, "loss", 8, seed=number), RATE)
+    want, found = plain.state(), packed.state()
+    assert want.keys() == found.keys()
+    for key, array in want.items():
+        np.testing.assert_allclose(found[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+        name = key.rpartition("/")[2]
+        if name in supports:
+            assert not array[~supports[name].stored].any()
+    name = "x.net.dense_0.weight"
+    assert np.array_equal(found[f"parameter/{name}"], np.asarray(start[name], np.float64))
+    assert f"optimizer/ema/{name}" not in found
