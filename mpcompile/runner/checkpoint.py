@@ -16,13 +16,13 @@ import numpy as np
 
 from mpcompile.emission.tensors import serialise
 from mpcompile.ir import Array, Module
+from mpcompile.ir.optimizers import OPTIMIZERS
 from mpcompile.runner import disk
 from mpcompile.runner.record import LARGEST, Manifest, checked
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 _NUMBERED = re.compile(r"last-[0-9]{1,19}")
 _LEFT = re.compile(r"last-\d+\.(tmp|old)|best\.tmp")
-_SLOTS = 3  # a parameter, and at most two moments of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,8 @@ def steps(root: Path) -> list[int]:
 
 def bound(module: Module) -> int:
     """Return the bytes that a state of this module can need at most."""
-    size = sum(8 * _SLOTS * int(_product(p.shape)) for p in module.parameters.values())
+    slots = 2 + max(len(rule.slots) for rule in OPTIMIZERS.values())  # the weight and its mean, too
+    size = sum(8 * slots * int(_product(p.shape)) for p in module.parameters.values())
     return size + 65536 + 4096 * len(module.parameters)
 
 

@@ -15,6 +15,7 @@ from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import STATE, Array, Module
 from mpcompile.runner import divergence, measure
 from mpcompile.runner import run as runs
+from mpcompile.runner.averages import averages
 from mpcompile.runner.batches import as_precision
 from mpcompile.runner.data import Dataset
 from mpcompile.runner.folder import Folder, hold_earlier
@@ -24,6 +25,8 @@ from mpcompile.runner.setup import prepare
 from mpcompile.runner.signals import heedless, signals
 
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
+_SKIPS_SAID = 3
+_SKIPS_IN_SUCCESSION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,8 @@ class _Training:
                 p.reason = "finished"
             if self._ended() or caught:
                 self._save()
+            if p.skipped:
+                self.say(f"{p.skipped} of {p.step} steps changed nothing")
             if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
                 self.folder.save_best(self._sound_state())
         return self._result(caught[0] if caught and not self._ended() else 0)
@@ -125,7 +130,8 @@ class _Training:
         self.unread.append((number, out))
         if logs:
             self._read()
-            self._log(rate, out.get("gradient_norm", math.nan))
+            if p.window_count:
+                self._log(rate, out.get("gradient_norm", math.nan))
         if p.step % self.setup.plan.valid_every == 0 or p.step == total:
             self._read()
             self._validate()
@@ -137,12 +143,29 @@ class _Training:
         them whose loss is not finite."""
         p = self.progress
         for step, out in self.unread:
+            if out.get("skipped"):
+                self._skipped(step, out)
+                continue
             if not math.isfinite(out["loss"]):
                 p.step = step
                 divergence.drop(self.folder.run.checkpoints, step - 1)  # its weights gave this loss
                 raise self._diverged(f"the loss is {out['loss']} at step {step}")
             p.add(out)
         self.unread.clear()
+
+    def _skipped(self, step: int, out: Mapping[str, float]) -> None:
+        """Count a step that changed nothing, and say why. Raises `SpecError` (MP530) where no step changes anything."""
+        p, limit = self.progress, self.setup.settings.optimizer.skip
+        p.add(out)
+        if p.skipped <= _SKIPS_SAID:
+            more = "; further ones are counted in the metrics" if p.skipped == _SKIPS_SAID else ""
+            norm = out["gradient_norm"]
+            self.say(f"step {step} changed nothing: loss {out['loss']:.4g}, norm of the gradient {norm:.4g}, "
+                     f"limit {limit:.4g}{more}")  # fmt: skip
+        if p.skipped_since == _SKIPS_IN_SUCCESSION:
+            raise self._diverged(
+                f"{_SKIPS_IN_SUCCESSION} steps in succession were skipped, up to step {step}"
+            )
 
     def _diverged(self, what: str) -> SpecError:
         rate = self.setup.rate(max(self.progress.step - 1, 0))
@@ -180,16 +203,16 @@ class _Training:
         setup, p = self.setup, self.progress
         if setup.validation is None:
             return
-        means = measure.held_out(
-            Reading(
-                setup.session,
-                setup.module,
-                setup.validation,
-                setup.batches.batch,
-                setup.settings.seed,
-                setup.precision,
-            )
+        reading = Reading(
+            setup.session,
+            setup.module,
+            setup.validation,
+            setup.batches.batch,
+            setup.settings.seed,
+            setup.precision,
         )
+        with averages(setup.session, setup.settings.optimizer.ema):
+            means = measure.held_out(reading)
         loss = means.pop("loss")
         if not math.isfinite(loss):
             raise self._diverged(f"the validation loss is {loss} at step {p.step}")

@@ -25,6 +25,7 @@ import numpy as np
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint, disk
+from mpcompile.runner.averages import averaged
 from mpcompile.runner.record import FORMAT, LARGEST, Facts, checked
 from mpcompile.runner.renames import renamed as renamed
 
@@ -78,14 +79,14 @@ class Run:
         return found
 
     def parameters(self, module: Module) -> tuple[dict[str, Array], int]:
-        """Trained weights of a module by name, and the step they are of.
+        """Trained weights of a module by name, or their means (`averages`), and the step they are of.
 
         Raises `SpecError`: MP522 where no checkpoint verifies, MP521 for weights of another model, MP526 for
         weights that are not finite.
         """
         found = self.trained(module)
         prefix = "parameter/"
-        state = renamed(found.state, module)
+        state = averaged(renamed(found.state, module), self.facts["settings"]["optimizer"].get("ema"))
         weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         fit(weights, module, str(found.folder))
         return weights, int(found.record["step"])

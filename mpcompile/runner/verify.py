@@ -217,9 +217,8 @@ def _laws(module: Module, weights: dict[str, Array], size: tuple[int, int]) -> I
     programs = module.programs
     same = "log_prob" in programs and programs["log_prob"].inputs.keys() == programs["loss"].inputs.keys()
     same = same and not module.weighted and "terms" not in programs["loss"].outputs
-    if same and not any(
-        n.startswith(STATE) for n in programs["loss"].outputs
-    ):  # batch statistics are the loss's own, as dropout is
+    # batch statistics are the loss's own, as dropout is
+    if same and not any(n.startswith(STATE) for n in programs["loss"].outputs):
         inputs = example_inputs(module, "loss", *size)
         loss = interpret(programs["loss"], weights, inputs)["loss"]
         score = interpret(programs["log_prob"], weights, inputs)["log_prob"].mean()

@@ -18,9 +18,11 @@ import pytest
 
 from mpcompile import api
 from mpcompile.cli import main
+from mpcompile.ir import Training
+from mpcompile.ranges import slots
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["networks", "convolutional", "recurrent", "latents", "autoregressive", "flows", "notes"]
+PAGES = ["training", "networks", "convolutional", "recurrent", "latents", "autoregressive", "flows", "notes"]
 #: Commands whose output depends on what was learned.
 LEARNED = ("train", "eval", "--gradient-flow", "--density")
 
@@ -82,3 +84,8 @@ def test_every_page_is_linked() -> None:
         text = (ROOT / index).read_text(encoding="utf-8")
         folder = "docs/" if index == "README.md" else ""
         assert all(f"({folder}{page}.md)" in text for page in [*PAGES, "laws"]), index
+
+
+def test_the_page_on_training_has_every_setting() -> None:
+    named = re.findall(r"`(\w+)`", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"))
+    assert {slot.name for slot in slots(Training)} <= set(named)

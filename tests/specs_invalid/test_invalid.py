@@ -34,6 +34,7 @@ REPAIRS: dict[str, dict[str, str]] = {
     "coupling_passes_everything.mp": {"mask = channel": "mask = checkerboard"},
     "attention_over_channels.mp": {"attention(heads)": "attention(heads, over = [height, width])"},
     "data_that_nothing_reads.mp": {", data: moons": ""},
+    "freeze_unknown.mp": {"encodr": "encoder", "dense_1": "dense_0.bias"},
     "gate_of_one_channel.mp": {"dense(1)": "dense(hidden)"},
     "two_readings.mp": {"real[12, 8]": "real[time: 12, channel: 8]"},
     "counts_as_positive_numbers.mp": {"gamma": "negative_binomial"},
