@@ -106,7 +106,7 @@ def grouped(model: ast.Model, module: Module) -> dict[str, ParameterSpec]:
 
 
 def _within(name: str, entry: str, anywhere: bool) -> bool:
-    """Whether a parameter is at a path or under it.
+    """Tell whether a parameter is at a path or under it.
 
     A net or a block may be `anywhere`; the uses of a block outside of a `repeat` are numbered, as `layer_0`.
     """
@@ -121,13 +121,13 @@ def _within(name: str, entry: str, anywhere: bool) -> bool:
 
 
 def _paths(parameters: Mapping[str, ParameterSpec]) -> set[str]:
-    """Every path that has a parameter at it or under it."""
+    """Return every path that has a parameter at it or under it."""
     parts = [name.split(".") for name in parameters]
     return {".".join(p[:k]) for p in parts for k in range(1, len(p) + 1)}
 
 
 def _spans(model: ast.Model, train: Training) -> list[Span]:
-    """Where each entry of `freeze` is written."""
+    """Return the place of each entry of `freeze`."""
     stated = next((let.value for let in model.train if let.name == "freeze"), None)
     if isinstance(stated, ast.ListExpr):
         return [item.span for item in stated.items]
