@@ -35,7 +35,7 @@ def averaged(state: Mapping[str, Array], ema: float | None) -> dict[str, Array]:
 
 @contextmanager
 def averages(session: Session, ema: float | None) -> Iterator[None]:
-    """Let a session have means in place of weights for a while. Its own state comes back bit by bit."""
+    """Load means in place of the weights of a session for a while. Its own state comes back bit by bit."""
     if ema is None:
         yield
         return
