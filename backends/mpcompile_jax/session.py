@@ -71,8 +71,12 @@ class JaxSession:
             for name, p in module.programs.items()
         }
         self.programs = {name: jax.jit(function) for name, function in named.items()}
-        if "loss" not in module.programs:  # a module for inference
-            return
+        if "loss" in module.programs:  # else a module for inference
+            self._compile(named["loss"])
+
+    def _compile(self, loss: Callable[[Tree, Tree, Tree], Tree]) -> None:
+        """Jit gradient and step of a loss."""
+        module, optimizer = self.module, self.spec
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
         shapes = {n: a.shape for n, a in self.trained.items()}
@@ -85,7 +89,7 @@ class JaxSession:
             if p.trained and p.fused and p.support is not None
         }
         training = _Training(
-            named["loss"],
+            loss,
             backward,
             list(outputs),
             updates,

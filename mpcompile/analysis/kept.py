@@ -7,12 +7,13 @@ elements, so the support is exact for masked layers and too large for whatever e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Constant, Graph, Node, Parameter, Value, numbers
+from mpcompile.ir import Constant, Graph, Module, Node, Parameter, ParameterSpec, Value, numbers
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Constants = Mapping[Value, Constant]
@@ -34,6 +35,12 @@ def supports(programs: Iterable[Graph]) -> dict[str, Constant]:
             else:
                 found[name] = mask | found.get(name, False)
     return {n: Constant.mask(mask) for n, mask in found.items() if n not in whole and not mask.all()}
+
+
+def supported(module: Module) -> dict[str, ParameterSpec]:
+    """Return the parameters of a module, each with its support."""
+    found = supports(module.regions.values())
+    return {n: replace(p, support=found.get(n)) for n, p in module.parameters.items()}
 
 
 def kept(graph: Graph, parameter: Value) -> Mask:
@@ -105,4 +112,4 @@ def _constant(graph: Graph, value: Value, known: Constants) -> Constant | None:
     return op if isinstance(op, Constant) else known.get(value)
 
 
-__all__ = ["kept", "supports"]
+__all__ = ["kept", "supported", "supports"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mpcompile.analysis.kept import kept, supports
+from mpcompile.analysis.kept import kept, supported
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution, Flow
 from mpcompile.distributions.parametric import Parametric
@@ -108,8 +108,7 @@ class _Lowering(Statements):
                 break
         if faults:
             raise SpecError(dict.fromkeys(faults))  # each once
-        for name, support in supports(self.out.regions.values()).items():
-            self.out.parameters[name] = replace(self.out.parameters[name], support=support)
+        self.out.parameters = supported(self.out)
         self.out.parameters = grouped(self.model, self.out)
         self.out.claims = [*self.claims, *claims_of(self.model, self.out, self._modelled, self._orders)]
         self.out.allowances = allowances_of(self.model, self.out)
