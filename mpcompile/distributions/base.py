@@ -135,11 +135,13 @@ class Elementwise(Distribution):
         """Log density of each element, in the shape of x."""
         raise NotImplementedError
 
-    def log_prob(self, ctx: Context, x: Value) -> Value:
+    def there_log_prob(self, ctx: Context, x: Value) -> Value:
+        """Log density of each element that is there, and 0 of one that is missing, in the shape of x."""
         each = self.element_log_prob(ctx, x)
-        if x in ctx.missing:
-            each = F.where(ctx.b, ctx.missing[x], each, 0.0)
-        return F.event_sum(ctx.b, ctx.kept(each))
+        return F.where(ctx.b, ctx.missing[x], each, 0.0) if x in ctx.missing else each
+
+    def log_prob(self, ctx: Context, x: Value) -> Value:
+        return F.event_sum(ctx.b, ctx.kept(self.there_log_prob(ctx, x)))
 
     def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
         """KL(self || other) of each element, in nats, in closed form; None where there is none."""

@@ -16,12 +16,11 @@ from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
-from mpcompile.lowering import discrete, latents, missing
+from mpcompile.lowering import discrete, latents, missing, weighted
 from mpcompile.lowering.densities import sum_of
 from mpcompile.lowering.forward import class_log_probs
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
-from mpcompile.lowering.terms import weighted
 from mpcompile.ops import build as F
 
 Statement = ast.Density | Recurrence
@@ -115,14 +114,25 @@ def likelihoods(
     logs, inner = list[Value](), list[Value]()
     for s in statements:
         if isinstance(s, Recurrence):
+            for o in s.observed:
+                _note_weight(m, p, o, s.sums())
             lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts(m, p, s))
             m.out.sharpening |= s.sharpening
             logs.append(lp)
             inner += [] if kl is None else [kl]
         elif s.role == "observed":
+            _note_weight(m, p, s)
             with m.within(p, s):
-                logs.append(weighted(m, p, s, m.law(p, s)))
+                law, x = m.law(p, s), p.scope.values[s.name]
+                logs.append(weighted.log_prob(p.ctx, p.scope, s, law, x, m.fields[s.name].axes))
     return logs, inner
+
+
+def _note_weight(m: Statements, p: Program, s: ast.Density, summed: bool = False) -> None:
+    """Note that the loss weighs a variable. Raises `SpecError` (MP205) where classes are summed out."""
+    if s.weight is not None and p.ctx.training:
+        weighted.check_not_summed(s, summed or bool(m.summed))
+        m.out.weighted.add(s.name)
 
 
 def starts(m: Statements, p: Program, r: Recurrence) -> dict[str, Value]:

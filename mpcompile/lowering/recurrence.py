@@ -25,7 +25,7 @@ from mpcompile.ir.axes import Axes, shown
 from mpcompile.layers import Context
 from mpcompile.layers.axes import described, ordered, with_batch
 from mpcompile.layers.classes import check_not_relaxed
-from mpcompile.lowering import discrete, latents
+from mpcompile.lowering import discrete, latents, weighted
 from mpcompile.lowering.backward import Backward, Sequence, check_backward, hidden_sequences
 from mpcompile.lowering.declarations import axes_of, whole
 from mpcompile.lowering.densities import distribution, named, sum_of
@@ -128,8 +128,9 @@ class Recurrence:
             return z, {f"kl_{s.name}": kl}
 
         def observed(at: Step, s: ast.Density) -> Made:
-            x = at.data[s.name]
-            return x, {f"log_prob_{s.name}": self._law(at, s).log_prob(at.ctx, x)}
+            x, law, axes = at.data[s.name], self._law(at, s), in_step(self.fields[s.name]).axes
+            seen = self._reading(at, s, "weight").child(values=at.data)
+            return x, {f"log_prob_{s.name}": weighted.log_prob(at.ctx, seen, s, law, x, axes)}
 
         results = self._run(ctx, scope, latent, observed)
         sums = {k: F.sum_axes(ctx.b, v, [1]) for k, v in results.items()}

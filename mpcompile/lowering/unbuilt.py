@@ -27,11 +27,6 @@ _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
         "a `missing` statement in a step",
         lambda n: any(getattr(s, "role", "") == "missing" for s in n.statements),
     ),
-    (
-        ast.Recurrence,
-        "a law with a weight in a step",
-        lambda n: any(getattr(s, "weight", None) for s in n.statements),
-    ),
 )
 
 
