@@ -11,6 +11,7 @@ COMMANDS = {
     "check": ("check", "check"),
     "train": ("train", "train"),
     "eval": ("evaluate", "evaluate"),
+    "predict": ("predict", "predict"),
     "sample": ("sample", "sample"),
     "verify": ("verify", "verify"),
     "inspect": ("inspect", "inspect"),
@@ -23,7 +24,7 @@ COMMANDS = {
 }
 
 #: Commands that start a framework.
-FRAMEWORKS = frozenset(("build", "train", "eval", "sample", "verify"))
+FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "verify"))
 
 
 def main() -> None:

@@ -1,0 +1,60 @@
+"""`mpcompile predict RUN DATA`: predictions, probabilities and log-likelihoods of each row, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._bar import late_bar
+from mpcompile.cli._out import echo
+from mpcompile.cli._run import fail, findings, read_run
+from mpcompile.cli.evaluate import Split
+
+if TYPE_CHECKING:
+    from mpcompile.diagnostics import Source
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
+    data: Annotated[str, typer.Argument(help="A file, a folder of pictures, or a data set by name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The table: .csv, .npz or .parquet.")],
+    split: Annotated[
+        Split, typer.Option(help="Part of data that have parts; other files are read whole.")
+    ] = Split.test,
+    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
+    ] = False,
+) -> None:
+    """Write what a run's best checkpoint says of each row of some data.
+
+    A row has its number in the data, the prediction of each target, the probability of each class, and the
+    log-likelihood (or its bound) where the data have all variables.
+    """
+    from mpcompile.runner.tables import WRITERS, missing
+
+    ending = output.suffix.lower()
+    if ending not in WRITERS:
+        fail(f"'{output.name}': known endings are {', '.join(WRITERS)}")
+    if package := missing(ending):
+        fail(f"'{output.name}' needs {package}: pip install 'mpcompile[data]'")
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile.backend import find_backend
+        from mpcompile.runner import prediction
+
+        opened, module = read_run(run, sources, trust=trust)
+        spelled = find_backend(backend) if backend else None
+        with late_bar() as watch:
+            made = prediction.predict(
+                opened, module, data, output, split=split.value, backend=spelled, device=device,
+                watch=None if watch is None else lambda done, total: watch(done, total, "rows"),
+            )  # fmt: skip
+    shown = ", ".join(made.columns[:8]) + (f", ... ({len(made.columns)})" if len(made.columns) > 8 else "")
+    echo(f"wrote {output}: {made.rows} rows of {shown}", err=True)
+
+
+__all__ = ["predict"]
