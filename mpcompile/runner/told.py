@@ -65,7 +65,8 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 
 def _label(metric: str) -> str:
-    return metric.replace("_", " ").replace("auc", "AUC").replace("iou", "IoU").replace("crps", "CRPS")
+    own = {"auc": "AUC", "iou": "IoU", "f1": "F1", "crps": "CRPS", "brier": "Brier", "r_squared": "R^2"}
+    return own.get(metric, metric.replace("_", " "))
 
 
 def _figure(figure: Mapping[str, float]) -> str:

@@ -121,6 +121,7 @@ ALSO = {
     ("train", "small disk"),
     ("build", "small disk"),
     ("sample", "small disk"),
+    ("predict", "small disk"),
     ("fmt in place", "small disk"),
     *((command, "no reader") for command in ("inspect", "explain", "schema", "fmt", "eval")),
 }

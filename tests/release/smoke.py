@@ -68,7 +68,8 @@ KINDS = ("layers", "distributions", "bijectors", "templates", "codes")
 FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
-    "build", "check", "train", "eval", "sample", "verify", "inspect", "opt", "explain", "list", "new", "fmt", "schema",
+    "build", "check", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new", "fmt",
+    "schema",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
@@ -108,6 +109,7 @@ CORE: tuple[Step, ...] = (
     missing("mpcompile verify made.mp --backends onnx", "onnx"),
     Step("mpcompile verify made.mp", 2, r"^error: .*pip install 'mpcompile\[", 1),
     Step("mpcompile eval nothing", 1, "MP520"),
+    Step("mpcompile predict nothing data.csv -o x.npz", 1, "MP520"),
     Step("mpcompile sample nothing -o x.npz", 1, "MP520"),
     Step("mpcompile sample nothing -o x.png", 2, r"^error: .*pip install 'mpcompile\[plots\]'$", 1),
 )
@@ -130,6 +132,7 @@ def with_backend(name: str) -> tuple[Step, ...]:
         Step(f"mpcompile build made.mp --backend {name}", says="wrote build/made"),
         Step(f"mpcompile train made.mp --backend {name} --steps 3 --out run", says="done: 3 steps"),
         Step("mpcompile eval run", says="log-likelihood"),
+        Step("mpcompile predict run binary_digits -o x.csv", says="wrote x.csv"),
         Step("mpcompile sample run -n 2 -o x.npz", says="wrote x.npz"),
         Step("mpcompile sample run -n 2 -o x.png", 2, r"^error: .*pip install 'mpcompile\[plots\]'$", 1),
         Step(f"mpcompile verify made.mp --backends {name}", says="made"),
