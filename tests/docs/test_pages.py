@@ -22,7 +22,17 @@ from mpcompile.ir import Training
 from mpcompile.ranges import slots
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["training", "runs", "networks", "convolutional", "recurrent", "latents", "autoregressive", "flows", "notes"]
+PAGES = [
+    "training",
+    "runs",
+    "networks",
+    "convolutional",
+    "recurrent",
+    "latents",
+    "autoregressive",
+    "flows",
+    "notes",
+]
 #: Commands whose output depends on what was learned.
 LEARNED = ("train", "eval", "--gradient-flow", "--density")
 
