@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpcompile.backend import OptimizerSpec
@@ -53,6 +54,15 @@ class TorchBackend:
         from mpcompile_torch.loading import build_model, find_device
 
         return build_model(emit_module(module), parameters).to(find_device(device))
+
+    def read_weights(self, path: Path) -> dict[str, Array]:
+        """Read the tensors of a state dict that `torch.save` wrote; nothing in the file is run.
+
+        A dict under `state_dict` or `model` counts in place of the file's. Raises `ValueError` with one clause.
+        """
+        from mpcompile_torch.loading import read_state_dict
+
+        return read_state_dict(path)
 
 
 BACKEND = TorchBackend()

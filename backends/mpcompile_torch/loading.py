@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -54,3 +55,31 @@ def build_model(
     state = {name: torch.from_numpy(np.array(array, copy=True)) for name, array in parameters.items()}
     model.load_state_dict({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()})
     return model
+
+
+def read_state_dict(path: Path) -> dict[str, Array]:
+    """Read the tensors of a state dict that `torch.save` wrote, floats as float32 or float64.
+
+    Raises `ValueError` with one clause for what is no such file.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as bad:
+        raise ValueError((bad.strerror or "cannot be read").lower()) from bad
+    except Exception as bad:  # pickle, zip and torch's own errors: whatever it is, the file is not read
+        raise ValueError("is no file of tensors that torch.save wrote") from bad
+    for name in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            found = found[name]
+    tensors = (
+        {k: v for k, v in found.items() if isinstance(v, torch.Tensor)} if isinstance(found, dict) else {}
+    )
+    if not tensors:
+        raise ValueError("holds no tensors by name")
+    return {str(k): _plain(v.detach()) for k, v in tensors.items()}
+
+
+def _plain(tensor: torch.Tensor) -> Array:
+    narrow = tensor.is_floating_point() and tensor.dtype != torch.float64
+    found: Array = (tensor.float() if narrow else tensor).numpy()
+    return found

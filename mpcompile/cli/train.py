@@ -35,7 +35,16 @@ def train(
     steps: Annotated[int | None, typer.Option(min=0, help="Steps in all, instead of the spec's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     init: Annotated[
-        Path | None, typer.Option(help="Start from the best weights of this run, of the same parameters.")
+        Path | None,
+        typer.Option(
+            help="Start from the best weights of this run, or a .safetensors file or torch state dict."
+        ),
+    ] = None,
+    init_names: Annotated[
+        Path | None,
+        typer.Option(
+            help='A JSON file {"ours": "theirs"}: paths of weights here and in --init; others start anew.'
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda (default: cpu, or as the run resumed).")
@@ -70,6 +79,9 @@ def train(
     if device not in (None, "cpu", "cuda") or precision not in (None, "float32", "float64"):
         echo("error: --device is cpu or cuda, --precision float32 or float64", err=True)
         raise typer.Exit(2)
+    if init_names and not init:
+        echo("error: --init-names says how to read --init", err=True)
+        raise typer.Exit(2)
     if resume and init:
         echo("error: --init begins a run, --resume continues one that began", err=True)
         raise typer.Exit(2)
@@ -95,7 +107,7 @@ def train(
             raise typer.Exit(1)
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, tensorboard, checkpoint_every,
-            overrides, bool(errors), init, workers,
+            overrides, bool(errors), init, workers, init_names,
         )  # fmt: skip
         with _watching(module.name) as watch:
             result = run_training(

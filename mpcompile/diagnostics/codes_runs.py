@@ -77,6 +77,11 @@ TABLE = (
     Code("MP528", "worker-ended", "Reports a process of `--workers` that ended by itself.",
          "Its batches are missing. Most often the system had no memory left: each worker holds the data that are not "
          "mapped from a file.", "mpcompile train SPEC --workers 16", "mpcompile train SPEC --workers 2 --resume"),
+    Code("MP529", "no-weights",
+         "Reports weights for `--init` that cannot be read, or a name in them or in `--init-names` that is not there.",
+         "Training would start from other weights than those that are meant.",
+         "mpcompile train m.mp --init other.pt   # no name in it is one of the model",
+         "mpcompile train m.mp --init other.pt --init-names names.json"),
     Code("MP530", "diverged", "Reports a loss, a figure or a draw that is not finite.",
          "Every later step would be lost; the last checkpoint is kept.", "optimizer: sgd(10)",
          "optimizer: adam(1e-3), clip: 1"),

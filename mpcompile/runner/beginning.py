@@ -54,15 +54,15 @@ def begin(session: Session, batches: Batches, precision: str, say: Callable[[str
     """
     module = batches.module
     if STATISTICS_OF in module.programs:
-        _set(session, measured(session, batches, precision, say))
+        set_parameters(session, measured(session, batches, precision, say))
     if INITIALIZE in module.programs:
         first = complete(module, INITIALIZE, batches.at(0), (batches.seed, INITIALIZE))
         out = session.run(INITIALIZE, as_precision(first, precision))
-        _set(session, {name: out[output] for name, output in module.updates(INITIALIZE).items()})
+        set_parameters(session, {name: out[output] for name, output in module.updates(INITIALIZE).items()})
 
 
-def _set(session: Session, values: Mapping[str, Array]) -> None:
-    """Give some parameters values."""
+def set_parameters(session: Session, values: Mapping[str, Array]) -> None:
+    """Set some parameters of a session by name."""
     state = session.state()
     for name, value in values.items():
         key = f"parameter/{name}"
@@ -127,4 +127,4 @@ def _listed(wrong: Array) -> str:
     return f"channel{'' if len(at) == 1 else 's'} {named}"
 
 
-__all__ = ["Moments", "begin", "measured"]
+__all__ = ["Moments", "begin", "measured", "set_parameters"]

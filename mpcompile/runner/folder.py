@@ -12,7 +12,7 @@ from typing import Any
 from mpcompile.ir import Array
 from mpcompile.runner import checkpoint, disk, resume
 from mpcompile.runner import run as runs
-from mpcompile.runner.beginning import begin
+from mpcompile.runner.beginning import begin, set_parameters
 from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
 from mpcompile.runner.progress import Progress
 from mpcompile.runner.record import FORMAT, settings_of
@@ -121,9 +121,16 @@ class Folder:
         self.run = runs.Run(earlier.folder, now)
 
     def _initialize(self) -> None:
-        """Set what the data say before the first step: statistics of the training split, and a data-dependent start."""
-        if not self.setup.init:
-            begin(self.setup.session, self.setup.batches, self.setup.precision, self.say)
+        """Set what the data say before the first step: statistics of the training split, and a data-dependent start.
+
+        Weights that were loaded stay.
+        """
+        setup = self.setup
+        if setup.init and setup.loaded.keys() >= setup.module.parameters.keys():
+            return
+        begin(setup.session, setup.batches, setup.precision, self.say)
+        if setup.loaded:
+            set_parameters(setup.session, setup.loaded)
 
     def _sinks(self) -> tuple[Sink, ...]:
         if not self.setup.options.tensorboard:

@@ -26,8 +26,9 @@ class Options:
     checkpoint_every: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     unproven: bool | None = None
-    init: Path | None = None  # a run whose best weights training starts from
+    init: Path | None = None  # a run or a file whose weights training starts from
     workers: int = 0  # processes that make batches; the run is the same for any number
+    init_names: Path | None = None  # which weight there is which here (weights.py)
 
 
 __all__ = ["Options"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,12 @@ import numpy as np
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint
-from mpcompile.runner.initial import initial
 from mpcompile.runner.metrics import check_metrics
 from mpcompile.runner.record import settings_of
 from mpcompile.runner.renames import renamed
-from mpcompile.runner.run import Run, fit, open_run
+from mpcompile.runner.run import Run, fit
 from mpcompile.runner.settings import Settings, settings
+from mpcompile.runner.weights import tell_dead
 
 if TYPE_CHECKING:
     from mpcompile.backend import Session
@@ -142,28 +141,6 @@ def latest(earlier: Run, module: Module) -> checkpoint.Checkpoint | None:
                 notes=tuple(why), help=held)  # fmt: skip
 
 
-def start(run: Path | None, module: Module, seed: int, say: Callable[[str], None]) -> dict[str, Array]:
-    """Return the weights that training starts from: the best of a run, or initial ones. Raises as `open_run` does."""
-    if run is None:
-        return initial(module, seed)
-    weights, _ = open_run(run).parameters(module)
-    _tell_dead(weights, module, str(run), say)
-    return weights
-
-
-def _tell_dead(weights: Mapping[str, Array], module: Module, where: str, say: Callable[[str], None]) -> None:
-    """Say how many elements that masks remove are not zero; a session sets them to zero."""
-    found = {
-        name: int(np.count_nonzero(weights[name][~p.support.stored]))
-        for name, p in module.parameters.items()
-        if p.support is not None
-    }
-    names = [name for name, count in found.items() if count]
-    if names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        say(f"{where}: {sum(found.values())} elements that masks remove were not zero, and are now ({shown})")
-
-
 def restore(
     session: Session,
     module: Module,
@@ -178,7 +155,7 @@ def restore(
     theirs = renamed(found.state, module)
     weights = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
     fit(weights, module, str(found.folder))
-    _tell_dead(weights, module, str(found.folder), say)
+    tell_dead(weights, module, str(found.folder), say)
     ours = session.state()
     state: dict[str, Array] = {}
     for name in [*ours, *theirs]:

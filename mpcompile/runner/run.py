@@ -67,16 +67,28 @@ class Run:
     def metrics(self) -> Path:
         return self.folder / METRICS
 
-    def trained(self, module: Module) -> checkpoint.Checkpoint:
-        """The best checkpoint, or the newest where none was better. Raises `SpecError` (MP522)."""
+    def trained(self, module: Module | None) -> checkpoint.Checkpoint:
+        """The best checkpoint, or the newest where none was better. Raises `SpecError` (MP522).
+
+        Without a module its size has no bound.
+        """
         why: list[str] = []
-        limit = checkpoint.bound(module)
+        limit = checkpoint.bound(module) if module is not None else 1 << 40
         found = checkpoint.best(self.best, limit, why) or checkpoint.newest(self.checkpoints, limit, why)
         if found is None:
             there = [w for w in why if not w.endswith("is not there")]
             raise error("MP522", f"{self.folder} holds no checkpoint that verifies", Span.none(),
                         notes=tuple(dict.fromkeys(there)), help="train it again, or copy the run again")  # fmt: skip
         return found
+
+    def arrays(self) -> dict[str, Array]:
+        """Trained arrays by name, or their means (`averages`), of whatever model. Raises `SpecError` (MP522)."""
+        return self._weights(self.trained(None).state)
+
+    def _weights(self, state: Mapping[str, Array]) -> dict[str, Array]:
+        prefix = "parameter/"
+        means = averaged(state, self.facts["settings"]["optimizer"].get("ema"))
+        return {k.removeprefix(prefix): v for k, v in means.items() if k.startswith(prefix)}
 
     def parameters(self, module: Module) -> tuple[dict[str, Array], int]:
         """Trained weights of a module by name, or their means (`averages`), and the step they are of.
@@ -85,9 +97,7 @@ class Run:
         weights that are not finite.
         """
         found = self.trained(module)
-        prefix = "parameter/"
-        state = averaged(renamed(found.state, module), self.facts["settings"]["optimizer"].get("ema"))
-        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        weights = self._weights(renamed(found.state, module))
         fit(weights, module, str(found.folder))
         return weights, int(found.record["step"])
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import error
-from mpcompile.ir import Module
+from mpcompile.ir import Array, Module
 from mpcompile.runner import checkpoint, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision
@@ -17,6 +17,7 @@ from mpcompile.runner.data import Dataset, Split, drawn, load_data
 from mpcompile.runner.options import Options
 from mpcompile.runner.run_data import require_own
 from mpcompile.runner.settings import Settings, describe
+from mpcompile.runner.weights import start
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Setup:
 
     options    those of the command line, filled from the run resumed and the defaults
     earlier    the run that is resumed, and `found` its newest checkpoint; None for a run that begins
-    init       the folder of the run whose weights training starts from
+    init       the run or the file whose weights training starts from
+    loaded     weights that training starts from and that were not drawn
     session    holds the weights and the state of the optimiser
     """
 
@@ -40,6 +42,7 @@ class Setup:
     earlier: runs.Run | None
     found: checkpoint.Checkpoint | None
     init: str | None
+    loaded: Mapping[str, Array]
 
     @property
     def precision(self) -> str:
@@ -96,11 +99,11 @@ def prepare(
     settings = resume.merged(module, options, earlier)
     dataset = _data(module, settings, earlier)
     found = resume.latest(earlier, module) if earlier else None
-    weights = resume.start(filled.init, module, settings.seed, say)
+    begun = start(filled.init, filled.init_names, module, settings.seed, say)
     session = open_session(
         backend or str(filled.backend),
         module,
-        as_precision(weights, str(filled.precision)),
+        as_precision(begun.weights, str(filled.precision)),
         settings.optimizer,
         device=str(filled.device),
         precision=str(filled.precision),
@@ -122,6 +125,7 @@ def prepare(
         earlier=earlier,
         found=found,
         init=_init(options, earlier),
+        loaded={name: begun.weights[name] for name in begun.loaded},
     )
 
 

@@ -53,15 +53,9 @@ def lion(p: Array, g: Array, s: Slots, decay: float) -> Array:
     return p - RATE * (moved + decay * p)
 
 
-def sgd(p: Array, g: Array, s: Slots, decay: float) -> Array:
-    s["momentum"] = 0.9 * s["momentum"] + g + decay * p
-    return p - RATE * s["momentum"]
-
-
 RULES: dict[str, tuple[str, Rule, tuple[str, ...]]] = {
     "rmsprop": (f"rmsprop({RATE}, alpha = 0.9, eps = 1e-3, momentum = 0.5)", rmsprop, ("v", "momentum")),
     "lion": (f"lion({RATE}, beta1 = 0.8, beta2 = 0.95)", lion, ("m",)),
-    "sgd": (f"sgd({RATE}, momentum = 0.9)", sgd, ("momentum",)),
 }
 
 
