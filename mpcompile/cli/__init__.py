@@ -9,6 +9,7 @@ from importlib import import_module
 COMMANDS = {
     "build": ("build", "build"),
     "check": ("check", "check"),
+    "data": ("data", "data"),
     "train": ("train", "train"),
     "eval": ("evaluate", "evaluate"),
     "predict": ("predict", "predict"),

@@ -1,7 +1,7 @@
 """Files and folders of our own: written whole and durably, never through a link, and marked as ours.
 
-A folder that this project makes holds the file `.mpcompile`: what the folder is (`run` or `build`), and the lock of the
-process that writes in it. A folder without that mark is never removed or replaced. Every change of a file system goes
+A folder that this project makes holds the file `.mpcompile`: what the folder is (`run`, `build`, `pack`), and the lock of
+the process that writes in it. A folder without that mark is never removed or replaced. Every change of a file system goes
 through the functions of `os` named in `CALLS`, so that a test can stop or fail at each of them.
 """
 
@@ -173,7 +173,7 @@ def kind(path: Path) -> str:
 
 
 def owner(folder: Path) -> str:
-    """Return what the mark of a folder says it is: `run`, `build`, or nothing."""
+    """Return what the mark of a folder says it is: `run`, `build`, `pack`, or nothing."""
     try:
         if kind(folder) != "folder" or os.lstat(folder / MARKER).st_nlink != 1:
             return ""
@@ -181,7 +181,7 @@ def owner(folder: Path) -> str:
     except (OSError, ValueError, RecursionError):
         return ""
     says = found.get("mpcompile") if isinstance(found, dict) else None
-    return says if says in ("run", "build") else ""
+    return says if says in ("run", "build", "pack") else ""
 
 
 def entries(folder: Path) -> Iterator[tuple[str, str]]:

@@ -43,9 +43,12 @@ Course = Annotated[str, _row_of(TABLES["schedule"])]
 
 
 def _letters(vocabulary: list[str]) -> list[str]:
-    """Single characters in ascending order, as `letters.encode` looks them up."""
-    if not vocabulary or any(len(c) != 1 for c in vocabulary) or any(a >= b for a, b in pairwise(vocabulary)):
-        raise ValueError("must be characters in ascending order")
+    """Single characters in ascending order, as `letters.encode` looks them up, or the texts of tokens."""
+    if all(len(c) == 1 for c in vocabulary):
+        if not vocabulary or any(a >= b for a, b in pairwise(vocabulary)):
+            raise ValueError("must be characters in ascending order")
+    elif len(vocabulary) < 2:
+        raise ValueError("must be characters in ascending order, or tokens")
     return vocabulary
 
 

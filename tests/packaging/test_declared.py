@@ -26,7 +26,7 @@ BACKENDS = {
     if "backends" in package.parts
 }
 #: Extras that the core imports inside functions, where the feature is asked for.
-FEATURES = ("plots", "tensorboard")
+FEATURES = ("plots", "tensorboard", "data")
 #: pytest imports the plugin, so that pytest is there; nothing else may ask for it.
 HOSTS = {"mpcompile/pytest_plugin.py": "pytest"}
 CORE = {"lark", "networkx", "numpy", "pydantic", "pyyaml", "rich", "safetensors", "typer"}

@@ -32,7 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TORCH = "torch==2.13.0"
 PINS = {"torch": os.environ.get("TORCH", TORCH)}
 BACKENDS = ("onnx", "jax", "torch")
-FEATURES = ("plots", "tensorboard")
+FEATURES = ("plots", "tensorboard", "data")
 #: Most that the site-packages of the core may take, pip and setuptools left out, compiled files included.
 CORE_MB = 160
 LIMIT = 600  # seconds that a command may take
@@ -68,14 +68,18 @@ KINDS = ("layers", "distributions", "bijectors", "templates", "codes")
 FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
-    "build", "check", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new", "fmt",
-    "schema",
+    "build", "check", "data", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new",
+    "fmt", "schema",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
 x ~ flow(base = normal) { dequantize -> logit(alpha = 0.05) -> affine }
 """
 DRAW = "from PIL import Image; [Image.new('L', (8, 8), 8 * i).save(f'pictures/{i}.png') for i in range(30)]"
+TABLE = (
+    "import pyarrow, pyarrow.parquet as p; "
+    "p.write_table(pyarrow.table({'a': [i / 9 for i in range(60)], 'b': [i / 7 for i in range(60)]}), 'points.parquet')"
+)
 BROKEN = "model broken\ninput x: binary[4]\nx ~ bernoulli(logits = x -> dens(4))\n"
 
 #: Every command that needs no framework. They run in one folder, one after the other.
@@ -275,6 +279,9 @@ def run_features(environment: Environment) -> None:
         Step(f'mkdir pictures && python -c "{DRAW}"'),
         Step("mpcompile train pictures.mp --backend onnx --data pictures --steps 3 --out seen --tensorboard"),
         Step("ls seen/tensorboard", says="tfevents"),
+        Step(f'python -c "{TABLE}"'),
+        Step("mpcompile data pack points.parquet -o points", says=r"table \[60, 2\]"),
+        Step("mpcompile train realnvp.mp --backend onnx --data points --steps 3 --out packed"),
     ):
         environment.run(step)
 

@@ -13,7 +13,17 @@ import numpy as np
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Field, Module, Shape, Symbolic, multiple_of, number, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES
-from mpcompile.runner.data.dataset import Column, Pieces, Raw, Runs, Split, Windows, about_lengths, shape_of
+from mpcompile.runner.data.dataset import (
+    Column,
+    Pieces,
+    Raw,
+    Runs,
+    Split,
+    Windows,
+    about_lengths,
+    blocks,
+    shape_of,
+)
 from mpcompile.runner.data.elements import checked, prepared
 from mpcompile.runner.data.lengths import require_places
 from mpcompile.runner.data.opening import require
@@ -421,6 +431,12 @@ def _meets(wanted: int | Symbolic, found: int, sizes: dict[str, int]) -> bool:
 
 def _renumbered(codes: Array, numbers: Array) -> Array:
     """The number of each code of a word; NaN stays, where a value is missing."""
-    there = ~np.isnan(codes) if codes.dtype.kind == "f" else np.ones(codes.shape, bool)
-    found = numbers[np.where(there, codes, 0).astype(np.int64)]
-    return found if there.all() else np.where(there, found, np.nan)
+    if (numbers == np.arange(len(numbers))).all():
+        return codes
+    most = float(numbers.max(initial=0))
+    out = np.empty(codes.shape, np.float32 if codes.dtype.kind == "f" and most < 2**24 else codes.dtype)
+    for start, block in blocks(codes):
+        there = ~np.isnan(block) if block.dtype.kind == "f" else np.ones(block.shape, bool)
+        found = numbers[np.where(there, block, 0).astype(np.int64)]
+        out[start : start + len(block)] = np.where(there, found, np.nan) if codes.dtype.kind == "f" else found
+    return out

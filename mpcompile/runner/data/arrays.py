@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from math import prod
@@ -19,6 +20,14 @@ from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 MAPPED_FROM = 2**26
 _HEADER, _DIRECTORY, _BLOCK = 2**16, 2**23, 2**22
 _NUMBERS = "buif"
+_NAMES = {
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "train": "train",
+    "valid": "valid",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +64,60 @@ def npz(path: Path) -> dict[str, Array]:
     with opened(path) as file, reading(path):
         _directory(path, file)
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-            require(path, sum(m.file_size for m in members), "its content")
+            require(path, sum(m.file_size for m in archive.infolist()), "its content")
             found: dict[str, Array] = {}
-            for member in members:
-                name = member.filename.removesuffix(".npy")
+            for name, member in _members(path, archive).items():
                 what = f"array '{name}'"
-                if name == member.filename:
-                    raise Unreadable(f"{path}: '{name}' in it is no array (.npy)")
-                if name in found:
-                    raise Unreadable(f"{path}: {what} is in it twice")
-                if member.flag_bits & 1:
-                    raise Unreadable(f"{path}: {what} is encrypted")
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    method = f"by method {member.compress_type}"
-                    raise Unreadable(f"{path}: {what} is compressed {method}; deflate is read")
                 with reading(path, what), archive.open(member) as part:
                     header = _header(path, what, part)
                     _agrees(path, what, header, member.file_size - header.start)
                     found[name] = _filled(path, what, header, part)
+    return found
+
+
+def npz_names(path: Path) -> list[str]:
+    """Return the names of the arrays of a .npz file of any size. Raises `Unreadable`."""
+    with opened(path, bounded=False) as file, reading(path):
+        _directory(path, file)
+        with zipfile.ZipFile(file) as archive:
+            return list(_members(path, archive))
+
+
+def npz_blocks(path: Path, name: str) -> Iterator[Array]:
+    """Yield the rows of an array of a .npz file a block at a time. Raises `Unreadable`."""
+    what = f"array '{name}'"
+    with opened(path, bounded=False) as file, reading(path, what), zipfile.ZipFile(file) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        with archive.open(member) as part:
+            header = _header(path, what, part)
+            _agrees(path, what, header, member.file_size - header.start)
+            if header.fortran and len(header.shape) > 1:
+                yield _filled(path, what, header, part)
+                return
+            width = prod(header.shape[1:])
+            step = max(1, _BLOCK // max(width * header.dtype.itemsize, 1))
+            for first in range(0, header.shape[0], step):
+                count = min(step, header.shape[0] - first)
+                block = _Header(header.dtype, (count, *header.shape[1:]), False, 0)
+                yield _filled(path, what, block, part, first + count == header.shape[0])
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an archive, by name. Raises `Unreadable` for a member that is none, or cannot be read."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        what = f"array '{name}'"
+        if name == member.filename:
+            raise Unreadable(f"{path}: '{name}' in it is no array (.npy)")
+        if name in found:
+            raise Unreadable(f"{path}: {what} is in it twice")
+        if member.flag_bits & 1:
+            raise Unreadable(f"{path}: {what} is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            method = f"by method {member.compress_type}"
+            raise Unreadable(f"{path}: {what} is compressed {method}; deflate is read")
+        found[name] = member
     return found
 
 
@@ -115,8 +159,8 @@ def _agrees(path: Path, what: str, header: _Header, there: int) -> None:
         )
 
 
-def _filled(path: Path, what: str, header: _Header, file: IO[bytes]) -> Array:
-    """The numbers after a header, read in blocks; at the end of a member its checksum has been compared."""
+def _filled(path: Path, what: str, header: _Header, file: IO[bytes], last: bool = True) -> Array:
+    """The numbers that follow, read in blocks; at the end of a member its checksum has been compared."""
     require(path, header.size, what)
     flat = np.empty(prod(header.shape), header.dtype)
     room = flat.view(np.uint8)
@@ -127,7 +171,8 @@ def _filled(path: Path, what: str, header: _Header, file: IO[bytes]) -> Array:
             raise Unreadable(f"{path}: {what} is cut off")
         room[done : done + len(part)] = np.frombuffer(part, np.uint8)
         done += len(part)
-    file.read(1)
+    if last:
+        file.read(1)
     return header.shaped(flat)
 
 
@@ -144,4 +189,27 @@ def _directory(path: Path, file: IO[bytes]) -> None:
     file.seek(0)
 
 
-__all__ = ["MAPPED_FROM", "npy", "npz"]
+def unpacked(path: Path, key: str, bits: Array, shape: Array) -> Array:
+    """Unpack rows of bits that were packed into bytes; the last size of `shape` says how many a row has."""
+    width = int(shape[-1]) if shape.ndim == 1 and len(shape) and shape.dtype.kind in "iu" else -1
+    if bits.ndim != 2 or not 0 <= 8 * bits.shape[1] - width < 8:
+        shown = ", ".join(str(n) for n in bits.shape[:8])
+        raise Unreadable(f"{path}: '{key}_shape' is no shape of the packed bits '{key}' [{shown}]")
+    require(path, len(bits) * width, f"array '{key}'")
+    return np.unpackbits(bits, axis=1, count=width)
+
+
+def split_name(key: str) -> tuple[str, str]:
+    """Return column and split of a key: `x_train` is (x, train), `train` is (x, train), `x` is (x, all)."""
+    if key in _NAMES:
+        return "x", _NAMES[key]
+    head, _, tail = key.rpartition("_")
+    if head and tail in _NAMES:
+        return head, _NAMES[tail]
+    first, _, rest = key.partition("_")
+    if rest and first in _NAMES:
+        return rest, _NAMES[first]
+    return key, "all"
+
+
+__all__ = ["MAPPED_FROM", "npy", "npz", "npz_blocks", "npz_names", "split_name", "unpacked"]

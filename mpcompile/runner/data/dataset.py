@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mpcompile.ir import Array, DType
-from mpcompile.runner.data.mapped import Stored, gathered, released, run_of
+from mpcompile.runner.data.mapped import Stored, gathered, mapping, released, run_of
 
 SPLITS = ("train", "valid", "test")
 _DTYPES = {DType.FLOAT: np.float32, DType.INT: np.int64, DType.BOOL: np.bool_}
 #: Numbers that are looked at, or turned into another type, at once.
 _BLOCK, _PART = 2**20, 2**16
+#: Bytes of a mapped file that are in memory at once: a table has few numbers of a column in many pages.
+_WINDOW = 2**25
 
 
 @dataclass
@@ -139,8 +141,6 @@ def surveyed(array: Array, rows: Array | Runs | None = None, threshold: float | 
     `threshold`: of its numbers as 1 above it and 0 elsewhere.
     """
     found = Survey()
-    if rows is not None:
-        rows = rows.sorted() if isinstance(rows, Runs) else np.sort(rows)
     with np.errstate(over="ignore", invalid="ignore"):
         for _, block in blocks(array, rows):
             if threshold is not None and not np.isfinite(block).all():
@@ -151,18 +151,29 @@ def surveyed(array: Array, rows: Array | Runs | None = None, threshold: float | 
 
 
 def blocks(array: Array, rows: Array | Runs | None = None) -> Iterator[tuple[int, Array]]:
-    """Yield rows of an array, about `_BLOCK` numbers at a time: the place of the first, and the block."""
-    step = max(1, _BLOCK // max(prod(array.shape[1:]), 1))
-    if isinstance(rows, Runs):
-        place = 0
-        for part in rows.parts(step):
-            yield place, array[part]
+    """Yield an array, or some rows of it in the order of the file, about `_BLOCK` numbers at a time.
+
+    Each block comes with the place of its first row. Of a mapped file a block lies within `_WINDOW` bytes.
+    """
+    step, place = max(1, _BLOCK // max(prod(array.shape[1:]), 1)), 0
+    within = len(array) + 1
+    if mapping(array) is not None:
+        within = max(1, _WINDOW // max(abs(array.strides[0]), 1))
+    if rows is None:
+        for start in range(0, len(array), min(step, within)):
+            yield start, array[start : start + min(step, within)]
             released(array)
-            place += len(part)
         return
-    for start in range(0, len(array) if rows is None else len(rows), step):
-        yield start, array[start : start + step] if rows is None else array[rows[start : start + step]]
-        released(array)
+    for part in rows.sorted().parts(step) if isinstance(rows, Runs) else _parts(np.sort(rows), step):
+        for index in np.split(part, np.flatnonzero(np.diff(part // within)) + 1):
+            yield place, array[index]
+            released(array)
+            place += len(index)
+
+
+def _parts(rows: Array, step: int) -> Iterator[Array]:
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
 
 
 @dataclass(frozen=True, slots=True)

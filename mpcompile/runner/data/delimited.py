@@ -75,7 +75,7 @@ def table(
         if first is None:
             raise Unreadable(f"{path}: it is empty")
         header = _header(path, *first)
-        places = _places(path, header or [""] * len(first[1]), names)
+        places = grouped(path, header or [""] * len(first[1]), names)
         may = dict(optional or {})
         rest = [w for name, words in may.items() if name not in places for w in words]  # of x and y
         some = any(name not in places for name in may)
@@ -145,8 +145,8 @@ def _header(path: Path, number: int, row: list[str]) -> list[str] | None:
     return cells
 
 
-def _places(path: Path, header: list[str], names: Collection[str]) -> dict[str, list[int]]:
-    """Column of the data -> the columns of the file that make it."""
+def grouped(path: Path, header: list[str], names: Collection[str]) -> dict[str, list[int]]:
+    """Return which columns of a table make each column of the data. Raises `Unreadable` where two have one name."""
     places: dict[str, list[int]] = {}
     for i, name in enumerate(header):
         if name in names and name not in ("x", "y"):
@@ -158,13 +158,27 @@ def _places(path: Path, header: list[str], names: Collection[str]) -> dict[str, 
     return {k: places[k] for k in sorted(places, key=lambda k: k != "x")}
 
 
-def _read(
-    reading_: Reading, rows: Iterator[tuple[int, list[str]]], width: int, places: dict[str, list[int]]
-) -> Raw:
-    """Read all rows as numbers, block by block."""
+def parts(path: Path) -> Iterator[tuple[list[str], Array, Mapping[int, Mapping[str, int]]]]:
+    """Yield a .csv of any size some rows at a time: the header, rows `[m, columns]` and the words of columns so far.
+
+    In every column values may be missing (NaN), and words are numbered as they come. Raises `Unreadable`.
+    """
+    with opened(path, bounded=False) as file, reading(path):
+        rows = _rows(path, file)
+        first = next(rows, None)
+        if first is None:
+            raise Unreadable(f"{path}: it is empty")
+        header, width = _header(path, *first), len(first[1])
+        every = range(width)
+        reading_ = Reading(path, header, dict.fromkeys(every, ()), set(every))
+        names = header or [f"x{i}" for i in every]
+        for block in _blocks(reading_, rows if header else _after([first], rows), width):
+            yield names, block, reading_.words
+
+
+def _blocks(reading_: Reading, rows: Iterator[tuple[int, list[str]]], width: int) -> Iterator[Array]:
+    """Yield rows as numbers `[m, width]`; words are numbered as they come, and missing values are NaN."""
     path, header = reading_.path, reading_.header
-    blocks: list[Array] = []
-    size = 0
     while block := list(islice(rows, _ROWS)):
         for number, row in block:
             if len(row) != width:
@@ -175,9 +189,20 @@ def _read(
             if header and width > 1 and [cell.strip() for cell in row] == header:
                 raise Unreadable(f"{path}: row {number} repeats the header", "leave it out")
         reading_.decide(block)
-        size += len(block) * width * 8
+        yield _numbers(reading_, block)
+
+
+def _read(
+    reading_: Reading, rows: Iterator[tuple[int, list[str]]], width: int, places: dict[str, list[int]]
+) -> Raw:
+    """Read all rows as numbers, block by block."""
+    path, header = reading_.path, reading_.header
+    blocks: list[Array] = []
+    size = 0
+    for block in _blocks(reading_, rows, width):
+        size += block.nbytes
         require(path, size)
-        blocks.append(_numbers(reading_, block))
+        blocks.append(block)
     if not blocks:
         raise Unreadable(f"{path}: there is a header but no row")
     values = np.concatenate(blocks)
@@ -288,4 +313,4 @@ def _is_name(cell: str) -> bool:
     return any(c.isalpha() for c in cell) and cell.isprintable()
 
 
-__all__ = ["table"]
+__all__ = ["grouped", "parts", "table"]

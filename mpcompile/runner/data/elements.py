@@ -23,7 +23,10 @@ def prepared(raw: Raw, embedded: bool, field: Field, column: str, values: Array)
     Everything else stays as it is in the file.
     """
     if field.optional and field.base == "category" and values.dtype.kind == "f":
-        return np.where(np.isnan(values), -1, values)
+        filled = np.empty(values.shape, values.dtype)
+        for start, block in blocks(values):
+            filled[start : start + len(block)] = np.where(np.isnan(block), -1, block)
+        return filled
     levels, classes = raw.levels.get(column), field.classes
     whole = field.base in ("integer", "category")
     low = field.low if field.base == "integer" else 0

@@ -1,8 +1,7 @@
-"""A user's own data: .npz, .npy, .csv, .txt, .wav, folders of pictures or of sounds. Nothing is unpickled."""
+"""A user's own data: packs, .npz, .npy, .csv, .txt, .wav, .parquet and its kin, folders. Nothing is unpickled."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,17 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from mpcompile.ir import Array
-from mpcompile.runner.data.arrays import npy, npz
+from mpcompile.runner.data.arrays import npy, npz, split_name, unpacked
 from mpcompile.runner.data.dataset import SPLITS, Raw
 from mpcompile.runner.data.delimited import table
+from mpcompile.runner.data.folders import classes_of, digest_of_files, files_below, media
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.data.opening import Unreadable, digest, opened, reading, require, whole
-from mpcompile.runner.data.pictures import PICTURES, picture
+from mpcompile.runner.data.pack import Wishes, arrow, collected
+from mpcompile.runner.data.pack.manifest import digest_of as digest_of_pack
+from mpcompile.runner.data.pack.manifest import is_pack, load
+from mpcompile.runner.data.pack.store import Memory
+from mpcompile.runner.data.pictures import picture
 from mpcompile.runner.data.sound import wav
 from mpcompile.runner.noise import permutation
-
-_NAMES = {"val": "valid", "validation": "valid", "dev": "valid"} | {s: s for s in SPLITS}
-_MOST_FILES = 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ def read(
     file.
     """
     with reading(path):
+        if is_pack(path):
+            return _pack(path, vocabulary, names)
+        if arrow.is_saved(path):
+            return _columns(path, names)
         if path.is_dir():
             return _folder(path)
         reader = READERS.get(path.suffix.lower())
@@ -54,6 +59,26 @@ def read(
         raw = reader(path, Known(vocabulary, names, optional or {}))
         raw.digest = digest(path).hex()
         return raw
+
+
+def _pack(path: Path, vocabulary: list[str] | None, names: Collection[str]) -> Raw:
+    """A pack, after its columns were found to be those of its manifest; text under the vocabulary of a run before."""
+    found = digest_of_pack(path)
+    raw = _cut(load(path).raw(path, names))
+    raw.digest = found
+    if raw.vocabulary is not None and vocabulary not in (None, raw.vocabulary):
+        raise Unreadable(
+            f"{path}: its text is packed with other letters than the model or the run has",
+            "read the .txt itself, or pack with --text bytes for a category(256)",
+        )
+    return raw
+
+
+def _columns(path: Path, names: Collection[str]) -> Raw:
+    """Columns of a source of pyarrow's that fit into memory."""
+    raw = _cut(collected(path, Wishes(), lambda name: Memory(path, name)).raw(path, names))
+    raw.digest = digest_of_files(files_below(path)) if path.is_dir() else ""
+    return raw
 
 
 def _npz(path: Path) -> Raw:
@@ -68,37 +93,14 @@ def _npz(path: Path) -> Raw:
         if key in shapes:
             continue
         if key + "_shape" in shapes and value.dtype == np.uint8:
-            value = _unpacked(path, key, value, found[f"{key}_shape"])
-        column, split = _split_name(key)
+            value = unpacked(path, key, value, found[f"{key}_shape"])
+        column, split = split_name(key)
         if column in splits.setdefault(split, {}):
             raise Unreadable(f"{path}: '{key}' names column '{column}' of split '{split}' twice")
         splits[split][column] = value
     if not splits:
         raise Unreadable(f"{path}: it holds no array")
     return _assembled(path, splits)
-
-
-def _unpacked(path: Path, key: str, bits: Array, shape: Array) -> Array:
-    """Rows of bits that were packed into bytes; the last size of `shape` says how many a row has."""
-    width = int(shape[-1]) if shape.ndim == 1 and len(shape) and shape.dtype.kind in "iu" else -1
-    if bits.ndim != 2 or not 0 <= 8 * bits.shape[1] - width < 8:
-        shown = ", ".join(str(n) for n in bits.shape[:8])
-        raise Unreadable(f"{path}: '{key}_shape' is no shape of the packed bits '{key}' [{shown}]")
-    require(path, len(bits) * width, f"array '{key}'")
-    return np.unpackbits(bits, axis=1, count=width)
-
-
-def _split_name(key: str) -> tuple[str, str]:
-    """Column and split of a key: `x_train` is (x, train), `train` is (x, train), `x` is (x, all)."""
-    if key in _NAMES:
-        return "x", _NAMES[key]
-    head, _, tail = key.rpartition("_")
-    if head and tail in _NAMES:
-        return head, _NAMES[tail]
-    first, _, rest = key.partition("_")
-    if rest and first in _NAMES:
-        return rest, _NAMES[first]
-    return key, "all"
 
 
 def _assembled(path: Path, splits: dict[str, dict[str, Array]]) -> Raw:
@@ -192,7 +194,7 @@ def _sounds(path: Path, files: list[Path]) -> Raw:
         size += 2 * wave.nbytes
         require(path, size)
     raw = _stream(sounds, permutation(len(files), "data", "split"))
-    raw.digest = _digest(files)
+    raw.digest = digest_of_files(files)
     return raw
 
 
@@ -201,7 +203,7 @@ def _folder(path: Path) -> Raw:
 
     A folder of three or more sounds is one stream. Links to folders are not followed.
     """
-    files, sounds = _media(path)
+    files, sounds = media(path)
     if sounds:
         return _sounds(path, sounds)
     x: Array | None = None
@@ -215,52 +217,23 @@ def _folder(path: Path) -> Raw:
         x[i] = found
     assert x is not None
     columns, classes = {"x": x}, {}
-    folders = [p.parent.relative_to(path).as_posix() for p in files]
-    if "." not in folders:
-        names = sorted(set(folders), key=lambda name: name.split("/"))
-        for name in names:
-            if not name.isprintable():
-                raise Unreadable(f"{path}: the folder {name!r} cannot name a class")
-        number = {name: i for i, name in enumerate(names)}
-        columns["y"], classes["y"] = np.array([number[f] for f in folders]), names
-    return Raw({"train": columns}, {"x": 256}, fixed=False, digest=_digest(files), classes=classes)
-
-
-def _media(path: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures of a folder, or where there are none its sounds. Raises `Unreadable`."""
-    every = _files(path)
-    files = [p for p in every if p.suffix.lower() in PICTURES]
-    sounds = [p for p in every if p.suffix.lower() == ".wav"]
-    if not files and len(sounds) < 3:
-        raise Unreadable(f"{path}: no .png or .jpg, nor three .wav, in this folder")
-    return files, [] if files else sounds
+    names, codes = classes_of(path, files)
+    if names:
+        columns["y"], classes["y"] = codes, names
+    return Raw({"train": columns}, {"x": 256}, fixed=False, digest=digest_of_files(files), classes=classes)
 
 
 def digest_of(path: Path) -> str:
     """Return the digest that `read` gives, without reading the file or folder as data. Raises `Unreadable`."""
     with reading(path):
+        if is_pack(path):
+            return digest_of_pack(path)
         if not path.is_dir():
             return digest(path).hex()
-        files, sounds = _media(path)
-        return _digest(files or sounds)
-
-
-def _files(path: Path) -> list[Path]:
-    """Return all files below a folder, in order."""
-    found: list[Path] = []
-    for at, _, names in os.walk(path):
-        found += [Path(at, name) for name in names]
-        if len(found) > _MOST_FILES:
-            raise Unreadable(f"{path}: the folder holds more than {_MOST_FILES} files")
-    return sorted(found)
-
-
-def _digest(files: list[Path]) -> str:
-    """Return the digest of several files, in order."""
-    together = hashlib.sha256()
-    for file in files:
-        together.update(digest(file))
-    return together.hexdigest()
+        if arrow.is_saved(path):
+            return digest_of_files(files_below(path))
+        files, sounds = media(path)
+        return digest_of_files(files or sounds)
 
 
 #: What reads a file, by its ending.
@@ -270,6 +243,7 @@ READERS: dict[str, Callable[[Path, Known], Raw]] = {
     ".csv": lambda path, known: table(path, known.names, known.optional),
     ".txt": lambda path, known: _text(path, known.vocabulary),
     ".wav": lambda path, _: _stream([wav(path)]),
+    **dict.fromkeys(arrow.SUFFIXES, lambda path, known: _columns(path, known.names)),
 }
 
 __all__ = ["READERS", "Known", "Unreadable", "digest_of", "read"]

@@ -15,9 +15,14 @@ _BLOCK = 2**20
 
 
 def encode(words: str, vocabulary: Sequence[str]) -> Array:
-    """Encode a text as integers `[n]`; the vocabulary is sorted. Raises `ValueError` for characters that it lacks."""
+    """Encode a text as integers `[n]`; the vocabulary is sorted.
+
+    Raises `ValueError` for characters that it lacks, and for a vocabulary of tokens.
+    """
     if list(vocabulary) == BYTES:
         return np.frombuffer(words.encode("utf-8", "surrogateescape"), dtype=np.uint8)
+    if any(len(letter) != 1 for letter in vocabulary):
+        raise ValueError("the run was trained on tokens: pack the text with its tokenizer")
     if missing := sorted(set(words) - set(vocabulary)):
         raise ValueError(f"the run's vocabulary lacks {', '.join(map(repr, missing[:5]))}")
     known = _points("".join(vocabulary))
@@ -35,7 +40,10 @@ def decode(codes: Array, vocabulary: Sequence[str]) -> str:
     clipped = np.clip(codes, 0, len(vocabulary) - 1)
     if list(vocabulary) == BYTES:
         return clipped.astype(np.uint8).tobytes().decode("utf-8", "replace")
-    return "".join(np.array(vocabulary)[clipped])
+    words = "".join(vocabulary[code] for code in clipped.reshape(-1).tolist())
+    return words.encode("utf-8", "surrogateescape").decode(
+        "utf-8", "replace"
+    )  # bytes of tokens, joined to characters
 
 
 def _points(words: str) -> Array:

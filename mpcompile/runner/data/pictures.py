@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -23,21 +24,57 @@ _MOST_INFLATED = 1032
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def picture(path: Path, beside: int = 1) -> Array:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The size that pictures are given.
+
+    `resize` is the shorter side in pixels; then `crop`, height and width, is cut from the middle.
+    """
+
+    resize: int | None = None
+    crop: tuple[int, int] | None = None
+
+    def of(self, path: Path, image: Image.Image) -> Image.Image:
+        """Return a picture of that size, by an antialiased bilinear filter. Raises `Unreadable` for a smaller one."""
+        from PIL import Image as images
+
+        width, height = image.size
+        if self.resize is not None:
+            scale = self.resize / min(width, height)
+            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+            image = image.resize((width, height), images.Resampling.BILINEAR)
+        if self.crop is None:
+            return image
+        high, wide = self.crop
+        if wide > width or high > height:
+            raise Unreadable(
+                f"{path}: it has {width} x {height} pixels, less than the crop", "--resize enlarges it first"
+            )
+        left, top = (width - wide) // 2, (height - high) // 2
+        return image.crop((left, top, left + wide, top + high))
+
+
+def picture(path: Path, beside: int = 1, fit: Fit | None = None) -> Array:
     """Read a picture of integers 0..255, `[channels, height, width]`, of one channel where it is grey, else three.
 
     16-bit grey is scaled by 255 / 65535 to the nearest byte; a palette is looked up; the orientation of EXIF is applied.
     Raises `Unreadable` for transparent pixels, CMYK, 16-bit colours, animations and more pixels than a limit; sizes are
     taken from the header, before anything is decoded.
 
-    `beside` is how many pictures of its size there are.
+    `beside` is how many pictures of its size there are. `fit` is the size that it is given.
     """
+    with opened(path) as file, reading(path):
+        return decoded(path, file, path.stat().st_size, beside, fit)
+
+
+def decoded(path: Path, file: BinaryIO, size: int, beside: int = 1, fit: Fit | None = None) -> Array:
+    """Read a picture as `picture` does from an open file of `size` bytes; `path` is its name in messages."""
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise Unreadable(f"{path}: pictures need Pillow: pip install 'mpcompile[plots]'") from None
 
-    with opened(path) as file, reading(path), warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         depth = _png_depth(file.read(26))
         file.seek(0)
@@ -55,14 +92,15 @@ def picture(path: Path, beside: int = 1) -> Array:
                 raise Unreadable(
                     f"{path}: it has {width} x {height} pixels; at most {_MOST_ROWS} on a side are read"
                 )
-            if image.format == "PNG" and width * height * depth > 8 * _MOST_INFLATED * path.stat().st_size:
+            if image.format == "PNG" and width * height * depth > 8 * _MOST_INFLATED * size:
                 raise Unreadable(f"{path}: it ends before its {width} x {height} pixels do")
             grey = image.mode in _GREY
             require(path, beside * width * height * (1 if grey else 3), _of(beside))
             _require_plain(path, image, depth)
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            array = _bytes(path, upright, grey, depth)
+            array = _bytes(path, ImageOps.exif_transpose(image), grey, depth)
+            if fit is not None:
+                array = np.asarray(fit.of(path, Image.fromarray(array)))
     return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
@@ -109,4 +147,4 @@ def _transparent(path: Path) -> Unreadable:
                       "save it without transparency")  # fmt: skip
 
 
-__all__ = ["PICTURES", "picture"]
+__all__ = ["PICTURES", "Fit", "decoded", "picture"]
