@@ -13,6 +13,8 @@ from mpcompile.cli._run import findings
 
 
 class Action(Enum):
+    """The things that can be done to data."""
+
     pack = "pack"
 
 

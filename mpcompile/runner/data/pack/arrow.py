@@ -38,12 +38,12 @@ _MOST_FILES = 2**16
 
 
 def of_file(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """A file of columns."""
+    """Yield the rows of a file of columns."""
     yield from _of({"train": [path]}, wishes, facts)
 
 
 def of_saved(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """A folder that `save_to_disk` of `datasets` wrote, of one split or of several."""
+    """Yield the rows of a folder that `save_to_disk` of `datasets` wrote, of one split or of several."""
     if (path / "dataset_dict.json").is_file():
         names = _json(path / "dataset_dict.json").get("splits")
         if not isinstance(names, list) or not all(isinstance(n, str) and n in _SPLITS for n in names):

@@ -42,7 +42,7 @@ class Wishes:
 
 
 def of_npz(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """Arrays by split and name, as `files.read` names them."""
+    """Yield arrays by split and name, as `files.read` names them."""
     names = npz_names(path)
     shapes = {k for k in names if k.endswith("_shape") and k.removesuffix("_shape") in names}
     keys: dict[tuple[str, str], str] = {}
@@ -69,12 +69,13 @@ def of_npz(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
 
 
 def of_npy(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
+    """Yield the rows of one array, x."""
     for _, block in blocks(npy(path)):
         yield "train", Block(arrays={"x": block})
 
 
 def of_csv(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """A table: every column by its header; the words of a column are classes."""
+    """Yield the rows of a table: every column by its header; the words of a column are classes."""
     for header, rows, words in parts(path):
         chosen = chosen_of(path, wishes, header)
         scalars: dict[str, Array | Coded] = {}
@@ -99,7 +100,7 @@ def chosen_of(path: Path, wishes: Wishes, header: Sequence[str]) -> list[str]:
 
 
 def of_text(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """A text as one stream of characters, bytes or tokens."""
+    """Yield a text as one stream of characters, bytes or tokens."""
     yield from of_letters(path, wishes, facts, lambda: _letters(path))
 
 
@@ -139,11 +140,12 @@ def _letters(path: Path) -> Iterator[str]:
 
 
 def of_wav(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
+    """Yield a sound as one stream."""
     yield from _sounds([path], ["train"], facts)
 
 
 def of_folder(path: Path, wishes: Wishes, facts: Facts) -> Blocks:
-    """Pictures with the classes of their folders; of sounds whole files are held out, as `files.read` does."""
+    """Yield pictures with the classes of their folders; of sounds whole files are held out, as `files.read` does."""
     pictures, sounds = media(path)
     if sounds:
         order = permutation(len(sounds), "data", "split")

@@ -28,7 +28,7 @@ _BLOCK = 2**22
 
 @dataclass
 class Facts:
-    """What is known of columns beside their numbers; the names mean what they mean in `Raw`.
+    """The names, splits and classes of columns; the words mean what they mean in `Raw`.
 
     rows    split -> column -> number of rows, in the order in which they follow one another
     header  names of the columns of the table
