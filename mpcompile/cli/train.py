@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import findings, read_spec, settings_of, show
+from mpcompile.cli._run import fail, findings, read_spec, settings_of, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,8 +57,9 @@ def train(
         str | None, typer.Option(help="float32 or float64 (default: float32, or as the run resumed).")
     ] = None,
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
-    tensorboard: Annotated[
-        bool | None, typer.Option("--tensorboard/--no-tensorboard", help="Write TensorBoard events too.")
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also write metrics to csv, tensorboard, wandb or mlflow; several times, or none."),
     ] = None,
     workers: Annotated[
         int,
@@ -85,6 +86,7 @@ def train(
     if resume and init:
         echo("error: --init begins a run, --resume continues one that began", err=True)
         raise typer.Exit(2)
+    trackers = _trackers(track)
     overrides = settings_of(set_ or [])
     sources: list[Source] = []
     with findings(sources):
@@ -106,7 +108,7 @@ def train(
         if errors and not allow_unproven:
             raise typer.Exit(1)
         options = Options(
-            backend, data, seed, steps, resume, device, mixed, precision, tensorboard, checkpoint_every,
+            backend, data, seed, steps, resume, device, mixed, precision, trackers, checkpoint_every,
             overrides, bool(errors), init, workers, init_names,
         )  # fmt: skip
         with _watching(module.name) as watch:
@@ -118,6 +120,15 @@ def train(
                 watch=watch,
             )
     _close(result)
+
+
+def _trackers(names: list[str] | None) -> list[str] | None:
+    """Return the trackers that are asked for; none of them for `none`. Exits with 2 for another name."""
+    from mpcompile.runner.options import TRACKED
+
+    if names and (wrong := next((n for n in names if n not in (*TRACKED, "none")), None)) is not None:
+        fail(f"no tracker is named '{wrong}' (known: {', '.join(TRACKED)}; none)")
+    return [n for n in dict.fromkeys(names) if n != "none"] if names else None
 
 
 def _earlier(spec: Path, out: Path | None) -> Run | None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mpcompile.ir import Array
-from mpcompile.runner import checkpoint, disk, resume
+from mpcompile.runner import checkpoint, disk, resume, trackers
 from mpcompile.runner import run as runs
 from mpcompile.runner.beginning import begin, set_parameters
-from mpcompile.runner.metrics import Metrics, Sink, TensorBoard
+from mpcompile.runner.metrics import Metrics
 from mpcompile.runner.progress import Progress
 from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.setup import Setup
@@ -52,7 +52,8 @@ class Folder:
         self.setup, self.held, self.say = setup, held, say
         self.progress, kept = self._create(out) if setup.earlier is None else self._restore(setup.earlier)
         with disk.writing(self.run.folder):
-            self.metrics = Metrics(self.run.metrics, kept, self._sinks())
+            self.metrics = Metrics(self.run.metrics, kept)
+        self.metrics.sinks = trackers.opened(setup.options.trackers or [], self.run, say)
         held.callback(self.metrics.close)
 
     def _create(self, out: Path) -> tuple[Progress, int]:
@@ -131,16 +132,6 @@ class Folder:
         begin(setup.session, setup.batches, setup.precision, self.say)
         if setup.loaded:
             set_parameters(setup.session, setup.loaded)
-
-    def _sinks(self) -> tuple[Sink, ...]:
-        if not self.setup.options.tensorboard:
-            return ()
-        if not TensorBoard.available():
-            self.say(
-                "tensorboard is not installed, no events are written: pip install 'mpcompile[tensorboard]'"
-            )
-            return ()
-        return (TensorBoard(self.run.folder / "tensorboard"),)
 
     # Writing ----------------------------------------------------------------------------------------
 

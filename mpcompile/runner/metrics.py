@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +22,13 @@ class Sink(Protocol):
 class Metrics:
     """Appends to `metrics.jsonl`. `size` is what a checkpoint remembers and `start` cuts back to."""
 
-    def __init__(self, path: Path, start: int = 0, sinks: tuple[Sink, ...] = ()) -> None:
+    def __init__(self, path: Path, start: int = 0) -> None:
         """Keep the first `start` bytes of the file and drop what a killed run wrote after its checkpoint.
 
         Raises `OSError`; a link is not followed.
         """
-        self.path, self.sinks = path, sinks
+        self.path = path
+        self.sinks: Sequence[Sink] = ()
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         there = os.fstat(self._handle).st_size
         self.size = min(start, there)
@@ -91,39 +91,3 @@ _FIRST = {"step", "split", "loss"}
 
 def _plain(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-class TensorBoard:
-    """The same numbers as TensorBoard events, written without any framework."""
-
-    def __init__(self, folder: Path) -> None:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._writer = EventFileWriter(str(folder))
-
-    @staticmethod
-    def available() -> bool:
-        return find_spec("tensorboard") is not None
-
-    def write(self, line: Mapping[str, Any]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        values = [
-            Summary.Value(tag=f"{line['split']}/{name}", simple_value=value)
-            for name, value in line.items()
-            if isinstance(value, float) and name != "seconds"
-        ]
-        event = Event(
-            step=line["step"], wall_time=line.get("time", 0.0) or _now(), summary=Summary(value=values)
-        )
-        self._writer.add_event(event)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-def _now() -> float:
-    from time import time
-
-    return time()

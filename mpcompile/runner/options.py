@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: Names of the trackers (`trackers.TRACKERS`).
+TRACKED = ("csv", "tensorboard", "wandb", "mlflow")
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -22,7 +25,7 @@ class Options:
     device: str | None = None
     mixed: bool | None = None
     precision: str | None = None
-    tensorboard: bool | None = None
+    trackers: list[str] | None = None  # some of `TRACKED`
     checkpoint_every: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     unproven: bool | None = None
@@ -31,4 +34,4 @@ class Options:
     init_names: Path | None = None  # which weight there is which here (weights.py)
 
 
-__all__ = ["Options"]
+__all__ = ["TRACKED", "Options"]

@@ -13,9 +13,10 @@ from mpcompile.diagnostics import Span, SpecError
 from mpcompile.ir.training import TABLES
 from mpcompile.ir.training import checked as checked_value
 from mpcompile.ranges import MAX_SIZE, slots
+from mpcompile.runner.options import TRACKED
 from mpcompile.runner.settings import Settings, optimizer_of, own_arguments, schedule_of
 
-FORMAT = 2  # of run.json: 2 adds `classes`, `tensorboard` and `history` to 1
+FORMAT = 2  # of run.json: 2 adds `classes`, `trackers` and `history` to 1
 LARGEST = 16 << 20  # bytes of a JSON file that is read at all
 
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -40,6 +41,7 @@ def _row_of(table: Mapping[str, type]) -> AfterValidator:
 
 Kind = Annotated[str, _row_of(TABLES["optimizer"])]
 Course = Annotated[str, _row_of(TABLES["schedule"])]
+Tracked = Annotated[str, _row_of(dict.fromkeys(TRACKED, str))]
 
 
 def _letters(vocabulary: list[str]) -> list[str]:
@@ -162,7 +164,7 @@ class Facts(_Strict):
     unproven: bool
     init: Name | None = None
     versions: dict[Name, Name]
-    tensorboard: bool = False
+    trackers: list[Tracked] = []
     history: list[_Change] = []
 
 

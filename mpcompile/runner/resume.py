@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # What an option means where neither the command line nor the run resumed says it.
 _USUAL: Mapping[str, Any] = {
-    "backend": "torch", "device": "cpu", "precision": "float32", "mixed": False, "tensorboard": False,
+    "backend": "torch", "device": "cpu", "precision": "float32", "mixed": False, "trackers": [],
     "unproven": False,
 }  # fmt: skip
 # Facts that follow from the data, or stand in another place of `run.json` too.

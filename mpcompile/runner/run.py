@@ -34,7 +34,7 @@ _FRAMEWORKS = {"torch": "torch", "jax": "jax", "onnx": "onnxruntime"}
 _SPEC = re.compile(r"spec\.(mp|ya?ml)")
 # Names within a run; whatever else is in one was put there by its user.
 _OURS = re.compile(
-    r"\.mpcompile|run\.json(\.tmp)?|spec\.(mp|ya?ml)|metrics\.jsonl|samples\.npz|checkpoints"
+    r"\.mpcompile|run\.json(\.tmp)?|spec\.(mp|ya?ml)|metrics\.(jsonl|csv(\.tmp)?)|samples\.npz|checkpoints"
     r"|(best|checkpoints/last-\d+)(\.tmp|\.old)?(/(state\.safetensors|manifest\.json))?"
     r"|tensorboard(/events\.out\.tfevents\.[^/]*)?"
 )

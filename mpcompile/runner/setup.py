@@ -76,7 +76,7 @@ class Setup:
             "precision": options.precision,
             "mixed": options.mixed,
             "unproven": options.unproven,
-            "tensorboard": options.tensorboard,
+            "trackers": options.trackers,
             "init": self.init,
             "versions": runs.versions(str(options.backend)),
         }

@@ -51,7 +51,7 @@ def run_json() -> list[bytes]:
         '{"kind": "constant", "warmup": 0, "final": 0.0, "every": 1, "factor": 0.5}, "batch": 8, "epochs": 1, "steps": '
         'null, "data": null, "seed": 0, "length": 64, "patience": 0, "valid_every": null, "log_every": null, '
         '"checkpoint_every": null, "threshold": null}, "backend": "torch", "device": "cpu", "precision": "float32", '
-        '"mixed": false, "unproven": false, "init": null, "versions": {"python": "3.11"}, "tensorboard": false, '
+        '"mixed": false, "unproven": false, "init": null, "versions": {"python": "3.11"}, "trackers": [], '
         '"history": [{"step": 3, "changes": {"rate": [0.1, 0.2]}}]}'
     )
     return [facts.encode()]

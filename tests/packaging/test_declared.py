@@ -26,7 +26,7 @@ BACKENDS = {
     if "backends" in package.parts
 }
 #: Extras that the core imports inside functions, where the feature is asked for.
-FEATURES = ("plots", "tensorboard", "data")
+FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow")
 #: pytest imports the plugin, so that pytest is there; nothing else may ask for it.
 HOSTS = {"mpcompile/pytest_plugin.py": "pytest"}
 CORE = {"lark", "networkx", "numpy", "pydantic", "pyyaml", "rich", "safetensors", "typer"}
@@ -119,7 +119,7 @@ def test_every_declaration_is_imported() -> None:
         for path in package.rglob("*.py")
         for name, _, _ in imports(ast.parse(path.read_text(encoding="utf-8")))
     }
-    brought = set().union(*(distributions().get(name, set()) for name in used))
+    brought = set().union(*(distributions().get(name, {canonicalize_name(name)}) for name in used))
     declared = DEPENDENCIES.union(*(EXTRAS[extra] for extra in (*BACKENDS.values(), *FEATURES)))
     assert declared - brought == set()
 

@@ -32,7 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TORCH = "torch==2.13.0"
 PINS = {"torch": os.environ.get("TORCH", TORCH)}
 BACKENDS = ("onnx", "jax", "torch")
-FEATURES = ("plots", "tensorboard", "data")
+FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow")
 #: Most that the site-packages of the core may take, pip and setuptools left out, compiled files included.
 CORE_MB = 160
 LIMIT = 600  # seconds that a command may take
@@ -277,7 +277,10 @@ def run_features(environment: Environment) -> None:
         Step("mpcompile sample flow -n 4 -o y.png", says="wrote y.png"),
         Step("mpcompile sample flow --density -o z.jpg", says="wrote z.jpg"),
         Step(f'mkdir pictures && python -c "{DRAW}"'),
-        Step("mpcompile train pictures.mp --backend onnx --data pictures --steps 3 --out seen --tensorboard"),
+        Step(
+            "mpcompile train pictures.mp --backend onnx --data pictures --steps 3 --out seen "
+            "--track tensorboard --track csv --track wandb --track mlflow"
+        ),
         Step("ls seen/tensorboard", says="tfevents"),
         Step(f'python -c "{TABLE}"'),
         Step("mpcompile data pack points.parquet -o points", says=r"table \[60, 2\]"),

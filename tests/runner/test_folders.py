@@ -112,7 +112,7 @@ def test_a_run_of_the_first_release_is_ours(fake: ModuleType, tmp_path: Path) ->
     train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
     (tmp_path / "run" / disk.MARKER).unlink()
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    first = {k: v for k, v in facts.items() if k not in ("classes", "tensorboard", "history")} | {"format": 1}
+    first = {k: v for k, v in facts.items() if k not in ("classes", "trackers", "history")} | {"format": 1}
     (tmp_path / "run" / "run.json").write_text(json.dumps(first))
     train(fake.module(), tmp_path / "run", replace(AGAIN, steps=5), backend=fake.FakeBackend())
     assert open_run(tmp_path / "run").facts["format"] == 2

@@ -42,7 +42,7 @@ class Told:
 
 
 INHERITED: dict[str, Any] = {
-    "backend": "other", "device": "cuda", "precision": "float64", "mixed": True, "tensorboard": True, "unproven": True,
+    "backend": "other", "device": "cuda", "precision": "float64", "mixed": True, "trackers": ["csv"], "unproven": True,
     "checkpoint_every": 7,
 }  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_every_option_is_inherited(fake: ModuleType, tmp_path: Path, name: str) 
         assert told.asked[name] == INHERITED[name]
 
 
-@pytest.mark.parametrize("name", [n for n in INHERITED if n != "tensorboard"])
+@pytest.mark.parametrize("name", INHERITED)
 def test_a_change_is_said_and_recorded(fake: ModuleType, tmp_path: Path, name: str) -> None:
     train(fake.module(), tmp_path / "run", OPTIONS, backend=Told(fake))
     said: list[str] = []
