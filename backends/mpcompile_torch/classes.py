@@ -27,7 +27,7 @@ from mpcompile_torch.body import RESERVED, TorchWriter
 from mpcompile_torch.facts import Facts, Signature, Tree
 from mpcompile_torch.layers import Layer, find_layers
 from mpcompile_torch.lists import OWNER, Over, assignments, lists
-from mpcompile_torch.literals import INDEX, array_text, initial_text
+from mpcompile_torch.literals import INDEX, array_text, initial_text, method_call
 
 #: Names that a module of torch, and every object, already gives a meaning.
 TAKEN = ATTRIBUTES | frozenset(
@@ -274,8 +274,8 @@ class ClassWriter:
             given = formals.get(((), number))
             text = given if given else self._array(constant, self.buffers[number])
             if number in self.lists:
-                listed = text.removesuffix(INDEX)
-                body.append(f"self.{self._list_name(number)}: list[int] = {listed}.tolist()")
+                listed = method_call(text.removesuffix(INDEX), "tolist")
+                body.append(f"self.{self._list_name(number)}: list[int] = {listed}")
             if number in registered:
                 body.append(f'self.register_buffer("{self.buffers[number]}", {text}, persistent=False)')
         for line in ["super().__init__()", *body]:

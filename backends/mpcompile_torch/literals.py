@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 
 from mpcompile.emission.constants import (
@@ -143,3 +145,9 @@ def initial_text(spec: ParameterSpec) -> str:
     if kind == "orthogonal":
         return f"nn.init.orthogonal_(torch.empty({sizes}))"
     return f"torch.zeros({sizes})"
+
+
+def method_call(text: str, name: str) -> str:
+    """Write a call of a method of an expression, in parentheses where an operator would bind looser than the call."""
+    loose = isinstance(ast.parse(text, mode="eval").body, ast.BinOp | ast.Compare | ast.UnaryOp)
+    return f"({text}).{name}()" if loose else f"{text}.{name}()"

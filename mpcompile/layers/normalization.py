@@ -23,7 +23,7 @@ class LayerNorm(Acting):
     Statistics are taken over channels alone, never over time or space, so the layer is causal. `over = [channel, height,
     width]` takes them over these axes together.
 
-    The shape stays. `gain` and `bias` are [C], or have the sizes of the axes that `over` names, in the value's order.
+    The shape stays. `gain` and `bias` are [C], or have the sizes of the axes that `over` names, in its order.
     """
 
     keyword: ClassVar[str] = "layer_norm"
@@ -33,8 +33,8 @@ class LayerNorm(Acting):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,) = inputs
-        places = sorted(ctx.axis(x, name) for name in self.over or (CHANNEL,))
-        return _affine(ctx, _normal(ctx, x, places, self.eps), places, self.bias)
+        places = [ctx.axis(x, name) for name in self.over or (CHANNEL,)]
+        return _affine(ctx, _normal(ctx, x, sorted(places), self.eps), places, self.bias)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RmsNorm(Acting):
 
     As `layer_norm` it pools over channels alone, so it is causal.
 
-    The shape stays. `gain` is [C], along the channel axis.
+    The shape stays. `gain` is [C], or has the sizes of the axes that `over` names, in its order.
     """
 
     keyword: ClassVar[str] = "rms_norm"
@@ -52,8 +52,8 @@ class RmsNorm(Acting):
 
     def forward(self, ctx: Context, *inputs: Value) -> Value:
         (x,), b = inputs, ctx.b
-        places = sorted(ctx.axis(x, name) for name in self.over or (CHANNEL,))
-        square = _mean(ctx, F.mul(b, x, x), places, _count(ctx, x, places))
+        places = [ctx.axis(x, name) for name in self.over or (CHANNEL,)]
+        square = _mean(ctx, F.mul(b, x, x), sorted(places), _count(ctx, x, places))
         return _affine(ctx, F.div(b, x, _deviation(ctx, square, self.eps)), places, False)
 
 
@@ -175,8 +175,11 @@ def _whole(ctx: Context, x: Value, places: Sequence[int], who: str) -> None:
 
 
 def _along(ctx: Context, weight: Value, x: Value, places: Sequence[int]) -> Value:
-    """A weight with the sizes of some axes of x, in a shape that broadcasts along them."""
-    shape = (x.shape[a] if a in places else 1 for a in range(places[0], x.type.rank))
+    """A weight with the sizes of some axes of x, in the order of `places`, in a shape that broadcasts along them."""
+    ordered = sorted(places)
+    if ordered != list(places):
+        weight = F.transpose(ctx.b, weight, *(places.index(a) for a in ordered))
+    shape = (x.shape[a] if a in places else 1 for a in range(ordered[0], x.type.rank))
     return F.reshape(ctx.b, weight, tuple(shape))
 
 

@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from mpcompile import ops
 from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.frontend import ast
 from mpcompile.ir import Value
 from mpcompile.lowering import discrete, latents, missing, weighted
+from mpcompile.lowering.counted import Counted
 from mpcompile.lowering.densities import sum_of
 from mpcompile.lowering.forward import class_log_probs
+from mpcompile.lowering.placewise import Places, grouped, without
 from mpcompile.lowering.recurrence import Recurrence
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.ops import build as F
 
-Statement = ast.Density | Recurrence
+Statement = ast.Density | Recurrence | Places
 
 
 @dataclass
@@ -98,13 +99,14 @@ def objective(m: Statements, p: Program, *, exact: bool = True) -> tuple[Value |
     started = {name for r in m.recurrences for name in m.started(r)}
     ways = {s.name: discrete.way(s) for s in m.latents if s.name not in started}
     counted = [s for s in m.latents if (way := ways.get(s.name)) is not None and way.counted]
-    counted += m.missing.values()
-    inference = Inference(m, p, exact, set())
+    groups, statements = grouped(m)
+    counted = without(groups, [*counted, *m.missing.values()])
+    inferred, inference = without(groups, m.inferred), Inference(m, p, exact, set())
     if not counted:
-        kls = inference.draw(m.inferred)
-        logs, inner = likelihoods(m, p, m.generated, exact)
+        kls = inference.draw(inferred)
+        logs, inner = likelihoods(m, p, statements, exact)
         return sum_of(p.ctx, logs), sum_of(p.ctx, [*kls, *inner])
-    return _Counted(m, p, exact, counted, inference).objective()
+    return _Counted(m, p, exact, counted, inference, inferred, statements).objective()
 
 
 def likelihoods(
@@ -113,11 +115,14 @@ def likelihoods(
     """Build the log-likelihood of each observed variable and recurrence, and the divergences within recurrences."""
     logs, inner = list[Value](), list[Value]()
     for s in statements:
-        if isinstance(s, Recurrence):
-            for o in s.observed:
-                _note_weight(m, p, o, s.sums())
-            lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts(m, p, s))
-            m.out.sharpening |= s.sharpening
+        if isinstance(s, Recurrence | Places):
+            if isinstance(s, Places):
+                lp, kl = s.score(m, p, exact)
+            else:
+                for o in s.observed:
+                    _note_weight(m, p, o, s.sums())
+                lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts(m, p, s))
+                m.out.sharpening |= s.sharpening
             logs.append(lp)
             inner += [] if kl is None else [kl]
         elif s.role == "observed":
@@ -155,25 +160,23 @@ class _Counted:
     exact: bool
     counted: list[ast.Density]
     inference: Inference
+    inferred: list[ast.Density]
+    statements: list[Statement]
 
     def __post_init__(self) -> None:
-        """Raises `SpecError` (MP411) for latents with an axis, and for too many joint states."""
+        """Raises `SpecError` (MP411) for too many joint states."""
         self.fields = {s.name: self.m.typed.get(s.name) or self.m.fields[s.name] for s in self.counted}
         self.laws = {s.name: s for s in self.m.observed if s.name in self.m.missing}
         self.sizes = [discrete.states_of(f) for f in self.fields.values()]
-        for s in self.counted:
-            if not discrete.single(self.fields[s.name]):
-                raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states", s.span,
-                            help="one class for each example: without axes; or gumbel(...)")  # fmt: skip
         if prod(self.sizes) > discrete.MAX_STATES:
             raise error("MP411", f"the latents have {prod(self.sizes)} joint states, more than {discrete.MAX_STATES}",
                         self.counted[0].span, help="gumbel(...) draws one of them")  # fmt: skip
 
     def objective(self) -> tuple[Value, Value | None]:
         """Build log-likelihood and divergence, [N] each."""
-        m, p, b = self.m, self.p, self.p.b
+        m, p = self.m, self.p
         names = {s.name for s in self.counted}
-        drawn = [s for s in m.inferred if s.name not in names]
+        drawn = [s for s in self.inferred if s.name not in names]
         inside = m.order.inferred_from(names, [s.name for s in drawn])
         for latent in drawn:
             if latent.name in inside and discrete.way(latent) is discrete.Nearest:
@@ -181,16 +184,14 @@ class _Counted:
                             help="let the net of its codes read what is observed alone")  # fmt: skip
         outer_kl = self.inference.draw([s for s in drawn if s.name not in inside])
         free, bound = list[Statement](), list[Statement]()
-        for s in m.generated:
+        for s in self.statements:
             if isinstance(s, ast.Density) and s.name in names:
                 continue  # its law stands beside the sum
-            reads = (
-                m.order.read_by_step(s.statement) if isinstance(s, Recurrence) else m.order.parents(s.name)
-            )
-            (bound if reads & (names | inside) else free).append(s)
+            (bound if self._reads(s) & (names | inside) else free).append(s)
         outer_logs, inner = likelihoods(m, p, free, self.exact)
         outer_kl += inner
         inside_latents = [s for s in drawn if s.name in inside]
+        summed = [i for i, s in enumerate(self.counted) if s.name in m.summed or not self.exact]
 
         def one(inner: Program) -> list[Value]:
             here = self.inference.within(inner, names)
@@ -204,25 +205,33 @@ class _Counted:
                     prior.append(law.log_prob(inner.ctx, value))
                 with m.within(inner, s):
                     if s.name in m.missing:
-                        share, log = missing.shares(m, inner, s, p.scope.values[s.name], value)
-                        shares.append(share)
-                        log_q += [log] if self.exact else []
+                        q = m.posterior(inner, s) if self.exact else None
+                        share, log = missing.shares(inner, s.name, p.scope.values[s.name], value, q)
+                        shares.append(F.event_sum(inner.b, share))
+                        log_q.append(F.event_sum(inner.b, log))
                     elif s.name not in m.summed and self.exact:
                         log_q.append(m.posterior(inner, s).log_prob(inner.ctx, value))
             return [self._sum(inner, parts) for parts in (logs, [*kls, *more], prior, log_q)] + [
                 self._product(inner, shares)
             ]
 
-        *made, shares = self._over_states(one)
-        logs, kls, priors, log_qs = made
-        summed = [i for i, s in enumerate(self.counted) if s.name in m.summed or not self.exact]
-        joint = F.sub(b, F.add(b, logs, priors), kls)
-        if len(summed) == len(self.counted):
-            if m.missing:  # classes that the data exclude have no part in the sum
-                joint = F.where(b, F.less(b, 0.5, shares), joint, float("-inf"))
-            total = b.emit(ops.LogSumExp((1,), False), joint)
-            return self._sum(p, [*outer_logs, total]), sum_of(p.ctx, outer_kl)
-        return self._expected(summed, outer_logs, outer_kl, (logs, kls, priors, log_qs, shares, joint))
+        states = Counted(
+            p.b,
+            tuple(self.sizes),
+            tuple(summed),
+            any(s.name in m.missing for s in self.counted),
+            *self._over_states(one),
+        )
+        total, gap = states.objective()
+        outer_kl += [] if gap is None else [gap]
+        return self._sum(p, [*outer_logs, total]), sum_of(p.ctx, outer_kl)
+
+    def _reads(self, s: Statement) -> set[str]:
+        """The variables and latents to which a statement refers."""
+        if isinstance(s, Places):
+            return s.reads(self.m)
+        order = self.m.order
+        return order.read_by_step(s.statement) if isinstance(s, Recurrence) else order.parents(s.name)
 
     def _prior(self, p: Program, s: ast.Density) -> Distribution | None:
         """The prior of a latent, or the law of a variable whose missing values are summed over."""
@@ -234,35 +243,6 @@ class _Counted:
         for share in shares:
             total = F.mul(p.b, total, share)
         return total
-
-    def _expected(
-        self, summed: list[int], outer_logs: list[Value], outer_kl: list[Value], made: tuple[Value, ...]
-    ) -> tuple[Value, Value | None]:
-        """The objective where some latents are enumerated under a posterior, and those of `summed` are summed out."""
-        p, b = self.p, self.p.b
-        logs, kls, priors, log_qs, shares, joint = made
-
-        def alike(x: Value) -> Value:
-            return self._apart(x, summed, lambda x: F.reshape(b, F.slice_axis(b, x, 2, 0, 1), x.shape[:2]))
-
-        if summed:
-            logs = self._apart(joint, summed, lambda x: b.emit(ops.LogSumExp((2,), False), x))
-            log_qs, shares = alike(log_qs), alike(shares)
-            gap = log_qs
-        else:
-            gap = F.sub(b, F.add(b, log_qs, kls), priors)
-        weights = F.mul(b, shares, b.emit(ops.Exp(), log_qs)) if self.m.missing else b.emit(ops.Exp(), log_qs)
-        expected = [F.sum_axes(b, F.mul(b, weights, x), [1]) for x in (logs, gap)]
-        return self._sum(p, [*outer_logs, expected[0]]), self._sum(p, [*outer_kl, expected[1]])
-
-    def _apart(self, x: Value, summed: list[int], reduce: Callable[[Value], Value]) -> Value:
-        """States [N, M] as [N, enumerated, summed], and a function of that which drops the last axis."""
-        b, n = self.p.b, len(self.sizes)
-        kept = [i for i in range(n) if i not in summed]
-        wide = F.reshape(b, x, (x.shape[0], *self.sizes))
-        wide = F.transpose(b, wide, 0, *(i + 1 for i in kept), *(i + 1 for i in summed))
-        rows = prod(self.sizes[i] for i in kept)
-        return reduce(F.reshape(b, wide, (x.shape[0], rows, prod(self.sizes) // rows)))
 
     def _over_states(self, one: Callable[[Program], list[Value]]) -> list[Value]:
         """Results of all joint states, [N, states] each."""

@@ -8,7 +8,7 @@ that is summed over.
 from __future__ import annotations
 
 from mpcompile import ops
-from mpcompile.frontend import ast
+from mpcompile.distributions import Distribution, Elementwise
 from mpcompile.ir import Value
 from mpcompile.lowering import discrete
 from mpcompile.lowering.statements import Program, Statements
@@ -34,14 +34,18 @@ def complete(m: Statements, p: Program) -> dict[str, Value]:
     return outputs
 
 
-def shares(m: Statements, p: Program, s: ast.Density, given: Value, value: Value) -> tuple[Value, Value]:
-    """Return 1 where the data allow a class, 0 where they have another one, and log q where y is missing, else 0: [N].
+def shares(p: Program, name: str, given: Value, value: Value, q: Distribution | None) -> tuple[Value, Value]:
+    """Return 1 where the data allow a class, 0 where they have another one, and log q where it is missing, else 0.
 
-    `given` is the data, `value` the class at which the sum is.
+    `given` is the data [N, ...], `value` the class at which the sum is; log q is 0 without a posterior. Both have the
+    shape of the data.
     """
-    b, there = p.b, p.there[s.name]
+    b, there = p.b, p.there[name]
     same = F.to_float(b, b.emit(ops.Equal(), value, given))
-    log_q = m.posterior(p, s).log_prob(p.ctx, value)
+    if q is None:
+        return F.where(b, there, same, 1.0), p.ctx.zeros(given.shape)
+    assert isinstance(q, Elementwise)
+    log_q = q.element_log_prob(p.ctx, value)
     return F.where(b, there, same, 1.0), F.where(b, there, 0.0, log_q)
 
 

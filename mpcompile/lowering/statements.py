@@ -83,6 +83,8 @@ class Statements:
         #: All latents whose axes are known so far: those with a type, and those whose posterior was lowered.
         self.latent_fields: dict[str, Field] = dict(self.typed)
         self._inferred: list[ast.Density] | None = None
+        #: Names of latents whose laws were shown to read each place alone, by group (`placewise.py`).
+        self.placewise: set[frozenset[str]] = set()
         self.claims: list[Claim] = []
         self._check_missing()
         #: Symbols of all shapes that a program may have.
@@ -297,8 +299,8 @@ class Statements:
             if not f.optional:
                 raise error("MP411", f"`{name}` is never missing: its type has no `?`", s.span,
                             help=f"{f.role} {name}: category(10)?")  # fmt: skip
-            if f.base not in ("category", "binary") or not discrete.single(f):
-                raise error("MP411", f"`{name}` is not one class an example, and no sum over its values is taken", s.span,
+            if f.base not in ("category", "binary"):
+                raise error("MP411", f"`{name}` is {f.kind}, and no sum over its values is taken", s.span,
                             help=f"{f.role} {name}: category(10)?; or read it by fill({name}, 0)")  # fmt: skip
             if name not in laws:
                 raise error("MP411", f"`{name}` has no law outside of recurrences, so no class has a probability",

@@ -10,7 +10,8 @@ from mpcompile.analysis.dependence import TooLarge
 from mpcompile.analysis.receptive import receptive_fields
 from mpcompile.analysis.stencils import axes_of, spatial_axes
 from mpcompile.budget import OutOfBudget, share
-from mpcompile.ir import Graph, Module, Node, NoRule, Scope, Symbolic, Type, Work, substitute
+from mpcompile.ir import Field, Graph, Module, Node, NoRule, Scope, Symbolic, Type, Work, substitute
+from mpcompile.ir.axes import role
 from mpcompile.ops import Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.incremental import DeriveSamplers
@@ -37,6 +38,7 @@ def describe(module: Module) -> dict[str, Any]:
         "parameters": sum(p.live for p in trained),
         "stored": sum(p.size for p in trained),
         "at": at,
+        "variables": [_variable(f) for f in (*module.fields.values(), *module.latents.values())],
         "layers": _layers(module, graph, one),
         "flops": {
             "total": text(work.total),
@@ -57,6 +59,19 @@ def describe(module: Module) -> dict[str, Any]:
             }
             for n, g in module.programs.items()
         },
+    }
+
+
+def _variable(f: Field) -> dict[str, Any]:
+    """Describe a declared variable, or a latent with a type: what it is, and the name, size and role of each axis."""
+    sizes = zip(f.axes, f.type.shape[1:], strict=True)
+    kind = f"category({f.classes})" if f.base == "category" else f.kind
+    return {
+        "name": f.name,
+        "role": f.role,
+        "kind": kind + ("?" if f.optional else ""),
+        "axes": [{"name": name, "size": text(size), "role": role(name, size).value} for name, size in sizes],
+        "line": f.span.line,
     }
 
 

@@ -36,6 +36,7 @@ def show(facts: dict[str, Any]) -> None:
     console = Terminal()
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
+    console.print(_variables(facts))
     console.print(_layers(facts))
     console.print(_programs(facts))
     for line in (*_totals(facts), *map(_claim, facts["claims"])):
@@ -115,6 +116,30 @@ def _cells(branch: Branch) -> Iterator[str]:
     flops = branch.total("flops_example")
     yield engineering(flops) if flops else ""
     yield f"{branch.total('share'):.1%}" if flops else ""
+
+
+def _variables(facts: dict[str, Any]) -> Table:
+    """One line for each variable: what it is, and the role of each of its axes by name."""
+    table = Table(title="variables", box=None, header_style="bold")
+    for column in ("variable", "is", "type", "axes", "line"):
+        table.add_column(column, justify="right" if column == "line" else "left")
+    for v in facts["variables"]:
+        cells = (v["name"], v["role"], v["kind"], axes_text(v["axes"]), str(v["line"]))
+        table.add_row(*map(plain, cells))
+    return table
+
+
+def axes_text(axes: Sequence[dict[str, str]]) -> str:
+    """Return names and sizes of axes as messages have them, each with its role: `time (ordered), channel: 12`.
+
+    A role that is the name itself is not said again.
+    """
+    parts = (
+        (a["name"] if a["size"] == a["name"] else f"{a['name']}: {a['size']}")
+        + ("" if a["role"] == a["name"] else f" ({a['role']})")
+        for a in axes
+    )
+    return ", ".join(parts) or "one number"
 
 
 def _programs(facts: dict[str, Any]) -> Table:

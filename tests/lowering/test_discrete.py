@@ -129,7 +129,12 @@ REFUSED = {
     "a real one": (EXACT.replace("category(4) ~", "real[2] ~"), "`exact` is of classes, and `k` is real"),
     "no type": (EXACT.replace(": category(4) ~", " ~"), "`latent k` has no type"),
     "a count": (EXACT.replace("category(4) ~", "integer(0..) ~"), "a latent is real, binary or a category"),
-    "an axis": (EXACT.replace("category(4) ~", "category(4)[code: 9] ~"), "all of its elements at once"),
+    "an axis": (
+        EXACT.replace("category(4) ~", "category(4)[code: 9] ~")
+        .replace("one -> dense(4)", "0")
+        .replace("tanh -> dense(3)", "mean(over = code) -> dense(3)"),
+        "all of its places have too many states together",
+    ),
     "many states": (EXACT.replace("category(4) ~", "category(5000) ~"), "5000 joint states, more than 4096"),
     "another prior": (EXACT.replace("categorical(logits = one -> dense(4))", "normal(0, 1)"), "`k` is category(4)"),
     "a step": (

@@ -152,7 +152,10 @@ REFUSED = {
     "never missing": (TEXT.replace("category(4)?", "category(4)"), "MP411", "its type has no `?`"),
     "no law": (TEXT.replace(LAW, ""), "MP411", "`y` has no law"),
     "unknown": (TEXT.replace("missing y", "missing w"), "MP110", "unknown variable `w`"),
-    "an axis": (TEXT.replace("category(4)?", "category(4)[code: 2]?"), "MP411", "is not one class"),
+    "an axis": (
+        TEXT.replace("category(4)?", "category(4)[code: 2]?"), "MP411", "whose classes are summed place by place",
+    ),
+    "a number": (TEXT.replace("category(4)?", "real?"), "MP411", "`y` is real"),
     "a weight": (TEXT.replace("-> dense(4))\nmissing", "-> dense(4)) weight 2\nmissing"), "MP205", "has a weight"),
     "itself": (TEXT.replace("x -> dense(4))", "onehot(y) -> dense(4))"), "MP127", "which may be missing"),
     "a latent": (TEXT.replace("x -> dense(4))", "z -> dense(4))"), "MP127", "a latent"),

@@ -36,3 +36,15 @@ def test_sampling(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     show(facts)
     line = " ".join(capsys.readouterr().out.split()).split(f"sampling {variable}: ")[1]
     assert line.startswith("the first of 2 orders" if members > 1 else f"{steps} elements; ")
+
+
+def test_axes_have_names_and_roles(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of every variable and typed latent, in the text as in the facts, which the page shows too."""
+    facts = describe(specs.module("hmm")) | {"claims": []}
+    found = {v["name"]: [(a["name"], a["role"]) for a in v["axes"]] for v in facts["variables"]}
+    assert found == {"x": [("time", "ordered"), ("channel", "channel")], "length": []}
+    facts = describe(specs.module("vq_vae")) | {"claims": []}
+    assert [v["role"] for v in facts["variables"]] == ["input", "latent"]
+    show(facts)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "x input" in text and "channel: 1, height: 4 (space), width: 4 (space)" in text

@@ -80,7 +80,7 @@ def facts(
             "lines": module.source.text.rstrip("\n").split("\n"),
         },
         "set": {k: v if isfinite(v) else str(v) for k, v in module.params.items()},
-        **{k: described[k] for k in ("parameters", "stored", "flops", "sampling", "layers", "programs")},
+        **{k: described[k] for k in ("parameters", "stored", "flops", "sampling", "variables", "layers", "programs")},
         "verdicts": [
             {"claim": name, "status": str(v.status), "word": STATUSES[v.status], "how": v.how, "stated": v.claim.stated,
              "line": v.claim.span.line, "detail": {k: str(d) for k, d in v.detail.items()}}

@@ -289,6 +289,8 @@ function tables() {
   const rows = data.layers.map((r) => h("tr", {}, h("td", {}, cellOf.has(r.name) ? h("a", { href: "#work", onclick: () => update({ cell: cellOf.get(r.name), reveal: true }) }, r.name) : r.name),
     h("td", {}, h("span", { class: "mono" }, r.layer)), h("td", { class: "num" }, String(r.line)), h("td", {}, h("span", { class: "mono" }, r.shape)),
     h("td", { class: "num" }, number(r.parameters), meter(r.parameters / most)), h("td", { class: "num" }, number(r.flops_example), meter(r.share))));
+  const axis = (a) => (a.size === a.name ? a.name : a.name + ": " + a.size) + (a.role === a.name ? "" : " (" + a.role + ")");
+  const variables = data.variables.map((v) => h("tr", {}, h("td", {}, v.name), h("td", {}, v.role), h("td", {}, v.kind), h("td", {}, v.axes.map(axis).join(", ") || "one number"), h("td", { class: "num" }, String(v.line))));
   const programs = Object.entries(data.programs).map(([name, p]) => h("tr", {}, h("td", {}, name),
     ...[p.inputs, p.outputs].map((side) => h("td", {}, h("span", { class: "mono" }, Object.entries(side).map((x) => x.join(": ")).join(", ")))), h("td", { class: "num" }, number(p.primitives))));
   const lead = [`${number(data.parameters)} parameters${data.stored === data.parameters ? "" : `; masks remove ${number(data.stored - data.parameters)} more`}`,
@@ -297,6 +299,7 @@ function tables() {
       ? `a sample of ${name} takes ${x.steps} passes of the network`
       : `a sample of ${name} takes ${x.steps} steps, the work of ${x.work.toFixed(2)} passes`)];
   $("tables").append(h("h2", {}, "Layers of the loss"), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
+    h("h2", {}, h("br"), "Variables"), table(["variable", "is", "type", "axes", "line*"], variables),
     h("h2", {}, h("br"), "Programs"), table(["program", "inputs", "outputs", "primitives*"], programs),
     h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of the spec: `, h("code", {}, data.spec.sha256)));
 }
