@@ -147,9 +147,29 @@ class Elementwise(Distribution):
         """KL(self || other) of each element, in nats, in closed form; None where there is none."""
         return None
 
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """-E log p(x) of each element, in nats, in closed form; None where there is none."""
+        return None
+
+    def element_variance(self, ctx: Context) -> Value | None:
+        """The variance of each element in closed form; None where there is none, or where it may be infinite."""
+        return None
+
+    def element_cross_entropy(self, ctx: Context, drawn: Elementwise) -> Value | None:
+        """-E log p(x) of each element for draws x of another law, in closed form; None where there is none."""
+        return None
+
+    def element_divergence(self, ctx: Context, other: Elementwise) -> Value | None:
+        """KL(self || other) of each element, exactly: that of one family, or the cross-entropy less the entropy."""
+        if (own := self.element_kl(ctx, other)) is not None:
+            return own
+        cross = other.element_cross_entropy(ctx, self)
+        entropy = None if cross is None else self.element_entropy(ctx)
+        return None if cross is None or entropy is None else F.sub(ctx.b, cross, entropy)
+
     def kl(self, ctx: Context, other: Distribution, shape: Shape) -> Value | None:
         """KL(self || other) of each example, [N], of a variable of a shape, in closed form; None where there is none."""
-        each = self.element_kl(ctx, other) if isinstance(other, Elementwise) else None
+        each = self.element_divergence(ctx, other) if isinstance(other, Elementwise) else None
         return None if each is None else F.event_sum(ctx.b, ctx.kept(spread(ctx, each, shape)))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:

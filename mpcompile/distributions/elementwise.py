@@ -44,6 +44,12 @@ class Bernoulli(Elementwise):
         free = F.sub(b, b.emit(ops.Softplus(), other.logits), b.emit(ops.Softplus(), self.logits))
         return F.add(b, F.mul(b, on, F.sub(b, self.logits, other.logits)), free)
 
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """softplus(a) - p a, which is even in a: taken where a is negative, so that no digits cancel."""
+        b = ctx.b
+        away = F.neg(b, b.emit(ops.Abs(), self.logits))
+        return F.sub(b, b.emit(ops.Softplus(), away), F.mul(b, b.emit(ops.Sigmoid(), away), away))
+
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         p = ctx.b.emit(ops.Sigmoid(), self.logits)
         return F.to_float(ctx.b, F.less(ctx.b, noise[0], p))
@@ -176,6 +182,14 @@ class Categorical(Elementwise):
         log_p, log_q = (b.emit(ops.LogSoftmax(law.axis), law.logits) for law in (self, other))
         each = F.mul(b, b.emit(ops.Softmax(self.axis), self.logits), F.sub(b, log_p, log_q))
         return F.sum_axes(b, each, [self.axis])
+
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """Minus the sum of p log p over the classes."""
+        b = ctx.b
+        each = F.mul(
+            b, b.emit(ops.Softmax(self.axis), self.logits), b.emit(ops.LogSoftmax(self.axis), self.logits)
+        )
+        return F.neg(b, F.sum_axes(b, each, [self.axis]))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         """Inverse of the distribution function: the number of classes whose cumulated probability is below u.

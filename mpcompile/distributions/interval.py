@@ -65,6 +65,14 @@ class OnInterval(Parametric):
         """The mean on (0, 1)."""
         raise NotImplementedError
 
+    def unit_entropy(self, ctx: Context) -> Value:
+        """The entropy on (0, 1), in nats."""
+        raise NotImplementedError
+
+    def element_entropy(self, ctx: Context) -> Value | None:
+        unit = self.unit_entropy(ctx)
+        return unit if self.high - self.low == 1 else F.add(ctx.b, unit, log(self.high - self.low))
+
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         b = ctx.b
         if (self.low, self.high) == (0.0, 1.0):
@@ -130,6 +138,16 @@ class Beta(OnInterval):
             found = F.add(g, found, F.add(g, slope, F.sub(g, log_gamma(ctx, theirs), log_gamma(ctx, mine))))
         return found
 
+    def unit_entropy(self, ctx: Context) -> Value:
+        """log B(a, b) - (a - 1) psi(a) - (b - 1) psi(b) + (a + b - 2) psi(a + b)."""
+        g, pair = ctx.b, [self.positive(ctx, name) for name in ("a", "b")]
+        total = F.add(g, *pair)
+        found = F.sub(g, F.mul(g, F.sub(g, total, 2.0), digamma(ctx, total)), log_gamma(ctx, total))
+        for mine in pair:
+            slope = F.mul(g, F.sub(g, 1.0, mine), digamma(ctx, mine))
+            found = F.add(g, found, F.add(g, slope, log_gamma(ctx, mine)))
+        return found
+
     def unit_draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b, (normal, uniform), k = ctx.b, noise, GAMMA_TRIES
         one, other = (
@@ -169,6 +187,12 @@ class ContinuousBernoulli(OnInterval):
         slope = F.sub(b, self.at(ctx, "logits"), other.logits)
         mean = F.mul(b, F.sub(b, self.unit_mean(ctx), 0.5), slope)
         return F.sub(b, mean, F.sub(b, self._log_sinh(ctx), other._log_sinh(ctx)))
+
+    def unit_entropy(self, ctx: Context) -> Value:
+        """Minus the mean of the log density, which is linear in x."""
+        b = ctx.b
+        mean = F.mul(b, F.sub(b, self.unit_mean(ctx), 0.5), self.at(ctx, "logits"))
+        return F.sub(b, self._log_sinh(ctx), mean)
 
     def _log_sinh(self, ctx: Context) -> Value:
         """log(sinh(h) / h) for h = |logits| / 2."""
@@ -233,6 +257,14 @@ class Uniform(Elementwise):
 
     def element_log_prob(self, ctx: Context, x: Value) -> Value:
         return F.sub(ctx.b, ctx.zeros(x.shape), log(self.high - self.low))
+
+    def element_entropy(self, ctx: Context) -> Value | None:
+        return ctx.b.constant(log(self.high - self.low))
+
+    def element_cross_entropy(self, ctx: Context, drawn: Elementwise) -> Value | None:
+        """The logarithm of the width, for draws of the same interval."""
+        same = isinstance(drawn, OnInterval | Uniform) and (drawn.low, drawn.high) == (self.low, self.high)
+        return ctx.b.constant(log(self.high - self.low)) if same else None
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         return F.add(ctx.b, F.mul(ctx.b, noise[0], self.high - self.low), self.low)

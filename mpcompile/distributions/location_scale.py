@@ -13,12 +13,14 @@ from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.rejection import first
 from mpcompile.distributions.slots import NORMAL, Noise, Operand, Slot
 from mpcompile.distributions.special import (
+    digamma,
     expm1,
     log1m_exp,
     log1p,
     log_normal_tails,
     log_rising,
     normal_quantile,
+    polynomial,
 )
 from mpcompile.distributions.support import REALS, Support
 from mpcompile.ir import Shape, Value
@@ -48,6 +50,9 @@ class LocationScale(Parametric):
     scaled: ClassVar[bool] = True
     #: Whether it is symmetric, with a distribution function and its inverse.
     has_tails: ClassVar[bool] = False
+    #: Entropy (nats) and variance of the standard law.
+    standard_entropy: ClassVar[float]
+    standard_variance: ClassVar[float]
     loc: Operand
     log_scale: Operand
 
@@ -118,6 +123,13 @@ class LocationScale(Parametric):
     def mean(self, ctx: Context, shape: Shape) -> Value:
         return self.loc if isinstance(self.loc, Value) else spread(ctx, self.loc, shape)
 
+    def element_entropy(self, ctx: Context) -> Value | None:
+        return F.add(ctx.b, self.at(ctx, "log_scale"), self.standard_entropy)
+
+    def element_variance(self, ctx: Context) -> Value | None:
+        squared = ctx.b.emit(ops.Exp(), F.mul(ctx.b, self.at(ctx, "log_scale"), 2.0))
+        return F.mul(ctx.b, squared, self.standard_variance)
+
     def tempered(self, ctx: Context, t: float) -> Self:
         scale = self.log_scale
         wider = scale + log(t) if isinstance(scale, float) else F.add(ctx.b, scale, log(t))
@@ -131,6 +143,8 @@ class Normal(LocationScale):
     keyword: ClassVar[str] = "normal"
     noise: ClassVar[tuple[Noise, ...]] = (NORMAL,)
     has_tails: ClassVar[bool] = True
+    standard_entropy: ClassVar[float] = 0.5 * log(2 * pi) + 0.5
+    standard_variance: ClassVar[float] = 1.0
 
     def standard_log_prob(self, ctx: Context, z: Value) -> Value:
         b = ctx.b
@@ -160,6 +174,17 @@ class Normal(LocationScale):
         inner = F.add(b, F.add(b, ratio, F.mul(b, distance, distance)), -1.0)
         return F.sub(b, F.mul(b, inner, 0.5), log_ratio)
 
+    def element_cross_entropy(self, ctx: Context, drawn: Elementwise) -> Value | None:
+        """log(2 pi) / 2 + log s + (v + d^2) / (2 s^2) for draws of variance v, whose mean lies d away."""
+        b, variance = ctx.b, drawn.element_variance(ctx)
+        if variance is None:
+            return None
+        away = F.sub(b, drawn.mean(ctx, variance.shape), self.at(ctx, "loc"))
+        log_scale = self.at(ctx, "log_scale")
+        square = F.add(b, variance, F.mul(b, away, away))
+        share = F.mul(b, F.mul(b, square, b.emit(ops.Exp(), F.mul(b, log_scale, -2.0))), 0.5)
+        return F.add(b, F.add(b, share, log_scale), 0.5 * log(2 * pi))
+
     def _shape(self) -> Shape:
         return next((v.shape for v in self.parameters().values()), ())
 
@@ -170,6 +195,8 @@ class Laplace(LocationScale):
 
     keyword: ClassVar[str] = "laplace"
     has_tails: ClassVar[bool] = True
+    standard_entropy: ClassVar[float] = 1 + log(2)
+    standard_variance: ClassVar[float] = 2.0
 
     def element_kl(self, ctx: Context, other: Elementwise) -> Value | None:
         """log(t / s) + (d + s exp(-d / s)) / t - 1 for scales s and t and a distance d of the locations."""
@@ -204,6 +231,8 @@ class Logistic(LocationScale):
 
     keyword: ClassVar[str] = "logistic"
     has_tails: ClassVar[bool] = True
+    standard_entropy: ClassVar[float] = 2.0
+    standard_variance: ClassVar[float] = pi**2 / 3
 
     def standard_tails(self, ctx: Context, z: Value) -> tuple[Value, Value]:
         b = ctx.b
@@ -266,6 +295,25 @@ class StudentT(Parametric):
         norm = F.sub(b, log_rising(ctx, half, b.constant(0.5), step), 0.5 * log(2 * pi))
         tails = F.mul(b, F.add(b, half, 0.5), log1p(ctx, ratio))
         return F.sub(b, F.sub(b, norm, log_scale), tails)
+
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """(h + 1/2) (psi(h + 1/2) - psi(h)) - log Gamma(h + 1/2) / (Gamma(h) sqrt(h)) + log(2 pi) / 2 + log scale.
+
+        h = n / 2 for df n. From h = 8 on the difference of psi is 1 / (2 h) + 1 / (8 h^2) - 1 / (64 h^4) + ...
+        """
+        b, log_df = ctx.b, self.at(ctx, "log_df")
+        half = F.mul(b, self.positive(ctx, "df"), 0.5)
+        small = F.less(b, half, 8.0)
+        low, high = F.where(b, small, half, 1.0), F.where(b, small, 8.0, half)
+        near = F.sub(b, digamma(ctx, F.add(b, low, 0.5)), digamma(ctx, low))
+        inverse = F.div(b, 1.0, high)
+        square = F.mul(b, inverse, inverse)
+        even = polynomial(b, square, (1 / 8, -1 / 64, 1 / 128, -17 / 2048))
+        far = F.add(b, F.mul(b, inverse, 0.5), F.mul(b, square, even))
+        slope = F.mul(b, F.add(b, half, 0.5), F.where(b, small, near, far))
+        step = b.emit(ops.Softplus(), F.neg(b, log_df))  # log(1 + 1 / n)
+        norm = F.sub(b, log_rising(ctx, half, b.constant(0.5), step), 0.5 * log(2 * pi))
+        return F.add(b, F.sub(b, slope, norm), self.at(ctx, "log_scale"))
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b, df = ctx.b, self.positive(ctx, "df")

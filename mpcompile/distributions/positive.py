@@ -44,6 +44,12 @@ class LogNormal(Parametric):
             return None
         return Normal(self.loc, self.log_scale).element_kl(ctx, Normal(other.loc, other.log_scale))
 
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """That of the logarithm, which is normal, and the mean of the logarithm."""
+        b = ctx.b
+        scale = F.add(b, self.at(ctx, "log_scale"), Normal.standard_entropy)
+        return F.add(b, scale, self.at(ctx, "loc"))
+
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b
         return b.emit(ops.Exp(), F.add(b, F.mul(b, self.positive(ctx, "scale"), noise[0]), self.loc))
@@ -88,6 +94,12 @@ class Gamma(Parametric):
         )
         of_rates = F.sub(b, F.mul(b, a, F.sub(b, b.emit(ops.Exp(), log_ratio), 1.0)), F.mul(b, c, log_ratio))
         return F.add(b, of_shapes, of_rates)
+
+    def element_entropy(self, ctx: Context) -> Value | None:
+        """a - log r + log Gamma(a) + (1 - a) psi(a)."""
+        b, a = ctx.b, self.positive(ctx, "concentration")
+        slope = F.mul(b, F.sub(b, 1.0, a), digamma(ctx, a))
+        return F.add(b, F.sub(b, F.add(b, a, log_gamma(ctx, a)), self.at(ctx, "log_rate")), slope)
 
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b

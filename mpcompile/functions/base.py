@@ -31,6 +31,8 @@ class Function:
 
     #: Whether it reads a relaxed category by the shares of its classes.
     by_shares: ClassVar[bool] = False
+    #: Whether it is of two laws (`between`), which stand in the place of values.
+    of_laws: ClassVar[bool] = False
     #: Whether it compares the examples of a batch, which a term of the loss alone may.
     whole_batch: ClassVar[bool] = False
 

@@ -5,17 +5,20 @@ Each is 0 where prediction and target agree best, but for those of classes, whic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from mpcompile import ops
+from mpcompile.distributions.base import Elementwise
+from mpcompile.distributions.elementwise import Categorical
 from mpcompile.distributions.slots import Operand
 from mpcompile.functions.base import Function, place, real_only, without
 from mpcompile.functions.contraction import Product
 from mpcompile.functions.reduce import TINY_SQUARE
-from mpcompile.ir import DType, Value
-from mpcompile.ir.axes import CHANNEL
-from mpcompile.layers.axes import aligned, described, ordered, with_batch
+from mpcompile.ir import DType, Symbolic, Value
+from mpcompile.ir.axes import CHANNEL, shown
+from mpcompile.layers.axes import aligned, beside, described, ordered, with_batch
 from mpcompile.layers.context import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import HUGE, TINY, Fraction, Names, NonNegative, Positive, Range
@@ -254,9 +257,63 @@ class InfoNce(_OfVectors):
         return ordered(ctx, with_batch(ctx, x), self.over)
 
 
+_Sizes = Mapping[str, int | Symbolic]
+
+
+@dataclass(frozen=True)
+class Divergence(Function):
+    """KL(q || p) of each element, in nats, exactly, for two laws of single elements.
+
+    Of one family: normal, laplace, log_normal, gamma, beta, continuous_bernoulli, bernoulli, categorical, poisson; and of
+    laplace and logistic from normal, of beta from uniform. Other pairs are refused: they have no closed form here.
+    """
+
+    keyword: ClassVar[str] = "divergence"
+    takes: ClassVar[tuple[str, ...]] = ("q", "p")
+    of_laws: ClassVar[bool] = True
+    kind: ClassVar[DType | None] = None
+
+    def between(self, ctx: Context, q: Elementwise, p: Elementwise) -> Value:
+        """Build the divergence of q from p, with the axes of their parameters.
+
+        Raises `SpecError`: MP205 for a pair without a closed form, MP214 for parameters with other axes.
+        """
+        of_q, of_p = (self._sizes(ctx, law) for law in (q, p))
+        wide = of_q if len(of_q) >= len(of_p) else of_p
+        found = self._along(ctx, q, of_q, wide).element_divergence(ctx, self._along(ctx, p, of_p, wide))
+        if found is None:
+            raise ctx.fail(
+                "MP205", f"the divergence of {q.keyword} from {p.keyword} has no closed form here",
+                help="two laws of one family; or laplace or logistic from normal (mpcompile list divergence)",
+            )  # fmt: skip
+        return ctx.name_axes(found, tuple(wide))
+
+    @staticmethod
+    def _along(ctx: Context, law: Elementwise, own: _Sizes, wide: _Sizes) -> Elementwise:
+        """A law with its parameters along more axes. Raises `SpecError` (MP214) where those have not its own."""
+        if tuple(own.items()) == tuple(wide.items()):
+            return law
+        if not own.items() <= wide.items() or isinstance(law, Categorical):
+            texts = [shown(tuple(sizes), list(sizes.values())) for sizes in (own, wide)]
+            raise ctx.fail("MP214", f"divergence compares laws of {texts[0]} and of {texts[1]}")
+        return law.mapped(lambda v: beside(ctx, v, tuple(wide)) if v.type.rank else v)
+
+    @staticmethod
+    def _sizes(ctx: Context, law: Elementwise) -> _Sizes:
+        """The axes of the elements of a law, with their sizes; none where its parameters are numbers."""
+        first = next((v for v in law.parameters().values() if v.type.rank), None)
+        if first is None:
+            return {}
+        axes, sizes = ctx.axes_of(first), ctx.sizes_of(first)
+        kept = len(axes) - 1 if isinstance(law, Categorical) else len(axes)
+        return dict(zip(axes[:kept], sizes[:kept], strict=True))
+
+
 LOSSES: dict[str, type[Function]] = {
     c.keyword: c
-    for c in (Squared, Absolute, Huber, CrossEntropy, Focal, Dice, Hinge, Cosine, Triplet, InfoNce)
-}
+    for c in (
+        Squared, Absolute, Huber, CrossEntropy, Focal, Dice, Hinge, Cosine, Triplet, InfoNce, Divergence,
+    )
+}  # fmt: skip
 
 __all__ = ["LOSSES"]

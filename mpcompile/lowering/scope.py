@@ -72,6 +72,8 @@ class Scope:
     functions: Mapping[str, type[Function]] = field(
         default_factory=lambda: FUNCTIONS
     )  # a term of the loss has more
+    #: Builds a function of laws, in a term.
+    of_laws: Callable[[Context, Scope, ast.Call, Sequence[Value]], Value] | None = None
     hidden: Mapping[str, Hidden] = field(default_factory=dict)  # variables that this statement may not read
     top: Scope | None = None  # the scope of the statements of the program, outside of nets and blocks
 
@@ -302,6 +304,8 @@ class Scope:
         self._know([call])
         if call.callee in self.functions:
             kind_ = self.functions[call.callee]
+            if kind_.of_laws and self.of_laws is not None:
+                return (self.of_laws(ctx, self, call, current),)
             call, current = self._values_first(ctx, call, current, len(kind_.takes))
             return self._built(ctx, call, Arguments(self, ctx, call, layer=True).build(kind_), current)
         kind = LAYERS[call.callee]

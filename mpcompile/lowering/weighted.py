@@ -18,6 +18,7 @@ from mpcompile.ir import Value
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
 from mpcompile.layers.axes import aligned, described
+from mpcompile.lowering.divergence import divergence
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
 
@@ -64,7 +65,7 @@ def factor(ctx: Context, scope: Scope, weight: ast.Expr) -> Value:
 
 def in_terms(scope: Scope) -> Scope:
     """Return the scope of a term or a weight, where the functions of losses have their names."""
-    return replace(scope, functions={**FUNCTIONS, **LOSSES})
+    return replace(scope, functions={**FUNCTIONS, **LOSSES}, of_laws=divergence)
 
 
 __all__ = ["check_not_summed", "factor", "in_terms", "log_prob"]

@@ -142,7 +142,8 @@ def _facts(row: Any) -> list[tuple[str, str]]:
         found.append(("takes", "any values" if row.takes.kind is None else NOUNS[row.takes.kind]))
         found.append(("acts on", _acts(row)))
     elif issubclass(row, Function):
-        found.append(("takes", "any values" if row.kind is None else NOUNS[row.kind]))
+        values = "any values" if row.kind is None else NOUNS[row.kind]
+        found.append(("takes", "two laws" if row.of_laws else values))
     elif issubclass(row, Distribution):
         found.append(("values", f"{row.support.values} ({row.support.measure})"))
         found.append(("types", ", ".join(row.support.types) or "latents"))

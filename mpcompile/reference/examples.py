@@ -117,6 +117,7 @@ LOSSES: Mapping[str, str] = {
     **{name: _TERM.format("real[3]", term) for name, term in {
         "squared": "squared(f(x), y)", "absolute": "absolute(f(x), y)", "huber": "huber(f(x), y, delta = 0.5)",
         "cosine": "cosine(f(x), y)", "triplet": "triplet(f(x), y, -y, margin = 0.5)",
+        "divergence": "divergence(normal(f(x), 1), normal(y, 2))",
         "info_nce": "info_nce(f(x) -> unit(over = channel), y -> unit(over = channel), scale = 10)",
     }.items()},
     **{name: _TERM.format("binary[3]", f"{name}(f(x), y)") for name in ("focal", "dice", "hinge")},

@@ -6,7 +6,7 @@ A law of the registry without a row in `tests/support/laws_table.py` fails. Docs
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from mpcompile.diagnostics import Source, Span
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, Elementwise, special
 from mpcompile.distributions.counts import Poisson
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
-from mpcompile.distributions.interval import Beta, ContinuousBernoulli
-from mpcompile.distributions.location_scale import Laplace, Logistic, Normal
+from mpcompile.distributions.interval import Beta, ContinuousBernoulli, Uniform
+from mpcompile.distributions.location_scale import Laplace, Logistic, Normal, StudentT
 from mpcompile.distributions.positive import Gamma, LogNormal
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, Graph, Init, Module, Value
@@ -281,6 +281,101 @@ def test_divergences_are_means_of_log_ratios(name: str) -> None:
             np.testing.assert_allclose(
                 slopes_[gradient_name(key)][i], (ends[1] - ends[0]) / 2e-5, rtol=1e-5, atol=1e-8
             )
+
+
+#: Laws whose entropy is known in closed form, made of what they hold; `uniform` has no slots.
+ENTROPIES = {name: made for name, (made, *_) in FAMILIES.items() if name != "poisson"} | {
+    "logistic": Logistic, "student_t": StudentT,
+}  # fmt: skip
+#: Laws without: sums over counts, integrals of mixtures and of cut laws, and the ratio of two Bessel functions.
+WITHOUT_ENTROPY = {"poisson", "negative_binomial", "ordinal", "von_mises", *COMBINATORS}
+
+
+@cache
+def entropies() -> tuple[Module, dict[str, Array], dict[str, float]]:
+    """The entropy of every row of the table, and the exact ones, in one program."""
+    b = Builder(Graph("loss"))
+    ctx = Context(b, {})
+    w, exact_ = dict[str, Array](), dict[str, float]()
+    with b.within((), Span.none()):
+        for name, made in ENTROPIES.items():
+            for number, raw in enumerate(LAWS[name].raw):
+                key, row = f"{name}_{number}", LAWS[name]
+                w[key] = np.array(raw)
+                v = ctx.param(key, (len(raw),), Init("zeros"))
+                parts = [F.slice_axis(b, v, 0, i, i + 1) for i in range(len(raw))]
+                entropy = (made(v) if name == "categorical" else made(*parts)).element_entropy(ctx)
+                assert entropy is not None
+                b.graph.outputs[key] = F.reshape(b, entropy, ())
+                law = row.exact(w[key])
+                if isinstance(row.grid, np.ndarray):
+                    log_p = law.logpmf(row.grid)
+                    exact_[key] = -float((np.exp(log_p) * log_p).sum())
+                elif hasattr(law, "entropy"):
+                    exact_[key] = float(law.entropy())
+                else:
+                    surprise = lambda x, law=law: -np.exp(law.logpdf(x)) * law.logpdf(x)  # noqa: E731
+                    exact_[key] = quad(surprise, *row.grid, epsabs=1e-12)[0]
+        total = b.constant(0.0)
+        for value in list(b.graph.outputs.values()):
+            total = F.add(b, total, value)
+    b.graph.outputs["loss"] = total
+    return Module("entropies", Source("entropies.mp", ""), {"loss": b.graph}, ctx.parameters), w, exact_
+
+
+def test_every_law_has_its_entropy_or_none() -> None:
+    laws = {k: c for k, c in DISTRIBUTIONS.items() if k in {n.split(":")[0] for n in LAWS}} | COMBINATORS
+    stated = {k for k, c in laws.items() if c.element_entropy is not Elementwise.element_entropy}
+    assert stated == ENTROPIES.keys() | {"uniform"} and not stated & WITHOUT_ENTROPY
+    assert stated | WITHOUT_ENTROPY == laws.keys()
+    assert stats.uniform(-1, 4).entropy() == np.log(4)  # what `uniform` on (-1, 3) has
+
+
+def test_entropies_are_scipys() -> None:
+    """In torch to 1e-5 or 1e-9 of max(1, |entropy|); slopes of each along one direction are those of differences."""
+    m, w, exact_ = entropies()
+    rng = np.random.default_rng(0)
+    way = {key: rng.standard_normal(len(value)) for key, value in w.items()}
+    low, high = (
+        interpret(m.programs["loss"], {k: v + s * way[k] for k, v in w.items()}, {}) for s in (-1e-5, 1e-5)
+    )
+    for precision, near, steep in (("float32", 1e-5, 5e-4), ("float64", 1e-9, 1e-6)):
+        out, gradients = find_backend("torch").session(m, w, precision=precision).gradients({})
+        for key, value in exact_.items():
+            assert abs(out[key] - value) < near * max(1, abs(value)), key
+            slope = float(high[key] - low[key]) / 2e-5
+            assert abs(gradients[key] @ way[key] - slope) < steep * max(1, abs(slope)), key
+
+
+#: Exact divergences between families: of a law with a variance from a normal one, and of a law of an interval from the
+#: uniform one.
+BETWEEN = {
+    ("laplace", "normal"): (Laplace, (0.3, -0.4), Normal(-1.2, 0.9)),
+    ("logistic", "normal"): (Logistic, (0.3, -0.4), Normal(-1.2, 0.9)),
+    ("beta", "uniform"): (partial(Beta, low=-1.0, high=3.0), (0.3, 0.8), Uniform(-1.0, 3.0)),
+    ("continuous_bernoulli", "uniform"): (ContinuousBernoulli, (0.7,), Uniform(0.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("pair", BETWEEN)
+def test_divergences_between_families_are_means_of_log_ratios(pair: tuple[str, str]) -> None:
+    made, raw, other = BETWEEN[pair]
+    b = Builder(Graph("loss"))
+    ctx = Context(b, {})
+    with b.within((), Span.none()):
+        law = made(*(b.constant(v) for v in raw))
+        found = law.element_divergence(ctx, other)
+        assert found is not None and other.element_divergence(ctx, law) is None
+        b.graph.outputs["kl"] = found
+    q = LAWS[pair[0]].exact(np.array(raw))
+    p = stats.norm(-1.2, np.exp(0.9)) if pair[1] == "normal" else stats.uniform(0, 1)
+    ends = (-60, 60) if pair[1] == "normal" else (0, 1)
+    ratio = lambda x: np.exp(q.logpdf(x)) * (q.logpdf(x) - p.logpdf(x))  # noqa: E731
+    wanted = sum(
+        quad(ratio, a, z, limit=200)[0]
+        for a, z in pairwise((ends[0], *(np.array([0.3]) if ends[0] else []), ends[1]))
+    )
+    np.testing.assert_allclose(float(interpret(b.graph, {}, {})["kl"]), wanted, rtol=1e-7)
 
 
 def rising(ctx: Context, r: Value) -> Value:
