@@ -45,7 +45,7 @@ class LogNormal(Parametric):
         return Normal(self.loc, self.log_scale).element_kl(ctx, Normal(other.loc, other.log_scale))
 
     def element_entropy(self, ctx: Context) -> Value | None:
-        """That of the logarithm, which is normal, and the mean of the logarithm."""
+        """Return the entropy of the logarithm, which is normal, and its mean."""
         b = ctx.b
         scale = F.add(b, self.at(ctx, "log_scale"), Normal.standard_entropy)
         return F.add(b, scale, self.at(ctx, "loc"))

@@ -99,7 +99,7 @@ def test_values(text: str) -> None:
 
 
 def test_every_term_is_here() -> None:
-    for name in LOSSES:
+    for name in (n for n, term in LOSSES.items() if not term.of_laws):  # test_divergence.py has that of laws
         assert any(text.startswith(f"{name}(") for text in CASES), name
 
 
