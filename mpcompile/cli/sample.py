@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_run, settings_of
+from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of
 from mpcompile.cli._sampling import Asked, Decoded, Density, Draws, Latents, Mode, OfLatents, Streamed, write
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
         str | None, typer.Option(help="A text to go on from, for `--length` more characters.")
     ] = None,
     given: Annotated[
-        str | None, typer.Option(help="A data set or file whose examples are completed.")
+        str | None, typer.Option(help="Data whose rows are completed, or hold the conditions of draws.")
     ] = None,
     upto: Annotated[
-        float | None, typer.Option(help="Elements of --given to keep: a number, or a share below 1 (0.5).")
+        float | None,
+        typer.Option(help="Elements of --given to keep: a number, or a share below 1 (0.5); 0: none."),
     ] = None,
     condition: Annotated[
         list[str] | None, typer.Option(help="name=value; samples take classes k,l,... one after another.")
@@ -96,14 +97,17 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
     }
     mode = _one(modes) or Draws(seed, length, batch)
     mode.check(target)
-    options = _options(temperature, top_k, prompt is not None or given is not None)
+    _options(temperature, top_k, False)
     sources: list[Source] = []
     with findings(sources):
         from mpcompile.backend import find_backend
 
-        opened, module = read_run(run, sources, options, trust)
+        opened, module = read_run(run, sources, trust=trust)
+        keeps = prompt is not None or (given is not None and _keeps(module, upto))
+        if (options := _options(temperature, top_k, keeps)) is not None:
+            module = read_spec(opened.spec, opened.overrides, sources, options)
         _check_law(module, options)
-        start = _start(opened, module, prompt, given, upto, length)
+        start = _start(opened, module, prompt, given, upto if keeps else 0, length)
         spelled = find_backend(backend) if backend else None
         stated = settings_of(condition or [], "--condition")
         asked = Asked(opened, module, n, target, spelled, device, start, stated)
@@ -175,7 +179,20 @@ def _start(
 
     if prompt is not None:
         return completion.prompt(run, module, prompt, length or int(run.facts["settings"]["length"]))
-    return None if given is None else completion.given(run, module, given, upto)
+    if given is None:
+        return None
+    return (
+        completion.conditioned(run, module, given)
+        if upto == 0
+        else completion.given(run, module, given, upto)
+    )
+
+
+def _keeps(module: Module, upto: float | None) -> bool:
+    """Whether draws keep elements of --given, and not only its conditions."""
+    from mpcompile.runner import completion
+
+    return upto != 0 and completion.completes(module)
 
 
 __all__ = ["sample"]

@@ -13,7 +13,7 @@ from mpcompile.ir import Array, DType, Field, Module
 from mpcompile.passes.incremental.recognise import Reference, recognise
 from mpcompile.runner.data.letters import encode
 from mpcompile.runner.run import Run
-from mpcompile.runner.run_data import data_of
+from mpcompile.runner.run_data import data_of, rows_of
 from mpcompile.specialize import member
 
 #: How the inputs begin that `Sampling.given` adds to the `sample` program.
@@ -24,13 +24,19 @@ CLAMPS = ("given_", "keep_")
 class Completion:
     """Elements of a variable that samples keep: `values` `[m, ...]`, where `keep` (an example's shape) is true.
 
-    Sample i has row i modulo m. `beside` are conditions that came with the values, row by row.
+    Sample i has row i modulo m. `beside` are conditions that came with the values, row by row; without a `name` they are
+    all that is given. `rows` are the places of the m rows in their data; None of a text that is typed.
     """
 
     name: str
     values: Array
     keep: Array
     beside: Mapping[str, Array]
+    rows: Array | None = None
+
+    def rows_of(self, count: int) -> Array | None:
+        """Return the place in the data of the row of each sample."""
+        return None if self.rows is None else self.rows[np.arange(count) % len(self.rows)]
 
     def beside_of(self, count: int) -> dict[str, Array]:
         """Conditions of samples 0 .. count - 1."""
@@ -38,6 +44,8 @@ class Completion:
 
     def inputs(self, count: int) -> dict[str, Array]:
         """Return the inputs that the `sample` program reads of it, for samples 0 .. count - 1."""
+        if not self.name:
+            return {}
         rows = np.arange(count) % len(self.values)
         keep = np.broadcast_to(self.keep, (count, *self.keep.shape)).astype(np.float32)
         return {f"given_{self.name}": self.values[rows], f"keep_{self.name}": keep}
@@ -88,6 +96,32 @@ def prompt(run: Run, module: Module, text: str, length: int) -> Completion:
     return Completion(field.name, values, np.arange(total) < len(codes), {})
 
 
+def completes(module: Module) -> bool:
+    """Return whether a model draws element by element, so that elements of an example can be kept."""
+    try:
+        autoregressive(module)
+    except SpecError:
+        return False
+    return True
+
+
+def conditioned(run: Run, module: Module, data: str) -> Completion:
+    """Draw under the conditions, or inputs, in the rows of a data set or file (its test part), one after another.
+
+    The data need no more than what the sampler reads.
+
+    Raises `SpecError` as `load_data` does, and MP542 for a sampler that reads none.
+    """
+    sampler = module.programs.get("sample")
+    read = {n: f for n, f in module.fields.items() if sampler is not None and n in sampler.inputs}
+    if not read:
+        autoregressive(module)
+        raise error("MP542", f"the sampler of '{module.name}' reads no condition", Span.none(),
+                    help="--upto says how many elements are kept")  # fmt: skip
+    part = data_of(run, replace(module, fields=read), data).split("test")
+    return Completion("", np.zeros(0), np.zeros(0, bool), part.take(np.arange(len(part))), rows_of(part))
+
+
 def given(run: Run, module: Module, data: str, upto: float | None) -> Completion:
     """Keep the first elements, in the model's order, of examples of a data set or file (its test part).
 
@@ -115,7 +149,7 @@ def given(run: Run, module: Module, data: str, upto: float | None) -> Completion
     ranks = np.arange(size) if reference.ranks is None else reference.ranks
     keep = ranks.reshape(*ranks.shape, *(1,) * (len(event) - ranks.ndim)) < first
     values = values.astype(np.int64 if dtype is DType.INT else np.float32)
-    return Completion(field.name, values, np.broadcast_to(keep, event), taken)
+    return Completion(field.name, values, np.broadcast_to(keep, event), taken, rows_of(part))
 
 
 def conditions(run: Run, module: Module, wanted: Mapping[str, str], count: int) -> dict[str, Array]:

@@ -14,13 +14,12 @@ from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner.answers import LEVELS, TEXT, Target, lengths_of, targets
 from mpcompile.runner.batches import sizes
-from mpcompile.runner.data import Column as DataColumn
-from mpcompile.runner.data import Dataset, Pieces, Split
+from mpcompile.runner.data import Dataset, Split
 from mpcompile.runner.data.dataset import shape_of
 from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.reading import Reading, reading_of
 from mpcompile.runner.run import Run
-from mpcompile.runner.run_data import data_of
+from mpcompile.runner.run_data import data_of, rows_of
 from mpcompile.runner.tables import Column, table
 
 #: Programs that give a log-likelihood of each example, or a bound.
@@ -127,7 +126,7 @@ class _Table:
         self.targets = targets(module)
         self.score = next((p for p in SCORES if p in module.programs), None) if complete else None
         self.calls = bool(self.targets) + (self.score is not None)
-        self._rows = next((c.rows for c in part.columns.values() if isinstance(c, DataColumn | Pieces)), None)
+        self._rows = rows_of(part)
         words: Mapping[str, list[str]] = run.facts.get("classes") or {}
         shapes = {name: np.empty((1, *shape_of(c)), np.bool_) for name, c in part.columns.items()}
         self.columns: list[tuple[Column, Values]] = [(Column("row", whole=True), lambda at: at.row)]
@@ -144,8 +143,7 @@ class _Table:
     def batch(self, reading: Reading, number: int, data: dict[str, Array]) -> dict[str, Array]:
         """Return the values of every column for some rows. Raises `SpecError` (MP530) where one is not finite."""
         count = len(next(iter(data.values())))
-        place = np.arange(number * reading.batch, number * reading.batch + count)
-        row = place if self._rows is None else self._rows[place]
+        row = self._rows[number * reading.batch :][:count]
         outputs = reading.run("predict", data, "predict", number) if self.targets else {}
         scores = reading.run(self.score, data, "evaluate", number) if self.score is not None else {}
         for name, value in (outputs | scores).items():

@@ -6,9 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Module
-from mpcompile.runner.data import NAMES, Dataset, drawn, load_data
+from mpcompile.ir import Array, Module
+from mpcompile.runner.data import NAMES, Column, Dataset, Pieces, Split, drawn, load_data
 from mpcompile.runner.data.files import digest_of
 from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.run import Run
@@ -40,6 +42,12 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
         help = "they were moved: put them there again, or give another place where the command has `--data`"
         raise SpecError([replace(first, help=help), *rest]) from problem
     return found
+
+
+def rows_of(part: Split) -> Array:
+    """Return the place of each example of a split in its data, from 0."""
+    known = (c.rows for c in part.columns.values() if isinstance(c, Column | Pieces) and c.rows is not None)
+    return np.asarray(next(known, np.arange(len(part))))
 
 
 def require_own(run: Run, name: str) -> None:

@@ -41,6 +41,7 @@ class Samples:
 
     given    the conditions and inputs that they were drawn under
     classes  variable -> the words that its numbers stand for
+    rows     [n] the row of the data that each draw is given, where they are given some
     """
 
     values: dict[str, Array]
@@ -49,6 +50,7 @@ class Samples:
     vocabulary: list[str] | None
     statistics: Mapping[str, Any]
     classes: Mapping[str, list[str]] = field(default_factory=dict)
+    rows: Array | None = None
 
     @classmethod
     def of(cls, run: Run, module: Module, values: dict[str, Array], given: dict[str, Array]) -> Samples:
@@ -134,7 +136,9 @@ class Draws:
         self.env = _environment(module, program, self.given, length or int(run.facts["settings"]["length"]))
         require_places(module, self.env, "MP542", "samples have", Span.none(), "--length {most}")
         number = member_count(module)
-        self.drawn_by = np.zeros(count, int) if completion is not None else _members(number, count, seed)
+        self.rows = completion.rows_of(count) if completion is not None else None
+        kept = completion is not None and completion.name
+        self.drawn_by = np.zeros(count, int) if kept else _members(number, count, seed)
         self.session = cache(self._session)
 
     def inputs(self, start: int, stop: int) -> Inputs:
@@ -164,7 +168,7 @@ class Draws:
     def samples(self, values: dict[str, Array]) -> Samples:
         """Draws with what they were drawn under."""
         given = {k: v for k, v in self.given.items() if k in self.module.fields}
-        return Samples.of(self.run, self.module, values, given)
+        return replace(Samples.of(self.run, self.module, values, given), rows=self.rows)
 
 
 def _members(number: int, count: int, seed: int) -> Array:
@@ -263,6 +267,8 @@ def write_arrays(path: Path, samples: Samples) -> None:
     match path.suffix.lower():
         case ".npz":
             extra = {f"given_{k}": v for k, v in samples.given.items()}
+            if samples.rows is not None:
+                extra["row"] = samples.rows
             np.savez_compressed(path, **samples.values, **extra)  # type: ignore[arg-type]  # names are no options of savez
         case ".npy":
             np.save(path, value, allow_pickle=False)
@@ -278,20 +284,25 @@ def write_arrays(path: Path, samples: Samples) -> None:
 
 
 def _write_table(path: Path, samples: Samples, name: str) -> None:
-    """A row for each draw; classes by their words where the run knows them."""
+    """A row for each draw, behind the `row` of the data that it is given; classes by their words where they are known."""
     value, words = samples.values[name], samples.classes.get(name)
     flat = value.reshape(len(value), -1)
     header = [name] if flat.shape[1] == 1 else [f"{name}_{i}" for i in range(flat.shape[1])]
+    whole = flat.dtype.kind in "iub"
     if words is None or flat.dtype.kind not in "iu":
-        whole = flat.dtype.kind in "iub"
-        np.savetxt(path, flat, "%d" if whole else "%.8g", ",", header=",".join(header), comments="")
+        kinds = ["%d" if whole else "%.8g"] * flat.shape[1]
+        if samples.rows is not None:
+            flat, header, kinds = np.column_stack([samples.rows, flat]), ["row", *header], ["%d", *kinds]
+        np.savetxt(path, flat, kinds, ",", header=",".join(header), comments="")
         return
     low = samples.fields[name].low
+    before = [] if samples.rows is None else [samples.rows.tolist()]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow([*(["row"] if before else []), *header])
         named = dict(enumerate(words, low))
-        writer.writerows([named.get(int(v), int(v)) for v in row] for row in flat)
+        cells = [[named.get(int(v), int(v)) for v in column] for column in flat.T]
+        writer.writerows(zip(*before, *cells, strict=True))
 
 
 def texts(samples: Samples) -> list[str]:
