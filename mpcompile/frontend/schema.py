@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mpcompile.ir.training import TABLES, Training
+from mpcompile.ir.training import LISTS, TABLES, Training
 from mpcompile.ranges import slots
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -159,6 +159,13 @@ def _training() -> dict[str, Any]:
             names = "|".join(TABLES[slot.name])
             shown = f"One of {', '.join(TABLES[slot.name])}, with its arguments."
             properties[slot.name] = {"type": "string", "pattern": rf"^\s*({names})\b", "description": shown}
+        elif slot.name in LISTS:
+            calls = {"type": "string", "pattern": rf"^\s*({'|'.join(LISTS[slot.name])})\b"}
+            shown = f"Calls of {', '.join(LISTS[slot.name])}, one after the other."
+            properties[slot.name] = {
+                "anyOf": [calls, {"type": "array", "items": calls}],
+                "description": shown,
+            }
         elif slot.type == tuple[str, ...]:
             listed = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
             properties[slot.name] = {

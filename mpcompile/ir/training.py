@@ -12,6 +12,7 @@ from math import cos, pi, sqrt
 from typing import Annotated, Any, ClassVar, get_origin
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
+from mpcompile.ir.augmentation import AUGMENTATIONS, Augmentation
 from mpcompile.ir.optimizers import OPTIMIZERS, Adam, Optimizer
 from mpcompile.ranges import (
     HUGE,
@@ -154,6 +155,8 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 #: Settings that are a name or a call of a table.
 TABLES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+#: Settings that are a list of calls of a table.
+LISTS: dict[str, Mapping[str, type]] = {"augment": AUGMENTATIONS}
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ class Training:
     clip         threshold of the norm of the whole gradient
     weight_decay  of the optimiser, where it states none of its own
     threshold    real or grey data above it count as one for binary fields
+    augment      random changes of training examples, one after the other
     decay        the weights that `weight_decay` acts on: all, or those of two and more axes (no gains, no biases)
     freeze       nets, blocks or paths of parameters that training leaves as they are
     ema          share of the running mean of weights that a step keeps; validation and every later use take that mean
@@ -193,6 +197,7 @@ class Training:
     freeze: Annotated[tuple[str, ...], AnyName(), Items(1, 256)] | None = None
     ema: Inner | None = None
     skip: Annotated[str | float, Choice((NOT_FINITE,)), Range(TINY, HUGE)] | None = None
+    augment: tuple[Augmentation, ...] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False, metadata={"argument": False})
 
     def place(self, *names: str) -> Span:
@@ -323,6 +328,7 @@ def plain(choice: Optimizer | Schedule) -> dict[str, Any]:
 
 __all__ = [
     "EMA",
+    "LISTS",
     "MATRICES",
     "SCHEDULES",
     "TABLES",

@@ -97,7 +97,7 @@ class _Lowering(Statements):
                         help="write `x ~ ...`")  # fmt: skip
         faults: list[Diagnostic] = []
         try:
-            self.out.train = training(self.model, self.numeric())
+            self.out.train = training(self.model, self.numeric(), self.fields)
         except SpecError as fault:
             faults += fault.diagnostics
         for build in self._programs():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.ir import Module, ParameterSpec, Training
-from mpcompile.ir.training import MATRICES, TABLES, setting
+from mpcompile.ir import Field, Module, ParameterSpec, Training
+from mpcompile.ir.augmentation import Augmentation, Crop, Flip, Noise, Shift
+from mpcompile.ir.axes import Role, role
+from mpcompile.ir.training import LISTS, MATRICES, TABLES, setting
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.scope import Scope
 from mpcompile.ranges import named
@@ -24,8 +26,8 @@ OF_DATA = {
 }
 
 
-def training(model: ast.Model, scope: Scope) -> Training:
-    """Return what the section states.
+def training(model: ast.Model, scope: Scope, declared: Mapping[str, Field]) -> Training:
+    """Return what the section states; `declared` are the variables.
 
     Raises `SpecError` with every setting that is unknown, outside of its range (MP511), or of data where no variable is
     declared (MP514).
@@ -37,6 +39,8 @@ def training(model: ast.Model, scope: Scope) -> Training:
             if let.name in values:
                 raise error("MP124", f"`{let.name}` is given twice", let.span)
             values[let.name] = _setting(let, scope)
+            if let.name == "augment":
+                _require_augmentable(values[let.name], declared, let.value.span)
         except SpecError as fault:
             faults += [
                 replace(d, code="MP511") if d.code in ("MP112", "MP205") else d for d in fault.diagnostics
@@ -67,7 +71,33 @@ def _setting(let: ast.Let, scope: Scope) -> Any:
     bound = Arguments(scope, None, ast.Call(span=let.span, callee="train"))
     if let.name in TABLES:
         return bound.chosen(TABLES[let.name], let.name, let.value, f"the name of {let.name}")
+    if let.name in LISTS:
+        table, what = LISTS[let.name], f"a list of calls of {', '.join(LISTS[let.name])}"
+        items = let.value.items if isinstance(let.value, ast.ListExpr) else (let.value,)
+        return tuple(bound.chosen(table, "an augmentation", item, what) for item in items)
     return bound.coerce(slot, let.value)
+
+
+def _require_augmentable(steps: Sequence[Augmentation], declared: Mapping[str, Field], span: Span) -> None:
+    """Raises `SpecError` (MP511) for a variable that is not declared, or that a change has no meaning for."""
+    for step in steps:
+        for name in step.of:
+            found = declared.get(name)
+            if found is None:
+                raise error("MP511", f"`{step.keyword}` changes '{name}', which is no variable", span,
+                            help=named(name, declared))  # fmt: skip
+            sizes = dict(zip(found.axes, found.type.shape[1:], strict=True))
+            if isinstance(step, Flip) and not isinstance(sizes.get(step.over), int):
+                raise error("MP511", f"`flip` mirrors '{name}' along '{step.over}', which is no axis of fixed size", span,
+                            help=f"its axes are {', '.join(found.axes) or 'none'}: flip({name}, over = ...)")  # fmt: skip
+            if isinstance(step, Crop | Shift) and not any(role(a, s) is Role.SPACE for a, s in sizes.items()):
+                raise error("MP511", f"`{step.keyword}` moves along axes of space, and '{name}' has none", span,
+                            help="name them: `x: real[3, height: 8, width: 8]`")  # fmt: skip
+            if isinstance(step, Noise) and (
+                found.base != "real" or found.interval is not None or found.angle
+            ):
+                raise error("MP511", f"`noise` is of real numbers, and '{name}' is {found.kind}", span,
+                            help="leave it out, or declare the variable `real`")  # fmt: skip
 
 
 # --- groups of parameters ---

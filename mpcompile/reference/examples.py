@@ -41,6 +41,7 @@ _SET_CLAIM = (
     "y ~ normal(x -> dense(8) -> tanh -> mean(over = node) -> dense(2), scale = 1)\n\ncheck {{ {} }}\n"
 )
 _TRAINED = "input x: real[4]\n\nx ~ normal(0, 1)\n\ntrain {{ {}, steps: 100 }}\n"
+_PICTURES = "input x: real[1, 8, 8]\n\nx ~ normal(0, 1)\n\ntrain {{ augment: [{}], steps: 100 }}\n"
 _PLACES = (
     "input x: category(5)[time]\n\n"
     "x ~ autoregressive(likelihood = categorical) {{\n  embedding(4) -> {} -> dense(5)\n}}\n"
@@ -239,6 +240,9 @@ OPTIMIZERS: Mapping[str, str] = _each(
     _TRAINED, adam="optimizer: adam(1e-3)", adamw="optimizer: adamw(1e-3, weight_decay = 0.01)",
     sgd="optimizer: sgd(0.1, momentum = 0.9)", adagrad="optimizer: adagrad(0.01)",
     perceptron="optimizer: perceptron", rmsprop="optimizer: rmsprop(1e-2)", lion="optimizer: lion(1e-4)",
+)  # fmt: skip
+AUGMENTATIONS: Mapping[str, str] = _each(
+    _PICTURES, flip="flip(x)", crop="crop(x, by = 1)", shift="shift(x, by = 1)", noise="noise(x, deviation = 0.05)",
 )  # fmt: skip
 SCHEDULES: Mapping[str, str] = _each(
     _TRAINED, constant="schedule: constant(warmup = 10)", linear="schedule: linear(warmup = 10)",

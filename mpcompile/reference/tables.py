@@ -67,6 +67,12 @@ KINDS: dict[str, Kind] = {
         Kind("claims", "a claim", _claims, examples.CLAIMS),
         Kind("optimizers", "an optimiser", _of("ir.optimizers", "OPTIMIZERS"), examples.OPTIMIZERS),
         Kind(
+            "augmentations",
+            "a random change of training examples",
+            _of("ir.augmentation", "AUGMENTATIONS"),
+            examples.AUGMENTATIONS,
+        ),
+        Kind(
             "schedules",
             "a schedule of the learning rate",
             _of("ir.training", "SCHEDULES"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpcompile.ir import EXAMPLES, Array, Graph, Module, NoiseSpec, Type, multiple_of
+from mpcompile.runner.augment import Augmenter
 from mpcompile.runner.data import Split, Windows
 from mpcompile.runner.data.dataset import restored, stored
 from mpcompile.runner.noise import Key, draw, generator
@@ -91,6 +92,7 @@ class Maker:
     order    which of them come when
     seed     of noise and of the offset of windows
     recipe   the inputs of `loss`
+    augmenter  changes the examples
     """
 
     split: Split
@@ -98,6 +100,7 @@ class Maker:
     order: Order
     seed: int
     recipe: Recipe
+    augmenter: Augmenter
 
     @property
     def per_epoch(self) -> int:
@@ -116,6 +119,7 @@ class Maker:
         epoch, place = divmod(step, self.per_epoch)
         rows = self.order.rows(epoch, place * self.batch, (place + 1) * self.batch)
         data = self.split.take(rows, self._shift(epoch), part)
+        self.augmenter.change(data, (self.seed, "train", step), self.batch, part)
         data[EXAMPLES] = np.asarray(len(self.split), np.float32)
         return self.recipe.complete(data, (self.seed, "train", step), self.batch, part)
 
@@ -140,7 +144,9 @@ class Batches:
         self.module, self.split, self.seed, self.workers = module, split, seed, workers
         self.batch = min(batch, len(split))
         self.order = Order(len(split), seed, order or usual(len(split)))
-        self.maker = Maker(split, self.batch, self.order, seed, Recipe.of(module, "loss"))
+        self.maker = Maker(
+            split, self.batch, self.order, seed, Recipe.of(module, "loss"), Augmenter.of(module)
+        )
         self.per_epoch = self.maker.per_epoch
 
     def position(self, step: int) -> tuple[int, int]:
