@@ -195,6 +195,15 @@ class Backend(Protocol):
         """
         ...
 
+    def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
+        """Run a command in `count` processes of this machine, and return the exit status of the first that fails, or 0.
+
+        They find `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR` and `MASTER_PORT` in their environment. When one
+        fails, all are ended, and started again at most `restarts` times; a signal ends them, too.
+        Raises `SpecError` (MP511) for a framework of one process.
+        """
+        ...
+
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> object:
         """The live object of the framework: for torch an `nn.Module` whose methods are the programs."""
         ...

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from mpcompile.analysis.batch import batch_axis
+from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph
 
 T = TypeVar("T")
@@ -47,19 +48,25 @@ class Group:
             raise ValueError(f"process {self.rank} of {self.size} cannot hold {self.shards} shards")
 
     @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and decides."""
+        return self.rank == 0
+
+    @property
     def own(self) -> int:
         """The number of shards of one process."""
         return self.shards // self.size
 
-    def rows(self, graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return this process's rows of the inputs of a whole batch; inputs without the batch are the same for all.
-
-        Raises `ValueError` for a batch that the shards do not divide.
-        """
-        return inputs_of(graph, inputs, self.size, self.rank) if self.size > 1 else dict(inputs)
+    def rows(self, batch: int) -> slice:
+        """Return the places of this process's rows in a batch of so many, which the shards divide."""
+        each = batch // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
 
     def parts(self, graph: Graph, inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-        """Yield the inputs of this process's shards in order, from those of its rows. Raises `ValueError` as `rows`."""
+        """Yield the inputs of this process's shards in order, from those of its rows.
+
+        Inputs without the batch are the same for all. Raises `ValueError` for rows that the shards do not divide.
+        """
         for number in range(self.own):
             yield inputs_of(graph, inputs, self.own, number) if self.own > 1 else dict(inputs)
 
@@ -101,15 +108,21 @@ def tree_sum(parts: Iterable[T], add: Callable[[T, T], T]) -> T:
 def processes() -> tuple[int, int]:
     """Return rank and size from the environment that torchrun sets (`RANK`, `WORLD_SIZE`); (0, 1) without it.
 
-    Raises `ValueError` where they are no numbers that fit.
+    Raises `SpecError` (MP534) where they are no numbers that fit.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if not 0 <= rank < size:
-        raise ValueError(f"RANK={rank} and WORLD_SIZE={size} name no process")
-    return rank, size
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise error("MP534", f"RANK={rank} and WORLD_SIZE={size} in the environment name no process", Span.none(),
+                    help="torchrun sets both; else unset them")  # fmt: skip
+    return int(rank), int(size)
+
+
+def restarted() -> bool:
+    """Return whether torchrun started this process again after a failure."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 #: One process that holds everything.
 ALONE = Group()
 
-__all__ = ["ALONE", "Group", "Layout", "inputs_of", "processes", "tree_sum"]
+__all__ = ["ALONE", "Group", "Layout", "inputs_of", "processes", "restarted", "tree_sum"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mpcompile.backend import OptimizerSpec, one_process
@@ -64,6 +64,9 @@ class OnnxBackend:
         from mpcompile_onnx.session import OnnxSession
 
         return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+
+    def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
+        raise one_process("onnxruntime", Group(0, 2, 2))
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> OnnxModel:
         from mpcompile_onnx.compiled import OnnxModel

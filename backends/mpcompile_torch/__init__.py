@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,11 @@ class TorchBackend:
 
         options: Any = {"device": device, "precision": precision, "mixed": mixed}
         return TorchSession(module, parameters, optimizer, group=group, **options)
+
+    def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
+        from mpcompile_torch.launch import launch
+
+        return launch(command, count, restarts)
 
     def compile(self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu") -> nn.Module:
         from mpcompile_torch.loading import build_model, find_device

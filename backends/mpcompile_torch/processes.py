@@ -91,7 +91,7 @@ def _tree_across(part: Tensor, size: int) -> Tensor:
     parts = torch.empty_like(sent)
     dist.all_to_all_single(parts, sent)
     own = tree_sum(parts.chunk(size), Tensor.add)
-    dist.all_gather_into_tensor(sent, own)
+    dist.all_gather(list(sent.chunk(size)), own)
     return sent[: part.numel()]
 
 
@@ -100,10 +100,10 @@ def exchange(group: Group, values: Sequence[float]) -> list[list[float]]:
     if group.size == 1:
         return [list(values)]
     mine = torch.tensor(list(values), dtype=torch.float64)
-    found = torch.empty(group.size * len(mine), dtype=torch.float64)
+    found = torch.empty(group.size, len(mine), dtype=torch.float64)
     with waiting():
-        dist.all_gather_into_tensor(found, mine)
-    rows: list[list[float]] = found.reshape(group.size, len(mine)).tolist()
+        dist.all_gather(list(found.unbind()), mine)
+    rows: list[list[float]] = found.tolist()
     return rows
 
 

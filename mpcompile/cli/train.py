@@ -65,6 +65,19 @@ def train(
         int,
         typer.Option(min=0, max=256, help="Processes that make batches; the run is the same for any number."),
     ] = 0,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pieces of a batch that are computed apart (default: as many as processes)."
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Weights of several processes: replicated or sharded.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes on this machine that train together.")] = 1,
+    max_restarts: Annotated[
+        int, typer.Option(min=0, help="With --processes: how often they are started again when one fails.")
+    ] = 0,
     allow_unproven: Annotated[
         bool | None,
         typer.Option("--allow-unproven", help="Train although a proof failed; recorded in the run."),
@@ -83,6 +96,9 @@ def train(
     if init_names and not init:
         echo("error: --init-names says how to read --init", err=True)
         raise typer.Exit(2)
+    if layout not in (None, "replicated", "sharded"):
+        echo("error: --layout is replicated or sharded", err=True)
+        raise typer.Exit(2)
     if resume and init:
         echo("error: --init begins a run, --resume continues one that began", err=True)
         raise typer.Exit(2)
@@ -91,11 +107,16 @@ def train(
     sources: list[Source] = []
     with findings(sources):
         from mpcompile import api
+        from mpcompile.backend import find_backend
         from mpcompile.diagnostics import Severity
+        from mpcompile.group import processes as world
+        from mpcompile.group import restarted
         from mpcompile.runner.loop import Options
         from mpcompile.runner.loop import train as run_training
         from mpcompile.runner.pages import keep_pages
 
+        rank, size = world()
+        resume = resume or restarted()
         keep_pages()
         earlier = _earlier(spec, out) if resume else None
         if earlier is not None:
@@ -104,12 +125,17 @@ def train(
         module = read_spec(spec, overrides, sources)
         found = api.check(module)
         errors = [d for d in found if d.severity is Severity.ERROR]
-        show(found, sources)
+        if rank == 0:  # the first process speaks for all
+            show(found, sources)
         if errors and not allow_unproven:
             raise typer.Exit(1)
+        if processes > 1 and size == 1:
+            name = backend or (earlier.facts["backend"] if earlier is not None else "torch")
+            command = (sys.executable, "-P", "-m", "mpcompile", *sys.argv[1:])
+            raise typer.Exit(find_backend(name).launch(command, processes, max_restarts))
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, trackers, checkpoint_every,
-            overrides, bool(errors), init, workers, init_names,
+            overrides, bool(errors), init, shards, layout, workers, init_names,
         )  # fmt: skip
         with _watching(module.name) as watch:
             result = run_training(
@@ -119,7 +145,7 @@ def train(
                 say=lambda text: echo(text, err=True),
                 watch=watch,
             )
-    _close(result)
+    _close(result, rank == 0)
 
 
 def _trackers(names: list[str] | None) -> list[str] | None:
@@ -142,18 +168,20 @@ def _earlier(spec: Path, out: Path | None) -> Run | None:
         return open_run(folder) if disk.kind(folder / RUN) != "nothing" else None
 
 
-def _close(result: Result) -> None:
-    """The last line, and the exit status of an interrupted run."""
+def _close(result: Result, speaks: bool) -> None:
+    """The last line, of the process that `speaks`, and the exit status of an interrupted run."""
     best = (
         f"; best validation loss {result.best:.5g} at step {result.best_step}"
         if result.best is not None
         else ""
     )
     if result.reason == "interrupted":
-        echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
+        if speaks:
+            echo(f"stopped at step {result.step}, saved in {result.folder}; --resume continues", err=True)
         raise typer.Exit(128 + (result.signal or 2))
     why = "no better for a while" if result.reason == "patience" else "done"
-    echo(f"{why}: {result.step} steps in {result.folder}{best}")
+    if speaks:
+        echo(f"{why}: {result.step} steps in {result.folder}{best}")
 
 
 @contextmanager

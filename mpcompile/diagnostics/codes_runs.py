@@ -96,6 +96,13 @@ TABLE = (
          "Reports a loss that compares the examples of a batch, which is cut into shards.",
          "A process has the rows of its own shards alone, and a sum over processes does not compare them.",
          "mpcompile train SPEC --processes 2", "mpcompile train SPEC"),
+    Code("MP534", "shards-do-not-fit",
+         "Reports a batch that cannot be cut into the shards, or shards that the processes cannot share.",
+         "All shards have equally many examples, and all processes equally many shards: so sums have one order.",
+         "mpcompile train SPEC --shards 4 --processes 3", "mpcompile train SPEC --shards 4 --processes 2"),
+    Code("MP535", "processes-differ",
+         "Reports processes of one training that were given different specs, settings, data or checkpoints.",
+         "They would train different models, and add up the gradients of these."),
     Code("MP540", "cannot-sample", "Reports a model that can neither be sampled nor predict, or misses an "
          "input.",
          "There is no program to run."),

@@ -169,6 +169,7 @@ class Training:
     patience     validations without a new best before training stops; 0 never stops early
     clip         threshold of the norm of the whole gradient
     weight_decay  of the optimiser, where it states none of its own
+    shards       pieces of one size that a batch is cut into, a power of two; each is computed by itself
     threshold    real or grey data above it count as one for binary fields
     augment      random changes of training examples, one after the other
     decay        the weights that `weight_decay` acts on: all, or those of two and more axes (no gains, no biases)
@@ -190,6 +191,7 @@ class Training:
     valid_every: Count | None = None
     log_every: Count | None = None
     checkpoint_every: Count | None = None
+    shards: Annotated[int, Range(1, 1 << 20)] | None = None
     threshold: Real | None = None
     clip: Positive | None = None
     weight_decay: NonNegative | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mpcompile.group import ALONE, Group
 from mpcompile.ir import EXAMPLES, Array, Graph, Module, NoiseSpec, Type, multiple_of
 from mpcompile.runner.augment import Augmenter
 from mpcompile.runner.data import Split, Windows
@@ -93,6 +94,7 @@ class Maker:
     seed     of noise and of the offset of windows
     recipe   the inputs of `loss`
     augmenter  changes the examples
+    own      the places in a batch whose rows `at` gives unless it is told others
     """
 
     split: Split
@@ -101,6 +103,7 @@ class Maker:
     seed: int
     recipe: Recipe
     augmenter: Augmenter
+    own: slice
 
     @property
     def per_epoch(self) -> int:
@@ -114,8 +117,9 @@ class Maker:
         """Return this with its mapped arrays. Raises `SpecError` (MP506) where a file is gone."""
         return replace(self, split=restored(self.split))
 
-    def at(self, step: int, part: slice = slice(None)) -> Inputs:
-        """Return the inputs of `loss` at a 0-based step; `part`: those of these places of the batch alone."""
+    def at(self, step: int, part: slice | None = None) -> Inputs:
+        """Return the inputs of `loss` at a 0-based step, those of `part` of the batch."""
+        part = self.own if part is None else part
         epoch, place = divmod(step, self.per_epoch)
         rows = self.order.rows(epoch, place * self.batch, (place + 1) * self.batch)
         data = self.split.take(rows, self._shift(epoch), part)
@@ -136,16 +140,19 @@ class Batches:
     epoch's order, so every batch has the same shape. Windows are cut at a new offset in every epoch.
 
     `order` is the kind of order of a run resumed. With `workers` other processes make the batches, which are the same.
+    A process of a `group` reads the rows of its shards alone.
     """
 
     def __init__(
-        self, module: Module, split: Split, batch: int, seed: int, order: Kind | None = None, workers: int = 0
-    ) -> None:
+        self, module: Module, split: Split, batch: int, seed: int, order: Kind | None = None, workers: int = 0,
+        group: Group = ALONE,
+    ) -> None:  # fmt: skip
         self.module, self.split, self.seed, self.workers = module, split, seed, workers
         self.batch = min(batch, len(split))
         self.order = Order(len(split), seed, order or usual(len(split)))
+        own = group.rows(self.batch) if group.size > 1 else slice(None)
         self.maker = Maker(
-            split, self.batch, self.order, seed, Recipe.of(module, "loss"), Augmenter.of(module)
+            split, self.batch, self.order, seed, Recipe.of(module, "loss"), Augmenter.of(module), own
         )
         self.per_epoch = self.maker.per_epoch
 
@@ -154,28 +161,28 @@ class Batches:
         return divmod(step, self.per_epoch)
 
     def at(self, step: int, part: slice = slice(None)) -> Inputs:
-        """Inputs of `loss` at a 0-based step; `part`: those of these places of the batch alone."""
+        """Inputs of `loss` at a 0-based step: those of the whole batch, or of a part of it."""
         return self.maker.at(step, part)
 
     def stream(self, start: int, stop: int) -> Generator[Inputs, None, None]:
-        """Inputs of steps `start` to `stop`, large ones prepared one step ahead."""
+        """Inputs of steps `start` to `stop`, the rows of this process; large ones are prepared one step ahead."""
         if start >= stop:
             return
         if self.workers:
             yield from made_by(self.workers, self.maker, start, stop)
             return
-        first = self.at(start)
+        first = self.maker.at(start)
         if sum(v.size for v in first.values()) < _WORTH_A_THREAD:
             yield first
             for step in range(start + 1, stop):
-                yield self.at(step)
+                yield self.maker.at(step)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
             ahead: Future[Inputs] | None = None
             for step in range(start, stop):
                 now = first if ahead is None else ahead.result()
                 if step + 1 < stop:
-                    ahead = pool.submit(self.at, step + 1)
+                    ahead = pool.submit(self.maker.at, step + 1)
                 yield now
 
 

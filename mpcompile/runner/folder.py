@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpcompile.ir import Array
-from mpcompile.runner import checkpoint, disk, resume, trackers
+from mpcompile.runner import checkpoint, disk, divergence, resume, trackers
 from mpcompile.runner import run as runs
 from mpcompile.runner.beginning import begin, set_parameters
 from mpcompile.runner.metrics import Metrics
@@ -20,15 +20,19 @@ from mpcompile.runner.setup import Setup
 from mpcompile.runner.support import beyond_reach, whole_numbers
 
 
-def hold_earlier(out: Path, held: ExitStack, say: Callable[[str], None]) -> runs.Run | None:
+def hold_earlier(
+    out: Path, held: ExitStack, say: Callable[[str], None], writes: bool = True
+) -> runs.Run | None:
     """Return the run in `out`, locked until `held` is closed; None where there is none yet.
 
-    Raises `SpecError` (MP520, MP524, MP525).
+    A process that does not write reads it without the lock. Raises `SpecError` (MP520, MP524, MP525).
     """
     with disk.writing(out):
         if disk.kind(out / runs.RUN) == "nothing" and disk.owner(out) != "run":
             return None
-    runs.open_run(out)  # nothing is locked, or written, that is not a run
+    earlier = runs.open_run(out)  # nothing is locked, or written, that is not a run
+    if not writes:
+        return earlier
     _hold(disk.Lock.adopt(out, "run"), held, say)
     earlier = runs.open_run(out)
     runs.require_plain(earlier)
@@ -44,13 +48,18 @@ def _hold(lock: disk.Lock, held: ExitStack, say: Callable[[str], None]) -> None:
 class Folder:
     """The folder that a training writes to. It is made, or resumed from, last: what cannot begin leaves it as it is.
 
+    Of several processes the first one writes; the others have the same progress.
+
     run       the run in it
     progress  where the training is; its record in every checkpoint
     """
 
     def __init__(self, setup: Setup, out: Path, held: ExitStack, say: Callable[[str], None]) -> None:
         self.setup, self.held, self.say = setup, held, say
+        self.writes = setup.group.first
         self.progress, kept = self._create(out) if setup.earlier is None else self._restore(setup.earlier)
+        if not self.writes:
+            return
         with disk.writing(self.run.folder):
             self.metrics = Metrics(self.run.metrics, kept)
         self.metrics.sinks = trackers.opened(setup.options.trackers or [], self.run, say)
@@ -63,11 +72,14 @@ class Folder:
         told = beyond_reach(setup.module, split, setup.session.state())
         for found in (*told, *whole_numbers(setup.module, split)):
             self.say(f"warning[{found.code}]: {found.message}; help: {found.help}")
-        self.progress = Progress()
+        self.progress, state = Progress(), setup.session.state()
+        if not self.writes:
+            self.run = runs.Run(out, setup.facts())
+            return self.progress, 0
         with disk.writing(out):
             held = disk.kind(out / runs.RUN) != "nothing"
         self.run, lock = runs.create(
-            out, setup.module, setup.facts(), setup.options.overrides, setup.session.state(), self.record(0)
+            out, setup.module, setup.facts(), setup.options.overrides, state, self.record(0)
         )
         _hold(lock, self.held, self.say)
         if held:
@@ -97,6 +109,8 @@ class Folder:
                 self.say(f"{runs.METRICS} is gone: it begins again at step {progress.step}")
         if progress.reason == "finished" and progress.step < setup.plan.total:
             progress.reason = ""  # more steps were asked for
+        if not self.writes:
+            return progress, 0
         self._tell_changes(earlier, progress.step)
         with disk.writing(earlier.folder):
             checkpoint.discard_after(earlier.checkpoints, progress.step)
@@ -153,19 +167,30 @@ class Folder:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Write a line of metrics. Raises `SpecError` (MP527)."""
+        if not self.writes:
+            return
         with self._writing():
             self.metrics.write(line)
 
     def save_best(self, state: Mapping[str, Array]) -> None:
         """Keep a state as the best one. Raises `SpecError` (MP527)."""
+        if not self.writes:
+            return
         with self._writing():
             checkpoint.save(self.run.best, state, self.record(self.metrics.sync()))
 
     def save_last(self, state: Mapping[str, Array]) -> None:
         """Keep a state as the newest one. Raises `SpecError` (MP527)."""
+        if not self.writes:
+            return
         with self._writing():
             record = self.record(self.metrics.sync())
             checkpoint.save_last(self.run.checkpoints, self.progress.step, state, record)
+
+    def drop(self, step: int) -> None:
+        """Remove the checkpoint of a step whose loss turned out not to be finite."""
+        if self.writes:
+            divergence.drop(self.run.checkpoints, step)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

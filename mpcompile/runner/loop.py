@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from mpcompile.backend import Backend
 from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.group import processes
 from mpcompile.ir import STATE, Array, Module
 from mpcompile.runner import divergence, measure
 from mpcompile.runner import run as runs
@@ -64,6 +65,8 @@ def train(
     Raises `SpecError` (MP5xx: data, settings, run folder; MP525 where another process trains in it, MP527 where it
     cannot be written, MP530 where the loss is no longer finite) and `BackendMissing`.
     """
+    if processes()[0]:  # the first process speaks for all
+        say, watch = lambda text: None, lambda report: None
     with ExitStack() as held:
         return _Training(module, out, options, backend, heedless(say), heedless(watch), held).go()
 
@@ -82,7 +85,8 @@ class _Training:
         self.say, self.watch = say, watch
         if "loss" not in module.programs:
             raise error("MP512", f"model '{module.name}' has no loss to train", Span.none())
-        earlier = hold_earlier(out, held, say) if options.resume else None
+        first = processes()[0] == 0
+        earlier = hold_earlier(out, held, say, first) if options.resume else None
         self.setup = prepare(module, options, earlier, backend, say)
         self.folder = Folder(self.setup, out, held, say)
         self.progress = self.folder.progress
@@ -96,12 +100,16 @@ class _Training:
         if self._ended():
             self.say(f"this run is complete ({p.reason} at step {p.step})")
             return self._result()
+        signal = 0
         with signals() as caught:
             stream = self.setup.batches.stream(p.step, self.setup.plan.total)
             try:
                 for inputs in stream:
                     self._step(as_precision(inputs, self.setup.precision))
-                    if self._ended() or caught:
+                    signal, save = self._agreed(caught)
+                    if save:
+                        self._save()
+                    if self._ended() or signal:
                         break
             finally:
                 stream.close()
@@ -109,13 +117,13 @@ class _Training:
             if not self._ended() and p.step >= self.setup.plan.total:
                 self._require_finite_end()
                 p.reason = "finished"
-            if self._ended() or caught:
+            if self._ended() or signal:
                 self._save()
             if p.skipped:
                 self.say(f"{p.skipped} of {p.step} steps changed nothing")
             if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
                 self.folder.save_best(self._sound_state())
-        return self._result(caught[0] if caught and not self._ended() else 0)
+        return self._result(signal if not self._ended() else 0)
 
     def _ended(self) -> bool:
         return bool(self.progress.reason)
@@ -135,8 +143,14 @@ class _Training:
         if p.step % self.setup.plan.valid_every == 0 or p.step == total:
             self._read()
             self._validate()
-        if self._checkpoint_due():
-            self._save()
+
+    def _agreed(self, caught: Sequence[int]) -> tuple[int, bool]:
+        """Return the signal that some process caught, and whether the first one wants a checkpoint: to all alike."""
+        signal, save = caught[0] if caught else 0, self._checkpoint_due()
+        if self.setup.group.size == 1:
+            return signal, save
+        rows = self.setup.session.exchange([signal, save])
+        return int(max(row[0] for row in rows)), bool(rows[0][1])
 
     def _read(self) -> None:
         """Take in the scalars of the steps since the last time, in order. Raises `SpecError` (MP530) for the first of
@@ -148,7 +162,7 @@ class _Training:
                 continue
             if not math.isfinite(out["loss"]):
                 p.step = step
-                divergence.drop(self.folder.run.checkpoints, step - 1)  # its weights gave this loss
+                self.folder.drop(step - 1)  # its weights gave this loss
                 raise self._diverged(f"the loss is {out['loss']} at step {step}")
             p.add(out)
         self.unread.clear()
@@ -180,7 +194,7 @@ class _Training:
         batch = as_precision(self.setup.batches.at(step), self.setup.precision)
         loss = float(self.setup.session.run("loss", batch)["loss"])
         if not math.isfinite(loss):
-            divergence.drop(self.folder.run.checkpoints, step)
+            self.folder.drop(step)
             raise self._diverged(f"the loss is {loss} after the last step, {step}")
 
     def _sound_state(self) -> dict[str, Array]:
@@ -213,6 +227,8 @@ class _Training:
         )
         with averages(setup.session, setup.settings.optimizer.ema):
             means = measure.held_out(reading)
+        if setup.group.size > 1:  # one process decides what is best
+            means = dict(zip(means, setup.session.exchange(list(means.values()))[0], strict=True))
         loss = means.pop("loss")
         if not math.isfinite(loss):
             raise self._diverged(f"the validation loss is {loss} at step {p.step}")

@@ -30,6 +30,8 @@ class Options:
     overrides: Mapping[str, str] = field(default_factory=dict)
     unproven: bool | None = None
     init: Path | None = None  # a run or a file whose weights training starts from
+    shards: int | None = None
+    layout: str | None = None  # of the weights of several processes: replicated or sharded
     workers: int = 0  # processes that make batches; the run is the same for any number
     init_names: Path | None = None  # which weight there is which here (weights.py)
 

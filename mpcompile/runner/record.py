@@ -115,6 +115,7 @@ class _Settings(_Strict):
     valid_every: Positive | None
     log_every: Positive | None
     checkpoint_every: Positive | None
+    shards: Positive = 1
     threshold: float | None
 
 
@@ -165,6 +166,7 @@ class Facts(_Strict):
     init: Name | None = None
     versions: dict[Name, Name]
     trackers: list[Tracked] = []
+    layout: Literal["replicated", "sharded"] = "replicated"
     history: list[_Change] = []
 
 

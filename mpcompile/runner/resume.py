@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What an option means where neither the command line nor the run resumed says it.
 _USUAL: Mapping[str, Any] = {
     "backend": "torch", "device": "cpu", "precision": "float32", "mixed": False, "trackers": [],
-    "unproven": False,
+    "unproven": False, "layout": "replicated",
 }  # fmt: skip
 # Facts that follow from the data, or stand in another place of `run.json` too.
 _DERIVED = (
@@ -51,7 +51,7 @@ def merged(module: Module, options: Options, earlier: Run | None) -> Settings:
 
     Raises `SpecError` (MP521: the seed).
     """
-    stated = {"seed": options.seed, "steps": options.steps, "checkpoint_every": options.checkpoint_every}
+    stated = {n: getattr(options, n) for n in ("seed", "steps", "checkpoint_every", "shards")}
     module.train.changed(**stated)  # the command line has the ranges of the spec
     values = settings_of(earlier.facts) if earlier else settings(module)
     seed = values.seed if options.seed is None else options.seed
@@ -60,10 +60,16 @@ def merged(module: Module, options: Options, earlier: Run | None) -> Settings:
             "MP521", f"{earlier.folder} was started with seed {values.seed}, not {seed}", Span.none(),
             help="leave out --seed, or leave out --resume to start again",
         )  # fmt: skip
+    if earlier and options.shards not in (None, values.shards):
+        raise error(
+            "MP521", f"{earlier.folder} was started with {values.shards} shards, not {options.shards}", Span.none(),
+            help="leave out --shards (any number of processes that divides them will do), or leave out --resume",
+        )  # fmt: skip
     if options.steps is not None:
         values = replace(values, steps=options.steps, epochs=None)
     every = options.checkpoint_every or values.checkpoint_every
-    return replace(values, data=options.data or values.data, seed=seed, checkpoint_every=every)
+    shards = options.shards or values.shards
+    return replace(values, data=options.data or values.data, seed=seed, checkpoint_every=every, shards=shards)
 
 
 @dataclass(frozen=True, slots=True)

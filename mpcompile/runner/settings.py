@@ -20,6 +20,7 @@ class Settings:
     valid_every  None: an epoch, at least 50 steps, at most a fifth of all
     log_every    None: total / 200, at most 100
     checkpoint_every  None: at validations, and after a minute
+    shards       None: as many as processes
     threshold    None refuses data that are not 0/1
     """
 
@@ -36,6 +37,7 @@ class Settings:
     valid_every: int | None = None
     log_every: int | None = None
     checkpoint_every: int | None = None
+    shards: int | None = None
     threshold: float | None = None
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mpcompile.backend import Backend, Session, open_session
-from mpcompile.diagnostics import error
+from mpcompile.diagnostics import Span, error
+from mpcompile.group import Group, processes
 from mpcompile.ir import Array, Module
-from mpcompile.runner import checkpoint, resume
+from mpcompile.runner import checkpoint, disk, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision
 from mpcompile.runner.data import Dataset, Split, drawn, load_data
@@ -28,6 +30,7 @@ class Setup:
     earlier    the run that is resumed, and `found` its newest checkpoint; None for a run that begins
     init       the run or the file whose weights training starts from
     loaded     weights that training starts from and that were not drawn
+    group      the processes that train together, and the shards of a batch
     session    holds the weights and the state of the optimiser
     """
 
@@ -39,6 +42,7 @@ class Setup:
     batches: Batches
     plan: resume.Plan
     session: Session
+    group: Group
     earlier: runs.Run | None
     found: checkpoint.Checkpoint | None
     init: str | None
@@ -77,6 +81,7 @@ class Setup:
             "mixed": options.mixed,
             "unproven": options.unproven,
             "trackers": options.trackers,
+            "layout": options.layout,
             "init": self.init,
             "versions": runs.versions(str(options.backend)),
         }
@@ -97,6 +102,8 @@ def prepare(
         runs.same_spec(earlier, module, options.overrides)
     filled = resume.filled(options, earlier)
     settings = resume.merged(module, options, earlier)
+    group = _group(module, settings, filled)
+    settings = replace(settings, shards=group.shards)
     dataset = _data(module, settings, earlier)
     found = resume.latest(earlier, module) if earlier else None
     begun = start(filled.init, filled.init_names, module, settings.seed, say)
@@ -108,12 +115,17 @@ def prepare(
         device=str(filled.device),
         precision=str(filled.precision),
         mixed=bool(filled.mixed),
+        group=group,
     )
     batches = Batches(
         module, dataset.splits["train"], settings.batch, settings.seed,
-        earlier.facts["order"] if earlier else None, filled.workers,
+        earlier.facts["order"] if earlier else None, filled.workers, group,
     )  # fmt: skip
-    return Setup(
+    if batches.batch % group.shards:
+        what = f"a batch of {batches.batch} cannot be cut into {group.shards} shards of one size"
+        raise error("MP534", what, module.train.place("batch"),
+                    help=f"a batch that {group.shards} divides, or fewer --shards")  # fmt: skip
+    setup = Setup(
         module=module,
         options=filled,
         settings=settings,
@@ -122,11 +134,41 @@ def prepare(
         batches=batches,
         plan=resume.Plan.of(settings, batches.per_epoch),
         session=session,
+        group=group,
         earlier=earlier,
         found=found,
         init=_init(options, earlier),
         loaded={name: begun.weights[name] for name in begun.loaded},
     )
+    _require_one_training(setup)
+    return setup
+
+
+def _group(module: Module, settings: Settings, options: Options) -> Group:
+    """Return the processes of the environment with the shards of the settings. Raises `SpecError` (MP534)."""
+    rank, size = processes()
+    shards = settings.shards or size
+    try:
+        return Group(rank, size, shards, "sharded" if options.layout == "sharded" else "replicated")
+    except ValueError as fault:
+        raise error(
+            "MP534", str(fault), module.train.place("shards"),
+            help="shards are a power of two that the processes divide: --shards 4 --processes 2",
+        ) from fault  # fmt: skip
+
+
+def _require_one_training(setup: Setup) -> None:
+    """Check that all processes were given the same training, and see the same checkpoint. Raises `SpecError` (MP535)."""
+    if setup.group.size == 1:
+        return
+    step = setup.found.record["step"] if setup.found else None
+    told = {**setup.facts(), "spec_hash": setup.spec_hash, "checkpoint": step, "versions": None}
+    for name, fact in told.items():
+        digest = hashlib.sha256(disk.as_json({name: fact})).digest()
+        rows = setup.session.exchange([int.from_bytes(digest[:6], "big")])
+        if any(row != rows[0] for row in rows):
+            raise error("MP535", f"the processes of this training were given another '{name}' each", Span.none(),
+                        help="start all of them with one command line, on one text, and in one folder")  # fmt: skip
 
 
 def _data(module: Module, settings: Settings, earlier: runs.Run | None) -> Dataset:

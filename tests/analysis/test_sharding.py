@@ -168,9 +168,10 @@ def test_shards_are_the_rows_in_order() -> None:
         found = []
         for rank in range(size):
             group = Group(rank, size, 4)
-            rows = group.rows(graph, given)
-            assert rows["w"] == W
-            found += [p["x"].tolist() for p in group.parts(graph, rows)]
+            rows = {"x": X[group.rows(len(X))], "w": W}
+            parts = list(group.parts(graph, rows))
+            assert all(p["w"] == W for p in parts)
+            found += [p["x"].tolist() for p in parts]
         assert found == whole
     with pytest.raises(ValueError, match="8 rows of 'x' are not 16 pieces"):
         list(Group(shards=16).parts(graph, given))
