@@ -94,6 +94,12 @@ def way(s: ast.Density) -> type[Posterior] | None:
     return None if call is None or s.role == "observed" else POSTERIORS.get(call.callee)
 
 
+def counted(s: ast.Density) -> bool:
+    """Return whether all classes of a latent are evaluated: it is summed out, or enumerated."""
+    found = way(s)
+    return found is not None and found.counted
+
+
 def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | float]) -> Field | None:
     """Return the field of a latent with a type; None without one.
 

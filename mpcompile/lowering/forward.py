@@ -5,6 +5,9 @@ multiplies in the priors of its latents and its likelihoods, each a table over j
 out what the next step does not carry. The logarithm of the sum of all is log p(x of this step | x of earlier steps), so
 the state stays normalised and the results of the steps add up to log p(x).
 
+Latents that are enumerated have the same tables: then the state is log q(carried classes | x), a step multiplies in the
+posteriors, and its results are the expectations of its log-likelihoods and of log q - log p of its latents.
+
 This is right if a step hands on classes and functions of the observed variables alone: every carried value that reads a
 latent is a class itself. Another one would remember every earlier latent, and is refused (MP411).
 """
@@ -57,6 +60,7 @@ class Steps(NamedTuple):
     loop: Callable[[Context, Scope, Starts, Body], dict[str, Value]]
     law: Callable[[Step, ast.Density], Distribution]
     prior: Callable[[Step, ast.Density], Distribution]
+    posterior: Callable[[Step, ast.Density], Distribution]
     update: Callable[[Step, ast.Update, Value | None], Value]
     start: Callable[[Context, Scope, ast.Carry], Value]
 
@@ -93,10 +97,12 @@ class Forward:
         """Raises `SpecError` (MP411) for what no forward recursion sums over."""
         statements = self.statement.statements
         latents = [s for s in statements if isinstance(s, ast.Density) and s.role == "latent"]
+        first = discrete.way(next(s for s in latents if discrete.counted(s)))
         for s in latents:
-            if discrete.way(s) is not discrete.Exact:
-                raise error("MP411", f"`{s.name}` is drawn, and a latent of the same step is summed out", s.span,
-                            help=f"latent {s.name}: category(...) ~ exact prior ...")  # fmt: skip
+            if discrete.way(s) is not first:
+                how = f"`{s.name}` is {'summed out' if discrete.counted(s) else 'drawn'}"
+                raise error("MP411", f"{how}, and a latent of the same step is counted in another way", s.span,
+                            help=f"one way for all: latent {s.name}: category(...) ~ exact prior ...")  # fmt: skip
             if not discrete.single(self.typed[s.name]):
                 raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states",
                             s.span, help="one class for each step: without axes")  # fmt: skip
@@ -112,6 +118,12 @@ class Forward:
         """Build log p(x) of every example, [N]; `starts` are log p of first classes that are summed out, [N, K]."""
         results = self.steps.loop(ctx, scope, lambda first: self._first(ctx, first, starts), self._step)
         return F.sum_axes(ctx.b, results["log_prob"], [1])
+
+    def bound(self, ctx: Context, scope: Scope) -> tuple[Value, Value]:
+        """Build the expected log-likelihood of every example under the posteriors, and their divergence, [N] each."""
+        results = self.steps.loop(ctx, scope, lambda first: self._first(ctx, first, {}), self._expected)
+        logs, gap = (F.sum_axes(ctx.b, results[name], [1]) for name in ("log_prob", "kl"))
+        return logs, gap
 
     def conditionals(self, ctx: Context, scope: Scope, starts: Mapping[str, Value]) -> dict[str, Value]:
         """Build the law of each element after those before it, a mixture over the states of its step.
@@ -206,12 +218,8 @@ class Forward:
 
         `shown` takes what `conditionals` gives.
         """
-        ctx, b = at.ctx, at.ctx.b
-        self.reads = {n: {n} for n in self.base}
-        self.same, self.done = {n: n for n in self.base}, []
-        at.scope.values.update(zip(self._others, state[1:], strict=True))
-        names = tuple(self.base)
-        total = self._spread(ctx, Table(self.carried, state[0]), names)
+        ctx, b, names = at.ctx, at.ctx.b, tuple(self.base)
+        total = self._begin(at, state)
         for s in self.statement.statements:
             with ctx.frame(s.name, at.scope.label(s.span), s.span):
                 if shown is not None and isinstance(s, ast.Density) and s.role == "observed":
@@ -228,6 +236,47 @@ class Forward:
         sizes = (log_prob.shape[0], *(1,) * len(self.carried))
         normalised = F.sub(b, following, F.reshape(b, log_prob, sizes))
         return [normalised, *(at.scope.values[n] for n in self._others)], {"log_prob": log_prob}
+
+    def _begin(self, at: Step, state: list[Value]) -> Value:
+        """The state before a step with an axis for each class, and what is known of its names by then."""
+        self.reads = {n: {n} for n in self.base}
+        self.same, self.done = {n: n for n in self.base}, []
+        at.scope.values.update(zip(self._others, state[1:], strict=True))
+        return self._spread(at.ctx, Table(self.carried, state[0]), tuple(self.base))
+
+    def _expected(self, at: Step, state: list[Value]) -> tuple[list[Value], dict[str, Value]]:
+        """The next state, and expectations under the posteriors: of the step's log-likelihood and of log q - log p."""
+        ctx, b, names = at.ctx, at.ctx.b, tuple(self.base)
+        q = self._begin(at, state)
+        zero = ctx.zeros((q.shape[0], *(1,) * len(names)))
+        logs, gap = zero, zero
+        for s in self.statement.statements:
+            with ctx.frame(s.name, at.scope.label(s.span), s.span):
+                found = self._statement(at, s)
+                if found is not None:
+                    each = self._spread(ctx, found, names)
+                    if isinstance(s, ast.Density) and s.role == "latent":
+                        own = self._spread(ctx, self._inferred(at, s), names)
+                        q, gap = F.add(b, q, own), F.add(b, gap, F.sub(b, own, each))
+                    else:
+                        logs = F.add(b, logs, each)
+            at.now.add(s.name)
+        weights, axes = b.emit(ops.Exp(), q), range(1, len(names) + 1)
+        live = F.less(b, 0.0, weights)
+        results = {
+            name: F.sum_axes(b, F.where(b, live, F.mul(b, weights, part), 0.0), axes)
+            for name, part in (("log_prob", logs), ("kl", gap))
+        }
+        return [self._following(at, q), *(at.scope.values[n] for n in self._others)], results
+
+    def _inferred(self, at: Step, s: ast.Density) -> Table:
+        """log q of the classes of a latent, at all classes that its posterior reads."""
+        over = self._ordered(self._read(s.distribution))
+
+        def posterior(there: Step) -> Value:
+            return class_log_probs(there.ctx, self.steps.posterior(there, s))
+
+        return Table((*over, s.name), self._table(at, over, posterior))
 
     def _statement(self, at: Step, s: ast.Density | ast.Update) -> Table | None:
         """The factor of a density; None of an assignment, whose value is known from here on if it reads no class."""

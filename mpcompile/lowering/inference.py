@@ -120,7 +120,7 @@ def likelihoods(
                 lp, kl = s.score(m, p, exact)
             else:
                 for o in s.observed:
-                    _note_weight(m, p, o, s.sums())
+                    _note_weight(m, p, o, s.counts())
                 lp, kl = s.score(p.ctx, p.scope, exact=exact, starts=starts(m, p, s))
                 m.out.sharpening |= s.sharpening
             logs.append(lp)

@@ -72,12 +72,6 @@ class Recurrence:
         for s in self.statement.statements:
             if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
                 raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
-        for s in self.latents:
-            if discrete.way(s) is discrete.Enumerate:
-                raise error(
-                    "MP411", f"`enumerate` is of a latent at the top, and `{s.name}` is one of a step",
-                    s.distribution.span, help="exact sums a step's classes out; gumbel(logits, temperature) draws one",
-                )  # fmt: skip
         if self.statement.backward:
             check_backward(self.statement)
         elif not self.observed:
@@ -114,8 +108,10 @@ class Recurrence:
         `exact` as in `latents.draw`; where it is false the divergence of a step is that of the draw. `starts` are log p
         of the first classes of a forward recursion that are summed out as well, [N, classes] each.
         """
-        if self.sums():
+        if self.sums() or (self.counts() and not exact):
             return self._forward().score(ctx, scope, starts or {}), None
+        if self.counts():
+            return self._forward().bound(ctx, scope)
 
         def latent(at: Step, s: ast.Density) -> Made:
             q, prior = self._posterior(at, s), self._prior(at, s)
@@ -143,8 +139,12 @@ class Recurrence:
         """Whether its latents are summed out."""
         return any(discrete.way(s) is discrete.Exact for s in self.latents)
 
+    def counts(self) -> bool:
+        """Whether all classes of its latents are evaluated: they are summed out, or enumerated."""
+        return any(discrete.counted(s) for s in self.latents)
+
     def _forward(self) -> Forward:
-        steps = Steps(self.loop, self._law, self._prior, self._update, self._start)
+        steps = Steps(self.loop, self._law, self._prior, self._posterior, self._update, self._start)
         return Forward(self.statement, self.typed, self.order, steps)
 
     def conditionals(

@@ -107,7 +107,7 @@ class Statements:
     def started(self, r: Recurrence) -> dict[str, ast.Density]:
         """The latents that are summed out as the first class of a carried value, and that nothing else reads."""
         found: dict[str, ast.Density] = {}
-        for s in self.latents:
+        for s in self.latents if r.sums() else []:
             if s.name not in self.summed or not discrete.single(self.typed[s.name]):
                 continue
             first = [c for c in r.statement.carries if isinstance(c.init, ast.Name) and c.init.id == s.name]

@@ -137,12 +137,6 @@ REFUSED = {
     ),
     "many states": (EXACT.replace("category(4) ~", "category(5000) ~"), "5000 joint states, more than 4096"),
     "another prior": (EXACT.replace("categorical(logits = one -> dense(4))", "normal(0, 1)"), "`k` is category(4)"),
-    "a step": (
-        "model m\ninput x: binary[time, 2]\nrecurrence over time {\n  carry h[2] = 0\n  latent k: category(3) ~ "
-        "enumerate(categorical(logits = x -> dense(3))) prior categorical(logits = h -> dense(3))\n"
-        "  x ~ bernoulli(logits = k -> embedding(2))\n  h = gru(x, h)\n}\n",
-        "`enumerate` is of a latent at the top",
-    ),
     "another law": (ENUMERATE.replace(f"categorical({POSTERIOR})", "normal(0, 1)"), "cannot be normal"),
 }  # fmt: skip
 
