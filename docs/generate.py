@@ -12,7 +12,7 @@ from mpcompile.runner.scores import METRICS, OF_DRAWS
 DOCS = Path(__file__).parent
 GROUPS = {
     "MP0": "Intake", "MP1": "Syntax and names", "MP2": "Shapes and types", "MP3": "Dependence and proofs",
-    "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates",
+    "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates", "MP7": "Foreign models",
     "MP9": "Faults of the compiler",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -65,7 +65,7 @@ def settings_of(given: Iterable[str], option: str = "--set") -> dict[str, str]:
     return out
 
 
-def fail(message: str, code: int = USAGE) -> None:
+def fail(message: str, code: int = USAGE) -> NoReturn:
     """Print an error and exit."""
     echo(f"error: {message}", err=True)
     raise typer.Exit(code)

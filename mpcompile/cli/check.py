@@ -38,6 +38,17 @@ def check(
     verify_certificate: Annotated[
         Path | None, typer.Option(help="Prove everything in a certificate again; takes no paths.")
     ] = None,
+    import_code: Annotated[
+        str | None,
+        typer.Option(
+            "--import-code",
+            help="Check a model that was not written here: package.module:factory, whose code is run; see --claim.",
+        ),
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", help="A claim about it, such as 'autoregressive(input_ids -> logits)'."),
+    ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
@@ -46,6 +57,12 @@ def check(
     Exits with 0 when all of them hold, 1 with findings, 2 on wrong usage or an internal error.
     """
     files = _formats(output_format, report or [])
+    if import_code or claim:
+        if not import_code or not claim or paths or set_ or watch or certificate or verify_certificate:
+            fail("--import-code takes a --claim, and stands without specs and their options")
+        result = _foreign(import_code, claim)
+        _publish(result, output_format, files)
+        raise typer.Exit(0 if result.holds else 1)
     given, overrides = paths or [], settings_of(set_ or [])
     budget = budget_of(time_budget, memory_budget)
     if verify_certificate:
@@ -73,6 +90,18 @@ def check(
     if certificate:
         _certify(result, certificate, overrides)
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
+
+
+def _foreign(factory: str, claims: list[str]) -> Report:
+    """The answers about a model whose code is imported."""
+    from mpcompile.diagnostics import SpecError
+    from mpcompile.diagnostics.report import Checked, Report
+    from mpcompile.foreign import checked, imported
+
+    try:
+        return checked(imported(factory), claims)
+    except SpecError as problem:
+        return Report((Checked(factory, findings=tuple(problem.diagnostics)),))
 
 
 def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:

@@ -122,7 +122,9 @@ def commands(page: str) -> Iterator[tuple[str, bool]]:
     """Commands of mpcompile in blocks, and in running text between backticks, which may leave out what they act on."""
     for _, block in fences(page):
         joined = re.sub(r"\\\n\s*", " ", block)
-        for command in re.findall(r"^\s*(?:\$ |- run: )?(mpcompile (?!=)[^\n#|>]*)", joined, re.MULTILINE):
+        for command in re.findall(
+            r"^\s*(?:\$ |- run: )?(mpcompile (?!=)(?:'[^'\n]*'|[^\n#|>'])*)", joined, re.MULTILINE
+        ):
             yield command, True
     for command in re.findall(r"`(mpcompile [^`]*)`", FENCE.sub("", text(page))):
         yield command, False

@@ -1,0 +1,275 @@
+"""Operations on each element by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mpcompile import ops
+from mpcompile.ir import DType, Primitive, Value
+from mpcompile.ops import build
+from mpcompile_torch.reader.tape import Call, kind
+
+FLOAT, INT, BOOL = DType.FLOAT, DType.INT, DType.BOOL
+
+
+def unary(op: Primitive) -> Callable[[Call], Value]:
+    def rule(c: Call) -> Value:
+        return c.b.emit(op, c.value("self", c.kind))
+
+    return rule
+
+
+def formula(make: Callable[[Any, Value], Value]) -> Callable[[Call], Value]:
+    """A rule of one operand that is a composition."""
+
+    def rule(c: Call) -> Value:
+        return make(c.b, c.value("self", c.kind))
+
+    return rule
+
+
+def one_place(c: Call) -> tuple[Value, ...]:
+    """An operation without a primitive that acts at each place."""
+    return c.observe(())
+
+
+def _both(c: Call, like: DType) -> tuple[Value, Value]:
+    return c.value("self", like), c.value("other", like)
+
+
+def _add(c: Call) -> Value:
+    x, y = _both(c, c.kind)
+    alpha = c["alpha"]
+    return build.add(c.b, x, y if alpha in (None, 1) else build.mul(c.b, y, _number(c, alpha)))
+
+
+def _sub(c: Call) -> Value:
+    x, y = _both(c, c.kind)
+    alpha = c["alpha"]
+    return build.sub(c.b, x, y if alpha in (None, 1) else build.mul(c.b, y, _number(c, alpha)))
+
+
+def _rsub(c: Call) -> Value:
+    x, y = _both(c, c.kind)
+    return build.sub(c.b, y, x if c["alpha"] in (None, 1) else build.mul(c.b, x, _number(c, c["alpha"])))
+
+
+def _number(c: Call, number: float, like: DType | None = None) -> Value:
+    return c.cast(c.b.constant(number), like or c.kind)
+
+
+def _mul(c: Call) -> Value:
+    if c.out.is_complex():
+        return _complex_product(c)
+    if c.kind is BOOL:
+        return c.b.emit(ops.LogicalAnd(), *_both(c, BOOL))
+    return build.mul(c.b, *_both(c, c.kind))
+
+
+def _complex_product(c: Call) -> Value:
+    """(a + bi)(c + di) of pairs along the last axis."""
+    b = c.b
+    x, y = (_pair(c, c[name]) for name in ("self", "other"))
+    (a, i), (r, s) = x, y
+    parts = (
+        build.sub(b, build.mul(b, a, r), build.mul(b, i, s)),
+        build.add(b, build.mul(b, a, s), build.mul(b, i, r)),
+    )
+    wide = [build.reshape(b, p, (*p.shape, 1)) for p in parts]
+    return build.concat(b, wide, len(wide[0].shape) - 1)
+
+
+def _pair(c: Call, x: Any) -> tuple[Value, Value]:
+    b = c.b
+    value = c.cast(c.tape[x], FLOAT)
+    if not (isinstance(x, torch.Tensor) and x.is_complex()):
+        return value, b.constant(0.0)
+    axis = value.type.rank - 1
+    real, imaginary = build.split(b, value, axis, 2)
+    return build.reshape(b, real, value.shape[:-1]), build.reshape(b, imaginary, value.shape[:-1])
+
+
+def _div(c: Call) -> Value | tuple[Value, ...]:
+    if c["rounding_mode"] is None:
+        return build.div(c.b, *_both(c, FLOAT))
+    if c["rounding_mode"] == "floor" and c.kind is FLOAT:
+        return c.b.emit(ops.Floor(), build.div(c.b, *_both(c, FLOAT)))
+    return one_place(c)
+
+
+def _power(c: Call) -> Value | tuple[Value, ...]:
+    b, power = c.b, c["exponent"]
+    if isinstance(power, torch.Tensor) and not c.tape.unknown(power) and power.ndim == 0:
+        power = power.item()
+    if isinstance(power, torch.Tensor):
+        base = c["self"]
+        if isinstance(base, torch.Tensor) or base <= 0:
+            return one_place(c)
+        return b.emit(ops.Exp(), build.mul(b, c.value("exponent", FLOAT), b.constant(math.log(base))))
+    x = c.value("self", c.kind)
+    if c.kind is FLOAT and abs(power) in (0.5, 1.5):
+        root = b.emit(ops.Sqrt(), x)
+        root = build.mul(b, root, x) if abs(power) == 1.5 else root
+        return root if power > 0 else build.div(b, 1.0, root)
+    if power == int(power) and 1 <= abs(power) <= 8 and (power > 0 or c.kind is FLOAT):
+        y = x
+        for _ in range(int(abs(power)) - 1):
+            y = build.mul(b, y, x)
+        return y if power > 0 else build.div(b, 1.0, y)
+    return one_place(c)
+
+
+def _compare(op: Primitive, swap: bool = False, negate: bool = False) -> Callable[[Call], Value]:
+    def rule(c: Call) -> Value:
+        kinds = {
+            kind(x.dtype) if isinstance(x, torch.Tensor) else _kind_of(x) for x in (c["self"], c["other"])
+        }
+        like = FLOAT if FLOAT in kinds else INT
+        x, y = _both(c, like)
+        found = c.b.emit(op, y, x) if swap else c.b.emit(op, x, y)
+        return c.b.emit(ops.LogicalNot(), found) if negate else found
+
+    return rule
+
+
+def _kind_of(x: object) -> DType:
+    return BOOL if isinstance(x, bool) else INT if isinstance(x, int) else FLOAT
+
+
+def _logical(op: Primitive) -> Callable[[Call], Value | tuple[Value, ...]]:
+    def rule(c: Call) -> Value | tuple[Value, ...]:
+        return c.b.emit(op, *_both(c, BOOL)) if c.kind is BOOL else one_place(c)
+
+    return rule
+
+
+def _xor(c: Call) -> Value | tuple[Value, ...]:
+    if c.kind is not BOOL:
+        return one_place(c)
+    x, y = (c.cast(v, INT) for v in _both(c, BOOL))
+    return c.b.emit(ops.LogicalNot(), c.b.emit(ops.Equal(), x, y))
+
+
+def _not(c: Call) -> Value | tuple[Value, ...]:
+    return c.b.emit(ops.LogicalNot(), c.value("self", BOOL)) if c.kind is BOOL else one_place(c)
+
+
+def _where(c: Call) -> Value:
+    return build.where(c.b, c.value("condition", BOOL), *_both(c, c.kind))
+
+
+def _masked_fill(c: Call) -> Value:
+    return _fit(c, build.where(c.b, c.value("mask", BOOL), c.value("value", c.kind), c.value("self", c.kind)))
+
+
+def _fit(c: Call, value: Value) -> Value:
+    return value if value.shape == c.shape else c.b.emit(ops.BroadcastTo(c.shape), value)
+
+
+def _clamp(c: Call) -> Value:
+    x = c.value("self", c.kind)
+    if c.given.get("min") is not None:
+        x = build.maximum(c.b, x, c.value("min", c.kind))
+    return build.minimum(c.b, x, c.value("max", c.kind)) if c.given.get("max") is not None else x
+
+
+def _pair_of(op: Callable[..., Value]) -> Callable[[Call], Value]:
+    def rule(c: Call) -> Value:
+        return op(c.b, *_both(c, c.kind))
+
+    return rule
+
+
+def _gelu(c: Call) -> Value:
+    b, x = c.b, c.value("self", FLOAT)
+    if c["approximate"] == "tanh":
+        cubic = build.add(b, x, build.mul(b, 0.044715, build.mul(b, x, build.mul(b, x, x))))
+        inner = b.emit(ops.Tanh(), build.mul(b, math.sqrt(2 / math.pi), cubic))
+    else:
+        inner = b.emit(ops.Erf(), build.mul(b, x, math.sqrt(0.5)))
+    return build.mul(b, build.mul(b, 0.5, x), build.add(b, 1.0, inner))
+
+
+def _sigmoid_of(b: Any, x: Value) -> Value:
+    found: Value = b.emit(ops.Sigmoid(), x)
+    return found
+
+
+def _softplus(c: Call) -> Value:
+    b, x, beta = c.b, c.value("self", FLOAT), float(c["beta"])
+    # above the threshold the framework returns x, which softplus is there to rounding
+    return build.div(b, b.emit(ops.Softplus(), build.mul(b, x, beta)), beta)
+
+
+def _leaky(c: Call) -> Value:
+    b, x = c.b, c.value("self", FLOAT)
+    return build.where(b, build.less(b, 0.0, x), x, build.mul(b, x, float(c["negative_slope"])))
+
+
+def _elu(c: Call) -> Value:
+    b, x = c.b, c.value("self", FLOAT)
+    rest = build.sub(
+        b, b.emit(ops.Exp(), build.mul(b, build.minimum(b, x, 0.0), float(c["input_scale"]))), 1.0
+    )
+    scaled = build.mul(b, rest, float(c["alpha"]) * float(c["scale"]))
+    return build.where(b, build.less(b, 0.0, x), build.mul(b, x, float(c["scale"])), scaled)
+
+
+def _identity(c: Call) -> Value:
+    return c.cast(c.value("self"), c.kind)
+
+
+def _copy(c: Call) -> Value:
+    return _fit(c, c.value("src", c.kind))
+
+
+def _log(base: float) -> Callable[[Call], Value]:
+    return formula(lambda b, x: build.div(b, b.emit(ops.Log(), x), math.log(base)))
+
+
+def _exp(b: Any, x: Value) -> Value:
+    found: Value = b.emit(ops.Exp(), x)
+    return found
+
+
+RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
+    **{n: unary(op) for n, op in {
+        "neg": ops.Neg(), "exp": ops.Exp(), "log": ops.Log(), "tanh": ops.Tanh(), "sigmoid": ops.Sigmoid(),
+        "relu": ops.Relu(), "sqrt": ops.Sqrt(), "abs": ops.Abs(), "sgn": ops.Sign(), "sign": ops.Sign(),
+        "floor": ops.Floor(), "erf": ops.Erf(), "sin": ops.Sin(), "cos": ops.Cos(),
+    }.items()},
+    "rsqrt": formula(lambda b, x: build.div(b, 1.0, b.emit(ops.Sqrt(), x))),
+    "reciprocal": formula(lambda b, x: build.div(b, 1.0, x)),
+    "log1p": formula(lambda b, x: b.emit(ops.Log(), build.add(b, 1.0, x))),
+    "expm1": formula(lambda b, x: build.sub(b, _exp(b, x), 1.0)),
+    "exp2": formula(lambda b, x: _exp(b, build.mul(b, x, math.log(2)))),
+    "log2": _log(2), "log10": _log(10),
+    "ceil": formula(lambda b, x: build.neg(b, b.emit(ops.Floor(), build.neg(b, x)))),
+    "silu": formula(lambda b, x: build.mul(b, x, _sigmoid_of(b, x))),
+    "gelu": _gelu, "softplus": _softplus, "leaky_relu": _leaky, "elu": _elu,
+    "add": _add, "sub": _sub, "rsub": _rsub, "mul": _mul, "div": _div, "true_divide": _div, "pow": _power,
+    "maximum": _pair_of(build.maximum), "minimum": _pair_of(build.minimum),
+    "eq": _compare(ops.Equal()), "ne": _compare(ops.Equal(), negate=True),
+    "lt": _compare(ops.Less()), "le": _compare(ops.LessEqual()),
+    "gt": _compare(ops.Less(), swap=True), "ge": _compare(ops.LessEqual(), swap=True),
+    "logical_and": _logical(ops.LogicalAnd()), "logical_or": _logical(ops.LogicalOr()),
+    "bitwise_and": _logical(ops.LogicalAnd()), "bitwise_or": _logical(ops.LogicalOr()),
+    "logical_xor": _xor, "bitwise_xor": _xor, "logical_not": _not, "bitwise_not": _not,
+    "where": _where, "masked_fill": _masked_fill,
+    "clamp": _clamp, "clamp_min": _clamp, "clamp_max": _clamp, "hardtanh": lambda c: build.minimum(
+        c.b, build.maximum(c.b, c.value("self", FLOAT), float(c["min_val"])), float(c["max_val"])),
+    **dict.fromkeys(
+        "clone detach alias _to_copy contiguous lift lift_fresh lift_fresh_copy detach_copy alias_copy "
+        "_conj resolve_conj resolve_neg view_as_complex view_as_real view_as_real_copy view_as_complex_copy "
+        "convert_element_type to dropout".split(), _identity),
+    "copy": _copy,
+    **dict.fromkeys(
+        "remainder fmod atan2 atan erfinv erfc round trunc floor_divide isnan isinf isfinite tan asin acos "
+        "sinh cosh asinh acosh atanh lgamma digamma logit hypot nan_to_num bitwise_left_shift "
+        "bitwise_right_shift __lshift__ __rshift__ special_i0 special_i1 "
+        "log_normal frac heaviside xlogy".split(), one_place),
+}  # fmt: skip

@@ -1,0 +1,135 @@
+"""Operations that join elements along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from mpcompile import ops
+from mpcompile.ir import DType, Value, numbers
+from mpcompile.ops import build
+from mpcompile_torch.reader._normal import seen
+from mpcompile_torch.reader.tape import Call
+
+FLOAT, INT, BOOL = DType.FLOAT, DType.INT, DType.BOOL
+
+
+def _keep(c: Call) -> bool:
+    return bool(c.given.get("keepdim", False))
+
+
+def _sum(c: Call) -> Value:
+    x = c.value("self", c.kind)
+    axes = c.axes() if "dim" in c.given else tuple(range(c["self"].ndim))
+    return build.sum_axes(c.b, x, axes, _keep(c)) if axes else x
+
+
+def _mean(c: Call) -> Value:
+    x = c.value("self", FLOAT)
+    axes = c.axes() if "dim" in c.given else tuple(range(c["self"].ndim))
+    return build.mean_axes(c.b, x, axes, _keep(c)) if axes else x
+
+
+def _largest(sign: int) -> Callable[[Call], Value]:
+    def rule(c: Call) -> Value:
+        axes = c.axes() if "dim" in c.given else tuple(range(c["self"].ndim))
+        return _extreme(c, axes, _keep(c), sign)
+
+    return rule
+
+
+def _extreme(c: Call, axes: tuple[int, ...], keep: bool, sign: int) -> Value:
+    like = INT if c.kind is BOOL else c.kind
+    x = c.value("self", like)
+    if not axes:
+        return c.cast(x, c.kind)
+    if sign > 0 and len(axes) == 1 and like is FLOAT:
+        x = seen(c, x, axes[0])  # a masked score is no maximum
+    if sign > 0:
+        return c.cast(c.b.emit(ops.Max(axes, keep), x), c.kind)
+    return c.cast(build.neg(c.b, c.b.emit(ops.Max(axes, keep), build.neg(c.b, x))), c.kind)
+
+
+def _extreme_at(sign: int) -> Callable[[Call], Value | tuple[Value, ...]]:
+    """max and min along an axis, with places; without an axis of everything."""
+
+    def rule(c: Call) -> Value | tuple[Value, ...]:
+        if "dim" not in c.given:
+            return _extreme(c, tuple(range(c["self"].ndim)), False, sign)
+        axis = c.axis()
+        x = c.value("self", FLOAT)
+        places = c.b.emit(ops.ArgMax(axis, _keep(c)), x if sign > 0 else build.neg(c.b, x))
+        return _extreme(c, (axis,), _keep(c), sign), places
+
+    return rule
+
+
+def _argmax(sign: int) -> Callable[[Call], Value | tuple[Value, ...]]:
+    def rule(c: Call) -> Value | tuple[Value, ...]:
+        if c["dim"] is None:
+            return c.observe(None)
+        x = c.value("self", FLOAT)
+        return c.b.emit(ops.ArgMax(c.axis(), _keep(c)), x if sign > 0 else build.neg(c.b, x))
+
+    return rule
+
+
+def _some(every: bool) -> Callable[[Call], Value]:
+    def rule(c: Call) -> Value:
+        axes = c.axes() if c.given.get("dim") is not None else tuple(range(c["self"].ndim))
+        x = c.value("self", BOOL)
+        if not axes:
+            return x
+        x = c.b.emit(ops.LogicalNot(), x) if every else x
+        found = c.cast(c.b.emit(ops.Max(axes, _keep(c)), c.cast(x, INT)), BOOL)
+        return c.b.emit(ops.LogicalNot(), found) if every else found
+
+    return rule
+
+
+def _logsumexp(c: Call) -> Value:
+    return c.b.emit(ops.LogSumExp(c.axes(), _keep(c)), c.value("self", FLOAT))
+
+
+def _cumsum(c: Call) -> Value:
+    x = c.value("self", c.kind)
+    return c.b.emit(ops.CumSum(c.axis()), x) if c["self"].ndim else x
+
+
+def _variance(root: bool, with_mean: bool) -> Callable[[Call], Value | tuple[Value, ...]]:
+    def rule(c: Call) -> Value | tuple[Value, ...]:
+        b, x = c.b, c.value("self", FLOAT)
+        axes = c.axes() if c.given.get("dim") is not None else tuple(range(c["self"].ndim))
+        correction = c.given.get("correction")
+        if correction is None:
+            correction = 1 if c.given.get("unbiased", True) else 0
+        count = float(prod(numbers(x.shape)[a] for a in axes))
+        mean = build.mean_axes(b, x, axes, True)
+        apart = build.sub(b, x, mean)
+        spread = build.sum_axes(b, build.mul(b, apart, apart), axes, _keep(c))
+        spread = build.div(b, spread, max(count - float(correction), 0.0))
+        spread = b.emit(ops.Sqrt(), spread) if root else spread
+        if not with_mean:
+            return spread
+        return spread, mean if _keep(c) else build.mean_axes(b, x, axes, False)
+
+    return rule
+
+
+def _norm(c: Call) -> Value | tuple[Value, ...]:
+    b, x, order = c.b, c.value("self", FLOAT), c.given.get("p", c.given.get("ord"))
+    axes = c.axes() if c.given.get("dim") is not None else tuple(range(c["self"].ndim))
+    if order in (None, 2):
+        return b.emit(ops.Sqrt(), build.sum_axes(b, build.mul(b, x, x), axes, _keep(c)))
+    if order == 1:
+        return build.sum_axes(b, b.emit(ops.Abs(), x), axes, _keep(c))
+    return c.observe(None)
+
+
+RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
+    "sum": _sum, "mean": _mean, "amax": _largest(1), "amin": _largest(-1),
+    "max": _extreme_at(1), "min": _extreme_at(-1), "argmax": _argmax(1), "argmin": _argmax(-1),
+    "any": _some(False), "all": _some(True), "logsumexp": _logsumexp, "cumsum": _cumsum,
+    "var": _variance(False, False), "std": _variance(True, False), "var_mean": _variance(False, True),
+    "std_mean": _variance(True, True), "linalg_vector_norm": _norm, "norm": _norm,
+}  # fmt: skip

@@ -1,0 +1,70 @@
+"""A torch module and a call of it, as `mpcompile.foreign` asks for it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpcompile.foreign.recording import Recording
+from mpcompile.ir import Array
+from mpcompile_torch.reader.record import _outputs, record
+from mpcompile_torch.reader.tape import array
+
+
+class TorchModel:
+    """A module and the inputs of one call, by name; `call(module, **inputs)` where that is not `module(**inputs)`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Mapping[str, torch.Tensor],
+        call: Callable[..., Any] | None = None,
+        name: str = "",
+    ) -> None:
+        self.module, self.inputs, self.call = module, dict(inputs), call
+        self.name = name or type(module).__name__
+        self._doubles: dict[int, nn.Module] = {}
+
+    def record(self) -> Recording:
+        torch.manual_seed(0)
+        return record(self.module, self.inputs, self.call, self.name)
+
+    def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
+        module = self._double(trial)
+        given = {k: self._like(v, self.inputs[k]) for k, v in inputs.items()}
+        torch.manual_seed(0)
+        with torch.no_grad():
+            try:
+                result = self.call(module, **given) if self.call else module(**given)
+            except (RuntimeError, TypeError):  # a cast that the model does itself
+                module = self._single(trial)
+                given = {k: v.to(self.inputs[k].dtype) for k, v in given.items()}
+                result = self.call(module, **given) if self.call else module(**given)
+        return {k: array(v).astype(np.float64) for k, v in _outputs(result).items()}
+
+    def _like(self, x: Array, given: torch.Tensor) -> torch.Tensor:
+        found = torch.from_numpy(np.array(x))
+        return found.double() if given.dtype.is_floating_point else found.to(given.dtype)
+
+    def _double(self, trial: int) -> nn.Module:
+        if trial not in self._doubles:
+            self._doubles[trial] = self._single(trial).double()
+        return self._doubles[trial]
+
+    def _single(self, trial: int) -> nn.Module:
+        """A copy, with larger random weights at trials behind the first."""
+        module = copy.deepcopy(self.module)
+        if trial:
+            generator = torch.Generator().manual_seed(trial)
+            with torch.no_grad():
+                for p in module.parameters():
+                    if p.dtype.is_floating_point:
+                        p.copy_(
+                            0.3 * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
+                        )
+        return module

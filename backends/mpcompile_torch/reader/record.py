@@ -1,0 +1,240 @@
+"""One call of a module, recorded: what ran, for these arguments, under functionalisation, so that nothing is aliased."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.recording import Read, Recording, Unreadable
+from mpcompile.ir import Builder, Frame, Graph, Value
+from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, decomposition
+from mpcompile_torch.reader.tape import Call, Tape, array, tensors_in
+
+#: Buffers of these names are statistics that training changes.
+RUNNING = ("running_mean", "running_var")
+#: Code of these folders is the framework's or ours, and nobody's model.
+_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation below functionalisation, and puts those on unknown tensors on the tape."""
+
+    def __init__(self, tape: Tape, modules: list[Frame]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tape, self.modules = tape, modules
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = tensors_in((args, kwargs))
+        name = func._schema.name.partition("::")[2]
+        if name in DRAWS:
+            return self._draw(func, args, kwargs)
+        if not any(map(self.tape.unknown, given)):
+            return func(*args, **kwargs)
+        span = here()
+        if name not in RULES and (simpler := decomposition(func)) is not None:
+            with self:
+                found = simpler(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        result = func(*args, **kwargs)
+        if name in SHAPES:
+            return result
+        if name in ("_local_scalar_dense", "equal", "is_nonzero"):
+            self.tape.reads.append(Read(span, float(result)))
+            return result
+        results = tuple(tensors_in(result))
+        if not results:
+            return result
+        if func._schema.is_mutable:
+            raise Unreadable(f"{name} writes to memory that is shared", span)
+        if name not in RULES:
+            raise Unreadable(f"no rule for the operation {name}", span)
+        with self.tape.builder.within((*self.modules, Frame(name, name, span)), span):
+            call = Call(self.tape, name, func, args, kwargs, _given(func, args, kwargs), results)
+            values = RULES[name](call)
+            for x, value in zip(results, values if isinstance(values, tuple) else (values,), strict=False):
+                self.tape[x] = value
+        return result
+
+    def _draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        result = func(*args, **kwargs)
+        for x in tensors_in(result):
+            self.tape.draw(x)
+        return result
+
+
+class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]
+    """Functionalisation whose operations on plain tensors a recorder sees."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        with self.recorder:
+            return super().__torch_dispatch__(func, types, args, dict(kwargs or {}))
+
+
+def _given(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments by the names of the schema, with defaults."""
+    named = {}
+    for i, argument in enumerate(func._schema.arguments):
+        if i < len(args):
+            named[argument.name] = args[i]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        else:
+            named[argument.name] = argument.default_value if argument.has_default_value() else None
+    return named
+
+
+def here() -> Span:
+    """Return the place of the innermost call that is not the framework's."""
+    frame: FrameType | None = sys._getframe(2)
+    outer: FrameType | None = None
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith(_OWN):
+            outer = frame
+            break
+        frame = frame.f_back
+    if outer is None:
+        return Span.none()
+    return _span(outer)
+
+
+def _span(frame: FrameType) -> Span:
+    """The expression that a frame is at."""
+    code = frame.f_code
+    places = next(islice(code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
+    first, last, column, end = (p if p is not None else 0 for p in places)
+    if not first or last != first:  # of a call over several lines its first
+        return Span(
+            code.co_filename, first or frame.f_lineno, column + 1, first or frame.f_lineno, column + 2
+        )
+    return Span(code.co_filename, first, column + 1, first, end + 1)
+
+
+@contextmanager
+def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
+    """Keep the path of the module that runs in `stack`."""
+    names: list[str] = []
+    with ExitStack() as held:
+        for name, part in module.named_modules():
+
+            def enter(m: nn.Module, _a: Any, name: str = name) -> None:
+                # lists of modules are in names, and are never called themselves
+                shown = name.removeprefix(f"{names[-1]}." if names and names[-1] else "") or type(m).__name__
+                names.append(name)
+                stack.append(Frame(shown, type(m).__name__, Span.none()))
+
+            def leave(_m: nn.Module, _a: Any, _o: Any) -> None:
+                names.pop()
+                stack.pop()
+
+            held.callback(part.register_forward_pre_hook(enter).remove)
+            held.callback(part.register_forward_hook(leave, always_call=True).remove)
+        yield
+
+
+def record(
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    call: Callable[..., Any] | None = None,
+    name: str = "",
+) -> Recording:
+    """Record one call of a module with tensors by keyword, or of `call(module, **inputs)`.
+
+    Weights and running statistics may be anything; other buffers and constants are what they are. What is recorded is
+    what ran, for these values: conditions on numbers that were read are listed. Raises `Unreadable`.
+    """
+    graph = Graph(name or type(module).__name__)
+    tape = Tape(graph, Builder(graph))
+    stack: list[Frame] = []
+    owned: dict[str, torch.Tensor] = {}
+    with ExitStack() as held:
+        held.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # of switches that this machine's build does not have
+        held.enter_context(torch.no_grad())
+        held.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        held.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        held.enter_context(sdpa_kernel(SDPBackend.MATH))
+        held.enter_context(_tracked(module, stack))
+        functional = _Functional(Recorder(tape, stack))
+
+        def lifted(x: torch.Tensor) -> torch.Tensor:
+            with functional:
+                wrapped: torch.Tensor = FunctionalTensor.to_functional(x)
+            return wrapped
+
+        arguments = {}
+        for key, x in inputs.items():
+            base = x.detach().clone()
+            arguments[key] = lifted(base)
+            tape.declare(_base(arguments[key]), key)
+        for key, x in (*module.named_parameters(), *module.named_buffers()):
+            owned[key] = lifted(x.detach())
+            if isinstance(x, nn.Parameter) or key.rpartition(".")[2] in RUNNING:
+                tape.weight(_base(owned[key]), key)
+        with functional, nn.utils.stateless._reparametrize_module(module, owned, tie_weights=True):
+            result = (call or _call)(module, **arguments)
+        outputs = _outputs(result)
+        arrays: dict[str, Any] = {}
+        for key, y in outputs.items():
+            base = _base(y)
+            graph.outputs[key] = tape[base]
+            arrays[key] = array(base)
+    return Recording(
+        graph, {k: array(x) for k, x in inputs.items()}, tape.parameters, arrays, tape.noise, tuple(tape.margins),
+        tuple(tape.reads), tuple(tape.coarse),
+    )  # fmt: skip
+
+
+def _call(module: nn.Module, **inputs: Any) -> Any:
+    return module(**inputs)
+
+
+def _base(x: torch.Tensor) -> torch.Tensor:
+    """The tensor within a functional one, as the recorder sees it."""
+    if isinstance(x, FunctionalTensor):
+        torch._functionalize_sync(x.elem)
+        found: torch.Tensor = torch._from_functional_tensor(x.elem)
+        return found
+    return x
+
+
+def _outputs(result: Any) -> dict[str, torch.Tensor]:
+    """Tensors of a result by name: `output` for one, `output_0`, ... for several, keys or fields where there are any."""
+    if isinstance(result, torch.Tensor):
+        return {"output": result}
+    if isinstance(result, Mapping):
+        items = [(str(k), v) for k, v in result.items()]
+    elif hasattr(result, "_asdict"):
+        items = list(result._asdict().items())
+    elif isinstance(result, tuple | list):
+        items = [(f"output_{i}", v) for i, v in enumerate(result)]
+    else:
+        items = [(k, v) for k, v in vars(result).items() if not k.startswith("_")]
+    return {k: v for k, v in items if isinstance(v, torch.Tensor)}
+
+
+__all__ = ["Recorder", "Value", "record"]

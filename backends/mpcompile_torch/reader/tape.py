@@ -1,0 +1,211 @@
+"""The graph of a recording while it grows: which tensors are not known, and what the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from mpcompile import ops
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.recording import Margin, Read, Unreadable
+from mpcompile.ir import Array, Builder, Constant, DType, Frame, Graph, Parameter, Type, Value, numbers
+from mpcompile.ops import build
+
+#: The kinds of elements of the IR.
+KINDS = {torch.bool: DType.BOOL}
+
+
+def kind(dtype: torch.dtype) -> DType:
+    """Return the kind of elements that a tensor of this type has."""
+    if dtype is torch.bool:
+        return DType.BOOL
+    return DType.FLOAT if dtype.is_floating_point or dtype.is_complex else DType.INT
+
+
+def array(x: torch.Tensor) -> Array:
+    """Return the numbers of a tensor; of a complex one pairs of real numbers."""
+    x = x.detach()
+    if x.is_complex():
+        x = torch.view_as_real(x.resolve_conj())
+    if x.dtype in (torch.bfloat16, torch.float16):
+        x = x.to(torch.float32)
+    found: Array = x.resolve_neg().cpu().numpy()
+    return found
+
+
+@dataclass
+class Tape:
+    """What a recording has so far.
+
+    An unknown tensor is one that an input or a weight leads to; every other one is what it is, and folds.
+    """
+
+    graph: Graph
+    builder: Builder
+    parameters: dict[str, Array] = field(default_factory=dict)
+    noise: dict[str, Array] = field(default_factory=dict)
+    margins: list[Margin] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    coarse: list[tuple[str, Span]] = field(default_factory=list)
+    values: Any = field(default_factory=WeakTensorKeyDictionary)
+    constants: Any = field(default_factory=WeakTensorKeyDictionary)
+    weights: Any = field(default_factory=WeakTensorKeyDictionary)
+
+    def unknown(self, x: object) -> bool:
+        return isinstance(x, torch.Tensor) and (x in self.values or x in self.weights)
+
+    def declare(self, x: torch.Tensor, name: str) -> None:
+        """Make a tensor an input of the call."""
+        self.values[x] = self.builder.input(name, Type(kind(x.dtype), array(x).shape))
+
+    def weight(self, x: torch.Tensor, name: str) -> None:
+        """Make a tensor a weight, which may be anything."""
+        self.weights[x] = name
+
+    def draw(self, x: torch.Tensor) -> None:
+        """Make a tensor something that the model drew."""
+        name = f"noise_{len(self.noise)}"
+        self.noise[name] = array(x).copy()
+        self.declare(x, name)
+
+    def __getitem__(self, x: torch.Tensor | float | bool) -> Value:
+        """The value of a tensor or a number in the graph."""
+        if not isinstance(x, torch.Tensor):
+            return self.builder.constant(x)
+        if x in self.values:
+            found: Value = self.values[x]
+            return found
+        if x in self.weights:
+            name = self.weights[x]
+            self.parameters[name] = array(x)
+            leaf = Parameter(name, Type(kind(x.dtype), self.parameters[name].shape))
+            self.values[x] = self.builder.emit(leaf)
+            return self[x]
+        if x not in self.constants:
+            # a copy: the memory may be written to later
+            self.constants[x] = self.builder.constant(array(x).copy())
+        known: Value = self.constants[x]
+        return known
+
+    def __setitem__(self, x: torch.Tensor, value: Value) -> None:
+        """State what a result is. Raises `Unreadable` where a rule and the model differ about its shape."""
+        shape = tuple(x.shape) + ((2,) if x.is_complex() else ())
+        if value.type != Type(kind(x.dtype), shape):
+            if value.shape != shape:
+                raise Unreadable(
+                    f"a result of shape {list(shape)} was read as {value.type}", self.builder.span
+                )
+            value = build.cast(self.builder, value, kind(x.dtype))
+        self.values[x] = value
+
+    def observe(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        results: Sequence[torch.Tensor],
+        joined: Sequence[int] | None,
+    ) -> tuple[Value, ...]:
+        """Stand in for an operation without a rule: its results, which read what `Observed` says."""
+        self.coarse.append((name, self.builder.span))
+        stored = tuple(Constant.of(array(r).copy()) for r in results)
+        op = Observed(name, stored, None if joined is None else tuple(joined))
+        return self.builder.emit_all(op, *operands)
+
+    def move(self, operands: Sequence[Value], places: Array) -> Value:
+        """Emit a value whose element is one of the elements of the operands: by its number, counted through all."""
+        b = self.builder
+        flat = [v if v.type.rank == 1 else build.reshape(b, v, (prod(numbers(v.shape)),)) for v in operands]
+        whole = flat[0] if len(flat) == 1 else build.concat(b, flat, 0)
+        picked = b.emit(ops.Gather(0), whole, b.constant(places.reshape(-1)))
+        return build.reshape(b, picked, places.shape)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation as it ran.
+
+    given    its arguments by the names of its schema, with defaults
+    results  the tensors that it gave
+    """
+
+    tape: Tape
+    name: str
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    given: Mapping[str, Any]
+    results: tuple[torch.Tensor, ...]
+
+    @property
+    def b(self) -> Builder:
+        return self.tape.builder
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given.get(name)  # an overload may lack it
+
+    def value(self, name: str, like: DType | None = None) -> Value:
+        """An argument as a value, of a kind of elements if one is asked for."""
+        value = self.tape[self.given[name]]
+        return value if like is None else self.cast(value, like)
+
+    def cast(self, value: Value, like: DType) -> Value:
+        return value if value.dtype is like else build.cast(self.b, value, like)
+
+    @property
+    def out(self) -> torch.Tensor:
+        return self.results[0]
+
+    @property
+    def kind(self) -> DType:
+        """The kind of elements of the result."""
+        return kind(self.out.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.out.shape) + ((2,) if self.out.is_complex() else ())
+
+    def axis(self, name: str = "dim", of: str = "self") -> int:
+        """An argument that is an axis, counted from the front."""
+        rank: int = max(self.given[of].ndim, 1)
+        return int(self.given[name]) % rank
+
+    def axes(self, name: str = "dim", of: str = "self") -> tuple[int, ...]:
+        """An argument that is a list of axes; none is all of them."""
+        found, rank = self.given[name], self.given[of].ndim
+        found = [found] if isinstance(found, int) else found
+        return (
+            tuple(range(rank))
+            if not found and found != 0
+            else tuple(sorted(int(a) % max(rank, 1) for a in found))
+        )
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors among the arguments."""
+        return tensors_in((self.args, self.kwargs))
+
+    def operands(self) -> list[Value]:
+        """All tensors among the arguments that are not known, as values."""
+        return [self.tape[x] for x in self.tensors() if self.tape.unknown(x)]
+
+    def observe(self, joined: Sequence[int] | None) -> tuple[Value, ...]:
+        return self.tape.observe(self.name, self.operands(), self.results, joined)
+
+
+def tensors_in(tree: object) -> list[torch.Tensor]:
+    """Return the tensors of nested lists, tuples and dicts, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        return [x for part in tree for x in tensors_in(part)]
+    return []
+
+
+__all__ = ["Call", "Frame", "Graph", "Tape", "array", "kind", "tensors_in"]

@@ -1,0 +1,34 @@
+"""Codes of models that were not written here (MP7xx)."""
+
+from __future__ import annotations
+
+from mpcompile.diagnostics.code import Code
+
+_CHECK = "mpcompile check --import-code models:decoder --claim 'autoregressive(input_ids -> logits)'"
+
+TABLE = (
+    Code("MP700", "cannot-be-read", 
+         "Reports a model whose call cannot be recorded: an operation that no rule knows, or code that fails.",
+         "What is not known is not guessed: the claim stays without an answer.", _CHECK),
+    Code("MP701", "reads-ahead",
+         "Reports a model that breaks a claim about what its outputs read, with a path from the element that is read to "
+         "the element that reads it. The model was run with another input there, and its output changed.",
+         "A decoder that reads the future has a low loss and generates badly: training does not show it.", _CHECK),
+    Code("MP702", "import-undecided",
+         "Reports a claim about a model that is neither proved nor refuted, with the reason: an operation that is known "
+         "from above only, paths that cancel, or a run that does not change.",
+         "Structure alone leads ahead there; it was not confirmed by running the model.", _CHECK),
+    Code("MP703", "mask-of-small-margin",
+         "Reports a finite mask that holds only while scores stay small: a number between -1e4 and -1e9 that is added to "
+         "scores, or filled in for them.",
+         "exp(x) is 0 in single precision below -104. A score that is larger than the mask's distance shines through it.",
+         "scores.masked_fill(mask, -1e4)   # -inf has no margin"),
+    Code("MP704", "reads-numbers",
+         "Notes that the code of the model read numbers that depend on the input, such as the condition of an `if`.",
+         "The answer is about the branches that ran; another input may take another one.", "if x.min() < 0: ..."),
+    Code("MP705", "not-as-recorded", "Reports a recording that does not compute what the model computed.",
+         "Answers about it would be about another model. This is a fault of the reader: report it.", _CHECK),
+    Code("MP706", "no-such-claim",
+         "Reports a claim that cannot be read, or that names an input, output or axis that the model lacks.",
+         "A claim about something else would be proved in its place.", "autoregresive(ids -> logits)"),
+)  # fmt: skip

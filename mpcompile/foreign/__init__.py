@@ -1,0 +1,13 @@
+"""Models that were not written here: recorded by a reader, held to what they compute, and asked what they promise."""
+
+from mpcompile.foreign.answers import Answer, Unclear, answer
+from mpcompile.foreign.claims import ForeignClaim
+from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.readers import imported, model_of
+from mpcompile.foreign.recording import Recording, Unreadable
+from mpcompile.foreign.report import checked
+
+__all__ = [
+    "Answer", "ForeignClaim", "ForeignModel", "Recording", "Unclear", "Unreadable", "answer", "checked", "imported",
+    "model_of",
+]  # fmt: skip

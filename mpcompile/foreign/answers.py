@@ -1,0 +1,286 @@
+"""Claims about a recording -> answers, each of which says what it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mpcompile.analysis.dependence import Step, TooLarge, interpret, sets, witness
+from mpcompile.analysis.verdict import Status
+from mpcompile.foreign.claims import ForeignClaim
+from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.recording import Recording
+from mpcompile.foreign.running import Change, changes
+from mpcompile.ir import Abstract, Array, NoRule, Value, availability, bitsets, numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a claim about a recorded call.
+
+    reason   of an undecided claim; of another how it was decided
+    place    of a refuted one: the place of the input that is read, and of the output that reads it
+    change   how much the output changed there when the model ran with another input
+    path     from the element of the input to that of the output
+    culprit  the number of the step of the path at which an element first reads ahead
+    """
+
+    claim: ForeignClaim
+    status: Status
+    reason: str
+    place: tuple[int, int] | None = None
+    change: Change | None = None
+    path: tuple[Step, ...] = ()
+    culprit: int | None = None
+
+
+class Unclear(ValueError):
+    """A claim that does not fit the call: an input, an output or an axis that is not there."""
+
+
+def answer(recording: Recording, claim: ForeignClaim, model: ForeignModel | None = None) -> Answer:
+    """Answer a claim. A refutation is confirmed by running the model, where there is one. Raises `Unclear`."""
+    try:
+        return _RULES[claim.kind](recording, _completed(recording, claim), model)
+    except NoRule as missing:
+        return Answer(claim, Status.UNDECIDED, str(missing))
+    except TooLarge as large:
+        return Answer(claim, Status.UNDECIDED, str(large))
+
+
+def _completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
+    """The claim with its output and the axis of its order."""
+    graph = recording.graph
+    output = claim.output or next(iter(graph.outputs), "")
+    for name, known, what in ((output, graph.outputs, "output"), (claim.source, graph.inputs, "input")):
+        if name not in known and (what, name) != ("input", "batch"):
+            raise Unclear(
+                f"no {what} is named '{name}' ({', '.join(k for k in known if k not in recording.noise)})"
+            )
+    claim = replace(claim, output=output)
+    if claim.kind == "independent" or claim.kind == "jacobian":
+        return claim
+    given, found = (numbers(v.shape) for v in (graph.inputs[claim.source], graph.outputs[output]))
+    if claim.order is None:
+        shared = [a for a, s in enumerate(given) if s > 1 and found.count(s) == 1 and given.count(s) == 1]
+        shared = shared if len(shared) < 2 else [a for a in shared if a > 0]
+        if len(shared) != 1:
+            raise Unclear(f"{claim.source} {list(given)} and {output} {list(found)} do not say what axis has the order: "
+                          "write order = axis K")  # fmt: skip
+        return replace(claim, order=shared[0])
+    if claim.order >= len(given) or found.count(given[claim.order]) < 1:
+        raise Unclear(
+            f"{claim.source} {list(given)} has no axis {claim.order} that {output} {list(found)} has too"
+        )
+    return claim
+
+
+def _along(recording: Recording, claim: ForeignClaim) -> tuple[int, int, int]:
+    """The axis of the order in the input and in the output, and its length."""
+    given, found = (numbers(v.shape) for v in _ends(recording, claim))
+    assert claim.order is not None
+    length = given[claim.order]
+    if claim.order < len(found) and found[claim.order] == length:
+        return claim.order, claim.order, length
+    return claim.order, found.index(length), length
+
+
+def _ends(recording: Recording, claim: ForeignClaim) -> tuple[Value, Value]:
+    return recording.graph.inputs[claim.source], recording.graph.outputs[claim.output]
+
+
+def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """Availability: an element of the input is there at its place + 1; the output at a place may have no later fact."""
+    graph = recording.graph
+    source, target = _ends(recording, claim)
+    axis, out, length = _along(recording, claim)
+    shape = numbers(source.shape)
+    ranks = np.arange(length, dtype=np.int32) + 1
+    seed = ranks.reshape([length if a == axis else 1 for a in range(len(shape))] + [1])
+    facts = interpret(graph, availability(), {claim.source: np.broadcast_to(seed, (*shape, 1))}, {})
+    found = facts[target].full()[..., 0]
+    allowed = (np.arange(length) + (0 if claim.before else 1)).reshape(
+        [length if a == out else 1 for a in range(found.ndim)]
+    )
+    bad = np.argwhere(found > allowed)
+    if not bad.size:
+        return Answer(claim, Status.PROVED, _how("availability of every element", recording))
+    first = tuple(int(i) for i in bad[np.argsort(bad[:, out], kind="stable")[0]])
+    path = witness(graph, facts, {}, target, first)
+    read = int(path[0].index[axis])
+    culprit = _culprit(path, facts, read, length)
+    refuted = Answer(
+        claim, Status.REFUTED, "availability of every element", (read, first[out]), None, tuple(path), culprit
+    )
+    return refuted if model is None else _confirmed(refuted, recording, model, axis, out, length)
+
+
+def _how(method: str, recording: Recording) -> str:
+    sizes = ", ".join(f"{k} {list(numbers(v.shape))}" for k, v in recording.graph.inputs.items()
+                      if k not in recording.noise)  # fmt: skip
+    return f"{method}, at {sizes}"
+
+
+def _culprit(path: Sequence[Step], facts: dict[Value, Abstract], read: int, length: int) -> int:
+    """The first step whose element has no place along the order as late as that of the element it reads."""
+    for number, step in enumerate(path):
+        shape = numbers(step.node.types[step.output].shape)
+        places = [i for i, s in zip(step.index, shape, strict=True) if s == length]
+        if number and not any(p >= read for p in places):
+            return number
+    return len(path) - 1
+
+
+def _confirmed(
+    refuted: Answer, recording: Recording, model: ForeignModel, axis: int, out: int, length: int
+) -> Answer:
+    """A refutation that running the model bears out, at the place of the witness or at another; else undecided."""
+    assert refuted.place is not None
+    claim = refuted.claim
+    read, reader = refuted.place
+    order = [read, *(p for p in range(length - 1, -1, -1) if p != read)]
+    rounding = False
+    for place in order[:_MOST]:
+        at = (slice(None),) * axis + (place,)
+        found = changes(model, recording, claim.source, at, claim.output, out)  # type: ignore[arg-type]
+        last = place + 1 if claim.before else place
+        ahead = [i for i in range(last) if found[i].real]
+        rounding = rounding or any(found[i].rounding for i in range(last))
+        if ahead:
+            best = reader if place == read and reader in ahead else ahead[0]
+            return replace(refuted, place=(place, best), change=found[best])
+    coarse = [s.node for s in refuted.path if isinstance(s.node.op, Observed) or s.node.op.conservative]
+    if coarse:
+        op = coarse[0].op
+        why = f"`{op.of if isinstance(op, Observed) else op.name}` is known from above only, and no run reads ahead"
+    elif rounding:
+        why = "paths lead ahead, but what they carry cancels: a run changes by rounding alone"
+    else:
+        why = "paths lead ahead, but no run of the model changes"
+    return replace(refuted, status=Status.UNDECIDED, reason=why)
+
+
+#: Places of the input that are changed to confirm a refutation.
+_MOST = 16
+
+
+def reading(recording: Recording, claim: ForeignClaim) -> Array:
+    """Return which places of the input each place of the output may read: bool [output places, input places]."""
+    source, target = _ends(recording, claim)
+    axis, out, length = _along(recording, claim)
+    shape = numbers(source.shape)
+    domain = bitsets(length)
+    word, bit = np.arange(length) >> 6, np.arange(length) & 63
+    seed = np.zeros((length, domain.words), np.uint64)
+    seed[np.arange(length), word] = np.uint64(1) << bit.astype(np.uint64)
+    wide = seed.reshape([length if a == axis else 1 for a in range(len(shape))] + [domain.words])
+    facts = interpret(
+        recording.graph, domain, {claim.source: np.broadcast_to(wide, (*shape, domain.words))}, {}, (target,)
+    )[target]
+    axes = [a for a in range(len(facts.shape)) if a != out]
+    rows = np.broadcast_to(
+        domain.reduce(facts, axes),
+        [length if a == out else 1 for a in range(len(facts.shape))] + [domain.words],
+    )
+    bits = np.unpackbits(
+        rows.reshape(length, domain.words).astype("<u8").view(np.uint8), axis=1, bitorder="little"
+    )
+    return bits[:, :length].astype(bool)
+
+
+def _complete(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """Every place of the output reads all places of the input that come before it (and its own)."""
+    found = reading(recording, claim)
+    wanted = np.tril(np.ones_like(found), -1 if claim.before else 0)
+    missing = np.argwhere(wanted & ~found)
+    if missing.size:
+        reader, read = (int(i) for i in missing[0])
+        return Answer(
+            claim, Status.REFUTED, f"{len(missing)} of {int(wanted.sum())} pairs are not read", (read, reader)
+        )
+    method = "sets of places, for generic weights"
+    return Answer(claim, Status.PROVED, _how(method, recording))
+
+
+def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """No example of the output reads another example of any input."""
+    graph = recording.graph
+    target = graph.outputs[claim.output]
+    names = [n for n in graph.inputs if n not in recording.noise]
+    count = numbers(target.shape)[0]
+    if count < 2:
+        raise Unclear("one example says nothing of several: record a call of two")
+    domain = bitsets(count)
+    seed = np.zeros((count, domain.words), np.uint64)
+    each = np.arange(count)
+    seed[each, each >> 6] = np.uint64(1) << (each & 63).astype(np.uint64)
+    seeds = {}
+    for name in names:
+        shape = numbers(graph.inputs[name].shape)
+        if shape and shape[0] == count:
+            wide = seed.reshape(count, *(1,) * (len(shape) - 1), domain.words)
+            seeds[name] = np.broadcast_to(wide, (*shape, domain.words))
+    facts = interpret(graph, domain, seeds, {}, (target,))[target]
+    rows = np.broadcast_to(
+        domain.reduce(facts, range(1, len(facts.shape))),
+        (count, *(1,) * (len(facts.shape) - 1), domain.words),
+    )
+    other = rows.reshape(count, domain.words) & ~seed
+    if not other.any():
+        return Answer(claim, Status.PROVED, _how("sets of examples", recording))
+    reader = int(np.flatnonzero(other.any(axis=1))[0])
+    read = next(k for k in range(count) if other[reader, k >> 6] >> np.uint64(k & 63) & np.uint64(1))
+    refuted = Answer(claim, Status.REFUTED, "sets of examples", (read, reader))
+    if model is None:
+        return refuted
+    for name in seeds:
+        found = changes(model, recording, name, (read,), claim.output, 0)
+        others = [i for i in range(count) if i != read and found[i].real]
+        if others:
+            return replace(refuted, place=(read, others[0]), change=found[others[0]])
+    return replace(
+        refuted, status=Status.UNDECIDED, reason="paths join examples, but no run of the model changes"
+    )
+
+
+def _jacobian(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """The structure of the Jacobian of one example: diagonal, triangular in an order that is found, or dense."""
+    found = sets(recording.graph, claim.source, claim.output, {}).value.unpack()
+    if not (found & (np.eye(*found.shape) == 0)).any():
+        kind = "diagonal"
+    elif found.shape[0] == found.shape[1] and _triangular(found):
+        kind = "triangular"
+    else:
+        kind = "dense"
+    return Answer(claim, Status.PROVED, _how(f"{kind}, by exact sets of elements", recording))
+
+
+def _triangular(support: Array) -> bool:
+    """Whether some order of rows and columns makes a square support lower triangular, by peeling rows of one column."""
+    left, columns = np.ones(len(support), bool), np.ones(support.shape[1], bool)
+    while left.any():
+        counts = (support[:, columns]).sum(1)
+        ready = np.flatnonzero(left & (counts <= 1))
+        if not ready.size:
+            return False
+        row = ready[0]
+        columns &= ~support[row]
+        left[row] = False
+    return True
+
+
+def _field(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """How far back and ahead of its own place an output reads."""
+    found = np.argwhere(reading(recording, claim))
+    apart = found[:, 1] - found[:, 0]
+    span = f"{int(apart.min())}..{int(apart.max())}" if apart.size else "nothing"
+    return Answer(claim, Status.PROVED, _how(f"offsets {span}, by sets of places", recording))
+
+
+_RULES = {
+    "autoregressive": _autoregressive, "complete": _complete, "independent": _independent, "jacobian": _jacobian,
+    "receptive_field": _field,
+}  # fmt: skip

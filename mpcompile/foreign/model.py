@@ -1,0 +1,26 @@
+"""A model as a reader hands it over: how to record a call of it, and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from mpcompile.foreign.recording import Recording
+from mpcompile.ir import Array
+
+
+class ForeignModel(Protocol):
+    """A model that can be recorded, and run on other inputs of the same shapes."""
+
+    name: str
+
+    def record(self) -> Recording:
+        """Record one call. Raises `Unreadable`."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
+        """Run the model, in double precision where it can, with its own weights at trial 0 and others at later ones.
+
+        The same trial has the same weights and draws the same noise.
+        """
+        ...

@@ -1,0 +1,62 @@
+"""What a reader makes of a model that was not written here: one call as a graph, and the arrays that went in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mpcompile.diagnostics import Span
+from mpcompile.ir import Array, Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A finite mask that was taken for minus infinity, and the softmax behind it.
+
+    number  the largest number that masks; `added` to scores, or filled in for them
+    """
+
+    number: float
+    added: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A number that the code of the model read from a value that was not known, such as the condition of an `if`."""
+
+    span: Span
+    value: float
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One call of a model.
+
+    graph       its inputs are those of the call (and noise), its parameters weights by the names of the `state_dict`
+    inputs      what they were, by name
+    parameters  the weights
+    outputs     what the model gave, by the names of the graph's outputs
+    noise       inputs of the graph that the model drew
+    margins     finite masks that count as minus infinity
+    reads       numbers that decided what the code did
+    coarse      operations that are bounded from above alone, by where they are
+    texts       path -> lines of the source files that spans point to
+    """
+
+    graph: Graph
+    inputs: Mapping[str, Array]
+    parameters: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    noise: Mapping[str, Array] = field(default_factory=dict)
+    margins: tuple[Margin, ...] = ()
+    reads: tuple[Read, ...] = ()
+    coarse: tuple[tuple[str, Span], ...] = ()
+
+
+class Unreadable(Exception):
+    """A call that a reader cannot record. The message names the operation and where it is written."""
+
+    def __init__(self, what: str, span: Span) -> None:
+        self.what, self.span = what, span
+        super().__init__(f"{span}: {what}" if span.path else what)

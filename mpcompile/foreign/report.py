@@ -1,0 +1,144 @@
+"""Answers about a recorded model as a report, which every output format prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mpcompile.analysis.dependence import Step
+from mpcompile.analysis.verdict import Status
+from mpcompile.diagnostics import Diagnostic, PathStep, Severity, Source, Span, SpecError
+from mpcompile.diagnostics.report import Checked, Property, Report
+from mpcompile.foreign.answers import Answer, Unclear, answer
+from mpcompile.foreign.claims import ForeignClaim
+from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.recording import Margin, Recording, Unreadable
+from mpcompile.foreign.running import CLOSE, difference
+
+#: A mask of at most this needs no warning.
+SAFE = -1e9
+#: Of an `exp` in single precision: below it is 0.
+EXP = 104
+
+
+def checked(model: ForeignModel, claims: Iterable[str]) -> Report:
+    """Record a call of a model, hold it to the model, and answer claims about it."""
+    try:
+        asked = [ForeignClaim.parse(text) for text in claims]
+    except ValueError as wrong:
+        return _nothing(model, Diagnostic("MP706", str(wrong), Span.none()))
+    try:
+        recording = model.record()
+    except Unreadable as fault:
+        return _nothing(model, Diagnostic("MP700", fault.what, fault.span))
+    except SpecError as fault:
+        return _nothing(model, *fault.diagnostics)
+    apart = difference(recording)
+    if not apart <= CLOSE:
+        what = f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
+        return _nothing(model, Diagnostic("MP705", what, Span.none()))
+    properties, findings = [], _notes(recording)
+    for claim in asked:
+        try:
+            found = answer(recording, claim, model)
+        except Unclear as wrong:
+            findings.append(Diagnostic("MP706", f"{claim}: {wrong}", Span.none()))
+            continue
+        properties.append(_property(recording, found))
+    spec = Checked(model.name, None, tuple(properties), tuple(findings))
+    return _with_texts(spec)
+
+
+def _nothing(model: ForeignModel, *findings: Diagnostic) -> Report:
+    return _with_texts(Checked(model.name, None, (), findings))
+
+
+def _with_texts(spec: Checked) -> Report:
+    """The report with the lines of source files that findings point to."""
+    spans = [d.span for d in spec.diagnostics] + [s.span for d in spec.diagnostics for s in d.path]
+    texts = {}
+    for path in {s.path for s in spans if s.path}:
+        try:
+            texts[path] = Source(path, Path(path).read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return Report((spec,), texts=texts)
+
+
+def _property(recording: Recording, found: Answer) -> Property:
+    span = _culprit(found).node.span if found.path else Span.none()
+    how = found.reason
+    if found.status is Status.PROVED and recording.margins:
+        how += f"; {_margin(recording.margins)}"
+    findings: tuple[Diagnostic, ...] = ()
+    if found.status is Status.REFUTED:
+        findings = (_refuted(recording, found, span),)
+    elif found.status is Status.UNDECIDED:
+        findings = (
+            Diagnostic(
+                "MP702", f"{found.claim} is not decided: {found.reason}", span, path=_path(found.path)
+            ),
+        )
+    return Property(str(found.claim), str(found.status), how, span, findings, method=found.reason)
+
+
+def _refuted(recording: Recording, found: Answer, span: Span) -> Diagnostic:
+    claim = found.claim
+    if found.place is None:
+        return Diagnostic("MP701", f"{claim} does not hold: {found.reason}", span)
+    read, reader = found.place
+    verb = "does not read" if claim.kind == "complete" else "reads"
+    message = f"{claim.output or 'the output'} at {reader} {verb} {claim.source} at {read}"
+    notes = []
+    if found.change is not None:
+        notes.append(
+            f"confirmed by running the model: the output changes by {found.change.size:.1e} of its largest element"
+        )
+    if found.path and _unmasked(recording, found):
+        notes.append("no mask reaches the softmax on the way")
+    return Diagnostic("MP701", message, span, label="first reads ahead here" if found.path else "", notes=tuple(notes),
+                      path=_path(found.path))  # fmt: skip
+
+
+def _culprit(found: Answer) -> Step:
+    return found.path[found.culprit if found.culprit is not None else -1]
+
+
+def _unmasked(recording: Recording, found: Answer) -> bool:
+    """Whether the culprit is a softmax, or what follows one, and no mask was found before any softmax."""
+    near = [s.node.op.name for s in found.path[max((found.culprit or 0) - 1, 0) : (found.culprit or 0) + 1]]
+    masks = any(n.op.name == "where" for n in recording.graph.nodes())
+    return any("softmax" in name for name in near) and not masks and not recording.margins
+
+
+def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
+    """One step for each line of code that the path passes."""
+    steps: list[PathStep] = []
+    for step in path:
+        span = step.node.span
+        if steps and (steps[-1].span.path, steps[-1].span.line) == (span.path, span.line):
+            steps.pop()
+        where = ".".join(f.name for f in step.node.scope[:-1])
+        label = getattr(step.node.op, "path", "") or step.node.op.name
+        place = ", ".join(str(i) for i in step.index)
+        steps.append(PathStep(f"{where + ': ' if where else ''}{label}[{place}]", span))
+    return tuple(steps)
+
+
+def _margin(margins: Sequence[Margin]) -> str:
+    """What finite masks assume, for the weakest of them."""
+    weakest = max(margins, key=lambda m: m.number)
+    if weakest.added:
+        return f"while scores of a row differ by less than {abs(weakest.number) - EXP:.3g}"
+    return f"while the largest score of a row is above {weakest.number + EXP:.3g}"
+
+
+def _notes(recording: Recording) -> list[Diagnostic]:
+    found = []
+    for margin in {m.span: m for m in recording.margins if m.number > SAFE}.values():
+        found.append(Diagnostic("MP703", f"a mask of {margin.number:g} holds {_margin([margin])}", margin.span,
+                                Severity.WARNING, help="fill in -inf"))  # fmt: skip
+    for read in {r.span: r for r in recording.reads}.values():
+        found.append(Diagnostic("MP704", f"the code read the number {read.value:g}: the answer is about what it then did",
+                                read.span, Severity.NOTE))  # fmt: skip
+    return found

@@ -1,0 +1,100 @@
+"""What running a model says: whether its recording is what it computes, and which elements of an input it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.recording import Recording
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array
+
+#: A recording equals its model where they differ by no more than this, relative to the largest element.
+CLOSE = 1e-4
+#: A change below this, relative to the largest element, is one of rounding.
+ROUNDING = 1e-6
+#: Other values of whole numbers that are tried in the place of one.
+TRIES = 3
+#: Weights that are tried: the model's own, and others.
+TRIALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How much an output element changed when an input element did, relative to the largest output element."""
+
+    size: float
+
+    @property
+    def real(self) -> bool:
+        return self.size > ROUNDING
+
+    @property
+    def rounding(self) -> bool:
+        return 0 < self.size <= ROUNDING
+
+
+def difference(recording: Recording) -> float:
+    """Return the largest difference between what the graph gives on the recorded inputs and what the model gave.
+
+    It is relative to the largest element; elements that are not finite must be the same. Runs in the oracle.
+    """
+    inputs = {**recording.inputs, **recording.noise}
+    wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+    weights = {k: v.astype(np.float64) for k, v in recording.parameters.items()}
+    with np.errstate(all="ignore"):
+        found = interpret(recording.graph, weights, wide)
+    return max((_apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
+
+
+def _apart(x: Array, y: Array) -> float:
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    finite = np.isfinite(y)
+    if not np.array_equal(np.isfinite(x), finite) or not np.array_equal(
+        x[~finite], y[~finite], equal_nan=True
+    ):
+        return np.inf
+    scale = float(np.abs(y[finite]).max(initial=0.0)) or 1.0
+    return float(np.abs(x[finite] - y[finite]).max(initial=0.0)) / scale
+
+
+def changes(
+    model: ForeignModel, recording: Recording, source: str, at: tuple[int, ...], output: str, axis: int
+) -> list[Change]:
+    """Return for each place along an axis of the output how much it changes with one element of an input.
+
+    `at` is the element, or the first indices of a block of elements that change together. The largest change over some
+    other values, and over weights, counts.
+    """
+    largest: Array | None = None
+    for trial in range(TRIALS):
+        before = model.run(recording.inputs, trial)[output]
+        scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0)) or 1.0
+        for step in range(1, TRIES + 1):
+            after = model.run(
+                {**recording.inputs, source: _changed(recording.inputs, source, at, step)}, trial
+            )[output]
+            apart = np.abs(np.nan_to_num(after - before))
+            found = apart.max(axis=tuple(a for a in range(apart.ndim) if a != axis)) / scale
+            largest = found if largest is None else np.maximum(largest, found)
+        if largest is not None and (largest > ROUNDING).all():
+            break
+    assert largest is not None
+    return [Change(float(c)) for c in largest]
+
+
+def _changed(inputs: Mapping[str, Array], source: str, at: tuple[int, ...], step: int) -> Array:
+    """The input with other values at one place: the next whole numbers among those it has, else moved by steps."""
+    x = inputs[source].copy()
+    if x.dtype.kind == "f":
+        x[at] = x[at] + np.asarray([1.0, -0.7, 2.3][step - 1], x.dtype)
+    elif x.dtype.kind == "b":
+        x[at] = ~x[at]
+    else:
+        among = np.unique(inputs[source])
+        low, count = int(among.min()), max(int(among.max()) - int(among.min()) + 1, 2)
+        x[at] = low + (x[at] - low + step) % count
+    return x
