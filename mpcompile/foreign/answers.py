@@ -42,7 +42,7 @@ class Unclear(ValueError):
 
 
 def answer(recording: Recording, claim: ForeignClaim, model: ForeignModel | None = None) -> Answer:
-    """Answer a claim. A refutation is confirmed by running the model, where there is one. Raises `Unclear`."""
+    """Decide a claim. A refutation is confirmed by running the model, where there is one. Raises `Unclear`."""
     try:
         return _RULES[claim.kind](recording, _completed(recording, claim), model)
     except NoRule as missing:
@@ -206,7 +206,7 @@ def _complete(recording: Recording, claim: ForeignClaim, model: ForeignModel | N
 
 
 def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """No example of the output reads another example of any input."""
+    """An example of the output reads no other example of any input."""
     graph = recording.graph
     target = graph.outputs[claim.output]
     names = [n for n in graph.inputs if n not in recording.noise]
@@ -273,7 +273,7 @@ def _triangular(support: Array) -> bool:
 
 
 def _field(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """How far back and ahead of its own place an output reads."""
+    """The offsets from its own place that an output reads."""
     found = np.argwhere(reading(recording, claim))
     apart = found[:, 1] - found[:, 0]
     span = f"{int(apart.min())}..{int(apart.max())}" if apart.size else "nothing"

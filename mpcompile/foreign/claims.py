@@ -18,7 +18,7 @@ _CLAIM = re.compile(r"\s*(\w+)\s*\(\s*([\w.]+)\s*(?:->\s*([\w.]+)\s*)?((?:,\s*\w
 
 @dataclass(frozen=True, slots=True)
 class ForeignClaim:
-    """What is said of the elements of `output` that read elements of `source`.
+    """A statement about the elements of `output` that read elements of `source`.
 
     kind    one of `KINDS`
     source  an input of the call; `batch` of `independent`, whose examples are along the first axis of all inputs

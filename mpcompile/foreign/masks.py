@@ -15,6 +15,7 @@ import numpy as np
 from mpcompile import ops
 from mpcompile.ir import Array, Builder, Constant, Value, numbers
 from mpcompile.ops.build import where
+from mpcompile.ops.traits import Movement
 
 #: A number that masks is at most this.
 MASK = -1e4
@@ -61,7 +62,7 @@ def _shrunk(mask: Array) -> Array:
 
 
 def _shift(b: Builder, x: Value) -> _Shift | None:
-    """What is known to be added to a value, or to stand in its place; None where nothing is."""
+    """The number that is known to be added to a value, or to stand in its place; None where nothing is."""
     node = b.graph.node(x)
     op, inputs = node.op, node.inputs
     if isinstance(op, Constant):
@@ -71,7 +72,7 @@ def _shift(b: Builder, x: Value) -> _Shift | None:
         return _sum(b, op, *inputs)
     if isinstance(op, ops.Where):
         return _choice(b, *inputs)
-    if isinstance(op, ops.Reshape | ops.Transpose | ops.BroadcastTo | ops.Slice | ops.Cast):
+    if isinstance(op, Movement | ops.Cast):
         inner = _shift(b, inputs[0])
         if inner is None:
             return None
@@ -122,7 +123,7 @@ def _choice(b: Builder, condition: Value, x: Value, y: Value) -> _Shift | None:
 
 
 def known(b: Builder, x: Value) -> tuple[Array | None, Array | None]:
-    """Where a truth value certainly holds, and where it certainly does not."""
+    """Return where a truth value certainly holds, and where it certainly does not."""
     node = b.graph.node(x)
     op, inputs = node.op, node.inputs
     if isinstance(op, Constant):
@@ -137,7 +138,7 @@ def known(b: Builder, x: Value) -> tuple[Array | None, Array | None]:
         if isinstance(op, ops.LogicalAnd):
             return x_on & y_on, x_off | y_off
         return x_on | y_on, x_off & y_off
-    if isinstance(op, ops.Reshape | ops.Transpose | ops.BroadcastTo | ops.Slice):
+    if isinstance(op, Movement):
         shape = numbers(inputs[0].shape)
         sides = known(b, inputs[0])
         on, off = (op.evaluate(np.broadcast_to(s, shape))[0] for s in sides if s is not None)

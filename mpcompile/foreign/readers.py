@@ -1,4 +1,4 @@
-"""How readers are found: an entry point for each framework whose models can be read."""
+"""Readers are found by an entry point for each framework whose models can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader makes of a model that was not written here: one call as a graph, and the arrays that went in and out."""
+"""A recording: one call of a model that was not written here as a graph, and the arrays that went in and out."""
 
 from __future__ import annotations
 

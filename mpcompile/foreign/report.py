@@ -22,7 +22,7 @@ EXP = 104
 
 
 def checked(model: ForeignModel, claims: Iterable[str]) -> Report:
-    """Record a call of a model, hold it to the model, and answer claims about it."""
+    """Check a call of a model: record it, hold it to the model, and answer claims about it."""
     try:
         asked = [ForeignClaim.parse(text) for text in claims]
     except ValueError as wrong:
@@ -126,7 +126,7 @@ def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
 
 
 def _margin(margins: Sequence[Margin]) -> str:
-    """What finite masks assume, for the weakest of them."""
+    """The assumption of finite masks, for the weakest of them."""
     weakest = max(margins, key=lambda m: m.number)
     if weakest.added:
         return f"while scores of a row differ by less than {abs(weakest.number) - EXP:.3g}"

@@ -1,4 +1,4 @@
-"""What running a model says: whether its recording is what it computes, and which elements of an input it reads."""
+"""Runs of a model: whether its recording is what it computes, and which elements of an input it reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIALS = 2
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How much an output element changed when an input element did, relative to the largest output element."""
+    """The change of an output element with an input element, relative to the largest output element."""
 
     size: float
 

@@ -17,6 +17,7 @@ LISTS = {
     "backends/mpcompile_jax/spelling.py": "how each is written",
     "backends/mpcompile_onnx/spelling.py": "how each is written",
     "backends/mpcompile_torch/spelling.py": "how each is written",
+    "backends/mpcompile_torch/reader/_pointwise.py": "what each operation of the framework is",
     "backends/mpcompile_jax/windows.py": "helper functions, by the primitive that calls them",
     "mpcompile/emission/roles.py": "names of variables",
     "mpcompile/report/page/formula.py": "symbols of formulas",

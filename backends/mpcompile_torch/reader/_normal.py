@@ -17,12 +17,12 @@ FLOAT = DType.FLOAT
 
 
 def softmax(c: Call, scores: Value, axis: int) -> Value:
-    """softmax, in which finite masks remove what they remove."""
+    """Emit a softmax in which finite masks remove what they remove."""
     return c.b.emit(ops.Softmax(axis), seen(c, scores, axis))
 
 
 def seen(c: Call, scores: Value, axis: int) -> Value:
-    """Scores with minus infinity where a finite mask removes them; what that assumes is noted."""
+    """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
     left, number, added = masked(c.b, scores, axis)
     if number is not None:
         c.tape.margins.append(Margin(number, added, c.b.span))
@@ -92,7 +92,7 @@ def _group_norm(c: Call) -> tuple[Value, ...]:
 
 
 def _batch_norm(c: Call) -> tuple[Value, ...]:
-    """By running statistics; in training by those of the batch, which every example reads."""
+    """Normalise by running statistics; in training by those of the batch, which every example reads."""
     b, x = c.b, c.value("input", FLOAT)
     rank = x.type.rank
     wide = (1, x.shape[1], *(1,) * (rank - 2))

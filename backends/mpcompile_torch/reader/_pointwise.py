@@ -17,6 +17,8 @@ FLOAT, INT, BOOL = DType.FLOAT, DType.INT, DType.BOOL
 
 
 def unary(op: Primitive) -> Callable[[Call], Value]:
+    """Return the rule of a primitive of one operand."""
+
     def rule(c: Call) -> Value:
         return c.b.emit(op, c.value("self", c.kind))
 
@@ -24,7 +26,7 @@ def unary(op: Primitive) -> Callable[[Call], Value]:
 
 
 def formula(make: Callable[[Any, Value], Value]) -> Callable[[Call], Value]:
-    """A rule of one operand that is a composition."""
+    """Return a rule of one operand that is a composition."""
 
     def rule(c: Call) -> Value:
         return make(c.b, c.value("self", c.kind))
@@ -33,7 +35,7 @@ def formula(make: Callable[[Any, Value], Value]) -> Callable[[Call], Value]:
 
 
 def one_place(c: Call) -> tuple[Value, ...]:
-    """An operation without a primitive that acts at each place."""
+    """Keep the result of an operation without a primitive that acts at each place."""
     return c.observe(())
 
 

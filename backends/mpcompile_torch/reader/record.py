@@ -161,7 +161,7 @@ def record(
     call: Callable[..., Any] | None = None,
     name: str = "",
 ) -> Recording:
-    """Record one call of a module with tensors by keyword, or of `call(module, **inputs)`.
+    """Trace one call of a module with tensors by keyword, or of `call(module, **inputs)`.
 
     Weights and running statistics may be anything; other buffers and constants are what they are. What is recorded is
     what ran, for these values: conditions on numbers that were read are listed. Raises `Unreadable`.

@@ -1,4 +1,4 @@
-"""What each operation of ATen is in primitives: one table, by the operation's name."""
+"""Operations of ATen in primitives: one table, by the operation's name."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def array(x: torch.Tensor) -> Array:
 
 @dataclass
 class Tape:
-    """What a recording has so far.
+    """The part of a recording that there is so far.
 
     An unknown tensor is one that an input or a weight leads to; every other one is what it is, and folds.
     """
@@ -186,11 +186,11 @@ class Call:
         )
 
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors among the arguments."""
+        """Return all tensors among the arguments."""
         return tensors_in((self.args, self.kwargs))
 
     def operands(self) -> list[Value]:
-        """All tensors among the arguments that are not known, as values."""
+        """Return all tensors among the arguments that are not known, as values."""
         return [self.tape[x] for x in self.tensors() if self.tape.unknown(x)]
 
     def observe(self, joined: Sequence[int] | None) -> tuple[Value, ...]:
