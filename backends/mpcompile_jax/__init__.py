@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mpcompile.backend import OptimizerSpec, one_process
+from mpcompile.backend import OptimizerSpec
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
@@ -43,15 +43,16 @@ class JaxBackend:
         mixed: bool = False,
         group: Group = ALONE,
     ) -> JaxSession:
-        if group != ALONE:
-            raise one_process("jax", group)
         from mpcompile_jax.session import JaxSession
 
         module = module.with_regions()
-        return JaxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+        options: Any = {"device": device, "precision": precision, "mixed": mixed}
+        return JaxSession(module, parameters, optimizer, group=group, **options)
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
-        raise one_process("jax", Group(0, 2, 2))
+        from mpcompile_jax.launch import launch
+
+        return launch(command, count, restarts)
 
     def compile(
         self, module: Module, parameters: Mapping[str, Array], *, device: str = "cpu"

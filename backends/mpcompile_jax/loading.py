@@ -13,7 +13,7 @@ import numpy as np
 from mpcompile.backend import no_device
 from mpcompile.emission.files import SAMPLERS
 from mpcompile.emission.loading import import_files
-from mpcompile.ir import Array, DType, Module
+from mpcompile.ir import Array, DType, Module, Type
 from mpcompile_jax.emit import emit_module
 
 Program = Callable[..., Any]
@@ -33,7 +33,7 @@ def find_device(name: str) -> jax.Device:
     """Return the device `cpu`, `cuda` or `cuda:1`. Raises `SpecError` (MP511) where there is no such device."""
     platform, _, number = name.partition(":")
     try:
-        return jax.devices(platform)[int(number or 0)]
+        return jax.local_devices(backend=platform)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as absent:
         raise no_device("jax", name) from absent
 
@@ -57,21 +57,25 @@ class Placement:
 
     def array(self, array: Array) -> jax.Array:
         """A copy on the device."""
-        array = np.asarray(array)
-        kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
-        placed: jax.Array = jax.device_put(np.array(array, self._width(kind)), self.device)
+        placed: jax.Array = jax.device_put(self.cast(array), self.device)
         return placed
 
-    def argument(self, array: Array, kind: DType) -> Any:
+    def cast(self, array: Array) -> Array:
+        """A copy in the width of the session."""
+        array = np.asarray(array)
+        kind = {"f": DType.FLOAT, "b": DType.BOOL}.get(array.dtype.kind, DType.INT)
+        return np.array(array, self.width(kind))
+
+    def argument(self, array: Array, type_: Type) -> Any:
         """An array for one call of a compiled function, which takes it to where the weights are.
 
         On the default device that is left to the call: an array that is put there first is another thread's to copy, and
         the call waits for it, which costs as much as ten small layers.
         """
-        given = np.asarray(array, self._width(kind))
-        return given if self.device == jax.devices()[0] else jax.device_put(given, self.device)
+        given = np.asarray(array, self.width(type_.dtype))
+        return given if self.device == jax.local_devices()[0] else jax.device_put(given, self.device)
 
-    def _width(self, kind: DType) -> np.dtype[Any]:
+    def width(self, kind: DType) -> np.dtype[Any]:
         ints = np.dtype(np.int64 if self.double else np.int32)
         return {DType.FLOAT: self.floats, DType.INT: ints, DType.BOOL: np.dtype(bool)}[kind]
 

@@ -12,12 +12,14 @@ import numpy as np
 from jax import lax
 
 from mpcompile.backend import OptimizerSpec, Scalars
+from mpcompile.group import ALONE, Group, inputs_of, tree_sum
 from mpcompile.ir import STATE, Array, Graph, Module, Parameter
 from mpcompile.passes.gradient import gradient_name
 from mpcompile.passes.train_step import decaying, stacks, units
 from mpcompile.ranges import HUGE
 from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
+from mpcompile_jax.mesh import MeshPlacement
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
 
 PRECISIONS = ("float32", "float64")
@@ -35,12 +37,18 @@ class JaxSession:
         device: str = "cpu",
         precision: str = "float32",
         mixed: bool = False,
+        group: Group = ALONE,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         self.module = module
         self.spec = optimizer
-        self.place = Placement(device, precision, mixed)
+        self.group = group
+        self.place = (
+            Placement(device, precision, mixed)
+            if group == ALONE
+            else MeshPlacement(device, precision, mixed, group)
+        )
         names = optimizer.kept if optimizer else ()
         with self.place.active():
             #: Weights of a region are one array, from which what is compiled does not grow with depth.
@@ -100,35 +108,70 @@ class JaxSession:
         )
         self._gradients = jax.jit(training.gradients)
         self._step = jax.jit(training.update, donate_argnums=(0, 2))
+        if isinstance(self.place, MeshPlacement):
+            lie = self.place.sharding
+            weights = {n: lie(a.shape) for n, a in self.trained.items()}
+            slots = dict.fromkeys(self.slot_names, weights)
+            whole = self.place.whole
+            self._shard = jax.jit(training.shard, out_shardings=(whole, weights))
+            after = (weights, slots, whole, whole, whole)
+            self._finish = jax.jit(training.finish, donate_argnums=(0, 2), out_shardings=after)
 
     # --- the protocol ---
 
     def run(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         with self.place.active():
-            outputs = self.programs[program](self.trained, self.fixed, self._inputs(program, inputs))
-            return {name: self.place.numpy(outputs[name]) for name in self.module.programs[program].outputs}
+            graph = self.module.programs[program]
+            if isinstance(self.place, MeshPlacement):  # each process by itself, on one device
+                here = {n: self.place.local(a) for n, a in (self.trained | self.fixed).items()}
+                trained, fixed = ({n: here[n] for n in tree} for tree in (self.trained, self.fixed))
+                given = {
+                    n: Placement.argument(self.place, inputs[n], v.type) for n, v in graph.inputs.items()
+                }
+            else:
+                trained, fixed, given = self.trained, self.fixed, self._inputs(graph, inputs)
+            outputs = self.programs[program](trained, fixed, given)
+            return {name: Placement.numpy(self.place, outputs[name]) for name in graph.outputs}
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+        program = self.module.programs["loss"]
         with self.place.active():
-            outputs, gradients = self._gradients(self.trained, self.fixed, self._inputs("loss", inputs))
-            return (
-                {name: self.place.numpy(outputs[name]) for name in self.module.programs["loss"].outputs},
-                self._rows(gradients),
-            )
+            if isinstance(self.place, MeshPlacement):
+                outputs, gradients = self._mean(inputs)
+            else:
+                given = self._inputs(program, inputs)
+                outputs, gradients = self._gradients(self.trained, self.fixed, given)
+            told = {name: self.place.numpy(outputs[name]) for name in program.outputs if name in outputs}
+            return told, self._rows(gradients)
+
+    def _mean(self, inputs: Mapping[str, Array]) -> tuple[Tree, Tree]:
+        """Return scalar and written outputs of `loss` and its gradient over the batch of all processes.
+
+        Shards for which there are no devices follow one another, and are summed in a tree.
+        """
+        assert isinstance(self.place, MeshPlacement)
+        program, turns = self.module.programs["loss"], self.place.turns
+
+        def shard(number: int) -> tuple[Tree, Tree]:
+            part = inputs_of(program, inputs, turns, number) if turns > 1 else inputs
+            found: tuple[Tree, Tree] = self._shard(self.trained, self.fixed, self._inputs(program, part))
+            return found
+
+        total = tree_sum(map(shard, range(turns)), lambda a, b: jax.tree.map(jnp.add, a, b))
+        mean: tuple[Tree, Tree] = total if turns == 1 else jax.tree.map(lambda a: a / turns, total)
+        return mean
 
     def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
         if self.spec is None:
             raise ValueError("a session without an optimiser cannot take a step")
         with self.place.active():
-            self.trained, self.slots, written, self.count, told = self._step(
-                self.trained,
-                self.fixed,
-                self.slots,
-                self.count,
-                self.place.floats.type(rate),
-                np.bool_(norm),
-                self._inputs("loss", inputs),
-            )
+            before = self.trained, self.fixed, self.slots, self.count
+            now = self.place.floats.type(rate), np.bool_(norm)
+            if isinstance(self.place, MeshPlacement):
+                after = self._finish(*before, *now, *self._mean(inputs))
+            else:
+                after = self._step(*before, *now, self._inputs(self.module.programs["loss"], inputs))
+            self.trained, self.slots, written, self.count, told = after
             self.fixed |= written
         normed = norm or self.spec.clip is not None or self.spec.skip is not None
         names = [
@@ -138,9 +181,8 @@ class JaxSession:
         ]
         return Scalars(names, lambda: np.asarray(told, np.float64).tolist()[: len(names)])
 
-    def _inputs(self, program: str, inputs: Mapping[str, Array]) -> Tree:
-        graph = self.module.programs[program]
-        return {name: self.place.argument(inputs[name], v.dtype) for name, v in graph.inputs.items()}
+    def _inputs(self, graph: Graph, inputs: Mapping[str, Array]) -> Tree:
+        return {name: self.place.argument(inputs[name], v.type) for name, v in graph.inputs.items()}
 
     # --- state ---
 
@@ -164,7 +206,7 @@ class JaxSession:
                 self.slots[slot] = self._stacked({n: state[f"optimizer/{slot}/{n}"] for n in self.trainable})
 
     def exchange(self, values: Sequence[float]) -> list[list[float]]:
-        return [list(values)]
+        return self.place.exchange(values) if isinstance(self.place, MeshPlacement) else [list(values)]
 
     def _stacked(self, arrays: Mapping[str, Array]) -> Tree:
         """Put arrays of each trained weight on the device, those of a stack as one."""
@@ -280,8 +322,28 @@ class _Training:
         Without clipping the norm is zero unless it is `asked` for: a small model would spend a tenth of its step on it.
         The branch takes gradients before their masks, which need not be written to memory otherwise.
         """
-        assert self.updates is not None and self.spec is not None
         outputs, gradients = self.differentiate(trained, fixed, inputs)
+        return self.finish(trained, fixed, slots, count, rate, asked, outputs, gradients)
+
+    def shard(self, trained: Tree, fixed: Tree, inputs: Tree) -> tuple[Tree, Tree]:
+        """Return what a step needs of the outputs of `loss`, and its gradient without regard to supports."""
+        outputs, gradients = self.differentiate(trained, fixed, inputs)
+        kept = {*self.scalars, *self.written.values()}
+        return {n: a for n, a in outputs.items() if n in kept}, gradients
+
+    def finish(
+        self,
+        trained: Tree,
+        fixed: Tree,
+        slots: Slots,
+        count: jax.Array,
+        rate: jax.Array,
+        asked: jax.Array,
+        outputs: Tree,
+        gradients: Tree,
+    ) -> tuple[Tree, Slots, Tree, jax.Array, jax.Array]:
+        """Return what `update` does, from outputs and gradient of the loss."""
+        assert self.updates is not None and self.spec is not None
         clip, skip = self.spec.clip, self.spec.skip
         if clip is None and skip is None:
             norm = lax.cond(
