@@ -262,7 +262,7 @@ def one_process(framework: str, group: Group) -> SpecError:
     """Return the error for a group that a framework does not run (MP511), ready to raise."""
     what = "shards of a batch" if group.size == 1 else "several processes"
     return error("MP511", f"{framework} does not train in {what}", Span.none(),
-                 help="--backend torch does; else leave out --processes and --shards")  # fmt: skip
+                 help="--backend torch and jax do; else leave out --processes and --shards")  # fmt: skip
 
 
 def backends() -> list[str]:

@@ -13,10 +13,11 @@ from mpcompile.cli._out import echo
 from mpcompile.cli._run import fail, findings, read_spec, settings_of, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mpcompile.diagnostics import Source
-    from mpcompile.runner.loop import Report, Result
+    from mpcompile.ir import Module
+    from mpcompile.runner.loop import Options, Report, Result
     from mpcompile.runner.run import Run
 
 
@@ -32,6 +33,12 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<model>).")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Weights, order of data and noise.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Train from as many seeds, in OUT/seed-0 and so on, with a table of losses."
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Steps in all, instead of the spec's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     init: Annotated[
@@ -112,7 +119,6 @@ def train(
         from mpcompile.group import processes as world
         from mpcompile.group import restarted
         from mpcompile.runner.loop import Options
-        from mpcompile.runner.loop import train as run_training
         from mpcompile.runner.pages import keep_pages
 
         rank, size = world()
@@ -137,15 +143,32 @@ def train(
             backend, data, seed, steps, resume, device, mixed, precision, trackers, checkpoint_every,
             overrides, bool(errors), init, shards, layout, workers, init_names,
         )  # fmt: skip
-        with _watching(module.name) as watch:
-            result = run_training(
-                module,
-                out if out is not None else Path("runs") / module.name,
-                options,
-                say=lambda text: echo(text, err=True),
-                watch=watch,
-            )
-    _close(result, rank == 0)
+        results = _trained(module, out if out is not None else Path("runs") / module.name, options, seeds)
+    if rank == 0 and seeds is not None:
+        _tabulate(results)
+    _close(results[-1][1], rank == 0)
+
+
+def _trained(module: Module, out: Path, options: Options, seeds: int | None) -> list[tuple[int, Result]]:
+    """Train once, or from several seeds, and return each seed with its result."""
+    from mpcompile.runner.loop import train
+    from mpcompile.runner.seeds import train_seeds
+
+    def say(text: str) -> None:
+        echo(text, err=True)
+
+    with _watching(module.name) as watch:
+        if seeds is None:
+            return [(0, train(module, out, options, say=say, watch=watch))]
+        return train_seeds(module, out, options, seeds, say, watch)
+
+
+def _tabulate(results: Sequence[tuple[int, Result]]) -> None:
+    """Print the losses of runs of several seeds."""
+    from mpcompile.runner.seeds import table
+
+    for line in table(results):
+        echo(line)
 
 
 def _trackers(names: list[str] | None) -> list[str] | None:

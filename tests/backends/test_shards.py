@@ -25,7 +25,17 @@ def test_gradients_of_shards_accumulate_to_those_of_the_batch(name: str) -> None
         np.testing.assert_allclose(value, whole[0][key], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "framework"), [("jax", "jax"), ("onnx", "onnxruntime")])
+def test_shards_accumulate_in_jax() -> None:
+    module = optimised("mlp")
+    start, batch = weights(module), inputs(module, "loss", 8, 4)
+    whole = open_session("jax", module, start, precision="float64").gradients(batch)
+    shards = open_session("jax", module, start, precision="float64", group=Group(shards=4)).gradients(batch)
+    for key, gradient in whole[1].items():
+        np.testing.assert_allclose(shards[1][key], gradient, rtol=0, atol=1e-14)
+    assert shards[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "framework"), [("onnx", "onnxruntime")])
 def test_a_framework_of_one_process_says_so(name: str, framework: str) -> None:
     module = optimised("mlp")
     for group, what in ((Group(0, 2, 2), "several processes"), (Group(shards=2), "shards of a batch")):

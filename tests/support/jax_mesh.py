@@ -58,12 +58,16 @@ def main() -> None:
         rows = []
         for state, told, out, session in found:
             differences = [
-                max(float(np.abs(np.subtract(mine[k], of_one[k])).max()) for k in of_one)
+                max(_difference(mine[k], of_one[k]) for k in of_one)
                 for mine, of_one in ((state, want[0]), (told, want[1]), (out, want[2]))
             ]
             parts = [a for a in session.trained.values() if not a.is_fully_replicated]
             rows.append({"differences": differences, "parts": len(parts), "devices": session.place.mesh.size})
         print(json.dumps({"rows": rows, "exchanged": exchanged, "skipped": want[1]["skipped 0"]}))
+
+
+def _difference(found: Any, want: Any) -> float:
+    return float(np.max(np.abs(np.subtract(found, want)) / np.maximum(1, np.abs(want))))
 
 
 def _layout(name: str) -> Layout:
