@@ -39,10 +39,11 @@ def _once(command: Sequence[str], count: int, attempt: int) -> tuple[int, bool]:
         for r in range(count)
     ]
     with _passing_on(processes) as caught:
-        status = 0
-        while status == 0 and any(p.poll() is None for p in processes):
+        codes: list[int | None] = [None]
+        while None in codes and not any(codes):
             time.sleep(0.1)
-            status = next((p.returncode for p in processes if p.returncode), 0)
+            codes = [p.poll() for p in processes]
+        status = next((code for code in codes if code), 0)
         _end(processes)
     return 128 - status if status < 0 else status, bool(caught)
 

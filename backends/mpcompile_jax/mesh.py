@@ -52,7 +52,7 @@ def join(group: Group) -> None:
 
 
 def _along(axis: int | None) -> PartitionSpec:
-    """In parts along one axis, or whole."""
+    """Return the partition in parts along one axis, or whole."""
     spec: Any = PartitionSpec
     made: PartitionSpec = spec() if axis is None else spec(*[None] * axis, AXIS)
     return made
