@@ -21,6 +21,9 @@ from mpcompile_onnx.writer import Writer
 #: The version of the format that came with an opset.
 IR_VERSIONS = {21: 10, 23: 11}
 
+#: Looked up once: reading the metadata of a distribution takes as long as writing a small graph.
+VERSION = version("mpcompile")
+
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
@@ -91,14 +94,14 @@ def _model(module: Module, graph: Graph, made: GraphProto, w: Writer) -> ModelPr
     """Return a file of one graph: versions, and what it was made from."""
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", w.opset)], ir_version=IR_VERSIONS[w.opset],
-        producer_name="mpcompile", producer_version=version("mpcompile"), domain="", model_version=1,
+        producer_name="mpcompile", producer_version=VERSION, domain="", model_version=1,
     )  # fmt: skip
     facts = {
         "model": module.name,
         "program": graph.name,
         "spec": w.source,
         "spec_sha256": sha256(module.source.text.encode()).hexdigest(),
-        "mpcompile": version("mpcompile"),
+        "mpcompile": VERSION,
     }
     noise = module.noise.get(graph.name, {})
     facts |= {f"noise/{name}": spec.kind for name, spec in noise.items()}

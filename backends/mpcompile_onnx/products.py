@@ -128,12 +128,11 @@ def _only_product(w: Writer, value: Value, name: str) -> NodeProto | None:
 
     That of a stack of matrices has its rows.
     """
-    graph, producer = w.graphs[-1], w.producer(name)
-    if value not in graph or value in graph.outputs.values():
+    graph = w.graphs[-1]
+    kind = graph.node(value).op.name if value in graph else ""
+    if kind not in ("mat_mul", "conv") or value in graph.outputs.values():
         return None
-    kind = graph.node(value).op.name
-    if kind not in ("mat_mul", "conv"):
-        return None
+    producer = w.producer(name)
     if kind == "mat_mul" and producer is not None and producer.op_type == "Reshape":
         producer = w.producer(producer.input[0])
     if producer is None or producer.op_type not in ("Gemm", "Conv") or len(graph.users(value.node)) > 1:

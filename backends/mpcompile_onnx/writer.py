@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -361,6 +362,7 @@ def label(node: Node) -> str:
     return f"{node.path}.{node.op.name}" if node.scope else node.op.name
 
 
+@cache
 def snake(kind: str) -> str:
     """Convert `LogSoftmax` to `log_softmax`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()

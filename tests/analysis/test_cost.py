@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from specs_under_test import NAMES, full, inputs, module
+from specs_under_test import NAMES, full, inputs, module, optimised
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mpcompile import api
@@ -18,7 +18,6 @@ from mpcompile.analysis import cost
 from mpcompile.ir import Builder, Graph, Module, NoRule, Primitive, Work, float_type, substitute, symbol
 from mpcompile.ops import Add, Exp, Mul, Relu, Reshape, Scan, Sum
 from mpcompile.passes.gradient import differentiate
-from mpcompile.passes.pipeline import optimise
 from mpcompile.report.facts import describe, text
 from mpcompile.report.terminal import show
 
@@ -79,7 +78,7 @@ def may_exit(graph: Graph) -> bool:
 @pytest.mark.parametrize(("name", "program"), RUN)
 def test_products_are_those_that_torch_counts(name: str, program: str) -> None:
     """FlopCounterMode sees the matrix products and convolutions of the emitted torch code as it runs."""
-    m = optimise(module(name)).module  # what is compiled
+    m = optimised(name)  # what is compiled
     graph = m.programs[program]
     net = live(name)
     given = {k: torch.tensor(v) for k, v in inputs(m, program, 3, length=6).items()}

@@ -41,6 +41,8 @@ def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: dict[str
         found = api.load(path, overrides)
     except SpecError:
         return  # `test_every_spec_unrolls_to_its_iterations` compares the faults
+    if few_layers(found) is None:
+        return  # what is looked at is the whole, which is that of the iterations by the same test
     assert answers(found) == answers(load_flat(path, overrides))
 
 

@@ -146,20 +146,21 @@ def faults(node: Definition, method: bool) -> Iterator[str]:
         yield f"raises ({', '.join(names)}) and does not say so: 'Raises `SpecError` where ...'"
 
 
-@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_docstrings_say_what_a_definition_does(path: Path) -> None:
-    """Of the module itself, of everything public in it, and no riddle anywhere."""
-    found = [
-        f"{name}: {fault}" for name, node, method in _public(_tree(path)) for fault in faults(node, method)
-    ]
+def _faults_of(path: Path) -> Iterator[str]:
+    """What is wrong with the docstrings of a file."""
+    for name, node, method in _public(_tree(path)):
+        yield from (f"{name}: {fault}" for fault in faults(node, method))
     first, _ = _opening(ast.get_docstring(_tree(path)) or "What")
     if first in RIDDLES:
-        found.append(f"the module's docstring: '{first}' names no subject")
-    found += [
-        f"{node.name}, line {node.lineno}: '{text.split()[0]}' names no subject"
-        for node in ast.walk(_tree(path))
-        if isinstance(node, Definition) and (text := ast.get_docstring(node)) and _is_riddle(node, text)
-    ]
+        yield f"the module's docstring: '{first}' names no subject"
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, Definition) and (text := ast.get_docstring(node)) and _is_riddle(node, text):
+            yield f"{node.name}, line {node.lineno}: '{text.split()[0]}' names no subject"
+
+
+def test_docstrings_say_what_a_definition_does() -> None:
+    """Of each module itself, of everything public in it, and no riddle anywhere."""
+    found = [f"{path.relative_to(ROOT)}: {fault}" for path in _files() for fault in _faults_of(path)]
     assert not found, "\n".join(found)
 
 

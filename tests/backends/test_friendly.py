@@ -26,7 +26,7 @@ import pytest
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from specs_under_test import NAMES, inputs, module, optimised, weights
+from specs_under_test import KINDS, NAMES, inputs, module, optimised, weights
 from torch import Tensor, nn
 
 import mpcompile_jax
@@ -39,8 +39,6 @@ from mpcompile_torch import Emitted, emit_module
 from mpcompile_torch.classes import CALLED
 from mpcompile_torch.loading import build_model
 
-#: One spec of each family, for uses that take a second each.
-FEW = ("char_lstm", "cnn", "iaf", "made", "realnvp2d", "transformer", "vae")
 #: The first of these that a model has reads all that its others do.
 PROGRAMS = ("log_prob", "elbo", "predict", "reconstruct")
 
@@ -365,7 +363,7 @@ def one_process() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("name", "use"),
-    [(name, use) for name in NAMES for use in USES if EVERY or use in CHEAP or name in FEW],
+    [(name, use) for name in NAMES for use in USES if EVERY or use in CHEAP or name in KINDS],
 )
 def test_use(name: str, use: str, one_process: None, record_property: Callable[[str, object], None]) -> None:
     """A use is possible, or it is not for the reason that the table gives."""

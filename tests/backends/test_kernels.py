@@ -11,7 +11,7 @@ import pytest
 import specs_under_test
 import torch
 from kernel_cases import CASES
-from specs_under_test import NAMES
+from specs_under_test import KINDS, NAMES, prepared
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mpcompile_jax.body as jax_body
@@ -164,15 +164,19 @@ def test_backends_spell_kernels_that_there_are() -> None:
     assert set(IN_ONNX) < set(KERNELS)
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "backend"), [*((name, "torch") for name in NAMES), *((name, "jax") for name in KINDS)]
+)
 def test_every_spec_means_the_same_with_kernels(
     name: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss and its gradients in float64, where a kernel is written at all."""
+    """The loss and its gradients in float64, where a kernel is written at all.
+
+    `test_jax_specs` holds both to torch's on jax, with kernels, for every spec.
+    """
     found = pytest.importorskip(f"mpcompile_{backend}").BACKEND
     module = specs_under_test.module(name)
-    optimised = optimise(module)
+    optimised = prepared(name)
     weights, given = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 3)
 
     def run() -> tuple[dict[str, Array], dict[str, Array]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from specs_under_test import NAMES, inputs, module, weights
+from specs_under_test import KINDS, NAMES, inputs, module, optimised, weights
 
 from mpcompile.backend import OptimizerSpec, find_backend, installed
 from mpcompile.diagnostics import SpecError
-from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.verify import SPREAD, verify
 
 BACKENDS = installed()
@@ -46,10 +45,6 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)) if a.size else 0.0
 
 
-#: One spec of each kind; `benchmarks/trajectories.py` does the same with all of them.
-KINDS = ["made", "cnn", "vae", "realnvp2d", "char_lstm", "transformer", "iaf"]
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_gradients_are_those_of_torch(name: str) -> None:
     """Every parameter's gradient on jax in float32 to 1e-4 of its largest entry; in float64 test_jax_specs has all.
@@ -60,7 +55,7 @@ def test_gradients_are_those_of_torch(name: str) -> None:
     w = weights(m, spread=SPREAD)
     x = inputs(m, "loss", 6)
     _, expected = find_backend("torch").session(m, w).gradients(x)
-    _, found = find_backend("jax").session(optimise(m).module, w).gradients(x)
+    _, found = find_backend("jax").session(optimised(name), w).gradients(x)
     gaps = {k: relative(expected[k], found[k]) for k in expected if np.abs(expected[k]).max() > 1e-5}
     assert expected.keys() == found.keys()
     assert max(gaps.values()) < 1e-4, max(gaps.items(), key=lambda item: item[1])
@@ -71,10 +66,11 @@ def test_gradients_are_those_of_torch(name: str) -> None:
 def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> None:
     """50 clipped steps from one seed, fresh data and noise each: every parameter to 1e-7 of its largest entry.
 
+    `benchmarks/trajectories.py` does the same with all specs.
     In double precision, so that it is the arithmetic that is compared: in single precision a bias that stays near zero
     (realnvp's projections) keeps the rounding of its cancelling gradients, 9e-4 of its size on jax.
     """
-    m = optimise(module(name)).module
+    m = optimised(name)
     w = weights(m, spread=SPREAD)
     rule = OptimizerSpec("sgd", clip=1.0)
     sessions = [find_backend(b).session(m, w, rule, precision="float64") for b in ("torch", backend)]

@@ -33,7 +33,7 @@ SHIPPED = sorted(
     p for folder in ("specs", "grammar/accepted", "benchmarks") for p in (ROOT / folder).rglob("*")
     if p.suffix in (".mp", ".yaml")
 )  # fmt: skip
-few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 SPEC = """# harmless note{}train: {{steps: 7}}
 model m(k = 1)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 ACCEPTED = sorted((ROOT / "grammar" / "accepted").iterdir())
 TEMPLATES = sorted((ROOT / "mpcompile" / "frontend" / "templates").glob("*.mp"))
 SYNTAXES: tuple[Syntax, ...] = ("mp", "yaml")
-few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("path", [*ACCEPTED, *TEMPLATES], ids=lambda p: p.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layered import DEEP, deepened, lowered, repeating
-from specs_under_test import ROOT
+from specs_under_test import ROOT, small
 
 from mpcompile import api
 from mpcompile.interpret import interpret
@@ -20,13 +20,11 @@ from mpcompile.runner.examples import example_inputs, example_weights
 
 #: Specs of which a parameter says how many layers they have, and that are not wrong.
 SPECS = [p for p in repeating() if deepened(p) and "invalid" not in p.parts]
-#: Smaller than they are, so that the oracle takes seconds.
-SMALL = {"transformer": {"width": 8, "heads": 2}, "pixelcnn": {"width": 4}}
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_programs_with_regions_mean_what_they_meant(path: Path) -> None:
-    module = api.load(path, dict.fromkeys(deepened(path), FEW_LAYERS + 2) | SMALL.get(path.stem, {}))
+    module = api.load(path, small(path.stem) | dict.fromkeys(deepened(path), FEW_LAYERS + 2))
     with verified(True):
         optimised = optimise(module).module
     weights = example_weights(module)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mpcompile import api
 from mpcompile.backend import find_backend
 from mpcompile.ir import Module
-from mpcompile.passes.pipeline import optimise
+from mpcompile.passes.pipeline import Optimised, optimise
 from mpcompile.runner.examples import example_inputs as inputs
 from mpcompile.runner.examples import example_weights as weights
 
@@ -62,6 +62,9 @@ def full(name: str) -> Module:
     return api.load(path(name))
 
 
+#: One spec of each kind, for laws that cost seconds, and that a sweep of another law has for every spec.
+KINDS = ("made", "cnn", "vae", "realnvp2d", "char_lstm", "transformer", "iaf")
+
 #: The small one, shared between tests, which must not change it.
 module = cache(fresh)
 
@@ -71,9 +74,14 @@ def path(name: str) -> Path:
 
 
 @cache
+def prepared(name: str) -> Optimised:
+    """The small one as backends take it, and what became of its weights; shared, too."""
+    return optimise(module(name))
+
+
 def optimised(name: str) -> Module:
-    """The small one as backends take it; shared, too."""
-    return optimise(module(name)).module
+    """The small one as backends take it."""
+    return prepared(name).module
 
 
 @cache
@@ -83,5 +91,6 @@ def emitted(backend: str, name: str) -> Mapping[str, str | bytes]:
 
 
 __all__ = [
-    "NAMES", "ROOT", "SPECS", "emitted", "fresh", "full", "inputs", "module", "optimised", "path", "small", "weights",
+    "KINDS", "NAMES", "ROOT", "SPECS", "emitted", "fresh", "full", "inputs", "module", "optimised", "path", "prepared",
+    "small", "weights",
 ]  # fmt: skip
