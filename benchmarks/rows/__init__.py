@@ -7,7 +7,20 @@ from dataclasses import dataclass
 
 from training import Bench, Figure
 
-from rows import codes, flows, graphs, labels, latents, pictures, sequences, speech, tables, vision, words
+from rows import (
+    codes,
+    flows,
+    graphs,
+    labels,
+    latents,
+    pictures,
+    sequences,
+    shipped,
+    speech,
+    tables,
+    vision,
+    words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +82,5 @@ ROWS = {
     "posterior": Row(0.6, flows.posterior),
     "mdn": Row(0.3, tables.mdn),
     "deepar": Row(0.8, tables.deepar),
+    **{name: Row(*row) for name, row in shipped.SHIPPED.items()},
 }

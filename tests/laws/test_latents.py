@@ -61,6 +61,17 @@ def test_a_chain_of_states_stays_finite_over_many_steps() -> None:
     assert all(np.isfinite(v).all() for v in found.values())
 
 
+def test_the_posterior_of_a_state_that_has_moved_far_out_still_gets_gradients() -> None:
+    """Keys that are mostly off push states outwards; a bounded emission would be at its ends there, and pass nothing."""
+    m = specs.module("deep_markov")
+    w, given = example_weights(m, 0), specs.inputs(m, "loss", 2)
+    out = w["s.phi_0.dense_1.bias"]
+    w["s.phi_0.dense_1.bias"] = np.where(np.arange(len(out)) < len(out) // 2, out + 1000, out)
+    w["objective.steps"] = np.zeros_like(w["objective.steps"])  # beta is 0: the gradient is the likelihood's alone
+    _, gradients = find_backend("torch").session(m, w).gradients(given)
+    assert all(np.abs(g).max() > 1e-3 for name, g in gradients.items() if name.startswith(("g.", "s.phi")))
+
+
 def test_importance_weights_average_to_the_true_density() -> None:
     """Burda et al. 2016, eq. 8; for a linear Gaussian model the density is known:
     N(b, W W^T + 0.7^2). The elbo stays below it."""
