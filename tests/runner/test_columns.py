@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,24 @@ def test_holes_of_a_vector_of_columns(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(found["x"], np.float32([[1, np.nan], [np.nan, 2]]))
     np.testing.assert_array_equal(found["kind"], [0, 1])
+
+
+ALONE = {
+    "real": "normal(0, 1)",
+    "real(0..)": "gamma(1, 1)",
+    "real(0..1)": "uniform",
+    "integer(0..)": "poisson(mean = 1)",
+    "integer(1..5)": "ordinal(loc = 0)",
+    "binary": "bernoulli(logits = 0)",
+}
+
+
+@pytest.mark.parametrize("type", ALONE)
+def test_a_column_of_missing_values_alone_has_statistics(tmp_path: Path, type: str) -> None:
+    """A target that no example has: its law is left out, and `predict` gives it."""
+    spec = f"model m\ninput x: real\ntarget y: {type}?\nx ~ normal(0, 1)\ny ~ {ALONE[type]}\n"
+    (tmp_path / "m.mp").write_text(spec)
+    np.savez(tmp_path / "d.npz", x=np.arange(20.0), y=np.full(20, np.nan))
+    found = load_data(api.load(tmp_path / "m.mp"), str(tmp_path / "d.npz")).statistics
+    json.dumps(found, allow_nan=False)
+    assert [found["fields"]["y"][k] for k in ("low", "high", "mean", "deviation")] == [0, 0, 0, 0]

@@ -256,7 +256,7 @@ def _require_intervals(module: Module, data: str, splits: Mapping[str, Split]) -
             column = part.columns.get(name)
             if (
                 column is None
-                or not column.survey.size
+                or not column.survey.count
                 or (low < column.survey.low and column.survey.high < high)
             ):
                 continue
@@ -288,8 +288,8 @@ def _statistics(train: Split) -> dict[str, Any]:
         found = column.survey
         out[name] = {
             "shape": [int(s) for s in shape],
-            "low": float(found.low) if found.size else 0.0,
-            "high": float(found.high) if found.size else 0.0,
+            "low": float(found.low) if found.count else 0.0,
+            "high": float(found.high) if found.count else 0.0,
             "mean": found.mean,
             "deviation": found.deviation,
         }

@@ -87,7 +87,7 @@ class Survey:
             self._add(flat[start : start + _PART])
 
     def _add(self, part: Array) -> None:
-        before, self.size = self.size - self.bad, self.size + part.size
+        before, self.size = self.count, self.size + part.size
         low, high = part.min().item(), part.max().item()
         if not isfinite(low) or not isfinite(high):  # both are NaN where one number is
             finite = part[np.isfinite(part)]
@@ -107,8 +107,13 @@ class Survey:
         self.mean += step * n / (before + n)
 
     @property
+    def count(self) -> int:
+        """How many of the numbers are finite: none in a column of missing values alone."""
+        return self.size - self.bad
+
+    @property
     def deviation(self) -> float:
-        return float(np.sqrt(self.square / max(self.size - self.bad, 1)))
+        return float(np.sqrt(self.square / max(self.count, 1)))
 
 
 @dataclass(frozen=True, slots=True)

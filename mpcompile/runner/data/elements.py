@@ -68,7 +68,7 @@ def checked(
         )
         wrong = np.isinf if field.optional else (lambda v: ~np.isfinite(v))
         raise refuse("holds values that are not finite", wrong, help)
-    if not found.size:
+    if not found.count:
         return found
     low, high = found.low, found.high
     if binary and not (found.whole and low >= 0 and high <= 1):
