@@ -31,10 +31,12 @@ class Sequence:
     reads: frozenset[str]
 
     def hidden(self, name: str) -> Hidden:
-        """Return why a law or a prior may not read it."""
+        """Return why a law, a prior or a value that they may read must not read it."""
         of = ", ".join(f"`{n}`" for n in sorted(self.reads))
         return Hidden(
-            f"a law reads `{name}`", f", which reads {of} of later steps", "only a posterior may read it"
+            f"a law, a prior or a value reads `{name}`",
+            f", which reads {of} of later steps",
+            "only a posterior may read it: write what is made of it there, or as a block that the posterior calls",
         )
 
 

@@ -121,8 +121,9 @@ class Draws:
         program = next((p for p in ("sample", "predict") if p in module.programs), None)
         if program is None:
             raise error(
-                "MP540", f"model '{module.name}' has neither a sample nor a predict program", Span.none()
-            )
+                "MP540", f"model '{module.name}' has neither a sample nor a predict program", Span.none(),
+                help="state a law of what is to be drawn or predicted: terms of the loss alone give neither",
+            )  # fmt: skip
         self.run, self.module, self.seed, self.program = run, module, seed, program
         self.precision = str(run.facts["precision"])
         self.backend = backend or find_backend(str(run.facts["backend"]))

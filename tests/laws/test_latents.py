@@ -67,7 +67,9 @@ def test_the_posterior_of_a_state_that_has_moved_far_out_still_gets_gradients() 
     w, given = example_weights(m, 0), specs.inputs(m, "loss", 2)
     out = w["s.phi_0.dense_1.bias"]
     w["s.phi_0.dense_1.bias"] = np.where(np.arange(len(out)) < len(out) // 2, out + 1000, out)
-    w["objective.steps"] = np.zeros_like(w["objective.steps"])  # beta is 0: the gradient is the likelihood's alone
+    w["objective.steps"] = np.zeros_like(
+        w["objective.steps"]
+    )  # beta is 0: the gradient is the likelihood's alone
     _, gradients = find_backend("torch").session(m, w).gradients(given)
     assert all(np.abs(g).max() > 1e-3 for name, g in gradients.items() if name.startswith(("g.", "s.phi")))
 

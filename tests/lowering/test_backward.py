@@ -96,6 +96,7 @@ def test_no_law_reads_what_looks_ahead(old: str, new: str) -> None:
     assert (
         found.code == "MP127" and "`g`" in found.message and "which reads `x` of later steps" in found.message
     )
+    assert "a block that the posterior calls" in found.help
 
 
 def test_a_law_may_read_ahead_in_what_is_given() -> None:

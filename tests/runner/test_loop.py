@@ -242,8 +242,9 @@ def test_a_model_without_a_program_is_refused_by_the_command_that_runs_it(
     assert sample(run, silent, 2, backend=backend).values["y"].shape == (2, 1)
     for program in ("sample", "predict"):
         del silent.programs[program]
-    with pytest.raises(SpecError, match="MP540"):
+    with pytest.raises(SpecError, match="MP540") as caught:
         sample(run, silent, 2, backend=backend)
+    assert "state a law" in caught.value.diagnostics[0].help
 
 
 def test_unknown_settings(fake: ModuleType) -> None:
