@@ -108,7 +108,7 @@ class Survey:
 
     @property
     def count(self) -> int:
-        """How many of the numbers are finite: none in a column of missing values alone."""
+        """The number of finite numbers: 0 for a column of missing values alone."""
         return self.size - self.bad
 
     @property
