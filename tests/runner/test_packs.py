@@ -392,6 +392,25 @@ def test_sources_are_checked(fake: ModuleType, tmp_path: Path) -> None:
     assert "no column 'b'" in refused(pack, path, tmp_path / "o", Wishes(columns=("b",))).message
     pyarrow.parquet.write_table(pyarrow.table({"a": [2**60]}), path)
     assert "2^53" in refused(pack, path, tmp_path / "o", Wishes()).message
+    for cells, says in (
+        ({"length": [[1], [1, 2]]}, "cannot be named 'length'"),
+        ({"a": [[1], [1, 2]], "length": [1, 2]}, "'length' is a column beside"),
+        ({"a": [[1], [1, 2]], "b": [[1, 2], [1]]}, "differ in their lengths"),
+        ({"a": [[1], []]}, "is empty"),
+        ({"a": [[["a"]]]}, "not numbers"),
+        ({"a": [[[1, 2], [3]]]}, "differ in size"),
+        ({"a": ["x", "\u202e"]}, "is no word"),
+        ({"a": pyarrow.array([], pyarrow.float32())}, "it has no row"),
+        ({"table": [[1.0]] * 2}, "cannot be named 'table'"),
+    ):
+        held = pyarrow.table(
+            {
+                k: pyarrow.FixedSizeListArray.from_arrays([1.0, 2], 1) if k == "table" else v
+                for k, v in cells.items()
+            }
+        )
+        pyarrow.parquet.write_table(held, path)
+        assert says in refused(pack, path, tmp_path / "o", Wishes()).message, says
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "state.json").write_text('{"_data_files": [{"filename": "../t.parquet"}]}')
     assert "names no files" in refused(pack, tmp_path / "hf", tmp_path / "o", Wishes()).message

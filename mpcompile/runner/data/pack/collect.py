@@ -57,6 +57,8 @@ class Collector:
         if block.scalars:
             self._put(rows, TABLE, self._table(block.scalars))
         for name, value in block.arrays.items():
+            if name == "length" and isinstance(value, Sequences):
+                raise Unreadable(f"{self.path}: sequences cannot be named 'length'", "name them differently")
             if name == TABLE:
                 raise Unreadable(
                     f"{self.path}: a column of arrays cannot be named '{TABLE}'", "name it differently"
@@ -88,7 +90,8 @@ class Collector:
             help = "pictures: --resize and --crop make them of one size"
             raise Unreadable(f"{self.path}: a row of '{name}' has shape {found}", help)
         if value.dtype != dtype:
-            cast = value.astype(dtype)
+            with np.errstate(invalid="ignore"):
+                cast = value.astype(dtype)
             if not np.array_equal(cast, value, equal_nan=value.dtype.kind == "f"):
                 raise Unreadable(f"{self.path}: '{name}' begins as {dtype} and goes on as {value.dtype}")
             value = cast
@@ -128,6 +131,10 @@ class Collector:
                 raise Unreadable(f"{self.path}: '{name}' holds {missing[0]!r}, which is none of its classes")
         else:
             codes = self.words.setdefault(name, {})
+        if odd := [w for w in value.words if not w.strip() or not w.isprintable()]:
+            raise Unreadable(
+                f"{self.path}: '{name}' holds {odd[0][:30]!r}, which is no word", "a missing one is null"
+            )
         number = np.array([*(codes.setdefault(w, len(codes)) for w in value.words), np.nan])
         if len(codes) > _MOST_WORDS:
             raise Unreadable(
@@ -140,6 +147,10 @@ class Collector:
         """Number the words in the order of the alphabet, and give the columns."""
         if not self.sinks:
             raise Unreadable(f"{self.path}: it has no row")
+        if "length" in self.sinks and "length" in self.facts.header:
+            raise Unreadable(
+                f"{self.path}: 'length' is a column beside sequences, which have their own", "--columns"
+            )
         columns = {k: s.finish(self._ranks() if k == TABLE else None) for k, s in self.sinks.items()}
         self.facts.classes |= {name: sorted(codes) for name, codes in self.words.items()}
         return Store(self.facts, columns)
