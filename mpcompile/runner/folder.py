@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner import checkpoint, disk, divergence, resume, trackers
@@ -18,6 +21,9 @@ from mpcompile.runner.progress import Progress
 from mpcompile.runner.record import FORMAT, settings_of
 from mpcompile.runner.setup import Setup
 from mpcompile.runner.support import beyond_reach, whole_numbers
+from mpcompile.runner.writer import Writer
+
+_SECONDS_BETWEEN_BEST = 5.0
 
 
 def hold_earlier(
@@ -45,6 +51,11 @@ def _hold(lock: disk.Lock, held: ExitStack, say: Callable[[str], None]) -> None:
         say("this file system has no locks: see that no other process trains in the same folder")
 
 
+def copied(state: Mapping[str, Array]) -> dict[str, Array]:
+    """Copy a state, whose arrays a session may change in its next step."""
+    return {name: np.array(array) for name, array in state.items()}
+
+
 class Folder:
     """The folder that a training writes to. It is made, or resumed from, last: what cannot begin leaves it as it is.
 
@@ -64,6 +75,11 @@ class Folder:
             self.metrics = Metrics(self.run.metrics, kept)
         self.metrics.sinks = trackers.opened(setup.options.trackers or [], self.run, say)
         held.callback(self.metrics.close)
+        self.writer = Writer()
+        held.callback(self.writer.close)
+        #: The best state that is not written yet, with its record, and when one was written last.
+        self.best: tuple[dict[str, Array], dict[str, Any]] | None = None
+        self.best_at = -math.inf
 
     def _create(self, out: Path) -> tuple[Progress, int]:
         setup = self.setup
@@ -166,29 +182,56 @@ class Folder:
         }
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Write a line of metrics. Raises `SpecError` (MP527)."""
+        """Write a line of metrics, beside the training. Raises `SpecError` (MP527), as the methods below do."""
         if not self.writes:
             return
+        payload = self.metrics.encoded(line)
         with self._writing():
-            self.metrics.write(line)
+            self.writer.put(lambda: self.metrics.append(payload))
 
     def save_best(self, state: Mapping[str, Array]) -> None:
-        """Keep a state as the best one. Raises `SpecError` (MP527)."""
+        """Keep a state as the best one: at once, or where one was written some seconds ago with the next save."""
         if not self.writes:
             return
-        with self._writing():
-            checkpoint.save(self.run.best, state, self.record(self.metrics.sync()))
+        self.best = copied(state), self.record(self.metrics.size)
+        if time.monotonic() - self.best_at > _SECONDS_BETWEEN_BEST:
+            self._write_best()
+
+    def _write_best(self) -> None:
+        if self.best is None:
+            return
+        (kept, record), self.best, self.best_at = self.best, None, time.monotonic()
+        self._save(lambda: checkpoint.save(self.run.best, kept, record))
 
     def save_last(self, state: Mapping[str, Array]) -> None:
-        """Keep a state as the newest one. Raises `SpecError` (MP527)."""
+        """Keep a state as the newest one, beside the training; a better state that is not written yet before it."""
         if not self.writes:
             return
+        self._write_best()
+        kept, record, step = copied(state), self.record(self.metrics.size), self.progress.step
+        self._save(lambda: checkpoint.save_last(self.run.checkpoints, step, kept, record))
+
+    def _save(self, job: Callable[[], None]) -> None:
+        """Do a save behind all lines so far, which are durable before it."""
+
+        def durable() -> None:
+            self.metrics.sync()
+            job()
+
         with self._writing():
-            record = self.record(self.metrics.sync())
-            checkpoint.save_last(self.run.checkpoints, self.progress.step, state, record)
+            self.writer.put(durable, large=True)
+
+    def settle(self) -> None:
+        """Wait until all that was kept is on the disk."""
+        if not self.writes:
+            return
+        self._write_best()
+        with self._writing():
+            self.writer.settle()
 
     def drop(self, step: int) -> None:
         """Remove the checkpoint of a step whose loss turned out not to be finite."""
+        self.settle()
         if self.writes:
             divergence.drop(self.run.checkpoints, step)
 

@@ -123,6 +123,7 @@ class _Training:
                 self.say(f"{p.skipped} of {p.step} steps changed nothing")
             if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
                 self.folder.save_best(self._sound_state())
+            self.folder.settle()
         return self._result(signal if not self._ended() else 0)
 
     def _ended(self) -> bool:
@@ -182,6 +183,7 @@ class _Training:
             )
 
     def _diverged(self, what: str) -> SpecError:
+        self.folder.settle()
         rate = self.setup.rate(max(self.progress.step - 1, 0))
         setup = self.setup
         return divergence.diverged(setup.module, setup.dataset, setup.settings, self.folder.run, what, rate)

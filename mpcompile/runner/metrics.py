@@ -20,7 +20,7 @@ class Sink(Protocol):
 
 
 class Metrics:
-    """Appends to `metrics.jsonl`. `size` is what a checkpoint remembers and `start` cuts back to."""
+    """Appends to `metrics.jsonl`. `size` is that of all lines `encoded` so far: what a checkpoint remembers."""
 
     def __init__(self, path: Path, start: int = 0) -> None:
         """Keep the first `start` bytes of the file and drop what a killed run wrote after its checkpoint.
@@ -36,20 +36,25 @@ class Metrics:
             os.ftruncate(self._handle, self.size)
         os.lseek(self._handle, self.size, os.SEEK_SET)
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """One line; it must hold `step`, `split` and `loss`, all numbers finite. Raises `OSError`."""
+    def encoded(self, line: Mapping[str, Any]) -> bytes:
+        """Count a line in, tell it to the sinks, and return it as `append` takes it.
+
+        It must hold `step`, `split` and `loss`, all numbers finite.
+        """
         payload = (json.dumps(line, allow_nan=False) + "\n").encode()
-        while payload:
-            done = os.write(self._handle, payload)
-            self.size += done
-            payload = payload[done:]
+        self.size += len(payload)
         for sink in self.sinks:
             sink.write(line)
+        return payload
 
-    def sync(self) -> int:
-        """Make all lines durable and give the file's size. Raises `OSError`."""
+    def append(self, payload: bytes) -> None:
+        """Write a line. Raises `OSError`."""
+        while payload:
+            payload = payload[os.write(self._handle, payload) :]
+
+    def sync(self) -> None:
+        """Make all lines durable. Raises `OSError`."""
         os.fsync(self._handle)
-        return self.size
 
     def close(self) -> None:
         if self._handle >= 0:

@@ -45,7 +45,7 @@ from mpcompile.api import load
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Module
-from mpcompile.runner import checkpoint, loop
+from mpcompile.runner import checkpoint, setup
 from mpcompile.runner.loop import Options, train
 
 SPECS = ("made", "realnvp2d", "vae", "mlp", "lstm_stacked", "maf")
@@ -322,7 +322,7 @@ def prepared() -> Iterator[None]:
         return made
 
     with (
-        mock.patch.object(loop, "load_data", once(loop.load_data)),
+        mock.patch.object(setup, "load_data", once(setup.load_data)),
         mock.patch.object(door, "optimise", once(door.optimise)),
     ):
         yield
