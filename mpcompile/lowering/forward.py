@@ -26,7 +26,7 @@ from mpcompile.diagnostics import error
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
-from mpcompile.ir import DType, Field, Symbolic, Value, product
+from mpcompile.ir import Builder, DType, Field, Symbolic, Value, product
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete
 from mpcompile.lowering.reading import Order
@@ -79,16 +79,19 @@ class Forward:
 
     steps  the parts of the recurrence
     base   the classes that a step sums over: carried ones, then its latents in order, with their fields
+    filled variables with missing classes, which are summed over where they are missing
     reads  of each name in a step, the classes of `base` that it depends on
     same   of a name that is one of these classes, which
-    done   assignments of the step so far that read a class, each with the values that were there
+    done   assignments of the step so far that read a class, or change one, each with the values that were there, and
+           with its own value where it reads none
     """
 
     statement: ast.Recurrence
     typed: Mapping[str, Field]
     order: Order
     steps: Steps
-    done: list[tuple[ast.Update, dict[str, Value]]] = field(default_factory=list)
+    filled: Mapping[str, Field] = field(default_factory=dict)
+    done: list[tuple[ast.Update, dict[str, Value], Value | None]] = field(default_factory=list)
     base: dict[str, Field] = field(default_factory=dict)
     reads: dict[str, set[str]] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
@@ -97,7 +100,9 @@ class Forward:
         """Raises `SpecError` (MP411) for what no forward recursion sums over."""
         statements = self.statement.statements
         latents = [s for s in statements if isinstance(s, ast.Density) and s.role == "latent"]
-        first = discrete.way(next(s for s in latents if discrete.counted(s)))
+        first = (
+            discrete.Exact if self.filled else discrete.way(next(s for s in latents if discrete.counted(s)))
+        )
         for s in latents:
             if discrete.way(s) is not first:
                 how = f"`{s.name}` is {'summed out' if discrete.counted(s) else 'drawn'}"
@@ -107,7 +112,8 @@ class Forward:
                 raise error("MP411", f"`{s.name}` has axes, and all of its elements at once have too many states",
                             s.span, help="one class for each step: without axes")  # fmt: skip
         carried = {c.name: self.typed[c.name] for c in self.statement.carries if c.name in self.typed}
-        self.base = carried | {s.name: self.typed[s.name] for s in latents}
+        counted = [s.name for s in statements if s in latents or s.name in self.filled]
+        self.base = carried | {n: self.filled[n] if n in self.filled else self.typed[n] for n in counted}
         states = prod(discrete.states_of(f) for f in self.base.values())
         if states > discrete.MAX_STATES:
             many = f"a step has {states} joint states, more than {discrete.MAX_STATES}"
@@ -239,7 +245,7 @@ class Forward:
 
     def _begin(self, at: Step, state: list[Value]) -> Value:
         """The state before a step with an axis for each class, and what is known of its names by then."""
-        self.reads = {n: {n} for n in self.base}
+        self.reads = {n: {n} for n in self.carried}
         self.same, self.done = {n: n for n in self.base}, []
         at.scope.values.update(zip(self._others, state[1:], strict=True))
         return self._spread(at.ctx, Table(self.carried, state[0]), tuple(self.base))
@@ -293,11 +299,25 @@ class Forward:
             def prior(there: Step) -> Value:
                 return class_log_probs(there.ctx, self.steps.prior(there, s))
 
-            return Table((*over, s.name), self._table(at, over, prior))
+            made = self._table(at, over, prior)
+            self.reads[s.name] = {s.name}
+            return Table((*over, s.name), made)
         over, x = self._ordered(self._read(s.distribution)), at.data[s.name]
+        if s.name in self.filled:
+            return self._filled(at, s, over, x)
         made = self._table(at, over, lambda there: self.steps.law(there, s).log_prob(there.ctx, x))
         at.scope.values[s.name] = x
         return Table(over, made)
+
+    def _filled(self, at: Step, s: ast.Density, over: tuple[str, ...], x: Value) -> Table:
+        """The factor of a class that may be missing: log p at all of its classes, where the data allow them."""
+        ctx, b, of = at.ctx, at.ctx.b, self.filled[s.name]
+        made = self._table(at, over, lambda there: class_log_probs(there.ctx, self.steps.law(there, s)))
+        n, states = x.shape[0], discrete.states_of(of)
+        own = F.reshape(b, self._only(ctx, F.reshape(b, x, (n,)), of), (n, *(1,) * len(over), states))
+        there = F.reshape(b, ctx.missing[x], (n, *(1,) * (len(over) + 1)))
+        self.reads[s.name] = {s.name}
+        return Table((*over, s.name), F.add(b, made, F.where(b, there, own, 0.0)))
 
     def _assign(self, at: Step, s: ast.Update) -> None:
         """Note which classes a name depends on; give it its value where it depends on none."""
@@ -312,10 +332,11 @@ class Forward:
         else:
             self.same[s.name] = source
         self.reads[s.name] = read
+        before = dict(at.scope.values)
+        if not read:
+            at.scope.values[s.name] = self.steps.update(at, s, before.get(s.name))
         if read or s.name in self.base:
-            self.done.append((s, dict(at.scope.values)))
-        else:
-            at.scope.values[s.name] = self.steps.update(at, s, at.scope.values.get(s.name))
+            self.done.append((s, before, None if read else at.scope.values[s.name]))
 
     def _read(self, expr: ast.Expr) -> set[str]:
         """The classes that the text of an expression refers to, through nets, blocks and names of the step."""
@@ -333,8 +354,10 @@ class Forward:
         def one(own: dict[str, Value]) -> list[Value]:
             b = at.ctx.b
             frames = b.scope
-            for s, values in self.done:
-                if self._read(s.value) <= set(over):
+            for s, values, known in self.done:
+                if known is not None:
+                    own[s.name] = known
+                elif self._read(s.value) <= set(over):
                     b.scope = frames[:-1]
                     with at.ctx.frame(s.name, at.scope.label(s.span), s.span):
                         own[s.name] = self.steps.update(self._there(at, values | own), s, None)
@@ -359,7 +382,16 @@ class Forward:
         if None not in ends and len(set(ends)) == len(ends):
             kept = [names.index(e) for e in ends if e is not None]
             rest = tuple(i + 1 for i in range(len(names)) if i not in kept)
-            summed = b.emit(ops.LogSumExp(rest, False), total) if rest else total
+            alone = (
+                len(self.carried) == 1 and not self.filled
+            )  # then each class is reached from the known one
+            summed = (
+                total
+                if not rest
+                else b.emit(ops.LogSumExp(rest, False), total)
+                if alone
+                else _summed(b, total, rest)
+            )
             order = sorted(kept)
             return F.transpose(b, summed, 0, *(order.index(i) + 1 for i in kept))
         rank = len(self.carried)
@@ -370,7 +402,7 @@ class Forward:
             sizes = [discrete.states_of(self.base[n]) if n in over else 1 for n in names]
             own = [discrete.states_of(self.base[name]) if j == i else 1 for j in range(rank)]
             wide = F.add(b, wide, F.reshape(b, mask, (mask.shape[0], *sizes, *own)))
-        return b.emit(ops.LogSumExp(tuple(range(1, len(names) + 1)), False), wide)
+        return _summed(b, wide, tuple(range(1, len(names) + 1)))
 
     def _next(self, at: Step, name: str) -> tuple[tuple[str, ...], Value]:
         """The next class of a carried value at all states that it depends on: [N, states of each]."""
@@ -384,6 +416,13 @@ class Forward:
         """A table with an axis for each of `names`, of size 1 where it does not read that class."""
         sizes = [discrete.states_of(self.base[n]) if n in table.over else 1 for n in names]
         return F.reshape(ctx.b, table.value, (table.value.shape[0], *sizes))
+
+
+def _summed(b: Builder, x: Value, axes: tuple[int, ...]) -> Value:
+    """The log of the sum of e^x over axes, with a gradient of zero where all elements are minus infinity: none can be."""
+    dead = b.emit(ops.Equal(), b.emit(ops.LogSumExp(axes, True), x), b.constant(float("-inf")))
+    total = b.emit(ops.LogSumExp(axes, False), F.where(b, dead, 0.0, x))
+    return F.where(b, F.reshape(b, dead, total.shape), float("-inf"), total)
 
 
 def class_log_probs(ctx: Context, law: Distribution) -> Value:

@@ -49,6 +49,28 @@ def check_law(field: Field, law: Distribution, span: Span) -> None:
                     help="laws of single elements leave missing ones out: normal, ... (mpcompile list)")  # fmt: skip
 
 
+def check_filled(name: str, field: Field | None, law: bool, exact: bool, span: Span) -> None:
+    """Raise MP411 for what no step sums over where it is missing.
+
+    `field` is the variable, `law` whether the recurrence has its law, and `exact` whether it is stated to be summed out.
+    """
+    if field is None or not law:
+        raise error("MP411", f"`{name}` has no law in this recurrence, so no class has a probability", span,
+                    help=f"{name} ~ categorical(logits = ...)")  # fmt: skip
+    if not field.optional:
+        raise error("MP411", f"`{name}` is never missing: its type has no `?`", span,
+                    help=f"{field.role} {name}: category(10)[time]?")  # fmt: skip
+    if field.base not in ("category", "binary"):
+        raise error("MP411", f"`{name}` is {field.kind}, and no sum over its values is taken", span,
+                    help=f"its law leaves a missing one out; fill({name}, 0) reads it")  # fmt: skip
+    if any(size != 1 for size in field.type.shape[2:]):
+        raise error("MP411", f"`{name}` of a step has axes, and all of its elements at once have too many states", span,
+                    help=f"one class for each step; or fill({name}, 0) reads it")  # fmt: skip
+    if not exact:
+        raise error("MP411", f"the missing `{name}` of a step is summed out, and has no posterior of its own", span,
+                    help=f"missing {name} ~ exact")  # fmt: skip
+
+
 def refuse(name: str, span: Span) -> None:
     """Raise MP216 for a variable with missing values that is read as it is."""
     raise error("MP216", f"`{name}` may be missing, and is read as if it were there", span,

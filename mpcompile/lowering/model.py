@@ -268,7 +268,7 @@ class _Lowering(Statements):
                     element = law.conditionals(p.ctx, p.scope.values[s.name], law.choice(p.ctx))
                     self._modelled[s.name] = Modelled(law, p.b.graph.name, element.parameter_axis)
                     self.finish(p, element.parameters())
-        for r in (r for r in self.recurrences if (not r.latents or r.sums()) and len(r.observed) == 1):
+        for r in (r for r in self.recurrences if r.shows() and len(r.observed) == 1):
             (s,) = r.observed
             p = self._given_latents(s.name)
             outputs, axis = r.conditionals(p.ctx, p.scope, starts(self, p, r))

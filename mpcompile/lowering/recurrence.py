@@ -51,13 +51,12 @@ class Recurrence:
     statement: ast.Recurrence
     fields: Mapping[str, Field]
     order: Order
-    typed: Mapping[str, Field] = field(
-        default_factory=dict
-    )  # latents and carried values with a type, in a step
+    typed: Mapping[str, Field] = field(default_factory=dict)  # latents, carried values with a type, in a step
     latent_fields: dict[str, Field] = field(default_factory=dict)
     sequences: dict[str, Sequence] = field(
         default_factory=dict
     )  # of backward recurrences, known once one was built
+    filled: Mapping[str, Field] = field(default_factory=dict)  # in a step, summed over where they are missing
     sharpening: set[str] = field(default_factory=set)  # observed variables whose law learns a scale
 
     def __post_init__(self) -> None:
@@ -136,16 +135,20 @@ class Recurrence:
         return total, kl
 
     def sums(self) -> bool:
-        """Whether its latents are summed out."""
-        return any(discrete.way(s) is discrete.Exact for s in self.latents)
+        """Whether its latents, or missing classes, are summed out."""
+        return bool(self.filled) or any(discrete.way(s) is discrete.Exact for s in self.latents)
+
+    def shows(self) -> bool:
+        """Whether the law of each step given those before it can be shown: no latent is drawn, and nothing is missing."""
+        return not self.filled and (not self.latents or self.sums())
 
     def counts(self) -> bool:
         """Whether all classes of its latents are evaluated: they are summed out, or enumerated."""
-        return any(discrete.counted(s) for s in self.latents)
+        return self.sums() or any(discrete.counted(s) for s in self.latents)
 
     def _forward(self) -> Forward:
         steps = Steps(self.loop, self._law, self._prior, self._posterior, self._update, self._start)
-        return Forward(self.statement, self.typed, self.order, steps)
+        return Forward(self.statement, self.typed, self.order, steps, self.filled)
 
     def conditionals(
         self, ctx: Context, scope: Scope, starts: Mapping[str, Value]

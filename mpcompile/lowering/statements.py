@@ -20,7 +20,7 @@ from mpcompile.lowering.backward import Sequence, hidden_sequences
 from mpcompile.lowering.declarations import field, numbers_of
 from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.reading import Hidden, Order
-from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.recurrence import Recurrence, in_step
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import unrolled
 
@@ -63,7 +63,7 @@ class Statements:
         self.sequences: dict[str, Sequence] = {}
         #: Latents, observed variables and recurrences, in the order of generation.
         self.generated: list[ast.Density | Recurrence] = [
-            Recurrence(s, self.fields, self.order, self._of_step(s), sequences=self.sequences)
+            Recurrence(*self._split(s), sequences=self.sequences, filled=self._filled(s))
             if isinstance(s, ast.Recurrence)
             else s
             for s in model.density
@@ -72,9 +72,7 @@ class Statements:
         ]
         self.recurrences = [s for s in self.generated if isinstance(s, Recurrence)]
         backward = (s for s in model.density if isinstance(s, ast.Recurrence) and s.backward)
-        self.backwards = [
-            Recurrence(s, self.fields, self.order, self._of_step(s)).backward() for s in backward
-        ]
+        self.backwards = [Recurrence(*self._split(s)).backward() for s in backward]
         self.terms = [s for s in model.density if isinstance(s, ast.Term)]
         self.weight_priors = [s for s in model.density if isinstance(s, ast.WeightPrior)]
         #: Latents with a type.
@@ -89,6 +87,25 @@ class Statements:
         self._check_missing()
         #: Symbols of all shapes that a program may have.
         self.lengths = {"N"} | {n for f in self.fields.values() for s in f.type.shape for n in symbols(s)}
+
+    def _split(
+        self, r: ast.Recurrence
+    ) -> tuple[ast.Recurrence, Mapping[str, Field], Order, dict[str, Field]]:
+        """A recurrence without its `missing` statements, with what else `Recurrence` takes."""
+        kept = tuple(s for s in r.statements if not (isinstance(s, ast.Density) and s.role == "missing"))
+        return r.model_copy(update={"statements": kept}), self.fields, self.order, self._of_step(r)
+
+    def _filled(self, r: ast.Recurrence) -> dict[str, Field]:
+        """The variables of a step whose missing classes are summed over. Raises `SpecError` (MP411) for others."""
+        found = dict[str, Field]()
+        laws = {s.name for s in r.statements if isinstance(s, ast.Density) and s.role == "observed"}
+        for s in r.statements:
+            if isinstance(s, ast.Density) and s.role == "missing":
+                f = self.fields.get(s.name)
+                holes.check_filled(s.name, f, s.name in laws, discrete.way(s) is discrete.Exact, s.span)
+                assert f is not None
+                found[s.name] = in_step(f)
+        return found
 
     def _of_step(self, r: ast.Recurrence) -> dict[str, Field]:
         """The fields of the latents and the carried values of a recurrence that have a type.
@@ -296,6 +313,10 @@ class Statements:
                     help=f"declare it: input {name}: category(10)?",
                 )
             f = self.fields[name]
+            if discrete.way(s) is discrete.Exact:
+                why = "outside of recurrences a posterior says what stands in its place in means"
+                raise error("MP411", f"`{name}` has no posterior, and {why}", s.span,
+                            help=f"missing {name} ~ enumerate(categorical(net(x)))")  # fmt: skip
             if not f.optional:
                 raise error("MP411", f"`{name}` is never missing: its type has no `?`", s.span,
                             help=f"{f.role} {name}: category(10)?")  # fmt: skip

@@ -21,11 +21,10 @@ def _law(s: ast.Density) -> str:
 
 #: A class of nodes, what of it is not built, and a test for nodes that have it.
 _UNBUILT: tuple[tuple[type[ast.Node], str, Callable[[Any], bool]], ...] = (
-    (ast.Density, "a draw of what is missing", lambda n: n.role == "missing" and _law(n) != "enumerate"),
     (
-        ast.Recurrence,
-        "a `missing` statement in a step",
-        lambda n: any(getattr(s, "role", "") == "missing" for s in n.statements),
+        ast.Density,
+        "a draw of what is missing",
+        lambda n: n.role == "missing" and _law(n) not in ("enumerate", "exact"),
     ),
 )
 
