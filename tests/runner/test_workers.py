@@ -15,6 +15,7 @@ from mpcompile.ir import Module
 from mpcompile.runner.batches import Batches
 from mpcompile.runner.data import load_data
 from mpcompile.runner.data.arrays import npy
+from mpcompile.runner.data.dataset import surveyed
 from mpcompile.runner.data.mapped import Stored, gathered, mapping
 
 
@@ -103,3 +104,24 @@ def test_a_file_that_became_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     os.truncate(tmp_path / "x.npy", 5000)
     with pytest.raises(SpecError, match="became shorter"):
         gathered(x, np.array([3, 90]))
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux"
+)
+def test_a_mapped_file_does_not_become_resident(tmp_path: Path) -> None:
+    """A law of memory: statistics of one column of a table of 256 MB, and batches of its rows, take a window of it."""
+
+    def peak() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) // 1024
+
+    path, shape = tmp_path / "x.npy", (2**18, 256)
+    np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()  # a file of holes
+    column, rows = npy(path)[:, 3:4], np.random.default_rng(0).permutation(shape[0])[: shape[0] // 4]
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins with what is there now
+    before = peak()
+    found = surveyed(column, rows)
+    for start in range(0, 6400, 64):
+        gathered(npy(path), rows[start : start + 64])
+    assert found.size == len(rows) and peak() - before < 100
