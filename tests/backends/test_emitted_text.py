@@ -60,12 +60,14 @@ def test_every_file_is_formatted_and_passes_strict_rules(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_every_file_passes_mypy_strict(folder: Path, tmp_path: Path) -> None:
-    """One run over all files, under names of their own; what mypy knows of torch and jax is kept between runs."""
+    """One run over all files, under names of their own, with the settings of the project.
+
+    What mypy knows of torch and jax it has from its run over the project, which `make test` begins with.
+    """
     for path in emitted(folder):
         name, backend = path.relative_to(folder).parts[:2]
         own = f"{name}_{backend}_"
         text = path.read_text(encoding="ascii").replace("\nfrom model import", f"\nfrom {own}model import")
         (tmp_path / f"{own}{path.name}").write_text(text, encoding="ascii")
-    kept = ROOT / ".mypy_cache" / "emitted"
-    mypy = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={kept}")
-    run(*mypy, tmp_path, cwd=tmp_path)
+    settings = (f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}")
+    run(sys.executable, "-m", "mypy", "--strict", *settings, tmp_path, cwd=tmp_path)
