@@ -67,6 +67,7 @@ smoke: $(READY)
 # About 20 s, mostly imports. The same inputs each time, so that a change that is not at fault does not fail.
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(addprefix --target ,$(FUZZ))
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/axis_orders.py --specs 100
 
 format: $(READY)
 	$(BIN)/ruff check --fix --quiet .
