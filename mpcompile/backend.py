@@ -241,7 +241,11 @@ def open_session(
     if not supports:
         return found.session(own, parameters, optimizer, **options)
     rule = None if optimizer is None else optimizer.rule
-    stored, layout = fuse(own, rule, blocks=blocks) if device == "cpu" else (own, Layout({}))
+    stored, layout = (
+        fuse(own, rule, blocks=blocks)
+        if device == "cpu" and group.layout == "replicated"
+        else (own, Layout({}))
+    )
     weights = layout.packed(without_dead(parameters, supports))
     return MaskedSession(found.session(stored, weights, optimizer, **options), layout, supports)
 

@@ -47,6 +47,8 @@ class TorchBackend:
     ) -> TorchSession:
         from mpcompile_torch.session import TorchSession
 
+        if group.layout == "sharded" and group.size > 1:
+            from mpcompile_torch.sharded import ShardedSession as TorchSession
         options: Any = {"device": device, "precision": precision, "mixed": mixed}
         return TorchSession(module, parameters, optimizer, group=group, **options)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpcompile.backend import OptimizerSpec, Scalars
 from mpcompile.group import ALONE, Group
@@ -49,14 +49,18 @@ class TorchSession:
         emitted = emit_module(module)
         self.methods = emitted.methods
         self.model = build_model(emitted, parameters, self.dtype).to(self.device)
-        held = self.model.state_dict(keep_vars=True)
+        held = self._place().state_dict(keep_vars=True)
         self.tensors: dict[str, Tensor] = {name: held[name] for name in module.parameters}
         self.trained = {n: t for n, t in self.tensors.items() if module.parameters[n].trained}
         for name in self.tensors.keys() - self.trained.keys():
             self.tensors[name].requires_grad_(False)
         self.dead = _dead_regions(module, list(self.trained), self.device)
         self.updater = (
-            Updater(optimizer, self.trained, decays=[module.parameters[n].decays for n in self.trained])
+            Updater(
+                optimizer,
+                self._owned(self.trained),
+                decays=[module.parameters[n].decays for n in self.trained],
+            )
             if optimizer
             else None
         )
@@ -74,7 +78,7 @@ class TorchSession:
         named = zip(self.trained, gradients, strict=True)
         return (
             {name: _numpy(t.detach(), self.dtype) for name, t in outputs.items()},
-            {name: _numpy(g, self.dtype) for name, g in named},
+            {name: _numpy(self._whole(name, g), self.dtype) for name, g in named},
         )
 
     def step(self, inputs: Mapping[str, Array], rate: float, norm: bool = True) -> Mapping[str, float]:
@@ -95,7 +99,7 @@ class TorchSession:
             self.count += 1
             self.updater.step(gradients, rate, self.count)
             for name, output in self.module.updates("loss").items():
-                self.tensors[name].copy_(outputs[output])
+                self._put(name, self._own(self.tensors[name]), outputs[output])
         return Scalars(list(scalars), partial(_numbers, list(scalars.values())))
 
     @staticmethod
@@ -178,23 +182,47 @@ class TorchSession:
     # --- state ---
 
     def state(self) -> dict[str, Array]:
-        found = {f"parameter/{name}": _numpy(t.detach(), self.dtype) for name, t in self.tensors.items()}
+        weights = self._owned(self.tensors)
+        found = {f"parameter/{n}": _numpy(self._whole(n, t.detach()), self.dtype) for n, t in weights.items()}
         if self.updater is not None:
             found["optimizer/step"] = np.asarray(self.count, np.int64)
             for slot, arrays in self.updater.slots.items():
-                found |= {f"optimizer/{slot}/{name}": _numpy(a, self.dtype) for name, a in arrays.items()}
+                found |= {
+                    f"optimizer/{slot}/{n}": _numpy(self._whole(n, a), self.dtype) for n, a in arrays.items()
+                }
         return found
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         with torch.no_grad():
-            for name, tensor in self.tensors.items():
-                tensor.copy_(torch.from_numpy(np.array(state[f"parameter/{name}"])))
+            for name, tensor in self._owned(self.tensors).items():
+                self._put(name, tensor, torch.from_numpy(np.array(state[f"parameter/{name}"])))
             if self.updater is None:
                 return
             self.count = int(state["optimizer/step"])
             for slot, arrays in self.updater.slots.items():
                 for name, array in arrays.items():
-                    array.copy_(torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
+                    self._put(name, array, torch.from_numpy(np.array(state[f"optimizer/{slot}/{name}"])))
+
+    # --- where weights are: all of each, unless the layout says otherwise ---
+
+    def _place(self) -> nn.Module:
+        """Return the model, with its weights where this process keeps them."""
+        return self.model
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        """Return the part of a weight that this process keeps; a step writes into it."""
+        return tensor
+
+    def _owned(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self._own(tensor) for name, tensor in tensors.items()}
+
+    def _whole(self, name: str, part: Tensor) -> Tensor:
+        """Return the whole of an array of the weight `name`, from the parts of all processes."""
+        return part
+
+    def _put(self, name: str, part: Tensor, value: Tensor) -> None:
+        """Write the whole of an array of the weight `name` into this process's part."""
+        part.copy_(value)
 
     def exchange(self, values: Sequence[float]) -> list[list[float]]:
         return exchange(self.group, values)

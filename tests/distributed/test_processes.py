@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from specs_under_test import ROOT
 
 from mpcompile import api
@@ -25,6 +26,8 @@ SHARDED = [
     "made", "made_ensemble", "pixel_transformer", "vae", "lstm_stacked", "realnvp", "maf", "nade", "mlp", "cnn", "gru",
     "vq_vae",
 ]  # fmt: skip
+#: Statistics of the batch, a start from data, and weights that programs read in several places.
+CUT = ["unet", "glow", "transformer"]
 SPEC = ROOT / "specs" / "vae.yaml"
 
 
@@ -41,9 +44,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     def run(out: str, end: str = "", **more: Any) -> tuple[str, dict[str, Any]]:
         return "run", {"spec": str(SPEC), "out": str(folder / out), "options": {**usual, **more}, "end": end}
 
-    bits = {"names": SHARDED, "steps": 3}
+    bits = {"names": SHARDED, "steps": 2}
     plan = {
-        "equal": (2, [("equal", {"names": SPECS, "steps": 3})]),
+        "equal": (2, [("equal", {"names": SPECS, "steps": 2})]),
+        "sharded": (
+            2,
+            [
+                ("equal", {"names": CUT, "steps": 2, "layout": "sharded"}),
+                run("cut", layout="sharded", steps=30),
+            ],
+        ),
+        "sharded, resumed": (1, [run("cut", resume=True, layout="replicated")]),
         "lacking": (2, [("without_one_sum", {"name": "unet"})]),
         "one": (1, [("bits", bits), ("bits", {**bits, "swap": True}), run("whole")]),
         "two": (2, [("bits", bits)]),
@@ -71,6 +82,25 @@ def test_two_processes_train_the_model_of_one(told: dict[str, Any], name: str) -
     first, second = (answers[0][name] for answers in told["equal"])
     assert first == second
     assert first < 1e-10
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_weights_that_are_cut_train_the_model_of_one_process(told: dict[str, Any], name: str) -> None:
+    first, second = (answers[0][name] for answers in told["sharded"])
+    assert first == second
+    assert first < 1e-10
+
+
+def test_a_run_with_cut_weights_goes_on_in_one_process(told: dict[str, Any]) -> None:
+    assert [answers[1]["step"] for answers in told["sharded"]] == [30, 30]
+    assert told["sharded, resumed"] == [[{"reason": "finished", "step": 60, "signal": 0}]]
+    cut, whole = (
+        load_file(told["folder"] / run / "checkpoints" / "last-000000060" / "state.safetensors")
+        for run in ("cut", "whole")
+    )
+    assert cut.keys() == whole.keys()
+    for name, array in whole.items():
+        np.testing.assert_allclose(cut[name], array, rtol=0, atol=0.05, err_msg=name)  # adam, in float32
 
 
 def test_statistics_of_a_batch_need_every_sum_over_processes(told: dict[str, Any]) -> None:
