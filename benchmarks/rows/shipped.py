@@ -33,7 +33,7 @@ class Shipped:
         unit = "nats_per_dim" if self.each else "nats"
         what = f"{BOUNDS.get(found['quantity'], 'NLL')}, nats{' an element' if self.each else ''}"
         own = found[unit]
-        if "baselines" in found:
+        if found.get("baselines"):
             other = found["baselines"][0]
             label, theirs = other["name"], other[unit]
         else:
@@ -44,7 +44,7 @@ class Shipped:
 
 def alone(fitted: Fitted) -> tuple[str, dict[str, float]]:
     """The log-likelihood of a model's variable `x` by elements apart, for models with conditions, as moments."""
-    field = next(f for f in fitted.module.fields if f.name == "x")
+    field = fitted.module.fields["x"]
     train, test = (fitted.whole(part)["x"] for part in ("train", "test"))
     train, test = train.reshape(len(train), -1), test.reshape(len(test), -1)
     if field.base == "binary":
