@@ -1,0 +1,141 @@
+"""Causal language models of an installed transformers, tiny: recorded, held to themselves, and asked what they read.
+
+    python benchmarks/foreign.py
+    python benchmarks/foreign.py GPT2LMHeadModel LlamaForCausalLM --attention sdpa
+
+Every class of the library's table of causal language models is made with random weights (width 16, two layers, 11
+tokens); those whose configuration has no such size are counted and named. Experts are applied by index
+(`batched_mm`). A line a model: nodes, seconds to record, difference of the recording from the model, the answer.
+transformers is no dependency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from mpcompile.foreign import ForeignClaim, Unreadable, answer
+from mpcompile.foreign.running import difference
+from mpcompile_torch.reader import TorchModel
+
+CLAIM = ForeignClaim.parse("autoregressive(input_ids -> logits)")
+WIDTHS = "hidden_size n_embd d_model word_embed_proj_dim embedding_size attention_hidden_size moe_intermediate_size"
+LAYERS = "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers"
+HEADS = """num_attention_heads n_head n_heads num_heads encoder_attention_heads decoder_attention_heads
+    num_key_value_heads num_experts_per_tok"""
+INNER = "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim n_inner d_ff dff"
+LENGTHS = "max_position_embeddings n_positions n_ctx max_seq_len"
+EXPERTS = "num_experts num_local_experts n_routed_experts"
+SIZES: dict[str, Any] = {
+    **dict.fromkeys(WIDTHS.split(), 16), **dict.fromkeys(LAYERS.split(), 2), **dict.fromkeys(HEADS.split(), 2),
+    **dict.fromkeys(INNER.split(), 32), **dict.fromkeys(LENGTHS.split(), 64), **dict.fromkeys(EXPERTS.split(), 4),
+    "vocab_size": 23, "head_dim": 8, "rotary_dim": 4, "state_size": 8, "sliding_window": 4, "pad_token_id": None,
+    "bos_token_id": 1, "eos_token_id": 2, "use_cache": False, "is_decoder": True, "tie_word_embeddings": False,
+    "attention_dropout": 0.0,
+}  # fmt: skip
+#: Larger models are left out; and seconds that one may take.
+LARGEST, LIMIT = 3e6, 40
+
+
+class Late(Exception):
+    """A model that took longer than its limit."""
+
+
+def configuration(kind: Any, attention: str) -> Any:
+    known = {*inspect.signature(kind.__init__).parameters, *getattr(kind, "__annotations__", ())}
+    known |= {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "attribute_map", ())}
+    made = kind(**{k: v for k, v in SIZES.items() if k in known})
+    made._attn_implementation, made._experts_implementation = attention, "batched_mm"
+    return made
+
+
+def models(names: list[str], attention: str) -> Iterator[tuple[str, torch.nn.Module | str]]:
+    """Each model, or the reason why there is none."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    seen = set()
+    for kind, found in MODEL_FOR_CAUSAL_LM_MAPPING.items():
+        cls = found[0] if isinstance(found, tuple) else found
+        if cls.__name__ in seen or (names and cls.__name__ not in names):
+            continue
+        seen.add(cls.__name__)
+        try:
+            with torch.device("meta"):
+                size = sum(p.numel() for p in cls(configuration(kind, attention)).parameters())
+            if size > LARGEST:
+                yield cls.__name__, f"{size:.0e} weights"
+                continue
+            torch.manual_seed(0)
+            model = cls(configuration(kind, attention)).eval()
+            model(input_ids=torch.arange(3, 14)[None])
+        except Exception as reason:
+            yield cls.__name__, f"{type(reason).__name__} {reason}".split("\n")[0][:60]
+            continue
+        yield cls.__name__, model
+
+
+def line(name: str, module: torch.nn.Module) -> str:
+    """Record a model, ask it, and print a line. Returns the answer in a word."""
+    model = TorchModel(module, {"input_ids": torch.randint(3, 23, (1, 11))})
+    start = time.perf_counter()
+    try:
+        recording = model.record()
+        seconds, apart = time.perf_counter() - start, difference(recording)
+        found = answer(recording, CLAIM, model)
+    except Unreadable as reason:
+        print(f"{name:40} not read: {reason.what}", flush=True)
+        return "not read"
+    except Late:
+        print(f"{name:40} more than {LIMIT} s", flush=True)
+        return "late"
+    why = "" if str(found.status) == "proved" else f"  {found.reason}"
+    if found.change is not None and found.path and found.culprit is not None:
+        span = found.path[found.culprit].node.span
+        why = (
+            f"  {found.place}, changes by {found.change.size:.0e}, {span.path.rpartition('/')[2]}:{span.line}"
+        )
+    print(
+        f"{name:40} {len(recording.graph.nodes()):5} {seconds:6.2f} s {apart:8.0e}  {found.status}{why}",
+        flush=True,
+    )
+    return str(found.status)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--attention", default="eager", choices=["eager", "sdpa"])
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+
+    def late(*_: object) -> None:
+        raise Late
+
+    signal.signal(signal.SIGALRM, late)
+    counts: Counter[str] = Counter()
+    for name, module in models(options.names, options.attention):
+        signal.alarm(LIMIT)
+        if isinstance(module, str):
+            print(f"{name:40} not made: {module}", flush=True)
+            counts["not made"] += 1
+        else:
+            counts[line(name, module)] += 1
+        signal.alarm(0)
+    print(", ".join(f"{count} {what}" for what, count in counts.most_common()))
+
+
+if __name__ == "__main__":
+    main()
