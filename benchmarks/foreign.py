@@ -2,6 +2,7 @@
 
     python benchmarks/foreign.py
     python benchmarks/foreign.py GPT2LMHeadModel LlamaForCausalLM --attention sdpa
+    python benchmarks/foreign.py --perturb
 
 Every class of the library's table of causal language models is made with random weights (width 16, two layers, 11
 tokens); those whose configuration has no such size are counted and named. Experts are applied by index
@@ -21,10 +22,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
-from mpcompile.foreign import ForeignClaim, Unreadable, answer
-from mpcompile.foreign.running import difference
+from mpcompile.foreign import ForeignClaim, Recording, Unreadable, answer
+from mpcompile.foreign.answers import reading
+from mpcompile.foreign.running import changes, difference
 from mpcompile_torch.reader import TorchModel
 
 CLAIM = ForeignClaim.parse("autoregressive(input_ids -> logits)")
@@ -83,7 +86,23 @@ def models(names: list[str], attention: str) -> Iterator[tuple[str, torch.nn.Mod
         yield cls.__name__, model
 
 
-def line(name: str, module: torch.nn.Module) -> str:
+def pairs(model: TorchModel, recording: Recording) -> str:
+    """Pairs of places that runs of the model join and its recording does not, and the other way round."""
+    length = recording.inputs["input_ids"].shape[1]
+    found = reading(recording, ForeignClaim("autoregressive", "input_ids", "logits", 1))
+    every = slice(None)
+    seen = np.array(
+        [
+            [c.real for c in changes(model, recording, "input_ids", (every, t), "logits", 1)]
+            for t in range(length)
+        ]
+    ).T
+    return (
+        f"  missed {int((seen & ~found).sum())}, surplus {int((found & ~seen).sum())} of {int(found.sum())}"
+    )
+
+
+def line(name: str, module: torch.nn.Module, perturb: bool) -> str:
     """Record a model, ask it, and print a line. Returns the answer in a word."""
     model = TorchModel(module, {"input_ids": torch.randint(3, 23, (1, 11))})
     start = time.perf_counter()
@@ -91,6 +110,7 @@ def line(name: str, module: torch.nn.Module) -> str:
         recording = model.record()
         seconds, apart = time.perf_counter() - start, difference(recording)
         found = answer(recording, CLAIM, model)
+        apart_pairs = pairs(model, recording) if perturb else ""
     except Unreadable as reason:
         print(f"{name:40} not read: {reason.what}", flush=True)
         return "not read"
@@ -104,7 +124,7 @@ def line(name: str, module: torch.nn.Module) -> str:
             f"  {found.place}, changes by {found.change.size:.0e}, {span.path.rpartition('/')[2]}:{span.line}"
         )
     print(
-        f"{name:40} {len(recording.graph.nodes()):5} {seconds:6.2f} s {apart:8.0e}  {found.status}{why}",
+        f"{name:40} {len(recording.graph.nodes()):5} {seconds:6.2f} s {apart:8.0e}  {found.status}{apart_pairs}{why}",
         flush=True,
     )
     return str(found.status)
@@ -116,6 +136,9 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*")
     parser.add_argument("--attention", default="eager", choices=["eager", "sdpa"])
+    parser.add_argument(
+        "--perturb", action="store_true", help="also compare sets of places with what runs show"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
@@ -132,7 +155,7 @@ def main() -> None:
             print(f"{name:40} not made: {module}", flush=True)
             counts["not made"] += 1
         else:
-            counts[line(name, module)] += 1
+            counts[line(name, module, options.perturb)] += 1
         signal.alarm(0)
     print(", ".join(f"{count} {what}" for what, count in counts.most_common()))
 

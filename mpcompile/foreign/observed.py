@@ -17,7 +17,8 @@ class Observed(Primitive):
     """`of` stands for an operation that no primitive means; `results` are those of the one call that was recorded.
 
     An element of a result depends on the elements at its own place of all operands, which broadcast to it, joined over
-    `joined` axes of the result; with None on every element of every operand. This bounds any operation whose results have
+    `joined` axes of the result, and over what comes before it along the axis `running` (behind it if `reverse`); with
+    `joined` None on every element of every operand. This bounds any operation whose results have
     such a reach, so the primitive is declared conservative, and it cannot be run on other values.
     """
 
@@ -26,6 +27,8 @@ class Observed(Primitive):
     of: str
     results: tuple[Constant, ...]
     joined: tuple[int, ...] | None = None
+    running: int | None = None
+    reverse: bool = False
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         return tuple(Type(r.dtype, r.stored.shape) for r in self.results)
@@ -44,7 +47,11 @@ class Observed(Primitive):
             return domain.make(shape, whole.reshape((1,) * len(shape) + (-1,)))
         rank = len(shape)
         parts = [join_over(domain, lift(x.facts, rank + 1), self.joined) for x in inputs]
-        return domain.make(shape, domain.union(*parts))
+        whole = domain.union(*parts)
+        if self.running is not None and whole.shape[self.running] > 1:
+            turn = (slice(None),) * self.running + (slice(None, None, -1 if self.reverse else 1),)
+            whole = domain.join.accumulate(whole[turn], axis=self.running)[turn]
+        return domain.make(shape, whole)
 
     @classmethod
     def examples(cls) -> list[Example]:

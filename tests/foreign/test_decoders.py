@@ -163,6 +163,34 @@ def test_traps_are_answered_as_such() -> None:
         record(Strange(), {"x": x[0, :4].reshape(2, 2)})
 
 
+class Solves(nn.Module):
+    def __init__(self, upper: bool) -> None:
+        super().__init__()
+        self.upper = upper
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        matrix = 3 * torch.eye(x.shape[1]) + x @ x.mT
+        return torch.linalg.solve_triangular(matrix, x, upper=self.upper)
+
+
+class Marks(nn.Module):
+    """The largest element of each row is taken out: read along features, not along the order."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.scatter(-1, x.argmax(-1, keepdim=True), float("-inf")).softmax(-1)
+
+
+def test_bounds_of_operations_without_a_primitive() -> None:
+    x = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(2))
+    claim = "autoregressive(x -> output, order = axis 1)"
+    # x @ xT alone has every column; a lower triangle reads those up to its row
+    lower, upper = (TorchModel(Solves(up), {"x": x}) for up in (False, True))
+    assert str(ask(upper, claim).status) == "refuted"
+    found = ask(lower, claim)
+    assert str(found.status) == "undecided" and "linalg_solve_triangular" in found.reason
+    assert str(ask(TorchModel(Marks(), {"x": x}), claim).status) == "proved"
+
+
 class Misread(TorchModel):
     """A reader's fault: it says of one model what another one is."""
 

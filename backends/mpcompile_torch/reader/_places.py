@@ -240,28 +240,28 @@ def _scatter(c: Call) -> Value | tuple[Value, ...]:
         more = torch.arange(x.numel(), x.numel() + source.numel(), dtype=torch.int64).reshape(source.shape)
         found = torch.scatter(numbers, axis, index, more)
         return c.tape.move([c.cast(c.tape[v], c.kind) for v in (x, source)], array(found))
-    return c.observe((axis,) if _same(c, index) else None)
+    return c.observe((axis,) if _beside(c, axis) else None)
 
 
-def _same(c: Call, index: torch.Tensor) -> bool:
-    """Whether all operands with axes have the shape of the result."""
-    return all(x.shape == c.out.shape for x in c.tensors() if x.ndim)
+def _beside(c: Call, axis: int) -> bool:
+    """Whether all operands with axes have the sizes of the result, but for those along one axis."""
+    shapes = [list(x.shape) for x in (c.out, *c.tensors()) if x.ndim]
+    return len({(len(s), *s[:axis], *s[axis + 1 :]) for s in shapes}) == 1
 
 
 def _along_axis(c: Call) -> tuple[Value, ...]:
     """An operation whose results read everything along its axis, such as sorting."""
     given = c.given.get("dim")
     axis = int(given if given is not None else -1) % c["self"].ndim
-    if all(tuple(r.shape) == tuple(c["self"].shape) for r in c.results):
-        return c.observe((axis,))
-    return _joined_then_wide(c, axis)
+    return c.observe((axis,) if _beside(c, axis) else None)
 
 
-def _joined_then_wide(c: Call, axis: int) -> tuple[Value, ...]:
-    """Results that are longer or shorter along the axis: the operand is bounded by its largest element there first."""
-    x = c.value("self", DType.FLOAT)
-    whole = c.b.emit(ops.Max((axis,), True), x)
-    return c.tape.observe(c.name, [whole], c.results, (axis,))
+def _triangular_solve(c: Call) -> tuple[Value, ...]:
+    """X of A X = B: a row reads those rows of both that come before it, or behind it where A is upper triangular."""
+    rank = c.out.ndim
+    if not c["left"] or c["self"].ndim != rank or c["B"].ndim != rank:
+        return c.observe(None)
+    return c.tape.observe(c.name, c.operands(), c.results, (rank - 1,), rank - 2, bool(c["upper"]))
 
 
 def _anything(c: Call) -> tuple[Value, ...]:
@@ -291,12 +291,12 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "index_select": _index_select, "embedding": _embedding, "gather": _gather, "take_along_dim": _gather,
     "index": _index, "_unsafe_index": _index, "index_put": _index_put, "_unsafe_index_put": _index_put,
     **dict.fromkeys("slice_scatter select_scatter diagonal_scatter as_strided_scatter".split(), _scatter_part),
-    "scatter": _scatter,
+    "scatter": _scatter, "linalg_solve_triangular": _triangular_solve,
     **dict.fromkeys("sort topk argsort kthvalue cumprod logcumsumexp cummax cummin median mode".split(), _along_axis),
     **dict.fromkeys(
         "scatter_add scatter_reduce index_add index_copy index_fill masked_scatter nonzero masked_select "
         "_unique2 unique_consecutive unique_dim bincount histc searchsorted bucketize _grouped_mm "
-        "_scaled_grouped_mm _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex linalg_solve_triangular _linalg_slogdet "
+        "_scaled_grouped_mm _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex _linalg_slogdet "
         "_linalg_solve_ex triangular_solve linalg_cholesky_ex _linalg_det linalg_qr "
         "linalg_householder_product grid_sampler_2d _cdist_forward segment_reduce prod".split(), _anything),
 }  # fmt: skip

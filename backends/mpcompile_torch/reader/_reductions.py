@@ -88,7 +88,8 @@ def _some(every: bool) -> Callable[[Call], Value]:
 
 
 def _logsumexp(c: Call) -> Value:
-    return c.b.emit(ops.LogSumExp(c.axes(), _keep(c)), c.value("self", FLOAT))
+    x, axes = c.value("self", FLOAT), c.axes()
+    return c.b.emit(ops.LogSumExp(axes, _keep(c)), seen(c, x, axes[0]) if len(axes) == 1 else x)
 
 
 def _cumsum(c: Call) -> Value:

@@ -110,11 +110,13 @@ class Tape:
         operands: Sequence[Value],
         results: Sequence[torch.Tensor],
         joined: Sequence[int] | None,
+        running: int | None = None,
+        reverse: bool = False,
     ) -> tuple[Value, ...]:
         """Stand in for an operation without a rule: its results, which read what `Observed` says."""
         self.coarse.append((name, self.builder.span))
         stored = tuple(Constant.of(array(r).copy()) for r in results)
-        op = Observed(name, stored, None if joined is None else tuple(joined))
+        op = Observed(name, stored, None if joined is None else tuple(joined), running, reverse)
         return self.builder.emit_all(op, *operands)
 
     def move(self, operands: Sequence[Value], places: Array) -> Value:
