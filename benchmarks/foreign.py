@@ -49,7 +49,7 @@ SIZES: dict[str, Any] = {
 LARGEST, LIMIT = 3e6, 40
 
 
-class Late(Exception):
+class Late(BaseException):
     """A model that took longer than its limit."""
 
 

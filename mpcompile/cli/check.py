@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +47,9 @@ def check(
     ] = None,
     claim: Annotated[
         list[str] | None,
-        typer.Option("--claim", help="A claim about it, such as 'autoregressive(input_ids -> logits)'."),
+        typer.Option(
+            "--claim", help="A claim about it, or about an .onnx file: 'autoregressive(input_ids -> logits)'."
+        ),
     ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
@@ -58,9 +60,17 @@ def check(
     """
     files = _formats(output_format, report or [])
     if import_code or claim:
-        if not import_code or not claim or paths or set_ or watch or certificate or verify_certificate:
-            fail("--import-code takes a --claim, and stands without specs and their options")
-        result = _foreign(import_code, claim)
+        files_given = bool(paths) and all(p.suffix == ".onnx" for p in paths or [])
+        if (
+            not claim
+            or bool(import_code) == files_given
+            or set_
+            or watch
+            or certificate
+            or verify_certificate
+        ):
+            fail("--claim is for --import-code or for .onnx files, without specs and their options")
+        result = _foreign([import_code] if import_code else list(paths or []), claim)
         _publish(result, output_format, files)
         raise typer.Exit(0 if result.holds else 1)
     given, overrides = paths or [], settings_of(set_ or [])
@@ -92,16 +102,26 @@ def check(
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
-def _foreign(factory: str, claims: list[str]) -> Report:
-    """The answers about a model whose code is imported."""
-    from mpcompile.diagnostics import SpecError
+def _foreign(models: Sequence[str | Path], claims: list[str]) -> Report:
+    """The answers about files, and models whose code is imported."""
+    from mpcompile.diagnostics.report import Report
+
+    found = [_answered(model, claims) for model in models]
+    texts = {path: source for report in found for path, source in report.texts.items()}
+    return Report(tuple(spec for report in found for spec in report.specs), texts=texts)
+
+
+def _answered(model: str | Path, claims: list[str]) -> Report:
+    from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
-    from mpcompile.foreign import checked, imported
+    from mpcompile.foreign import Unreadable, checked, imported, model_of
 
     try:
-        return checked(imported(factory), claims)
+        return checked(imported(model) if isinstance(model, str) else model_of(model, {}), claims)
     except SpecError as problem:
-        return Report((Checked(factory, findings=tuple(problem.diagnostics)),))
+        return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
+    except Unreadable as fault:
+        return Report((Checked(str(model), findings=(Diagnostic("MP700", fault.what, Span.none()),)),))
 
 
 def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:

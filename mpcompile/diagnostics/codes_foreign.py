@@ -10,7 +10,7 @@ TABLE = (
     Code("MP700", "cannot-be-read", 
          "Reports a model whose call cannot be recorded: an operation that no rule knows, or code that fails.",
          "What is not known is not guessed: the claim stays without an answer.", _CHECK),
-    Code("MP701", "reads-ahead",
+    Code("MP701", "model-reads-ahead",
          "Reports a model that breaks a claim about what its outputs read, with a path from the element that is read to "
          "the element that reads it. The model was run with another input there, and its output changed.",
          "A decoder that reads the future has a low loss and generates badly: training does not show it.", _CHECK),

@@ -116,10 +116,11 @@ def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
     steps: list[PathStep] = []
     for step in path:
         span = step.node.span
-        if steps and (steps[-1].span.path, steps[-1].span.line) == (span.path, span.line):
+        if span.path and steps and (steps[-1].span.path, steps[-1].span.line) == (span.path, span.line):
             steps.pop()
         where = ".".join(f.name for f in step.node.scope[:-1])
-        label = getattr(step.node.op, "path", "") or step.node.op.name
+        named = step.node.scope[-1].label if step.node.scope and not span.path else ""
+        label = named or getattr(step.node.op, "path", "") or step.node.op.name
         place = ", ".join(str(i) for i in step.index)
         steps.append(PathStep(f"{where + ': ' if where else ''}{label}[{place}]", span))
     return tuple(steps)

@@ -196,7 +196,14 @@ def record(
             if isinstance(x, nn.Parameter) or key.rpartition(".")[2] in RUNNING:
                 tape.weight(_base(owned[key]), key)
         with functional, nn.utils.stateless._reparametrize_module(module, owned, tie_weights=True):
-            result = (call or _call)(module, **arguments)
+            try:
+                result = (call or _call)(module, **arguments)
+            except (
+                RuntimeError
+            ) as reason:  # of a kernel that takes no functional tensors, or of the model itself
+                raise Unreadable(
+                    f"the call fails: {str(reason).partition(chr(10))[0]}", Span.none()
+                ) from reason
         outputs = _outputs(result)
         arrays: dict[str, Any] = {}
         for key, y in outputs.items():

@@ -1,0 +1,77 @@
+"""An ONNX file and the inputs of a run, as `mpcompile.foreign` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, helper, numpy_helper
+
+from mpcompile.foreign.recording import Recording
+from mpcompile.ir import Array
+from mpcompile_onnx.reader.record import is_weight, load, read
+
+#: Sizes that a file leaves open, when nobody states them: the first axis, and the others.
+BATCH, LENGTH = 1, 11
+
+
+class OnnxModel:
+    """A file, or a model in memory, and inputs by name; those that are left out are drawn for sizes that are open."""
+
+    def __init__(self, model: ModelProto | str | Path, inputs: Mapping[str, Array], name: str = "") -> None:
+        self.proto = model if isinstance(model, ModelProto) else load(Path(model))
+        self.name = name or (self.proto.graph.name if isinstance(model, ModelProto) else Path(model).name)
+        self.inputs = {**_drawn(self.proto), **inputs}
+        self._others: dict[int, ModelProto] = {0: self.proto}
+
+    def record(self) -> Recording:
+        return read(self.proto, self.inputs, self.name)
+
+    def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
+        """Run the file in onnxruntime, in its own precision; other weights are drawn at later trials."""
+        import onnxruntime as runtime
+
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        session = runtime.InferenceSession(self._other(trial).SerializeToString(), options)
+        names = [o.name for o in session.get_outputs()]
+        found = session.run(names, {k: v for k, v in inputs.items() if k in self.inputs})
+        return {n: np.asarray(x, np.float64) for n, x in zip(names, found, strict=True)}
+
+    def _other(self, trial: int) -> ModelProto:
+        if trial not in self._others:
+            made, rng = ModelProto(), np.random.default_rng(trial)
+            made.CopyFrom(self.proto)
+            for tensor in made.graph.initializer:
+                x = numpy_helper.to_array(tensor)
+                if is_weight(x):
+                    other = (0.3 * rng.standard_normal(x.shape)).astype(x.dtype)
+                    tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
+            self._others[trial] = made
+        return self._others[trial]
+
+
+def _drawn(model: ModelProto) -> dict[str, Array]:
+    """Inputs for a model: normal numbers, whole numbers that every table has rows for, and truth."""
+    rng = np.random.default_rng(0)
+    fixed = {t.name for t in model.graph.initializer}
+    rows = [t.dims[0] for t in model.graph.initializer if len(t.dims) == 2]
+    inputs = {}
+    for declared in model.graph.input:
+        if declared.name in fixed:
+            continue
+        tensor = declared.type.tensor_type
+        shape = [d.dim_value or (BATCH if i == 0 else LENGTH) for i, d in enumerate(tensor.shape.dim)]
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        if dtype.kind == "f":
+            inputs[declared.name] = rng.standard_normal(shape).astype(dtype)
+        elif dtype.kind == "b":
+            inputs[declared.name] = np.ones(shape, dtype)
+        else:
+            inputs[declared.name] = rng.integers(0, min(rows, default=2), shape).astype(dtype)
+    return inputs
+
+
+__all__ = ["OnnxModel", "onnx"]

@@ -1,0 +1,216 @@
+"""An ONNX file, read by running it node by node in numpy: what is known folds, what is not becomes a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.recording import Read, Recording, Unreadable
+from mpcompile.ir import Array, Builder, Frame, Graph, Type
+from mpcompile_onnx.reader.rules import RULES, SHAPES
+from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
+
+#: A float initialiser with an element below this is a mask, not a weight.
+MASK = -1e4
+#: Nodes that may run in all, with those of loops.
+MOST = 200_000
+
+
+def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording:
+    """Trace a model for inputs of these sizes. No code of anyone's runs: operators are those of the standard.
+
+    Float initialisers may be anything, but for masks (elements of at most -1e4, or that are not finite), for arrays of
+    zeros and ones, and for single numbers. Raises `Unreadable`.
+    """
+    graph = Graph(name)
+    tape = Tape(Builder(graph), {o.domain: o.version for o in model.opset_import})
+    reader = _Reader(tape, {(f.domain, f.name): f for f in model.functions})
+    env = {k: Held(x, tape.builder.input(k, Type(kind(x), x.shape))) for k, x in inputs.items()}
+    reader.graph(model.graph, env)
+    outputs = {}
+    for out in model.graph.output:
+        held = env[out.name]
+        outputs[out.name] = held.array
+        graph.outputs[out.name] = tape.builder.constant(held.array) if held.value is None else held.value
+    used = graph.parameters()
+    weights = {k: v for k, v in tape.parameters.items() if k in used}
+    found = (tuple(tape.margins), tuple(tape.reads), tuple(tape.coarse))
+    return Recording(graph, dict(inputs), weights, outputs, {}, *found)
+
+
+class _Reader:
+    def __init__(self, tape: Tape, functions: Mapping[tuple[str, str], Any]) -> None:
+        self.tape, self.functions, self.count = tape, functions, 0
+
+    def graph(self, graph: GraphProto, env: dict[str, Held]) -> None:
+        """Read the nodes of a graph into `env`, which has its inputs."""
+        for tensor in graph.initializer:
+            if tensor.name not in env:
+                env[tensor.name] = self._initialiser(tensor.name, numpy_helper.to_array(tensor))
+        self.nodes(graph.node, env)
+
+    def _initialiser(self, name: str, x: Array) -> Held:
+        return self.tape.weight(name, x) if is_weight(x) else Held(x)
+
+    def nodes(self, nodes: Iterable[NodeProto], env: dict[str, Held]) -> None:
+        for node in nodes:
+            self.count += 1
+            if self.count > MOST:
+                raise Unreadable(f"more than {MOST} nodes run", Span.none())
+            span = _span(node)
+            with self.tape.builder.within((*_scope(node), Frame(node.op_type, node.name, span)), span):
+                try:
+                    results = self._one(node, env)
+                except Unreadable as reason:
+                    place = "" if span.path else f"node '{node.name}': "
+                    raise Unreadable(f"{place}{reason.what}", span) from reason
+                for name, held in zip(node.output, results, strict=False):
+                    if name:
+                        env[name] = held
+
+    def _one(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
+        if (function := self.functions.get((node.domain, node.op_type))) is not None:
+            return self._function(node, function, env)
+        if node.op_type in ("If", "Loop", "Scan") and node.domain in ("", "ai.onnx"):
+            return getattr(self, f"_{node.op_type.lower()}")(node, env)  # type: ignore[no-any-return]
+        if node.domain not in ("", "ai.onnx"):
+            raise Unreadable(f"the operator {node.domain}.{node.op_type} is of no standard", Span.none())
+        inputs = tuple(env[name] if name else None for name in node.input)
+        results = tuple(self.tape.evaluate(node, [None if h is None else h.array for h in inputs]))
+        if node.op_type in SHAPES or not any(h is not None and h.value is not None for h in inputs):
+            return [Held(x) for x in results]
+        if node.op_type not in RULES:
+            raise Unreadable(f"no rule for the operator {node.op_type}", Span.none())
+        found = RULES[node.op_type](Call(self.tape, node, inputs, attributes(node), results))
+        values = found if isinstance(found, tuple) else (found,)
+        for x, value in zip(results, values, strict=False):
+            if value.shape != x.shape:
+                raise Unreadable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
+        return [Held(x, v) for x, v in zip(results, values, strict=False)]
+
+    def _function(self, node: NodeProto, function: Any, env: dict[str, Held]) -> Sequence[Held]:
+        if function.attribute or function.attribute_proto:
+            raise Unreadable(f"the function {node.op_type} has attributes", Span.none())
+        inner = {n: env[g] for n, g in zip(function.input, node.input, strict=False) if g}
+        self.nodes(function.node, inner)
+        return [inner[name] for name in function.output]
+
+    def _if(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
+        """The branch that the run takes."""
+        held = env[node.input[0]]
+        taken = bool(held.array)
+        if held.value is not None:
+            self.tape.reads.append(Read(self.tape.builder.span, float(taken)))
+        body = attributes(node)["then_branch" if taken else "else_branch"]
+        inner = dict(env)
+        self.graph(body, inner)
+        return [inner[out.name] for out in body.output]
+
+    def _loop(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
+        """The iterations that the run has, one after another."""
+        body = attributes(node)["body"]
+        most = int(env[node.input[0]].array) if node.input[0] else MOST
+        going = bool(env[node.input[1]].array) if len(node.input) > 1 and node.input[1] else True
+        carried = [env[name] for name in node.input[2:]]
+        scanned: list[list[Held]] = [[] for _ in body.output[1 + len(carried) :]]
+        step = 0
+        while going and step < most:
+            inner = dict(env)
+            starts = [Held(np.asarray(step)), Held(np.asarray(going)), *carried]
+            inner.update(zip((i.name for i in body.input), starts, strict=True))
+            self.graph(body, inner)
+            found = [inner[out.name] for out in body.output]
+            if found[0].value is not None:
+                self.tape.reads.append(Read(self.tape.builder.span, float(found[0].array)))
+            going, carried = bool(found[0].array), found[1 : 1 + len(carried)]
+            for rows, held in zip(scanned, found[1 + len(carried) :], strict=True):
+                rows.append(held)
+            step += 1
+        if any(not rows for rows in scanned):
+            raise Unreadable("a loop without iterations gives no rows", Span.none())
+        return [*carried, *(self._stacked(rows, 0) for rows in scanned)]
+
+    def _scan(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
+        a = attributes(node)
+        body, count = a["body"], int(a["num_scan_inputs"])
+        given = [env[name] for name in node.input]
+        carried, rows = given[: len(given) - count], given[len(given) - count :]
+        axes = a.get("scan_input_axes") or [0] * count
+        back = a.get("scan_input_directions") or [0] * count
+        outs = len(body.output) - len(carried)
+        placed = a.get("scan_output_axes") or [0] * outs
+        turned = a.get("scan_output_directions") or [0] * outs
+        scanned: list[list[Held]] = [[] for _ in range(outs)]
+        length = rows[0].array.shape[axes[0]]
+        for step in range(length):
+            inner = dict(env)
+            parts = [
+                self._row(r, ax, length - 1 - step if b else step)
+                for r, ax, b in zip(rows, axes, back, strict=True)
+            ]
+            inner.update(zip((i.name for i in body.input), [*carried, *parts], strict=True))
+            self.graph(body, inner)
+            found = [inner[out.name] for out in body.output]
+            carried = found[: len(carried)]
+            for at, held in enumerate(found[len(carried) :]):
+                scanned[at].insert(0 if turned[at] else len(scanned[at]), held)
+        return [*carried, *(self._stacked(s, ax) for s, ax in zip(scanned, placed, strict=True))]
+
+    def _row(self, held: Held, axis: int, at: int) -> Held:
+        from mpcompile.ops import build
+
+        x = held.array.take(at, axis)
+        if held.value is None:
+            return Held(x)
+        b = self.tape.builder
+        return Held(x, build.reshape(b, build.slice_axis(b, held.value, axis, at, at + 1), x.shape))
+
+    def _stacked(self, rows: Sequence[Held], axis: int) -> Held:
+        from mpcompile.ops import build
+
+        x = np.stack([r.array for r in rows], axis)
+        if all(r.value is None for r in rows):
+            return Held(x)
+        b, wide = self.tape.builder, (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        values = [build.reshape(b, b.constant(r.array) if r.value is None else r.value, wide) for r in rows]
+        return Held(x, build.concat(b, values, axis))
+
+
+def is_weight(x: Array) -> bool:
+    """Return whether an initialiser may be anything: no mask, no array of zeros and ones, and no single number."""
+    if x.dtype.kind != "f" or x.size <= 1:
+        return False
+    return bool(np.isfinite(x).all() and (x > MASK).all() and not np.isin(x, (0, 1)).all())
+
+
+def _scope(node: NodeProto) -> tuple[Frame, ...]:
+    """The modules that an exporter names on a node."""
+    names = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
+    parts = [p.strip(" '\"") for p in names.strip("[]").split(",")]
+    return tuple(Frame(p, p, Span.none()) for p in parts[:-1] if p)
+
+
+def _span(node: NodeProto) -> Span:
+    """The line of source that an exporter names on a node."""
+    trace = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.stack_trace"), "")
+    found = Span.none()
+    for line in trace.splitlines():
+        head, _, rest = line.strip().partition('", line ')
+        number = rest.partition(",")[0]
+        if head.startswith('File "') and number.isdigit():
+            found = Span(head.removeprefix('File "'), int(number), 1, int(number), 2)
+    return found
+
+
+def load(path: Path) -> ModelProto:
+    """Load a file and its external data, which must lie in its folder. Raises `Unreadable`."""
+    try:
+        return onnx.load(str(path))
+    except Exception as reason:  # a file of anyone's
+        raise Unreadable(f"{path} cannot be read: {reason}", Span.none()) from reason

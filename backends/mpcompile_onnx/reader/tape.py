@@ -1,0 +1,180 @@
+"""The graph of an ONNX file while it is read: the arrays of one run, and which of them are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import RuntimeContextError
+
+from mpcompile import ops
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.masks import masked
+from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.recording import Margin, Read, Unreadable
+from mpcompile.ir import Array, Builder, Constant, DType, Frame, Parameter, Type, Value, numbers
+from mpcompile.ops import build
+
+KINDS = {"f": DType.FLOAT, "i": DType.INT, "u": DType.INT, "b": DType.BOOL}
+#: More elements than this are not made of constants.
+LARGEST = 1 << 26
+
+
+def kind(x: Array) -> DType:
+    """Return the kind of elements of an array."""
+    return KINDS[x.dtype.kind]
+
+
+@dataclass
+class Held:
+    """An array of the run; `value` is what the graph has for it, None where it is known."""
+
+    array: Array
+    value: Value | None = None
+
+
+@dataclass
+class Tape:
+    """A reading so far. `opsets` are the versions of operators by domain."""
+
+    builder: Builder
+    opsets: Mapping[str, int]
+    margins: list[Margin] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    coarse: list[tuple[str, Span]] = field(default_factory=list)
+    parameters: dict[str, Array] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def weight(self, name: str, x: Array) -> Held:
+        """Return a weight, which may be anything."""
+        self.parameters[name] = x
+        return Held(x, self.builder.emit(Parameter(name, Type(kind(x), x.shape))))
+
+    def evaluate(self, node: NodeProto, inputs: Sequence[Array | None]) -> list[Array]:
+        """Run one node on arrays. Raises `Unreadable` for one that cannot be run, or that gives too much."""
+        given = {n: x for n, x in zip(node.input, inputs, strict=True) if n and x is not None}
+        try:
+            with np.errstate(all="ignore"):
+                found = self._run(node, given)
+        except Exception as reason:  # a file of anyone's
+            raise Unreadable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
+        results = [np.asarray(x) for x in found]
+        if any(x.size > LARGEST for x in results):
+            raise Unreadable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
+        return results
+
+    def _run(self, node: NodeProto, given: Mapping[str, Array]) -> Sequence[Array]:
+        try:
+            found: Any = ReferenceEvaluator(node, opsets=dict(self.opsets)).run(None, dict(given))
+            return found  # type: ignore[no-any-return]
+        except RuntimeContextError:  # an operator that is a function of the types of its operands
+            import onnxruntime as runtime
+
+            types = {n: helper.np_dtype_to_tensor_dtype(x.dtype) for n, x in given.items()}
+            inputs = [helper.make_tensor_value_info(n, types[n], x.shape) for n, x in given.items()]
+            outputs = [helper.make_empty_tensor_value_info(n) for n in node.output if n]
+            graph = helper.make_graph([node], "node", inputs, outputs)
+            opsets = [helper.make_opsetid(d, v) for d, v in self.opsets.items()]
+            model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+            session = runtime.InferenceSession(model.SerializeToString())
+            return session.run(None, dict(given))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node as it ran: its operands, attributes and results."""
+
+    tape: Tape
+    node: NodeProto
+    inputs: tuple[Held | None, ...]
+    attributes: Mapping[str, Any]
+    results: tuple[Array, ...]
+
+    @property
+    def b(self) -> Builder:
+        return self.tape.builder
+
+    @property
+    def out(self) -> Array:
+        return self.results[0]
+
+    @property
+    def kind(self) -> DType:
+        return kind(self.out)
+
+    def has(self, number: int) -> bool:
+        return number < len(self.inputs) and self.inputs[number] is not None
+
+    def array(self, number: int) -> Array:
+        """An operand as it was in the run."""
+        held = self.inputs[number]
+        assert held is not None
+        return held.array
+
+    def unknown(self, number: int) -> bool:
+        held = self.inputs[number] if self.has(number) else None
+        return held is not None and held.value is not None
+
+    def value(self, number: int, like: DType | None = None) -> Value:
+        """An operand as a value, of a kind of elements if one is asked for."""
+        held = self.inputs[number]
+        assert held is not None
+        value = self.b.constant(held.array) if held.value is None else held.value
+        return value if like is None or value.dtype is like else build.cast(self.b, value, like)
+
+    def observe(self, joined: Sequence[int] | None) -> tuple[Value, ...]:
+        """Stand in for an operation without a rule by its results, and a bound of what they read."""
+        name = self.node.op_type
+        self.tape.coarse.append((name, self.b.span))
+        operands = [self.value(i) for i in range(len(self.inputs)) if self.unknown(i)]
+        stored = tuple(Constant.of(r) for r in self.results)
+        return self.b.emit_all(Observed(name, stored, None if joined is None else tuple(joined)), *operands)
+
+    def seen(self, scores: Value, axis: int) -> Value:
+        """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
+        left, number, added = masked(self.b, scores, axis % scores.type.rank)
+        if number is not None:
+            self.tape.margins.append(Margin(number, added, self.b.span))
+        return left
+
+    def moved(self, data: Sequence[int]) -> tuple[Value, ...]:
+        """An operation that takes each element from a known place, which a run on numbers of places shows."""
+        if any(self.unknown(i) for i in range(len(self.inputs)) if i not in data):
+            return self.observe(None)
+        arrays: list[Array | None] = [None if h is None else h.array for h in self.inputs]
+        at, parts = (
+            1,
+            [build.reshape(self.b, build.cast(self.b, self.b.constant(0), kind(self.array(data[0]))), (1,))],
+        )
+        for i in data:
+            x = self.array(i)
+            arrays[i] = np.arange(at, at + x.size, dtype=np.float64).reshape(x.shape)
+            at += x.size
+            parts.append(build.reshape(self.b, self.value(i), (prod(numbers(self.value(i).shape)),)))
+        whole = build.concat(self.b, parts, 0)
+        places = self.tape.evaluate(self.node, arrays)
+        return tuple(
+            build.reshape(
+                self.b,
+                self.b.emit(ops.Gather(0), whole, self.b.constant(p.astype(np.int64).reshape(-1))),
+                p.shape,
+            )
+            for p in places
+        )
+
+
+Rule = Callable[[Call], Value | tuple[Value, ...]]
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name; text as text."""
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+__all__ = ["Call", "Frame", "Held", "Rule", "Tape", "attributes", "kind"]
