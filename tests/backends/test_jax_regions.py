@@ -110,7 +110,7 @@ def test_what_a_session_compiles_does_not_grow_with_the_number_of_layers() -> No
         module = transformer(layers)
         session = open_session("jax", module, example_weights(module), OptimizerSpec())
         assert isinstance(session, JaxSession)
-        inputs = session._inputs("loss", example_inputs(module, "loss", 3, 5))
+        inputs = session._inputs(module.programs["loss"], example_inputs(module, "loss", 3, 5))
         gradients = session._gradients.lower(session.trained, session.fixed, inputs)
         found.append((len(gradients.as_text().splitlines()), len(session.trained), len(session.slots["m"])))
     assert found[0] == found[1]

@@ -36,9 +36,8 @@ def trained(m: Module, group: Group) -> tuple[dict[str, Array], dict[str, float]
         batch = example_inputs(m, "loss", 16, seed=number)
         if number == 0:
             batch["y"] = batch["y"] + 1e6  # a step that is skipped
-        told |= {
-            f"{k} {number}": v for k, v in session.step(group.rows(m.programs["loss"], batch), 0.01).items()
-        }
+        own = {k: v[group.rows(16)] for k, v in batch.items()}
+        told |= {f"{k} {number}": v for k, v in session.step(own, 0.01).items()}
     session.load_state(session.state())
     return session.state(), told, session.run("log_prob", example_inputs(m, "log_prob", 5)), session
 
