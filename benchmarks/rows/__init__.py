@@ -82,5 +82,6 @@ ROWS = {
     "posterior": Row(0.6, flows.posterior),
     "mdn": Row(0.3, tables.mdn),
     "deepar": Row(0.8, tables.deepar),
+    "detector": Row(0.8, tables.detector),
     **{name: Row(*row) for name, row in shipped.SHIPPED.items()},
 }

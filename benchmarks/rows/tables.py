@@ -100,3 +100,25 @@ def deepar(bench: Bench) -> list[Figure]:
     best = optimize.minimize(lambda at: -constant(at, train).mean(), np.zeros(2), method="Nelder-Mead").x
     nats = fitted.outputs("log_prob", "log_prob", fitted.part()) / days(test).sum(1)
     return [Figure.of("nats a day", moments(nats), f"a constant rate {constant(best, test).mean():.3f}")]
+
+
+def detector(bench: Bench) -> list[Figure]:
+    """specs/detector.mp: masks and levels beside a threshold of brightness that is fitted, and the median level."""
+    fitted = bench.fit("detector", SPECS / "detector.mp", "boxes", steps=1500)
+    train, test, session = fitted.whole("train"), fitted.whole(), fitted.session()
+    guess = session.run("predict", {"image": test["image"]})
+
+    def overlap(masks: Array, drawn: Array) -> Array:
+        both, either = ((f(masks, drawn)).sum((1, 2)) for f in (np.logical_and, np.logical_or))
+        return np.asarray(both / np.maximum(either, 1))
+
+    cuts = np.linspace(0, 1, 101)
+    scores = [overlap(train["image"].mean(1) > cut, train["mask"] > 0).mean() for cut in cuts]
+    plain = overlap(test["image"].mean(1) > cuts[int(np.argmax(scores))], test["mask"] > 0)
+    error = abs(guess["level"] - test["level"])
+    median = abs(np.median(train["level"]) - test["level"]).mean()
+    found = moments(overlap(guess["mask"] > 0.5, test["mask"] > 0))
+    return [
+        Figure.of("overlap of the mask (IoU)", found, f"a threshold of brightness {plain.mean():.3f}"),
+        Figure.of("level, absolute error", moments(error), f"the median {median:.3f}"),
+    ]
