@@ -12,9 +12,11 @@ import importlib
 import re
 import shlex
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +96,15 @@ def test_both_syntaxes_of_the_first_example_mean_the_same(tmp_path: Path) -> Non
 def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     for words, block in fences(page):
         if words[:1] == ["python"]:
-            exec(compile(block, page, "exec"), {})
+            if name := re.match(r"# (\w+)\.py\n", block):  # a file that a later block may import
+                (tmp_path / f"{name[1]}.py").write_text(block, encoding="utf-8")
+                monkeypatch.delitem(sys.modules, name[1], raising=False)
+            code = compile(block, page, "exec")
+            if all(map(find_spec, words[1:])):  # what it needs beside this project's own packages
+                exec(code, {})
 
 
 def test_settings_are_of_their_format() -> None:

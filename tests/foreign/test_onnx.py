@@ -191,7 +191,7 @@ def test_bodies_are_read(kind: str) -> None:
     assert str(answer(recording, before, found).status) == "refuted"
 
 
-def test_hostile_files(tmp_path: Path) -> None:
+def test_hostile_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "a.onnx"
     broken.write_bytes(b"\x08\x07 no model")
     with pytest.raises(Unreadable, match="cannot be read"):
@@ -200,13 +200,19 @@ def test_hostile_files(tmp_path: Path) -> None:
     strange.opset_import.append(helper.make_opsetid("com.x", 1))
     with pytest.raises(Unreadable, match="of no standard"):
         OnnxModel(strange, {}).record()
+    monkeypatch.setattr("mpcompile_onnx.reader.record.MOST", 500)
     endless = loop("Loop")
     endless.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.array(1 << 40), "five"))
     with pytest.raises(Unreadable, match=r"cannot be run|nodes run"):
         OnnxModel(endless, {}).record()
-    wide = one("Expand", np.array([1 << 14, 1 << 14, 3, 4]))
-    with pytest.raises(Unreadable, match=r"more than|cannot be run"):
+    wide = one("Expand", np.array([1 << 28, 2, 3, 4]))
+    with pytest.raises(Unreadable, match="Expand gives more than"):
         OnnxModel(wide, {}).record()
+    for node, more in (("Tile", [1 << 20, 1 << 20, 1]), ("Pad", [0, 0, 0, 1 << 30, 0, 1 << 20])):
+        with pytest.raises(Unreadable, match=f"{node} gives more than"):
+            OnnxModel(one(node, np.array(more)), {}).record()
+    with pytest.raises(Unreadable, match="Add gives more than"):
+        OnnxModel(one("Add", np.zeros((1 << 24, 1, 1, 1), F)), {}).record()
     outside = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (2, 4)}, w=W)
     onnx.save(
         outside, str(tmp_path / "b.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0

@@ -19,7 +19,7 @@ from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
 #: A float initialiser with an element below this is a mask, not a weight.
 MASK = -1e4
 #: Nodes that may run in all, with those of loops.
-MOST = 200_000
+MOST = 50_000
 
 
 def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording:

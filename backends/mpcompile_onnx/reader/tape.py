@@ -19,6 +19,7 @@ from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Margin, Read, Unreadable
 from mpcompile.ir import Array, Builder, Constant, DType, Frame, Parameter, Type, Value, numbers
 from mpcompile.ops import build
+from mpcompile_onnx.reader.bounds import elements
 
 KINDS = {"f": DType.FLOAT, "i": DType.INT, "u": DType.INT, "b": DType.BOOL}
 #: More elements than this are not made of constants.
@@ -59,8 +60,12 @@ class Tape:
         """Run one node on arrays. Raises `Unreadable` for one that cannot be run, or that gives too much."""
         given = {n: x for n, x in zip(node.input, inputs, strict=True) if n and x is not None}
         try:
+            if elements(node, inputs) > LARGEST:
+                raise Unreadable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
             with np.errstate(all="ignore"):
                 found = self._run(node, given)
+        except Unreadable:
+            raise
         except Exception as reason:  # a file of anyone's
             raise Unreadable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
         results = [np.asarray(x) for x in found]
