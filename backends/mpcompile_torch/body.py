@@ -31,7 +31,8 @@ RESERVED = (
     frozenset(
         {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
     )
-    | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values(), helpers.MAX_POOL, helpers.GROUP])
+    | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values()])
+    | defined([helpers.MAX_POOL, helpers.GROUP, helpers.ALL_SUM])
     | {"load", TABLE, "model", "module"}
 )
 

@@ -123,6 +123,8 @@ ALSO = {
     ("sample", "small disk"),
     ("predict", "small disk"),
     ("fmt in place", "small disk"),
+    ("data", "small disk"),
+    ("data", "folder closed"),
     *((command, "no reader") for command in ("inspect", "explain", "schema", "fmt", "eval")),
 }
 

@@ -38,9 +38,10 @@ def invoke(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str]]:
     """What every command does in every environment: exit code, stdout, stderr."""
     folder = tmp_path_factory.mktemp("sweep")
-    spec, wrong = folder / "m.mp", folder / "wrong.mp"
+    spec, wrong, rows = folder / "m.mp", folder / "wrong.mp", folder / "rows.csv"
     spec.write_text(SPEC)
     wrong.write_text(SPEC.replace("bernoulli", "bernulli"))
+    rows.write_text("x,job\n1.5,cook\n2.5,clerk\n")
     s, r = str(spec), str(folder / "run")
     commands = {
         "build": ["build", s, "-b", "onnx"], "build -o": ["build", s, "-b", "onnx", "-o", str(folder / "b")],
@@ -50,6 +51,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "eval": ["eval", r], "sample": ["sample", r, "-n", "2", "-o", "s.csv"],
         "predict": ["predict", r, "xor", "-o", "p.npz"],
         "verify": ["verify", s, "--backends", "onnx"],
+        "data": ["data", "pack", str(rows), "-o", "p"],
         "inspect": ["inspect", s], "inspect html": ["inspect", s, "--output-format", "html", "-o", "x.html"],
         "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],

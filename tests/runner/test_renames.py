@@ -65,7 +65,7 @@ def test_a_checkpoint_of_before_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert after.keys() == state.keys() and all(np.array_equal(after[k], state[k]) for k in state)
 
     monkeypatch.setattr(Run, "trained", lambda self, module: found)
-    weights, step = Run(tmp_path, {}).parameters(module)
+    weights, step = Run(tmp_path, {"settings": {"optimizer": {}}}).parameters(module)
     assert step == 7 and all(np.array_equal(weights[n], state[f"parameter/{n}"]) for n in module.parameters)
 
     lacking = {k: v for k, v in old.items() if k != "parameter/y.dense_5.bias"}

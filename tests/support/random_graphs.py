@@ -76,10 +76,14 @@ class Draft:
 Step = Callable[[Draft], Value | None]
 
 
+#: `AllSum` is the identity where one process runs.
+UNARY = (
+    ops.Tanh, ops.Sigmoid, ops.Softplus, ops.Neg, ops.Erf, ops.Sin, ops.Cos, ops.StopGradient, ops.AllSum,
+)  # fmt: skip
+
+
 def unary(d: Draft) -> Value:
-    op = [ops.Tanh, ops.Sigmoid, ops.Softplus, ops.Neg, ops.Erf, ops.Sin, ops.Cos, ops.StopGradient][
-        d.number(0, 7)
-    ]
+    op = UNARY[d.number(0, len(UNARY) - 1)]
     return d.emit(op(), d.stir(d.pick()))
 
 
