@@ -18,6 +18,7 @@ RUN = """import sys; from mpcompile_jax.launch import launch; sys.exit(launch(sy
 
 def results(command: list[str], devices: int) -> dict[str, Any]:
     flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
+    flags += " --xla_backend_optimization_level=0"  # compiling takes the time here
     env = {**os.environ, "XLA_FLAGS": flags, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
     ended = subprocess.run(command, capture_output=True, text=True, env=env, timeout=500)
     assert ended.returncode == 0, ended.stderr[-3000:]
@@ -27,11 +28,8 @@ def results(command: list[str], devices: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("devices", "processes", "groups", "of"),
-    [
-        (4, 1, [4, "replicated", 4, "sharded"], [4, 4]),
-        (1, 2, [2, "replicated", 2, "sharded"], [2, 2]),
-    ],
-    ids=["4 devices", "2 processes"],
+    [(2, 2, [4, "replicated", 4, "sharded"], [4, 4])],
+    ids=["2 devices of each of 2 processes"],
 )
 def test_a_mesh_takes_the_steps_of_one_device(
     devices: int, processes: int, groups: list[Any], of: list[int]

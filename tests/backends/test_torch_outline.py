@@ -155,7 +155,7 @@ class Sketch:
         self.b.graph.outputs = {f"y{i}": self.value() for i in range(1 + self.pick(3))}
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(st.data())
 def test_random_programs(draw: st.DataObject) -> None:
     module = Module("random_model", Source("a.mp", ""))

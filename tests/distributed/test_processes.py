@@ -20,19 +20,25 @@ from mpcompile.runner.loop import Options, train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 
-#: Every kind of model with noise, statistics of the batch, a start from data, weights under masks and recurrences.
-SPECS = ["vae", "glow", "unet", "made_ensemble", "lstm_stacked", "nsf", "transformer"]
+#: More specs, more processes and another end than the suite has the seconds for.
+EVERY = os.environ.get("MPCOMPILE_EVERY_SPEC") == "1"
+#: Kinds of models with noise, statistics of the batch, a start from data, weights under masks and recurrences.
+SPECS = ["vae", "unet", *(["glow", "made_ensemble", "lstm_stacked", "nsf", "transformer"] if EVERY else [])]
 SHARDED = [
-    "made", "made_ensemble", "pixel_transformer", "vae", "lstm_stacked", "realnvp", "maf", "nade", "mlp", "cnn", "gru",
-    "vq_vae",
+    "made", "vae", *(["made_ensemble", "pixel_transformer", "lstm_stacked", "realnvp", "maf", "nade", "mlp", "cnn",
+    "gru", "vq_vae"] if EVERY else []),
 ]  # fmt: skip
 #: Statistics of the batch, a start from data, and weights that programs read in several places.
-CUT = ["unet", "glow", "transformer"]
+CUT = ["unet", *(["glow", "transformer"] if EVERY else [])]
+#: How many processes have the bits of one.
+SIZES = [2, 4] if EVERY else [2]
+#: The signal that ends a run, and how many processes go on.
+ENDS = {"killed": ("SIGKILL", 1)} | ({"stopped": ("SIGTERM", 4)} if EVERY else {})
 SPEC = ROOT / "specs" / "vae.yaml"
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     """The answers of all groups of processes, and the folder of their runs."""
     folder = tmp_path_factory.mktemp("together")
     rng = np.random.default_rng(0)
@@ -45,8 +51,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         return "run", {"spec": str(SPEC), "out": str(folder / out), "options": {**usual, **more}, "end": end}
 
     bits = {"names": SHARDED, "steps": 2}
-    plan = {
-        "equal": (2, [("equal", {"names": SPECS, "steps": 2})]),
+    plan: dict[Any, Any] = {
+        "equal": (2, [("equal", {"names": SPECS, "steps": 2}), ("without_one_sum", {"name": "unet"})]),
         "sharded": (
             2,
             [
@@ -55,22 +61,19 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             ],
         ),
         "sharded, resumed": (1, [run("cut", resume=True, layout="replicated")]),
-        "lacking": (2, [("without_one_sum", {"name": "unet"})]),
-        "one": (1, [("bits", bits), ("bits", {**bits, "swap": True}), run("whole")]),
-        "two": (2, [("bits", bits)]),
-        "four": (4, [("bits", bits)]),
-        "killed": (2, [run("killed", "SIGKILL")]),
-        "killed, resumed": (1, [run("killed", resume=True)]),
-        "stopped": (2, [run("stopped", "SIGTERM")]),
-        "stopped, resumed": (4, [run("stopped", resume=True)]),
+        1: (1, [("bits", bits), ("bits", {**bits, "swap": True}), run("whole")]),
+        **{size: (size, [("bits", bits)]) for size in SIZES},
         "differ": (2, [("differ", run("differ")[1])]),
     }
+    for name, (sent, size) in ENDS.items():
+        plan[name] = (2, [run(name, sent)])
+        plan[f"{name}, resumed"] = (size, [run(name, resume=True)])
     script = Path(__file__).with_name("together.py")
     given = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests" / "support")}
     command = [sys.executable, str(script), str(folder), json.dumps(list(plan.values()))]
     done = subprocess.run(command, env=given, timeout=400, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    answers: dict[str, Any] = {"folder": folder}
+    answers: dict[Any, Any] = {"folder": folder}
     for number, (name, (size, _)) in enumerate(plan.items()):
         paths = [folder / f"{number}-{rank}.json" for rank in range(size)]
         answers[name] = [json.loads(p.read_text()) if p.exists() else None for p in paths]
@@ -78,20 +81,20 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_two_processes_train_the_model_of_one(told: dict[str, Any], name: str) -> None:
+def test_two_processes_train_the_model_of_one(told: dict[Any, Any], name: str) -> None:
     first, second = (answers[0][name] for answers in told["equal"])
     assert first == second
     assert first < 1e-10
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_weights_that_are_cut_train_the_model_of_one_process(told: dict[str, Any], name: str) -> None:
+def test_weights_that_are_cut_train_the_model_of_one_process(told: dict[Any, Any], name: str) -> None:
     first, second = (answers[0][name] for answers in told["sharded"])
     assert first == second
     assert first < 1e-10
 
 
-def test_a_run_with_cut_weights_goes_on_in_one_process(told: dict[str, Any]) -> None:
+def test_a_run_with_cut_weights_goes_on_in_one_process(told: dict[Any, Any]) -> None:
     assert [answers[1]["step"] for answers in told["sharded"]] == [30, 30]
     assert told["sharded, resumed"] == [[{"reason": "finished", "step": 60, "signal": 0}]]
     cut, whole = (
@@ -103,15 +106,15 @@ def test_a_run_with_cut_weights_goes_on_in_one_process(told: dict[str, Any]) -> 
         np.testing.assert_allclose(cut[name], array, rtol=0, atol=0.05, err_msg=name)  # adam, in float32
 
 
-def test_statistics_of_a_batch_need_every_sum_over_processes(told: dict[str, Any]) -> None:
-    assert told["lacking"][0][0]["unet"] > 1e-6
+def test_statistics_of_a_batch_need_every_sum_over_processes(told: dict[Any, Any]) -> None:
+    assert told["equal"][0][1]["unet"] > 1e-6
 
 
 @pytest.mark.parametrize("name", SHARDED)
-def test_the_bits_are_those_of_any_number_of_processes(told: dict[str, Any], name: str) -> None:
-    found = {answers[0][name] for group in ("one", "two", "four") for answers in told[group]}
+def test_the_bits_are_those_of_any_number_of_processes(told: dict[Any, Any], name: str) -> None:
+    found = {answers[0][name] for size in (1, *SIZES) for answers in told[size]}
     assert len(found) == 1
-    assert told["one"][0][1][name] not in found, "two shards that change places give other bits"
+    assert told[1][0][1][name] not in found, "two shards that change places give other bits"
 
 
 def kept(run: Path) -> tuple[bytes, list[dict[str, Any]]]:
@@ -121,27 +124,26 @@ def kept(run: Path) -> tuple[bytes, list[dict[str, Any]]]:
     return state.read_bytes(), [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-def test_a_process_that_is_killed_ends_the_others_and_any_number_goes_on(told: dict[str, Any]) -> None:
-    first, second = told["killed"]
-    assert first == [{"code": "MP531"}] and second is None
-    assert told["killed, resumed"] == [[{"reason": "finished", "step": 60, "signal": 0}]]
-    assert kept(told["folder"] / "killed") == kept(told["folder"] / "whole")
+@pytest.mark.parametrize("end", ENDS)
+def test_any_number_of_processes_goes_on(told: dict[Any, Any], end: str) -> None:
+    """A signal saves and ends all processes; one that is killed ends the others."""
+    first, second = told[end]
+    if end == "killed":
+        assert first == [{"code": "MP531"}] and second is None
+    else:
+        assert first == second
+        assert (first[0]["reason"], first[0]["signal"]) == ("interrupted", 15) and 20 <= first[0]["step"] < 60
+    finished = {"reason": "finished", "step": 60, "signal": 0}
+    assert told[f"{end}, resumed"] == [[finished]] * ENDS[end][1]
+    assert kept(told["folder"] / end) == kept(told["folder"] / "whole")
 
 
-def test_a_signal_to_one_process_saves_and_ends_all(told: dict[str, Any]) -> None:
-    (first,), (second,) = told["stopped"]
-    assert first == second
-    assert (first["reason"], first["signal"]) == ("interrupted", 15) and 20 <= first["step"] < 60
-    assert all(answers[0]["reason"] == "finished" for answers in told["stopped, resumed"])
-    assert kept(told["folder"] / "stopped") == kept(told["folder"] / "whole")
-
-
-def test_processes_of_one_training_are_given_the_same(told: dict[str, Any]) -> None:
+def test_processes_of_one_training_are_given_the_same(told: dict[Any, Any]) -> None:
     assert told["differ"] == [[{"code": "MP535"}], [{"code": "MP535"}]]
     assert not (told["folder"] / "differ").exists()
 
 
-def test_a_resume_keeps_the_shards(told: dict[str, Any]) -> None:
+def test_a_resume_keeps_the_shards(told: dict[Any, Any]) -> None:
     facts = json.loads((told["folder"] / "killed" / "run.json").read_text())
     assert facts["settings"]["shards"] == 4
     with pytest.raises(SpecError, match="was started with 4 shards, not 2") as refused:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from mpcompile.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
@@ -52,11 +56,20 @@ def test_the_page_has_commands_and_nothing_else_in_its_consoles() -> None:
     assert all(line.startswith("$ ") for block in BLOCKS for line in block.splitlines())
 
 
-def test_every_command_of_the_page_runs(folder: Path) -> None:
+def test_every_command_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, but for those of pytest."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
     for command in COMMANDS:
-        if "--watch" not in command:
+        if command.startswith("mpcompile") and "--watch" not in command:
+            monkeypatch.setattr(sys, "argv", shlex.split(command))
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code, command
+        elif command.startswith("pytest"):
             done = shell(command, folder)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert {c.split()[0] for c in COMMANDS} == {"mpcompile", "pytest"}
     written = {"mpcompile.sarif", "mpcompile.xml", "proofs.json", "mpcompile.schema.json"}
     assert written <= {path.name for path in folder.iterdir()}
 

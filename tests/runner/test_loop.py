@@ -280,7 +280,7 @@ def test_interrupt_saves_and_resumes(fake: ModuleType, tmp_path: Path) -> None:
 def test_kills_at_random_moments() -> None:
     script = Path(__file__).with_name("kill_loop.py")
     done = subprocess.run(
-        [sys.executable, script, "--kills", "3", "--steps", "150"], capture_output=True, text=True
+        [sys.executable, script, "--kills", "1", "--steps", "60"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -89,7 +89,7 @@ y ~ categorical(logits = x -> lev(4) -> lev(8) -> lev(8) -> lev(8) -> global_avg
 """,
     "large": """
 model vanishing
-input x: real[2, 48, 40]
+input x: real[2, 24, 20]
 target y: real[1]
 y ~ normal(x -> conv(8, 5, pad = 2) -> batch_norm -> tanh -> conv(8, 3) -> batch_norm -> tanh -> flatten -> dense(1), 1)
 """,
@@ -115,7 +115,8 @@ def test_gradients_that_vanish_identically_are_judged_by_what_they_are_sums_of()
         alone = replace(
             m, programs={"loss": m.programs["loss"]}
         )  # a backend compiles no program but this one
-        rows = list(verify(alone, installed()))
+        slow = {"jax"} if name != "dense" else set()  # whose convolutions take seconds to compile
+        rows = list(verify(alone, [b for b in installed() if b not in slow]))
         assert {row.check for row in rows} == {"values", "gradients"}
         assert not [row for row in rows if not row.holds], name
 

@@ -52,8 +52,8 @@ def main() -> None:
     ]
     found = [trained(m, group) for group in groups]
     exchanged = found[0][3].exchange([rank, 0.1])
-    want = trained(m, ALONE)
     if rank == 0:
+        want = trained(m, ALONE)
         rows = []
         for state, told, out, session in found:
             differences = [
