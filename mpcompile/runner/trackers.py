@@ -111,12 +111,13 @@ class Wandb:
     def __init__(self, run: Run, before: Sequence[Line]) -> None:
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # which the library holds to its own words
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "mpcompile"),
             name=run.folder.name,
             id=identity(run),
             resume="allow",
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             config=facts_of(run),
             settings=wandb.Settings(silent=True),
         )
