@@ -43,7 +43,12 @@ def model_of(model: Any, inputs: Any, call: Callable[..., Any] | None = None, na
             return found
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     note = f"; not loaded: {', '.join(missing)}" if missing else ""
-    raise error("MP700", f"no reader knows a {kind}{note}", Span.none(), help="readers: torch (an nn.Module)")
+    raise error(
+        "MP700",
+        f"no reader knows a {kind}{note}",
+        Span.none(),
+        help="an nn.Module needs mpcompile[torch], an .onnx file mpcompile[onnx]",
+    )
 
 
 def imported(text: str) -> ForeignModel:
