@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpcompile.analysis.dependence import Step, TooLarge, interpret, sets, witness
+from mpcompile.analysis.bits import BitMatrix
+from mpcompile.analysis.dependence import Step, TooLarge, identity, interpret, sets, witness
+from mpcompile.analysis.jacobian import classify
 from mpcompile.analysis.verdict import Status
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Recording
 from mpcompile.foreign.running import Change, changes
-from mpcompile.ir import Abstract, Array, NoRule, Value, availability, bitsets, numbers
+from mpcompile.ir import Abstract, Array, NoRule, Value, availability, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def _confirmed(
     rounding = False
     for place in order[:_MOST]:
         at = (slice(None),) * axis + (place,)
-        found = changes(model, recording, claim.source, at, claim.output, out)  # type: ignore[arg-type]
+        found = changes(model, recording, claim.source, at, claim.output, out)
         last = place + 1 if claim.before else place
         ahead = [i for i in range(last) if found[i].real]
         rounding = rounding or any(found[i].rounding for i in range(last))
@@ -171,113 +173,93 @@ def reading(recording: Recording, claim: ForeignClaim) -> Array:
     """Return which places of the input each place of the output may read: bool [output places, input places]."""
     source, target = _ends(recording, claim)
     axis, out, length = _along(recording, claim)
-    shape = numbers(source.shape)
-    domain = bitsets(length)
-    word, bit = np.arange(length) >> 6, np.arange(length) & 63
-    seed = np.zeros((length, domain.words), np.uint64)
-    seed[np.arange(length), word] = np.uint64(1) << bit.astype(np.uint64)
-    wide = seed.reshape([length if a == axis else 1 for a in range(len(shape))] + [domain.words])
-    facts = interpret(
-        recording.graph, domain, {claim.source: np.broadcast_to(wide, (*shape, domain.words))}, {}, (target,)
-    )[target]
-    axes = [a for a in range(len(facts.shape)) if a != out]
-    rows = np.broadcast_to(
-        domain.reduce(facts, axes),
-        [length if a == out else 1 for a in range(len(facts.shape))] + [domain.words],
-    )
-    bits = np.unpackbits(
-        rows.reshape(length, domain.words).astype("<u8").view(np.uint8), axis=1, bitorder="little"
-    )
-    return bits[:, :length].astype(bool)
+    return _sets(recording, {claim.source: axis}, length, target, out)
+
+
+def _sets(recording: Recording, sources: Mapping[str, int], count: int, target: Value, out: int) -> Array:
+    """The places along an axis of some inputs each place along axis `out` of an output may read."""
+    domain, seed = identity(count)
+    seeds = {}
+    for name, axis in sources.items():
+        shape = numbers(recording.graph.inputs[name].shape)
+        wide = seed.reshape([count if a == axis else 1 for a in range(len(shape))] + [domain.words])
+        seeds[name] = np.broadcast_to(wide, (*shape, domain.words))
+    facts = interpret(recording.graph, domain, seeds, {}, (target,))[target]
+    rows = domain.reduce(facts, [a for a in range(len(facts.shape)) if a != out]).reshape(-1, domain.words)
+    return BitMatrix(np.broadcast_to(rows, (facts.shape[out], domain.words)), count).unpack()
+
+
+#: Places of a sequence that are all tried to see that they are read; of longer ones so many are.
+_TRIED = 64
 
 
 def _complete(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """Every place of the output reads all places of the input that come before it (and its own)."""
+    """Every place of the output reads all places of the input that come before it (and its own).
+
+    Sets bound what is read from above, so they refute. That a pair is read is seen in runs of the model.
+    """
     found = reading(recording, claim)
     wanted = np.tril(np.ones_like(found), -1 if claim.before else 0)
     missing = np.argwhere(wanted & ~found)
     if missing.size:
         reader, read = (int(i) for i in missing[0])
-        return Answer(
-            claim, Status.REFUTED, f"{len(missing)} of {int(wanted.sum())} pairs are not read", (read, reader)
-        )
-    method = "sets of places, for generic weights"
-    return Answer(claim, Status.PROVED, _how(method, recording))
+        why = f"{len(missing)} of {int(wanted.sum())} pairs are not read"
+        return Answer(claim, Status.REFUTED, why, (read, reader))
+    if model is None:
+        return Answer(claim, Status.UNDECIDED, "that something is read shows in runs of the model alone")
+    axis, out, length = _along(recording, claim)
+    places = np.unique(np.linspace(0, length - 1, min(length, _TRIED)).astype(int))
+    for place in places:
+        at = (slice(None),) * axis + (int(place),)
+        seen = [c.real for c in changes(model, recording, claim.source, at, claim.output, out)]
+        if (dark := np.flatnonzero(wanted[:, place] & ~np.asarray(seen))).size:
+            why = f"no run shows that the output at {int(dark[0])} reads {claim.source} at {int(place)}"
+            return Answer(claim, Status.UNDECIDED, why)
+    if len(places) < length:
+        return Answer(claim, Status.HELD, _how(f"runs, for {len(places)} of {length} places", recording))
+    return Answer(claim, Status.PROVED, _how("runs show every pair", recording))
 
 
 def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
     """An example of the output reads no other example of any input."""
-    graph = recording.graph
-    target = graph.outputs[claim.output]
-    names = [n for n in graph.inputs if n not in recording.noise]
+    graph, target = recording.graph, recording.graph.outputs[claim.output]
     count = numbers(target.shape)[0]
     if count < 2:
         raise Unclear("one example says nothing of several: record a call of two")
-    domain = bitsets(count)
-    seed = np.zeros((count, domain.words), np.uint64)
-    each = np.arange(count)
-    seed[each, each >> 6] = np.uint64(1) << (each & 63).astype(np.uint64)
-    seeds = {}
-    for name in names:
-        shape = numbers(graph.inputs[name].shape)
-        if shape and shape[0] == count:
-            wide = seed.reshape(count, *(1,) * (len(shape) - 1), domain.words)
-            seeds[name] = np.broadcast_to(wide, (*shape, domain.words))
-    facts = interpret(graph, domain, seeds, {}, (target,))[target]
-    rows = np.broadcast_to(
-        domain.reduce(facts, range(1, len(facts.shape))),
-        (count, *(1,) * (len(facts.shape) - 1), domain.words),
-    )
-    other = rows.reshape(count, domain.words) & ~seed
-    if not other.any():
+    names = [
+        n for n, v in graph.inputs.items() if n not in recording.noise and v.shape and v.shape[0] == count
+    ]
+    found = _sets(recording, dict.fromkeys(names, 0), count, target, 0)
+    others = np.argwhere(found & (np.eye(count) == 0))
+    if not others.size:
         return Answer(claim, Status.PROVED, _how("sets of examples", recording))
-    reader = int(np.flatnonzero(other.any(axis=1))[0])
-    read = next(k for k in range(count) if other[reader, k >> 6] >> np.uint64(k & 63) & np.uint64(1))
+    reader, read = (int(i) for i in others[0])
     refuted = Answer(claim, Status.REFUTED, "sets of examples", (read, reader))
     if model is None:
         return refuted
-    for name in seeds:
-        found = changes(model, recording, name, (read,), claim.output, 0)
-        others = [i for i in range(count) if i != read and found[i].real]
-        if others:
-            return replace(refuted, place=(read, others[0]), change=found[others[0]])
+    for name in names:
+        seen = changes(model, recording, name, (read,), claim.output, 0)
+        changed = [i for i in range(count) if i != read and seen[i].real]
+        if changed:
+            return replace(refuted, place=(read, changed[0]), change=seen[changed[0]])
     return replace(
         refuted, status=Status.UNDECIDED, reason="paths join examples, but no run of the model changes"
     )
 
 
 def _jacobian(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """The structure of the Jacobian of one example: diagonal, triangular in an order that is found, or dense."""
-    found = sets(recording.graph, claim.source, claim.output, {}).value.unpack()
-    if not (found & (np.eye(*found.shape) == 0)).any():
-        kind = "diagonal"
-    elif found.shape[0] == found.shape[1] and _triangular(found):
-        kind = "triangular"
-    else:
-        kind = "dense"
-    return Answer(claim, Status.PROVED, _how(f"{kind}, by exact sets of elements", recording))
-
-
-def _triangular(support: Array) -> bool:
-    """Whether some order of rows and columns makes a square support lower triangular, by peeling rows of one column."""
-    left, columns = np.ones(len(support), bool), np.ones(support.shape[1], bool)
-    while left.any():
-        counts = (support[:, columns]).sum(1)
-        ready = np.flatnonzero(left & (counts <= 1))
-        if not ready.size:
-            return False
-        row = ready[0]
-        columns &= ~support[row]
-        left[row] = False
-    return True
+    """The structure of the Jacobian of a call, from above: diagonal, triangular in an order that is found, or neither."""
+    kind = classify(sets(recording.graph, claim.source, claim.output, {}).value).kind
+    shown = "not shown to be triangular" if kind == "dense" else kind
+    return Answer(claim, Status.PROVED, _how(f"{shown}, by sets of elements", recording))
 
 
 def _field(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """The offsets from its own place that an output reads."""
+    """The offsets from its own place that an output reads, from above."""
     found = np.argwhere(reading(recording, claim))
     apart = found[:, 1] - found[:, 0]
-    span = f"{int(apart.min())}..{int(apart.max())}" if apart.size else "nothing"
-    return Answer(claim, Status.PROVED, _how(f"offsets {span}, by sets of places", recording))
+    span = f"offsets within {int(apart.min())}..{int(apart.max())}" if apart.size else "nothing is read"
+    return Answer(claim, Status.PROVED, _how(f"{span}, by sets of places", recording))
 
 
 _RULES = {

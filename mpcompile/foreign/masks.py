@@ -8,12 +8,13 @@ where every element is masked the softmax is uniform, and nothing is masked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Array, Builder, Constant, Value, numbers
+from mpcompile.ir import Array, Builder, Constant, DType, Value, numbers
 from mpcompile.ops.build import where
 from mpcompile.ops.traits import Movement
 
@@ -22,34 +23,57 @@ MASK = -1e4
 
 
 @dataclass(frozen=True)
+class Masked:
+    """Scores behind their finite masks.
+
+    number  the largest number that masks; None where nothing finite does
+    added   whether it is added to scores, not filled in for them
+    rows    whether every row certainly has an element that no mask removes; else inputs decide it
+    """
+
+    value: Value
+    number: float | None = None
+    added: bool = False
+    rows: bool = True
+
+
+@dataclass(frozen=True)
 class _Shift:
-    """x = unknown + `by`, but `by` itself where `filled`; arrays that broadcast to the shape of x."""
+    """x = unknown + `by`, but `by` itself where `filled`; arrays that broadcast to the shape of x.
+
+    Where it is not `sure`, x may be masked all the same: inputs decide it.
+    """
 
     by: Array
     filled: Array
+    sure: Array
+
+    @classmethod
+    def none(cls) -> _Shift:
+        return cls(np.zeros(()), np.zeros((), bool), np.ones((), bool))
+
+    def each(self, op: Callable[[Array], Array]) -> _Shift:
+        """Return the three arrays behind a movement of elements."""
+        return _Shift(op(self.by), op(self.filled).astype(bool), op(self.sure).astype(bool))
 
 
-def masked(b: Builder, x: Value, axis: int) -> tuple[Value, float | None, bool]:
-    """Return x with minus infinity where a finite mask removes it from a softmax along `axis`.
-
-    Also the largest number that masks, None where nothing does, and whether it is added to scores.
-    """
+def masked(b: Builder, x: Value, axis: int) -> Masked:
+    """Put minus infinity where a mask removes x from a softmax along `axis`."""
     shift = _shift(b, x)
     if shift is None or x.type.rank == 0:
-        return x, None, False
+        return Masked(x)
     shape = numbers(x.shape)
-    by = np.broadcast_to(shift.by, shape)
-    off = by <= MASK
-    rows = off.all(axis=axis, keepdims=True)
-    off = off & ~rows
+    by, filled, sure = (np.broadcast_to(a, shape) for a in (shift.by, shift.filled, shift.sure))
+    off = (by <= MASK) & ~(by <= MASK).all(axis=axis, keepdims=True)
     if not off.any():
-        return x, None, False
+        return Masked(x)
     seen = where(b, b.constant(_shrunk(off)), b.constant(-np.inf), x)
     finite = off & ~np.isneginf(by)
     if not finite.any():
-        return seen, None, False
-    added = bool((~np.broadcast_to(shift.filled, shape))[finite].any())
-    return seen, float(by[finite].max()), added
+        return Masked(seen)
+    left = ((by > MASK) & sure).any(axis=axis, keepdims=True)
+    rows = bool(np.broadcast_to(left, shape)[finite].all())
+    return Masked(seen, float(by[finite].max()), bool((~filled)[finite].any()), rows)
 
 
 def _shrunk(mask: Array) -> Array:
@@ -67,43 +91,44 @@ def _shift(b: Builder, x: Value) -> _Shift | None:
     op, inputs = node.op, node.inputs
     if isinstance(op, Constant):
         array = op.stored
-        return _Shift(array, np.ones((1,) * array.ndim, bool)) if array.dtype.kind == "f" else None
+        yes = np.ones((1,) * array.ndim, bool)
+        return _Shift(array, yes, yes) if array.dtype.kind == "f" else None
     if isinstance(op, ops.Add | ops.Sub):
         return _sum(b, op, *inputs)
     if isinstance(op, ops.Where):
         return _choice(b, *inputs)
     if isinstance(op, Movement | ops.Cast):
-        inner = _shift(b, inputs[0])
-        if inner is None:
+        inner, shape = _shift(b, inputs[0]), numbers(inputs[0].shape)
+        if inner is None or x.dtype is not DType.FLOAT:
             return None
-        shape = numbers(inputs[0].shape)
-        by, filled = (op.evaluate(np.broadcast_to(a, shape))[0] for a in (inner.by, inner.filled))
-        return _Shift(by, filled.astype(bool)) if by.dtype.kind == "f" else None
+        return inner.each(lambda array: op.evaluate(np.broadcast_to(array, shape))[0])
     if isinstance(op, ops.Concat):  # attention sinks stand beside scores
         parts = [_shift(b, v) for v in inputs]
         if all(p is None for p in parts):
             return None
         wide = [numbers(v.shape) for v in inputs]
-        whole = [p or _Shift(np.zeros(()), np.zeros((), bool)) for p in parts]
-        by, filled = (
+        whole = [p or _Shift.none() for p in parts]
+        return _Shift(*(
             np.concatenate([np.broadcast_to(a, w) for a, w in zip(arrays, wide, strict=True)], op.axis)
-            for arrays in ([p.by for p in whole], [p.filled for p in whole])
-        )
-        return _Shift(by, filled)
-    if isinstance(op, ops.Maximum):  # as in max(scores + mask, finfo.min): the larger of two
-        return next((s for s in (_shift(b, v) for v in inputs) if s is not None and not s.filled.all()), None)
+            for arrays in ([p.by for p in whole], [p.filled for p in whole], [p.sure for p in whole])
+        ))  # fmt: skip
+    if isinstance(op, ops.Maximum):  # as in max(scores + mask, finfo.min)
+        one, other = (_shift(b, v) for v in inputs)
+        if one is None or other is None or not (one.filled.all() or other.filled.all()):
+            return None
+        return _Shift(np.maximum(one.by, other.by), one.filled & other.filled, one.sure & other.sure)
     return None
 
 
 def _sum(b: Builder, op: ops.Add | ops.Sub, x: Value, y: Value) -> _Shift | None:
     left, right = _shift(b, x), _shift(b, y)
     if right is not None and isinstance(op, ops.Sub):
-        right = _Shift(-right.by, right.filled)
-    if left is None or right is None:
-        one = left or right
-        # the unknown operand joins every element
-        return None if one is None else _Shift(one.by, np.zeros((1,) * one.by.ndim, bool))
-    return _Shift(left.by + right.by, left.filled & right.filled)
+        right = replace(right, by=-right.by)
+    if left is None and right is None:
+        return None
+    # what is not known joins every element, and fills none
+    left, right = left or _Shift.none(), right or _Shift.none()
+    return _Shift(left.by + right.by, left.filled & right.filled, left.sure & right.sure)
 
 
 def _choice(b: Builder, condition: Value, x: Value, y: Value) -> _Shift | None:
@@ -113,13 +138,12 @@ def _choice(b: Builder, condition: Value, x: Value, y: Value) -> _Shift | None:
     parts = [_shift(b, v) for v in (x, y)]
     if all(p is None for p in parts):
         return None
-    nothing = _Shift(np.zeros(()), np.zeros((), bool))
-    left, right = (p or nothing for p in parts)
+    left, right = (p or _Shift.none() for p in parts)
     # where the condition is not known, no more than what both have in common
-    both = np.maximum(left.by, right.by)
-    by = np.where(on, left.by, np.where(off, right.by, both))
+    by = np.where(on, left.by, np.where(off, right.by, np.maximum(left.by, right.by)))
     filled = np.where(on, left.filled, np.where(off, right.filled, left.filled & right.filled))
-    return _Shift(by, filled)
+    sure = np.where(on, left.sure, np.where(off, right.sure, False))
+    return _Shift(by, filled, sure)
 
 
 def known(b: Builder, x: Value) -> tuple[Array | None, Array | None]:

@@ -14,10 +14,13 @@ class Margin:
     """A finite mask that was taken for minus infinity, and the softmax behind it.
 
     number  the largest number that masks; `added` to scores, or filled in for them
+    rows    whether every row certainly has an element that is not masked; else inputs decide it, and a row that is masked
+            whole reads all of it
     """
 
     number: float
     added: bool
+    rows: bool
     span: Span
 
 

@@ -68,8 +68,8 @@ def _with_texts(spec: Checked) -> Report:
 def _property(recording: Recording, found: Answer) -> Property:
     span = _culprit(found).node.span if found.path else Span.none()
     how = found.reason
-    if found.status is Status.PROVED and recording.margins:
-        how += f"; {_margin(recording.margins)}"
+    if found.status is Status.PROVED:
+        how = "; ".join([how, *_assumptions(recording)])
     findings: tuple[Diagnostic, ...] = ()
     if found.status is Status.REFUTED:
         findings = (_refuted(recording, found, span),)
@@ -124,6 +124,16 @@ def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
         place = ", ".join(str(i) for i in step.index)
         steps.append(PathStep(f"{where + ': ' if where else ''}{label}[{place}]", span))
     return tuple(steps)
+
+
+def _assumptions(recording: Recording) -> list[str]:
+    """The assumptions of an answer: the margins of masks, rows that inputs may mask whole, and numbers that were read."""
+    found = [_margin(recording.margins)] if recording.margins else []
+    if not all(m.rows for m in recording.margins):
+        found.append("where the inputs leave every row something that is not masked")
+    if recording.reads:
+        found.append(f"where the {len(recording.reads)} numbers that the code read are as they were")
+    return found
 
 
 def _margin(margins: Sequence[Margin]) -> str:

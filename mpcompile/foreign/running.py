@@ -62,11 +62,16 @@ def _apart(x: Array, y: Array) -> float:
 
 
 def changes(
-    model: ForeignModel, recording: Recording, source: str, at: tuple[int, ...], output: str, axis: int
+    model: ForeignModel,
+    recording: Recording,
+    source: str,
+    at: tuple[int | slice, ...],
+    output: str,
+    axis: int,
 ) -> list[Change]:
     """Return for each place along an axis of the output how much it changes with one element of an input.
 
-    `at` is the element, or the first indices of a block of elements that change together. The largest change over some
+    `at` is the index of an element, or of a block of elements that change together. The largest change over some
     other values, and over weights, counts.
     """
     largest: Array | None = None
@@ -86,7 +91,7 @@ def changes(
     return [Change(float(c)) for c in largest]
 
 
-def _changed(inputs: Mapping[str, Array], source: str, at: tuple[int, ...], step: int) -> Array:
+def _changed(inputs: Mapping[str, Array], source: str, at: tuple[int | slice, ...], step: int) -> Array:
     """The input with other values at one place: the next whole numbers among those it has, else moved by steps."""
     x = inputs[source].copy()
     if x.dtype.kind == "f":

@@ -191,6 +191,88 @@ def test_bounds_of_operations_without_a_primitive() -> None:
     assert str(ask(TorchModel(Marks(), {"x": x}), claim).status) == "proved"
 
 
+class Draws(nn.Module):
+    """What is drawn from a distribution that reads the input reads the input."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.flip(1)
+        if self.kind == "bernoulli":
+            return torch.bernoulli(y.sigmoid())
+        if self.kind == "normal":
+            return torch.normal(y)
+        if self.kind == "multinomial":
+            return torch.multinomial(y.exp(), 5, replacement=True).float()
+        return torch.native_dropout(y, 0.5, True)[0]
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "normal", "multinomial", "dropout"])
+def test_draws_depend_on_what_they_are_drawn_from(kind: str) -> None:
+    x = torch.randn(1, 5, generator=torch.Generator().manual_seed(1))
+    recording = TorchModel(Draws(kind), {"x": x}).record()
+    claim = ForeignClaim.parse("autoregressive(x -> output, order = axis 1)")
+    assert str(answer(recording, claim).status) == "refuted"
+
+
+class Second(nn.Module):
+    """A result that no rule tells: statistics of the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = torch.ops.aten.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)[1]
+        return x + mean[None, :, None]
+
+
+def test_results_that_a_rule_does_not_tell_are_not_known() -> None:
+    x = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(1))
+    recording = TorchModel(Second(), {"x": x}).record()
+    claim = ForeignClaim.parse("autoregressive(x -> output, order = axis 2)")
+    assert difference(recording) < 1e-5 and str(answer(recording, claim).status) == "refuted"
+
+
+class Floored(nn.Module):
+    """max(scores + mask, -5) masks nothing."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n = x.shape[1]
+        mask = torch.full((n, n), -1e9).triu(1)
+        return torch.clamp(x @ x.mT + mask, min=-5.0).softmax(-1) @ x
+
+
+def test_a_mask_behind_a_floor_is_none() -> None:
+    x = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
+    claim = "autoregressive(x -> output, order = axis 1)"
+    assert str(ask(TorchModel(Floored(), {"x": x}), claim).status) == "refuted"
+
+
+def test_rows_that_inputs_may_mask_whole_are_named() -> None:
+    torch.manual_seed(0)
+    inputs = {"input_ids": decoder.ids(), "attend": torch.ones(1, 7, dtype=torch.long)}
+    claim = "autoregressive(input_ids -> output, order = axis 1)"
+    found = checked(TorchModel(Padded(-1e30, True), inputs), [claim]).specs[0].properties[0]
+    assert found.status == "proved" and "leave every row something" in found.how
+    padded = {**inputs, "attend": torch.tensor([[0, 0, 1, 1, 1, 1, 1]])}
+    model = TorchModel(Padded(-1e30, True), padded)
+    model.inputs.pop("attend")  # known: then rows are found to be masked whole
+    model.call = lambda m, input_ids: m(input_ids, padded["attend"])
+    assert str(ask(model, claim).status) == "refuted"
+
+
+def test_what_is_not_seen_to_be_read_is_not_complete() -> None:
+    x = torch.randn(1, 5, generator=torch.Generator().manual_seed(1))
+    claim = "complete(x -> output, order = axis 1)"
+    found = ask(TorchModel(Cancels(), {"x": x}), claim)
+    assert str(found.status) == "proved"  # the running sum is there beside what cancels
+
+    class Nothing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.cumsum(1) - x.cumsum(1)
+
+    assert str(ask(TorchModel(Nothing(), {"x": x}), claim).status) == "undecided"
+
+
 class Misread(TorchModel):
     """A reader's fault: it says of one model what another one is."""
 

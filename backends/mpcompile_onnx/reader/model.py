@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import ModelProto, helper, numpy_helper
 
 from mpcompile.foreign.recording import Recording
@@ -74,4 +73,4 @@ def _drawn(model: ModelProto) -> dict[str, Array]:
     return inputs
 
 
-__all__ = ["OnnxModel", "onnx"]
+__all__ = ["OnnxModel"]

@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 from mpcompile.diagnostics import Span
 from mpcompile.foreign.recording import Read, Recording, Unreadable
 from mpcompile.ir import Array, Builder, Frame, Graph, Type
+from mpcompile.ops import build
 from mpcompile_onnx.reader.rules import RULES, SHAPES
 from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
 
@@ -29,7 +30,7 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
     zeros and ones, and for single numbers. Raises `Unreadable`.
     """
     graph = Graph(name)
-    tape = Tape(Builder(graph), {o.domain: o.version for o in model.opset_import})
+    tape = Tape(Builder(graph), opsets={o.domain: o.version for o in model.opset_import})
     reader = _Reader(tape, {(f.domain, f.name): f for f in model.functions})
     env = {k: Held(x, tape.builder.input(k, Type(kind(x), x.shape))) for k, x in inputs.items()}
     reader.graph(model.graph, env)
@@ -38,10 +39,7 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
         held = env[out.name]
         outputs[out.name] = held.array
         graph.outputs[out.name] = tape.builder.constant(held.array) if held.value is None else held.value
-    used = graph.parameters()
-    weights = {k: v for k, v in tape.parameters.items() if k in used}
-    found = (tuple(tape.margins), tuple(tape.reads), tuple(tape.coarse))
-    return Recording(graph, dict(inputs), weights, outputs, {}, *found)
+    return tape.recording(dict(inputs), outputs)
 
 
 class _Reader:
@@ -87,12 +85,15 @@ class _Reader:
             return [Held(x) for x in results]
         if node.op_type not in RULES:
             raise Unreadable(f"no rule for the operator {node.op_type}", Span.none())
-        found = RULES[node.op_type](Call(self.tape, node, inputs, attributes(node), results))
+        call = Call(self.tape, node, inputs, attributes(node), results)
+        found = RULES[node.op_type](call)
         values = found if isinstance(found, tuple) else (found,)
-        for x, value in zip(results, values, strict=False):
+        if len(values) < len(results):  # further results, which a rule does not tell, may read anything
+            values = (*values, *call.observe(None)[len(values) :])
+        for x, value in zip(results, values[: len(results)], strict=True):
             if value.shape != x.shape:
                 raise Unreadable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
-        return [Held(x, v) for x, v in zip(results, values, strict=False)]
+        return [Held(x, v) for x, v in zip(results, values[: len(results)], strict=True)]
 
     def _function(self, node: NodeProto, function: Any, env: dict[str, Held]) -> Sequence[Held]:
         if function.attribute or function.attribute_proto:
@@ -163,8 +164,6 @@ class _Reader:
         return [*carried, *(self._stacked(s, ax) for s, ax in zip(scanned, placed, strict=True))]
 
     def _row(self, held: Held, axis: int, at: int) -> Held:
-        from mpcompile.ops import build
-
         x = held.array.take(at, axis)
         if held.value is None:
             return Held(x)
@@ -172,8 +171,6 @@ class _Reader:
         return Held(x, build.reshape(b, build.slice_axis(b, held.value, axis, at, at + 1), x.shape))
 
     def _stacked(self, rows: Sequence[Held], axis: int) -> Held:
-        from mpcompile.ops import build
-
         x = np.stack([r.array for r in rows], axis)
         if all(r.value is None for r in rows):
             return Held(x)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mpcompile import ops
+from mpcompile.foreign import formulas
 from mpcompile.ir import DType, Primitive, Value, numbers
 from mpcompile.ops import build
 from mpcompile_onnx.reader.tape import Call, Rule
@@ -48,16 +48,8 @@ def _div(c: Call) -> Value | tuple[Value, ...]:
 def _pow(c: Call) -> Value | tuple[Value, ...]:
     if c.unknown(1) or c.array(1).size != 1:
         return c.observe(())
-    power, x, b = float(c.array(1).item()), c.value(0, FLOAT), c.b
-    if abs(power) == 0.5:
-        root = b.emit(ops.Sqrt(), x)
-        return root if power > 0 else build.div(b, 1.0, root)
-    if power != int(power) or not 1 <= abs(power) <= 8:
-        return c.observe(())
-    y = x
-    for _ in range(int(abs(power)) - 1):
-        y = build.mul(b, y, x)
-    return y if power > 0 else build.div(b, 1.0, y)
+    found = formulas.power(c.b, c.value(0, FLOAT), float(c.array(1).item()))
+    return c.observe(()) if found is None else found
 
 
 def _compare(op: Primitive, swap: bool = False) -> Rule:
@@ -84,26 +76,15 @@ def _clip(c: Call) -> Value:
 
 
 def _gelu(c: Call) -> Value:
-    b, x = c.b, c.value(0, FLOAT)
-    if c.attributes.get("approximate") == "tanh":
-        cubic = build.add(b, x, build.mul(b, 0.044715, build.mul(b, x, build.mul(b, x, x))))
-        inner = b.emit(ops.Tanh(), build.mul(b, math.sqrt(2 / math.pi), cubic))
-    else:
-        inner = b.emit(ops.Erf(), build.mul(b, x, math.sqrt(0.5)))
-    return build.mul(b, build.mul(b, 0.5, x), build.add(b, 1.0, inner))
+    return formulas.gelu(c.b, c.value(0, FLOAT), c.attributes.get("approximate") == "tanh")
 
 
 def _leaky(c: Call) -> Value:
-    x = c.value(0, FLOAT)
-    return build.where(
-        c.b, build.less(c.b, 0.0, x), x, build.mul(c.b, x, float(c.attributes.get("alpha", 0.01)))
-    )
+    return formulas.leaky_relu(c.b, c.value(0, FLOAT), float(c.attributes.get("alpha", 0.01)))
 
 
 def _elu(c: Call) -> Value:
-    b, x = c.b, c.value(0, FLOAT)
-    rest = build.sub(b, b.emit(ops.Exp(), build.minimum(b, x, 0.0)), 1.0)
-    return build.where(b, build.less(b, 0.0, x), x, build.mul(b, rest, float(c.attributes.get("alpha", 1.0))))
+    return formulas.elu(c.b, c.value(0, FLOAT), float(c.attributes.get("alpha", 1.0)))
 
 
 def _cast(c: Call) -> Value:
@@ -221,7 +202,7 @@ def _largest(c: Call, x: Value, axes: tuple[int, ...], keep: bool) -> Value:
 
 
 def _smallest(c: Call, x: Value, axes: tuple[int, ...], keep: bool) -> Value:
-    return build.neg(c.b, c.b.emit(ops.Max(axes, keep), build.neg(c.b, x)))
+    return formulas.smallest(c.b, x, axes, keep)
 
 
 def _squares(c: Call, x: Value, axes: tuple[int, ...], keep: bool) -> Value:
@@ -254,41 +235,35 @@ def _log_softmax(c: Call) -> Value:
     return c.b.emit(ops.LogSoftmax(axis), c.seen(c.value(0, FLOAT), axis))
 
 
-def _standardised(c: Call, x: Value, axes: Sequence[int], eps: float, center: bool = True) -> Value:
-    b = c.b
-    apart = build.sub(b, x, build.mean_axes(b, x, tuple(axes), True)) if center else x
-    variance = build.mean_axes(b, build.mul(b, apart, apart), tuple(axes), True)
-    return build.div(b, apart, b.emit(ops.Sqrt(), build.add(b, variance, eps)))
-
-
 def _layer_norm(center: bool) -> Rule:
     def rule(c: Call) -> Value:
         x = c.value(0, FLOAT)
         axis = int(c.attributes.get("axis", -1)) % x.type.rank
-        eps = float(c.attributes.get("epsilon", 1e-5))
-        y = build.mul(c.b, _standardised(c, x, range(axis, x.type.rank), eps, center), c.value(1, FLOAT))
+        y, *_ = formulas.standardised(c.b, x, range(axis, x.type.rank), _epsilon(c), center)
+        y = build.mul(c.b, y, c.value(1, FLOAT))
         return build.add(c.b, y, c.value(2, FLOAT)) if c.has(2) else y
 
     return rule
 
 
-def _per_channel(c: Call, y: Value, first: int) -> Value:
-    wide = (1, c.array(0).shape[1], *(1,) * (c.array(0).ndim - 2))
-    y = build.mul(c.b, y, build.reshape(c.b, c.value(first, FLOAT), wide))
-    return build.add(c.b, y, build.reshape(c.b, c.value(first + 1, FLOAT), wide))
+def _epsilon(c: Call) -> float:
+    return float(c.attributes.get("epsilon", 1e-5))
+
+
+def _per_channel(c: Call, y: Value) -> Value:
+    return formulas.per_channel(c.b, y, c.value(1, FLOAT), c.value(2, FLOAT))
 
 
 def _instance_norm(c: Call) -> Value:
     x = c.value(0, FLOAT)
-    y = _standardised(c, x, range(2, x.type.rank), float(c.attributes.get("epsilon", 1e-5)))
-    return _per_channel(c, y, 1)
+    return _per_channel(c, formulas.standardised(c.b, x, range(2, x.type.rank), _epsilon(c))[0])
 
 
 def _group_norm(c: Call) -> Value:
-    x, shape, groups = c.value(0, FLOAT), c.array(0).shape, int(c.attributes["num_groups"])
-    split = build.reshape(c.b, x, (shape[0], groups, int(np.prod(shape[1:])) // groups))
-    y = _standardised(c, split, (2,), float(c.attributes.get("epsilon", 1e-5)))
-    return _per_channel(c, build.reshape(c.b, y, shape), 1)
+    shape, groups = c.array(0).shape, int(c.attributes["num_groups"])
+    split = build.reshape(c.b, c.value(0, FLOAT), (shape[0], groups, int(np.prod(shape[1:])) // groups))
+    y, *_ = formulas.standardised(c.b, split, (2,), _epsilon(c))
+    return _per_channel(c, build.reshape(c.b, y, shape))
 
 
 def _batch_norm(c: Call) -> Value | tuple[Value, ...]:
@@ -297,20 +272,15 @@ def _batch_norm(c: Call) -> Value | tuple[Value, ...]:
     b, x = c.b, c.value(0, FLOAT)
     wide = (1, c.array(0).shape[1], *(1,) * (c.array(0).ndim - 2))
     mean, variance = (build.reshape(b, c.value(i, FLOAT), wide) for i in (3, 4))
-    eps = float(c.attributes.get("epsilon", 1e-5))
-    return _per_channel(
-        c, build.div(b, build.sub(b, x, mean), b.emit(ops.Sqrt(), build.add(b, variance, eps))), 1
-    )
+    deviation = b.emit(ops.Sqrt(), build.add(b, variance, _epsilon(c)))
+    return _per_channel(c, build.div(b, build.sub(b, x, mean), deviation))
 
 
 # Products ---------------------------------------------------------------------------------------------
 
 
 def _matmul(c: Call) -> Value:
-    b, x, y = c.b, c.value(0, FLOAT), c.value(1, FLOAT)
-    x = build.reshape(b, x, (1, *x.shape)) if x.type.rank == 1 else x
-    y = build.reshape(b, y, (*y.shape, 1)) if y.type.rank == 1 else y
-    return build.reshape(b, b.emit(ops.MatMul(), x, y), c.out.shape)
+    return formulas.matmul(c.b, c.value(0, FLOAT), c.value(1, FLOAT))
 
 
 def _gemm(c: Call) -> Value:
@@ -384,7 +354,7 @@ RULES: dict[str, Rule] = {
         "Erf": ops.Erf(), "Sin": ops.Sin(), "Cos": ops.Cos(), "Softplus": ops.Softplus(),
     }.items()},
     "Reciprocal": formula(lambda b, x: build.div(b, 1.0, x)),
-    "Ceil": formula(lambda b, x: build.neg(b, b.emit(ops.Floor(), build.neg(b, x)))),
+    "Ceil": formula(formulas.ceil),
     "Add": _folded(build.add), "Sub": _folded(build.sub), "Mul": _folded(build.mul), "Sum": _folded(build.add),
     "Max": _folded(build.maximum), "Min": _folded(build.minimum), "Div": _div, "Pow": _pow,
     "Equal": _compare(ops.Equal()), "Less": _compare(ops.Less()), "LessOrEqual": _compare(ops.LessEqual()),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,10 @@ from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import RuntimeContextError
 
-from mpcompile import ops
 from mpcompile.diagnostics import Span
-from mpcompile.foreign.masks import masked
-from mpcompile.foreign.observed import Observed
-from mpcompile.foreign.recording import Margin, Read, Unreadable
-from mpcompile.ir import Array, Builder, Constant, DType, Frame, Parameter, Type, Value, numbers
+from mpcompile.foreign.notes import Notes
+from mpcompile.foreign.recording import Unreadable
+from mpcompile.ir import Array, Builder, DType, Parameter, Type, Value
 from mpcompile.ops import build
 from mpcompile_onnx.reader.bounds import elements
 
@@ -40,16 +37,10 @@ class Held:
 
 
 @dataclass
-class Tape:
+class Tape(Notes):
     """A reading so far. `opsets` are the versions of operators by domain."""
 
-    builder: Builder
-    opsets: Mapping[str, int]
-    margins: list[Margin] = field(default_factory=list)
-    reads: list[Read] = field(default_factory=list)
-    coarse: list[tuple[str, Span]] = field(default_factory=list)
-    parameters: dict[str, Array] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    opsets: Mapping[str, int] = field(default_factory=dict)
 
     def weight(self, name: str, x: Array) -> Held:
         """Return a weight, which may be anything."""
@@ -134,42 +125,28 @@ class Call:
 
     def observe(self, joined: Sequence[int] | None) -> tuple[Value, ...]:
         """Stand in for an operation without a rule by its results, and a bound of what they read."""
-        name = self.node.op_type
-        self.tape.coarse.append((name, self.b.span))
         operands = [self.value(i) for i in range(len(self.inputs)) if self.unknown(i)]
-        stored = tuple(Constant.of(r) for r in self.results)
-        return self.b.emit_all(Observed(name, stored, None if joined is None else tuple(joined)), *operands)
+        return self.tape.observe(self.node.op_type, operands, self.results, joined)
 
     def seen(self, scores: Value, axis: int) -> Value:
-        """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
-        left, number, added = masked(self.b, scores, axis % scores.type.rank)
-        if number is not None:
-            self.tape.margins.append(Margin(number, added, self.b.span))
-        return left
+        return self.tape.seen(scores, axis % scores.type.rank)
 
     def moved(self, data: Sequence[int]) -> tuple[Value, ...]:
         """An operation that takes each element from a known place, which a run on numbers of places shows."""
         if any(self.unknown(i) for i in range(len(self.inputs)) if i not in data):
             return self.observe(None)
         arrays: list[Array | None] = [None if h is None else h.array for h in self.inputs]
-        at, parts = (
+        at, values = (
             1,
-            [build.reshape(self.b, build.cast(self.b, self.b.constant(0), kind(self.array(data[0]))), (1,))],
-        )
+            [build.cast(self.b, self.b.constant(0), kind(self.array(data[0])))],
+        )  # 0: put in by itself
         for i in data:
             x = self.array(i)
             arrays[i] = np.arange(at, at + x.size, dtype=np.float64).reshape(x.shape)
             at += x.size
-            parts.append(build.reshape(self.b, self.value(i), (prod(numbers(self.value(i).shape)),)))
-        whole = build.concat(self.b, parts, 0)
-        places = self.tape.evaluate(self.node, arrays)
+            values.append(self.value(i))
         return tuple(
-            build.reshape(
-                self.b,
-                self.b.emit(ops.Gather(0), whole, self.b.constant(p.astype(np.int64).reshape(-1))),
-                p.shape,
-            )
-            for p in places
+            self.tape.move(values, p.astype(np.int64)) for p in self.tape.evaluate(self.node, arrays)
         )
 
 
@@ -182,4 +159,4 @@ def attributes(node: NodeProto) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
 
 
-__all__ = ["Call", "Frame", "Held", "Rule", "Tape", "attributes", "kind"]
+__all__ = ["Call", "Held", "Rule", "Tape", "attributes", "kind"]

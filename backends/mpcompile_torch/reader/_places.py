@@ -11,7 +11,7 @@ import torch
 from mpcompile import ops
 from mpcompile.ir import DType, Value
 from mpcompile.ops import build
-from mpcompile_torch.reader.tape import Call, array, kind, tensors_in
+from mpcompile_torch.reader.tape import Call, array, tensors_in
 
 INT = DType.INT
 
@@ -157,7 +157,7 @@ def _index_select(c: Call) -> Value:
 
 
 def _whole(c: Call, x: torch.Tensor) -> Value:
-    """Indices as whole numbers, those that count from the end changed where they are known."""
+    """Indices as whole numbers."""
     return c.cast(c.tape[x], INT)
 
 
@@ -165,13 +165,10 @@ def _embedding(c: Call) -> Value:
     return c.b.emit(ops.Gather(0), c.value("weight"), _whole(c, c["indices"]))
 
 
-def _gather(c: Call) -> Value | tuple[Value, ...]:
+def _gather(c: Call) -> Value:
     """Elements along an axis, by indices of the shape of the result."""
     axis, index = c.axis(), c["index"]
-    x = c.value("self")
-    if not c.tape.unknown(index) or c["self"].shape == index.shape:
-        return c.b.emit(ops.TakeAlong(axis), _cut(c, x, index, axis), _whole(c, index))
-    return c.b.emit(ops.TakeAlong(axis), _cut(c, x, index, axis), _whole(c, index))
+    return c.b.emit(ops.TakeAlong(axis), _cut(c, c.value("self"), index, axis), _whole(c, index))
 
 
 def _cut(c: Call, x: Value, index: torch.Tensor, axis: int) -> Value:
@@ -261,7 +258,7 @@ def _triangular_solve(c: Call) -> tuple[Value, ...]:
     rank = c.out.ndim
     if not c["left"] or c["self"].ndim != rank or c["B"].ndim != rank:
         return c.observe(None)
-    return c.tape.observe(c.name, c.operands(), c.results, (rank - 1,), rank - 2, bool(c["upper"]))
+    return c.observe((rank - 1,), rank - 2, bool(c["upper"]))
 
 
 def _anything(c: Call) -> tuple[Value, ...]:
@@ -292,7 +289,9 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "index": _index, "_unsafe_index": _index, "index_put": _index_put, "_unsafe_index_put": _index_put,
     **dict.fromkeys("slice_scatter select_scatter diagonal_scatter as_strided_scatter".split(), _scatter_part),
     "scatter": _scatter, "linalg_solve_triangular": _triangular_solve,
-    **dict.fromkeys("sort topk argsort kthvalue cumprod logcumsumexp cummax cummin median mode".split(), _along_axis),
+    **dict.fromkeys(
+        "multinomial sort topk argsort kthvalue cumprod logcumsumexp cummax cummin median mode".split(),
+        _along_axis),
     **dict.fromkeys(
         "scatter_add scatter_reduce index_add index_copy index_fill masked_scatter nonzero masked_select "
         "_unique2 unique_consecutive unique_dim bincount histc searchsorted bucketize _grouped_mm "
@@ -300,5 +299,3 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
         "_linalg_solve_ex triangular_solve linalg_cholesky_ex _linalg_det linalg_qr "
         "linalg_householder_product grid_sampler_2d _cdist_forward segment_reduce prod".split(), _anything),
 }  # fmt: skip
-
-__all__ = ["RULES", "kind"]

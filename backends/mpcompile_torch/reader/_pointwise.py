@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mpcompile import ops
+from mpcompile.foreign import formulas
 from mpcompile.ir import DType, Primitive, Value
 from mpcompile.ops import build
 from mpcompile_torch.reader.tape import Call, kind
@@ -112,17 +113,8 @@ def _power(c: Call) -> Value | tuple[Value, ...]:
         if isinstance(base, torch.Tensor) or base <= 0:
             return one_place(c)
         return b.emit(ops.Exp(), build.mul(b, c.value("exponent", FLOAT), b.constant(math.log(base))))
-    x = c.value("self", c.kind)
-    if c.kind is FLOAT and abs(power) in (0.5, 1.5):
-        root = b.emit(ops.Sqrt(), x)
-        root = build.mul(b, root, x) if abs(power) == 1.5 else root
-        return root if power > 0 else build.div(b, 1.0, root)
-    if power == int(power) and 1 <= abs(power) <= 8 and (power > 0 or c.kind is FLOAT):
-        y = x
-        for _ in range(int(abs(power)) - 1):
-            y = build.mul(b, y, x)
-        return y if power > 0 else build.div(b, 1.0, y)
-    return one_place(c)
+    found = formulas.power(b, c.value("self", c.kind), float(power))
+    return one_place(c) if found is None else found
 
 
 def _compare(op: Primitive, swap: bool = False, negate: bool = False) -> Callable[[Call], Value]:
@@ -187,13 +179,7 @@ def _pair_of(op: Callable[..., Value]) -> Callable[[Call], Value]:
 
 
 def _gelu(c: Call) -> Value:
-    b, x = c.b, c.value("self", FLOAT)
-    if c["approximate"] == "tanh":
-        cubic = build.add(b, x, build.mul(b, 0.044715, build.mul(b, x, build.mul(b, x, x))))
-        inner = b.emit(ops.Tanh(), build.mul(b, math.sqrt(2 / math.pi), cubic))
-    else:
-        inner = b.emit(ops.Erf(), build.mul(b, x, math.sqrt(0.5)))
-    return build.mul(b, build.mul(b, 0.5, x), build.add(b, 1.0, inner))
+    return formulas.gelu(c.b, c.value("self", FLOAT), c["approximate"] == "tanh")
 
 
 def _sigmoid_of(b: Any, x: Value) -> Value:
@@ -208,17 +194,12 @@ def _softplus(c: Call) -> Value:
 
 
 def _leaky(c: Call) -> Value:
-    b, x = c.b, c.value("self", FLOAT)
-    return build.where(b, build.less(b, 0.0, x), x, build.mul(b, x, float(c["negative_slope"])))
+    return formulas.leaky_relu(c.b, c.value("self", FLOAT), float(c["negative_slope"]))
 
 
 def _elu(c: Call) -> Value:
-    b, x = c.b, c.value("self", FLOAT)
-    rest = build.sub(
-        b, b.emit(ops.Exp(), build.mul(b, build.minimum(b, x, 0.0), float(c["input_scale"]))), 1.0
-    )
-    scaled = build.mul(b, rest, float(c["alpha"]) * float(c["scale"]))
-    return build.where(b, build.less(b, 0.0, x), build.mul(b, x, float(c["scale"])), scaled)
+    scales = (float(c[name]) for name in ("alpha", "scale", "input_scale"))
+    return formulas.elu(c.b, c.value("self", FLOAT), *scales)
 
 
 def _identity(c: Call) -> Value:
@@ -250,7 +231,7 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "expm1": formula(lambda b, x: build.sub(b, _exp(b, x), 1.0)),
     "exp2": formula(lambda b, x: _exp(b, build.mul(b, x, math.log(2)))),
     "log2": _log(2), "log10": _log(10),
-    "ceil": formula(lambda b, x: build.neg(b, b.emit(ops.Floor(), build.neg(b, x)))),
+    "ceil": formula(formulas.ceil),
     "silu": formula(lambda b, x: build.mul(b, x, _sigmoid_of(b, x))),
     "gelu": _gelu, "softplus": _softplus, "leaky_relu": _leaky, "elu": _elu,
     "add": _add, "sub": _sub, "rsub": _rsub, "mul": _mul, "div": _div, "true_divide": _div, "pow": _power,
@@ -270,8 +251,8 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
         "convert_element_type to dropout".split(), _identity),
     "copy": _copy,
     **dict.fromkeys(
-        "remainder fmod atan2 atan erfinv erfc round trunc floor_divide isnan isinf isfinite tan asin acos "
-        "sinh cosh asinh acosh atanh lgamma digamma logit hypot nan_to_num bitwise_left_shift "
-        "bitwise_right_shift __lshift__ __rshift__ special_i0 special_i1 "
-        "log_normal frac heaviside xlogy".split(), one_place),
+        "bernoulli normal poisson exponential uniform native_dropout remainder fmod atan2 atan erfinv erfc "
+        "round trunc floor_divide isnan isinf isfinite tan asin acos sinh cosh asinh acosh atanh lgamma "
+        "digamma logit hypot nan_to_num bitwise_left_shift bitwise_right_shift __lshift__ __rshift__ "
+        "special_i0 special_i1 log_normal frac heaviside xlogy".split(), one_place),
 }  # fmt: skip

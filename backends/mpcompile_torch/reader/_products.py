@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mpcompile import ops
+from mpcompile.foreign.formulas import matmul
 from mpcompile.ir import DType, Value, numbers
 from mpcompile.ops import build
 from mpcompile_torch.reader._normal import softmax
@@ -18,30 +19,14 @@ FLOAT = DType.FLOAT
 
 
 def _matmul(c: Call) -> Value:
-    return _product(c, c.tape[c.args[0]], c.tape[c.args[1]])
-
-
-def _product(c: Call, x: Value, y: Value) -> Value:
-    """A product of matrices or vectors, as `torch.matmul` has it."""
-    b = c.b
-    x, y = c.cast(x, FLOAT), c.cast(y, FLOAT)
-    left, right = x.type.rank == 1, y.type.rank == 1
-    x = build.reshape(b, x, (1, *x.shape)) if left else x
-    y = build.reshape(b, y, (*y.shape, 1)) if right else y
-    z = b.emit(ops.MatMul(), x, y)
-    shape = tuple(
-        s
-        for i, s in enumerate(z.shape)
-        if not (left and i == z.type.rank - 2) and not (right and i == z.type.rank - 1)
-    )
-    return build.reshape(b, z, shape) if left or right else z
+    return matmul(c.b, *(c.cast(c.tape[x], FLOAT) for x in c.args[:2]))
 
 
 def _added(first: str, second: str) -> Callable[[Call], Value]:
     """beta * self + alpha * (first @ second)."""
 
     def rule(c: Call) -> Value:
-        z = _product(c, c.value(first), c.value(second))
+        z = matmul(c.b, c.value(first, FLOAT), c.value(second, FLOAT))
         alpha, beta = c.given.get("alpha", 1), c.given.get("beta", 1)
         z = z if alpha in (1, None) else build.mul(c.b, z, float(alpha))
         if beta == 0:
@@ -53,7 +38,7 @@ def _added(first: str, second: str) -> Callable[[Call], Value]:
 
 
 def _linear(c: Call) -> Value:
-    z = _product(c, c.value("input"), build.transpose(c.b, c.value("weight"), 1, 0))
+    z = matmul(c.b, c.value("input", FLOAT), build.transpose(c.b, c.value("weight", FLOAT), 1, 0))
     return z if c.given.get("bias") is None else build.add(c.b, z, c.value("bias", FLOAT))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from math import prod
 
 from mpcompile import ops
+from mpcompile.foreign.formulas import smallest
 from mpcompile.ir import DType, Value, numbers
 from mpcompile.ops import build
-from mpcompile_torch.reader._normal import seen
 from mpcompile_torch.reader.tape import Call
 
 FLOAT, INT, BOOL = DType.FLOAT, DType.INT, DType.BOOL
@@ -44,10 +44,10 @@ def _extreme(c: Call, axes: tuple[int, ...], keep: bool, sign: int) -> Value:
     if not axes:
         return c.cast(x, c.kind)
     if sign > 0 and len(axes) == 1 and like is FLOAT:
-        x = seen(c, x, axes[0])  # a masked score is no maximum
+        x = c.tape.seen(x, axes[0])  # a masked score is no maximum
     if sign > 0:
         return c.cast(c.b.emit(ops.Max(axes, keep), x), c.kind)
-    return c.cast(build.neg(c.b, c.b.emit(ops.Max(axes, keep), build.neg(c.b, x))), c.kind)
+    return c.cast(smallest(c.b, x, axes, keep), c.kind)
 
 
 def _extreme_at(sign: int) -> Callable[[Call], Value | tuple[Value, ...]]:
@@ -89,7 +89,7 @@ def _some(every: bool) -> Callable[[Call], Value]:
 
 def _logsumexp(c: Call) -> Value:
     x, axes = c.value("self", FLOAT), c.axes()
-    return c.b.emit(ops.LogSumExp(axes, _keep(c)), seen(c, x, axes[0]) if len(axes) == 1 else x)
+    return c.b.emit(ops.LogSumExp(axes, _keep(c)), c.tape.seen(x, axes[0]) if len(axes) == 1 else x)
 
 
 def _cumsum(c: Call) -> Value:

@@ -12,7 +12,7 @@ from torch import nn
 
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
-from mpcompile_torch.reader.record import _outputs, record
+from mpcompile_torch.reader.record import outputs_of, record
 from mpcompile_torch.reader.tape import array
 
 
@@ -45,7 +45,7 @@ class TorchModel:
                 module = self._single(trial)
                 given = {k: v.to(self.inputs[k].dtype) for k, v in given.items()}
                 result = self.call(module, **given) if self.call else module(**given)
-        return {k: array(v).astype(np.float64) for k, v in _outputs(result).items()}
+        return {k: array(v).astype(np.float64) for k, v in outputs_of(result).items()}
 
     def _like(self, x: Array, given: torch.Tensor) -> torch.Tensor:
         found = torch.from_numpy(np.array(x))

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpcompile.diagnostics import Span
 from mpcompile.foreign.recording import Read, Recording, Unreadable
-from mpcompile.ir import Builder, Frame, Graph, Value
+from mpcompile.ir import Builder, Frame, Graph
 from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, decomposition
 from mpcompile_torch.reader.tape import Call, Tape, array, tensors_in
 
@@ -42,9 +42,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
         name = func._schema.name.partition("::")[2]
-        if name in DRAWS:
+        known = not any(map(self.tape.unknown, given))
+        if name in DRAWS and (known or name.endswith("_like")):
             return self._draw(func, args, kwargs)
-        if not any(map(self.tape.unknown, given)):
+        if known:
             return func(*args, **kwargs)
         span = here()
         if name not in RULES and (simpler := decomposition(func)) is not None:
@@ -67,8 +68,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise Unreadable(f"no rule for the operation {name}", span)
         with self.tape.builder.within((*self.modules, Frame(name, name, span)), span):
             call = Call(self.tape, name, func, args, kwargs, _given(func, args, kwargs), results)
-            values = RULES[name](call)
-            for x, value in zip(results, values if isinstance(values, tuple) else (values,), strict=False):
+            found = RULES[name](call)
+            values = found if isinstance(found, tuple) else (found,)
+            if len(values) < len(results):  # further results, which a rule does not tell, may read anything
+                values = (*values, *call.observe(None)[len(values) :])
+            for x, value in zip(results, values[: len(results)], strict=True):
                 self.tape[x] = value
         return result
 
@@ -167,7 +171,7 @@ def record(
     what ran, for these values: conditions on numbers that were read are listed. Raises `Unreadable`.
     """
     graph = Graph(name or type(module).__name__)
-    tape = Tape(graph, Builder(graph))
+    tape = Tape(Builder(graph))
     stack: list[Frame] = []
     owned: dict[str, torch.Tensor] = {}
     with ExitStack() as held:
@@ -198,22 +202,12 @@ def record(
         with functional, nn.utils.stateless._reparametrize_module(module, owned, tie_weights=True):
             try:
                 result = (call or _call)(module, **arguments)
-            except (
-                RuntimeError
-            ) as reason:  # of a kernel that takes no functional tensors, or of the model itself
-                raise Unreadable(
-                    f"the call fails: {str(reason).partition(chr(10))[0]}", Span.none()
-                ) from reason
-        outputs = _outputs(result)
-        arrays: dict[str, Any] = {}
-        for key, y in outputs.items():
-            base = _base(y)
-            graph.outputs[key] = tape[base]
-            arrays[key] = array(base)
-    return Recording(
-        graph, {k: array(x) for k, x in inputs.items()}, tape.parameters, arrays, tape.noise, tuple(tape.margins),
-        tuple(tape.reads), tuple(tape.coarse),
-    )  # fmt: skip
+            except RuntimeError as reason:  # of a kernel that takes no functional tensors, or of the model
+                what = str(reason).partition("\n")[0]
+                raise Unreadable(f"the call fails: {what}", Span.none()) from reason
+        outputs = {key: _base(y) for key, y in outputs_of(result).items()}
+        graph.outputs.update({key: tape[y] for key, y in outputs.items()})
+    return tape.recording({k: array(x) for k, x in inputs.items()}, {k: array(y) for k, y in outputs.items()})
 
 
 def _call(module: nn.Module, **inputs: Any) -> Any:
@@ -229,8 +223,8 @@ def _base(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _outputs(result: Any) -> dict[str, torch.Tensor]:
-    """Tensors of a result by name: `output` for one, `output_0`, ... for several, keys or fields where there are any."""
+def outputs_of(result: Any) -> dict[str, torch.Tensor]:
+    """Return the tensors of a result by name: `output` for one, keys or fields, else `output_0`, ..."""
     if isinstance(result, torch.Tensor):
         return {"output": result}
     if isinstance(result, Mapping):
@@ -244,4 +238,4 @@ def _outputs(result: Any) -> dict[str, torch.Tensor]:
     return {k: v for k, v in items if isinstance(v, torch.Tensor)}
 
 
-__all__ = ["Recorder", "Value", "record"]
+__all__ = ["outputs_of", "record"]

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mpcompile import ops
-from mpcompile.diagnostics import Span
-from mpcompile.foreign.observed import Observed
-from mpcompile.foreign.recording import Margin, Read, Unreadable
-from mpcompile.ir import Array, Builder, Constant, DType, Frame, Graph, Parameter, Type, Value, numbers
+from mpcompile.foreign.notes import Notes
+from mpcompile.foreign.recording import Unreadable
+from mpcompile.ir import Array, Builder, DType, Parameter, Type, Value
 from mpcompile.ops import build
-
-#: The kinds of elements of the IR.
-KINDS = {torch.bool: DType.BOOL}
 
 
 def kind(dtype: torch.dtype) -> DType:
@@ -40,19 +34,12 @@ def array(x: torch.Tensor) -> Array:
 
 
 @dataclass
-class Tape:
+class Tape(Notes):
     """The part of a recording that there is so far.
 
     An unknown tensor is one that an input or a weight leads to; every other one is what it is, and folds.
     """
 
-    graph: Graph
-    builder: Builder
-    parameters: dict[str, Array] = field(default_factory=dict)
-    noise: dict[str, Array] = field(default_factory=dict)
-    margins: list[Margin] = field(default_factory=list)
-    reads: list[Read] = field(default_factory=list)
-    coarse: list[tuple[str, Span]] = field(default_factory=list)
     values: Any = field(default_factory=WeakTensorKeyDictionary)
     constants: Any = field(default_factory=WeakTensorKeyDictionary)
     weights: Any = field(default_factory=WeakTensorKeyDictionary)
@@ -103,29 +90,6 @@ class Tape:
                 )
             value = build.cast(self.builder, value, kind(x.dtype))
         self.values[x] = value
-
-    def observe(
-        self,
-        name: str,
-        operands: Sequence[Value],
-        results: Sequence[torch.Tensor],
-        joined: Sequence[int] | None,
-        running: int | None = None,
-        reverse: bool = False,
-    ) -> tuple[Value, ...]:
-        """Stand in for an operation without a rule: its results, which read what `Observed` says."""
-        self.coarse.append((name, self.builder.span))
-        stored = tuple(Constant.of(array(r).copy()) for r in results)
-        op = Observed(name, stored, None if joined is None else tuple(joined), running, reverse)
-        return self.builder.emit_all(op, *operands)
-
-    def move(self, operands: Sequence[Value], places: Array) -> Value:
-        """Emit a value whose element is one of the elements of the operands: by its number, counted through all."""
-        b = self.builder
-        flat = [v if v.type.rank == 1 else build.reshape(b, v, (prod(numbers(v.shape)),)) for v in operands]
-        whole = flat[0] if len(flat) == 1 else build.concat(b, flat, 0)
-        picked = b.emit(ops.Gather(0), whole, b.constant(places.reshape(-1)))
-        return build.reshape(b, picked, places.shape)
 
 
 @dataclass(frozen=True)
@@ -181,11 +145,7 @@ class Call:
         """An argument that is a list of axes; none is all of them."""
         found, rank = self.given[name], self.given[of].ndim
         found = [found] if isinstance(found, int) else found
-        return (
-            tuple(range(rank))
-            if not found and found != 0
-            else tuple(sorted(int(a) % max(rank, 1) for a in found))
-        )
+        return tuple(sorted(int(a) % max(rank, 1) for a in found)) if found else tuple(range(rank))
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all tensors among the arguments."""
@@ -195,8 +155,12 @@ class Call:
         """Return all tensors among the arguments that are not known, as values."""
         return [self.tape[x] for x in self.tensors() if self.tape.unknown(x)]
 
-    def observe(self, joined: Sequence[int] | None) -> tuple[Value, ...]:
-        return self.tape.observe(self.name, self.operands(), self.results, joined)
+    def observe(
+        self, joined: Sequence[int] | None, running: int | None = None, reverse: bool = False
+    ) -> tuple[Value, ...]:
+        """Stand in for the operation by its results, and a bound of what they read (`Observed`)."""
+        results = [array(r).copy() for r in self.results]
+        return self.tape.observe(self.name, self.operands(), results, joined, running, reverse)
 
 
 def tensors_in(tree: object) -> list[torch.Tensor]:
@@ -210,4 +174,4 @@ def tensors_in(tree: object) -> list[torch.Tensor]:
     return []
 
 
-__all__ = ["Call", "Frame", "Graph", "Tape", "array", "kind", "tensors_in"]
+__all__ = ["Call", "Tape", "array", "kind", "tensors_in"]

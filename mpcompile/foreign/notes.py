@@ -1,0 +1,63 @@
+"""The part of a recording that a reader has so far, whatever framework it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from mpcompile import ops
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.masks import masked
+from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.recording import Margin, Read, Recording
+from mpcompile.ir import Array, Builder, Constant, Value, numbers
+from mpcompile.ops import build
+
+
+@dataclass
+class Notes:
+    """A graph that grows, and what is to be said of it; the fields are those of `Recording`."""
+
+    builder: Builder
+    parameters: dict[str, Array] = field(default_factory=dict)
+    noise: dict[str, Array] = field(default_factory=dict)
+    margins: list[Margin] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    coarse: list[tuple[str, Span]] = field(default_factory=list)
+
+    def seen(self, scores: Value, axis: int) -> Value:
+        """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
+        found = masked(self.builder, scores, axis)
+        if found.number is not None:
+            self.margins.append(Margin(found.number, found.added, found.rows, self.builder.span))
+        return found.value
+
+    def observe(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        results: Sequence[Array],
+        joined: Sequence[int] | None,
+        running: int | None = None,
+        reverse: bool = False,
+    ) -> tuple[Value, ...]:
+        """Stand in for an operation without a rule: its results, which read what `Observed` says."""
+        self.coarse.append((name, self.builder.span))
+        stored = tuple(Constant.of(r) for r in results)
+        op = Observed(name, stored, None if joined is None else tuple(joined), running, reverse)
+        return self.builder.emit_all(op, *operands)
+
+    def move(self, operands: Sequence[Value], places: Array) -> Value:
+        """Emit a value whose elements are elements of the operands, each by its number, counted through all."""
+        b = self.builder
+        flat = [v if v.type.rank == 1 else build.reshape(b, v, (prod(numbers(v.shape)),)) for v in operands]
+        picked = b.emit(ops.Gather(0), build.concat(b, flat, 0), b.constant(places.reshape(-1)))
+        return build.reshape(b, picked, places.shape)
+
+    def recording(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Recording:
+        """Return the recording of a call with these arrays; weights that no output reads are left out."""
+        graph = self.builder.graph
+        weights = {k: v for k, v in self.parameters.items() if k in graph.parameters()}
+        told = (tuple(self.margins), tuple(self.reads), tuple(self.coarse))
+        return Recording(graph, inputs, weights, outputs, self.noise, *told)
