@@ -171,7 +171,7 @@ _MOST = 16
 
 def reading(recording: Recording, claim: ForeignClaim) -> Array:
     """Return which places of the input each place of the output may read: bool [output places, input places]."""
-    source, target = _ends(recording, claim)
+    _source, target = _ends(recording, claim)
     axis, out, length = _along(recording, claim)
     return _sets(recording, {claim.source: axis}, length, target, out)
 
