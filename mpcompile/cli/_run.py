@@ -37,6 +37,13 @@ MemoryBudget = Annotated[
     ),
 ]
 
+#: Options of the commands that read a run.
+OtherBackend = Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")]
+OtherDevice = Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
+]
+
 
 def budget_of(seconds: float, memory: str) -> Budget:
     """Parse the budget that two options state. Exits with 2 for a size of another form."""

@@ -11,6 +11,7 @@ from mpcompile.cli._out import echo
 from mpcompile.cli._run import (
     MemoryBudget,
     TimeBudget,
+    Trust,
     budget_of,
     fail,
     findings,
@@ -57,9 +58,7 @@ def build(
     ] = False,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
-    ] = False,
+    trust: Trust = False,
 ) -> None:
     """Prove, optimise and emit a model."""
     budget = budget_of(time_budget, memory_budget)

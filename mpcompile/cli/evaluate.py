@@ -10,7 +10,7 @@ import typer
 
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import findings, read_run
+from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, findings, read_run
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -49,11 +49,9 @@ def evaluate(
         ),
     ] = None,
     output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,
-    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
-    ] = False,
+    backend: OtherBackend = None,
+    device: OtherDevice = None,
+    trust: Trust = False,
 ) -> None:
     """Evaluate a run's best checkpoint on held-out data.
 

@@ -9,7 +9,7 @@ import typer
 
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_run
+from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, fail, findings, read_run
 from mpcompile.cli.evaluate import Split
 
 if TYPE_CHECKING:
@@ -23,11 +23,9 @@ def predict(
     split: Annotated[
         Split, typer.Option(help="Part of data that have parts; other files are read whole.")
     ] = Split.test,
-    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
-    ] = False,
+    backend: OtherBackend = None,
+    device: OtherDevice = None,
+    trust: Trust = False,
 ) -> None:
     """Write what a run's best checkpoint says of each row of some data.
 

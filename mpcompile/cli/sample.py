@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_run, read_spec, settings_of
+from mpcompile.cli._run import (
+    OtherBackend,
+    OtherDevice,
+    Trust,
+    fail,
+    findings,
+    read_run,
+    read_spec,
+    settings_of,
+)
 from mpcompile.cli._sampling import Asked, Decoded, Density, Draws, Latents, Mode, OfLatents, Streamed, write
 
 if TYPE_CHECKING:
@@ -75,11 +84,9 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
         bool, typer.Option("--stream", help="Write text or sound while it is drawn; -o - is the terminal.")
     ] = False,
     batch: Annotated[int | None, typer.Option(min=1, help="Largest number of examples at once.")] = None,
-    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")] = None,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
-    ] = False,
+    backend: OtherBackend = None,
+    device: OtherDevice = None,
+    trust: Trust = False,
 ) -> None:
     """Draw samples from a run's best checkpoint."""
     target = _target(run, output, stream)
