@@ -44,8 +44,10 @@ class Group:
     def __post_init__(self) -> None:
         if self.shards < 1 or self.shards & (self.shards - 1):
             raise ValueError(f"the number of shards is a power of two, not {self.shards}")
-        if not 0 <= self.rank < self.size or self.shards % self.size:
-            raise ValueError(f"process {self.rank} of {self.size} cannot hold {self.shards} shards")
+        if not 0 <= self.rank < self.size:
+            raise ValueError(f"there is no process {self.rank} of {self.size}")
+        if self.shards % self.size:
+            raise ValueError(f"{self.size} processes cannot hold {self.shards} shards, as many each")
 
     @property
     def first(self) -> bool:

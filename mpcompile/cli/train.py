@@ -120,6 +120,7 @@ def train(
         from mpcompile.group import restarted
         from mpcompile.runner.loop import Options
         from mpcompile.runner.pages import keep_pages
+        from mpcompile.runner.setup import require_launch
 
         rank, size = world()
         resume = resume or restarted()
@@ -135,14 +136,15 @@ def train(
             show(found, sources)
         if errors and not allow_unproven:
             raise typer.Exit(1)
-        if processes > 1 and size == 1:
-            name = backend or (earlier.facts["backend"] if earlier is not None else "torch")
-            command = (sys.executable, "-P", "-m", "mpcompile", *sys.argv[1:])
-            raise typer.Exit(find_backend(name).launch(command, processes, max_restarts))
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, trackers, checkpoint_every,
             overrides, bool(errors), init, shards, layout, workers, init_names,
         )  # fmt: skip
+        if processes > 1 and size == 1:
+            require_launch(module, options, earlier, processes)
+            name = backend or (earlier.facts["backend"] if earlier is not None else "torch")
+            command = (sys.executable, "-P", "-m", "mpcompile", *sys.argv[1:])
+            raise typer.Exit(find_backend(name).launch(command, processes, max_restarts))
         results = _trained(module, out if out is not None else Path("runs") / module.name, options, seeds)
     if rank == 0 and seeds is not None:
         _tabulate(results)

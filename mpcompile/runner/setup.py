@@ -12,6 +12,7 @@ from mpcompile.backend import Backend, Session, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.group import Group, processes
 from mpcompile.ir import Array, Module
+from mpcompile.passes.across import shared
 from mpcompile.runner import checkpoint, disk, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision
@@ -98,13 +99,7 @@ def prepare(
 
     Nothing is written. Raises `SpecError` (MP5xx) and `BackendMissing` as `loop.train` does.
     """
-    if earlier:
-        runs.same_spec(earlier, module, options.overrides)
-    filled = resume.filled(options, earlier)
-    settings = resume.merged(module, options, earlier)
-    group = _group(module, settings, filled)
-    settings = replace(settings, shards=group.shards)
-    dataset = _data(module, settings, earlier)
+    filled, settings, group, dataset = _settled(module, options, earlier, *processes())
     found = resume.latest(earlier, module) if earlier else None
     begun = start(filled.init, filled.init_names, module, settings.seed, say)
     session = open_session(
@@ -121,10 +116,7 @@ def prepare(
         module, dataset.splits["train"], settings.batch, settings.seed,
         earlier.facts["order"] if earlier else None, filled.workers, group,
     )  # fmt: skip
-    if batches.batch % group.shards:
-        what = f"a batch of {batches.batch} cannot be cut into {group.shards} shards of one size"
-        raise error("MP534", what, module.train.place("batch"),
-                    help=f"a batch that {group.shards} divides, or fewer --shards")  # fmt: skip
+    _require_whole_shards(module, batches.batch, group)
     setup = Setup(
         module=module,
         options=filled,
@@ -144,9 +136,35 @@ def prepare(
     return setup
 
 
-def _group(module: Module, settings: Settings, options: Options) -> Group:
-    """Return the processes of the environment with the shards of the settings. Raises `SpecError` (MP534)."""
-    rank, size = processes()
+def require_launch(module: Module, options: Options, earlier: runs.Run | None, size: int) -> None:
+    """Check what can be known before `size` processes start, each of which would say it. Raises `SpecError` (MP5xx)."""
+    _, settings, group, dataset = _settled(module, options, earlier, 0, size)
+    _require_whole_shards(module, min(settings.batch, len(dataset.splits["train"])), group)
+    shared(module, group)
+
+
+def _settled(
+    module: Module, options: Options, earlier: runs.Run | None, rank: int, size: int
+) -> tuple[Options, Settings, Group, Dataset]:
+    """Settle the settings between spec, command line and the run resumed, and load the data that they name."""
+    if earlier:
+        runs.same_spec(earlier, module, options.overrides)
+    filled = resume.filled(options, earlier)
+    settings = resume.merged(module, options, earlier)
+    group = _group(module, settings, filled, rank, size)
+    settings = replace(settings, shards=group.shards)
+    return filled, settings, group, _data(module, settings, earlier)
+
+
+def _require_whole_shards(module: Module, batch: int, group: Group) -> None:
+    if batch % group.shards:
+        what = f"a batch of {batch} cannot be cut into {group.shards} shards of one size"
+        raise error("MP534", what, module.train.place("batch"),
+                    help=f"a batch that {group.shards} divides, or fewer --shards")  # fmt: skip
+
+
+def _group(module: Module, settings: Settings, options: Options, rank: int, size: int) -> Group:
+    """Return a process of several with the shards of the settings. Raises `SpecError` (MP534)."""
     shards = settings.shards or size
     try:
         return Group(rank, size, shards, "sharded" if options.layout == "sharded" else "replicated")
