@@ -80,7 +80,7 @@ def models(names: list[str], attention: str) -> Iterator[tuple[str, torch.nn.Mod
             torch.manual_seed(0)
             model = cls(configuration(kind, attention)).eval()
             model(input_ids=torch.arange(3, 14)[None])
-        except Exception as reason:
+        except Exception as reason:  # configurations refuse sizes each in its own way: the line says which
             yield cls.__name__, f"{type(reason).__name__} {reason}".split("\n")[0][:60]
             continue
         yield cls.__name__, model

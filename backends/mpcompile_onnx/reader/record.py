@@ -75,10 +75,11 @@ class _Reader:
     def _one(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
         if (function := self.functions.get((node.domain, node.op_type))) is not None:
             return self._function(node, function, env)
-        if node.op_type in ("If", "Loop", "Scan") and node.domain in ("", "ai.onnx"):
-            return getattr(self, f"_{node.op_type.lower()}")(node, env)  # type: ignore[no-any-return]
         if node.domain not in ("", "ai.onnx"):
             raise Unreadable(f"the operator {node.domain}.{node.op_type} is of no standard", Span.none())
+        bodies = {"If": self._if, "Loop": self._loop, "Scan": self._scan}
+        if node.op_type in bodies:
+            return bodies[node.op_type](node, env)
         inputs = tuple(env[name] if name else None for name in node.input)
         results = tuple(self.tape.evaluate(node, [None if h is None else h.array for h in inputs]))
         if node.op_type in SHAPES or not any(h is not None and h.value is not None for h in inputs):
@@ -209,5 +210,5 @@ def load(path: Path) -> ModelProto:
     """Load a file and its external data, which must lie in its folder. Raises `Unreadable`."""
     try:
         return onnx.load(str(path))
-    except Exception as reason:  # a file of anyone's
+    except Exception as reason:  # protobuf, external data, the system: whatever it is, the file is not read
         raise Unreadable(f"{path} cannot be read: {reason}", Span.none()) from reason

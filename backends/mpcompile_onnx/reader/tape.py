@@ -57,7 +57,9 @@ class Tape(Notes):
                 found = self._run(node, given)
         except Unreadable:
             raise
-        except Exception as reason:  # a file of anyone's
+        except (
+            Exception
+        ) as reason:  # operands of anyone's file: whatever numpy says of them, the node cannot be run
             raise Unreadable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
         results = [np.asarray(x) for x in found]
         if any(x.size > LARGEST for x in results):
@@ -67,7 +69,7 @@ class Tape(Notes):
     def _run(self, node: NodeProto, given: Mapping[str, Array]) -> Sequence[Array]:
         try:
             found: Any = ReferenceEvaluator(node, opsets=dict(self.opsets)).run(None, dict(given))
-            return found  # type: ignore[no-any-return]
+            return list(found)
         except RuntimeContextError:  # an operator that is a function of the types of its operands
             import onnxruntime as runtime
 
@@ -78,7 +80,8 @@ class Tape(Notes):
             opsets = [helper.make_opsetid(d, v) for d, v in self.opsets.items()]
             model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
             session = runtime.InferenceSession(model.SerializeToString())
-            return session.run(None, dict(given))  # type: ignore[no-any-return]
+            results: list[Array] = session.run(None, dict(given))
+            return results
 
 
 @dataclass(frozen=True)

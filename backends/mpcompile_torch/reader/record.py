@@ -29,11 +29,11 @@ RUNNING = ("running_mean", "running_var")
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's modes have no types
     """Sees every operation below functionalisation, and puts those on unknown tensors on the tape."""
 
     def __init__(self, tape: Tape, modules: list[Frame]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's modes have no types
         self.tape, self.modules = tape, modules
 
     def __torch_dispatch__(
@@ -83,7 +83,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]
+class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # torch's modes have no types
     """Functionalisation whose operations on plain tensors a recorder sees."""
 
     def __init__(self, recorder: Recorder) -> None:
