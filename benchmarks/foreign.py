@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mpcompile.foreign import ForeignClaim, Recording, Unreadable, answer
+from mpcompile.foreign import ForeignClaim, Recording, Unrecordable, answer
 from mpcompile.foreign.answers import reading
 from mpcompile.foreign.running import changes, difference
 from mpcompile_torch.reader import TorchModel
@@ -111,7 +111,7 @@ def line(name: str, module: torch.nn.Module, perturb: bool) -> str:
         seconds, apart = time.perf_counter() - start, difference(recording)
         found = answer(recording, CLAIM, model)
         apart_pairs = pairs(model, recording) if perturb else ""
-    except Unreadable as reason:
+    except Unrecordable as reason:
         print(f"{name:40} not read: {reason.what}", flush=True)
         return "not read"
     except Late:

@@ -114,13 +114,13 @@ def _foreign(models: Sequence[str | Path], claims: list[str]) -> Report:
 def _answered(model: str | Path, claims: list[str]) -> Report:
     from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
-    from mpcompile.foreign import Unreadable, checked, imported, model_of
+    from mpcompile.foreign import Unrecordable, checked, imported, model_of
 
     try:
         return checked(imported(model) if isinstance(model, str) else model_of(model, {}), claims)
     except SpecError as problem:
         return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
-    except Unreadable as fault:
+    except Unrecordable as fault:
         return Report((Checked(str(model), findings=(Diagnostic("MP700", fault.what, Span.none()),)),))
 
 

@@ -4,10 +4,10 @@ from mpcompile.foreign.answers import Answer, Unclear, answer
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.readers import imported, model_of
-from mpcompile.foreign.recording import Recording, Unreadable
+from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.foreign.report import checked
 
 __all__ = [
-    "Answer", "ForeignClaim", "ForeignModel", "Recording", "Unclear", "Unreadable", "answer", "checked", "imported",
+    "Answer", "ForeignClaim", "ForeignModel", "Recording", "Unclear", "Unrecordable", "answer", "checked", "imported",
     "model_of",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ class ForeignModel(Protocol):
     name: str
 
     def record(self) -> Recording:
-        """Record one call. Raises `Unreadable`."""
+        """Record one call. Raises `Unrecordable`."""
         ...
 
     def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:

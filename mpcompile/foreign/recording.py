@@ -57,7 +57,7 @@ class Recording:
     coarse: tuple[tuple[str, Span], ...] = ()
 
 
-class Unreadable(Exception):
+class Unrecordable(Exception):
     """A call that a reader cannot record. The message names the operation and where it is written."""
 
     def __init__(self, what: str, span: Span) -> None:

@@ -12,7 +12,7 @@ from mpcompile.diagnostics.report import Checked, Property, Report
 from mpcompile.foreign.answers import Answer, Unclear, answer
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel
-from mpcompile.foreign.recording import Margin, Recording, Unreadable
+from mpcompile.foreign.recording import Margin, Recording, Unrecordable
 from mpcompile.foreign.running import CLOSE, difference
 
 #: A mask of at most this needs no warning.
@@ -29,7 +29,7 @@ def checked(model: ForeignModel, claims: Iterable[str]) -> Report:
         return _nothing(model, Diagnostic("MP706", str(wrong), Span.none()))
     try:
         recording = model.record()
-    except Unreadable as fault:
+    except Unrecordable as fault:
         return _nothing(model, Diagnostic("MP700", fault.what, fault.span))
     except SpecError as fault:
         return _nothing(model, *fault.diagnostics)

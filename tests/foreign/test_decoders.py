@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import decoder
 
 from mpcompile.diagnostics.render import RENDERERS
-from mpcompile.foreign import ForeignClaim, Recording, Unreadable, answer, checked
+from mpcompile.foreign import ForeignClaim, Recording, Unrecordable, answer, checked
 from mpcompile.foreign.answers import reading
 from mpcompile.foreign.running import difference
 from mpcompile.testing import assert_autoregressive, assert_claim
@@ -158,7 +158,7 @@ def test_traps_are_answered_as_such() -> None:
     assert (str(sorts.status), "`sort` is known from above only" in sorts.reason) == ("undecided", True)
     assert str(ask(TorchModel(Exported(), {"x": x}), claim).status) == "refuted"
     with pytest.raises(
-        Unreadable, match=r"test_decoders.py:\d+.*no rule for the operation linalg_matrix_exp"
+        Unrecordable, match=r"test_decoders.py:\d+.*no rule for the operation linalg_matrix_exp"
     ):
         record(Strange(), {"x": x[0, :4].reshape(2, 2)})
 

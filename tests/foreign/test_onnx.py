@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mpcompile import api
-from mpcompile.foreign import ForeignClaim, Unreadable, answer, checked
+from mpcompile.foreign import ForeignClaim, Unrecordable, answer, checked
 from mpcompile.foreign.running import difference
 from mpcompile_onnx.reader import OnnxModel
 from mpcompile_onnx.reader.rules import RULES
@@ -194,24 +194,24 @@ def test_bodies_are_read(kind: str) -> None:
 def test_hostile_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "a.onnx"
     broken.write_bytes(b"\x08\x07 no model")
-    with pytest.raises(Unreadable, match="cannot be read"):
+    with pytest.raises(Unrecordable, match="cannot be read"):
         OnnxModel(broken, {})
     strange = model([helper.make_node("Strange", ["x"], ["y"], domain="com.x")], {"x": (2,)})
     strange.opset_import.append(helper.make_opsetid("com.x", 1))
-    with pytest.raises(Unreadable, match="of no standard"):
+    with pytest.raises(Unrecordable, match="of no standard"):
         OnnxModel(strange, {}).record()
     monkeypatch.setattr("mpcompile_onnx.reader.record.MOST", 500)
     endless = loop("Loop")
     endless.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.array(1 << 40), "five"))
-    with pytest.raises(Unreadable, match=r"cannot be run|nodes run"):
+    with pytest.raises(Unrecordable, match=r"cannot be run|nodes run"):
         OnnxModel(endless, {}).record()
     wide = one("Expand", np.array([1 << 28, 2, 3, 4]))
-    with pytest.raises(Unreadable, match="Expand gives more than"):
+    with pytest.raises(Unrecordable, match="Expand gives more than"):
         OnnxModel(wide, {}).record()
     for node, more in (("Tile", [1 << 20, 1 << 20, 1]), ("Pad", [0, 0, 0, 1 << 30, 0, 1 << 20])):
-        with pytest.raises(Unreadable, match=f"{node} gives more than"):
+        with pytest.raises(Unrecordable, match=f"{node} gives more than"):
             OnnxModel(one(node, np.array(more)), {}).record()
-    with pytest.raises(Unreadable, match="Add gives more than"):
+    with pytest.raises(Unrecordable, match="Add gives more than"):
         OnnxModel(one("Add", np.zeros((1 << 24, 1, 1, 1), F)), {}).record()
     outside = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (2, 4)}, w=W)
     onnx.save(
@@ -219,5 +219,5 @@ def test_hostile_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     text = (tmp_path / "b.onnx").read_bytes().replace(b"w.bin", b"../w.")
     (tmp_path / "b.onnx").write_bytes(text)
-    with pytest.raises(Unreadable, match="cannot be read"):
+    with pytest.raises(Unrecordable, match="cannot be read"):
         OnnxModel(tmp_path / "b.onnx", {})

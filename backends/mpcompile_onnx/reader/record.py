@@ -11,7 +11,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from mpcompile.diagnostics import Span
-from mpcompile.foreign.recording import Read, Recording, Unreadable
+from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Array, Builder, Frame, Graph, Type
 from mpcompile.ops import build
 from mpcompile_onnx.reader.rules import RULES, SHAPES
@@ -27,7 +27,7 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
     """Trace a model for inputs of these sizes. No code of anyone's runs: operators are those of the standard.
 
     Float initialisers may be anything, but for masks (elements of at most -1e4, or that are not finite), for arrays of
-    zeros and ones, and for single numbers. Raises `Unreadable`.
+    zeros and ones, and for single numbers. Raises `Unrecordable`.
     """
     graph = Graph(name)
     tape = Tape(Builder(graph), opsets={o.domain: o.version for o in model.opset_import})
@@ -60,14 +60,14 @@ class _Reader:
         for node in nodes:
             self.count += 1
             if self.count > MOST:
-                raise Unreadable(f"more than {MOST} nodes run", Span.none())
+                raise Unrecordable(f"more than {MOST} nodes run", Span.none())
             span = _span(node)
             with self.tape.builder.within((*_scope(node), Frame(node.op_type, node.name, span)), span):
                 try:
                     results = self._one(node, env)
-                except Unreadable as reason:
+                except Unrecordable as reason:
                     place = "" if span.path else f"node '{node.name}': "
-                    raise Unreadable(f"{place}{reason.what}", span) from reason
+                    raise Unrecordable(f"{place}{reason.what}", span) from reason
                 for name, held in zip(node.output, results, strict=False):
                     if name:
                         env[name] = held
@@ -76,7 +76,7 @@ class _Reader:
         if (function := self.functions.get((node.domain, node.op_type))) is not None:
             return self._function(node, function, env)
         if node.domain not in ("", "ai.onnx"):
-            raise Unreadable(f"the operator {node.domain}.{node.op_type} is of no standard", Span.none())
+            raise Unrecordable(f"the operator {node.domain}.{node.op_type} is of no standard", Span.none())
         bodies = {"If": self._if, "Loop": self._loop, "Scan": self._scan}
         if node.op_type in bodies:
             return bodies[node.op_type](node, env)
@@ -85,7 +85,7 @@ class _Reader:
         if node.op_type in SHAPES or not any(h is not None and h.value is not None for h in inputs):
             return [Held(x) for x in results]
         if node.op_type not in RULES:
-            raise Unreadable(f"no rule for the operator {node.op_type}", Span.none())
+            raise Unrecordable(f"no rule for the operator {node.op_type}", Span.none())
         call = Call(self.tape, node, inputs, attributes(node), results)
         found = RULES[node.op_type](call)
         values = found if isinstance(found, tuple) else (found,)
@@ -93,12 +93,12 @@ class _Reader:
             values = (*values, *call.observe(None)[len(values) :])
         for x, value in zip(results, values[: len(results)], strict=True):
             if value.shape != x.shape:
-                raise Unreadable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
+                raise Unrecordable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
         return [Held(x, v) for x, v in zip(results, values[: len(results)], strict=True)]
 
     def _function(self, node: NodeProto, function: Any, env: dict[str, Held]) -> Sequence[Held]:
         if function.attribute or function.attribute_proto:
-            raise Unreadable(f"the function {node.op_type} has attributes", Span.none())
+            raise Unrecordable(f"the function {node.op_type} has attributes", Span.none())
         inner = {n: env[g] for n, g in zip(function.input, node.input, strict=False) if g}
         self.nodes(function.node, inner)
         return [inner[name] for name in function.output]
@@ -135,7 +135,7 @@ class _Reader:
                 rows.append(held)
             step += 1
         if any(not rows for rows in scanned):
-            raise Unreadable("a loop without iterations gives no rows", Span.none())
+            raise Unrecordable("a loop without iterations gives no rows", Span.none())
         return [*carried, *(self._stacked(rows, 0) for rows in scanned)]
 
     def _scan(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
@@ -207,8 +207,8 @@ def _span(node: NodeProto) -> Span:
 
 
 def load(path: Path) -> ModelProto:
-    """Load a file and its external data, which must lie in its folder. Raises `Unreadable`."""
+    """Load a file and its external data, which must lie in its folder. Raises `Unrecordable`."""
     try:
         return onnx.load(str(path))
     except Exception as reason:  # protobuf, external data, the system: whatever it is, the file is not read
-        raise Unreadable(f"{path} cannot be read: {reason}", Span.none()) from reason
+        raise Unrecordable(f"{path} cannot be read: {reason}", Span.none()) from reason

@@ -13,7 +13,7 @@ from onnx.reference.op_run import RuntimeContextError
 
 from mpcompile.diagnostics import Span
 from mpcompile.foreign.notes import Notes
-from mpcompile.foreign.recording import Unreadable
+from mpcompile.foreign.recording import Unrecordable
 from mpcompile.ir import Array, Builder, DType, Parameter, Type, Value
 from mpcompile.ops import build
 from mpcompile_onnx.reader.bounds import elements
@@ -48,22 +48,22 @@ class Tape(Notes):
         return Held(x, self.builder.emit(Parameter(name, Type(kind(x), x.shape))))
 
     def evaluate(self, node: NodeProto, inputs: Sequence[Array | None]) -> list[Array]:
-        """Run one node on arrays. Raises `Unreadable` for one that cannot be run, or that gives too much."""
+        """Run one node on arrays. Raises `Unrecordable` for one that cannot be run, or that gives too much."""
         given = {n: x for n, x in zip(node.input, inputs, strict=True) if n and x is not None}
         try:
             if elements(node, inputs) > LARGEST:
-                raise Unreadable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
+                raise Unrecordable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
             with np.errstate(all="ignore"):
                 found = self._run(node, given)
-        except Unreadable:
+        except Unrecordable:
             raise
         except (
             Exception
         ) as reason:  # operands of anyone's file: whatever numpy says of them, the node cannot be run
-            raise Unreadable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
+            raise Unrecordable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
         results = [np.asarray(x) for x in found]
         if any(x.size > LARGEST for x in results):
-            raise Unreadable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
+            raise Unrecordable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
         return results
 
     def _run(self, node: NodeProto, given: Mapping[str, Array]) -> Sequence[Array]:

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpcompile.diagnostics import Span
-from mpcompile.foreign.recording import Read, Recording, Unreadable
+from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Builder, Frame, Graph
 from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, decomposition
 from mpcompile_torch.reader.tape import Call, Tape, array, tensors_in
@@ -63,9 +63,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's m
         if not results:
             return result
         if func._schema.is_mutable:
-            raise Unreadable(f"{name} writes to memory that is shared", span)
+            raise Unrecordable(f"{name} writes to memory that is shared", span)
         if name not in RULES:
-            raise Unreadable(f"no rule for the operation {name}", span)
+            raise Unrecordable(f"no rule for the operation {name}", span)
         with self.tape.builder.within((*self.modules, Frame(name, name, span)), span):
             call = Call(self.tape, name, func, args, kwargs, _given(func, args, kwargs), results)
             found = RULES[name](call)
@@ -168,7 +168,7 @@ def record(
     """Trace one call of a module with tensors by keyword, or of `call(module, **inputs)`.
 
     Weights and running statistics may be anything; other buffers and constants are what they are. What is recorded is
-    what ran, for these values: conditions on numbers that were read are listed. Raises `Unreadable`.
+    what ran, for these values: conditions on numbers that were read are listed. Raises `Unrecordable`.
     """
     graph = Graph(name or type(module).__name__)
     tape = Tape(Builder(graph))
@@ -204,7 +204,7 @@ def record(
                 result = (call or _call)(module, **arguments)
             except RuntimeError as reason:  # of a kernel that takes no functional tensors, or of the model
                 what = str(reason).partition("\n")[0]
-                raise Unreadable(f"the call fails: {what}", Span.none()) from reason
+                raise Unrecordable(f"the call fails: {what}", Span.none()) from reason
         outputs = {key: _base(y) for key, y in outputs_of(result).items()}
         graph.outputs.update({key: tape[y] for key, y in outputs.items()})
     return tape.recording({k: array(x) for k, x in inputs.items()}, {k: array(y) for k, y in outputs.items()})

@@ -10,7 +10,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mpcompile.foreign.notes import Notes
-from mpcompile.foreign.recording import Unreadable
+from mpcompile.foreign.recording import Unrecordable
 from mpcompile.ir import Array, Builder, DType, Parameter, Type, Value
 from mpcompile.ops import build
 
@@ -81,11 +81,11 @@ class Tape(Notes):
         return known
 
     def __setitem__(self, x: torch.Tensor, value: Value) -> None:
-        """State what a result is. Raises `Unreadable` where a rule and the model differ about its shape."""
+        """State what a result is. Raises `Unrecordable` where a rule and the model differ about its shape."""
         shape = tuple(x.shape) + ((2,) if x.is_complex() else ())
         if value.type != Type(kind(x.dtype), shape):
             if value.shape != shape:
-                raise Unreadable(
+                raise Unrecordable(
                     f"a result of shape {list(shape)} was read as {value.type}", self.builder.span
                 )
             value = build.cast(self.builder, value, kind(x.dtype))
