@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+import typer
+
+from mpcompile.cli import COMMANDS
 from mpcompile.diagnostics.codes import CODES
 from mpcompile.reference import KINDS, entry
 from mpcompile.runner.answers import NOUNS
@@ -15,6 +21,15 @@ GROUPS = {
     "MP4": "Flows and Jacobians", "MP5": "Training and data", "MP6": "Certificates", "MP7": "Foreign models",
     "MP9": "Faults of the compiler",
 }  # fmt: skip
+
+#: Words of the types of parameters of commands.
+VALUES = {
+    "int": "whole number",
+    "float": "number",
+    "Path": "path",
+    "str": "text",
+    "Format": "one of its names",
+}
 
 
 def reference() -> dict[str, str]:
@@ -43,7 +58,94 @@ def reference() -> dict[str, str]:
             lines += ["", "```mp", *each.example.splitlines(), "```"]
         made[f"{title}.md"] = "\n".join(lines) + "\n"
     index.append("- [Metrics](metrics.md): what `mpcompile eval` computes of targets")
-    return made | {"metrics.md": metrics(), "README.md": "\n".join(index) + "\n"}
+    names = ", ".join(f"[{name}](commands.md#mpcompile-{name})" for name in COMMANDS)
+    index.append(f"- [Commands](commands.md) with their options: {names}")
+    index.append("- [Diagnostic codes](../codes/README.md)")
+    return made | {"metrics.md": metrics(), "commands.md": commands(), "README.md": "\n".join(index) + "\n"}
+
+
+def commands() -> str:
+    """The page of the commands: each with its arguments and all of its options, from their declarations."""
+    lines = ["# Commands", "", "`mpcompile COMMAND --help` prints the same."]
+    for name, (module, attribute) in COMMANDS.items():
+        function = getattr(import_module(f"mpcompile.cli.{module}"), attribute)
+        rows = [Parameter.of(p, hint) for p, hint in _declared(function)]
+        usage = " ".join(["mpcompile", name, *(r.usage for r in rows if r.argument), "[OPTIONS]"])
+        lines += [
+            "",
+            f"## mpcompile {name}",
+            "",
+            *(inspect.getdoc(function) or "").splitlines(),
+            "",
+            f"`{usage}`",
+            "",
+        ]
+        lines += ["| argument or option | value | if left out | |", "| --- | --- | --- | --- |"]
+        lines += [r.row for r in sorted(rows, key=lambda r: not r.argument)]
+    return "\n".join(lines) + "\n"
+
+
+def _declared(function: Any) -> list[tuple[inspect.Parameter, Any]]:
+    hints = get_type_hints(function, include_extras=True)
+    return [(p, hints[p.name]) for p in inspect.signature(function).parameters.values() if p.name in hints]
+
+
+class Parameter(NamedTuple):
+    """An argument or an option of a command, as the cells of a row; `usage` is how an argument is written."""
+
+    argument: bool
+    names: str
+    value: str
+    unless: str
+    help: str
+    usage: str
+
+    @classmethod
+    def of(cls, parameter: inspect.Parameter, hint: Any) -> Parameter:
+        """Read a parameter of a command's function, which is `Annotated` by typer's `Argument` or `Option`."""
+        kind, info = get_args(hint)[:2]
+        argument = isinstance(info, typer.models.ArgumentInfo)
+        several = get_origin(kind) is list or any(get_origin(k) is list for k in get_args(kind))
+        needed = parameter.default in (inspect.Parameter.empty, ...)
+        written = (info.metavar or parameter.name).strip("{}[]<>").upper() + ("..." if several else "")
+        first = (
+            (info.default,) if str(info.default).startswith("-") else ()
+        )  # in `Annotated` a name stands there
+        named = (*first, *(info.param_decls or ())) or (f"--{parameter.name.replace('_', '-')}",)
+        empty = needed or parameter.default in (None, False, "")
+        default = (
+            ""
+            if empty
+            else ", ".join(map(str, v))
+            if isinstance(v := parameter.default, list | tuple)
+            else str(v)
+        )
+        return cls(
+            argument, written if argument else "`, `".join(n for word in named for n in word.split("/")),
+            _value(kind, info, several), "must be given" if needed else f"`{default}`" if default else "",
+            info.help or "", written if needed else f"[{written}]",
+        )  # fmt: skip
+
+    @property
+    def row(self) -> str:
+        cells = (f"`{self.names}`", self.value, self.unless, " ".join(self.help.split()).replace("|", "\\|"))
+        return f"| {' | '.join(cells)} |"
+
+
+def _value(kind: Any, info: Any, several: bool) -> str:
+    """The values of a parameter; nothing for a flag."""
+    said = str(kind)
+    if "bool" in said:
+        return ""
+    noun = next((text for word, text in VALUES.items() if word in said), "one of its names")
+    bounds = (
+        ""
+        if info.min is None
+        else f", {info.min} or more"
+        if info.max is None
+        else f", {info.min} to {info.max}"
+    )
+    return noun + bounds + (", several times" if several else "")
 
 
 def metrics() -> str:

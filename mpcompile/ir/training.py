@@ -163,20 +163,31 @@ LISTS: dict[str, Mapping[str, type]] = {"augment": AUGMENTATIONS}
 class Training:
     """The settings of a `train` section, None where it states none. `spans` say where each value is written.
 
-    batch        examples a step (never more than there are)
-    epochs, steps  whichever ends first
-    length       length of the windows that sequences are cut into, and of sampled sequences
-    patience     validations without a new best before training stops; 0 never stops early
-    clip         threshold of the norm of the whole gradient
-    weight_decay  of the optimiser, where it states none of its own
-    shards       pieces of one size that a batch is cut into, a power of two; each is computed by itself
-    threshold    real or grey data above it count as one for binary fields
-    augment      random changes of training examples, one after the other
-    decay        the weights that `weight_decay` acts on: all, or those of two and more axes (no gains, no biases)
-    freeze       nets, blocks or paths of parameters that training leaves as they are
-    ema          share of the running mean of weights that a step keeps; validation and every later use take that mean
+    optimizer    the update rule with its arguments; adam(1e-3) if left out
+    schedule     the course of the rate over the steps; constant if left out
+    batch        examples a step (never more than there are); 128 if left out
+    epochs       passes over the data; `steps` or `epochs` ends first, 2000 steps where neither is stated
+    steps        steps in all; 0 writes a run of the weights at their start
+    data         a data set by name or a file; where it is left out `--data` names it
+    seed         of weights, of the order of the data and of noise; 0 if left out
+    length       length of the windows that sequences are cut into, and of sampled sequences; 64 if left out
+    patience     validations without a new best before training stops; 0, which never stops early, if left out
+    valid_every  steps between validations; an epoch, at least 50 steps and at most a fifth of all, if left out
+    log_every    steps between lines of metrics; a two hundredth of all, at most 100, if left out
+    checkpoint_every  steps between checkpoints; at validations and after half a minute if left out
+    shards       pieces of one size that a batch is cut into, a power of two; each is computed by itself; as many as
+                 processes if left out
+    threshold    real or grey data above it count as one for binary fields; if left out data must be 0 and 1
+    clip         threshold of the norm of the whole gradient; none if left out
+    weight_decay  of the optimiser, where it states none of its own; 0, of adamw 0.01, if left out
+    decay        the weights that `weight_decay` acts on: all, or those of two and more axes (no gains, no biases); all
+                 if left out
+    freeze       nets, blocks or paths of parameters that training leaves as they are; none if left out
+    ema          share of the running mean of weights that a step keeps; validation and every later use take that mean;
+                 no mean if left out
     skip         steps that change nothing: those with a loss or gradient that is not finite, and those whose gradient
-                 has a norm above this number
+                 has a norm above this number; no step is looked at if left out
+    augment      random changes of training examples, one after the other; none if left out
     """
 
     optimizer: Optimizer | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import import_module
@@ -13,6 +15,10 @@ from mpcompile.distributions import COMBINATORS, Distribution, Elementwise
 from mpcompile.distributions.combinators import Combined, MixtureOf
 from mpcompile.distributions.orders import NAMES
 from mpcompile.functions import Function
+from mpcompile.ir import Training
+from mpcompile.ir.augmentation import AUGMENTATIONS
+from mpcompile.ir.optimizers import OPTIMIZERS
+from mpcompile.ir.training import SCHEDULES
 from mpcompile.layers import Layer
 from mpcompile.layers.axes import Acts, Part
 from mpcompile.layers.relations import RELATIONS
@@ -20,7 +26,7 @@ from mpcompile.layers.starts import STARTS
 from mpcompile.layers.takes import NOUNS
 from mpcompile.lowering.densities import signature
 from mpcompile.ranges import AnyName, Choice, Slot, slots
-from mpcompile.reference.tables import KINDS, Kind
+from mpcompile.reference.tables import KINDS, Kind, Stated
 
 #: Parts of the axes of a value as a reader knows them.
 PARTS = {
@@ -91,10 +97,22 @@ def summary(kind: Kind, name: str) -> str:
 def _about(row: Any) -> list[str]:
     if isinstance(row, str):
         return [row]
+    if isinstance(row, Stated):
+        return row.about.splitlines()
+    if isinstance(row, Slot):
+        return [_settings()[row.name]]
     if isinstance(row, ClaimKind):
         found = inspect.getdoc(row.rule or import_module(f"mpcompile.analysis.claims.{row.name}")) or ""
         return found.splitlines()
     return (inspect.getdoc(row) or "").splitlines()
+
+
+@cache
+def _settings() -> dict[str, str]:
+    """Return what the docstring of the `train` section says of each setting."""
+    text = inspect.getdoc(Training) or ""
+    rows = re.findall(r"^(\w+) {2,}(\S.*(?:\n {3,}\S.*)*)", text, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", about) for name, about in rows}
 
 
 # --- how it is written ---
@@ -109,6 +127,10 @@ def _stated(row: type) -> type:
 def _usage(name: str, row: Any) -> str:
     if isinstance(row, ClaimKind):
         return row.usage + (f" is {' | '.join(row.structures)}" if row.structures else "")
+    if isinstance(row, Stated):
+        return row.usage
+    if isinstance(row, Slot):
+        return f"{name}: ..."
     if isinstance(row, str):
         return name
     if name in COMBINATORS:
@@ -135,6 +157,17 @@ def _usage(name: str, row: Any) -> str:
 
 
 def _facts(row: Any) -> list[tuple[str, str]]:
+    if isinstance(row, Stated):
+        return [*row.facts]
+    if isinstance(row, Slot):
+        tables: dict[str, Iterable[str]] = {
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "augment": AUGMENTATIONS,
+        }
+        table = tables.get(row.name)
+        allowed = f"{Choice(tuple(table))}, with arguments" if table else _allowed(row)
+        return [("value", f"a list of {allowed}" if row.name == "augment" else allowed)]
     if not isinstance(row, type):
         return []
     found: list[tuple[str, str]] = []

@@ -249,3 +249,96 @@ SCHEDULES: Mapping[str, str] = _each(
     cosine="schedule: cosine(warmup = 10)", step="schedule: step(every = 10)",
     exponential="schedule: exponential(every = 10)", inverse_sqrt="schedule: inverse_sqrt(warmup = 10)",
 )  # fmt: skip
+
+_SET = "{}\n\ntrain {{ data: {}, steps: 100 }}\n"
+_POINTS_OF = "input x: real[2]\n\nx ~ flow { actnorm -> affine }"
+_ROLL = (
+    "input x: binary[time, 24]\ncondition length: integer(1..time)\n\n"
+    "x ~ autoregressive(likelihood = bernoulli) { shift -> gru(8) -> dense(24) }"
+)
+
+
+def _answered(x: str, y: str, law: str) -> str:
+    return f"input x: {x}\ntarget y: {y}\n\ny ~ {law}"
+
+
+DATA_SETS: Mapping[str, str] = {name: _SET.format(text, name) for name, text in {
+    **dict.fromkeys(("moons", "circles", "rings", "checkerboard2d", "spirals", "pinwheel", "gaussians8"), _POINTS_OF),
+    "xor": _answered("binary[2]", "binary[1]", "bernoulli(logits = x -> dense(4) -> tanh -> dense(1))"),
+    **dict.fromkeys(("separable", "blobs"), _answered("real[2]", "binary[1]", "perceptron(x -> dense(1))")),
+    "sine": _answered("real[1]", "real[1]", "normal(x -> dense(8) -> tanh -> dense(1), scale = 1)"),
+    "line": _answered("real[3]", "real[1]", "normal(x -> dense(1), scale = 1)"),
+    "iris": _answered("real[4]", "category(3)", "categorical(logits = x -> dense(3))"),
+    "wine": _answered("real[13]", "category(3)", "categorical(logits = x -> dense(3))"),
+    "breast_cancer": _answered("real[30]", "binary[1]", "bernoulli(logits = x -> dense(1))"),
+    "diabetes": _answered("real[10]", "real[1]", "normal(x -> dense(1), scale = 1)"),
+    "digits": _answered("real[1, 8, 8]", "category(10)", "categorical(logits = x -> conv(4, 3) -> flatten -> dense(10))"),
+    "binary_digits": "input x: binary[64]\n\nx ~ autoregressive { nade(16) }",
+    "few_labels": "input x: binary[64]\ntarget y: category(10)?\n\ny ~ categorical(logits = x -> dense(10))",
+    "shapes": _answered("integer(0..255)[3, 16, 16]", "category(4)[16, 16]",
+                        "categorical(logits = x -> conv(4, 3, pad = same))"),
+    "text": "input x: category(36)[time]\n\nx ~ autoregressive(likelihood = categorical) {\n"
+            "  embedding(8) -> shift -> gru(8) -> dense(36)\n}",
+    "adding": _answered("real[time, 2]", "real[1]", "normal(x -> lstm(8) -> last -> dense(1), scale = 1)"),
+    "tones": "input x: category(16)[time]\n\nx ~ autoregressive(likelihood = categorical) {\n"
+             "  embedding(8) -> shift -> conv1d(8, 2) -> tanh -> dense(16)\n}",
+    "rolls": _answered("binary[time, 24]", "category(2)", "categorical(logits = x -> gru(8) -> last -> dense(2))"),
+    "melodies": _ROLL,
+    "reversal": "condition source: category(8)[time: 6]\ninput reply: category(8)[time]\n\n"
+                "net encoder = embedding(4) -> lstm(8, output = state)\n\n"
+                "reply ~ autoregressive(likelihood = categorical) {\n"
+                "  embedding(4) -> shift -> lstm(8, start = encoder(source)) -> dense(8)\n}",
+    "spoken": "condition sound: real[frames, 8]\ncondition sound_length: integer(1..frames)\n"
+              "target text: category(5)[time]\ncondition length: integer(1..time)\n\n"
+              "text ~ ctc(logits = sound -> lstm(8, bidirectional = true) -> dense(6), blank = 5)",
+    "inverse": _answered("real[1]", "real[1]", "mixture(normal, x -> dense(8) -> tanh -> dense(9), components = 3)"),
+    "people": "target age: real(0..)?\ncondition job: category(4)?\n\nage ~ gamma(onehot(fill(job, 0)) -> dense(2))",
+    "sales": "input sales: integer(0..)[time]?\ncondition known: real[time, 2]\ncondition length: integer(1..time)\n\n"
+             "sales ~ negative_binomial(known -> dense(2))",
+    "boxes": "input image: real(0..1)[channel: 3, height: 24, width: 24]\ntarget box: real[4]?\n\n"
+             "box ~ normal(image -> conv(4, 3) -> relu -> global_avgpool -> dense(4), scale = 1)",
+}.items()}  # fmt: skip
+
+_FROZEN = (
+    "input x: real[4]\ntarget y: real[1]\n\nnet f = dense(8) -> tanh\n\ny ~ normal(f(x) -> dense(1), scale = 1)\n\n"
+    "train {{ {}, steps: 100 }}\n"
+)
+SETTINGS: Mapping[str, str] = {
+    **_each(_TRAINED, optimizer="optimizer: adamw(1e-3)", schedule="schedule: cosine(warmup = 10)", batch="batch: 64",
+            seed="seed: 1", patience="patience: 10", valid_every="valid_every: 50",
+            log_every="log_every: 10", checkpoint_every="checkpoint_every: 50", shards="shards: 2",
+            clip="clip: 1", weight_decay="optimizer: adam(1e-3), weight_decay: 0.01",
+            decay="optimizer: adamw(1e-3), decay: matrices", ema="ema: 0.999", skip="skip: not_finite"),
+    "epochs": _TRAINED.replace("steps: 100", "batch: 64").format("epochs: 20"),
+    "steps": _TRAINED.format("batch: 64"),
+    "data": DATA_SETS["moons"], "freeze": _FROZEN.format("freeze: [f]"), "augment": AUGMENTATIONS["flip"],
+    "length": _SET.format(_ROLL, "melodies").replace("steps: 100", "length: 32, steps: 100"),
+    "threshold": _SET.format("input x: binary[64]\n\nx ~ autoregressive { nade(16) }", "digits").replace(
+        "steps: 100", "threshold: 7, steps: 100"),
+}  # fmt: skip
+
+TYPES: Mapping[str, str] = {
+    "binary": _law("binary", "bernoulli(logits = c -> dense(3))"), "real": _law("real(0..1)", "beta(c -> dense(6))"),
+    "angle": _law("angle", "von_mises(c -> dense(6))"),
+    "integer": _law("integer(0..255)", "discretized(logistic, c -> dense(6))"),
+    "category": 'condition c: real[2]\ntarget x: category("clerk", "nurse")\n\nx ~ categorical(logits = c -> dense(2))\n',
+}  # fmt: skip
+
+_ALLOWED = '{}\n\ncheck {{ allow {} because "it is meant" }}\n'
+WARNINGS: Mapping[str, str] = {name: _ALLOWED.format(text, name) for name, text in {
+    "affine_collapse": _VECTOR.format("x -> dense(8) -> dense(8)").rstrip(),
+    "finite_mask": "input x: real[4]\ninput m: binary[3]\ntarget y: category(3)\n\n"
+                   "y ~ categorical(logits = (x -> dense(3)) + (m - 1) * 10000)",
+    "unused_name": _VECTOR.format("x").rstrip() + "\nnet spare = dense(4)",
+    "unused_weight": "input x: real[4]\ntarget y: real[2]\n\nblock two on v { yield v -> dense(8), v -> tanh }\n"
+                     "block one on a, b { yield b -> dense(2) }\n\ny ~ normal(x -> two -> one, scale = 1)",
+    "dead_units": "input x: binary[1]\n\nx ~ autoregressive {\n"
+                  "  dense(8, mask = degrees) -> relu -> dense(1, mask = strict(degrees))\n}",
+    "probabilities_as_logits": "input x: real[4]\ntarget y: category(3)\n\n"
+                               "y ~ categorical(logits = softmax(x -> dense(3), over = channel))",
+    "scale_not_positive": "input x: real[4]\ntarget y: real[1]\n\ny ~ normal(loc = x -> dense(1), scale = x -> dense(1))",
+    "constant_normalisation": _VECTOR.format("x -> dense(1) -> layer_norm").rstrip(),
+    "untransformed_elements": _COUPLING.format("coupling(mask = checkerboard, net = dense(8) -> tanh)").rstrip(),
+    "batch_statistics_over_order": "input x: real[time, 4]\n\nx ~ autoregressive(likelihood = normal) {\n"
+                                   "  shift -> conv1d(8, 2) -> batch_norm -> conv1d(8, 2)\n}",
+}.items()}  # fmt: skip

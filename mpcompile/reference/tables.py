@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from mpcompile.ir import Training
+from mpcompile.ranges import slots
 from mpcompile.reference import examples
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A name that no class stands for: how it is written, its description, and facts as pairs of a word and a text."""
+
+    usage: str
+    about: str
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -15,7 +26,7 @@ class Kind:
     """A kind of names.
 
     title     of the list, and `noun` of one of its names
-    rows      the names, each with what the compiler has for it: a class, or its docstring
+    rows      the names, each with what the compiler has for it: a class, its docstring, or `Stated`
     examples  a spec for each, without its first line
     """
 
@@ -45,6 +56,53 @@ def _masks() -> Mapping[str, Any]:
 def _claims() -> Mapping[str, Any]:
     kinds = _of("analysis.claims", "KINDS")()
     return {name: kind for name, kind in kinds.items() if not kind.promised}
+
+
+_TYPES = {
+    "real": Stated(
+        "real | real(low..high) | real(low..)", "Real numbers, all of them or those of an interval. Float."
+    ),
+    "angle": Stated("angle", "Real numbers modulo 2 pi, in radians, in [-pi, pi). Float."),
+    "binary": Stated("binary", "0 or 1."),
+    "integer": Stated(
+        "integer(low..high) | integer(low..)",
+        "Whole numbers with order; `integer(1..time)` says how many steps of an example are real.",
+    ),
+    "category": Stated(
+        'category(classes) | category("word", ...)', "Classes without order, numbered from 0."
+    ),
+}
+_SHAPE = (
+    ("shape", "`[sizes]` or `[axis: size, ...]` behind it; a name that is no number is a symbolic length"),
+    ("missing", "`?` at the end: values may be missing"),
+)
+
+
+def _types() -> Mapping[str, Any]:
+    return {name: Stated(t.usage, t.about, _SHAPE) for name, t in _TYPES.items()}
+
+
+def _warnings() -> Mapping[str, Any]:
+    codes = _of("diagnostics.codes", "CODES")()
+    names = import_module("mpcompile.analysis.findings").names()
+    return {
+        name: Stated(
+            name,
+            f"{codes[code].what}\n{codes[code].why}",
+            (("code", f"{code}, {codes[code].name}"),),
+        )
+        for name, code in names.items()
+    }
+
+
+def _data_sets() -> Mapping[str, Any]:
+    about = _of("ir.data_sets", "DATA_SETS")()
+    return {name: Stated(name, text) for name, text in about.items()}
+
+
+def _settings() -> Mapping[str, Any]:
+    """The slots of the `train` section with what its docstring says of each."""
+    return {slot.name: slot for slot in slots(Training)}
 
 
 #: Every kind, in the order of `mpcompile list`.
@@ -78,6 +136,10 @@ KINDS: dict[str, Kind] = {
             _of("ir.training", "SCHEDULES"),
             examples.SCHEDULES,
         ),
+        Kind("settings", "a setting of the section `train`", _settings, examples.SETTINGS),
+        Kind("data_sets", "a data set", _data_sets, examples.DATA_SETS),
+        Kind("types", "a type", _types, examples.TYPES),
+        Kind("warnings", "a warning, which a spec may allow", _warnings, examples.WARNINGS),
     )
 }
 
@@ -87,4 +149,4 @@ def kinds_of(name: str) -> Iterator[Kind]:
     yield from (kind for kind in KINDS.values() if name in kind.rows())
 
 
-__all__ = ["KINDS", "Kind", "kinds_of"]
+__all__ = ["KINDS", "Kind", "Stated", "kinds_of"]

@@ -13,6 +13,7 @@ import numpy as np
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
+from mpcompile.ir.data_sets import DATA_SETS
 from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Survey, Windows
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
@@ -33,25 +34,7 @@ POINTS = (
     "sine", "line",
 )  # fmt: skip
 TABLES = ("iris", "wine", "breast_cancer", "diabetes")
-OTHERS = (
-    "xor",
-    "digits",
-    "binary_digits",
-    "few_labels",
-    "shapes",
-    "text",
-    "adding",
-    "tones",
-    "rolls",
-    "melodies",
-    "reversal",
-    "spoken",
-    "inverse",
-    "people",
-    "sales",
-    "boxes",
-)
-NAMES = (*OTHERS, *POINTS, *TABLES)
+NAMES = tuple(DATA_SETS)
 
 
 def load_data(
