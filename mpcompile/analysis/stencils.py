@@ -67,13 +67,16 @@ def spatial_axes(type: Type, axes: Axes = ()) -> tuple[int, ...]:
     return symbolic or tuple(i for i, name in enumerate(names, 1) if role(name, type.shape[i]) in extended)
 
 
-def offset_sets(graph: Graph, source: str, by_channel: bool = False) -> OffsetSets:
+def offset_sets(
+    graph: Graph, source: str, by_channel: bool = False, axes: tuple[int, ...] | None = None
+) -> OffsetSets:
     """Interpret a graph over offset sets about input `source`; other inputs read nothing.
 
-    With `by_channel` the elements of axis 1 are told apart: they are the kinds of the anchors.
+    With `by_channel` the elements of axis 1 are told apart: they are the kinds of the anchors. `axes` are those along
+    which the source is extended, by default `spatial_axes`.
     """
     type = graph.inputs[source].type
-    axes = spatial_axes(type, axes_of(graph, source))
+    axes = spatial_axes(type, axes_of(graph, source)) if axes is None else axes
     lattice = Lattice(len(axes))
     for k, i in enumerate(axes):
         if isinstance(type.shape[i], Symbolic):

@@ -51,6 +51,13 @@ def check(
             "--claim", help="A claim about it, or about an .onnx file: 'autoregressive(input_ids -> logits)'."
         ),
     ] = None,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            "--lengths",
+            help="Lengths at which a factory(length=...) is recorded: 11,13,17,29. The last one checks the fit.",
+        ),
+    ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
@@ -70,7 +77,7 @@ def check(
             or verify_certificate
         ):
             fail("--claim is for --import-code or for .onnx files, without specs and their options")
-        result = _foreign([import_code] if import_code else list(paths or []), claim)
+        result = _foreign([import_code] if import_code else list(paths or []), claim, _lengths(lengths))
         _publish(result, output_format, files)
         raise typer.Exit(0 if result.holds else 1)
     given, overrides = paths or [], settings_of(set_ or [])
@@ -102,22 +109,32 @@ def check(
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
-def _foreign(models: Sequence[str | Path], claims: list[str]) -> Report:
+def _lengths(text: str | None) -> tuple[int, ...]:
+    """The numbers of --lengths. Exits with 2 for what is none."""
+    from mpcompile.foreign import LENGTHS
+
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        fail(f"--lengths takes numbers such as 11,13,17,29, not '{text}'")
+    return tuple(map(int, parts)) or LENGTHS
+
+
+def _foreign(models: Sequence[str | Path], claims: list[str], lengths: Sequence[int]) -> Report:
     """The answers about files, and models whose code is imported."""
     from mpcompile.diagnostics.report import Report
 
-    found = [_answered(model, claims) for model in models]
+    found = [_answered(model, claims, lengths) for model in models]
     texts = {path: source for report in found for path, source in report.texts.items()}
     return Report(tuple(spec for report in found for spec in report.specs), texts=texts)
 
 
-def _answered(model: str | Path, claims: list[str]) -> Report:
+def _answered(model: str | Path, claims: list[str], lengths: Sequence[int]) -> Report:
     from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
     from mpcompile.foreign import Unrecordable, checked, imported, model_of
 
     try:
-        return checked(imported(model) if isinstance(model, str) else model_of(model, {}), claims)
+        return checked(imported(model) if isinstance(model, str) else model_of(model, {}), claims, lengths)
     except SpecError as problem:
         return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
     except Unrecordable as fault:

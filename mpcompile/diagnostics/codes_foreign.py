@@ -31,4 +31,9 @@ TABLE = (
     Code("MP706", "no-such-claim",
          "Reports a claim that cannot be read, or that names an input, output or axis that the model lacks.",
          "A claim about something else would be proved in its place.", "autoregresive(ids -> logits)"),
+    Code("MP707", "not-every-length",
+         "Notes that a claim was proved at some lengths and not for every one, and why: the first operation that is "
+         "another at another length, or an analysis that has no rule.",
+         "The claim holds at the lengths that are named. Code may take another branch at others.",
+         "if length > 16: scores = window(scores)"),
 )  # fmt: skip

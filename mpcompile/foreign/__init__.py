@@ -2,12 +2,23 @@
 
 from mpcompile.foreign.answers import Answer, Unclear, answer
 from mpcompile.foreign.claims import ForeignClaim
-from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.model import ForeignModel, Sized
 from mpcompile.foreign.readers import imported, model_of
 from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.foreign.report import checked
+from mpcompile.foreign.series import LENGTHS
 
 __all__ = [
-    "Answer", "ForeignClaim", "ForeignModel", "Recording", "Unclear", "Unrecordable", "answer", "checked", "imported",
+    "LENGTHS",
+    "Answer",
+    "ForeignClaim",
+    "ForeignModel",
+    "Recording",
+    "Sized",
+    "Unclear",
+    "Unrecordable",
+    "answer",
+    "checked",
+    "imported",
     "model_of",
 ]  # fmt: skip

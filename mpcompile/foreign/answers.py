@@ -46,15 +46,15 @@ class Unclear(ValueError):
 def answer(recording: Recording, claim: ForeignClaim, model: ForeignModel | None = None) -> Answer:
     """Decide a claim. A refutation is confirmed by running the model, where there is one. Raises `Unclear`."""
     try:
-        return _RULES[claim.kind](recording, _completed(recording, claim), model)
+        return _RULES[claim.kind](recording, completed(recording, claim), model)
     except NoRule as missing:
         return Answer(claim, Status.UNDECIDED, str(missing))
     except TooLarge as large:
         return Answer(claim, Status.UNDECIDED, str(large))
 
 
-def _completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
-    """The claim with its output and the axis of its order."""
+def completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
+    """Return the claim with its output and the axis of its order. Raises `Unclear`."""
     graph = recording.graph
     output = claim.output or next(iter(graph.outputs), "")
     for name, known, what in ((output, graph.outputs, "output"), (claim.source, graph.inputs, "input")):
@@ -80,8 +80,8 @@ def _completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
     return claim
 
 
-def _along(recording: Recording, claim: ForeignClaim) -> tuple[int, int, int]:
-    """The axis of the order in the input and in the output, and its length."""
+def along(recording: Recording, claim: ForeignClaim) -> tuple[int, int, int]:
+    """Return the axis of the order in the input and in the output, and its length."""
     given, found = (numbers(v.shape) for v in _ends(recording, claim))
     assert claim.order is not None
     length = given[claim.order]
@@ -98,7 +98,7 @@ def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignMod
     """Availability: an element of the input is there at its place + 1; the output at a place may have no later fact."""
     graph = recording.graph
     source, target = _ends(recording, claim)
-    axis, out, length = _along(recording, claim)
+    axis, out, length = along(recording, claim)
     shape = numbers(source.shape)
     ranks = np.arange(length, dtype=np.int32) + 1
     seed = ranks.reshape([length if a == axis else 1 for a in range(len(shape))] + [1])
@@ -121,9 +121,14 @@ def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignMod
 
 
 def _how(method: str, recording: Recording) -> str:
-    sizes = ", ".join(f"{k} {list(numbers(v.shape))}" for k, v in recording.graph.inputs.items()
+    return method + sizes(recording)
+
+
+def sizes(recording: Recording) -> str:
+    """Return the sizes of a call as an answer names them."""
+    shown = ", ".join(f"{k} {list(numbers(v.shape))}" for k, v in recording.graph.inputs.items()
                       if k not in recording.noise)  # fmt: skip
-    return f"{method}, at {sizes}"
+    return f", at {shown}"
 
 
 def _culprit(path: Sequence[Step], facts: dict[Value, Abstract], read: int, length: int) -> int:
@@ -172,7 +177,7 @@ _MOST = 16
 def reading(recording: Recording, claim: ForeignClaim) -> Array:
     """Return which places of the input each place of the output may read: bool [output places, input places]."""
     _source, target = _ends(recording, claim)
-    axis, out, length = _along(recording, claim)
+    axis, out, length = along(recording, claim)
     return _sets(recording, {claim.source: axis}, length, target, out)
 
 
@@ -207,7 +212,7 @@ def _complete(recording: Recording, claim: ForeignClaim, model: ForeignModel | N
         return Answer(claim, Status.REFUTED, why, (read, reader))
     if model is None:
         return Answer(claim, Status.UNDECIDED, "that something is read shows in runs of the model alone")
-    axis, out, length = _along(recording, claim)
+    axis, out, length = along(recording, claim)
     places = np.unique(np.linspace(0, length - 1, min(length, _TRIED)).astype(int))
     for place in places:
         at = (slice(None),) * axis + (int(place),)

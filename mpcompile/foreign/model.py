@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from mpcompile.foreign.recording import Recording
@@ -24,3 +25,11 @@ class ForeignModel(Protocol):
         The same trial has the same weights and draws the same noise.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A model whose call has a length: `at(length)` gives the model with a call of that length."""
+
+    name: str
+    at: Callable[[int], ForeignModel]

@@ -11,7 +11,7 @@ from mpcompile.diagnostics import Span
 from mpcompile.foreign.masks import masked
 from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Margin, Read, Recording
-from mpcompile.ir import Array, Builder, Constant, Value, numbers
+from mpcompile.ir import Array, Builder, Constant, Type, Value, numbers
 from mpcompile.ops import build
 
 
@@ -45,7 +45,8 @@ class Notes:
         """Stand in for an operation without a rule: its results, which read what `Observed` says."""
         self.coarse.append((name, self.builder.span))
         stored = tuple(Constant.of(r) for r in results)
-        op = Observed(name, stored, None if joined is None else tuple(joined), running, reverse)
+        types = tuple(Type(r.dtype, r.stored.shape) for r in stored)
+        op = Observed(name, types, stored, None if joined is None else tuple(joined), running, reverse)
         return self.builder.emit_all(op, *operands)
 
     def move(self, operands: Sequence[Value], places: Array) -> Value:

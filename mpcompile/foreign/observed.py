@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Abstract, Array, Constant, Domain, Example, Primitive, Type
+from mpcompile.ir import Abstract, Array, Constant, Domain, Example, Primitive, Type, numbers
+from mpcompile.ir.stencils import Axis, Lattice, Region, Stencil, extent, reaxis, still
 from mpcompile.ops._base import join_over, lift
+from mpcompile.ops._stencil import align, forget, joined, no_rule, refine, without
 
 
 @dataclass(frozen=True)
 class Observed(Primitive):
     """`of` stands for an operation that no primitive means; `results` are those of the one call that was recorded.
+
+    `types` are theirs. Of an operation at every length there are no results.
 
     An element of a result depends on the elements at its own place of all operands, which broadcast to it, joined over
     `joined` axes of the result, and over what comes before it along the axis `running` (behind it if `reverse`); with
@@ -25,20 +29,67 @@ class Observed(Primitive):
     name: ClassVar[str] = "observed"
     conservative: ClassVar[bool] = True
     of: str
-    results: tuple[Constant, ...]
+    types: tuple[Type, ...]
+    results: tuple[Constant, ...] = ()
     joined: tuple[int, ...] | None = None
     running: int | None = None
     reverse: bool = False
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        return tuple(Type(r.dtype, r.stored.shape) for r in self.results)
+        return self.types
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        """Return what was recorded, whatever the inputs are: only a check of the recording itself may ask."""
+        """Return what was recorded, whatever the inputs are: only a check of the recording itself may ask.
+
+        Raises `ValueError` where nothing was.
+        """
+        if len(self.results) < len(self.types):
+            raise ValueError(f"{self.of} was not recorded at this length")
         return tuple(r.stored for r in self.results)
 
     def depend(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
-        return tuple(self._bound(domain, r.stored.shape, inputs) for r in self.results)
+        return tuple(self._bound(domain, numbers(t.shape), inputs) for t in self.types)
+
+    def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
+        """The same bound at every length: all along the axes that are joined. Raises `NoRule` for a running one."""
+        if self.joined is None:
+            parts = [forget(lattice, x) for x in inputs]
+            words = [join_over(lattice.domain, p.cell.facts, range(p.cell.facts.ndim - 1)) for p in parts]
+            facts = lattice.domain.union(*(w.reshape(-1) for w in words)) if words else None
+            return tuple(
+                still(t, lattice.domain.make(cell, _like(facts, cell)), exact=False)
+                for t in self.types
+                for cell in [[extent(s) for s in t.shape]]
+            )
+        if self.running is not None:
+            raise no_rule(self, "a running join")
+        found = []
+        for t in self.types:
+            ones = [self._one(lattice, x, t.rank) for x in inputs]
+            operands, axes = ones, tuple[Axis | None, ...]((None,) * t.rank)
+            if any(x.spatial for x in ones):
+                operands, axes = align(self, lattice, ones, t.shape)
+            cell = tuple(extent(s) if a is None else a.own for s, a in zip(t.shape, axes, strict=True))
+            band = next((x.band for x in operands if x.band is not None), None)
+            regions = tuple(
+                Region(where, self._bound(lattice.domain, cell, cells))
+                for where, cells in refine(self, operands)
+            )
+            found.append(Stencil(t, axes, regions, band, exact=False))
+        return tuple(found)
+
+    def _one(self, lattice: Lattice, x: Stencil, rank: int) -> Stencil:
+        """An operand of a result of some rank, joined to one element along the axes that are joined."""
+        for axis in self.joined or ():
+            i = axis - rank + len(x.axes)
+            if i < 0:
+                continue
+            x = without(self, lattice, x, [i])
+            regions = x.each(lambda c, i=i: reaxis(joined(lattice, replace(c, constant=None), i), i, 1))  # type: ignore[misc]
+            x = replace(
+                x, type=x.type.with_shape((*x.shape[:i], 1, *x.shape[i + 1 :])), regions=regions, known=None
+            )
+        return x
 
     def _bound(self, domain: Domain, shape: tuple[int, ...], inputs: Sequence[Abstract]) -> Abstract:
         if self.joined is None:
@@ -56,3 +107,7 @@ class Observed(Primitive):
     @classmethod
     def examples(cls) -> list[Example]:
         return []
+
+
+def _like(facts: Array | None, shape: Sequence[int]) -> Array | None:
+    return None if facts is None else facts.reshape((1,) * len(shape) + (-1,))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
-from mpcompile.diagnostics import Span, error
-from mpcompile.foreign.model import ForeignModel
+from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.foreign.model import ForeignModel, Sized
 
 GROUP = "mpcompile.readers"
 
@@ -51,28 +53,51 @@ def model_of(model: Any, inputs: Any, call: Callable[..., Any] | None = None, na
     )
 
 
-def imported(text: str) -> ForeignModel:
+def imported(text: str) -> ForeignModel | Sized:
     """Import `package.module:factory`, call the factory, and return what it gives as a `ForeignModel`.
 
     The factory gives a model and the inputs of a call by name, and a function `call(model, **inputs)` where the call is
-    another than `model(**inputs)`. This runs the code: only a user's own command asks for it. Raises `SpecError` (MP700).
+    another than `model(**inputs)`. A factory that takes `length` is called for each length that is asked for. This runs
+    the code: only a user's own command asks for it. Raises `SpecError` (MP700).
     """
     where, _, name = text.partition(":")
     if not where or not name:
         raise error("MP700", f"'{text}' is no factory", Span.none(), help="write package.module:factory")
+    with _beside():
+        try:
+            factory = getattr(import_module(where), name)
+            sized = "length" in signature(factory).parameters
+        except Exception as reason:  # whatever the code of a user raises
+            raise _failed(text, reason) from reason
+    if not sized:
+        return _made(text, factory, {}, name)
+    return Sized(name, lambda length: _made(text, factory, {"length": length}, name))
+
+
+@contextmanager
+def _beside() -> Iterator[None]:
+    """Look for modules in the folder where the command runs, too."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        factory = getattr(import_module(where), name)
-        found = factory()
-    except Exception as reason:  # whatever the code of a user raises
-        raise error(
-            "MP700", f"{text} cannot be imported: {type(reason).__name__}: {reason}", Span.none()
-        ) from reason
+        yield
     finally:
         sys.path.remove(here)
+
+
+def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], name: str) -> ForeignModel:
+    """What a factory gives, as a model."""
+    with _beside():
+        try:
+            found = factory(**arguments)
+        except Exception as reason:  # whatever the code of a user raises
+            raise _failed(text, reason) from reason
     if not isinstance(found, tuple) or len(found) not in (2, 3):
         raise error("MP700", f"{text} gives {type(found).__name__}: it must give a model and its inputs by name",
                     Span.none(), help="return model, {'input_ids': ids}")  # fmt: skip
     model, inputs, call = (*found, None)[:3]
     return model_of(model, inputs, call, name)
+
+
+def _failed(text: str, reason: Exception) -> SpecError:
+    return error("MP700", f"{text} cannot be imported: {type(reason).__name__}: {reason}", Span.none())

@@ -9,11 +9,12 @@ from mpcompile.analysis.dependence import Step
 from mpcompile.analysis.verdict import Status
 from mpcompile.diagnostics import Diagnostic, PathStep, Severity, Source, Span, SpecError
 from mpcompile.diagnostics.report import Checked, Property, Report
-from mpcompile.foreign.answers import Answer, Unclear, answer
+from mpcompile.foreign.answers import Answer, Unclear
 from mpcompile.foreign.claims import ForeignClaim
-from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.model import ForeignModel, Sized
 from mpcompile.foreign.recording import Margin, Recording, Unrecordable
 from mpcompile.foreign.running import CLOSE, difference
+from mpcompile.foreign.series import LENGTHS, Series, decided
 
 #: A mask of at most this needs no warning.
 SAFE = -1e9
@@ -21,35 +22,54 @@ SAFE = -1e9
 EXP = 104
 
 
-def checked(model: ForeignModel, claims: Iterable[str]) -> Report:
-    """Check a call of a model: record it, hold it to the model, and answer claims about it."""
+def checked(model: ForeignModel | Sized, claims: Iterable[str], lengths: Iterable[int] = LENGTHS) -> Report:
+    """Check a call of a model: record it, hold it to the model, and answer claims about it.
+
+    A model with a length is recorded at each of `lengths`. The graph is fitted at the first three and checked at the
+    others, so that an answer may hold for every length.
+    """
     try:
         asked = [ForeignClaim.parse(text) for text in claims]
     except ValueError as wrong:
         return _nothing(model, Diagnostic("MP706", str(wrong), Span.none()))
-    try:
-        recording = model.record()
-    except Unrecordable as fault:
-        return _nothing(model, Diagnostic("MP700", fault.what, fault.span))
-    except SpecError as fault:
-        return _nothing(model, *fault.diagnostics)
-    apart = difference(recording)
-    if not apart <= CLOSE:
-        what = f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
-        return _nothing(model, Diagnostic("MP705", what, Span.none()))
-    properties, findings = [], _notes(recording)
+    found = _recorded(model, sorted(set(lengths)))
+    if isinstance(found, tuple):
+        return _nothing(model, *found)
+    properties, findings = [], _notes(found.together)
     for claim in asked:
         try:
-            found = answer(recording, claim, model)
+            decision, recording, alone = decided(found, claim)
         except Unclear as wrong:
             findings.append(Diagnostic("MP706", f"{claim}: {wrong}", Span.none()))
             continue
-        properties.append(_property(recording, found))
+        properties.append(_property(recording, decision))
+        if alone is not None:
+            findings.append(Diagnostic("MP707", f"{claim} is not shown for every length: {alone.what}", alone.span,
+                                       Severity.NOTE))  # fmt: skip
     spec = Checked(model.name, None, tuple(properties), tuple(findings))
     return _with_texts(spec)
 
 
-def _nothing(model: ForeignModel, *findings: Diagnostic) -> Report:
+def _recorded(model: ForeignModel | Sized, lengths: Sequence[int]) -> Series | tuple[Diagnostic, ...]:
+    """A model at some lengths, or in its one call, or the findings for which it cannot be asked."""
+    try:
+        models = {n: model.at(n) for n in lengths} if isinstance(model, Sized) else {0: model}
+        recordings = {n: m.record() for n, m in models.items()}
+    except Unrecordable as fault:
+        return (Diagnostic("MP700", fault.what, fault.span),)
+    except SpecError as fault:
+        return tuple(fault.diagnostics)
+    for recording in recordings.values():
+        apart = difference(recording)
+        if not apart <= CLOSE:
+            what = (
+                f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
+            )
+            return (Diagnostic("MP705", what, Span.none()),)
+    return Series(models, recordings)
+
+
+def _nothing(model: ForeignModel | Sized, *findings: Diagnostic) -> Report:
     return _with_texts(Checked(model.name, None, (), findings))
 
 

@@ -90,6 +90,13 @@ class Slice(View, Movement):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         (x,), i, (type,) = inputs, self.axis, results(self, inputs)
         axis, size = x.axes[i], x.shape[i]
+        if axis is None and isinstance(size, int) and not isinstance(self.start, int):
+            raise no_rule(self, "a part of a table that begins at a symbolic place")
+        if axis is None and isinstance(size, int) and not isinstance(self.stop, int):
+            # the first rows of a table of some length: as many as are asked for, each of which may be any
+            x = replace(x, regions=x.each(lambda c: joined(lattice, replace(c, constant=None), i)))
+            length = extent(type.shape[i])
+            return (replace(x, type=type, regions=x.each(lambda c: reaxis(c, i, length)), known=None),)
         if axis is None and isinstance(size, int):
             return (
                 replace(

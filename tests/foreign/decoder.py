@@ -89,3 +89,45 @@ def sound() -> tuple[nn.Module, dict[str, torch.Tensor]]:
 def leaking() -> tuple[nn.Module, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     return Decoder("off by one"), {"input_ids": ids()}
+
+
+class Lengthy(Decoder):
+    """A decoder whose attention changes with the length: `change(scores, n)` before the softmax."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__("", 8, 1)
+        self.change = change
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        n = input_ids.shape[1]
+        x = self.embed(input_ids) + self.places(torch.arange(n))
+        ahead = torch.ones(n, n, dtype=torch.bool).triu(1)
+        if self.change == "window":
+            ahead = ahead | torch.ones(n, n, dtype=torch.bool).tril(-4)
+        if self.change == "no mask from 16" and n >= 16:
+            ahead = torch.zeros(n, n, dtype=torch.bool)  # NO MASK
+        if self.change == "no mask at 29" and n == 29:
+            ahead = torch.zeros(n, n, dtype=torch.bool)
+        if self.change == "window from 20" and n >= 20:
+            ahead = ahead | torch.ones(n, n, dtype=torch.bool).tril(-16)
+        if self.change == "scaled from 20" and n >= 20:
+            x = x * 2  # SCALED
+        if self.change == "chunks":
+            at = torch.arange(n) // 4
+            ahead = ahead | (at[:, None] != at[None, :])
+        if self.change == "prefix":
+            ahead = ahead & (torch.arange(n) >= 3)  # the first three places are read by all
+        scores = (x @ x.mT).masked_fill(ahead, float("-inf"))
+        x = scores.softmax(-1) @ x
+        if self.change == "routed":
+            most, at = x.topk(2, -1)
+            x = x * most.sum(-1, keepdim=True) + at.sum(-1, keepdim=True)
+        return {"logits": self.head(x)}
+
+
+def at_length(length: int = 7) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    return Decoder(layers=1), {"input_ids": ids(length)}
+
+
+def leaking_from_16(length: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    return Lengthy("no mask from 16"), {"input_ids": ids(length)}
