@@ -86,7 +86,7 @@ def _beside() -> Iterator[None]:
 
 
 def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], name: str) -> ForeignModel:
-    """What a factory gives, as a model."""
+    """The model that a factory gives."""
     with _beside():
         try:
             found = factory(**arguments)

@@ -77,7 +77,7 @@ def _sets(program: Fitted, claim: ForeignClaim, out: int) -> Stencil | None:
 
 
 def _autoregressive(program: Fitted, claim: ForeignClaim, out: int) -> str:
-    """No element reads an offset behind its own place; nor its own, where it sees what comes before alone."""
+    """Prove that elements read offsets up to their own place, or before it where they see no more."""
     found = _sets(program, claim, out)
     for index, kinds in elements(found) if found is not None else ():
         place = phases(found, index, 1) if found is not None else ()
@@ -108,7 +108,7 @@ def _field(program: Fitted, claim: ForeignClaim, out: int) -> str:
 
 
 def _independent(program: Fitted, claim: ForeignClaim, out: int) -> str:
-    """No example of the output reads another example of any input, over axes whose elements are alike."""
+    """Prove that examples of the output read the same example of each input, over axes whose elements are alike."""
     graph, target = program.graph, program.graph.outputs[claim.output]
     count = target.shape[0]
     if not isinstance(count, int):
