@@ -1,28 +1,46 @@
 """A compiler from declarative model specifications to PyTorch, JAX and ONNX.
 
-`load(path)` reads a spec, `check(model)` gives its diagnostics, and `compile(model, backend=...)` the live
-object. The names arrive on first use, so that importing `mpcompile`, or one of its rooms, costs nothing.
+`load(path)` reads a spec, `check(model)` gives its diagnostics, `compile(model)` the live object, `train(model)` a run.
+The names of `__all__` are the public interface; every other module of the package may change in any release. They import
+no third-party package, so that importing `mpcompile`, or one of its rooms, costs some milliseconds.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mpcompile.api import check, compile, load
+from mpcompile.diagnostics import Diagnostic, SpecError
+from mpcompile.public import (
+    Figure,
+    Figures,
+    Metrics,
+    Model,
+    Run,
+    Verdict,
+    build,
+    check,
+    compile,
+    evaluate,
+    load,
+    predict,
+    sample,
+    train,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "check", "compile", "load"]
-
-
-def __getattr__(name: str) -> object:
-    if name not in ("check", "compile", "load"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mpcompile import api
-
-    value: object = getattr(api, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = [
+    "Diagnostic",
+    "Figure",
+    "Figures",
+    "Metrics",
+    "Model",
+    "Run",
+    "SpecError",
+    "Verdict",
+    "__version__",
+    "build",
+    "check",
+    "compile",
+    "evaluate",
+    "load",
+    "predict",
+    "sample",
+    "train",
+]

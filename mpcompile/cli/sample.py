@@ -22,10 +22,6 @@ from mpcompile.cli._sampling import Asked, Decoded, Density, Draws, Latents, Mod
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
-    from mpcompile.distributions.sampling import Sampling
-    from mpcompile.ir import Module
-    from mpcompile.runner.completion import Completion
-    from mpcompile.runner.run import Run
 
 
 def sample(  # typer makes the options of the parameters: one for each, which `_sampling.py` gathers into modes
@@ -104,17 +100,21 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
     }
     mode = _one(modes) or Draws(seed, length, batch)
     mode.check(target)
-    _options(temperature, top_k, False)
     sources: list[Source] = []
     with findings(sources):
         from mpcompile.backend import find_backend
+        from mpcompile.distributions.sampling import Sampling
+        from mpcompile.runner import completion
 
+        try:
+            Sampling(1.0 if temperature is None else temperature, top_k)
+        except ValueError as problem:
+            fail(str(problem))
         opened, module = read_run(run, sources, trust=trust)
-        keeps = prompt is not None or (given is not None and _keeps(module, upto))
-        if (options := _options(temperature, top_k, keeps)) is not None:
-            module = read_spec(opened.spec, opened.overrides, sources, options)
-        _check_law(module, options)
-        start = _start(opened, module, prompt, given, upto if keeps else 0, length)
+        request = completion.Asked(prompt, given, upto, temperature, top_k)
+        if request.changes(module):
+            module = read_spec(opened.spec, opened.overrides, sources, request.sampling(module))
+        start = request.start(opened, module, length)
         spelled = find_backend(backend) if backend else None
         stated = settings_of(condition or [], "--condition")
         asked = Asked(opened, module, n, target, spelled, device, start, stated)
@@ -151,55 +151,6 @@ def _one(modes: dict[str, Mode | None]) -> Mode | None:
         first, second, *_ = chosen
         fail(f"{first} and {second} exclude each other")
     return next(iter(chosen.values()), None)
-
-
-def _options(temperature: float | None, top_k: int | None, given: bool) -> Sampling | None:
-    """Return how the law is changed; None where it is not."""
-    from mpcompile.distributions.sampling import Sampling
-
-    if temperature is None and top_k is None and not given:
-        return None
-    try:
-        return Sampling(1.0 if temperature is None else temperature, top_k, given)
-    except ValueError as problem:
-        fail(str(problem))
-    return None
-
-
-def _check_law(module: Module, options: Sampling | None) -> None:
-    """Raise `SpecError` (MP542) where the options do not apply to a law of the model."""
-    from mpcompile.runner import completion
-
-    if options is None:
-        return
-    if options.top_k is None and not options.given:
-        completion.tempered(module)
-    else:
-        completion.autoregressive(module)
-
-
-def _start(
-    run: Run, module: Module, prompt: str | None, given: str | None, upto: float | None, length: int | None
-) -> Completion | None:
-    """Return what samples begin with: a text, or elements of examples."""
-    from mpcompile.runner import completion
-
-    if prompt is not None:
-        return completion.prompt(run, module, prompt, length or int(run.facts["settings"]["length"]))
-    if given is None:
-        return None
-    return (
-        completion.conditioned(run, module, given)
-        if upto == 0
-        else completion.given(run, module, given, upto)
-    )
-
-
-def _keeps(module: Module, upto: float | None) -> bool:
-    """Whether draws keep elements of --given, and not only its conditions."""
-    from mpcompile.runner import completion
-
-    return upto != 0 and completion.completes(module)
 
 
 __all__ = ["sample"]

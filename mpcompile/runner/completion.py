@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.distributions.sampling import Sampling
 from mpcompile.ir import Array, DType, Field, Module
 from mpcompile.passes.incremental.recognise import Reference, recognise
 from mpcompile.runner.data.letters import encode
@@ -49,6 +50,52 @@ class Completion:
         rows = np.arange(count) % len(self.values)
         keep = np.broadcast_to(self.keep, (count, *self.keep.shape)).astype(np.float32)
         return {f"given_{self.name}": self.values[rows], f"keep_{self.name}": keep}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for draws: what they begin with, and how the law is changed.
+
+    prompt       a text to go on from
+    given        data whose rows are completed, or hold the conditions of draws; `upto` as `given()` takes it, 0 for none
+    temperature, top_k   change every conditional, or a flow's base
+    """
+
+    prompt: str | None = None
+    given: str | None = None
+    upto: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+
+    def keeps(self, module: Module) -> bool:
+        """Whether draws keep elements of a prompt or of the data, and not only conditions."""
+        kept = self.given is not None and self.upto != 0 and completes(module)
+        return self.prompt is not None or kept
+
+    def changes(self, module: Module) -> bool:
+        """Whether the sampler of the model differs, so that its spec is to be lowered with `sampling`."""
+        return self.temperature is not None or self.top_k is not None or self.keeps(module)
+
+    def sampling(self, module: Module) -> Sampling:
+        """Return how the law is changed. Raises `ValueError` for a number out of range."""
+        return Sampling(1.0 if self.temperature is None else self.temperature, self.top_k, self.keeps(module))
+
+    def start(self, run: Run, module: Module, length: int | None) -> Completion | None:
+        """Return what draws begin with; `length` elements follow a prompt (default: as trained).
+
+        Raises `SpecError` (MP542) where the request does not fit the law of the model.
+        """
+        if self.top_k is not None or self.keeps(module):
+            autoregressive(module)
+        elif self.temperature is not None:
+            tempered(module)
+        if self.prompt is not None:
+            return prompt(run, module, self.prompt, length or int(run.facts["settings"]["length"]))
+        if self.given is None:
+            return None
+        if self.keeps(module):
+            return given(run, module, self.given, self.upto)
+        return conditioned(run, module, self.given)
 
 
 def autoregressive(module: Module) -> tuple[Field, Reference, DType]:

@@ -20,7 +20,7 @@ from mpcompile.runner.divergence import require_finite
 from mpcompile.runner.reading import Reading, reading_of
 from mpcompile.runner.run import Run
 from mpcompile.runner.run_data import data_of, rows_of
-from mpcompile.runner.tables import Column, table
+from mpcompile.runner.tables import Column, arrays, table
 
 #: Programs that give a log-likelihood of each example, or a bound.
 SCORES = ("log_prob", "elbo")
@@ -59,6 +59,38 @@ def predict(
     Raises `SpecError`: MP501 to MP507 for the data, MP530 for numbers that are not finite, MP540 for a model that says
     nothing of a row, MP541 for columns of one name. Raises `OSError` where the file cannot be written.
     """
+    reading, table_of, columns = _opened(run, module, data, split, backend, device, watch)
+    with table(target, columns, len(reading.part)) as writer:
+        for number, given in reading:
+            writer.add(table_of.batch(reading, number, given))
+    return Predicted(len(reading.part), [head for c in columns for head in c.heads])
+
+
+def collected(
+    run: Run,
+    module: Module,
+    data: str,
+    *,
+    split: str = "test",
+    backend: Backend | None = None,
+    device: str | None = None,
+) -> dict[str, Array]:
+    """Return what `predict` writes, as the arrays [n, ...] of its .npz file. Raises `SpecError` as it does."""
+    reading, table_of, columns = _opened(run, module, data, split, backend, device, None)
+    batches = [table_of.batch(reading, number, given) for number, given in reading]
+    return arrays(columns, batches)
+
+
+def _opened(
+    run: Run,
+    module: Module,
+    data: str,
+    split: str,
+    backend: Backend | None,
+    device: str | None,
+    watch: Callable[[int, int], None] | None,
+) -> tuple[Reading, _Table, list[Column]]:
+    """Open a split of some data to predict for. Raises `SpecError` as `predict` does."""
     chosen, complete = _data(run, module, data)
     part = chosen.split(split)
     table_of = _Table(run, module, part, complete)
@@ -77,10 +109,7 @@ def predict(
         twice = next(h for h, count in Counter(heads).items() if count > 1)
         raise error("MP541", f"two columns of the table are named '{twice}'", Span.none(),
                     help=f"give the target, or its class, another name than '{twice}'")  # fmt: skip
-    with table(target, columns, len(part)) as writer:
-        for number, given in reading:
-            writer.add(table_of.batch(reading, number, given))
-    return Predicted(len(part), heads)
+    return reading, table_of, columns
 
 
 def _data(run: Run, module: Module, data: str) -> tuple[Dataset, bool]:
@@ -194,4 +223,4 @@ def _columns(target: Target, shape: tuple[int, ...], words: list[str] | None) ->
     return made
 
 
-__all__ = ["Predicted", "predict"]
+__all__ = ["Predicted", "collected", "predict"]

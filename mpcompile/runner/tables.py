@@ -171,6 +171,12 @@ def missing(ending: str) -> str:
     return "pyarrow" if ending == ".parquet" and find_spec("pyarrow") is None else ""
 
 
+def arrays(columns: Sequence[Column], batches: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Join batches to one array [n, ...] for each column, and `<name>_classes` for its words, as `Npz` writes them."""
+    found = {c.name: np.concatenate([c.padded(b[c.name]) for b in batches]) for c in columns}
+    return found | {f"{c.name}_classes": np.array(list(c.words)) for c in columns if c.words}
+
+
 @contextmanager
 def table(path: Path, columns: Sequence[Column], rows: int) -> Iterator[Writer]:
     """Open a table of `rows` rows. The file is there once all of it is written; a fault leaves what was there before.
@@ -190,4 +196,4 @@ def table(path: Path, columns: Sequence[Column], rows: int) -> Iterator[Writer]:
         aside.unlink(missing_ok=True)
 
 
-__all__ = ["WRITERS", "Column", "Csv", "Npz", "Parquet", "Writer", "missing", "table"]
+__all__ = ["WRITERS", "Column", "Csv", "Npz", "Parquet", "Writer", "arrays", "missing", "table"]
