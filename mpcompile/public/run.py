@@ -97,7 +97,7 @@ class Run:
 
     @property
     def metrics(self) -> list[Metrics]:
-        """All lines of metrics so far, in order."""
+        """The lines of metrics so far, in order."""
         from mpcompile.runner.metrics import read_metrics
 
         return read_metrics(self.inner.metrics)  # type: ignore[return-value]  # the lines that training writes
