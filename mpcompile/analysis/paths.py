@@ -69,7 +69,7 @@ def distances(
 ) -> dict[str, Array]:
     """Return, for each output, [*shape, positions]: the length of the shortest path, -1 where there is none.
 
-    `positions` numbers the position of each element of the source, in its shape without the batch.
+    `positions` numbers the position of each element of the source, in its shape or in that of one example.
     Raises `NoRule` and `TooLarge`.
     """
     count = int(positions.max()) + 1
@@ -85,7 +85,8 @@ def distances(
         if isinstance(node.op, Input | Parameter):
             shape = node.types[0].concrete(environment)
             own = isinstance(node.op, Input) and node.op.path == source
-            memory[node.outputs[0]] = domain.make(shape, seed[None] if own else None)
+            batched = seed if positions.ndim == len(shape) else seed[None]
+            memory[node.outputs[0]] = domain.make(shape, batched if own else None)
         else:
             results = _apply(domain, node, [memory[v] for v in node.inputs], environment)
             memory.update(zip(node.outputs, results, strict=True))

@@ -58,6 +58,15 @@ def check(
             help="Lengths at which a factory(length=...) is recorded: 11,13,17,29. The last one checks the fit.",
         ),
     ] = None,
+    second_opinion: Annotated[
+        bool,
+        typer.Option(
+            "--second-opinion", help="Run its exported program too, and say where it is another one."
+        ),
+    ] = False,
+    weights_as_written: Annotated[
+        bool, typer.Option("--weights-as-written", help="Take its weights, and zeros in them, as they are.")
+    ] = False,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
@@ -66,7 +75,7 @@ def check(
     Exits with 0 when all of them hold, 1 with findings, 2 on wrong usage or an internal error.
     """
     files = _formats(output_format, report or [])
-    if import_code or claim:
+    if import_code or claim or second_opinion or weights_as_written:
         files_given = bool(paths) and all(p.suffix == ".onnx" for p in paths or [])
         if (
             not claim
@@ -77,7 +86,10 @@ def check(
             or verify_certificate
         ):
             fail("--claim is for --import-code or for .onnx files, without specs and their options")
-        result = _foreign([import_code] if import_code else list(paths or []), claim, _lengths(lengths))
+        result = _foreign(
+            [import_code] if import_code else list(paths or []), claim, _lengths(lengths),
+            budget_of(time_budget, memory_budget), written=weights_as_written, second=second_opinion,
+        )  # fmt: skip
         _publish(result, output_format, files)
         raise typer.Exit(0 if result.holds else 1)
     given, overrides = paths or [], settings_of(set_ or [])
@@ -119,26 +131,37 @@ def _lengths(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, parts)) or LENGTHS
 
 
-def _foreign(models: Sequence[str | Path], claims: list[str], lengths: Sequence[int]) -> Report:
+def _foreign(
+    models: Sequence[str | Path], claims: list[str], lengths: Sequence[int], budget: Budget, **how: bool
+) -> Report:
     """The answers about files, and models whose code is imported."""
     from mpcompile.diagnostics.report import Report
 
-    found = [_answered(model, claims, lengths) for model in models]
+    found = [_answered(model, claims, lengths, budget, **how) for model in models]
     texts = {path: source for report in found for path, source in report.texts.items()}
     return Report(tuple(spec for report in found for spec in report.specs), texts=texts)
 
 
-def _answered(model: str | Path, claims: list[str], lengths: Sequence[int]) -> Report:
+def _answered(
+    model: str | Path, claims: list[str], lengths: Sequence[int], budget: Budget, **how: bool
+) -> Report:
+    from mpcompile.budget import OutOfBudget, capped, within
     from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
     from mpcompile.foreign import Unrecordable, checked, imported, model_of
 
     try:
-        return checked(imported(model) if isinstance(model, str) else model_of(model, {}), claims, lengths)
+        if isinstance(model, str):  # its own code may take what it takes
+            foreign = imported(model)
+            with within(budget):
+                return checked(foreign, claims, lengths, **how)
+        with within(budget), capped(budget.memory):
+            return checked(model_of(model, {}), claims, lengths, **how)
     except SpecError as problem:
         return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
-    except Unrecordable as fault:
-        return Report((Checked(str(model), findings=(Diagnostic("MP700", fault.what, Span.none()),)),))
+    except (Unrecordable, OutOfBudget) as fault:
+        what = fault.what if isinstance(fault, Unrecordable) else f"it was not read within {fault}"
+        return Report((Checked(str(model), findings=(Diagnostic("MP700", what, Span.none()),)),))
 
 
 def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:

@@ -36,4 +36,11 @@ TABLE = (
          "another at another length, or an analysis that has no rule.",
          "The claim holds at the lengths that are named. Code may take another branch at others.",
          "if length > 16: scores = window(scores)"),
+    Code("MP710", "exported-program-differs",
+         "Reports a module whose exported program gives other outputs than the module (--second-opinion).",
+         "Code that asks whether it is traced takes another path then. A proof about the exported program, or a test of "
+         "it, says nothing of the one that runs.", "if torch.compiler.is_compiling(): mask = causal_mask(n)"),
+    Code("MP711", "no-second-opinion",
+         "Notes that --second-opinion was asked for and that there is no exported program to compare with.",
+         "Answers are about what ran, as they are without it.", "y = x if x.min() < 0 else -x   # torch.export refuses"),
 )  # fmt: skip

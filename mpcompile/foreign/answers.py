@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from mpcompile.analysis.bits import BitMatrix
 from mpcompile.analysis.dependence import Step, TooLarge, identity, interpret, sets, witness
 from mpcompile.analysis.jacobian import classify
+from mpcompile.analysis.paths import distances
 from mpcompile.analysis.verdict import Status
-from mpcompile.foreign.claims import ForeignClaim
+from mpcompile.foreign.claims import KINDS, ForeignClaim
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.padded import padding
 from mpcompile.foreign.recording import Recording
-from mpcompile.foreign.running import Change, changes
+from mpcompile.foreign.running import changes
+from mpcompile.foreign.verdict import Answer, Unclear, how
 from mpcompile.ir import Abstract, Array, NoRule, Value, availability, numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a claim about a recorded call.
-
-    reason   of an undecided claim; of another how it was decided
-    place    of a refuted one: the place of the input that is read, and of the output that reads it
-    change   how much the output changed there when the model ran with another input
-    path     from the element of the input to that of the output
-    culprit  the number of the step of the path at which an element first reads ahead
-    """
-
-    claim: ForeignClaim
-    status: Status
-    reason: str
-    place: tuple[int, int] | None = None
-    change: Change | None = None
-    path: tuple[Step, ...] = ()
-    culprit: int | None = None
-
-
-class Unclear(ValueError):
-    """A claim that does not fit the call: an input, an output or an axis that is not there."""
 
 
 def answer(recording: Recording, claim: ForeignClaim, model: ForeignModel | None = None) -> Answer:
@@ -63,7 +42,7 @@ def completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
                 f"no {what} is named '{name}' ({', '.join(k for k in known if k not in recording.noise)})"
             )
     claim = replace(claim, output=output)
-    if claim.kind == "independent" or claim.kind == "jacobian":
+    if not KINDS[claim.kind]:
         return claim
     given, found = (numbers(v.shape) for v in (graph.inputs[claim.source], graph.outputs[output]))
     if claim.order is None:
@@ -109,7 +88,7 @@ def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignMod
     )
     bad = np.argwhere(found > allowed)
     if not bad.size:
-        return Answer(claim, Status.PROVED, _how("availability of every element", recording))
+        return Answer(claim, Status.PROVED, how("availability of every element", recording))
     first = tuple(int(i) for i in bad[np.argsort(bad[:, out], kind="stable")[0]])
     path = witness(graph, facts, {}, target, first)
     read = int(path[0].index[axis])
@@ -118,17 +97,6 @@ def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignMod
         claim, Status.REFUTED, "availability of every element", (read, first[out]), None, tuple(path), culprit
     )
     return refuted if model is None else _confirmed(refuted, recording, model, axis, out, length)
-
-
-def _how(method: str, recording: Recording) -> str:
-    return method + sizes(recording)
-
-
-def sizes(recording: Recording) -> str:
-    """Return the sizes of a call as an answer names them."""
-    shown = ", ".join(f"{k} {list(numbers(v.shape))}" for k, v in recording.graph.inputs.items()
-                      if k not in recording.noise)  # fmt: skip
-    return f", at {shown}"
 
 
 def _culprit(path: Sequence[Step], facts: dict[Value, Abstract], read: int, length: int) -> int:
@@ -221,8 +189,8 @@ def _complete(recording: Recording, claim: ForeignClaim, model: ForeignModel | N
             why = f"no run shows that the output at {int(dark[0])} reads {claim.source} at {int(place)}"
             return Answer(claim, Status.UNDECIDED, why)
     if len(places) < length:
-        return Answer(claim, Status.HELD, _how(f"runs, for {len(places)} of {length} places", recording))
-    return Answer(claim, Status.PROVED, _how("runs show every pair", recording))
+        return Answer(claim, Status.HELD, how(f"runs, for {len(places)} of {length} places", recording))
+    return Answer(claim, Status.PROVED, how("runs show every pair", recording))
 
 
 def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
@@ -237,7 +205,7 @@ def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel 
     found = _sets(recording, dict.fromkeys(names, 0), count, target, 0)
     others = np.argwhere(found & (np.eye(count) == 0))
     if not others.size:
-        return Answer(claim, Status.PROVED, _how("sets of examples", recording))
+        return Answer(claim, Status.PROVED, how("sets of examples", recording))
     reader, read = (int(i) for i in others[0])
     refuted = Answer(claim, Status.REFUTED, "sets of examples", (read, reader))
     if model is None:
@@ -256,7 +224,7 @@ def _jacobian(recording: Recording, claim: ForeignClaim, model: ForeignModel | N
     """The structure of the Jacobian of a call, from above: diagonal, triangular in an order that is found, or neither."""
     kind = classify(sets(recording.graph, claim.source, claim.output, {}).value).kind
     shown = "not shown to be triangular" if kind == "dense" else kind
-    return Answer(claim, Status.PROVED, _how(f"{shown}, by sets of elements", recording))
+    return Answer(claim, Status.PROVED, how(f"{shown}, by sets of elements", recording))
 
 
 def _field(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
@@ -264,10 +232,36 @@ def _field(recording: Recording, claim: ForeignClaim, model: ForeignModel | None
     found = np.argwhere(reading(recording, claim))
     apart = found[:, 1] - found[:, 0]
     span = f"offsets within {int(apart.min())}..{int(apart.max())}" if apart.size else "nothing is read"
-    return Answer(claim, Status.PROVED, _how(f"{span}, by sets of places", recording))
+    return Answer(claim, Status.PROVED, how(f"{span}, by sets of places", recording))
 
+
+def _paths(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
+    """The longest of the shortest paths of mixing steps that join a place of the input and one of the output."""
+    graph, target = recording.graph, recording.graph.outputs[claim.output]
+    axis, out, length = along(recording, claim)
+    shape = numbers(graph.inputs[claim.source].shape)
+    places = np.arange(length).reshape([length if a == axis else 1 for a in range(len(shape))])
+    table = distances(graph, claim.source, {}, np.broadcast_to(places, shape))[claim.output]
+    joined = np.where(table < 0, _NEVER, table)
+    near = joined.min(
+        axis=tuple(a for a in range(target.type.rank) if a != out)
+    )  # [output places, input places]
+    reached = np.where(near == _NEVER, -1, near)
+    reader, read = (int(i) for i in np.unravel_index(int(reached.argmax()), reached.shape))
+    longest = int(reached.max())
+    if longest < 0:
+        return Answer(claim, Status.PROVED, how("no path joins them", recording))
+    steps = f"{longest} mixing step{'' if longest == 1 else 's'}"
+    what = f"{steps} from {claim.source} at {read} to {claim.output} at {reader}, and no pair has more"
+    if claim.most is not None and longest > claim.most:
+        return Answer(claim, Status.REFUTED, f"{what}: more than {claim.most}")
+    return Answer(claim, Status.PROVED, how(what, recording))
+
+
+#: More steps than any path has.
+_NEVER = 1 << 30
 
 _RULES = {
     "autoregressive": _autoregressive, "complete": _complete, "independent": _independent, "jacobian": _jacobian,
-    "receptive_field": _field,
+    "receptive_field": _field, "path_length": _paths, "padding": padding,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Kind of claim: whether it has an order.
 KINDS = {
@@ -12,6 +12,8 @@ KINDS = {
     "independent": False,
     "jacobian": False,
     "receptive_field": True,
+    "path_length": True,
+    "padding": False,
 }
 _CLAIM = re.compile(r"\s*(\w+)\s*\(\s*([\w.]+)\s*(?:->\s*([\w.]+)\s*)?((?:,\s*\w+\s*=\s*[^,()]+)*)\)\s*")
 
@@ -27,6 +29,8 @@ class ForeignClaim:
             the output share
     before  whether the output at a place may not read the place itself, as in a density; else it may, as logits of the
             next token do
+    mask    of `padding`, the input that is not zero at real places, or the number of real places of each example
+    most    of `path_length`, the most steps that a path may have; None for an answer that says how many there are
     """
 
     kind: str
@@ -34,6 +38,8 @@ class ForeignClaim:
     output: str = ""
     order: int | None = None
     before: bool = False
+    mask: str = ""
+    most: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> ForeignClaim:
@@ -44,21 +50,33 @@ class ForeignClaim:
         kind, source, output, rest = found.groups()
         if kind not in KINDS:
             raise ValueError(f"no claim is named '{kind}' ({', '.join(KINDS)})")
-        order, before = None, False
+        claim = cls(kind, source, output or "")
         for option in filter(None, (o.strip() for o in rest.split(","))):
             name, _, value = (part.strip() for part in option.partition("="))
-            if name == "order" and re.fullmatch(r"axis\s+\d+", value):
-                order = int(value.split()[1])
-            elif name == "sees" and value in ("own", "before"):
-                before = value == "before"
+            if name == "order" and KINDS[kind] and re.fullmatch(r"axis\s+\d+", value):
+                claim = replace(claim, order=int(value.split()[1]))
+            elif name == "sees" and KINDS[kind] and value in ("own", "before"):
+                claim = replace(claim, before=value == "before")
+            elif name == "mask" and kind == "padding" and re.fullmatch(r"[\w.]+", value):
+                claim = replace(claim, mask=value)
+            elif name == "most" and kind == "path_length" and re.fullmatch(r"\d{1,9}", value):
+                claim = replace(claim, most=int(value))
             else:
-                raise ValueError(f"'{option}' is no option of a claim: order = axis K, sees = own or before")
-        if not KINDS[kind] and (order is not None or before):
-            raise ValueError(f"{kind} has no order")
-        return cls(kind, source, output or "", order, before)
+                raise ValueError(f"'{option}' is no option of {kind}: {_options(kind)}")
+        if kind == "padding" and not claim.mask:
+            raise ValueError("padding needs the input that says what places are real: mask = NAME")
+        return claim
 
     def __str__(self) -> str:
         parts = [f"{self.source} -> {self.output}" if self.output else self.source]
         parts += [f"order = axis {self.order}"] if self.order is not None else []
         parts += ["sees = before"] if self.before else []
+        parts += [f"mask = {self.mask}"] if self.mask else []
+        parts += [f"most = {self.most}"] if self.most is not None else []
         return f"{self.kind}({', '.join(parts)})"
+
+
+def _options(kind: str) -> str:
+    known = ["order = axis K", "sees = own or before"] if KINDS[kind] else []
+    known += {"padding": ["mask = NAME"], "path_length": ["most = N"]}.get(kind, [])
+    return ", ".join(known) or "it has none"

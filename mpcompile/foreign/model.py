@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from mpcompile.diagnostics import Span
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
 
@@ -33,3 +34,17 @@ class Sized:
 
     name: str
     at: Callable[[int], ForeignModel]
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A model whose framework can export it: a second opinion of what it computes."""
+
+    def exported(
+        self, inputs: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array], tuple[Span, ...]]:
+        """Return what the module gives and what its exported program gives, and where code asks whether it is exported.
+
+        Raises `Unrecordable` where the framework refuses to export it.
+        """
+        ...

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Array, Graph
+from mpcompile.ir import Array, Builder, Graph, Node, Parameter, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Recording:
     margins     finite masks that count as minus infinity
     reads       numbers that decided what the code did
     coarse      operations that are bounded from above alone, by where they are
-    texts       path -> lines of the source files that spans point to
+    written     whether weights are constants of the graph, as they are, zeros among them
     """
 
     graph: Graph
@@ -55,6 +55,18 @@ class Recording:
     margins: tuple[Margin, ...] = ()
     reads: tuple[Read, ...] = ()
     coarse: tuple[tuple[str, Span], ...] = ()
+    written: bool = False
+
+
+def as_written(recording: Recording) -> Recording:
+    """Return the recording with its weights as constants: what masks were multiplied into before is found in zeros."""
+
+    def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if isinstance(node.op, Parameter):
+            return (b.constant(recording.parameters[node.op.path]),)
+        return None
+
+    return replace(recording, graph=recording.graph.rebuild(rewrite), parameters={}, written=True)
 
 
 class Unrecordable(Exception):

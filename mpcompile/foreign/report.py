@@ -7,38 +7,61 @@ from pathlib import Path
 
 from mpcompile.analysis.dependence import Step
 from mpcompile.analysis.verdict import Status
+from mpcompile.budget import OutOfBudget, ensured
 from mpcompile.diagnostics import Diagnostic, PathStep, Severity, Source, Span, SpecError
 from mpcompile.diagnostics.report import Checked, Property, Report
-from mpcompile.foreign.answers import Answer, Unclear
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel, Sized
-from mpcompile.foreign.recording import Margin, Recording, Unrecordable
+from mpcompile.foreign.recording import Recording, Unrecordable, as_written
 from mpcompile.foreign.running import CLOSE, difference
+from mpcompile.foreign.second import second_opinion
 from mpcompile.foreign.series import LENGTHS, Series, decided
+from mpcompile.foreign.verdict import Answer, Unclear, margin_text
 
 #: A mask of at most this needs no warning.
 SAFE = -1e9
-#: Of an `exp` in single precision: below it is 0.
-EXP = 104
 
 
-def checked(model: ForeignModel | Sized, claims: Iterable[str], lengths: Iterable[int] = LENGTHS) -> Report:
+def checked(
+    model: ForeignModel | Sized,
+    claims: Iterable[str],
+    lengths: Iterable[int] = LENGTHS,
+    written: bool = False,
+    second: bool = False,
+) -> Report:
     """Check a call of a model: record it, hold it to the model, and answer claims about it.
 
     A model with a length is recorded at each of `lengths`. The graph is fitted at the first three and checked at the
     others, so that an answer may hold for every length.
-    """
+
+    written  take weights as they are, with their zeros, not as weights that may be anything
+    second   also run the program that the framework exports, and say where it is another one
+    """  # fmt: skip
     try:
         asked = [ForeignClaim.parse(text) for text in claims]
     except ValueError as wrong:
         return _nothing(model, Diagnostic("MP706", str(wrong), Span.none()))
-    found = _recorded(model, sorted(set(lengths)))
-    if isinstance(found, tuple):
-        return _nothing(model, *found)
-    properties, findings = [], _notes(found.together)
+    try:
+        with ensured():
+            found = _recorded(model, sorted(set(lengths)), written)
+            if isinstance(found, Diagnostic):
+                return _nothing(model, found)
+            return _answers(model.name, found, asked, second)
+    except Unrecordable as fault:
+        return _nothing(model, Diagnostic("MP700", fault.what, fault.span))
+    except OutOfBudget as limit:
+        return _nothing(model, Diagnostic("MP700", f"{model.name} was not read within {limit}", Span.none()))
+    except SpecError as fault:
+        return _nothing(model, *fault.diagnostics)
+
+
+def _answers(name: str, series: Series, asked: Sequence[ForeignClaim], second: bool) -> Report:
+    properties, findings = [], _notes(series.together)
+    if second:
+        findings += second_opinion(next(iter(series.models.values())), series.first)
     for claim in asked:
         try:
-            decision, recording, alone = decided(found, claim)
+            decision, recording, alone = decided(series, claim)
         except Unclear as wrong:
             findings.append(Diagnostic("MP706", f"{claim}: {wrong}", Span.none()))
             continue
@@ -46,27 +69,24 @@ def checked(model: ForeignModel | Sized, claims: Iterable[str], lengths: Iterabl
         if alone is not None:
             findings.append(Diagnostic("MP707", f"{claim} is not shown for every length: {alone.what}", alone.span,
                                        Severity.NOTE))  # fmt: skip
-    spec = Checked(model.name, None, tuple(properties), tuple(findings))
-    return _with_texts(spec)
+    return _with_texts(Checked(name, None, tuple(properties), tuple(findings)))
 
 
-def _recorded(model: ForeignModel | Sized, lengths: Sequence[int]) -> Series | tuple[Diagnostic, ...]:
-    """A model at some lengths, or in its one call, or the findings for which it cannot be asked."""
-    try:
-        models = {n: model.at(n) for n in lengths} if isinstance(model, Sized) else {0: model}
-        recordings = {n: m.record() for n, m in models.items()}
-    except Unrecordable as fault:
-        return (Diagnostic("MP700", fault.what, fault.span),)
-    except SpecError as fault:
-        return tuple(fault.diagnostics)
+def _recorded(model: ForeignModel | Sized, lengths: Sequence[int], written: bool) -> Series | Diagnostic:
+    """A model at some lengths, or in its one call; a finding where a recording is another program.
+
+    Raises `Unrecordable` and `SpecError`.
+    """
+    models = {n: model.at(n) for n in lengths} if isinstance(model, Sized) else {0: model}
+    recordings = {n: m.record() for n, m in models.items()}
     for recording in recordings.values():
         apart = difference(recording)
         if not apart <= CLOSE:
             what = (
                 f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
             )
-            return (Diagnostic("MP705", what, Span.none()),)
-    return Series(models, recordings)
+            return Diagnostic("MP705", what, Span.none())
+    return Series(models, {n: as_written(r) if written else r for n, r in recordings.items()})
 
 
 def _nothing(model: ForeignModel | Sized, *findings: Diagnostic) -> Report:
@@ -116,8 +136,18 @@ def _refuted(recording: Recording, found: Answer, span: Span) -> Diagnostic:
         )
     if found.path and _unmasked(recording, found):
         notes.append("no mask reaches the softmax on the way")
+    if names := _masked_weights(recording):
+        notes.append(f"{names} has zeros that a mask may have left: --weights-as-written takes them for such")
     return Diagnostic("MP701", message, span, label="first reads ahead here" if found.path else "", notes=tuple(notes),
                       path=_path(found.path))  # fmt: skip
+
+
+def _masked_weights(recording: Recording) -> str:
+    """The first matrix of weights with many zeros: an exporter folds masks into weights."""
+    for name, x in recording.parameters.items():
+        if x.ndim > 1 and 0.05 < float((x == 0).mean()) < 1:
+            return name
+    return ""
 
 
 def _culprit(found: Answer) -> Step:
@@ -148,7 +178,8 @@ def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
 
 def _assumptions(recording: Recording) -> list[str]:
     """The assumptions of an answer: the margins of masks, rows that inputs may mask whole, and numbers that were read."""
-    found = [_margin(recording.margins)] if recording.margins else []
+    found = ["with its weights as they are"] if recording.written else []
+    found += [margin_text(recording.margins)] if recording.margins else []
     if not all(m.rows for m in recording.margins):
         found.append("where the inputs leave every row something that is not masked")
     if recording.reads:
@@ -156,18 +187,10 @@ def _assumptions(recording: Recording) -> list[str]:
     return found
 
 
-def _margin(margins: Sequence[Margin]) -> str:
-    """The assumption of finite masks, for the weakest of them."""
-    weakest = max(margins, key=lambda m: m.number)
-    if weakest.added:
-        return f"while scores of a row differ by less than {abs(weakest.number) - EXP:.3g}"
-    return f"while the largest score of a row is above {weakest.number + EXP:.3g}"
-
-
 def _notes(recording: Recording) -> list[Diagnostic]:
     found = []
     for margin in {m.span: m for m in recording.margins if m.number > SAFE}.values():
-        found.append(Diagnostic("MP703", f"a mask of {margin.number:g} holds {_margin([margin])}", margin.span,
+        found.append(Diagnostic("MP703", f"a mask of {margin.number:g} holds {margin_text([margin])}", margin.span,
                                 Severity.WARNING, help="fill in -inf"))  # fmt: skip
     for read in {r.span: r for r in recording.reads}.values():
         found.append(Diagnostic("MP704", f"the code read the number {read.value:g}: the answer is about what it then did",

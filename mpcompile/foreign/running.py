@@ -47,10 +47,14 @@ def difference(recording: Recording) -> float:
     weights = {k: v.astype(np.float64) for k, v in recording.parameters.items()}
     with np.errstate(all="ignore"):
         found = interpret(recording.graph, weights, wide)
-    return max((_apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
+    return max((apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
 
 
-def _apart(x: Array, y: Array) -> float:
+def apart(x: Array, y: Array) -> float:
+    """Return the largest difference of two arrays, relative to the largest element of the second.
+
+    Elements that are not finite must be the same.
+    """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     finite = np.isfinite(y)
     if not np.array_equal(np.isfinite(x), finite) or not np.array_equal(
@@ -69,30 +73,38 @@ def changes(
     output: str,
     axis: int,
 ) -> list[Change]:
-    """Return for each place along an axis of the output how much it changes with one element of an input.
+    """Return for each place along an axis of the output how much it changes with one element of an input (`moved`)."""
+    found = moved(model, recording, source, at, output)
+    along = found.max(axis=tuple(a for a in range(found.ndim) if a != axis))
+    return [Change(float(c)) for c in along]
+
+
+def moved(
+    model: ForeignModel, recording: Recording, source: str, at: tuple[int | slice, ...], output: str
+) -> Array:
+    """Return how much each element of an output changes with one element of an input, relative to the largest.
 
     `at` is the index of an element, or of a block of elements that change together. The largest change over some
-    other values, and over weights, counts.
+    other values, and over weights (of a recording that has any), counts.
     """
     largest: Array | None = None
-    for trial in range(TRIALS):
+    for trial in range(TRIALS if recording.parameters else 1):
         before = model.run(recording.inputs, trial)[output]
         scale = float(np.abs(before[np.isfinite(before)]).max(initial=0.0)) or 1.0
         for step in range(1, TRIES + 1):
-            after = model.run(
-                {**recording.inputs, source: _changed(recording.inputs, source, at, step)}, trial
-            )[output]
-            apart = np.abs(np.nan_to_num(after - before))
-            found = apart.max(axis=tuple(a for a in range(apart.ndim) if a != axis)) / scale
+            after = model.run({**recording.inputs, source: other(recording.inputs, source, at, step)}, trial)[
+                output
+            ]
+            found = np.abs(np.nan_to_num(after - before)) / scale
             largest = found if largest is None else np.maximum(largest, found)
         if largest is not None and (largest > ROUNDING).all():
             break
     assert largest is not None
-    return [Change(float(c)) for c in largest]
+    return largest
 
 
-def _changed(inputs: Mapping[str, Array], source: str, at: tuple[int | slice, ...], step: int) -> Array:
-    """The input with other values at one place: the next whole numbers among those it has, else moved by steps."""
+def other(inputs: Mapping[str, Array], source: str, at: tuple[int | slice, ...], step: int) -> Array:
+    """Return the input with other values at one place: the next whole numbers among those it has, else moved by steps."""
     x = inputs[source].copy()
     if x.dtype.kind == "f":
         x[at] = x[at] + np.asarray([1.0, -0.7, 2.3][step - 1], x.dtype)

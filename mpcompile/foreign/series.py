@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mpcompile.analysis.verdict import Status
-from mpcompile.foreign.answers import Answer, Unclear, along, answer, completed, sizes
+from mpcompile.foreign.answers import along, answer, completed
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.lengths import Apart, Fitted, everywhere, fitted
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.recording import Recording
+from mpcompile.foreign.verdict import Answer, sizes
 
 #: Lengths that are recorded where none are asked for: the last one is that at which the fit of the others is checked.
 LENGTHS = (11, 13, 17, 29)
@@ -77,4 +78,4 @@ def decided(series: Series, claim: ForeignClaim) -> tuple[Answer, Recording, Apa
         return replace(found, reason=f"{method}, at lengths {at}"), series.together, reason
 
 
-__all__ = ["LENGTHS", "Series", "Unclear", "decided"]
+__all__ = ["LENGTHS", "Series", "decided"]

@@ -324,7 +324,7 @@ def test_assertions() -> None:
         ("autoregressive x", "is no claim"),
         ("autoregressive(x -> y, order = 1)", "is no option"),
         ("autoregressive(x -> y, sees = all)", "is no option"),
-        ("independent(batch -> y, order = axis 1)", "has no order"),
+        ("independent(batch -> y, order = axis 1)", "is no option of independent"),
     ],
 )
 def test_claims_that_are_none(text: str, message: str) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 from onnx import ModelProto, helper, numpy_helper
 
-from mpcompile.foreign.recording import Recording
+from mpcompile.diagnostics import Span
+from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.ir import Array
-from mpcompile_onnx.reader.record import is_weight, load, read
+from mpcompile_onnx.reader.files import load
+from mpcompile_onnx.reader.record import is_weight, read
+from mpcompile_onnx.reader.tape import LARGEST
 
 #: Sizes that a file leaves open, when nobody states them: the first axis, and the others.
 BATCH, LENGTH = 1, 11
+#: Seconds that a run may take: with other inputs a loop may have no end.
+LIMIT = 30.0
 
 
 class OnnxModel:
@@ -22,7 +29,7 @@ class OnnxModel:
     def __init__(self, model: ModelProto | str | Path, inputs: Mapping[str, Array], name: str = "") -> None:
         self.proto = model if isinstance(model, ModelProto) else load(Path(model))
         self.name = name or (self.proto.graph.name if isinstance(model, ModelProto) else Path(model).name)
-        self.inputs = {**_drawn(self.proto), **inputs}
+        self.inputs = {**_drawn(self.proto, frozenset(inputs)), **inputs}
         self._others: dict[int, ModelProto] = {0: self.proto}
 
     def record(self) -> Recording:
@@ -32,11 +39,20 @@ class OnnxModel:
         """Run the file in onnxruntime, in its own precision; other weights are drawn at later trials."""
         import onnxruntime as runtime
 
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3
-        session = runtime.InferenceSession(self._other(trial).SerializeToString(), options)
-        names = [o.name for o in session.get_outputs()]
-        found = session.run(names, {k: v for k, v in inputs.items() if k in self.inputs})
+        options, limit = runtime.SessionOptions(), runtime.RunOptions()
+        options.log_severity_level = 4  # what it says is in the error
+        given = {k: v for k, v in inputs.items() if k in self.inputs}
+        stop = Timer(LIMIT, lambda: setattr(limit, "terminate", True))
+        stop.start()
+        try:
+            session = runtime.InferenceSession(self._other(trial).SerializeToString(), options)
+            names = [o.name for o in session.get_outputs()]
+            found = session.run(names, given, limit)
+        except Exception as reason:  # whatever it says of anyone's file
+            what = str(reason).strip().partition("\n")[0]
+            raise Unrecordable(f"onnxruntime does not run {self.name}: {what}", Span.none()) from reason
+        finally:
+            stop.cancel()
         return {n: np.asarray(x, np.float64) for n, x in zip(names, found, strict=True)}
 
     def _other(self, trial: int) -> ModelProto:
@@ -52,17 +68,23 @@ class OnnxModel:
         return self._others[trial]
 
 
-def _drawn(model: ModelProto) -> dict[str, Array]:
-    """Inputs for a model: normal numbers, whole numbers that every table has rows for, and truth."""
+def _drawn(model: ModelProto, given: frozenset[str]) -> dict[str, Array]:
+    """Inputs that are not given for a model: normal numbers, whole numbers that every table has rows for, and truth."""
     rng = np.random.default_rng(0)
     fixed = {t.name for t in model.graph.initializer}
     rows = [t.dims[0] for t in model.graph.initializer if len(t.dims) == 2]
     inputs = {}
     for declared in model.graph.input:
-        if declared.name in fixed:
+        if declared.name in fixed or declared.name in given:
             continue
         tensor = declared.type.tensor_type
+        if not tensor.elem_type:
+            raise Unrecordable(f"the input {declared.name} is no tensor", Span.none())
         shape = [d.dim_value or (BATCH if i == 0 else LENGTH) for i, d in enumerate(tensor.shape.dim)]
+        if min(shape, default=0) < 0 or prod(shape) > LARGEST:
+            raise Unrecordable(
+                f"the input {declared.name} has {shape} elements: more than {LARGEST}", Span.none()
+            )
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         if dtype.kind == "f":
             inputs[declared.name] = rng.standard_normal(shape).astype(dtype)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, numpy_helper
 
-from mpcompile.diagnostics import Span
+from mpcompile.budget import OutOfBudget, tick
+from mpcompile.diagnostics import Span, SpecError
 from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Array, Builder, Frame, Graph, Type
 from mpcompile.ops import build
+from mpcompile_onnx.reader.functions import attributes_of, bound, standard
 from mpcompile_onnx.reader.rules import RULES, SHAPES
 from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
 
@@ -21,6 +21,8 @@ from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
 MASK = -1e4
 #: Nodes that may run in all, with those of loops.
 MOST = 50_000
+#: Bodies and functions within one another.
+DEEPEST = 64
 
 
 def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording:
@@ -36,18 +38,20 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
     reader.graph(model.graph, env)
     outputs = {}
     for out in model.graph.output:
-        held = env[out.name]
+        held = _held(env, out.name)
         outputs[out.name] = held.array
         graph.outputs[out.name] = tape.builder.constant(held.array) if held.value is None else held.value
     return tape.recording(dict(inputs), outputs)
 
 
 class _Reader:
-    def __init__(self, tape: Tape, functions: Mapping[tuple[str, str], Any]) -> None:
-        self.tape, self.functions, self.count = tape, functions, 0
+    def __init__(self, tape: Tape, functions: Mapping[tuple[str, str], FunctionProto]) -> None:
+        self.tape, self.functions, self.count, self.depth = tape, functions, 0, 0
 
     def graph(self, graph: GraphProto, env: dict[str, Held]) -> None:
         """Read the nodes of a graph into `env`, which has its inputs."""
+        for unused in graph.sparse_initializer:
+            raise Unrecordable(f"the initialiser {unused.values.name} is sparse", Span.none())
         for tensor in graph.initializer:
             if tensor.name not in env:
                 env[tensor.name] = self._initialiser(tensor.name, numpy_helper.to_array(tensor))
@@ -57,20 +61,46 @@ class _Reader:
         return self.tape.weight(name, x) if is_weight(x) else Held(x)
 
     def nodes(self, nodes: Iterable[NodeProto], env: dict[str, Held]) -> None:
+        if self.depth >= DEEPEST:
+            raise Unrecordable(f"more than {DEEPEST} bodies stand within one another", self.tape.builder.span)
+        self.depth += 1
         for node in nodes:
             self.count += 1
+            tick()
             if self.count > MOST:
                 raise Unrecordable(f"more than {MOST} nodes run", Span.none())
-            span = _span(node)
+            found = _span(node)
+            span = found if found.path else self.tape.builder.span  # of a node in a function that of the call
             with self.tape.builder.within((*_scope(node), Frame(node.op_type, node.name, span)), span):
-                try:
-                    results = self._one(node, env)
-                except Unrecordable as reason:
-                    place = "" if span.path else f"node '{node.name}': "
-                    raise Unrecordable(f"{place}{reason.what}", span) from reason
-                for name, held in zip(node.output, results, strict=False):
+                for name, held in zip(node.output, self._named(node, env, span), strict=False):
                     if name:
                         env[name] = held
+        self.depth -= 1
+
+    def _named(self, node: NodeProto, env: dict[str, Held], span: Span) -> Sequence[Held]:
+        """The results of a node; what is wrong with it is said with its place."""
+        place = "" if span.path else f"node '{node.name}': "
+        try:
+            return self._one(node, env)
+        except Unrecordable as reason:
+            if reason.span.path or reason.what.startswith("node '"):  # within a body
+                raise
+            raise Unrecordable(f"{place}{reason.what}", span) from reason
+        except (OutOfBudget, MemoryError):
+            raise
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as reason:
+            # operands and attributes that the standard does not allow, in anyone's file
+            what = f"{node.op_type} is malformed ({type(reason).__name__}: {reason})"
+            raise Unrecordable(place + what, span) from reason
+        except SpecError as reason:  # shapes that a primitive refuses
+            raise Unrecordable(f"{place}{node.op_type}: {reason.diagnostics[0].message}", span) from reason
 
     def _one(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
         if (function := self.functions.get((node.domain, node.op_type))) is not None:
@@ -80,12 +110,16 @@ class _Reader:
         bodies = {"If": self._if, "Loop": self._loop, "Scan": self._scan}
         if node.op_type in bodies:
             return bodies[node.op_type](node, env)
-        inputs = tuple(env[name] if name else None for name in node.input)
+        inputs = tuple(_held(env, name) if name else None for name in node.input)
+        open_ = any(h is not None and h.value is not None for h in inputs)
+        if open_ and node.op_type not in RULES and node.op_type not in SHAPES:
+            arrays = [None if h is None else h.array for h in inputs]
+            if (body := standard(node, arrays, self.tape.opsets.get("", 1))) is None:
+                raise Unrecordable(f"no rule for the operator {node.op_type}", Span.none())
+            return self._function(node, body, env)
         results = tuple(self.tape.evaluate(node, [None if h is None else h.array for h in inputs]))
-        if node.op_type in SHAPES or not any(h is not None and h.value is not None for h in inputs):
+        if node.op_type in SHAPES or not open_:
             return [Held(x) for x in results]
-        if node.op_type not in RULES:
-            raise Unrecordable(f"no rule for the operator {node.op_type}", Span.none())
         call = Call(self.tape, node, inputs, attributes(node), results)
         found = RULES[node.op_type](call)
         values = found if isinstance(found, tuple) else (found,)
@@ -96,12 +130,17 @@ class _Reader:
                 raise Unrecordable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
         return [Held(x, v) for x, v in zip(results, values[: len(results)], strict=True)]
 
-    def _function(self, node: NodeProto, function: Any, env: dict[str, Held]) -> Sequence[Held]:
-        if function.attribute or function.attribute_proto:
-            raise Unrecordable(f"the function {node.op_type} has attributes", Span.none())
+    def _function(self, node: NodeProto, function: FunctionProto, env: dict[str, Held]) -> Sequence[Held]:
+        """The body of a function, with the operands, attributes and results that the call has."""
         inner = {n: env[g] for n, g in zip(function.input, node.input, strict=False) if g}
-        self.nodes(function.node, inner)
-        return [inner[name] for name in function.output]
+        absent = frozenset(n for n in function.input if n not in inner)
+        given = attributes_of(node, function)
+        before = self.tape.opsets
+        self.tape.opsets = {**before, **{o.domain: o.version for o in function.opset_import}}
+        self.nodes([bound(n, given, absent) for n in function.node], inner)
+        self.tape.opsets = before
+        nothing = Held(np.zeros(0))  # a result that the call does not ask for
+        return [inner[n] if g else nothing for n, g in zip(function.output, node.output, strict=False)]
 
     def _if(self, node: NodeProto, env: dict[str, Held]) -> Sequence[Held]:
         """The branch that the run takes."""
@@ -180,6 +219,12 @@ class _Reader:
         return Held(x, build.concat(b, values, axis))
 
 
+def _held(env: Mapping[str, Held], name: str) -> Held:
+    if name not in env:  # nodes that are out of order, or in a cycle
+        raise Unrecordable(f"nothing gives '{name}' before it is read", Span.none())
+    return env[name]
+
+
 def is_weight(x: Array) -> bool:
     """Return whether an initialiser may be anything: no mask, no array of zeros and ones, and no single number."""
     if x.dtype.kind != "f" or x.size <= 1:
@@ -195,20 +240,21 @@ def _scope(node: NodeProto) -> tuple[Frame, ...]:
 
 
 def _span(node: NodeProto) -> Span:
-    """The line of source that an exporter names on a node."""
+    """The innermost line of source that an exporter names on a node and that is not the framework's."""
     trace = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.stack_trace"), "")
-    found = Span.none()
+    found = own = Span.none()
     for line in trace.splitlines():
         head, _, rest = line.strip().partition('", line ')
         number = rest.partition(",")[0]
         if head.startswith('File "') and number.isdigit():
-            found = Span(head.removeprefix('File "'), int(number), 1, int(number), 2)
-    return found
+            path = head.removeprefix('File "')
+            found = Span(path, int(number), 1, int(number), 2)
+            own = own if _FRAMEWORK.search(path) else found
+    return own if own.path else found
 
 
-def load(path: Path) -> ModelProto:
-    """Load a file and its external data, which must lie in its folder. Raises `Unrecordable`."""
-    try:
-        return onnx.load(str(path))
-    except Exception as reason:  # protobuf, external data, the system: whatever it is, the file is not read
-        raise Unrecordable(f"{path} cannot be read: {reason}", Span.none()) from reason
+#: Paths of the framework that exports, on whatever machine that was.
+_FRAMEWORK = re.compile(r"[\\/](site|dist)-packages[\\/]torch[\\/]")
+
+
+__all__ = ["is_weight", "read"]

@@ -11,6 +11,8 @@ from mpcompile import ops
 from mpcompile.foreign import formulas
 from mpcompile.ir import DType, Primitive, Value, numbers
 from mpcompile.ops import build
+from mpcompile_onnx.reader.einsum import einsum
+from mpcompile_onnx.reader.recurrent import RECURRENT
 from mpcompile_onnx.reader.tape import Call, Rule
 
 FLOAT, INT, BOOL = DType.FLOAT, DType.INT, DType.BOOL
@@ -172,6 +174,11 @@ def _pad(c: Call) -> Value | tuple[Value, ...]:
 
 def _one_place(c: Call) -> tuple[Value, ...]:
     return c.observe(())
+
+
+def _quantised(c: Call) -> tuple[Value, ...]:
+    """Elements at their own place, where scales and zero points are known; else anything."""
+    return c.observe(None if any(c.unknown(i) for i in range(1, len(c.inputs))) else ())
 
 
 # Joins ------------------------------------------------------------------------------------------------
@@ -378,10 +385,12 @@ RULES: dict[str, Rule] = {
     "RMSNormalization": _layer_norm(False), "InstanceNormalization": _instance_norm,
     "GroupNormalization": _group_norm, "BatchNormalization": _batch_norm,
     "MatMul": _matmul, "Gemm": _gemm, "Conv": _conv(False), "ConvTranspose": _conv(True),
+    "Einsum": einsum, **RECURRENT,
     "MaxPool": _pool(True), "AveragePool": _pool(False), "GlobalAveragePool": _global_mean,
     **dict.fromkeys(["TopK", "Hardmax"], _along),
     **dict.fromkeys("Mod Round IsNaN IsInf Atan Tan Asin Acos Sinh Cosh Xor BitShift HardSigmoid".split(), _one_place),
-    **dict.fromkeys("NonZero Compress Unique Einsum Resize OneHot ReduceProd Det".split(), _everything),
+    **dict.fromkeys(["QuantizeLinear", "DequantizeLinear"], _quantised),
+    **dict.fromkeys("NonZero Compress Unique Resize OneHot ReduceProd Det".split(), _everything),
 }  # fmt: skip
 
 #: Operators whose results have the shape of an operand and none of its elements.

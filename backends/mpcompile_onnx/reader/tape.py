@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import RuntimeContextError
 
 from mpcompile.diagnostics import Span
 from mpcompile.foreign.notes import Notes
@@ -55,11 +54,11 @@ class Tape(Notes):
                 raise Unrecordable(f"{node.op_type} gives more than {LARGEST} elements", Span.none())
             with np.errstate(all="ignore"):
                 found = self._run(node, given)
-        except Unrecordable:
+        except (Unrecordable, MemoryError):
             raise
         except (
             Exception
-        ) as reason:  # operands of anyone's file: whatever numpy says of them, the node cannot be run
+        ) as reason:  # operands of anyone's file: whatever is said of them, the node cannot be run
             raise Unrecordable(f"{node.op_type} cannot be run: {reason}", Span.none()) from reason
         results = [np.asarray(x) for x in found]
         if any(x.size > LARGEST for x in results):
@@ -67,21 +66,32 @@ class Tape(Notes):
         return results
 
     def _run(self, node: NodeProto, given: Mapping[str, Array]) -> Sequence[Array]:
+        """The reference implementation of the standard, and onnxruntime where that fails."""
         try:
             found: Any = ReferenceEvaluator(node, opsets=dict(self.opsets)).run(None, dict(given))
             return list(found)
-        except RuntimeContextError:  # an operator that is a function of the types of its operands
-            import onnxruntime as runtime
+        except MemoryError:
+            raise
+        except Exception:  # a function of the types of its operands, or operands that it does not take
+            return _run_elsewhere(node, given, self.opsets)
 
-            types = {n: helper.np_dtype_to_tensor_dtype(x.dtype) for n, x in given.items()}
-            inputs = [helper.make_tensor_value_info(n, types[n], x.shape) for n, x in given.items()]
-            outputs = [helper.make_empty_tensor_value_info(n) for n in node.output if n]
-            graph = helper.make_graph([node], "node", inputs, outputs)
-            opsets = [helper.make_opsetid(d, v) for d, v in self.opsets.items()]
-            model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-            session = runtime.InferenceSession(model.SerializeToString())
-            results: list[Array] = session.run(None, dict(given))
-            return results
+
+def _run_elsewhere(node: NodeProto, given: Mapping[str, Array], opsets: Mapping[str, int]) -> Sequence[Array]:
+    """Run one node in onnxruntime."""
+    import onnxruntime as runtime
+
+    types = {n: helper.np_dtype_to_tensor_dtype(x.dtype) for n, x in given.items()}
+    inputs = [helper.make_tensor_value_info(n, types[n], x.shape) for n, x in given.items()]
+    outputs = [helper.make_empty_tensor_value_info(n) for n in node.output if n]
+    graph = helper.make_graph([node], "node", inputs, outputs)
+    domains = [helper.make_opsetid(d, v) for d, v in opsets.items()]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=10)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what it says is in the error
+    session = runtime.InferenceSession(model.SerializeToString(), options)
+    results: list[Array] = session.run(None, dict(given))
+    by = dict(zip([n for n in node.output if n], results, strict=True))
+    return [by.get(n, np.zeros(0)) for n in node.output]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from mpcompile.diagnostics import Span
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
+from mpcompile_torch.reader.export import Exported, exported
 from mpcompile_torch.reader.record import outputs_of, record
 from mpcompile_torch.reader.tape import array
 
@@ -29,6 +31,7 @@ class TorchModel:
         self.module, self.inputs, self.call = module, dict(inputs), call
         self.name = name or type(module).__name__
         self._doubles: dict[int, nn.Module] = {}
+        self._program: Exported | None = None
 
     def record(self) -> Recording:
         torch.manual_seed(0)
@@ -46,6 +49,21 @@ class TorchModel:
                 given = {k: v.to(self.inputs[k].dtype) for k, v in given.items()}
                 result = self.call(module, **given) if self.call else module(**given)
         return {k: array(v).astype(np.float64) for k, v in outputs_of(result).items()}
+
+    def exported(
+        self, inputs: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array], tuple[Span, ...]]:
+        given = {k: torch.from_numpy(np.array(v)).to(self.inputs[k].dtype) for k, v in inputs.items()}
+        if self._program is None:
+            self._program = exported(self.module, self.inputs, self.call)
+        program, asked = self._program
+        with torch.no_grad():
+            torch.manual_seed(0)
+            eager = self.call(self.module, **given) if self.call else self.module(**given)
+            torch.manual_seed(0)
+            other = program(**given)
+        one, two = ({k: array(v) for k, v in outputs_of(r).items()} for r in (eager, other))
+        return one, two, asked
 
     def _like(self, x: Array, given: torch.Tensor) -> torch.Tensor:
         found = torch.from_numpy(np.array(x))

@@ -17,7 +17,8 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mpcompile.diagnostics import Span
+from mpcompile.budget import OutOfBudget
+from mpcompile.diagnostics import Span, SpecError
 from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Builder, Frame, Graph
 from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, decomposition
@@ -202,9 +203,14 @@ def record(
         with functional, nn.utils.stateless._reparametrize_module(module, owned, tie_weights=True):
             try:
                 result = (call or _call)(module, **arguments)
-            except RuntimeError as reason:  # of a kernel that takes no functional tensors, or of the model
+            except (Unrecordable, SpecError, OutOfBudget):
+                raise
+            except (
+                Exception
+            ) as reason:  # of a kernel that takes no functional tensors, or whatever the model raises
                 what = str(reason).partition("\n")[0]
-                raise Unrecordable(f"the call fails: {what}", Span.none()) from reason
+                kind = "" if type(reason) is RuntimeError else f"{type(reason).__name__}: "
+                raise Unrecordable(f"the call fails: {kind}{what}", Span.none()) from reason
         outputs = {key: _base(y) for key, y in outputs_of(result).items()}
         graph.outputs.update({key: tape[y] for key, y in outputs.items()})
     return tape.recording({k: array(x) for k, x in inputs.items()}, {k: array(y) for k, y in outputs.items()})
