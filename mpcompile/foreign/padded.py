@@ -23,7 +23,7 @@ from mpcompile.ir import Array, Builder, Constant, Graph, Input, Node, Value, av
 
 
 def padding(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """No element of the output at a real place reads an element of the source at a padded one, of any example.
+    """Decide whether the output at real places reads the source at padded ones, of any example.
 
     An output without the axis of places is real everywhere. Raises `Unclear`.
     """
