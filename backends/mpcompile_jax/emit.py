@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mpcompile.emission import constants as stored
 from mpcompile.emission.files import SAMPLERS, imported, needed, read, texts
 from mpcompile.emission.names import free
-from mpcompile.emission.text import basename
+from mpcompile.emission.text import basename, remark
 from mpcompile.ir import Module
 from mpcompile.outline import apart, outline
 from mpcompile_jax import loops, parameters, windows
@@ -120,6 +120,7 @@ def header(module: Module, body: str) -> str:
         "Needs jax alone. Programs are pure functions of `params`, a flat dict of arrays by their dotted",
         "names (`load` reads one), and of data and noise; they work under jit, vmap and grad, in the",
         "precision of their arguments.",
+        *remark(module),
         '"""',
         "",
         "from __future__ import annotations",

@@ -245,8 +245,8 @@ class ClassWriter:
         return ["", *head, f'        """What `{name}` gives."""', *layout(call, 2)]
 
     def registered(self) -> list[int]:
-        """Constants that are buffers: all but those that are read as lists alone."""
-        return [n for n in range(len(self.buffers)) if n in self.tensors or n not in self.lists]
+        """Constants that are buffers: those that a method reads as tensors."""
+        return [n for n in range(len(self.buffers)) if n in self.tensors]
 
     def docstring(self) -> list[str]:
         frame = self.instance.frame

@@ -10,7 +10,7 @@ from mpcompile.emission.constants import LOAD as READ
 from mpcompile.emission.constants import Constants
 from mpcompile.emission.files import SAMPLERS, imported, needed, texts
 from mpcompile.emission.names import free
-from mpcompile.emission.text import basename
+from mpcompile.emission.text import basename, remark
 from mpcompile.ir import Module
 from mpcompile.kernels import find_started
 from mpcompile.outline import apart, outline
@@ -139,6 +139,7 @@ def header(module: Module, body: str, reads: bool) -> str:
         "",
         "Needs torch and safetensors. Programs are methods; noise is an argument. For double precision",
         "build the model under `torch.set_default_dtype(torch.float64)`, so that constants are exact too.",
+        *remark(module),
         '"""',
         "",
         "from __future__ import annotations",

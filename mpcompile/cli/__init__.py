@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": ("predict", "predict"),
     "sample": ("sample", "sample"),
     "verify": ("verify", "verify"),
+    "import": ("importing", "import_"),
     "inspect": ("inspect", "inspect"),
     "opt": ("opt", "opt"),
     "explain": ("explain", "explain"),
@@ -25,7 +26,7 @@ COMMANDS = {
 }
 
 #: Commands that start a framework.
-FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "verify"))
+FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "verify", "import"))
 
 
 def main() -> None:

@@ -43,4 +43,7 @@ TABLE = (
     Code("MP711", "no-second-opinion",
          "Notes that --second-opinion was asked for and that there is no exported program to compare with.",
          "Answers are about what ran, as they are without it.", "y = x if x.min() < 0 else -x   # torch.export refuses"),
+    Code("MP720", "not-as-imported", "Reports code of an imported model that does not compute what the model computed.",
+         "The files would be another model, so none is written. This is a fault of the compiler: report it.",
+         "mpcompile import --import-code models:decoder -o decoder --backend jax"),
 )  # fmt: skip

@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
-from mpcompile.ir import Symbolic
+from mpcompile.ir import Module, Symbolic
 
 WIDTH = 100
 #: Characters of the place that a comment tells.
@@ -66,6 +67,12 @@ def prose(text: str, limit: int = 70) -> str:
 def basename(path: str) -> str:
     """Return the last part of a path, for a comment or docstring."""
     return prose(re.split(r"[/\\]", path)[-1])
+
+
+def remark(module: Module) -> list[str]:
+    """Return the paragraph of a file's head that says what is to be known of a module; nothing where there is none."""
+    text = prose(module.remark, 4 * WIDTH)
+    return ["", *wrap(text, WIDTH - 4)] if text else []
 
 
 def comment(labels: Iterable[Label], width: int) -> str:

@@ -244,6 +244,7 @@ class Module:
     factors     laws and priors in the order of generation, where a model states several: what its joint density is of
     sharpening  observed variables whose law has a scale that is learned: its density has no bound
     answers     targets -> what `predict` gives of them
+    remark      a sentence that the head of emitted files says of a module that no spec states
     """
 
     name: str
@@ -262,6 +263,7 @@ class Module:
     sharpening: set[str] = field(default_factory=set)
     weighted: set[str] = field(default_factory=set)
     answers: dict[str, Answer] = field(default_factory=dict)
+    remark: str = ""
 
     @property
     def regions(self) -> Mapping[str, Graph]:

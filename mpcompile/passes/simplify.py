@@ -113,6 +113,20 @@ def _in_order(s: Site) -> bool:
     return s.op.permutation == tuple(range(len(s.op.permutation)))
 
 
+def _turns(permutation: Sequence[int]) -> bool:
+    """Whether a permutation swaps the last two axes and nothing else, as a product takes a transposed operand."""
+    rank = len(permutation)
+    return rank > 2 and tuple(permutation) == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _turned(s: Site) -> bool:
+    """Two transposes, but for one that turns matrices behind one that does not: kernels look for it."""
+    if s.inner is None:
+        return False
+    assert isinstance(s.op, ops.Transpose) and isinstance(s.inner.op, ops.Transpose)
+    return not _turns(s.op.permutation) or _turns(s.inner.op.permutation)
+
+
 def _composed(s: Site) -> Value:
     """One transpose for two."""
     assert s.inner is not None and isinstance(s.op, ops.Transpose) and isinstance(s.inner.op, ops.Transpose)
@@ -214,7 +228,7 @@ RULES = (
     Rule("cast(number) -> number", (ops.Cast,), _number, _as_type),
     Rule("f(f(x)) -> f(x)", (ops.Reshape, ops.BroadcastTo), _nested, lambda s: s.b.emit(s.op, _source(s))),
     Rule("transpose(x, in order) -> x", (ops.Transpose,), _in_order, lambda s: s.inputs[0]),
-    Rule("transpose(transpose(x)) -> transpose(x)", (ops.Transpose,), _nested, _composed),
+    Rule("transpose(transpose(x)) -> transpose(x)", (ops.Transpose,), _turned, _composed),
     Rule("slice(x, all) -> x", (ops.Slice,), _unstrided, lambda s: s.inputs[0]),
     Rule("pad(x, by nothing) -> x", (ops.Pad,), _unpadded, lambda s: s.inputs[0]),
     Rule("gather(x, all in order) -> x", (ops.Gather,), _whole, lambda s: s.inputs[0]),

@@ -69,7 +69,7 @@ FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
     "build", "check", "data", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new",
-    "fmt", "schema",
+    "fmt", "schema", "import",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
@@ -115,6 +115,7 @@ CORE: tuple[Step, ...] = (
     Step("mpcompile eval nothing", 1, "MP520"),
     Step("mpcompile predict nothing data.csv -o x.npz", 1, "MP520"),
     Step("mpcompile sample nothing -o x.npz", 1, "MP520"),
+    Step("mpcompile import", 2, "^error: mpcompile import takes"),
     Step("mpcompile sample nothing -o x.png", 2, r"^error: .*pip install 'mpcompile\[plots\]'$", 1),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -138,6 +140,15 @@ def _span(frame: FrameType) -> Span:
     return Span(code.co_filename, first, column + 1, first, end + 1)
 
 
+@cache
+def _written(forward: Callable[..., Any]) -> Span:
+    """The place of the `forward` of a class; none where the framework has it."""
+    code = getattr(inspect.unwrap(forward), "__code__", None)
+    if code is None or code.co_filename.startswith(_OWN):
+        return Span.none()
+    return Span(code.co_filename, code.co_firstlineno, 1, code.co_firstlineno, 2)
+
+
 @contextmanager
 def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
     """Keep the path of the module that runs in `stack`."""
@@ -149,7 +160,7 @@ def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
                 # lists of modules are in names, and are never called themselves
                 shown = name.removeprefix(f"{names[-1]}." if names and names[-1] else "") or type(m).__name__
                 names.append(name)
-                stack.append(Frame(shown, type(m).__name__, Span.none()))
+                stack.append(Frame(shown, type(m).__name__, _written(type(m).forward)))
 
             def leave(_m: nn.Module, _a: Any, _o: Any) -> None:
                 names.pop()

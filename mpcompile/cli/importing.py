@@ -1,0 +1,58 @@
+"""`mpcompile import MODEL -o DIR --backend B`: a model that was not written here as standalone code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._out import echo
+from mpcompile.cli._run import fail, findings
+
+if TYPE_CHECKING:
+    from mpcompile.foreign import ForeignModel
+
+
+def import_(
+    file: Annotated[Path | None, typer.Argument(help="An .onnx file.")] = None,
+    import_code: Annotated[
+        str | None,
+        typer.Option("--import-code", help="A model in code: package.module:factory, which is run."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")
+    ] = None,
+    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    length: Annotated[
+        int, typer.Option(min=1, help="The length that a factory is called with, if it takes one.")
+    ] = 11,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files of the same names that no build wrote.")
+    ] = False,
+) -> None:
+    """Write a model that was not written here as code of a backend, with its weights under their names."""
+    if (file is None) == (import_code is None):
+        fail("mpcompile import takes an .onnx file, or --import-code package.module:factory")
+    with findings([]):
+        from mpcompile.importing import build_import, import_model
+
+        made = import_model(_model(file, import_code, length), source=import_code or str(file))
+        folder = output if output is not None else Path("build") / made.module.name / backend
+        apart = build_import(made, backend, folder, force)
+    call = ", ".join(f"{k} {list(v.shape)}" for k, v in made.recording.inputs.items())
+    echo(f"{made.module.name}: recorded at {call}")
+    echo(f"{backend} differs from the model by {apart:.1e} of its largest output")
+    other = [p for p in made.module.parameters.values() if p.name != p.former]
+    if other:
+        echo(f"{len(other)} weights have other names, as {other[0].former}: {other[0].name}")
+    echo(f"wrote {folder}")
+
+
+def _model(file: Path | None, code: str | None, length: int) -> ForeignModel:
+    from mpcompile.foreign import Sized, imported, model_of
+
+    if file is not None and not file.is_file():
+        fail(f"no such file: {file}")
+    found = imported(code) if code is not None else model_of(str(file), {})
+    return found.at(length) if isinstance(found, Sized) else found
