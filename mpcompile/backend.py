@@ -19,6 +19,7 @@ from mpcompile.ir import Array, Constant, Module
 from mpcompile.ir.training import OptimizerSpec
 from mpcompile.passes.packing import Layout, fuse
 from mpcompile.passes.pipeline import Optimised, optimise
+from mpcompile.passes.recompute import recomputed
 
 GROUP = "mpcompile.backends"
 
@@ -233,7 +234,7 @@ def open_session(
     Raises `BackendMissing` for the name of a backend that is not there, and what its `session` raises.
     """
     found = find_backend(backend) if isinstance(backend, str) else backend
-    own = (module if isinstance(module, Optimised) else optimise(module)).module
+    own = recomputed((module if isinstance(module, Optimised) else optimise(module)).module)
     supports = {name: p.support for name, p in own.parameters.items() if p.support is not None}
     options: Any = {"device": device, "precision": precision, "mixed": mixed}
     if group != ALONE:

@@ -107,6 +107,7 @@ Classes = Annotated[int, Range(2, 1 << 20)]
 Bins = Annotated[int, Range(2, 256)]
 Count = Annotated[int, Range(1, MAX_WHOLE)]
 CountOrNone = Annotated[int, Range(0, MAX_WHOLE)]
+FewTimes = Annotated[int, Range(1, 20)]
 
 # --- real numbers ---
 

@@ -286,7 +286,8 @@ class JaxWriter(Writer):
             self.declared[start] = "tuple"
             self.statement(f"{start}: {_typed(carries)} = {first}")
             first = start
-        call = f"lax.scan({w.function}, {first}, {_group(w.read)}{length}{reverse})"
+        step = f"jax.checkpoint({w.function}, prevent_cse=False)" if op.recompute else w.function
+        call = f"lax.scan({step}, {first}, {_group(w.read)}{length}{reverse})"
         last = targets[0] if w.kept or "," not in targets[0] else f"({targets[0]})"
         self.statement(f"{last}, {targets[1]} = {call}")
         for i in w.kept:

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mpcompile.ir import Graph, Module
+from mpcompile.ir.training import OptimizerSpec
 from mpcompile.ops import MaxPool, Repeat, Scan
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import SIMPLIFYING
 from mpcompile.passes.train_step import loss_name, stacks, units
 
 
-def gradient_program(module: Module) -> Graph | None:
+def gradient_program(module: Module, spec: OptimizerSpec | None = None) -> Graph | None:
     """Return the `loss` program with its gradients, `grad(<unit>)` for each unit of training that it reads (`units`).
 
     The gradient of a weight that is read without its mask (`ParameterSpec.fused`) is whole, as that of jax is. None where
@@ -31,8 +32,8 @@ def gradient_program(module: Module) -> Graph | None:
     program = module.programs["loss"]
     if any(loop.until_fixed_point for loop in _loops(program)) or _pools(program):
         return None
-    read = {*program.parameters(), *stacks(module)}
-    trained = [name for name in units(module) if name in read]
+    read = {*program.parameters(), *stacks(module, spec)}
+    trained = [name for name in units(module, spec) if name in read]
     return SIMPLIFYING.run(differentiate(program, loss_name(program), trained)).graph if trained else None
 
 

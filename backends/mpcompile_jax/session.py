@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,10 +53,12 @@ class JaxSession:
         with self.place.active():
             #: Weights of a region are one array, from which what is compiled does not grow with depth.
             self.stacks = (
-                {p: op.names for p, op in stacks(module).items()} if "loss" in module.programs else {}
+                {p: op.names for p, op in stacks(module, optimizer).items()}
+                if "loss" in module.programs
+                else {}
             )
             self.units = (
-                units(module)
+                units(module, optimizer)
                 if "loss" in module.programs
                 else [n for n, s in module.parameters.items() if s.trained]
             )
@@ -68,7 +70,11 @@ class JaxSession:
                 n: self.place.array(parameters[n]) for n, s in module.parameters.items() if not s.trained
             }
             self.slots: Slots = {
-                slot: {n: self.place.array(np.zeros(a.shape)) for n, a in self.trained.items()}
+                slot: {
+                    n: self.place.array(np.zeros(a.shape))
+                    for n, a in self.trained.items()
+                    if optimizer is not None and slot in optimizer.kept_for(a.shape)
+                }
                 for slot in names
             }
         #: The number of steps that were taken, on the device: it does not grow with a skipped step.
@@ -88,9 +94,9 @@ class JaxSession:
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
         shapes = {n: a.shape for n, a in self.trained.items()}
-        updates = Updates(optimizer, shapes, decaying(module)) if optimizer else None
+        updates = Updates(optimizer, shapes, decaying(module, optimizer)) if optimizer else None
         # off the CPU, jax differentiates what is spelled for that device (dilated kernels as products)
-        backward = _backward(module) if self.place.device.platform == "cpu" else None
+        backward = _backward(module, optimizer) if self.place.device.platform == "cpu" else None
         supports = {
             n: p.support.stored
             for n, p in module.parameters.items()
@@ -111,7 +117,7 @@ class JaxSession:
         if isinstance(self.place, MeshPlacement):
             lie = self.place.sharding
             weights = {n: lie(a.shape) for n, a in self.trained.items()}
-            slots = dict.fromkeys(self.slot_names, weights)
+            slots = {slot: {n: weights[n] for n in kept} for slot, kept in self.slots.items()}
             whole = self.place.whole
             self._shard = jax.jit(training.shard, out_shardings=(whole, weights))
             after = (weights, slots, whole, whole, whole)
@@ -203,18 +209,20 @@ class JaxSession:
                 return
             self.count = np.int32(state["optimizer/step"])
             for slot in self.slots:
-                self.slots[slot] = self._stacked({n: state[f"optimizer/{slot}/{n}"] for n in self.trainable})
+                prefix = f"optimizer/{slot}/"
+                own = {k.removeprefix(prefix): a for k, a in state.items() if k.startswith(prefix)}
+                self.slots[slot] = self._stacked(own, self.slots[slot])
 
     def exchange(self, values: Sequence[float]) -> list[list[float]]:
         return self.place.exchange(values) if isinstance(self.place, MeshPlacement) else [list(values)]
 
-    def _stacked(self, arrays: Mapping[str, Array]) -> Tree:
-        """Put arrays of each trained weight on the device, those of a stack as one."""
+    def _stacked(self, arrays: Mapping[str, Array], units: Collection[str] = ()) -> Tree:
+        """Put arrays of units, by default of all trained weights, on the device; those of a stack as one."""
         return {
             unit: self.place.array(
                 np.stack([arrays[n] for n in self.stacks[unit]]) if unit in self.stacks else arrays[unit]
             )
-            for unit in self.units
+            for unit in units or self.units
         }
 
     def _rows(self, tree: Tree) -> dict[str, Array]:
@@ -227,7 +235,7 @@ class JaxSession:
                 if unit in self.stacks
                 else {unit: whole}
             )
-        return {name: found[name] for name in self.trainable}
+        return {name: found[name] for name in self.trainable if name in found}
 
     def _single(self, graph: Graph) -> dict[str, tuple[str, ...]]:
         """Return the stacks of which a program reads weights otherwise than as that stack."""
@@ -256,9 +264,9 @@ def _named(
     return run
 
 
-def _backward(module: Module) -> Callable[[Tree, Tree, Tree], Tree] | None:
+def _backward(module: Module, spec: OptimizerSpec | None) -> Callable[[Tree, Tree, Tree], Tree] | None:
     """The loss with its gradients as one program; None where jax differentiates."""
-    graph = gradient_program(module)
+    graph = gradient_program(module, spec)
     if graph is None:
         return None
     function = import_programs(replace(module, programs={"loss_gradient": graph}))["loss_gradient"]

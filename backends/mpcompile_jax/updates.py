@@ -24,7 +24,8 @@ class Updates:
         of = {name: (shape, decays[name]) for name, shape in shapes.items()}
         module, names = update_module(spec, list(dict.fromkeys(of.values())))
         programs = import_programs(module)
-        self.kept = spec.kept
+        self.kept = {name: spec.kept_for(shape) for name, shape in shapes.items()}
+        self.slots = spec.kept
         self.programs = {name: programs[names[weight]] for name, weight in of.items()}
 
     def __call__(
@@ -32,15 +33,15 @@ class Updates:
     ) -> tuple[Tree, Slots]:
         """New weights and slots after one step; `count` steps were done before."""
         after: Tree = {}
-        changed: Slots = {slot: {} for slot in self.kept}
+        changed: Slots = {slot: {} for slot in self.slots}
         for name, program in self.programs.items():
-            own = {f"slot_{slot}": slots[slot][name] for slot in self.kept}
+            own = {f"slot_{slot}": slots[slot][name] for slot in self.kept[name]}
             made = program(
                 {}, weight=weights[name], gradient=gradients[name], **own, rate=rate, step=count + 1
             )
             made = made if isinstance(made, dict) else {"next_weight": made}
             after[name] = made["next_weight"]
-            for slot in self.kept:
+            for slot in self.kept[name]:
                 changed[slot][name] = made[f"next_slot_{slot}"]
         return after, changed
 

@@ -33,7 +33,7 @@ MODULES = {
         for n in "gelu sigmoid silu relu softplus one_hot logsumexp softmax log_softmax elu selu mish relu6 "
         "hard_sigmoid hard_swish glu".split()
     }
-    | set("closure_convert custom_jvp jvp linearize linear_transpose".split()),
+    | set("checkpoint closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(
         "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate stack flip "
         "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "

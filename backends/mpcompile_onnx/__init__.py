@@ -45,7 +45,7 @@ class OnnxBackend:
         }
         if "loss" in module.regions:
             step = train_step(module, optimizer or stated_optimizer(module))
-            files["train_step.onnx"] = emit_graph(module, step, whole=stacks(module)).data
+            files["train_step.onnx"] = emit_graph(module, step, whole=stacks(module, optimizer)).data
         return files
 
     def session(

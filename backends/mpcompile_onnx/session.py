@@ -112,8 +112,9 @@ class OnnxSession:
             slot_name(slot, name): np.zeros(module.parameters[name].shape)
             for slot in kept
             for name in self.trained
+            if optimizer is not None and slot in optimizer.kept_for(module.parameters[name].shape)
         }
-        self.stacks = stacks(module) if "loss" in module.regions else {}
+        self.stacks = stacks(module, optimizer) if "loss" in module.regions else {}
         self.live = self._side({name: parameters[name] for name in module.parameters}, slots)
         self.count = 0
         self.programs: dict[str, Program] = {}
@@ -143,7 +144,11 @@ class OnnxSession:
 
     def gradients(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         program = self.module.regions["loss"]
-        read = [name for name in units(self.module) if name in program.parameters() or name in self.stacks]
+        read = [
+            name
+            for name in units(self.module, self.spec)
+            if name in program.parameters() or name in self.stacks
+        ]
         if "gradients" not in self.programs:
             self._program("gradients", loss_gradient(self.module.with_regions(), loss_name(program), read))
         results = self.programs["gradients"].run(inputs, self.live)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpcompile.backend import OptimizerSpec
+from mpcompile.diagnostics import error
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_torch.emit import Emitted, emit_module
@@ -49,6 +50,10 @@ class TorchBackend:
 
         if group.layout == "sharded" and group.size > 1:
             from mpcompile_torch.sharded import ShardedSession as TorchSession
+
+            if optimizer is not None and optimizer.rule.joint:
+                raise error("MP511", f"`{optimizer.kind}` reads whole weights, which the layout `sharded` cuts",
+                            module.train.place("optimizer"), help="--layout replicated, or adamw")  # fmt: skip
         options: Any = {"device": device, "precision": precision, "mixed": mixed}
         return TorchSession(module, parameters, optimizer, group=group, **options)
 

@@ -22,6 +22,7 @@ from mpcompile_torch.in_place import InPlace
 from mpcompile_torch.kernels import KERNELS, spells
 from mpcompile_torch.lists import Over
 from mpcompile_torch.positions import Key, Positions, looks_up
+from mpcompile_torch.recomputed import write_iteration
 from mpcompile_torch.rows import tensor
 from mpcompile_torch.spelling import SPELLINGS, stretch
 from mpcompile_torch.verify import ALLOWED
@@ -235,7 +236,10 @@ class TorchWriter(Writer):
 
         self.state = inner
         self.indent += 1
-        self._step(loop, carry_names, lists, compared)
+        if op.recompute:
+            write_iteration(self, loop, carry_names, lists)
+        else:
+            self._step(loop, carry_names, lists, compared)
         self.indent -= 1
         self.state = outer
         self.class_.elements.clear()

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from mpcompile.backend import OptimizerSpec
-from mpcompile.ir.optimizers import Adagrad, Adam, AdamW, Lion, Optimizer, PerceptronRule, RmsProp, Sgd
+from mpcompile.ir.optimizers import (
+    Adagrad,
+    Adam,
+    AdamW,
+    Lion,
+    Muon,
+    Optimizer,
+    PerceptronRule,
+    RmsProp,
+    Sgd,
+)
+from mpcompile.ir.optimizers.muon import QUINTIC
 from mpcompile.ir.training import EMA
 from mpcompile.passes.update import update_module
 from mpcompile_torch.emit import emit_module
@@ -39,13 +50,21 @@ class Updater:
     ) -> None:
         self.rule, self.decay = spec.rule, spec.weight_decay
         self.weights = list(weights.values())
-        self.slots = {s: {n: torch.zeros_like(w) for n, w in weights.items()} for s in spec.kept}
+        kept = {n: spec.kept_for(tuple(w.shape)) for n, w in weights.items()}
+        self.slots = {
+            s: {n: torch.zeros_like(w) for n, w in weights.items() if s in kept[n]} for s in spec.kept
+        }
         self.ema = spec.ema
         self._means = list(self.slots.get(EMA, {}).values())
         self._groups: list[_Group] = []
-        for decay in dict.fromkeys(decays or [True]):
-            of = [i for i in range(len(weights)) if not decays or decays[i] is decay]
-            held = {s: [list(self.slots[s].values())[i] for i in of] for s in self.rule.kept}
+        names = list(weights)
+        keys = [
+            (not decays or decays[i], self.rule.kept_for(tuple(weights[n].shape)))
+            for i, n in enumerate(names)
+        ]
+        for decay, own in dict.fromkeys(keys):
+            of = [i for i, key in enumerate(keys) if key == (decay, own)]
+            held = {s: [self.slots[s][names[i]] for i in of] for s in own}
             self._groups.append(_Group(of, [self.weights[i] for i in of], held, self.decay if decay else 0.0))
         # by class: what is registered under the name of a known rule has its own arithmetic
         known = KERNELS if kernels is None else kernels
@@ -172,6 +191,30 @@ def _adagrad(
     )  # fmt: skip
 
 
+def _muon(
+    rule: Muon, decay: float, rate: float, number: int, weights: Tensors, gradients: Tensors,
+    kept: Mapping[str, Tensors],
+) -> None:  # fmt: skip
+    if "v" in kept:
+        _adam(replace(AdamW(), beta1=rule.beta1, beta2=rule.beta2, eps=rule.eps), decay, rate, number, weights,
+              gradients, kept)  # fmt: skip
+        return
+    a, b, c = QUINTIC
+    torch._foreach_lerp_(kept["m"], gradients, 1 - rule.momentum)
+    if decay:
+        torch._foreach_mul_(weights, 1 - rate * decay)
+    for weight, ahead in zip(weights, torch._foreach_lerp(gradients, kept["m"], rule.momentum), strict=True):
+        x = ahead.flatten(1)
+        rows, columns = x.shape
+        x = x.mT if rows > columns else x
+        x = x / (torch.linalg.vector_norm(x) + 1e-7)
+        for _ in range(rule.iterations):
+            square = x @ x.mT
+            x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        x = x.mT if rows > columns else x
+        weight.add_(x.reshape(weight.shape), alpha=-rate * 0.2 * max(rows, columns) ** 0.5)
+
+
 def _steps(number: int, weights: Tensors) -> Tensors:
     """The number of the step as the kernels read it: one for each weight, which none of them writes."""
     return [torch.full((), float(number), dtype=torch.float32, device=weights[0].device)] * len(weights)
@@ -185,6 +228,7 @@ KERNELS: dict[type[Optimizer], Kernel] = {
     RmsProp: _rmsprop,
     Adagrad: _adagrad,
     Lion: _lion,
+    Muon: _muon,
 }
 
 __all__ = ["KERNELS", "Kernel", "Updater"]

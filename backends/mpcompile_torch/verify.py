@@ -33,7 +33,8 @@ MODULES = {
         "broadcast_to equal reshape bool int64 get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
         "linalg.slogdet compiler.is_compiling "
-        "autograd.Function distributed.is_initialized distributed.all_reduce contiguous_format".split()
+        "utils.checkpoint.checkpoint autograd.Function "
+        "distributed.is_initialized distributed.all_reduce contiguous_format".split()
     ),
     "F": set(
         "relu softplus pad linear embedding conv1d conv2d conv3d conv_transpose1d "

@@ -36,8 +36,8 @@ from mpcompile.ranges import (
     slots,
 )
 
-#: Values of `decay` and of `skip`.
-ALL, MATRICES, NOT_FINITE = "all", "matrices", "not_finite"
+#: Values of `decay`, of `skip` and of `recompute`.
+ALL, MATRICES, NOT_FINITE, LAYERS = "all", "matrices", "not_finite", "layers"
 #: The slot of the running mean of a weight.
 EMA = "ema"
 
@@ -188,6 +188,8 @@ class Training:
     skip         steps that change nothing: those with a loss or gradient that is not finite, and those whose gradient
                  has a norm above this number; no step is looked at if left out
     augment      random changes of training examples, one after the other; none if left out
+    recompute    `layers`: the gradient computes repeated layers anew and keeps the input of each alone; it keeps all
+                 values if left out
     """
 
     optimizer: Optimizer | None = None
@@ -211,6 +213,7 @@ class Training:
     ema: Inner | None = None
     skip: Annotated[str | float, Choice((NOT_FINITE,)), Range(TINY, HUGE)] | None = None
     augment: tuple[Augmentation, ...] | None = None
+    recompute: Annotated[str, Choice((LAYERS,))] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False, metadata={"argument": False})
 
     def place(self, *names: str) -> Span:
@@ -283,6 +286,11 @@ class OptimizerSpec:
     def kept(self) -> tuple[str, ...]:
         """The slots that a step reads and writes: those of the rule, and `ema`."""
         return self.rule.kept if self.ema is None else (*self.rule.kept, EMA)
+
+    def kept_for(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the slots of `kept` that a weight of this shape has."""
+        own = self.rule.kept_for(shape)
+        return own if self.ema is None else (*own, EMA)
 
     @classmethod
     def of(cls, train: Training) -> OptimizerSpec:

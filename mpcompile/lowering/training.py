@@ -115,6 +115,7 @@ def grouped(model: ast.Model, module: Module) -> dict[str, ParameterSpec]:
     if train.decay == MATRICES:
         out = {name: replace(p, decays=len(p.shape) > 1) for name, p in out.items()}
     if train.freeze is None:
+        _require_whole(train, out)
         return out
     parts = {net.name for net in model.nets} | {block.name for block in model.blocks}
     faults: list[Diagnostic] = []
@@ -132,7 +133,17 @@ def grouped(model: ast.Model, module: Module) -> dict[str, ParameterSpec]:
     if not any(p.trained for p in out.values()):
         raise error("MP511", "`freeze` of train leaves no weight to train", train.place("freeze"),
                     help="leave out what is to be trained")  # fmt: skip
+    _require_whole(train, out)
     return out
+
+
+def _require_whole(train: Training, parameters: Mapping[str, ParameterSpec]) -> None:
+    """Raises `SpecError` (MP511) for a trained weight with a mask under a rule that would fill it."""
+    rule = train.optimizer
+    masked = next((n for n, p in parameters.items() if p.trained and p.support is not None), None)
+    if rule is not None and rule.joint and masked is not None:
+        raise error("MP511", f"`{rule.keyword}` would fill what a mask removes of '{masked}'", train.place("optimizer"),
+                    help="adamw(1e-3) updates each element by itself; or `freeze` the weights under masks")  # fmt: skip
 
 
 def _within(name: str, entry: str, anywhere: bool) -> bool:

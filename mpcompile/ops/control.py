@@ -72,6 +72,9 @@ class Scan(Operation):
     values nor ys. Once a step leaves the carries that it reads unchanged, later steps change nothing, and a backend
     may exit. Each element of a carry depends on earlier elements only. So the first carries are forgotten, the last
     carries are the only fixed point, and a backend may differentiate them as a fixed point.
+
+    With `recompute` the gradient keeps of each step its carries alone, and computes the step anew: memory that grows with
+    one step, for a second forward computation (Chen et al. 2016).
     """
 
     name: ClassVar[str] = "scan"
@@ -82,6 +85,7 @@ class Scan(Operation):
     scanned: int = 0
     length: int | Symbolic | None = None
     until_fixed_point: bool = False
+    recompute: bool = False
 
     def bodies(self) -> tuple[Graph, ...]:
         return (self.body,)

@@ -81,6 +81,9 @@ def shared(module: Module, group: Group) -> Module:
         raise error("MP532", f"{where} takes statistics of its batch, and would take those of a shard",
                     found.mixed.span,
                     help=f"--processes {group.shards} (as many as shards); or train without --shards")  # fmt: skip
+    if module.train.recompute is not None:
+        raise error("MP511", f"{where} takes statistics of its batch, which recomputed layers cannot share",
+                    module.train.place("recompute"), help="leave out `recompute`, or train in one process")  # fmt: skip
     return across(module)
 
 

@@ -21,6 +21,7 @@ from mpcompile.passes.incremental.recognise import recognise
 from mpcompile.passes.packing import FuseMasks, fuse
 from mpcompile.passes.permutations import AbsorbPermutations
 from mpcompile.passes.rearrange import Rearrange
+from mpcompile.passes.recompute import Recompute
 from mpcompile.passes.running import Pipeline, Step, failing, is_verifying
 from mpcompile.passes.simplify import Simplify
 
@@ -29,7 +30,7 @@ PASSES: dict[str, type[Pass]] = {
     p.name: p
     for p in (
         DeriveSamplers, Rearrange, Fission, Simplify, FoldConstants, CommonSubexpressions, DeadCode, AbsorbPermutations,
-        FoldAffine, FuseMasks, Across,
+        FoldAffine, FuseMasks, Across, Recompute,
     )
 }  # fmt: skip
 

@@ -7,7 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mpcompile.ir import STATE, Builder, DType, Graph, Module, Parameter, Stack, Type, Value, float_type
+from mpcompile.ir import (
+    STATE,
+    Builder,
+    DType,
+    Graph,
+    Module,
+    Parameter,
+    Stack,
+    Type,
+    Value,
+    float_type,
+    numbers,
+)
 from mpcompile.ir.optimizers import Term
 from mpcompile.ir.training import OptimizerSpec
 from mpcompile.ops import (
@@ -46,12 +58,14 @@ def loss_name(program: Graph) -> str:
     return "loss" if "loss" in program.outputs else next(iter(program.outputs))
 
 
-def stacks(module: Module) -> dict[str, Stack]:
+def stacks(module: Module, spec: OptimizerSpec | None = None) -> dict[str, Stack]:
     """Return the stacks of weights that a step of training takes and gives as one array each, by their paths.
 
-    Every optimiser is element-wise, so that a stack is updated as its weights are. A weight that the loss reads elsewhere
-    too, or without its mask, stays by itself.
+    An element-wise optimiser updates a stack as its weights; for one that is `joint` there are none. A weight that the
+    loss reads elsewhere too, or without its mask, stays by itself.
     """
+    if spec is not None and spec.rule.joint:
+        return {}
     leaves = [n.op for n in module.regions["loss"].nodes() if isinstance(n.op, Parameter)]
     found = {op.path: op for op in leaves if isinstance(op, Stack)}
     read = Counter(name for op in {op.path: op for op in leaves}.values() for name in op.names)
@@ -63,16 +77,16 @@ def stacks(module: Module) -> dict[str, Stack]:
     }
 
 
-def units(module: Module) -> list[str]:
+def units(module: Module, spec: OptimizerSpec | None = None) -> list[str]:
     """Return the names under which a step of training updates weights, stacks in the places of their first ones."""
-    paths = {name: path for path, op in stacks(module).items() for name in op.names}
+    paths = {name: path for path, op in stacks(module, spec).items() for name in op.names}
     return list(dict.fromkeys(paths.get(name, name) for name, s in module.parameters.items() if s.trained))
 
 
-def decaying(module: Module) -> dict[str, bool]:
+def decaying(module: Module, spec: OptimizerSpec | None = None) -> dict[str, bool]:
     """Return for each unit of training (`units`) whether weight decay acts on it (`ParameterSpec.decays`)."""
-    first = {path: op.names[0] for path, op in stacks(module).items()}
-    return {name: module.parameters[first.get(name, name)].decays for name in units(module)}
+    first = {path: op.names[0] for path, op in stacks(module, spec).items()}
+    return {name: module.parameters[first.get(name, name)].decays for name in units(module, spec)}
 
 
 def train_step(module: Module, spec: OptimizerSpec) -> Graph:
@@ -86,14 +100,16 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
     The weights of a region are one array, under the path of its `Stack`, and so are their slots (`stacks`).
     """
     program = module.regions["loss"]
-    trained = units(module)
-    read = {*program.parameters(), *stacks(module)}
+    trained = units(module, spec)
+    read = {*program.parameters(), *stacks(module, spec)}
     layered = module.with_regions()
     graph = loss_gradient(layered, loss_name(program), [name for name in trained if name in read])
     graph.name = "train_step"
     b = Builder(graph)
-    leaves = graph.parameters() | {
-        n.op.path: n.outputs[0] for n in graph.nodes() if isinstance(n.op, Parameter)
+    leaves = {
+        n.op.path: n.outputs[0]
+        for n in graph.nodes()
+        if isinstance(n.op, Parameter) and (not isinstance(n.op, Stack) or n.op.path in trained)
     }
     for name in trained:
         if name not in leaves:
@@ -106,7 +122,7 @@ def train_step(module: Module, spec: OptimizerSpec) -> Graph:
     reported = {n: v for n, v in program.outputs.items() if not n.startswith(STATE) and not v.shape}
     loss = graph.outputs[loss_name(program)]
     graph.outputs = {n: graph.outputs[n] for n in reported}
-    before = _update(b, spec, leaves, gradients, decaying(module))
+    before = _update(b, spec, leaves, gradients, decaying(module, spec))
     for name, value in written.items():
         graph.outputs[f"{NEXT}{PARAMETER}{name}"] = value
         before[f"{NEXT}{PARAMETER}{name}"] = leaves.get(name) or b.emit(Parameter(name, value.type))
@@ -140,7 +156,7 @@ def _update(
             part = b.emit(Div(), b.constant(spec.clip), norm)
             scale = a.scalar(b.emit(Minimum(), part, b.constant(1.0)))
     for name, gradient in gradients.items():
-        kept = {s: b.input(slot_name(s, name), gradient.type) for s in spec.kept}
+        kept = {s: b.input(slot_name(s, name), gradient.type) for s in spec.kept_for(numbers(gradient.shape))}
         with b.frame(frame(f"update.{name}")):
             new, changed = a.updated(spec, weights[name], a.array(gradient) * scale, kept, decays[name])
         outputs[f"{NEXT}{PARAMETER}{name}"] = new

@@ -10,7 +10,7 @@ from mpcompile.diagnostics import Source, Span
 from mpcompile.ir import Builder, DType, Frame, Graph, Module, Primitive, Type, Value, float_type, numbers
 from mpcompile.ir.optimizers import Term
 from mpcompile.ir.training import EMA, OptimizerSpec
-from mpcompile.ops import Add, Cast, Div, Mul, Sign, Sqrt, Sub, Tanh
+from mpcompile.ops import Add, Cast, Div, MatMul, Mul, Reshape, Sign, Sqrt, Sub, Sum, Tanh, Transpose
 
 #: Inputs of an update beside the slots: the weight, its gradient, the rate of the step, and its number from one.
 WEIGHT, GRADIENT, RATE, STEP = "weight", "gradient", "rate", "step"
@@ -62,7 +62,7 @@ class Arithmetic:
         new = self.term(start - change).value()
         if spec.ema is not None:
             slots[EMA] = self.array(kept[EMA]) * spec.ema + self.array(new) * (1 - spec.ema)
-        return new, {slot: self.term(slots[slot]).value() for slot in spec.kept}
+        return new, {slot: self.term(slots[slot]).value() for slot in spec.kept_for(start.shape)}
 
     # --- terms ---
 
@@ -164,6 +164,18 @@ class _Term:
     def sign(self) -> Term:
         return self.apply(Sign())
 
+    def total(self) -> Term:
+        return self.apply(Sum(tuple(range(len(self.shape)))))
+
+    def matmul(self, other: Term) -> Term:
+        return self.apply(MatMul(), other)
+
+    def transposed(self) -> Term:
+        return self.apply(Transpose((1, 0)))
+
+    def reshaped(self, shape: Shape) -> Term:
+        return self if shape == self.shape else self.apply(Reshape(shape))
+
     def apply(self, op: Primitive, *others: Term | float) -> Term:
         terms = [self, *(self.home.term(x) for x in others)]
         values = [t.value() for t in terms]
@@ -204,7 +216,7 @@ def update_rule(spec: OptimizerSpec, shape: Shape, name: str = "update", decays:
     graph = Graph(name)
     b = Builder(graph)
     weight, gradient = (b.input(n, float_type(*shape)) for n in (WEIGHT, GRADIENT))
-    kept = {slot: b.input(f"slot_{slot}", float_type(*shape)) for slot in spec.kept}
+    kept = {slot: b.input(f"slot_{slot}", float_type(*shape)) for slot in spec.kept_for(shape)}
     rate, number = b.input(RATE, float_type()), b.input(STEP, Type(DType.INT, ()))
     a = Arithmetic(b, rate, number)
     new, slots = a.updated(spec, weight, a.array(gradient), kept, decays)

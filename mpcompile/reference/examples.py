@@ -240,6 +240,7 @@ OPTIMIZERS: Mapping[str, str] = _each(
     _TRAINED, adam="optimizer: adam(1e-3)", adamw="optimizer: adamw(1e-3, weight_decay = 0.01)",
     sgd="optimizer: sgd(0.1, momentum = 0.9)", adagrad="optimizer: adagrad(0.01)",
     perceptron="optimizer: perceptron", rmsprop="optimizer: rmsprop(1e-2)", lion="optimizer: lion(1e-4)",
+    muon="optimizer: muon(1e-3, momentum = 0.95)",
 )  # fmt: skip
 AUGMENTATIONS: Mapping[str, str] = _each(
     _PICTURES, flip="flip(x)", crop="crop(x, by = 1)", shift="shift(x, by = 1)", noise="noise(x, deviation = 0.05)",
@@ -312,6 +313,8 @@ SETTINGS: Mapping[str, str] = {
     "epochs": _TRAINED.replace("steps: 100", "batch: 64").format("epochs: 20"),
     "steps": _TRAINED.format("batch: 64"),
     "data": DATA_SETS["moons"], "freeze": _FROZEN.format("freeze: [f]"), "augment": AUGMENTATIONS["flip"],
+    "recompute": _FROZEN.replace("dense(8) -> tanh", "repeat i in 1..12 {{ dense(8) -> tanh }}").format(
+        "recompute: layers"),
     "length": _SET.format(_ROLL, "melodies").replace("steps: 100", "length: 32, steps: 100"),
     "threshold": _SET.format("input x: binary[64]\n\nx ~ autoregressive { nade(16) }", "digits").replace(
         "steps: 100", "threshold: 7, steps: 100"),

@@ -20,7 +20,7 @@ SHAPES = {"matrix": (3, 5), "vector": (4,), "number": ()}
 def specs(rule: type[Optimizer]) -> list[OptimizerSpec]:
     """A rule with and without decay, and with its arguments as they are and moved."""
     own = [f.name for f in fields(rule) if f.name not in ("rate", "weight_decay")]
-    moved = [{name: {"eps": 1e-3}.get(name, 0.7) for name in own}] if own else []
+    moved = [{name: {"eps": 1e-3, "iterations": 3}.get(name, 0.7) for name in own}] if own else []
     return [OptimizerSpec(rule.keyword, a, d) for a, d in product([{}, *moved], [0.0, 0.1])]
 
 

@@ -20,12 +20,18 @@ class _Adaptive:
     def change(
         self, weight: Term, gradient: Term, kept: Mapping[str, Term], now: Moment
     ) -> tuple[Term, dict[str, Term]]:
-        """Kingma and Ba 2015, algorithm 1, in the form of the end of its section 2: scalars take the corrections."""
-        m = kept["m"] * self.beta1 + gradient * (1 - self.beta1)
-        v = kept["v"] * self.beta2 + gradient * gradient * (1 - self.beta2)
-        root = now.gathered(self.beta2).sqrt()
-        rate = now.rate / now.gathered(self.beta1) * root
-        return m / (v.sqrt() + root * self.eps) * rate, {"m": m, "v": v}
+        return adaptive(self.beta1, self.beta2, self.eps, gradient, kept, now)
+
+
+def adaptive(
+    beta1: float, beta2: float, eps: float, gradient: Term, kept: Mapping[str, Term], now: Moment
+) -> tuple[Term, dict[str, Term]]:
+    """Kingma and Ba 2015, algorithm 1, in the form of the end of its section 2: scalars take the corrections."""
+    m = kept["m"] * beta1 + gradient * (1 - beta1)
+    v = kept["v"] * beta2 + gradient * gradient * (1 - beta2)
+    root = now.gathered(beta2).sqrt()
+    rate = now.rate / now.gathered(beta1) * root
+    return m / (v.sqrt() + root * eps) * rate, {"m": m, "v": v}
 
 
 @dataclass(frozen=True)
@@ -56,4 +62,4 @@ class AdamW(_Adaptive, Optimizer):
     eps: Positive = 1e-8
 
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam", "AdamW", "adaptive"]

@@ -31,6 +31,16 @@ class Term(Protocol):
 
     def sqrt(self) -> Term: ...
     def sign(self) -> Term: ...
+    def total(self) -> Term:
+        """Return the sum of all elements, a scalar."""
+        ...
+
+    def matmul(self, other: Term, /) -> Term: ...
+    def transposed(self) -> Term:
+        """Return the transpose of a matrix."""
+        ...
+
+    def reshaped(self, shape: tuple[int, ...], /) -> Term: ...
 
     def apply(self, op: Primitive, /, *others: Term | float) -> Term:
         """Return the result of any primitive on this operand and others. Raises `SpecError` where types do not fit."""
@@ -65,6 +75,8 @@ class Optimizer:
     #: Whether each element of a weight and of its slots is updated by itself, and zeros stay zeros: where weight,
     #: gradient and slots are zero before a step, weight and slots are after it.
     keeps_zeros: ClassVar[bool] = False
+    #: Whether elements of a weight are updated together: no weight has a mask, and none lies in parts or in a stack.
+    joint: ClassVar[bool] = False
     #: Weight decay where neither the rule nor the section states one.
     usual_decay: ClassVar[float] = 0.0
     rate: NonNegative = 1e-3
@@ -74,6 +86,10 @@ class Optimizer:
         """The slots that these arguments need."""
         return self.slots
 
+    def kept_for(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the slots of `kept` that a weight of this shape needs."""
+        return self.kept
+
     def change(
         self, weight: Term, gradient: Term, kept: Mapping[str, Term], now: Moment
     ) -> tuple[Term, dict[str, Term]]:
@@ -81,7 +97,7 @@ class Optimizer:
 
         weight    before the step
         gradient  clipped; with weight decay in it, unless the rule is `decoupled`
-        kept      the arrays of `self.kept`
+        kept      the arrays of `self.kept_for(weight.shape)`
         now       the rate and the number of the step
         """
         raise NotImplementedError
