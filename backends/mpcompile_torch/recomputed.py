@@ -6,19 +6,15 @@ import ast
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mpcompile.emission.writer import Writer
 from mpcompile.outline import Loop
-
-if TYPE_CHECKING:
-    from mpcompile_torch.body import TorchWriter
 
 CHECKPOINT = "torch.utils.checkpoint.checkpoint"
 
 
-def write_iteration(
-    writer: TorchWriter, loop: Loop, carry_names: Sequence[str], lists: Mapping[int, str]
-) -> None:
+def write_iteration(writer: Writer, loop: Loop, carry_names: Sequence[str], lists: Mapping[int, str]) -> None:
     """Write the body of the statement over the layers: one layer as a function, and its call.
 
     Variables of this iteration that the function reads are defaults of its arguments, since the gradient calls it when
