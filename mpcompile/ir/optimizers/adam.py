@@ -26,7 +26,10 @@ class _Adaptive:
 def adaptive(
     beta1: float, beta2: float, eps: float, gradient: Term, kept: Mapping[str, Term], now: Moment
 ) -> tuple[Term, dict[str, Term]]:
-    """Kingma and Ba 2015, algorithm 1, in the form of the end of its section 2: scalars take the corrections."""
+    """Return the change and the slots of Kingma and Ba 2015, algorithm 1, in the form of the end of its section 2.
+
+    Scalars take the corrections.
+    """
     m = kept["m"] * beta1 + gradient * (1 - beta1)
     v = kept["v"] * beta2 + gradient * gradient * (1 - beta2)
     root = now.gathered(beta2).sqrt()
