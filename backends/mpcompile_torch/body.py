@@ -236,10 +236,7 @@ class TorchWriter(Writer):
 
         self.state = inner
         self.indent += 1
-        if op.recompute:
-            write_iteration(self, loop, carry_names, lists)
-        else:
-            self._step(loop, carry_names, lists, compared)
+        self._step(loop, carry_names, lists, compared)
         self.indent -= 1
         self.state = outer
         self.class_.elements.clear()
@@ -337,6 +334,9 @@ class TorchWriter(Writer):
     def _step(self, loop: Loop, carry_names: list[str], lists: dict[int, str], compared: list[int]) -> None:
         """The body of the statement: one step, appended results, and the carries of the next one."""
         op: Any = loop.node.op
+        if op.recompute:
+            write_iteration(self, loop, carry_names, lists)
+            return
         body, before = loop.body, len(self.lines)
         following, ys = op.divide(body.outputs)
         self.write(body)
