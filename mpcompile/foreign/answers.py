@@ -88,7 +88,8 @@ def _autoregressive(recording: Recording, claim: ForeignClaim, model: ForeignMod
     )
     bad = np.argwhere(found > allowed)
     if not bad.size:
-        return Answer(claim, Status.PROVED, how("availability of every element", recording))
+        proved = Answer(claim, Status.PROVED, how("availability of every element", recording))
+        return _carried(proved, recording, model, axis, out, length)
     first = tuple(int(i) for i in bad[np.argsort(bad[:, out], kind="stable")[0]])
     path = witness(graph, facts, {}, target, first)
     read = int(path[0].index[axis])
@@ -107,6 +108,26 @@ def _culprit(path: Sequence[Step], facts: dict[Value, Abstract], read: int, leng
         if number and not any(p >= read for p in places):
             return number
     return len(path) - 1
+
+
+def _carried(
+    proved: Answer, recording: Recording, model: ForeignModel | None, axis: int, out: int, length: int
+) -> Answer:
+    """A proof where the code read no number, and where no run shows that such a number carries later places back."""
+    claim = proved.claim
+    if model is None or not recording.reads:
+        return proved
+    for place in range(length - 1, max(length - 1 - _LAST, 0), -1):
+        found = changes(model, recording, claim.source, (slice(None),) * axis + (place,), claim.output, out)
+        ahead = [i for i in range(place + 1 if claim.before else place) if found[i].real]
+        if ahead:
+            why = "runs: a number that the code read carries it"
+            return Answer(claim, Status.REFUTED, why, (place, ahead[0]), found[ahead[0]])
+    return proved
+
+
+#: Places at the end of the input that are changed to see whether a number that the code read carries them back.
+_LAST = 4
 
 
 def _confirmed(

@@ -25,6 +25,7 @@ class Notes:
     margins: list[Margin] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     coarse: list[tuple[str, Span]] = field(default_factory=list)
+    eps: float = 0.0
 
     def seen(self, scores: Value, axis: int) -> Value:
         """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
@@ -60,5 +61,5 @@ class Notes:
         """Return the recording of a call with these arrays; weights that no output reads are left out."""
         graph = self.builder.graph
         weights = {k: v for k, v in self.parameters.items() if k in graph.parameters()}
-        told = (tuple(self.margins), tuple(self.reads), tuple(self.coarse))
+        told = (tuple(self.margins), tuple(self.reads), tuple(self.coarse), self.eps)
         return Recording(graph, inputs, weights, outputs, self.noise, *told)

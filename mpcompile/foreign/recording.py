@@ -44,6 +44,7 @@ class Recording:
     margins     finite masks that count as minus infinity
     reads       numbers that decided what the code did
     coarse      operations that are bounded from above alone, by where they are
+    eps         of the coarsest float type that the call computes in; 0 for single precision and finer
     written     whether weights are constants of the graph, as they are, zeros among them
     """
 
@@ -55,6 +56,7 @@ class Recording:
     margins: tuple[Margin, ...] = ()
     reads: tuple[Read, ...] = ()
     coarse: tuple[tuple[str, Span], ...] = ()
+    eps: float = 0.0
     written: bool = False
 
 

@@ -13,7 +13,7 @@ from mpcompile.diagnostics.report import Checked, Property, Report
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel, Sized
 from mpcompile.foreign.recording import Recording, Unrecordable, as_written
-from mpcompile.foreign.running import CLOSE, difference
+from mpcompile.foreign.running import close, difference
 from mpcompile.foreign.second import second_opinion
 from mpcompile.foreign.series import LENGTHS, Series, decided
 from mpcompile.foreign.verdict import Answer, Unclear, margin_text
@@ -81,7 +81,7 @@ def _recorded(model: ForeignModel | Sized, lengths: Sequence[int], written: bool
     recordings = {n: m.record() for n, m in models.items()}
     for recording in recordings.values():
         apart = difference(recording)
-        if not apart <= CLOSE:
+        if not apart <= close(recording):
             what = (
                 f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
             )
@@ -106,7 +106,8 @@ def _with_texts(spec: Checked) -> Report:
 
 
 def _property(recording: Recording, found: Answer) -> Property:
-    span = _culprit(found).node.span if found.path else Span.none()
+    read = recording.reads[0].span if recording.reads and found.change is not None else Span.none()
+    span = _culprit(found).node.span if found.path else read
     how = found.reason
     if found.status is Status.PROVED:
         how = "; ".join([how, *_assumptions(recording)])
@@ -136,9 +137,16 @@ def _refuted(recording: Recording, found: Answer, span: Span) -> Diagnostic:
         )
     if found.path and _unmasked(recording, found):
         notes.append("no mask reaches the softmax on the way")
+    label = (
+        "first reads ahead here"
+        if found.path
+        else "the number that is read here carries it"
+        if span.path
+        else ""
+    )
     if names := _masked_weights(recording):
         notes.append(f"{names} has zeros that a mask may have left: --weights-as-written takes them for such")
-    return Diagnostic("MP701", message, span, label="first reads ahead here" if found.path else "", notes=tuple(notes),
+    return Diagnostic("MP701", message, span, label=label, notes=tuple(notes),
                       path=_path(found.path))  # fmt: skip
 
 

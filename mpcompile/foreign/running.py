@@ -50,6 +50,11 @@ def difference(recording: Recording) -> float:
     return max((apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
 
 
+def close(recording: Recording) -> float:
+    """Return the largest difference that rounding explains: some units in the last place of the coarsest type."""
+    return max(CLOSE, 8 * recording.eps)
+
+
 def apart(x: Array, y: Array) -> float:
     """Return the largest difference of two arrays, relative to the largest element of the second.
 

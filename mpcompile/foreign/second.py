@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mpcompile.diagnostics import Diagnostic, Severity, Span
 from mpcompile.foreign.model import Exportable, ForeignModel
 from mpcompile.foreign.recording import Recording, Unrecordable
-from mpcompile.foreign.running import CLOSE, apart, other
+from mpcompile.foreign.running import apart, close, other
 from mpcompile.ir import Array
 
 
@@ -28,7 +28,7 @@ def second_opinion(model: ForeignModel, recording: Recording) -> list[Diagnostic
             worst = max([worst, *(apart(program[k], eager[k]) for k in eager if k in program)])
     except Unrecordable as refused:
         return [_note(f"there is no second opinion: {refused.what}", refused.span)]
-    if worst <= CLOSE:
+    if worst <= close(recording):
         return []
     what = (
         f"the exported program is not the one that runs: their outputs differ by {worst:.1e} of the largest"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import nn
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from mpcompile.diagnostics.report import Report
 from mpcompile.foreign import checked
@@ -58,7 +62,167 @@ def test_the_exported_program_is_compared_with_what_runs() -> None:
     assert found.texts[line.path].text.splitlines()[line.line - 1].endswith("# HERE")
     same = report(Of(lambda x: x.cumsum(1)), second=True)
     assert same.holds and not same.diagnostics
-    branch = report(Of(lambda x: x.cumsum(1) if x.min() < 0 else x.flip(1)), second=True)
+    branch = report(Of(lambda x: x.cumsum(1) if x[0, 0, 0] < 9 else x.flip(1)), second=True)
     assert {d.code for d in branch.diagnostics} == {"MP704", "MP711"} and branch.holds
     function = TorchModel(nn.Linear(4, 4), {"x": x()}, lambda module, x: module(x).cumsum(1))
     assert not checked(function, [CLAIM], second=True).diagnostics
+
+
+# Constructs ---------------------------------------------------------------------------------------------
+
+
+class Ahead(torch.autograd.Function):
+    """Without `setup_context`."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return x * x.flip(1)  # AHEAD
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        return g
+
+
+class Buffered(nn.Module):
+    """Writes its input to a buffer, and reads it from there."""
+
+    def __init__(self, registered: bool) -> None:
+        super().__init__()
+        if registered:
+            self.register_buffer("seen", torch.zeros(1, 5, 4))
+        else:
+            self.seen = torch.zeros(1, 5, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.copy_(x.flip(1))
+        return x + self.seen
+
+
+def hooked() -> nn.Module:
+    made = nn.Linear(4, 4)
+    made.register_forward_pre_hook(lambda _m, given: (given[0].flip(1),))
+    return nn.Sequential(made)
+
+
+def tied() -> nn.Module:
+    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    other.weight = one.weight
+    return nn.Sequential(one, Of(lambda x: x.cumsum(1)), other)
+
+
+def normed(ahead: bool) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        part = nn.utils.weight_norm(nn.Linear(4, 4))
+    return nn.Sequential(part, Of(lambda x: x.flip(1) if ahead else x.cumsum(1)))
+
+
+def written(x: torch.Tensor) -> torch.Tensor:
+    y = torch.zeros_like(x)
+    y[:, 1:] = x[:, :-1]
+    y.select(1, 0).fill_(3.0)
+    y[:, 1:].view(-1)[::2].mul_(2.0)
+    return y
+
+
+def ahead_of_a_view(x: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y.unsqueeze(0)[..., :-1, :] += x[:, 1:]
+    return y
+
+
+def masked_rows(x: torch.Tensor, number: float) -> torch.Tensor:
+    """Row 2 is masked whole: uniform over everything where the number is finite."""
+    mask = torch.ones(5, 5).tril()
+    mask[2] = 0
+    return (x @ x.mT).masked_fill(mask == 0, number).softmax(-1) @ x
+
+
+def cancels(x: torch.Tensor) -> torch.Tensor:
+    """Masked behind the softmax and normalised again."""
+    weights = (x @ x.mT).softmax(-1) * torch.ones(5, 5).tril()
+    return (weights / weights.sum(-1, keepdim=True)) @ x
+
+
+def under_autocast(x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return (x @ x.mT).tril() @ x
+
+
+CASES: dict[str, tuple[nn.Module, str]] = {
+    "function": (Of(Ahead.apply), "refuted"),
+    "hook": (hooked(), "refuted"),
+    "shared": (tied(), "proved"),
+    "buffer": (Buffered(True), "refuted"),
+    "compiled part": (nn.Sequential(torch.compile(nn.Linear(4, 4)), Of(lambda x: x.cumsum(1))), "proved"),  # type: ignore[arg-type]
+    "compiled": (torch.compile(Of(lambda x: x.flip(1))), "refuted"),  # type: ignore[arg-type]
+    "scripted": (torch.jit.script(nn.Linear(4, 4)), "proved"),
+    "weight norm": (normed(False), "proved"),
+    "weight norm ahead": (normed(True), "refuted"),
+    "views": (Of(written), "proved"),
+    "view ahead": (Of(ahead_of_a_view), "refuted"),
+    "written to its input": (Of(lambda x: x[:, :-1].add_(x[:, 1:].clone()).sum() * 0 + x), "refuted"),
+    "scalar": (Of(lambda x: x.cumsum(1) * float(x[0, 0, 0])), "proved"),
+    "scalar ahead": (Of(lambda x: x.cumsum(1) * float(x[0, -1, 0])), "refuted"),
+    "branch ahead": (Of(lambda x: x.cumsum(1) if x[0, -1, 0] > -0.5 else -x), "refuted"),
+    "masked row": (Of(lambda x: masked_rows(x, -1e30)), "refuted"),
+    "cancels": (Of(cancels), "undecided"),
+    "half": (Of(lambda x: (x.half() @ x.half().mT).tril() @ x.half()), "proved"),
+    "autocast": (Of(under_autocast), "proved"),
+    "vmap": (Of(torch.vmap(lambda row: row.cumsum(0))), "proved"),
+    "gradient": (Of(lambda x: torch.func.grad(lambda y: (y * y).sum())(x)), "proved"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_construct_is_answered(name: str) -> None:
+    module, wanted = CASES[name]
+    torch.manual_seed(0)
+    given = "input" if isinstance(module, nn.Linear | nn.Sequential) or name == "scripted" else "x"
+    model = TorchModel(module.eval(), {given: x()})
+    found = checked(model, [CLAIM.replace("x ->", f"{given} ->")])
+    (answer,) = found.specs[0].properties
+    assert answer.status == wanted
+    assert any(d.code == "MP704" for d in found.diagnostics) is name.startswith(("scalar", "branch"))
+    if name == "function":
+        line = found.diagnostics[0].span
+        assert found.texts[line.path].text.splitlines()[line.line - 1].endswith("# AHEAD")
+    assert not any(isinstance(v, FunctionalTensor) for m in module.modules() for v in vars(m).values())
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "no buffer": (lambda: Buffered(False), "a tensor that is no buffer"),
+    "numpy": (lambda: Of(lambda x: torch.from_numpy(x.numpy()[:, ::-1].copy())), r"\.numpy\(\) is not supported"),
+    "quantised": (lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)), {nn.Linear}),
+                  "no rule for the operation linear_dynamic"),
+    "cond": (lambda: Of(lambda x: torch.cond(x.sum() > 0, torch.neg, torch.abs, (x,))), "cond"),
+    "sparse": (lambda: Of(lambda x: torch.sparse.mm(torch.eye(5).to_sparse(), x[0])), "no rule for the operation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_construct_is_refused_by_name(name: str) -> None:
+    make, message = REFUSED[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = make()
+    given = "input" if name == "quantised" else "x"
+    found = checked(TorchModel(module, {given: x()}), [CLAIM.replace("x ->", f"{given} ->")])
+    assert [d.code for d in found.diagnostics] == ["MP700"] and not found.specs[0].properties
+    assert re.search(message, found.diagnostics[0].message)
+    assert found.diagnostics[0].span.path
+
+
+def test_a_model_that_runs_only_where_it_is_recorded() -> None:
+    """A write to memory that overlaps what is read: torch refuses it, and functionalisation does not."""
+
+    def overlapping(x: torch.Tensor) -> torch.Tensor:
+        y = x.clone()
+        y[:, :-1].add_(y[:, 1:])
+        return y
+
+    found = report(Of(overlapping))
+    assert [d.code for d in found.diagnostics] == ["MP700"] and "single memory location" in found.diagnostics[
+        0
+    ].message

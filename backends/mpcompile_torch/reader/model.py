@@ -14,7 +14,7 @@ from mpcompile.diagnostics import Span
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
 from mpcompile_torch.reader.export import Exported, exported
-from mpcompile_torch.reader.record import outputs_of, record
+from mpcompile_torch.reader.record import failed, outputs_of, record
 from mpcompile_torch.reader.tape import array
 
 
@@ -41,13 +41,16 @@ class TorchModel:
         module = self._double(trial)
         given = {k: self._like(v, self.inputs[k]) for k, v in inputs.items()}
         torch.manual_seed(0)
-        with torch.no_grad():
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             try:
                 result = self.call(module, **given) if self.call else module(**given)
             except (RuntimeError, TypeError):  # a cast that the model does itself
                 module = self._single(trial)
                 given = {k: v.to(self.inputs[k].dtype) for k, v in given.items()}
-                result = self.call(module, **given) if self.call else module(**given)
+                try:
+                    result = self.call(module, **given) if self.call else module(**given)
+                except Exception as reason:  # it runs where it is recorded, and not by itself
+                    raise failed(reason) from reason
         return {k: array(v).astype(np.float64) for k, v in outputs_of(result).items()}
 
     def exported(
@@ -76,7 +79,9 @@ class TorchModel:
 
     def _single(self, trial: int) -> nn.Module:
         """A copy, with larger random weights at trials behind the first."""
-        module = copy.deepcopy(self.module)
+        # what a hook computes from weights (as of `weight_norm`) is no leaf, and is not copied by itself
+        held = [v for m in self.module.modules() for v in vars(m).values() if isinstance(v, torch.Tensor)]
+        module = copy.deepcopy(self.module, {id(v): v.detach().clone() for v in held if not v.is_leaf})
         if trial:
             generator = torch.Generator().manual_seed(trial)
             with torch.no_grad():

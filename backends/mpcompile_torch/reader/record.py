@@ -63,6 +63,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's m
             self.tape.reads.append(Read(span, float(result)))
             return result
         results = tuple(tensors_in(result))
+        self.tape.eps = max([self.tape.eps, *(_coarse(r.dtype) for r in results)])
         if not results:
             return result
         if func._schema.is_mutable:
@@ -98,6 +99,12 @@ class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # tor
     ) -> Any:
         with self.recorder:
             return super().__torch_dispatch__(func, types, args, dict(kwargs or {}))
+
+
+def _coarse(dtype: torch.dtype) -> float:
+    """The precision of a type that is coarser than single."""
+    eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    return eps if eps > torch.finfo(torch.float32).eps else 0.0
 
 
 def _given(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,6 +162,8 @@ def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
     names: list[str] = []
     with ExitStack() as held:
         for name, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):  # takes no hooks
+                continue
 
             def enter(m: nn.Module, _a: Any, name: str = name) -> None:
                 # lists of modules are in names, and are never called themselves
@@ -169,6 +178,21 @@ def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
             held.callback(part.register_forward_pre_hook(enter).remove)
             held.callback(part.register_forward_hook(leave, always_call=True).remove)
         yield
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[None]:
+    """Give every part of a module its attributes back: code keeps what it computed in them."""
+    parts = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
+    before = [dict(vars(m)) for m in parts]
+    try:
+        yield
+    finally:
+        for part, kept in zip(parts, before, strict=True):
+            held = vars(part)
+            for name in [n for n in held if n not in kept]:
+                del held[name]
+            held.update({n: v for n, v in kept.items() if held.get(n) is not v})
 
 
 def record(
@@ -190,10 +214,12 @@ def record(
         held.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # of switches that this machine's build does not have
         held.enter_context(torch.no_grad())
+        held.enter_context(torch.compiler.set_stance("force_eager"))  # of parts that are compiled
         held.enter_context(torch.backends.mkldnn.flags(enabled=False))
         held.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         held.enter_context(sdpa_kernel(SDPBackend.MATH))
+        held.enter_context(_untouched(module))
         held.enter_context(_tracked(module, stack))
         functional = _Functional(Recorder(tape, stack))
 
@@ -219,12 +245,28 @@ def record(
             except (
                 Exception
             ) as reason:  # of a kernel that takes no functional tensors, or whatever the model raises
-                what = str(reason).partition("\n")[0]
-                kind = "" if type(reason) is RuntimeError else f"{type(reason).__name__}: "
-                raise Unrecordable(f"the call fails: {kind}{what}", Span.none()) from reason
+                raise failed(reason) from reason
         outputs = {key: _base(y) for key, y in outputs_of(result).items()}
         graph.outputs.update({key: tape[y] for key, y in outputs.items()})
     return tape.recording({k: array(x) for k, x in inputs.items()}, {k: array(y) for k, y in outputs.items()})
+
+
+def failed(reason: Exception) -> Unrecordable:
+    """Return what a call that fails is refused with: the words of its error, and the innermost line of the model."""
+    what = str(reason).partition("\n")[0]
+    kind = "" if type(reason) is RuntimeError else f"{type(reason).__name__}: "
+    if "RegisterFunctionaliz" in what:  # an assertion of the framework's
+        kind, what = (
+            "",
+            "it writes what it computed to a tensor that is no buffer of the module (register_buffer)",
+        )
+    frames, span = reason.__traceback__, Span.none()
+    while frames is not None:
+        if not frames.tb_frame.f_code.co_filename.startswith(_OWN):
+            line = frames.tb_lineno
+            span = Span(frames.tb_frame.f_code.co_filename, line, 1, line, 2)
+        frames = frames.tb_next
+    return Unrecordable(f"the call fails: {kind}{what}", span)
 
 
 def _call(module: nn.Module, **inputs: Any) -> Any:
@@ -255,4 +297,4 @@ def outputs_of(result: Any) -> dict[str, torch.Tensor]:
     return {k: v for k, v in items if isinstance(v, torch.Tensor)}
 
 
-__all__ = ["outputs_of", "record"]
+__all__ = ["failed", "here", "outputs_of", "record"]
