@@ -86,13 +86,14 @@ def warnings(module: Module) -> list[Diagnostic]:
     from mpcompile.analysis.findings import findings, unless_allowed
     from mpcompile.frontend import SUFFIXES, parse_text
     from mpcompile.frontend.unused import unused_names
+    from mpcompile.lowering.misspelt import misspelt
 
     with ensured():
         source, found = module.source, findings(module)
     syntax = SUFFIXES.get(Path(source.path).suffix.lower())
     if syntax is not None:
         model = parse_text(source.text, source.path, syntax)
-        found += unless_allowed(module, list(unused_names(model)))
+        found += [*unless_allowed(module, list(unused_names(model))), *misspelt(model)]
     return sorted(found, key=lambda d: d.span)
 
 

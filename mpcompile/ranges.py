@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from mpcompile.diagnostics.nearest import nearest
 
 #: The largest number of units, channels or classes.
 MAX_SIZE = 1 << 24
@@ -211,8 +212,8 @@ def slots(cls: type) -> tuple[Slot, ...]:
 def named(name: str, known: Iterable[str]) -> str:
     """Return help for an unknown name: the nearest of the known names, or all of them."""
     names = list(known)
-    near = get_close_matches(name, names, 1)
-    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names)}"
+    near = nearest(name, names)
+    return f"did you mean `{near}`?" if near else f"known: {', '.join(names)}"
 
 
 def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...]]:

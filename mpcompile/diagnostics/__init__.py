@@ -3,6 +3,7 @@
 from mpcompile.diagnostics.core import (
     Diagnostic,
     Expected,
+    Fix,
     InternalError,
     PathStep,
     Severity,
@@ -15,6 +16,7 @@ from mpcompile.diagnostics.core import (
 __all__ = [
     "Diagnostic",
     "Expected",
+    "Fix",
     "InternalError",
     "PathStep",
     "Severity",

@@ -62,11 +62,29 @@ class PathStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """A replacement that mends a finding: the characters `old` of a file at `span` become `new`.
+
+    Whoever applies it looks first whether the file has `old` there: a string of YAML may spell it otherwise.
+    """
+
+    span: Span
+    old: str
+    new: str
+
+    @classmethod
+    def first(cls, span: Span, old: str, new: str) -> Fix:
+        """Return the replacement of a text that stands at the start of a span, on one line."""
+        return cls(Span(span.path, span.line, span.column, span.line, span.column + len(old)), old, new)
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One finding.
 
     `message` says what is wrong, `label` goes under the caret, `notes` add facts, `help` alone says how to
-    mend it, `path` is the witness from input element to output element.
+    mend it, `path` is the witness from input element to output element, `fix` is the edit that `help` names, where it
+    is one.
     """
 
     code: str
@@ -77,6 +95,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: str = ""
     path: tuple[PathStep, ...] = field(default=())
+    fix: Fix | None = None
 
 
 class SpecError(Exception):
@@ -108,7 +127,14 @@ class InternalError(Exception):
 
 
 def error(
-    code: str, message: str, span: Span, *, label: str = "", notes: tuple[str, ...] = (), help: str = ""
+    code: str,
+    message: str,
+    span: Span,
+    *,
+    label: str = "",
+    notes: tuple[str, ...] = (),
+    help: str = "",
+    fix: Fix | None = None,
 ) -> SpecError:
     """Return a `SpecError` with one error in it, ready to raise."""
-    return SpecError([Diagnostic(code, message, span, label=label, notes=notes, help=help)])
+    return SpecError([Diagnostic(code, message, span, label=label, notes=notes, help=help, fix=fix)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 from mpcompile.diagnostics import Diagnostic, Expected, Span, SpecError, error
+from mpcompile.diagnostics.nearest import Meant, meant
 from mpcompile.frontend import ast
 
 Value = int | float
@@ -27,8 +27,8 @@ CONSTANTS: dict[str, Value] = {"pi": math.pi, "e": math.e}
 class UnknownNumber(SpecError):
     """MP110: a name that stands for no number."""
 
-    def __init__(self, name: ast.Name, help: str) -> None:
-        super().__init__([Diagnostic("MP110", f"unknown number `{name.id}`", name.span, help=help)])
+    def __init__(self, name: ast.Name, hint: Meant) -> None:
+        super().__init__([Diagnostic("MP110", f"unknown number `{name.id}`", name.span, **hint)])
         self.name = name
 
 
@@ -59,18 +59,10 @@ def _name(expr: ast.Name, env: Mapping[str, Value]) -> Value:
         return env[expr.id]
     if expr.id in CONSTANTS:
         return CONSTANTS[expr.id]
-    near = get_close_matches(expr.id, list(env), 1)
     known = ", ".join(f"`{name}`" for name in sorted(env))
-    help_ = (
-        f"did you mean `{near[0]}`?"
-        if near
-        else (
-            f"known numbers: {known}"
-            if known
-            else f"a number of the model is declared with it: model m({expr.id} = 8)"
-        )
-    )
-    raise UnknownNumber(expr, help_)
+    declare = f"a number of the model is declared with it: model m({expr.id} = 8)"
+    hint = meant(expr.id, [*env, *CONSTANTS], expr.span, f"known numbers: {known}" if known else declare)
+    raise UnknownNumber(expr, hint)
 
 
 def _apply(expr: ast.Binary, left: Value, right: Value) -> Value:
@@ -117,11 +109,9 @@ def _power(expr: ast.Binary, base: Value, exponent: Value) -> Value:
 
 def _call(expr: ast.Call, env: Mapping[str, Value]) -> Value:
     if expr.callee not in FUNCTIONS:
-        near = get_close_matches(expr.callee, list(FUNCTIONS), 1)
-        help_ = (
-            f"did you mean `{near[0]}`?" if near else "functions: " + ", ".join(f"`{n}`" for n in FUNCTIONS)
-        )
-        raise error("MP110", f"unknown function `{expr.callee}` of numbers", expr.span, help=help_)
+        known = "functions: " + ", ".join(f"`{n}`" for n in FUNCTIONS)
+        hint = meant(expr.callee, FUNCTIONS, expr.span, known)
+        raise error("MP110", f"unknown function `{expr.callee}` of numbers", expr.span, **hint)
     function, fewest, most = FUNCTIONS[expr.callee]
     if any(a.name is not None for a in expr.args) or not fewest <= len(expr.args) <= most:
         count = (

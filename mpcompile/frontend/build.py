@@ -7,12 +7,12 @@ validators of the node classes are then never built at start-up. A test validate
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from lark import Token, Tree
 
 from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.frontend import ast
 from mpcompile.frontend.expressions import Expressions, Range
 from mpcompile.frontend.locate import Fragment
@@ -97,11 +97,8 @@ class Builder(Expressions):
         base = token_of(base)
         span = self.span(base)
         if str(base) not in _TYPES:
-            near = get_close_matches(str(base), _TYPES, 1)
-            help_ = (
-                f"did you mean `{near[0]}`?" if near else "types are " + ", ".join(f"`{t}`" for t in _TYPES)
-            )
-            raise error("MP108", f"unknown type `{base}`", span, help=help_)
+            known = "types are " + ", ".join(f"`{t}`" for t in _TYPES)
+            raise error("MP108", f"unknown type `{base}`", span, **meant(str(base), _TYPES, span, known))
         low = high = classes = None
         labels: tuple[str, ...] = ()
         if bounds is not None:

@@ -7,7 +7,6 @@ reads on from the next break at that depth. Nothing of the failed statement is k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from lark import Token, Tree
@@ -15,6 +14,7 @@ from lark.exceptions import UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from mpcompile.diagnostics import Diagnostic, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.frontend.grammar import start
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.tokens import HEADS, KEYWORDS, MAX_ERRORS, RESYNC, SEPARATOR, Tokens, tokenize
@@ -184,14 +184,11 @@ class _Run:
             return None
         if token.type not in ("NAME", "LBRACE", *_SOFT):
             return None
-        near = get_close_matches(str(previous), sorted(HEADS), 1, 0.7)
         span = self.fragment.span(previous.start_pos or 0, previous.end_pos or 0)
-        if near:
-            help_ = f"did you mean `{near[0]}`?"
-        else:
-            heads = ", ".join(f"`{word}`" for word in sorted(HEADS - {"carry"}))
-            help_ = f"a statement starts with one of {heads}, or is `name ~ distribution`"
-        return Diagnostic("MP102", f"unknown statement `{_short(previous)}`", span, help=help_)
+        heads = ", ".join(f"`{word}`" for word in sorted(HEADS - {"carry"}))
+        known = f"a statement starts with one of {heads}, or is `name ~ distribution`"
+        hint = meant(str(previous), sorted(HEADS), span, known)
+        return Diagnostic("MP102", f"unknown statement `{_short(previous)}`", span, **hint)
 
     def _starts(self, token: Token) -> bool:
         """Whether a token is the first of its statement."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from lark import Token, Tree
 
 from mpcompile.diagnostics import Diagnostic, Source, Span, SpecError, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.frontend import ast
 from mpcompile.frontend.assemble import Assembly
 from mpcompile.frontend.build import Builder, Header, Named, Section, recurrence
@@ -134,9 +134,9 @@ class _Reader:
 
     def known(self, key: Scalar, keys: tuple[str, ...], where: str) -> str:
         if key.value not in keys:
-            near = get_close_matches(key.value, keys, 1)
-            help_ = f"did you mean `{near[0]}`?" if near else "keys are " + ", ".join(f"`{k}`" for k in keys)
-            raise error("MP102", f"unknown key `{key.value[:60]}` in {where}", self.span(key), help=help_)
+            known, span = "keys are " + ", ".join(f"`{k}`" for k in keys), self.span(key)
+            hint = meant(key.value, keys, span, known)
+            raise error("MP102", f"unknown key `{key.value[:60]}` in {where}", span, **hint)
         return key.value
 
     def name(self, key: Scalar, define: bool = True) -> str:

@@ -12,6 +12,7 @@ from math import cos, pi, sqrt
 from typing import Annotated, Any, ClassVar, get_origin
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.ir.augmentation import AUGMENTATIONS, Augmentation
 from mpcompile.ir.optimizers import OPTIMIZERS, Adam, Optimizer
 from mpcompile.ranges import (
@@ -308,7 +309,8 @@ def setting(name: str, span: Span) -> Slot:
     """Return the slot of a setting of the section. Raises MP510 for an unknown name."""
     known = {s.name: s for s in slots(Training)}
     if name not in known:
-        raise error("MP510", f"train has no setting '{name}'", span, help=named(name, known))
+        hint = meant(name, known, span, f"known: {', '.join(known)}")
+        raise error("MP510", f"train has no setting '{name}'", span, **hint)
     return known[name]
 
 

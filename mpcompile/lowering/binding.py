@@ -9,6 +9,7 @@ import numpy as np
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, Span, SpecError, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, REMOVED, likelihoods
 from mpcompile.distributions.combinators import Combined, OverLaw
 from mpcompile.distributions.diffusion import NOISES, Variances
@@ -34,7 +35,11 @@ RENAMES = tuple[tuple[str, str], ...]
 
 
 class Unlisted(ValueError):
-    """A name that a table does not have; the text says which it has."""
+    """A name that a table does not have; the text says which it has, and `known` lists them."""
+
+    def __init__(self, name: str, known: Sequence[str], text: str = "") -> None:
+        super().__init__(f"{text or Choice(tuple(known))}, got '{name}'")
+        self.name, self.known = name, known
 
 
 class Arguments:
@@ -162,11 +167,15 @@ class Arguments:
         except Expected as fault:
             raise fault.of(who) from fault
         except Unlisted as fault:
-            raise error("MP205", f"{who} must be {fault}", expr.span) from fault
+            raise error(
+                "MP205", f"{who} must be {fault}", expr.span, **meant(fault.name, fault.known, expr.span)
+            ) from fault
         wrong = slot.fault(value)
         if wrong:
             large = slot.range is not None and any(slot.range.beyond(v) for v in _numbers(value))
-            raise error("MP112" if large else "MP205", f"{who} must be {wrong}", expr.span)
+            names = slot.choice.names if slot.choice is not None and isinstance(value, str) else ()
+            hint = meant(str(value), names, expr.span)
+            raise error("MP112" if large else "MP205", f"{who} must be {wrong}", expr.span, **hint)
         return value
 
     # --- one rule for each kind of field ---
@@ -226,7 +235,7 @@ class Arguments:
         if name in REMOVED:
             raise error("MP110", f"unknown law `{name}`", expr.span, help=f"it is {REMOVED[name]}")
         if name not in known:
-            raise Unlisted(f"{Choice(tuple(known))}, got '{name}'")
+            raise Unlisted(name, tuple(known))
         return Family(known[name])
 
     def _law(self, expr: ast.Expr) -> Law:
@@ -252,9 +261,11 @@ class Arguments:
             return Order("listed", listed=tuple(int(n) for n in array))
         if isinstance(expr, ast.Call) and expr.callee == "raster":
             return Order("raster", tuple(self._text(a.value) for a in expr.args))
+        if isinstance(expr, ast.Call):
+            raise unknown("order", expr.callee, ["raster", "file"], expr.span)
         name = self._text(expr)
         if name not in NAMES:
-            raise Unlisted(f"{NAMED}, raster(...) or a list, got '{name}'")
+            raise Unlisted(name, NAMES, f"{NAMED}, raster(...) or a list")
         return Order(name)
 
     def of(self, call: ast.Call, scope: Scope | None = None) -> Arguments:

@@ -20,6 +20,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.diagnostics import error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.distributions import Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
@@ -126,7 +127,9 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
             if posterior is not None
             else f"no gradient passes through draws of classes, and the posterior of `{s.name}` is a law of them"
         )
-        raise error("MP411", message, s.distribution.span, help=f"of classes: {ways}")
+        call, place = ast.called(s.distribution), s.distribution.span
+        stated = call.callee if call is not None and posterior is None else ""
+        raise error("MP411", message, place, **meant(stated, POSTERIORS, place, f"of classes: {ways}"))
     return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes, axes=made.axes)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
 from mpcompile.diagnostics import Span, SpecError, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import nodes
 
@@ -20,13 +20,12 @@ def unknown(
 
     Its help is the nearest known name, or all known names, those of a model, `own`, first.
     """
-    near = [n for n in get_close_matches(name, [*(own or ()), *known], 2) if n != name][:1]
     where = f" of `{of}`" if of else ""
     return error(
         "MP110",
         f"unknown {what} `{name}`{where}" if name else f"expected the name of a {what}{where}",
         span,
-        help=f"did you mean `{near[0]}`?" if near else listed(known, own),
+        **meant(name, [*(own or ()), *known], span, listed(known, own)),
     )
 
 

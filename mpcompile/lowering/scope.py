@@ -383,7 +383,7 @@ class Scope:
                 elsewhere = not_in_scope(self.model, name, step.span)
                 own = [*self.nets, *self.blocks]
                 faults += (
-                    elsewhere or unknown("layer", name, [*LAYERS, *FUNCTIONS], step.span, own=own)
+                    elsewhere or unknown("layer", name, [*LAYERS, *self.functions], step.span, own=own)
                 ).diagnostics
         if faults:
             raise SpecError(faults)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from dataclasses import field as default
-from difflib import get_close_matches
 
 from mpcompile.diagnostics import Source, SpecError, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.distributions import Autoregressive, Distribution
 from mpcompile.distributions.elementwise import Categorical
 from mpcompile.frontend import ast
@@ -250,11 +250,9 @@ class Statements:
     def law(self, p: Program, s: ast.Density) -> Distribution:
         """Build the law of an observed variable. Raises `SpecError` (MP110) for an unknown variable."""
         if s.name not in self.fields:
-            near = get_close_matches(s.name, self.fields, 1)
-            raise error(
-                "MP110", f"unknown variable `{s.name}`", s.span,
-                help=f"did you mean `{near[0]}`?" if near else f"declare it, as in `target {s.name}: real[1]`",
-            )  # fmt: skip
+            declare = f"declare it, as in `target {s.name}: real[1]`"
+            hint = meant(s.name, self.fields, s.span, declare)
+            raise error("MP110", f"unknown variable `{s.name}`", s.span, **hint)
         law = distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
         holes.check_law(self.fields[s.name], law, s.distribution.span)
         if law.sharpens(p.b):

@@ -32,6 +32,7 @@ def _plain(d: Diagnostic, report: Report) -> dict[str, Any]:
         "notes": list(d.notes),
         "help": d.help,
         **_place(d.span),
+        "fix": d.fix and {"text": d.fix.new, **_place(d.fix.span)},
         "path": [{"text": step.text, **_place(step.span)} for step in d.path],
     }
 

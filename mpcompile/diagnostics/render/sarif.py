@@ -75,6 +75,13 @@ def _result(d: Diagnostic, rule: int, report: Report, seen: Counter[str]) -> dic
         result["properties"] = {"claim": about.name, "status": about.status}
     if d.span.path:
         result["locations"] = [_location(d.span, d.label)]
+    if d.fix is not None:
+        replacement = {
+            "deletedRegion": _region(d.fix.span),
+            "insertedContent": {"text": printable(d.fix.new)},
+        }
+        change = {"artifactLocation": _artifact(d.fix.span.path), "replacements": [replacement]}
+        result["fixes"] = [{"description": {"text": printable(d.help)}, "artifactChanges": [change]}]
     if d.path:
         steps = [{"location": _location(step.span, step.text)} for step in d.path]
         result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]

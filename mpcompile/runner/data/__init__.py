@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics.nearest import meant
 from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ir.data_sets import DATA_SETS
@@ -188,14 +188,13 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
 
     path = Path(spec)
     if not is_there(path):
-        close = get_close_matches(spec, NAMES, 1)
         if path.suffix.lower() in READERS or "/" in spec:
             help = (
                 "a path begins where the command runs; --data PATH names another place, also of a run's data"
             )
             raise error("MP501", f"there is no data file '{spec}'", _stated(module, spec), help=help)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", _stated(module, spec), help=hint)
+        place, known = _stated(module, spec), f"known: {', '.join(NAMES)}; or a path to your own"
+        raise error("MP501", f"no data set is named '{spec}'", place, **meant(spec, NAMES, place, known))
     optional = {name: f.labels or () for name, f in module.fields.items() if f.optional}
     return read(path, vocabulary, module.fields, optional)
 
