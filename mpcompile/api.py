@@ -80,21 +80,30 @@ def verdicts(module: Module) -> list[Verdict]:
 def warnings(module: Module) -> list[Diagnostic]:
     """Return the warnings about a module, without those that its `check` section allows. No warning stops a build.
 
-    Unused names are looked for where the source is named like a spec, so that its syntax is known. A kind of warning
-    that is not decided within the open budget, or the default, is a note.
+    A kind of warning that is not decided within the open budget, or the default, is a note.
     """
-    from mpcompile.analysis.findings import findings, unless_allowed
+    from mpcompile.analysis.findings import findings
+
+    with ensured():
+        return sorted([*findings(module), *name_warnings(module)], key=lambda d: d.span)
+
+
+def name_warnings(module: Module) -> list[Diagnostic]:
+    """Return the warnings about names of the spec: unused and misspelt ones, without those that it allows.
+
+    They are looked for where the source is named like a spec, so that its syntax is known.
+    """
+    from mpcompile.analysis.findings import unless_allowed
     from mpcompile.frontend import SUFFIXES, parse_text
     from mpcompile.frontend.unused import unused_names
     from mpcompile.lowering.misspelt import misspelt
 
-    with ensured():
-        source, found = module.source, findings(module)
+    source = module.source
     syntax = SUFFIXES.get(Path(source.path).suffix.lower())
-    if syntax is not None:
-        model = parse_text(source.text, source.path, syntax)
-        found += [*unless_allowed(module, list(unused_names(model))), *misspelt(model)]
-    return sorted(found, key=lambda d: d.span)
+    if syntax is None:
+        return []
+    model = parse_text(source.text, source.path, syntax)
+    return [*unless_allowed(module, list(unused_names(model))), *misspelt(model)]
 
 
 def property_names(module: Module) -> list[str]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from threading import Event
 from time import thread_time
 
 #: Memory is looked at when this many seconds have passed since the last look.
@@ -36,15 +37,17 @@ class OutOfBudget(Exception):
 class _Meter:
     """The limits that hold now, and the budget that they come from."""
 
-    __slots__ = ("before", "budget", "deadline", "looked", "part")
+    __slots__ = ("before", "budget", "deadline", "looked", "part", "stop")
 
-    def __init__(self, budget: Budget, deadline: float, before: int, part: str = "") -> None:
+    def __init__(
+        self, budget: Budget, deadline: float, before: int, part: str = "", stop: Event | None = None
+    ) -> None:
         self.looked = thread_time()
-        self.budget, self.deadline, self.before, self.part = budget, deadline, before, part
+        self.budget, self.deadline, self.before, self.part, self.stop = budget, deadline, before, part, stop
 
     def tick(self) -> None:
         now = thread_time()
-        if now > self.deadline:
+        if now > self.deadline or (self.stop is not None and self.stop.is_set()):
             raise OutOfBudget(f"{self.part}{self.budget.seconds:.6g} s")
         if now - self.looked > LOOK:
             self.looked = now
@@ -65,9 +68,12 @@ _METER: ContextVar[_Meter | None] = ContextVar("meter", default=None)
 
 
 @contextmanager
-def within(budget: Budget) -> Iterator[None]:
-    """Open a budget for what runs inside. What the process holds already, such as a user's data, is not counted."""
-    with _metered(_Meter(budget, thread_time() + budget.seconds, resident())):
+def within(budget: Budget, stop: Event | None = None) -> Iterator[None]:
+    """Open a budget for what runs inside. What the process holds already, such as a user's data, is not counted.
+
+    Another thread may set `stop`: from then on nothing is left of the budget.
+    """
+    with _metered(_Meter(budget, thread_time() + budget.seconds, resident(), stop=stop)):
         yield
 
 
@@ -90,7 +96,7 @@ def share(part: float = 0.5) -> Iterator[None]:
         return
     now = thread_time()
     left = max(0.0, meter.deadline - now)
-    with _metered(_Meter(meter.budget, now + left * part, meter.before, "its share of ")):
+    with _metered(_Meter(meter.budget, now + left * part, meter.before, "its share of ", meter.stop)):
         yield
 
 

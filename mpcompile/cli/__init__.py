@@ -23,6 +23,7 @@ COMMANDS = {
     "new": ("new", "new"),
     "fmt": ("fmt", "fmt"),
     "schema": ("schema", "schema"),
+    "server": ("server", "server"),
 }
 
 #: Commands that start a framework.

@@ -19,6 +19,7 @@ from mpcompile.layers.axes import aligned
 from mpcompile.layers.takes import Takes
 from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.blocks import block_numbers
 from mpcompile.lowering.files import mask_in, matrix_of
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
@@ -26,6 +27,7 @@ from mpcompile.lowering.numbered import period
 from mpcompile.lowering.reading import Hidden
 from mpcompile.lowering.regions import Region
 from mpcompile.lowering.stated import of_missing, stated
+from mpcompile.lowering.watched import seen
 from mpcompile.ops import build as F
 
 #: A program of which more layers than this would have to be lowered is refused.
@@ -202,6 +204,10 @@ class Scope:
 
         Raises `SpecError`.
         """
+        return seen(ctx, expr.span, self._results(ctx, expr, current))
+
+    def _results(self, ctx: Context, expr: ast.Expr, current: Sequence[Value]) -> tuple[Value, ...]:
+        """The values that `run` gives."""
         match expr:
             case ast.Pipeline():
                 return self._pipeline(ctx, expr, current)
@@ -406,43 +412,6 @@ class Scope:
                     scope.values[let.name] = scope.value(ctx, let.value)
             start = () if block.inputs else inputs
             return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
-
-
-def _one_too_many(scope: Scope, block: ast.Block, call: ast.Call, argument: ast.Argument) -> SpecError:
-    """An argument by place behind the numbers of a block: `dist(2, a, b)` for `dist(2)(a, b)`."""
-    at, texts = call.args.index(argument), [scope.label(a.span) for a in call.args]
-    numbers, values = ", ".join(texts[:at]), ", ".join(texts[at:])
-    if block.params:
-        help_ = f"values go into a second pair of parentheses: {block.name}({numbers})({values})"
-    elif block.inputs:
-        help_ = f"it is called like a function: {block.name}({', '.join(block.inputs)})"
-    else:
-        help_ = f"what it reads stands before it: {values} -> {block.name}"
-    return error("MP128", f"block `{block.name}` takes no argument `{texts[at]}`", argument.span, help=help_)
-
-
-def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, int | float]:
-    """Return the numbers of a block's parameters at one use. Raises `SpecError`."""
-    given: dict[str, int | float] = {}
-    names = [p.name for p in block.params]
-    for i, argument in enumerate(call.args):
-        name = argument.name or (names[i] if i < len(names) else None)
-        if name is None or name not in names:
-            if argument.name is None:
-                raise _one_too_many(scope, block, call, argument)
-            raise unknown("parameter", argument.name, names, argument.span, of=block.name)
-        if name in given:
-            raise error("MP124", f"`{name}` is given twice", argument.span)
-        try:
-            given[name] = scope.number(argument.value)
-        except Expected as fault:
-            raise fault.of(f"`{name}` of block `{block.name}`") from fault
-    for param in block.params:
-        if param.name not in given:
-            if param.default is None:
-                raise error("MP123", f"block `{block.name}` needs `{param.name}`", call.span)
-            given[param.name] = scope.number(param.default)
-    return given
 
 
 __all__ = ["Layer", "Scope", "unknown"]

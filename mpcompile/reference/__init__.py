@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpcompile.reference.entries import Entry, described, entry, summary
+from mpcompile.reference.entries import Entry, described, entry, options, summary
 from mpcompile.reference.tables import KINDS, Kind
 
-__all__ = ["KINDS", "Entry", "Kind", "described", "entry", "summary"]
+__all__ = ["KINDS", "Entry", "Kind", "described", "entry", "options", "summary"]

@@ -76,6 +76,12 @@ def entry(kind: Kind, name: str) -> Entry:
     )  # fmt: skip
 
 
+def options(kind: Kind, name: str) -> tuple[Slot, ...]:
+    """Return the arguments of a name of a kind in their order; none for a name without a class. Raises `KeyError`."""
+    row = kind.rows()[name]
+    return slots(_stated(row)) if isinstance(row, type) else ()
+
+
 def described(name: str) -> list[str]:
     """Return all that a name is, as lines; nothing for a name that no table has."""
     lines: list[str] = []
@@ -251,4 +257,4 @@ def _written(default: object) -> str:
     return named if isinstance(named, str) else text
 
 
-__all__ = ["Entry", "described", "entry", "summary"]
+__all__ = ["Entry", "described", "entry", "options", "summary"]
