@@ -31,8 +31,10 @@ CALLED = frozenset().union(
 
 
 def misspelt(model: ast.Model) -> Iterator[Diagnostic]:
-    """Find calls and steps of nets and blocks whose name nothing has (MP110), and the name of a data set that is one
-    edit away from ours and leads to no file (MP501). Both are warnings: the programs of the model do not need them.
+    """Find misspelt names that lowering does not meet, as warnings: the programs of the model do not need them.
+
+    These are calls and steps of nets and blocks whose name nothing has (MP110), and the name of a data set that is
+    like one of ours, and leads to no file (MP501).
     """
     own = {net.name for net in model.nets} | {block.name for block in model.blocks}
     for node in nodes([*model.nets, *model.blocks]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from lsprotocol import types
 
@@ -31,6 +31,9 @@ OF_TYPE = {
 _SECTIONS = {"nets": "net", "blocks": "block", "masks": "mask", "weights": "weight", "input": "input", "target": "target",
              "condition": "condition", "params": "model"}  # fmt: skip
 _ITEM = dict.fromkeys(("layers", "functions", "bijectors"), types.CompletionItemKind.Function)
+
+#: A line that ends so goes on in the next one.
+_OPEN_ENDED = frozenset(("->", ",", "=", "~", ":", "+", "*", "|", "&", "@"))
 
 
 @dataclass(frozen=True)
@@ -59,26 +62,27 @@ def where(text: str, offset: int, syntax: Syntax) -> Where:
     if syntax == "yaml":
         head, part, first = _yaml(text[:start])
         found = _scanned(part)
-        return Where(
-            head, found.callee, found.argument, found.given, found.before, first and not found.before
-        )
+        if head in ("density", "recurrence") and found.head in (*HEADS, "minimise"):
+            head = found.head
+        return replace(found, head=head, first=first and not found.before)
     return _scanned(text[:start])
 
 
 def _yaml(text: str) -> tuple[str, str, bool]:
     """The section at the end of a YAML text, the beginning of its last expression, and whether a key is due."""
-    lines = text.split("\n")
-    line = lines[-1]
-    sections = [m[1] for row in lines if (m := re.match(r"([a-z]+)[ \t]*:", row))]
-    indented = line[:1] in (" ", "\t", "-")
-    head = (sections[-1] if sections else "") if indented or re.match(r"[a-z]+[ \t]*:", line) else ""
+    *above, line = text.split("\n")
+    head = ""
+    if line[:1] in (" ", "\t", "-") or re.match(r"[a-z]+[ \t]*:", line):
+        sections = [m[1] for row in (*above, line) if (m := re.match(r"([a-z]+)[ \t]*:", row))]
+        head = sections[-1] if sections else ""
+    if head in ("density", "recurrence") and _is_step(above, line):
+        head = "steps"
     part = re.sub(r"^[\s-]*", "", line)
-    flow = re.search(r":[ \t]*\{", part)
-    if flow:  # `train: {optimizer: adam(`
+    if re.search(r":[ \t]*\{", part):  # `train: {optimizer: adam(`
         part = re.split(r"[{,](?![^(]*\))", part)[-1].strip()
     keyed = re.match(r"""[\w(), =.]+?[ \t]*:[ \t]+["']?|["'][^"']*["']?:[ \t]+["']?""", part)
     key = re.match(r"\w+", part)
-    if keyed:
+    if keyed and not ("~" in part[: keyed.end()] and head == "density"):
         rest = part[keyed.end() :]
         if head in ("train", "objective") and key:
             return head, f"{head} {{ {key[0]} : {rest}", False
@@ -88,41 +92,62 @@ def _yaml(text: str) -> tuple[str, str, bool]:
     return _SECTIONS.get(head, head), part.removeprefix(quote), not part
 
 
+def _is_step(above: Sequence[str], line: str) -> bool:
+    """Whether a line of a list is a step of the call in the line above the list, as in `- x ~ flow():`."""
+    indent = len(line) - len(line.lstrip())
+    parent = next(
+        (row for row in reversed(above) if row.strip() and len(row) - len(row.lstrip()) < indent), ""
+    )
+    return not re.fullmatch(r"\s*[a-z]+[ \t]*:\s*", parent)
+
+
+@dataclass
+class _Open:
+    """An open bracket: the name before it, the argument of which a value is due, and the arguments given by name."""
+
+    bracket: str
+    callee: str = ""
+    argument: str = ""
+    given: set[str] = field(default_factory=set)
+
+
 def _scanned(text: str) -> Where:
     """The place behind the tokens of a text of the language."""
     tokens, _ = scan(Fragment(Locator(Source("", text)), text))
-    stack: list[tuple[str, str, set[str]]] = []  # bracket, callee, arguments by name
-    head, before, first, argument = "", "", True, ""
+    stack: list[_Open] = []
+    head, before, first = "", "", True
     for i, token in enumerate(tokens):
-        value = str(token)
-        if value in ("\n", ";") and not any(b in "([" for b, _, _ in stack):
-            if before not in ("->", ",", "=", "~", ":", "+", "*", "|", "&", "@"):
-                before, argument, first = "", "", True
-                head = head if stack else ""
-            continue
-        if value == "\n":
+        value, quoted = str(token), token.type == "STRING"
+        if value in ("\n", ";"):
+            if not any(o.bracket in "([" for o in stack) and before not in _OPEN_ENDED:
+                before, first, head = "", True, head if stack else ""
+                if stack:
+                    stack[-1].argument = ""
             continue
         if first and not stack:
             head = value if value in HEADS or value == "minimise" else "name"
         first = False
-        if value in "([{" and token.type != "STRING":
+        if value in "([{" and not quoted:
             named = value == "(" and i > 0 and (tokens[i - 1].type == "NAME" or tokens[i - 1].value in HEADS)
-            stack.append((value, str(tokens[i - 1]) if named else "", set()))
-            argument, first = "", value == "{"
-        elif value in ")]}" and token.type != "STRING":
-            if stack:
-                stack.pop()
-            argument = ""
-        elif value == "," and stack:
-            argument, first = "", stack[-1][0] == "{"
+            listed = stack[-1].argument if stack and value == "[" else ""
+            stack.append(_Open(value, str(tokens[i - 1]) if named else "", listed))
+            first = value == "{"
+        elif value in ")]}" and not quoted and stack:
+            stack.pop()
+        elif value == "," and stack and stack[-1].bracket != "[":
+            stack[-1].argument, first = "", stack[-1].bracket == "{"
         elif value in ("=", ":") and i > 0 and stack:
-            argument = str(tokens[i - 1])
-            stack[-1][2].add(argument)
+            stack[-1].argument = str(tokens[i - 1])
+            stack[-1].given.add(stack[-1].argument)
         before = value
-    callee, given = next(((c, g) for b, c, g in reversed(stack) if c and b == "("), ("", set[str]()))
-    if stack and stack[-1][0] == "{":
-        callee, given = "", stack[-1][2]
-    return Where(head, callee, argument, frozenset(given), before, first)
+    inner = stack[-1] if stack else _Open("")
+    call = inner
+    for call in reversed(stack):
+        if call.callee or call.bracket == "{":
+            break
+    if call.callee:
+        return Where(head, call.callee, inner.argument or call.argument, frozenset(call.given), before, first)
+    return Where(head, "", inner.argument, frozenset(inner.given), before, first)
 
 
 # --- what fits ---

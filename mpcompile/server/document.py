@@ -91,7 +91,7 @@ def read(path: str, text: str, syntax: Syntax, last: Document | None = None) -> 
 
 @dataclass(frozen=True)
 class Proved:
-    """The findings of the claims of a text and its warnings, the answer to each by its place, and the receptive fields by layer."""
+    """Findings of the claims of a text and its warnings, the answers by their place, and receptive fields by layer."""
 
     findings: list[Diagnostic]
     answers: dict[Span, list[str]]

@@ -1,4 +1,4 @@
-"""What an editor shows about a place: signature, defaults and shapes under the pointer, and shapes within the text."""
+"""Descriptions of a place: signature, defaults and shapes under the pointer, and shapes within the text."""
 
 from __future__ import annotations
 

@@ -56,13 +56,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
         "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
+        "server": ["server"],
     }  # fmt: skip
     assert {c[0] for c in commands.values()} == set(COMMANDS)
     out = folder / "found.json"
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     told = json.dumps({"first": ["train", s, "-b", "onnx", "--out", r], "commands": commands})
     child = [sys.executable, str(Path(__file__).with_name("sweep.py")), told, str(out)]
-    subprocess.run(child, check=True, env=env, cwd=folder, timeout=300)
+    subprocess.run(child, check=True, env=env, cwd=folder, timeout=300, stdin=subprocess.DEVNULL)
     found: dict[str, tuple[int, str, str]] = json.loads(out.read_text())
     return found
 
