@@ -172,7 +172,7 @@ def _read(check: ast.Check, module: Module) -> tuple[Kind, str, Bound | None, st
     known = {name: kind for name, kind in KINDS.items() if not kind.promised}
     if call is None or call.callee not in known:
         names = (*known, *findings.names()) if check.allow else known
-        raise unknown("claim", call.callee if call else "", list(names), check.span)
+        raise unknown("claim", call.callee if call else "", list(names), call.span if call else check.span)
     kind = known[call.callee]
     subject = ""
     if call.args:
@@ -219,7 +219,8 @@ def _check_form(kind: Kind, check: ast.Check, subject: str, bound: Bound | None,
     if structure and structure not in kind.structures:
         if kind.structures:
             name = "" if structure == "?" else structure
-            raise unknown("structure", name, kind.structures, check.span)
+            said = check.claim.right if isinstance(check.claim, ast.Binary) else check.claim
+            raise unknown("structure", name, kind.structures, said.span)
         raise error(
             "MP133", f"`{kind.name}` says nothing of a structure", check.span, help=f"write {kind.usage}"
         )

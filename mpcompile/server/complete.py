@@ -13,14 +13,12 @@ from mpcompile.frontend import Syntax
 from mpcompile.frontend.locate import Fragment, Locator
 from mpcompile.frontend.tokens import HEADS, scan
 from mpcompile.frontend.yamlform import KEYS, RECURRENCE_KEYS
-from mpcompile.ir.datasets import DATASETS
 from mpcompile.ir.training import LISTS, TABLES, Training
 from mpcompile.ranges import Slot, slots
 from mpcompile.reference import KINDS, Kind, entry, options, summary
 from mpcompile.server.document import Document
 from mpcompile.server.hover import word_at
 
-TYPES = ("binary", "real", "integer", "category", "angle")
 #: Kinds of names that a pipeline is made of, and those that stand for laws.
 STEPS, LAWS = ("layers", "functions", "bijectors"), ("distributions", "posteriors")
 #: Kinds of names by the type of the argument that takes one.
@@ -173,13 +171,13 @@ def _fitting(document: Document, at: Where) -> Iterator[types.CompletionItem]:
     elif at.head in ("train", "objective"):
         yield from _of_training(at)
     elif at.head == "check":
-        yield from _names(("claims",))
+        yield from _names(("claims",) if at.before != "allow" else ("warnings", "claims"))
         yield from _words(("allow",), "an exception with a reason")
         yield from _own(document, ("variable", "latent"))
     elif at.head == "recurrence" and at.first and document.syntax == "yaml":
         yield from _words(RECURRENCE_KEYS, "a part of a recurrence")
     elif at.before == ":" and at.head in ("input", "target", "condition", "weight", "latent"):
-        yield from _words(TYPES, "a type")
+        yield from _names(("types",))
     elif at.before == "~" or at.before == "prior":
         yield from _names(LAWS)
         yield from _own(document)
@@ -239,11 +237,14 @@ def _of_training(at: Where) -> Iterator[types.CompletionItem]:
             [title for title in KINDS if set((TABLES | LISTS)[at.argument]) == set(KINDS[title].rows())]
         )
     elif at.argument == "data":
-        yield from (_item(name, about, types.CompletionItemKind.File) for name, about in DATASETS.items())
+        yield from _names(("data_sets",))
     elif at.argument in own:
         yield from _values(own[at.argument])
     else:
-        yield from _words([n for n in own or ("beta",) if n not in at.given], "a setting", ": ")
+        for name in own:
+            if name not in at.given:
+                yield from _words((name,), summary(KINDS["settings"], name), ": ")
+        yield from _words(() if own else ("beta",), "the weight of the divergence from the priors", ": ")
 
 
 def _kinds_of(name: str) -> list[Kind]:

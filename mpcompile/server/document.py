@@ -59,7 +59,7 @@ class Document:
     @property
     def known(self) -> Names | None:
         """The names of the text, or of the last one before it that could be read."""
-        return self.names or (None if self.last is None else self.last.names)
+        return self.names or (None if self.last is None else self.last.known)
 
 
 def syntax_in(path: str, text: str) -> Syntax | None:
