@@ -56,7 +56,10 @@ class Late(BaseException):
 def configuration(kind: Any, attention: str) -> Any:
     known = {*inspect.signature(kind.__init__).parameters, *getattr(kind, "__annotations__", ())}
     known |= {*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "attribute_map", ())}
-    made = kind(**{k: v for k, v in SIZES.items() if k in known})
+    sizes = {k: v for k, v in SIZES.items() if k in known}
+    if not getattr(kind, "__dataclass_fields__", ()):  # before release 5, common settings are in no signature
+        sizes |= {"is_decoder": True, "use_cache": False, "pad_token_id": 0}
+    made = kind(**sizes)
     made._attn_implementation, made._experts_implementation = attention, "batched_mm"
     return made
 
