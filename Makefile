@@ -19,7 +19,7 @@ RUN := runs/demo
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel smoke fuzz lint format clean
+.PHONY: help demo test test-wheel smoke fuzz lint format docs clean
 
 help:
 	@echo "make demo        build, train, evaluate and sample $(DEMO)"
@@ -28,6 +28,7 @@ help:
 	@echo "make smoke       the built wheel in empty environments: every command, each extra"
 	@echo "make fuzz        some seconds of the fuzzers; python tests/fuzz/run.py --help for more"
 	@echo "make lint        ruff, mypy, import-linter"
+	@echo "make docs        the site, into build/site"
 	@echo "make format      apply what ruff would"
 	@echo "make clean       remove what was built; .venv stays"
 
@@ -35,7 +36,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[all,dev,docs]"
 	@touch $@
 
 demo: $(READY)
@@ -72,6 +73,9 @@ fuzz: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
+
+docs: $(READY)
+	$(BIN)/python docs/publish.py build/site
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

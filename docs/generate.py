@@ -66,20 +66,13 @@ def reference() -> dict[str, str]:
 
 def commands() -> str:
     """The page of the commands: each with its arguments and all of its options, from their declarations."""
-    lines = ["# Commands", "", "`mpcompile COMMAND --help` prints the same."]
+    lines = ["# Commands", "", "With `--help` each command prints the same."]
     for name, (module, attribute) in COMMANDS.items():
         function = getattr(import_module(f"mpcompile.cli.{module}"), attribute)
         rows = [Parameter.of(p, hint) for p, hint in _declared(function)]
-        usage = " ".join(["mpcompile", name, *(r.usage for r in rows if r.argument), "[OPTIONS]"])
-        lines += [
-            "",
-            f"## mpcompile {name}",
-            "",
-            *(inspect.getdoc(function) or "").splitlines(),
-            "",
-            f"`{usage}`",
-            "",
-        ]
+        usage = " ".join(["mpcompile", name, *(r.usage for r in rows if r.usage)])
+        lines += ["", f"## mpcompile {name}", "", *(inspect.getdoc(function) or "").splitlines(), ""]
+        lines += ["```text", usage, "```", ""]
         lines += ["| argument or option | value | if left out | |", "| --- | --- | --- | --- |"]
         lines += [r.row for r in sorted(rows, key=lambda r: not r.argument)]
     return "\n".join(lines) + "\n"
@@ -91,7 +84,7 @@ def _declared(function: Any) -> list[tuple[inspect.Parameter, Any]]:
 
 
 class Parameter(NamedTuple):
-    """An argument or an option of a command, as the cells of a row; `usage` is how an argument is written."""
+    """An argument or an option of a command, as the cells of a row; `usage` is how it is written where it matters."""
 
     argument: bool
     names: str
@@ -107,23 +100,20 @@ class Parameter(NamedTuple):
         argument = isinstance(info, typer.models.ArgumentInfo)
         several = get_origin(kind) is list or any(get_origin(k) is list for k in get_args(kind))
         needed = parameter.default in (inspect.Parameter.empty, ...)
-        written = (info.metavar or parameter.name).strip("{}[]<>").upper() + ("..." if several else "")
+        choices = [each.value for each in getattr(kind, "__members__", {}).values()]
+        name = "|".join(choices) or (info.metavar or parameter.name).strip("{}[]<>").upper()
+        written = name + ("..." if several else "")
         first = (
-            (info.default,) if str(info.default).startswith("-") else ()
+            [info.default] if str(info.default).startswith("-") else []
         )  # in `Annotated` a name stands there
-        named = (*first, *(info.param_decls or ())) or (f"--{parameter.name.replace('_', '-')}",)
-        empty = needed or parameter.default in (None, False, "")
-        default = (
-            ""
-            if empty
-            else ", ".join(map(str, v))
-            if isinstance(v := parameter.default, list | tuple)
-            else str(v)
-        )
+        named = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
+        given = parameter.default if isinstance(parameter.default, list | tuple) else [parameter.default]
+        default = "" if needed or given[0] in (None, False, "") else ", ".join(map(str, given))
         return cls(
             argument, written if argument else "`, `".join(n for word in named for n in word.split("/")),
             _value(kind, info, several), "must be given" if needed else f"`{default}`" if default else "",
-            info.help or "", written if needed else f"[{written}]",
+            info.help or "",
+            (written if needed else f"[{written}]") if argument else f"{named[0]} {written}" if needed else "",
         )  # fmt: skip
 
     @property

@@ -9,11 +9,13 @@ a reader types.
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -34,6 +36,8 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
 )
+#: Pages that `test_pages.py` runs from the top to the bottom.
+FOLLOWED = ("docs/start.md", "docs/tutorials/", "docs/howto/", "docs/training.md", "README.md")
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 #: What a spec begins with, after comments.
 BEGINS = re.compile(r"\A(\s*#[^\n]*\n)*\s*model[ :]")
@@ -92,7 +96,10 @@ def test_both_syntaxes_of_the_first_example_mean_the_same(tmp_path: Path) -> Non
     assert parse(tmp_path / "language.mp")[0].same_as(parse(tmp_path / "language.yaml")[0])
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(w[:1] == ["python"] for w, _ in fences(p))])
+@pytest.mark.parametrize(
+    "page",
+    [p for p in PAGES if not p.startswith(FOLLOWED) and any(w[:1] == ["python"] for w, _ in fences(p))],
+)
 def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     monkeypatch.chdir(tmp_path)
@@ -107,6 +114,41 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 exec(code, {})
 
 
+#: What starts a line that is a command: `test_commands_parse`, and what looks into scripts and the Makefile below.
+COMMAND = re.compile(r"^\s*(?:\$ )?(?:mpcompile|make|python|pip|pytest|torchrun|npm|npx) ", re.MULTILINE)
+
+
+def checked(page: str, words: list[str], block: str) -> str:
+    """How the suite checks a block; nothing for one that it does not."""
+    kind = words[0] if words else ""
+    if page.startswith("docs/codes/"):
+        return "is the text of a code (test_codes)"
+    if page.startswith("docs/reference/") and kind == "mp":
+        return "is an example of its name (test_reference)"
+    if kind in ("mp", "yaml") and len(words) > 1:
+        return "is a sound spec, or as broken as it says"
+    if kind in ("yaml", "toml", "json"):
+        return "parses"
+    if kind == "python":
+        return "runs"
+    if kind in ("console", "sh", "bash", "") and COMMAND.search(block):
+        return "is commands, which run or parse"
+    if page == "README.md" and not kind:
+        return "is printed by a command (test_readme)"
+    if kind in ("lua", "elisp"):
+        return "is a setting of an editor, not run"
+    return "is no code" if kind == "text" else ""
+
+
+def test_every_block_is_checked() -> None:
+    found = Counter(checked(page, words, block) for page in PAGES for words, block in fences(page))
+    assert "" not in found, [(p, b) for p in PAGES for w, b in fences(p) if not checked(p, w, b)]
+    code = found.total() - found["is no code"]
+    ran = code - found["is a setting of an editor, not run"]
+    print(f"{ran} of {code} blocks of code are checked: {ran / code:.1%}")
+    print("\n".join(f"{count:5} {how}" for how, count in found.most_common()))
+
+
 def test_settings_are_of_their_format() -> None:
     for page in PAGES:
         for words, block in fences(page):
@@ -114,6 +156,8 @@ def test_settings_are_of_their_format() -> None:
                 assert tomllib.loads(block), (page, block)
             elif words == ["yaml"] and not block.startswith("#"):
                 assert yaml.safe_load(block), (page, block)
+            elif words[:1] == ["json"]:
+                assert json.loads(block), (page, block)
 
 
 @cache

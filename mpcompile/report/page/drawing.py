@@ -93,7 +93,7 @@ class Drawing:
         if cell.glue or cell.frame is None:
             names = [_SIGNS.get(n.op.name, n.op.name) for n in cell.nodes]
             return " ".join(names if len(names) <= 3 else [names[0], "…", names[-1]]), ""
-        return _written(cell.frame, self.module.source)
+        return written(cell.frame, self.module.source)
 
     # --- boxes ---
 
@@ -132,7 +132,7 @@ class Drawing:
         items += [["result", self._value(v), k] for v, k in outputs.items()]
         items += [["via", self._value(v)] for v in drawn.dummies]
         self._turn(items, drawn.rows)
-        title, arguments = _written(box.frame, self.module.source) if box.frame else ("", "")
+        title, arguments = written(box.frame, self.module.source) if box.frame else ("", "")
         numbers = [self.number[id(c)] for c in cells_of(box)]
         self.boxes[number] = {
             "name": box.name, "title": title, "arguments": arguments, "repeats": box.repeats,
@@ -226,8 +226,8 @@ def _shortest(readers: dict[int, dict[int, Value]], start: int, goals: set[int])
     return []
 
 
-def _written(frame: Frame, source: Source) -> tuple[str, str]:
-    """Keyword and arguments of a layer, as they stand in the spec."""
+def written(frame: Frame, source: Source) -> tuple[str, str]:
+    """Return keyword and arguments of a layer, as they stand in the spec."""
     span, label = frame.span, frame.label
     keyword = re.match(r"\w*", label)[0]  # type: ignore[index]  # matches always
     if (density := re.search(r"~\s*(\w+)", label)) is not None:
