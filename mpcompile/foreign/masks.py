@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Array, Builder, Constant, DType, Value, numbers
+from mpcompile.foreign.intervals import Intervals
+from mpcompile.ir import Array, Constant, DType, Value, numbers
 from mpcompile.ops.build import where
 from mpcompile.ops.traits import Movement
 
@@ -29,51 +30,51 @@ class Masked:
     number  the largest number that masks; None where nothing finite does
     added   whether it is added to scores, not filled in for them
     rows    whether every row certainly has an element that no mask removes; else inputs decide it
+    truths  inputs that must hold zeros and ones alone for it
     """
 
     value: Value
     number: float | None = None
     added: bool = False
     rows: bool = True
+    truths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class _Shift:
-    """x = unknown + `by`, but `by` itself where `filled`; arrays that broadcast to the shape of x.
+    """x = unknown + s, with s between `low` and `high`, or s itself where `filled`; arrays that broadcast to x."""
 
-    Where it is not `sure`, x may be masked all the same: inputs decide it.
-    """
-
-    by: Array
+    low: Array
+    high: Array
     filled: Array
-    sure: Array
+    truths: frozenset[str] = frozenset()
 
     @classmethod
     def none(cls) -> _Shift:
-        return cls(np.zeros(()), np.zeros((), bool), np.ones((), bool))
+        return cls(np.zeros(()), np.zeros(()), np.zeros((), bool))
 
     def each(self, op: Callable[[Array], Array]) -> _Shift:
         """Return the three arrays behind a movement of elements."""
-        return _Shift(op(self.by), op(self.filled).astype(bool), op(self.sure).astype(bool))
+        return _Shift(op(self.low), op(self.high), op(self.filled).astype(bool), self.truths)
 
 
-def masked(b: Builder, x: Value, axis: int) -> Masked:
+def masked(known: Intervals, x: Value, axis: int) -> Masked:
     """Put minus infinity where a mask removes x from a softmax along `axis`."""
-    shift = _shift(b, x)
+    b, shift = known.builder, _shift(known, x)
     if shift is None or x.type.rank == 0:
         return Masked(x)
     shape = numbers(x.shape)
-    by, filled, sure = (np.broadcast_to(a, shape) for a in (shift.by, shift.filled, shift.sure))
-    off = (by <= MASK) & ~(by <= MASK).all(axis=axis, keepdims=True)
+    low, high, filled = (np.broadcast_to(a, shape) for a in (shift.low, shift.high, shift.filled))
+    off = (high <= MASK) & ~(high <= MASK).all(axis=axis, keepdims=True)
     if not off.any():
         return Masked(x)
     seen = where(b, b.constant(_shrunk(off)), b.constant(-np.inf), x)
-    finite = off & ~np.isneginf(by)
+    finite = off & ~np.isneginf(high)
     if not finite.any():
-        return Masked(seen)
-    left = ((by > MASK) & sure).any(axis=axis, keepdims=True)
+        return Masked(seen, truths=shift.truths)
+    left = (low > MASK).any(axis=axis, keepdims=True)
     rows = bool(np.broadcast_to(left, shape)[finite].all())
-    return Masked(seen, float(by[finite].max()), bool((~filled)[finite].any()), rows)
+    return Masked(seen, float(high[finite].max()), bool((~filled)[finite].any()), rows, shift.truths)
 
 
 def _shrunk(mask: Array) -> Array:
@@ -85,88 +86,88 @@ def _shrunk(mask: Array) -> Array:
     return mask
 
 
-def _shift(b: Builder, x: Value) -> _Shift | None:
+def _shift(known: Intervals, x: Value) -> _Shift | None:
     """The number that is known to be added to a value, or to stand in its place; None where nothing is."""
-    node = b.graph.node(x)
+    node = known.builder.graph.node(x)
     op, inputs = node.op, node.inputs
     if isinstance(op, Constant):
-        array = op.stored
-        yes = np.ones((1,) * array.ndim, bool)
-        return _Shift(array, yes, yes) if array.dtype.kind == "f" else None
+        array = op.array
+        return _Shift(array, array, np.ones((1,) * array.ndim, bool)) if array.dtype.kind == "f" else None
     if isinstance(op, ops.Add | ops.Sub):
-        return _sum(b, op, *inputs)
+        return _sum(known, op, *inputs)
     if isinstance(op, ops.Where):
-        return _choice(b, *inputs)
-    if isinstance(op, Movement | ops.Cast):
-        inner, shape = _shift(b, inputs[0]), numbers(inputs[0].shape)
+        return _choice(known, *inputs)
+    if isinstance(op, Movement) or (isinstance(op, ops.Cast) and inputs[0].dtype is x.dtype):
+        inner, shape = _shift(known, inputs[0]), numbers(inputs[0].shape)
         if inner is None or x.dtype is not DType.FLOAT:
             return None
         return inner.each(lambda array: op.evaluate(np.broadcast_to(array, shape))[0])
     if isinstance(op, ops.Concat):  # attention sinks stand beside scores
-        parts = [_shift(b, v) for v in inputs]
+        parts = [_shift(known, v) for v in inputs]
         if all(p is None for p in parts):
             return None
         wide = [numbers(v.shape) for v in inputs]
         whole = [p or _Shift.none() for p in parts]
         return _Shift(*(
             np.concatenate([np.broadcast_to(a, w) for a, w in zip(arrays, wide, strict=True)], op.axis)
-            for arrays in ([p.by for p in whole], [p.filled for p in whole], [p.sure for p in whole])
-        ))  # fmt: skip
+            for arrays in ([p.low for p in whole], [p.high for p in whole], [p.filled for p in whole])
+        ), _truths(*whole))  # fmt: skip
     if isinstance(op, ops.Maximum):  # as in max(scores + mask, finfo.min)
-        one, other = (_shift(b, v) for v in inputs)
+        one, other = (_shift(known, v) for v in inputs)
         if one is None or other is None or not (one.filled.all() or other.filled.all()):
             return None
-        return _Shift(np.maximum(one.by, other.by), one.filled & other.filled, one.sure & other.sure)
-    return None
+        low, high = np.maximum(one.low, other.low), np.maximum(one.high, other.high)
+        return _Shift(low, high, one.filled & other.filled, _truths(one, other))
+    return _within(known, x)
 
 
-def _sum(b: Builder, op: ops.Add | ops.Sub, x: Value, y: Value) -> _Shift | None:
-    left, right = _shift(b, x), _shift(b, y)
+def _within(known: Intervals, x: Value) -> _Shift | None:
+    """A value that has bounds stands in its own place."""
+    found = known.of(x) if x.dtype is DType.FLOAT else None
+    if found is None or not np.isfinite(found.high).any():
+        return None
+    there = np.isfinite(found.high)
+    low, high = (np.where(there, end, 0.0) for end in (found.low, found.high))
+    return _Shift(low, high, there, found.truths)
+
+
+def _truths(*shifts: _Shift) -> frozenset[str]:
+    return frozenset[str]().union(*(s.truths for s in shifts))
+
+
+def _sum(known: Intervals, op: ops.Add | ops.Sub, x: Value, y: Value) -> _Shift | None:
+    left, right = _shift(known, x), _shift(known, y)
     if right is not None and isinstance(op, ops.Sub):
-        right = replace(right, by=-right.by)
+        right = replace(right, low=-right.high, high=-right.low)
     if left is None and right is None:
         return None
     # what is not known joins every element, and fills none
     left, right = left or _Shift.none(), right or _Shift.none()
-    return _Shift(left.by + right.by, left.filled & right.filled, left.sure & right.sure)
+    filled = left.filled & right.filled
+    return _Shift(left.low + right.low, left.high + right.high, filled, _truths(left, right))
 
 
-def _choice(b: Builder, condition: Value, x: Value, y: Value) -> _Shift | None:
-    on, off = known(b, condition)
-    if on is None or off is None:
-        return None
-    parts = [_shift(b, v) for v in (x, y)]
+def _choice(known: Intervals, condition: Value, x: Value, y: Value) -> _Shift | None:
+    parts = [_shift(known, v) for v in (x, y)]
     if all(p is None for p in parts):
         return None
+    chosen = known.of(condition)
+    on, off = chosen.holds, chosen.fails
     left, right = (p or _Shift.none() for p in parts)
     # where the condition is not known, no more than what both have in common
-    by = np.where(on, left.by, np.where(off, right.by, np.maximum(left.by, right.by)))
+    low = np.where(on, left.low, np.where(off, right.low, np.minimum(left.low, right.low)))
+    high = np.where(on, left.high, np.where(off, right.high, np.maximum(left.high, right.high)))
     filled = np.where(on, left.filled, np.where(off, right.filled, left.filled & right.filled))
-    sure = np.where(on, left.sure, np.where(off, right.sure, False))
-    return _Shift(by, filled, sure)
+    return _Shift(low, high, filled, _truths(left, right) | chosen.truths)
 
 
-def known(b: Builder, x: Value) -> tuple[Array | None, Array | None]:
-    """Return where a truth value certainly holds, and where it certainly does not."""
-    node = b.graph.node(x)
-    op, inputs = node.op, node.inputs
-    if isinstance(op, Constant):
-        return op.stored.astype(bool), ~op.stored.astype(bool)
-    nothing = np.zeros((1,) * x.type.rank, bool)
-    if isinstance(op, ops.LogicalNot):
-        on, off = known(b, inputs[0])
-        return off, on
-    if isinstance(op, ops.LogicalAnd | ops.LogicalOr):
-        (x_on, x_off), (y_on, y_off) = (known(b, v) for v in inputs)
-        assert x_on is not None and x_off is not None and y_on is not None and y_off is not None
-        if isinstance(op, ops.LogicalAnd):
-            return x_on & y_on, x_off | y_off
-        return x_on | y_on, x_off & y_off
-    if isinstance(op, Movement):
-        shape = numbers(inputs[0].shape)
-        sides = known(b, inputs[0])
-        on, off = (op.evaluate(np.broadcast_to(s, shape))[0] for s in sides if s is not None)
-        return on, off
-    if isinstance(op, ops.Cast):
-        return known(b, inputs[0]) if inputs[0].dtype is x.dtype else (nothing, nothing)
-    return nothing, nothing
+def selected(known: Intervals, condition: Value, x: Value, y: Value) -> Value:
+    """Emit x where a condition holds, y elsewhere; where it is known, by a constant."""
+    b, found = known.builder, known.of(condition)
+    chosen = where(b, condition, x, y)
+    if isinstance(b.graph.node(condition).op, Constant) or found.truths:
+        return chosen
+    for certain, value in ((found.fails, y), (found.holds, x)):
+        if certain.any():
+            chosen = where(b, b.constant(_shrunk(certain)), value, chosen)
+    return chosen

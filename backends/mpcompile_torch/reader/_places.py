@@ -218,8 +218,38 @@ def _index_put(c: Call) -> Value | tuple[Value, ...]:
     return c.tape.move(both, array(found))
 
 
+def _slice_scatter(c: Call) -> Value:
+    """x with a slice along an axis replaced: what is before it, the source, what is behind it."""
+    axis, size = c.axis(), int(c["self"].shape[c.axis()])
+    start, stop, step = slice(c["start"], c["end"], c["step"]).indices(size)
+    if step != 1:
+        return _scatter_part(c)
+    return _joined(c, axis, start, max(start, stop), c.cast(c.tape[c["src"]], c.kind))
+
+
+def _select_scatter(c: Call) -> Value:
+    """x with one place along an axis replaced."""
+    axis = c.axis()
+    at = int(c["index"]) % int(c["self"].shape[axis])
+    source = c.cast(c.tape[c["src"]], c.kind)
+    wide = (*source.shape[:axis], 1, *source.shape[axis:])
+    return _joined(c, axis, at, at + 1, build.reshape(c.b, source, wide))
+
+
+def _joined(c: Call, axis: int, start: int, stop: int, source: Value) -> Value:
+    """x with another value in the place of start:stop."""
+    size = int(c["self"].shape[axis])
+    if (start, stop) == (0, size):
+        return source
+    x = c.value("self", c.kind)
+    kept = [
+        build.slice_axis(c.b, x, axis, lo, hi) if lo < hi else None for lo, hi in ((0, start), (stop, size))
+    ]
+    return build.concat(c.b, [v for v in (kept[0], source, kept[1]) if v is not None], axis)
+
+
 def _scatter_part(c: Call) -> Value:
-    """slice_scatter and its like: x with a part replaced."""
+    """diagonal_scatter and its like: x with a part replaced."""
     x, source = c["self"], c["src"]
     numbers = torch.arange(x.numel(), dtype=torch.int64).reshape(x.shape)
     more = torch.arange(x.numel(), x.numel() + source.numel(), dtype=torch.int64).reshape(source.shape)
@@ -287,7 +317,8 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "tril": _kept, "triu": _kept,
     "index_select": _index_select, "embedding": _embedding, "gather": _gather, "take_along_dim": _gather,
     "index": _index, "_unsafe_index": _index, "index_put": _index_put, "_unsafe_index_put": _index_put,
-    **dict.fromkeys("slice_scatter select_scatter diagonal_scatter as_strided_scatter".split(), _scatter_part),
+    "slice_scatter": _slice_scatter, "select_scatter": _select_scatter,
+    **dict.fromkeys("diagonal_scatter as_strided_scatter".split(), _scatter_part),
     "scatter": _scatter, "linalg_solve_triangular": _triangular_solve,
     **dict.fromkeys(
         "multinomial sort topk argsort kthvalue cumprod logcumsumexp cummax cummin median mode".split(),
