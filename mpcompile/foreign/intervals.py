@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,12 +25,14 @@ class Interval:
     @property
     def holds(self) -> Array:
         """Elements that are certainly no zero."""
-        return (self.low > 0) | (self.high < 0)
+        found: Array = np.logical_or(self.low > 0, self.high < 0)
+        return found
 
     @property
     def fails(self) -> Array:
         """Elements that are certainly zero."""
-        return (self.low == 0) & (self.high == 0)
+        found: Array = np.logical_and(self.low == 0, self.high == 0)
+        return found
 
     @property
     def bounded(self) -> bool:
@@ -46,7 +47,7 @@ class Intervals:
     """
 
     builder: Builder
-    truths: Collection[str] = ()
+    truths: set[str] = field(default_factory=set)
     _known: dict[Value, Interval] = field(default_factory=dict)
 
     def of(self, x: Value) -> Interval:
@@ -57,7 +58,9 @@ class Intervals:
             while todo:  # by hand: chains of sums are deeper than Python's stack
                 value = todo[-1]
                 node = graph.node(value)
-                missing = [v for v in node.inputs if v not in self._known] if isinstance(node.op, _FOLLOWED) else []
+                missing = (
+                    [v for v in node.inputs if v not in self._known] if isinstance(node.op, _FOLLOWED) else []
+                )
                 if missing:
                     todo += missing
                     continue

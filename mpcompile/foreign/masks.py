@@ -108,10 +108,11 @@ def _shift(known: Intervals, x: Value) -> _Shift | None:
             return None
         wide = [numbers(v.shape) for v in inputs]
         whole = [p or _Shift.none() for p in parts]
-        return _Shift(*(
+        low, high, filled = (
             np.concatenate([np.broadcast_to(a, w) for a, w in zip(arrays, wide, strict=True)], op.axis)
             for arrays in ([p.low for p in whole], [p.high for p in whole], [p.filled for p in whole])
-        ), _truths(*whole))  # fmt: skip
+        )
+        return _Shift(low, high, filled, _truths(*whole))
     if isinstance(op, ops.Maximum):  # as in max(scores + mask, finfo.min)
         one, other = (_shift(known, v) for v in inputs)
         if one is None or other is None or not (one.filled.all() or other.filled.all()):
@@ -165,7 +166,7 @@ def selected(known: Intervals, condition: Value, x: Value, y: Value) -> Value:
     """Emit x where a condition holds, y elsewhere; where it is known, by a constant."""
     b, found = known.builder, known.of(condition)
     chosen = where(b, condition, x, y)
-    if isinstance(b.graph.node(condition).op, Constant) or found.truths:
+    if isinstance(b.graph.node(condition).op, Constant):
         return chosen
     for certain, value in ((found.fails, y), (found.holds, x)):
         if certain.any():

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+import numpy as np
+
 from mpcompile import ops
 from mpcompile.diagnostics import Span
-from mpcompile.foreign.masks import masked
+from mpcompile.foreign.intervals import Intervals
+from mpcompile.foreign.masks import masked, selected
 from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Margin, Read, Recording
 from mpcompile.ir import Array, Builder, Constant, Type, Value, numbers
@@ -26,13 +29,29 @@ class Notes:
     reads: list[Read] = field(default_factory=list)
     coarse: list[tuple[str, Span]] = field(default_factory=list)
     eps: float = 0.0
+    known: Intervals = field(init=False)
+    certain: Intervals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.known, self.certain = Intervals(self.builder), Intervals(self.builder)
+
+    def input(self, name: str, of: Array, type: Type) -> Value:
+        """Emit an input of the call; one that was zeros and ones is noted, as an attention mask is."""
+        if of.size and bool(((of == 0) | (of == 1)).all()):
+            self.known.truths.add(name)
+        return self.builder.input(name, type)
 
     def seen(self, scores: Value, axis: int) -> Value:
         """Return scores with minus infinity where a finite mask removes them; what that assumes is noted."""
-        found = masked(self.builder, scores, axis)
-        if found.number is not None:
-            self.margins.append(Margin(found.number, found.added, found.rows, self.builder.span))
+        found = masked(self.known, scores, axis)
+        if found.number is not None or found.truths:
+            number = -np.inf if found.number is None else found.number
+            self.margins.append(Margin(number, found.added, found.rows, self.builder.span, found.truths))
         return found.value
+
+    def chosen(self, condition: Value, x: Value, y: Value) -> Value:
+        """Emit x where a condition holds and y elsewhere, by a constant where it is known whatever inputs are."""
+        return selected(self.certain, condition, x, y)
 
     def observe(
         self,

@@ -14,6 +14,7 @@ from mpcompile import ops
 from mpcompile.analysis.dependence import interpret, witness
 from mpcompile.analysis.verdict import Status
 from mpcompile.foreign.claims import ForeignClaim
+from mpcompile.foreign.intervals import Intervals
 from mpcompile.foreign.masks import masked
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.recording import Margin, Recording
@@ -76,12 +77,12 @@ def fixed(graph: Graph, name: str, array: Array) -> tuple[Graph, list[Margin]]:
         if isinstance(node.op, Input):
             return (b.constant(array),) if node.op.path == name else None
         if isinstance(node.op, ops.Softmax | ops.LogSoftmax):
-            found = masked(b, inputs[0], node.op.axis)
+            found = masked(Intervals(b), inputs[0], node.op.axis)
             if found.number is not None:
                 margins.append(Margin(found.number, found.added, found.rows, b.span))
             return (b.emit(node.op, found.value),)
         known = [b.graph.node(v).op for v in inputs]
-        arrays = [op.stored for op in known if isinstance(op, Constant)]
+        arrays = [op.array for op in known if isinstance(op, Constant)]
         if not arrays or len(arrays) < len(known) or len(node.outputs) > 1:
             return None
         return (b.constant(node.op.evaluate(*arrays)[0]),)

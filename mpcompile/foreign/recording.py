@@ -16,12 +16,14 @@ class Margin:
     number  the largest number that masks; `added` to scores, or filled in for them
     rows    whether every row certainly has an element that is not masked; else inputs decide it, and a row that is masked
             whole reads all of it
+    truths  inputs that hold zeros and ones alone, as the mask takes it
     """
 
     number: float
     added: bool
     rows: bool
     span: Span
+    truths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

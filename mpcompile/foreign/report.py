@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mpcompile.analysis.dependence import Step
 from mpcompile.analysis.verdict import Status
 from mpcompile.budget import OutOfBudget, ensured
@@ -187,7 +189,10 @@ def _path(path: Sequence[Step]) -> tuple[PathStep, ...]:
 def _assumptions(recording: Recording) -> list[str]:
     """The assumptions of an answer: the margins of masks, rows that inputs may mask whole, and numbers that were read."""
     found = ["with its weights as they are"] if recording.written else []
-    found += [margin_text(recording.margins)] if recording.margins else []
+    finite = [m for m in recording.margins if np.isfinite(m.number)]
+    found += [margin_text(finite)] if finite else []
+    if truths := sorted({name for m in recording.margins for name in m.truths}):
+        found.append(f"where {', '.join(truths)} holds zeros and ones")
     if not all(m.rows for m in recording.margins):
         found.append("where the inputs leave every row something that is not masked")
     if recording.reads:

@@ -36,7 +36,7 @@ class Series:
         """The first recording, with the masks of all and what all of them read."""
         margins = {m.span: m for r in self.recordings.values() for m in r.margins}
         widest = {span: max((m for r in self.recordings.values() for m in r.margins if m.span == span),
-                            key=lambda m: (not m.rows, m.number)) for span in margins}  # fmt: skip
+                            key=lambda m: (not m.rows, len(m.truths), m.number)) for span in margins}  # fmt: skip
         reads = {r.span: r for recording in self.recordings.values() for r in recording.reads}
         return replace(self.first, margins=tuple(widest.values()), reads=tuple(reads.values()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from mpcompile.ir import (
     Value,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Axis, Lattice, Stencil
+from mpcompile.ir.stencils import Axis, Lattice, Linear, Stencil, reaxis
 from mpcompile.ops._base import (
     Cotangents,
     Operation,
@@ -39,7 +39,7 @@ from mpcompile.ops._base import (
     unbroadcast,
 )
 from mpcompile.ops._mapping import behind, mapped_broadcasting
-from mpcompile.ops._stencil import beside, exact, no_rule, read_at, results
+from mpcompile.ops._stencil import beside, exact, joined, no_rule, pointwise, read_at, results, without
 from mpcompile.ops.traits import Free, Fresh, aligned
 
 
@@ -104,25 +104,42 @@ class Gather(Free, Operation):
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
         data, indices = inputs
         (type,) = results(self, inputs)
+        sharp = True
         if data.axes[self.axis] is not None:
-            return (self._resampled(lattice, data, indices, type),)
+            found = self._placed(lattice, data, indices, type) or self._resampled(
+                lattice, data, indices, type
+            )
+            if found is not None:
+                return (found,)
+            # of places that are not known, any: an upper bound
+            data, sharp = without(self, lattice, data, [self.axis]), False
+            indices = replace(indices, regions=indices.each(lambda c: replace(c, constant=None)))
         if (data.spatial and indices.spatial) or len(data.regions) > 1:
             raise no_rule(self, "both operands are spatial")
         axes = (*data.axes[: self.axis], *indices.axes, *data.axes[self.axis + 1 :])
         regions = indices.each(lambda c: self.depend(lattice.domain, data.cell, c)[0])
-        return (Stencil(type, axes, regions, indices.band, exact=exact(inputs)),)
+        return (Stencil(type, axes, regions, indices.band, exact=sharp and exact(inputs)),)
 
-    def _resampled(self, lattice: Lattice, data: Stencil, indices: Stencil, type: Type) -> Stencil:
-        """Known indices along a spatial axis that repeat: the smallest P and s with index[p + P] = index[p] + s."""
+    def _placed(self, lattice: Lattice, data: Stencil, indices: Stencil, type: Type) -> Stencil | None:
+        """Read row i at row i, where the indices count along the same axis of the source; None where they do not."""
+        if len(indices.axes) != 1 or not _counts(data, self.axis, indices, 0):
+            return None
+        return replace(data, type=type, known=None)
+
+    def _resampled(self, lattice: Lattice, data: Stencil, indices: Stencil, type: Type) -> Stencil | None:
+        """Known indices along a spatial axis that repeat: the smallest P and s with index[p + P] = index[p] + s.
+
+        None where they do not, or count from the end.
+        """
         known = indices.regions[0].cell.constant
-        if known is None or known.ndim != 1 or indices.spatial:
-            raise no_rule(self, "unknown places along a spatial axis")
+        if known is None or known.ndim != 1 or indices.spatial or bool((known < 0).any()):
+            return None
         for period in range(1, len(known) // 2 + 1):
             steps = known[period:] - known[:-period]
             if steps[0] > 0 and (steps == steps[0]).all():
                 break
         else:
-            raise no_rule(self, "places along a spatial axis that do not repeat")
+            return None
         index, stride = [int(k) for k in known[:period]], int(steps[0])
         y, own = read_at(
             self, lattice, data, self.axis, lambda n: n // period * stride + index[n % period], stride, period
@@ -240,9 +257,20 @@ class TakeAlong(Free, Fresh, Operation):
         return (domain.make(shape, facts, all_along(data.zero, [axis]), all_along(data.neginf, [axis])),)
 
     def stencil(self, lattice: Lattice, *inputs: Stencil) -> tuple[Stencil, ...]:
-        if any(x.axes[self.axis] is not None for x in inputs):
+        data, indices = inputs
+        axis, at = data.axes[self.axis], indices.axes[self.axis]
+        if axis is None and at is None:
+            return beside(self, lattice, inputs)
+        if axis is None:
             raise no_rule(self, "places along a spatial axis")
-        return beside(self, lattice, inputs)
+        if _counts(data, self.axis, indices, self.axis):
+            return _chosen(lattice, indices, replace(data, known=None))
+        # of places that are not known, any: an upper bound
+        x = without(self, lattice, data, [self.axis])
+        ones = x.each(lambda c: reaxis(joined(lattice, replace(c, constant=None), self.axis), self.axis, 1))
+        line = x.type.with_shape((*x.shape[: self.axis], 1, *x.shape[self.axis + 1 :]))
+        (found,) = _chosen(lattice, indices, replace(x, type=line, regions=ones, known=None))
+        return (replace(found, exact=False),)
 
     def along(self, shapes: Sequence[Shape], out: Shape) -> tuple[Along, ...]:
         rows, indices = aligned(shapes, out)
@@ -277,6 +305,27 @@ class TakeAlong(Free, Fresh, Operation):
             Example(cls(1), (sample(1, 3), np.array([[1, 0], [2, 2]]))),
             Example(cls(0), (sample(1), np.array([0, 0]))),
         ]
+
+
+def _counts(data: Stencil, along: int, indices: Stencil, at: int) -> bool:
+    """Whether indices are the places along an axis of the source that an axis of the data runs along too."""
+    axis, counted = data.axes[along], indices.axes[at]
+    if axis is None or counted is None or (axis.own, axis.step, axis.outer) != (1, 1, 1):
+        return False
+    return (
+        counted.source == axis.source
+        and indices.known == Linear((((counted.source, counted.slot), 1),))
+        and indices.shape[at] == data.shape[along]
+    )
+
+
+def _chosen(lattice: Lattice, indices: Stencil, rows: Stencil) -> tuple[Stencil, ...]:
+    """Rows that broadcast with the indices that choose them: a choice between equals, decided by the indices."""
+    from mpcompile.ops.truth import Where
+
+    regions = indices.each(lambda c: replace(c, constant=None))
+    choice = replace(indices, type=Type(DType.BOOL, indices.shape), regions=regions, known=None)
+    return pointwise(Where(), lattice, (choice, rows, rows))
 
 
 def _take_along(data: Array, indices: Array, axis: int) -> Array:

@@ -29,7 +29,7 @@ from mpcompile.ir import (
     number,
 )
 from mpcompile.ir.field import Field
-from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, whole
+from mpcompile.ir.stencils import Lattice, Stencil, extent, reaxis, uniform, whole
 from mpcompile.ops._base import Cotangents, Operation, expand, require, require_axis, sample, zeros
 from mpcompile.ops._mapping import behind, mapped_beside
 from mpcompile.ops._stencil import (
@@ -94,9 +94,10 @@ class Slice(View, Movement):
             raise no_rule(self, "a part of a table that begins at a symbolic place")
         if axis is None and isinstance(size, int) and not isinstance(self.stop, int):
             # the first rows of a table of some length: as many as are asked for, each of which may be any
+            sharp = x.exact and all(uniform(r.cell, i) for r in x.regions)
             x = replace(x, regions=x.each(lambda c: joined(lattice, replace(c, constant=None), i)))
-            length = extent(type.shape[i])
-            return (replace(x, type=type, regions=x.each(lambda c: reaxis(c, i, length)), known=None),)
+            regions = x.each(lambda c: reaxis(c, i, extent(type.shape[i])))
+            return (replace(x, type=type, regions=regions, known=None, exact=sharp),)
         if axis is None and isinstance(size, int):
             return (
                 replace(

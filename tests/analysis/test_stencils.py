@@ -336,6 +336,56 @@ def test_bilinear_upsampling_has_offset_sets_that_hold_at_its_borders() -> None:
     assert not sets.of(g.outputs["y"]).exact
 
 
+@pytest.mark.parametrize(
+    ("index", "op", "rows"),
+    [
+        ("iota() {shape: [time], axis: 0}", "gather", "time"),
+        ("constant [-1, -2] : int[2]", "gather", "2"),
+        ("constant [0, 3, 1] : int[3]", "gather", "3"),
+        ("reshape(%p) {shape: [1, time, 1]}", "take_along", "time"),
+        ("arg_max(%h) {axis: 1, keepdims: true}", "take_along", "1"),
+    ],
+)
+def test_rows_at_places(index: str, op: str, rows: str) -> None:
+    """Places that count are read each at its own; of places that are data, or count from the end, any is."""
+    graph = parse(f"""
+    program f(x: float[N, time, 2]) -> (y: float[N, {rows}, 2]) {{
+      %w = parameter w : float[2, 2]
+      %h = mat_mul(%x, %w)
+      %p = iota() {{shape: [time], axis: 0}}
+      %i = {index}
+      %y = {op}(%h, %i) {{axis: 1}}
+      return y = %y
+    }}
+    """)
+    sets = offset_sets(graph, "x")
+    assert sets.of(graph.outputs["y"]).exact is (rows == "time")
+    hold(graph, "x", sets, 9)
+
+
+def test_the_first_rows_of_a_table_are_as_many_as_the_length() -> None:
+    graph = parse("""
+    program f(x: float[N, time, 2]) -> (y: float[N, time, 2]) {
+      %t = parameter t : float[12, 2]
+      %s = slice(%t) {axis: 0, start: 0, stop: time}
+      %y = add(%x, %s)
+      return y = %y
+    }
+    """)
+    sets = offset_sets(graph, "x")
+    assert sets.of(graph.outputs["y"]).exact
+    hold(graph, "x", sets, 9)
+    graph = parse("""
+    program f(x: float[N, time]) -> (y: float[N, time]) {
+      %t = constant [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0] : float[12]
+      %s = slice(%t) {axis: 0, start: 0, stop: time}
+      %y = mul(%x, %s)
+      return y = %y
+    }
+    """)  # a mask that is not the same everywhere: a bound
+    hold(graph, "x", offset_sets(graph, "x"), 9)
+
+
 # --- what is refused ---
 
 
@@ -521,9 +571,18 @@ def test_without_a_rule_the_claim_is_undecided(tmp_path: Path) -> None:
     b = Builder(graph)
     ((name, value),) = graph.outputs.items()
     line = b.emit(ops.Iota((symbol("time"),), 0))  # type: ignore[arg-type]
-    graph.outputs[name] = b.emit(ops.Gather(1), value, line)  # rows at places that are data to the rule
+    graph.outputs[name] = b.emit(ops.Gather(1), value, line)  # each place its own row
+    assert prove(module)[0].status == "proved"
+    first = b.emit(ops.Mul(), line, b.constant(0))
+    graph.outputs[name] = b.emit(ops.Gather(1), value, first)  # rows at places that are data to the rule
     verdict = prove(module)[0]
     assert (verdict.status, verdict.primitive) == ("undecided", "gather")
+    assert "known from above only" in verdict.how
+    graph.outputs[name] = b.emit(
+        ops.Add(), value, b.emit(ops.Slice(1, 0, 1), value)
+    )  # the first place, read by all
+    verdict = prove(module)[0]
+    assert (verdict.status, verdict.primitive) == ("undecided", "add")
     assert {"time": 1, "N": 1} in verdict.checked and "no stencil" in verdict.how
 
 

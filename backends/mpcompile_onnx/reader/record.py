@@ -34,7 +34,7 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
     graph = Graph(name)
     tape = Tape(Builder(graph), opsets={o.domain: o.version for o in model.opset_import})
     reader = _Reader(tape, {(f.domain, f.name): f for f in model.functions})
-    env = {k: Held(x, tape.builder.input(k, Type(kind(x), x.shape))) for k, x in inputs.items()}
+    env = {k: Held(x, tape.input(k, x, Type(kind(x), x.shape))) for k, x in inputs.items()}
     reader.graph(model.graph, env)
     outputs = {}
     for out in model.graph.output:

@@ -68,7 +68,7 @@ def _truth(op: Primitive) -> Rule:
 
 
 def _where(c: Call) -> Value:
-    return build.where(c.b, c.value(0, BOOL), c.value(1, c.kind), c.value(2, c.kind))
+    return c.tape.chosen(c.value(0, BOOL), c.value(1, c.kind), c.value(2, c.kind))
 
 
 def _clip(c: Call) -> Value:

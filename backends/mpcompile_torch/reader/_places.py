@@ -152,6 +152,41 @@ def _kept(c: Call) -> Value:
 # Indices ----------------------------------------------------------------------------------------------
 
 
+def _running(c: Call) -> tuple[Value, ...]:
+    """An operation whose results read what comes before them along its axis, such as a running product."""
+    axis = int(c["dim"]) % max(c["self"].ndim, 1)
+    return c.observe((), axis) if c["self"].ndim else c.observe(None)
+
+
+def _repeat(c: Call) -> Value:
+    """x as many times along each axis as is asked for."""
+    times = [int(t) for t in c["repeats"]]
+    x = c.value("self")
+    extra = len(times) - c["self"].ndim
+    shape = (*(1,) * extra, *x.shape)
+    more = times + [1] * (len(shape) - len(times))  # of complex numbers their parts stay
+    pairs = [n for t, s in zip(more, shape, strict=True) for n in ((t, s) if t != 1 else (s,))]
+    ones = [n for t, s in zip(more, shape, strict=True) for n in ((1, s) if t != 1 else (s,))]
+    wide = build.reshape(c.b, x, tuple(ones))
+    wide = wide if ones == pairs else c.b.emit(ops.BroadcastTo(tuple(pairs)), wide)
+    return build.reshape(c.b, wide, c.shape)
+
+
+def _roll(c: Call) -> Value | tuple[Value, ...]:
+    """The end of an axis before its beginning."""
+    axes, shifts = list(c["dims"]), list(c["shifts"])
+    if not axes or c["self"].numel() == 0:
+        return _moved(c)
+    x = c.value("self")
+    for axis, by in zip(axes, shifts, strict=True):
+        axis, size = int(axis) % c["self"].ndim, int(c["self"].shape[axis])
+        if (at := -int(by) % size) != 0:
+            x = build.concat(
+                c.b, [build.slice_axis(c.b, x, axis, at, size), build.slice_axis(c.b, x, axis, 0, at)], axis
+            )
+    return x
+
+
 def _index_select(c: Call) -> Value:
     return c.b.emit(ops.Gather(c.axis()), c.value("self"), _whole(c, c["index"]))
 
@@ -310,7 +345,7 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "cat": _cat, "concat": _cat, "stack": _stack, "flip": _flip,
     "constant_pad_nd": _pad,
     **dict.fromkeys(
-        "roll unfold unfold_copy as_strided as_strided_copy diagonal diagonal_copy repeat repeat_interleave "
+        "unfold unfold_copy as_strided as_strided_copy diagonal diagonal_copy repeat_interleave "
         "pixel_shuffle pixel_unshuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d im2col reflection_pad1d "
         "reflection_pad2d replication_pad1d replication_pad2d channel_shuffle rot90 narrow_copy "
         "diag_embed".split(), _moved),
@@ -321,8 +356,9 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     **dict.fromkeys("diagonal_scatter as_strided_scatter".split(), _scatter_part),
     "scatter": _scatter, "linalg_solve_triangular": _triangular_solve,
     **dict.fromkeys(
-        "multinomial sort topk argsort kthvalue cumprod logcumsumexp cummax cummin median mode".split(),
-        _along_axis),
+        "multinomial sort topk argsort kthvalue median mode".split(), _along_axis),
+    **dict.fromkeys("cumprod logcumsumexp cummax cummin".split(), _running),
+    "repeat": _repeat, "roll": _roll,
     **dict.fromkeys(
         "scatter_add scatter_reduce index_add index_copy index_fill masked_scatter nonzero masked_select "
         "_unique2 unique_consecutive unique_dim bincount histc searchsorted bucketize _grouped_mm "

@@ -153,11 +153,11 @@ def _not(c: Call) -> Value | tuple[Value, ...]:
 
 
 def _where(c: Call) -> Value:
-    return build.where(c.b, c.value("condition", BOOL), *_both(c, c.kind))
+    return c.tape.chosen(c.value("condition", BOOL), *_both(c, c.kind))
 
 
 def _masked_fill(c: Call) -> Value:
-    return _fit(c, build.where(c.b, c.value("mask", BOOL), c.value("value", c.kind), c.value("self", c.kind)))
+    return _fit(c, c.tape.chosen(c.value("mask", BOOL), c.value("value", c.kind), c.value("self", c.kind)))
 
 
 def _fit(c: Call, value: Value) -> Value:

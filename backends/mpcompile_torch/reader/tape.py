@@ -49,7 +49,7 @@ class Tape(Notes):
 
     def declare(self, x: torch.Tensor, name: str) -> None:
         """Make a tensor an input of the call."""
-        self.values[x] = self.builder.input(name, Type(kind(x.dtype), array(x).shape))
+        self.values[x] = self.input(name, array(x), Type(kind(x.dtype), array(x).shape))
 
     def weight(self, x: torch.Tensor, name: str) -> None:
         """Make a tensor a weight, which may be anything."""
@@ -59,7 +59,7 @@ class Tape(Notes):
         """Make a tensor something that the model drew."""
         name = f"noise_{len(self.noise)}"
         self.noise[name] = array(x).copy()
-        self.declare(x, name)
+        self.values[x] = self.builder.input(name, Type(kind(x.dtype), self.noise[name].shape))
 
     def __getitem__(self, x: torch.Tensor | float | bool) -> Value:
         """The value of a tensor or a number in the graph."""
