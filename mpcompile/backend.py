@@ -188,11 +188,13 @@ class Backend(Protocol):
         precision: str = "float32",
         mixed: bool = False,
         group: Group = ALONE,
+        compiled: bool = False,
     ) -> Session:
         """A live module. `precision` is float32 or float64; `mixed` asks for bfloat16 autocast where it is safe.
 
-        The session is that of one process of `group`. Raises `SpecError` (MP511) for a group that the framework does not
-        run.
+        The session is that of one process of `group`. `compiled` asks for the framework's own compiler of
+        loss and gradient. Raises `SpecError` (MP511) for a group that the framework does not run, and where there is no
+        such compiler.
         """
         ...
 
@@ -225,6 +227,7 @@ def open_session(
     mixed: bool = False,
     blocks: int = 0,
     group: Group = ALONE,
+    compiled: bool = False,
 ) -> Session:
     """Open a session on a module, which is optimised first unless it is an `Optimised`.
 
@@ -239,6 +242,8 @@ def open_session(
     options: Any = {"device": device, "precision": precision, "mixed": mixed}
     if group != ALONE:
         options["group"] = group
+    if compiled:
+        options["compiled"] = True
     if not supports:
         return found.session(own, parameters, optimizer, **options)
     rule = None if optimizer is None else optimizer.rule
@@ -268,6 +273,12 @@ def one_process(framework: str, group: Group) -> SpecError:
     what = "shards of a batch" if group.size == 1 else "several processes"
     return error("MP511", f"{framework} does not train in {what}", Span.none(),
                  help="--backend torch and jax do; else leave out --processes and --shards")  # fmt: skip
+
+
+def no_compiler(framework: str, why: str) -> SpecError:
+    """Return the error for `compiled` on a framework without a compiler to ask for (MP511), ready to raise."""
+    return error("MP511", f"{framework} has no `--compile`: {why}", Span.none(),
+                 help="leave it out, or --backend torch")  # fmt: skip
 
 
 def backends() -> list[str]:
@@ -326,6 +337,7 @@ __all__ = [
     "find_backend",
     "installed",
     "lost",
+    "no_compiler",
     "no_device",
     "one_process",
     "open_session",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import OptimizerSpec, no_compiler
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
@@ -42,7 +42,10 @@ class JaxBackend:
         precision: str = "float32",
         mixed: bool = False,
         group: Group = ALONE,
+        compiled: bool = False,
     ) -> JaxSession:
+        if compiled:
+            raise no_compiler("jax", "every step is compiled")
         from mpcompile_jax.session import JaxSession
 
         module = module.with_regions()

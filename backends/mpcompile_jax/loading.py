@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -43,12 +43,15 @@ class Placement:
 
     def __init__(self, device: str, precision: str, mixed: bool = False) -> None:
         self.device = find_device(device)
+        self._usual = self.device == jax.local_devices()[0]
         self.double = precision == "float64"
         self.floats = np.dtype(precision)
         self.mixed = mixed
 
     def active(self) -> AbstractContextManager[Any]:
         """Inside of this, what is traced and run has this precision."""
+        if self.device.platform == "cpu" and not self.mixed and jax.config.jax_enable_x64 == self.double:  # type: ignore[attr-defined]
+            return nullcontext()  # a step of a small model would spend a tenth of its time on the contexts
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(self.double))
         # on CUDA the default is tf32, which drops thirteen bits
@@ -73,7 +76,7 @@ class Placement:
         the call waits for it, which costs as much as ten small layers.
         """
         given = np.asarray(array, self.width(type_.dtype))
-        return given if self.device == jax.local_devices()[0] else jax.device_put(given, self.device)
+        return given if self._usual else jax.device_put(given, self.device)
 
     def width(self, kind: DType) -> np.dtype[Any]:
         ints = np.dtype(np.int64 if self.double else np.int32)

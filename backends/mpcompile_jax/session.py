@@ -93,6 +93,13 @@ class JaxSession:
         module, optimizer = self.module, self.spec
         outputs = module.programs["loss"].outputs
         self.scalars = [n for n, v in outputs.items() if not v.shape and not n.startswith(STATE)]
+        normed = optimizer is not None and (optimizer.clip is not None or optimizer.skip is not None)
+        skips = ["skipped"] if optimizer is not None and optimizer.skip else []
+        #: Names of what a step tells, by whether the norm is asked for.
+        self.told = {
+            asked: (*self.scalars, *(["gradient_norm"] if asked or normed else []), *skips)
+            for asked in (False, True)
+        }
         shapes = {n: a.shape for n, a in self.trained.items()}
         updates = Updates(optimizer, shapes, decaying(module, optimizer)) if optimizer else None
         # off the CPU, jax differentiates what is spelled for that device (dilated kernels as products)
@@ -179,12 +186,7 @@ class JaxSession:
                 after = self._step(*before, *now, self._inputs(self.module.programs["loss"], inputs))
             self.trained, self.slots, written, self.count, told = after
             self.fixed |= written
-        normed = norm or self.spec.clip is not None or self.spec.skip is not None
-        names = [
-            *self.scalars,
-            *(["gradient_norm"] if normed else []),
-            *(["skipped"] if self.spec.skip else []),
-        ]
+        names = self.told[norm]
         return Scalars(names, lambda: np.asarray(told, np.float64).tolist()[: len(names)])
 
     def _inputs(self, graph: Graph, inputs: Mapping[str, Array]) -> Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec, one_process
+from mpcompile.backend import OptimizerSpec, no_compiler, one_process
 from mpcompile.emission import tensors
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
@@ -58,7 +58,10 @@ class OnnxBackend:
         precision: str = "float32",
         mixed: bool = False,
         group: Group = ALONE,
+        compiled: bool = False,
     ) -> OnnxSession:
+        if compiled:
+            raise no_compiler("onnxruntime", "a session runs a compiled graph")
         if group != ALONE:
             raise one_process("onnxruntime", group)
         from mpcompile_onnx.session import OnnxSession

@@ -45,6 +45,7 @@ class TorchBackend:
         precision: str = "float32",
         mixed: bool = False,
         group: Group = ALONE,
+        compiled: bool = False,
     ) -> TorchSession:
         from mpcompile_torch.session import TorchSession
 
@@ -54,7 +55,7 @@ class TorchBackend:
             if optimizer is not None and optimizer.rule.joint:
                 raise error("MP511", f"`{optimizer.kind}` reads whole weights, which the layout `sharded` cuts",
                             module.train.place("optimizer"), help="--layout replicated, or adamw")  # fmt: skip
-        options: Any = {"device": device, "precision": precision, "mixed": mixed}
+        options: Any = {"device": device, "precision": precision, "mixed": mixed, "compiled": compiled}
         return TorchSession(module, parameters, optimizer, group=group, **options)
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:

@@ -37,6 +37,7 @@ class TorchSession:
         precision: str = "float32",
         mixed: bool = False,
         group: Group = ALONE,
+        compiled: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -65,6 +66,11 @@ class TorchSession:
             else None
         )
         self.count = 0
+        #: The loss as a step differentiates it: by torch's compiler, or as the text says.
+        self.loss: Any = None
+        if "loss" in self.methods:
+            method = getattr(self.model, self.methods["loss"])
+            self.loss = torch.compile(method) if compiled else method
 
     # --- programs ---
 
@@ -123,10 +129,10 @@ class TorchSession:
         exact = self.device.type == "cuda" and not self.mixed
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if exact else nullcontext()
 
-    def _call(self, program: str, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
+    def _call(self, program: str, inputs: Mapping[str, Array], method: Any = None) -> dict[str, Tensor]:
         graph = self.module.programs[program]
         given = [self._tensor(inputs[name], value.dtype) for name, value in graph.inputs.items()]
-        results = getattr(self.model, self.methods[program])(*given)
+        results = (method or getattr(self.model, self.methods[program]))(*given)
         return results if isinstance(results, dict) else {next(iter(graph.outputs)): results}
 
     def _tensor(self, array: Array, kind: DType) -> Tensor:
@@ -147,7 +153,7 @@ class TorchSession:
             weight.grad = None
         with self._all_digits():
             with self._autocast():
-                outputs = self._call("loss", inputs)
+                outputs = self._call("loss", inputs, self.loss)
             loss = outputs["loss"] if "loss" in outputs else next(iter(outputs.values()))
             if self.trained and loss.requires_grad:
                 torch.autograd.backward(loss)

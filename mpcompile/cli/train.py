@@ -60,6 +60,10 @@ def train(
     mixed: Annotated[
         bool | None, typer.Option("--mixed/--no-mixed", help="bfloat16 where it is safe.")
     ] = None,
+    compile_: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Loss and gradient by torch.compile (torch alone)."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32 or float64 (default: float32, or as the run resumed).")
     ] = None,
@@ -138,7 +142,7 @@ def train(
             raise typer.Exit(1)
         options = Options(
             backend, data, seed, steps, resume, device, mixed, precision, trackers, checkpoint_every,
-            overrides, bool(errors), init, shards, layout, workers, init_names,
+            overrides, bool(errors), init, shards, layout, workers, compile_, init_names,
         )  # fmt: skip
         if processes > 1 and size == 1:
             require_launch(module, options, earlier, processes)

@@ -33,6 +33,7 @@ class Options:
     shards: int | None = None
     layout: str | None = None  # of the weights of several processes: replicated or sharded
     workers: int = 0  # processes that make batches; the run is the same for any number
+    compile: bool | None = None  # loss and gradient by torch's compiler
     init_names: Path | None = None  # which weight there is which here (weights.py)
 
 

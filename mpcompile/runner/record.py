@@ -167,6 +167,7 @@ class Facts(_Strict):
     versions: dict[Name, Name]
     trackers: list[Tracked] = []
     layout: Literal["replicated", "sharded"] = "replicated"
+    compile: bool = False
     history: list[_Change] = []
 
 

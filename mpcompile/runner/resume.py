@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What an option means where neither the command line nor the run resumed says it.
 _USUAL: Mapping[str, Any] = {
     "backend": "torch", "device": "cpu", "precision": "float32", "mixed": False, "trackers": [],
-    "unproven": False, "layout": "replicated",
+    "unproven": False, "layout": "replicated", "compile": False,
 }  # fmt: skip
 # Facts that follow from the data, or stand in another place of `run.json` too.
 _DERIVED = (

@@ -83,6 +83,7 @@ class Setup:
             "unproven": options.unproven,
             "trackers": options.trackers,
             "layout": options.layout,
+            "compile": options.compile,
             "init": self.init,
             "versions": runs.versions(str(options.backend)),
         }
@@ -111,6 +112,7 @@ def prepare(
         precision=str(filled.precision),
         mixed=bool(filled.mixed),
         group=group,
+        compiled=bool(filled.compile),
     )
     batches = Batches(
         module, dataset.splits["train"], settings.batch, settings.seed,

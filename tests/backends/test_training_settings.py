@@ -219,3 +219,32 @@ def test_muon_is_refused_where_weights_are_not_whole() -> None:
     m = made("optimizer: muon(0.01)")
     with pytest.raises(SpecError, match="reads whole weights"):
         open_session("torch", m, example_weights(m), settings(m).optimizer, group=Group(0, 2, 2, "sharded"))
+
+
+def test_torch_compiles_the_loss_of_a_step_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss that is differentiated, and nothing else; its compiler takes half a minute, so that another stands in."""
+    m, calls = made("optimizer: sgd(0.1)"), list[str]()
+
+    def compiler(method: Callable[..., object]) -> Callable[..., object]:
+        def called(*args: object) -> object:
+            calls.append(method.__name__)
+            return method(*args)
+
+        return called
+
+    monkeypatch.setattr("torch.compile", compiler)
+    start, batch = example_weights(m), example_inputs(m, "loss", 4)
+    plain, compiled = (
+        open_session("torch", m, start, settings(m).optimizer, compiled=c) for c in (False, True)
+    )
+    plain.step(batch, 0.1)
+    compiled.run("loss", batch)
+    assert not calls
+    compiled.step(batch, 0.1)
+    assert calls == ["loss"]
+    for key, array in plain.state().items():
+        assert np.array_equal(compiled.state()[key], array)
+    for backend in ("jax", "onnx"):
+        with pytest.raises(SpecError, match="has no `--compile`") as refused:
+            open_session(backend, m, start, settings(m).optimizer, compiled=True)
+        assert refused.value.diagnostics[0].code == "MP511"
