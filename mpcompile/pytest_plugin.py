@@ -9,8 +9,8 @@ pytest imports this file at every start, so it imports nothing of the compiler u
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,9 @@ import pytest
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Diagnostic
-    from mpcompile.diagnostics.report import Property
-    from mpcompile.ir import Module
+    from mpcompile.diagnostics.report import Checked
 
 _SUFFIXES = (".mp", ".yaml", ".yml")
-_BYTES = 256 * 1024  # no spec is larger
-
-#: What makes a YAML file a spec: the name of a model at the left margin, and a section of one. Settings of other tools
-#: that have a `model` too have it as a mapping, or lack the sections.
-_MODEL = re.compile(rb"^model[ \t]*:[ \t]*([\"']?)\w+\1[ \t]*(#.*)?\r?$", re.MULTILINE)
-_SECTION = re.compile(rb"^(input|target|condition|density|recurrence)[ \t]*:", re.MULTILINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
     """Collect the tests of a spec, where specs are wanted; other plugins go on collecting the file too."""
-    if file_path.suffix not in _SUFFIXES or not _wanted(file_path, parent.config) or not is_spec(file_path):
+    if file_path.suffix not in _SUFFIXES or not _wanted(file_path, parent.config) or not _is_spec(file_path):
         return None
     made: SpecFile = SpecFile.from_parent(parent, path=file_path)
     return made
@@ -74,51 +67,93 @@ def _named(config: pytest.Config) -> set[Path]:
     return config.stash[_NAMED]
 
 
-def is_spec(path: Path) -> bool:
-    """Return whether a file is a spec: by its name, and a YAML file by its text."""
-    if path.suffix == ".mp":
-        return True
+def _is_spec(path: Path) -> bool:
+    """Whether a file is a spec. Raises `pytest.UsageError` for settings of another form."""
+    from mpcompile.folders import is_spec
+
     try:
-        with open(path, "rb") as handle:
-            text = handle.read(_BYTES)
-    except OSError:
-        return False
-    return bool(_MODEL.search(text) and _SECTION.search(text))
+        return is_spec(path)
+    except ValueError as fault:
+        raise pytest.UsageError(str(fault)) from None
 
 
 class SpecFile(pytest.File):
-    """A spec. Reading it and finding its shapes happens when tests are collected; proving it when the first one runs."""
+    """A spec. When tests are collected its properties are named; they are proved when the first of them runs.
+
+    Both are taken from the disk where the spec did not change (`mpcompile/cached.py`), so that the processes of a
+    parallel run do not repeat each other's work.
+    """
 
     def collect(self) -> Iterator[pytest.Item]:
-        from mpcompile import api
+        from mpcompile import cached
         from mpcompile.diagnostics import SpecError
 
-        self.module: Module | None = None
-        self.findings: tuple[Diagnostic, ...] = ()
-        self._proved: dict[str, Property] | None = None
-        try:
-            self.module = api.load(self.shown)
-        except SpecError as problem:
-            self.findings = problem.diagnostics
+        self._answer: Checked | None = None
+        _name_ahead(self)
         yield WellFormed.from_parent(self, name="well-formed")
-        if self.module is not None:
-            for name in api.property_names(self.module):
+        with suppress(SpecError):  # `well-formed` says what is wrong
+            for name in cached.property_names(self.shown):
                 yield PropertyItem.from_parent(self, name=name)
 
     @property
     def shown(self) -> Path:
         """The path as findings show it: from the folder where pytest was started, if the spec lies below it."""
-        start = self.config.invocation_params.dir
-        return self.path.relative_to(start) if self.path.is_relative_to(start) else self.path
+        return _shown(self.path, self.config)
 
-    def proved(self) -> dict[str, Property]:
-        """The answers, by the name of the property; all of them are found at once."""
-        from mpcompile import api
+    def answer(self) -> Checked:
+        """The answer about the whole spec, which is found once."""
+        from mpcompile import cached
 
-        if self._proved is None:
-            assert self.module is not None
-            self._proved = {p.name: p for p in api.properties(self.module)}
-        return self._proved
+        if self._answer is None:
+            self._answer = cached.examine(self.shown)
+        return self._answer
+
+    def findings(self) -> tuple[Diagnostic, ...]:
+        """The findings of no property: faults of the spec, and warnings. Nothing is proved for them."""
+        from mpcompile import api, cached
+        from mpcompile.diagnostics import SpecError
+
+        if (found := self._answer or cached.known(self.shown)) is not None:
+            self._answer = found
+            return found.findings
+        try:
+            return tuple(api.warnings(api.load(self.shown)))
+        except SpecError as problem:
+            return problem.diagnostics
+
+
+def _shown(path: Path, config: pytest.Config) -> Path:
+    start = config.invocation_params.dir
+    return path.relative_to(start) if path.is_relative_to(start) else path
+
+
+_AHEAD: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def _name_ahead(file: SpecFile) -> None:
+    """Name the properties of all specs of a run in several processes, each process from another place on.
+
+    All processes collect all tests. Each finds on the disk what others have named, and so names its share alone.
+    """
+    from mpcompile import cached
+    from mpcompile.diagnostics import SpecError
+
+    config = file.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or cached.folder() is None or config.stash.get(_AHEAD, False):
+        return
+    config.stash[_AHEAD] = True
+    specs = [
+        path
+        for named in sorted(_named(config))
+        for path in (sorted(named.rglob("*")) if named.is_dir() else [named])
+        if path.suffix in _SUFFIXES and path.is_file() and _wanted(path, config) and _is_spec(path)
+    ]
+    number, count = int(str(worker["workerid"]).removeprefix("gw")), int(worker["workercount"])
+    start = len(specs) * number // count
+    for path in specs[start:] + specs[:start]:
+        with suppress(SpecError):
+            cached.property_names(_shown(path, config))
 
 
 class NotProved(Exception):
@@ -145,12 +180,9 @@ class WellFormed(_SpecItem):
     """The spec can be read, its names mean something, its shapes fit, and nothing in it is hardly meant."""
 
     def runtest(self) -> None:
-        from mpcompile import api
         from mpcompile.diagnostics.report import counts
 
-        if self.parent.module is None:
-            self.fail_with(self.parent.findings)
-        elif found := [d for d in api.warnings(self.parent.module) if counts(d)]:
+        if found := [d for d in self.parent.findings() if counts(d)]:
             self.fail_with(found)
 
     def reportinfo(self) -> tuple[Path, int, str]:
@@ -161,7 +193,7 @@ class PropertyItem(_SpecItem):
     """One claim of the spec, or one that its densities imply."""
 
     def runtest(self) -> None:
-        answer = self.parent.proved()[self.name]
+        answer = next(p for p in self.parent.answer().properties if p.name == self.name)
         if not answer.holds:
             self.fail_with(answer.diagnostics, f"{answer.name} {answer.answer}")
 

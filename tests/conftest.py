@@ -19,6 +19,8 @@ FAST = (
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}".strip()
 # Every graph is verified between all passes, also in processes that tests start.
 os.environ.setdefault("MPCOMPILE_VERIFY_EACH", "1")
+# Tests prove for themselves; those of the cache name a folder of their own.
+os.environ["MPCOMPILE_CACHE"] = ""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -7,21 +7,35 @@ from os.path import realpath
 from pathlib import Path
 
 from mpcompile.cli._run import fail
-
-SUFFIXES = (".mp", ".yaml", ".yml")
+from mpcompile.folders import SUFFIXES, is_spec
 
 
 def specs_in(path: Path) -> list[Path]:
-    """Return a file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`."""
+    """Return a file itself; of a folder every spec below it that is not in a hidden folder or one named `invalid`.
+
+    Exits with 2 where the settings say in another form which folders hold specs.
+    """
     if not path.is_dir():
         return [path]
+    try:
+        return [file for file in _files_in(path) if is_spec(file)]
+    except ValueError as fault:
+        fail(str(fault))
+
+
+def _files_in(folder: Path) -> list[Path]:
     return sorted(
         f
-        for f in path.rglob("*")
+        for f in folder.rglob("*")
         if f.suffix in SUFFIXES
         and not f.is_dir()
-        and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(path).parts)
+        and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(folder).parts)
     )
+
+
+def left_out(paths: Iterable[Path]) -> list[Path]:
+    """Return the YAML files of folders that are taken for somebody else's."""
+    return [file for path in paths if path.is_dir() for file in _files_in(path) if not is_spec(file)]
 
 
 def specs_of(paths: Iterable[Path]) -> list[Path]:

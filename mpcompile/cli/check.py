@@ -6,14 +6,15 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
 from mpcompile.cli._run import MemoryBudget, TimeBudget, budget_of, fail, settings_of
-from mpcompile.cli._specs import SUFFIXES, require, require_some, specs_of
+from mpcompile.cli._specs import left_out, require, require_some, specs_of
+from mpcompile.folders import SUFFIXES
 
 if TYPE_CHECKING:
     from mpcompile.budget import Budget
@@ -67,6 +68,10 @@ def check(
     weights_as_written: Annotated[
         bool, typer.Option("--weights-as-written", help="Take its weights, and zeros in them, as they are.")
     ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that check specs.")] = 1,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Take answers about unchanged specs from the disk.")
+    ] = True,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
@@ -110,12 +115,16 @@ def check(
     if watch:
         from mpcompile.cli._watch import watch as run
 
-        run(given, lambda spec: _examine(spec, overrides, budget), lambda r: _publish(r, output_format, {}))
+        run(given, lambda s: _examine(s, overrides, budget, cache), lambda r: _publish(r, output_format, {}))
         return
+    kept = cache and not certificate  # a certificate is of proofs that were made for it
     result = (
-        _verified(verify_certificate, budget) if verify_certificate else _checked(given, overrides, budget)
+        _verified(verify_certificate, budget)
+        if verify_certificate
+        else _checked(given, overrides, budget, kept, jobs)
     )
     _publish(result, output_format, files)
+    _tell_left_out(given)
     if certificate:
         _certify(result, certificate, overrides)
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
@@ -129,6 +138,15 @@ def _lengths(text: str | None) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         fail(f"--lengths takes numbers such as 11,13,17,29, not '{text}'")
     return tuple(map(int, parts)) or LENGTHS
+
+
+def _tell_left_out(given: Iterable[Path]) -> None:
+    """Say which YAML files of folders were not checked."""
+    if others := left_out(given):
+        shown = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
+        which = f"{len(others)} YAML files are" if len(others) > 1 else "1 YAML file is"
+        echo(f"{which} no spec, and left out: {shown}; [tool.mpcompile] specs in pyproject.toml names folders in which "
+             "every file is one", err=True)  # fmt: skip
 
 
 def _foreign(
@@ -180,22 +198,57 @@ def _formats(output_format: str, report: Iterable[str]) -> dict[str, Path]:
     return files
 
 
-def _checked(paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget) -> Report:
+def _checked(
+    paths: Iterable[Path], overrides: Mapping[str, str], budget: Budget, cache: bool, jobs: int
+) -> Report:
+    """Every spec, in several processes those that are not known yet."""
     from mpcompile.diagnostics.report import Report
 
-    return Report(tuple(_examine(spec, overrides, budget) for spec in specs_of(paths)))
+    specs = specs_of(paths)
+    if jobs == 1:
+        return Report(tuple(_examine(spec, overrides, budget, cache) for spec in specs))
+    from mpcompile import cached
+    from mpcompile.cli._jobs import mapped
+
+    found = {spec: cached.known(spec, overrides, budget) if cache else None for spec in specs}
+    rest = [spec for spec in specs if found[spec] is None]
+    made = mapped(_examined, rest, min(jobs, len(rest)), dict(overrides), budget, cache) if rest else []
+    for spec, answer in zip(rest, made, strict=True):
+        found[spec] = _answer(spec, answer)
+    return Report(tuple(answer for answer in found.values() if answer is not None))
 
 
-def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget) -> Checked:
+def _examined(spec: Path, overrides: Mapping[str, str], budget: Budget, cache: bool) -> dict[str, Any]:
+    """One spec in a process of its own, as plain data."""
+    from mpcompile import cached
+
+    answer = _examine(spec, overrides, budget, cache)
+    return cached.encoded(answer) | {"crash": answer.crash}
+
+
+def _answer(spec: Path, data: Mapping[str, Any]) -> Checked:
+    from dataclasses import replace
+
+    from mpcompile import cached
+    from mpcompile.diagnostics.report import Checked
+
+    if data.get("died"):
+        echo(f"error: {spec}: the process that checked it was killed", err=True)
+        return Checked(str(spec), crash="the process that checked it was killed")
+    return replace(cached.decoded(data), crash=data["crash"])
+
+
+def _examine(spec: Path, overrides: Mapping[str, str], budget: Budget, cache: bool) -> Checked:
     """One spec, within a budget. An internal error stops the check of this spec only; it is said at once, on stderr."""
-    from mpcompile import api
+    from mpcompile import api, cached
     from mpcompile.budget import capped
     from mpcompile.diagnostics.render import printable
     from mpcompile.diagnostics.report import Checked
 
     try:
         with capped(budget.memory):
-            return api.examine(spec, overrides, budget)
+            examine = cached.examine if cache else api.examine
+            return examine(spec, overrides, budget)
     except Exception as fault:
         if debugging():
             traceback.print_exc()

@@ -30,8 +30,8 @@ HOOKS = [
     for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     if hook["id"] != "mpcompile-models"  # takes no files: tests/foreign/test_gate.py runs it
 ]
-#: Plugins that only cost start-up here are left out.
-PLUGINS = "-p no:cacheprovider -p no:hypothesispytest -p no:syrupy -p no:xdist"
+#: Plugins that only cost start-up here are left out, and one that stops every item that is no function.
+PLUGINS = "-p no:cacheprovider -p no:hypothesispytest -p no:syrupy -p no:xdist -p no:pytest-lsp"
 ENVIRONMENT = os.environ | {
     "PYTEST_ADDOPTS": PLUGINS,
     "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"],
@@ -100,9 +100,9 @@ def test_the_workflow_writes_what_it_uploads(folder: Path) -> None:
         name = step["with"].get("sarif_file") or step["with"]["path"]
         assert (folder / name).is_file() and "always()" in step["if"] and f"hashFiles('{name}')" in step["if"]
     assert len(uploads) == 2 and WORKFLOW["permissions"]["security-events"] == "write"
-    (folder / "specs" / "made.yaml").write_text("model: m\n")
+    (folder / "specs" / "made.yaml").write_text("model: m\ninput: {x: 3}\n")
     failed = shell(rest[0], folder)
-    assert failed.returncode == 1 and "::error file=specs/made.yaml,line=1" in failed.stdout
+    assert failed.returncode == 1 and "::error file=specs/made.yaml,line=2" in failed.stdout
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: str(hook["id"]))

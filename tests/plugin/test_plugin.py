@@ -26,7 +26,9 @@ def loaded() -> None:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> Iterator[pytest.Pytester]:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Pytester]:
+    # a plugin of others, which may be installed here, and stops every item that is no function
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:pytest-lsp")
     pytester.makepyfile(test_own="def test_own(): pass")
     files = {
         "specs/made.yaml": MADE,
@@ -100,11 +102,55 @@ def test_a_spec_is_proved_once_and_only_when_a_property_runs(
     calls: list[str] = []
     prove = api.verdicts
     monkeypatch.setattr(api, "verdicts", lambda module: calls.append(module.name) or prove(module))
+    monkeypatch.delenv("MPCOMPILE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project.path / "kept"))
     project.runpytest("specs/made.yaml", "--collect-only", "-p", "no:cacheprovider")
     project.runpytest("specs/made.yaml::well-formed", "-p", "no:cacheprovider").assert_outcomes(passed=1)
     assert calls == []
     project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=4)
     assert calls == ["made"]
+    project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=4)
+    assert calls == ["made"], "the answer is on the disk"
+    (project.path / "specs" / "made.yaml").write_text(MADE.replace("strict(up)", "up"), encoding="utf-8")
+    project.runpytest("specs/made.yaml", "-p", "no:cacheprovider").assert_outcomes(passed=2, failed=2)
+    assert calls == ["made", "made"]
+
+
+def test_in_a_folder_set_as_specs_every_yaml_file_is_one(project: pytest.Pytester) -> None:
+    """Elsewhere files of others are left alone."""
+    project.makepyprojecttoml('[tool.mpcompile]\nspecs = ["specs/set"]\n')
+    (project.path / "specs" / "set").mkdir()
+    (project.path / "specs" / "set" / "typo.yaml").write_text(
+        MADE.replace("model:", "modle:"), encoding="utf-8"
+    )
+    assert collected(project, "specs") == ALL | {"specs/set/typo.yaml::well-formed"}
+    result = project.runpytest("specs/set", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    assert "modle" in result.stdout.str()
+
+
+def test_processes_name_properties_from_another_place_on_each(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two begins in the middle, and finds there what the first one has named."""
+    monkeypatch.setenv("MPCOMPILE_CACHE", str(project.path / "kept"))
+    loaded: list[str] = []
+    load = api.load
+    monkeypatch.setattr(api, "load", lambda path, *rest: loaded.append(Path(path).name) or load(path, *rest))
+
+    class Worker:
+        def __init__(self, number: int) -> None:
+            self.input = {"workerid": f"gw{number}", "workercount": 2}
+
+        def pytest_configure(self, config: pytest.Config) -> None:
+            config.workerinput = self.input  # type: ignore[attr-defined]  # as pytest-xdist does
+
+    arguments = ("specs", "--collect-only", "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:xdist")
+    for number in (1, 0):
+        run = project.inline_run(*arguments, plugins=[Worker(number)])
+        assert len(run.getcalls("pytest_itemcollected")) == len(ALL)
+    assert loaded[:4] == ["deep/mlp.mp".split("/")[1], "made.yaml", "bad.yml", "broken.mp"]
+    assert loaded[4:] == ["broken.mp"] * (len(loaded) - 4), "what cannot be read has no names to keep"
 
 
 def test_an_error_of_the_compiler_keeps_its_traceback(
