@@ -10,9 +10,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from pygments.lexers import get_lexer_by_name
-from pygments.lexers.special import TextLexer
-from pygments.util import ClassNotFound
+from mpcompile.highlighting import SpecLexer
 
 project = html_title = "mpcompile"
 version = release = version_of("mpcompile")
@@ -74,10 +72,7 @@ def repair(app: Any, problem: Exception | None) -> None:
 
 
 def setup(app: Any) -> None:
-    """Connect the above, and read specs as plain text where no lexer for them is installed."""
+    """Connect the above, with the lexer of specs."""
     app.connect("autodoc-process-docstring", as_rst)
     app.connect("build-finished", repair)
-    try:
-        get_lexer_by_name("mp")
-    except ClassNotFound:
-        app.add_lexer("mp", TextLexer)
+    app.add_lexer("mp", SpecLexer)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -10,8 +12,12 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import typer
 
 from mpcompile.cli import COMMANDS
+from mpcompile.diagnostics import Source
 from mpcompile.diagnostics.codes import CODES
-from mpcompile.reference import KINDS, entry
+from mpcompile.frontend import parse_text
+from mpcompile.lowering import lower
+from mpcompile.reference import KINDS, Entry, entry
+from mpcompile.report.facts import describe
 from mpcompile.runner.answers import NOUNS
 from mpcompile.runner.scores import METRICS, OF_DRAWS
 
@@ -49,12 +55,15 @@ def reference() -> dict[str, str]:
         lines = [f"# {heading}"]
         for name in names:
             each = entry(kind, name)
-            columns = any("  " in line.strip() for line in each.about)
-            about = ["```text", *each.about, "```"] if columns else each.about
-            lines += ["", f"## {name}", "", f"`{each.usage}`", "", *about]
-            pairs = [f"- `{word}`: {text}" for word, text in each.arguments]
-            facts = [f"- {word}: {text}" for word, text in each.facts]
-            lines += ["", *facts, *pairs] if facts or pairs else []
+            prose, told = split("\n".join(each.about), [word for word, _ in each.arguments])
+            lines += ["", f"## {name}", "", f"`{each.usage}`", "", *prose]
+            facts = [*each.facts, *(measured(each) if title in MEASURED else ())]
+            pairs = [f"- {word}: {text}" for word, text in facts]
+            pairs += [
+                f"- `{word}`: {f'{told[word]} ({text})' if word in told else text}"
+                for word, text in each.arguments
+            ]
+            lines += ["", *pairs] if pairs else []
             lines += ["", "```mp", *each.example.splitlines(), "```"]
         made[f"{title}.md"] = "\n".join(lines) + "\n"
     index.append("- [Metrics](metrics.md): what `mpcompile eval` computes of targets")
@@ -62,6 +71,44 @@ def reference() -> dict[str, str]:
     index.append(f"- [Commands](commands.md) with their options: {names}")
     index.append("- [Diagnostic codes](../codes/README.md)")
     return made | {"metrics.md": metrics(), "commands.md": commands(), "README.md": "\n".join(index) + "\n"}
+
+
+#: Kinds of which an example shows the shape of a result.
+MEASURED = ("layers", "functions", "bijectors")
+#: A row of a docstring: names, two spaces, text, and its further lines, which are indented.
+ROW = re.compile(r"^(\w+(?:, \w+)*) {2,}(\S.*(?:\n {3,}\S.*)*)\n?", re.MULTILINE)
+
+
+def split(about: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return a description without its rows about arguments, and those rows by the name of the argument."""
+    told: dict[str, str] = {}
+
+    def taken(row: re.Match[str]) -> str:
+        names = row[1].split(", ")
+        if not set(names) <= set(arguments):
+            return row[0]
+        told.update(dict.fromkeys(names, " ".join(row[2].split())))
+        return ""
+
+    prose = re.sub(r"\n{3,}", "\n\n", ROW.sub(taken, about)).strip().splitlines()
+    aligned = any("  " in line.strip() for line in prose)
+    return (["```text", *prose, "```"] if aligned else prose), told
+
+
+def measured(each: Entry) -> list[tuple[str, str]]:
+    """Return the shape of the result and the parameters of a name in its example, from the program of the example."""
+    source = Source("example.mp", each.example)
+    module = lower(parse_text(each.example, source.path), source)
+    rows = [
+        r for r in describe(module)["layers"] if re.search(rf"(^|\.){each.name}([_.]\d+)*(\.|$)", r["name"])
+    ]
+    if not rows:
+        return []
+    root = re.match(rf"(.*?(^|\.){each.name}([_.]\d+)*)(\.|$)", rows[0]["name"])[1]  # type: ignore[index]  # it matched
+    own = [r for r in rows if r["name"] == root or r["name"].startswith(f"{root}.")]
+    shape = next((r for r in own if r["name"] == root), own[-1])["shape"].partition("[")[2].rstrip("]")
+    count = sum(r["parameters"] for r in own)
+    return [("in the example", f"its result is [{shape}]" + (f"; {count:,} parameters" if count else ""))]
 
 
 def commands() -> str:
