@@ -154,7 +154,19 @@ class Sums(nn.Module):
         return input_ids.double().cumsum(1).tanh()
 
 
+class Swaps(nn.Module):
+    """The same operations at every length; what they give has other names from 12 on."""
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = input_ids.double()
+        found = (x.cumsum(1), x.cumsum(1).tanh())
+        one, other = found if input_ids.shape[1] < 12 else found[::-1]
+        return {"one": one, "other": other}
+
+
 def test_what_does_not_fit_is_named() -> None:
+    with pytest.raises(Apart, match="outputs are others"):
+        program(Swaps())
     with pytest.raises(Apart, match="operations run at lengths"):
         program(Steps())
     spec = asked(Steps(), "autoregressive(input_ids -> output, order = axis 1)")

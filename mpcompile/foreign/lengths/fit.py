@@ -53,9 +53,9 @@ def fitted(recordings: Mapping[int, Recording], fit: int = 3) -> Fitted:
     for length in held:
         _hold(rows, live[length], length)
     graph = recordings[made[0]].graph
-    names = [sorted(r.graph.outputs) for r in recordings.values()]
-    if any(n != names[0] for n in names):
-        raise Apart("the outputs have other names at another length")
+    given = [_outputs(recordings[n].graph, live[n]) for n in lengths]
+    if any(outputs != given[0] for outputs in given):
+        raise Apart("the outputs are others at another length")
     return Fitted(_emitted(rows, graph, live[made[0]]), made, held)
 
 
@@ -66,6 +66,11 @@ def _nodes(graph: Graph) -> list[Node]:
 
 def _numbered(nodes: Sequence[Node]) -> dict[int, int]:
     return {node.id: i for i, node in enumerate(nodes)}
+
+
+def _outputs(graph: Graph, nodes: Sequence[Node]) -> dict[str, tuple[int, int]]:
+    numbers = _numbered(nodes)
+    return {name: (numbers[v.node], v.index) for name, v in graph.outputs.items()}
 
 
 def _operands(node: Node, numbers: Mapping[int, int]) -> Operands:
