@@ -46,4 +46,13 @@ TABLE = (
     Code("MP720", "not-as-imported", "Reports code of an imported model that does not compute what the model computed.",
          "The files would be another model, so none is written. This is a fault of the compiler: report it.",
          "mpcompile import --import-code models:decoder -o decoder --backend jax"),
+    Code("MP721", "no-program-to-match",
+         "Reports a spec whose programs do not take the inputs of the call that `import --match` compares it with.",
+         "Weights are found by comparing two programs on the same inputs.",
+         "mpcompile import --import-code models:decoder --match spec.mp -o names"),
+    Code("MP722", "match-differs",
+         "Reports a spec and a model whose weights have the same structure, and whose programs compute different things.",
+         "With those weights the spec would be another model: an activation, a constant of a norm or the order of "
+         "features differs. No file of names is written.",
+         "mpcompile import --import-code models:decoder --match spec.mp -o names"),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A file of names is a JSON object `{"ours": "theirs"}`. Both sides are paths of parameters, or of parts with parameters of
 the same names below them: `{"encoder": "backbone.layers"}` takes `backbone.layers.0.weight` for `encoder.0.weight`. The
-longest path of ours that holds a parameter counts, and "" is the whole model.
+longest path of ours that holds a parameter counts, and "" is the whole model. Of one parameter theirs may be an object
+that says how it is made of arrays there (`ir.layouts.Layout`): `{"from": "c_attn.weight", "transpose": [1, 0]}`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from mpcompile.backend import find_backend
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.ir import Array, Module
+from mpcompile.ir.layouts import Layout
 from mpcompile.ranges import named
 from mpcompile.runner import disk
 from mpcompile.runner.initial import initial
@@ -57,7 +59,9 @@ def start(
         return Start(weights, frozenset(weights))
     theirs = _arrays(source)
     wanted = (
-        {n: n for n in module.parameters if n in theirs} if names is None else _mapped(names, module, theirs)
+        {n: Layout((n,)) for n in module.parameters if n in theirs}
+        if names is None
+        else _mapped(names, module, theirs)
     )
     loaded = _fitting(source, module, theirs, wanted, say)
     bad = not_finite(loaded)
@@ -107,30 +111,47 @@ def _unreadable(path: Path, why: str) -> SpecError:
                  help=f"--init takes a run, .safetensors, or a state dict of torch ({', '.join(TORCH)})")  # fmt: skip
 
 
-def _mapped(path: Path, module: Module, theirs: Mapping[str, Array]) -> dict[str, str]:
-    """Return the name there of each parameter that a file of names covers. Raises `SpecError` (MP529)."""
+def _mapped(path: Path, module: Module, theirs: Mapping[str, Array]) -> dict[str, Layout]:
+    """Return the layout there of each parameter that a file of names covers. Raises `SpecError` (MP529)."""
     try:
         rows = parsed(disk.read(path, LARGEST))
     except ValueError as bad:
         raise _unusable(path, str(bad)) from bad
-    if not isinstance(rows, dict) or not rows or not all(isinstance(v, str) for v in rows.values()):
+    if not isinstance(rows, dict) or not rows:
         raise _unusable(path, "is no object of names")
-    for ours in rows:
+    layouts = {ours: _layout(path, ours, row) for ours, row in rows.items()}
+    for ours, layout in layouts.items():
+        if isinstance(layout.row(), dict) and ours not in module.parameters:
+            raise _unusable(
+                path,
+                f"has a layout for '{ours}', which is no parameter",
+                named(ours, list(module.parameters)),
+            )
         if not any(_below(name, ours) is not None for name in module.parameters):
             raise _unusable(
                 path, f"names '{ours}', which the model has not", named(ours, _parts(module.parameters))
             )
-    found: dict[str, str] = {}
+    found: dict[str, Layout] = {}
     for name in module.parameters:
         covering = [ours for ours in rows if _below(name, ours) is not None]
         if covering:
             ours = max(covering, key=len)
-            found[name] = ".".join(filter(None, (rows[ours], _below(name, ours))))
-    for ours, path_there in rows.items():
-        if not any(_below(name, path_there) is not None for name in theirs):
-            raise _unusable(path, f"names '{path_there}' for '{ours}', which the weights have not",
-                            named(path_there, _parts(theirs)))  # fmt: skip
+            below, layout = _below(name, ours), layouts[ours]
+            found[name] = Layout((".".join(filter(None, (layout.names[0], below))),)) if below else layout
+    for ours, layout in layouts.items():
+        for there in layout.names:
+            if not any(_below(name, there) is not None for name in theirs):
+                raise _unusable(path, f"names '{there}' for '{ours}', which the weights have not",
+                                named(there, _parts(theirs)))  # fmt: skip
     return found
+
+
+def _layout(path: Path, ours: str, row: Any) -> Layout:
+    """A row of a file of names. Raises `SpecError` (MP529)."""
+    try:
+        return Layout.parse(row)
+    except ValueError as bad:
+        raise _unusable(path, f"has for '{ours}' what {bad}") from bad
 
 
 def _unusable(
@@ -158,16 +179,20 @@ def _fitting(
     source: Path,
     module: Module,
     theirs: Mapping[str, Array],
-    wanted: Mapping[str, str],
+    wanted: Mapping[str, Layout],
     say: Callable[[str], None],
 ) -> dict[str, Array]:
     """Return the arrays that fit their parameters, and say what did not. Raises `SpecError` (MP529) where none does."""
     found: dict[str, Array] = {}
     wrong: list[str] = []
-    for name, there in wanted.items():
+    for name, layout in wanted.items():
         shape = tuple(module.parameters[name].shape)
-        array = theirs.get(there)
-        if array is None:
+        if not all(there in theirs for there in layout.names):
+            continue
+        try:
+            array = layout.apply(theirs)
+        except ValueError as bad:
+            wrong.append(f"'{name}': {bad}")
             continue
         if array.shape != shape or array.dtype.kind != "f":
             kind = "" if array.dtype.kind == "f" else f"{array.dtype} "
@@ -178,7 +203,7 @@ def _fitting(
         notes = tuple(wrong[:_LISTED]) or (f"there: {_listed(list(theirs))}",)
         raise error("MP529", f"{source} has no weight for a parameter of the model", Span.none(), notes=notes,
                     help="--init-names FILE says which is which")  # fmt: skip
-    used = {wanted[name] for name in found}
+    used = {there for name in found for there in wanted[name].names}
     say(f"{source}: {len(found)} of {len(module.parameters)} parameters loaded, {len(theirs) - len(used)} of its "
         f"{len(theirs)} arrays left out")  # fmt: skip
     left = [name for name in module.parameters if name not in found]

@@ -25,6 +25,7 @@ LISTS = {
     "mpcompile/analysis/padding/rules.py": "what moves ends or counts steps: the part of padding that no trait says",
     "mpcompile/analysis/sharding.py": "what sums and quotients make of sums over a batch, each its own way",
     "mpcompile/foreign/intervals.py": "interval arithmetic, a formula for each",
+    "mpcompile/foreign/matching/uses.py": "operations that tell queries from keys, and gates from values",
     "mpcompile/passes/affine.py": "sums and products are rewritten, each its own way",
     "mpcompile/passes/rearrange.py": "selections along one axis are composed, each its own way",
     "mpcompile/frontend/arithmetic.py": "functions of numbers in a spec",
