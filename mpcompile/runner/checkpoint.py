@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.emission.tensors import serialise
 from mpcompile.ir import Array, Module
 from mpcompile.ir.optimizers import OPTIMIZERS
-from mpcompile.runner import disk
+from mpcompile.runner import disk, parts
+from mpcompile.runner.parts import STATE
 from mpcompile.runner.record import LARGEST, Manifest, checked
 
-STATE, MANIFEST = "state.safetensors", "manifest.json"
+MANIFEST = "manifest.json"
 _NUMBERED = re.compile(r"last-[0-9]{1,19}")
 _LEFT = re.compile(r"last-\d+\.(tmp|old)|best\.tmp")
 
@@ -43,9 +43,11 @@ def save(folder: Path, state: Mapping[str, Array], record: Mapping[str, Any]) ->
     aside, old = folder.with_name(folder.name + ".tmp"), _old(folder)
     discard(aside)
     os.mkdir(aside)
-    payload = serialise({k: np.asarray(v) for k, v in state.items()})
-    disk.write(aside / STATE, payload)
-    manifest = {"format": 1, "files": {STATE: disk.digest(payload)}, "record": dict(record)}
+    files = parts.split({k: np.asarray(v) for k, v in state.items()}, parts.largest())
+    for name, payload in files.items():
+        disk.write(aside / name, payload)
+    digests = {name: disk.digest(payload) for name, payload in files.items()}
+    manifest = {"format": 1, "files": digests, "record": dict(record)}
     disk.write(aside / MANIFEST, disk.as_json(manifest))
     disk.sync(aside)
     there = disk.kind(folder) != "nothing"
@@ -68,9 +70,6 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
 
     Nothing is raised: every fault of the folder is a reason in `why`.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialise
-
     name = MANIFEST
     try:
         if disk.kind(folder) != "folder":
@@ -79,14 +78,20 @@ def load(folder: Path, limit: int = 1 << 40, why: list[str] | None = None) -> Ch
         step = manifest["record"]["step"]
         if _NUMBERED.fullmatch(folder.name.removesuffix(".old")) and number(folder) != step:
             raise ValueError(f"is of step {step}")
+        files, left = manifest["files"], limit
         name = STATE
-        payload = disk.read(folder / STATE, limit)
-        if hashlib.sha256(payload).hexdigest() != manifest["files"].get(STATE):
-            raise ValueError("is not the file that its manifest names")
-        try:
-            state = dict(deserialise(payload))
-        except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
-            raise ValueError("is no safetensors file of plain numbers") from None
+
+        def read(file: str) -> bytes:
+            nonlocal name, left
+            name = file
+            payload = disk.read(folder / file, left)
+            left -= len(payload)
+            if hashlib.sha256(payload).hexdigest() != files[file]:
+                raise ValueError("is not the file that its manifest names")
+            name = file if file == STATE else parts.INDEX
+            return payload
+
+        state = parts.joined(files, read)
         return Checkpoint(state, manifest["record"], folder)
     except (OSError, ValueError) as bad:
         if why is not None:
@@ -189,7 +194,7 @@ def discard(folder: Path, others: bool = False) -> None:
         if disk.kind(folder) != "nothing":
             os.unlink(folder)  # a link goes, what it leads to stays
         return
-    for name in (MANIFEST, STATE):
+    for name in (MANIFEST, *(n for n in sorted(os.listdir(folder)) if parts.OURS.fullmatch(n))):
         with suppress(FileNotFoundError):
             os.unlink(folder / name)
     try:

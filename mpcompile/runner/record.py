@@ -26,6 +26,9 @@ Amount = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(max_length=4096)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+StateFile = Annotated[
+    str, Field(pattern=r"^state(-[0-9]{5}-of-[0-9]{5})?\.safetensors$|^state\.safetensors\.index\.json$")
+]
 
 
 def _row_of(table: Mapping[str, type]) -> AfterValidator:
@@ -207,7 +210,7 @@ class Manifest(_Strict):
     """`manifest.json` of a checkpoint."""
 
     format: Literal[1]
-    files: dict[Literal["state.safetensors"], Digest]
+    files: dict[StateFile, Digest]
     record: _Record
 
 

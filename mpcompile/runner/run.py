@@ -35,7 +35,7 @@ _SPEC = re.compile(r"spec\.(mp|ya?ml)")
 # Names within a run; whatever else is in one was put there by its user.
 _OURS = re.compile(
     r"\.mpcompile|run\.json(\.tmp)?|spec\.(mp|ya?ml)|metrics\.(jsonl|csv(\.tmp)?)|samples\.npz|checkpoints"
-    r"|(best|checkpoints/last-\d+)(\.tmp|\.old)?(/(state\.safetensors|manifest\.json))?"
+    r"|(best|checkpoints/last-\d+)(\.tmp|\.old)?(/(state(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|manifest\.json))?"
     r"|tensorboard(/events\.out\.tfevents\.[^/]*)?"
 )
 

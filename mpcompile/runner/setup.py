@@ -13,7 +13,7 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.group import Group, processes
 from mpcompile.ir import Array, Module
 from mpcompile.passes.across import shared
-from mpcompile.runner import checkpoint, disk, resume
+from mpcompile.runner import checkpoint, disk, parts, resume
 from mpcompile.runner import run as runs
 from mpcompile.runner.batches import Batches, as_precision
 from mpcompile.runner.data import Dataset, Split, drawn, load_data
@@ -100,6 +100,7 @@ def prepare(
 
     Nothing is written. Raises `SpecError` (MP5xx) and `BackendMissing` as `loop.train` does.
     """
+    parts.largest()  # a wrong setting is said before the first step
     filled, settings, group, dataset = _settled(module, options, earlier, *processes())
     found = resume.latest(earlier, module) if earlier else None
     begun = start(filled.init, filled.init_names, module, settings.seed, say)

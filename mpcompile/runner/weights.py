@@ -22,6 +22,7 @@ from mpcompile.ir.layouts import Layout
 from mpcompile.ranges import named
 from mpcompile.runner import disk
 from mpcompile.runner.initial import initial
+from mpcompile.runner.parts import SUFFIX, beside
 from mpcompile.runner.record import LARGEST, parsed
 from mpcompile.runner.run import not_finite, open_run
 
@@ -44,7 +45,8 @@ def start(
 ) -> Start:
     """Return the weights that training starts from.
 
-    source  a run, of which the best weights count; a .safetensors file; or a state dict of torch. None: drawn from `seed`
+    source  a run, of which the best weights count; a .safetensors file, or the index of several; or a state dict of
+            torch. None: drawn from `seed`
     names   a file of names; without it a run must have all parameters, and a file is taken by their names
     `say` is told what was loaded, what was left, whose shape differs, and what masks remove.
 
@@ -53,7 +55,8 @@ def start(
     """
     if source is None:
         return Start(initial(module, seed))
-    if source.suffix not in (*TORCH, ".safetensors") and (names is None or not source.is_dir()):
+    of_file = source.suffix in (*TORCH, ".safetensors") or source.name.endswith(SUFFIX)
+    if not of_file and (names is None or not source.is_dir()):
         weights, _ = open_run(source).parameters(module)
         tell_dead(weights, module, str(source), say)
         return Start(weights, frozenset(weights))
@@ -99,6 +102,8 @@ def _arrays(source: Path) -> dict[str, Array]:
     from safetensors.numpy import load
 
     try:
+        if source.name.endswith(SUFFIX):
+            return beside(source, _LIMIT)
         return dict(load(disk.read(source, _LIMIT)))
     except ValueError as bad:
         raise _unreadable(source, str(bad)) from bad
