@@ -2,7 +2,7 @@
 
 A field of a layer, distribution, bijector, mask, optimiser, schedule or of the `train` section has one of these types.
 `lowering/binding.py` enforces them for what a spec states, `runner/settings.py` for what a command line states, and
-`frontend/schema.py` writes them into the JSON Schema. `slots` reads them; a field that declares none is refused.
+`reference/schema.py` writes them into the JSON Schema. `slots` reads them; a field that declares none is refused.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def schema(
 
     Put `# yaml-language-server: $schema=mpcompile.schema.json` on the first line of a spec to use it.
     """
-    from mpcompile.frontend import json_schema
+    from mpcompile.reference import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if output is None:

@@ -60,15 +60,8 @@ def format_model(model: ast.Model, syntax: Syntax = "mp", source: Source | None 
     return print_model(model, syntax, source)
 
 
-def json_schema() -> dict[str, object]:
-    """Return the draft-07 JSON Schema of the YAML syntax, for editors."""
-    from mpcompile.frontend.schema import json_schema as build
-
-    return build()
-
-
 __all__ = [
-    "SUFFIXES", "Source", "SpecError", "Syntax", "ast", "evaluate_number", "format_model", "json_schema",
+    "SUFFIXES", "Source", "SpecError", "Syntax", "ast", "evaluate_number", "format_model",
     "parse",
     "parse_text", "syntax_of",
 ]  # fmt: skip

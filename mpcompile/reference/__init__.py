@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mpcompile.reference.entries import Entry, described, entry, options, summary
+from mpcompile.reference.schema import json_schema
 from mpcompile.reference.tables import KINDS, Kind
 
-__all__ = ["KINDS", "Entry", "Kind", "described", "entry", "options", "summary"]
+__all__ = ["KINDS", "Entry", "Kind", "described", "entry", "json_schema", "options", "summary"]

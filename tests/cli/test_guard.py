@@ -190,7 +190,7 @@ def test_debug_shows_the_traceback_of_every_command(
     place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("mpcompile.frontend.json_schema", broken)
+    monkeypatch.setattr("mpcompile.reference.json_schema", broken)
     if place == "environment":
         monkeypatch.setenv("MPCOMPILE_DEBUG", "1")
     arguments = {"before": ["--debug", "schema"], "behind": ["schema", "--debug"], "environment": ["schema"]}[
@@ -216,7 +216,7 @@ def test_every_fault_is_one_line(
     def raising() -> None:
         raise fault
 
-    monkeypatch.setattr("mpcompile.frontend.json_schema", raising)
+    monkeypatch.setattr("mpcompile.reference.json_schema", raising)
     assert invoke("schema", monkeypatch=monkeypatch) == 2
     found = capsys.readouterr().err.splitlines()
     assert len(found) == 1 and found[0].startswith(line)
@@ -228,7 +228,7 @@ def test_an_interrupt_is_no_error(
     def raising() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mpcompile.frontend.json_schema", raising)
+    monkeypatch.setattr("mpcompile.reference.json_schema", raising)
     assert invoke("schema", monkeypatch=monkeypatch) == 130
     monkeypatch.setattr(_guard, "open_streams", raising)  # while modules are imported
     assert invoke("schema", monkeypatch=monkeypatch) == 130

@@ -13,10 +13,11 @@ import lark
 import pytest
 
 from mpcompile.diagnostics import Source
-from mpcompile.frontend import json_schema, parse
+from mpcompile.frontend import parse
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.tokens import tokenize
 from mpcompile.frontend.yamlform import BLOCK_KEYS, KEYS, RECURRENCE_KEYS
+from mpcompile.reference import json_schema
 from mpcompile_grammar import GRAMMAR, START_RULES, TABLES
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from mpcompile.diagnostics import SpecError
-from mpcompile.frontend import format_model, json_schema, parse, parse_text
+from mpcompile.frontend import format_model, parse, parse_text
+from mpcompile.reference import json_schema
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()
@@ -31,6 +32,9 @@ WRONG_SETTINGS = {
         "0 is not valid",
         "2.5 is not",
     ],
+    "everything.mp": ["["],  # a claim that the grammar accepts, and that there is not
+    "everything.yaml": ["["],
+    "unknown_layers.mp": ["['y ~"],
 }
 
 
@@ -59,6 +63,47 @@ density: [y ~ bernoulli(logits = x -> f -> dense(1))]
 train: {batch: 8}
 check: [parameters <= 100]
 """
+
+#: Typos of names in strings, each found by `check` too.
+TYPOS = {
+    "optimiser": ("train: {batch: 8}", "train: {optimizer: adma(1e-3)}"),
+    "data set": ("train: {batch: 8}", "train: {data: dgiits}"),
+    "layer": ("dense(n) -> relu", "desne(n) -> relu"),
+    "layer without parentheses": ("dense(n) -> relu", "dense(n) -> rleu"),
+    "layer in a list": ("dense(n) -> relu", "[dense(n), softplsu]"),
+    "layer in a law": ("dense(1)", "desne(1)"),
+    "law": ("y ~ bernoulli", "y ~ bernuolli"),
+    "claim": ("parameters <= 100", "paramters <= 100"),
+    "allowed claim": ("check: [parameters <= 100]", "check: [allow complet(x) because 'it is']"),
+    "mask": ("nets:", "masks: {m: degreees(natural)}\nnets:"),
+    "setting": ("batch: 8", "bacth: 8"),
+    "statement": ("density: [y ~", "density: [latnet y ~"),
+}
+
+
+@pytest.mark.parametrize("name", TYPOS)
+def test_typos_are_found_by_the_schema(name: str) -> None:
+    text = GOOD.replace(*TYPOS[name])
+    assert text != GOOD and problems(text) != []
+
+
+def test_own_names_are_not_taken_for_typos() -> None:
+    for own in (
+        "encoder",
+        "stem",
+        "dense2",
+        "conv_",
+        "block1",
+        "up",
+        "down",
+        "listen",
+        "phi",
+        "head",
+        "tower",
+    ):
+        text = GOOD.replace("{f: dense(n) -> relu}", f"{{{own}: dense(n) -> relu, f: {own} -> relu}}")
+        assert problems(text.replace("x -> f", f"x -> f -> {own}(x)")) == [], own
+
 
 #: What an author may get wrong in the structure, each found by the parser too.
 FAULTS = {

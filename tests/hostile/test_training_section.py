@@ -10,10 +10,10 @@ from wrong_values import BAD, FOREIGN, outcome
 
 from mpcompile import api
 from mpcompile.diagnostics import SpecError
-from mpcompile.frontend import json_schema
 from mpcompile.ir.optimizers import OPTIMIZERS
 from mpcompile.ir.training import SCHEDULES, TABLES, Training
 from mpcompile.ranges import slots
+from mpcompile.reference import json_schema
 from mpcompile.runner.settings import settings
 
 MP = """\

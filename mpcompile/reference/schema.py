@@ -10,18 +10,25 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mpcompile.ir.data_sets import DATA_SETS
 from mpcompile.ir.training import LISTS, TABLES, Training
 from mpcompile.ranges import slots
+from mpcompile.reference.spelling import data, definitions
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 Scalar = Annotated[str | int | float | bool, Field(description="An expression, such as `2 * hidden`.")]
+_NAMES: dict[str, Any] = {"spelt": "names"}
 Value = Annotated[
-    Scalar | list[Any], Field(description="An expression, or a vector or matrix as a list (of lists).")
+    Scalar | list[Any],
+    Field(description="An expression, or a vector or matrix as a list (of lists).", json_schema_extra=_NAMES),
 ]
 Pipeline = Annotated[
     Scalar | list[Any] | dict[str, Any],
-    Field(description="Layers in order: `dense(64) -> relu` on one line, or a list with one or more a line."),
+    Field(
+        description="Layers in order: `dense(64) -> relu` on one line, or a list with one or more a line.",
+        json_schema_extra=_NAMES,
+    ),
 ]
 Type = Annotated[
     str,
@@ -57,8 +64,12 @@ Statement = Annotated[
     Field(
         description="`x ~ dist(...)`, `latent z ~ q(...) prior p(...)`, `missing y ~ q(...)`, `minimise term`, "
         "`name = value`, or such a head as a key with a list of layers below it.",
+        json_schema_extra={"spelt": "statement"},
     ),
 ]
+
+MaskValue = Annotated[Scalar | list[Any], Field(json_schema_extra={"spelt": "mask"})]
+Claim = Annotated[str, Field(json_schema_extra={"spelt": "claim"})]
 
 
 class _Part(BaseModel):
@@ -107,7 +118,7 @@ class SpecFile(_Part):
     weights: dict[str, Weight] = Field(
         default={}, description="Learned tensors by name: `real[channel: 64] = normal(0.02)`."
     )
-    masks: dict[str, Value] = Field(
+    masks: dict[str, MaskValue] = Field(
         default={},
         description="Masks by name: `degrees(...)`, `causal2d(...)`, a matrix; `a & b`, `a | b`, `~a`, `a @ b`.",
     )
@@ -135,7 +146,7 @@ class SpecFile(_Part):
         default={},
         description="Settings of training: `optimizer`, `batch`, `steps` or `epochs`, `data`, `clip`, `patience`.",
     )
-    check: list[str] | str = Field(
+    check: list[Claim] | Claim = Field(
         default=[],
         description="Claims that must hold: `autoregressive(x)`, `complete(x)`, `jacobian(x) is triangular`, "
         "`transformed(x)`, `parameters <= 200_000`, `flops <= 2_000_000`; "
@@ -148,6 +159,7 @@ def json_schema() -> dict[str, Any]:
     """Build the draft-07 JSON Schema of the YAML form."""
     made: dict[str, Any] = _draft7(SpecFile.model_json_schema(by_alias=True))
     made["properties"]["train"] |= _training()
+    made["definitions"] |= definitions()
     return {"$schema": "http://json-schema.org/draft-07/schema#", **made, "title": "mpcompile spec"}
 
 
@@ -176,7 +188,10 @@ def _training() -> dict[str, Any]:
             shown = f"One of {slot.choice}."
             properties[slot.name] = {"type": "string", "enum": list(slot.choice.names), "description": shown}
         elif slot.range is None:
-            properties[slot.name] = {"type": "string", "description": "The name of a data set, or a file."}
+            properties[slot.name] = {
+                **data(),
+                "description": f"The name of a data set, or a file. {', '.join(DATA_SETS)}.",
+            }
         else:
             number: dict[str, Any] = {
                 "type": "integer" if slot.type is int else "number",
@@ -190,15 +205,19 @@ def _training() -> dict[str, Any]:
 
 
 def _draft7(node: Any) -> Any:
-    """pydantic writes draft 2020-12; for what is used here only the home of definitions differs."""
+    """pydantic writes draft 2020-12; for what is used here only the home of definitions differs.
+
+    It follows every reference itself, so that those to `definitions()` stand as `spelt` in the models.
+    """
     if isinstance(node, dict):
-        return {
-            ("definitions" if key == "$defs" else key): (
-                value.replace("#/$defs/", "#/definitions/") if key == "$ref" else _draft7(value)
-            )
-            for key, value in node.items()
-            if key != "default"  # a section that is left out is absent, not null or empty
-        }
+        made: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "spelt":
+                made["allOf"] = [{"$ref": f"#/definitions/{value}"}]
+            elif key != "default":  # a section that is left out is absent, not null or empty
+                kept = value.replace("#/$defs/", "#/definitions/") if key == "$ref" else _draft7(value)
+                made["definitions" if key == "$defs" else key] = kept
+        return made
     return [_draft7(item) for item in node] if isinstance(node, list) else node
 
 
