@@ -23,10 +23,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     the largest ratio of `difflib` counts, then the first.
     """
     names = [n for n in dict.fromkeys(known) if n != name]
-    close = [n for n in names if one_edit(name, n)]
+    close = {n: ratio for n in names if one_edit(name, n) and (ratio := _ratio(name, n))}
     if close:
-        return max(close, key=lambda n: SequenceMatcher(None, name, n).ratio())
+        return max(close, key=lambda n: close[n])
     return next(iter(get_close_matches(name, names, 1)), None)
+
+
+def _ratio(name: str, other: str) -> float:
+    """The similarity of two names: 0 where they share no letter, as two names of one letter do."""
+    return SequenceMatcher(None, name, other).ratio()
 
 
 def one_edit(a: str, b: str) -> bool:

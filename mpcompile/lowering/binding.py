@@ -231,7 +231,12 @@ class Arguments:
                 raise error("MP128", f"`{expr.callee}` within a law takes no net of its own", expr.span,
                             help="one net gives all parameters: it stands beside the outer law")  # fmt: skip
             return family_over(combined, given, expr.span)
-        name, known = self._text(expr), likelihoods()
+        known = likelihoods()
+        if not isinstance(expr, ast.Name | ast.Text):
+            combined = COMBINATORS.get(self.call.callee)
+            help = combined.usage if combined is not None else "such as normal or bernoulli"
+            raise Expected("the name of a law", expr.span, help=help)
+        name = self._text(expr)
         if name in REMOVED:
             raise error("MP110", f"unknown law `{name}`", expr.span, help=f"it is {REMOVED[name]}")
         if name not in known:
@@ -262,7 +267,7 @@ class Arguments:
         if isinstance(expr, ast.Call) and expr.callee == "raster":
             return Order("raster", tuple(self._text(a.value) for a in expr.args))
         if isinstance(expr, ast.Call):
-            raise unknown("order", expr.callee, ["raster", "file"], expr.span)
+            raise unknown("order", expr.callee, [*NAMES, "raster", "file"], expr.span)
         name = self._text(expr)
         if name not in NAMES:
             raise Unlisted(name, NAMES, f"{NAMED}, raster(...) or a list")

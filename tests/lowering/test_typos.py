@@ -122,3 +122,4 @@ def test_one_edit_is_the_distance_of_damerau() -> None:
     assert all(one_edit("adam", t) for t in ("adma", "adm", "adaam", "adxm", "dam", "adamw", "daam"))
     assert not any(one_edit("adam", t) for t in ("adam", "damx", "ad", "madam1", "daxm", ""))
     assert nearest("at", ["at", "add", "cat"]) == "cat"
+    assert nearest("q", ["e", "x"]) is None, "names of one letter are not alike"
