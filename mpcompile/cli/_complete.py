@@ -17,50 +17,58 @@ def command_asked(arguments: list[str]) -> str | None:
 
 
 def backends(incomplete: str) -> list[str]:
-    """Backends by their names, those that are installed or not."""
-    from mpcompile.backend import names
+    """Return the names of backends."""
+    from mpcompile.backend import backends as known
 
-    return [name for name in names() if name.startswith(incomplete)]
+    return [name for name in known() if name.startswith(incomplete)]
 
 
 def several_backends(incomplete: str) -> list[str]:
-    """Backends behind those before the last comma."""
+    """Return backends behind those before the last comma."""
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in backends(last)]
 
 
 def data_sets(incomplete: str) -> list[str]:
-    """Data sets by their names; the shell adds files."""
+    """Return the names of data sets; the shell adds files."""
     from mpcompile.ir.data_sets import DATA_SETS
 
     return [name for name in DATA_SETS if name.startswith(incomplete)]
 
 
 def templates(incomplete: str) -> list[str]:
-    """Templates of specs."""
+    """Return the templates of specs."""
     from mpcompile.frontend.templates import templates as known
 
     return [name for name in known() if name.startswith(incomplete)]
 
 
 def names(incomplete: str) -> list[tuple[str, str]]:
-    """Kinds of names, and every name of the language with its noun."""
-    from mpcompile.cli.list import kinds
+    """Return the kinds of names, and every name of the language with its noun."""
     from mpcompile.reference import KINDS
 
-    found = {kind: "a list" for kind in kinds()}
+    found = dict.fromkeys((*KINDS, "templates", "codes"), "a list")
     for kind in KINDS.values():
         found |= {name: kind.noun for name in kind.rows() if name not in found}
     return [(name, noun) for name, noun in found.items() if name.startswith(incomplete)]
 
 
 def explained(incomplete: str) -> list[tuple[str, str]]:
-    """Codes with their names, and the names of the language."""
+    """Return codes with their names, and the names of the language."""
     from mpcompile.diagnostics.codes import CODES
 
     codes = [(row.code, row.name) for row in CODES.values()]
     codes += [(row.name, row.code) for row in CODES.values()]
-    return [pair for pair in codes if pair[0].lower().startswith(incomplete.lower())] + names(incomplete)
+    return [pair for pair in codes if pair[0].startswith(incomplete)] + names(incomplete)
 
 
-__all__ = ["ASKED", "backends", "command_asked", "data_sets", "explained", "names", "several_backends", "templates"]
+__all__ = [
+    "ASKED",
+    "backends",
+    "command_asked",
+    "data_sets",
+    "explained",
+    "names",
+    "several_backends",
+    "templates",
+]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo, page
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ MemoryBudget = Annotated[
 ]
 
 #: Options of the commands that read a run.
-OtherBackend = Annotated[str | None, typer.Option("--backend", "-b", help="Another backend.")]
+OtherBackend = Annotated[
+    str | None, typer.Option("--backend", "-b", autocompletion=backends, help="Another backend.")
+]
 OtherDevice = Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo
 from mpcompile.cli._run import (
     MemoryBudget,
@@ -29,9 +30,11 @@ def build(
     spec: Annotated[
         Path, typer.Argument(help="A spec (.mp or .yaml), or the folder of a run, for its best weights.")
     ],
-    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", autocompletion=backends, help="torch, jax or onnx.")
+    ] = "torch",
     output: Annotated[
-        Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")
+        Path | None, typer.Option("--out", "-o", help="Folder (default build/<model>/<backend>).")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,

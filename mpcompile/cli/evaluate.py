@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._bar import late_bar
+from mpcompile.cli._complete import data_sets
 from mpcompile.cli._out import echo
 from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, findings, read_run
 
@@ -33,7 +34,9 @@ class Format(StrEnum):
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
-    data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
+    data: Annotated[
+        str | None, typer.Option(autocompletion=data_sets, help="Other data than the run's own.")
+    ] = None,
     split: Annotated[Split, typer.Option(help="Part of the data.")] = Split.test,
     samples: Annotated[
         int | None,

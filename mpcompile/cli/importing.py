@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
 
@@ -23,9 +24,11 @@ def import_(
         typer.Option("--import-code", help="A model in code: package.module:factory, which is run."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", help="Folder (default build/<model>/<backend>).")
+        Path | None, typer.Option("--out", "-o", help="Folder (default build/<model>/<backend>).")
     ] = None,
-    backend: Annotated[str, typer.Option("--backend", "-b", help="torch, jax or onnx.")] = "torch",
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", autocompletion=backends, help="torch, jax or onnx.")
+    ] = "torch",
     length: Annotated[
         int, typer.Option(min=1, help="The length that a factory is called with, if it takes one.")
     ] = 11,

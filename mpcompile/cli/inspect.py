@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def inspect(
     spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
     output_format: Annotated[str, typer.Option("--output-format", help="full, json or html.")] = "full",
-    output: Annotated[Path | None, typer.Option("-o", help="Write there instead of printing.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write there instead of printing.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     gradient_flow: Annotated[
         Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")

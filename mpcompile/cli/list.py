@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated
 
 import typer
 
+from mpcompile.cli._complete import names
 from mpcompile.cli._out import echo
 
 OTHERS = ("templates", "codes")
@@ -38,8 +38,9 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
+            autocompletion=names,
             help="A kind (layers, functions, distributions, claims, ...), templates or codes; or any "
-            "name, whose arguments and an example are then shown; all kinds without it."
+            "name, whose arguments and an example are then shown; all kinds without it.",
         ),
     ] = None,
 ) -> None:
@@ -52,10 +53,11 @@ def list_(
                 echo(line)
             return
     if kind is not None and kind not in kinds():
+        from mpcompile.diagnostics.nearest import nearest
         from mpcompile.reference import KINDS
 
-        near = get_close_matches(kind, [*kinds(), *(n for k in KINDS.values() for n in k.rows())], 1)
-        hint = f"did you mean {near[0]}?" if near else "one of " + ", ".join(kinds())
+        near = nearest(kind, [*kinds(), *(n for k in KINDS.values() for n in k.rows())])
+        hint = f"did you mean {near}?" if near else "one of " + ", ".join(kinds())
         raise typer.BadParameter(f"no kind or name {kind!r}; {hint}")
     for each in [kind] if kind else kinds()[:-1]:
         rows = registry(each)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mpcompile.cli._complete import templates as complete_templates
 from mpcompile.cli._out import echo
 
 
@@ -20,6 +21,7 @@ def new(
         typer.Option(
             "--template",
             "-t",
+            autocompletion=complete_templates,
             help="One of `mpcompile list templates` (default: the one called NAME, else mlp).",
         ),
     ] = None,

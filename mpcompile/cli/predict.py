@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     data: Annotated[str, typer.Argument(help="A file, a folder of pictures, or a data set by name.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The table: .csv, .npz or .parquet.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="The table: .csv, .npz or .parquet.")],
     split: Annotated[
         Split, typer.Option(help="Part of data that have parts; other files are read whole.")
     ] = Split.test,

@@ -30,7 +30,7 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help=".npz, .npy, .csv, .txt, .wav, .png or .jpg (default: samples.npz)."
+            "--out", "-o", help=".npz, .npy, .csv, .txt, .wav, .png or .jpg (default: samples.npz)."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,

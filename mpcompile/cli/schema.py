@@ -12,7 +12,7 @@ from mpcompile.cli._out import echo, result
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
 ) -> None:
     """Print the draft-07 JSON Schema of YAML specs, for editors.
 

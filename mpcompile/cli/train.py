@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcompile.cli._complete import backends, data_sets
 from mpcompile.cli._out import echo
 from mpcompile.cli._run import fail, findings, read_spec, settings_of, show
 
@@ -25,13 +26,23 @@ def train(
     spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
     backend: Annotated[
         str | None,
-        typer.Option("--backend", "-b", help="torch, jax or onnx (default: torch, or as the run resumed)."),
+        typer.Option(
+            "--backend",
+            "-b",
+            autocompletion=backends,
+            help="torch, jax or onnx (default: torch, or as the run resumed).",
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A data set by name, or a .npz, .npy, .csv, .txt, .wav or folder of pictures."),
+        typer.Option(
+            autocompletion=data_sets,
+            help="A data set by name, or a .npz, .npy, .csv, .txt, .wav or folder of pictures.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder (default runs/<model>).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run's folder (default runs/<model>).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Weights, order of data and noise.")] = None,
     seeds: Annotated[
         int | None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._bar import late_bar
+from mpcompile.cli._complete import several_backends
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import fail, findings, read_spec, settings_of
 from mpcompile.cli._specs import require, require_some, specs_of
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 def verify(
     paths: Annotated[list[Path], typer.Argument(help="Specs, or folders to search for them.")],
     backends: Annotated[
-        str | None, typer.Option(help="Comma-separated; default: all that are installed.")
+        str | None,
+        typer.Option(
+            autocompletion=several_backends, help="Comma-separated; default: all that are installed."
+        ),
     ] = None,
     output_format: Annotated[
         str | None,

@@ -233,8 +233,8 @@ class Arguments:
             return family_over(combined, given, expr.span)
         known = likelihoods()
         if not isinstance(expr, ast.Name | ast.Text):
-            combined = COMBINATORS.get(self.call.callee)
-            help = combined.usage if combined is not None else "such as normal or bernoulli"
+            outer = COMBINATORS.get(self.call.callee)
+            help = outer.usage if outer is not None else "such as normal or bernoulli"
             raise Expected("the name of a law", expr.span, help=help)
         name = self._text(expr)
         if name in REMOVED:

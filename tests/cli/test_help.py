@@ -1,0 +1,74 @@
+"""Every command teaches itself: -h, options of one name, completion by a shell, and the names of the language."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+import pytest
+import typer
+
+from mpcompile.cli import COMMANDS, main
+from mpcompile.cli.list import kinds
+from mpcompile.diagnostics.codes import CODES
+from mpcompile.reference import KINDS, described
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mpcompile", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def test_every_command_has_help_of_one_form(run: Run) -> None:
+    code, told, _ = run("-h")
+    assert code == 0 and all(f"  {name} " in told for name in COMMANDS)
+    for name, (module, function) in COMMANDS.items():
+        code, told, _ = run(name, "-h")
+        assert code == 0 and told.startswith(f"Usage: mpcompile {name}"), name
+        app = typer.Typer()
+        app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
+        for option in typer.main.get_command(app).params:
+            if isinstance(option, typer.core.TyperOption):
+                assert ("-o" in option.opts) == ("--out" in option.opts), (name, option.opts)
+                assert ("-b" in option.opts) == ("--backend" in option.opts), (name, option.opts)
+                assert "--output" not in option.opts and (option.help or name == "data"), (name, option.opts)
+
+
+@pytest.mark.parametrize(("line", "offered"), [
+    ("mpcompile ver", {"verify"}),
+    ("mpcompile build m.mp -b ", {"torch", "jax", "onnx"}),
+    ("mpcompile verify m.mp --backends torch,o", {"torch,onnx"}),
+    ("mpcompile list conv", {"conv", "conv1d", "conv_transpose", "conv1x1"}),
+    ("mpcompile explain MP30", {"MP301", "MP302"}),
+    ("mpcompile train m.mp --data moo", {"moons"}),
+    ("mpcompile new m --template real", {"realnvp"}),
+    ("mpcompile check --wat", {"--watch"}),
+])  # fmt: skip
+def test_a_shell_completes(line: str, offered: set[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = line.split(" ")
+    monkeypatch.setattr(os, "environ", os.environ | {
+        "_MPCOMPILE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)})  # fmt: skip
+    _, told, _ = run()
+    assert offered <= set(told.split())
+
+
+def test_a_name_is_explained(run: Run) -> None:
+    assert run("explain", "dense")[1].splitlines() == described("dense")
+    assert run("explain", "mp301")[1] == CODES["MP301"].page()
+    for command, wrong, near in (("explain", "desne", "dense"), ("explain", "unknwon-name", "unknown-name"),
+                                 ("list", "laeyrs", "layers"), ("list", "adma", "adam")):  # fmt: skip
+        code, _, told = run(command, wrong)
+        assert code == 2 and f"did you mean {near}?" in told
+    _, told, _ = run("list")
+    assert all(f"{kind}:" in told for kind in kinds()[:-1])
+    assert all(f"  {name} " in told for kind in KINDS.values() for name in kind.rows())
