@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mpcompile.diagnostics import SpecError
 from mpcompile.foreign import LENGTHS, ForeignClaim, Recording, Unrecordable, answer
 from mpcompile.foreign.answers import along, completed, reading
 from mpcompile.foreign.lengths import Apart, everywhere, fitted
@@ -129,8 +130,9 @@ def line(name: str, module: torch.nn.Module, perturb: bool, lengths: bool) -> st
         apart_pairs = pairs(model, recording) if perturb else ""
         proved = str(found.status) == "proved"
         scope = every_length(module, recording) if lengths and proved else ""
-    except Unrecordable as reason:
-        print(f"{name:40} not read: {reason.what}", flush=True)
+    except (Unrecordable, SpecError) as reason:
+        what = reason.what if isinstance(reason, Unrecordable) else reason.diagnostics[0].message
+        print(f"{name:40} not read: {what.partition('. ')[0][:120]}", flush=True)
         return "not read"
     except Late:
         print(f"{name:40} more than {LIMIT} s", flush=True)

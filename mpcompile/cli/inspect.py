@@ -21,11 +21,12 @@ from mpcompile.cli._run import (
 )
 
 if TYPE_CHECKING:
+    from mpcompile.budget import Budget
     from mpcompile.diagnostics import Source
 
 
 def inspect(
-    spec: Annotated[Path, typer.Argument(help="A spec (.mp or .yaml).")],
+    spec: Annotated[Path | None, typer.Argument(help="A spec (.mp or .yaml), or an .onnx file.")] = None,
     output_format: Annotated[str, typer.Option("--output-format", help="full, json or html.")] = "full",
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write there instead of printing.")
@@ -33,6 +34,16 @@ def inspect(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
     gradient_flow: Annotated[
         Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")
+    ] = None,
+    import_code: Annotated[
+        str | None,
+        typer.Option(
+            "--import-code", help="Draw a model of package.module:factory, whose code is run (html)."
+        ),
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option("--claim", help="Of a model that was not written here: also answer this."),
     ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
@@ -45,6 +56,19 @@ def inspect(
         fail(f"no output format is named '{output_format}' (full, json, html)")
     if output is not None and output_format == "full":
         fail("-o goes with --output-format json or html")
+    if (spec is None) == (import_code is None):
+        fail("inspect takes a spec, an .onnx file or --import-code")
+    foreign = import_code or (spec if spec is not None and spec.suffix == ".onnx" else None)
+    if foreign is not None:
+        if output_format != "html" or set_ or gradient_flow:
+            fail(
+                "a model that was not written here is drawn: give --output-format html, and no settings of specs"
+            )
+        _write(_drawn(foreign, claim or [], budget_of(time_budget, memory_budget)), output)
+        return
+    if claim:
+        fail("--claim is for --import-code or for .onnx files")
+    assert spec is not None
     from mpcompile.budget import within
 
     sources: list[Source] = []
@@ -76,6 +100,30 @@ def inspect(
         from mpcompile.report.gradient_flow import lines
 
         echo(*lines(facts["gradient_flow"]))
+
+
+def _drawn(model: str | Path, claims: list[str], budget: Budget) -> str:
+    """The page of a model that was not written here."""
+    from mpcompile.budget import within
+    from mpcompile.diagnostics import error
+    from mpcompile.foreign import LENGTHS, Sized, Unrecordable, imported, model_of
+    from mpcompile.foreign.picture import picture
+    from mpcompile.foreign.report import source_of
+    from mpcompile.report.page.recorded import page
+
+    with findings([]):
+        try:
+            foreign = imported(model) if isinstance(model, str) else model_of(model, {})
+            if isinstance(foreign, Sized):
+                foreign = foreign.at(LENGTHS[0])
+            with within(budget):
+                shown = picture(foreign, claims)
+                recording = shown.recording
+                weights = {n: tuple(x.shape) for n, x in recording.parameters.items()}
+                return page(recording.graph, shown.source, shown.order, weights, list(recording.noise),
+                            source_of(shown.path), shown.answers, shown.notes)  # fmt: skip
+        except Unrecordable as fault:
+            raise error("MP700", fault.what, fault.span) from fault
 
 
 def _flow(folder: Path, sources: list[Source]) -> dict[str, Any]:

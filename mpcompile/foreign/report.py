@@ -58,7 +58,7 @@ def checked(
 
 
 def _answers(name: str, series: Series, asked: Sequence[ForeignClaim], second: bool) -> Report:
-    properties, findings = [], _notes(series.together)
+    properties, findings = [], notes_of(series.together)
     if second:
         findings += second_opinion(next(iter(series.models.values())), series.first)
     for claim in asked:
@@ -67,7 +67,7 @@ def _answers(name: str, series: Series, asked: Sequence[ForeignClaim], second: b
         except Unclear as wrong:
             findings.append(Diagnostic("MP706", f"{claim}: {wrong}", Span.none()))
             continue
-        properties.append(_property(recording, decision))
+        properties.append(property_of(recording, decision))
         if alone is not None:
             findings.append(Diagnostic("MP707", f"{claim} is not shown for every length: {alone.what}", alone.span,
                                        Severity.NOTE))  # fmt: skip
@@ -98,16 +98,20 @@ def _nothing(model: ForeignModel | Sized, *findings: Diagnostic) -> Report:
 def _with_texts(spec: Checked) -> Report:
     """The report with the lines of source files that findings point to."""
     spans = [d.span for d in spec.diagnostics] + [s.span for d in spec.diagnostics for s in d.path]
-    texts = {}
-    for path in {s.path for s in spans if s.path}:
-        try:
-            texts[path] = Source(path, Path(path).read_text(encoding="utf-8", errors="replace"))
-        except OSError:
-            continue
+    texts = {path: found for path in {s.path for s in spans if s.path} if (found := source_of(path)).text}
     return Report((spec,), texts=texts)
 
 
-def _property(recording: Recording, found: Answer) -> Property:
+def source_of(path: str) -> Source:
+    """Return the text of a file of Python; none where it is not there."""
+    try:
+        return Source(path, Path(path).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return Source(path, "")
+
+
+def property_of(recording: Recording, found: Answer) -> Property:
+    """Return an answer as a property, with its findings."""
     read = recording.reads[0].span if recording.reads and found.change is not None else Span.none()
     span = _culprit(found).node.span if found.path else read
     how = found.reason
@@ -200,7 +204,8 @@ def _assumptions(recording: Recording) -> list[str]:
     return found
 
 
-def _notes(recording: Recording) -> list[Diagnostic]:
+def notes_of(recording: Recording) -> list[Diagnostic]:
+    """Return what is to be said of a recording beside its answers: masks of small margin, and numbers that were read."""
     found = []
     for margin in {m.span: m for m in recording.margins if m.number > SAFE}.values():
         found.append(Diagnostic("MP703", f"a mask of {margin.number:g} holds {margin_text([margin])}", margin.span,

@@ -39,7 +39,7 @@ def describe(module: Module) -> dict[str, Any]:
         "stored": sum(p.size for p in trained),
         "at": at,
         "variables": [_variable(f) for f in (*module.fields.values(), *module.latents.values())],
-        "layers": _layers(module, graph, one),
+        "layers": layers(module, graph, one),
         "flops": {
             "total": text(work.total),
             "products": text(work.products),
@@ -101,7 +101,8 @@ def text(size: int | Symbolic) -> str:
     return " + ".join(parts).replace("+ -", "- ")
 
 
-def _layers(module: Module, graph: Graph, one: dict[str, int]) -> list[dict[str, Any]]:
+def layers(module: Module, graph: Graph, one: dict[str, int]) -> list[dict[str, Any]]:
+    """Describe each layer of a program: its weights, what it gives, and its share of the operations."""
     nodes: dict[Scope, list[Node]] = {}
     for node in graph.nodes():
         if node.scope:

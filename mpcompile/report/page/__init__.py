@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from math import isfinite
@@ -36,7 +36,12 @@ def page(module: Module, verdicts: Sequence[tuple[str, Verdict]], warnings: Sequ
 
     The same module gives the same bytes.
     """
-    data = json.dumps(facts(module, verdicts, warnings), ensure_ascii=True, separators=(",", ":"))
+    return written(facts(module, verdicts, warnings))
+
+
+def written(shown: Mapping[str, Any]) -> str:
+    """Write the page of these facts."""
+    data = json.dumps(shown, ensure_ascii=True, separators=(",", ":"))
     for c in "<>&":
         data = data.replace(c, f"\\u{ord(c):04x}")
     style, script = _read("page.css"), "\n".join(map(_read, SCRIPTS))
@@ -106,4 +111,4 @@ def facts(
     }  # fmt: skip
 
 
-__all__ = ["facts", "page"]
+__all__ = ["facts", "page", "written"]

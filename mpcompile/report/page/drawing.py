@@ -178,6 +178,11 @@ class Drawing:
 
         A step says the name and the place of a layer; where several fit, it is the one that the path so far leads to.
         """
+        names = [(step.text.partition("[")[0], step.span) for step in steps]
+        return self.route([{i for i, c in enumerate(self.cells) if _is(c, *name)} for name in names])
+
+    def route(self, goals: Sequence[set[int]]) -> dict[str, Any]:
+        """Lead a path through one cell of each of these sets, in order (`walk`)."""
         readers: dict[int, dict[int, Value]] = {}
         for i, cell in enumerate(self.cells):
             for node in cell.nodes:
@@ -187,9 +192,7 @@ class Drawing:
         at: list[int | None] = []
         route: list[int] = []
         values: list[int] = []
-        for step in steps:
-            name = step.text.partition("[")[0]
-            fits = {i for i, c in enumerate(self.cells) if _is(c, name, step.span)}
+        for fits in goals:
             way = _shortest(readers, route[-1], fits)[1:] if route else sorted(fits)[:1]
             at.append(way[-1] if way else None)
             for i in way:

@@ -32,10 +32,18 @@ def masks(reach: Reach, nodes: Sequence[Node]) -> list[tuple[str, Array]]:
                 weight = isinstance(reach.graph.node(node.inputs[1 - i]).op, Parameter)
                 found.append(("weight" if weight else "data", array.astype(bool)))
         elif node.op.name == "where" and known[0] is not None and known[0].constant is not None:
-            hidden = known[2]
-            if hidden is not None and hidden.neginf.all():
-                found.append(("attention", known[0].constant.astype(bool)))
+            seen = known[0].constant.astype(bool)
+            for hidden, mask in ((known[2], seen), (known[1], ~seen)):
+                if hidden is not None and hidden.neginf.all() and mask.ndim and not _known(found, mask):
+                    found.append(("attention", mask))
     return found
+
+
+def _known(found: Sequence[tuple[str, Array]], mask: Array) -> bool:
+    """Whether scores were hidden by the same mask just before."""
+    return (
+        bool(found) and found[-1][0] == "attention" and np.array_equal(found[-1][1].squeeze(), mask.squeeze())
+    )
 
 
 def classes(mask: Array) -> tuple[Array, list[int], list[int]]:

@@ -298,10 +298,10 @@ function tables() {
     ...Object.entries(data.sampling).map(([name, x]) => x.refused.length
       ? `a sample of ${name} takes ${x.steps} passes of the network`
       : `a sample of ${name} takes ${x.steps} steps, the work of ${x.work.toFixed(2)} passes`)];
-  $("tables").append(h("h2", {}, "Layers of the loss"), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
+  $("tables").append(h("h2", {}, `Layers of the ${data.recorded ? "call" : "loss"}`), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
     h("h2", {}, h("br"), "Variables"), table(["variable", "is", "type", "axes", "line*"], variables),
     h("h2", {}, h("br"), "Programs"), table(["program", "inputs", "outputs", "primitives*"], programs),
-    h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of the spec: `, h("code", {}, data.spec.sha256)));
+    h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of ${data.recorded ? data.spec.name : "the spec"}: `, h("code", {}, data.spec.sha256)));
 }
 function meter(share) {
   const inner = h("i", {});

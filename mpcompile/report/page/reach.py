@@ -54,13 +54,7 @@ class Reach:
             )
         if not self.why_not:
             try:
-                domain = bitsets(self.size)
-                every = np.packbits(
-                    np.eye(domain.words * 64, dtype=bool)[: self.size], axis=-1, bitorder="little"
-                )
-                words = np.ascontiguousarray(every).view("<u8").astype(domain.dtype)
-                seeds = {self.source: words.reshape(1, *self.shape, domain.words)}
-                self.memory = interpret(self.graph, domain, seeds, self.environment)
+                self._interpret()
                 return
             except NoRule as missing:
                 self.why_not = str(missing)
@@ -68,6 +62,14 @@ class Reach:
             self.memory = interpret(self.graph, availability(), {}, self.environment)
         except NoRule:
             self.memory = {}
+
+    def _interpret(self, examples: int = 1) -> None:
+        """Compute the sets of every value, of elements of the first example. Raises `NoRule`."""
+        domain = bitsets(self.size)
+        every = np.packbits(np.eye(domain.words * 64, dtype=bool)[: self.size], axis=-1, bitorder="little")
+        seed = np.zeros((examples, *self.shape, domain.words), domain.dtype)
+        seed[0] = np.ascontiguousarray(every).view("<u8").reshape(*self.shape, domain.words)
+        self.memory = interpret(self.graph, domain, {self.source: seed}, self.environment)
 
     @property
     def at(self) -> str:
