@@ -39,7 +39,7 @@ class Picture:
 
 
 def picture(model: ForeignModel, claims: Iterable[str] = ()) -> Picture:
-    """Record a model, answer claims about it, and arrange it to be drawn.
+    """Arrange a recorded call to be drawn, with the answers to claims about it.
 
     Raises `Unrecordable`, and `SpecError` for a claim that is none (MP706) and a recording of another program (MP705).
     """

@@ -118,7 +118,7 @@ def _finding(found: Diagnostic, path: Sequence[int], drawing: Drawing, text: Sou
 
 
 def _dependence(reach: Recorded, order: int | None, blobs: Blobs) -> list[dict[str, Any]]:
-    """What each output reads, joined over features where the input has one place after another."""
+    """The sets of each output, joined over features where the input has one place after another."""
     if reach.why_not:
         return []
     found = []
