@@ -23,6 +23,7 @@ from mpcompile.cli._run import (
 if TYPE_CHECKING:
     from mpcompile.budget import Budget
     from mpcompile.diagnostics import Source
+    from mpcompile.ir import Module
 
 
 def inspect(
@@ -61,9 +62,7 @@ def inspect(
     foreign = import_code or (spec if spec is not None and spec.suffix == ".onnx" else None)
     if foreign is not None:
         if output_format != "html" or set_ or gradient_flow:
-            fail(
-                "a model that was not written here is drawn: give --output-format html, and no settings of specs"
-            )
+            fail("a model that is no spec is drawn: give --output-format html, and no settings of specs")
         _write(_drawn(foreign, claim or [], budget_of(time_budget, memory_budget)), output)
         return
     if claim:
@@ -73,33 +72,46 @@ def inspect(
 
     sources: list[Source] = []
     with findings(sources), within(budget_of(time_budget, memory_budget)):
-        from mpcompile import api
-        from mpcompile.report.facts import describe
-        from mpcompile.report.terminal import show
-
         module = read_spec(spec, settings_of(set_ or []), sources)
         if output_format == "html":
-            from mpcompile.report.page import page
-
-            proved = zip(api.property_names(module), api.verdicts(module), strict=True)
-            _write(page(module, list(proved), api.warnings(module)), output)
+            _write(_page(module), output)
             return
-        facts = describe(module)
-        facts["claims"] = [
-            {"claim": v.claim.kind, "subject": v.claim.subject, "status": str(v.status), "how": v.how,
-             "detail": dict(v.detail)}
-            for v in api.verdicts(module)
-        ]  # fmt: skip
+        facts = _facts(module)
         if gradient_flow is not None:
             facts["gradient_flow"] = _flow(gradient_flow, sources)
     if output_format == "json":
         _write(json.dumps(facts, indent=2) + "\n", output)
         return
+    from mpcompile.report.terminal import show
+
     show(facts)
     if gradient_flow is not None:
         from mpcompile.report.gradient_flow import lines
 
         echo(*lines(facts["gradient_flow"]))
+
+
+def _page(module: Module) -> str:
+    """The page of a spec."""
+    from mpcompile import api
+    from mpcompile.report.page import page
+
+    proved = zip(api.property_names(module), api.verdicts(module), strict=True)
+    return page(module, list(proved), api.warnings(module))
+
+
+def _facts(module: Module) -> dict[str, Any]:
+    """The facts of a spec, with the answers to its claims."""
+    from mpcompile import api
+    from mpcompile.report.facts import describe
+
+    facts = describe(module)
+    facts["claims"] = [
+        {"claim": v.claim.kind, "subject": v.claim.subject, "status": str(v.status), "how": v.how,
+         "detail": dict(v.detail)}
+        for v in api.verdicts(module)
+    ]  # fmt: skip
+    return facts
 
 
 def _drawn(model: str | Path, claims: list[str], budget: Budget) -> str:
