@@ -19,7 +19,6 @@ author = project_copyright = "the mpcompile maintainers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
-templates_path = ["_templates"]
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

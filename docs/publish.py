@@ -26,12 +26,13 @@ ELSEWHERE = {
 }  # fmt: skip
 #: The table of contents: pages by the heading of their part, `*` for all of a folder.
 CONTENTS = {
-    "Start": ("start", "tutorials/*", "howto/*"),
+    "Start": ("start", "tutorials/*", "howto/*", "ci", "editors"),
     "Language": ("language", "networks", "convolutional", "recurrent", "latents", "autoregressive", "flows", "training",
                  "data", "runs", "distributed"),
     "Reference": ("reference/*", "codes/index", "api"),
     "Gallery": ("gallery/index",),
-    "Explanation": ("notes", "proofs", "laws", "foreign", "passes", "backends", "architecture", "glossary", "left-out"),
+    "Explanation": ("notes", "proofs", "laws", "foreign", "import", "passes", "backends", "architecture",
+                    "reliability", "scale", "comparison", "glossary", "left-out"),
     "Project": ("project/*", "*"),
 }  # fmt: skip
 #: Pages of a folder that stand under a page of their own, in the table of contents and below it.
@@ -112,7 +113,13 @@ def contents(pages: dict[str, str]) -> None:
     names = {name.removesuffix(".md") for name in pages}
     listed: set[str] = {"index"}
     for parent, pattern in UNDER.items():
-        found = [n for n in matched(pattern, names) if n not in (parent, *CONTENTS["Reference"])]
+        inside = [n for n in matched(pattern, names) if n not in (parent, *CONTENTS["Reference"])]
+        named = [link[3] for link in LINK.finditer(pages[f"{parent}.md"])]
+        order = {
+            name: next((i for i, k in enumerate(named) if f"{name}.md".endswith(k)), len(named))
+            for name in inside
+        }
+        found = sorted(inside, key=order.__getitem__)  # in the order in which the first page names them
         pages[f"{parent}.md"] += toctree("", found)
         listed |= set(found)
     parts = []

@@ -40,3 +40,23 @@ def test_every_law_is_in_the_table() -> None:
 def test_every_spec_is_in_the_table() -> None:
     specs = {p.name for p in (DOCS.parent / "specs").iterdir() if p.suffix in (".mp", ".yaml")}
     assert specs - {name for name, _ in re.findall(LINK, "\n".join(TABLE))} == set()
+
+
+def test_every_statement_of_the_notes_is_shown() -> None:
+    """Each row of the page on the lecture notes names a spec, a test, a command, a layer or a law that is there."""
+    notes = (DOCS / "notes.md").read_text(encoding="utf-8")
+    rows = [
+        line
+        for line in notes.splitlines()
+        if line.startswith("| ") and not line.startswith(("| ---", "| statement"))
+    ]
+    assert len(rows) > 40
+    for row in rows:
+        _, shown = re.split(r" (?<!\\)\| ", row.strip("| "), maxsplit=1)
+        numbers = [
+            int(n)
+            for part in re.findall(r"\blaws? ((?:\d+(?:, | and | to )?)+)", shown)
+            for n in re.findall(r"\d+", part)
+        ]
+        assert all(1 <= n <= len(TABLE) for n in numbers), row
+        assert numbers or re.search(r"\]\(|`[^`]+`", shown) or "above" in shown or "not shown" in shown, row
