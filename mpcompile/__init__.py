@@ -23,7 +23,7 @@ from mpcompile.public import (
     train,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Diagnostic",

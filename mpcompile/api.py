@@ -223,6 +223,7 @@ def build(
     names: Mapping[str, Any] | None = None,
     budget: Budget | None = None,
     verify_each: bool = False,
+    card: bool = False,
 ) -> list[Verdict]:
     """Write the standalone model: the backend's files, weights.safetensors and manifest.json.
 
@@ -231,6 +232,7 @@ def build(
     them; `inline` puts them into each file too, so that one file is a whole program. `inference` leaves out the programs
     that learn, and folds all that depends on weights alone into them. `names` says what the numbers of a run's data
     stand for: its `vocabulary`, and `classes` by field.
+    `card` adds a model card, README.md.
     The proofs have a budget, or the default. `verify_each` verifies every program between passes.
 
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and the manifest says
@@ -257,15 +259,12 @@ def build(
     rule = settings(module).optimizer
     emitted = find_backend(backend, live=False).emit(module, weights, rule, inline=inline)
     payload = tensors.serialise(weights, tensors.neighbours(module))
-    files = _encoded(emitted) | {tensors.WEIGHTS: payload}
+    files = _encoded(emitted) | {tensors.WEIGHTS: payload} | (_card(module, backend, found) if card else {})
     manifest = {
         "model": module.name,
         "backend": backend,
         "mpcompile": __version__,
-        "spec": {
-            "name": Path(module.source.path).name,
-            "sha256": sha256(module.source.text.encode()).hexdigest(),
-        },
+        "spec": _spec(module),
         "set": dict(sorted((overrides or {}).items())),
         "seed": seed,
         "proofs": [_proof(v) for v in found],
@@ -285,6 +284,21 @@ def build(
 def _encoded(emitted: Mapping[str, str | bytes]) -> dict[str, Payload]:
     """Return the files of a backend as bytes."""
     return {name: text.encode() if isinstance(text, str) else text for name, text in emitted.items()}
+
+
+def _spec(module: Module) -> dict[str, str]:
+    """The text of a module as the manifest names it."""
+    digest = sha256(module.source.text.encode()).hexdigest()
+    return {"name": Path(module.source.path).name, "sha256": digest}
+
+
+def _card(module: Module, backend: str, found: list[Verdict]) -> dict[str, Payload]:
+    """Return the model card as a file."""
+    from mpcompile import __version__
+    from mpcompile.emission.card import CARD, card
+
+    claims = [(name, str(v.status), v.how) for name, v in zip(property_names(module), found, strict=True)]
+    return {CARD: card(module, backend, claims, __version__).encode()}
 
 
 def _proof(v: Verdict) -> dict[str, Any]:

@@ -56,6 +56,9 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of the same names that no build wrote; says which.")
     ] = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write a model card, README.md, beside the model.")
+    ] = False,
     verify_each: Annotated[
         bool, typer.Option("--verify-each", help="Verify every program before, between and behind passes.")
     ] = False,
@@ -101,6 +104,7 @@ def build(
             replaced=replaced,
             names=known,
             verify_each=verify_each,
+            card=card,
         )
         for v in verdicts:
             claim = f"{v.claim.kind}({v.claim.subject})" if v.claim.subject else v.claim.kind

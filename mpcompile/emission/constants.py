@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from safetensors.numpy import save
 
+from mpcompile.emission.tensors import METADATA
 from mpcompile.emission.text import number
 from mpcompile.ir import Array
 
@@ -133,4 +134,4 @@ class Constants:
 
     def files(self) -> dict[str, bytes]:
         """Return the file by its name; nothing where it would hold nothing."""
-        return {FILE: save(self.arrays)} if self.arrays else {}
+        return {FILE: save(self.arrays, METADATA)} if self.arrays else {}

@@ -19,6 +19,8 @@ _TYPES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "float16": "F16", "int32": "I32",
     "uint32": "U32", "float32": "F32", "float64": "F64", "int64": "I64", "uint64": "U64",
 }  # fmt: skip
+#: The metadata that readers of model hubs ask for: names and shapes are those of a state dict of torch.
+METADATA = {"format": "pt"}
 #: The file of a build that has the weights of its model.
 WEIGHTS = "weights.safetensors"
 #: Bytes of an array below which it is copied together with its neighbours.
@@ -60,7 +62,7 @@ def neighbours(module: Module) -> list[str]:
 
 def _header(arrays: Mapping[str, Array], first: Sequence[str]) -> tuple[bytes, dict[str, int]]:
     """Return the header, and the names in their order with the ends of their bytes behind the header."""
-    header: dict[str, object] = {}
+    header: dict[str, object] = {"__metadata__": METADATA}
     rank = {name: i for i, name in enumerate(first)}
     at, ends = 0, dict[str, int]()
     for name in sorted(arrays, key=lambda n: (-_RANK[arrays[n].dtype.name], rank.get(n, len(rank)), n)):

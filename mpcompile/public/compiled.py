@@ -49,12 +49,14 @@ def build(
     inline: bool = False,
     allow_unproven: bool = False,
     force: bool = False,
+    card: bool = False,
 ) -> Path:
     """Write a standalone model, which needs its framework and not this compiler, and return its folder.
 
     out        the folder (default: `build/<model>/<backend>`); it is written whole or not at all
     inference  fold what depends on weights alone; no programs that learn
     inline     weights inside ONNX files too
+    card       write a model card, README.md, too
     force      replace files of the same names that no build wrote
 
     Weights are as in `compile`. Raises `SpecError` as that does, and for a folder that is not a build (MP524).
@@ -64,6 +66,7 @@ def build(
     api.build(
         found.module, backend, folder, seed=seed, parameters=own if parameters is None else parameters,
         allow_unproven=allow_unproven, overrides=found.overrides, inline=inline, inference=inference, force=force,
+        card=card,
         names={} if isinstance(model, Model | Path | str) else model.words,
     )  # fmt: skip
     return folder

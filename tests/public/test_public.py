@@ -71,6 +71,16 @@ def test_a_program_of_a_user_runs(
     assert len(seen) > 1 and all(np.isfinite(seen))
     assert nats == pytest.approx(-best, rel=1e-4), "the best checkpoint on the validation split"
     assert count == 5 and (folder / "manifest.json").exists()
+    header = (folder / "weights.safetensors").read_bytes()[8:]
+    assert header.startswith(b'{"__metadata__":{"format":"pt"}')
+    card = (mpcompile.build(tmp_path / "run", folder, "onnx", card=True) / "README.md").read_text(
+        encoding="utf-8"
+    )
+    assert (
+        card.startswith("---\nlibrary_name: onnx\n")
+        and "| `autoregressive(x)` | proved |" in card
+        and text in card
+    )
     run = Run(tmp_path / "run")
     assert run.step == 4 and run.model.overrides == {"hidden": "64"} and run.model.variables == {"x": (64,)}
     assert {k: v.shape for k, v in run.parameters.items()} == run.model.parameters
