@@ -164,10 +164,11 @@ def _choice(known: Intervals, condition: Value, x: Value, y: Value) -> _Shift | 
 
 def selected(known: Intervals, condition: Value, x: Value, y: Value) -> Value:
     """Emit x where a condition holds, y elsewhere; where it is known, by a constant."""
-    b, found = known.builder, known.of(condition)
+    b = known.builder
     chosen = where(b, condition, x, y)
     if isinstance(b.graph.node(condition).op, Constant):
         return chosen
+    found = known.of(condition)
     for certain, value in ((found.fails, y), (found.holds, x)):
         if certain.any():
             chosen = where(b, b.constant(_shrunk(certain)), value, chosen)
