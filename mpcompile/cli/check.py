@@ -56,7 +56,7 @@ def check(
         str | None,
         typer.Option(
             "--lengths",
-            help="Lengths at which a factory(length=...) is recorded: 11,13,17,29. The last one checks the fit.",
+            help="Lengths at which a factory(length=...), or a file with open axes, is recorded: 11,13,17,29.",
         ),
     ] = None,
     second_opinion: Annotated[
@@ -130,14 +130,12 @@ def check(
     raise typer.Exit(2 if any(spec.crash for spec in result.specs) else 0 if result.holds else 1)
 
 
-def _lengths(text: str | None) -> tuple[int, ...]:
-    """The numbers of --lengths. Exits with 2 for what is none."""
-    from mpcompile.foreign import LENGTHS
-
+def _lengths(text: str | None) -> tuple[int, ...] | None:
+    """The numbers of --lengths; None without it. Exits with 2 for what is none."""
     parts = [part.strip() for part in text.split(",")] if text is not None else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         fail(f"--lengths takes numbers such as 11,13,17,29, not '{text}'")
-    return tuple(map(int, parts)) or LENGTHS
+    return tuple(map(int, parts)) or None
 
 
 def _tell_left_out(given: Iterable[Path]) -> None:
@@ -150,7 +148,11 @@ def _tell_left_out(given: Iterable[Path]) -> None:
 
 
 def _foreign(
-    models: Sequence[str | Path], claims: list[str], lengths: Sequence[int], budget: Budget, **how: bool
+    models: Sequence[str | Path],
+    claims: list[str],
+    lengths: Sequence[int] | None,
+    budget: Budget,
+    **how: bool,
 ) -> Report:
     """The answers about files, and models whose code is imported."""
     from mpcompile.diagnostics.report import Report
@@ -161,20 +163,25 @@ def _foreign(
 
 
 def _answered(
-    model: str | Path, claims: list[str], lengths: Sequence[int], budget: Budget, **how: bool
+    model: str | Path, claims: list[str], lengths: Sequence[int] | None, budget: Budget, **how: bool
 ) -> Report:
     from mpcompile.budget import OutOfBudget, capped, within
     from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
-    from mpcompile.foreign import Unrecordable, checked, imported, model_of
+    from mpcompile.foreign import LENGTHS, Lengthened, Sized, Unrecordable, checked, imported, model_of
 
     try:
         if isinstance(model, str):  # its own code may take what it takes
             foreign = imported(model)
+            if lengths is not None and not isinstance(foreign, Sized):
+                fail(f"--lengths is for a factory that takes `length`, which {model} does not")
             with within(budget):
-                return checked(foreign, claims, lengths, **how)
+                return checked(foreign, claims, lengths or LENGTHS, **how)
         with within(budget), capped(budget.memory):
-            return checked(model_of(model, {}), claims, lengths, **how)
+            file = model_of(model, {})
+            if lengths is not None and isinstance(file, Lengthened):
+                return checked(Sized(file.name, file.at), claims, lengths, **how)
+            return checked(file, claims, LENGTHS, **how)
     except SpecError as problem:
         return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
     except (Unrecordable, OutOfBudget) as fault:

@@ -2,7 +2,7 @@
 
 from mpcompile.foreign.answers import answer
 from mpcompile.foreign.claims import ForeignClaim
-from mpcompile.foreign.model import ForeignModel, Sized
+from mpcompile.foreign.model import ForeignModel, Lengthened, Sized
 from mpcompile.foreign.readers import imported, model_of
 from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.foreign.report import checked
@@ -14,6 +14,7 @@ __all__ = [
     "Answer",
     "ForeignClaim",
     "ForeignModel",
+    "Lengthened",
     "Recording",
     "Sized",
     "Unclear",

@@ -28,6 +28,15 @@ class ForeignModel(Protocol):
         ...
 
 
+@runtime_checkable
+class Lengthened(ForeignModel, Protocol):
+    """A model that says itself what its inputs are at another length, as a file does whose axes are open."""
+
+    def at(self, length: int) -> ForeignModel:
+        """Return the model with a call of a length. Raises `Unrecordable`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sized:
     """A model whose call has a length: `at(length)` gives the model with a call of that length."""

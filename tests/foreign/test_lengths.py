@@ -192,3 +192,4 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert code == 0
     assert command("check", "--import-code", "decoder:at_length", *options, "--lengths", "a,b")[0] == 2
+    assert command("check", "--import-code", "decoder:sound", *options, "--lengths", "5,6,7,9")[0] == 2

@@ -244,3 +244,22 @@ def test_lines_of_source_are_those_of_the_model() -> None:
         n for n in OnnxModel(model([node], {"x": (2, 3)}), {}).record().graph.nodes() if n.op.name == "relu"
     )
     assert (last.span.path, last.span.line) == ("/home/a/net.py", 7)
+
+
+def test_files_with_open_axes_are_asked_for_every_length(tmp_path: Path) -> None:
+    from test_decoders import command
+
+    def saved(name: str, *shape: str | int) -> str:
+        nodes = [helper.make_node("CumSum", ["x", "axis"], ["s"]), helper.make_node("Tanh", ["s"], ["y"])]
+        x, y = (helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in ("x", "y"))
+        axis = onnx.numpy_helper.from_array(np.array(1), "axis")
+        graph = helper.make_graph(nodes, "sums", [x], [y], [axis])
+        file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        onnx.save(file, tmp_path / name)
+        return str(tmp_path / name)
+
+    options = ["--claim", "autoregressive(x -> y, order = axis 1)", "--lengths", "5,6,7,9"]
+    code, said = command("check", saved("open.onnx", "N", "T", 3), *options)
+    assert code == 0 and "every length at which" in said
+    code, said = command("check", saved("fixed.onnx", "N", 4, 3), *options)
+    assert code == 1 and "no axis of an input" in said

@@ -24,13 +24,31 @@ LIMIT = 30.0
 
 
 class OnnxModel:
-    """A file, or a model in memory, and inputs by name; those that are left out are drawn for sizes that are open."""
+    """A file, or a model in memory, and inputs by name; those left out are drawn, `length` long where that is open."""
 
-    def __init__(self, model: ModelProto | str | Path, inputs: Mapping[str, Array], name: str = "") -> None:
+    def __init__(
+        self,
+        model: ModelProto | str | Path,
+        inputs: Mapping[str, Array],
+        name: str = "",
+        length: int = LENGTH,
+    ) -> None:
         self.proto = model if isinstance(model, ModelProto) else load(Path(model))
         self.name = name or (self.proto.graph.name if isinstance(model, ModelProto) else Path(model).name)
-        self.inputs = {**_drawn(self.proto, frozenset(inputs)), **inputs}
+        self.given = dict(inputs)
+        self.inputs = {**_drawn(self.proto, frozenset(inputs), length), **inputs}
         self._others: dict[int, ModelProto] = {0: self.proto}
+
+    def at(self, length: int) -> OnnxModel:
+        """Return the model with inputs of another length. Raises `Unrecordable` where no axis is open but the first."""
+        if not any(
+            not d.dim_value
+            for declared in self.proto.graph.input
+            if declared.name not in self.given
+            for d in list(declared.type.tensor_type.shape.dim)[1:]
+        ):
+            raise Unrecordable(f"no axis of an input of {self.name} is open, but for the first", Span.none())
+        return OnnxModel(self.proto, self.given, self.name, length)
 
     def record(self) -> Recording:
         return read(self.proto, self.inputs, self.name)
@@ -68,7 +86,7 @@ class OnnxModel:
         return self._others[trial]
 
 
-def _drawn(model: ModelProto, given: frozenset[str]) -> dict[str, Array]:
+def _drawn(model: ModelProto, given: frozenset[str], length: int) -> dict[str, Array]:
     """Inputs that are not given for a model: normal numbers, whole numbers that every table has rows for, and truth."""
     rng = np.random.default_rng(0)
     fixed = {t.name for t in model.graph.initializer}
@@ -80,7 +98,7 @@ def _drawn(model: ModelProto, given: frozenset[str]) -> dict[str, Array]:
         tensor = declared.type.tensor_type
         if not tensor.elem_type:
             raise Unrecordable(f"the input {declared.name} is no tensor", Span.none())
-        shape = [d.dim_value or (BATCH if i == 0 else LENGTH) for i, d in enumerate(tensor.shape.dim)]
+        shape = [d.dim_value or (BATCH if i == 0 else length) for i, d in enumerate(tensor.shape.dim)]
         if min(shape, default=0) < 0 or prod(shape) > LARGEST:
             raise Unrecordable(
                 f"the input {declared.name} has {shape} elements: more than {LARGEST}", Span.none()

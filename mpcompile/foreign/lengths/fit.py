@@ -211,8 +211,10 @@ def _emitted(rows: Sequence[_Row], like: Graph, nodes: Sequence[Node]) -> Graph:
                     results = graph.add(row.op, tuple(inputs), node.span, node.scope).outputs
                 else:
                     results = (row.op.emit(b, f"constant.{number}"),)
-            except (TypeMismatch, ValueError, TypeError) as wrong:  # of a rule that takes numbers alone
+            except TypeMismatch as wrong:
                 raise Apart(f"{_named(node)} takes no symbolic length: {wrong}", node.span) from wrong
+            except (ValueError, TypeError) as wrong:  # of a rule that compares numbers
+                raise Apart(f"{_named(node)} takes no symbolic length", node.span) from wrong
         if tuple(v.type for v in results) != row.types:
             raise Apart(f"{_named(node)} has another shape at every length", node.span)
         made.append(results)
