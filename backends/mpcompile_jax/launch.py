@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-_SECONDS_TO_END = 15.0
+#: Seconds that processes have to end: when a signal asks them to, and after one of them failed, when no step can end.
+_SECONDS_TO_END, _SECONDS_ALONE = 15.0, 3.0
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,13 +45,13 @@ def _once(command: Sequence[str], count: int, attempt: int) -> tuple[int, bool]:
             time.sleep(0.1)
             codes = [p.poll() for p in processes]
         status = next((code for code in codes if code), 0)
-        _end(processes)
+        _end(processes, _SECONDS_TO_END if caught else _SECONDS_ALONE)
     return 128 - status if status < 0 else status, bool(caught)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask all that still run to end, and end those that do not."""
-    limit = time.monotonic() + _SECONDS_TO_END
+def _end(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    """Ask all that still run to end, and end those that do not within some seconds."""
+    limit = time.monotonic() + seconds
     for process in processes:
         if process.poll() is None:
             process.terminate()

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Thread
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from mpcompile.backend import lost, no_device
+from mpcompile.diagnostics.render import render
 from mpcompile.group import Group, tree_sum
 
 
@@ -52,20 +57,71 @@ def _meet(group: Group, backend: str) -> None:
     )
     own = dist.PrefixStore(f"attempt_{attempt}", store)  # type: ignore[attr-defined]  # public all the same
     dist.init_process_group(backend, store=own, rank=group.rank, world_size=group.size)
+    host = socket.gethostname()
+    own.set(f"process_{group.rank}", f"{host} {os.getpid()}")
+    told = [own.get(f"process_{rank}").decode().rsplit(" ", 1) for rank in range(group.size)]
+    here = [int(pid) for name, pid in told if name == host and int(pid) != os.getpid()]
+    Thread(target=_watch, args=(here,), daemon=True, name="processes").start()
 
 
 def _part() -> None:
-    if dist.is_initialized():
+    """Leave the group; a process that lost another one leaves it to the system, since others may never answer."""
+    if dist.is_initialized() and not _wait.lost:
         dist.destroy_process_group()
+
+
+class _Wait:
+    """Since when this process waits for others, and whether it lost one."""
+
+    since: float | None = None
+    lost = False
+
+
+_wait = _Wait()
+#: Seconds between two looks at other processes, and of waiting before the first one.
+_LOOK = 1.0
 
 
 @contextmanager
 def waiting() -> Iterator[None]:
     """Turn the error of a connection to a process that is gone into a finding (MP531)."""
+    before, _wait.since = _wait.since, time.monotonic()
     try:
         yield
     except (dist.DistError, RuntimeError) as fault:
+        _wait.lost = True
         raise lost(str(fault)) from fault
+    finally:
+        _wait.since = before
+
+
+def gone(processes: Sequence[int]) -> list[int]:
+    """Return those processes of this machine that have ended."""
+    found = []
+    for pid in processes:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            found.append(pid)
+        except PermissionError:  # somebody else's
+            pass
+    return found
+
+
+def _watch(processes: Sequence[int]) -> None:
+    """End this process where it waits for another one of this machine that has ended.
+
+    Gloo sees most ends by the connection, and misses some; torchrun would then wait 30 s before it kills.
+    """
+    seen: float | None = None
+    while True:
+        time.sleep(_LOOK)
+        if _wait.since is not None and _wait.since == seen and (ended := gone(processes)):
+            found = lost(f"process {ended[0]} of this machine has ended").diagnostics
+            sys.stderr.write(render(found, [], colour=False) + "\n")
+            sys.stderr.flush()
+            os._exit(1)
+        seen = _wait.since
 
 
 def mean(group: Group, shards: Iterable[Tensor]) -> Tensor:

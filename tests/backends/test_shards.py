@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 from specs_under_test import inputs, optimised, weights
@@ -9,6 +12,7 @@ from specs_under_test import inputs, optimised, weights
 from mpcompile.backend import open_session
 from mpcompile.diagnostics import SpecError
 from mpcompile.group import Group
+from mpcompile_torch import processes
 from mpcompile_torch.processes import waiting
 
 
@@ -49,3 +53,38 @@ def test_a_process_that_is_gone_is_a_finding() -> None:
         raise RuntimeError("Connection closed by peer")
     (found,) = lost.value.diagnostics
     assert (found.code, found.notes) == ("MP531", ("Connection closed by peer",))
+
+
+def test_a_process_that_waits_for_one_that_has_ended_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where gloo does not see the end: after two looks within one wait, and never while it waits for a living one."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    class Left(Exception):
+        pass
+
+    def leave(status: int) -> None:
+        raise Left(status)
+
+    looks: list[float] = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) > 4:
+            raise TimeoutError
+
+    monkeypatch.setattr(processes.os, "_exit", leave)
+    monkeypatch.setattr(processes.time, "sleep", look)
+    for others, waits, outcome in (
+        ([ended.pid], True, Left), ([os.getpid()], True, TimeoutError), ([ended.pid], False, TimeoutError),
+    ):  # fmt: skip
+        looks.clear()
+        with pytest.raises(outcome):
+            if waits:
+                with waiting():
+                    processes._watch(others)
+            else:
+                processes._watch(others)
+    assert "MP531" in capsys.readouterr().err
