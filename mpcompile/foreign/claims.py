@@ -30,6 +30,7 @@ class ForeignClaim:
     before  whether the output at a place may not read the place itself, as in a density; else it may, as logits of the
             next token do
     mask    of `padding`, the input that is not zero at real places, or the number of real places of each example
+    padded  whether `mask` is not zero at padded places instead: `mask = not pad`
     most    of `path_length`, the most steps that a path may have; None for an answer that says how many there are
     """
 
@@ -39,6 +40,7 @@ class ForeignClaim:
     order: int | None = None
     before: bool = False
     mask: str = ""
+    padded: bool = False
     most: int | None = None
 
     @classmethod
@@ -57,8 +59,8 @@ class ForeignClaim:
                 claim = replace(claim, order=int(value.split()[1]))
             elif name == "sees" and KINDS[kind] and value in ("own", "before"):
                 claim = replace(claim, before=value == "before")
-            elif name == "mask" and kind == "padding" and re.fullmatch(r"[\w.]+", value):
-                claim = replace(claim, mask=value)
+            elif name == "mask" and kind == "padding" and re.fullmatch(r"(not\s+)?[\w.]+", value):
+                claim = replace(claim, mask=value.split()[-1], padded=value.startswith("not "))
             elif name == "most" and kind == "path_length" and re.fullmatch(r"\d{1,9}", value):
                 claim = replace(claim, most=int(value))
             else:
@@ -71,12 +73,12 @@ class ForeignClaim:
         parts = [f"{self.source} -> {self.output}" if self.output else self.source]
         parts += [f"order = axis {self.order}"] if self.order is not None else []
         parts += ["sees = before"] if self.before else []
-        parts += [f"mask = {self.mask}"] if self.mask else []
+        parts += [f"mask = {'not ' if self.padded else ''}{self.mask}"] if self.mask else []
         parts += [f"most = {self.most}"] if self.most is not None else []
         return f"{self.kind}({', '.join(parts)})"
 
 
 def _options(kind: str) -> str:
     known = ["order = axis K", "sees = own or before"] if KINDS[kind] else []
-    known += {"padding": ["mask = NAME"], "path_length": ["most = N"]}.get(kind, [])
+    known += {"padding": ["mask = NAME or mask = not NAME"], "path_length": ["most = N"]}.get(kind, [])
     return ", ".join(known) or "it has none"

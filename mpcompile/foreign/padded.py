@@ -56,7 +56,7 @@ def _real(recording: Recording, claim: ForeignClaim) -> Array:
     if mask.ndim == 1 and mask.dtype.kind in "iu" and mask.shape == shape[:1] and len(shape) > 1:
         real = np.arange(shape[1]) < mask[:, None]
     elif mask.ndim and mask.shape == shape[: mask.ndim]:
-        real = mask != 0
+        real = (mask == 0) if claim.padded else (mask != 0)
     else:
         raise Unclear(
             f"{claim.mask} {list(mask.shape)} has no element for each place of {claim.source} {list(shape)}"

@@ -116,6 +116,14 @@ def test_padding_is_what_runs_show(way: str) -> None:
         assert found.change.real and found.path
 
 
+def test_a_mask_may_say_what_is_padded() -> None:
+    torch.manual_seed(0)
+    ids, pad = torch.randint(0, 23, (2, 5)), torch.tensor([[True, True, False, False, False], [False] * 5])
+    model = TorchModel(Pads("filled"), {"ids": ids, "pad": pad}, lambda m, ids, pad: m(ids, ~pad))
+    assert str(ask(model, "padding(ids -> output, mask = not pad)").status) == "proved"
+    assert str(ForeignClaim.parse("padding(ids -> y, mask = not pad)")) == "padding(ids -> y, mask = not pad)"
+
+
 def test_padding_that_is_no_claim() -> None:
     ids = torch.randint(0, 23, (2, 5))
     model = TorchModel(Pads("filled"), {"ids": ids, "real": torch.ones(2, 5, dtype=torch.long)})
