@@ -73,7 +73,7 @@ class Session(LanguageServer):
         elif syntax_in(text.path, text.source) is None:
             return
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(READ_AFTER, self._publish, uri)
+        timer = loop.call_later(READ_AFTER, self._due, uri)
         if uri in self.open:
             self.open[uri].timers.append(timer)
 
@@ -111,6 +111,17 @@ class Session(LanguageServer):
             self.open.pop(uri).cancel()
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
+    def told(self, fault: BaseException) -> None:
+        """Tell the editor's log of a fault of the compiler; the session goes on."""
+        text = f"internal error: {type(fault).__name__}: {fault}"
+        self.window_log_message(types.LogMessageParams(types.MessageType.Error, printable(text)))
+
+    def _due(self, uri: str) -> None:
+        try:
+            self._publish(uri)
+        except Exception as fault:
+            self.told(fault)
+
     def _publish(self, uri: str) -> None:
         known = self.open.get(uri)
         if self.current(uri) is known and known is not None:  # the text is as it was
@@ -129,7 +140,10 @@ class Session(LanguageServer):
         future = loop.run_in_executor(self.provers, prove, known.document, stop)
 
         def done(result: asyncio.Future[Proved | None]) -> None:
-            if not stop.is_set() and not result.cancelled() and result.exception() is None:
+            fault = None if result.cancelled() else result.exception()
+            if fault is not None:
+                self.told(fault)
+            elif not stop.is_set() and not result.cancelled():
                 known.proved = result.result()
                 self._send(uri)
 
