@@ -22,34 +22,45 @@ CLOSE = 1e-5
 
 @dataclass(frozen=True)
 class Import:
-    """A model as a module of one program, and its weights by the names of its `state_dict`."""
+    """A model as a module of one program, and its weights by the names of its `state_dict`.
+
+    others  recordings of other sizes of the batch, which the code must compute, too
+    fixed   the reason why the batch has the size that was recorded; "" where it is open
+    """
 
     recording: Recording
     module: Module
     weights: dict[str, Array]
+    others: tuple[Recording, ...] = ()
+    fixed: str = ""
 
 
-def import_model(model: ForeignModel, name: str = "", source: str = "") -> Import:
+def import_model(model: ForeignModel, name: str = "", source: str = "", any_batch: bool = True) -> Import:
     """Return a recorded call of a model as a module that `build` and `compile` take.
 
-    `source` is what emitted files say that they were made of. Raises `SpecError` for a call that cannot be recorded, or
-    an operation that has no primitive (MP700), and for a recording that does not compute what the model computed (MP705).
+    `source` is what emitted files say that they were made of. With `any_batch` the number of examples is open where
+    further recordings show that it can be. Raises `SpecError` for a call that cannot be recorded, or an operation that
+    has no primitive (MP700), and for a recording that does not compute what the model computed (MP705).
     """
     from mpcompile.foreign import Unrecordable, running
+    from mpcompile.foreign.batch import opened
     from mpcompile.foreign.module import as_module, identifier
 
     try:
         recording = model.record()
-        module = as_module(recording, name or identifier(model.name), source or model.name)
+        apart = running.difference(recording)
+        if not apart <= running.CLOSE:
+            what = (
+                f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
+            )
+            raise error("MP705", what, Span.none())
+        found = opened(model, recording) if any_batch else "nobody asked for others"
+        whole, others, fixed = (recording, (), found) if isinstance(found, str) else (found[0], found[1:], "")
+        module = as_module(whole, name or identifier(model.name), source or model.name)
     except Unrecordable as fault:
         raise error("MP700", fault.what, fault.span) from None
-    apart = running.difference(recording)
-    if not apart <= running.CLOSE:
-        what = f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
-        raise error("MP705", what, Span.none())
-    return Import(
-        recording, module, {p.name: recording.parameters[p.former] for p in module.parameters.values()}
-    )
+    weights = {p.name: recording.parameters[p.former] for p in module.parameters.values()}
+    return Import(recording, module, weights, others, fixed)
 
 
 def build_import(made: Import, backend: str, folder: Path, force: bool = False) -> float:
@@ -69,18 +80,20 @@ def build_import(made: Import, backend: str, folder: Path, force: bool = False) 
 
 
 def emitted_difference(made: Import, backend: str) -> float:
-    """Return how far the code of a backend is from the model, on the call that was recorded, in single precision."""
+    """Return how far the code of a backend is from the model, on the calls that were recorded, in single precision."""
     from mpcompile.backend import open_session
     from mpcompile.foreign.module import PROGRAM
     from mpcompile.foreign.running import apart
 
-    recording = made.recording
     session = open_session(backend, made.module, made.weights)
-    inputs: Mapping[str, Array] = {**recording.inputs, **recording.noise}
-    found = session.run(
-        PROGRAM, {k: v for k, v in inputs.items() if k in made.module.programs[PROGRAM].inputs}
-    )
-    return max((apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
+    worst = 0.0
+    for recording in (made.recording, *made.others):
+        inputs: Mapping[str, Array] = {**recording.inputs, **recording.noise}
+        found = session.run(
+            PROGRAM, {k: v for k, v in inputs.items() if k in made.module.programs[PROGRAM].inputs}
+        )
+        worst = max([worst, *(apart(found[k], v) for k, v in recording.outputs.items())])
+    return worst
 
 
 #: The files of a match: names for `--init-names`, and the model's weights for `--init`.

@@ -57,7 +57,9 @@ def import_(
     with findings(sources):
         from mpcompile.importing import build_import, import_model
 
-        made = import_model(_model(file, import_code, length), source=import_code or str(file))
+        made = import_model(
+            _model(file, import_code, length), source=import_code or str(file), any_batch=spec is None
+        )
         if spec is not None:
             _match(made, spec, settings_of(set_ or []), sources, output, force)
             return
@@ -66,6 +68,8 @@ def import_(
     call = ", ".join(f"{k} {list(v.shape)}" for k, v in made.recording.inputs.items())
     echo(f"{made.module.name}: recorded at {call}")
     echo(f"{backend} differs from the model by {apart:.1e} of its largest output")
+    if made.fixed:
+        echo(f"the number of examples stays as it was: {made.fixed}")
     other = [p for p in made.module.parameters.values() if p.name != p.former]
     if other:
         echo(f"{len(other)} weights have other names, as {other[0].former}: {other[0].name}")

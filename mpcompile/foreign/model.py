@@ -46,6 +46,15 @@ class Sized:
 
 
 @runtime_checkable
+class Batched(Protocol):
+    """A model whose call can have another number of examples."""
+
+    def batched(self, count: int) -> ForeignModel | None:
+        """Return the model with a call of so many examples, repeated from its own; None where the size is fixed."""
+        ...
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """A model whose framework can export it: a second opinion of what it computes."""
 

@@ -71,8 +71,11 @@ def as_module(recording: Recording, name: str, source: str = "") -> Module:
 
 def _remark(recording: Recording) -> str:
     """Return the sentences that the head of a file says of a recorded call."""
-    sizes = ", ".join(f"{k} {list(v.shape)}" for k, v in recording.inputs.items())
-    parts = [f"A call that was recorded at {sizes}: other sizes are another program."]
+    graph = recording.graph
+    known = [(k, list(graph.inputs[k].shape)) for k in recording.inputs if k in graph.inputs]
+    sizes = ", ".join(f"{k} {shape}" for k, shape in known)
+    which = "N is any number of examples, and other" if "N" in graph.symbols() else "other"
+    parts = [f"A call that was recorded at {sizes}: {which} sizes are another program."]
     if recording.reads:
         parts.append(f"Its code read {len(recording.reads)} numbers of its inputs, which stay as they were.")
     return " ".join(parts)

@@ -7,6 +7,7 @@ these is left, so that kernels and layers are recognised.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -53,14 +54,22 @@ def _scaled(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | Non
     """(x y) / c -> (x y) (1 / c) for a product and a number, as attention is scaled."""
     divisor = _filled(b, inputs[1])
     if divisor and not inputs[1].shape and isinstance(b.graph.node(inputs[0]).op, ops.MatMul):
-        return b.emit(ops.Mul(), inputs[0], b.constant(1.0 / divisor))
+        scale = _usual(1.0 / divisor, b.graph.node(inputs[0]).inputs[0])
+        return b.emit(ops.Mul(), inputs[0], b.constant(scale))
     return None
+
+
+def _usual(scale: float, queries: Value) -> float:
+    """The scale; the root of the width of queries, where it is that up to rounding."""
+    width = queries.shape[-1]
+    root = width**-0.5 if isinstance(width, int) and width else scale
+    return root if abs(scale - root) < 1e-12 else scale
 
 
 def _number(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
     """A cast of a constant -> a constant."""
-    stored = _constant(b, inputs[0])
-    return None if stored is None else b.constant(*op.evaluate(stored))
+    source = b.graph.node(inputs[0]).op
+    return b.constant(*op.evaluate(source.stored)) if isinstance(source, Constant) else None
 
 
 def _unbounded(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
@@ -149,9 +158,44 @@ def _masked(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | Non
     return b.emit(ops.Where(), b.constant(~off), scores, low)
 
 
+def _guarded(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
+    """where(max(x + mask) = -inf, 0, y) -> y, where the mask leaves each row a number, as a causal one does."""
+    condition, zero, y = inputs
+    test = b.graph.node(condition)
+    if not isinstance(test.op, ops.Equal) or _filled(b, zero) != 0.0 or _filled(b, test.inputs[1]) != -np.inf:
+        return None
+    most = b.graph.node(test.inputs[0])
+    scores = b.graph.node(most.inputs[0]) if isinstance(most.op, ops.Max) else None
+    if scores is None or not isinstance(scores.op, ops.Add | ops.Where):
+        return None
+    seen = next((m for m in map(partial(_constant, b), scores.inputs) if m is not None and m.ndim), None)
+    if seen is None or (isinstance(scores.op, ops.Where) and _filled(b, scores.inputs[2]) != -np.inf):
+        return None
+    seen = seen if seen.dtype.kind == "b" else np.isfinite(seen)
+    rank = scores.types[0].rank
+    along = [a % rank - (rank - seen.ndim) for a in most.op.attributes()["axes"]]
+    rows = seen.any(axis=tuple(a for a in along if a >= 0))
+    return y if rows.all() and y.shape == op.infer(*(v.type for v in inputs))[0].shape else None
+
+
+def _scales(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
+    """(x c) (y d) -> (x y) (c d) for numbers c and d, as attention scales queries and keys."""
+    nodes = [b.graph.node(v) for v in inputs]
+    if not all(isinstance(n.op, ops.Mul) and not n.inputs[1].shape for n in nodes):
+        return None
+    scales = [_filled(b, n.inputs[1]) for n in nodes]
+    if None in scales:
+        return None
+    made = b.emit(op, *(n.inputs[0] for n in nodes))
+    return b.emit(ops.Mul(), made, b.constant(_usual(float(np.prod(np.asarray(scales, float))), inputs[0])))
+
+
 def _constant(b: Builder, x: Value) -> Array | None:
-    op = b.graph.node(x).op
-    return op.stored if isinstance(op, Constant) else None
+    """The array of a constant, of one element along axes where it is repeated; None for other values."""
+    node = b.graph.node(x)
+    if isinstance(node.op, ops.BroadcastTo):
+        node = b.graph.node(node.inputs[0])
+    return node.op.stored if isinstance(node.op, Constant) else None
 
 
 def _filled(b: Builder, x: Value) -> float | None:
@@ -170,7 +214,9 @@ _RULES: tuple[tuple[type | tuple[type, ...], Rule], ...] = (
     (ops.Cast, _number),
     ((ops.Minimum, ops.Maximum), _unbounded),
     (ops.MatMul, _wide_product),
+    (ops.MatMul, _scales),
     (ops.Where, _masked),
+    (ops.Where, _guarded),
     (Elementwise, _later),
     (ops.Reshape, _reshaped),
 )

@@ -111,24 +111,27 @@ def test_code_is_the_model_on_other_inputs_and_weights(tmp_path: Path) -> None:
     text = (tmp_path / "torch/model.py").read_text()
     assert "for block in self.block:" in text and text.count("class Block(") == 1
     assert "is_causal=True" in text and "nn.LayerNorm(4)" in text and "self.qkv(" in text
-    assert "ids [2, 5]" in text and ".reshape(10" not in text
+    assert "ids [N, 5]" in text and ".reshape(10" not in text
 
     own = emitted(tmp_path / "torch", "stacked")
     other = Stacked().eval()
     own.load_state_dict(other.state_dict())
-    ids = torch.tensor([[6, 6, 0, 1, 2], [5, 4, 3, 2, 1]])
+    ids = torch.tensor([[6, 6, 0, 1, 2], [5, 4, 3, 2, 1], [0, 0, 0, 6, 6]])
     with torch.no_grad():
-        assert apart(own(ids).numpy(), other(ids).numpy()) < 1e-5
+        for some in (ids, ids[:1]):
+            assert apart(own(some).numpy(), other(some).numpy()) < 1e-5
 
     # back from the file that was written
-    again = import_model(OnnxModel(str(tmp_path / "onnx/forward.onnx"), {"ids": ids.numpy()}))
-    assert build_import(again, "torch", tmp_path / "back") < 1e-5
+    again = import_model(OnnxModel(str(tmp_path / "onnx/forward.onnx"), {"ids": ids[:2].numpy()}))
+    assert not again.fixed and build_import(again, "torch", tmp_path / "back") < 1e-5
     with torch.no_grad():
         assert apart(emitted(tmp_path / "back", "back")(ids).numpy(), model(ids).numpy()) < 1e-5
 
 
 def test_a_layer_that_others_read_is_no_loop() -> None:
-    plain, tapped = (import_model(model_of(*stacked(t), name="stacked")) for t in (False, True))
+    plain, tapped = (
+        import_model(model_of(*stacked(t), name="stacked"), any_batch=False) for t in (False, True)
+    )
     assert [sum(isinstance(n.op, ops.Repeat) for n in m.module.regions["forward"].nodes()) for m in (plain, tapped)] == [
         1, 0]  # fmt: skip
     assert emitted_difference(tapped, "torch") < 1e-5
@@ -140,7 +143,7 @@ def test_pictures(tmp_path: Path) -> None:
     for backend in ("torch", "jax", "onnx"):
         assert build_import(made, backend, tmp_path / backend) < 1e-5
     own = emitted(tmp_path / "torch", "pictures")
-    x = torch.randn(2, 2, 4, 4)
+    x = torch.randn(3, 2, 4, 4)
     with torch.no_grad():
         assert apart(own(x).numpy(), model(x).numpy()) < 1e-5
     names = {k: legal(k) for k in model.state_dict() if not k.endswith("tracked")}
@@ -189,6 +192,26 @@ def test_rules_keep_the_function() -> None:
 
     assert rewritten(reciprocal, (3,), (2, 3)) == ["div"]
 
+    def scaled(b: Builder, x: Value, y: Value) -> Value:
+        return b.emit(ops.MatMul(), build.mul(b, x, 0.5), build.mul(b, y, 3.0))
+
+    assert rewritten(scaled, (2, 3), (3, 4)) == ["mat_mul", "mul"]
+
+    def guarded(first: float) -> Callable[[Builder, Value, Value], Value]:
+        """A softmax whose rows without a number are zero: with a first row that has one, or has none."""
+
+        def write(b: Builder, x: Value, y: Value) -> Value:
+            mask = np.where(np.tri(3, dtype=bool), 0.0, -np.inf)
+            mask[0, 0] = first
+            most = b.emit(ops.Max((1,), True), build.add(b, x, b.constant(mask)))
+            dark = b.emit(ops.Equal(), most, b.constant(-np.inf))
+            return build.where(b, dark, 0.0, b.emit(ops.Softmax(1), x))
+
+        return write
+
+    assert rewritten(guarded(0.0), (3, 3), (1,)) == ["softmax"]
+    assert "where" in rewritten(guarded(-np.inf), (3, 3), (1,))
+
     off = np.triu(np.ones((1, 1, 3, 3), bool), 1)
     for inside, kept in ((0.0, ["where"]), (0.5, ["add", "where"])):
         mask = np.where(off, -3e38, inside)
@@ -198,6 +221,21 @@ def test_rules_keep_the_function() -> None:
             return b.emit(ops.Softmax(3), scores)
 
         assert rewritten(masked, (2, 2, 3, 3), (1,)) == [*kept, "softmax"]
+
+
+def test_a_batch_that_counts_stays_as_it_was() -> None:
+    class Centred(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x - x.mean(0)
+
+    class Read(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.exp() if x.sum() > 1e9 else x
+
+    for model in (Centred(), Read()):
+        made = import_model(model_of(model, {"x": torch.rand(2, 3)}))
+        assert made.fixed and not made.others and "x [2, 3]" in made.module.remark
+        assert emitted_difference(made, "torch") < 1e-5
 
 
 @pytest.mark.parametrize(("name", "found"), [

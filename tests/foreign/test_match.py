@@ -128,7 +128,7 @@ def random(model: nn.Module) -> nn.Module:
 
 
 def imported(model: nn.Module, **inputs: torch.Tensor) -> Import:
-    return import_model(model_of(random(model), inputs, name="theirs"))
+    return import_model(model_of(random(model), inputs, name="theirs"), any_batch=False)
 
 
 def spec(text: str, folder: Path) -> Module:

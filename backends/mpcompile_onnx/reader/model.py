@@ -53,6 +53,17 @@ class OnnxModel:
     def record(self) -> Recording:
         return read(self.proto, self.inputs, self.name)
 
+    def batched(self, count: int) -> OnnxModel | None:
+        """Return the file with a call of so many examples, where it leaves the first axes of inputs open."""
+        shapes = {i.name: i.type.tensor_type.shape.dim for i in self.proto.graph.input}
+        opened = {k for k in self.inputs if k in shapes and len(shapes[k]) and not shapes[k][0].dim_value}
+        sizes = {self.inputs[k].shape[0] for k in opened}
+        if len(sizes) != 1 or 0 in sizes:
+            return None
+        rows = np.arange(count) % sizes.pop()
+        inputs = {k: x[rows] if k in opened else x for k, x in self.inputs.items()}
+        return OnnxModel(self.proto, inputs, self.name)
+
     def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
         """Run the file in onnxruntime, in its own precision; other weights are drawn at later trials."""
         import onnxruntime as runtime

@@ -111,6 +111,18 @@ def _pad(c: Call) -> Value | tuple[Value, ...]:
     return c.b.emit(ops.Pad(tuple(before), tuple(after), float(c["value"] or 0.0)), c.value("self"))
 
 
+def _upsampled(c: Call) -> Value | tuple[Value, ...]:
+    """Repeat each element along spatial axes, where their sizes are multiplied; else its known places."""
+    x, made = c.value("self"), c.shape
+    given = tuple(c["self"].shape)
+    if any(n % m for m, n in zip(given, made, strict=True)):
+        return _moved(c)
+    apart = [size for m in given[2:] for size in (m, 1)]
+    wide = [size for m, n in zip(given[2:], made[2:], strict=True) for size in (m, n // m)]
+    x = build.reshape(c.b, x, (*given[:2], *apart))
+    return build.reshape(c.b, c.b.emit(ops.BroadcastTo((*given[:2], *wide)), x), made)
+
+
 def _moved(c: Call) -> Value | tuple[Value, ...]:
     """An operation that takes each element from a known place, which it shows when it runs on numbers of places.
 
@@ -346,9 +358,10 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "constant_pad_nd": _pad,
     **dict.fromkeys(
         "unfold unfold_copy as_strided as_strided_copy diagonal diagonal_copy repeat_interleave "
-        "pixel_shuffle pixel_unshuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d im2col reflection_pad1d "
+        "pixel_shuffle pixel_unshuffle im2col reflection_pad1d "
         "reflection_pad2d replication_pad1d replication_pad2d channel_shuffle rot90 narrow_copy "
         "diag_embed".split(), _moved),
+    **dict.fromkeys("upsample_nearest1d upsample_nearest2d upsample_nearest3d".split(), _upsampled),
     "tril": _kept, "triu": _kept,
     "index_select": _index_select, "embedding": _embedding, "gather": _gather, "take_along_dim": _gather,
     "index": _index, "_unsafe_index": _index, "index_put": _index_put, "_unsafe_index_put": _index_put,

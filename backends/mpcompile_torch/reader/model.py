@@ -37,6 +37,14 @@ class TorchModel:
         torch.manual_seed(0)
         return record(self.module, self.inputs, self.call, self.name)
 
+    def batched(self, count: int) -> TorchModel | None:
+        size = next((x.shape[0] for x in self.inputs.values() if x.ndim), 0)
+        if not size:
+            return None
+        rows = torch.arange(count) % size
+        inputs = {k: x[rows] if x.ndim and x.shape[0] == size else x for k, x in self.inputs.items()}
+        return TorchModel(self.module, inputs, self.call, self.name)
+
     def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
         module = self._double(trial)
         given = {k: self._like(v, self.inputs[k]) for k, v in inputs.items()}
