@@ -22,6 +22,8 @@ ROWS = {
 }  # fmt: skip
 #: Pixels: height of a box, gaps between rows and beside, width of a letter.
 TALL, GAP, BESIDE, LETTER, WIDEST = 34, 30, 18, 7.4, 34
+#: Layers in a picture, beyond which blocks stay closed.
+LARGEST = 20
 
 
 def specs() -> list[Path]:
@@ -67,7 +69,11 @@ def page(spec: Path, found: Sequence[tuple[str, str, str]], told: dict[str, tupl
             "| --- | --- | --- |",
             *(f"| {' | '.join(row)} |" for row in found),
         ]
-        lines += ["", "How each was trained and measured: [benchmarks](../project/benchmarks.md).", ""]
+        lines += [
+            "",
+            "Sizes and settings may differ from the spec below; [benchmarks](../project/benchmarks.md) has them.",
+            "",
+        ]
     syntax = spec.suffix[1:]
     text = spec.read_text(encoding="utf-8").rstrip()
     lines += ["## The spec", "", f"```{syntax}", text, "```", "", "```sh", f"mpcompile check {name}"]
@@ -129,17 +135,17 @@ def drawing(module: Module) -> list[str]:
 
 def svg(module: Module, graph: Graph) -> str:
     """Draw the outermost layers of a program, from its inputs down to its results."""
-    root = gather(graph)
+    children = opened(gather(graph))
     results = list(graph.outputs.items())
-    count = len(root.children)
-    place = {n.id: i for i, child in enumerate(root.children) for c in cells_of(child) for n in c.nodes}
+    count = len(children)
+    place = {n.id: i for i, child in enumerate(children) for c in cells_of(child) for n in c.nodes}
     links = [
-        *edges(graph, root.children),
+        *edges(graph, children),
         *((place[v.node], count + i, v) for i, (_, v) in enumerate(results) if v.node in place),
     ]
     drawn = layered(count + len(results), links, (), range(count, count + len(results)))
-    titles = [*(_title(child, module) for child in root.children), *(name for name, _ in results)]
-    kinds = [*map(_kind, root.children), *("result" for _ in results)]
+    titles = [*(_title(child, module) for child in children), *(name for name, _ in results)]
+    kinds = [*map(_kind, children), *("result" for _ in results)]
     wide = [LETTER * len(t) + 24 for t in titles] + [4.0] * len(drawn.dummies)
     total = max(sum(wide[i] for i in row) + BESIDE * (len(row) - 1) for row in drawn.rows) + 4
     at: dict[int, tuple[float, float]] = {}
@@ -158,6 +164,17 @@ def svg(module: Module, graph: Graph) -> str:
         )
         parts.append(f'<text x="{x:.1f}" y="{y + 22}">{escape(title)}</text></g>')
     return "\n".join([*parts, "</svg>"])
+
+
+def opened(root: Box) -> list[Cell | Box]:
+    """Return what a box holds, with the boxes in it opened level by level while the picture stays small."""
+    children = root.children
+    while True:
+        inner = [c.children if isinstance(c, Box) and not c.repeats else [c] for c in children]
+        deeper = [child for each in inner for child in each]
+        if len(deeper) == len(children) or len(deeper) > LARGEST:
+            return children
+        children = deeper
 
 
 def _curve(at: dict[int, tuple[float, float]], a: int, b: int, real: int) -> str:

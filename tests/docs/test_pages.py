@@ -13,35 +13,19 @@ import re
 import shlex
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from followed_pages import PAGES
 
 from mpcompile import api
 from mpcompile.cli import main
+from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.ir import Training
 from mpcompile.ranges import slots
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    "training",
-    "runs",
-    "networks",
-    "convolutional",
-    "recurrent",
-    "latents",
-    "autoregressive",
-    "flows",
-    "notes",
-    "start",
-    *sorted(
-        f"{folder}/{p.stem}"
-        for folder in ("tutorials", "howto")
-        for p in (ROOT / "docs" / folder).glob("[a-z]*.md")
-    ),
-]
 #: Commands whose output depends on what was learned.
 LEARNED = ("train", "eval", "--gradient-flow", "--density")
 
@@ -77,25 +61,32 @@ def test_the_page_is_what_happens(
     for words, text in found:
         if words[:1] == ["mp"] and len(words) > 1:
             (folder / words[1]).write_text(text, encoding="utf-8")
-            if words[2:] != ["broken"]:
-                assert api.check(api.load(words[1])) == []
+            assert bool(findings(words[1])) == (words[2:] == ["broken"]), words[1]
         elif words[:1] == ["python"]:
-            run(text, page, folder, words[1:], monkeypatch)
+            run(text, page, folder, monkeypatch)
         elif words[:1] == ["console"]:
             for command, *lines in [c.splitlines() for c in re.split(r"(?m)^\$ ", text) if c]:
                 typed(command, lines, monkeypatch, capsys)
 
 
-def run(text: str, page: str, folder: Path, needs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a block of Python where what it needs is installed; a block with a file's name can be imported later."""
+def findings(name: str) -> list[Diagnostic]:
+    """Whatever is found of a spec, warnings too."""
+    try:
+        module = api.load(name)
+        return [*api.check(module), *api.warnings(module)]
+    except SpecError as problem:
+        return list(problem.diagnostics)
+
+
+def run(text: str, page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a block of Python; one with the name of a file can be imported later."""
     if name := re.match(r"# (\w+)\.py\n", text):
         (folder / f"{name[1]}.py").write_text(text, encoding="utf-8")
         monkeypatch.delitem(sys.modules, name[1], raising=False)
     code = compile(text, page, "exec")
-    if all(map(find_spec, needs)):
-        made = ModuleType("a_block")  # dataclasses look their module up
-        monkeypatch.setitem(sys.modules, made.__name__, made)
-        exec(code, made.__dict__)
+    made = ModuleType("a_block")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    exec(code, made.__dict__)
 
 
 def typed(
