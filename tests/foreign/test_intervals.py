@@ -89,6 +89,9 @@ class Masks(nn.Module):
             return torch.where(causal.bool() & free.bool(), scores, 0.0) @ x
         elif kind == "dropped":
             return scores.masked_fill(~causal.bool() | (free == 0), 0.0) @ x
+        elif kind == "sdpa":  # a finite mask that is added; rows of zeros where nothing is left
+            mask = (1 - causal * free) * torch.finfo(x.dtype).min
+            return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
         return scores.softmax(-1) @ x
 
 
@@ -100,7 +103,7 @@ def made(kind: str) -> TorchModel:
 
 
 @pytest.mark.parametrize(("kind", "truths"), [("xlnet", True), ("product", True), ("cast", True), ("kept", False),
-                                              ("dropped", False), ("sides", None)])  # fmt: skip
+                                              ("dropped", False), ("sdpa", True), ("sides", None)])  # fmt: skip
 def test_masks_that_inputs_decide_in_part(kind: str, truths: bool | None) -> None:
     """Proved where places are masked whatever the input is; `truths`: while it holds zeros and ones."""
     model = made(kind)

@@ -33,9 +33,10 @@ def _log_softmax(c: Call) -> Value:
 
 def _safe_softmax(c: Call) -> Value:
     """softmax with rows of zeros where everything is minus infinity."""
-    b, axis, x = c.b, c.axis(), c.value("self", FLOAT)
+    b, axis = c.b, c.axis()
+    x = c.tape.seen(c.value("self", FLOAT), axis)  # a masked score does not tell whether a row has others
     none = b.emit(ops.Equal(), b.emit(ops.Max((axis,), True), x), b.constant(-np.inf))
-    return build.where(b, none, b.constant(0.0), softmax(c, x, axis))
+    return build.where(b, none, b.constant(0.0), b.emit(ops.Softmax(axis), x))
 
 
 def _given(c: Call, name: str) -> Value | None:
