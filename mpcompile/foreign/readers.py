@@ -49,7 +49,7 @@ def model_of(model: Any, inputs: Any, call: Callable[..., Any] | None = None, na
         "MP700",
         f"no reader knows a {kind}{note}",
         Span.none(),
-        help="an nn.Module needs mpcompile[torch], an .onnx file mpcompile[onnx]",
+        help="an nn.Module needs mpcompile[torch], a function of JAX mpcompile[jax], an .onnx file mpcompile[onnx]",
     )
 
 

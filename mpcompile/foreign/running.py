@@ -109,10 +109,14 @@ def moved(
 
 
 def other(inputs: Mapping[str, Array], source: str, at: tuple[int | slice, ...], step: int) -> Array:
-    """Return the input with other values at one place: the next whole numbers among those it has, else moved by steps."""
+    """Return the input with other values at one place: the next whole numbers among those it has, else moved by steps.
+
+    The elements of a block move apart, because a layer that normalises does not see that all move alike.
+    """
     x = inputs[source].copy()
     if x.dtype.kind == "f":
-        x[at] = x[at] + np.asarray([1.0, -0.7, 2.3][step - 1], x.dtype)
+        apart = 1 + 0.5 * np.cos(np.arange(np.asarray(x[at]).size)).reshape(np.shape(x[at]))
+        x[at] = x[at] + (np.asarray([1.0, -0.7, 2.3][step - 1]) * apart).astype(x.dtype)
     elif x.dtype.kind == "b":
         x[at] = ~x[at]
     else:

@@ -11,6 +11,7 @@ from mpcompile.foreign.lengths.sizes import Apart, at, polynomial
 from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Builder, Constant, Graph, Input, Node, Primitive, Symbolic, Type, TypeMismatch, Value
+from mpcompile.ir.same import same_graph, same_primitive
 
 #: A node of several recordings: the operation, or what is known of the constant; and its operands by their numbers.
 Operands = tuple[tuple[int, int], ...]
@@ -115,6 +116,8 @@ def _fit(values: Sequence[Any], lengths: Sequence[int], node: Node) -> Any:
     first = values[0]
     if all(v is first or (type(v) is type(first) and v == first) for v in values):
         return first
+    if isinstance(first, Graph) and all(same_graph(first, v, places=False) for v in values):
+        return first  # the body of a loop
     if any(type(v) is not type(first) for v in values):
         raise _unfitted(node, values, lengths)
     if type(first) is int:
@@ -179,7 +182,7 @@ def _agrees(row: _Row, node: Node, length: int) -> bool:
     if not isinstance(row.op, Primitive):
         return isinstance(node.op, Constant) and row.op.agrees(node.op.array)
     found = replace(node.op, results=()) if isinstance(node.op, Observed) else node.op
-    return bool(_at(row.op, length) == found)
+    return same_primitive(_at(row.op, length), found)
 
 
 def _at(value: Any, length: int) -> Any:
