@@ -97,6 +97,8 @@ def _shift(known: Intervals, x: Value) -> _Shift | None:
         return _sum(known, op, *inputs)
     if isinstance(op, ops.Where):
         return _choice(known, *inputs)
+    if isinstance(op, ops.Mul | ops.Div) and (found := _scaled(known, op, *inputs)) is not None:
+        return found
     if isinstance(op, Movement) or (isinstance(op, ops.Cast) and inputs[0].dtype is x.dtype):
         inner, shape = _shift(known, inputs[0]), numbers(inputs[0].shape)
         if inner is None or x.dtype is not DType.FLOAT:
@@ -146,6 +148,21 @@ def _sum(known: Intervals, op: ops.Add | ops.Sub, x: Value, y: Value) -> _Shift 
     left, right = left or _Shift.none(), right or _Shift.none()
     filled = left.filled & right.filled
     return _Shift(left.low + right.low, left.high + right.high, filled, _truths(left, right))
+
+
+def _scaled(known: Intervals, op: ops.Mul | ops.Div, x: Value, y: Value) -> _Shift | None:
+    """Scores that are scaled behind their mask: c (x + m) = c x + c m, for positive c that is known."""
+    nodes = known.builder.graph.node
+    if isinstance(op, ops.Mul) and isinstance(nodes(x).op, Constant):
+        x, y = y, x
+    scale = nodes(y).op
+    if not isinstance(scale, Constant) or scale.array.dtype.kind != "f":
+        return None
+    with np.errstate(all="ignore"):
+        c = scale.array if isinstance(op, ops.Mul) else 1 / scale.array
+        if not (np.isfinite(c) & (c > 0)).all() or (inner := _shift(known, x)) is None:
+            return None
+        return replace(inner, low=inner.low * c, high=inner.high * c)
 
 
 def _choice(known: Intervals, condition: Value, x: Value, y: Value) -> _Shift | None:

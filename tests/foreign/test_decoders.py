@@ -241,6 +241,28 @@ class Floored(nn.Module):
         return torch.clamp(x @ x.mT + mask, min=-5.0).softmax(-1) @ x
 
 
+class Scaled(nn.Module):
+    """A mask that is filled in before scores are scaled, by positive numbers or by others."""
+
+    def __init__(self, scale: float, number: float = torch.finfo(torch.float32).min) -> None:
+        super().__init__()
+        self.number = number
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ahead = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        scores = (x @ x.mT).masked_fill(ahead, self.number)
+        return (scores / self.scale if abs(self.scale) > 1 else scores * self.scale).softmax(-1) @ x
+
+
+def test_masks_are_scaled_with_scores() -> None:
+    x = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
+    claim = "autoregressive(x -> output, order = axis 1)"
+    for scale, number, status in ((8.0, -3e38, "proved"), (0.5, -3e38, "proved"), (-0.5, -3e38, "refuted"),
+                                  (1e-9, -1e9, "refuted"), (0.0, -3e38, "refuted")):  # fmt: skip
+        assert str(ask(TorchModel(Scaled(scale, number), {"x": x}), claim).status) == status, scale
+
+
 def test_a_mask_behind_a_floor_is_none() -> None:
     x = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
     claim = "autoregressive(x -> output, order = axis 1)"
