@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from lsprotocol import types
 
@@ -254,11 +255,15 @@ def _kinds_of(name: str) -> list[Kind]:
 def _names(titles: Iterable[str]) -> Iterator[types.CompletionItem]:
     """The names of some kinds, with the first line about each."""
     for title in titles:
-        kind = KINDS[title]
-        for name in kind.rows():
-            yield _item(
-                name, f"{kind.noun}: {summary(kind, name)}", _ITEM.get(title, types.CompletionItemKind.Class)
-            )
+        item = _ITEM.get(title, types.CompletionItemKind.Class)
+        yield from (_item(name, about, item) for name, about in _about(title))
+
+
+@cache
+def _about(title: str) -> tuple[tuple[str, str], ...]:
+    """Each name of a kind with its noun and the first line about it."""
+    kind = KINDS[title]
+    return tuple((name, f"{kind.noun}: {summary(kind, name)}") for name in kind.rows())
 
 
 def _words(words: Iterable[str], about: str, behind: str = "") -> Iterator[types.CompletionItem]:
