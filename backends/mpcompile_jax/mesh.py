@@ -8,7 +8,8 @@ as many of its devices as divide their number, and the rest follow one another.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -49,6 +50,18 @@ def join(group: Group) -> None:
     except RuntimeError as fault:
         raise lost(str(fault)) from fault
     _JOINED.append(group)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Turn the error of a connection to a process that is gone into a finding (MP531)."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as fault:
+        text = str(fault)
+        if not any(word in text for word in ("Gloo", "gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")):
+            raise
+        raise lost(text.partition("\n")[0]) from fault
 
 
 def _along(axis: int | None) -> PartitionSpec:
@@ -110,14 +123,15 @@ class MeshPlacement(Placement):
         return full.addressable_data(0)
 
     def numpy(self, array: jax.Array) -> Array:
-        return super().numpy(self.local(array))
+        with waiting():
+            return super().numpy(self.local(array))
 
     def exchange(self, values: Sequence[float]) -> list[list[float]]:
         """Gather numbers of all processes; see `mpcompile.backend.Session.exchange`."""
-        with jax.enable_x64(True):
+        with waiting(), jax.enable_x64(True):
             found = np.asarray(multihost_utils.process_allgather(np.asarray(values, np.float64)), np.float64)
         rows: list[list[float]] = found.reshape(self.group.size, len(values)).tolist()
         return rows
 
 
-__all__ = ["MeshPlacement", "join"]
+__all__ = ["MeshPlacement", "join", "waiting"]

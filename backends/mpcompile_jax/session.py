@@ -19,7 +19,7 @@ from mpcompile.passes.train_step import decaying, stacks, units
 from mpcompile.ranges import HUGE
 from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
-from mpcompile_jax.mesh import MeshPlacement
+from mpcompile_jax.mesh import MeshPlacement, waiting
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
 
 PRECISIONS = ("float32", "float64")
@@ -181,13 +181,20 @@ class JaxSession:
             before = self.trained, self.fixed, self.slots, self.count
             now = self.place.floats.type(rate), np.bool_(norm)
             if isinstance(self.place, MeshPlacement):
-                after = self._finish(*before, *now, *self._mean(inputs))
+                with waiting():
+                    after = self._finish(*before, *now, *self._mean(inputs))
             else:
                 after = self._step(*before, *now, self._inputs(self.module.programs["loss"], inputs))
             self.trained, self.slots, written, self.count, told = after
             self.fixed |= written
         names = self.told[norm]
-        return Scalars(names, lambda: np.asarray(told, np.float64).tolist()[: len(names)])
+
+        def fetch() -> list[float]:
+            with waiting():
+                found: list[float] = np.asarray(told, np.float64).tolist()
+            return found[: len(names)]
+
+        return Scalars(names, fetch)
 
     def _inputs(self, graph: Graph, inputs: Mapping[str, Array]) -> Tree:
         return {name: self.place.argument(inputs[name], v.type) for name, v in graph.inputs.items()}

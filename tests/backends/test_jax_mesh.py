@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from mpcompile.diagnostics import SpecError
+from mpcompile_jax.mesh import waiting
+
 SCRIPT = str(Path(__file__).parents[1] / "support" / "jax_mesh.py")
 RUN = """import sys; from mpcompile_jax.launch import launch; sys.exit(launch(sys.argv[2:], int(sys.argv[1]), 0))"""
 
@@ -64,3 +67,14 @@ def test_a_process_that_fails_ends_the_others_and_is_started_again(tmp_path: Pat
         ended = subprocess.run([*command, sys.executable, "-c", text, str(folder)], timeout=50)
         assert ended.returncode == status
         assert {p.name for p in folder.iterdir()} == {f"{r}-{a}" for r in "01" for a in range(restarts + 1)}
+
+
+def test_a_process_of_jax_that_is_gone_is_a_finding() -> None:
+    for raised in (
+        ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"), RuntimeError("UNAVAILABLE: gone"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError) as lost, waiting():
+            raise raised
+        assert lost.value.diagnostics[0].code == "MP531"
+    with pytest.raises(ValueError, match="shape"), waiting():
+        raise ValueError("a shape that does not fit")
