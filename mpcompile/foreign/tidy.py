@@ -72,6 +72,16 @@ def _number(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | Non
     return b.constant(*op.evaluate(source.stored)) if isinstance(source, Constant) else None
 
 
+def _short(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
+    """A number in single precision -> the shortest one that is the same in it: 9.999999747e-06 is 1e-05."""
+    assert isinstance(op, Constant)
+    if op.stored.ndim or op.stored.dtype.kind != "f" or not np.isfinite(op.stored):
+        return None
+    number, single = float(op.stored), np.float32(op.stored)
+    short = float(str(single))
+    return b.constant(short) if float(single) == number != short else None
+
+
 def _unbounded(b: Builder, op: Primitive, inputs: tuple[Value, ...]) -> Value | None:
     """min(x, inf) -> x, and max(x, -inf) -> x."""
     nothing = np.inf if isinstance(op, ops.Minimum) else -np.inf
@@ -209,6 +219,7 @@ def _filled(b: Builder, x: Value) -> float | None:
 
 #: Rules by the primitives, or the trait, of the nodes that they rewrite; the first that says something is applied.
 _RULES: tuple[tuple[type | tuple[type, ...], Rule], ...] = (
+    (Constant, _short),
     (ops.Mul, _quotient),
     (ops.Div, _scaled),
     (ops.Cast, _number),

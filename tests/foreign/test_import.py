@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -277,3 +278,26 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "of its largest output" in done.output and (tmp_path / "out/forward.onnx").exists()
     assert run(app, []).exit_code == 2
     assert run(app, [str(tmp_path / "none.onnx")]).exit_code == 2
+
+
+def test_modules_that_an_exporter_names_are_functions(tmp_path: Path) -> None:
+    """Names and classes on nodes of a file; a node without names, as optimisers leave them, stands beside its own."""
+    nodes, weights, x = [], [], "x"
+    for k in range(2):
+        for number, (op, *more) in enumerate(
+            (("MatMul", f"layers.{k}.fc"), ("Relu",), ("Mul", f"layers.{k}.gain"))
+        ):
+            node = helper.make_node(op, [x, *more], [f"{op}_{k}"], name=f"{op}_{k}")
+            x = f"{op}_{k}"
+            scopes = {"name_scopes": ["", f"layers.{k}", x], "class_hierarchy": ["m.Net", "m.Layer", op]}
+            for key, value in scopes.items() if number != 1 else ():
+                node.metadata_props.add(key=f"pkg.torch.onnx.{key}", value=str(value))
+            nodes.append(node)
+        weights += [numpy_helper.from_array(np.full(s, k + 0.3, np.float32), f"layers.{k}.{n}")
+                    for n, s in (("fc", (3, 3)), ("gain", (3,)))]  # fmt: skip
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 3]) for n in ("x", x)]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
+    made = import_model(OnnxModel(helper.make_model(graph), {"x": np.ones((2, 3), np.float32)}, "net"))
+    assert not made.fixed and build_import(made, "torch", tmp_path / "net") < 1e-5
+    text = (tmp_path / "net/model.py").read_text()
+    assert text.count("class Layer(") == 1 and "for layers in self.layers:" in text

@@ -47,6 +47,7 @@ def read(model: ModelProto, inputs: Mapping[str, Array], name: str) -> Recording
 class _Reader:
     def __init__(self, tape: Tape, functions: Mapping[tuple[str, str], FunctionProto]) -> None:
         self.tape, self.functions, self.count, self.depth = tape, functions, 0, 0
+        self.scope: tuple[Frame, ...] = ()
 
     def graph(self, graph: GraphProto, env: dict[str, Held]) -> None:
         """Read the nodes of a graph into `env`, which has its inputs."""
@@ -71,7 +72,10 @@ class _Reader:
                 raise Unrecordable(f"more than {MOST} nodes run", Span.none())
             found = _span(node)
             span = found if found.path else self.tape.builder.span  # of a node in a function that of the call
-            with self.tape.builder.within((*_scope(node), Frame(node.op_type, node.name, span)), span):
+            self.scope = (
+                _scope(node) or self.scope
+            )  # a node of an optimiser has no names: it stands beside its own
+            with self.tape.builder.within((*self.scope, Frame(node.op_type, node.name, span)), span):
                 for name, held in zip(node.output, self._named(node, env, span), strict=False):
                     if name:
                         env[name] = held
@@ -233,10 +237,22 @@ def is_weight(x: Array) -> bool:
 
 
 def _scope(node: NodeProto) -> tuple[Frame, ...]:
-    """The modules that an exporter names on a node."""
-    names = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
-    parts = [p.strip(" '\"") for p in names.strip("[]").split(",")]
-    return tuple(Frame(p, p, Span.none()) for p in parts[:-1] if p)
+    """The modules that an exporter names on a node: the whole model, and each by its name within the one before."""
+    names, classes = _listed(node, "name_scopes"), _listed(node, "class_hierarchy")
+    if len(names) < 2:
+        return ()
+    kinds = [c.rpartition(".")[2] for c in classes] if len(classes) == len(names) else names
+    frames = [Frame(kinds[0] or "model", kinds[0], Span.none())]
+    for above, name, label in zip(names, names[1:-1], kinds[1:], strict=False):
+        shown = name.removeprefix(f"{above}.") if above else name
+        frames.append(Frame(shown, label, Span.none()))
+    return tuple(frames)
+
+
+def _listed(node: NodeProto, what: str) -> list[str]:
+    """A list of names that torch's exporter keeps on a node, from the whole model to the operation."""
+    text = next((p.value for p in node.metadata_props if p.key == f"pkg.torch.onnx.{what}"), "")
+    return [p.strip(" '\"") for p in text.strip("[]").split(",")] if text else []
 
 
 def _span(node: NodeProto) -> Span:
