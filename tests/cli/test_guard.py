@@ -56,7 +56,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
         "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
-        "server": ["server"],
+        "server": ["server"], "import": ["import", str(folder / "nothing.onnx")],
     }  # fmt: skip
     assert {c[0] for c in commands.values()} == set(COMMANDS)
     out = folder / "found.json"
@@ -81,7 +81,7 @@ def test_no_command_crashes_anywhere(swept: dict[str, tuple[int, str, str]]) -> 
 
 
 def test_commands_do_their_work_where_nothing_is_in_the_way(swept: dict[str, tuple[int, str, str]]) -> None:
-    wrong = {"check wrong": 1, "check sarif": 2, "fmt in place": 0}
+    wrong = {"import": 2, "check wrong": 1, "check sarif": 2, "fmt in place": 0}
     for case, (code, _, stderr) in swept.items():
         command, where = case.split(" / ")
         if where in ("plain", "only stdout", "ascii", "no home", "wrong home", "strict warnings", "narrow"):
