@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": ("verify", "verify"),
     "import": ("importing", "import_"),
     "inspect": ("inspect", "inspect"),
+    "report": ("report", "report"),
     "opt": ("opt", "opt"),
     "explain": ("explain", "explain"),
     "list": ("list", "list_"),
@@ -26,11 +27,8 @@ COMMANDS = {
     "server": ("server", "server"),
 }
 
-#: Options that show the help of a command, for all of them.
-HELP = {"help_option_names": ["-h", "--help"]}
-
 #: Commands that start a framework.
-FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "verify", "import"))
+FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "report", "verify", "import"))
 
 
 def main() -> None:
@@ -47,7 +45,6 @@ def _command_line() -> None:
     """Read the arguments and run the command. Raises `SystemExit` in the end."""
     import gc
 
-    from mpcompile.cli._complete import command_asked
     from mpcompile.cli._guard import require_arguments, require_folder
 
     require_arguments(sys.argv[1:])
@@ -58,15 +55,14 @@ def _command_line() -> None:
         name="mpcompile",
         help="Compile model specifications to proven PyTorch, JAX and ONNX.",
         no_args_is_help=True,
-        context_settings=HELP,
+        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    asked = command_asked(sys.argv[1:])
-    for name in [asked] if asked in COMMANDS and sys.argv[1:2] not in (["--help"], ["-h"]) else COMMANDS:
+    asked = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
+    for name in [asked] if asked in COMMANDS and "--help" not in sys.argv[1:2] else COMMANDS:
         module, function = COMMANDS[name]
-        found = getattr(import_module(f"mpcompile.cli.{module}"), function)
-        app.command(name, context_settings=HELP)(found)
+        app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
     gc.enable()
     gc.freeze()
     if asked in FRAMEWORKS:
@@ -85,4 +81,4 @@ def _command_line() -> None:
 
             echo(__version__)
 
-    app(prog_name="mpcompile")
+    app()

@@ -22,7 +22,7 @@ _HEIGHT, _GAP, _BESIDE, _PAD = 40, 30, 16, 8
 _SIGNS = {"proved": "✓", "allowed": "!", "refuted": "✗", "undecided": "?", "held": "?"}
 
 #: Colours of the page of `inspect`, in both schemes: each pair has a contrast of at least 4.5 to 1.
-_STYLE = """
+STYLE = """
 .mpcompile{--ink:#1a2130;--dim:#596477;--line:#9aa4b5;--card:#fff;--good:#116b3f;--bad:#b42620;--warn:#7a5300;
 font:13px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--card);padding:8px 12px;overflow-x:auto}
 @media (prefers-color-scheme:dark){.mpcompile{--ink:#e7eaf0;--dim:#a3adbd;--line:#66728a;--card:#171b24;--good:#59c78e;
@@ -31,14 +31,17 @@ font:13px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--card);padd
 .mpcompile :is(td,th){text-align:left;padding:2px 12px 2px 0;color:var(--ink)}
 .mpcompile .proved{color:var(--good)}.mpcompile .refuted{color:var(--bad)}
 .mpcompile :is(.undecided,.held,.allowed){color:var(--warn)}
-.mpcompile .dim{color:var(--dim)}.mpcompile svg{max-width:100%;height:auto}
+.mpcompile .dim{color:var(--dim)}.mpcompile svg{display:block;max-width:100%;height:auto}
 .mpcompile rect{fill:var(--card);stroke:var(--line)}.mpcompile text{fill:var(--ink);font-size:12px}
 .mpcompile .args{fill:var(--dim);font:10.5px monospace}.mpcompile path{fill:none;stroke:var(--line)}
 """
 
 
-def fragment(module: Module, verdicts: Sequence[tuple[str, str, str]]) -> str:
-    """Return the HTML of a module with its verdicts as (claim, status, how). Text of a spec is escaped."""
+def fragment(module: Module, verdicts: Sequence[tuple[str, str, str]], styled: bool = True) -> str:
+    """Return the HTML of a module with its verdicts as (claim, status, how). Text of a spec is escaped.
+
+    Without `styled` its style (`STYLE`) is that of the page around it.
+    """
     size = sum(p.live for p in module.parameters.values() if p.trainable)
     program = next((p for p in PROGRAMS if p in module.regions), "")
     head = f"<b>{_text(module.name)}</b> <span class='dim'>{size:,} parameters · {_text(program)}</span>"
@@ -49,7 +52,8 @@ def fragment(module: Module, verdicts: Sequence[tuple[str, str, str]]) -> str:
     )
     table = f"<table><thead><tr><th>verdict</th><th>claim</th><th>how</th></tr></thead><tbody>{rows}</tbody></table>"
     drawing = _svg(module, program) if program else ""
-    return f"<div class='mpcompile'><style>{_STYLE}</style>{head}{table if rows else ''}{drawing}</div>"
+    style = f"<style>{STYLE}</style>" if styled else ""
+    return f"<div class='mpcompile'>{style}{head}{table if rows else ''}{drawing}</div>"
 
 
 def _text(text: str) -> str:

@@ -90,8 +90,8 @@ def evaluate(
         **({"data": chosen.name, "split": chosen.named(split)} if module.fields else {}),
         "examples": len(part),
     }
-    density, each = _density(reading)
-    result |= density
+    figures, each = density(reading)
+    result |= figures
     if member_count(module) > 1:
         result["members"] = member_count(module)
     drawn = _of_draws(reading, samples) if samples is not None else {}
@@ -128,8 +128,11 @@ def _trained_on(run: Run, module: Module, chosen: Dataset) -> Dataset | None:
         return None
 
 
-def _density(reading: Reading) -> tuple[dict[str, Any], Array | None]:
-    """Log-likelihood or bound, its figures and those of every example; of other models the mean loss alone."""
+def density(reading: Reading) -> tuple[dict[str, Any], Array | None]:
+    """Compute the log-likelihood or bound: its figures, and those of every example; of other models the mean loss.
+
+    Raises `SpecError` (MP530).
+    """
     module = reading.module
     for program, quantity in (("log_prob", "log_likelihood"), ("elbo", "bound")):
         if program in module.programs:

@@ -100,9 +100,9 @@ function layer() {
       cell.span ? [h("dt", {}, "written in"), h("dd", {}, `line ${cell.span[0]}`)] : [],
       h("dt", {}, "parameters"), h("dd", {}, number(total)),
       cell.parameters.flatMap(([name, shape, count, trained]) => [h("dt", {}), h("dd", { title: name }, h("code", {}, `${name.split(".").at(-1)} ${shape.join("×")}`), h("span", { class: "dim" }, ` ${number(count)}${trained ? "" : ", not trained"}`))])));
-    if (cell.formula.length) body.append(h("h3", {}, "In primitives ", h("small", { class: "dim" }, "without their attributes")), h("pre", { class: "formula", tabindex: 0 }, cell.formula.join("\n")));
-    for (const m of cell.masks) body.append(h("h3", {}, "Mask"), maskPicture(data.masks[m], 300), h("p", { class: "dim" }, maskText(data.masks[m])));
-    if (cell.reach) body.append(h("h3", {}, "Receptive field"), receptive(cell));
+    if (cell.formula.length) body.append(h("h2", { class: "minor" }, "In primitives ", h("small", { class: "dim" }, "without their attributes")), h("pre", { class: "formula", tabindex: 0 }, cell.formula.join("\n")));
+    for (const m of cell.masks) body.append(h("h2", { class: "minor" }, "Mask"), maskPicture(data.masks[m], 300), h("p", { class: "dim" }, maskText(data.masks[m])));
+    if (cell.reach) body.append(h("h2", { class: "minor" }, "Receptive field"), receptive(cell));
     pane.replaceChildren(h("div", { class: "bar" }, h("b", {}, cell.title), h("span", { class: "push mono clip", title: cell.name }, cell.name)), body);
   };
   listeners.push((change) => { if ("cell" in change) show(); });
@@ -195,7 +195,7 @@ function support(d) {
     : `${number(all.reads)} of ${number(n * m)} entries (${percent(all.reads / (n * m))}).`;
   const keys = d.ranks ? [["reads", "reads"], ["field", "must not read, and does not"], ["blind", "may read, but does not (blind spot)"], ["leak", "reads, but must not (leak)"], ["own", "the element itself"]]
     : [["reads", "reads"], ["field", "does not read"]];
-  return h("div", { class: "card duo" },
+  return h("div", { class: "card duo", tabindex: 0, role: "region", "aria-label": "Dependence of the output on the input" },
     h("figure", {}, h("figcaption", {}, h("b", {}, d.ranks ? "In the order of generation" : `${d.output} by ${d.source}`), `rows: outputs, columns: ${d.source}. ${totals}`), h("div", { class: "matrix" }, matrix, chosen)),
     h("div", {}, h("div", { class: "pickers" },
       h("figure", {}, h("figcaption", {}, h("b", {}, "Choose an output"), d.output), outputs),
@@ -298,17 +298,17 @@ function tables() {
     ...Object.entries(data.sampling).map(([name, x]) => x.refused.length
       ? `a sample of ${name} takes ${x.steps} passes of the network`
       : `a sample of ${name} takes ${x.steps} steps, the work of ${x.work.toFixed(2)} passes`)];
-  $("tables").append(h("h2", {}, `Layers of the ${data.recorded ? "call" : "loss"}`), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
+  $("tables").append(h("h2", {}, "Layers of the loss"), h("p", { class: "lead" }, `${lead.join("; ")}.`), table(["layer", "written as", "line*", "gives", "parameters*", "operations*"], rows),
     h("h2", {}, h("br"), "Variables"), table(["variable", "is", "type", "axes", "line*"], variables),
     h("h2", {}, h("br"), "Programs"), table(["program", "inputs", "outputs", "primitives*"], programs),
-    h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of ${data.recorded ? data.spec.name : "the spec"}: `, h("code", {}, data.spec.sha256)));
+    h("p", { class: "dim" }, h("br"), `mpcompile ${data.mpcompile}. One file, nothing is fetched. sha256 of the spec: `, h("code", {}, data.spec.sha256)));
 }
 function meter(share) {
   const inner = h("i", {});
   inner.style.width = `${100 * share}%`;
   return h("span", { class: "meter" }, inner);
 }
-const table = (heads, rows) => h("div", { class: "card table" }, h("table", {},
+const table = (heads, rows) => h("div", { class: "card table", tabindex: 0, role: "region", "aria-label": `Table by ${heads[0]}` }, h("table", {},
   h("thead", {}, h("tr", {}, heads.map((t) => h("th", { class: t.endsWith("*") ? "num" : null, scope: "col" }, t.replace("*", ""))))), h("tbody", {}, rows)));
 
 // --- all of it ---

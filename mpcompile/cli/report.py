@@ -1,0 +1,71 @@
+"""`mpcompile report RUN -o page.html`: a run as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpcompile.cli._out import echo
+from mpcompile.cli._run import OtherBackend, Trust, fail, findings, read_run
+from mpcompile.cli.evaluate import Split
+
+if TYPE_CHECKING:
+    from mpcompile.diagnostics import Source
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="The page (default: RUN.html).")] = None,
+    split: Annotated[Split, typer.Option(help="Part of the data.")] = Split.test,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=4096, help="Number of samples.")] = 64,
+    backend: OtherBackend = None,
+    trust: Trust = False,
+) -> None:
+    """Show a run as one HTML page.
+
+    It has verdicts, curves, the likelihood of each held-out example beside a baseline, samples and receptive fields.
+    """
+    target = output if output is not None else run.with_name(f"{run.resolve().name}.html")
+    if target.suffix.lower() not in (".html", ".htm"):
+        fail(f"'{target.name}': the page is .html")
+    sources: list[Source] = []
+    with findings(sources):
+        from mpcompile import api
+        from mpcompile.backend import find_backend
+        from mpcompile.report.run_page import page
+        from mpcompile.runner import sampling
+        from mpcompile.runner.summary import summarise
+
+        opened, module = read_run(run, sources, trust=trust)
+        found = summarise(
+            opened, module, split=split.value, count=count, backend=find_backend(backend) if backend else None
+        )
+        proved = zip(api.property_names(module), api.verdicts(module), strict=True)
+        verdicts = [(name, str(v.status), v.how) for name, v in proved]
+        drawn = found.samples
+        words = (
+            drawn is not None
+            and drawn.vocabulary is not None
+            and drawn.values[drawn.first()].dtype.kind in "iu"
+        )
+        sets = [] if found.values is None else [("the model", found.values)]
+        facts = {
+            "data": opened.facts["data"] or "none", "split": found.split, "step": found.step,
+            "backend": backend or opened.facts["backend"], "seed": opened.facts["seed"], **opened.overrides,
+        }  # fmt: skip
+        text = page(
+            module, verdicts, facts, found.metrics, found.figures,
+            [*sets, *((b.name, b.values) for b in found.baselines)],
+            {} if drawn is None or words else drawn.values,
+            sampling.texts(drawn)[:8] if drawn is not None and words else (),
+        )  # fmt: skip
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        fail(f"cannot write {target}: {problem.strerror}")
+    echo(f"wrote {target}", err=True)
+
+
+__all__ = ["report"]
