@@ -1,4 +1,4 @@
-"""The contents of a report on a run: its metrics, the likelihood of each held-out example beside a baseline, and draws."""
+"""The contents of a report on a run: metrics, the likelihood of each held-out example beside a baseline, draws."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Summary:
 def summarise(
     run: Run, module: Module, *, split: str = "test", count: int = 64, backend: Backend | None = None
 ) -> Summary:
-    """Evaluate the best checkpoint of a run, and draw from it. Raises `SpecError` (MP5xx), but for a model that cannot be drawn from."""
+    """Evaluate the best checkpoint of a run, and draw from it.
+
+    Raises `SpecError` (MP5xx), but for a model that cannot be drawn from.
+    """
     dataset = data_of(run, module)
     part = dataset.split(split)
     reading, step = reading_of(run, module, part, backend=backend)

@@ -69,7 +69,7 @@ FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
     "build", "check", "data", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new",
-    "fmt", "schema", "import",
+    "fmt", "schema", "import", "report",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
@@ -139,6 +139,7 @@ def with_backend(name: str) -> tuple[Step, ...]:
         Step("mpcompile eval run", says="log-likelihood"),
         Step("mpcompile predict run binary_digits -o x.csv", says="wrote x.csv"),
         Step("mpcompile sample run -n 2 -o x.npz", says="wrote x.npz"),
+        Step("mpcompile report run -o x.html", says="wrote x.html"),
         Step("mpcompile sample run -n 2 -o x.png", 2, r"^error: .*pip install 'mpcompile\[plots\]'$", 1),
         Step(f"mpcompile verify made.mp --backends {name}", says="made"),
         Step(f"mpcompile build run --backend {name} --inference -o built", says="wrote built"),
