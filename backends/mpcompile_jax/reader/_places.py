@@ -59,6 +59,12 @@ def _concatenate(c: Call) -> Value:
     return build.concat(c.b, [c.value(i) for i in range(len(c.inputs))], int(c["dimension"]))
 
 
+def _stack(c: Call) -> Value:
+    axis = int(c["axis"])
+    wide = (*c.shape[:axis], 1, *c.shape[axis + 1 :])
+    return build.concat(c.b, [build.reshape(c.b, c.value(i), wide) for i in range(len(c.inputs))], axis)
+
+
 def _tile(c: Call) -> Value:
     x = c.value(0)
     for axis, times in enumerate(map(int, c["reps"])):
@@ -124,6 +130,6 @@ def _dynamic_update(c: Call) -> Value | tuple[Value, ...]:
 RULES: dict[str, Rule] = {
     "reshape": _reshape, "squeeze": _reshape, "expand_dims": _reshape, "broadcast_in_dim": _broadcast,
     "transpose": _transpose, "rev": _reverse, "slice": _slice, "split": _split,
-    "concatenate": _concatenate, "tile": _tile, "pad": _pad,
+    "concatenate": _concatenate, "tile": _tile, "stack": _stack, "pad": _pad,
     "dynamic_slice": _dynamic_slice, "dynamic_update_slice": _dynamic_update,
 }  # fmt: skip

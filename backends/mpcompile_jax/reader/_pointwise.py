@@ -139,6 +139,7 @@ RULES: dict[str, Rule] = {
     "min": binary(build.minimum), "div": _div,
     "eq": _compare(ops.Equal()), "ne": _compare(ops.Equal(), negate=True),
     "lt": _compare(ops.Less()), "le": _compare(ops.LessEqual()),
+    "lt_to": _compare(ops.Less()), "le_to": _compare(ops.LessEqual()),
     "gt": _compare(ops.Less(), swap=True), "ge": _compare(ops.LessEqual(), swap=True),
     "and": _logical(ops.LogicalAnd()), "or": _logical(ops.LogicalOr()), "xor": _xor, "not": _not,
     "clamp": _clamp, "select_n": _select,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -63,6 +64,8 @@ def _kept(reader: Reader, equation: Any, inputs: list[Held], here: Around) -> li
     """The loop as one operation. Constants stay known in its body; carries and rows are what they are at a step."""
     tape, params = reader.tape, equation.params
     consts, carries, rows = _parts(equation, inputs)
+    if any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in (*carries, *rows)):
+        raise Unkept  # a key for each step
     outer, length = tape.builder, int(params["length"])
     loop = ops.LoopBuilder(outer, axis=0, reverse=bool(params["reverse"]), length=length, name="body")
     formals = []

@@ -17,7 +17,14 @@ from mpcompile_jax.reader.record import record
 from mpcompile_jax.reader.tape import array, is_weight
 
 #: What JAX raises while it traces code that it cannot trace, or that is wrong.
-_FAULTS = (TypeError, ValueError, jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+_FAULTS = (
+    TypeError,
+    ValueError,
+    NotImplementedError,
+    jax.errors.JAXTypeError,
+    jax.errors.JAXIndexError,
+    jax.errors.JaxRuntimeError,
+)
 
 #: A program that runs a few times is not worth optimising.
 FAST: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -80,6 +80,8 @@ class Reader:
 
     def _one(self, equation: Any, inputs: list[Held], here: Around) -> list[Held]:
         name, params = equation.primitive.name, equation.params
+        if not equation.outvars:  # prints
+            return []
         if name in CALLS:
             return self.body(params[CALLS[name]], inputs, here)
         if all(x.settled for x in inputs):
