@@ -55,6 +55,10 @@ def as_module(recording: Recording, name: str, source: str = "") -> Module:
     names = {path: legal(path) for path in graph.parameters()}
     if len(set(names.values())) < len(names):
         raise Unrecordable(f"weights would share a name: {', '.join(sorted(names))}", Span.none())
+    if (both := _list_and_module(names)) is not None:
+        raise Unrecordable(
+            f"'{both}' has parts by number and parts by name, and no class writes both", Span.none()
+        )
     graph = tidy(_scoped(graph, names))
     module = Module(name, Source(source or name, ""), remark=_remark(recording))
     module.programs = Programs(lambda _, regions: ops.unrolled(regions))
@@ -88,6 +92,21 @@ def _functions(weights: Collection[str]) -> set[tuple[str, ...]]:
         *above, last = split(path)
         found |= {tuple(above[:n]) for n in range(1, len(above) + (last not in _LAYER))}
     return found
+
+
+def _list_and_module(names: Mapping[str, str]) -> str | None:
+    """A module some of whose parts are numbers, while others have names."""
+    above = {
+        tuple(parts[:n]): path
+        for path, new in names.items()
+        for parts in (split(new),)
+        for n in range(1, len(parts))
+    }
+    for *before, last in above:
+        found = element(last)
+        if found is not None and (*before, found[0]) in above:
+            return ".".join((*before, found[0]))
+    return None
 
 
 def legal(path: str) -> str:

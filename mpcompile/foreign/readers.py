@@ -34,6 +34,9 @@ def model_of(model: Any, inputs: Any, call: Callable[..., Any] | None = None, na
 
     Raises `SpecError` (MP700) where none does.
     """
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise error("MP700", f"the inputs of a call are given by name, not as {type(inputs).__name__}", Span.none(),
+                    help="return model, {'input_ids': ids}")  # fmt: skip
     missing = []
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         try:

@@ -301,3 +301,20 @@ def test_modules_that_an_exporter_names_are_functions(tmp_path: Path) -> None:
     assert not made.fixed and build_import(made, "torch", tmp_path / "net") < 1e-5
     text = (tmp_path / "net/model.py").read_text()
     assert text.count("class Layer(") == 1 and "for layers in self.layers:" in text
+
+
+class Mixed(nn.Sequential):
+    """A list that has a part with a name, too."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 4))
+        self.norm = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self[0](x))  # type: ignore[no-any-return]
+
+
+def test_a_list_with_a_named_part_is_refused_by_name() -> None:
+    model = model_of(nn.ModuleDict({"mixed": Mixed()}), {"x": torch.ones(2, 4)}, lambda m, x: m["mixed"](x))
+    with pytest.raises(SpecError, match="'mixed' has parts by number and parts by name"):
+        import_model(model)

@@ -263,6 +263,13 @@ def test_ways_to_give_a_function_its_weights() -> None:
 
     found = made(masked, x=normal(1, 4, 2))
     assert word(found) == "proved" and not found.record().parameters
+    pair = made(
+        lambda xs, state: xs[0] + xs[1][:, ::-1] * state["k"],
+        xs=[normal(2, 4), normal(2, 4)],
+        state={"k": 2.0},
+    )
+    assert word(pair, "autoregressive(xs_0 -> output, order = axis 1)") == "proved"
+    assert word(pair, "autoregressive(xs_1 -> output, order = axis 1)") == "refuted"
     assert READER.model(w, {"x": 1.0}) is None and READER.model("model.onnx", {}) is None
 
 

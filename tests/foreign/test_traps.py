@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch._subclasses.functional_tensor import FunctionalTensor
 
+from mpcompile.diagnostics import SpecError
 from mpcompile.diagnostics.report import Report
-from mpcompile.foreign import checked
+from mpcompile.foreign import checked, model_of
 from mpcompile_torch.reader import TorchModel
 
 CLAIM = "autoregressive(x -> output, order = axis 1)"
@@ -132,6 +133,29 @@ def ahead_of_a_view(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+class Returned(nn.Module):
+    """Returns what it last wrote through a view, of what is itself a view."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = (x.reshape(5, 4) * 2).reshape(1, 5, 4)
+        y[:, :-1] += x[:, 1:]
+        return y
+
+
+class Named(nn.Module):
+    """Parts that are called as methods of modules are, and a buffer that its first call makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.type, self.half = nn.Linear(4, 4), nn.Linear(4, 4)  # type: ignore[assignment]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.register_buffer("scale", torch.full((4,), 2.0))
+        for part in self.children():
+            x = part(x)
+        return x.cumsum(1) * self.scale  # type: ignore[operator]
+
+
 def masked_rows(x: torch.Tensor, number: float) -> torch.Tensor:
     """Row 2 is masked whole: uniform over everything where the number is finite."""
     mask = torch.ones(5, 5).tril()
@@ -162,6 +186,8 @@ CASES: dict[str, tuple[nn.Module, str]] = {
     "weight norm ahead": (normed(True), "refuted"),
     "views": (Of(written), "proved"),
     "view ahead": (Of(ahead_of_a_view), "refuted"),
+    "returned view ahead": (Returned(), "refuted"),
+    "names": (Named(), "proved"),
     "written to its input": (Of(lambda x: x[:, :-1].add_(x[:, 1:].clone()).sum() * 0 + x), "refuted"),
     "scalar": (Of(lambda x: x.cumsum(1) * float(x[0, 0, 0])), "proved"),
     "scalar ahead": (Of(lambda x: x.cumsum(1) * float(x[0, -1, 0])), "refuted"),
@@ -189,6 +215,8 @@ def test_a_construct_is_answered(name: str) -> None:
         line = found.diagnostics[0].span
         assert found.texts[line.path].text.splitlines()[line.line - 1].endswith("# AHEAD")
     assert not any(isinstance(v, FunctionalTensor) for m in module.modules() for v in vars(m).values())
+    if name == "names":
+        assert not dict(module.named_buffers()) and all(type(p) is nn.Parameter for p in module.parameters())
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -226,3 +254,29 @@ def test_a_model_that_runs_only_where_it_is_recorded() -> None:
     assert [d.code for d in found.diagnostics] == ["MP700"] and "single memory location" in found.diagnostics[
         0
     ].message
+
+
+class Nested(nn.Module):
+    def forward(
+        self, xs: list[torch.Tensor], options: dict[str, object], ahead: bool
+    ) -> tuple[torch.Tensor, None]:
+        last = xs[1].flip(1) if ahead else xs[1]
+        return (xs[0] + last * options["scale"]).cumsum(1), None
+
+
+def test_tensors_in_containers_are_inputs_and_other_arguments_are_what_they_are() -> None:
+    for ahead, word in ((False, "proved"), (True, "refuted")):
+        given = {"xs": [x(), 2 * x()], "options": {"scale": torch.tensor(2.0), "name": None}, "ahead": ahead}
+        found = checked(TorchModel(Nested(), given), ["autoregressive(xs_1 -> output_0, order = axis 1)"])
+        assert [p.status for p in found.specs[0].properties] == [word]
+    assert isinstance(given["xs"], list) and torch.equal(given["xs"][0], x())
+    with pytest.raises(SpecError, match="two arrays of the call would be named 'xs_0'"):
+        model_of(Nested(), {"xs": {"0": x(), 0: x()}})
+
+
+def test_a_call_that_gives_no_tensor_and_inputs_without_names_are_said_so() -> None:
+    for result in (None, 3, [None]):
+        found = report(Of(lambda x, r=result: r))  # type: ignore[misc]
+        assert "without a tensor" in found.diagnostics[0].message
+    with pytest.raises(SpecError, match="by name, not as tuple"):
+        model_of(nn.Linear(4, 4), (x(),))

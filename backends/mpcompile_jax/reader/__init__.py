@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mpcompile.foreign.arguments import leaves
 from mpcompile_jax.reader.callee import callee
 from mpcompile_jax.reader.model import JaxModel
 
@@ -21,7 +22,7 @@ class JaxReader:
         self, model: Any, inputs: Any, call: Callable[..., Any] | None = None, name: str = ""
     ) -> JaxModel | None:
         arrays = jax.Array | np.ndarray | np.generic | bool | int | float | str | None
-        if not isinstance(inputs, Mapping) or not all(isinstance(x, arrays) for x in inputs.values()):
+        if not isinstance(inputs, Mapping) or not all(isinstance(x, arrays) for _, x in leaves(inputs)):
             return None
         if any(base.__module__.startswith("torch.") for base in type(model).__mro__):
             return None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpcompile.diagnostics import Span
+from mpcompile.foreign.arguments import arrays_of
 from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.ir import Array
 from mpcompile_jax.reader.callee import Callee
@@ -31,14 +32,16 @@ FAST: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pa
 
 
 class JaxModel:
-    """A function, and the inputs of one call by name; arrays are inputs, other arguments are what they are."""
+    """A function, and the inputs of one call by name.
+
+    Arrays are inputs, also those in lists, tuples and dicts (`xs_0`); other arguments are what they are.
+    """
 
     def __init__(self, callee: Callee, inputs: Mapping[str, Any], name: str) -> None:
         self.callee, self.name = callee, name
-        arrays = {k: x for k, x in inputs.items() if isinstance(x, jax.Array | np.ndarray | np.generic)}
+        arrays, self._planted = arrays_of(inputs, (jax.Array, np.ndarray, np.generic))
         self.keys = {k: x for k, x in arrays.items() if _is_key(x)}
         self.inputs = {k: jnp.asarray(x) for k, x in arrays.items() if k not in self.keys}
-        self.others = {k: x for k, x in inputs.items() if k not in arrays}
         self._closed: Any = None
         self._wide = True
         self._shown: list[str] = []
@@ -118,7 +121,7 @@ class JaxModel:
         count = len(self.callee.known)
         keys = dict(zip(self.keys, known[count:], strict=True))
         function = self.callee.apply(weights, known[:count])
-        result = function(**dict(zip(self.inputs, inputs, strict=True)), **keys, **self.others)
+        result = function(**self._planted({**dict(zip(self.inputs, inputs, strict=True)), **keys}))
         named = outputs_of(result)
         self._shown = list(named)
         return list(named.values())

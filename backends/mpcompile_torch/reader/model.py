@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mpcompile.diagnostics import Span
+from mpcompile.foreign.arguments import Planted, arrays_of
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
 from mpcompile_torch.reader.export import Exported, exported
@@ -18,17 +19,32 @@ from mpcompile_torch.reader.record import failed, outputs_of, record
 from mpcompile_torch.reader.tape import array
 
 
+def _nested(planted: Planted, call: Callable[..., Any] | None) -> Callable[..., Any]:
+    """A call that takes tensors by name, and hands them over where they were."""
+
+    def called(module: nn.Module, **tensors: torch.Tensor) -> Any:
+        arguments = planted(tensors)
+        return call(module, **arguments) if call else module(**arguments)
+
+    return called
+
+
 class TorchModel:
-    """A module and the inputs of one call, by name; `call(module, **inputs)` where that is not `module(**inputs)`."""
+    """A module and the inputs of one call, by name; `call(module, **inputs)` where that is not `module(**inputs)`.
+
+    Tensors are inputs, also those in lists, tuples and dicts (`xs_0`); other arguments are what they are.
+    """
 
     def __init__(
         self,
         module: nn.Module,
-        inputs: Mapping[str, torch.Tensor],
+        inputs: Mapping[str, Any],
         call: Callable[..., Any] | None = None,
         name: str = "",
     ) -> None:
-        self.module, self.inputs, self.call = module, dict(inputs), call
+        self.module = module
+        self.inputs, planted = arrays_of(inputs, torch.Tensor)
+        self.call = call if self.inputs.keys() == inputs.keys() else _nested(planted, call)
         self.name = name or type(module).__name__
         self._doubles: dict[int, nn.Module] = {}
         self._program: Exported | None = None

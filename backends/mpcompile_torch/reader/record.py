@@ -195,6 +195,30 @@ def _untouched(module: nn.Module) -> Iterator[None]:
             held.update({n: v for n, v in kept.items() if held.get(n) is not v})
 
 
+@contextmanager
+def _replaced(module: nn.Module, owned: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Put tensors in the place of parameters and buffers, tied ones too, and give the module its own back.
+
+    Tables are asked, not attributes: a part of a module may be called as one of its methods is (`type`, `half`).
+    """
+    held = (*module.named_parameters(), *module.named_buffers())
+    named = {id(x): owned[key] for key, x in held}
+    tables: list[Any] = [t for m in module.modules() for t in (m._parameters, m._buffers)]
+    before = [dict(t.items()) for t in tables]
+    for table, own in zip(tables, before, strict=True):
+        for name, x in own.items():
+            if x is not None:
+                table[name] = named[id(x)]
+    try:
+        yield
+    finally:
+        for table, own in zip(tables, before, strict=True):
+            for name in [n for n, _ in table.items() if n not in own]:  # buffers that the call made
+                del table[name]
+            for name, x in own.items():
+                table[name] = x
+
+
 def record(
     module: nn.Module,
     inputs: Mapping[str, torch.Tensor],
@@ -237,7 +261,7 @@ def record(
             owned[key] = lifted(x.detach())
             if isinstance(x, nn.Parameter) or key.rpartition(".")[2] in RUNNING:
                 tape.weight(_base(owned[key]), key)
-        with functional, nn.utils.stateless._reparametrize_module(module, owned, tie_weights=True):
+        with functional, _replaced(module, owned):
             try:
                 result = (call or _call)(module, **arguments)
             except (Unrecordable, SpecError, OutOfBudget):
@@ -246,7 +270,8 @@ def record(
                 Exception
             ) as reason:  # of a kernel that takes no functional tensors, or whatever the model raises
                 raise failed(reason) from reason
-        outputs = {key: _base(y) for key, y in outputs_of(result).items()}
+        with functional.recorder:  # what was written through views is joined when it is asked for
+            outputs = {key: _base(y) for key, y in outputs_of(result).items()}
         graph.outputs.update({key: tape[y] for key, y in outputs.items()})
     return tape.recording({k: array(x) for k, x in inputs.items()}, {k: array(y) for k, y in outputs.items()})
 
@@ -283,7 +308,10 @@ def _base(x: torch.Tensor) -> torch.Tensor:
 
 
 def outputs_of(result: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of a result by name: `output` for one, keys or fields, else `output_0`, ..."""
+    """Return the tensors of a result by name: `output` for one, keys or fields, else `output_0`, ...
+
+    Raises `Unrecordable` where there is none.
+    """
     if isinstance(result, torch.Tensor):
         return {"output": result}
     if isinstance(result, Mapping):
@@ -293,8 +321,11 @@ def outputs_of(result: Any) -> dict[str, torch.Tensor]:
     elif isinstance(result, tuple | list):
         items = [(f"output_{i}", v) for i, v in enumerate(result)]
     else:
-        items = [(k, v) for k, v in vars(result).items() if not k.startswith("_")]
-    return {k: v for k, v in items if isinstance(v, torch.Tensor)}
+        items = [(k, v) for k, v in getattr(result, "__dict__", {}).items() if not k.startswith("_")]
+    found = {k: v for k, v in items if isinstance(v, torch.Tensor)}
+    if not found:
+        raise Unrecordable(f"the call gives {type(result).__name__} without a tensor in it", Span.none())
+    return found
 
 
 __all__ = ["failed", "here", "outputs_of", "record"]
