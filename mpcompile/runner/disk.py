@@ -143,8 +143,7 @@ def read(path: Path, limit: int) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as fault:
-        why = "is a link" if fault.errno == errno.ELOOP else os.strerror(fault.errno or 0).lower()
-        raise ValueError(why) from fault
+        raise ValueError("is a link" if fault.errno == errno.ELOOP else _unread(fault)) from fault
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
@@ -154,9 +153,13 @@ def read(path: Path, limit: int) -> bytes:
         with os.fdopen(os.dup(handle), "rb") as file:
             return file.read(found.st_size)
     except OSError as fault:
-        raise ValueError(os.strerror(fault.errno or 0).lower()) from fault
+        raise ValueError(_unread(fault)) from fault
     finally:
         os.close(handle)
+
+
+def _unread(fault: OSError) -> str:
+    return f"cannot be read: {os.strerror(fault.errno or 0).lower()}"
 
 
 # Folders ----------------------------------------------------------------------------------------------

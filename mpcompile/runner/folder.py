@@ -119,6 +119,7 @@ class Folder:
             was = found.record["progress"]
             window = {k: math.nan if v is None else v for k, v in was["window"].items()}
             progress = Progress(**{**was, "window": window})
+            resume.require_ahead(setup.options.steps, progress.step)
             kept = resume.metrics_kept(earlier, found.record["metrics_bytes"])
             self.say(f"resumed at step {progress.step}")
             if kept < found.record["metrics_bytes"]:

@@ -100,7 +100,10 @@ def beside(index: Path, limit: int) -> dict[str, Array]:
     left = [limit]
 
     def read(name: str) -> bytes:
-        payload = disk.read(index.with_name(name), left[0])
+        try:
+            payload = disk.read(index.with_name(name), left[0])
+        except ValueError as fault:
+            raise ValueError(f"names {name}, which {fault}") from fault
         left[0] -= len(payload)
         return payload
 

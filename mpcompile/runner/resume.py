@@ -121,6 +121,18 @@ def about_rate(before: Settings, after: Settings, per_epoch: int, step: int) -> 
     )
 
 
+def require_ahead(wanted: int | None, taken: int) -> None:
+    """Raise `SpecError` (MP511) where a resume asks for fewer steps in all than the run has `taken`.
+
+    None asks for no number.
+    """
+    if wanted is not None and wanted < taken:
+        raise error(
+            "MP511", f"the run has taken {taken} steps, and --steps {wanted} asks for fewer", Span.none(),
+            help=f"--steps counts all steps of a run: name more than {taken}, or leave it out",
+        )  # fmt: skip
+
+
 # The checkpoint ---------------------------------------------------------------------------------------
 
 

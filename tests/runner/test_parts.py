@@ -110,3 +110,6 @@ def test_training_starts_from_an_index_of_others(tmp_path: Path) -> None:
         with pytest.raises(SpecError) as refused:
             start(index, None, module, 0, lambda text: None)
         assert refused.value.diagnostics[0].code == "MP529"
+    index.write_text(json.dumps({"weight_map": {**places, bias: "gone.safetensors"}}))
+    with pytest.raises(SpecError, match=r"names gone.safetensors, which cannot be read: no such file"):
+        start(index, None, module, 0, lambda text: None)

@@ -77,6 +77,19 @@ def test_a_change_is_said_and_recorded(fake: ModuleType, tmp_path: Path, name: s
     assert not [text for text in again if "changed" in text], "a change is kept"
 
 
+def test_fewer_steps_than_were_taken_are_refused(fake: ModuleType, tmp_path: Path) -> None:
+    train(fake.module(), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
+    before = contents(tmp_path / "run")
+    for steps in (39, 0):
+        with pytest.raises(SpecError, match=f"MP511.*taken 40 steps, and --steps {steps}"):
+            train(
+                fake.module(), tmp_path / "run", Options(resume=True, steps=steps), backend=fake.FakeBackend()
+            )
+    for same in (40, None):
+        train(fake.module(), tmp_path / "run", Options(resume=True, steps=same), backend=fake.FakeBackend())
+    assert contents(tmp_path / "run") == before
+
+
 def test_settings_are_those_of_the_run_not_of_todays_defaults(fake: ModuleType, tmp_path: Path) -> None:
     train(fake.module(valid_every=8, log_every=4), tmp_path / "run", OPTIONS, backend=fake.FakeBackend())
     other = fake.module(valid_every=5, log_every=3, batch=16)  # the same text, read by another version
