@@ -107,9 +107,13 @@ def _match(
 
 
 def _model(file: Path | None, code: str | None, length: int) -> ForeignModel:
-    from mpcompile.foreign import Sized, imported, model_of
+    from mpcompile.diagnostics import error
+    from mpcompile.foreign import Sized, Unrecordable, imported, model_of
 
     if file is not None and not file.is_file():
         fail(f"no such file: {file}")
-    found = imported(code) if code is not None else model_of(str(file), {})
-    return found.at(length) if isinstance(found, Sized) else found
+    try:
+        found = imported(code) if code is not None else model_of(str(file), {})
+        return found.at(length) if isinstance(found, Sized) else found
+    except Unrecordable as fault:
+        raise error("MP700", fault.what, fault.span) from fault

@@ -35,7 +35,9 @@ def answer(recording: Recording, claim: ForeignClaim, model: ForeignModel | None
 def completed(recording: Recording, claim: ForeignClaim) -> ForeignClaim:
     """Return the claim with its output and the axis of its order. Raises `Unclear`."""
     graph = recording.graph
-    output = claim.output or next(iter(graph.outputs), "")
+    if not graph.outputs:
+        raise Unclear("the call gives no array")
+    output = claim.output or next(iter(graph.outputs))
     for name, known, what in ((output, graph.outputs, "output"), (claim.source, graph.inputs, "input")):
         if name not in known and (what, name) != ("input", "batch"):
             raise Unclear(

@@ -52,6 +52,8 @@ def _real(recording: Recording, claim: ForeignClaim) -> Array:
     """The places that are real: bool [batch, places]."""
     if claim.mask not in recording.inputs:
         raise Unclear(f"no input is named '{claim.mask}' ({', '.join(recording.inputs)})")
+    if claim.mask == claim.source:
+        raise Unclear(f"{claim.mask} cannot be its own mask: it is as in the call")
     mask, shape = recording.inputs[claim.mask], recording.inputs[claim.source].shape
     if mask.ndim == 1 and mask.dtype.kind in "iu" and mask.shape == shape[:1] and len(shape) > 1:
         real = np.arange(shape[1]) < mask[:, None]

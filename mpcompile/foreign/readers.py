@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -94,7 +95,10 @@ def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], 
         try:
             found = factory(**arguments)
         except Exception as reason:  # whatever the code of a user raises
-            raise _failed(text, reason) from reason
+            place = traceback.extract_tb(reason.__traceback__)[-1]
+            line = place.lineno or 1
+            what = f"the factory {text} fails: {type(reason).__name__}: {reason}"
+            raise error("MP700", what, Span(place.filename, line, 1, line, 2)) from reason
     if not isinstance(found, tuple) or len(found) not in (2, 3):
         raise error("MP700", f"{text} gives {type(found).__name__}: it must give a model and its inputs by name",
                     Span.none(), help="return model, {'input_ids': ids}")  # fmt: skip

@@ -131,6 +131,8 @@ def test_padding_that_is_no_claim() -> None:
         ask(model, "padding(ids -> output, mask = real)")
     with pytest.raises(Unclear, match="no input is named 'mask'"):
         ask(model, "padding(ids -> output, mask = mask)")
+    with pytest.raises(Unclear, match="real cannot be its own mask"):
+        ask(model, "padding(real -> output, mask = real)")
     for text in ("padding(ids -> y)", "padding(ids -> y, order = axis 1)", "path_length(x -> y, most = all)"):
         with pytest.raises(ValueError, match=r"mask = NAME|most = N"):
             ForeignClaim.parse(text)

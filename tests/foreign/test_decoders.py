@@ -374,6 +374,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
         ("decoder:no", "cannot be imported"),
         ("nowhere:x", "cannot be imported"),
         ("x", "no factory"),
+        ("inspect:signature", "the factory inspect:signature fails: TypeError"),
     ):
         code, said = command("check", "--import-code", wrong, *options)
         assert code == 1 and why in said

@@ -278,6 +278,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "of its largest output" in done.output and (tmp_path / "out/forward.onnx").exists()
     assert run(app, []).exit_code == 2
     assert run(app, [str(tmp_path / "none.onnx")]).exit_code == 2
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    done = run(app, [str(tmp_path / "junk.onnx")])
+    assert done.exit_code == 1 and "junk.onnx cannot be read" in done.output
 
 
 def test_modules_that_an_exporter_names_are_functions(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jax import lax
 
 from mpcompile.analysis.dependence import sets
 from mpcompile.diagnostics.render import RENDERERS
-from mpcompile.foreign import Answer, ForeignClaim, Unrecordable, answer, checked, model_of
+from mpcompile.foreign import Answer, ForeignClaim, Unclear, Unrecordable, answer, checked, model_of
 from mpcompile.foreign.running import difference
 from mpcompile.testing import assert_autoregressive
 from mpcompile_jax.reader import READER, JaxModel
@@ -270,6 +270,8 @@ def test_ways_to_give_a_function_its_weights() -> None:
     )
     assert word(pair, "autoregressive(xs_0 -> output, order = axis 1)") == "proved"
     assert word(pair, "autoregressive(xs_1 -> output, order = axis 1)") == "refuted"
+    with pytest.raises(Unclear, match="gives no array"):
+        ask(made(lambda x: None, x=normal(2, 4)))
     assert READER.model(w, {"x": 1.0}) is None and READER.model("model.onnx", {}) is None
 
 
