@@ -2,7 +2,7 @@
 
     python benchmarks/packed.py
     python benchmarks/packed.py --widths 784,1000,784 --batch 128 --backends torch,jax --blocks 2,4,8
-    python benchmarks/packed.py --check specs/*.mp specs/*.yaml
+    python benchmarks/packed.py --check specs/*.mp specs/*.yaml --small
 
 The network is MADE of these widths (Germain et al. 2015) under adam. `dense` is the same network without masks, which
 predicts its input; `masked` multiplies each weight with its mask in every step; `packed` is the session that
@@ -11,15 +11,17 @@ has one thread of one core; rounds alternate between the kinds, and a ratio is t
 time in the program (user) to that of `dense` in the same round. Differences are those of losses of `packed` and `masked`.
 
 `--check` trains masked specs for 200 steps in double precision, in two blocks and with masks, under every optimiser
-with and without weight decay, and prints the largest differences of state.
+with and without weight decay, and prints the largest differences of state. `--small` takes the sizes of the test suite.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from statistics import median
 
@@ -42,6 +44,9 @@ from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile.runner.initial import initial
 from mpcompile.runner.pages import keep_pages
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+from specs_under_test import small
 
 
 def network(widths: list[int], masked: bool) -> Module:
@@ -79,9 +84,9 @@ def steps(session: Session, batches: list[dict[str, Array]]) -> tuple[float, flo
     return getrusage(RUSAGE_SELF).ru_utime - before, loss
 
 
-def check(path: str, backends: list[str]) -> None:
+def check(path: str, backends: list[str], sizes: Mapping[str, str]) -> None:
     """Print how far packed training of a spec is from training with masks. Raises `SystemExit` beyond 1e-9."""
-    module = optimise(load(path)).module
+    module = optimise(load(path, sizes)).module
     supports = {n: p.support for n, p in module.parameters.items() if p.support is not None}
     if not supports:
         return
@@ -113,9 +118,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=6, help="steps of a round")
     parser.add_argument("--check", nargs="+", default=[], metavar="SPEC")
+    parser.add_argument("--small", action="store_true", help="the sizes at which the suite tests a spec")
     given = parser.parse_args()
     for path in given.check:
-        check(path, given.backends.split(","))
+        check(path, given.backends.split(","), small(Path(path).stem) if given.small else {})
     if given.check:
         return
     keep_pages()

@@ -26,7 +26,7 @@ def answers(module: Module) -> tuple[object, ...]:
     return api.properties(module), api.warnings(module)
 
 
-#: Every spec with a repeat, small, and with seven layers where a parameter says how many.
+#: Every spec with a repeat, small, and with five layers where a parameter says how many.
 ASKED = [(path, deep) for path in repeating() for deep in ({}, deepened(path))[: 1 + bool(deepened(path))]]
 
 
