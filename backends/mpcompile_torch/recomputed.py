@@ -52,9 +52,9 @@ def write_iteration(writer: Writer, loop: Loop, carry_names: Sequence[str], list
 
 def _statements(lines: Sequence[str]) -> list[ast.stmt]:
     text = textwrap.dedent("\n".join(lines))
-    (function,) = ast.parse("def f():\n" + textwrap.indent(text, "    ")).body
-    assert isinstance(function, ast.FunctionDef)
-    return function.body
+    (block,) = ast.parse("if True:\n" + textwrap.indent(text, "    ")).body
+    assert isinstance(block, ast.If)
+    return block.body
 
 
 def _free(statements: Sequence[ast.stmt]) -> list[str]:

@@ -26,9 +26,11 @@ BACKENDS = {
     if "backends" in package.parts
 }
 #: Extras that the core imports inside functions, where the feature is asked for.
-FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow")
-#: pytest imports the plugin, so that pytest is there; nothing else may ask for it.
-HOSTS = {"mpcompile/pytest_plugin.py": "pytest"}
+FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow", "editor")
+#: Rooms that are one feature as a whole: nothing else imports them but inside functions.
+ROOMS = {"mpcompile/server/": "editor"}
+#: pytest and Pygments import their plugins, so that they are there; nothing else may ask for them.
+HOSTS = {"mpcompile/pytest_plugin.py": "pytest", "mpcompile/highlighting.py": "pygments"}
 CORE = {"lark", "networkx", "numpy", "pydantic", "pyyaml", "rich", "safetensors", "typer"}
 
 
@@ -81,10 +83,11 @@ def undeclared(package: Path) -> list[str]:
     found = []
     for path in sorted(package.rglob("*.py")):
         shown = path.relative_to(package.parent).as_posix()
+        room = next((EXTRAS[extra] for start, extra in ROOMS.items() if shown.startswith(start)), set[str]())
         for name, loaded, line in imports(ast.parse(path.read_text(encoding="utf-8"))):
             if name in sys.stdlib_module_names or name in OWN or HOSTS.get(shown) == name:
                 continue
-            if not distributions().get(name, {name}) & (always if loaded else later):
+            if not distributions().get(name, {name}) & (always | room if loaded else later):
                 found.append(f"{shown}:{line}: {name}")
     return found
 
@@ -133,4 +136,4 @@ def test_the_core_is_slim() -> None:
 def test_all_means_all() -> None:
     (everything,) = (Requirement(r) for r in PROJECT["optional-dependencies"]["all"])
     assert everything.name == PROJECT["name"]
-    assert everything.extras == set(EXTRAS) - {"all", "dev"}
+    assert everything.extras == set(EXTRAS) - {"all", "dev", "docs"}

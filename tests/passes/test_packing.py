@@ -157,11 +157,9 @@ def _mask(graph: Graph, value: object) -> bool:
 # --- dead elements ---
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("kind", sorted({s.kind for s in RULES}))
 def test_an_optimiser_that_keeps_zeros_does(kind: str) -> None:
     """Each element is updated by itself: with others it is what it is alone. Zeros stay exactly zero."""
-    rule = OPTIMIZERS[kind]
-    assert rule.keeps_zeros, "no optimiser of the table mixes elements; one that does has no row here"
     for spec in [s for s in RULES if s.kind == kind]:
         rng = np.random.default_rng(0)
         graphs = {n: update_rule(spec, (n,)) for n in (6, 2)}

@@ -32,7 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 TORCH = "torch==2.13.0"
 PINS = {"torch": os.environ.get("TORCH", TORCH)}
 BACKENDS = ("onnx", "jax", "torch")
-FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow")
+FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow", "editor")
 #: Most that the site-packages of the core may take, pip and setuptools left out, compiled files included.
 CORE_MB = 160
 LIMIT = 600  # seconds that a command may take
@@ -69,7 +69,7 @@ FORMATS = ("full", "concise", "json", "json-lines", "sarif", "github", "junit")
 TEMPLATES = ("made", "mlp", "realnvp", "vae")
 COMMANDS = (
     "build", "check", "data", "train", "eval", "predict", "sample", "verify", "inspect", "opt", "explain", "list", "new",
-    "fmt", "schema", "import", "report",
+    "fmt", "schema", "import", "report", "server",
 )  # fmt: skip
 PICTURES = """model pictures
 input x: integer(0..255)[1, 8, 8]
@@ -79,6 +79,12 @@ DRAW = "from PIL import Image; [Image.new('L', (8, 8), 8 * i).save(f'pictures/{i
 TABLE = (
     "import pyarrow, pyarrow.parquet as p; "
     "p.write_table(pyarrow.table({'a': [i / 9 for i in range(60)], 'b': [i / 7 for i in range(60)]}), 'points.parquet')"
+)
+#: An editor that says hello and leaves.
+HELLO = (
+    "import json, sys; text = json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': 'initialize', 'params': "
+    "{'processId': None, 'rootUri': None, 'capabilities': {}}}); "
+    "sys.stdout.write(f'Content-Length: {len(text)}\\r\\n\\r\\n{text}')"
 )
 BROKEN = "model broken\ninput x: binary[4]\nx ~ bernoulli(logits = x -> dens(4))\n"
 
@@ -268,7 +274,7 @@ def run_backend(environment: Environment, name: str) -> None:
 
 
 def run_features(environment: Environment) -> None:
-    """Draw a grid of samples, a plot and a density; train on a folder of pictures, and write TensorBoard's events."""
+    """Draw samples, a plot and a density; train on pictures, write TensorBoard's events, and serve an editor."""
     (environment.work / "pictures.mp").write_text(PICTURES, encoding="utf-8")
     for step in (
         Step("mpcompile new made"),
@@ -287,6 +293,7 @@ def run_features(environment: Environment) -> None:
         Step(f'python -c "{TABLE}"'),
         Step("mpcompile data pack points.parquet -o points", says=r"table \[60, 2\]"),
         Step("mpcompile train realnvp.mp --backend onnx --data points --steps 3 --out packed"),
+        Step(f'python -c "{HELLO}" | mpcompile server', says="renameProvider"),
     ):
         environment.run(step)
 
