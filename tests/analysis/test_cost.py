@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from specs_under_test import NAMES, full, inputs, module, optimised
+from specs_under_test import NAMES, full, inputs, module, optimised, weights
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from mpcompile import api
 from mpcompile.analysis import cost
+from mpcompile.backend import find_backend
 from mpcompile.ir import Builder, Graph, Module, NoRule, Primitive, Work, float_type, substitute, symbol
 from mpcompile.ops import Add, Exp, Mul, Relu, Reshape, Scan, Sum
 from mpcompile.passes.gradient import differentiate
@@ -31,7 +32,7 @@ def spec(folder: Path, body: str) -> Module:
 @cache
 def live(name: str) -> Any:
     """The torch module of specs/<name>."""
-    return api.compile(module(name))
+    return find_backend("torch").compile(optimised(name), weights(module(name)))
 
 
 def test_a_primitive_without_a_rule_raises() -> None:

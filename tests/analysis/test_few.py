@@ -1,49 +1,26 @@
-"""A model of a few layers answers for one of many: only where it proves, and with the words of the whole."""
+"""A model of a few layers answers for one of many: only where it proves, and with the words of the whole.
+
+`test_regions` asks both of every spec.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from layered import LAYERED, deepened, flat, load_flat, lowered, mean, repeating
-from specs_under_test import ROOT, small
+from layered import LAYERED, answers, flat, lowered, mean
+from specs_under_test import ROOT
 
 from mpcompile import api
 from mpcompile.analysis.few import MOST, few_layers, neutral
 from mpcompile.analysis.prove import prove
-from mpcompile.diagnostics import SpecError
-from mpcompile.ir import Graph, Module, Programs, Unsettled
+from mpcompile.ir import Graph, Programs, Unsettled
 
 SEQUENCE = "model m\ninput x: category(5)[time]\nx ~ autoregressive(likelihood = categorical) {{ {} }}\n"
 
 
 def sequence(body: str, check: str = "") -> str:
     return SEQUENCE.format(f"embedding(4) -> {body} -> dense(5)") + check
-
-
-def answers(module: Module) -> tuple[object, ...]:
-    return api.properties(module), api.warnings(module)
-
-
-#: Every spec with a repeat, small, and with five layers where a parameter says how many.
-ASKED = [(path, deep) for path in repeating() for deep in ({}, deepened(path))[: 1 + bool(deepened(path))]]
-
-
-@pytest.mark.parametrize(
-    ("path", "deep"),
-    ASKED,
-    ids=[f"{p.relative_to(ROOT / 'specs')}{' deep' * bool(o)}" for p, o in ASKED],
-)
-def test_every_spec_has_the_answers_of_its_iterations(path: Path, deep: dict[str, int]) -> None:
-    overrides = small(path.stem) | deep
-    try:
-        found = api.load(path, overrides)
-    except SpecError:
-        return  # `test_every_spec_unrolls_to_its_iterations` compares the faults
-    if few_layers(found) is None:
-        return  # what is looked at is the whole, which is that of the iterations by the same test
-    assert answers(found) == answers(load_flat(path, overrides))
 
 
 COMPLETE = "check { complete(x) }\n"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layered import LAYERED, deepened, flat, load_flat, lowered, mean, repeating
-from specs_under_test import ROOT
+from layered import LAYERED, answers, deepened, flat, load_flat, lowered, mean, repeating
+from specs_under_test import ROOT, small
 
 from mpcompile import api
+from mpcompile.analysis.few import few_layers
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Graph, Module
@@ -43,17 +44,23 @@ def repeats(graph: Graph) -> list[tuple[Repeat, int]]:
 
 
 @pytest.mark.parametrize("path", repeating(), ids=lambda p: str(p.relative_to(ROOT / "specs")))
-@pytest.mark.parametrize("deep", [False, True], ids=["as it is", "deep"])
-def test_every_spec_unrolls_to_its_iterations(path: Path, deep: bool) -> None:
-    overrides = deepened(path) if deep else {}
+def test_every_spec_unrolls_to_its_iterations_and_has_their_answers(path: Path) -> None:
+    """Small, and with five layers where a parameter says how many.
+
+    Answers are compared where they are those of a few layers: otherwise the whole is looked at, which is the same graph.
+    """
+    overrides = small(path.stem) | deepened(path)
     try:
         whole = load_flat(path, overrides)
     except SpecError as fault:
-        with pytest.raises(SpecError) as found:
+        with pytest.raises(SpecError) as refused:
             api.load(path, overrides)
-        assert found.value.diagnostics == fault.diagnostics
+        assert refused.value.diagnostics == fault.diagnostics
         return
-    held_to(api.load(path, overrides), whole)
+    found = api.load(path, overrides)
+    held_to(found, whole)
+    if few_layers(found) is not None:
+        assert answers(found) == answers(whole)
 
 
 @pytest.mark.parametrize("name", LAYERED)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import flows_under_test as flows
 import numpy as np
 import pytest
-from specs_under_test import NAMES, inputs, module, weights
+from specs_under_test import NAMES, inputs, module, optimised, weights
 
 from mpcompile import ops
 from mpcompile.analysis import prove
@@ -57,7 +57,7 @@ def test_a_module_for_inference_means_what_it_meant_and_costs_less(name: str) ->
     """Equal on the oracle in double precision; fewer nodes, no more operations, nothing left to do to weights alone."""
     m = module(name)
     w = weights(m)
-    before = optimise(m).module
+    before = optimised(name)
     folded = for_inference(before, w)
     assert not {"loss", "initialize"} & {*folded.module.programs}
     agree(m, folded.module, w, folded.weights)
@@ -188,7 +188,7 @@ def test_what_two_layers_read_is_not_folded_into_one() -> None:
 def test_backends_run_a_module_for_inference(name: str, backend: str) -> None:
     m = module(name)
     w = {k: v.astype(np.float32) for k, v in weights(m, spread=0.02).items()}
-    folded = for_inference(optimise(m).module, w)
+    folded = for_inference(optimised(name), w)
     assert all(v.dtype == np.float32 for v in folded.weights.values())
     session = find_backend(backend).session(folded.module, folded.weights)
     for program in ["log_prob"] if backend == "jax" else ["log_prob", "inverse"]:

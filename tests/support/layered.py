@@ -27,6 +27,7 @@ def mean(body: str, blocks: str = "") -> str:
 #: name -> (spec, how many iterations are one group, first group of the region); a period of 0 stands for no region.
 LAYERED = {
     "plain": (mean("repeat i in 1..5 { dense(4) -> tanh }"), 1, 0),
+    "fewest": (mean("repeat i in 1..2 { dense(4) -> tanh }"), 1, 0),
     "residual": (mean("repeat i in 1..5 { residual(dense(8) -> relu -> dense(4)) }"), 1, 0),
     "block": (
         mean("repeat i in 1..4 { deep(8) }", "block deep(n) = residual(layer_norm -> dense(n) -> tanh -> dense(4))\n"),
@@ -56,7 +57,7 @@ DEEP = {
     name: text.replace("1..3", f"1..{2 * MANY}").replace("1..4", f"1..{2 * MANY}").replace("1..5", f"1..{2 * MANY}")
     .replace("1..6", f"1..{2 * MANY}").replace("1..7", f"1..{2 * MANY + 1}")
     for name, (text, period, _) in LAYERED.items()
-    if period and name not in ("a shared net", "loops", "no weights", "of repeats")
+    if period and name not in ("fewest", "a shared net", "loops", "no weights", "of repeats")
 }  # fmt: skip
 
 
@@ -75,6 +76,10 @@ def repeating() -> list[Path]:
     """Every spec of the project in which something repeats, wrong ones included."""
     found = [p for suffix in ("mp", "yaml") for p in (ROOT / "specs").rglob(f"*.{suffix}")]
     return sorted(p for p in found if "repeat " in p.read_text(encoding="utf-8"))
+
+
+def answers(module: Module) -> tuple[object, ...]:
+    return api.properties(module), api.warnings(module)
 
 
 def load_flat(path: Path, overrides: Mapping[str, int] | None = None) -> Module:
@@ -99,4 +104,15 @@ def transformer(layers: int) -> Module:
     return api.load(ROOT / "specs" / "transformer.mp", {"layers": layers, "width": 8, "heads": 2})
 
 
-__all__ = ["DEEP", "LAYERED", "MANY", "deepened", "flat", "load_flat", "lowered", "repeating", "transformer"]
+__all__ = [
+    "DEEP",
+    "LAYERED",
+    "MANY",
+    "answers",
+    "deepened",
+    "flat",
+    "load_flat",
+    "lowered",
+    "repeating",
+    "transformer",
+]
