@@ -25,11 +25,11 @@ FLOWS = [n for n in NAMES if "forward" in module(n).programs and n != "dag_flow"
 SMALL: dict[str, dict[str, str | int | float]] = {
     "fvsbn": {"pixels": 6},
     "gated_pixelcnn": {"width": 2, "layers": 1},
-    "pixel_rnn": {"width": 1},
+    "pixel_rnn": {"width": 1, "layers": 1},
     "pixel_transformer": {},
     "rgb_pixelcnn": {"size": 3, "width": 3},
     "vae_ar_decoder": {"pixels": 6, "hidden": 8},
-    "made": {"pixels": 6, "hidden": 16},
+    "made": {"pixels": 6, "hidden": 8},
     "pixelcnn": {"width": 1, "layers": 2},
     "transformer": {"width": 4, "heads": 2, "layers": 2, "longest": 8, "characters": 5},
 }

@@ -153,6 +153,8 @@ def test_shipped_specs_lose_nothing(path: Path) -> None:
         return
     if path.is_relative_to(ROOT / "specs"):
         assert formatted(model, source, syntax_of(path)) == source.text
+    if "invalid" in path.parts:
+        return  # what is wrong with them is not how they are written
     for syntax in SYNTAXES:
         out = formatted(model, source, syntax)
         again = parse_text(out, f"m.{syntax}", syntax)

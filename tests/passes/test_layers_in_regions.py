@@ -12,7 +12,7 @@ from specs_under_test import ROOT, small
 from mpcompile import api
 from mpcompile.interpret import interpret
 from mpcompile.ir.same import same_graph
-from mpcompile.ops import Repeat
+from mpcompile.ops import Repeat, has_repeats
 from mpcompile.passes import pipeline
 from mpcompile.passes.gradient import differentiate
 from mpcompile.passes.pipeline import FEW_LAYERS, SHIPPED, optimise
@@ -28,6 +28,8 @@ def test_programs_with_regions_mean_what_they_meant(path: Path, monkeypatch: pyt
     """Four layers, where three are many: each body is rewritten once, however often it runs."""
     monkeypatch.setattr(pipeline, "FEW_LAYERS", 2)
     module = api.load(path, small(path.stem) | dict.fromkeys(deepened(path), 4))
+    if not any(map(has_repeats, module.regions.values())):
+        return
     with verified(True):
         optimised = optimise(module).module
     weights = example_weights(module)
