@@ -122,7 +122,9 @@ def test_a_module_for_inference_has_no_loss_and_runs() -> None:
 def test_the_gradient_is_that_of_torch(name: str) -> None:
     """The derived one, but of models that pool; that of jax, which `test_jax_specs` compares with torch's, is theirs."""
     module = specs_under_test.module(name)
-    assert (gradient_program(module) is None) == (name in ("cnn", "unet"))
+    if name in ("cnn", "unet"):
+        assert gradient_program(module) is None
+        return
     parameters, inputs = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 4)
     backends = (BACKEND, mpcompile_torch.BACKEND)
     made, want = (b.session(module, parameters, precision="float64").gradients(inputs) for b in backends)

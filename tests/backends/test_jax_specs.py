@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from mpcompile.backend import OptimizerSpec, find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax import BACKEND, SourceRefused, verify_source
-from mpcompile_jax.loading import import_programs
+from mpcompile_jax.loading import Program, import_programs
+
+Tree = dict[str, Any]
 
 
 def smaller(array: Array) -> Array:
@@ -28,6 +30,12 @@ def smaller(array: Array) -> Array:
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@cache
+def functions(name: str) -> dict[str, Program]:
+    """The emitted function of each program."""
+    return import_programs(specs_under_test.module(name))
 
 
 def hold(
@@ -48,25 +56,66 @@ def hold(
         )
 
 
-# Every size and precision is compiled anew, which takes most of the time: each program has the oracle's values once in
-# float64, and its types and another size once in float32. The loss, which reads most of a model, has values in float32
-# as well, and so has every program of one spec of each kind.
+# Compiling takes the time: of every spec all programs and the gradient are one compiled function, in float64; types and
+# another size in float32 are traced alone, but for one spec of each kind, whose programs have their values in it too.
+# Of sessions two specs show how arrays go in and out.
+# `test_jax_spelling` has the values of every primitive in float32, and `tests/laws` those of every law.
 
 
-def test_programs_of_a_session_mean_what_the_oracle_says(name: str) -> None:
-    """In float64, two examples of length seven; the loss has its values with its gradients, below."""
+def test_programs_and_gradients_mean_what_the_oracle_and_torch_say(name: str) -> None:
+    """The emitted functions, two examples of length seven; that of the loss under vmap(value_and_grad), twice three."""
     module = specs_under_test.module(name)
-    parameters = specs_under_test.weights(module)
-    session = BACKEND.session(module, parameters, precision="float64")
+    weights = specs_under_test.weights(module)
+    programs = functions(name)
+    given = {p: specs_under_test.inputs(module, p, 3 if p == "loss" else 2) for p in module.programs}
+    trained = {p.name: weights[p.name] for p in module.parameters.values() if p.trainable}
+    others = {k: v for k, v in given.items() if k != "loss"}
+    twice = {k: np.stack([v, v]) for k, v in given["loss"].items()}
+
+    def run(program: str, params: Tree, inputs: Tree) -> Tree:
+        made = programs[program]({**weights, **params}, **inputs)
+        return made if isinstance(made, dict) else {next(iter(module.programs[program].outputs)): made}
+
+    def scalar(params: Tree, inputs: Tree) -> tuple[jax.Array, Tree]:
+        made = run("loss", params, inputs)
+        return made["loss"], made
+
+    def everything(params: Tree, others: dict[str, Tree], twice: Tree) -> tuple[dict[str, Tree], Any]:
+        differentiated = jax.vmap(jax.value_and_grad(scalar, has_aux=True), (None, 0))
+        return {k: run(k, params, v) for k, v in others.items()}, differentiated(params, twice)
+
+    with jax.enable_x64(True):
+        made, ((_, values), gradients) = jax.device_get(jax.jit(everything)(trained, others, twice))
     for program, graph in module.programs.items():
-        if program == "loss":
-            continue
-        inputs = specs_under_test.inputs(module, program, 2)
-        made = session.run(program, inputs)
-        assert all(made[k].dtype == np.float64 for k, v in graph.outputs.items() if v.dtype is DType.FLOAT)
-        hold(module, program, made, interpret(graph, parameters, inputs), 1e-9)
+        want = interpret(graph, weights, given[program])
+        found = [made[program]] if program in made else [{k: v[i] for k, v in values.items()} for i in (0, 1)]
+        for outputs in found:
+            assert outputs.keys() == want.keys()  # jitted functions sort the keys of a dict
+            assert all(outputs[k].dtype == np.float64 for k, v in want.items() if v.dtype.kind == "f")
+            hold(module, program, {k: outputs[k] for k in want}, want, 1e-9)
+    _, slopes = find_backend("torch").session(module, weights, precision="float64").gradients(given["loss"])
+    size = max(np.abs(g).max() for g in slopes.values())
+    for key, gradient in slopes.items():
+        scale = max(np.abs(gradient).max(), 1e-6 * size)
+        np.testing.assert_allclose(gradients[key], [gradient] * 2, atol=1e-9 * scale, rtol=0, err_msg=key)
 
 
+def test_programs_have_their_types_in_single_precision(name: str) -> None:
+    """Five examples of length four."""
+    module = specs_under_test.module(name)
+    parameters = {k: smaller(v) for k, v in specs_under_test.weights(module).items()}
+    for program, graph in module.programs.items():
+        inputs = specs_under_test.inputs(module, program, 5, 4)
+        want = interpret(graph, parameters, inputs)
+        given = {k: smaller(v) for k, v in inputs.items()}
+        found = jax.eval_shape(functions(name)[program], parameters, **given)
+        made = found if isinstance(found, dict) else {next(iter(want)): found}
+        assert made.keys() == want.keys()  # jitted functions sort the keys of a dict
+        assert all(made[k].dtype == np.float32 for k, v in graph.outputs.items() if v.dtype is DType.FLOAT)
+        assert all(made[k].shape == v.shape and made[k].dtype.kind == v.dtype.kind for k, v in want.items())
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_programs_of_the_compiled_object_mean_what_the_oracle_says(name: str) -> None:
     """In float32, five examples of length four; programs are methods."""
     module = specs_under_test.module(name)
@@ -76,43 +125,22 @@ def test_programs_of_the_compiled_object_mean_what_the_oracle_says(name: str) ->
     for program, graph in module.programs.items():
         inputs = specs_under_test.inputs(module, program, 5, 4)
         want = interpret(graph, parameters, inputs)
-        valued = program == "loss" or name in KINDS
-        call = getattr(model, program) if valued else partial(jax.eval_shape, getattr(model, program))
-        made = call(**{k: smaller(v) for k, v in inputs.items()})
+        made = getattr(model, program)(**{k: smaller(v) for k, v in inputs.items()})
         made = made if isinstance(made, dict) else {next(iter(want)): made}
-        assert made.keys() == want.keys()  # jitted functions sort the keys of a dict
         assert all(made[k].dtype == np.float32 for k, v in graph.outputs.items() if v.dtype is DType.FLOAT)
-        assert all(made[k].shape == v.shape and made[k].dtype.kind == v.dtype.kind for k, v in want.items())
-        if valued:
-            hold(module, program, {k: np.asarray(made[k]) for k in want}, want, 1e-4)
+        hold(module, program, {k: np.asarray(made[k]) for k in want}, want, 1e-4)
 
 
-def test_gradients_under_jit_and_vmap_are_those_of_torch(name: str) -> None:
-    """The emitted function under jit(vmap(value_and_grad)), in float64: one compilation for all three, and for values."""
+@pytest.mark.parametrize("name", ["vae", "char_lstm"])
+def test_programs_of_a_session_mean_what_the_oracle_says(name: str) -> None:
     module = specs_under_test.module(name)
-    weights, inputs = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 3)
-    loss = import_programs(module)["loss"]
-    trained = [p.name for p in module.parameters.values() if p.trainable]
-    fixed = {k: v for k, v in weights.items() if k not in trained}
-
-    def scalar(params: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> tuple[jax.Array, Any]:
-        made = loss({**params, **fixed}, **inputs)
-        made = made if isinstance(made, dict) else {"loss": made}
-        return made["loss"], made
-
-    with jax.enable_x64(True):
-        params = {k: jax.numpy.asarray(weights[k]) for k in trained}
-        twice = {k: jax.numpy.stack([v, v]) for k, v in inputs.items()}
-        both = jax.jit(jax.vmap(jax.value_and_grad(scalar, has_aux=True), (None, 0)))
-        (_, values), gradients = both(params, twice)
-    oracle = interpret(module.programs["loss"], weights, inputs)
-    for member in range(2):
-        hold(module, "loss", {k: np.asarray(values[k])[member] for k in oracle}, oracle, 1e-9)
-    _, want = find_backend("torch").session(module, weights, precision="float64").gradients(inputs)
-    size = max(np.abs(g).max() for g in want.values())
-    for key, gradient in want.items():
-        scale = max(np.abs(gradient).max(), 1e-6 * size)
-        np.testing.assert_allclose(gradients[key], [gradient] * 2, atol=1e-9 * scale, rtol=0, err_msg=key)
+    parameters = specs_under_test.weights(module)
+    session = BACKEND.session(module, parameters, precision="float64")
+    for program, graph in module.programs.items():
+        inputs = specs_under_test.inputs(module, program, 2)
+        made = session.run(program, inputs)
+        assert all(made[k].dtype == np.float64 for k, v in graph.outputs.items() if v.dtype is DType.FLOAT)
+        hold(module, program, made, interpret(graph, parameters, inputs), 1e-9)
 
 
 @cache

@@ -31,7 +31,7 @@ def test_verify_is_green(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     The sessions in single precision then take batches of none and sequences of none.
     For jax, which compiles every program at every size, test_jax_specs has the values in float64, and in float32 those of
-    the loss.
+    one spec of each kind.
     """
     opened: dict[tuple[str, str], Session] = {}
 
