@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,17 @@ def test_arrays_of_the_file_are_exact_and_as_narrow_as_their_numbers() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_module_finds_the_file_beside_itself(backend: str, tmp_path: Path) -> None:
+def test_the_module_finds_the_file_beside_itself(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From any folder, without mpcompile; and says so where the file is gone."""
     for name, data in files(backend, "made_ensemble").items():
         (tmp_path / name).write_bytes(data.encode() if isinstance(data, str) else data)
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.modules['mpcompile'] = None; import model"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for name in [n for n in sys.modules if n.startswith("mpcompile")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.chdir("/")
+    found = runpy.run_path(str(tmp_path / "model.py"))
+    assert found["CONSTANTS"]
     (tmp_path / FILE).unlink()
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True)
-    assert done.returncode == 1 and "FileNotFoundError" in done.stderr and FILE in done.stderr
+    with pytest.raises(FileNotFoundError, match=re.escape(FILE)):
+        runpy.run_path(str(tmp_path / "model.py"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from specs_under_test import ROOT, module, weights
 
 from mpcompile.backend import find_backend
+from mpcompile.cli import main
 from mpcompile.diagnostics import SpecError
 
 TOY = '''
@@ -48,32 +49,32 @@ BACKEND = Toy()
 '''
 
 
-def install(folder: Path, name: str, source: str) -> dict[str, str]:
-    """A distribution of one module with one entry point; the environment in which it is installed."""
+def install(folder: Path, name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution of one module with one entry point, as this process finds it until the test ends."""
     (folder / f"{name}_backend.py").write_text(source)
     info = folder / f"{name}_backend-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-backend\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[mpcompile.backends]\n{name} = {name}_backend:BACKEND\n")
-    return os.environ | {"PYTHONPATH": str(folder)}
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, f"{name}_backend", raising=False)
 
 
-def mpcompile(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mpcompile", *arguments],
-        capture_output=True,
-        text=True,
-        env=env,
-        cwd=ROOT,
-        check=False,
-    )
+def built(backend: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Exit code of `mpcompile build`, in this process."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
+    command = ["mpcompile", "build", "specs/mlp.mp", "--backend", backend, "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
 
 
-def test_a_fourth_backend_from_outside(tmp_path: Path) -> None:
-    env = install(tmp_path, "toy", TOY)
+def test_a_fourth_backend_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "toy", TOY, monkeypatch)
     out = tmp_path / "out"
-    done = mpcompile(env, "build", "specs/mlp.mp", "--backend", "toy", "-o", str(out))
-    assert done.returncode == 0, done.stderr
+    assert built("toy", out, monkeypatch) == 0
     assert "mat_mul" in (out / "predict.txt").read_text()
     assert (out / "weights.safetensors").is_file() and (out / "manifest.json").is_file()
 
@@ -109,19 +110,22 @@ def test_a_device_that_is_not_there_is_a_finding(backend: str, device: str) -> N
         ("nope", "no backend is named"),
     ],
 )
-def test_a_missing_framework_is_one_line(tmp_path: Path, asked: str, told: str) -> None:
-    env = install(tmp_path, "toy", "import a_framework_that_is_not_there\n")
-    done = mpcompile(env, "build", "specs/mlp.mp", "--backend", asked, "-o", str(tmp_path / "out"))
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+def test_a_missing_framework_is_one_line(
+    tmp_path: Path, asked: str, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "toy", "import a_framework_that_is_not_there\n", monkeypatch)
+    assert built(asked, tmp_path / "out", monkeypatch) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
     assert told in line
 
 
 @pytest.mark.parametrize(
     "fault", ["OSError('libframework.so: cannot open')", "ImportError('wrong\\nversion')"]
 )
-def test_a_broken_framework_is_one_line(tmp_path: Path, fault: str) -> None:
-    env = install(tmp_path, "toy", f"raise {fault}\n")
-    done = mpcompile(env, "build", "specs/mlp.mp", "--backend", "toy", "-o", str(tmp_path / "out"))
-    (line,) = done.stderr.strip().splitlines()
-    assert done.returncode == 2 and line.startswith("error: backend 'toy' cannot be imported (")
+def test_a_broken_framework_is_one_line(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, "toy", f"raise {fault}\n", monkeypatch)
+    assert built("toy", tmp_path / "out", monkeypatch) == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert line.startswith("error: backend 'toy' cannot be imported (")

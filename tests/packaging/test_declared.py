@@ -31,6 +31,8 @@ FEATURES = ("plots", "tensorboard", "data", "wandb", "mlflow", "editor")
 ROOMS = {"mpcompile/server/": "editor"}
 #: pytest and Pygments import their plugins, so that they are there; nothing else may ask for them.
 HOSTS = {"mpcompile/pytest_plugin.py": "pytest", "mpcompile/highlighting.py": "pygments"}
+#: Functions that import what their first argument names.
+IMPORTERS = {"import_module", "find_spec", "__import__"}
 CORE = {"lark", "networkx", "numpy", "pydantic", "pyyaml", "rich", "safetensors", "typer"}
 
 
@@ -48,6 +50,17 @@ def distributions() -> dict[str, set[str]]:
     return {module: set(map(canonicalize_name, found)) for module, found in packages_distributions().items()}
 
 
+def called(function: ast.expr) -> str:
+    """The last name of a function that is called."""
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+@cache
+def imports_of(path: Path) -> tuple[tuple[str, bool, int], ...]:
+    """The imports of a file, read once."""
+    return tuple(imports(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(tree: ast.Module) -> Iterator[tuple[str, bool, int]]:
     """Top-level name, whether it is imported with the file, and line, of every import of a file.
 
@@ -59,11 +72,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool, int]]:
             yield from ((alias.name.partition(".")[0], loaded, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield str(node.module).partition(".")[0], loaded, node.lineno
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
-            "import_module",
-            "find_spec",
-            "__import__",
-        ):
+        elif isinstance(node, ast.Call) and called(node.func) in IMPORTERS:
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant):
                     yield str(argument.value).partition(".")[0], False, node.lineno
@@ -84,7 +93,7 @@ def undeclared(package: Path) -> list[str]:
     for path in sorted(package.rglob("*.py")):
         shown = path.relative_to(package.parent).as_posix()
         room = next((EXTRAS[extra] for start, extra in ROOMS.items() if shown.startswith(start)), set[str]())
-        for name, loaded, line in imports(ast.parse(path.read_text(encoding="utf-8"))):
+        for name, loaded, line in imports_of(path):
             if name in sys.stdlib_module_names or name in OWN or HOSTS.get(shown) == name:
                 continue
             if not distributions().get(name, {name}) & (always | room if loaded else later):
@@ -116,12 +125,7 @@ def test_an_undeclared_import_is_found(text: str, complaints: int, tmp_path: Pat
 
 
 def test_every_declaration_is_imported() -> None:
-    used = {
-        name
-        for package in PACKAGES
-        for path in package.rglob("*.py")
-        for name, _, _ in imports(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    used = {name for package in PACKAGES for path in package.rglob("*.py") for name, _, _ in imports_of(path)}
     brought = set().union(*(distributions().get(name, {canonicalize_name(name)}) for name in used))
     declared = DEPENDENCIES.union(*(EXTRAS[extra] for extra in (*BACKENDS.values(), *FEATURES)))
     assert declared - brought == set()
