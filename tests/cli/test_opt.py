@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
+import gc
 import sys
+from collections.abc import Callable
 
 import pytest
 from specs_under_test import ROOT, full
 
+from mpcompile.cli import main
 from mpcompile.ir.same import same_graph
 from mpcompile.passes.cse import CommonSubexpressions
 from mpcompile.passes.fold import FoldConstants
@@ -18,40 +20,51 @@ from mpcompile.text import parse_all
 MADE = "specs/made.yaml"
 
 
-def opt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mpcompile", "opt", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+Opt = Callable[..., tuple[int, str, str]]
 
 
-def test_a_page_parses_back_to_what_the_passes_give() -> None:
-    done = opt(MADE, "-p", "shipped", "--data", "--scopes", "--verify-each", "--time")
-    assert done.returncode == 0, done.stderr
-    graphs, programs = parse_all(done.stdout), full("made").programs
+@pytest.fixture
+def opt(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Opt:
+    """Runs the command in this process: exit code, stdout and stderr."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
+
+    def opt(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mpcompile", "opt", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return int(end.value.code or 0), *capfd.readouterr()
+
+    return opt
+
+
+def test_a_page_parses_back_to_what_the_passes_give(opt: Opt) -> None:
+    code, out, said = opt(MADE, "-p", "shipped", "--data", "--scopes", "--verify-each", "--time")
+    assert code == 0, said
+    graphs, programs = parse_all(out), full("made").programs
     assert list(graphs) == list(programs)
     for name in ("loss", "log_prob"):
         expected = SHIPPED.run(programs[name]).graph
         assert same_graph(graphs[name], expected, places=False)
-    rows = [line.split()[0] for line in done.stderr.splitlines()]
+    rows = [line.split()[0] for line in said.splitlines()]
     assert rows == ["pass", "samplers", "rearrange", "fission", "simplify", "cse{across:", "dce"]
 
 
-def test_a_page_for_people_names_layers_and_leaves_data_out() -> None:
-    done = opt(MADE, "--program", "log_prob")
-    assert done.returncode == 0 and done.stdout.startswith(
-        "program log_prob(x: float[N, 64]) -> (log_prob: float[N]) {"
-    )
-    assert "# x.net.dense_0: dense(hidden, mask = up)  (specs/made.yaml:9:9)" in done.stdout
-    assert "%dense_0.mat_mul = mat_mul(%x, %dense_0.transpose) : float[N, 256]" in done.stdout
-    assert "data {" not in done.stdout and done.stdout.count("program ") == 1
+def test_a_page_for_people_names_layers_and_leaves_data_out(opt: Opt) -> None:
+    code, out, _ = opt(MADE, "--program", "log_prob")
+    assert code == 0 and out.startswith("program log_prob(x: float[N, 64]) -> (log_prob: float[N]) {")
+    assert "# x.net.dense_0: dense(hidden, mask = up)  (specs/made.yaml:9:9)" in out
+    assert "%dense_0.mat_mul = mat_mul(%x, %dense_0.transpose) : float[N, 256]" in out
+    assert "data {" not in out and out.count("program ") == 1
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("-p", "simplfy"), "error: -p: no pass is named 'simplfy'; did you mean simplify?"),
     (("--program", "los"), "error: no program is named 'los' (there are loss,"),
 ])  # fmt: skip
-def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str) -> None:
-    done = opt(MADE, *arguments)
-    assert done.returncode == 2 and done.stderr.startswith(message) and not done.stdout
+def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str, opt: Opt) -> None:
+    code, out, said = opt(MADE, *arguments)
+    assert code == 2 and said.startswith(message) and not out
 
 
 def test_passes_are_selected_with_their_options() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from specs_under_test import ROOT, SPECS
 
 from mpcompile import api
+from mpcompile.cli import main
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Module
 from mpcompile.report.page import page
@@ -236,11 +238,20 @@ def test_a_large_mask_is_averaged_and_says_so() -> None:
     [(("--output-format", "full", "-o", "x"), 2), (("--output-format", "pdf"), 2),
      (("--output-format", "html", "-o", "no/such/folder/x.html"), 2)],
 )  # fmt: skip
-def test_wrong_usage(arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+def test_wrong_usage(
+    arguments: tuple[str, ...],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
     spec = str(ROOT / "specs" / "mlp.mp")
-    command = [sys.executable, "-m", "mpcompile", "inspect", spec, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == code and "error" in done.stderr and not list(tmp_path.iterdir())
+    monkeypatch.setattr(sys, "argv", ["mpcompile", "inspect", spec, *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code and "error" in capfd.readouterr().err and not list(tmp_path.iterdir())
 
 
 def rendered(text: str, folder: Path) -> str:
