@@ -30,7 +30,7 @@ from mpcompile.diagnostics import SpecError
 from mpcompile.foreign import LENGTHS, ForeignClaim, Recording, Unrecordable, answer
 from mpcompile.foreign.answers import along, completed, reading
 from mpcompile.foreign.lengths import Apart, everywhere, fitted
-from mpcompile.foreign.running import changes, difference
+from mpcompile.foreign.running import changes, difference, unlike
 from mpcompile_torch.reader import TorchModel
 
 CLAIM = ForeignClaim.parse("autoregressive(input_ids -> logits)")
@@ -126,6 +126,9 @@ def line(name: str, module: torch.nn.Module, perturb: bool, lengths: bool) -> st
     try:
         recording = model.record()
         seconds, apart = time.perf_counter() - start, difference(recording)
+        if what := unlike(model, recording):
+            print(f"{name:40} {what}", flush=True)
+            return "not as recorded"
         found = answer(recording, CLAIM, model)
         apart_pairs = pairs(model, recording) if perturb else ""
         proved = str(found.status) == "proved"

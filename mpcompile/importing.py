@@ -48,11 +48,7 @@ def import_model(model: ForeignModel, name: str = "", source: str = "", any_batc
 
     try:
         recording = model.record()
-        apart = running.difference(recording)
-        if not apart <= running.CLOSE:
-            what = (
-                f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
-            )
+        if what := running.unlike(model, recording):
             raise error("MP705", what, Span.none())
         found = opened(model, recording) if any_batch else "nobody asked for others"
         whole, others, fixed = (recording, (), found) if isinstance(found, str) else (found[0], found[1:], "")

@@ -13,7 +13,7 @@ from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.recording import Recording
 from mpcompile.foreign.report import notes_of, property_of
-from mpcompile.foreign.running import close, difference
+from mpcompile.foreign.running import unlike
 from mpcompile.foreign.verdict import Unclear
 from mpcompile.ir import Builder, Graph, Node, Scope, Value
 
@@ -46,8 +46,8 @@ def picture(model: ForeignModel, claims: Iterable[str] = ()) -> Picture:
     try:
         asked = [ForeignClaim.parse(text) for text in claims]
         recording = model.record()
-        if not (apart := difference(recording)) <= close(recording):
-            raise error("MP705", f"the recording of {model.name} differs from it by {apart:.1e}", Span.none())
+        if what := unlike(model, recording):
+            raise error("MP705", what, Span.none())
         asked = [completed(recording, claim) for claim in asked]
         answers = [answer(recording, claim, model) for claim in asked]
     except Unclear as wrong:

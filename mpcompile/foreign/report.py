@@ -15,7 +15,7 @@ from mpcompile.diagnostics.report import Checked, Property, Report
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel, Sized
 from mpcompile.foreign.recording import Recording, Unrecordable, as_written
-from mpcompile.foreign.running import close, difference
+from mpcompile.foreign.running import unlike
 from mpcompile.foreign.second import second_opinion
 from mpcompile.foreign.series import LENGTHS, Series, decided
 from mpcompile.foreign.verdict import Answer, Unclear, margin_text
@@ -81,12 +81,8 @@ def _recorded(model: ForeignModel | Sized, lengths: Sequence[int], written: bool
     """
     models = {n: model.at(n) for n in lengths} if isinstance(model, Sized) else {0: model}
     recordings = {n: m.record() for n, m in models.items()}
-    for recording in recordings.values():
-        apart = difference(recording)
-        if not apart <= close(recording):
-            what = (
-                f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output"
-            )
+    for length, recording in recordings.items():
+        if what := unlike(models[length], recording):
             return Diagnostic("MP705", what, Span.none())
     return Series(models, {n: as_written(r) if written else r for n, r in recordings.items()})
 

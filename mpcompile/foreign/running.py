@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpcompile.foreign.masks import MASK
 from mpcompile.foreign.model import ForeignModel
+from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Recording
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array
@@ -48,6 +50,61 @@ def difference(recording: Recording) -> float:
     with np.errstate(all="ignore"):
         found = interpret(recording.graph, weights, wide)
     return max((apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
+
+
+def unlike(model: ForeignModel, recording: Recording) -> str:
+    """Return in words how far a recording is from what its model computes; nothing where rounding explains it.
+
+    The inputs of the call alone would not do: what was taken for a constant is right there.
+    """
+    apart, where = difference(recording), ""
+    if apart <= close(recording):
+        apart, where = elsewhere(model, recording), " on other inputs"
+    if apart <= close(recording):
+        return ""
+    return f"the recording of {model.name} differs from the model by {apart:.1e} of its largest output{where}"
+
+
+def elsewhere(model: ForeignModel, recording: Recording) -> float:
+    """Return the largest difference between graph and model on inputs that differ from those of the call.
+
+    It is 0 where no others can be asked: where numbers that were read decide what runs, where noise is drawn, and
+    where results of an operation without a primitive are those of the call.
+    """
+    graph = recording.graph
+    moved = {k: _elsewhere(v) for k, v in recording.inputs.items()}
+    asked = any(
+        not np.array_equal(v, recording.inputs[k], equal_nan=v.dtype.kind == "f") for k, v in moved.items()
+    )
+    if (
+        not asked
+        or recording.reads
+        or recording.noise
+        or any(isinstance(n.op, Observed) for n in graph.nodes())
+    ):
+        return 0.0
+    weights = {k: v.astype(np.float64) for k, v in recording.parameters.items()}
+    wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in moved.items()}
+    with np.errstate(all="ignore"):
+        found = interpret(graph, weights, wide)
+    want = model.run(moved, 0)
+    return max((apart(found[k], want[k]) for k in recording.outputs), default=0.0)
+
+
+def _elsewhere(x: Array) -> Array:
+    """Numbers in another order, so that whole ones stay in their range; masks and truth values as they are."""
+    rng = np.random.default_rng(0)
+    kept = (
+        x.dtype.kind not in "iuf" or not np.isfinite(x).all() or np.isin(x, (0, 1)).all() or (x <= MASK).any()
+    )
+    if kept:
+        return x
+    mixed = rng.permutation(x.reshape(-1)).reshape(x.shape)
+    return (
+        mixed
+        if x.dtype.kind != "f"
+        else mixed + (0.1 * x.std() * rng.standard_normal(x.shape)).astype(x.dtype)
+    )
 
 
 def close(recording: Recording) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from mpcompile.diagnostics import SpecError
 from mpcompile.diagnostics.report import Report
 from mpcompile.foreign import checked, model_of
+from mpcompile.foreign.running import difference, unlike
+from mpcompile.ir import Builder, Node, Value
+from mpcompile.ops import Mul
 from mpcompile_torch.reader import TorchModel
 
 CLAIM = "autoregressive(x -> output, order = axis 1)"
@@ -280,3 +284,19 @@ def test_a_call_that_gives_no_tensor_and_inputs_without_names_are_said_so() -> N
         assert "without a tensor" in found.diagnostics[0].message
     with pytest.raises(SpecError, match="by name, not as tuple"):
         model_of(nn.Linear(4, 4), (x(),))
+
+
+# What a recording may not take for a constant --------------------------------------------------------------
+
+
+def test_a_constant_in_the_place_of_what_reads_an_input_is_found_on_other_inputs() -> None:
+    """On the inputs of the call such a graph is right, and would be proved to read nothing."""
+    model = TorchModel(Of(lambda x: x * 2 + 1), {"x": x()})
+    recording = model.record()
+    assert unlike(model, recording) == ""
+
+    def frozen(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        return (b.constant(2 * recording.inputs["x"]),) if isinstance(node.op, Mul) else None
+
+    wrong = replace(recording, graph=recording.graph.rebuild(frozen))
+    assert difference(wrong) < 1e-6 and unlike(model, wrong).endswith(" on other inputs")
