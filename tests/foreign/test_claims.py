@@ -136,3 +136,27 @@ def test_padding_that_is_no_claim() -> None:
     for text in ("padding(ids -> y)", "padding(ids -> y, order = axis 1)", "path_length(x -> y, most = all)"):
         with pytest.raises(ValueError, match=r"mask = NAME|most = N"):
             ForeignClaim.parse(text)
+
+
+class Coupling(nn.Module):
+    """The first half passes, and moves the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 2)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        a, b = input.chunk(2, -1)
+        return torch.cat([a, b * torch.sigmoid(self.net(a)) + a], -1)
+
+
+@pytest.mark.parametrize(
+    ("module", "status", "words"),
+    [(nn.Sigmoid(), "proved", "diagonal"), (Coupling(), "proved", "triangular"),
+     (nn.Linear(4, 4), "undecided", "not shown to be triangular")],
+    ids=["diagonal", "triangular", "dense"],
+)  # fmt: skip
+def test_the_structure_of_a_jacobian(module: nn.Module, status: str, words: str) -> None:
+    model = TorchModel(module, {"input": torch.randn(1, 4)})
+    (found,) = checked(model, ["jacobian(input -> output)"]).specs[0].properties
+    assert found.status == status and found.method.startswith(words)
