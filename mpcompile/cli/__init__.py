@@ -27,6 +27,9 @@ COMMANDS = {
     "server": ("server", "server"),
 }
 
+#: Options that show the help of a command, for all of them.
+HELP = {"help_option_names": ["-h", "--help"]}
+
 #: Commands that start a framework.
 FRAMEWORKS = frozenset(("build", "train", "eval", "predict", "sample", "report", "verify", "import"))
 
@@ -45,6 +48,7 @@ def _command_line() -> None:
     """Read the arguments and run the command. Raises `SystemExit` in the end."""
     import gc
 
+    from mpcompile.cli._complete import command_asked
     from mpcompile.cli._guard import require_arguments, require_folder
 
     require_arguments(sys.argv[1:])
@@ -55,14 +59,15 @@ def _command_line() -> None:
         name="mpcompile",
         help="Compile model specifications to proven PyTorch, JAX and ONNX.",
         no_args_is_help=True,
-        add_completion=False,
+        context_settings=HELP,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    asked = next((a for a in sys.argv[1:] if not a.startswith("-")), None)
-    for name in [asked] if asked in COMMANDS and "--help" not in sys.argv[1:2] else COMMANDS:
+    asked = command_asked(sys.argv[1:])
+    for name in [asked] if asked in COMMANDS and sys.argv[1:2] not in (["--help"], ["-h"]) else COMMANDS:
         module, function = COMMANDS[name]
-        app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
+        found = getattr(import_module(f"mpcompile.cli.{module}"), function)
+        app.command(name, context_settings=HELP)(found)
     gc.enable()
     gc.freeze()
     if asked in FRAMEWORKS:
@@ -81,4 +86,4 @@ def _command_line() -> None:
 
             echo(__version__)
 
-    app()
+    app(prog_name="mpcompile")

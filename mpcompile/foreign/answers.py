@@ -244,7 +244,7 @@ def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel 
 
 
 def _jacobian(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
-    """The structure of the Jacobian of a call, from above: diagonal, or triangular in an order that is found; else undecided."""
+    """The structure of the Jacobian of a call, from above: diagonal, or triangular in an order that is found."""
     kind = classify(sets(recording.graph, claim.source, claim.output, {}).value).kind
     dense = kind == "dense"
     shown, status = ("not shown to be triangular", Status.UNDECIDED) if dense else (kind, Status.PROVED)

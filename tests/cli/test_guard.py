@@ -56,7 +56,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
         "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
-        "server": ["server"], "import": ["import", str(folder / "nothing.onnx")],
+        "server": ["server"], "import": ["import", str(folder / "nothing.onnx")], "report": ["report", r, "-o", "r.html"],
     }  # fmt: skip
     assert {c[0] for c in commands.values()} == set(COMMANDS)
     out = folder / "found.json"

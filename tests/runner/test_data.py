@@ -240,7 +240,7 @@ def test_pictures_of_fewer_levels(fake: ModuleType) -> None:
 def test_unknown_and_missing(fake: ModuleType, tmp_path: Path) -> None:
     stated, found = refused(plane(fake), "d"), refused(plane(fake), "moon")
     assert (stated.code, stated.span.line) == ("MP501", 2)  # where the spec names it
-    assert (found.code, found.help, found.span.line) == ("MP501", "did you mean 'moons'?", 0)  # by --data
+    assert (found.code, found.help, found.span.line) == ("MP501", "did you mean `moons`?", 0)  # by --data
     found = refused(plane(fake), tmp_path / "no.npz")
     assert found.message.startswith("there is no data file") and "--data" in found.help
 

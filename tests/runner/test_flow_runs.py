@@ -145,7 +145,7 @@ def test_a_density_is_drawn_with_its_mass(runs: Path) -> None:
         ("plane", ("--density", "--interpolate"), 2, "exclude each other"),
         ("plane", ("--inverse", "own.npz"), 1, "holds no latents z [n, 2]: it has x [11, 2], y [11]"),
         ("plane", ("--inverse", "missing.npz"), 1, "cannot be read"),
-        ("plane", ("--forward", "spirels"), 1, "did you mean 'spirals'"),
+        ("plane", ("--forward", "spirels"), 1, "did you mean `spirals`"),
     ],
 )
 def test_what_does_not_fit_is_said(
