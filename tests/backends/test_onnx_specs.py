@@ -11,7 +11,7 @@ import onnx
 import pytest
 import specs_under_test
 
-import mpcompile
+from mpcompile import api
 from mpcompile.backend import OptimizerSpec
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
@@ -86,7 +86,7 @@ RULES = [
 @pytest.mark.parametrize("name", ["mlp", "vae", "made"])
 def test_every_update_rule(spec: OptimizerSpec, name: str) -> None:
     """In float64, where Adam's division of a tiny gradient by a tiny gradient has digits left."""
-    module = mpcompile.load(next(p for p in SPECS if p.stem == name))
+    module = api.load(next(p for p in SPECS if p.stem == name))
     parameters = weights(module)
     ours = BACKEND.session(module, parameters, spec, precision="float64")
     theirs = torch_backend.session(module, parameters, spec, precision="float64")
@@ -100,7 +100,7 @@ def test_every_update_rule(spec: OptimizerSpec, name: str) -> None:
 
 
 def test_state_moves_between_backends() -> None:
-    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    module = api.load(next(p for p in SPECS if p.stem == "mlp"))
     parameters, spec = weights(module), OptimizerSpec("adam", clip=1.0)
     first = torch_backend.session(module, parameters, spec)
     batches = [example(module, module.programs["loss"], 4, 8, i) for i in range(6)]
@@ -119,7 +119,7 @@ def test_state_moves_between_backends() -> None:
 
 
 def test_state_is_a_copy() -> None:
-    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    module = api.load(next(p for p in SPECS if p.stem == "mlp"))
     session = BACKEND.session(module, weights(module), OptimizerSpec("sgd"))
     before = session.state()
     kept = {k: v.copy() for k, v in before.items()}
@@ -164,7 +164,7 @@ def bodies(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def test_weights_inline_or_as_inputs() -> None:
-    module = mpcompile.load(next(p for p in SPECS if p.stem == "mlp"))
+    module = api.load(next(p for p in SPECS if p.stem == "mlp"))
     outside = onnx.load_from_string(BACKEND.emit(module)["predict.onnx"])
     inside = onnx.load_from_string(BACKEND.emit(module, weights(module), inline=True)["predict.onnx"])
     assert [i.name for i in outside.graph.input] == ["x", *module.parameters]
@@ -173,7 +173,7 @@ def test_weights_inline_or_as_inputs() -> None:
 
 
 def test_compiled_programs_are_methods() -> None:
-    module = mpcompile.load(next(p for p in SPECS if p.stem == "vae"))
+    module = api.load(next(p for p in SPECS if p.stem == "vae"))
     parameters = weights(module)
     model = BACKEND.compile(module, parameters)
     inputs = example(module, module.programs["elbo"], 3, 0)
@@ -188,14 +188,14 @@ def test_compiled_programs_are_methods() -> None:
     [({"device": "cuda"}, "runs on the cpu, not on 'cuda'"), ({"mixed": True}, "has no mixed precision")],
 )
 def test_what_is_not_there_is_refused(asked: dict[str, Any], message: str) -> None:
-    small = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    small = api.load(SPECS[0].parent / "mlp.mp")
     with pytest.raises(SpecError, match=message):
         BACKEND.session(small, initial(small, 0), OptimizerSpec(), **asked)
 
 
 def test_weights_are_not_moved_for_a_product() -> None:
     """A dense layer is one product, forward and back: transpositions and biases lie within `Gemm`."""
-    small = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    small = api.load(SPECS[0].parent / "mlp.mp")
     kinds = [
         n.op_type for n in onnx.load_from_string(bytes(BACKEND.emit(small)["train_step.onnx"])).graph.node
     ]
@@ -215,7 +215,7 @@ def test_gradients_of_a_convolution_over_an_unknown_length(time: int) -> None:
     b.graph.outputs["dw"] = b.emit(op, *turned)
     rng = np.random.default_rng(0)
     given = {"x": rng.normal(size=(2, time, 3)), "dy": rng.normal(size=(2, time, 4))}
-    module = mpcompile.load(SPECS[0].parent / "mlp.mp")
+    module = api.load(SPECS[0].parent / "mlp.mp")
     made = Program(emit_graph(module, b.graph, double=True), b.graph, True).run(given, {})["dw"]
     padded = np.pad(given["x"], ((0, 0), (4, 0), (0, 0)))
     want = np.stack(
