@@ -211,7 +211,7 @@ def test_what_was_slow_once_is_not(name: str, server: Server, tmp_path: Path) ->
     spec, answers = ONCE_SLOW[name]
     path = tmp_path / "m.mp"
     path.write_text(spec)
-    for again in (True, False):
+    for again in (True, True, False):
         statuses, codes, start, spent, peak = server(path)
         assert set(statuses) <= answers and "MP310" not in codes and bool(statuses) == bool(answers)
         assert peak < MEGABYTES, f"{peak:.0f} MB"
