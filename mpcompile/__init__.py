@@ -6,22 +6,9 @@ no third-party package, so that importing `mpcompile`, or one of its rooms, cost
 """
 
 from mpcompile.diagnostics import Diagnostic, SpecError
-from mpcompile.public import (
-    Figure,
-    Figures,
-    Metrics,
-    Model,
-    Run,
-    Verdict,
-    build,
-    check,
-    compile,
-    evaluate,
-    load,
-    predict,
-    sample,
-    train,
-)
+from mpcompile.public.compiled import build, compile
+from mpcompile.public.model import Model, Verdict, check, load
+from mpcompile.public.run import Figure, Figures, Metrics, Run, evaluate, predict, sample, train
 
 __version__ = "0.2.0"
 

@@ -50,7 +50,9 @@ class Placement:
 
     def active(self) -> AbstractContextManager[Any]:
         """Inside of this, what is traced and run has this precision."""
-        if self.device.platform == "cpu" and not self.mixed and jax.config.jax_enable_x64 == self.double:  # type: ignore[attr-defined]
+        now: Any = jax.config  # its attributes are made at run time
+        usual = now.jax_enable_x64 == self.double and now.jax_default_matmul_precision is None
+        if self.device.platform == "cpu" and not self.mixed and usual:
             return nullcontext()  # a step of a small model would spend a tenth of its time on the contexts
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(self.double))

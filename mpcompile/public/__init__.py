@@ -6,24 +6,3 @@ compiled.py  `compile`, `build`: a live object of a backend, or files
 
 A signature's types are imported when a function needs them, so that `import mpcompile` stays cheap.
 """
-
-from mpcompile.public.compiled import build, compile
-from mpcompile.public.model import Model, Verdict, check, load
-from mpcompile.public.run import Figure, Figures, Metrics, Run, evaluate, predict, sample, train
-
-__all__ = [
-    "Figure",
-    "Figures",
-    "Metrics",
-    "Model",
-    "Run",
-    "Verdict",
-    "build",
-    "check",
-    "compile",
-    "evaluate",
-    "load",
-    "predict",
-    "sample",
-    "train",
-]

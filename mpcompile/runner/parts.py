@@ -6,7 +6,6 @@ which: `{"metadata": {"total_size": ...}, "weight_map": {name: file}}`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from mpcompile.diagnostics import Span, error
 from mpcompile.emission.tensors import serialise
 from mpcompile.ir import Array
 from mpcompile.runner import disk
+from mpcompile.runner.limits import gibibytes
 from mpcompile.runner.record import LARGEST, parsed
 
 STATE, INDEX = "state.safetensors", "state.safetensors.index.json"
@@ -28,15 +28,10 @@ LIMIT, GIB = "MPCOMPILE_FILE_GIB", 5.0
 
 def largest() -> int:
     """Return the bytes of arrays that one file may hold. Raises `SpecError` (MP511) for another value of the variable."""
-    text = os.environ.get(LIMIT, "")
     try:
-        size = float(text) if text else GIB
-        if not 0 < size < 2**33:
-            raise ValueError
-    except ValueError:
-        raise error("MP511", f"{LIMIT} is {text!r}, not a positive number of GiB", Span.none(),
-                    help=f"unset it, or {LIMIT}=5") from None  # fmt: skip
-    return max(1, int(size * 2**30))
+        return gibibytes(LIMIT, GIB)
+    except ValueError as wrong:
+        raise error("MP511", str(wrong), Span.none(), help=f"unset it, or {LIMIT}=5") from None
 
 
 def split(state: Mapping[str, Array], most: int) -> dict[str, disk.Payload]:

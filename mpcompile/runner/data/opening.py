@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from mpcompile.runner.limits import gibibytes
+
 #: The environment variable that raises the limit, and the limit without it: what data may take in memory, in GiB.
 LIMIT, GIB = "MPCOMPILE_DATA_GIB", 2.0
 
@@ -46,14 +48,10 @@ class Unreadable(ValueError):
 
 def limit() -> int:
     """Return the bytes that data may take in memory. Raises `Unreadable` where the variable holds no positive number."""
-    text = os.environ.get(LIMIT, "")
     try:
-        size = float(text) if text else GIB
-        if not 0 < size < 2**33:
-            raise ValueError
-    except ValueError:
-        raise Unreadable(f"{LIMIT} is {text!r}, not a positive number of GiB") from None
-    return int(size * 2**30)
+        return gibibytes(LIMIT, GIB)
+    except ValueError as wrong:
+        raise Unreadable(str(wrong)) from None
 
 
 def require(path: Path, size: int, what: str = "it") -> None:
