@@ -31,7 +31,8 @@ def compile(
     Raises `SpecError` when a claim is refuted, or is not proved and `allow_unproven` is not set, and
     `mpcompile.backend.BackendMissing`.
     """
-    found, own = _weighted(model)
+    found, run = _opened(model)
+    own = run.parameters if run is not None else None
     return api.compile(
         found.module, backend, seed=seed, device=device, allow_unproven=allow_unproven,
         parameters=own if parameters is None else parameters,
@@ -61,24 +62,24 @@ def build(
 
     Weights are as in `compile`. Raises `SpecError` as that does, and for a folder that is not a build (MP524).
     """
-    found, own = _weighted(model)
+    found, run = _opened(model)
+    own, words = (run.parameters, run.words) if run is not None else (None, {})
     folder = Path("build") / found.name / backend if out is None else Path(out)
     api.build(
         found.module, backend, folder, seed=seed, parameters=own if parameters is None else parameters,
         allow_unproven=allow_unproven, overrides=found.overrides, inline=inline, inference=inference, force=force,
-        card=card,
-        names={} if isinstance(model, Model | Path | str) else model.words,
+        card=card, names=words,
     )  # fmt: skip
     return folder
 
 
-def _weighted(model: Model | Run | Path | str) -> tuple[Model, dict[str, NDArray[Any]] | None]:
-    """Return a model, and the weights of the run that was given. A path may be that of a run."""
+def _opened(model: Model | Run | Path | str) -> tuple[Model, Run | None]:
+    """Return a model, and the run that was given, whose weights it has. A path may be that of a run."""
     if isinstance(model, Path | str):
         if not Path(model).is_dir():
             return load(model), None
         model = Run(model)
-    return (model, None) if isinstance(model, Model) else (model.model, model.parameters)
+    return (model, None) if isinstance(model, Model) else (model.model, model)
 
 
 __all__ = ["build", "compile"]

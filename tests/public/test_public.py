@@ -198,3 +198,17 @@ def test_the_sweep_of_the_how_to_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     trial = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.0)).ask()
     with pytest.raises(optuna.TrialPruned):
         space["prune"](trial)({"split": "valid", "loss": 1.0, "step": 1})
+
+
+def test_the_words_of_a_run_are_built_in_however_the_run_is_named(tmp_path: Path) -> None:
+    spec, rows, folder = tmp_path / "m.mp", tmp_path / "rows.csv", tmp_path / "run"
+    spec.write_text(
+        "model m\ninput x: real[1]\ntarget job: category(2)\njob ~ categorical(logits = x -> dense(2))\n"
+    )
+    rows.write_text("x,job\n" + 20 * "1.5,cook\n2.5,clerk\n")
+    run = mpcompile.train(spec, folder, data=rows, backend="onnx", steps=1)
+    manifests = [
+        (mpcompile.build(what, tmp_path / name, "onnx") / "manifest.json").read_text(encoding="utf-8")
+        for name, what in (("object", run), ("path", folder))
+    ]
+    assert "cook" in manifests[0] and manifests[0] == manifests[1]
