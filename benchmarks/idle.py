@@ -1,4 +1,4 @@
-"""The tables of what a step costs, one after another once the machine is idle: one command of at most 25 minutes.
+"""The tables of what a step costs, one after another once the machine is idle: one command of at most 35 minutes.
 
     python benchmarks/idle.py --out tables --peers /path/to/peers/bin/python
     python benchmarks/idle.py --parts hand_written jsb --wait 0
@@ -26,7 +26,7 @@ PARTS = {
     "step_time": (["step_time.py", "--repeats", "7"], 440),
     "hand_written": (["hand_written.py"], 360),
     "flow_speed": (["flow_speed.py", "--names", "torch,normflows,nflows"], 150),
-    "flow_compiled": (["flow_speed.py", "--names", "torch.compile,normflows,nflows"], 400),
+    "flow_compiled": (["flow_speed.py", "--names", "torch.compile,normflows,nflows"], 900),
     "jsb": (["hand_written.py", "--families", "jsb_rnn_made", "--frameworks", "torch"], 60),
     "depth": (["depth.py", "--layers", "4", "64"], 90),
 }
