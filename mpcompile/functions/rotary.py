@@ -9,7 +9,7 @@ from mpcompile.functions.base import Function, OverAxes, place, without
 from mpcompile.ir import Value
 from mpcompile.ir.axes import CHANNEL
 from mpcompile.layers.attention import turned
-from mpcompile.layers.axes import ordered
+from mpcompile.layers.axes import ordered, over_channel
 from mpcompile.layers.context import Context
 from mpcompile.ranges import Positive
 
@@ -27,6 +27,8 @@ class Rotary(OverAxes):
     def forward(self, ctx: Context, *values: Value) -> Value:
         (x,) = values
         self.one(ctx, x)
+        if CHANNEL in self.over:
+            raise over_channel(ctx, self.keyword)
         size = x.shape[place(ctx, self.keyword, x, CHANNEL)]
         if not isinstance(size, int) or size % 2:
             raise ctx.fail("MP201", f"rotary turns pairs of channels, and got {size} of them")

@@ -136,12 +136,20 @@ def pick(ctx: Context, who: str, acts: Acts, x: Value, over: Axes | None) -> Pic
     channel = next((n for n in axes if roles[n] is Role.CHANNEL and n not in lead), None)
     if acts.lead is None and over:
         channel = over[0]
+    if channel is None and CHANNEL in lead and Part.CHANNEL in acts.parts:
+        raise over_channel(ctx, who)
     kept = (*lead, *(over or ()), *((channel,) if Part.CHANNEL in acts.parts else ()))
     picked = Picked(axes, lead, channel, tuple(n for n in axes if n not in kept))
     numbers = [n for n in (channel, *(lead if acts.sized else ())) if n is not None]
     if Part.CHANNEL in acts.parts and (open_ := [n for n in numbers if not isinstance(sizes[n], int)]):
         raise ctx.fail("MP201", f"{who} needs a fixed size of `{open_[0]}`, got {described(ctx, x)}")
     return picked
+
+
+def over_channel(ctx: Context, who: str) -> SpecError:
+    """Return the error for a layer over the axis whose elements it takes together at each place, ready to raise."""
+    return ctx.fail("MP213", f"{who} reads all of `channel` at each place, and is over `channel`",
+                    help="`rename(channel = place)` makes places of the channels")  # fmt: skip
 
 
 def _candidates(ctx: Context, who: str, acts: Acts, x: Value, roles: Mapping[str, Role]) -> Axes:
@@ -349,5 +357,5 @@ def _apart(ctx: Context, who: str, v: Value, largest: Value) -> SpecError:
 
 __all__ = [
     "CHANNELS", "ELEMENTS", "IMAGE", "LAST", "POOLED", "SEQUENCE", "SPACE", "STEPS", "TOKENS", "Acts", "Lift", "Part",
-    "aligned", "beside", "described", "ordered", "pick", "two_readings", "two_readings_help", "with_batch",
+    "aligned", "beside", "described", "ordered", "over_channel", "pick", "two_readings", "two_readings_help", "with_batch",
 ]  # fmt: skip

@@ -91,6 +91,23 @@ def test_a_linear_prediction_is_that_of_sums(net: str, shape: str, status: str) 
 
 
 PREDICTED = "y ~ normal(loc = x -> {}, scale = 1)\ncheck {{ equivariant(y) }}\n"
+P = "x -> flatten -> dense(2) as p"
+
+
+@pytest.mark.parametrize(
+    ("net", "status"),
+    [
+        ("b", "refuted"),  # twice a constant is not the constant
+        (f"{P} -> (0.1 * p + 0.2 * p - 0.3 * p)", "undecided"),  # zero but for roundings
+        (f"{P} -> (p / 3 + p / 7 - p * 10 / 21)", "undecided"),
+        (f"{P} -> (0.1 * relu(p))", "refuted"),
+    ],
+)
+def test_a_constant_and_roundings_are_no_linear_function(net: str, status: str) -> None:
+    text = MAP.format("2", net.removeprefix("x -> ")).replace("target", "weight b: real[2]\ntarget")
+    assert verdict(lowered(text.replace("x -> b", "b")), "linear").status == status
+
+
 IMAGE = f"model m\ninput x: real[2, 12, 11]\ntarget y: real[{{}}]\n{PREDICTED}"
 STEPS = f"model m\ninput x: real[time, 2]\ntarget y: real[time, 2]\n{PREDICTED}"
 

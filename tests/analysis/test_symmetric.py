@@ -69,3 +69,28 @@ def test_a_prediction_of_each_node_moves_with_it_and_claims_name_an_axis() -> No
         v for v in prove(lowered(text.replace("(y, node)", "(y, edge)"))) if v.claim.kind == "symmetric"
     )
     assert nowhere.status == "undecided" and "`edge`" in nowhere.reason
+
+
+def test_an_axis_of_several_sizes_and_one_within_another_are_no_symmetry() -> None:
+    """Places of a pair of rows stay in their row, which a permutation of the eight that they become may break."""
+    head = "model m\ninput x: real[node: {size}, row: 2]\n"
+    tail = "y ~ normal(loc = {net}, scale = 1)\ncheck {{ symmetric(y, node) }}\n"
+    for size, more, net, says in (
+        ("4", "input z: real[node: 8]\ntarget y: real[1]\n",
+         "(x -> merge([row, node], into = node)) + z -> relu -> sum(over = node) -> reshape([1])", "several sizes"),
+        ("nodes", "target y: real[place: 2 * nodes]\n", "x -> merge([row, node], into = place)", "more elements"),
+    ):  # fmt: skip
+        module = lowered(head.format(size=size) + more + tail.format(net=net))
+        found = next(v for v in prove(module) if v.claim.kind == "symmetric")
+        assert found.status == "undecided" and says in found.reason
+
+
+def test_a_mask_of_another_length_does_not_move() -> None:
+    """Nodes attend to the real steps of a sequence, whose mask knows no order of nodes."""
+    net = "x -> attention(1, to = s)"
+    count = "input s: real[time, 2]\ncondition count: integer(1..nodes)\ncondition length: integer(1..time)\n"
+    text = SPEC.format(size="nodes", count=count, y="node: nodes, ", net=net, also="; symmetric(y, time)")
+    found = [
+        v for v in prove(lowered(text.replace("channel: 3", "channel: 2"))) if v.claim.kind == "symmetric"
+    ]
+    assert [v.status for v in found] == ["proved", "proved"]

@@ -121,7 +121,17 @@ def test_a_dependence_beyond_the_matrix_is_found_with_its_path() -> None:
     both = f"{chain} -> autoregressive(adjacency = m, hidden = [8])"
     assert {v.status for v in answers(made(written(matrix), both, 4))} == {"proved"}
     permuted = f"{chain} -> permute(reverse)"
-    assert "refuted" in {v.status for v in answers(made(written(matrix), permuted, 4))}
+    assert {v.status for v in answers(made(written(matrix), permuted, 4))} == {"proved"}
+
+
+def test_the_law_of_an_element_is_that_of_the_latent_that_it_becomes() -> None:
+    """The first latent is made of the last element, whose law reads the second one: no row of the first allows it."""
+    chain = "coupling(mask = [1, 1, 0], net = dense(6)) -> permute(reverse)"
+    for row, status in (([1, 0, 0], "refuted"), ([1, 1, 0], "proved")):
+        matrix = np.array([[0, 1, 1], [0, 0, 0], row])
+        (found,) = [v for v in answers(made(written(matrix), chain, 3)) if v.claim.kind == "follows"]
+        assert found.status == status, found.how
+        assert all("x[2] reads x[1]" in d.message and d.path for d in found.diagnostics)
 
 
 def test_an_autoregressive_density_may_follow_a_matrix() -> None:

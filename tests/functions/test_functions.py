@@ -136,6 +136,7 @@ REFUSED = {
     "x -> spread(head, like = x)": "MP105", "x -> drop(head)": "MP201", "x -> onehot(3)": "MP204",
     "lookup(x, x)": "MP204", "where(x, x, x -> at(head, 0) -> rename(time = key))": "MP214",
     "clip(x, 1, 0)": "MP205",
+    "x -> rotary(over = channel)": "MP213",
     "x -> softmx(over = head)": "MP110", "x -> rename(width = key)": "MP213",
     "x -> merge([width, head], into = a)": "MP213",
 }  # fmt: skip

@@ -89,6 +89,7 @@ def test_axes_without_a_role_go_with_the_batch() -> None:
             "several: height, width",
         ),
         (("channel",), "conv(3, 3) -> dense(3)", "MP213", "axes of space"),
+        (("time", "channel"), "gru(3, over = channel) -> flatten -> dense(3)", "MP213", "at each place"),
         (
             ("time", "node", "channel"),
             "dense(3, over = place) -> flatten -> dense(3)",

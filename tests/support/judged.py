@@ -201,14 +201,14 @@ def receptive_field(module: Module, verdict: Verdict, claim: Claim) -> Iterator[
     fixed = not free_symbols(graph)
     if verdict.status is Status.PROVED and op in (">=", ">", "=="):
         if not fixed and not HOLDS[op](longest, bound):
-            longest = _longest(reads, (40, 80, min(200, far(graph, claim.subject) + NEAR)))
+            longest = _longest(reads, (40, 80, min(200, far(graph, claim.subject) + max(NEAR, bound))))
         elif fixed:
             longest = _extent(reads, {}, TRIALS, 0, TRIALS)
         if not HOLDS[">=" if op == "==" else op](longest, bound):
             yield f"proved, and {longest} places are read"
     if verdict.status is Status.REFUTED and op in ("<=", "<"):
         if HOLDS[op](longest, bound):
-            longest = _longest(reads, (40, 100, min(200, far(graph, claim.subject) + NEAR)))
+            longest = _longest(reads, (40, 100, min(200, far(graph, claim.subject) + max(NEAR, bound))))
         if HOLDS[op](longest, bound):
             yield f"refuted, and {longest} places are read"
     if verdict.status is Status.REFUTED and op == "==" and longest == bound:

@@ -1,7 +1,7 @@
 """`follows(x, m)`: the law of each element of a vector reads elements of its row of the matrix m alone, besides itself.
 
-Of a flow whose base is a law of each element, the law of element i is that of latent i: its reads are those of z[i]. Of
-an autoregressive density they are those of the parameters of element i, which never read the element itself. Upper bounds
+Of a flow whose base is a law of each element, the law of element i is that of the latent which it becomes: of the pivot
+of a triangular Jacobian, else of z[i]. Of an autoregressive density they are those of the parameters of element i, which never read the element itself. Upper bounds
 prove the claim; a dependence in them is held to a run modulo a prime, since paths that cancel are no counterexample.
 """
 
@@ -12,6 +12,7 @@ import numpy as np
 from mpcompile.analysis.blame import readable
 from mpcompile.analysis.certain import certain
 from mpcompile.analysis.dependence import TooLarge, support, tau, witness
+from mpcompile.analysis.jacobian import classify
 from mpcompile.analysis.verdict import FINITE, Verdict, free_symbols, ran, sizes_text
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.ir import Array, Claim, Graph, Module, NoRule
@@ -32,8 +33,11 @@ def follows(module: Module, claim: Claim) -> Verdict:
     axis = None if claim.order is None else claim.order.axis
     for name in _outputs(graph, claim):
         found = support(graph, claim.subject, name, sizes, over=axis).value
-        if (beyond := found & ~allowed).any():
-            return _refuted(module, claim, name, beyond, axis, sizes)
+        becomes = _becomes(found) if claim.order is None else np.arange(len(found))
+        beyond = np.zeros_like(found)
+        beyond[becomes] = found[becomes] & ~allowed
+        if beyond.any():
+            return _refuted(module, claim, name, beyond, becomes, axis, sizes)
     return Verdict.of(claim, ran([graph], METHOD, [sizes], (FINITE,)), {"edges": int(matrix.sum())})
 
 
@@ -44,10 +48,27 @@ def _outputs(graph: Graph, claim: Claim) -> list[str]:
     return ["z"] if claim.order is None else list(graph.outputs)
 
 
+def _becomes(found: Array) -> Array:
+    """Return, for each element, the latent that it becomes: permutations move it, and so does a coupling behind one."""
+    result = np.arange(len(found))
+    for latent, element in classify(found).pivots:
+        result[element] = latent
+    return result
+
+
 def _refuted(
-    module: Module, claim: Claim, name: str, beyond: Array, axis: int | None, sizes: dict[str, int]
+    module: Module,
+    claim: Claim,
+    name: str,
+    beyond: Array,
+    becomes: Array,
+    axis: int | None,
+    sizes: dict[str, int],
 ) -> Verdict:
-    """Refuted by the first dependence that shows, with its path; undecided where none does."""
+    """Refute by the first dependence that shows, with its path; undecided where none does.
+
+    `beyond` says which outputs read which elements beyond the matrix, and `becomes` of which element each output is.
+    """
     graph = module.programs[claim.program]
     try:
         unseen = certain(module, graph, claim.subject, sizes, beyond, axis, (name,)).unseen
@@ -58,12 +79,13 @@ def _refuted(
         return Verdict.undecided(
             claim, "paths lead beyond the matrix, but what they carry cancels", checked=[sizes]
         )
-    child, parent = (int(i) for i in np.argwhere(shown)[0])
+    output, parent = (int(i) for i in np.argwhere(shown)[0])
+    child = int(np.flatnonzero(becomes == output)[0])
     ranks = np.arange(len(beyond)) == parent
     facts = tau(graph, claim.subject, ranks.astype(int), sizes)
     value = graph.outputs[name]
     late = np.argwhere(facts[value].full()[..., 0] == 2)
-    index = next(i for i in late if int(np.delete(i, [0] if axis is None else [0, axis])[0]) == child)
+    index = next(i for i in late if int(np.delete(i, [0] if axis is None else [0, axis])[0]) == output)
     path = witness(graph, facts, sizes, value, tuple(int(i) for i in index))
     subject = claim.subject
     finding = Diagnostic(

@@ -12,10 +12,23 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.analysis.predicted import prediction
-from mpcompile.analysis.verdict import GENERIC, Proof, Verdict, scope_of
+from mpcompile.analysis.verdict import FINITE, GENERIC, Proof, Verdict, scope_of
 from mpcompile.diagnostics import Diagnostic
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Claim, Constant, DType, Graph, Input, Module, Node, Parameter, Value, symbols
+from mpcompile.ir import (
+    Array,
+    Claim,
+    Constant,
+    DType,
+    Graph,
+    Input,
+    Module,
+    Node,
+    Parameter,
+    Primitive,
+    Value,
+    symbols,
+)
 from mpcompile.ops.traits import Exact, Movement, Product
 
 METHOD = "the operations between inputs and prediction"
@@ -41,8 +54,8 @@ def linear(module: Module, claim: Claim) -> Verdict:
     known: dict[Value, Form] = {}
     for node in graph.nodes():
         known.update(dict.fromkeys(node.outputs, _form(graph, node, [known[v] for v in node.inputs])))
-    if known[output] is not Form.UNKNOWN:
-        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD))
+    if known[output] is Form.LINEAR or _zero(graph, output):
+        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD, (FINITE,)))
     lengths = {name: LENGTH for v in graph.inputs.values() for s in v.shape for name in symbols(s)} | {"N": 1}
     at = {name: size for name, size in lengths.items() if name != "N"}
     off = _off(module, graph, claim.subject, lengths)
@@ -77,12 +90,17 @@ def _form(graph: Graph, node: Node, inputs: list[Form]) -> Form:
 
 
 def _zero(graph: Graph, value: Value) -> bool:
+    """Whether a value is a constant without an entry but zeros."""
     op = graph.node(value).op
     return isinstance(op, Constant) and not np.any(op.stored)
 
 
 def _off(module: Module, graph: Graph, name: str, sizes: dict[str, int]) -> float | None:
-    """The distance of f(x) + f(z) from f(x + z), relative to the largest; None for a program with other inputs."""
+    """Return the distance of f(x) + f(z) from f(x + z), relative to the largest value on the way.
+
+    Where large values cancel, what is left of them are roundings. None for a program with other inputs than numbers, and
+    where a value on the way is not finite.
+    """
     if any(v.dtype is not DType.FLOAT for v in graph.inputs.values()):
         return None
     rng = np.random.default_rng(0)
@@ -90,10 +108,18 @@ def _off(module: Module, graph: Graph, name: str, sizes: dict[str, int]) -> floa
     weights |= {k: np.ones(p.shape) for k, p in module.parameters.items() if not p.trainable}
     x, z = ({k: rng.normal(size=v.type.concrete(sizes)) for k, v in graph.inputs.items()} for _ in range(2))
 
-    def f(given: dict[str, Array]) -> Array:
-        return interpret(graph, weights, given)[name]
+    largest = 0.0
 
-    parts = f(x), f(z), f({k: x[k] + z[k] for k in x})
-    largest = max(float(np.abs(y).max(initial=0.0)) for y in parts)
-    found = float(np.abs(parts[0] + parts[1] - parts[2]).max(initial=0.0))
-    return found / largest if largest > 0 and np.isfinite(largest) else None
+    def f(given: dict[str, Array]) -> Array:
+        return interpret(graph, weights, given, apply=seen)[name]
+
+    def seen(op: Primitive, *inputs: Array) -> tuple[Array, ...]:
+        nonlocal largest
+        results = op.evaluate(*inputs)
+        largest = max([largest, *(float(np.abs(y).max(initial=0.0)) for y in results if y.dtype.kind == "f")])
+        return results
+
+    with np.errstate(all="ignore"):
+        parts = f(x), f(z), f({k: x[k] + z[k] for k in x})
+        found = float(np.abs(parts[0] + parts[1] - parts[2]).max(initial=0.0))
+    return found / largest if largest > 0 and np.isfinite(largest) and np.isfinite(found) else None

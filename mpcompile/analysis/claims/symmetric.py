@@ -28,9 +28,11 @@ def symmetric(module: Module, claim: Claim) -> Verdict:
     graph = prediction(module, claim)
     if isinstance(graph, Verdict):
         return graph
-    size = _size(graph, claim.axis)
-    if size is None:
-        return Verdict.undecided(claim, f"no input of the prediction has an axis `{claim.axis}`")
+    sizes = _sizes(graph, claim.axis)
+    if len(sizes) != 1:
+        some = f"axes `{claim.axis}` of several sizes" if sizes else f"no axis `{claim.axis}`"
+        return Verdict.undecided(claim, f"the inputs of the prediction have {some}")
+    (size,) = sizes
     counted = {f.counts: f.name for f in module.fields.values() if f.counts}
     walk, moved, stopped = Walk(graph, counted), dict[Value, Moved | None](), None
     for node in graph.nodes():
@@ -43,8 +45,12 @@ def symmetric(module: Module, claim: Claim) -> Verdict:
         if found is None and stopped is None and None not in given:
             stopped = node
         moved.update(dict.fromkeys(node.outputs, found))
-    if moved[graph.outputs[claim.subject]] is not None:
+    output = graph.outputs[claim.subject]
+    found = moved[output]
+    if found is not None and all(output.shape[a] == size for a in found):
         return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD))
+    if found is not None:
+        return Verdict.undecided(claim, f"an axis of {claim.subject} has more elements than `{claim.axis}`")
     assert stopped is not None
     where = f" in `{stopped.scope[-1].label}`" if stopped.scope else ""
     return Verdict.undecided(
@@ -52,12 +58,14 @@ def symmetric(module: Module, claim: Claim) -> Verdict:
     )
 
 
-def _size(graph: Graph, name: str) -> Size | None:
-    """The size of the axis of that name of an input; None where none has it."""
+def _sizes(graph: Graph, name: str) -> set[Size]:
+    """Return the sizes of all axes of inputs with a name."""
+    found = set[Size]()
     for node in graph.nodes():
-        if isinstance(node.op, Input) and name in node.op.axes:
-            return node.types[0].shape[1 + node.op.axes.index(name)]
-    return None
+        if isinstance(node.op, Input):
+            shape = node.types[0].shape[1:]
+            found |= {size for own, size in zip(node.op.axes, shape, strict=False) if own == name}
+    return found
 
 
 def _of_input(node: Node, name: str, size: Size) -> Moved:
@@ -72,7 +80,7 @@ def _of_input(node: Node, name: str, size: Size) -> Moved:
 def _after(graph: Graph, walk: Walk, node: Node, inputs: list[Moved | None], size: Size) -> Moved | None:
     """The axes of a result that are permuted with the inputs; None where an order counts, or nothing is known."""
     op, shapes, out = node.op, [v.shape for v in node.inputs], node.types[0].shape
-    if isinstance(op, Comparison) and (real := _real(walk, node)) is not None:
+    if isinstance(op, Comparison) and (real := _real(walk, node, size)) is not None:
         return frozenset({real})
     given = [m for m in inputs if m is not None]
     if len(given) < len(inputs):
@@ -108,8 +116,8 @@ def _after(graph: Graph, walk: Walk, node: Node, inputs: list[Moved | None], siz
     return frozenset(result)
 
 
-def _real(walk: Walk, node: Node) -> int | None:
-    """The axis of a mask of what is real along a length, which stays where the real places are permuted; else None."""
+def _real(walk: Walk, node: Node, size: Size) -> int | None:
+    """The axis of a mask of what is real along the permuted axis, which stays where real places move; else None."""
     (x, y), rank = (walk.known[v] for v in node.inputs), node.types[0].rank
     for steps, v, counts in ((x, node.inputs[0], y), (y, node.inputs[1], x)):
         if (
@@ -117,6 +125,7 @@ def _real(walk: Walk, node: Node) -> int | None:
             and steps.steps[0] >= 0
             and steps.steps[2] == 0
             and counts.counts == steps.steps[1]
+            and v.shape[steps.steps[0]] == size
         ):
             strict = isinstance(node.op, ops.Less) and v == node.inputs[0]
             return steps.steps[0] - v.type.rank + rank if strict else None
