@@ -48,7 +48,7 @@ def evaluate(
     by: Annotated[
         str | None,
         typer.Option(
-            help="A variable of few values: figures of each, and of a target its matrix of confusions."
+            help="A variable, or a column of the data, of few values: figures of each, and of a target its confusions."
         ),
     ] = None,
     output_format: Annotated[Format, typer.Option(help="Lines to read, or JSON.")] = Format.full,

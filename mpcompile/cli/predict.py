@@ -23,14 +23,20 @@ def predict(
     split: Annotated[
         Split, typer.Option(help="Part of data that have parts; other files are read whole.")
     ] = Split.test,
+    id: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id", help="A column of the data to copy, such as the name of each row; several times."
+        ),
+    ] = None,
     backend: OtherBackend = None,
     device: OtherDevice = None,
     trust: Trust = False,
 ) -> None:
     """Write what a run's best checkpoint says of each row of some data.
 
-    A row has its number in the data, the prediction of each target, the probability of each class, and the
-    log-likelihood (or its bound) where the data have all variables.
+    A row has its number in the data, columns that `--id` names, the prediction of each target, the probability of
+    each class, and the log-likelihood (or its bound) where the data have all variables.
     """
     from mpcompile.runner.tables import WRITERS, missing
 
@@ -48,7 +54,7 @@ def predict(
         spelled = find_backend(backend) if backend else None
         with late_bar() as watch:
             made = prediction.predict(
-                opened, module, data, output, split=split.value, backend=spelled, device=device,
+                opened, module, data, output, split=split.value, ids=id or (), backend=spelled, device=device,
                 watch=None if watch is None else lambda done, total: watch(done, total, "rows"),
             )  # fmt: skip
     shown = ", ".join(made.columns[:8]) + (f", ... ({len(made.columns)})" if len(made.columns) > 8 else "")

@@ -119,8 +119,8 @@ TABLE = (
          "These options draw a latent variable, or decode one.", "mpcompile eval RUN --samples 100   # of a MADE",
          "mpcompile eval RUN"),
     Code("MP544", "no-groups",
-         "Reports `eval --by` with a name that is no variable of the model, or one of which an example has not one of "
-         "a few values.",
+         "Reports `eval --by` with a name that is neither a variable of the model nor a column of the data, or one of "
+         "which an example has not one of a few values.",
          "A group is of examples with the same class, bit or whole number.", "mpcompile eval RUN --by lable",
          "mpcompile eval RUN --by label"),
     Code("MP600", "not-a-certificate", "Reports a certificate that cannot be read or lacks a part.",

@@ -195,7 +195,7 @@ def evaluate(
 
     data     other data than the run's own; `split` is their part: `train`, `valid` or `test`
     samples  draws an example, for the importance-weighted bound of latents and the scores of draws
-    by       a variable of few values: figures for each of them
+    by       a variable, or a column of the data, of few values: figures for each of them
 
     Raises `SpecError` (MP5xx).
     """
@@ -260,11 +260,13 @@ def predict(
     data: Path | str,
     *,
     split: str = "test",
+    ids: Sequence[str] = (),
     backend: str | None = None,
     device: str | None = None,
 ) -> Arrays:
     """Predict for every row of some data, and give the log-likelihood of each where the data have all variables.
 
+    `ids` are columns of the data to copy, which the model need not read: `<id>` [n] numbers the texts `<id>_classes`.
     The result has the arrays that `mpcompile predict -o FILE.npz` writes: `row` [n], `<target>` [n, ...] (the class,
     or the mean), `<target>_probability` [n, ..., classes], `log_prob` or `elbo` [n] in nats.
 
@@ -274,8 +276,9 @@ def predict(
 
     opened = _opened(run)
     return prediction.collected(
-        opened.inner, opened.model.module, str(data), split=split, backend=_backend(backend), device=device
-    )
+        opened.inner, opened.model.module, str(data), split=split, ids=ids,
+        backend=_backend(backend), device=device,
+    )  # fmt: skip
 
 
 def _opened(run: Run | Path | str) -> Run:

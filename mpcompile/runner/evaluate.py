@@ -58,7 +58,7 @@ def evaluate(
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> metrics by name (`scores.METRICS`), from `predict`; with `samples` also those of draws
-    by         examples, nats and metrics for each value of a variable `by` that has few (MP544)
+    by         examples, nats and metrics for each value of `by`: a variable that has few, or a column of the data (MP544)
     members    of a mixture over orders and masks: its density is the mean of theirs
     baselines  the same figures for closed-form densities
     importance_weighted   with `samples`, the figures of the bound from so many draws of the posterior (MP543)
@@ -68,11 +68,11 @@ def evaluate(
     are done, of how many in all; one counts once for each pass over it. Raises `SpecError`.
     """
     facts = run.facts
-    chosen = data_of(run, module, data)
+    chosen = data_of(run, module, data, () if by is None else (by,))
     trained_on = _trained_on(run, module, chosen)
     _require_rate(facts["statistics"], chosen)
     part = chosen.split(split)
-    groups = Groups.of(module, by) if by is not None else None
+    groups = Groups.of(module, by, chosen) if by is not None else None
     done, total = 0, len(part) * (1 + (samples or 0) + bool(targets(module)))
 
     def seen(count: int) -> None:

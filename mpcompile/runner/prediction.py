@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mpcompile.backend import Backend
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.ir import Array, Module
+from mpcompile.ir import Array, DType, Module
 from mpcompile.runner.answers import LEVELS, TEXT, Target, lengths_of, targets
 from mpcompile.runner.batches import sizes
 from mpcompile.runner.data import Dataset, Split
@@ -41,6 +42,7 @@ def predict(
     target: Path,
     *,
     split: str = "test",
+    ids: Sequence[str] = (),
     backend: Backend | None = None,
     device: str | None = None,
     watch: Callable[[int, int], None] | None = None,
@@ -48,6 +50,7 @@ def predict(
     """Write what the best checkpoint says of every row of a file or data set, by the ending of `target`.
 
     row                 the place of the example in the data, from 0
+    <id>                the text of each column `ids` of the data, which the model need not read; in .npz its number
     <target>            the most probable class by its word, or the mean
     <target>.<class>    the probability of each class, where the law gives them
     <target>_mean       of levels: the mean
@@ -59,7 +62,7 @@ def predict(
     Raises `SpecError`: MP501 to MP507 for the data, MP530 for numbers that are not finite, MP540 for a model that says
     nothing of a row, MP541 for columns of one name. Raises `OSError` where the file cannot be written.
     """
-    reading, table_of, columns = _opened(run, module, data, split, backend, device, watch)
+    reading, table_of, columns = _opened(run, module, data, split, ids, backend, device, watch)
     with table(target, columns, len(reading.part)) as writer:
         for number, given in reading:
             writer.add(table_of.batch(reading, number, given))
@@ -72,11 +75,12 @@ def collected(
     data: str,
     *,
     split: str = "test",
+    ids: Sequence[str] = (),
     backend: Backend | None = None,
     device: str | None = None,
 ) -> dict[str, Array]:
     """Return what `predict` writes, as the arrays [n, ...] of its .npz file. Raises `SpecError` as it does."""
-    reading, table_of, columns = _opened(run, module, data, split, backend, device, None)
+    reading, table_of, columns = _opened(run, module, data, split, ids, backend, device, None)
     batches = [table_of.batch(reading, number, given) for number, given in reading]
     return arrays(columns, batches)
 
@@ -86,14 +90,15 @@ def _opened(
     module: Module,
     data: str,
     split: str,
+    ids: Sequence[str],
     backend: Backend | None,
     device: str | None,
     watch: Callable[[int, int], None] | None,
 ) -> tuple[Reading, _Table, list[Column]]:
     """Open a split of some data to predict for. Raises `SpecError` as `predict` does."""
-    chosen, complete = _data(run, module, data)
+    chosen, complete = _data(run, module, data, ids)
     part = chosen.split(split)
-    table_of = _Table(run, module, part, complete)
+    table_of = _Table(run, module, part, complete, [_id(module, chosen, part, name) for name in ids])
     done = 0
 
     def seen(count: int) -> None:
@@ -112,7 +117,22 @@ def _opened(
     return reading, table_of, columns
 
 
-def _data(run: Run, module: Module, data: str) -> tuple[Dataset, bool]:
+def _id(module: Module, data: Dataset, part: Split, name: str) -> Column:
+    """Return the column of a table that copies one of the data. Raises `SpecError` (MP502, MP503)."""
+    field = module.fields.get(name)
+    if name not in part.columns:
+        raise error("MP502", f"data '{data.name}' has no column '{name}' beside those of the model", Span.none(),
+                    help="--id takes a column of a table by its header, or an array of one value a row")  # fmt: skip
+    if (shape := shape_of(part.columns[name])) not in ((), (1,)):
+        raise error("MP503", f"'{name}' has {list(shape)} values a row, and --id copies one",
+                    Span.none() if field is None else field.span)  # fmt: skip
+    if field is None:
+        return Column(name, whole=True, words=data.classes[name])
+    whole = field.type.dtype is not DType.FLOAT
+    return Column(name, whole=whole, words=data.classes.get(name, ()) if whole else (), low=field.low)
+
+
+def _data(run: Run, module: Module, data: str, ids: Sequence[str]) -> tuple[Dataset, bool]:
     """Load the data, and tell whether they have all variables of the model: those that `predict` reads suffice."""
     known = [p for p in ("predict", *SCORES) if p in module.programs]
     if not known:
@@ -122,7 +142,7 @@ def _data(run: Run, module: Module, data: str) -> tuple[Dataset, bool]:
     kept = dict(module.fields)
     while True:
         try:
-            return data_of(run, replace(module, fields=kept), data), len(kept) == len(module.fields)
+            return data_of(run, replace(module, fields=kept), data, ids), len(kept) == len(module.fields)
         except SpecError as problem:
             (fault, *_) = problem.diagnostics
             lacking = [n for n, f in kept.items() if f.span == fault.span and n not in reads]
@@ -134,6 +154,7 @@ def _data(run: Run, module: Module, data: str) -> tuple[Dataset, bool]:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     row: Array
+    data: Mapping[str, Array]
     outputs: dict[str, Array]
     scores: dict[str, Array]
     lengths: Mapping[str, Array]
@@ -150,7 +171,7 @@ class _Table:
     calls    how many programs read each row
     """
 
-    def __init__(self, run: Run, module: Module, part: Split, complete: bool) -> None:
+    def __init__(self, run: Run, module: Module, part: Split, complete: bool, ids: Sequence[Column]) -> None:
         self.module, self.part = module, part
         self.targets = targets(module)
         self.score = next((p for p in SCORES if p in module.programs), None) if complete else None
@@ -159,6 +180,7 @@ class _Table:
         words: Mapping[str, list[str]] = run.facts.get("classes") or {}
         shapes = {name: np.empty((1, *shape_of(c)), np.bool_) for name, c in part.columns.items()}
         self.columns: list[tuple[Column, Values]] = [(Column("row", whole=True), lambda at: at.row)]
+        self.columns += [(own, partial(_copied, own.name)) for own in ids]
         if self.targets:
             graph = module.programs["predict"]
             env = sizes(graph, {k: v for k, v in shapes.items() if k in graph.inputs})
@@ -178,8 +200,12 @@ class _Table:
         for name, value in (outputs | scores).items():
             improbable = np.where(value == -np.inf, 0, value) if name in scores else value
             require_finite(improbable, f"prediction {name}")
-        at = _Batch(row, outputs, scores, lengths_of(self.module, data))
+        at = _Batch(row, data, outputs, scores, lengths_of(self.module, data))
         return {column.name: values(at) for column, values in self.columns}
+
+
+def _copied(name: str, at: _Batch) -> Array:
+    return at.data[name].reshape(-1)
 
 
 def _columns(target: Target, shape: tuple[int, ...], words: list[str] | None) -> list[tuple[Column, Values]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,12 @@ from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.run import Run
 
 
-def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
+def data_of(run: Run, module: Module, data: str | None = None, beside: Collection[str] = ()) -> Dataset:
     """Load the data of a run, or the set or file `data` under the run's settings, vocabulary and classes.
 
     A file is used whole where it names no splits, unless it is the run's own, moved: that keeps the run's splits.
-    Raises `SpecError` as `load_data` does, and MP523 where the run's own data changed.
+    Columns `beside` the variables come with it where the data have them: apart from x, or part of it where x lacks
+    one without them. Raises `SpecError` as `load_data` does, and MP523 where the run's own data changed.
     """
     facts = run.facts
     if not module.fields:
@@ -30,18 +34,25 @@ def data_of(run: Run, module: Module, data: str | None = None) -> Dataset:
     settings = facts["settings"]
     if own:
         require_own(run, name)
+    read = partial(
+        load_data, module, name, settings["length"], settings["threshold"], vocabulary=facts.get("vocabulary") or None,
+        classes=facts.get("classes"), whole=not own, own=str(facts["data_digest"]), beside=beside,
+    )  # fmt: skip
     try:
-        found = load_data(
-            module, name, settings["length"], settings["threshold"], vocabulary=facts.get("vocabulary") or None,
-            classes=facts.get("classes"), whole=not own, own=str(facts["data_digest"]),
-        )  # fmt: skip
+        try:
+            return read()
+        except SpecError as problem:
+            if not beside or problem.diagnostics[0].code not in ("MP502", "MP503"):
+                raise
+            with suppress(SpecError):
+                return read(shared=True)
+            raise
     except SpecError as problem:
         (first, *rest) = problem.diagnostics
         if data is not None or first.code != "MP501":
             raise
         help = "they were moved: put them there again, or give another place where the command has `--data`"
         raise SpecError([replace(first, help=help), *rest]) from problem
-    return found
 
 
 def rows_of(part: Split) -> Array:

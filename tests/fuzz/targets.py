@@ -250,6 +250,7 @@ def reader(ending: str) -> Callable[[Path], Run]:
     def prepare(folder: Path) -> Run:
         import os
 
+        from mpcompile.runner.data.dataset import Known
         from mpcompile.runner.data.files import read
         from mpcompile.runner.data.opening import Unreadable
 
@@ -263,7 +264,7 @@ def reader(ending: str) -> Callable[[Path], Run]:
         def run(data: bytes) -> str:
             path.write_bytes(data)
             try:
-                raw = read(at, None, ("x", "y"))
+                raw = read(at, Known(names=("x", "y")))
             except Unreadable as bad:
                 line = str(bad)
                 assert "Error" not in line, line

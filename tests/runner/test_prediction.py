@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from mpcompile import api
@@ -16,6 +19,7 @@ from mpcompile.backend import find_backend
 from mpcompile.cli import main
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Array
+from mpcompile.runner.evaluate import evaluate
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.prediction import predict
 from mpcompile.runner.run import Run, open_run
@@ -128,6 +132,82 @@ def test_an_archive_has_the_same_numbers_and_other_backends_too(kinds: Run, tmp_
             assert archive["kind_classes"][archive["kind"]].tolist() == [r["kind"] for r in found]
             assert archive["score"].tolist() == [int(r["score"]) for r in found]
             np.testing.assert_allclose(archive["log_prob"], [float(r["log_prob"]) for r in found], rtol=1e-4)
+
+
+NAMED = """
+model named
+input a: real
+input b: real
+target kind: category("ant", "bee", "cat")
+kind ~ categorical(logits = concat(a, b) -> dense(3))
+train { optimizer: adam(0.1), steps: 1 }
+"""
+SERIALS, SITES = [7, 2**60, 2**60 + 1, 0], [10, 2, 10, 2]
+
+
+def beside(path: Path, ids: bool = True) -> Path:
+    """Rows with columns that no variable takes."""
+    r = np.arange(4)
+    words = [WORDS[i % 3] for i in r]
+    if path.suffix == ".npz":
+        np.savez(path, a=r + 0.5, b=-r, kind=r % 3, **({"site": SITES, "serial": SERIALS} if ids else {}))
+        return path
+    table = {"a": r + 0.5, "b": -r, "kind": words}
+    if ids:
+        table = {
+            "who": ["Zoë", "a,b", None, "x"],
+            **table,
+            "site": SITES,
+            "serial": [str(n) for n in SERIALS],
+        }
+    writer = pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table
+    writer(pyarrow.table(table), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("named")
+    (folder / "all.csv").write_text("a,b,kind\n1,2,ant\n2,1,bee\n")
+    return trained(folder, NAMED, folder / "all.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+def test_columns_that_no_variable_takes(named: Run, tmp_path: Path, ending: str) -> None:
+    """`ids` are copied as they are written, `by` makes groups of them, and the numbers are those without them."""
+    module, data = api.load(named.spec), beside(tmp_path / f"d{ending}")
+    ids = ["serial", "site"] if ending == ".npz" else ["serial", "site", "who"]
+    predict(named, module, str(data), tmp_path / "p.csv", ids=ids)
+    found = rows(tmp_path / "p.csv")
+    assert list(found[0]) == ["row", *ids, "kind", "kind.ant", "kind.bee", "kind.cat", "log_prob"]
+    assert [r["serial"] for r in found] == [str(n) for n in SERIALS]
+    assert [r["site"] for r in found] == [str(n) for n in SITES]
+    assert ending == ".npz" or [r["who"] for r in found] == ["Zoë", "a,b", "", "x"]
+    figures = evaluate(named, module, data=str(data), by="site")["by"]
+    scores = np.array([float(r["log_prob"]) for r in found])
+    assert [*figures["groups"]] == ["2", "10"] and figures["groups"]["10"]["examples"] == 2
+    np.testing.assert_allclose(figures["groups"]["10"]["nats"]["mean"], scores[[0, 2]].mean(), rtol=1e-5)
+    predict(named, module, str(beside(tmp_path / f"bare{ending}", ids=False)), tmp_path / "q.csv")
+    assert [{k: v for k, v in r.items() if k not in ids} for r in found] == rows(tmp_path / "q.csv")
+    with pytest.raises(SpecError, match="MP544"):
+        evaluate(named, module, data=str(data), by="sit")
+    with pytest.raises(SpecError, match="MP502"):
+        predict(named, module, str(data), tmp_path / "p.csv", ids=["sit"])
+
+
+def test_a_number_beside_is_no_target(named: Run, tmp_path: Path) -> None:
+    """The one column that is left is a target where it has no name of its own, not where it has another's."""
+    (tmp_path / "d.csv").write_text("a,b,site\n0.5,1,2\n")
+    predict(named, api.load(named.spec), str(tmp_path / "d.csv"), tmp_path / "p.csv")
+    assert "log_prob" not in rows(tmp_path / "p.csv")[0]
+
+
+def test_a_column_of_x_makes_groups(kinds: Run, tmp_path: Path) -> None:
+    """`by` may name one of the columns that x is made of, and x keeps it; a sole column left is no target."""
+    module = api.load(kinds.spec)
+    (tmp_path / "d.csv").write_text("a,b,kind,score\n0,1,ant,1\n1,1,bee,2\n0,2,ant,1\n")
+    groups = evaluate(kinds, module, data=str(tmp_path / "d.csv"), by="a")["by"]["groups"]
+    assert {name: g["examples"] for name, g in groups.items()} == {"0": 2, "1": 1}
 
 
 @pytest.mark.parametrize(("text", "code"), [

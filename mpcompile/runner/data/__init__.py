@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,17 @@ from mpcompile.diagnostics.nearest import meant
 from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ir.data_sets import DATA_SETS
-from mpcompile.runner.data.dataset import SPLITS, Column, Dataset, Pieces, Raw, Split, Survey, Windows
+from mpcompile.runner.data.dataset import (
+    SPLITS,
+    Column,
+    Dataset,
+    Known,
+    Pieces,
+    Raw,
+    Split,
+    Survey,
+    Windows,
+)
 from mpcompile.runner.data.elements import share
 from mpcompile.runner.data.letters import BYTES
 from mpcompile.runner.data.opening import Unreadable, is_there
@@ -47,23 +57,30 @@ def load_data(
     classes: Mapping[str, list[str]] | None = None,
     whole: bool = False,
     own: str = "",
+    beside: Collection[str] = (),
+    shared: bool = False,
 ) -> Dataset:
     """Load the data set of this name, or the file at this path, fitted to the fields of a module.
 
     `vocabulary` and `classes` (field -> words) are those of a run trained before; a text for a category of 256 is read
     as bytes. `whole` keeps a file that names no splits in one piece, unless its digest is `own`: that of the data
-    the run was trained on.
+    the run was trained on. `beside` names columns that no variable takes: each split has those that the data
+    have, as numbers of texts, which `classes` of the result has; `shared` leaves numbers among them in x, too.
 
     Raises `SpecError`: MP501 unknown, MP502 no column for a field, MP503 shape, MP504 range,
     MP505 vocabulary, MP506 unreadable, MP507 too little.
     """
     from mpcompile.runner.data.adapt import Adapter
+    from mpcompile.runner.data.beside import joined, taken
 
     embedded = spec in NAMES
     if vocabulary is None and _reads_bytes(module):
         vocabulary = BYTES
+    known = Known(vocabulary, module.fields, {n: f.labels or () for n, f in module.fields.items() if f.optional},
+                  [name for name in beside if name not in module.fields], shared)  # fmt: skip
     try:
-        raw = _embedded(module, spec, length, vocabulary)() if embedded else _user(module, spec, vocabulary)
+        raw = _embedded(module, spec, length, vocabulary)() if embedded else _user(module, spec, known)
+        apart = taken(raw, known.beside)
         adapter = Adapter(module, spec, raw, length, threshold, embedded, classes)
         if whole and not embedded and raw.digest != own:
             _join(raw)
@@ -75,7 +92,7 @@ def load_data(
     pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
     _require_intervals(module, spec, splits)
-    return Dataset(
+    found = Dataset(
         spec,
         splits,
         raw.vocabulary if "x" in pairs.values() else None,
@@ -87,6 +104,7 @@ def load_data(
             **({"rate": raw.rate} if raw.rate else {}),
         },
     )
+    return joined(found, raw, apart)
 
 
 def drawn(module: Module, batch: int, given: str | None = None) -> Dataset:
@@ -183,7 +201,7 @@ def _last_size(module: Module, default: int) -> int:
     return default
 
 
-def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
+def _user(module: Module, spec: str, known: Known) -> Raw:
     from mpcompile.runner.data.files import READERS, read
 
     path = Path(spec)
@@ -193,10 +211,9 @@ def _user(module: Module, spec: str, vocabulary: list[str] | None) -> Raw:
                 "a path begins where the command runs; --data PATH names another place, also of a run's data"
             )
             raise error("MP501", f"there is no data file '{spec}'", _stated(module, spec), help=help)
-        place, known = _stated(module, spec), f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", place, **meant(spec, NAMES, place, known))
-    optional = {name: f.labels or () for name, f in module.fields.items() if f.optional}
-    return read(path, vocabulary, module.fields, optional)
+        place, all_ = _stated(module, spec), f"known: {', '.join(NAMES)}; or a path to your own"
+        raise error("MP501", f"no data set is named '{spec}'", place, **meant(spec, NAMES, place, all_))
+    return read(path, known)
 
 
 def _join(raw: Raw) -> None:

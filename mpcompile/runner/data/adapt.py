@@ -142,13 +142,20 @@ class Adapter:
             wish = "x" if field.role == "input" or lone else "y"
             if wish in free:
                 pairs[name] = wish
-            elif len(free) == 1 and (wish == "y" or "x" not in columns):
+            elif len(free) == 1 and (wish == "y" or "x" not in columns) and not self._rest(free[0]):
                 pairs[name] = free[0]
             elif "y" not in columns and "x" in columns and self._repeats(field, pairs):
                 pairs[name] = "x"
             else:
                 raise self._missing(field)
+        for column in pairs.values():
+            if column in self.raw.faults:
+                raise self.raw.faults[column]
         return {f: pairs[f] for f in self.module.fields}
+
+    def _rest(self, column: str) -> bool:
+        """Whether a column is what no variable of the model is named after, of a table whose columns have names."""
+        return column == "x" and self.raw.headed.get("x", ["x"]) != ["x"]
 
     def _missing(self, field: Field) -> SpecError:
         """The finding (MP502) that a field has no column, with the headers of a table as they are in the file."""

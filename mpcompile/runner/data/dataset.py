@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import inf, isfinite, prod
 from typing import Any, ClassVar
@@ -20,6 +20,29 @@ _BLOCK, _PART = 2**20, 2**16
 _WINDOW = 2**25
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The facts about a model that a reader of data may need.
+
+    vocabulary  the letters of a text, of a run trained before
+    names       the variables, which columns of a table may be headed by
+    optional    the variables whose values may be missing, with the words of their classes
+    beside      columns of a table that no variable takes, and that are kept apart all the same
+    shared      these columns are part of x, too
+    """
+
+    vocabulary: list[str] | None = None
+    names: Collection[str] = ()
+    optional: Mapping[str, Collection[str]] = field(default_factory=dict)
+    beside: Collection[str] = ()
+    shared: bool = False
+
+    @property
+    def apart(self) -> Collection[str]:
+        """The columns that are no part of x though no variable is named so."""
+        return () if self.shared else self.beside
+
+
 @dataclass
 class Raw:
     """Data before it meets a module: split -> column -> array `[n, ...]`.
@@ -34,6 +57,7 @@ class Raw:
     classes     column -> the words that its integers stand for
     lines       column -> the row of a table in which each of its words is first
     headed      column -> the names that head its columns in a table
+    faults      column -> why it cannot be read; it matters where a variable takes the column
     rate        of sounds, in Hz; 0 where it is not known
     """
 
@@ -48,6 +72,7 @@ class Raw:
     classes: dict[str, list[str]] = field(default_factory=dict)
     lines: dict[str, dict[str, int]] = field(default_factory=dict)
     headed: dict[str, list[str]] = field(default_factory=dict)
+    faults: dict[str, Exception] = field(default_factory=dict)
     fixed: bool = True  # the splits are the set's own; False: one part that is still to be divided
     digest: str = ""  # of a user's file
     rate: int = 0

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mpcompile.ir import Array
-from mpcompile.runner.data.dataset import Raw
+from mpcompile.runner.data.dataset import Known, Raw
 from mpcompile.runner.data.opening import Unreadable, opened, reading, require
 
 _TARGETS = ("y", "label", "target")
@@ -33,6 +33,8 @@ class Reading:
     wordy   columns that may hold words; those of which a cell was read are in `words`, or hold numbers
     words   of a column of words the number of each word, in the order in which they come
     rows    of a column of words the row in which each word is first
+    texts   columns whose cells are text, whatever they say; an empty one is missing
+    spare   columns that may turn out to be read by no variable, with the first cell of each that is no number
     """
 
     path: Path
@@ -41,6 +43,12 @@ class Reading:
     wordy: set[int]
     words: dict[int, dict[str, int]] = field(default_factory=dict)
     rows: dict[int, dict[str, int]] = field(default_factory=dict)
+    texts: Collection[int] = ()
+    spare: dict[int, Unreadable | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.words |= {i: {} for i in self.texts}
+        self.rows |= {i: {} for i in self.texts}
 
     def missing(self, i: int, cell: str) -> bool:
         """Whether a cell says that a value is missing which may be."""
@@ -57,13 +65,12 @@ class Reading:
                     self.words[i], self.rows[i] = {}, {}
 
 
-def table(
-    path: Path, names: Collection[str] = (), optional: Mapping[str, Collection[str]] | None = None
-) -> Raw:
+def table(path: Path, known: Known) -> Raw:
     """Read the columns of a .csv.
 
-    A column whose header is one of `names` is itself; `y`, `label` and `target` are y, the rest x. Values of those in
-    `optional` may be missing: an empty cell, `?`, `NA` and the like are NaN, unless they are words of its classes.
+    A column whose header is a variable's name is itself; `y`, `label` and `target` are y, the rest x. Values of those
+    in `optional` may be missing: an empty cell, `?`, `NA` and the like are NaN, unless they are words of its classes.
+    Columns apart from the variables are text, cell by cell.
 
     The first row is a header where no cell of it is a number or a missing value. Words are read in columns that are not
     part of x, as classes in the order of the alphabet, where all cells of the column are words. Raises `Unreadable`,
@@ -75,17 +82,20 @@ def table(
         if first is None:
             raise Unreadable(f"{path}: it is empty")
         header = _header(path, *first)
-        places = grouped(path, header or [""] * len(first[1]), names)
-        may = dict(optional or {})
+        places = grouped(path, header or [""] * len(first[1]), known)
+        may = known.optional
         rest = [w for name, words in may.items() if name not in places for w in words]  # of x and y
         some = any(name not in places for name in may)
         holed = {
             i: may.get(name, rest)
             for name, at in places.items()
             for i in at
-            if name in may or (some and name not in names)
+            if name in may or (some and name not in known.names and name not in known.beside)
         }
-        reading_ = Reading(path, header, holed, {i for name, at in places.items() if name != "x" for i in at})
+        texts = {places[name][0] for name in known.apart if name in places}
+        wordy = {i for name, at in places.items() if name != "x" for i in at} - texts
+        spare: dict[int, Unreadable | None] = dict.fromkeys(places.get("x", ()) if header else ())
+        reading_ = Reading(path, header, holed, wordy, texts=texts, spare=spare)
         return _read(reading_, rows if header else _after([first], rows), len(first[1]), places)
 
 
@@ -145,15 +155,16 @@ def _header(path: Path, number: int, row: list[str]) -> list[str] | None:
     return cells
 
 
-def grouped(path: Path, header: list[str], names: Collection[str]) -> dict[str, list[int]]:
+def grouped(path: Path, header: list[str], known: Known) -> dict[str, list[int]]:
     """Return which columns of a table make each column of the data. Raises `Unreadable` where two have one name."""
     places: dict[str, list[int]] = {}
     for i, name in enumerate(header):
-        if name in names and name not in ("x", "y"):
+        own = name in known.names and name not in ("x", "y")
+        if own or name in known.beside:
             if name in places:
                 raise Unreadable(f"{path}: two columns are headed '{name}'")
             places[name] = [i]
-        else:
+        if not own and name not in known.apart:
             places.setdefault("y" if name.lower() in _TARGETS else "x", []).append(i)
     return {k: places[k] for k in sorted(places, key=lambda k: k != "x")}
 
@@ -208,7 +219,7 @@ def _read(
     values = np.concatenate(blocks)
     classes, lines = {}, {}
     for i, codes in reading_.words.items():
-        order = sorted(codes)
+        order = sorted(codes, key=_ordered) if i in reading_.texts else sorted(codes)
         rank = np.empty(len(order))
         rank[[codes[w] for w in order]] = np.arange(len(order))
         there = ~np.isnan(values[:, i])
@@ -220,7 +231,15 @@ def _read(
         classes[name], lines[name] = order, reading_.rows[i]
     headed = {k: [header[i] for i in at] for k, at in places.items()} if header else {}
     columns = {"train": {k: values[:, at] for k, at in places.items()}}
-    return Raw(columns, fixed=False, classes=classes, lines=lines, headed=headed)
+    fault = next((found for found in reading_.spare.values() if found is not None), None)
+    faults: dict[str, Exception] = {} if fault is None else {"x": fault}
+    return Raw(columns, fixed=False, classes=classes, lines=lines, headed=headed, faults=faults)
+
+
+def _ordered(text: str) -> tuple[bool, float, str]:
+    """The key that sorts texts: numbers by their size, before words."""
+    number = _number(text)
+    return (True, 0.0, text) if number is None or not isfinite(number) else (False, number, text)
 
 
 def _numbers(reading_: Reading, block: list[tuple[int, list[str]]]) -> Array:
@@ -231,6 +250,9 @@ def _numbers(reading_: Reading, block: list[tuple[int, list[str]]]) -> Array:
         if i in reading_.holed:
             column = tuple("nan" if reading_.missing(i, c) else c for c in column)
         try:
+            if i in reading_.texts:
+                out[:, i] = [_text(c, reading_.words[i]) for c in column]
+                continue
             if i in reading_.words:
                 out[:, i] = [
                     np.nan
@@ -250,8 +272,20 @@ def _numbers(reading_: Reading, block: list[tuple[int, list[str]]]) -> Array:
             there = np.array([c != "nan" for c in column]) if i in reading_.holed else slice(None)
             if np.isfinite(out[there, i]).all():
                 continue
-        raise _bad_cell(reading_, block, i)
+        fault = _bad_cell(reading_, block, i)
+        if i not in reading_.spare:
+            raise fault
+        reading_.spare[i] = reading_.spare[i] or fault
+        out[:, i] = np.nan
     return out
+
+
+def _text(cell: str, codes: dict[str, int]) -> float:
+    """The number of a text, NaN for an empty one. Raises `ValueError` for control characters."""
+    cell = cell.strip()
+    if not cell.isprintable():
+        raise ValueError
+    return codes.setdefault(cell, len(codes)) if cell else np.nan
 
 
 def _code(cell: str, codes: dict[str, int], known: Collection[str]) -> int:
@@ -270,7 +304,11 @@ def _bad_cell(reading_: Reading, block: list[tuple[int, list[str]]], column: int
         (n, row[column].strip())
         for n, row in block
         if not reading_.missing(column, row[column])
-        and not _fits(row[column], word, reading_.holed.get(column, ()))
+        and not (
+            row[column].strip().isprintable()
+            if column in reading_.texts
+            else _fits(row[column], word, reading_.holed.get(column, ()))
+        )
     )
     where = f"{reading_.path}: row {number}, column {column + 1}" + (f" ({header[column]})" if header else "")
     if not cell:
@@ -278,6 +316,8 @@ def _bad_cell(reading_: Reading, block: list[tuple[int, list[str]]], column: int
     held = repr(cell[:30])
     if cell.lower() in (*_MISSING, "nan"):
         return Unreadable(f"{where} holds {held}, a missing value", _HOLES)
+    if column in reading_.texts:
+        return Unreadable(f"{where} holds {held}, which has control characters")
     if word:
         return Unreadable(f"{where} holds {held}, the rows before it hold words")
     help = ""

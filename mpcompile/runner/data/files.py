@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from mpcompile.ir import Array
 from mpcompile.runner.data.arrays import npy, npz, split_name, unpacked
-from mpcompile.runner.data.dataset import SPLITS, Raw
+from mpcompile.runner.data.dataset import SPLITS, Known, Raw
 from mpcompile.runner.data.delimited import table
 from mpcompile.runner.data.folders import classes_of, digest_of_files, files_below, media
 from mpcompile.runner.data.letters import BYTES
@@ -25,48 +24,32 @@ from mpcompile.runner.data.sound import wav
 from mpcompile.runner.noise import permutation
 
 
-@dataclass(frozen=True)
-class Known:
-    """The facts that a reader may need: the letters of a text, the variables, and those that may be missing."""
-
-    vocabulary: list[str] | None = None
-    names: Collection[str] = ()
-    optional: Mapping[str, Collection[str]] = field(default_factory=dict)
-
-
-def read(
-    path: Path,
-    vocabulary: list[str] | None = None,
-    names: Collection[str] = (),
-    optional: Mapping[str, Collection[str]] | None = None,
-) -> Raw:
+def read(path: Path, known: Known) -> Raw:
     """Read the columns of a file, or of a folder of pictures or sounds.
 
-    `vocabulary` encodes a text; `names` are the variables that the columns of a table may be headed by, and values of
-    those in `optional`, each with the words of its classes, may be missing. Raises `Unreadable`, one line that names the
-    file.
+    Raises `Unreadable`, one line that names the file.
     """
     with reading(path):
         if is_pack(path):
-            return _pack(path, vocabulary, names)
+            return _pack(path, known)
         if arrow.is_saved(path):
-            return _columns(path, names)
+            return _columns(path, known)
         if path.is_dir():
             return _folder(path)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise Unreadable(f"{path}: data are {', '.join(READERS)} or a folder of pictures or sounds")
-        raw = reader(path, Known(vocabulary, names, optional or {}))
+        raw = reader(path, known)
         raw.digest = digest(path).hex()
         return raw
 
 
-def _pack(path: Path, vocabulary: list[str] | None, names: Collection[str]) -> Raw:
+def _pack(path: Path, known: Known) -> Raw:
     """A pack, after its columns were found to be those of its manifest; text under the vocabulary of a run before."""
     found = digest_of_pack(path)
-    raw = _cut(load(path).raw(path, names))
+    raw = _cut(load(path).raw(path, known))
     raw.digest = found
-    if raw.vocabulary is not None and vocabulary not in (None, raw.vocabulary):
+    if raw.vocabulary is not None and known.vocabulary not in (None, raw.vocabulary):
         raise Unreadable(
             f"{path}: its text is packed with other letters than the model or the run has",
             "read the .txt itself, or pack with --text bytes for a category(256)",
@@ -74,9 +57,9 @@ def _pack(path: Path, vocabulary: list[str] | None, names: Collection[str]) -> R
     return raw
 
 
-def _columns(path: Path, names: Collection[str]) -> Raw:
+def _columns(path: Path, known: Known) -> Raw:
     """Columns of a source of pyarrow's that fit into memory."""
-    raw = _cut(collected(path, Wishes(), lambda name: Memory(path, name)).raw(path, names))
+    raw = _cut(collected(path, Wishes(), lambda name: Memory(path, name)).raw(path, known))
     raw.digest = digest_of_files(files_below(path)) if path.is_dir() else ""
     return raw
 
@@ -240,10 +223,10 @@ def digest_of(path: Path) -> str:
 READERS: dict[str, Callable[[Path, Known], Raw]] = {
     ".npz": lambda path, _: _npz(path),
     ".npy": lambda path, _: Raw({"train": {"x": npy(path)}}, fixed=False),
-    ".csv": lambda path, known: table(path, known.names, known.optional),
+    ".csv": table,
     ".txt": lambda path, known: _text(path, known.vocabulary),
     ".wav": lambda path, _: _stream([wav(path)]),
-    **dict.fromkeys(arrow.SUFFIXES, lambda path, known: _columns(path, known.names)),
+    **dict.fromkeys(arrow.SUFFIXES, _columns),
 }
 
 __all__ = ["READERS", "Known", "Unreadable", "digest_of", "read"]

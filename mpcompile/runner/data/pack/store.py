@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpcompile.ir import Array
-from mpcompile.runner.data.dataset import Raw, Survey
+from mpcompile.runner.data.dataset import Known, Raw, Survey
 from mpcompile.runner.data.delimited import grouped
 from mpcompile.runner.data.mapped import mapping
 from mpcompile.runner.data.opening import Unreadable, require
@@ -53,13 +53,14 @@ class Store:
     facts: Facts
     columns: Mapping[str, Array]
 
-    def raw(self, path: Path, names: Collection[str]) -> Raw:
-        """Return the columns as data that have not met a module; `names` are those of its variables.
+    def raw(self, path: Path, known: Known) -> Raw:
+        """Return the columns as data that have not met a module.
 
         Raises `Unreadable`.
         """
         facts, headed = self.facts, {}
-        at = grouped(path, facts.header, names)
+        at = grouped(path, facts.header, known)
+        faults: dict[str, Exception] = {}
         splits: dict[str, dict[str, Array]] = {}
         before = dict.fromkeys(self.columns, 0)
         for split, rows in facts.rows.items():
@@ -77,13 +78,16 @@ class Store:
         for column, chosen in at.items():
             wordy = [facts.header[i] for i in chosen if facts.header[i] in facts.classes]
             if wordy and len(chosen) > 1:
-                raise Unreadable(f"{path}: several columns make {column}, and '{wordy[0]}' holds words",
-                                 "name the columns after the variables of the model")  # fmt: skip
-            if wordy:
+                faults[column] = Unreadable(
+                    f"{path}: several columns make {column}, and '{wordy[0]}' holds words",
+                    "name the columns after the variables of the model",
+                )
+            elif wordy:
                 classes[column] = facts.classes[wordy[0]]
         return Raw(
             splits, dict(facts.levels), frozenset(facts.images), frozenset(facts.sounds), frozenset(facts.streams),
-            vocabulary=facts.vocabulary, classes=classes, headed=headed, fixed=facts.fixed, rate=facts.rate,
+            vocabulary=facts.vocabulary, classes=classes, headed=headed, faults=faults, fixed=facts.fixed,
+            rate=facts.rate,
         )  # fmt: skip
 
 
