@@ -357,5 +357,6 @@ def _apart(ctx: Context, who: str, v: Value, largest: Value) -> SpecError:
 
 __all__ = [
     "CHANNELS", "ELEMENTS", "IMAGE", "LAST", "POOLED", "SEQUENCE", "SPACE", "STEPS", "TOKENS", "Acts", "Lift", "Part",
-    "aligned", "beside", "described", "ordered", "over_channel", "pick", "two_readings", "two_readings_help", "with_batch",
+    "aligned", "beside", "described", "ordered", "over_channel", "pick", "two_readings", "two_readings_help",
+    "with_batch",
 ]  # fmt: skip

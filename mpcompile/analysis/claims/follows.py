@@ -1,8 +1,9 @@
 """`follows(x, m)`: the law of each element of a vector reads elements of its row of the matrix m alone, besides itself.
 
 Of a flow whose base is a law of each element, the law of element i is that of the latent which it becomes: of the pivot
-of a triangular Jacobian, else of z[i]. Of an autoregressive density they are those of the parameters of element i, which never read the element itself. Upper bounds
-prove the claim; a dependence in them is held to a run modulo a prime, since paths that cancel are no counterexample.
+of a triangular Jacobian, else of z[i]. Of an autoregressive density it is that of the parameters of element i, which
+never read the element itself. Upper bounds prove the claim; a dependence in them is held to a run modulo a prime, since
+paths that cancel are no counterexample.
 """
 
 from __future__ import annotations
