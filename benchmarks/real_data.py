@@ -36,7 +36,7 @@ def mnist_pixels(path: Path, flat: bool) -> dict[str, Array]:
     return {n.replace("image", "x"): a.reshape(len(a), -1) if flat else a for n, a in parts.items()}
 
 
-def _stack(path: Path) -> tuple[Array, Array]:
+def stack(path: Path) -> tuple[Array, Array]:
     """Slices `[n, 1, height, width]` of mean 0 and deviation 1, and where cells are (1) and membranes (0)."""
     with np.load(path, allow_pickle=False) as file:
         grey = file["image"].astype(np.float32)
@@ -48,7 +48,7 @@ def _stack(path: Path) -> tuple[Array, Array]:
 
 def crops(path: Path, seed: int, count: int = 2400) -> dict[str, Array]:
     """Random crops of the training slices, turned and mirrored; validation crops on a grid."""
-    image, mask = _stack(path)
+    image, mask = stack(path)
     r = np.random.default_rng(seed)
     known = len(image) - HELD_OUT - VALIDATION
     pairs = []
@@ -68,7 +68,7 @@ def crops(path: Path, seed: int, count: int = 2400) -> dict[str, Array]:
 
 def held_out_slices(path: Path) -> tuple[Array, Array]:
     """The last slices of the stack and their masks, whole."""
-    image, mask = _stack(path)
+    image, mask = stack(path)
     return image[-HELD_OUT:], mask[-HELD_OUT:]
 
 
@@ -141,6 +141,32 @@ def strokes(*paths: Path) -> dict[str, Array]:
                 for name, value in made.items():
                     out.setdefault(f"{name}_{part}", []).append(value)
     return {name: np.concatenate(parts) for name, parts in out.items()}
+
+
+def turned(path: Path, steps: int = 16, keys: int = 88) -> dict[str, Array]:
+    """Windows of chorales, half of them from their end to their beginning.
+
+    `x` `[n, steps, keys]`, `length` `[n]`, and `turned` `[n, 1]`, which says whether time runs backwards.
+    Of the training part each window is there both ways, of the others one way, drawn evenly.
+    """
+    r = np.random.default_rng(0)
+    out: dict[str, Array] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for part in ("train", "valid", "test"):
+            rolls = np.unpackbits(file[part], axis=1, count=keys)
+            pieces = np.split(rolls, np.cumsum(file[f"{part}_len"])[:-1])
+            x = np.concatenate([p[: len(p) // steps * steps].reshape(-1, steps, keys) for p in pieces])
+            back = np.arange(2 * len(x)) % 2 if part == "train" else r.integers(0, 2, len(x))
+            x = np.repeat(x, 2, axis=0) if part == "train" else x
+            x = np.where(back[:, None, None] == 1, x[:, ::-1], x)
+            out |= {f"x_{part}": x, f"length_{part}": np.full(len(x), steps), f"turned_{part}": back[:, None]}
+    return out
+
+
+def moves(x: Array, widest: int = 12) -> Array:
+    """How often the lowest key of a step moves by each interval, of rolls `[n, steps, keys]`: `[n, 2 * widest + 1]`."""
+    moved = np.diff(x.argmax(2), axis=1).clip(-widest, widest) + widest
+    return np.stack([np.bincount(row, minlength=2 * widest + 1) for row in moved])
 
 
 def names(path: Path, longest: int = 12) -> list[Array]:

@@ -22,6 +22,7 @@ root_doc = "index"
 myst_heading_anchors = 3
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+smartquotes_action = "qe"  # two dashes begin an option
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 

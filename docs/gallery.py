@@ -22,6 +22,8 @@ ROWS = {
 }  # fmt: skip
 #: Pixels: height of a box, gaps between rows and beside, width of a letter.
 TALL, GAP, BESIDE, LETTER, WIDEST = 34, 30, 18, 7.4, 34
+#: A name in a narrow column may go on in the next line behind an underline.
+BREAK = "_\u200b"
 #: Layers in a picture, beyond which blocks stay closed.
 LARGEST = 20
 
@@ -50,7 +52,7 @@ def pages(chosen_specs: Sequence[Path]) -> dict[str, str]:
     for spec in chosen_specs:
         rows = found.get(spec.stem, [])
         index.append(
-            f"| [{spec.stem}]({spec.stem}.md) | {about(spec, told)} | {rows[0][1] if rows else ''} |"
+            f"| [{spec.stem.replace('_', BREAK)}]({spec.stem}.md) | {about(spec, told)} | {rows[0][1] if rows else ''} |"
         )
     return made | {"index.md": "\n".join(index) + "\n"}
 

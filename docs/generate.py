@@ -36,6 +36,8 @@ VALUES = {
     "str": "text",
     "Format": "one of its names",
 }
+#: Words of a help text that are typed: options, and paths with a name to fill in, which would be read as HTML.
+WRITTEN = re.compile(r"(?<![\w-])(--[a-z][\w-]*|[\w./]*<\w+>[\w./<>]*)")
 
 
 def reference() -> dict[str, str]:
@@ -165,7 +167,10 @@ class Parameter(NamedTuple):
 
     @property
     def row(self) -> str:
-        cells = (f"`{self.names}`", self.value, self.unless, " ".join(self.help.split()).replace("|", "\\|"))
+        parts = re.split(r"(`[^`]+`)", " ".join(self.help.split()))  # code at odd places
+        parts[::2] = [WRITTEN.sub(r"`\1`", part) for part in parts[::2]]
+        told = "".join(parts).replace("|", "\\|")
+        cells = (f"`{self.names}`", self.value, self.unless, told)
         return f"| {' | '.join(cells)} |"
 
 

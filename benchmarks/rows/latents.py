@@ -10,7 +10,7 @@ from training import SPECS, Bench, Figure, Fitted
 from mpcompile.ir import Array
 from mpcompile.runner.batches import complete
 from mpcompile.runner.evaluate import evaluate, moments
-from rows.sequences import CHORALES, JSB, bounds, per_step
+from rows.sequences import CHORALES, JSB, bounds, keys_apart, per_step
 
 STATES, KEYS = 4, 24
 
@@ -25,13 +25,7 @@ def hmm(bench: Bench) -> list[Figure]:
     held = fitted.whole()
     true = -forward(law, held["x"], held["length"].astype(int))
     rate = moments(true)["mean"] / held["length"].mean()
-    seen = fitted.whole("train")
-    on = np.concatenate([x[:n] for x, n in zip(seen["x"], seen["length"].astype(int), strict=True)]).mean(0)
-    alone = -(held["x"] * np.log(on) + (1 - held["x"]) * np.log(1 - on))
-    alone = (
-        sum(a[:n].sum() for a, n in zip(alone, held["length"].astype(int), strict=True))
-        / held["length"].sum()
-    )
+    alone = per_step(fitted, keys_apart(fitted), "", "")[0].value
     return [
         per_step(fitted, nats, "NLL", f"of the model that drew it {rate:.4f}; keys alone {alone:.4f}")[0],
         Figure.of("nats a sequence above the truth", moments(nats - true), "0: nothing left to learn"),

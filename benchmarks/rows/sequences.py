@@ -47,6 +47,49 @@ def jsb_rnn_made(bench: Bench) -> list[Figure]:
     return per_step(fitted, -fitted.outputs("log_prob", "log_prob", fitted.part()), "NLL", note)
 
 
+def gru(bench: Bench) -> list[Figure]:
+    """specs/gru.mp with 88 keys on the chorales, in nats a time step."""
+    fitted = bench.fit(
+        "gru",
+        SPECS / "gru.mp",
+        bench.file(CHORALES),
+        {"keys": "88", "hidden": "128"},
+        steps=20_000,
+        patience=15,
+    )
+    keys = per_step(fitted, keys_apart(fitted), "", "")[0]
+    beside = f"keys apart {keys.value:.2f} +- {keys.error:.2g}; {JSB}"
+    return per_step(fitted, -fitted.outputs("log_prob", "log_prob", fitted.part()), "NLL", beside)
+
+
+def keys_apart(fitted: Fitted) -> Array:
+    """Nats of each test sequence `x` `[n, time, d]` of `length` under keys that are drawn apart, at every step alike."""
+
+    def steps(split: str) -> list[Array]:
+        data = fitted.whole(split)
+        return [x[:n] for x, n in zip(data["x"], data["length"].astype(int), strict=True)]
+
+    seen = np.concatenate(steps("train"))
+    on = (seen.sum(0) + 0.5) / (len(seen) + 1)
+    return np.array([-np.where(x > 0, np.log(on), np.log(1 - on)).sum() for x in steps("test")])
+
+
+def bilstm(bench: Bench) -> list[Figure]:
+    """specs/bilstm.mp on windows of chorales: does the time of a piece run backwards?"""
+    from sklearn.linear_model import LogisticRegression
+
+    data = bench.prepared("turned", real_data.turned, bench.file(CHORALES))
+    spec = bench.variant(SPECS / "bilstm.mp", "bilstm_turned", ("minor", "turned"))
+    fitted = bench.fit("bilstm", spec, data, {"keys": "88", "hidden": "64"}, epochs=40, patience=15)
+    (a, b), (c, d) = (
+        (real_data.moves(p["x"]), p["turned"].ravel()) for p in map(fitted.whole, ("train", "test"))
+    )
+    line = moments((LogisticRegression(C=0.1, max_iter=1000).fit(a, b).predict(c) == d).astype(float))
+    theirs = f"{line['mean']:.3f} +- {line['standard_error']:.2g}"
+    note = f"logistic regression of moves of the lowest note {theirs}; chance 0.5"
+    return [Figure.of("accuracy, forwards or backwards", fitted.target("turned"), note)]
+
+
 def jsb_vrnn(bench: Bench) -> list[Figure]:
     """specs/vrnn.mp with 88 keys on the chorales: the bound and its importance-weighted form, in nats a time step."""
     fitted = bench.fit(

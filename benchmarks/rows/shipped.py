@@ -24,7 +24,7 @@ class Shipped:
 
     def __call__(self, bench: Bench) -> list[Figure]:
         """Train the spec within the row's time, with its own settings."""
-        (path,) = SPECS.glob(f"{self.name}.*")
+        (path,) = SPECS.rglob(f"{self.name}.*")
         data = load(path).train.data
         if data is None:
             raise ValueError(f"{path.name} names no data")
@@ -62,6 +62,7 @@ def alone(fitted: Fitted) -> tuple[str, dict[str, float]]:
 MINUTES: dict[str, float] = {
     "realnvp2d": 0.4, "maf": 0.4, "iaf": 0.4, "nsf": 0.5, "nsf_ar": 0.6, "mixture_flow": 0.4, "conditional_flow": 0.4,
     "fvsbn": 0.2, "nade": 0.5, "made_ensemble": 0.3, "pixelcnn": 0.5, "gated_pixelcnn": 0.5, "pixel_rnn": 0.6,
+    "diagonal_bilstm": 0.6,
     "pixel_transformer": 0.6, "vae_flow_prior": 0.3, "vae_ar_decoder": 0.4, "vae_iaf": 0.4,
     "variational_dequantization": 0.6, "char_lstm": 0.6, "transformer": 0.6,
 }  # fmt: skip

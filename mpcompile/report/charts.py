@@ -13,7 +13,7 @@ import numpy as np
 
 from mpcompile.ir import Array
 
-_WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 640, 260, 62, 34, 10
+_WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 640, 264, 72, 42, 10
 _BINS = 48
 
 Line = tuple[str, Sequence[float], Sequence[float]]
@@ -113,7 +113,7 @@ class _Axes:
         for tick in _ticks(*self.xs, 6):
             at = self.x(tick)
             out += f"<path class='tick' d='M{at:.1f} {_ABOVE}V{_HEIGHT - _BELOW}'/>"
-            out += f"<text x='{at:.1f}' y='{_HEIGHT - _BELOW + 14}' text-anchor='middle'>{tick:.6g}</text>"
+            out += f"<text x='{at:.1f}' y='{_HEIGHT - _BELOW + 17}' text-anchor='middle'>{tick:.6g}</text>"
         for tick in _ticks(*self.ys, 5):
             at = self.y(tick)
             out += f"<path class='tick' d='M{_LEFT} {at:.1f}H{_WIDTH - 12}'/>"
@@ -121,7 +121,7 @@ class _Axes:
         middle = (_LEFT + _WIDTH - 12) / 2
         out += f"<text x='{middle:.0f}' y='{_HEIGHT - 4}' text-anchor='middle'>{escape(x_name)}</text>"
         turned = f"transform='translate(12 {(_HEIGHT - _BELOW) / 2:.0f}) rotate(-90)'"
-        return out + f"<text {turned} text-anchor='middle'>{escape(y_name)}</text>"
+        return out + f"<text class='rare' {turned} text-anchor='middle'>{escape(y_name)}</text>"
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -35,10 +35,11 @@ _STYLE = """
 .run header { padding: 18px 20px 0; }
 .run .facts { color: var(--dim); font-size: 13px; display: flex; flex-wrap: wrap; gap: 0 14px; margin: 3px 0 10px; }
 .run .facts b { color: var(--ink); font-weight: 600; }
-.run .panels > figure { flex: 1 1 420px; min-width: 0; margin: 0; }
+.run .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 14px; }
 .run .card { margin-top: 10px; overflow-x: auto; }
 .chart { width: 100%; max-width: 640px; height: auto; display: block; }
 .chart text { font-size: 11px; fill: var(--dim); }
+@media (max-width: 640px) { .chart text { font-size: 18px; } .chart .rare { display: none; } }
 .tick { stroke: var(--line); stroke-width: 1; fill: none; }
 .line { fill: none; stroke-width: 2; } .area { fill-opacity: .22; stroke-width: 1.6; }
 .c0 { --c: var(--accent); } .c1 { --c: #c2570c; } .c2 { --c: var(--good); } .c3 { --c: #9a4fb5; }
@@ -157,6 +158,8 @@ def _samples(module: Module, samples: Mapping[str, Array], texts: Sequence[str])
         known = module.fields.get(name)
         span = (0.0, 1.0) if known is not None and known.base == "binary" else None
         classes = known is not None and known.base == "category"
+        if values.ndim > 1 and values.size == len(values):  # one number a draw, however it is shaped
+            values = values.reshape(-1)
         series = known is not None and values.ndim == 2 and not isinstance(known.type.shape[-1], int)
         images = None if series else as_images(values, span, classes)
         if images is not None:

@@ -132,10 +132,13 @@ def open_run(folder: Path, trust: bool = False) -> Run:
 
     Raises `SpecError` (MP520).
     """
-    why = ""
+    why, aid = "", "mpcompile train SPEC --out RUN makes one"
     try:
         if not folder.is_dir():
             why = "it does not exist" if not folder.exists() else "it is a file"
+            raise ValueError
+        if seeds := [] if (folder / RUN).exists() else sorted(folder.glob(f"seed-*/{RUN}")):
+            why, aid = f"it holds {len(seeds)} runs of seeds", f"name one of them, as {seeds[0].parent}"
             raise ValueError
         payload = disk.read(folder / RUN, LARGEST)
         facts = checked(payload, Facts)
@@ -146,7 +149,7 @@ def open_run(folder: Path, trust: bool = False) -> Run:
             raise ValueError
     except (OSError, ValueError) as bad:
         raise error("MP520", f"{folder} is not a run: {why or f'its {RUN} {bad}'}", Span.none(),
-                    help="mpcompile train SPEC --out RUN makes one") from bad  # fmt: skip
+                    help=aid) from bad  # fmt: skip
     return Run(folder, facts)
 
 

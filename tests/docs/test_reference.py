@@ -91,3 +91,10 @@ def test_defaults_of_settings_are_those_of_a_run() -> None:
         ):
             (about,) = entry(KINDS["settings"], f.name).about
             assert re.search(rf"\b{f.default}\b", about), (f.name, about)
+
+
+def test_pages_have_no_raw_html() -> None:
+    """`build/<model>` outside of code is a tag, which every reader of markdown drops."""
+    for path in (ROOT / "docs").rglob("*.md"):
+        text = re.sub(r"^```.*?^```|`[^`]+`", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+        assert re.findall(r"<[a-zA-Z/!][^>]*>", text) == [], path

@@ -13,6 +13,9 @@ import pytest
 from specs_under_test import ROOT
 
 from mpcompile import api
+from mpcompile.diagnostics import Source
+from mpcompile.frontend import parse_text
+from mpcompile.lowering import lower
 from mpcompile.report import charts
 from mpcompile.report.page import page as inspect_page
 from mpcompile.report.run_page import page
@@ -67,9 +70,19 @@ def test_charts_take_any_numbers(values: list[float]) -> None:
     assert bool(drawn) == bool(np.isfinite(values).any())
 
 
+def test_one_number_a_draw_is_a_histogram() -> None:
+    """Also where it stands in an axis of one element: draws of `real[1]` are no series of one place."""
+    module = api.load(ROOT / "specs" / "ridge.mp")
+    written = page(module, [], {}, [], {}, [], {"y": np.random.default_rng(0).normal(size=(50, 1))})
+    assert "50 draws of y" in written and "class='area c0'" in written and "place" not in written
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_pages_are_accessible_and_fit_a_small_window(text: str, tmp_path: Path) -> None:
-    """Of the run and of `inspect`, in both colour schemes: contrast, headings, keyboard, no sideways scrolling."""
+    """Of the run and of `inspect`, in both colour schemes: contrast, headings, keyboard, no sideways scrolling.
+
+    Names as long as they may be fit, too, and all buttons are inside the window.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     module = api.load(ROOT / "specs" / "realnvp2d.mp")
@@ -85,4 +98,39 @@ def test_pages_are_accessible_and_fit_a_small_window(text: str, tmp_path: Path) 
             found = axe.Axe().run(shown).response["violations"]
             assert [(v["id"], [n["html"][:80] for n in v["nodes"]]) for v in found] == [], (name, scheme)
             assert shown.evaluate("document.documentElement.scrollWidth") == 390, (name, scheme)
+        shown = browser.new_context(viewport={"width": 390, "height": 900}).new_page()
+        for name, written in long_names().items():
+            (tmp_path / f"{name}.html").write_text(written, encoding="utf-8")
+            shown.goto((tmp_path / f"{name}.html").as_uri())
+            assert shown.evaluate("document.documentElement.scrollWidth") == 390, name
+            assert shown.evaluate("Math.max(0, ...[...document.querySelectorAll('button')].map(RIGHT))"
+                                  .replace("RIGHT", "b => b.getBoundingClientRect().right")) <= 390, name  # fmt: skip
         browser.close()
+
+
+def long_names() -> dict[str, str]:
+    """Return both pages of a model whose names have 64 characters, the most that a name may have."""
+    model, mask, size = (f"{word}{'_and_on' * 10}"[:64] for word in ("model", "mask", "size"))
+    text = LONG.replace("MODEL", model).replace("MASK", mask).replace("SIZE", size)
+    module = lower(parse_text(text), Source(f"{model}.mp", text))
+    claims = [(f"autoregressive({mask})", "proved", mask)]
+    named = list(zip(api.property_names(module), api.verdicts(module), strict=True))
+    return {
+        "long-run": page(
+            module, claims, {"data": f"/{model}.csv", size: 9}, METRICS, {"quantity": mask}, [], {}
+        ),
+        "long-inspect": inspect_page(module, named),
+    }
+
+
+LONG = """model MODEL(SIZE = 8)
+
+input x: binary[8]
+mask MASK = degrees(order = natural)
+
+block deep(w) on h { yield h + (h -> dense(w, mask = MASK) -> relu -> dense(w, mask = MASK)) }
+
+x ~ autoregressive(order = natural, likelihood = bernoulli) {
+  dense(SIZE, mask = MASK) -> deep(SIZE) -> dense(8, mask = strict(MASK))
+}
+"""

@@ -11,6 +11,7 @@ import pytest
 
 from mpcompile.diagnostics import SpecError
 from mpcompile.runner.loop import Options, train
+from mpcompile.runner.run import open_run
 from mpcompile.runner.seeds import table, train_seeds
 
 OPTIONS = Options(backend="fake", seed=3, steps=20)
@@ -39,5 +40,8 @@ def test_each_run_is_that_of_its_seed(
         fake.module(), tmp_path / "all", replace(OPTIONS, resume=True, steps=25), 3, said.append
     )
     assert [r.step for _, r in again] == [25] * 3
+    with pytest.raises(SpecError, match=r"MP520.*it holds 3 runs of seeds") as caught:
+        open_run(tmp_path / "all")
+    assert caught.value.diagnostics[0].help == f"name one of them, as {tmp_path / 'all' / 'seed-3'}"
     with pytest.raises(SpecError, match="MP524"):
         train_seeds(fake.module(), tmp_path / "one", OPTIONS, 2)

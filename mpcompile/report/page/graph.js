@@ -213,7 +213,7 @@ function graph() {
     ["unfold", "unfold every block", () => { closed.clear(); draw(); }]];
   const marks = [data.masks.length && ["tab", "masked"], hotCells.size && ["hot", "on the witness path"]].filter(Boolean);
   const canvas = h("div", { class: "scroll", id: "canvas", tabindex: 0, "aria-label": "Graph; arrow keys scroll, + and - zoom" });
-  $("graph").append(h("div", { class: "bar" }, h("b", {}, data.program), "edges carry the shape of one example",
+  $("graph").append(h("div", { class: "bar" }, h("b", {}, data.program), h("span", { class: "note" }, "edges carry the shape of one example"),
     h("span", { class: "push" }), buttons.filter(([t]) => data.boxes.length > 1 || !t.includes("fold"))
       .map(([text, title, act]) => h("button", { title, "aria-label": title, onclick: act }, text))), canvas,
   marks.length ? h("div", { class: "bar under" }, legend(...marks)) : "");
