@@ -19,7 +19,7 @@ RUN := runs/demo
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel smoke fuzz lint format docs clean
+.PHONY: help demo test test-wheel smoke fuzz lint format docs docs-commands clean
 
 help:
 	@echo "make demo        build, train, evaluate and sample $(DEMO)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-wheel  the suite against the built wheel instead of the checkout"
 	@echo "make smoke       the built wheel in empty environments: every command, each extra"
 	@echo "make fuzz        some seconds of the fuzzers; python tests/fuzz/run.py --help for more"
+	@echo "make docs-commands  every command of the documentation that a machine without a network can run; some minutes"
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make docs        the site, into build/site"
 	@echo "make format      apply what ruff would"
@@ -76,6 +77,9 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/publish.py build/site
+
+docs-commands: $(READY)
+	MPCOMPILE_EVERY_COMMAND=1 OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs/test_pages.py tests/docs/test_ci.py tests/docs/test_data.py -n 1
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

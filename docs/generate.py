@@ -115,7 +115,7 @@ def measured(each: Entry) -> list[tuple[str, str]]:
 
 def commands() -> str:
     """The page of the commands: each with its arguments and all of its options, from their declarations."""
-    lines = ["# Commands", "", "With `--help` each command prints the same."]
+    lines = ["# Commands", "", "With `-h` each command prints the same."]
     for name, (module, attribute) in COMMANDS.items():
         function = getattr(import_module(f"mpcompile.cli.{module}"), attribute)
         rows = [Parameter.of(p, hint) for p, hint in _declared(function)]
@@ -157,11 +157,15 @@ class Parameter(NamedTuple):
         )  # in `Annotated` a name stands there
         named = [*first, *(info.param_decls or ())] or [f"--{parameter.name.replace('_', '-')}"]
         given = parameter.default if isinstance(parameter.default, list | tuple) else [parameter.default]
-        default = "" if needed or given[0] in (None, False, "") else ", ".join(map(str, given))
+        default = (
+            ""
+            if needed or given[0] is None or given[0] is False or given[0] == ""
+            else ", ".join(map(str, given))
+        )
         return cls(
             argument, written if argument else "`, `".join(n for word in named for n in word.split("/")),
             _value(kind, info, several), "must be given" if needed else f"`{default}`" if default else "",
-            info.help or "",
+            (info.help or "").replace("; several times", ""),
             (written if needed else f"[{written}]") if argument else f"{named[0]} {written}" if needed else "",
         )  # fmt: skip
 
@@ -180,6 +184,8 @@ def _value(kind: Any, info: Any, several: bool) -> str:
     if "bool" in said:
         return ""
     noun = next((text for word, text in VALUES.items() if word in said), "one of its names")
+    if info.metavar:
+        noun = f"`{info.metavar}`"
     bounds = (
         ""
         if info.min is None

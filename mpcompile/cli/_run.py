@@ -42,6 +42,10 @@ MemoryBudget = Annotated[
 OtherBackend = Annotated[
     str | None, typer.Option("--backend", "-b", autocompletion=backends, help="Another backend.")
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the spec; several times."),
+]
 OtherDevice = Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")

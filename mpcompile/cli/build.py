@@ -11,6 +11,7 @@ from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo
 from mpcompile.cli._run import (
     MemoryBudget,
+    Overrides,
     TimeBudget,
     Trust,
     budget_of,
@@ -36,7 +37,7 @@ def build(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder (default build/<model>/<backend>).")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights.")] = 0,
     inline: Annotated[
         bool,

@@ -12,7 +12,7 @@ import typer
 
 from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
-from mpcompile.cli._run import MemoryBudget, TimeBudget, budget_of, fail, settings_of
+from mpcompile.cli._run import MemoryBudget, Overrides, TimeBudget, budget_of, fail, settings_of
 from mpcompile.cli._specs import left_out, require, require_some, specs_of
 from mpcompile.folders import SUFFIXES
 
@@ -28,9 +28,11 @@ def check(
     ] = "full",
     report: Annotated[
         list[str] | None,
-        typer.Option("--report", help="Also write this format to a file: sarif=FILE, junit=FILE, ..."),
+        typer.Option(
+            "--report", metavar="FORMAT=FILE", help="Also write this format to a file; several times."
+        ),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     watch: Annotated[bool, typer.Option("--watch", help="Check again what changes, until Ctrl-C.")] = False,
     certificate: Annotated[
         Path | None,
@@ -49,7 +51,9 @@ def check(
     claim: Annotated[
         list[str] | None,
         typer.Option(
-            "--claim", help="A claim about it, or about an .onnx file: 'autoregressive(input_ids -> logits)'."
+            "--claim",
+            metavar="CLAIM",
+            help="A claim about it, or about an .onnx file: 'autoregressive(input_ids -> logits)'; several times.",
         ),
     ] = None,
     lengths: Annotated[

@@ -37,7 +37,10 @@ def data(
     ] = "characters",
     text_column: Annotated[str | None, typer.Option(help="The column of a table that is the text.")] = None,
 ) -> None:
-    """Make a pack of data: one flat .npy a column, and a manifest with names, classes, statistics and digests."""
+    """Make a pack of data, which training reads row by row.
+
+    A pack is a folder: one flat .npy a column, and a manifest with names, classes, statistics and digests.
+    """
     with findings([]):
         from mpcompile.runner.data.pack import Wishes, pack
         from mpcompile.runner.data.pictures import Fit

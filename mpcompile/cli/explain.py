@@ -19,7 +19,10 @@ def explain(
         ),
     ] = None,
 ) -> None:
-    """Explain a diagnostic code or a name of the language; without one, list all codes."""
+    """Explain a diagnostic code or a name of the language.
+
+    Without one, list all codes.
+    """
     from mpcompile.diagnostics.codes import CODES
 
     if code is None:

@@ -15,7 +15,7 @@ import typer
 
 from mpcompile.cli._out import echo, page, result
 from mpcompile.cli._run import fail
-from mpcompile.cli._specs import require
+from mpcompile.cli._specs import require, specs_of
 
 if TYPE_CHECKING:
     from mpcompile.frontend import Source, SpecError
@@ -54,7 +54,7 @@ def fmt(
     if upgrade and to:
         fail("--upgrade and --to are two runs")
     changed = failed = undecided = False
-    for path in _specs(paths):
+    for path in specs_of(paths):
         try:
             source, (text, *others) = _rewritten(path, to, upgrade)
         except SpecError as problem:
@@ -136,19 +136,6 @@ def _differences(path: Path, texts: list[str]) -> str:
             if len(set(row)) > 1:
                 out.append(f"  {number}: {text.split(chr(10))[number - 1].strip()}")
     return "".join(printable(line) + "\n" for line in out)
-
-
-def _specs(paths: list[Path]) -> list[Path]:
-    """Files as given; of folders, the specs in them."""
-    out: list[Path] = []
-    for path in paths:
-        found = (
-            sorted(p for p in path.rglob("*") if p.suffix in (".mp", ".yaml", ".yml") and p.is_file())
-            if path.is_dir()
-            else [path]
-        )
-        out += found
-    return out
 
 
 def _readable(path: Path) -> bool:

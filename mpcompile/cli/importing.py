@@ -9,7 +9,7 @@ import typer
 
 from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_spec, settings_of
+from mpcompile.cli._run import Overrides, fail, findings, read_spec, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -38,16 +38,14 @@ def import_(
             "--match", help="Write no code: find the weights of this spec, for `train --init-names`."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a parameter of that spec: name=value.")
-    ] = None,
+    set_: Overrides = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files of the same names that no build wrote.")
     ] = False,
 ) -> None:
-    """Write a model that was not written here as code of a backend, with its weights under their names.
+    """Write a model of another program as code of a backend.
 
-    With --match its weights are found for a spec instead.
+    Its weights keep their names. With --match they are found for a spec instead.
     """
     if (file is None) == (import_code is None):
         fail("mpcompile import takes an .onnx file, or --import-code package.module:factory")

@@ -11,6 +11,7 @@ import typer
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import (
     MemoryBudget,
+    Overrides,
     TimeBudget,
     budget_of,
     fail,
@@ -32,7 +33,7 @@ def inspect(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write there instead of printing.")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     gradient_flow: Annotated[
         Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")
     ] = None,
@@ -44,7 +45,11 @@ def inspect(
     ] = None,
     claim: Annotated[
         list[str] | None,
-        typer.Option("--claim", help="Of a model that was not written here: also answer this."),
+        typer.Option(
+            "--claim",
+            metavar="CLAIM",
+            help="Of a model that was not written here: also answer this; several times.",
+        ),
     ] = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",

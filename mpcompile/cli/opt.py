@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo, result
-from mpcompile.cli._run import fail, findings, read_spec, settings_of
+from mpcompile.cli._run import Overrides, fail, findings, read_spec, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -37,7 +37,7 @@ def opt(
     ] = "",
     program: Annotated[str | None, typer.Option("--program", help="This program alone.")] = None,
     emit: Annotated[Emit, typer.Option("--emit", help="Text, or a Mermaid flowchart.")] = Emit.IR,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     data: Annotated[
         bool,
         typer.Option("--data", help="Large constants behind the programs, so that the text parses back."),

@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
-    data: Annotated[str, typer.Argument(help="A file, a folder of pictures, or a data set by name.")],
+    data: Annotated[
+        str, typer.Argument(help="A file, a folder of pictures or sounds, a pack, or a data set by name.")
+    ],
     output: Annotated[Path, typer.Option("--out", "-o", help="The table: .csv, .npz or .parquet.")],
     split: Annotated[
-        Split, typer.Option(help="Part of data that have parts; other files are read whole.")
-    ] = Split.test,
+        Split | None,
+        typer.Option(
+            help="Part of the data. Without it a file is read whole, and of data with named parts the test part.",
+            show_default=False,
+        ),
+    ] = None,
     id: Annotated[
         list[str] | None,
         typer.Option(
-            "--id", help="A column of the data to copy, such as the name of each row; several times."
+            "--id",
+            metavar="COLUMN",
+            help="A column of the data to copy, such as the name of each row; several times.",
         ),
     ] = None,
     backend: OtherBackend = None,
@@ -54,7 +62,8 @@ def predict(
         spelled = find_backend(backend) if backend else None
         with late_bar() as watch:
             made = prediction.predict(
-                opened, module, data, output, split=split.value, ids=id or (), backend=spelled, device=device,
+                opened, module, data, output, split=split and split.value, ids=id or (), backend=spelled,
+                device=device,
                 watch=None if watch is None else lambda done, total: watch(done, total, "rows"),
             )  # fmt: skip
     shown = ", ".join(made.columns[:8]) + (f", ... ({len(made.columns)})" if len(made.columns) > 8 else "")

@@ -57,7 +57,11 @@ def sample(  # typer makes the options of the parameters: one for each, which `_
         typer.Option(help="Elements of --given to keep: a number, or a share below 1 (0.5); 0: none."),
     ] = None,
     condition: Annotated[
-        list[str] | None, typer.Option(help="name=value; samples take classes k,l,... one after another.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A condition; samples take classes k,l,... one after another; several times.",
+        ),
     ] = None,
     reconstruct: Annotated[
         bool, typer.Option("--reconstruct", help="Write test examples above their reconstructions.")

@@ -8,9 +8,10 @@ from mpcompile.cli._run import fail
 
 
 def server() -> None:
-    """Serve an editor over stdin and stdout: findings as typed, completion, shapes, names, fixes and formatting.
+    """Serve an editor over stdin and stdout.
 
-    An editor starts the command itself; `docs/editors.md` has the settings of some.
+    It gets findings as they are typed, completion, shapes, names, fixes and formatting. An editor starts the command
+    itself; `docs/editors.md` has the settings of some.
     """
     if find_spec("pygls") is None:
         fail("the language server needs pygls: pip install 'mpcompile[editor]'")

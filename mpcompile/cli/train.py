@@ -11,7 +11,7 @@ import typer
 
 from mpcompile.cli._complete import backends, data_sets
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import fail, findings, read_spec, settings_of, show
+from mpcompile.cli._run import Overrides, fail, findings, read_spec, settings_of, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,8 @@ def train(
         str | None,
         typer.Option(
             autocompletion=data_sets,
-            help="A data set by name, or a .npz, .npy, .csv, .txt, .wav or folder of pictures.",
+            help="A data set by name, a file (.npz, .npy, .csv, .txt, .wav, .parquet, .arrow, .feather), a folder of "
+            "pictures or sounds, or a pack.",
         ),
     ] = None,
     out: Annotated[
@@ -67,7 +68,7 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda (default: cpu, or as the run resumed).")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     mixed: Annotated[
         bool | None, typer.Option("--mixed/--no-mixed", help="bfloat16 where it is safe.")
     ] = None,
@@ -81,7 +82,10 @@ def train(
     checkpoint_every: Annotated[int | None, typer.Option(min=1, help="Steps between checkpoints.")] = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(help="Also write metrics to csv, tensorboard, wandb or mlflow; several times, or none."),
+        typer.Option(
+            metavar="NAME",
+            help="Also write metrics to csv, tensorboard, wandb or mlflow; several times, or none.",
+        ),
     ] = None,
     workers: Annotated[
         int,

@@ -13,7 +13,7 @@ import typer
 from mpcompile.cli._bar import late_bar
 from mpcompile.cli._complete import several_backends
 from mpcompile.cli._out import echo, result
-from mpcompile.cli._run import fail, findings, read_spec, settings_of
+from mpcompile.cli._run import Overrides, fail, findings, read_spec, settings_of
 from mpcompile.cli._specs import require, require_some, specs_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def verify(
         str | None,
         typer.Option("--output-format", help="full, concise (the default for several specs) or json."),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: name=value.")] = None,
+    set_: Overrides = None,
     device: Annotated[str, typer.Option(help="cpu or cuda: where backends run.")] = "cpu",
 ) -> None:
     """Compare every backend with the numpy oracle.

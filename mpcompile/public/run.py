@@ -259,14 +259,17 @@ def predict(
     run: Run | Path | str,
     data: Path | str,
     *,
-    split: str = "test",
+    split: str | None = None,
     ids: Sequence[str] = (),
     backend: str | None = None,
     device: str | None = None,
 ) -> Arrays:
     """Predict for every row of some data, and give the log-likelihood of each where the data have all variables.
 
-    `ids` are columns of the data to copy, which the model need not read: `<id>` [n] numbers the texts `<id>_classes`.
+    Without `split` a file is read whole, and of data with named parts the test part. With it the run's own file has the
+    parts that it had in training. `ids` are columns of the data to copy, which the model need not read: `<id>` [n]
+    numbers the texts `<id>_classes`.
+
     The result has the arrays that `mpcompile predict -o FILE.npz` writes: `row` [n], `<target>` [n, ...] (the class,
     or the mean), `<target>_probability` [n, ..., classes], `log_prob` or `elbo` [n] in nats.
 

@@ -41,7 +41,7 @@ def predict(
     data: str,
     target: Path,
     *,
-    split: str = "test",
+    split: str | None = None,
     ids: Sequence[str] = (),
     backend: Backend | None = None,
     device: str | None = None,
@@ -57,7 +57,8 @@ def predict(
     log_prob, elbo      the log-likelihood, or its bound, in nats: where the data have all variables of the model
 
     In .npz the probabilities are `<target>_probability` [n, ..., classes]. Reals are float32. Cells behind the end of a
-    sequence are empty. A file without named splits is read whole; data that lack targets need only what `predict` reads.
+    sequence are empty. Data that lack targets need only what `predict` reads. Without `split` a file that names no splits
+    is read whole, and of others the test split; with it the run's own data have the splits of the training.
 
     Raises `SpecError`: MP501 to MP507 for the data, MP530 for numbers that are not finite, MP540 for a model that says
     nothing of a row, MP541 for columns of one name. Raises `OSError` where the file cannot be written.
@@ -74,7 +75,7 @@ def collected(
     module: Module,
     data: str,
     *,
-    split: str = "test",
+    split: str | None = None,
     ids: Sequence[str] = (),
     backend: Backend | None = None,
     device: str | None = None,
@@ -89,15 +90,15 @@ def _opened(
     run: Run,
     module: Module,
     data: str,
-    split: str,
+    split: str | None,
     ids: Sequence[str],
     backend: Backend | None,
     device: str | None,
     watch: Callable[[int, int], None] | None,
 ) -> tuple[Reading, _Table, list[Column]]:
     """Open a split of some data to predict for. Raises `SpecError` as `predict` does."""
-    chosen, complete = _data(run, module, data, ids)
-    part = chosen.split(split)
+    chosen, complete = _data(run, module, data, ids, whole=split is None)
+    part = chosen.split(split or "test")
     table_of = _Table(run, module, part, complete, [_id(module, chosen, part, name) for name in ids])
     done = 0
 
@@ -132,7 +133,7 @@ def _id(module: Module, data: Dataset, part: Split, name: str) -> Column:
     return Column(name, whole=whole, words=data.classes.get(name, ()) if whole else (), low=field.low)
 
 
-def _data(run: Run, module: Module, data: str, ids: Sequence[str]) -> tuple[Dataset, bool]:
+def _data(run: Run, module: Module, data: str, ids: Sequence[str], *, whole: bool) -> tuple[Dataset, bool]:
     """Load the data, and tell whether they have all variables of the model: those that `predict` reads suffice."""
     known = [p for p in ("predict", *SCORES) if p in module.programs]
     if not known:
@@ -142,7 +143,8 @@ def _data(run: Run, module: Module, data: str, ids: Sequence[str]) -> tuple[Data
     kept = dict(module.fields)
     while True:
         try:
-            return data_of(run, replace(module, fields=kept), data, ids), len(kept) == len(module.fields)
+            found = data_of(run, replace(module, fields=kept), data, ids, whole=whole)
+            return found, len(kept) == len(module.fields)
         except SpecError as problem:
             (fault, *_) = problem.diagnostics
             lacking = [n for n, f in kept.items() if f.span == fault.span and n not in reads]

@@ -19,10 +19,13 @@ from mpcompile.runner.data.opening import Unreadable, is_there
 from mpcompile.runner.run import Run
 
 
-def data_of(run: Run, module: Module, data: str | None = None, beside: Collection[str] = ()) -> Dataset:
+def data_of(
+    run: Run, module: Module, data: str | None = None, beside: Collection[str] = (), *, whole: bool = False
+) -> Dataset:
     """Load the data of a run, or the set or file `data` under the run's settings, vocabulary and classes.
 
-    A file is used whole where it names no splits, unless it is the run's own, moved: that keeps the run's splits.
+    A file is used whole where it names no splits, unless it is the run's own, moved or not: that keeps the run's splits
+    if it is not asked for `whole`.
     Columns `beside` the variables come with it where the data have them: apart from x, or part of it where x lacks
     one without them. Raises `SpecError` as `load_data` does, and MP523 where the run's own data changed.
     """
@@ -36,7 +39,8 @@ def data_of(run: Run, module: Module, data: str | None = None, beside: Collectio
         require_own(run, name)
     read = partial(
         load_data, module, name, settings["length"], settings["threshold"], vocabulary=facts.get("vocabulary") or None,
-        classes=facts.get("classes"), whole=not own, own=str(facts["data_digest"]), beside=beside,
+        classes=facts.get("classes"), whole=whole or not own, own="" if whole else str(facts["data_digest"]),
+        beside=beside,
     )  # fmt: skip
     try:
         try:

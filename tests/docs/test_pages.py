@@ -1,9 +1,10 @@
 """Pages to follow: their blocks run from the top to the bottom, in one folder, and commands print what is shown.
 
-A block of `mp NAME` is a spec, which later commands of its page can name; it has no finding, unless it is `broken`. A
-block of `python` runs; `# NAME.py` in its first line makes it a file too. In a block of `console` a line that starts with
-`$ ` is a command and the lines after it are of its output, in their order; `...` stands for others. What a training
-has learned is not compared: here it lasts two steps. Nor are sizes of files.
+A block of `mp NAME` is a spec, which later commands of its page can name; it has no finding, unless it is `broken`. Other
+blocks with a name are files. A block of `python` runs, and so do its tests; `# NAME.py` in its first line makes it a file
+too. In a block of `console` a line that starts with `$ ` is a command and the lines after it are of its output, in their
+order; `...` stands for others. Not compared are sizes of files and what a training has learned: here it lasts two steps.
+`tests/support/followed_pages.py` lists the commands that are left out, each with its reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from followed_pages import PAGES
+from followed_pages import ELSEWHERE, EVERY, LONG, PAGES, PATHS, ROOT, TYPED, UNRUN, fences, too_long, unrun
+from followed_pages import typed as commands
 
 from mpcompile import api
 from mpcompile.cli import main
@@ -25,18 +27,8 @@ from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.ir import Training
 from mpcompile.ranges import slots
 
-ROOT = Path(__file__).parents[2]
 #: Commands whose output depends on what was learned.
 LEARNED = ("train", "eval", "--gradient-flow", "--density")
-
-
-def blocks(page: str) -> list[tuple[list[str], str]]:
-    """The words behind the opening of every block of a page, and the block."""
-    folder = ROOT if page == "README" else ROOT / "docs"
-    text = (folder / f"{page}.md").read_text(encoding="utf-8")
-    return [
-        (words.split(), block) for words, block in re.findall(r"^```([^\n]*)\n(.*?)^```", text, re.M | re.S)
-    ]
 
 
 def sizeless(line: str) -> str:
@@ -56,17 +48,19 @@ def test_the_page_is_what_happens(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(folder)
-    found = blocks(page)
-    assert page.startswith(("tutorials/", "howto/")) or sum(w[:1] == ["console"] for w, _ in found) > 1
-    for words, text in found:
-        if words[:1] == ["mp"] and len(words) > 1:
+    path = "README.md" if page == "README" else f"docs/{page}.md"
+    for words, text in fences(path):
+        if len(words) > 1:
             (folder / words[1]).write_text(text, encoding="utf-8")
+        if words[:1] == ["mp"] and len(words) > 1:
             assert bool(findings(words[1])) == (words[2:] == ["broken"]), words[1]
         elif words[:1] == ["python"]:
             run(text, page, folder, monkeypatch)
         elif words[:1] == ["console"]:
-            for command, *lines in [c.splitlines() for c in re.split(r"(?m)^\$ ", text) if c]:
-                typed(command, lines, monkeypatch, capsys)
+            shown = [c.splitlines()[1:] for c in re.split(r"(?m)^\$ ", text) if c]
+            for command, lines in zip(commands(words, text), shown, strict=True):
+                if not unrun(path, command) and (EVERY or not too_long(command)):
+                    typed(command, lines, monkeypatch, capsys)
 
 
 def findings(name: str) -> list[Diagnostic]:
@@ -87,6 +81,9 @@ def run(text: str, page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     made = ModuleType("a_block")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, made.__name__, made)
     exec(code, made.__dict__)
+    for name, test in [*made.__dict__.items()]:
+        if name.startswith("test_"):
+            test()
 
 
 def typed(
@@ -110,6 +107,27 @@ def typed(
             if line.strip() not in ("", "..."):
                 assert line in rest, (command, line, found)
                 rest = rest[rest.index(line) + 1 :]
+
+
+def test_every_command_is_run_or_has_its_reason() -> None:
+    """A command stands in a `console` of a page that a test follows, or is one row of `UNRUN`; no row is left over."""
+    found = [(p, w, c) for p in TYPED for w, block in fences(p) for c in commands(w, block)]
+    for path, words, command in found:
+        follows = path in ELSEWHERE or (path in PATHS and words == ["console"])
+        rows = unrun(path, command)
+        assert len(rows) <= 1 and (rows or follows), (path, command)
+    for where, begins, _ in UNRUN:
+        assert any(path == where and command.startswith(begins) for path, _, command in found), (
+            where,
+            begins,
+        )
+    for part in LONG:
+        assert any(part in command for _, _, command in found), part
+    left = sum(bool(unrun(path, command)) for path, _, command in found)
+    long = sum(too_long(command) and not unrun(path, command) for path, _, command in found)
+    print(
+        f"{len(found) - left - long} commands run, {long} more by `make docs-commands`, {left} have their reason"
+    )
 
 
 def test_every_page_is_linked() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -379,20 +376,3 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
         code, said = command("check", "--import-code", wrong, *options)
         assert code == 1 and why in said
     assert command("check", "--import-code", "decoder:sound")[0] == 2
-
-
-def test_the_page_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files of docs/foreign.md, as a reader saves them: what its commands say, and its tests pass."""
-    page = (Path(__file__).parents[2] / "docs" / "foreign.md").read_text(encoding="utf-8")
-    for name, text in re.findall(r"```python\n# (\w+)\.py\n(.*?)```", page, re.DOTALL):
-        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    for line, wanted in re.findall(r"```\n\$ mpcompile (.*?)\n(.*?)```", page, re.DOTALL):
-        code, said = command(*shlex.split(line))
-        assert code == ("leaking" in line)
-        assert all(row in said for row in wanted.strip().split("\n")), said
-    monkeypatch.syspath_prepend(tmp_path)
-    tests = importlib.import_module("test_my_decoder")
-    tests.test_reads_nothing_ahead()
-    tests.test_examples_do_not_mix()

@@ -186,6 +186,20 @@ def test_line_ends_and_mode_are_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["m.mp"]
 
 
+def test_in_a_folder_the_specs_of_check_are_formatted(tmp_path: Path) -> None:
+    """Not hidden folders, not one named `invalid`, and no YAML of another program."""
+    for name in ("m.mp", ".venv/m.mp", "invalid/m.mp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(UGLY)
+    (tmp_path / "settings.yaml").write_text("model:   {size:   3}\n")
+    done = run(tmp_path)
+    assert done.exit_code == 0 and done.stderr == "" and done.stdout.count("reformatted") == 1
+    assert [p.read_text() == UGLY for p in (tmp_path / ".venv/m.mp", tmp_path / "invalid/m.mp")] == [
+        True,
+        True,
+    ]
+
+
 def test_links_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
     real, link, pipe = tmp_path / "real.mp", tmp_path / "link.mp", tmp_path / "pipe.mp"
     real.write_text(UGLY)

@@ -121,6 +121,15 @@ def test_a_row_for_each_row(kinds: Run, tmp_path: Path, count: int) -> None:
     assert rows(tmp_path / "q.csv") == rows(tmp_path / "r.csv")
 
 
+def test_the_data_of_the_run_are_read_whole_unless_a_split_is_named(kinds: Run, tmp_path: Path) -> None:
+    module, data = api.load(kinds.spec), str(kinds.facts["data"])
+    assert predict(kinds, module, data, tmp_path / "p.csv").rows == 60
+    assert [r["row"] for r in rows(tmp_path / "p.csv")] == [str(i) for i in range(60)]
+    assert predict(kinds, module, data, tmp_path / "q.csv", split="test").rows == 6
+    table = {r["row"]: r for r in rows(tmp_path / "p.csv")}
+    assert all(r["kind"] == table[r["row"]]["kind"] for r in rows(tmp_path / "q.csv"))
+
+
 def test_an_archive_has_the_same_numbers_and_other_backends_too(kinds: Run, tmp_path: Path) -> None:
     module, data = api.load(kinds.spec), str(written(tmp_path / "d.csv", 70))
     predict(kinds, module, data, tmp_path / "p.csv")

@@ -29,14 +29,18 @@ def full(report: Report, colour: bool = False) -> str:
 def _count(report: Report) -> str:
     proved = sum(p.status == "proved" for spec in report.specs for p in spec.properties)
     found = [d.severity for d in report.diagnostics]
-    parts = [f"{proved} claims proved", f"{found.count(Severity.ERROR)} errors"]
+    parts = [_number(proved, "claim") + " proved", _number(found.count(Severity.ERROR), "error")]
     if open_ := sum(p.status in ("undecided", "held") for spec in report.specs for p in spec.properties):
         parts.insert(1, f"{open_} not decided")
     if warnings := found.count(Severity.WARNING):
-        parts.append(f"{warnings} warnings")
+        parts.append(_number(warnings, "warning"))
     if crashed := sum(bool(spec.crash) for spec in report.specs):
         parts.append(f"{crashed} not checked")
-    return f"checked {len(report.specs)} spec{'s' if len(report.specs) != 1 else ''}: {', '.join(parts)}"
+    return f"checked {_number(len(report.specs), 'spec')}: {', '.join(parts)}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def finding(d: Diagnostic, source: Source | None = None, colour: bool = False) -> str:
