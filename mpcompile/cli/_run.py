@@ -46,6 +46,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the spec; several times."),
 ]
+ForeignClaims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--claim",
+        metavar="CLAIM",
+        help="A claim about a model that was not written here: 'autoregressive(input_ids -> logits)'; several times.",
+    ),
+]
 OtherDevice = Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")

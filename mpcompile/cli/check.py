@@ -12,7 +12,15 @@ import typer
 
 from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
-from mpcompile.cli._run import MemoryBudget, Overrides, TimeBudget, budget_of, fail, settings_of
+from mpcompile.cli._run import (
+    ForeignClaims,
+    MemoryBudget,
+    Overrides,
+    TimeBudget,
+    budget_of,
+    fail,
+    settings_of,
+)
 from mpcompile.cli._specs import left_out, require, require_some, specs_of
 from mpcompile.folders import SUFFIXES
 
@@ -48,14 +56,7 @@ def check(
             help="Check a model that was not written here: package.module:factory, whose code is run; see --claim.",
         ),
     ] = None,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--claim",
-            metavar="CLAIM",
-            help="A claim about it, or about an .onnx file: 'autoregressive(input_ids -> logits)'; several times.",
-        ),
-    ] = None,
+    claim: ForeignClaims = None,
     lengths: Annotated[
         str | None,
         typer.Option(

@@ -10,6 +10,7 @@ import typer
 
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import (
+    ForeignClaims,
     MemoryBudget,
     Overrides,
     TimeBudget,
@@ -43,14 +44,7 @@ def inspect(
             "--import-code", help="Draw a model of package.module:factory, whose code is run (html)."
         ),
     ] = None,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--claim",
-            metavar="CLAIM",
-            help="Of a model that was not written here: also answer this; several times.",
-        ),
-    ] = None,
+    claim: ForeignClaims = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
