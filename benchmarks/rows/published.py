@@ -50,7 +50,7 @@ def classifier(bench: Bench, name: str, side: int, rate: float, *changes: tuple[
         schedule={"kind": "cosine", "warmup": 20}, epochs=20, valid_every=100,
     )  # fmt: skip
     train, test = (fitted.whole(part) for part in ("train", "test"))
-    line = LogisticRegression(C=0.1, max_iter=100).fit(
+    line = LogisticRegression(C=0.1, max_iter=300).fit(
         train["image"].reshape(len(train["label"]), -1), train["label"]
     )
     right = moments(

@@ -43,6 +43,13 @@ class Verdict:
         """Whether it is proved, or allowed by the spec."""
         return self.status in ("proved", "allowed")
 
+    def _repr_html_(self) -> str:
+        """Return a fragment of HTML without scripts: the answer as a row, and the findings below it."""
+        from mpcompile.diagnostics.render import render
+        from mpcompile.report.notebook import answer
+
+        return answer(self.claim, self.status, self.how, render(self.findings))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:

@@ -85,6 +85,15 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
 
+    def _repr_html_(self) -> str:
+        """Return a fragment of HTML without scripts: the model, its data, how far it was trained, and its losses."""
+        from mpcompile.report.notebook import training
+
+        known, best = self.inner.facts, self.best_loss
+        facts = {"data": known["data"] or "none", "step": f"{self.step} of {known['steps']}"}
+        facts |= {} if best is None else {"best validation loss": f"{best:.6g}"}
+        return training(f"{known['model']} in {self.folder}", facts, self.metrics)
+
     @property
     def folder(self) -> Path:
         """The folder."""

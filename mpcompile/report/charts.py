@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil, floor, isfinite, log10
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,19 @@ from mpcompile.ir import Array
 
 _WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 640, 264, 72, 42, 10
 _BINS = 48
+
+#: The style of a figure, in the colours `--accent`, `--good`, `--line` and `--dim` of the page around it.
+STYLE = """
+.plot .chart { width: 100%; max-width: 640px; height: auto; display: block; }
+.plot .chart text { font-size: 11px; fill: var(--dim); }
+@media (max-width: 640px) { .plot .chart text { font-size: 18px; } .plot .rare { display: none; } }
+.plot .tick { stroke: var(--line); stroke-width: 1; fill: none; }
+.plot .line { fill: none; stroke-width: 2; } .plot .area { fill-opacity: .22; stroke-width: 1.6; }
+.plot .c0 { --c: var(--accent); } .plot .c1 { --c: #c2570c; }
+.plot .c2 { --c: var(--good); } .plot .c3 { --c: #9a4fb5; }
+.plot :is(.line, .area) { stroke: var(--c); } .plot :is(.area, .dot) { fill: var(--c); }
+.plot .legend :is(.c0, .c1, .c2, .c3) { background: var(--c); }
+"""
 
 Line = tuple[str, Sequence[float], Sequence[float]]
 
@@ -38,6 +52,15 @@ def lines(title: str, x_name: str, y_name: str, curves: Sequence[Line]) -> str:
                 f"<circle class='dot c{number}' cx='{axes.x(xs[0]):.1f}' cy='{axes.y(ys[0]):.1f}' r='3'/>"
             )
     return _figure(title, [name for name, *_ in kept], axes.frame(x_name, y_name) + drawn, title)
+
+
+def curves(metrics: Sequence[Mapping[str, Any]], name: str, title: str) -> str:
+    """Draw one figure of the lines of a training, a curve for each split."""
+    found: list[Line] = []
+    for split in ("train", "valid"):
+        own = [line for line in metrics if line["split"] == split and name in line]
+        found.append((split, [float(line["step"]) for line in own], [float(line[name]) for line in own]))
+    return lines(title[0].upper() + title[1:], "step", title, found)
 
 
 def histograms(title: str, x_name: str, sets: Sequence[tuple[str, Array]]) -> str:
@@ -141,10 +164,10 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 def _figure(title: str, names: Sequence[str], inside: str, label: str) -> str:
     legend = "".join(f"<span><i class='c{i}'></i>{escape(name)}</span>" for i, name in enumerate(names))
     return (
-        f"<figure><figcaption><b>{escape(title)}</b></figcaption>"
+        f"<figure class='plot'><figcaption><b>{escape(title)}</b></figcaption>"
         f"<svg class='chart' role='img' aria-label='{escape(label, quote=True)}' viewBox='0 0 {_WIDTH} {_HEIGHT}'>"
         f"{inside}</svg><div class='legend'>{legend}</div></figure>"
     )
 
 
-__all__ = ["Line", "histograms", "lines", "png", "scatter"]
+__all__ = ["STYLE", "Line", "curves", "histograms", "lines", "png", "scatter"]

@@ -1,15 +1,17 @@
-"""A model in a notebook: its layers as a drawing and its verdicts as a table, in HTML without scripts."""
+"""HTML for notebooks, without scripts: the layers and verdicts of a model, a verdict, the losses of a run."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from mpcompile.diagnostics.render import printable
 from mpcompile.diagnostics.report import STATUSES
 from mpcompile.ir import Frame, Input, Module, Value
+from mpcompile.report import charts
 from mpcompile.report.page.cells import Box, Cell, cells_of, edges, gather
 from mpcompile.report.page.layout import Layered, layered
 from mpcompile.specialize import member
@@ -23,18 +25,24 @@ _SIGNS = {"proved": "✓", "allowed": "!", "refuted": "✗", "undecided": "?", "
 
 #: Colours of the page of `inspect`, in both schemes: each pair has a contrast of at least 4.5 to 1.
 STYLE = """
-.mpcompile{--ink:#1a2130;--dim:#596477;--line:#9aa4b5;--card:#fff;--good:#116b3f;--bad:#b42620;--warn:#7a5300;
+.mpcompile{--accent:#2b5fd9;
+--ink:#1a2130;--dim:#596477;--line:#9aa4b5;--card:#fff;--good:#116b3f;--bad:#b42620;--warn:#7a5300;
 font:13px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--card);padding:8px 12px;overflow-x:auto}
-@media (prefers-color-scheme:dark){.mpcompile{--ink:#e7eaf0;--dim:#a3adbd;--line:#66728a;--card:#171b24;--good:#59c78e;
+@media (prefers-color-scheme:dark){.mpcompile{--accent:#82a8ff;
+--ink:#e7eaf0;--dim:#a3adbd;--line:#66728a;--card:#171b24;--good:#59c78e;
 --bad:#ff7a72;--warn:#e5b64a}}
 .mpcompile table{font:inherit;border-collapse:collapse;margin:6px 0}
-.mpcompile :is(td,th){text-align:left;padding:2px 12px 2px 0;color:var(--ink)}
+.mpcompile :is(td,th){text-align:left!important;padding:2px 12px 2px 0;color:var(--ink)}
 .mpcompile .proved{color:var(--good)}.mpcompile .refuted{color:var(--bad)}
 .mpcompile :is(.undecided,.held,.allowed){color:var(--warn)}
 .mpcompile .dim{color:var(--dim)}.mpcompile svg{display:block;max-width:100%;height:auto}
+.mpcompile figure{margin:6px 0;max-width:460px}.mpcompile pre{font:12px/1.5 monospace;color:var(--ink);margin:6px 0}
+.mpcompile .tick{opacity:.4}.mpcompile .legend span{margin-right:14px}
+.mpcompile .legend i{display:inline-block;width:11px;height:11px;margin-right:6px}
 .mpcompile rect{fill:var(--card);stroke:var(--line)}.mpcompile text{fill:var(--ink);font-size:12px}
 .mpcompile .args{fill:var(--dim);font:10.5px monospace}.mpcompile path{fill:none;stroke:var(--line)}
 """
+_BOTH = STYLE + charts.STYLE
 
 
 def fragment(module: Module, verdicts: Sequence[tuple[str, str, str]], styled: bool = True) -> str:
@@ -45,15 +53,36 @@ def fragment(module: Module, verdicts: Sequence[tuple[str, str, str]], styled: b
     size = sum(p.live for p in module.parameters.values() if p.trainable)
     program = next((p for p in PROGRAMS if p in module.regions), "")
     head = f"<b>{_text(module.name)}</b> <span class='dim'>{size:,} parameters · {_text(program)}</span>"
+    drawing = _svg(module, program) if program else ""
+    return _framed(head + _table(verdicts) + drawing, styled)
+
+
+def answer(claim: str, status: str, how: str, findings: str) -> str:
+    """Return the HTML of one verdict: its row, and the text of what was found."""
+    text = "\n".join(printable(line) for line in findings.split("\n"))
+    return _framed(_table([(claim, status, how)]) + (f"<pre>{escape(text)}</pre>" if findings else ""))
+
+
+def training(name: str, facts: Mapping[str, object], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Return the HTML of a run: its name, facts about it, and its losses as curves."""
+    said = " · ".join(f"{_text(str(k))} <b>{_text(str(v))}</b>" for k, v in facts.items())
+    return _framed(
+        f"<b>{_text(name)}</b> <span class='dim'>{said}</span>{charts.curves(metrics, 'loss', 'loss')}"
+    )
+
+
+def _framed(inside: str, styled: bool = True) -> str:
+    return f"<div class='mpcompile'>{f'<style>{_BOTH}</style>' if styled else ''}{inside}</div>"
+
+
+def _table(verdicts: Sequence[tuple[str, str, str]]) -> str:
     rows = "".join(
         f"<tr><td class='{status}'>{_SIGNS[status]} {STATUSES[status]}</td><td><code>{_text(claim)}</code></td>"
         f"<td class='dim'>{_text(how)}</td></tr>"
         for claim, status, how in verdicts
     )
-    table = f"<table><thead><tr><th>verdict</th><th>claim</th><th>how</th></tr></thead><tbody>{rows}</tbody></table>"
-    drawing = _svg(module, program) if program else ""
-    style = f"<style>{STYLE}</style>" if styled else ""
-    return f"<div class='mpcompile'>{style}{head}{table if rows else ''}{drawing}</div>"
+    head = "<thead><tr><th>verdict</th><th>claim</th><th>how</th></tr></thead>"
+    return f"<table>{head}<tbody>{rows}</tbody></table>" if rows else ""
 
 
 def _text(text: str) -> str:
@@ -157,4 +186,4 @@ def _box(item: _Item, x: float, y: int) -> str:
     )
 
 
-__all__ = ["fragment"]
+__all__ = ["answer", "fragment", "training"]

@@ -22,8 +22,9 @@ from mpcompile.report import charts, notebook
 from mpcompile.report.facts import describe
 from mpcompile.report.pictures import as_images, grid
 
-#: Metrics that have a chart, with their names; losses of both splits share one.
+#: Metrics that have a chart, with their names; both splits share one.
 _CHARTS = {
+    "loss": "loss",
     "bits_per_dim": "bits/dim",
     "learning_rate": "learning rate",
     "gradient_norm": "norm of the gradient",
@@ -37,14 +38,6 @@ _STYLE = """
 .run .facts b { color: var(--ink); font-weight: 600; }
 .run .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 14px; }
 .run .card { margin-top: 10px; overflow-x: auto; }
-.chart { width: 100%; max-width: 640px; height: auto; display: block; }
-.chart text { font-size: 11px; fill: var(--dim); }
-@media (max-width: 640px) { .chart text { font-size: 18px; } .chart .rare { display: none; } }
-.tick { stroke: var(--line); stroke-width: 1; fill: none; }
-.line { fill: none; stroke-width: 2; } .area { fill-opacity: .22; stroke-width: 1.6; }
-.c0 { --c: var(--accent); } .c1 { --c: #c2570c; } .c2 { --c: var(--good); } .c3 { --c: #9a4fb5; }
-.line, .area { stroke: var(--c); } .area, .dot { fill: var(--c); } .legend .c0, .legend .c1, .legend .c2, .legend .c3
-{ background: var(--c); }
 .grid { image-rendering: pixelated; max-width: min(100%, 640px); height: auto; border-radius: 4px; }
 pre.text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font: 12px/1.5 var(--mono); }
 """
@@ -72,6 +65,7 @@ def page(
     style = (
         files("mpcompile.report.page").joinpath("page.css").read_text(encoding="utf-8")
         + _STYLE
+        + charts.STYLE
         + notebook.STYLE
     )
     digest = b64encode(sha256(style.encode()).digest()).decode()
@@ -111,15 +105,7 @@ def _text(value: object) -> str:
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Draw the losses, and each other figure that was written."""
 
-    def curve(split: str, name: str) -> charts.Line:
-        own = [line for line in metrics if line["split"] == split and name in line]
-        return split, [float(line["step"]) for line in own], [float(line[name]) for line in own]
-
-    drawn = charts.lines("Loss", "step", "loss", [curve("train", "loss"), curve("valid", "loss")])
-    for name, title in _CHARTS.items():
-        drawn += charts.lines(
-            title[0].upper() + title[1:], "step", title, [curve("train", name), curve("valid", name)]
-        )
+    drawn = "".join(charts.curves(metrics, name, title) for name, title in _CHARTS.items())
     return f"<div class='card panels'>{drawn}</div>" if drawn else ""
 
 

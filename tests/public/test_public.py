@@ -82,6 +82,8 @@ def test_a_program_of_a_user_runs(
         and text in card
     )
     run = Run(tmp_path / "run")
+    shown = run._repr_html_()
+    assert "<polyline class='line c0'" in shown and "step <b>4 of 4</b>" in shown and "<script" not in shown
     assert run.step == 4 and run.model.overrides == {"hidden": "64"} and run.model.variables == {"x": (64,)}
     assert {k: v.shape for k, v in run.parameters.items()} == run.model.parameters
     row = mpcompile.predict(run, "binary_digits", split="valid")
@@ -139,7 +141,9 @@ def test_a_notebook_shows_graph_and_verdicts_and_no_markup_of_a_spec(tmp_path: P
         encoding="utf-8",
     )
     assert "<script" not in mpcompile.load(spec)._repr_html_()
-    assert "✗ refuted" in mpcompile.load(WRONG)._repr_html_()
+    wrong = mpcompile.load(WRONG)
+    shown = "".join(verdict._repr_html_() for verdict in wrong.verdicts)
+    assert "✗ refuted" in wrong._repr_html_() and "✗ refuted" in shown and "error[MP3" in shown
 
 
 def test_mypy_accepts_the_program_and_finds_each_mistake() -> None:
