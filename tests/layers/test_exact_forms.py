@@ -117,6 +117,21 @@ def test_a_mirrored_kernel_is_a_convolution() -> None:
         pipeline("conv(4, 3, mask = causal2d, flip = true)", 1, 5, 5)
 
 
+def test_a_convolution_commutes_and_a_correlation_does_not() -> None:
+    """I * K = K * I (notes, footnote 3), of two squares whose product is whole; the correlation is mirrored instead."""
+    one, other = np.random.default_rng(3).normal(size=(2, 3, 3))
+
+    def product(kernel: Array, image: Array, flip: str) -> Array:
+        module = pipeline(f"conv(1, 3, pad = 2, bias = false, flip = {flip})", 1, 3, 3)
+        weights = dict.fromkeys(fill(module), kernel[None, None])
+        return np.asarray(predict(module, weights, image[None, None])[0, 0])
+
+    np.testing.assert_allclose(product(one, other, "true"), product(other, one, "true"), rtol=1e-12)
+    found = product(one, other, "false")
+    assert np.abs(found - product(other, one, "false")).max() > 0.1
+    np.testing.assert_allclose(found, product(other, one, "false")[::-1, ::-1], rtol=1e-12)
+
+
 def test_channels_with_kernels_of_their_own() -> None:
     """`groups` of `conv1d` are those of `conv` (depthwise here)."""
     module = pipeline("conv1d(3, 2, groups = 3, bias = false)", 5, 3)
