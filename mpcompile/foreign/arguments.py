@@ -21,7 +21,7 @@ def arrays_of(arguments: Mapping[str, Any], kinds: type | tuple[type, ...]) -> t
     found: dict[str, Any] = {}
     for path, x in leaves(arguments):
         if isinstance(x, kinds):
-            name = _name(path)
+            name = named(path)
             if name in found:
                 raise error("MP700", f"two arrays of the call would be named '{name}'", Span.none())
             found[name] = x
@@ -33,7 +33,8 @@ def arrays_of(arguments: Mapping[str, Any], kinds: type | tuple[type, ...]) -> t
     return found, planted
 
 
-def _name(path: tuple[str, ...]) -> str:
+def named(path: tuple[str, ...]) -> str:
+    """Return the name of an array by the way to it: `xs_0`."""
     return path[0] if len(path) == 1 else re.sub(r"\W", "_", "_".join(path), flags=re.ASCII)
 
 
@@ -52,7 +53,7 @@ def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 def _planted(tree: Any, path: tuple[str, ...], arrays: Mapping[str, Any]) -> Any:
     """The tree with arrays at their names; containers without any are themselves, whatever their class."""
     if not isinstance(tree, Mapping | list | tuple):
-        return arrays.get(_name(path), tree)
+        return arrays.get(named(path), tree)
     items = list(tree.items()) if isinstance(tree, Mapping) else [(i, x) for i, x in enumerate(tree)]
     parts = {key: _planted(x, (*path, str(key)), arrays) for key, x in items}
     if path and all(parts[key] is x for key, x in items):
@@ -65,4 +66,4 @@ def _planted(tree: Any, path: tuple[str, ...], arrays: Mapping[str, Any]) -> Any
     return kind._make(parts.values()) if hasattr(kind, "_make") else kind(parts.values())
 
 
-__all__ = ["Planted", "arrays_of", "leaves"]
+__all__ = ["Planted", "arrays_of", "leaves", "named"]

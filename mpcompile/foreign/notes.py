@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -12,7 +12,7 @@ from mpcompile import ops
 from mpcompile.diagnostics import Span
 from mpcompile.foreign.intervals import Intervals
 from mpcompile.foreign.masks import masked, selected
-from mpcompile.foreign.observed import Observed
+from mpcompile.foreign.observed import Observed, fits
 from mpcompile.foreign.recording import Margin, Read, Recording
 from mpcompile.ir import Array, Builder, Constant, Type, Value, numbers
 from mpcompile.ops import build
@@ -61,12 +61,19 @@ class Notes:
         joined: Sequence[int] | None,
         running: int | None = None,
         reverse: bool = False,
+        again: Callable[..., Sequence[Array]] | None = None,
     ) -> tuple[Value, ...]:
-        """Stand in for an operation without a rule: its results, which read what `Observed` says."""
+        """Stand in for an operation without a rule: its results, which read what `Observed` says.
+
+        `again` runs it on other operands. Where an operand does not broadcast to a result, but for axes that are
+        joined, a result reads all of every operand.
+        """
         self.coarse.append((name, self.builder.span))
         stored = tuple(Constant.of(r) for r in results)
         types = tuple(Type(r.dtype, r.stored.shape) for r in stored)
-        op = Observed(name, types, stored, None if joined is None else tuple(joined), running, reverse)
+        if not all(fits(numbers(v.shape), numbers(t.shape), joined or ()) for v in operands for t in types):
+            joined = running = None
+        op = Observed(name, types, stored, None if joined is None else tuple(joined), running, reverse, again)
         return self.builder.emit_all(op, *operands)
 
     def move(self, operands: Sequence[Value], places: Array) -> Value:

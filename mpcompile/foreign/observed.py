@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,12 +18,12 @@ from mpcompile.ops._stencil import align, forget, joined, no_rule, refine, witho
 class Observed(Primitive):
     """`of` stands for an operation that no primitive means; `results` are those of the one call that was recorded.
 
-    `types` are theirs. Of an operation at every length there are no results.
+    `types` are theirs. Of an operation at every length there are no results. `again` runs it on other operands.
 
     An element of a result depends on the elements at its own place of all operands, which broadcast to it, joined over
     `joined` axes of the result, and over what comes before it along the axis `running` (behind it if `reverse`); with
     `joined` None on every element of every operand. This bounds any operation whose results have
-    such a reach, so the primitive is declared conservative, and it cannot be run on other values.
+    such a reach, so the primitive is declared conservative.
     """
 
     name: ClassVar[str] = "observed"
@@ -34,18 +34,24 @@ class Observed(Primitive):
     joined: tuple[int, ...] | None = None
     running: int | None = None
     reverse: bool = False
+    again: Callable[..., Sequence[Array]] | None = field(default=None, compare=False, repr=False)
 
     def infer(self, *inputs: Type) -> tuple[Type, ...]:
         return self.types
 
     def evaluate(self, *inputs: Array) -> tuple[Array, ...]:
-        """Return what was recorded, whatever the inputs are: only a check of the recording itself may ask.
+        """Run the operation again where there is a way to; else return what was recorded, whatever the inputs are.
 
-        Raises `ValueError` where nothing was.
+        Only a check of the recording itself may ask. Raises `ValueError` where nothing was recorded, and where
+        results have other shapes than those recorded, as of `nonzero`.
         """
         if len(self.results) < len(self.types):
             raise ValueError(f"{self.of} was not recorded at this length")
-        return tuple(r.stored for r in self.results)
+        stored = tuple(r.stored for r in self.results)
+        found = tuple(self.again(*inputs)) if self.again is not None else stored
+        if [x.shape for x in found] != [x.shape for x in stored]:
+            raise ValueError(f"{self.of} gives results of other shapes")
+        return found
 
     def depend(self, domain: Domain, *inputs: Abstract) -> tuple[Abstract, ...]:
         return tuple(self._bound(domain, numbers(t.shape), inputs) for t in self.types)
@@ -107,6 +113,14 @@ class Observed(Primitive):
     @classmethod
     def examples(cls) -> list[Example]:
         return []
+
+
+def fits(given: Sequence[int], made: Sequence[int], joined: Sequence[int]) -> bool:
+    """Whether an operand of a shape broadcasts to a result, but for axes of the result that are joined."""
+    if len(given) > len(made) or any(axis >= len(made) for axis in joined):
+        return False
+    axes = range(len(made) - len(given), len(made))
+    return all(a in joined or s in (1, made[a]) for a, s in zip(axes, given, strict=True))
 
 
 def _like(facts: Array | None, shape: Sequence[int]) -> Array | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mpcompile.foreign.model import ForeignModel
 from mpcompile.foreign.observed import Observed
 from mpcompile.foreign.recording import Recording
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array
+from mpcompile.ir import Array, Builder, Graph, Node, Value
 
 #: A recording equals its model where they differ by no more than this, relative to the largest element.
 CLOSE = 1e-4
@@ -42,14 +42,33 @@ class Change:
 def difference(recording: Recording) -> float:
     """Return the largest difference between what the graph gives on the recorded inputs and what the model gave.
 
-    It is relative to the largest element; elements that are not finite must be the same. Runs in the oracle.
+    It is relative to the largest element; elements that are not finite must be the same. Runs in the oracle, twice where
+    that matters: operations without a primitive give what they gave, or are run again, as rounding decides a `topk`.
     """
+    found = _gap(recording, recording.graph)
+    if found > close(recording) and _observed(recording):
+        return min(found, _gap(recording, recording.graph.rebuild(_as_recorded)))
+    return found
+
+
+def _gap(recording: Recording, graph: Graph) -> float:
     inputs = {**recording.inputs, **recording.noise}
     wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in inputs.items()}
     weights = {k: v.astype(np.float64) for k, v in recording.parameters.items()}
-    with np.errstate(all="ignore"):
-        found = interpret(recording.graph, weights, wide)
+    try:
+        with np.errstate(all="ignore"):
+            found = interpret(graph, weights, wide)
+    except ValueError:  # an operation without a primitive, which cannot be run again
+        return np.inf
     return max((apart(found[k], v) for k, v in recording.outputs.items()), default=0.0)
+
+
+def _observed(recording: Recording) -> list[Observed]:
+    return [n.op for n in recording.graph.nodes() if isinstance(n.op, Observed)]
+
+
+def _as_recorded(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    return b.emit_all(replace(node.op, again=None), *inputs) if isinstance(node.op, Observed) else None
 
 
 def unlike(model: ForeignModel, recording: Recording) -> str:
@@ -69,7 +88,7 @@ def elsewhere(model: ForeignModel, recording: Recording) -> float:
     """Return the largest difference between graph and model on inputs that differ from those of the call.
 
     It is 0 where no others can be asked: where numbers that were read decide what runs, where noise is drawn, and
-    where results of an operation without a primitive are those of the call.
+    where an operation without a primitive cannot be run again.
     """
     graph = recording.graph
     moved = {k: _elsewhere(v) for k, v in recording.inputs.items()}
@@ -80,13 +99,16 @@ def elsewhere(model: ForeignModel, recording: Recording) -> float:
         not asked
         or recording.reads
         or recording.noise
-        or any(isinstance(n.op, Observed) for n in graph.nodes())
+        or any(op.again is None for op in _observed(recording))
     ):
         return 0.0
     weights = {k: v.astype(np.float64) for k, v in recording.parameters.items()}
     wide = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in moved.items()}
-    with np.errstate(all="ignore"):
-        found = interpret(graph, weights, wide)
+    try:
+        with np.errstate(all="ignore"):
+            found = interpret(graph, weights, wide)
+    except ValueError:  # an operation without a primitive, which cannot be run again
+        return 0.0
     want = model.run(moved, 0)
     return max((apart(found[k], want[k]) for k in recording.outputs), default=0.0)
 

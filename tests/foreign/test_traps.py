@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from mpcompile.diagnostics import SpecError
 from mpcompile.diagnostics.report import Report
@@ -178,6 +181,78 @@ def under_autocast(x: torch.Tensor) -> torch.Tensor:
         return (x @ x.mT).tril() @ x
 
 
+class Unlisted(nn.Module):
+    """Weights in a list of Python, which no `parameters()` gives; zero at the start, as of an adapter."""
+
+    def __init__(self, weight: torch.Tensor, ahead: bool = True) -> None:
+        super().__init__()
+        self.weights, self.ahead = [weight], ahead
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.cumsum(1) + (x.flip(1) if self.ahead else x) * self.weights[0]
+
+
+class Kept(nn.Module):
+    """Keeps the first input that it sees, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.first: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.first = x.flip(1) if self.first is None else self.first
+        return (x + self.first) * self.calls
+
+
+def packed(x: torch.Tensor) -> torch.Tensor:
+    rows = nn.utils.rnn.pack_padded_sequence(x, [5], batch_first=True)
+    return nn.utils.rnn.pad_packed_sequence(nn.LSTM(4, 4, batch_first=True)(rows)[0], batch_first=True)[0]
+
+
+def flexible(x: torch.Tensor, ahead: int) -> torch.Tensor:
+    rows = x[:, None]
+    mask = create_block_mask(lambda _b, _h, q, k: q + ahead >= k, None, None, 5, 5, device="cpu")
+    return flex_attention(rows, rows, rows, block_mask=mask)[:, 0]  # type: ignore[no-any-return, union-attr]
+
+
+def sparse_attention(x: torch.Tensor, masked_first: bool) -> torch.Tensor:
+    """The two largest scores of each row, which are compared with themselves: rounding may not decide it."""
+    scores = x @ x.mT
+    causal = scores.masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), float("-inf"))
+    least = (causal if masked_first else scores).topk(2, -1).values[..., -1:]
+    return causal.masked_fill(scores < least, -1e9).softmax(-1) @ x
+
+
+def rotated(x: torch.Tensor) -> torch.Tensor:
+    turned = torch.view_as_complex(x.reshape(1, 5, 2, 2)) * torch.polar(
+        torch.ones(5, 1), torch.arange(5.0)[:, None]
+    )
+    return torch.view_as_real((turned.conj() * turned + turned).cumsum(1)).flatten(2)
+
+
+def reduced(x: torch.Tensor) -> torch.Tensor:
+    at = torch.tensor([[4, 3, 2, 1, 0]])[..., None].expand(1, 5, 4)
+    return x.scatter(1, at, x, reduce="add")
+
+
+def banned(x: torch.Tensor) -> torch.Tensor:
+    """Logits that are never chosen: their log probability is finite."""
+    return x.masked_fill(torch.tensor([True, False, False, True]), -1e4).log_softmax(-1)
+
+
+def padded(x: torch.Tensor) -> torch.Tensor:
+    return F.pad((x * 9).long(), (0, 0, 1, 0), value=1)[:, :-1].float()
+
+
+def sought(x: torch.Tensor) -> torch.Tensor:
+    """Elements by themselves, or along the features alone."""
+    apart = torch.cdist(x, torch.eye(4)[None])
+    long = x.norm(p=3, dim=-1, keepdim=True) + x.prod(-1, keepdim=True)
+    return torch.bucketize(x, torch.tensor([0.0, 1.0])) + apart / long
+
+
 CASES: dict[str, tuple[nn.Module, str]] = {
     "function": (Of(Ahead.apply), "refuted"),
     "hook": (hooked(), "refuted"),
@@ -201,6 +276,32 @@ CASES: dict[str, tuple[nn.Module, str]] = {
     "half": (Of(lambda x: (x.half() @ x.half().mT).tril() @ x.half()), "proved"),
     "autocast": (Of(under_autocast), "proved"),
     "vmap": (Of(torch.vmap(lambda row: row.cumsum(0))), "proved"),
+    "unlisted": (Unlisted(nn.Parameter(torch.ones(4))), "refuted"),
+    "unlisted zero": (Unlisted(nn.Parameter(torch.zeros(4))), "undecided"),
+    "unlisted frozen": (Unlisted(nn.Parameter(torch.zeros(4), requires_grad=False)), "undecided"),
+    "unlisted trained": (Unlisted(torch.zeros(4, requires_grad=True)), "undecided"),
+    "unlisted own place": (Unlisted(nn.Parameter(torch.zeros(4)), ahead=False), "proved"),
+    "kept from the first call": (Kept(), "refuted"),
+    "scalar count": (Of(lambda x: x.cumsum(1) * len(x[x > 0])), "refuted"),
+    "scalar places": (Of(lambda x: x.cumsum(1) + (x > 0).nonzero().shape[0]), "refuted"),
+    "scalar kinds": (Of(lambda x: x.cumsum(1) * torch.unique(x > x.mean()).numel() * len(x[x < 0])), "refuted"),
+    "scalar close": (Of(lambda x: x.cumsum(1) if torch.allclose(x[0, -1], x[0, -1].clamp(-1.8, 1.8)) else -x),
+                     "refuted"),
+    "branch cond": (Of(lambda x: torch.cond(x[0, -1, 0] > -0.5, lambda y: y.cumsum(1), torch.neg, (x,))), "refuted"),
+    "flexible": (Of(lambda x: flexible(x, 0)), "proved"),
+    "flexible ahead": (Of(lambda x: flexible(x, 1)), "refuted"),
+    "median": (Of(lambda x: x.cumsum(1) + x.median()), "refuted"),
+    "complex": (Of(lambda x: torch.exp(torch.complex(x, x.cumsum(1))).real), "proved"),
+    "complex ahead": (Of(lambda x: torch.exp(torch.complex(x, x.flip(1))).real), "refuted"),
+    "complex parts": (Of(rotated), "proved"),
+    "bits ahead": (Of(lambda x: x + x.view(torch.int32).flip(1).view(torch.float32)), "refuted"),
+    "reduced": (Of(reduced), "refuted"),
+    "banned": (Of(banned), "proved"),
+    "padded": (Of(padded), "proved"),
+    "largest two": (Of(lambda x: sparse_attention(x, True)), "proved"),
+    "largest two ahead": (Of(lambda x: sparse_attention(x, False)), "refuted"),
+    "no rule ahead": (Of(lambda x: x + torch.linalg.pinv(x).mT), "refuted"),
+    "sought": (Of(sought), "proved"),
     "gradient": (Of(lambda x: torch.func.grad(lambda y: (y * y).sum())(x)), "proved"),
 }  # fmt: skip
 
@@ -225,10 +326,14 @@ def test_a_construct_is_answered(name: str) -> None:
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "no buffer": (lambda: Buffered(False), "a tensor that is no buffer"),
-    "numpy": (lambda: Of(lambda x: torch.from_numpy(x.numpy()[:, ::-1].copy())), r"\.numpy\(\) is not supported"),
+    "numpy": (lambda: Of(lambda x: torch.from_numpy(x.numpy()[:, ::-1].copy())), r"out of torch \(\.numpy"),
     "quantised": (lambda: torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)), {nn.Linear}),
                   "no rule for the operation linear_dynamic"),
-    "cond": (lambda: Of(lambda x: torch.cond(x.sum() > 0, torch.neg, torch.abs, (x,))), "cond"),
+    "list": (lambda: Of(lambda x: x + torch.tensor(x[0].tolist())), r"out of torch .*\.tolist"),
+    "packed": (lambda: nn.Sequential(Of(packed)), "packed sequence"),
+    "thread": (lambda: Of(lambda x: ThreadPoolExecutor(1).submit(lambda: x.flip(1)).result()), "another thread"),
+    "storage": (lambda: Of(lambda x: x.clone().set_(x.flip(1).untyped_storage(), 0, (1, 5, 4), (20, 4, 1))),
+                "no rule for the operation set"),
     "sparse": (lambda: Of(lambda x: torch.sparse.mm(torch.eye(5).to_sparse(), x[0])), "no rule for the operation"),
 }  # fmt: skip
 
@@ -239,7 +344,7 @@ def test_a_construct_is_refused_by_name(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = make()
-    given = "input" if name == "quantised" else "x"
+    given = "input" if name in ("quantised", "packed") else "x"
     found = checked(TorchModel(module, {given: x()}), [CLAIM.replace("x ->", f"{given} ->")])
     assert [d.code for d in found.diagnostics] == ["MP700"] and not found.specs[0].properties
     assert re.search(message, found.diagnostics[0].message)

@@ -144,9 +144,10 @@ RULES: dict[str, Rule] = {
     "and": _logical(ops.LogicalAnd()), "or": _logical(ops.LogicalOr()), "xor": _xor, "not": _not,
     "clamp": _clamp, "select_n": _select,
     **dict.fromkeys(
-        "copy copy_p device_put sharding_constraint name reduce_precision pvary "
+        "copy copy_p sharding_constraint name reduce_precision pvary "
         "convert_element_type stop_gradient".split(), identity),
-    "optimization_barrier": lambda c: tuple(c.value(i) for i in range(len(c.inputs))),
+    **dict.fromkeys(
+        ["device_put", "optimization_barrier"], lambda c: tuple(c.value(i) for i in range(len(c.inputs)))),
     **dict.fromkeys(
         "rem atan2 atan asin acos tan sinh cosh asinh acosh atanh cbrt erf_inv lgamma digamma polygamma igamma igammac "
         "igamma_grad_a random_gamma_grad regularized_incomplete_beta bessel_i0e bessel_i1e zeta round nextafter "

@@ -28,7 +28,7 @@ def bound(equation: Any, inputs: Sequence[Any], **params: Any) -> Sequence[Any]:
 def folded(equation: Any, inputs: Sequence[Held]) -> list[Held]:
     """Return the results of an equation whose operands are known, or drawn."""
     drawn = equation.primitive.name in DRAWS or any(x.drawn for x in inputs)
-    drawn = drawn or any(e.primitive.name in DRAWS for e in _equations(equation))
+    drawn = drawn or any(e.primitive.name in DRAWS for e in equations(equation))
     numbers = [x.known for x in inputs]
     plain = _FOLDS.get(equation.primitive.name)
     if plain is None or any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in inputs):
@@ -38,12 +38,12 @@ def folded(equation: Any, inputs: Sequence[Held]) -> list[Held]:
     return [Held.of(np.broadcast_to(found, aval.shape), drawn)]
 
 
-def _equations(equation: Any) -> list[Any]:
+def equations(equation: Any) -> list[Any]:
     """Return the equations within an equation, at any depth."""
     found = []
     for inner in jaxprs_in_params(equation.params):
         for e in inner.eqns:
-            found += [e, *_equations(e)]
+            found += [e, *equations(e)]
     return found
 
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mpcompile.diagnostics import Span
-from mpcompile.foreign.arguments import arrays_of
+from mpcompile.diagnostics import Span, error
+from mpcompile.foreign.arguments import arrays_of, named
 from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.ir import Array
 from mpcompile_jax.reader.callee import Callee
+from mpcompile_jax.reader.folding import equations
 from mpcompile_jax.reader.record import record
 from mpcompile_jax.reader.tape import array, is_weight
 
@@ -40,9 +41,11 @@ class JaxModel:
     def __init__(self, callee: Callee, inputs: Mapping[str, Any], name: str) -> None:
         self.callee, self.name = callee, name
         arrays, self._planted = arrays_of(inputs, (jax.Array, np.ndarray, np.generic))
+        self._closed: Any = None
         self.keys = {k: x for k, x in arrays.items() if _is_key(x)}
         self.inputs = {k: jnp.asarray(x) for k, x in arrays.items() if k not in self.keys}
-        self._closed: Any = None
+        self.keys |= self._old_keys()
+        self.inputs = {k: x for k, x in self.inputs.items() if k not in self.keys}
         self._wide = True
         self._shown: list[str] = []
         self._jitted: dict[str, Any] = {}
@@ -96,6 +99,20 @@ class JaxModel:
             self._closed = jax.make_jaxpr(self._flat)(self._weights(0), self._known(), given)
         return self._closed
 
+    def _old_keys(self) -> dict[str, Any]:
+        """Return the inputs that are keys of the old kind: two numbers that something random is made of."""
+        asked = {k: x for k, x in self.inputs.items() if x.dtype == np.uint32 and x.shape == (2,)}
+        if not asked:
+            return {}
+        try:
+            jaxpr = self._traced().jaxpr
+        except _FAULTS:  # said when the call is recorded
+            return {}
+        finally:
+            self._closed = None
+        given = dict(zip(self.inputs, jaxpr.invars[len(jaxpr.invars) - len(self.inputs) :], strict=True))
+        return {k: x for k, x in asked.items() if _drawn_from(jaxpr, given[k])}
+
     def _given(self, inputs: Mapping[str, Any]) -> list[Any]:
         return [jnp.asarray(inputs[k], x.dtype) for k, x in self.inputs.items()]
 
@@ -128,8 +145,18 @@ class JaxModel:
 
 
 def _is_key(x: Any) -> bool:
-    """Whether an array is a key of random numbers, of the new kind or of the old one."""
-    return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key)) or (x.dtype == np.uint32 and x.shape == (2,))
+    return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
+
+
+def _drawn_from(jaxpr: Any, variable: Any) -> bool:
+    """Whether a random primitive takes a variable of a jaxpr, or something that it calls with it has one."""
+    for equation in jaxpr.eqns:
+        if not any(x is variable for x in equation.invars):
+            continue
+        within = [equation, *equations(equation)]
+        if any(e.primitive.name in ("random_wrap", "threefry2x32") for e in within):
+            return True
+    return False
 
 
 def _wide(arrays: Sequence[Any]) -> list[Any]:
@@ -163,14 +190,20 @@ _OWN = __file__.rpartition("/")[0]
 
 
 def outputs_of(result: Any) -> dict[str, Any]:
-    """Return the arrays of a result by name: `output` for one, keys or fields, else `output_0`, ..."""
+    """Return the arrays of a result by name: `output` for one, keys or fields, else `output_0`, ...; nested ones by `_`.
+
+    Raises `SpecError` (MP700) where two would share a name.
+    """
     if isinstance(result, jax.Array | np.ndarray):
         return {"output": result}
     found = {}
     for path, x in jax.tree_util.tree_flatten_with_path(result)[0]:
         if isinstance(x, jax.Array | np.ndarray):
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            found[f"output_{name}" if name[:1].isdigit() else name] = x
+            name = named(tuple(jax.tree_util.keystr((key,), simple=True) for key in path))
+            name = f"output_{name}" if name[:1].isdigit() else name
+            if name in found:
+                raise error("MP700", f"two arrays of the result would be named '{name}'", Span.none())
+            found[name] = x
     return found
 
 

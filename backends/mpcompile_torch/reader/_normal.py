@@ -27,8 +27,12 @@ def _softmax(c: Call) -> Value:
 
 
 def _log_softmax(c: Call) -> Value:
-    axis = c.axis()
-    return c.b.emit(ops.LogSoftmax(axis), c.tape.seen(c.value("self", FLOAT), axis))
+    axis, x = c.axis(), c.value("self", FLOAT)
+    seen = c.tape.seen(x, axis)
+    if seen is x:
+        return c.b.emit(ops.LogSoftmax(axis), x)
+    # the logarithm itself is finite where a finite mask is
+    return build.sub(c.b, x, c.b.emit(ops.LogSumExp((axis,), True), seen))
 
 
 def _safe_softmax(c: Call) -> Value:

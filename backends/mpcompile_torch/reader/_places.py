@@ -16,7 +16,9 @@ from mpcompile_torch.reader.tape import Call, array, tensors_in
 INT = DType.INT
 
 
-def _reshape(c: Call) -> Value:
+def _reshape(c: Call) -> Value | tuple[Value, ...]:
+    if c["dtype"] is not None:  # the bits of elements as others
+        return c.observe(()) if c["self"].element_size() == c.out.element_size() else c.observe(None)
     return build.reshape(c.b, c.value("self"), c.shape)
 
 
@@ -104,7 +106,9 @@ def _flip(c: Call) -> Value:
 def _pad(c: Call) -> Value | tuple[Value, ...]:
     pads, rank = list(c["pad"]), c["self"].ndim
     if any(p < 0 for p in pads) or c.kind is not DType.FLOAT:
-        return _moved(c)
+        numbers = torch.arange(1, c["self"].numel() + 1, dtype=torch.float64).reshape(c["self"].shape)
+        filled = c.cast(c.b.constant(c["value"] or 0), c.kind)
+        return c.tape.move([filled, c.value("self")], array(c.function(numbers, pads)).astype(np.int64))
     before, after = [0] * rank, [0] * rank
     for i in range(len(pads) // 2):
         before[rank - 1 - i], after[rank - 1 - i] = pads[2 * i : 2 * i + 2]
@@ -144,11 +148,10 @@ def _moved(c: Call) -> Value | tuple[Value, ...]:
                 return of
         if isinstance(tree, list | tuple):
             return type(tree)(places(t) for t in tree)
-        return 0.0 if isinstance(tree, float) else tree
+        return tree
 
     found = c.function(*places(c.args), **{k: places(v) for k, v in c.kwargs.items() if k != "dtype"})
-    filled = next((a for a in (*c.args, *c.kwargs.values()) if isinstance(a, float)), 0.0)
-    values = [c.b.constant(np.asarray(filled).astype(array(c.out).dtype)), *(c.tape[x] for x, _ in numbered)]
+    values = [c.b.constant(np.zeros((), array(c.out).dtype)), *(c.tape[x] for x, _ in numbered)]
     moved = [c.tape.move(values, array(f).astype(np.int64)) for f in tensors_in(found)]
     return tuple(moved)
 
@@ -308,6 +311,8 @@ def _scatter(c: Call) -> Value | tuple[Value, ...]:
     """x with elements of a source, or a number, at indices along an axis."""
     axis, index = c.axis(), c["index"]
     source = c.given.get("src", c.given.get("value"))
+    if c["reduce"] is not None:
+        return c.observe((axis,) if _beside(c, axis) else None)
     if not c.tape.unknown(index) and isinstance(source, torch.Tensor) and source.ndim:
         x = c["self"]
         numbers = torch.arange(x.numel(), dtype=torch.int64).reshape(x.shape)
@@ -326,8 +331,9 @@ def _beside(c: Call, axis: int) -> bool:
 def _along_axis(c: Call) -> tuple[Value, ...]:
     """An operation whose results read everything along its axis, such as sorting."""
     given = c.given.get("dim")
-    axis = int(given if given is not None else -1) % c["self"].ndim
-    return c.observe((axis,) if _beside(c, axis) else None)
+    axis = int(given if given is not None else -1) % max(c["self"].ndim, 1)
+    whole = c.name in ("median", "nanmedian") and given is None
+    return c.observe((axis,) if _beside(c, axis) and not whole else None)
 
 
 def _triangular_solve(c: Call) -> tuple[Value, ...]:
@@ -336,6 +342,16 @@ def _triangular_solve(c: Call) -> tuple[Value, ...]:
     if not c["left"] or c["self"].ndim != rank or c["B"].ndim != rank:
         return c.observe(None)
     return c.observe((rank - 1,), rank - 2, bool(c["upper"]))
+
+
+def _sought(name: str) -> Callable[[Call], tuple[Value, ...]]:
+    """Each number by itself, among numbers that are known (`bucketize`); else anything."""
+
+    def rule(c: Call) -> tuple[Value, ...]:
+        among = c[name]
+        return c.observe(None if isinstance(among, torch.Tensor) and c.tape.unknown(among) else ())
+
+    return rule
 
 
 def _anything(c: Call) -> tuple[Value, ...]:
@@ -369,13 +385,14 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     **dict.fromkeys("diagonal_scatter as_strided_scatter".split(), _scatter_part),
     "scatter": _scatter, "linalg_solve_triangular": _triangular_solve,
     **dict.fromkeys(
-        "multinomial sort topk argsort kthvalue median mode".split(), _along_axis),
+        "multinomial sort topk argsort kthvalue median nanmedian mode".split(), _along_axis),
     **dict.fromkeys("cumprod logcumsumexp cummax cummin".split(), _running),
     "repeat": _repeat, "roll": _roll,
+    "bucketize": _sought("boundaries"), "searchsorted": _sought("sorted_sequence"), "isin": _sought("test_elements"),
     **dict.fromkeys(
         "scatter_add scatter_reduce index_add index_copy index_fill masked_scatter nonzero masked_select "
-        "_unique2 unique_consecutive unique_dim bincount histc searchsorted bucketize _grouped_mm "
+        "_unique2 unique_consecutive unique_dim bincount histc _grouped_mm "
         "_scaled_grouped_mm _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex _linalg_slogdet "
         "_linalg_solve_ex triangular_solve linalg_cholesky_ex _linalg_det linalg_qr "
-        "linalg_householder_product grid_sampler_2d _cdist_forward segment_reduce prod".split(), _anything),
+        "linalg_householder_product grid_sampler_2d segment_reduce".split(), _anything),
 }  # fmt: skip

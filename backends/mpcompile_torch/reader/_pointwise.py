@@ -66,34 +66,9 @@ def _number(c: Call, number: float, like: DType | None = None) -> Value:
 
 
 def _mul(c: Call) -> Value:
-    if c.out.is_complex():
-        return _complex_product(c)
     if c.kind is BOOL:
         return c.b.emit(ops.LogicalAnd(), *_both(c, BOOL))
     return build.mul(c.b, *_both(c, c.kind))
-
-
-def _complex_product(c: Call) -> Value:
-    """(a + bi)(c + di) of pairs along the last axis."""
-    b = c.b
-    x, y = (_pair(c, c[name]) for name in ("self", "other"))
-    (a, i), (r, s) = x, y
-    parts = (
-        build.sub(b, build.mul(b, a, r), build.mul(b, i, s)),
-        build.add(b, build.mul(b, a, s), build.mul(b, i, r)),
-    )
-    wide = [build.reshape(b, p, (*p.shape, 1)) for p in parts]
-    return build.concat(b, wide, len(wide[0].shape) - 1)
-
-
-def _pair(c: Call, x: Any) -> tuple[Value, Value]:
-    b = c.b
-    value = c.cast(c.tape[x], FLOAT)
-    if not (isinstance(x, torch.Tensor) and x.is_complex()):
-        return value, b.constant(0.0)
-    axis = value.type.rank - 1
-    real, imaginary = build.split(b, value, axis, 2)
-    return build.reshape(b, real, value.shape[:-1]), build.reshape(b, imaginary, value.shape[:-1])
 
 
 def _div(c: Call) -> Value | tuple[Value, ...]:
@@ -221,7 +196,8 @@ def _exp(b: Any, x: Value) -> Value:
 
 RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     **{n: unary(op) for n, op in {
-        "neg": ops.Neg(), "exp": ops.Exp(), "log": ops.Log(), "tanh": ops.Tanh(), "sigmoid": ops.Sigmoid(),
+        "neg": ops.Neg(), "_neg_view": ops.Neg(), "exp": ops.Exp(),
+        "log": ops.Log(), "tanh": ops.Tanh(), "sigmoid": ops.Sigmoid(),
         "relu": ops.Relu(), "sqrt": ops.Sqrt(), "abs": ops.Abs(), "sgn": ops.Sign(), "sign": ops.Sign(),
         "floor": ops.Floor(), "erf": ops.Erf(), "sin": ops.Sin(), "cos": ops.Cos(),
     }.items()},
@@ -247,12 +223,13 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
         c.b, build.maximum(c.b, c.value("self", FLOAT), float(c["min_val"])), float(c["max_val"])),
     **dict.fromkeys(
         "clone detach alias _to_copy contiguous lift lift_fresh lift_fresh_copy detach_copy alias_copy "
-        "_conj resolve_conj resolve_neg view_as_complex view_as_real view_as_real_copy view_as_complex_copy "
+        "resolve_conj resolve_neg view_as_complex view_as_real view_as_real_copy view_as_complex_copy "
         "convert_element_type to dropout".split(), _identity),
     "copy": _copy,
     **dict.fromkeys(
         "bernoulli normal poisson exponential uniform native_dropout remainder fmod atan2 atan erfinv erfc "
         "round trunc floor_divide isnan isinf isfinite tan asin acos sinh cosh asinh acosh atanh lgamma "
         "digamma logit hypot nan_to_num bitwise_left_shift bitwise_right_shift __lshift__ __rshift__ "
+        "fake_quantize_per_tensor_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
         "special_i0 special_i1 log_normal frac heaviside xlogy".split(), one_place),
 }  # fmt: skip

@@ -124,7 +124,30 @@ def _norm(c: Call) -> Value | tuple[Value, ...]:
         return b.emit(ops.Sqrt(), build.sum_axes(b, build.mul(b, x, x), axes, _keep(c)))
     if order == 1:
         return build.sum_axes(b, b.emit(ops.Abs(), x), axes, _keep(c))
-    return c.observe(None)
+    return _joined(c, axes)
+
+
+def _joined(c: Call, axes: tuple[int, ...]) -> tuple[Value, ...]:
+    """Bound a reduction without a primitive: it reads what a sum over the same axes reads."""
+    return c.observe((), operands=[build.sum_axes(c.b, c.value("self", FLOAT), axes, _keep(c))])
+
+
+def _product(c: Call) -> tuple[Value, ...]:
+    return _joined(c, c.axes() if c.given.get("dim") is not None else tuple(range(c["self"].ndim)))
+
+
+def _distances(c: Call) -> Value | tuple[Value, ...]:
+    """Distances of every row of x1 to every row of x2."""
+    b, x, y = c.b, c.value("x1", FLOAT), c.value("x2", FLOAT)
+    rank, order = x.type.rank, float(c["p"])
+    apart = build.sub(
+        b,
+        build.reshape(b, x, (*x.shape[:-1], 1, x.shape[-1])),
+        build.reshape(b, y, (*y.shape[:-2], 1, *y.shape[-2:])),
+    )
+    if order == 2:
+        return b.emit(ops.Sqrt(), build.sum_axes(b, build.mul(b, apart, apart), (rank,)))
+    return c.observe((), operands=[build.sum_axes(b, apart, (rank,))])
 
 
 RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
@@ -133,4 +156,5 @@ RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     "any": _some(False), "all": _some(True), "logsumexp": _logsumexp, "cumsum": _cumsum,
     "var": _variance(False, False), "std": _variance(True, False), "var_mean": _variance(False, True),
     "std_mean": _variance(True, True), "linalg_vector_norm": _norm, "norm": _norm,
+    "prod": _product, "_cdist_forward": _distances,
 }  # fmt: skip

@@ -15,8 +15,8 @@ from mpcompile.foreign.arguments import Planted, arrays_of
 from mpcompile.foreign.recording import Recording
 from mpcompile.ir import Array
 from mpcompile_torch.reader.export import Exported, exported
-from mpcompile_torch.reader.record import failed, outputs_of, record
-from mpcompile_torch.reader.tape import array
+from mpcompile_torch.reader.record import failed, outputs_of, record, untouched
+from mpcompile_torch.reader.tape import array, tensor
 
 
 def _nested(planted: Planted, call: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -62,20 +62,28 @@ class TorchModel:
         return TorchModel(self.module, inputs, self.call, self.name)
 
     def run(self, inputs: Mapping[str, Array], trial: int) -> dict[str, Array]:
-        module = self._double(trial)
-        given = {k: self._like(v, self.inputs[k]) for k, v in inputs.items()}
-        torch.manual_seed(0)
+        given = {k: tensor(v, self.inputs[k].dtype) for k, v in inputs.items()}
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             try:
-                result = self.call(module, **given) if self.call else module(**given)
-            except (RuntimeError, TypeError):  # a cast that the model does itself
-                module = self._single(trial)
+                result = self._called(self._double(trial), given)
+            except Exception:  # a cast that the model does itself, or weights that are not the module's
                 given = {k: v.to(self.inputs[k].dtype) for k, v in given.items()}
                 try:
-                    result = self.call(module, **given) if self.call else module(**given)
+                    result = self._called(self._single(trial), given)
                 except Exception as reason:  # it runs where it is recorded, and not by itself
                     raise failed(reason) from reason
         return {k: array(v).astype(np.float64) for k, v in outputs_of(result).items()}
+
+    def _called(self, module: nn.Module, given: Mapping[str, torch.Tensor]) -> Any:
+        """Call a copy of the module, which starts from the same state each time."""
+        torch.manual_seed(0)
+        held = [(x, x.clone()) for x in (*module.buffers(), *module.parameters())]
+        with untouched(module):
+            try:
+                return self.call(module, **given) if self.call else module(**given)
+            finally:
+                for x, before in held:
+                    x.copy_(before)
 
     def exported(
         self, inputs: Mapping[str, Array]
@@ -91,10 +99,6 @@ class TorchModel:
             other = program(**given)
         one, two = ({k: array(v) for k, v in outputs_of(r).items()} for r in (eager, other))
         return one, two, asked
-
-    def _like(self, x: Array, given: torch.Tensor) -> torch.Tensor:
-        found = torch.from_numpy(np.array(x))
-        return found.double() if given.dtype.is_floating_point else found.to(given.dtype)
 
     def _double(self, trial: int) -> nn.Module:
         if trial not in self._doubles:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,13 +24,21 @@ from mpcompile.budget import OutOfBudget
 from mpcompile.diagnostics import Span, SpecError
 from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Builder, Frame, Graph
-from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, decomposition
+from mpcompile_torch.reader.rules import DRAWS, RULES, SHAPES, anything, counted, decomposition, eager, plain
 from mpcompile_torch.reader.tape import Call, Tape, array, tensors_in
 
 #: Buffers of these names are statistics that training changes.
 RUNNING = ("running_mean", "running_var")
 #: Code of these folders is the framework's or ours, and nobody's model.
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+#: What torch says where code asks for the memory of a tensor that is recorded.
+_TAKEN = (
+    ".numpy() is not supported",
+    "unallocated storage",
+    "Cannot access data pointer",
+    "data is not allocated",
+    "FunctionalTensor.__format__",
+)
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's modes have no types
@@ -45,7 +54,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's m
         kwargs = kwargs or {}
         given = tensors_in((args, kwargs))
         name = func._schema.name.partition("::")[2]
-        known = not any(map(self.tape.unknown, given))
+        unknown = [self._unknown(x) for x in given]  # of each: that makes weights known as such
+        known = not any(unknown)
         if name in DRAWS and (known or name.endswith("_like")):
             return self._draw(func, args, kwargs)
         if known:
@@ -59,26 +69,47 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's m
         result = func(*args, **kwargs)
         if name in SHAPES:
             return result
-        if name in ("_local_scalar_dense", "equal", "is_nonzero"):
-            self.tape.reads.append(Read(span, float(result)))
-            return result
         results = tuple(tensors_in(result))
-        self.tape.eps = max([self.tape.eps, *(_coarse(r.dtype) for r in results)])
         if not results:
+            if isinstance(result, bool | int | float | complex):
+                self.tape.reads.append(Read(span, float(result.real)))
             return result
+        self.tape.eps = max([self.tape.eps, *(_coarse(r.dtype) for r in results)])
         if func._schema.is_mutable:
             raise Unrecordable(f"{name} writes to memory that is shared", span)
-        if name not in RULES:
+        if name not in RULES and not plain(func, args, kwargs, results):
             raise Unrecordable(f"no rule for the operation {name}", span)
+        self._emit(func, args, kwargs, results, span)
+        return result
+
+    def _emit(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        results: tuple[torch.Tensor, ...],
+        span: Span,
+    ) -> None:
+        """Put an operation on the tape, by its rule; what has none may read anything."""
+        name = func._schema.name.partition("::")[2]
+        call = Call(self.tape, name, func, args, kwargs, _given(func, args, kwargs), results)
+        if torch.Tag.dynamic_output_shape in func.tags and counted(call):
+            # how many elements there are is read off the operands, and code may ask for it
+            self.tape.reads.append(Read(span, float(results[0].numel())))
         with self.tape.builder.within((*self.modules, Frame(name, name, span)), span):
-            call = Call(self.tape, name, func, args, kwargs, _given(func, args, kwargs), results)
-            found = RULES[name](call)
+            found = RULES.get(name, anything)(call)
             values = found if isinstance(found, tuple) else (found,)
             if len(values) < len(results):  # further results, which a rule does not tell, may read anything
                 values = (*values, *call.observe(None)[len(values) :])
             for x, value in zip(results, values[: len(results)], strict=True):
                 self.tape[x] = value
-        return result
+
+    def _unknown(self, x: torch.Tensor) -> bool:
+        """Whether a tensor is not known; parameters that the module does not list are weights too."""
+        trained = isinstance(x, nn.Parameter) or (x.requires_grad and x.is_leaf)
+        if trained and not self.tape.unknown(x):
+            self.tape.weight(x, f"outside_{len(self.tape.weights)}")
+        return self.tape.unknown(x)
 
     def _draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         result = func(*args, **kwargs)
@@ -88,7 +119,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's m
 
 
 class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # torch's modes have no types
-    """Functionalisation whose operations on plain tensors a recorder sees."""
+    """Functionalisation whose operations on plain tensors a recorder sees.
+
+    An operator that takes functions (`torch.cond`, `flex_attention`) runs as it does without a compiler.
+    """
+
+    supports_higher_order_operators = True
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -97,6 +133,11 @@ class _Functional(FunctionalTensorMode):  # type: ignore[no-untyped-call]  # tor
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if isinstance(func, HigherOrderOperator):
+            if (body := eager(func)) is None:
+                raise Unrecordable(f"no rule for the operation {func}", here())
+            with self:
+                return body(*args, **(kwargs or {}))
         with self.recorder:
             return super().__torch_dispatch__(func, types, args, dict(kwargs or {}))
 
@@ -181,7 +222,7 @@ def _tracked(module: nn.Module, stack: list[Frame]) -> Iterator[None]:
 
 
 @contextmanager
-def _untouched(module: nn.Module) -> Iterator[None]:
+def untouched(module: nn.Module) -> Iterator[None]:
     """Give every part of a module its attributes back: code keeps what it computed in them."""
     parts = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
     before = [dict(vars(m)) for m in parts]
@@ -243,7 +284,7 @@ def record(
         held.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         held.enter_context(sdpa_kernel(SDPBackend.MATH))
-        held.enter_context(_untouched(module))
+        held.enter_context(untouched(module))
         held.enter_context(_tracked(module, stack))
         functional = _Functional(Recorder(tape, stack))
 
@@ -285,6 +326,11 @@ def failed(reason: Exception) -> Unrecordable:
             "",
             "it writes what it computed to a tensor that is no buffer of the module (register_buffer)",
         )
+    if any(words in what for words in _TAKEN):
+        kind = ""
+        what = "it takes numbers out of torch (.numpy(), .tolist(), a packed sequence): what reads them is not seen"
+    if "FunctionalTensor on its own" in what:
+        kind, what = "", "it computes in another thread, or where torch's modes are off: that is not seen"
     frames, span = reason.__traceback__, Span.none()
     while frames is not None:
         if not frames.tb_frame.f_code.co_filename.startswith(_OWN):
@@ -328,4 +374,4 @@ def outputs_of(result: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-__all__ = ["failed", "here", "outputs_of", "record"]
+__all__ = ["failed", "here", "outputs_of", "record", "untouched"]

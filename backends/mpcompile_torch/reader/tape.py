@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -156,11 +157,60 @@ class Call:
         return [self.tape[x] for x in self.tensors() if self.tape.unknown(x)]
 
     def observe(
-        self, joined: Sequence[int] | None, running: int | None = None, reverse: bool = False
+        self,
+        joined: Sequence[int] | None,
+        running: int | None = None,
+        reverse: bool = False,
+        operands: Sequence[Value] | None = None,
     ) -> tuple[Value, ...]:
-        """Stand in for the operation by its results, and a bound of what they read (`Observed`)."""
+        """Stand in for the operation by its results, and a bound of what they read (`Observed`).
+
+        `operands` are in the place of those that are not known, where these do not broadcast to the results.
+        """
         results = [array(r).copy() for r in self.results]
-        return self.tape.observe(self.name, self.operands(), results, joined, running, reverse)
+        again = self._again() if operands is None else None
+        operands = self.operands() if operands is None else operands
+        return self.tape.observe(self.name, operands, results, joined, running, reverse, again)
+
+    def _again(self) -> Callable[..., list[Array]] | None:
+        """Return the operation in double precision, as a function of its unknown operands; none for a draw."""
+        if torch.Tag.nondeterministic_seeded in self.function.tags:
+            return None
+        unknown = [self.tape.unknown(x) for x in self.tensors()]
+
+        def again(*arrays: Array) -> list[Array]:
+            left, asked = iter(arrays), iter(unknown)
+
+            def put(x: Any) -> Any:
+                if isinstance(x, torch.Tensor):
+                    return tensor(next(left), x.dtype) if next(asked) else _doubled(x)
+                if isinstance(x, Mapping):
+                    return {k: put(v) for k, v in x.items()}
+                return type(x)(put(v) for v in x) if isinstance(x, list | tuple) else x
+
+            try:
+                with torch.no_grad():
+                    found = self.function(*put(self.args), **put(dict(self.kwargs)))
+            except RuntimeError as reason:  # it takes no double precision
+                raise ValueError(f"{self.name} cannot be run again: {reason}") from reason
+            return [array(r) for r in tensors_in(found)]
+
+        return again
+
+
+def tensor(x: Array, like: torch.dtype) -> torch.Tensor:
+    """Return numbers as a tensor: floats in double precision, others of their type."""
+    found = torch.from_numpy(np.array(x))
+    if like.is_complex:
+        return torch.view_as_complex(found.double().contiguous())
+    return found.double() if like.is_floating_point else found.to(like)
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    """A constant in double precision."""
+    return x.detach().to(
+        torch.complex128 if x.is_complex() else torch.float64 if x.is_floating_point() else x.dtype
+    )
 
 
 def tensors_in(tree: object) -> list[torch.Tensor]:
@@ -174,4 +224,4 @@ def tensors_in(tree: object) -> list[torch.Tensor]:
     return []
 
 
-__all__ = ["Call", "Tape", "array", "kind", "tensors_in"]
+__all__ = ["Call", "Tape", "array", "kind", "tensor", "tensors_in"]

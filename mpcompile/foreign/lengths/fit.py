@@ -106,7 +106,7 @@ def _row(nodes: Sequence[Node], lengths: Sequence[int], operands: Operands) -> _
         arrays = [n.op.array for n in nodes if isinstance(n.op, Constant)]
         return _Row(classify(arrays, lengths, types[0]), operands, types, first)
     if isinstance(first.op, Observed):
-        ops = [replace(n.op, results=()) for n in nodes if isinstance(n.op, Observed)]
+        ops = [replace(n.op, results=(), again=None) for n in nodes if isinstance(n.op, Observed)]
         return _Row(_fit(ops, lengths, first), operands, types, first)
     return _Row(_fit([n.op for n in nodes], lengths, first), operands, types, first)
 
@@ -181,7 +181,7 @@ def _hold(rows: Sequence[_Row], nodes: Sequence[Node], length: int) -> None:
 def _agrees(row: _Row, node: Node, length: int) -> bool:
     if not isinstance(row.op, Primitive):
         return isinstance(node.op, Constant) and row.op.agrees(node.op.array)
-    found = replace(node.op, results=()) if isinstance(node.op, Observed) else node.op
+    found = replace(node.op, results=(), again=None) if isinstance(node.op, Observed) else node.op
     return same_primitive(_at(row.op, length), found)
 
 
