@@ -116,7 +116,7 @@ class Observed(Primitive):
 
 
 def fits(given: Sequence[int], made: Sequence[int], joined: Sequence[int]) -> bool:
-    """Whether an operand of a shape broadcasts to a result, but for axes of the result that are joined."""
+    """Return whether an operand of a shape broadcasts to a result, but for axes of the result that are joined."""
     if len(given) > len(made) or any(axis >= len(made) for axis in joined):
         return False
     axes = range(len(made) - len(given), len(made))

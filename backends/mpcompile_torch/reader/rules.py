@@ -41,7 +41,7 @@ def anything(c: Call) -> tuple[Value, ...]:
 def plain(
     func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: tuple[torch.Tensor, ...]
 ) -> bool:
-    """Whether an operation is the framework's and takes and gives dense tensors alone, so that `anything` bounds it.
+    """Return whether an operation is the framework's and takes and gives dense tensors alone: `anything` bounds it.
 
     One on a storage, a packed weight, or a sparse, nested or quantised tensor reads what is no operand.
     """
@@ -57,7 +57,7 @@ _ARGUMENTS = frozenset("Tensor number float int bool complex str Device".split()
 
 
 def counted(c: Call) -> bool:
-    """Whether unknown numbers decide how many elements an operation gives, as of `nonzero`."""
+    """Return whether unknown numbers decide how many elements an operation gives, as of `nonzero`."""
     asked = {"index": "indices", "masked_select": "mask"}.get(c.name)
     deciding = c.tensors() if asked is None else tensors_in(c[asked])
     return any(
