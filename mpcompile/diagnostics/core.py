@@ -40,6 +40,10 @@ class Span:
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}" if self.path else "<derived>"
 
+    def head(self, text: str) -> Span:
+        """The part of this span, on its first line, that a text at its start has."""
+        return Span(self.path, self.line, self.column, self.line, self.column + len(text))
+
     def to(self, other: Span) -> Span:
         """The stretch from the start of this span to the end of another."""
         return Span(self.path, self.line, self.column, other.end_line, other.end_column)
@@ -75,7 +79,7 @@ class Fix:
     @classmethod
     def first(cls, span: Span, old: str, new: str) -> Fix:
         """Return the replacement of a text that stands at the start of a span, on one line."""
-        return cls(Span(span.path, span.line, span.column, span.line, span.column + len(old)), old, new)
+        return cls(span.head(old), old, new)
 
 
 @dataclass(frozen=True, slots=True)

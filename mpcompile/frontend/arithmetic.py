@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from mpcompile.diagnostics import Diagnostic, Expected, Span, SpecError, error
-from mpcompile.diagnostics.nearest import Meant, meant
+from mpcompile.diagnostics.nearest import Meant, meant, one_edit
 from mpcompile.frontend import ast
 
 Value = int | float
@@ -30,6 +30,18 @@ class UnknownNumber(SpecError):
     def __init__(self, name: ast.Name, hint: Meant) -> None:
         super().__init__([Diagnostic("MP110", f"unknown number `{name.id}`", name.span, **hint)])
         self.name = name
+
+
+class UnknownFunction(SpecError):
+    """MP110: a call of a function that is none of numbers."""
+
+    def __init__(self, call: ast.Call) -> None:
+        close = [name for name in FUNCTIONS if one_edit(call.callee, name)]
+        known = ", ".join(f"`{name}`" for name in FUNCTIONS)
+        hint = meant(call.callee, close, call.span, f"functions: {known}")
+        message = f"unknown function `{call.callee}` of numbers"
+        super().__init__([Diagnostic("MP110", message, call.span, **hint)])
+        self.call = call
 
 
 def evaluate_number(expr: ast.Expr, env: Mapping[str, Value]) -> Value:
@@ -109,9 +121,7 @@ def _power(expr: ast.Binary, base: Value, exponent: Value) -> Value:
 
 def _call(expr: ast.Call, env: Mapping[str, Value]) -> Value:
     if expr.callee not in FUNCTIONS:
-        known = "functions: " + ", ".join(f"`{n}`" for n in FUNCTIONS)
-        hint = meant(expr.callee, FUNCTIONS, expr.span, known)
-        raise error("MP110", f"unknown function `{expr.callee}` of numbers", expr.span, **hint)
+        raise UnknownFunction(expr)
     function, fewest, most = FUNCTIONS[expr.callee]
     if any(a.name is not None for a in expr.args) or not fewest <= len(expr.args) <= most:
         count = (
@@ -148,4 +158,12 @@ def _what(expr: ast.Expr) -> str:
     )
 
 
-__all__ = ["CONSTANTS", "FUNCTIONS", "MAX_EXPONENT", "MAX_INTEGER", "UnknownNumber", "evaluate_number"]
+__all__ = [
+    "CONSTANTS",
+    "FUNCTIONS",
+    "MAX_EXPONENT",
+    "MAX_INTEGER",
+    "UnknownFunction",
+    "UnknownNumber",
+    "evaluate_number",
+]

@@ -12,13 +12,14 @@ from typing import Any
 from lark import Token, Tree
 
 from mpcompile.diagnostics import Span, error
-from mpcompile.diagnostics.nearest import meant
+from mpcompile.diagnostics.nearest import meant, one_edit
 from mpcompile.frontend import ast
 from mpcompile.frontend.expressions import Expressions, Range
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.trees import node_of, parts, token_of, tree_of
 
-_TYPES = ("binary", "real", "integer", "category", "angle")
+#: The types of variables.
+TYPES = ("binary", "real", "integer", "category", "angle")
 #: The examples of a batch have no name, so that nothing can mix them.
 _BATCH = ("N", "batch")
 
@@ -96,9 +97,12 @@ class Builder(Expressions):
         base, bounds, shape, maybe = parts(tree)
         base = token_of(base)
         span = self.span(base)
-        if str(base) not in _TYPES:
-            known = "types are " + ", ".join(f"`{t}`" for t in _TYPES)
-            raise error("MP108", f"unknown type `{base}`", span, **meant(str(base), _TYPES, span, known))
+        if str(base) not in TYPES:
+            known = "types are " + ", ".join(f"`{t}`" for t in TYPES)
+            close = [
+                t for t in TYPES if one_edit(str(base), t)
+            ]  # the list is short: no guess beyond one edit
+            raise error("MP108", f"unknown type `{base}`", span, **meant(str(base), close, span, known))
         low = high = classes = None
         labels: tuple[str, ...] = ()
         if bounds is not None:

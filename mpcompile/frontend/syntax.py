@@ -32,6 +32,12 @@ _SHOWN = {
 }  # fmt: skip
 _COMPARISONS = frozenset(("LESSTHAN", "LESSEQUAL", "MORETHAN", "MOREEQUAL", "EQUALEQUAL", "IS"))
 _OPERATORS = _COMPARISONS | frozenset("VBAR AMPERSAND AT PLUS MINUS STAR SLASH FLOOR PERCENT POWER".split())
+#: Where a keyword belongs that begins no statement.
+_BELONGS = {
+    "REPEAT": "a repeat is a stage of a pipeline: net f = repeat i in 0..3 { dense(8) -> relu }",
+    "YIELD": "it ends a block: block both on a, b { yield concat(a, b) }",
+    "ALLOW": 'it stands in check: check { allow unused_name because "..." }',
+}
 _SOFT = frozenset(name for word, name in KEYWORDS.items() if word in HEADS) | {"ON", "OVER", "BACKWARD"}
 _ORDER = ("EQUAL", "TILDE", "COLON", "COMMA", "RPAR", "RSQB", "RBRACE", "ARROW", "DOTS", "LPAR", "LBRACE")
 
@@ -211,6 +217,8 @@ class _Run:
             return "write `=` here"
         if kind == "DOTS":
             return "ranges belong into `repeat i in 0..3` and `integer(0..255)`"
+        if kind in _BELONGS and "NAME" in accepted and self._starts(token):
+            return _BELONGS[kind]
         if token.value in KEYWORDS and kind not in _SOFT and "NAME" in accepted:
             return f"`{token}` is a keyword; choose another name"
         if kind in ("NAME", "INT", "FLOAT", "STRING") and "COMMA" in accepted:

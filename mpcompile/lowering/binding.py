@@ -9,7 +9,6 @@ import numpy as np
 
 from mpcompile.bijectors import BIJECTORS, LAWS, Bijector, Law
 from mpcompile.diagnostics import Expected, Span, SpecError, error
-from mpcompile.diagnostics.nearest import meant
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, REMOVED, likelihoods
 from mpcompile.distributions.combinators import Combined, OverLaw
 from mpcompile.distributions.diffusion import NOISES, Variances
@@ -22,7 +21,7 @@ from mpcompile.layers import Context, Mask, Net
 from mpcompile.layers.relations import Relation
 from mpcompile.layers.starts import STARTS, Start
 from mpcompile.lowering.files import numbers_in
-from mpcompile.lowering.names import unknown
+from mpcompile.lowering.names import near, unknown
 from mpcompile.lowering.relations import relation
 from mpcompile.ranges import Choice, Slot, slots
 
@@ -168,13 +167,13 @@ class Arguments:
             raise fault.of(who) from fault
         except Unlisted as fault:
             raise error(
-                "MP205", f"{who} must be {fault}", expr.span, **meant(fault.name, fault.known, expr.span)
+                "MP205", f"{who} must be {fault}", expr.span, **near(fault.name, fault.known, expr.span)
             ) from fault
         wrong = slot.fault(value)
         if wrong:
             large = slot.range is not None and any(slot.range.beyond(v) for v in _numbers(value))
             names = slot.choice.names if slot.choice is not None and isinstance(value, str) else ()
-            hint = meant(str(value), names, expr.span)
+            hint = near(str(value), names, expr.span)
             raise error("MP112" if large else "MP205", f"{who} must be {wrong}", expr.span, **hint)
         return value
 
@@ -244,7 +243,7 @@ class Arguments:
         return Family(known[name])
 
     def _law(self, expr: ast.Expr) -> Law:
-        made: Law = self.chosen(LAWS, "law", expr, "a law")
+        made: Law = self.chosen(LAWS, "law of a coupling", expr, "the law of a coupling")
         return made
 
     def _start(self, expr: ast.Expr) -> Start:

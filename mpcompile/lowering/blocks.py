@@ -1,7 +1,9 @@
-"""The numbers of a block's parameters, bound at one use."""
+"""Uses of nets and blocks: the numbers of a block's parameters, and the values that a use hands in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mpcompile.diagnostics import Expected, SpecError, error
@@ -10,6 +12,30 @@ from mpcompile.lowering.names import unknown
 
 if TYPE_CHECKING:
     from mpcompile.lowering.scope import Scope
+
+#: The help for several values where one is needed.
+MANY = "a block of as many inputs reads them: block both on a, b { yield concat(a, b) }"
+
+
+@contextmanager
+def blamed(scope: Scope, call: ast.Call, body: ast.Expr, count: int) -> Iterator[None]:
+    """Move a finding about the number of values from the first stage of a net or a block to its use.
+
+    Raises `SpecError` (MP208) there.
+    """
+    first = body.steps[0].layer if isinstance(body, ast.Pipeline) else body
+    try:
+        yield
+    except SpecError as fault:
+        inner = fault.diagnostics[0]
+        if inner.code != "MP208" or inner.span != first.span or count == 1:
+            raise
+        wanted = f"gets {count} values" if count else "reads what stands before it, and nothing does"
+        raise error(
+            "MP208", f"`{call.callee}` {wanted}", call.span,
+            notes=(f"its first stage is `{scope.label(first.span)}`, line {first.span.line}: {inner.message}",),
+            help=inner.help if count else f"x -> {call.callee}",
+        ) from fault  # fmt: skip
 
 
 def _one_too_many(scope: Scope, block: ast.Block, call: ast.Call, argument: ast.Argument) -> SpecError:
@@ -49,4 +75,4 @@ def block_numbers(scope: Scope, block: ast.Block, call: ast.Call) -> dict[str, i
     return given
 
 
-__all__ = ["block_numbers"]
+__all__ = ["MANY", "blamed", "block_numbers"]

@@ -20,8 +20,7 @@ import numpy as np
 
 from mpcompile import ops
 from mpcompile.diagnostics import error
-from mpcompile.diagnostics.nearest import meant
-from mpcompile.distributions import Distribution
+from mpcompile.distributions import DISTRIBUTIONS, Distribution
 from mpcompile.distributions.elementwise import Bernoulli, Categorical
 from mpcompile.frontend import ast
 from mpcompile.functions.changing import Anneal
@@ -31,6 +30,7 @@ from mpcompile.lowering import codebook
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.declarations import field
 from mpcompile.lowering.densities import distribution
+from mpcompile.lowering.names import unknown
 from mpcompile.lowering.scope import Scope
 from mpcompile.ops import build as F
 from mpcompile.ranges import NonNegative, Positive
@@ -120,6 +120,9 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
     if posterior is Nearest and made.kind == "binary":
         raise error("MP411", f"`nearest` is of a category, and `{s.name}` is binary", s.type.span,
                     help=f"latent {s.name}: category(2)")  # fmt: skip
+    call, place = ast.called(s.distribution), s.distribution.span
+    if made.kind != "real" and posterior is None and call is not None and call.callee not in DISTRIBUTIONS:
+        raise unknown("posterior", call.callee, list(POSTERIORS), place)
     if (made.kind == "real") != (posterior is None):
         ways = ", ".join(POSTERIORS)
         message = (
@@ -127,9 +130,7 @@ def latent_field(s: ast.Density, model: ast.Model, numbers: Mapping[str, int | f
             if posterior is not None
             else f"no gradient passes through draws of classes, and the posterior of `{s.name}` is a law of them"
         )
-        call, place = ast.called(s.distribution), s.distribution.span
-        stated = call.callee if call is not None and posterior is None else ""
-        raise error("MP411", message, place, **meant(stated, POSTERIORS, place, f"of classes: {ways}"))
+        raise error("MP411", message, place, help=f"of classes: {ways}")
     return Field(s.name, "latent", made.base, made.type, s.span, made.low, made.classes, axes=made.axes)
 
 

@@ -22,6 +22,7 @@ from mpcompile.layers.relations import RELATIONS
 from mpcompile.layers.starts import STARTS
 from mpcompile.lowering import holes
 from mpcompile.lowering.discrete import POSTERIORS
+from mpcompile.lowering.kinds import kinds_by_name
 
 #: Every name that some call of a net or a block may have.
 CALLED = frozenset().union(
@@ -47,7 +48,7 @@ def misspelt(model: ast.Model) -> Iterator[Diagnostic]:
     for let in model.train:
         if let.name == "data" and isinstance(let.value, ast.Name | ast.Text):
             name = let.value.id if isinstance(let.value, ast.Name) else let.value.value
-            near = name not in DATA_SETS and nearest(name, DATA_SETS)
+            near = name not in kinds_by_name() and nearest(name, DATA_SETS)
             if near and not any(c in name for c in "./") and not Path(name).exists():
                 place = let.value.span
                 yield _warning("MP501", f"no data set is named '{name}'", name, place, list(DATA_SETS))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.diagnostics.nearest import meant
+from mpcompile.diagnostics.nearest import Meant, meant
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import nodes
+from mpcompile.lowering.kinds import kinds_by_name, misplaced
 
+#: Kinds of names that the language has, as findings call them; the others are those of a model or of a callee.
+OF_LANGUAGE = frozenset((
+    "layer", "distribution", "bijector", "law of a coupling", "mask", "mask between two axes", "order", "start", "claim",
+    "optimizer", "schedule", "augmentation", "schedule of noise", "posterior",
+))  # fmt: skip
 #: Lists of names up to this length are shown whole.
 MAX_SHOWN = 20
 
@@ -18,14 +24,25 @@ def unknown(
 ) -> SpecError:
     """Return the finding for an unknown name.
 
-    Its help is the nearest known name, or all known names, those of a model, `own`, first.
+    Its help is the place of a name that is of another kind, else the nearest known name, or all known names, those of a
+    model, `own`, first.
     """
+    other = misplaced(name, what) if what in OF_LANGUAGE else None
+    if other is not None:
+        return error("MP110", other[0], span, help=other[1])
     where = f" of `{of}`" if of else ""
     return error(
         "MP110",
         f"unknown {what} `{name}`{where}" if name else f"expected the name of a {what}{where}",
         span,
         **meant(name, [*(own or ()), *known], span, listed(known, own)),
+    )
+
+
+def near(name: str, known: Iterable[str], span: Span, otherwise: str = "") -> Meant:
+    """Return help and fix for a name that a table lacks; a name of the language is no misspelt one."""
+    return (
+        {"help": otherwise, "fix": None} if name in kinds_by_name() else meant(name, known, span, otherwise)
     )
 
 
@@ -95,4 +112,4 @@ def _inside(tree: ast.Node, name: str, where: str) -> Iterator[str]:
             yield f"the counter of a repeat in {where}"
 
 
-__all__ = ["listed", "not_in_scope", "unknown"]
+__all__ = ["listed", "near", "not_in_scope", "unknown"]

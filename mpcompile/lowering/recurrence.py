@@ -68,9 +68,8 @@ class Recurrence:
         self.size = symbol(self.statement.axis)
         self.latent_fields |= {s.name: self.typed[s.name] for s in self.latents if s.name in self.typed}
         self.over = [n for n, f in self.fields.items() if f.type.shape[1:2] == (self.size,)]
-        for s in self.statement.statements:
-            if isinstance(s, ast.Density) and s.role == "observed" and s.name not in self.over:
-                raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span)
+        for s in (s for s in self.observed if s.name not in self.over):
+            raise unknown(f"variable over `{self.statement.axis}`", s.name, self.over, s.span.head(s.name))
         if self.statement.backward:
             check_backward(self.statement)
         elif not self.observed:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from mpcompile.analysis.batch import WHOLE
 from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import CONSTANTS, UnknownNumber, evaluate_number
+from mpcompile.frontend.arithmetic import CONSTANTS, UnknownFunction, UnknownNumber, evaluate_number
 from mpcompile.frontend.arithmetic import FUNCTIONS as NUMERIC
 from mpcompile.functions import FUNCTIONS, Function
-from mpcompile.functions.losses import LOSSES
 from mpcompile.ir import Value
 from mpcompile.layers import ACTIVATIONS, LAYERS, MASKS, Context, Layer, Mask, Recurrent
 from mpcompile.layers import masks as M
@@ -19,8 +18,9 @@ from mpcompile.layers.axes import aligned
 from mpcompile.layers.takes import Takes
 from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
-from mpcompile.lowering.blocks import block_numbers
+from mpcompile.lowering.blocks import MANY, blamed, block_numbers
 from mpcompile.lowering.files import mask_in, matrix_of
+from mpcompile.lowering.kinds import misplaced
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period
@@ -102,7 +102,16 @@ class Scope:
                 raise Expected(f"a number, and `{name}` is a value", span,
                                help=f"what a layer reads stands before it: {name} -> dense(8)") from None  # fmt: skip
             self.refuse(name, span)
-            raise not_in_scope(self.model, name, span) or fault from None
+            raise not_in_scope(self.model, name, span) or self._no_number(name, span, fault) from None
+        except UnknownFunction as fault:
+            raise self._no_number(fault.call.callee, fault.call.span, fault) from None
+
+    @staticmethod
+    def _no_number(name: str, span: Span, fault: SpecError) -> SpecError:
+        """The finding for a name that stands for no number: its kind, where no number of the model is like it."""
+        what = "function of numbers" if isinstance(fault, UnknownFunction) else "number"
+        other = misplaced(name, what) if fault.diagnostics[0].fix is None or what != "number" else None
+        return fault if other is None else error("MP110", other[0], span, help=other[1])
 
     def is_value(self, name: str) -> bool:
         """Whether a name stands for a value."""
@@ -123,6 +132,9 @@ class Scope:
     def iterations(self, repeat: ast.Repeat) -> range:
         """The values of a repeat's variable. Raises MP120 for more than a program may have layers."""
         start, stop = self.integer(repeat.start), self.integer(repeat.stop)
+        if stop < start - 1:
+            raise error("MP205", f"repeat runs from {start} up to {stop}", repeat.start.span.to(repeat.stop.span),
+                        help=f"both ends count, and none is run from {start} to {start - 1}")  # fmt: skip
         if stop - start >= MAX_LAYERS:
             raise error("MP120", f"repeat runs {stop - start + 1} times, more than {MAX_LAYERS}", repeat.span)
         return range(start, stop + 1)
@@ -196,7 +208,7 @@ class Scope:
         """
         results = self.run(ctx, expr, ())
         if len(results) != 1:
-            raise error("MP208", f"one value is needed here, this gives {len(results)}", expr.span)
+            raise error("MP208", f"one value is needed here, this gives {len(results)}", expr.span, help=MANY)
         return results[0]
 
     def run(self, ctx: Context, expr: ast.Expr, current: Sequence[Value]) -> tuple[Value, ...]:
@@ -298,7 +310,8 @@ class Scope:
                 raise error("MP121", f"net `{call.callee}` takes its input from the pipeline", call.span)
             inputs = current or [self.value(ctx, a.value) for a in call.args]
             let = self.nets[call.callee]
-            with ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True):
+            frame = ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True)
+            with blamed(self, call, let.value, len(inputs)), frame:
                 return self.entering(call.callee, call.span).child().run(ctx, let.value, inputs)
         if call.callee in self.blocks:
             block = self.blocks[call.callee]
@@ -375,10 +388,6 @@ class Scope:
             if not any(
                 name in table for table in (LAYERS, self.functions, self.nets, self.blocks, holes.FUNCTIONS)
             ):
-                if name in LOSSES:
-                    faults += error("MP110", f"`{name}` is a term of the loss, and no function of the model", step.span,
-                                    help=f"minimise {name}(...)").diagnostics  # fmt: skip
-                    continue
                 if self.is_value(name):
                     faults += error(
                         "MP122", f"`{name}` is a value, and a step of a pipeline is a layer", step.span,
@@ -401,7 +410,8 @@ class Scope:
         inputs = list(current)
         if block.inputs and len(inputs) != len(block.inputs):
             why = f"block `{block.name}` takes {', '.join(block.inputs)} and gets {len(inputs)} values"
-            raise error("MP208", why, call.span)
+            usage = f"{block.name}{'(...)' if block.params else ''}({', '.join(block.inputs)})"
+            raise error("MP208", why, call.span, help=f"it is called like a function: {usage}")
         with ctx.frame(ctx.unique(block.name), self.label(call.span), call.span, function=True):
             inner = self.entering(block.name, call.span)
             scope = inner.child(numbers, dict(zip(block.inputs, inputs, strict=False)))
@@ -410,8 +420,10 @@ class Scope:
                     scope.values[let.name] = learned(ctx, scope, let, local=True)
                 else:
                     scope.values[let.name] = scope.value(ctx, let.value)
-            start = () if block.inputs else inputs
-            return tuple(v for e in block.outputs for v in scope.run(ctx, e, start))
+            if block.inputs:
+                return tuple(v for e in block.outputs for v in scope.run(ctx, e, ()))
+            with blamed(self, call, block.outputs[0], len(inputs)):
+                return tuple(v for e in block.outputs for v in scope.run(ctx, e, inputs))
 
 
 __all__ = ["Layer", "Scope", "unknown"]

@@ -252,7 +252,7 @@ class Statements:
         if s.name not in self.fields:
             declare = f"declare it, as in `target {s.name}: real[1]`"
             hint = meant(s.name, self.fields, s.span, declare)
-            raise error("MP110", f"unknown variable `{s.name}`", s.span, **hint)
+            raise error("MP110", f"unknown variable `{s.name}`", s.span.head(s.name), **hint)
         law = distribution(p.ctx, self._reading(p, s.name, "law"), s.distribution, self.fields[s.name])
         holes.check_law(self.fields[s.name], law, s.distribution.span)
         if law.sharpens(p.b):

@@ -14,6 +14,7 @@ from mpcompile.ir.augmentation import Augmentation, Crop, Flip, Noise, Shift
 from mpcompile.ir.axes import Role, role
 from mpcompile.ir.training import LISTS, MATRICES, TABLES, setting
 from mpcompile.lowering.binding import Arguments
+from mpcompile.lowering.kinds import KINDS, misplaced
 from mpcompile.lowering.scope import Scope
 from mpcompile.ranges import named
 
@@ -67,14 +68,21 @@ def _of_data(model: ast.Model) -> list[Diagnostic]:
 
 
 def _setting(let: ast.Let, scope: Scope) -> Any:
-    slot = setting(let.name, let.span)
+    other = (
+        misplaced(let.name, "setting of the section `train`")
+        if let.name not in KINDS["settings"].rows()
+        else None
+    )
+    if other is not None:
+        raise error("MP510", other[0], let.span.head(let.name), help=other[1])
+    slot = setting(let.name, let.span.head(let.name))
     bound = Arguments(scope, None, ast.Call(span=let.span, callee="train"))
     if let.name in TABLES:
         return bound.chosen(TABLES[let.name], let.name, let.value, f"the name of {let.name}")
     if let.name in LISTS:
         table, what = LISTS[let.name], f"a list of calls of {', '.join(LISTS[let.name])}"
         items = let.value.items if isinstance(let.value, ast.ListExpr) else (let.value,)
-        return tuple(bound.chosen(table, "an augmentation", item, what) for item in items)
+        return tuple(bound.chosen(table, "augmentation", item, what) for item in items)
     return bound.coerce(slot, let.value)
 
 

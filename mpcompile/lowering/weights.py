@@ -109,7 +109,7 @@ def weight(objective: tuple[ast.Let, ...], scope: Scope) -> Weight:
     found: Weight = Constant()
     for let in objective:
         if let.name != "beta":
-            raise unknown("part of the objective", let.name, ["beta"], let.span)
+            raise unknown("part of the objective", let.name, ["beta"], let.span.head(let.name))
         found = _stated(let, scope)
     return found
 

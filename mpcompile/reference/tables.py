@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
-from mpcompile.ir import Training
-from mpcompile.ranges import slots
+from mpcompile.analysis import findings
+from mpcompile.diagnostics.codes import CODES
+from mpcompile.ir.data_sets import DATA_SETS
+from mpcompile.lowering import kinds
 from mpcompile.reference import examples
 
 
@@ -40,24 +41,6 @@ class Kind:
         return f"model example\n\n{self.examples[name]}" if name in self.examples else ""
 
 
-def _of(module: str, table: str) -> Callable[[], Mapping[str, Any]]:
-    """The table of a module, imported where it is asked for."""
-    return lambda: dict(getattr(import_module(f"mpcompile.{module}"), table))
-
-
-def _masks() -> Mapping[str, Any]:
-    return {
-        **_of("layers", "MASKS")(),
-        "strict": "The output layer's version of a mask of degrees, strict(degrees): each output sees those before it.",
-        "transpose": "The transpose of a mask of a matrix: transpose(band(0, 2)).",
-    }
-
-
-def _claims() -> Mapping[str, Any]:
-    kinds = _of("analysis.claims", "KINDS")()
-    return {name: kind for name, kind in kinds.items() if not kind.promised}
-
-
 _TYPES = {
     "real": Stated(
         "real | real(low..high) | real(low..)", "Real numbers, all of them or those of an interval. Float."
@@ -83,70 +66,32 @@ def _types() -> Mapping[str, Any]:
 
 
 def _warnings() -> Mapping[str, Any]:
-    codes = _of("diagnostics.codes", "CODES")()
-    names = import_module("mpcompile.analysis.findings").names()
     return {
         name: Stated(
             name,
-            f"{codes[code].what}\n{codes[code].why}",
-            (("code", f"{code}, {codes[code].name}"),),
+            f"{CODES[code].what}\n{CODES[code].why}",
+            (("code", f"{code}, {CODES[code].name}"),),
         )
-        for name, code in names.items()
+        for name, code in findings.names().items()
     }
 
 
 def _data_sets() -> Mapping[str, Any]:
-    about = _of("ir.data_sets", "DATA_SETS")()
-    return {name: Stated(name, text) for name, text in about.items()}
+    return {name: Stated(name, text) for name, text in DATA_SETS.items()}
 
 
-def _settings() -> Mapping[str, Any]:
-    """The slots of the `train` section with what its docstring says of each."""
-    return {slot.name: slot for slot in slots(Training)}
-
+#: Kinds whose names no class stands for.
+_STATED: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "data_sets": _data_sets,
+    "types": _types,
+    "warnings": _warnings,
+}
 
 #: Every kind, in the order of `mpcompile list`.
 KINDS: dict[str, Kind] = {
-    kind.title: kind
-    for kind in (
-        Kind("layers", "a layer", _of("layers", "LAYERS"), examples.LAYERS),
-        Kind("functions", "a function", _of("functions", "FUNCTIONS"), examples.FUNCTIONS),
-        Kind("losses", "a term of a loss", _of("functions.losses", "LOSSES"), examples.LOSSES),
-        Kind("distributions", "a law", _of("distributions", "DISTRIBUTIONS"), examples.DISTRIBUTIONS),
-        Kind("bijectors", "a bijector", _of("bijectors", "BIJECTORS"), examples.BIJECTORS),
-        Kind("coupling_laws", "the law of a coupling", _of("bijectors", "LAWS"), examples.COUPLING_LAWS),
-        Kind("posteriors", "a posterior", _of("lowering.discrete", "POSTERIORS"), examples.POSTERIORS),
-        Kind("masks", "a mask", _masks, examples.MASKS),
-        Kind(
-            "relations", "a mask between two axes", _of("layers.relations", "RELATIONS"), examples.RELATIONS
-        ),
-        Kind("orders", "an order", _of("distributions.orders", "ORDERS"), examples.ORDERS),
-        Kind("starts", "a start of a weight", _of("layers.starts", "STARTS"), examples.STARTS),
-        Kind("claims", "a claim", _claims, examples.CLAIMS),
-        Kind("optimizers", "an optimiser", _of("ir.optimizers", "OPTIMIZERS"), examples.OPTIMIZERS),
-        Kind(
-            "augmentations",
-            "a random change of training examples",
-            _of("ir.augmentation", "AUGMENTATIONS"),
-            examples.AUGMENTATIONS,
-        ),
-        Kind(
-            "schedules",
-            "a schedule of the learning rate",
-            _of("ir.training", "SCHEDULES"),
-            examples.SCHEDULES,
-        ),
-        Kind("settings", "a setting of the section `train`", _settings, examples.SETTINGS),
-        Kind("data_sets", "a data set", _data_sets, examples.DATA_SETS),
-        Kind("types", "a type", _types, examples.TYPES),
-        Kind("warnings", "a warning, which a spec may allow", _warnings, examples.WARNINGS),
-    )
+    title: Kind(title, kind.noun, _STATED.get(title, kind.rows), getattr(examples, title.upper()))
+    for title, kind in kinds.KINDS.items()
 }
 
 
-def kinds_of(name: str) -> Iterator[Kind]:
-    """Yield the kinds that have a name."""
-    yield from (kind for kind in KINDS.values() if name in kind.rows())
-
-
-__all__ = ["KINDS", "Kind", "Stated", "kinds_of"]
+__all__ = ["KINDS", "Kind", "Stated"]

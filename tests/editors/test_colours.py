@@ -14,7 +14,7 @@ from pygments.token import Comment, Error, Keyword, Number, String
 
 import mpcompile
 from mpcompile.diagnostics import Source
-from mpcompile.frontend.build import _TYPES
+from mpcompile.frontend import build
 from mpcompile.frontend.locate import Fragment
 from mpcompile.frontend.tokens import HARD_KEYWORDS, HEADS, KEYWORDS, SEPARATOR, scan, tokenize
 from mpcompile.highlighting import TYPES, SpecLexer
@@ -88,7 +88,7 @@ def test_words_are_those_of_the_language() -> None:
     assert statements is not None and set(statements[1].split("|")) == HEADS | {"minimise"}
     named = {rule.get("name", ""): rule["match"] for rule in reversed(parts["expression"]["patterns"])}
     assert set(re.findall(r"[a-z]{2,}", named["keyword.control.mpcompile"])) == HARD_KEYWORDS
-    assert set(re.findall(r"[a-z]{2,}", named["storage.type.mpcompile"])) == set(_TYPES) == set(TYPES)
+    assert set(re.findall(r"[a-z]{2,}", named["storage.type.mpcompile"])) == set(build.TYPES) == set(TYPES)
     marks = set(KEYWORDS) - HEADS - HARD_KEYWORDS
     assert all(re.search(rf"\\b{word}\b", parts["expression"]["patterns"][3]["match"]) or
                f"|\\b{word}" in parts["expression"]["patterns"][3]["match"] for word in marks)  # fmt: skip

@@ -59,6 +59,20 @@ def test_place_of_errors_in_mp(text: str, expected: list[tuple[str, int, int, in
     assert places(text) == expected
 
 
+def test_a_keyword_that_begins_no_statement_has_its_place() -> None:
+    """The help can be pasted: it reads where the keyword was refused."""
+    for word in ("repeat i in 0..3 { a }", "yield x", "allow unused_name"):
+        (found,) = errors(f"model m\n{word}")
+        assert (found.code, found.span.column, found.span.end_column) == (
+            "MP100",
+            1,
+            1 + len(word.split()[0]),
+        )
+        parse_text(f"model m\n{found.help.split(': ', 1)[1]}", "spec.mp", "mp")
+    (found,) = errors("model m\nnet repeat = a")
+    assert "choose another name" in found.help
+
+
 YAML = [
     ("model: m\nparam: {a: 1}", [("MP102", 2, 1, 6)]),
     ("model: m\nmodel: n", [("MP105", 2, 1, 6)]),

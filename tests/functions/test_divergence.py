@@ -92,7 +92,7 @@ def test_divergences_are_those_by_hand() -> None:
         (
             "squared(a)\nb ~ normal(divergence(normal(a, 1), normal(0, 1)), 1)",
             "MP110",
-            "is a term of the loss",
+            "is a term of a loss",
         ),
     ],
 )

@@ -23,6 +23,13 @@ REFUSED = {
     ("MP132", "no order"): MLP + "check { §autoregressive(y) }\n",
     ("MP132", "no support"): MLP + "check { §complete(y) }\n",
     ("MP132", "no bijectors"): MLP + "check { §jacobian(y) is triangular }\n",
+    ("MP110", "a variable"): XY + "§q ~ normal(x -> dense(1), 1)\n",
+    ("MP110", "of numbers"): XY + "y ~ normal(x -> dense(§square(3)), 1)\n",
+    ("MP110", "a posterior"): X + "latent k: category(3) ~ §relu\nx ~ normal(k -> onehot -> dense(8))\n",
+    ("MP205", "a repeat"): XY + "y ~ normal(x -> repeat i in §0..-2 { dense(3) } -> dense(1), 1)\n",
+    ("MP208", "a net of two values"): XY + "net f = dense(8)\ny ~ normal(§f(x, x) -> dense(1), 1)\n",
+    ("MP208", "a net of none"): XY + "net g = dense(8)\nnet f = g\ny ~ normal(§f -> dense(1), 1)\n",
+    ("MP208", "a block of none"): XY + "block f = dense(8)\ny ~ normal(§f -> dense(1), 1)\n",
     ("MP202", "a length that nothing has"): XY + "y ~ normal(x -> §over(time) -> last -> dense(1), 1)\n",
     ("MP203", "widths"): X
     + "input z: real[3]\ntarget y: real[8]\nnet f = §dense(8)\ny ~ normal((x -> f) + (z -> f), 1)\n",

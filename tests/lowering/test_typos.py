@@ -72,6 +72,51 @@ def test_a_misspelt_name_has_a_fix(title: str) -> None:
         assert fixes and wrong not in fixes, (name, typo, syntax)
 
 
+_X = "model m\ninput x: real[channel: 4]\ntarget y: real[1]\n"
+_Y = "y ~ normal(x -> dense(1), 1)\n"
+_FLOW = "model m\ninput x: real[4]\nx ~ flow { § }\n"
+#: A spec for each kind of name, with § where one belongs; settings of other codes than MP110 say the same.
+PLACES = {
+    "layers": _X + "y ~ normal(x -> § -> dense(1), 1)\n",
+    "functions": _X + "y ~ normal(§(x) -> dense(1), 1)\n",
+    "losses": _X + _Y + "minimise §(x, x)\n",
+    "distributions": _X + "y ~ §(x -> dense(1))\n",
+    "bijectors": _FLOW,
+    "coupling_laws": _FLOW.replace("§", "coupling(mask = checkerboard, law = §, net = dense(4))"),
+    "posteriors": "model m\ninput x: real[4]\nlatent k: category(3) ~ § prior categorical(logits = 0)\n"
+    "x ~ normal(k -> onehot -> dense(8))\n",
+    "masks": _X + "y ~ normal(x -> dense(1, mask = §), 1)\n",
+    "relations": _X + "y ~ normal(softmax(x, over = channel, mask = §) -> dense(1), 1)\n",
+    "orders": "model m\ninput x: binary[4]\nx ~ autoregressive(order = §) { nade(4) }\n",
+    "starts": _X + "weight w: real[channel: 4] = §\ny ~ normal(x * w -> dense(1), 1)\n",
+    "claims": _X + _Y + "check { §(y) }\n",
+    "optimizers": _X + _Y + "train { optimizer: §(0.1) }\n",
+    "augmentations": _X + _Y + "train { augment: [§(x)] }\n",
+    "schedules": _X + _Y + "train { schedule: § }\n",
+    "settings": _X + _Y + "train { §: 3 }\n",
+    "data_sets": _X + _Y + "train { data: § }\n",
+    "types": _X + "input z: §[3]\n" + _Y,
+    "warnings": _X + _Y + 'check { allow § because "so" }\n',
+}
+#: Names that one place takes of several kinds.
+_ALSO = {"layers": ("functions",), "functions": ("layers",), "losses": ("layers", "functions"),
+         "distributions": ("posteriors",), "posteriors": ("distributions",), "warnings": ("claims",)}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", KINDS)
+def test_a_name_of_another_kind_is_no_misspelt_one(title: str) -> None:
+    """It is said which kind it is of and where it belongs, and no other name is offered: pairs of kinds, in turn."""
+    at = list(KINDS).index(title)
+    taken = {n for t in (title, *_ALSO.get(title, ())) for n in KINDS[t].rows()}
+    for other in list(KINDS.values())[(at + 1) % 2 :: 2]:
+        name = next((n for n in [*other.rows()][at:] if n not in taken), "")
+        for d in found(PLACES[title].replace("§", name), "mp") if name else ():
+            if d.code != "MP324":
+                assert d.fix is None, (name, d.message)
+                if title not in ("types", "data_sets", "orders"):
+                    assert other.noun in d.message and name in d.help, (name, d.message, d.help)
+
+
 SPEC = """\
 model m
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
-from mpcompile.diagnostics.nearest import meant
 from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ir.data_sets import DATA_SETS
+from mpcompile.lowering.names import near
 from mpcompile.runner.data.dataset import (
     SPLITS,
     Column,
@@ -212,7 +212,7 @@ def _user(module: Module, spec: str, known: Known) -> Raw:
             )
             raise error("MP501", f"there is no data file '{spec}'", _stated(module, spec), help=help)
         place, all_ = _stated(module, spec), f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", place, **meant(spec, NAMES, place, all_))
+        raise error("MP501", f"no data set is named '{spec}'", place, **near(spec, NAMES, place, all_))
     return read(path, known)
 
 
