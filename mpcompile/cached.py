@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -32,7 +32,7 @@ FOLDER = "MPCOMPILE_CACHE"
 MOST = 4000
 _LARGEST = 1 << 20  # bytes of an entry
 _LONGEST = 1 << 26  # bytes of a file that a spec may read
-_LIBRARIES = ("lark", "networkx", "numpy", "pydantic", "pyyaml")
+_LIBRARIES = ("lark-", "networkx-", "numpy-", "pydantic-", "pydantic_core-", "pyyaml-")
 #: The code of an answer that a larger budget, or a faster machine, may change.
 _LIMITED = "MP310"
 
@@ -177,25 +177,41 @@ def _hash(path: Path | str) -> str | None:
 def _code() -> str:
     """Hash what an answer depends on beside the spec: the sources of this package, and what they run on.
 
-    Sources are told apart by size and time of change, so that an edited checkout is another one.
+    Sources are told apart by size and time of change, so that an edited checkout is another one. Libraries are told apart
+    by the names of their `dist-info` folders, which have the versions; their metadata would take longer to read than
+    all answers.
     """
-    from importlib.metadata import PackageNotFoundError, version
-
     import mpcompile_grammar
 
     state = sha256()
     for module in (sys.modules["mpcompile"], mpcompile_grammar):
         root = os.path.dirname(os.path.abspath(str(module.__file__)))
-        for at, folders, names in os.walk(root):
-            folders[:] = sorted(f for f in folders if f != "__pycache__")
-            for name in sorted(names):
-                stat = os.stat(os.path.join(at, name))
-                state.update(f"{at[len(root) :]}/{name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
-    for library in _LIBRARIES:
-        with suppress(PackageNotFoundError):
-            state.update(f"{library}={version(library)}\n".encode())
+        for name, size, changed in sorted(_files_below(root)):
+            state.update(f"{name[len(root) :]}:{size}:{changed}\n".encode())
+    for installed in dict.fromkeys(name for folder in sys.path for name in _installed(folder)):
+        state.update(f"{installed}\n".encode())
     state.update(f"{sys.version}:{sys.platform}:{sys.byteorder}".encode())
     return state.hexdigest()
+
+
+def _files_below(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Yield the path, the size and the time of change of each file that is no byte code."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                state = entry.stat()
+                yield entry.path, state.st_size, state.st_mtime_ns
+            elif entry.name != "__pycache__":
+                yield from _files_below(entry.path)
+
+
+def _installed(folder: str) -> list[str]:
+    """Return the `name-version.dist-info` of each library in a folder of `sys.path` that a proof runs through."""
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:  # an archive, or a folder that is not there
+        return []
+    return sorted(n for n in names if n.endswith("-info") and n.lower().startswith(_LIBRARIES))
 
 
 def _read_by(path: Path | str) -> dict[str, str | None]:

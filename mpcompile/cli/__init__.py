@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 #: Command -> (module, function). `mpcompile --help` needs them all, any other call just one.
 COMMANDS = {
@@ -44,6 +45,34 @@ def main() -> None:
     sys.exit(_guard.run(_command_line))
 
 
+def _plain(arguments: list[str]) -> bool:
+    """Return whether a line is `check PATH...` without an option, which is what an editor or a hook runs often."""
+    return (
+        arguments[:1] == ["check"] and len(arguments) > 1 and not any(a.startswith("-") for a in arguments)
+    )
+
+
+def _check(paths: list[str]) -> NoReturn:
+    """Run `check PATH...` without typer's reader of options, whose import takes longer than to find the answers.
+
+    Raises `SystemExit`.
+    """
+    import gc
+    from pathlib import Path
+
+    import typer
+
+    from mpcompile.cli.check import check
+
+    gc.enable()
+    gc.freeze()
+    try:
+        check([Path(path) for path in paths])
+    except typer.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    raise SystemExit(0)
+
+
 def _command_line() -> None:
     """Read the arguments and run the command. Raises `SystemExit` in the end."""
     import gc
@@ -54,6 +83,9 @@ def _command_line() -> None:
     require_arguments(sys.argv[1:])
     gc.disable()  # loading commands makes many objects and no garbage
     import typer
+
+    if _plain(sys.argv[1:]):
+        _check(sys.argv[2:])
 
     app = typer.Typer(
         name="mpcompile",

@@ -216,3 +216,18 @@ def test_a_process_that_dies_costs_its_own_spec(tmp_path: Path) -> None:
         [sys.executable, "dying.py"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str([{"spec": "a"}, {"died": True}, {"spec": "c"}, {"spec": "d"}])
+
+
+def test_known_answers_import_no_reader(folder: Path) -> None:
+    """The start of a warm `check PATH` is all that it costs: it needs no reader of specs, of options or of metadata."""
+    spec = ROOT / "specs" / "mlp.mp"
+    cached.examine(spec)
+    heavy = ("lark", "numpy", "networkx", "pydantic", "mpcompile.frontend", "mpcompile.ir")
+    code = (
+        "import sys\nfrom mpcompile.cli import main\ntry:\n    main()\n"
+        f"except SystemExit as end:\n    print(end.code, [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", str(spec)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"

@@ -49,6 +49,17 @@ def test_check_finds_a_leak_and_exits_with_one(run: Run, tmp_path: Path) -> None
     assert {d["code"] for d in found} >= {"MP301"}
 
 
+def test_a_plain_check_is_the_one_with_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check PATH...` takes a shorter way to the command: exit codes and texts are the same."""
+    monkeypatch.chdir(ROOT)
+    codes = []
+    for paths in (["specs/mlp.mp"], ["specs/mlp.mp", "specs/invalid/angle_as_a_number.mp"], ["nowhere"]):
+        plain = run("check", *paths)
+        assert plain == run("check", *paths, "--jobs", "1")
+        codes.append(plain.returncode)
+    assert codes == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("check", "nowhere"), ("check",), ("build", "specs/made.yaml", "--set", "hidden"), ("explode",)],
