@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -78,6 +78,46 @@ def property_names(path: Path | str) -> tuple[str, ...]:
     if key is not None:
         key.keep({"names": made}, reads)
     return made
+
+
+@contextmanager
+def busy(path: Path | str) -> Iterator[bool]:
+    """Mark a spec as one that this process examines; give False where another process has marked it.
+
+    A mark is a lock on one byte of a file in the cache, which ends with the process at the latest. Where there are no
+    such locks, nobody else's mark is seen.
+    """
+    key = _Key.of("checked", path, None, None)
+    locks = _locks(key.file.parents[1]) if key is not None else None
+    if key is None or locks is None:
+        yield True
+        return
+    import fcntl
+
+    place = int(key.file.stem[:15], 16)
+    try:
+        fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.lockf(locks, fcntl.LOCK_UN, 1, place)
+
+
+@cache
+def _locks(root: Path) -> int | None:
+    """Open the file of a cache whose bytes are marks, for as long as the process lives; None where that cannot be.
+
+    A process that closed it once would lose all of its marks.
+    """
+    if sys.platform == "win32":
+        return None
+    with suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(root / "busy", os.O_RDWR | os.O_CREAT, 0o600)
+    return None
 
 
 # --- keys and entries ---
@@ -273,4 +313,4 @@ def _finding(data: list[Any]) -> Diagnostic:
     return Diagnostic(code, message, Span(*span), Severity(severity), label, tuple(notes), help, path)
 
 
-__all__ = ["FOLDER", "decoded", "encoded", "examine", "folder", "known", "property_names"]
+__all__ = ["FOLDER", "busy", "decoded", "encoded", "examine", "folder", "known", "property_names"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from mpcompile.diagnostics.report import Checked
 
 _SUFFIXES = (".mp", ".yaml", ".yml")
+#: Seconds between two looks at what another process is to find.
+PAUSE = 0.05
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -101,12 +104,31 @@ class SpecFile(pytest.File):
         return _shown(self.path, self.config)
 
     def answer(self) -> Checked:
-        """The answer about the whole spec, which is found once."""
+        """The answer about the whole spec, which one process of a run finds, once."""
         from mpcompile import cached
 
         if self._answer is None:
-            self._answer = cached.examine(self.shown)
+            self._answer = cached.known(self.shown)
+        while self._answer is None:
+            with cached.busy(self.shown) as own:
+                if own:
+                    self._answer = cached.examine(self.shown)
+            if not own:  # the wait for another process is time to find answers that are asked for later
+                if not _answer_ahead(self.session):
+                    sleep(PAUSE)
+                self._answer = cached.known(self.shown)
         return self._answer
+
+    def answer_ahead(self) -> bool:
+        """Find the answer where nobody has it, or is about to; return whether it was found here and now."""
+        from mpcompile import cached
+
+        if self._answer is not None or cached.folder() is None or cached.known(self.shown) is not None:
+            return False
+        with cached.busy(self.shown) as own, suppress(Exception):  # a test of this spec shows what went wrong
+            if own:
+                self._answer = cached.examine(self.shown)
+        return self._answer is not None
 
     def findings(self) -> tuple[Diagnostic, ...]:
         """The findings of no property: faults of the spec, and warnings. Nothing is proved for them."""
@@ -154,6 +176,24 @@ def _name_ahead(file: SpecFile) -> None:
     for path in specs[start:] + specs[:start]:
         with suppress(SpecError):
             cached.property_names(_shown(path, config))
+
+
+def _answer_ahead(session: pytest.Session) -> bool:
+    """Find one answer that a test of the run will ask for; return whether there was one to find.
+
+    The last ones are asked for last, so that a process which goes through the tests in their order comes upon the others.
+    """
+    asked = dict.fromkeys(item.parent for item in session.items if isinstance(item, PropertyItem))
+    return any(file.answer_ahead() for file in reversed(asked))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Find answers that other processes of a run will ask for, where this one has no more tests."""
+    config, ended = session.config, exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if ended or not hasattr(config, "workerinput") or any(map(config.getoption, ("maxfail", "collectonly"))):
+        return
+    while _answer_ahead(session):
+        pass
 
 
 class NotProved(Exception):

@@ -47,9 +47,7 @@ def main() -> None:
 
 def _plain(arguments: list[str]) -> bool:
     """Return whether a line is `check PATH...` without an option, which is what an editor or a hook runs often."""
-    return (
-        arguments[:1] == ["check"] and len(arguments) > 1 and not any(a.startswith("-") for a in arguments)
-    )
+    return arguments[:1] == ["check"] and len(arguments) > 1 and not any(a.startswith("-") for a in arguments)
 
 
 def _check(paths: list[str]) -> NoReturn:

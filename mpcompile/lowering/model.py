@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from mpcompile.analysis.kept import kept, supported
+from mpcompile.analysis.kept import supported
 from mpcompile.diagnostics import Diagnostic, Source, SpecError, error
 from mpcompile.distributions import Autoregressive, Distribution, Flow
-from mpcompile.distributions.parametric import Parametric
 from mpcompile.distributions.sampling import LAW_ITSELF, Sampling
-from mpcompile.distributions.support import REALS
 from mpcompile.frontend import ast
 from mpcompile.ir import (
-    EXAMPLES,
     STATE,
     Claim,
-    Constant,
     Module,
     Value,
     float_type,
@@ -27,12 +23,14 @@ from mpcompile.ir.graph import uncollected
 from mpcompile.lowering import discrete, latents, proofs, statistics, target, terms
 from mpcompile.lowering.claims import Modelled, allowances_of, claims_of, order_of_steps
 from mpcompile.lowering.declarations import BATCH
-from mpcompile.lowering.densities import distribution, named
+from mpcompile.lowering.densities import named
 from mpcompile.lowering.fitting import with_sizes
 from mpcompile.lowering.inference import objective, starts
 from mpcompile.lowering.joint import joint
 from mpcompile.lowering.missing import complete
+from mpcompile.lowering.priors import weight_prior
 from mpcompile.lowering.recurrence import Recurrence
+from mpcompile.lowering.shared import Built, Evaluated, built
 from mpcompile.lowering.statements import Program, Statements
 from mpcompile.lowering.training import grouped, training
 from mpcompile.lowering.unbuilt import check_built
@@ -66,18 +64,6 @@ def lower(
         raise SpecError(with_sizes(fault.diagnostics, model, lowering.numbers, loss)) from fault
 
 
-@dataclass(frozen=True, slots=True)
-class _Evaluated:
-    """The observed variables evaluated as they are outside of training: log-likelihood and divergence, [N] each.
-
-    It is the beginning of `loss` where nothing in that asks whether it is trained, so that it is lowered once.
-    """
-
-    program: Program
-    total: Value
-    divergence: Value | None
-
-
 class _Lowering(Statements):
     """The programs of a model."""
 
@@ -89,7 +75,8 @@ class _Lowering(Statements):
         self.weight = weight(model.objective, self.numeric())
         self._modelled: dict[str, Modelled] = {}
         self._orders: dict[str, Claim] = {}  # of the steps of recurrences, by variable
-        self._evaluated: _Evaluated | None = None
+        self._evaluated: Evaluated | None = None
+        self._built: Built | None = None
 
     def module(self) -> Module:
         if not self.states_laws() and not self.terms:
@@ -145,13 +132,18 @@ class _Lowering(Statements):
     def _all_latents(self) -> list[ast.Density]:
         return [*self.latents, *self.missing.values(), *(s for r in self.recurrences for s in r.latents)]
 
+    def law(self, p: Program, s: ast.Density) -> Distribution:
+        law = super().law(p, s)
+        self._built = self._built or built(self, p, s, law)
+        return law
+
     def _loss(self) -> None:
         p = self.start("loss", training=True)
         self.read(p, *self.fields)
         total, divergence = objective(self, p)
         if total is not None and not p.ctx.trained:
             again = replace(p, ctx=p.ctx.fork(self._score_name))
-            self._evaluated = _Evaluated(again, total, divergence)
+            self._evaluated = Evaluated(again, total, divergence)
         outputs: dict[str, Value] = {}
         if divergence is not None:
             if total is not None:
@@ -167,37 +159,10 @@ class _Lowering(Statements):
             loss = other if loss is None else F.add(p.b, loss, other)
         assert loss is not None, "there is a law or a term"
         if self.weight_priors:
-            loss = F.sub(p.b, loss, self._weight_prior(p))
+            loss = F.sub(p.b, loss, weight_prior(self, p))
         state = {f"{STATE}{name}": value for name, value in p.ctx.updates.items()}
         self.finish(p, {"loss": loss, **outputs, **state})
         statistics.derive(self, p.ctx)
-
-    def _weight_prior(self, p: Program) -> Value:
-        """log p(weights) / examples: with it the loss is the negative log posterior of one example (MAP)."""
-        b = p.b
-        total: Value | None = None
-        stated: dict[str, str] = {}
-        for s in self.weight_priors:
-            law = distribution(p.ctx, p.scope, s.distribution, None)
-            if not isinstance(law, Parametric) or law.support is not REALS or law.parameters():
-                raise error("MP205", "a prior on weights is normal, laplace, logistic or student_t, with numbers alone",
-                            s.distribution.span, help="normal(0, 1)")  # fmt: skip
-            for name in [n for n in self.out.parameters if ".weight" in f".{n}"]:
-                if s.name != "weights" and not name.startswith(f"{s.name}."):
-                    continue
-                value = p.ctx.read(name)
-                if value is None:
-                    continue
-                if name in stated:
-                    raise error("MP105", f"`{name}` has two priors, of `{stated[name]}` and of `{s.name}`", s.span,
-                                help="leave one of them out, or state one for each net")  # fmt: skip
-                stated[name] = s.name
-                lp = F.sum_axes(b, _of_live(p, law, value), range(value.type.rank))
-                total = lp if total is None else F.add(b, total, lp)
-            if total is None:
-                raise error("MP110", f"no weights are named `{s.name}`", s.span)
-        assert total is not None
-        return F.div(b, total, p.ctx.own_input(EXAMPLES, float_type()))
 
     def _score(self) -> None:
         if any((law := named(s.distribution)) and law.support.measure == "criterion" for s in self.observed):
@@ -209,7 +174,7 @@ class _Lowering(Statements):
             self.read(p, *self.fields)
             total, divergence = objective(self, p)
             assert total is not None, "some variable has a law"
-            self._evaluated = _Evaluated(p, total, divergence)
+            self._evaluated = Evaluated(p, total, divergence)
         p, total, divergence = self._evaluated.program, self._evaluated.total, self._evaluated.divergence
         if divergence is None:
             self.finish(p, {p.b.graph.name: total})
@@ -259,6 +224,9 @@ class _Lowering(Statements):
 
     def _conditionals(self) -> None:
         """Parameters of every conditional of an autoregressive density; records the laws for the claims."""
+        if self._built is not None:
+            self._modelled[self.observed[0].name] = Modelled(self._built.law)
+            return
         for s in self.observed:
             p = self._given_latents(s.name)
             with self.within(p, s):
@@ -315,16 +283,20 @@ class _Lowering(Statements):
         """The mean of each observed variable, given its parents; with `draw` those that are not given are drawn."""
         outputs = {}
         for s in self.observed:
-            shape = self.fields[s.name].type.shape
             with self.within(p, s):
                 law = self.law(p, s)
-                outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
+                outputs[s.name] = self._answer(p, s, law)
                 if draw and self.order.may_be_read(s.name):
                     self.know(p, s.name, self._drawn(p, s, law))
         return outputs
 
     def _predict(self) -> None:
         """The mean of every target (class probabilities for a category), given the inputs; its parents are drawn."""
+        if self._built is not None:
+            only, law, p = self.observed[0], self._built.law, self._built.program_named("predict")
+            self.out.answers[only.name] = law.answer
+            self.finish(p, {only.name: self._answer(p, only, law)})
+            return
         p = self.start("predict")
         known = {n for n, f in self.fields.items() if f.role != "target"} - self.missing.keys()
         self.read(p, *(n for n in self.fields if n in known or n in self.given()))
@@ -348,12 +320,16 @@ class _Lowering(Statements):
                     continue
                 unknown = self.missing.get(s.name) if self.fields[s.name].role == "target" else None
                 law = self.posterior(p, unknown) if unknown else self.law(p, s)
-                shape = self.fields[s.name].type.shape
-                outputs[s.name] = law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
+                outputs[s.name] = self._answer(p, s, law)
                 self.out.answers[s.name] = law.answer
                 if self.order.may_be_read(s.name):
                     self.know(p, s.name, self._drawn(p, s, law))
         self.finish(p, {name: value for name, value in outputs.items() if self.fields[name].role == "target"})
+
+    def _answer(self, p: Program, s: ast.Density, law: Distribution) -> Value:
+        """The mean of an observed variable, or a draw where its law has none."""
+        shape = self.fields[s.name].type.shape
+        return law.mean(p.ctx, shape) if law.has_mean else law.sample(p.ctx, s.name, shape)
 
     def _drawn(self, p: Program, s: ast.Density, law: Distribution) -> Value:
         """A draw of an observed variable, in its type; zero behind the end of a sequence. Of a criterion its answer."""
@@ -416,6 +392,10 @@ class _Lowering(Statements):
         """A draw of every observed variable, given the inputs and conditions."""
         if not all(m.law.drawn for m in self._modelled.values()):
             return
+        if self._built is not None:
+            p, only = self._built.program_named("sample"), self.observed[0]
+            self.finish(p, {only.name: self._drawn(p, only, self._built.law)})
+            return
         p = self.start("sample")
         self.read(p, *self.given())
         outputs: dict[str, Value] = {}
@@ -439,12 +419,3 @@ class _Lowering(Statements):
                 if law.shows_mean and self.latents and f"{s.name}_mean" not in self.fields:
                     outputs[f"{s.name}_mean"] = law.mean(p.ctx, self.fields[s.name].type.shape)
         self.finish(p, outputs)
-
-
-def _of_live(p: Program, law: Parametric, weight: Value) -> Value:
-    """The log-density of the elements of a weight that the program reads; zero for those that masks remove."""
-    live = kept(p.b.graph, weight)
-    if live.all():
-        return law.element_log_prob(p.ctx, weight)
-    mask = p.b.emit(Constant.mask(live))
-    return F.mul(p.b, law.element_log_prob(p.ctx, F.mul(p.b, weight, mask)), mask)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from specs_under_test import ROOT
 
-from mpcompile import api
+from mpcompile import api, cached, pytest_plugin
 
 pytest_plugins = ["pytester"]
 
@@ -151,6 +151,65 @@ def test_processes_name_properties_from_another_place_on_each(
         assert len(run.getcalls("pytest_itemcollected")) == len(ALL)
     assert loaded[:4] == ["deep/mlp.mp".split("/")[1], "made.yaml", "bad.yml", "broken.mp"]
     assert loaded[4:] == ["broken.mp"] * (len(loaded) - 4), "what cannot be read has no names to keep"
+
+
+MARKED = """
+import sys
+from mpcompile import cached
+with cached.busy("specs/made.yaml") as own:
+    print(own, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_that_waits_for_an_answer_finds_others(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process marks a spec as its own: the tests of it wait, and other specs are proved meanwhile, once each."""
+    monkeypatch.setenv("MPCOMPILE_CACHE", str(project.path / "kept"))
+    other = subprocess.Popen([sys.executable, "-c", MARKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdin is not None and other.stdout is not None and other.stdout.readline() == b"True\n"
+    proved: list[str] = []
+    examine = api.examine
+    monkeypatch.setattr(api, "examine", lambda path, *rest: proved.append(path.name) or examine(path, *rest))
+    monkeypatch.setattr(pytest_plugin, "sleep", lambda _: other.communicate())  # it ends, without an answer
+    arguments = ("specs/made.yaml", "specs/bad.yml", "specs/deep", "-p", "no:cacheprovider")
+    project.runpytest(*arguments).assert_outcomes(passed=8, failed=2)
+    assert proved == ["mlp.mp", "bad.yml", "made.yaml"] and other.returncode == 0
+
+
+def test_a_process_without_tests_finds_answers_for_others(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPCOMPILE_CACHE", str(project.path / "kept"))
+
+    class Worker:
+        """Has no test to run, as when another process was given all of them."""
+
+        def pytest_configure(self, config: pytest.Config) -> None:
+            config.workerinput = {"workerid": "gw0", "workercount": 1}  # type: ignore[attr-defined]
+
+        def pytest_runtestloop(self) -> bool:
+            return True
+
+    def known(*more: str) -> list[bool]:
+        arguments = (
+            "specs/made.yaml",
+            "specs/deep",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:terminal",
+            "-p",
+            "no:xdist",
+        )
+        project.inline_run(*arguments, *more, plugins=[Worker()])
+        return [cached.known(Path(p)) is not None for p in ("specs/made.yaml", "specs/deep/mlp.mp")]
+
+    monkeypatch.chdir(project.path)
+    assert known("-x") == [False, False], "a run that ends at the first failure may end soon"
+    assert known("-k", "made") == [True, False]
+    assert known() == [True, True]
 
 
 def test_an_error_of_the_compiler_keeps_its_traceback(
