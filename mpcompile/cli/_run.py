@@ -110,19 +110,20 @@ def warn(module: Module) -> None:
 
 @contextmanager
 def findings(sources: list[Source]) -> Iterator[None]:
-    """Turn faults into messages: a finding exits with 1, a missing backend or file with 2.
+    """Turn faults into messages: a finding exits with 1; a missing backend, file or factory with 2.
 
     `sources` may still be empty on entry; what is in it when an error comes gives the excerpts.
     """
     from mpcompile.backend import BackendMissing
     from mpcompile.budget import OutOfBudget
     from mpcompile.diagnostics import SpecError
+    from mpcompile.foreign import Unimportable
 
     try:
         yield
     except SpecError as problem:
         show(problem.diagnostics, sources)
-        raise typer.Exit(1) from problem
+        raise typer.Exit(USAGE if isinstance(problem, Unimportable) else 1) from problem
     except OutOfBudget as limit:
         fail(f"not decided within {limit}; allow more with --time-budget and --memory-budget", 1)
     except BackendMissing as missing:

@@ -19,6 +19,7 @@ from mpcompile.cli._run import (
     TimeBudget,
     budget_of,
     fail,
+    findings,
     settings_of,
 )
 from mpcompile.cli._specs import left_out, require, require_some, specs_of
@@ -96,10 +97,11 @@ def check(
             or verify_certificate
         ):
             fail("--claim is for --import-code or for .onnx files, without specs and their options")
-        result = _foreign(
-            [import_code] if import_code else list(paths or []), claim, _lengths(lengths),
-            budget_of(time_budget, memory_budget), written=weights_as_written, second=second_opinion,
-        )  # fmt: skip
+        with findings([]):
+            result = _foreign(
+                [import_code] if import_code else list(paths or []), claim, _lengths(lengths),
+                budget_of(time_budget, memory_budget), written=weights_as_written, second=second_opinion,
+            )  # fmt: skip
         _publish(result, output_format, files)
         raise typer.Exit(0 if result.holds else 1)
     given, overrides = paths or [], settings_of(set_ or [])
@@ -173,7 +175,16 @@ def _answered(
     from mpcompile.budget import OutOfBudget, capped, within
     from mpcompile.diagnostics import Diagnostic, Span, SpecError
     from mpcompile.diagnostics.report import Checked, Report
-    from mpcompile.foreign import LENGTHS, Lengthened, Sized, Unrecordable, checked, imported, model_of
+    from mpcompile.foreign import (
+        LENGTHS,
+        Lengthened,
+        Sized,
+        Unimportable,
+        Unrecordable,
+        checked,
+        imported,
+        model_of,
+    )
 
     try:
         if isinstance(model, str):  # its own code may take what it takes
@@ -187,6 +198,8 @@ def _answered(
             if lengths is not None and isinstance(file, Lengthened):
                 return checked(Sized(file.name, file.at), claims, lengths, **how)
             return checked(file, claims, LENGTHS, **how)
+    except Unimportable:
+        raise
     except SpecError as problem:
         return Report((Checked(str(model), findings=tuple(problem.diagnostics)),))
     except (Unrecordable, OutOfBudget) as fault:

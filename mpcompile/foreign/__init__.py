@@ -3,7 +3,7 @@
 from mpcompile.foreign.answers import answer
 from mpcompile.foreign.claims import ForeignClaim
 from mpcompile.foreign.model import ForeignModel, Lengthened, Sized
-from mpcompile.foreign.readers import imported, model_of
+from mpcompile.foreign.readers import Unimportable, imported, model_of
 from mpcompile.foreign.recording import Recording, Unrecordable
 from mpcompile.foreign.report import checked
 from mpcompile.foreign.series import LENGTHS
@@ -18,6 +18,7 @@ __all__ = [
     "Recording",
     "Sized",
     "Unclear",
+    "Unimportable",
     "Unrecordable",
     "answer",
     "checked",

@@ -52,14 +52,11 @@ def as_module(recording: Recording, name: str, source: str = "") -> Module:
             raise Unrecordable(
                 f"{node.op.of} has no primitive: its results were recorded, not its rule", node.span
             )
-    names = {path: legal(path) for path in graph.parameters()}
+    both = _list_and_module(graph.parameters())
+    names = {path: legal(path, both) for path in graph.parameters()}
     if len(set(names.values())) < len(names):
         raise Unrecordable(f"weights would share a name: {', '.join(sorted(names))}", Span.none())
-    if (both := _list_and_module(names)) is not None:
-        raise Unrecordable(
-            f"'{both}' has parts by number and parts by name, and no class writes both", Span.none()
-        )
-    graph = tidy(_scoped(graph, names))
+    graph = tidy(_scoped(graph, names, both))
     module = Module(name, Source(source or name, ""), remark=_remark(recording))
     module.programs = Programs(lambda _, regions: ops.unrolled(regions))
     module.programs[PROGRAM] = rolled(graph)
@@ -94,31 +91,28 @@ def _functions(weights: Collection[str]) -> set[tuple[str, ...]]:
     return found
 
 
-def _list_and_module(names: Mapping[str, str]) -> str | None:
-    """A module some of whose parts are numbers, while others have names."""
-    above = {
-        tuple(parts[:n]): path
-        for path, new in names.items()
-        for parts in (split(new),)
-        for n in range(1, len(parts))
-    }
-    for *before, last in above:
-        found = element(last)
-        if found is not None and (*before, found[0]) in above:
-            return ".".join((*before, found[0]))
-    return None
+def _list_and_module(paths: Collection[str]) -> frozenset[str]:
+    """Return the paths of modules some of whose parts are numbers, while others have names: no class writes both."""
+    kinds: dict[str, set[bool]] = {}
+    for path in paths:
+        words = path.split(".")
+        for n, word in enumerate(words):
+            kinds.setdefault(".".join(words[:n]), set()).add(word.isdigit())
+    return frozenset(above for above, found in kinds.items() if above and len(found) == 2)
 
 
-def legal(path: str) -> str:
+def legal(path: str, both: Collection[str] = ()) -> str:
     """Return the name of a weight, or of a module, as parts of names may be: itself for nearly all names.
 
-    A number without a list gets one (`0.weight` is `layers.0.weight`), what no identifier has becomes an underscore, and
-    what a module of torch calls its own attributes has an underscore behind it.
+    A number without a list gets one (`0.weight` is `layers.0.weight`), and so does one of a module of `both`, which has
+    parts with names too (`net.0.weight` beside `net.head.weight` is `net.layers.0.weight`). What no identifier has
+    becomes an underscore, and what a module of torch calls its own attributes has an underscore behind it.
     """
     parts: list[str] = []
-    for word in path.split("."):
+    words = path.split(".")
+    for n, word in enumerate(words):
         if word.isdigit():
-            if not parts or element(parts[-1]) is not None:
+            if not parts or element(parts[-1]) is not None or ".".join(words[:n]) in both:
                 parts.append("layers")
             parts[-1] += f".{int(word)}"
         else:
@@ -127,7 +121,7 @@ def legal(path: str) -> str:
     return ".".join(parts)
 
 
-def _scoped(graph: Graph, names: Mapping[str, str]) -> Graph:
+def _scoped(graph: Graph, names: Mapping[str, str], both: Collection[str]) -> Graph:
     """Return the graph with the names of its weights, and frames of its modules as lowering makes those of blocks."""
     functions = _functions(names.values())
     known: dict[Scope, Scope] = {}
@@ -135,7 +129,7 @@ def _scoped(graph: Graph, names: Mapping[str, str]) -> Graph:
     def rewrite(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         scope = known.get(node.scope)
         if scope is None:
-            scope = known[node.scope] = _scope(node.scope, functions)
+            scope = known[node.scope] = _scope(node.scope, functions, both)
         with b.within(scope, node.span):
             op = replace(node.op, path=names[node.op.path]) if isinstance(node.op, Parameter) else node.op
             return b.emit_all(op, *inputs)
@@ -143,10 +137,10 @@ def _scoped(graph: Graph, names: Mapping[str, str]) -> Graph:
     return graph.rebuild(rewrite)
 
 
-def _scope(scope: Scope, functions: Collection[tuple[str, ...]]) -> Scope:
+def _scope(scope: Scope, functions: Collection[tuple[str, ...]], both: Collection[str]) -> Scope:
     """A scope whose names are the parts of a weight's name: root and operation go, numbers join what they are of."""
     modules = scope[1:-1]
-    paths = [split(legal(".".join(f.name for f in modules[: n + 1]))) for n in range(len(modules))]
+    paths = [split(legal(".".join(f.name for f in modules[: n + 1]), both)) for n in range(len(modules))]
     labels = {parts: f for parts, f in zip(paths, modules, strict=True) if parts in functions}
     if not labels:
         return ()

@@ -18,6 +18,10 @@ from mpcompile.foreign.model import ForeignModel, Sized
 GROUP = "mpcompile.readers"
 
 
+class Unimportable(SpecError):
+    """A factory that cannot be found (MP700): wrong usage, for nothing of a model was read."""
+
+
 class Reader(Protocol):
     """Reads the models of one framework."""
 
@@ -62,11 +66,16 @@ def imported(text: str) -> ForeignModel | Sized:
 
     The factory gives a model and the inputs of a call by name, and a function `call(model, **inputs)` where the call is
     another than `model(**inputs)`. A factory that takes `length` is called for each length that is asked for. This runs
-    the code: only a user's own command asks for it. Raises `SpecError` (MP700).
+    the code: only a user's own command asks for it. Raises `SpecError` (MP700), and `Unimportable` where there is no such
+    factory.
     """
     where, _, name = text.partition(":")
     if not where or not name:
-        raise error("MP700", f"'{text}' is no factory", Span.none(), help="write package.module:factory")
+        raise Unimportable(
+            error(
+                "MP700", f"'{text}' is no factory", Span.none(), help="write package.module:factory"
+            ).diagnostics
+        )
     with _beside():
         try:
             factory = getattr(import_module(where), name)
@@ -106,5 +115,6 @@ def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], 
     return model_of(model, inputs, call, name)
 
 
-def _failed(text: str, reason: Exception) -> SpecError:
-    return error("MP700", f"{text} cannot be imported: {type(reason).__name__}: {reason}", Span.none())
+def _failed(text: str, reason: Exception) -> Unimportable:
+    what = f"{text} cannot be imported: {type(reason).__name__}: {reason}"
+    return Unimportable(error("MP700", what, Span.none()).diagnostics)

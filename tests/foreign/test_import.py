@@ -317,7 +317,9 @@ class Mixed(nn.Sequential):
         return self.norm(self[0](x))  # type: ignore[no-any-return]
 
 
-def test_a_list_with_a_named_part_is_refused_by_name() -> None:
-    model = model_of(nn.ModuleDict({"mixed": Mixed()}), {"x": torch.ones(2, 4)}, lambda m, x: m["mixed"](x))
-    with pytest.raises(SpecError, match="'mixed' has parts by number and parts by name"):
-        import_model(model)
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+def test_a_list_with_a_named_part_gets_a_list_within(tmp_path: Path, backend: str) -> None:
+    model = model_of(nn.ModuleDict({"mixed": Mixed()}), {"x": torch.randn(2, 4)}, lambda m, x: m["mixed"](x))
+    made = import_model(model)
+    assert build_import(made, backend, tmp_path / backend) < 1e-5
+    assert {"mixed.layers.0.weight", "mixed.norm.weight"} <= set(made.weights)
