@@ -126,8 +126,8 @@ TABLE = (
          "net f = g\nnet g = f"),
     Code("MP127", "not-there-yet",
          "Reports a law or a prior that reads its own variable, or one that is stated after it; laws or posteriors that "
-         "read each other in a circle; a statement of a recurrence that reads what a later statement of the same step "
-         "gives.",
+         "read each other in a circle; a number of the model that reads a later one; a statement of a recurrence that "
+         "reads what a later statement of the same step gives.",
          "The order of statements is the order in which a model generates. A law that reads the variable it is about, or "
          "a later one, is no factor of a joint density.",
          "recurrence over time {\n  carry h[8] = 0\n  x ~ bernoulli(logits = dense(88)(concat(x, h)))\n  "

@@ -8,6 +8,9 @@ from typing import TypedDict
 
 from mpcompile.diagnostics.core import Fix, Span
 
+#: The least ratio of `difflib` of names that are more than one edit apart: two of three letters in common are too few.
+ALIKE = 0.75
+
 
 class Meant(TypedDict):
     """Arguments of `error` about a misspelt name."""
@@ -26,7 +29,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     close = {n: ratio for n in names if one_edit(name, n) and (ratio := _ratio(name, n))}
     if close:
         return max(close, key=lambda n: close[n])
-    return next(iter(get_close_matches(name, names, 1)), None)
+    return next(iter(get_close_matches(name, names, 1, ALIKE)), None)
 
 
 def _ratio(name: str, other: str) -> float:

@@ -209,6 +209,10 @@ class _Run:
             return f"`{name} ~ ...` says how a variable is distributed; `net {name} = ...` names a network"
         if kind == "TILDE" and "EQUAL" in accepted:
             return "`=` defines a name; only a variable of the model is followed by `~`"
+        if kind == "SLASH" or (str(token) == "//" and self._starts(token)):
+            return "a comment starts with `#`"
+        if kind == "PRIOR":
+            return "only a latent has a prior: latent z ~ ... prior ..."
         if kind in _COMPARISONS:
             return "comparisons belong into `check`"
         if kind == "EQUAL" and "COLON" in accepted:

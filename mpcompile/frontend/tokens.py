@@ -102,6 +102,23 @@ def scan(fragment: Fragment) -> tuple[list[Token], list[tuple[int, int]]]:
     return _scan(fragment, [], comments), comments
 
 
+#: The help for characters that mean nothing here, most of them of word processors.
+_INSTEAD = {
+    "!": "`~` negates a mask",
+    "^": "powers are written `**`",
+    "→": "pipelines are written `->`",
+    **dict.fromkeys("“”„«»‘’", 'strings stand in straight quotes: "..."'),
+    **dict.fromkeys("–—−", "minus is written `-`, and a pipeline `->`"),
+    **dict.fromkeys("×·∗", "products are written `*`"),
+    **dict.fromkeys("≤≥≠", "comparisons are written `<=`, `>=` and `==`"),
+    "∼": "`~` is the tilde of the keyboard",
+    "…": "a range is written `0..3`",
+}
+_PLAIN = (
+    "outside of strings and comments a spec is plain ASCII: names have the letters a to z, digits and `_`"
+)
+
+
 def _unreadable(fragment: Fragment, at: int, diagnostics: list[Diagnostic]) -> int:
     """Report what no token matches and say where to go on."""
     char = fragment.text[at]
@@ -119,11 +136,7 @@ def _unreadable(fragment: Fragment, at: int, diagnostics: list[Diagnostic]) -> i
         )
         return end
     shown = char if char.isprintable() else f"U+{ord(char):04X}"
-    help_ = {
-        "!": "`~` negates a mask",
-        "^": "powers are written `**`",
-        "→": "pipelines are written `->`",
-    }.get(char, "")
+    help_ = _INSTEAD.get(char) or (_PLAIN if not char.isascii() else "")
     diagnostics.append(
         Diagnostic("MP109", f"unexpected character `{shown}`", fragment.span(at, at + 1), help=help_)
     )

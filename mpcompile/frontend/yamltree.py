@@ -219,7 +219,8 @@ def compose(locator: Locator, diagnostics: list[Diagnostic]) -> tuple[Node | Non
                 raise composer.fail("MP007", f"the spec has more than {MAX_EVENTS} YAML events", event)
             composer.feed(event)
     except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
+        begun = any(part in (problem.problem or "") for part in ("end of stream", "find expected ':'"))
+        mark = (problem.context_mark if begun else None) or problem.problem_mark or problem.context_mark
         at = min(mark.index, len(text)) if mark else 0
         raise _not_yaml(locator, at, problem.problem or "this is not YAML", problem.context or "") from None
     except yaml.reader.ReaderError as problem:
@@ -232,14 +233,31 @@ def compose(locator: Locator, diagnostics: list[Diagnostic]) -> tuple[Node | Non
     return composer.root, composer.scalars
 
 
+#: What the parser of YAML says, by a part of it, as a finding and its help.
+_YAML_SAYS = (
+    ("expected <block end>", "this line is indented unlike the others of its list or mapping",
+     "the lines of one list or mapping begin in the same column"),
+    ("expected ',' or ']'", "expected `,` or `]`", "a list is written [a, b]; a value that holds brackets is quoted"),
+    ("expected ',' or '}'", "expected `,` or `}`", "a mapping is written {a: b}; a value that holds brackets is quoted"),
+    ("could not find expected ':'", "expected `:` behind a key", "write `key: value`"),
+    ("expected the node content", "expected a value", "write one, or quote it where it starts with a sign of YAML"),
+    ("sequence entries are not allowed", "no item of a list begins here", "begin the list on a line of its own"),
+    ("mapping values are not allowed", "this value holds `: `", "quote a value that holds `: `"),
+    ("mapping keys are not allowed", "no key begins here", "begin the mapping on a line of its own"),
+    ("found unexpected end of stream", "this quoted value is never closed", "close it with its quote"),
+    ("found unknown escape character", "double quotes have no such escape", "double its backslash, or quote it singly"),
+)  # fmt: skip
+
+
 def _not_yaml(locator: Locator, at: int, problem: str, context: str) -> SpecError:
     text = locator.source.text
-    message = " ".join(problem.split())[:200].rstrip(".")
-    help_ = ""
-    if "\t" in text[at : at + 1]:
-        help_ = "YAML is indented with spaces"
-    elif "mapping values are not allowed" in message:
-        help_ = "quote a value that holds `: `"
+    said = " ".join(problem.split())[:200].rstrip(".")
+    message, help_ = next(((m, h) for part, m, h in _YAML_SAYS if part in said), (said, ""))
+    if text[at : at + 1] == "\t":
+        message, help_ = "a tab begins this value", "YAML is indented with spaces"
+    elif "cannot start any token" in said:
+        sign = text[at : at + 1]
+        message, help_ = f"no value begins with `{sign}`", f"quote a value that starts with `{sign}`"
     elif text[at : at + 1] in ("@", "`", "%", "&", "*", "!"):
         help_ = f"quote a value that starts with `{text[at]}`"
     elif "flow" in context and text[at : at + 1] in ("[", "{"):
@@ -249,7 +267,7 @@ def _not_yaml(locator: Locator, at: int, problem: str, context: str) -> SpecErro
                 "MP107", f"inside YAML's `{{ }}` and `[ ]` a value ends before a bracket: `{text[start:at]}`",
                 locator.span(start, end), help=f'quote it: "{text[start:end]}"',
             )  # fmt: skip
-    notes = (" ".join(context.split()),) if context else ()
+    notes = (" ".join(context.split()),) if context and message == said else ()
     return error("MP107", message, locator.span(at, min(at + 1, len(text))), notes=notes, help=help_)
 
 

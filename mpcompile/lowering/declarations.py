@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.frontend import ast
-from mpcompile.frontend.arithmetic import evaluate_number
+from mpcompile.frontend.arithmetic import UnknownNumber, evaluate_number
 from mpcompile.ir import DType, Field, Symbolic, Type, product, symbol, symbols
 from mpcompile.ir.axes import BATCH_NAMES, Axes, TwoReadings, default_axes
 from mpcompile.layers.axes import two_readings, two_readings_help
@@ -18,6 +18,21 @@ BATCH = symbol("N")
 #: More elements than this in one variable are refused before anything is allocated.
 MAX_ELEMENTS = 1 << 22
 CLASSES = Range(2, 1 << 20)
+
+
+def _default(
+    name: str, value: ast.Expr, numbers: Mapping[str, int | float], names: Sequence[str]
+) -> int | float:
+    """The number that a parameter has by default. Raises `SpecError`: MP127 for one that reads a later parameter."""
+    try:
+        return evaluate_number(value, numbers)
+    except UnknownNumber as fault:
+        read = fault.name.id
+        if read not in names:
+            raise
+        after = "itself" if read == name else f"`{read}`, which is stated after it"
+        how = "a number of the model reads those before it: model m(width = 8, half = width / 2)"
+        raise error("MP127", f"`{name}` reads {after}", fault.name.span, help=how) from None
 
 
 def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[str, int | float]:
@@ -45,7 +60,7 @@ def numbers_of(model: ast.Model, overrides: Mapping[str, int | float]) -> dict[s
         elif p.default is None:
             raise error("MP123", f"parameter `{p.name}` has no value", p.span, help=f"--set {p.name}=...")
         else:
-            numbers[p.name] = evaluate_number(p.default, numbers)
+            numbers[p.name] = _default(p.name, p.default, numbers, names)
     return numbers
 
 

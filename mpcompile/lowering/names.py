@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from mpcompile.diagnostics import Span, SpecError, error
-from mpcompile.diagnostics.nearest import Meant, meant
+from mpcompile.diagnostics.nearest import Meant, meant, one_edit
 from mpcompile.frontend import ast
 from mpcompile.frontend.unused import nodes
 from mpcompile.lowering.kinds import kinds_by_name, misplaced
 
 #: Kinds of names that the language has, as findings call them; the others are those of a model or of a callee.
 OF_LANGUAGE = frozenset((
-    "layer", "distribution", "bijector", "law of a coupling", "mask", "mask between two axes", "order", "start", "claim",
-    "optimizer", "schedule", "augmentation", "schedule of noise", "posterior",
+    "layer", "value", "distribution", "bijector", "law of a coupling", "mask", "mask between two axes", "order", "start",
+    "claim", "optimizer", "schedule", "augmentation", "schedule of noise", "posterior",
 ))  # fmt: skip
 #: Lists of names up to this length are shown whole.
 MAX_SHOWN = 20
@@ -24,10 +24,11 @@ def unknown(
 ) -> SpecError:
     """Return the finding for an unknown name.
 
-    Its help is the place of a name that is of another kind, else the nearest known name, or all known names, those of a
-    model, `own`, first.
+    Its help is the place of a name of another kind, unless a name of the model, `own`, is one edit away; else the nearest
+    known name, or all known names, `own` first.
     """
-    other = misplaced(name, what) if what in OF_LANGUAGE else None
+    mine = any(one_edit(name, n) for n in own or ())
+    other = misplaced(name, what) if what in OF_LANGUAGE and not mine else None
     if other is not None:
         return error("MP110", other[0], span, help=other[1])
     where = f" of `{of}`" if of else ""

@@ -235,7 +235,7 @@ class Scope:
                 if expr.id in self.numbers and not current:
                     return (ctx.b.constant(float(self.numbers[expr.id])),)
                 if not current:
-                    self.refuse(expr.id, expr.span)
+                    self._require_value(expr.id, expr.span)
                 return self._apply(ctx, ast.Call(span=expr.span, callee=expr.id), current)
             case ast.Number():
                 return (ctx.b.constant(float(expr.value)),)
@@ -261,6 +261,13 @@ class Scope:
                     current = [read(ctx, e) for e in expr.inputs]
                 return self._apply(ctx, expr, current)
         raise error("MP122", "expected a layer, a net or a value", expr.span)
+
+    def _require_value(self, name: str, span: Span) -> None:
+        """Raise MP127 for a variable that may not be read, MP110 for a name that is no value and builds none."""
+        self.refuse(name, span)
+        if not any(name in t for t in (LAYERS, self.functions, self.nets, self.blocks, holes.FUNCTIONS)):
+            mine = [*self.values, *self.lets, *self.weights, *self.nets, *self.blocks]
+            raise not_in_scope(self.model, name, span) or unknown("value", name, [], span, own=mine)
 
     def _pipeline(self, ctx: Context, pipeline: ast.Pipeline, current: Sequence[Value]) -> tuple[Value, ...]:
         self._know(

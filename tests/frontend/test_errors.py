@@ -59,6 +59,35 @@ def test_place_of_errors_in_mp(text: str, expected: list[tuple[str, int, int, in
     assert places(text) == expected
 
 
+def test_yaml_that_is_none_is_said_in_words_of_ours() -> None:
+    """The place is that of what was begun, or of what does not fit, and each has a help."""
+    texts = {
+        "model: m\ninput:\n  x: real[4]\n y: real[3]\n": (4, 2, "begin in the same column"),
+        "model: m\nmasks: {a: [x y, [b] c]}\n": (2, 22, "written [a, b]"),
+        'model: m\ninput: {x: "real" y: "real"}\n': (2, 19, "written {a: b}"),
+        "model: m\ninput:\n  x: real\n  y\nnets: {}\n": (4, 3, "`key: value`"),
+        "model: m\nnets: - f\n": (2, 7, "on a line of its own"),
+        'model: m\nnets: {f: "abc\n': (2, 11, "close it"),
+        'model: m\nnets: {f: "\\q"}\n': (2, 13, "double its backslash"),
+        "model: m\nnets: {f: @dense}\n": (2, 11, "starts with `@`"),
+        "model: m\nnets:\n\tf: a": (3, 1, "spaces"),
+        "model: m\nnets:\n  f: a: b\n": (3, 7, ": `"),
+    }
+    for text, (line, column, help_) in texts.items():
+        found = errors(text, "yaml")[0]
+        assert (found.code, found.span.line, found.span.column) == ("MP107", line, column), (text, found)
+        assert help_ in found.help and "block" not in found.message and not found.notes, found
+
+
+def test_signs_of_word_processors_and_other_languages_have_a_help() -> None:
+    for sign in "“–×≤é\u00a0\u200b":
+        assert all(d.help for d in errors(f"model m\nnet f = a {sign} b")), sign
+    assert (
+        "`#`" in errors("model m\n// comment")[0].help and "`#`" in errors("model m\n/* comment */")[0].help
+    )
+    assert "latent" in errors("model m\nx ~ normal(0, 1) prior normal(0, 1)")[0].help
+
+
 def test_a_keyword_that_begins_no_statement_has_its_place() -> None:
     """The help can be pasted: it reads where the keyword was refused."""
     for word in ("repeat i in 0..3 { a }", "yield x", "allow unused_name"):

@@ -140,6 +140,7 @@ def test_other_words_have_fixes() -> None:
             assert list(mended(re.sub(rf"\b{word}\b", typo, text, count=1), syntax, typo)), (word, syntax)
         assert list(mended(text.replace("init = normal", "init = nromal"), syntax, "nromal"))
     assert list(mended(SPEC.replace("x -> f", "x -> ff"), "mp", "ff"))
+    assert list(mended(SPEC.replace("x -> f", "xs -> f"), "mp", "xs"))
     fixed = list(mended(f"{SPEC}\ntrain {{ data: dgiits }}\n", "mp", "dgiits"))
     assert fixed == [f"{SPEC}\ntrain {{ data: digits }}\n"]
     for head in sorted(HEADS - {"model", "carry"}):
