@@ -44,7 +44,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, open_session
+from mpcompile.backend import OptimizerSpec, SessionOptions, open_session
 from mpcompile.ir import Array, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs
@@ -121,7 +121,9 @@ class Job:
         rule, weights, mixed = OptimizerSpec.of(module.train), initial(module, 0), self.precision == "mixed"
         framework, kind = self.variant.split("-", 1)
         if kind == "session":
-            return open_session(framework, module, weights, rule, device=self.device, mixed=mixed)
+            return open_session(
+                framework, module, weights, rule, options=SessionOptions(device=self.device, mixed=mixed)
+            )
         if framework == "jax":
             import gpu_jax
 

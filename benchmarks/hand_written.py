@@ -31,7 +31,7 @@ from by_hand.loops import Loop
 from step_time import BATCHES, parse, processor, run  # which leaves one core to this process
 
 from mpcompile.api import load
-from mpcompile.backend import Session, open_session
+from mpcompile.backend import DOUBLE, Session, open_session
 from mpcompile.ir import Array, Module
 from mpcompile.passes.pipeline import optimise
 from mpcompile.runner.examples import example_inputs
@@ -43,7 +43,7 @@ SPEC_FOLDER = Path(__file__).parents[1] / "specs"
 FRAMEWORKS = ("torch", "jax")
 MODELS = ("emitted", "session")
 #: How far losses and gradients may be apart, relative to the largest.
-DOUBLE, SINGLE = 1e-12, 1e-5
+APART64, APART32 = 1e-12, 1e-5
 #: Seconds of one round of one learner.
 ROUND = 0.12
 
@@ -84,7 +84,7 @@ class Family:
     def check(self, framework: str) -> float:
         """Compare losses and gradients in float64; return the largest difference. Raises `SystemExit`."""
         batch = self.inputs("float64")[0]
-        session = open_session(framework, self.module, self.weights, precision="float64")
+        session = open_session(framework, self.module, self.weights, options=DOUBLE)
         outputs, gradients = session.gradients(batch)
         loss = float(outputs["loss"] if "loss" in outputs else next(iter(outputs.values())))
         hand = Loop.of(framework, "hand", self, "float64")
@@ -94,7 +94,7 @@ class Family:
         gaps = [abs(own_loss - loss) / max(1.0, abs(loss))]
         gaps += [float(np.abs((own[n] - want[n]) * live[n]).max()) / scale for n in want]
         apart = float(np.max(gaps))  # NaN is no agreement
-        if set(own) != set(want) or not apart <= DOUBLE:
+        if set(own) != set(want) or not apart <= APART64:
             raise SystemExit(f"{self.name} in {framework} is another function: {apart:.1e} apart")
         return apart
 
@@ -108,7 +108,7 @@ class Family:
         }
         batch = self.inputs("float32")[0]
         losses = {name: learner.step(batch, self.stated.rate)["loss"] for name, learner in found.items()}
-        if not max(losses.values()) - min(losses.values()) <= SINGLE * max(1.0, abs(losses[names[0]])):
+        if not max(losses.values()) - min(losses.values()) <= APART32 * max(1.0, abs(losses[names[0]])):
             raise SystemExit(f"{self.name} in {framework}: first losses {losses}")
         return found
 

@@ -35,7 +35,15 @@ if hasattr(os, "sched_setaffinity"):  # frameworks size their pools by the cores
 import numpy as np
 
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, Session, find_backend, installed, open_session, without_dead
+from mpcompile.backend import (
+    DOUBLE,
+    OptimizerSpec,
+    Session,
+    find_backend,
+    installed,
+    open_session,
+    without_dead,
+)
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
 from mpcompile.ir import Array, Module
@@ -96,8 +104,8 @@ def check(path: str, backends: list[str], sizes: Mapping[str, str]) -> None:
     keeping = [k for k, rule in OPTIMIZERS.items() if rule.keeps_zeros]
     for backend, kind, decay in product(backends, keeping, (0.0, 0.1)):
         rule = OptimizerSpec(kind, weight_decay=decay, clip=1.0)
-        want = trained(find_backend(backend).session(module, weights, rule, precision="float64"), batches)
-        found = trained(open_session(backend, module, weights, rule, precision="float64", blocks=2), batches)
+        want = trained(find_backend(backend).session(module, weights, rule, options=DOUBLE), batches)
+        found = trained(open_session(backend, module, weights, rule, options=DOUBLE, blocks=2), batches)
         apart = distance(want, found)
         print(f"{path} {backend} {kind} decay {decay}: {apart:.0e} apart", flush=True)
         dead = [found[k][~s.stored] for n, s in supports.items() for k in found if k.endswith(f"/{n}")]
@@ -106,7 +114,7 @@ def check(path: str, backends: list[str], sizes: Mapping[str, str]) -> None:
         # Some trainings multiply every rounding: then both must part by as much as from a nudge.
         if apart > 1e-9:
             least = max(distance(want, trained(s, batches)) for s in (
-                find_backend(backend).session(module, nudged(weights, seed), rule, precision="float64")
+                find_backend(backend).session(module, nudged(weights, seed), rule, options=DOUBLE)
                 for seed in range(2)
             ))  # fmt: skip
             print(f"    from weights that are some roundings away: {least:.0e} apart", flush=True)

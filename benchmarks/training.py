@@ -13,7 +13,7 @@ import numpy as np
 import real_data
 
 from mpcompile.api import load
-from mpcompile.backend import Session, find_backend
+from mpcompile.backend import Session, SessionOptions, find_backend
 from mpcompile.ir import Array, Module
 from mpcompile.runner.batches import chunks, complete
 from mpcompile.runner.data import Split, load_data
@@ -96,7 +96,9 @@ class Fitted:
         weights, _ = self.run.parameters(self.module)
         facts, module = self.run.facts, module or self.module
         own = {name: weights[name] for name in module.parameters}
-        return find_backend(facts["backend"]).session(module, own, device=facts["device"])
+        return find_backend(facts["backend"]).session(
+            module, own, options=SessionOptions(device=facts["device"])
+        )
 
     def outputs(self, program: str, name: str, part: Split, batch: int = 100) -> Array:
         """One output of a program over a split."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, find_backend, installed
+from mpcompile.backend import DOUBLE, OptimizerSpec, find_backend, installed
 from mpcompile.runner.examples import example_inputs
 from mpcompile.runner.initial import initial
 
@@ -33,7 +33,7 @@ def gaps(path: Path, steps: int, rate: float) -> dict[str, float]:
     module = load(path)
     weights = initial(module, 0)
     rule = OptimizerSpec("sgd", clip=1.0)
-    sessions = {b: find_backend(b).session(module, weights, rule, precision="float64") for b in installed()}
+    sessions = {b: find_backend(b).session(module, weights, rule, options=DOUBLE) for b in installed()}
     for step in range(steps):
         inputs = example_inputs(module, "loss", 4, seed=step)
         for session in sessions.values():

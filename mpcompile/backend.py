@@ -6,10 +6,11 @@ A backend is an object registered under the entry-point group `mpcompile.backend
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -49,6 +50,34 @@ class Scalars(Mapping[str, float]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session runs its module.
+
+    device     `cpu`, `cuda`, or a device of the framework
+    precision  of floats: `float32` or `float64`
+    mixed      bfloat16 autocast where it is safe
+    group      the processes and shards of a batch; the session is that of one of these processes
+    compiled   loss and gradient by the framework's own compiler
+
+    Raises `ValueError` for another precision.
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    mixed: bool = False
+    group: Group = ALONE
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+
+
+PRECISIONS = ("float32", "float64")
+SINGLE, DOUBLE = SessionOptions(), SessionOptions(precision="float64")
 
 
 class Session(Protocol):
@@ -183,19 +212,9 @@ class Backend(Protocol):
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
-        compiled: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> Session:
-        """A live module. `precision` is float32 or float64; `mixed` asks for bfloat16 autocast where it is safe.
-
-        The session is that of one process of `group`. `compiled` asks for the framework's own compiler of
-        loss and gradient. Raises `SpecError` (MP511) for a group that the framework does not run, and where there is no
-        such compiler.
-        """
+        """A live module. Raises `SpecError` (MP511) for options that the framework does not have."""
         ...
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
@@ -221,13 +240,9 @@ def open_session(
     module: Module | Optimised,
     parameters: Mapping[str, Array],
     optimizer: OptimizerSpec | None = None,
+    options: SessionOptions = SINGLE,
     *,
-    device: str = "cpu",
-    precision: str = "float32",
-    mixed: bool = False,
     blocks: int = 0,
-    group: Group = ALONE,
-    compiled: bool = False,
 ) -> Session:
     """Open a session on a module, which is optimised first unless it is an `Optimised`.
 
@@ -239,21 +254,16 @@ def open_session(
     found = find_backend(backend) if isinstance(backend, str) else backend
     own = recomputed((module if isinstance(module, Optimised) else optimise(module)).module)
     supports = {name: p.support for name, p in own.parameters.items() if p.support is not None}
-    options: Any = {"device": device, "precision": precision, "mixed": mixed}
-    if group != ALONE:
-        options["group"] = group
-    if compiled:
-        options["compiled"] = True
     if not supports:
-        return found.session(own, parameters, optimizer, **options)
+        return found.session(own, parameters, optimizer, options=options)
     rule = None if optimizer is None else optimizer.rule
     stored, layout = (
         fuse(own, rule, blocks=blocks)
-        if device == "cpu" and group.layout == "replicated"
+        if options.device == "cpu" and options.group.layout == "replicated"
         else (own, Layout({}))
     )
     weights = layout.packed(without_dead(parameters, supports))
-    return MaskedSession(found.session(stored, weights, optimizer, **options), layout, supports)
+    return MaskedSession(found.session(stored, weights, optimizer, options=options), layout, supports)
 
 
 def no_device(framework: str, name: str) -> SpecError:
@@ -327,12 +337,16 @@ def find_backend(name: str, live: bool = True) -> Backend:
 
 
 __all__ = [
+    "DOUBLE",
+    "PRECISIONS",
+    "SINGLE",
     "Backend",
     "BackendMissing",
     "MaskedSession",
     "OptimizerSpec",
     "Scalars",
     "Session",
+    "SessionOptions",
     "backends",
     "find_backend",
     "installed",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec, no_compiler
-from mpcompile.group import ALONE, Group
+from mpcompile.backend import SINGLE, OptimizerSpec, SessionOptions, no_compiler
 from mpcompile.ir import Array, Module
 from mpcompile_jax.emit import Emitted, emit_module
 from mpcompile_jax.verify import SourceRefused, verify_source
@@ -37,20 +36,13 @@ class JaxBackend:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
-        compiled: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> JaxSession:
-        if compiled:
+        if options.compiled:
             raise no_compiler("jax", "every step is compiled")
         from mpcompile_jax.session import JaxSession
 
-        module = module.with_regions()
-        options: Any = {"device": device, "precision": precision, "mixed": mixed}
-        return JaxSession(module, parameters, optimizer, group=group, **options)
+        return JaxSession(module.with_regions(), parameters, optimizer, options)
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
         from mpcompile_jax.launch import launch

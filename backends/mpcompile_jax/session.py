@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mpcompile.backend import OptimizerSpec, Scalars
-from mpcompile.group import ALONE, Group, inputs_of, tree_sum
+from mpcompile.backend import SINGLE, OptimizerSpec, Scalars, SessionOptions
+from mpcompile.group import ALONE, inputs_of, tree_sum
 from mpcompile.ir import STATE, Array, Graph, Module, Parameter
 from mpcompile.passes.gradient import gradient_name
 from mpcompile.passes.train_step import decaying, stacks, units
@@ -21,8 +21,6 @@ from mpcompile_jax.gradients import gradient_program
 from mpcompile_jax.loading import Placement, Program, import_programs
 from mpcompile_jax.mesh import MeshPlacement, waiting
 from mpcompile_jax.updates import Slots, Tree, Updates, clipped, global_norm
-
-PRECISIONS = ("float32", "float64")
 
 
 class JaxSession:
@@ -33,21 +31,15 @@ class JaxSession:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
+        options: SessionOptions = SINGLE,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
         self.module = module
         self.spec = optimizer
-        self.group = group
+        self.group = group = options.group
         self.place = (
-            Placement(device, precision, mixed)
+            Placement(options.device, options.precision, options.mixed)
             if group == ALONE
-            else MeshPlacement(device, precision, mixed, group)
+            else MeshPlacement(options.device, options.precision, options.mixed, group)
         )
         names = optimizer.kept if optimizer else ()
         with self.place.active():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec, no_compiler, one_process
+from mpcompile.backend import SINGLE, OptimizerSpec, SessionOptions, no_compiler, one_process
 from mpcompile.emission import tensors
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
@@ -53,20 +53,15 @@ class OnnxBackend:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
-        compiled: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> OnnxSession:
-        if compiled:
+        if options.compiled:
             raise no_compiler("onnxruntime", "a session runs a compiled graph")
-        if group != ALONE:
-            raise one_process("onnxruntime", group)
+        if options.group != ALONE:
+            raise one_process("onnxruntime", options.group)
         from mpcompile_onnx.session import OnnxSession
 
-        return OnnxSession(module, parameters, optimizer, device=device, precision=precision, mixed=mixed)
+        return OnnxSession(module, parameters, optimizer, options)
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
         raise one_process("onnxruntime", Group(0, 2, 2))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import SINGLE, OptimizerSpec, SessionOptions
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Graph, Module, Value
 from mpcompile.passes.gradient import gradient_name, loss_gradient
@@ -27,8 +27,6 @@ from mpcompile.passes.train_step import (
     units,
 )
 from mpcompile_onnx.emit import Emitted, emit_graph, numpy_type
-
-PRECISIONS = ("float32", "float64")
 
 
 def require_plain(device: str, mixed: bool = False) -> None:
@@ -95,16 +93,11 @@ class OnnxSession:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-        require_plain(device, mixed)
+        require_plain(options.device, options.mixed)
         self.module, self.spec = module, optimizer
-        self.double = precision == "float64"
+        self.double = options.precision == "float64"
         self.float = np.float64 if self.double else np.float32
         self.trained = [name for name, spec in module.parameters.items() if spec.trained]
         kept = optimizer.kept if optimizer is not None else ()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import SINGLE, OptimizerSpec, SessionOptions
 from mpcompile.diagnostics import error
-from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
 from mpcompile_torch.emit import Emitted, emit_module
 from mpcompile_torch.verify import SourceRefused, verify_source
@@ -40,23 +39,17 @@ class TorchBackend:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
-        compiled: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> TorchSession:
         from mpcompile_torch.session import TorchSession
 
-        if group.layout == "sharded" and group.size > 1:
+        if options.group.layout == "sharded" and options.group.size > 1:
             from mpcompile_torch.sharded import ShardedSession as TorchSession
 
             if optimizer is not None and optimizer.rule.joint:
                 raise error("MP511", f"`{optimizer.kind}` reads whole weights, which the layout `sharded` cuts",
                             module.train.place("optimizer"), help="--layout replicated, or adamw")  # fmt: skip
-        options: Any = {"device": device, "precision": precision, "mixed": mixed, "compiled": compiled}
-        return TorchSession(module, parameters, optimizer, group=group, **options)
+        return TorchSession(module, parameters, optimizer, options)
 
     def launch(self, command: Sequence[str], count: int, restarts: int = 0) -> int:
         from mpcompile_torch.launch import launch

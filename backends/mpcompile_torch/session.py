@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mpcompile.backend import OptimizerSpec, Scalars
-from mpcompile.group import ALONE, Group
+from mpcompile.backend import SINGLE, OptimizerSpec, Scalars, SessionOptions
+from mpcompile.group import ALONE
 from mpcompile.ir import STATE, Array, DType, Module
 from mpcompile.passes.across import shared
 from mpcompile.ranges import HUGE
@@ -21,7 +21,7 @@ from mpcompile_torch.loading import build_model, find_device
 from mpcompile_torch.optimizers import Updater
 from mpcompile_torch.processes import exchange, join, mean
 
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class TorchSession:
@@ -32,21 +32,14 @@ class TorchSession:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
-        group: Group = ALONE,
-        compiled: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
-        self.group = group
+        self.group = group = options.group
         self.module = module = shared(module, group)
         self.spec = optimizer
-        self.device = find_device(join(group, device))
-        self.dtype = PRECISIONS[precision]
-        self.mixed = mixed
+        self.device = find_device(join(group, options.device))
+        self.dtype = DTYPES[options.precision]
+        self.mixed = options.mixed
         emitted = emit_module(module)
         self.methods = emitted.methods
         self.model = build_model(emitted, parameters, self.dtype).to(self.device)
@@ -70,7 +63,7 @@ class TorchSession:
         self.loss: Any = None
         if "loss" in self.methods:
             method = getattr(self.model, self.methods["loss"])
-            self.loss = torch.compile(method) if compiled else method
+            self.loss = torch.compile(method) if options.compiled else method
 
     # --- programs ---
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, open_session
+from mpcompile.backend import Backend, Session, SessionOptions, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module
 from mpcompile.runner.batches import as_precision, chunks, complete
@@ -37,7 +37,7 @@ class Opened:
         weights, _ = run.parameters(module)
         self.session: Session = open_session(
             backend or str(run.facts["backend"]), module, as_precision(weights, self.precision),
-            device=device or str(run.facts["device"]), precision=self.precision,
+            options=SessionOptions(device=device or str(run.facts["device"]), precision=self.precision),
         )  # fmt: skip
 
     def call(self, program: str, data: Mapping[str, Array], number: int = 0) -> dict[str, Array]:

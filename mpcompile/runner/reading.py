@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mpcompile.backend import Backend, Session, open_session
+from mpcompile.backend import Backend, Session, SessionOptions, open_session
 from mpcompile.ir import Array, Module
 from mpcompile.runner.batches import as_precision, chunks, complete
 from mpcompile.runner.data import Split
@@ -60,6 +60,7 @@ def reading_of(
     weights, step = run.parameters(module)
     precision = str(facts["precision"])
     own, place = backend or str(facts["backend"]), device or str(facts["device"])
-    session = open_session(own, module, as_precision(weights, precision), device=place, precision=precision)
+    options = SessionOptions(place, precision)
+    session = open_session(own, module, as_precision(weights, precision), options=options)
     batch = max(_LEAST, int(facts["settings"]["batch"]))
     return Reading(session, module, part, batch, int(facts["seed"]), precision, seen), step

@@ -6,7 +6,7 @@ from math import isqrt
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, open_session
+from mpcompile.backend import Backend, Session, SessionOptions, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Module
 from mpcompile.runner import flows
@@ -80,8 +80,7 @@ def _open(
         backend or str(facts["backend"]),
         module,
         as_precision(weights, precision),
-        device=device or str(facts["device"]),
-        precision=precision,
+        options=SessionOptions(device=device or str(facts["device"]), precision=precision),
     )
     return session, test.take(np.arange(count) * max(1, len(test) // count) % len(test))
 

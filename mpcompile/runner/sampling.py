@@ -12,7 +12,7 @@ from wave import Wave_write
 
 import numpy as np
 
-from mpcompile.backend import Backend, Session, find_backend, open_session
+from mpcompile.backend import Backend, Session, SessionOptions, find_backend, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
 from mpcompile.passes.pipeline import Optimised, optimise
@@ -160,7 +160,8 @@ class Draws:
 
     def live(self, optimised: Optimised) -> Session:
         weights = as_precision(optimised.weights or {}, self.precision)
-        return open_session(self.backend, optimised, weights, device=self.device, precision=self.precision)
+        options = SessionOptions(self.device, self.precision)
+        return open_session(self.backend, optimised, weights, options=options)
 
     def _session(self, number: int) -> Session:
         """Open a session for one member, whose sampler is derived as that of one order."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mpcompile.backend import Backend, Session, open_session
+from mpcompile.backend import Backend, Session, SessionOptions, open_session
 from mpcompile.diagnostics import Span, error
 from mpcompile.group import Group, processes
 from mpcompile.ir import Array, Module
@@ -109,11 +109,13 @@ def prepare(
         module,
         as_precision(begun.weights, str(filled.precision)),
         settings.optimizer,
-        device=str(filled.device),
-        precision=str(filled.precision),
-        mixed=bool(filled.mixed),
-        group=group,
-        compiled=bool(filled.compile),
+        options=SessionOptions(
+            device=str(filled.device),
+            precision=str(filled.precision),
+            mixed=bool(filled.mixed),
+            group=group,
+            compiled=bool(filled.compile),
+        ),
     )
     batches = Batches(
         module, dataset.splits["train"], settings.batch, settings.seed,

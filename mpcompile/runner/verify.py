@@ -16,7 +16,7 @@ import numpy as np
 
 from mpcompile.analysis.cost import peak
 from mpcompile.analysis.dependence import environment_for, support
-from mpcompile.backend import Session, open_session
+from mpcompile.backend import Session, SessionOptions, open_session
 from mpcompile.interpret import Apply, evaluate, interpret
 from mpcompile.ir import STATE, Array, Graph, Module, Primitive
 from mpcompile.ops import Scan
@@ -106,7 +106,7 @@ def _ask(
 ) -> Iterator[Row]:
     """Ask all questions to one session, which is gone when they are answered."""
     weights = questions[0].weights
-    session = open_session(backend, optimised, weights, device=device, precision=precision)
+    session = open_session(backend, optimised, weights, options=SessionOptions(device, precision))
     for question in questions:
         yield from question.ask(session, backend, precision)
 

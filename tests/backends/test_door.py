@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from specs_under_test import ROOT, module, weights
 
-from mpcompile.backend import find_backend
+from mpcompile.backend import SessionOptions, find_backend
 from mpcompile.cli import main
 from mpcompile.diagnostics import SpecError
 
@@ -38,7 +38,7 @@ class Toy:
             for name, graph in module.programs.items()
         }
 
-    def session(self, module, parameters, optimizer=None, *, device="cpu", precision="float32", mixed=False):
+    def session(self, module, parameters, optimizer=None, options=None):
         return Session(module, parameters)
 
     def compile(self, module, parameters, *, device="cpu"):
@@ -97,10 +97,11 @@ print(*{"torch", "jax", "onnxruntime"} & set(sys.modules))
 @pytest.mark.parametrize("device", ["cuda:64", "banana", "cuda:x"])
 @pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
 def test_a_device_that_is_not_there_is_a_finding(backend: str, device: str) -> None:
-    m = module("mlp")
-    for open_ in (find_backend(backend).session, find_backend(backend).compile):
-        with pytest.raises(SpecError, match=f"MP511 .*'{device}'"):
-            open_(m, weights(m), device=device)
+    m, found = module("mlp"), find_backend(backend)
+    with pytest.raises(SpecError, match=f"MP511 .*'{device}'"):
+        found.session(m, weights(m), options=SessionOptions(device))
+    with pytest.raises(SpecError, match=f"MP511 .*'{device}'"):
+        found.compile(m, weights(m), device=device)
 
 
 @pytest.mark.parametrize(

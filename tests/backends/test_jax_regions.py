@@ -9,7 +9,7 @@ from specs_under_test import path
 
 from mpcompile import ops
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, find_backend, open_session
+from mpcompile.backend import DOUBLE, OptimizerSpec, find_backend, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.ir.verify import verify_graph
@@ -43,7 +43,7 @@ def held(module: Module) -> None:
     weights, inputs = example_weights(module), example_inputs(module, "loss", 3)
     names = list(module.parameters)
     wanted = interpret(differentiate(module.programs["loss"], "loss", names), weights, inputs)
-    session = open_session("jax", module, weights, precision="float64")
+    session = open_session("jax", module, weights, options=DOUBLE)
     outputs, gradients = session.gradients(inputs)
     np.testing.assert_allclose(outputs["loss"], wanted["loss"], rtol=1e-12)
     for n in names:
@@ -71,7 +71,7 @@ def test_loops_over_several_lists_of_layers_read_each_its_own() -> None:
     module = optimise(load(path("wavenet"), {"cycles": "9", "layers": "2"})).module
     weights, inputs = example_weights(module), example_inputs(module, "sample", 8, 12)
     sessions = [
-        find_backend(name).session(module, weights, None, precision="float64") for name in ("torch", "jax")
+        find_backend(name).session(module, weights, None, options=DOUBLE) for name in ("torch", "jax")
     ]
     np.testing.assert_array_equal(*[session.run("sample", inputs)["x"] for session in sessions])
 
@@ -93,7 +93,7 @@ def test_steps_on_stacks_are_those_of_torch() -> None:
     module = transformer(MANY)
     weights, inputs = example_weights(module), example_inputs(module, "loss", 3, 5)
     rule = OptimizerSpec("adamw", weight_decay=0.1, clip=1.0)
-    mine, theirs = (open_session(b, module, weights, rule, precision="float64") for b in ("jax", "torch"))
+    mine, theirs = (open_session(b, module, weights, rule, options=DOUBLE) for b in ("jax", "torch"))
     for _ in range(2):
         assert dict(mine.step(inputs, 1e-3)) == pytest.approx(dict(theirs.step(inputs, 1e-3)), rel=1e-9)
     mine.load_state(theirs.state())

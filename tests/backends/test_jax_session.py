@@ -11,7 +11,7 @@ import specs_under_test
 from regression import RULES, batch, regression, start
 
 import mpcompile_torch
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import DOUBLE, OptimizerSpec, SessionOptions
 from mpcompile.ir import Array, Builder, Graph, Parameter, float_type
 from mpcompile.ops import Scan, Sum
 from mpcompile.passes.pipeline import for_inference
@@ -41,7 +41,7 @@ def test_steps_are_those_of_torch(rule: OptimizerSpec) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.kind}-{r.arguments}-{r.weight_decay}-{r.clip}")
 def test_a_checkpoint_continues_on_the_other_backend(rule: OptimizerSpec) -> None:
     def fresh(backend: Any) -> Any:
-        return backend.session(regression(), start(), rule, precision="float64")
+        return backend.session(regression(), start(), rule, options=DOUBLE)
 
     whole = fresh(mpcompile_torch.BACKEND)
     told = [whole.step(batch(i), 0.01) for i in range(6)]
@@ -85,7 +85,7 @@ def test_a_session_without_an_optimiser_takes_no_step() -> None:
 
 def test_mixed_precision_runs() -> None:
     exact = BACKEND.session(regression(), start(), OptimizerSpec("sgd"))
-    mixed = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), mixed=True)
+    mixed = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), options=SessionOptions(mixed=True))
     assert mixed.step(batch(0), 0.01)["loss"] == pytest.approx(exact.step(batch(0), 0.01)["loss"], rel=0.05)
 
 
@@ -125,7 +125,7 @@ def test_the_gradient_is_that_of_torch(name: str) -> None:
         return
     parameters, inputs = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 4)
     backends = (BACKEND, mpcompile_torch.BACKEND)
-    made, want = (b.session(module, parameters, precision="float64").gradients(inputs) for b in backends)
+    made, want = (b.session(module, parameters, options=DOUBLE).gradients(inputs) for b in backends)
     for found, expected in zip(made, want, strict=True):
         same(found, expected, 1e-8)
 

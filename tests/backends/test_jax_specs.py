@@ -14,7 +14,7 @@ import pytest
 import specs_under_test
 from specs_under_test import KINDS, NAMES
 
-from mpcompile.backend import OptimizerSpec, find_backend
+from mpcompile.backend import DOUBLE, OptimizerSpec, SessionOptions, find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, DType, Module
 from mpcompile_jax import BACKEND, SourceRefused, verify_source
@@ -93,7 +93,7 @@ def test_programs_and_gradients_mean_what_the_oracle_and_torch_say(name: str) ->
             assert outputs.keys() == want.keys()  # jitted functions sort the keys of a dict
             assert all(outputs[k].dtype == np.float64 for k, v in want.items() if v.dtype.kind == "f")
             hold(module, program, {k: outputs[k] for k in want}, want, 1e-9)
-    _, slopes = find_backend("torch").session(module, weights, precision="float64").gradients(given["loss"])
+    _, slopes = find_backend("torch").session(module, weights, options=DOUBLE).gradients(given["loss"])
     size = max(np.abs(g).max() for g in slopes.values())
     for key, gradient in slopes.items():
         scale = max(np.abs(gradient).max(), 1e-6 * size)
@@ -135,7 +135,7 @@ def test_programs_of_the_compiled_object_mean_what_the_oracle_says(name: str) ->
 def test_programs_of_a_session_mean_what_the_oracle_says(name: str) -> None:
     module = specs_under_test.module(name)
     parameters = specs_under_test.weights(module)
-    session = BACKEND.session(module, parameters, precision="float64")
+    session = BACKEND.session(module, parameters, options=DOUBLE)
     for program, graph in module.programs.items():
         inputs = specs_under_test.inputs(module, program, 2)
         made = session.run(program, inputs)
@@ -235,6 +235,6 @@ def test_unknown_rules_and_precisions_are_refused() -> None:
     module = specs_under_test.module("mlp")
     parameters = specs_under_test.weights(module)
     with pytest.raises(ValueError, match="precision"):
-        BACKEND.session(module, parameters, precision="float16")
+        BACKEND.session(module, parameters, options=SessionOptions(precision="float16"))
     with pytest.raises(ValueError, match="no update rule"):
         BACKEND.session(module, parameters, OptimizerSpec("newton"))

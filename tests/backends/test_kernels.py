@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import mpcompile_jax.body as jax_body
 import mpcompile_torch.body as torch_body
-from mpcompile.backend import find_backend, open_session
+from mpcompile.backend import DOUBLE, find_backend, open_session
 from mpcompile.diagnostics import Source
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, DType, Graph, Module
@@ -188,7 +188,7 @@ def test_specs_mean_the_same_with_kernels(name: str, backend: str, monkeypatch: 
     weights, given = specs_under_test.weights(module), specs_under_test.inputs(module, "loss", 3)
 
     def run() -> tuple[dict[str, Array], dict[str, Array]]:
-        session = open_session(found, optimised, weights, precision="float64")
+        session = open_session(found, optimised, weights, options=DOUBLE)
         return session.gradients(given)
 
     text = found.emit(optimised.module)

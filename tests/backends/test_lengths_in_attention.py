@@ -11,7 +11,7 @@ from specs_under_test import inputs, weights
 from written import lowered
 
 import mpcompile.kernels.masks as masks
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Graph, Module, Value
 from mpcompile.passes.gradient import differentiate, gradient_name
@@ -43,7 +43,7 @@ def test_attention_of_sequences_with_lengths() -> None:
     assert masked(m) == ["attn_mask", "attn_mask"]  # a class for each mask
     w, x = weights(m, spread=0.5), inputs(m, "loss", 4, 6)
     x["length"] = np.array([1.0, 6, 3, 4])
-    session = find_backend("torch").session(m, w, precision="float64")
+    session = find_backend("torch").session(m, w, options=DOUBLE)
     outputs, slopes = session.gradients(x)
     trained = [p.name for p in m.parameters.values() if p.trainable]
     right = interpret(differentiate(m.programs["loss"], "loss", trained), w, x)

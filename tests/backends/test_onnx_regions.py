@@ -9,7 +9,7 @@ import onnx
 import pytest
 from layered import DEEP, MANY, lowered, transformer
 
-from mpcompile.backend import OptimizerSpec, open_session
+from mpcompile.backend import DOUBLE, OptimizerSpec, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.passes import pipeline
@@ -32,7 +32,7 @@ def held(module: Module) -> None:
     """In a session, which is fed the weights, and in a file, which has them."""
     weights, inputs = example_weights(module), example_inputs(module, "log_prob", 3)
     (wanted,) = interpret(module.programs["log_prob"], weights, inputs).values()
-    session = open_session("onnx", module, weights, precision="float64")
+    session = open_session("onnx", module, weights, options=DOUBLE)
     (found,) = session.run("log_prob", inputs).values()
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
     model = OnnxModel(optimise(module).module, weights)
@@ -75,9 +75,9 @@ def test_steps_on_stacks_are_those_on_layers(kind: str) -> None:
     module = transformer(MANY)
     weights, inputs = example_weights(module), example_inputs(module, "loss", 3, 5)
     rule = OptimizerSpec(kind, weight_decay=0.1, clip=1.0)
-    stacked = open_session("onnx", module, weights, rule, precision="float64")
+    stacked = open_session("onnx", module, weights, rule, options=DOUBLE)
     with patch.object(pipeline, "FEW_LAYERS", MANY):
-        flat = open_session("onnx", module, weights, rule, precision="float64")
+        flat = open_session("onnx", module, weights, rule, options=DOUBLE)
     for _ in range(3):
         assert stacked.step(inputs, 1e-3) == pytest.approx(flat.step(inputs, 1e-3), rel=1e-12)
     pairs = [(stacked.state(), flat.state())]

@@ -12,7 +12,7 @@ import pytest
 import specs_under_test
 
 from mpcompile import api
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import DOUBLE, OptimizerSpec, SessionOptions
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, DType, Graph, Module, float_type, symbol
@@ -88,8 +88,8 @@ def test_every_update_rule(spec: OptimizerSpec, name: str) -> None:
     """In float64, where Adam's division of a tiny gradient by a tiny gradient has digits left."""
     module = api.load(next(p for p in SPECS if p.stem == name))
     parameters = weights(module)
-    ours = BACKEND.session(module, parameters, spec, precision="float64")
-    theirs = torch_backend.session(module, parameters, spec, precision="float64")
+    ours = BACKEND.session(module, parameters, spec, options=DOUBLE)
+    theirs = torch_backend.session(module, parameters, spec, options=DOUBLE)
     for i in range(5):
         inputs = example(module, module.programs["loss"], 4, 8, i)
         made, want = ours.step(inputs, 1e-2), theirs.step(inputs, 1e-2)
@@ -190,7 +190,7 @@ def test_compiled_programs_are_methods() -> None:
 def test_what_is_not_there_is_refused(asked: dict[str, Any], message: str) -> None:
     small = api.load(SPECS[0].parent / "mlp.mp")
     with pytest.raises(SpecError, match=message):
-        BACKEND.session(small, initial(small, 0), OptimizerSpec(), **asked)
+        BACKEND.session(small, initial(small, 0), OptimizerSpec(), SessionOptions(**asked))
 
 
 def test_weights_are_not_moved_for_a_product() -> None:

@@ -14,6 +14,7 @@ from specs_under_test import fresh, inputs, path, weights
 
 from mpcompile import api
 from mpcompile.backend import (
+    DOUBLE,
     MaskedSession,
     OptimizerSpec,
     Session,
@@ -47,9 +48,9 @@ def made(name: str) -> tuple[Module, dict[str, Array], dict[str, Any]]:
 def opened(backend: str, name: str, number: int) -> tuple[Session, MaskedSession]:
     """One with masks, and one that is packed: in two blocks, or cropped."""
     m, w, _ = made(name)
-    packed = open_session(backend, m, w, EACH[number], precision="float64", blocks=2)
+    packed = open_session(backend, m, w, EACH[number], options=DOUBLE, blocks=2)
     assert isinstance(packed, MaskedSession) and packed.layout
-    return find_backend(backend).session(m, w, EACH[number], precision="float64"), packed
+    return find_backend(backend).session(m, w, EACH[number], options=DOUBLE), packed
 
 
 def sessions(backend: str, name: str, rule: OptimizerSpec) -> tuple[Session, MaskedSession]:
@@ -127,7 +128,7 @@ def test_programs_and_gradients_have_the_names_of_the_model(name: str, backend: 
 def test_what_is_not_packed_has_zeros_too() -> None:
     """On another device, for small weights, and under an optimiser that mixes elements: the state is masked alike."""
     m, w, _ = made("made")
-    session = open_session("torch", m, {n: a + 1 for n, a in w.items()}, precision="float64")
+    session = open_session("torch", m, {n: a + 1 for n, a in w.items()}, options=DOUBLE)
     assert isinstance(session, MaskedSession)
     assert not any(len(packed.boxes) > 1 for packed in session.layout.weights.values())
     for name, spec in m.parameters.items():

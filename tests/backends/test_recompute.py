@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpcompile.backend import OptimizerSpec, open_session
+from mpcompile.backend import DOUBLE, OptimizerSpec, SessionOptions, open_session
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.group import Group
@@ -49,9 +49,7 @@ def example() -> tuple[dict[str, Array], dict[str, Array]]:
 def test_the_numbers_stay(backend: str, example: tuple[dict[str, Array], dict[str, Array]]) -> None:
     """To the bit, but in jax, where XLA fuses other operations."""
     weights, inputs = example
-    kept, anew = (
-        open_session(backend, m, weights, OptimizerSpec(), precision="float64") for m in (PLAIN, MARKED)
-    )
+    kept, anew = (open_session(backend, m, weights, OptimizerSpec(), options=DOUBLE) for m in (PLAIN, MARKED))
     (before, wanted), (after, found) = kept.gradients(inputs), anew.gradients(inputs)
     assert before["loss"] == pytest.approx(after["loss"], rel=1e-14)
     for name, gradient in wanted.items():
@@ -98,8 +96,8 @@ y ~ normal(loc = body(x), scale = 1)
 """
     plain, marked = made(text=text), made("recompute: layers", text)
     weights, inputs = example_weights(plain), example_inputs(plain, "loss", 2)
-    wanted = open_session("jax", plain, weights, precision="float64").gradients(inputs)[1]
-    found = open_session("jax", marked, weights, precision="float64").gradients(inputs)[1]
+    wanted = open_session("jax", plain, weights, options=DOUBLE).gradients(inputs)[1]
+    found = open_session("jax", marked, weights, options=DOUBLE).gradients(inputs)[1]
     for name, gradient in wanted.items():
         np.testing.assert_allclose(found[name], gradient, rtol=1e-11, atol=1e-14)
 
@@ -121,4 +119,4 @@ def test_what_cannot_be_recomputed_is_refused() -> None:
     assert refused.value.diagnostics[0].code == "MP511"
     weights = example_weights(PLAIN)
     with pytest.raises(SpecError, match="takes statistics of its batch"):
-        open_session("torch", flat, weights, group=Group(0, 2, 2))
+        open_session("torch", flat, weights, options=SessionOptions(group=Group(0, 2, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from specs_under_test import inputs, optimised, weights
 
-from mpcompile.backend import open_session
+from mpcompile.backend import DOUBLE, SessionOptions, open_session
 from mpcompile.diagnostics import SpecError
 from mpcompile.group import Group
 from mpcompile_torch import processes
@@ -20,8 +20,10 @@ from mpcompile_torch.processes import waiting
 def test_gradients_of_shards_accumulate_to_those_of_the_batch(name: str) -> None:
     module = optimised(name)
     start, batch = weights(module), inputs(module, "loss", 8, 4)
-    whole = open_session("torch", module, start, precision="float64").gradients(batch)
-    shards = open_session("torch", module, start, precision="float64", group=Group(shards=4)).gradients(batch)
+    whole = open_session("torch", module, start, options=DOUBLE).gradients(batch)
+    shards = open_session(
+        "torch", module, start, options=SessionOptions(precision="float64", group=Group(shards=4))
+    ).gradients(batch)
     largest = max(np.abs(g).max() for g in whole[1].values())
     for key, gradient in whole[1].items():
         np.testing.assert_allclose(shards[1][key], gradient, rtol=0, atol=1e-12 * largest)
@@ -32,8 +34,10 @@ def test_gradients_of_shards_accumulate_to_those_of_the_batch(name: str) -> None
 def test_shards_accumulate_in_jax() -> None:
     module = optimised("mlp")
     start, batch = weights(module), inputs(module, "loss", 8, 4)
-    whole = open_session("jax", module, start, precision="float64").gradients(batch)
-    shards = open_session("jax", module, start, precision="float64", group=Group(shards=4)).gradients(batch)
+    whole = open_session("jax", module, start, options=DOUBLE).gradients(batch)
+    shards = open_session(
+        "jax", module, start, options=SessionOptions(precision="float64", group=Group(shards=4))
+    ).gradients(batch)
     for key, gradient in whole[1].items():
         np.testing.assert_allclose(shards[1][key], gradient, rtol=0, atol=1e-14)
     assert shards[0]["loss"] == pytest.approx(whole[0]["loss"], rel=1e-12)
@@ -44,7 +48,7 @@ def test_a_framework_of_one_process_says_so(name: str, framework: str) -> None:
     module = optimised("mlp")
     for group, what in ((Group(0, 2, 2), "several processes"), (Group(shards=2), "shards of a batch")):
         with pytest.raises(SpecError, match=f"{framework} does not train in {what}") as refused:
-            open_session(name, module, weights(module), group=group)
+            open_session(name, module, weights(module), options=SessionOptions(group=group))
         assert refused.value.diagnostics[0].code == "MP511"
 
 

@@ -12,7 +12,7 @@ from specs_under_test import inputs, weights
 from written import lowered
 
 from mpcompile import ops
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.diagnostics import Source
 from mpcompile.emission.scopes import count_uses
 from mpcompile.interpret import interpret
@@ -49,7 +49,7 @@ def test_a_layer_is_a_call(kind: str, options: str) -> None:
     x = rng.normal(size=(4, 5, 2))
     cotangent = rng.normal(size=predict(m, w, x).shape)
     expected, slopes = gradients(m, w, x, cotangent)
-    session = find_backend("torch").session(m, w, precision="float64")
+    session = find_backend("torch").session(m, w, options=DOUBLE)
     outputs, found = session.gradients({"x": x, "cotangent": cotangent})
     np.testing.assert_allclose(outputs["y"], expected["y"], rtol=1e-9, atol=1e-12)
     for name, slope in found.items():
@@ -78,7 +78,7 @@ def test_what_is_a_call_and_what_stays_a_loop(text: str, expected: list[str]) ->
     m = lowered(text + "\n")
     assert calls(m) == expected
     w = weights(m, spread=0.5)
-    session = find_backend("torch").session(m, w, precision="float64")
+    session = find_backend("torch").session(m, w, options=DOUBLE)
     for program in m.programs.keys() - {"sample"}:
         x = inputs(m, program, 4, 6)
         if "length" in x:
@@ -102,7 +102,7 @@ def test_a_recurrence_is_a_call_once_its_law_has_left_the_loop(
     m = optimise(reference).module
     assert calls(m) == [expected]
     w = weights(m, spread=0.5)
-    session = find_backend("torch").session(m, w, precision="float64")
+    session = find_backend("torch").session(m, w, options=DOUBLE)
     for time in (1, 5):
         x = inputs(m, "loss", 3, time)
         graph = differentiate(reference.programs["loss"], "loss", list(m.parameters))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from layered import DEEP, LAYERED, MANY, lowered, transformer
 
-from mpcompile.backend import open_session
+from mpcompile.backend import DOUBLE, open_session
 from mpcompile.interpret import interpret
 from mpcompile.ir import Module
 from mpcompile.passes.gradient import differentiate, gradient_name
@@ -41,7 +41,7 @@ def test_a_transformer_in_a_loop_has_the_numbers_of_the_oracle() -> None:
 
 def held(module: Module, gradients: bool = True) -> None:
     weights, inputs = example_weights(module), example_inputs(module, "loss", 3)
-    session = open_session("torch", module, weights, precision="float64")
+    session = open_session("torch", module, weights, options=DOUBLE)
     assert OVER.search(text(module).partition("def forward")[2])
     assert {k for k in session.state() if k.startswith("parameter/")} == {
         f"parameter/{n}" for n in module.parameters

@@ -12,6 +12,7 @@ import pytest
 import torch
 from syrupy.assertion import SnapshotAssertion
 
+from mpcompile.backend import DOUBLE
 from mpcompile.diagnostics import Source, Span
 from mpcompile.interpret import interpret
 from mpcompile.ir import (
@@ -274,7 +275,7 @@ def example_inputs(graph: Graph, n: int = 3, time: int = 4) -> dict[str, Array]:
 
 def test_programs_mean_what_the_oracle_says(module: Module) -> None:
     parameters = weights(module)
-    session = BACKEND.session(module, parameters, precision="float64")
+    session = BACKEND.session(module, parameters, options=DOUBLE)
     for name, graph in module.programs.items():
         for n in (1, 3):
             inputs = example_inputs(graph, n)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpcompile.backend import DOUBLE
 from mpcompile.diagnostics import Source, Span
 from mpcompile.interpret import interpret
 from mpcompile.ir import (
@@ -166,7 +167,7 @@ def test_random_programs(draw: st.DataObject) -> None:
         sketch.finish()
     rng = np.random.default_rng(0)
     parameters = {n: rng.normal(size=p.shape) for n, p in module.parameters.items()}
-    session = BACKEND.session(module, parameters, precision="float64")
+    session = BACKEND.session(module, parameters, options=DOUBLE)
     for name, graph in module.programs.items():
         inputs = {k: rng.normal(size=v.type.concrete(SIZES)) for k, v in graph.inputs.items()}
         made = session.run(name, inputs)
@@ -177,7 +178,7 @@ def test_random_programs(draw: st.DataObject) -> None:
 def run(module: Module, name: str, inputs: dict[str, Array]) -> None:
     rng = np.random.default_rng(0)
     parameters = {n: rng.normal(size=p.shape) for n, p in module.parameters.items()}
-    made = BACKEND.session(module, parameters, precision="float64").run(name, inputs)
+    made = BACKEND.session(module, parameters, options=DOUBLE).run(name, inputs)
     for key, want in interpret(module.programs[name], parameters, inputs).items():
         np.testing.assert_allclose(made[key], want, rtol=1e-9, atol=1e-9)
 
@@ -273,6 +274,6 @@ def test_constants_are_exact_and_compact(array: Array, part: str) -> None:
     b.graph.outputs = {"y": b.constant(array), "x": b.input("x", float_type(N))}
     emitted = emit_module(module)
     assert part in re.sub(r"\(\s+", "(", emitted.text)
-    made = BACKEND.session(module, {}, precision="float64").run("values", {"x": np.ones(1)})["y"]
+    made = BACKEND.session(module, {}, options=DOUBLE).run("values", {"x": np.ones(1)})["y"]
     np.testing.assert_array_equal(made, array)
     assert made.dtype.kind == array.dtype.kind

@@ -7,7 +7,7 @@ import pytest
 import torch
 from regression import RULES, batch, regression, start
 
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import DOUBLE, OptimizerSpec, SessionOptions
 from mpcompile.diagnostics import Source, Span
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Builder, Graph, Init, Module, Parameter, ParameterSpec, float_type, symbol
@@ -19,7 +19,7 @@ from mpcompile_torch import BACKEND
 
 def test_gradients_are_those_of_finite_differences() -> None:
     module, parameters = regression(), start()
-    session = BACKEND.session(module, parameters, precision="float64")
+    session = BACKEND.session(module, parameters, options=DOUBLE)
     outputs, gradients = session.gradients(batch(0))
     assert set(gradients) == {n for n, p in module.parameters.items() if p.trainable}
     for name, gradient in gradients.items():
@@ -35,7 +35,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 def reference(spec: OptimizerSpec, steps: int, rate: float) -> dict[str, Array]:
     """The update rules as textbooks have them."""
-    session = BACKEND.session(regression(), start(), precision="float64")
+    session = BACKEND.session(regression(), start(), options=DOUBLE)
     state = session.state()
     given = {"beta1": 0.9, "beta2": 0.999, "momentum": 0.0, "eps": 1e-10 if spec.kind == "adagrad" else 1e-8}
     given |= spec.arguments
@@ -68,7 +68,7 @@ def reference(spec: OptimizerSpec, steps: int, rate: float) -> dict[str, Array]:
 
 @pytest.mark.parametrize("spec", RULES, ids=lambda s: f"{s.kind}-{s.arguments}-{s.weight_decay}-{s.clip}")
 def test_steps_follow_the_rule(spec: OptimizerSpec) -> None:
-    session = BACKEND.session(regression(), start(), spec, precision="float64")
+    session = BACKEND.session(regression(), start(), spec, options=DOUBLE)
     for t in range(1, 6):
         session.step(batch(t), 0.05)
     state = session.state()
@@ -110,7 +110,7 @@ def test_keys_of_the_state() -> None:
 
 
 def test_a_step_reports_scalars_and_writes_state_back() -> None:
-    session = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), precision="float64")
+    session = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), options=DOUBLE)
     before = session.state()["parameter/running"]
     _, gradients = session.gradients(batch(0))
     report = session.step(batch(0), 0.01)
@@ -123,7 +123,7 @@ def test_a_step_reports_scalars_and_writes_state_back() -> None:
 
 def test_mixed_precision_stays_close() -> None:
     exact = BACKEND.session(regression(), start(), OptimizerSpec("sgd"))
-    mixed = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), mixed=True)
+    mixed = BACKEND.session(regression(), start(), OptimizerSpec("sgd"), options=SessionOptions(mixed=True))
     a, b = exact.run("loss", batch(0)), mixed.run("loss", batch(0))
     assert b["loss"].dtype == np.float32
     assert b["loss"] == pytest.approx(a["loss"], rel=0.05)
@@ -134,7 +134,7 @@ def test_mixed_precision_stays_close() -> None:
 def test_a_session_leaves_the_global_generator_and_dtype_alone() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    BACKEND.session(regression(), start(), precision="float64")
+    BACKEND.session(regression(), start(), options=DOUBLE)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.get_default_dtype() == torch.float32
 
@@ -143,7 +143,9 @@ def test_a_session_leaves_the_global_generator_and_dtype_alone() -> None:
 @pytest.mark.parametrize("mixed", [False, True])
 def test_steps_on_cuda(mixed: bool) -> None:
     here = BACKEND.session(regression(), start(), OptimizerSpec("adam"))
-    there = BACKEND.session(regression(), start(), OptimizerSpec("adam"), device="cuda", mixed=mixed)
+    there = BACKEND.session(
+        regression(), start(), OptimizerSpec("adam"), options=SessionOptions(device="cuda", mixed=mixed)
+    )
     for t in range(3):
         a, b = here.step(batch(t), 0.01), there.step(batch(t), 0.01)
         assert b["loss"] == pytest.approx(a["loss"], rel=0.05 if mixed else 1e-4)
@@ -167,7 +169,7 @@ def test_a_gradient_is_laid_out_as_its_weight(kind: str) -> None:
     """Torch's fused kernels read arrays in the order of memory, whatever their strides say."""
     rng = np.random.default_rng(0)
     start, x = {"w": rng.normal(size=(3, 4))}, {"x": rng.normal(size=(2, 4, 3))}
-    session = BACKEND.session(transposed(), start, OptimizerSpec(kind), precision="float64")
+    session = BACKEND.session(transposed(), start, OptimizerSpec(kind), options=DOUBLE)
     step = train_step(transposed(), OptimizerSpec(kind))
     state = session.state()
     for number in range(1, 4):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mpcompile.backend import find_backend, installed, open_session, without_dead
+from mpcompile.backend import DOUBLE, SessionOptions, find_backend, installed, open_session, without_dead
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.group import Group
@@ -91,8 +91,8 @@ def test_steps_are_the_published_arithmetic(kind: str, backend: str) -> None:
     assert spec.kept == (*slots, "ema") and spec.skip == 1e3
     start = example_weights(m, spread=0.3)
     found = find_backend(backend)
-    session = found.session(m, start, spec, precision="float64")
-    oracle = found.session(m, start, precision="float64")
+    session = found.session(m, start, spec, options=DOUBLE)
+    oracle = found.session(m, start, options=DOUBLE)
     trained = [n for n, p in m.parameters.items() if p.trained]
     assert trained and not any(n.startswith("encoder.") for n in trained)
     want = {n: np.asarray(a, np.float64) for n, a in start.items()}
@@ -166,8 +166,8 @@ train {{ optimizer: lion({RATE}), weight_decay: {DECAY}, decay: matrices, ema: 0
     spec, start = settings(m).optimizer, example_weights(m, spread=0.3)
     supports = {n: p.support for n, p in m.parameters.items() if p.support is not None}
     start = without_dead(start, supports)
-    plain = find_backend(backend).session(m, start, spec, precision="float64")
-    packed = open_session(backend, own, start, spec, precision="float64", blocks=2)
+    plain = find_backend(backend).session(m, start, spec, options=DOUBLE)
+    packed = open_session(backend, own, start, spec, options=DOUBLE, blocks=2)
     for number in range(3):
         for session in (plain, packed):
             session.step(example_inputs(m, "loss", 8, seed=number), RATE)
@@ -196,7 +196,7 @@ train { optimizer: muon(0.01) }
     start, batch = example_weights(m), example_inputs(m, "loss", 4)
     states = []
     for backend in ("torch", "onnx"):
-        session = open_session(backend, m, start, settings(m).optimizer, precision="float64")
+        session = open_session(backend, m, start, settings(m).optimizer, options=DOUBLE)
         for _ in range(2):
             session.step(batch, 0.01)
         session.load_state(session.state())
@@ -218,7 +218,13 @@ def test_muon_is_refused_where_weights_are_not_whole() -> None:
     assert refused.value.diagnostics[0].code == "MP511"
     m = made("optimizer: muon(0.01)")
     with pytest.raises(SpecError, match="reads whole weights"):
-        open_session("torch", m, example_weights(m), settings(m).optimizer, group=Group(0, 2, 2, "sharded"))
+        open_session(
+            "torch",
+            m,
+            example_weights(m),
+            settings(m).optimizer,
+            options=SessionOptions(group=Group(0, 2, 2, "sharded")),
+        )
 
 
 def test_torch_compiles_the_loss_of_a_step_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +241,8 @@ def test_torch_compiles_the_loss_of_a_step_when_asked(monkeypatch: pytest.Monkey
     monkeypatch.setattr("torch.compile", compiler)
     start, batch = example_weights(m), example_inputs(m, "loss", 4)
     plain, compiled = (
-        open_session("torch", m, start, settings(m).optimizer, compiled=c) for c in (False, True)
+        open_session("torch", m, start, settings(m).optimizer, options=SessionOptions(compiled=c))
+        for c in (False, True)
     )
     plain.step(batch, 0.1)
     compiled.run("loss", batch)
@@ -246,5 +253,5 @@ def test_torch_compiles_the_loss_of_a_step_when_asked(monkeypatch: pytest.Monkey
         assert np.array_equal(compiled.state()[key], array)
     for backend in ("jax", "onnx"):
         with pytest.raises(SpecError, match="has no `--compile`") as refused:
-            open_session(backend, m, start, settings(m).optimizer, compiled=True)
+            open_session(backend, m, start, settings(m).optimizer, options=SessionOptions(compiled=True))
         assert refused.value.diagnostics[0].code == "MP511"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mpcompile import api
-from mpcompile.backend import find_backend
+from mpcompile.backend import SessionOptions, find_backend
 from mpcompile.bijectors import BIJECTORS, LAWS
 from mpcompile.interpret import interpret
 from mpcompile.runner.initial import initial
@@ -55,7 +55,7 @@ def test_round_trips(case: flows.Case, precision: str) -> None:
         z = flows.forward(m, w, inputs)[0]
         back = flows.backward(m, w, z, inputs)
     else:
-        session = find_backend("torch").session(m, w, precision="float32")
+        session = find_backend("torch").session(m, w, options=SessionOptions(precision="float32"))
         narrow = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in inputs.items()}
         z = session.run("forward", narrow)["z"]
         given = {k: v for k, v in narrow.items() if k in m.programs["inverse"].inputs}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from specs_under_test import NAMES, module, weights
 
-from mpcompile.backend import find_backend
+from mpcompile.backend import SessionOptions, find_backend
 from mpcompile.bijectors import BIJECTORS
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array
@@ -38,7 +38,7 @@ def test_far_out_points_come_back(case: flows.Case) -> None:
     amplified = np.abs(np.linalg.inv(flows.jacobians(m, w, inputs, 1e-3))).sum((1, 2))
     found = {"float64": (flows.backward(m, w, z, inputs), inputs["x"], z)}
     if case.type in SINGLE:
-        session = find_backend("torch").session(m, w, precision="float32")
+        session = find_backend("torch").session(m, w, options=SessionOptions(precision="float32"))
         narrow = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in inputs.items()}
         given = {k: v for k, v in narrow.items() if k in m.programs["inverse"].inputs}
         single = session.run("forward", narrow)["z"]
@@ -52,7 +52,7 @@ def test_far_out_points_come_back(case: flows.Case) -> None:
 def single(chain: str, x: Array, program: str = "forward", value: str = "x") -> dict[str, Array]:
     """A program of a flow of one number in float32 on torch."""
     m = flows.flow("real[1]", chain)
-    session = find_backend("torch").session(m, flows.weights(m), precision="float32")
+    session = find_backend("torch").session(m, flows.weights(m), options=SessionOptions(precision="float32"))
     return session.run(program, {value: np.asarray(x, np.float32).reshape(-1, 1)})
 
 
@@ -139,7 +139,7 @@ def test_the_inverse_of_a_spline_is_that_of_a_number_beside() -> None:
     rng = np.random.default_rng(0)
     w = {k: np.zeros_like(v) for k, v in flows.weights(m).items()}
     w["x.autoregressive_0.project.bias"] = 6 * rng.standard_normal(64 * 23)
-    session = find_backend("torch").session(m, w, precision="float32")
+    session = find_backend("torch").session(m, w, options=SessionOptions(precision="float32"))
     z = session.run("forward", {"x": rng.uniform(-3.1, 3.1, (200, 64)).astype(np.float32)})["z"]
     back = session.run("inverse", {"z": z})["x"].astype(float)
 

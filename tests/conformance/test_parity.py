@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,15 @@ from emptied import held_to_types
 from specs_under_test import KINDS, NAMES, inputs, module, optimised, prepared, weights
 
 import mpcompile.runner.verify as verifying
-from mpcompile.backend import OptimizerSpec, Session, find_backend, installed, open_session
+from mpcompile.backend import (
+    DOUBLE,
+    OptimizerSpec,
+    Session,
+    SessionOptions,
+    find_backend,
+    installed,
+    open_session,
+)
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Array
 from mpcompile.passes.pipeline import Optimised
@@ -35,9 +42,11 @@ def test_verify_is_green(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     opened: dict[tuple[str, str], Session] = {}
 
-    def opening(backend: str, made: Optimised, given: Mapping[str, Array], **how: Any) -> Session:
-        session = open_session(backend, made, given, **how)
-        return opened.setdefault((backend, how["precision"]), session)
+    def opening(
+        backend: str, made: Optimised, given: Mapping[str, Array], options: SessionOptions
+    ) -> Session:
+        session = open_session(backend, made, given, options=options)
+        return opened.setdefault((backend, options.precision), session)
 
     monkeypatch.setattr(verifying, "open_session", opening)
     monkeypatch.setattr(verifying, "optimise", lambda m: prepared(name))
@@ -52,7 +61,7 @@ def test_verify_is_green_on_cuda(backend: str) -> None:
     """The same comparisons with the oracle on the CPU, all specs. Where there is no such device, nothing is compared."""
     mlp = module("mlp")
     try:
-        find_backend(backend).session(mlp, weights(mlp), device="cuda")
+        find_backend(backend).session(mlp, weights(mlp), options=SessionOptions(device="cuda"))
     except SpecError as absent:
         pytest.skip(str(absent))
     bad = [(name, r) for name in NAMES for r in verify(module(name), [backend], device="cuda") if not r.holds]
@@ -92,7 +101,7 @@ def test_fifty_steps_of_sgd_end_at_the_same_weights(name: str, backend: str) -> 
     m = optimised(name)
     w = weights(m, spread=SPREAD)
     rule = OptimizerSpec("sgd", clip=1.0)
-    sessions = [find_backend(b).session(m, w, rule, precision="float64") for b in ("torch", backend)]
+    sessions = [find_backend(b).session(m, w, rule, options=DOUBLE) for b in ("torch", backend)]
     for step in range(50):
         x = inputs(m, "loss", 4, seed=step)
         for session in sessions:
@@ -109,12 +118,12 @@ def test_state_crosses_backends(kind: str, backend: str) -> None:
     m = module("mlp")
     rule = OptimizerSpec(kind, {"momentum": 0.9} if kind == "sgd" else {}, weight_decay=1e-3, clip=0.5)
     w = weights(m)
-    whole, first = (find_backend("torch").session(m, w, rule, precision="float64") for _ in range(2))
+    whole, first = (find_backend("torch").session(m, w, rule, options=DOUBLE) for _ in range(2))
     for step in range(6):
         whole.step(inputs(m, "loss", 8, seed=step), 1e-2)
     for step in range(3):
         first.step(inputs(m, "loss", 8, seed=step), 1e-2)
-    second = find_backend(backend).session(m, w, rule, precision="float64")
+    second = find_backend(backend).session(m, w, rule, options=DOUBLE)
     second.load_state(first.state())
     for step in range(3, 6):
         second.step(inputs(m, "loss", 8, seed=step), 1e-2)

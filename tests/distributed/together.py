@@ -24,7 +24,7 @@ import torch
 from specs_under_test import inputs, optimised, weights
 
 from mpcompile import api
-from mpcompile.backend import OptimizerSpec, Session, open_session
+from mpcompile.backend import OptimizerSpec, Session, SessionOptions, open_session
 from mpcompile.diagnostics import SpecError
 from mpcompile.group import ALONE, Group
 from mpcompile.ir import Array, Module
@@ -36,7 +36,9 @@ BATCH = 16
 
 def session(module: Module, group: Group, precision: str) -> Session:
     spec = OptimizerSpec.of(module.train)
-    return open_session("torch", module, weights(module), spec, precision=precision, group=group)
+    return open_session(
+        "torch", module, weights(module), spec, options=SessionOptions(precision=precision, group=group)
+    )
 
 
 def rows(module: Module, group: Group, step: int) -> dict[str, Array]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mpcompile import ops
-from mpcompile.backend import OptimizerSpec, find_backend, installed
+from mpcompile.backend import DOUBLE, OptimizerSpec, find_backend, installed
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.ir import Array, Module
@@ -111,8 +111,8 @@ def test_every_backend_trains_with_it(
     stated = settings(m)
     assert stated.optimizer.arguments == arguments
     start = example_weights(m, spread=0.3)
-    session = find_backend(backend).session(m, start, stated.optimizer, precision="float64")
-    gradients = find_backend(backend).session(m, start, precision="float64")
+    session = find_backend(backend).session(m, start, stated.optimizer, options=DOUBLE)
+    gradients = find_backend(backend).session(m, start, options=DOUBLE)
     want = {n: np.asarray(a, np.float64) for n, a in start.items()}
     means = {n: np.zeros_like(a) for n, a in want.items()}
     for number in range(1, 6):

@@ -18,7 +18,7 @@ from torch_oracle import oracle, pullback
 from mpcompile import ops
 from mpcompile.analysis import cost, prove
 from mpcompile.analysis.verdict import Status
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.diagnostics import Source
 from mpcompile.emission.text import PRODUCT, Expr
 from mpcompile.frontend import parse_text
@@ -147,7 +147,7 @@ def test_its_sampler_is_derived_and_every_backend_writes_it(name: str) -> None:
     for backend, word in (("torch", "/ (1.0 + torch.abs("), ("jax", "/ (1.0 + jnp.abs("), ("onnx", "")):
         door = find_backend(backend)
         assert backend == "onnx" or any(word in str(t) for t in door.emit(fast.module, weights).values())
-        made = door.session(fast.module, weights, precision="float64").run("sample", inputs)
+        made = door.session(fast.module, weights, options=DOUBLE).run("sample", inputs)
         np.testing.assert_allclose(made["x"], wanted, rtol=1e-9, err_msg=backend)
 
 
@@ -165,5 +165,5 @@ def test_its_rows_and_rules_hold_on_its_examples(example: Any) -> None:
     np.testing.assert_allclose(grad, leaves[0].grad, rtol=1e-9)
     module, inputs, _ = one_node(example)
     for backend in ("jax", "onnx"):
-        session = find_backend(backend).session(module, {}, precision="float64")
+        session = find_backend(backend).session(module, {}, options=DOUBLE)
         np.testing.assert_allclose(session.run("apply", inputs)["y0"], wanted, rtol=1e-9)

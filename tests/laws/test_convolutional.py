@@ -14,7 +14,7 @@ from torch import nn
 from written import lowered
 
 from mpcompile.analysis.dependence import support
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import DOUBLE, find_backend, installed
 from mpcompile.ir import Array
 from mpcompile.runner.examples import example_weights
 
@@ -28,7 +28,7 @@ def image(*rows: tuple[float, ...]) -> Array:
 def run(text: str, x: Array, backend: str) -> Array:
     """A pipeline of layers with fixed weights, as emitted."""
     module = pipeline(text, *x.shape[1:])
-    session = find_backend(backend).session(module, example_weights(module), precision="float64")
+    session = find_backend(backend).session(module, example_weights(module), options=DOUBLE)
     return session.run("predict", {"x": x})["y"]
 
 
@@ -60,7 +60,7 @@ def test_a_convolution_is_its_toeplitz_matrix(backend: str) -> None:
     module = pipeline("conv(1, 4, bias = false)", 1, 9)
     (name,) = module.parameters
     kernel = rng.standard_normal((1, 1, 4))
-    session = find_backend(backend).session(module, {name: kernel}, precision="float64")
+    session = find_backend(backend).session(module, {name: kernel}, options=DOUBLE)
     matrix = convolution_matrix(kernel[0, 0, ::-1], 9, "valid")
     assert all(len({*np.diagonal(matrix, k)}) == 1 for k in range(-5, 9))  # constant along every diagonal
     np.testing.assert_allclose(session.run("predict", {"x": x})["y"][0, 0], matrix @ x[0, 0], rtol=1e-10)
@@ -68,7 +68,7 @@ def test_a_convolution_is_its_toeplitz_matrix(backend: str) -> None:
     x, kernel = rng.standard_normal((1, 1, 5, 6)), rng.standard_normal((1, 1, 3, 2))
     module = pipeline("conv(1, [3, 2], bias = false)", 1, 5, 6)
     (name,) = module.parameters
-    session = find_backend(backend).session(module, {name: kernel}, precision="float64")
+    session = find_backend(backend).session(module, {name: kernel}, options=DOUBLE)
     rows = [convolution_matrix(row[::-1], 6, "valid") for row in kernel[0, 0]]
     matrix = sum(np.kron(np.eye(3, 5, i), row) for i, row in enumerate(rows))
     np.testing.assert_allclose(session.run("predict", {"x": x})["y"].ravel(), matrix @ x.ravel(), rtol=1e-10)

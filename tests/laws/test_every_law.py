@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.integrate import quad
 from written import lowered
 
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import SessionOptions, find_backend, installed
 from mpcompile.diagnostics import Source, Span
 from mpcompile.distributions import COMBINATORS, DISTRIBUTIONS, Elementwise, special
 from mpcompile.distributions.counts import Poisson
@@ -341,7 +341,9 @@ def test_entropies_are_scipys() -> None:
         interpret(m.programs["loss"], {k: v + s * way[k] for k, v in w.items()}, {}) for s in (-1e-5, 1e-5)
     )
     for precision, near, steep in (("float32", 1e-5, 5e-4), ("float64", 1e-9, 1e-6)):
-        out, gradients = find_backend("torch").session(m, w, precision=precision).gradients({})
+        out, gradients = (
+            find_backend("torch").session(m, w, options=SessionOptions(precision=precision)).gradients({})
+        )
         for key, value in exact_.items():
             assert abs(out[key] - value) < near * max(1, abs(value)), key
             slope = float(high[key] - low[key]) / 2e-5
@@ -412,7 +414,11 @@ def test_special_functions_are_scipys(precision: str) -> None:
         b.graph.outputs |= {"loss": F.sum_axes(b, made, [0]), "made": made}
         m = Module("special", Source("special.mp", ""), {"loss": b.graph}, ctx.parameters)
         x = x.astype(precision).astype(np.float64)
-        outputs, gradients = find_backend("torch").session(m, {"x": x}, precision=precision).gradients({})
+        outputs, gradients = (
+            find_backend("torch")
+            .session(m, {"x": x}, options=SessionOptions(precision=precision))
+            .gradients({})
+        )
         near, steep = (5e-5, 1e-5) if precision == "float32" else (1e-11, 1e-8)
         for found, exact_, bound in ((outputs["made"], value(x), near), (gradients["x"], slope(x), steep)):
             assert (abs(found - exact_) / np.maximum(1, abs(exact_))).max() < bound, name

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from written import lowered
 
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import SessionOptions, find_backend, installed
 from mpcompile.ir import Array
 
 BACKENDS = installed()
@@ -53,7 +53,7 @@ def test_a_discretised_logistic_at_any_scale(backend: str) -> None:
     given = {"x": np.zeros((len(levels), 1)), "y": levels[:, None]}
     for precision, rtol in (("float32", 2e-5), ("float64", 1e-9)):
         weights = {k: np.zeros(p.shape) for k, p in m.parameters.items()}
-        session = find_backend(backend).session(m, weights, precision=precision)
+        session = find_backend(backend).session(m, weights, options=SessionOptions(precision=precision))
         for log_scale in (-9.0, -6.0, -4.0, -1.0, 0.0, 3.0, 20.0, 60.0, 80.0, 104.0, 300.0):
             bias = np.array([0.0, 0.1, log_scale])
             session.load_state(session.state() | {"parameter/y.dense_0.bias": bias.astype(precision)})
@@ -78,7 +78,7 @@ def test_no_noise_draws_a_class_of_no_probability(backend: str, classes: int) ->
         logits[:, 0] = np.where((logits == -80).all(1), 0.0, logits[:, 0])
         logits[:20, -1] = np.where((logits[:20, :-1] > -80).any(1), -80.0, logits[:20, -1])
         weights = {k: np.zeros(p.shape) for k, p in m.parameters.items()}
-        session = find_backend(backend).session(m, weights, precision=precision)
+        session = find_backend(backend).session(m, weights, options=SessionOptions(precision=precision))
         for row in logits:
             session.load_state(session.state() | {"parameter/y.dense_0.bias": row.astype(precision)})
             drawn = session.run("sample", {"x": np.zeros((3, 1)), "noise_y": noise})["y"]
@@ -103,7 +103,7 @@ def test_every_noise_falls_into_one_component(backend: str, components: int) -> 
     noise = np.minimum(noise, np.float32(LARGEST))
     bias = np.concatenate([logits, loc, np.full(components, -8.0)])
     weights = {k: bias if k.endswith("bias") else np.zeros(p.shape) for k, p in m.parameters.items()}
-    session = find_backend(backend).session(m, weights, precision="float32")
+    session = find_backend(backend).session(m, weights, options=SessionOptions(precision="float32"))
     given = {"x": np.zeros((len(noise), 1)), "noise_y": noise, "noise_y_2": np.roll(noise, 1, 0)}
     drawn = session.run("sample", given)["y"]
     assert np.abs(drawn[:, 0, None] - loc).min(1).max() < 1.0

@@ -18,7 +18,7 @@ from torch.distributions import Normal, kl_divergence
 from written import lowered
 
 from mpcompile.api import load
-from mpcompile.backend import OptimizerSpec, Session, find_backend, installed
+from mpcompile.backend import DOUBLE, OptimizerSpec, Session, find_backend, installed
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
 from mpcompile.runner.examples import example_weights
@@ -160,7 +160,7 @@ def test_the_principal_subspace_is_stationary_for_a_linear_autoencoder(backend: 
         "z.dense_0.weight": mix @ pca.components_, "z.dense_0.bias": -mix @ pca.components_ @ pca.mean_,
         "x.dense_0.weight": pca.components_.T @ np.linalg.inv(mix), "x.dense_0.bias": pca.mean_,
     }  # fmt: skip
-    session = find_backend(backend).session(m, w, precision="float64")
+    session = find_backend(backend).session(m, w, options=DOUBLE)
     outputs, gradient = session.gradients({"x": x})
     assert max(np.abs(g).max() for g in gradient.values()) < 1e-10
     error = ((pca.inverse_transform(pca.transform(x)) - x) ** 2).sum(1).mean()
@@ -264,7 +264,7 @@ def test_the_multiplier_follows_the_constraint(backend: str) -> None:
         w = {k: 0.1 * v if spread < 0.1 else v for k, v in w.items()} | {"objective.beta": np.array(2.0)}
         kl = divergence(m, w, x).mean()
         assert (kl < THRESHOLD) == (spread < 0.1)
-        session = find_backend(backend).session(m, w, OptimizerSpec("sgd"), precision="float64")
+        session = find_backend(backend).session(m, w, OptimizerSpec("sgd"), options=DOUBLE)
         out = session.step({"x": x, "noise_z": noise}, 0.0)
         assert out["kl"] == pytest.approx(kl, rel=1e-9)
         assert out["loss"] == pytest.approx(out["reconstruction"] + 2 * (kl - THRESHOLD), rel=1e-9)
@@ -308,7 +308,7 @@ def test_warmup_weighs_from_nothing_to_beta() -> None:
     w, rng = weights(m), np.random.default_rng(0)
     given = {"x": rng.normal(size=(8, 3)), "noise_z": rng.normal(size=(8, 2))}
     w["objective.steps"] = np.array(0.0)
-    session = find_backend("torch").session(m, w, OptimizerSpec("sgd"), precision="float64")
+    session = find_backend("torch").session(m, w, OptimizerSpec("sgd"), options=DOUBLE)
     for step in range(6):
         out = session.step(given, 0.0)
         assert out["loss"] == pytest.approx(

@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso, Perceptron, Ridge
 from torch import nn, tensor
 from written import lowered
 
-from mpcompile.backend import OptimizerSpec, Session, find_backend, installed
+from mpcompile.backend import DOUBLE, OptimizerSpec, Session, find_backend, installed
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
 from mpcompile.passes.gradient import differentiate, gradient_name
@@ -32,7 +32,7 @@ def rosenblatt(backend: str, x: Array, y: Array, passes: int) -> tuple[Session, 
     """Passes of Rosenblatt's rule at rate 1, one example a step: the weights and bias after every step."""
     m = specs.module("perceptron")
     zeros = {k: np.zeros(p.shape) for k, p in m.parameters.items()}
-    session = find_backend(backend).session(m, zeros, OptimizerSpec("perceptron"), precision="float64")
+    session = find_backend(backend).session(m, zeros, OptimizerSpec("perceptron"), options=DOUBLE)
     after = []
     for _ in range(passes):
         for i in range(len(x)):
@@ -117,7 +117,7 @@ def test_a_negative_log_likelihood_is_the_usual_loss(law: str, backend: str) -> 
     each = usual(tensor(x) @ weight.T + bias, tensor(y))
     expected = (factor * each + constant).reshape(6, -1).sum(1).mean()
     expected.backward()
-    session = find_backend(backend).session(m, w, precision="float64")
+    session = find_backend(backend).session(m, w, options=DOUBLE)
     outputs, found = session.gradients({"x": x, "y": y})
     np.testing.assert_allclose(outputs["loss"], expected.detach(), rtol=1e-9)
     for name, theirs in (("weight", weight), ("bias", bias)):
@@ -139,7 +139,7 @@ def test_a_discretised_logistic_is_the_mass_of_a_bin(backend: str) -> None:
     borders = (np.stack([x - 0.5, x + 0.5])[:, :, None] / 2 - 1 - loc) / np.exp(log_scale)
     below, upto = np.where(np.stack([x == 0, x == 4])[:, :, None], [[[[-np.inf]]], [[[np.inf]]]], borders)
     mass = (softmax(logits, 1) * (logistic.cdf(upto) - logistic.cdf(below))).sum(1)
-    session = find_backend(backend).session(m, w, precision="float64")
+    session = find_backend(backend).session(m, w, options=DOUBLE)
     found = session.run("log_prob", {"c": c, "x": x})["log_prob"]
     np.testing.assert_allclose(found, np.log(mass).sum(1), rtol=1e-9)
 
@@ -204,6 +204,6 @@ def test_the_error_falls_as_the_width_grows(backend: str) -> None:
             "y.dense_0.weight": np.full((width, 1), slope), "y.dense_0.bias": -slope * places,
             "y.dense_1.weight": out[None, :-1], "y.dense_1.bias": out[-1:],
         }  # fmt: skip
-        found = find_backend(backend).session(m, w, precision="float64").run("predict", {"x": x})["y"]
+        found = find_backend(backend).session(m, w, options=DOUBLE).run("predict", {"x": x})["y"]
         errors.append(float(np.abs(found - y).max()))
     assert errors[0] < 1 and all(b < a / 2 for a, b in pairwise(errors)), errors

@@ -8,7 +8,7 @@ import pytest
 import specs_under_test as specs
 
 from mpcompile import ops
-from mpcompile.backend import OptimizerSpec, find_backend, installed
+from mpcompile.backend import DOUBLE, OptimizerSpec, find_backend, installed
 from mpcompile.interpret import interpret
 from mpcompile.ir import Graph, Module, Value
 from mpcompile.report.gradient_flow import reaches
@@ -26,7 +26,7 @@ def test_backpropagation_through_time_is_the_slope_of_the_loss(name: str, backen
     """In random directions of all weights: finite differences of the oracle's loss, to a part in a million."""
     m = specs.module(name)
     w, x = specs.weights(m, spread=0.3), specs.inputs(m, "loss", 3, 6)
-    _, gradient = find_backend(backend).session(m, w, precision="float64").gradients(x)
+    _, gradient = find_backend(backend).session(m, w, options=DOUBLE).gradients(x)
     rng, step = np.random.default_rng(0), 1e-5
     for _ in range(3):
         way = {k: rng.standard_normal(v.shape) for k, v in w.items()}
@@ -87,11 +87,11 @@ def test_the_clipped_gradient_has_the_norm_of_the_threshold_and_its_direction(ba
     """Notes, section 4.3, read off a step of sgd at rate 1; below the threshold nothing is changed."""
     m = specs.module("mlp")
     w, x = specs.weights(m, spread=0.3), specs.inputs(m, "loss", 4)
-    _, gradient = find_backend(backend).session(m, w, precision="float64").gradients(x)
+    _, gradient = find_backend(backend).session(m, w, options=DOUBLE).gradients(x)
     norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
     for threshold, scale in ((norm / 3, 1 / 3), (2 * norm, 1.0)):
         rule = OptimizerSpec("sgd", clip=float(threshold))
-        session = find_backend(backend).session(m, w, rule, precision="float64")
+        session = find_backend(backend).session(m, w, rule, options=DOUBLE)
         assert session.step(x, 1.0)["gradient_norm"] == pytest.approx(norm, rel=1e-9)  # as it was
         moved = {k: w[k] - session.state()[f"parameter/{k}"] for k in gradient}
         length = np.sqrt(sum((v**2).sum() for v in moved.values()))

@@ -9,7 +9,7 @@ from one_layer import gradients, pipeline, predict
 from written import lowered
 
 from mpcompile.analysis import prove
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import DOUBLE, find_backend, installed
 from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Module
@@ -123,7 +123,7 @@ def test_backends_agree(backend: str) -> None:
     weights = fill(module)
     x, cotangent = np.random.default_rng(1).normal(size=(2, 2, 5, 8))
     expected, wanted = gradients(module, weights, x, cotangent)
-    session = find_backend(backend).session(module, weights, precision="float64")
+    session = find_backend(backend).session(module, weights, options=DOUBLE)
     out, found = session.gradients({"x": x, "cotangent": cotangent})
     np.testing.assert_allclose(out["y"], expected["y"], rtol=1e-9, atol=1e-12)
     for name, slope in found.items():
@@ -163,6 +163,6 @@ def test_padding_makes_no_difference() -> None:
     found, wanted = (next(iter(out.values())) for out in (whole, alone))
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found[1], wanted[0], rtol=1e-12)
-    session = find_backend("torch").session(module, weights, precision="float64")
+    session = find_backend("torch").session(module, weights, options=DOUBLE)
     _, slopes = session.gradients({"x": x, "length": length})
     assert all(np.isfinite(slope).all() for slope in slopes.values())

@@ -11,7 +11,7 @@ from derived import derived, optimised
 from stated import answers
 
 from mpcompile import api
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -255,7 +255,7 @@ def test_a_diagonal_pixel_rnn_is_emitted_and_sampled_as_a_whole() -> None:
     m = diagonal()
     w = weights(m)
     given = example_inputs(m, "log_prob", 3)
-    found = find_backend("torch").session(m, w, precision="float64").run("log_prob", given)
+    found = find_backend("torch").session(m, w, options=DOUBLE).run("log_prob", given)
     expected = interpret(m.programs["log_prob"], w, given)
     np.testing.assert_allclose(found["log_prob"], expected["log_prob"], rtol=1e-9)
     fast = derived(m.programs["sample"]).graph
@@ -303,7 +303,7 @@ def test_wavenet_reads_controls_of_a_slower_sequence(backend: str) -> None:
     fast = optimised(m)
     noise = {"control": control[:2], "voice": voice.repeat(2), "noise_x": rng.uniform(size=(2, 15))}
     slow = interpret(m.programs["sample"], w, noise)["x"]
-    found = find_backend(backend).session(fast.module, w, precision="float64").run("sample", noise)["x"]
+    found = find_backend(backend).session(fast.module, w, options=DOUBLE).run("sample", noise)["x"]
     np.testing.assert_array_equal(found, slow)
 
 

@@ -15,7 +15,7 @@ from derived import optimised
 from scipy.special import expit, logsumexp
 from stated import answers
 
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -163,7 +163,7 @@ def test_orders_and_degrees_of_more_than_a_byte(backend: str) -> None:
     )
     m = lower(parse_text(text, "m.mp", "mp"), Source("m.mp", text), {})
     w, inputs = weights(m), example_inputs(m, "log_prob", 2)
-    found = find_backend(backend).session(m, w, precision="float64").run("log_prob", inputs)["log_prob"]
+    found = find_backend(backend).session(m, w, options=DOUBLE).run("log_prob", inputs)["log_prob"]
     np.testing.assert_allclose(found, interpret(m.programs["log_prob"], w, inputs)["log_prob"], rtol=1e-9)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mpcompile import api
 from mpcompile.analysis import prove
-from mpcompile.backend import OptimizerSpec, find_backend
+from mpcompile.backend import DOUBLE, OptimizerSpec, find_backend
 from mpcompile.ir import Module
 from mpcompile.runner.examples import example_weights
 
@@ -37,7 +37,7 @@ def test_three_steps_are_those_of_torch(backend: str, tmp_path: Path) -> None:
     """Weights, running statistics and predictions after three steps of SGD on fresh batches, to 1e-12."""
     module = load(tmp_path, CLASSIFIER)
     weights = example_weights(module)
-    session = find_backend(backend).session(module, weights, OptimizerSpec("sgd"), precision="float64")
+    session = find_backend(backend).session(module, weights, OptimizerSpec("sgd"), options=DOUBLE)
     theirs = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
     ).double()  # fmt: skip
@@ -94,7 +94,7 @@ y ~ normal(shared(a) + shared(b), 1)
         getattr(theirs, key).copy_(torch.tensor(weights[f"shared.batch_norm_0.{key}"]))
     rng = np.random.default_rng(1)
     given = {k: rng.standard_normal((4, 3)) for k in "aby"}
-    session = find_backend("torch").session(module, weights, OptimizerSpec("sgd"), precision="float64")
+    session = find_backend("torch").session(module, weights, OptimizerSpec("sgd"), options=DOUBLE)
     session.step(given, 0.1)
     theirs(torch.tensor(given["a"]))
     theirs(torch.tensor(given["b"]))

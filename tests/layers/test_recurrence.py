@@ -16,7 +16,7 @@ from specs_under_test import module as spec
 from torch import nn
 
 from mpcompile import api
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import DOUBLE, find_backend, installed
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -110,7 +110,7 @@ def test_backends_agree_on_stacks(kind: str, backend: str) -> None:
     x, cotangent = rng.normal(size=(2, 4, FEATURES)), rng.normal(size=(2, 6))
     out, grads = gradients(m, w, x, cotangent)
     loss, found = (
-        find_backend(backend).session(m, w, precision="float64").gradients({"x": x, "cotangent": cotangent})
+        find_backend(backend).session(m, w, options=DOUBLE).gradients({"x": x, "cotangent": cotangent})
     )
     np.testing.assert_allclose(loss["loss"], out["loss"], rtol=1e-9)
     for name, grad in found.items():
@@ -241,7 +241,7 @@ def test_padding_leaks_nothing_in_emitted_code(name: str, backend: str) -> None:
             junk = rng.normal(0, 9, value.shape).astype(value.dtype)
             other[key] = np.where(behind.reshape(3, time, *(1,) * (value.ndim - 2)), junk, value)
             assert (other[key] != value).any()
-    session = find_backend(backend).session(m, weights(m), precision="float64")
+    session = find_backend(backend).session(m, weights(m), options=DOUBLE)
     (losses, grads), (others, other_grads) = session.gradients(x), session.gradients(other)
     np.testing.assert_array_equal(losses["loss"], others["loss"])
     for key, grad in grads.items():

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from written import lowered
 
 from mpcompile.analysis import prove
-from mpcompile.backend import find_backend, installed
+from mpcompile.backend import DOUBLE, find_backend, installed
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Array, Module
 
@@ -84,7 +84,7 @@ def test_backends_agree(backend: str) -> None:
     weights = {k: rng.normal(0, 0.7, p.shape) for k, p in module.parameters.items()}
     x, cotangent = rng.normal(size=(2, 2, 3, 3)), rng.normal(size=(2, 3))
     expected, wanted = gradients(module, weights, x, cotangent)
-    session = find_backend(backend).session(module, weights, precision="float64")
+    session = find_backend(backend).session(module, weights, options=DOUBLE)
     out, found = session.gradients({"x": x, "cotangent": cotangent})
     np.testing.assert_allclose(out["y"], expected["y"], rtol=1e-9, atol=1e-12)
     for name, slope in found.items():
@@ -111,7 +111,7 @@ def test_what_a_mask_removes_stays_zero(norm: str) -> None:
     assert shared == {k: module.parameters[k].live for k in shared}
     rng = np.random.default_rng(0)
     weights = {k: rng.normal(size=p.shape) for k, p in module.parameters.items()}
-    session = find_backend("torch").session(module, weights, precision="float64")
+    session = find_backend("torch").session(module, weights, options=DOUBLE)
     out, slopes = session.gradients({"x": rng.integers(0, 2, (3, 5)).astype(float)})
     assert np.isfinite(out["loss"]) and all(np.isfinite(s).all() for s in slopes.values())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from one_layer import gradients, pipeline, predict
 
+from mpcompile.backend import DOUBLE
 from mpcompile.interpret import interpret
 from mpcompile.runner.examples import example_weights
 
@@ -187,7 +188,7 @@ def test_backends_agree(backend: str) -> None:
         x = np.random.default_rng(3).standard_normal((3, *shape))
         shape = predict(module, weights, x).shape
         cotangent = np.cos(np.arange(np.prod(shape))).reshape(shape)
-        session = find_backend(backend).session(module, weights, precision="float64")
+        session = find_backend(backend).session(module, weights, options=DOUBLE)
         expected, wanted = gradients(module, weights, x, cotangent)
         out, found = session.gradients({"x": x, "cotangent": cotangent})
         for key, value in out.items():

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from mpcompile.backend import open_session
+from mpcompile.backend import DOUBLE, open_session
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import parse_text
 from mpcompile.interpret import interpret
@@ -267,7 +267,7 @@ def test_torch_code_of_several_counted_classes_has_the_numbers_of_the_oracle() -
     """The list of the joint states is a rule with operators, of which a list is made."""
     module = optimise(module_of(MISSING)).module
     weights, given = example_weights(module, 1), example_inputs(module, "elbo", 3)
-    session = open_session("torch", module, weights, precision="float64")
+    session = open_session("torch", module, weights, options=DOUBLE)
     found = np.asarray(session.run("elbo", given)["elbo"])
     own = {k: np.asarray(v, float) for k, v in weights.items()}
     np.testing.assert_allclose(found, interpret(module.programs["elbo"], own, given)["elbo"], rtol=1e-10)

@@ -9,7 +9,7 @@ import pytest
 from derived import optimised
 from specs_under_test import inputs, module, weights
 
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Graph
 from mpcompile.passes.pipeline import optimise
@@ -54,7 +54,7 @@ def test_pieces_on_a_backend(backend: str) -> None:
     programs = {"start": found.start, "steps": found.steps}
     noise = dict.fromkeys(programs, m.noise["sample"])
     session = find_backend(backend).session(
-        replace(m, programs=programs, noise=noise), weights(m), precision="float64"
+        replace(m, programs=programs, noise=noise), weights(m), options=DOUBLE
     )
     given = inputs(m, "sample", 2, LENGTH)
     ((key, whole),) = interpret(graph, weights(m), given).items()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.backend import OptimizerSpec
+from mpcompile.backend import SINGLE, OptimizerSpec, SessionOptions
 from mpcompile.diagnostics import Source, Span
 from mpcompile.ir import (
     Builder,
@@ -146,10 +146,7 @@ class FakeBackend:
         module: Module,
         parameters: Mapping[str, Array],
         optimizer: OptimizerSpec | None = None,
-        *,
-        device: str = "cpu",
-        precision: str = "float32",
-        mixed: bool = False,
+        options: SessionOptions = SINGLE,
     ) -> FakeSession:
         self.sessions.append(FakeSession(parameters, optimizer, self.pause))
         return self.sessions[-1]

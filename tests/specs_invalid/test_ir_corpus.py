@@ -14,7 +14,7 @@ from stated import answers
 
 from mpcompile import api, ops
 from mpcompile.analysis import Verdict
-from mpcompile.backend import find_backend
+from mpcompile.backend import DOUBLE, find_backend
 from mpcompile.diagnostics import Span
 from mpcompile.interpret import interpret
 from mpcompile.ir import Builder, Claim, Frame, Graph, Module, Ordering, Parameter, Value, float_type
@@ -255,7 +255,7 @@ def test_sampler_and_density_share_one_order(order: str, tmp_path: Path) -> None
     assert order == "reverse" or not np.array_equal(ranks, np.argsort(ranks))
     w = example_weights(m, spread=2.0)
     feed = example_inputs(m, "sample", 64)
-    session = find_backend("torch").session(m, w, precision="float64")
+    session = find_backend("torch").session(m, w, options=DOUBLE)
     drawn = session.run("sample", feed)["x"]
     logits = session.run("conditionals", {"x": drawn})["logits"]
     np.testing.assert_array_equal(drawn, (feed["noise_x"] < 1 / (1 + np.exp(-logits))).astype(float))

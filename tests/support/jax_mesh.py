@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpcompile.backend import OptimizerSpec, find_backend
+from mpcompile.backend import OptimizerSpec, SessionOptions, find_backend
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import parse_text
 from mpcompile.group import ALONE, Group, Layout, processes
@@ -30,7 +30,9 @@ SPEC = OptimizerSpec("adam", {}, clip=0.5, ema=0.9, skip=1e3)
 
 def trained(m: Module, group: Group) -> tuple[dict[str, Array], dict[str, float], dict[str, Array], Any]:
     """State and scalars after two steps, a program run by one process alone, and the session."""
-    session = find_backend("jax").session(m, example_weights(m), SPEC, precision="float64", group=group)
+    session = find_backend("jax").session(
+        m, example_weights(m), SPEC, options=SessionOptions(precision="float64", group=group)
+    )
     told: dict[str, float] = {}
     for number in range(2):
         batch = example_inputs(m, "loss", 16, seed=number)
