@@ -54,7 +54,7 @@ class Scalars(Mapping[str, float]):
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a session runs its module.
+    """The options of a session, apart from its module, weights and optimiser.
 
     device     `cpu`, `cuda`, or a device of the framework
     precision  of floats: `float32` or `float64`

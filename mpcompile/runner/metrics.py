@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from mpcompile.diagnostics import Span, error
 from mpcompile.runner.record import parsed
 
 
@@ -65,29 +67,56 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read all complete lines of a metrics file; a last line that a kill cut short is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-    return [json.loads(line) for line in lines[:-1]]
+    """Read all complete lines of a metrics file; a last line that a kill cut short is left out.
+
+    Without a file there are none. Raises `SpecError` (MP520) for lines that training did not write.
+    """
+    return list(_lines(path, None)) if os.path.lexists(path) else []
 
 
 def check_metrics(path: Path, size: int) -> None:
-    """Check that the first `size` bytes are lines that training wrote. Raises `ValueError`, in one clause."""
-    with open(path, "rb", opener=_plain) as file:
-        left, number = size, 0
-        while left > 0:
-            number += 1
-            line = file.readline(min(left, _LONGEST))
-            left -= len(line)
-            if not line:
-                raise ValueError(
-                    f"ends after {size - left:,} of the {size:,} bytes that its checkpoint names"
-                )
-            try:
-                found = parsed(line)
-            except ValueError:
-                found = None
-            if not (line.endswith(b"\n") and isinstance(found, dict) and found.keys() >= _FIRST):
-                raise ValueError(f"line {number} is not one that training wrote")
+    """Check that the first `size` bytes are lines that training wrote. Raises `SpecError` (MP520)."""
+    for _ in _lines(path, size):
+        pass
+
+
+def _lines(path: Path, size: int | None) -> Iterator[dict[str, Any]]:
+    """Yield the lines of the first `size` bytes; without it all that are complete. No link is followed."""
+    try:
+        with open(path, "rb", opener=_plain) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("it is not a file")
+            left, number = size, 0
+            while left is None or left > 0:
+                number += 1
+                line = file.readline(_LONGEST if left is None else min(left, _LONGEST))
+                if left is None and len(line) < _LONGEST and not line.endswith(b"\n"):
+                    return
+                if left is not None and size is not None:
+                    left -= len(line)
+                    if not line:
+                        raise ValueError(
+                            f"it ends after {size - left:,} of the {size:,} bytes that its checkpoint names"
+                        )
+                yield _parsed(line, number)
+    except (OSError, ValueError) as bad:
+        why = (bad.strerror or "it cannot be read").lower() if isinstance(bad, OSError) else str(bad)
+        raise error("MP520", f"{path}: {why}", Span.none(),
+                    help="move the file away to go on without its lines") from bad  # fmt: skip
+
+
+def _parsed(line: bytes, number: int) -> dict[str, Any]:
+    """Return what a line holds. Raises `ValueError` for a line that training did not write."""
+    try:
+        found = parsed(line)
+    except ValueError:
+        found = None
+    if not (line.endswith(b"\n") and isinstance(found, dict) and found.keys() >= _FIRST):
+        raise ValueError(f"line {number} is not one that training wrote")
+    numbers = [value for name, value in found.items() if name != "split"]
+    if not isinstance(found["split"], str) or not all(type(n) in (int, float) for n in numbers):
+        raise ValueError(f"line {number} is not one that training wrote")
+    return found
 
 
 _LONGEST = 1 << 20  # bytes of a line

@@ -193,9 +193,5 @@ def metrics_kept(earlier: Run, size: int) -> int:
     """
     if not earlier.metrics.exists():
         return 0
-    try:
-        check_metrics(earlier.metrics, size)
-    except (OSError, ValueError) as bad:
-        raise error("MP520", f"{earlier.metrics}: {bad}", Span.none(),
-                    help="move the file away to go on without its lines") from bad  # fmt: skip
+    check_metrics(earlier.metrics, size)
     return size

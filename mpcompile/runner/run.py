@@ -68,17 +68,22 @@ class Run:
         return self.folder / METRICS
 
     def trained(self, module: Module | None) -> checkpoint.Checkpoint:
-        """The best checkpoint, or the newest where none was better. Raises `SpecError` (MP522).
+        """The best checkpoint, or the newest where none was kept as the best. Raises `SpecError` (MP522).
 
-        Without a module its size has no bound.
+        Without a module its size has no bound. A damaged best checkpoint is not replaced by another step's.
         """
         why: list[str] = []
         limit = checkpoint.bound(module) if module is not None else 1 << 40
-        found = checkpoint.best(self.best, limit, why) or checkpoint.newest(self.checkpoints, limit, why)
+        found, kept = checkpoint.best(self.best, limit, why), os.path.lexists(self.best)
+        if found is None and not kept:
+            found = checkpoint.newest(self.checkpoints, limit, why)
         if found is None:
+            other = f"remove {self.best} to read the newest checkpoint, " if kept else ""
             there = [w for w in why if not w.endswith("is not there")]
-            raise error("MP522", f"{self.folder} holds no checkpoint that verifies", Span.none(),
-                        notes=tuple(dict.fromkeys(there)), help="train it again, or copy the run again")  # fmt: skip
+            raise error(
+                "MP522", f"{self.folder} holds no checkpoint that verifies", Span.none(),
+                notes=tuple(dict.fromkeys(there)), help=f"{other}train it again, or copy the run again",
+            )  # fmt: skip
         return found
 
     def arrays(self) -> dict[str, Array]:

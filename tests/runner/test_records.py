@@ -15,6 +15,7 @@ import pytest
 from mpcompile.diagnostics import SpecError
 from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
+from mpcompile.runner.metrics import read_metrics
 from mpcompile.runner.run import open_run
 from mpcompile.runner.run_data import data_of
 
@@ -101,13 +102,14 @@ def test_a_run_json_that_is_none(fake: ModuleType, tmp_path: Path, text: bytes) 
 
 
 @pytest.mark.parametrize("how", ["pipe", "folder", "link", "device", "huge"])
-@pytest.mark.parametrize("name", ["run.json", "best/manifest.json", "best/state.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["run.json", "best/manifest.json", "best/state.safetensors", "metrics.jsonl"]
+)
 def test_a_file_of_a_run_that_is_none(
     fake: ModuleType, whole: Path, tmp_path: Path, name: str, how: str
 ) -> None:
-    """Nothing is waited for, followed, or read beyond its bound."""
+    """Nothing is waited for, followed, or read beyond its bound; no other checkpoint stands in for the best."""
     shutil.copytree(whole, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
     path = tmp_path / "run" / name
     path.rename(tmp_path / "real")
     match how:
@@ -122,8 +124,23 @@ def test_a_file_of_a_run_that_is_none(
         case "huge":
             with path.open("wb") as file:
                 file.truncate(1 << 40)
-    with pytest.raises(SpecError, match="MP520" if name == "run.json" else "MP522"):
-        open_run(tmp_path / "run").parameters(fake.module())
+    with pytest.raises(SpecError, match="MP522" if name.startswith("best") else "MP520"):
+        run = open_run(tmp_path / "run")
+        run.parameters(fake.module())
+        read_metrics(run.metrics)
+
+
+@pytest.mark.parametrize("line", [
+    b"\xff\n", b"\n", b"[]\n", b'{"step": 1, "split": "train"}\n', b'{"step": "a", "split": "train", "loss": 1}\n',
+    b'{"step": 1, "split": 2, "loss": 1}\n', b'{"step": 1, "split": "train", "loss": NaN}\n', b"[" * 10**5 + b"\n",
+])  # fmt: skip
+def test_lines_that_training_did_not_write(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "split": "train", "loss": 1}\n{"cut')
+    assert len(read_metrics(path)) == 1
+    path.write_bytes(line)
+    with pytest.raises(SpecError, match=r"MP520 .*line 1 "):
+        read_metrics(path)
 
 
 @pytest.mark.parametrize(
