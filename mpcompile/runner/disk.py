@@ -110,6 +110,29 @@ def replace(path: Path, payload: Payload, meanwhile: str = "") -> None:
     sync(path.parent)
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write a file at: it takes the name of `path` once all of it is written.
+
+    A fault leaves what was there before. What is no regular file (a pipe, a device, a link) is written to as it is.
+    Raises `OSError`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind(path) not in ("file", "nothing"):
+        yield path
+        return
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except OSError as fault:
+        if fault.filename in (aside, str(aside)):
+            fault.filename = str(path)
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def as_json(value: Any) -> bytes:
     """Encode a value as indented JSON with a final line break. Raises `ValueError` for NaN and infinities."""
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()

@@ -16,6 +16,7 @@ from mpcompile.backend import Backend, Session, SessionOptions, find_backend, op
 from mpcompile.diagnostics import Span, error
 from mpcompile.ir import Array, Field, Module, Symbolic, symbols
 from mpcompile.passes.pipeline import Optimised, optimise
+from mpcompile.runner import disk
 from mpcompile.runner.batches import Inputs, as_precision
 from mpcompile.runner.completion import CLAMPS, Completion
 from mpcompile.runner.completion import conditions as stated_conditions
@@ -261,11 +262,15 @@ def _noise(
 def write_arrays(path: Path, samples: Samples) -> None:
     """Write draws by the file's ending: .npz all variables; .npy, .csv, .txt, .wav the first.
 
-    Raises `SpecError` (MP541) where they do not fit the ending.
+    The file is there once all of it is written. Raises `SpecError` (MP541) where they do not fit the ending.
     """
+    with disk.whole(path) as aside:
+        _write_arrays(aside, samples)
+
+
+def _write_arrays(path: Path, samples: Samples) -> None:
     name = samples.first()
     value = samples.values[name]
-    path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix.lower():
         case ".npz":
             extra = {f"given_{k}": v for k, v in samples.given.items()}

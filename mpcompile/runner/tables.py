@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import tempfile
 import zipfile
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mpcompile.ir import Array
+from mpcompile.runner import disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +183,14 @@ def table(path: Path, columns: Sequence[Column], rows: int) -> Iterator[Writer]:
 
     Raises `OSError`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    writer = WRITERS[path.suffix.lower()](aside, columns, rows)
-    try:
-        yield writer
-        writer.close()
-        os.replace(aside, path)
-    finally:
-        if isinstance(writer, Npz):
-            writer.drop()
-        aside.unlink(missing_ok=True)
+    with disk.whole(path) as aside:
+        writer = WRITERS[path.suffix.lower()](aside, columns, rows)
+        try:
+            yield writer
+            writer.close()
+        finally:
+            if isinstance(writer, Npz):
+                writer.drop()
 
 
 __all__ = ["WRITERS", "Column", "Csv", "Npz", "Parquet", "Writer", "arrays", "missing", "table"]

@@ -23,7 +23,8 @@ from mpcompile.runner.evaluate import evaluate
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.prediction import predict
 from mpcompile.runner.run import Run, open_run
-from mpcompile.runner.tables import Column, Csv, table
+from mpcompile.runner.sampling import Samples, write_arrays
+from mpcompile.runner.tables import WRITERS, Column, Csv, table
 
 KINDS = """
 model kinds
@@ -317,3 +318,22 @@ def test_a_table_is_there_once_all_of_it_is_written(tmp_path: Path) -> None:
         with pytest.raises(KeyError), table(tmp_path / f"t{ending}", columns, 2) as made:
             made.add({})
     assert os.listdir(tmp_path) == ["t.csv"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it fills up when the file is begun; the message names the file that was asked for."""
+
+    def full(path: Path, *_: object, **__: object) -> Csv:
+        path.write_bytes(b"PK")
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setitem(WRITERS, ".csv", full)
+    monkeypatch.setattr(np, "savez_compressed", full)
+    for name in ("t.csv", "s.npz"):
+        (tmp_path / name).write_text("before")
+    with pytest.raises(OSError, match=r"/t\.csv"), table(tmp_path / "t.csv", [], 2):
+        pass
+    with pytest.raises(OSError, match=r"/s\.npz"):
+        write_arrays(tmp_path / "s.npz", Samples({"x": np.zeros(3)}, {}, {}, None, {}))
+    assert sorted(os.listdir(tmp_path)) == ["s.npz", "t.csv"]
+    assert all(path.read_text() == "before" for path in tmp_path.iterdir())
