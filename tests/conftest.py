@@ -5,6 +5,7 @@ import os
 
 import pytest
 from hypothesis import settings
+from in_process import Cli, command_line
 
 # Deadlines measure the machine, not the code. On CI the examples are the same in every run.
 settings.register_profile("dev", deadline=None)
@@ -21,6 +22,12 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}".strip()
 os.environ.setdefault("MPCOMPILE_VERIFY_EACH", "1")
 # Tests prove for themselves; those of the cache name a folder of their own.
 os.environ["MPCOMPILE_CACHE"] = ""
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line in this process: `cli("check", "m.mp").code`."""
+    return command_line(monkeypatch, capfd)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from importlib import import_module
 
 import pytest
 import typer
+from in_process import Cli
 
-from mpcompile.cli import COMMANDS, main
+from mpcompile.cli import COMMANDS
 from mpcompile.cli.list import kinds
 from mpcompile.diagnostics.codes import CODES
 from mpcompile.reference import KINDS, described
 
-Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mpcompile", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return run
-
-
-def test_every_command_has_help_of_one_form(run: Run) -> None:
-    code, told, _ = run("-h")
+def test_every_command_has_help_of_one_form(cli: Cli) -> None:
+    code, told, _ = cli("-h")
     assert code == 0 and all(f"  {name} " in told for name in COMMANDS)
     assert "..." not in told.partition("Commands:")[2]  # first sentences are short, so that none is cut
     for name, (module, function) in COMMANDS.items():
-        code, told, _ = run(name, "-h")
+        code, told, _ = cli(name, "-h")
         assert code == 0 and told.startswith(f"Usage: mpcompile {name}"), name
         assert "list[str]" not in told, name  # values have the names of the field, not Python's
         app = typer.Typer()
@@ -56,21 +42,21 @@ def test_every_command_has_help_of_one_form(run: Run) -> None:
     ("mpcompile new m --template real", {"realnvp"}),
     ("mpcompile check --wat", {"--watch"}),
 ])  # fmt: skip
-def test_a_shell_completes(line: str, offered: set[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_completes(line: str, offered: set[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = line.split(" ")
     monkeypatch.setattr(os, "environ", os.environ | {
         "_MPCOMPILE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)})  # fmt: skip
-    _, told, _ = run()
+    _, told, _ = cli()
     assert offered <= set(told.split())
 
 
-def test_a_name_is_explained(run: Run) -> None:
-    assert run("explain", "dense")[1].splitlines() == described("dense")
-    assert run("explain", "mp301")[1] == CODES["MP301"].page()
+def test_a_name_is_explained(cli: Cli) -> None:
+    assert cli("explain", "dense")[1].splitlines() == described("dense")
+    assert cli("explain", "mp301")[1] == CODES["MP301"].page()
     for command, wrong, near in (("explain", "desne", "dense"), ("explain", "unknwon-name", "unknown-name"),
                                  ("list", "laeyrs", "layers"), ("list", "adma", "adam")):  # fmt: skip
-        code, _, told = run(command, wrong)
+        code, _, told = cli(command, wrong)
         assert code == 2 and f"did you mean {near}?" in told
-    _, told, _ = run("list")
+    _, told, _ = cli("list")
     assert all(f"{kind}:" in told for kind in kinds()[:-1])
     assert all(f"  {name} " in told for kind in KINDS.values() for name in kind.rows())

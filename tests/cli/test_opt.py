@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Callable
+from functools import partial
 
 import pytest
+from in_process import Cli
 from specs_under_test import ROOT, full
 
-from mpcompile.cli import main
 from mpcompile.ir.same import same_graph
 from mpcompile.passes.cse import CommonSubexpressions
 from mpcompile.passes.fold import FoldConstants
@@ -20,25 +18,14 @@ from mpcompile.text import parse_all
 MADE = "specs/made.yaml"
 
 
-Opt = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def opt(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Opt:
-    """Runs the command in this process: exit code, stdout and stderr."""
+def opt(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs `mpcompile opt`."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
-
-    def opt(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mpcompile", "opt", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), *capfd.readouterr()
-
-    return opt
+    return partial(cli, "opt")
 
 
-def test_a_page_parses_back_to_what_the_passes_give(opt: Opt) -> None:
+def test_a_page_parses_back_to_what_the_passes_give(opt: Cli) -> None:
     code, out, said = opt(MADE, "-p", "shipped", "--data", "--scopes", "--verify-each", "--time")
     assert code == 0, said
     graphs, programs = parse_all(out), full("made").programs
@@ -50,7 +37,7 @@ def test_a_page_parses_back_to_what_the_passes_give(opt: Opt) -> None:
     assert rows == ["pass", "samplers", "rearrange", "fission", "simplify", "cse{across:", "dce"]
 
 
-def test_a_page_for_people_names_layers_and_leaves_data_out(opt: Opt) -> None:
+def test_a_page_for_people_names_layers_and_leaves_data_out(opt: Cli) -> None:
     code, out, _ = opt(MADE, "--program", "log_prob")
     assert code == 0 and out.startswith("program log_prob(x: float[N, 64]) -> (log_prob: float[N]) {")
     assert "# x.net.dense_0: dense(hidden, mask = up)  (specs/made.yaml:9:9)" in out
@@ -62,7 +49,7 @@ def test_a_page_for_people_names_layers_and_leaves_data_out(opt: Opt) -> None:
     (("-p", "simplfy"), "error: -p: no pass is named 'simplfy'; did you mean simplify?"),
     (("--program", "los"), "error: no program is named 'los' (there are loss,"),
 ])  # fmt: skip
-def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str, opt: Opt) -> None:
+def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str, opt: Cli) -> None:
     code, out, said = opt(MADE, *arguments)
     assert code == 2 and said.startswith(message) and not out
 

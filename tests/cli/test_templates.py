@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import Cli
 
 from mpcompile import api
-from mpcompile.cli import main
 from mpcompile.frontend.templates import summary, templates
 
 
@@ -20,42 +18,32 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
     return folder
-
-
-def mpcompile(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["mpcompile", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 @pytest.mark.parametrize("ending", ["mp", "yaml"])
 @pytest.mark.parametrize("template", templates())
-def test_a_template_checks_clean(
-    template: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_checks_clean(template: str, ending: str, tmp_path: Path, cli: Cli) -> None:
     flags = ["--yaml"] if ending == "yaml" else []
-    assert mpcompile(monkeypatch, "new", "mine", "-t", template, "-d", str(tmp_path), *flags) == 0
+    assert cli("new", "mine", "-t", template, "-d", str(tmp_path), *flags).code == 0
     module = api.load(tmp_path / f"mine.{ending}")
     assert api.check(module) == [] and api.warnings(module) == []
     assert summary(template)
 
 
 @pytest.mark.parametrize("template", templates())
-def test_a_template_trains(template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mpcompile(monkeypatch, "new", template, "-d", str(tmp_path)) == 0
+def test_a_template_trains(template: str, tmp_path: Path, cli: Cli) -> None:
+    assert cli("new", template, "-d", str(tmp_path)).code == 0
     spec, out = str(tmp_path / f"{template}.mp"), tmp_path / "run"
-    assert mpcompile(monkeypatch, "check", spec) == 0
-    assert mpcompile(monkeypatch, "train", spec, "--steps", "3", "--out", str(out)) == 0
+    assert cli("check", spec).code == 0
+    assert cli("train", spec, "--steps", "3", "--out", str(out)).code == 0
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert max(json.loads(line)["step"] for line in lines) == 3
 
 
-def test_a_name_of_a_template_means_it(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+def test_a_name_of_a_template_means_it(cli: Cli, elsewhere: Path) -> None:
     for name in (*templates(), "other"):
-        assert mpcompile(monkeypatch, "new", name) == 0
+        assert cli("new", name).code == 0
     assert "latent z" in (elsewhere / "vae.mp").read_text(encoding="utf-8")
     written = (elsewhere / "other.mp").read_text(encoding="utf-8")
     assert written.replace("other", "mlp") == (elsewhere / "mlp.mp").read_text(encoding="utf-8")

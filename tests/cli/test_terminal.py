@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import Cli
 
 import mpcompile.cli
 from mpcompile.cli import _out
@@ -28,17 +29,12 @@ def controls(text: str) -> set[str]:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Callable[..., str]:
     """Runs a command in `tmp_path`, in this process: a new one would load a framework each time. Gives all its output."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str | Path) -> str:
-        monkeypatch.setattr(sys, "argv", ["mpcompile", *map(str, arguments)])
-        with pytest.raises(SystemExit):
-            mpcompile.cli.main()
-        said = "".join(capfd.readouterr())
+        said = cli(*arguments).said
         assert "Traceback" not in said and "internal error" not in said, said
         return said
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from in_process import Cli
 from specs_under_test import ROOT
 
-from mpcompile.cli import main
 from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import Syntax, parse_text
 from mpcompile.lowering import upgrade
@@ -96,17 +95,13 @@ def test_what_compiles_is_left_and_what_compiles_under_no_reading_is_refused(
         upgraded(UNDECIDED.replace("dense(4)", "gru(4)"))
 
 
-def test_on_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_on_the_command_line(tmp_path: Path, cli: Cli) -> None:
     spec = tmp_path / "m.mp"
 
     def run(text: str, *options: str) -> tuple[int, str, str]:
         spec.write_text(text)
-        monkeypatch.setattr(sys, "argv", ["mpcompile", "fmt", "--upgrade", *options, str(spec)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), spec.read_text(), "".join(capfd.readouterr())
+        done = cli("fmt", "--upgrade", *options, spec)
+        return done.code, spec.read_text(), done.said
 
     code, text, said = run(UNDECIDED)
     assert (code, text) == (1, UNDECIDED)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import re
-import sys
 from pathlib import Path
 
 import pytest
-
-from mpcompile.cli import main
+from in_process import Cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,17 +15,13 @@ SPEC = (ROOT / "specs" / "made.yaml").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(("text", "status"), [(SPEC, 0), (SPEC.replace("strict(up)", "up"), 1)])
 def test_check_prints_what_the_readme_shows(
-    text: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    text: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "made.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # the process goes on after a command
-    monkeypatch.setattr(sys, "argv", ["mpcompile", "check", "specs/made.yaml"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert (end.value.code or 0) == status
-    assert f"```\n{capfd.readouterr().out.rstrip()}\n```" in README
+    done = cli("check", "specs/made.yaml")
+    assert done.code == status and f"```\n{done.out.rstrip()}\n```" in README
 
 
 def test_the_spec_is_the_one_in_the_repository() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import gc
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,10 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from in_process import Cli
 
 from mpcompile import api
 from mpcompile.backend import find_backend
-from mpcompile.cli import main
 from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Array
 from mpcompile.runner.evaluate import evaluate
@@ -248,35 +247,23 @@ def test_a_model_that_says_nothing_of_a_row(kinds: Run, tmp_path: Path) -> None:
         predict(open_run(tmp_path / "run"), api.load(tmp_path / "spec.mp"), str(data), tmp_path / "p.csv")
 
 
-def test_draws_say_which_row_they_are_given(
-    kinds: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_draws_say_which_row_they_are_given(kinds: Run, tmp_path: Path, cli: Cli) -> None:
     """`sample --given FILE`: conditions row by row, from a file that has no more."""
     data = written(tmp_path / "d.csv", 5, labels=False)
-
-    monkeypatch.setattr(gc, "freeze", lambda: None)
-
-    def sample(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["mpcompile", "sample", str(kinds.folder), *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0)
-
-    assert sample("--given", str(data), "-n", "12", "-o", str(tmp_path / "s.npz")) == 0
+    sample = partial(cli, "sample", kinds.folder, "--given", data)
+    assert sample("-n", "12", "-o", tmp_path / "s.npz").code == 0
     x = points(5)[0].astype(np.float32)
     with np.load(tmp_path / "s.npz") as archive:
         assert archive["row"].tolist() == [i % 5 for i in range(12)]
         assert (archive["given_x"] == x[archive["row"]]).all() and set(archive["kind"].tolist()) <= {0, 1, 2}
         kind = [WORDS[k] for k in archive["kind"]]
-    assert sample("--given", str(data), "-n", "12", "-o", str(tmp_path / "s.csv")) == 0
+    assert sample("-n", "12", "-o", tmp_path / "s.csv").code == 0
     assert [(r["row"], r["kind"]) for r in rows(tmp_path / "s.csv")] == [
         (str(i % 5), k) for i, k in enumerate(kind)
     ]
     data.write_text("a\n1\n")
-    assert (
-        sample("--given", str(data), "-o", str(tmp_path / "t.csv")) == 1
-        and "MP503" in capsys.readouterr().err
-    )
+    done = sample("-o", tmp_path / "t.csv")
+    assert done.code == 1 and "MP503" in done.err
 
 
 def test_sequences_end_where_they_end(tmp_path: Path) -> None:
