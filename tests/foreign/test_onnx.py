@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graphs import loop, model, one
@@ -263,3 +263,42 @@ def test_files_with_open_axes_are_asked_for_every_length(tmp_path: Path) -> None
     assert code == 0 and "every length at which" in said
     code, said = command("check", saved("fixed.onnx", "N", 4, 3), *options)
     assert code == 1 and "no axis of an input" in said
+
+
+def _counting(name: str) -> onnx.ModelProto:
+    """Graphs whose sums of x [1, 5] up to a place are scaled by how many elements there are of something else."""
+    node, integer = helper.make_node, numpy_helper.from_array
+    over = [node("Cast", ["m"], ["i"], to=7), node("ReduceSum", ["i", "one"], ["k"], keepdims=0)]
+    given = {
+        "NonZero": [node("NonZero", ["m"], ["z"])],
+        "Compress": [node("Reshape", ["m", "flat"], ["f"]), node("Reshape", ["x", "flat"], ["g"]),
+                     node("Compress", ["g", "f"], ["z"])],
+        "Unique": [node("Round", ["x"], ["r"]), node("Unique", ["r"], ["z"])],
+        "Tile": [*over, node("Tile", ["one", "k"], ["z"])],
+        "ConstantOfShape": [*over, node("ConstantOfShape", ["k"], ["z"])],
+        "Slice": [*over, node("Slice", ["x", "nought", "k", "one"], ["z"])],
+        "scatter": [node("ScatterElements", ["x", "back", "x"], ["z"], axis=1, reduction="add")],
+        "banned": [node("Where", ["m0", "low", "x"], ["w"]), node("Unsqueeze", ["w", "nought"], ["u"]),
+                   node("LogSoftmax", ["u"], ["z"], axis=0)],
+    }[name]  # fmt: skip
+    scaled = [node("Size", ["z"], ["s"]), node("Cast", ["s"], ["f1"], to=1), node("Mul", ["c", "f1"], ["y"])]
+    end = [node("Identity", ["z"], ["y"])] if name in ("scatter", "banned") else scaled
+    start = [node("CumSum", ["x", "one"], ["c"]), node("Greater", ["x", "zero"], ["m"])]
+    numbers = [("one", np.int64([1])), ("nought", np.int64([0])), ("flat", np.int64([-1])), ("zero", np.float32(0)),
+               ("back", np.int64([[4, 3, 2, 1, 0]])), ("low", np.float32(-1e4)),
+               ("m0", np.zeros((1, 5), bool))]  # fmt: skip
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [1, 5]), ("y", None))]
+    graph = helper.make_graph(
+        [*start, *given, *end], name, ends[:1], ends[1:], [integer(v, n) for n, v in numbers]
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+
+
+@pytest.mark.parametrize(
+    "name", ["NonZero", "Compress", "Unique", "Tile", "ConstantOfShape", "Slice", "scatter", "banned"]
+)
+def test_numbers_of_elements_are_numbers_that_are_read(name: str) -> None:
+    x = np.random.default_rng(1).standard_normal((1, 5)).astype(np.float32)
+    found = checked(OnnxModel(_counting(name), {"x": x}, name), ["autoregressive(x -> y, order = axis 1)"])
+    assert [p.status for p in found.specs[0].properties] == ["proved" if name == "banned" else "refuted"]
+    assert any(d.code == "MP704" for d in found.diagnostics) is (name not in ("scatter", "banned"))

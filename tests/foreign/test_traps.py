@@ -225,6 +225,11 @@ def sparse_attention(x: torch.Tensor, masked_first: bool) -> torch.Tensor:
     return causal.masked_fill(scores < least, -1e9).softmax(-1) @ x
 
 
+def hard_attention(x: torch.Tensor, number: float) -> torch.Tensor:
+    scores = x @ x.mT + number * torch.ones(5, 5).triu(1)
+    return x.cumsum(1) + scores.argmax(-1)[..., None]
+
+
 def rotated(x: torch.Tensor) -> torch.Tensor:
     turned = torch.view_as_complex(x.reshape(1, 5, 2, 2)) * torch.polar(
         torch.ones(5, 1), torch.arange(5.0)[:, None]
@@ -300,6 +305,8 @@ CASES: dict[str, tuple[nn.Module, str]] = {
     "padded": (Of(padded), "proved"),
     "largest two": (Of(lambda x: sparse_attention(x, True)), "proved"),
     "largest two ahead": (Of(lambda x: sparse_attention(x, False)), "refuted"),
+    "hard attention": (Of(lambda x: hard_attention(x, -1e9)), "proved"),
+    "hard attention ahead": (Of(lambda x: hard_attention(x, -1.0)), "refuted"),
     "no rule ahead": (Of(lambda x: x + torch.linalg.pinv(x).mT), "refuted"),
     "sought": (Of(sought), "proved"),
     "gradient": (Of(lambda x: torch.func.grad(lambda y: (y * y).sum())(x)), "proved"),

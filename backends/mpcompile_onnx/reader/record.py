@@ -14,7 +14,7 @@ from mpcompile.foreign.recording import Read, Recording, Unrecordable
 from mpcompile.ir import Array, Builder, Frame, Graph, Type
 from mpcompile.ops import build
 from mpcompile_onnx.reader.functions import attributes_of, bound, standard
-from mpcompile_onnx.reader.rules import RULES, SHAPES
+from mpcompile_onnx.reader.rules import NUMBERS, RULES, SHAPES
 from mpcompile_onnx.reader.tape import Call, Held, Tape, attributes, kind
 
 #: A float initialiser with an element below this is a mask, not a weight.
@@ -122,6 +122,9 @@ class _Reader:
                 raise Unrecordable(f"no rule for the operator {node.op_type}", Span.none())
             return self._function(node, body, env)
         results = tuple(self.tape.evaluate(node, [None if h is None else h.array for h in inputs]))
+        for place in NUMBERS.get(node.op_type, ()):
+            if place < len(inputs) and (held := inputs[place]) is not None:
+                self._read(held, float(results[0].size))
         if node.op_type in SHAPES or not open_:
             return [Held(x) for x in results]
         call = Call(self.tape, node, inputs, attributes(node), results)
@@ -133,6 +136,11 @@ class _Reader:
             if value.shape != x.shape:
                 raise Unrecordable(f"a result of shape {list(x.shape)} was read as {value.type}", Span.none())
         return [Held(x, v) for x, v in zip(results, values[: len(results)], strict=True)]
+
+    def _read(self, held: Held, number: float) -> None:
+        """Note that a number of an array decides what runs, or how many elements there are, where it is not known."""
+        if held.value is not None:
+            self.tape.reads.append(Read(self.tape.builder.span, number))
 
     def _function(self, node: NodeProto, function: FunctionProto, env: dict[str, Held]) -> Sequence[Held]:
         """The body of a function, with the operands, attributes and results that the call has."""
@@ -150,8 +158,7 @@ class _Reader:
         """The branch that the run takes."""
         held = env[node.input[0]]
         taken = bool(held.array)
-        if held.value is not None:
-            self.tape.reads.append(Read(self.tape.builder.span, float(taken)))
+        self._read(held, float(taken))
         body = attributes(node)["then_branch" if taken else "else_branch"]
         inner = dict(env)
         self.graph(body, inner)
@@ -164,6 +171,8 @@ class _Reader:
         going = bool(env[node.input[1]].array) if len(node.input) > 1 and node.input[1] else True
         carried = [env[name] for name in node.input[2:]]
         scanned: list[list[Held]] = [[] for _ in body.output[1 + len(carried) :]]
+        for name in filter(None, node.input[:2]):
+            self._read(env[name], float(env[name].array))
         step = 0
         while going and step < most:
             inner = dict(env)
@@ -171,8 +180,7 @@ class _Reader:
             inner.update(zip((i.name for i in body.input), starts, strict=True))
             self.graph(body, inner)
             found = [inner[out.name] for out in body.output]
-            if found[0].value is not None:
-                self.tape.reads.append(Read(self.tape.builder.span, float(found[0].array)))
+            self._read(found[0], float(found[0].array))
             going, carried = bool(found[0].array), found[1 : 1 + len(carried)]
             for rows, held in zip(scanned, found[1 + len(carried) :], strict=True):
                 rows.append(held)

@@ -238,8 +238,12 @@ def _softmax(c: Call) -> Value:
 
 
 def _log_softmax(c: Call) -> Value:
-    axis = int(c.attributes.get("axis", -1)) % c.out.ndim
-    return c.b.emit(ops.LogSoftmax(axis), c.seen(c.value(0, FLOAT), axis))
+    axis, x = int(c.attributes.get("axis", -1)) % c.out.ndim, c.value(0, FLOAT)
+    seen = c.seen(x, axis)
+    if seen is x:
+        return c.b.emit(ops.LogSoftmax(axis), x)
+    # the logarithm itself is finite where a finite mask is
+    return build.sub(c.b, x, c.b.emit(ops.LogSumExp((axis,), True), seen))
 
 
 def _layer_norm(center: bool) -> Rule:
@@ -350,6 +354,10 @@ def _everything(c: Call) -> tuple[Value, ...]:
     return c.observe(None)
 
 
+def _scattered(c: Call) -> tuple[Value, ...]:
+    return c.moved([0, 2]) if c.attributes.get("reduction", "none") == "none" else c.observe(None)
+
+
 def _moved(*data: int) -> Rule:
     return lambda c: c.moved(data)
 
@@ -373,7 +381,7 @@ RULES: dict[str, Rule] = {
     "Transpose": _transpose, "Expand": _expand, "Concat": _concat, "Split": _split, "Slice": _slice,
     "Gather": _gather, "Trilu": _trilu, "Pad": _pad,
     **dict.fromkeys(["Tile", "GatherElements", "GatherND", "DepthToSpace", "SpaceToDepth", "ReverseSequence"], _moved(0)),
-    **dict.fromkeys(["ScatterND", "ScatterElements"], _moved(0, 2)),
+    **dict.fromkeys(["ScatterND", "ScatterElements"], _scattered),
     "ReduceSum": _reduction(lambda c, x, axes, keep: build.sum_axes(c.b, x, axes, keep)),
     "ReduceMean": _reduction(lambda c, x, axes, keep: build.mean_axes(c.b, x, axes, keep)),
     "ReduceMax": _reduction(_largest), "ReduceMin": _reduction(_smallest), "ReduceSumSquare": _reduction(_squares),
@@ -391,6 +399,14 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys("Mod Round IsNaN IsInf Atan Tan Asin Acos Sinh Cosh Xor BitShift HardSigmoid".split(), _one_place),
     **dict.fromkeys(["QuantizeLinear", "DequantizeLinear"], _quantised),
     **dict.fromkeys("NonZero Compress Unique Resize OneHot ReduceProd Det".split(), _everything),
+}  # fmt: skip
+
+#: Operands, by their place, whose numbers decide what an operator does or how many elements it gives.
+NUMBERS: dict[str, tuple[int, ...]] = {
+    "Slice": (1, 2, 3, 4), "Pad": (1, 2, 3), "Split": (1,), "Resize": (1, 2, 3), "Compress": (1,),
+    **dict.fromkeys(["ConstantOfShape", "NonZero", "Unique"], (0,)),
+    **dict.fromkeys("Reshape Expand Tile TopK CumSum Trilu OneHot Squeeze Unsqueeze".split(), (1,)),
+    **dict.fromkeys([f"Reduce{n}" for n in "Sum Mean Max Min SumSquare L2 LogSumExp Prod".split()], (1,)),
 }  # fmt: skip
 
 #: Operators whose results have the shape of an operand and none of its elements.

@@ -56,10 +56,7 @@ def _extreme_at(sign: int) -> Callable[[Call], Value | tuple[Value, ...]]:
     def rule(c: Call) -> Value | tuple[Value, ...]:
         if "dim" not in c.given:
             return _extreme(c, tuple(range(c["self"].ndim)), False, sign)
-        axis = c.axis()
-        x = c.value("self", FLOAT)
-        places = c.b.emit(ops.ArgMax(axis, _keep(c)), x if sign > 0 else build.neg(c.b, x))
-        return _extreme(c, (axis,), _keep(c), sign), places
+        return _extreme(c, (c.axis(),), _keep(c), sign), _place(c, sign)
 
     return rule
 
@@ -68,10 +65,16 @@ def _argmax(sign: int) -> Callable[[Call], Value | tuple[Value, ...]]:
     def rule(c: Call) -> Value | tuple[Value, ...]:
         if c["dim"] is None:
             return c.observe(None)
-        x = c.value("self", FLOAT)
-        return c.b.emit(ops.ArgMax(c.axis(), _keep(c)), x if sign > 0 else build.neg(c.b, x))
+        return _place(c, sign)
 
     return rule
+
+
+def _place(c: Call, sign: int) -> Value:
+    """The place of the largest or smallest element along an axis; a masked score is not the largest."""
+    axis, x = c.axis(), c.value("self", FLOAT)
+    x = c.tape.seen(x, axis) if sign > 0 else build.neg(c.b, x)
+    return c.b.emit(ops.ArgMax(axis, _keep(c)), x)
 
 
 def _some(every: bool) -> Callable[[Call], Value]:
