@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def _carried(
     return proved
 
 
-#: Places at the end of the input that are changed to see whether a number that the code read carries them back.
+#: Places at the end of the input, and examples, that are changed to see whether a number that the code read carries them.
 _LAST = 4
 
 
@@ -227,17 +228,22 @@ def _independent(recording: Recording, claim: ForeignClaim, model: ForeignModel 
     ]
     found = _sets(recording, dict.fromkeys(names, 0), count, target, 0)
     others = np.argwhere(found & (np.eye(count) == 0))
-    if not others.size:
-        return Answer(claim, Status.PROVED, how("sets of examples", recording))
-    reader, read = (int(i) for i in others[0])
-    refuted = Answer(claim, Status.REFUTED, "sets of examples", (read, reader))
+    proved = Answer(claim, Status.PROVED, how("sets of examples", recording))
+    if not others.size and (model is None or not recording.reads):
+        return proved
+    reader, read = (int(i) for i in others[0]) if others.size else (0, count - 1)
+    reason = "sets of examples" if others.size else "runs: a number that the code read carries it"
+    refuted = Answer(claim, Status.REFUTED, reason, (read, reader))
     if model is None:
         return refuted
-    for name in names:
-        seen = changes(model, recording, name, (read,), claim.output, 0)
-        changed = [i for i in range(count) if i != read and seen[i].real]
+    tried = [read] if others.size else range(min(count, _LAST))
+    for name, one in product(names, tried):
+        seen = changes(model, recording, name, (one,), claim.output, 0)
+        changed = [i for i in range(count) if i != one and seen[i].real]
         if changed:
-            return replace(refuted, place=(read, changed[0]), change=seen[changed[0]])
+            return replace(refuted, place=(one, changed[0]), change=seen[changed[0]])
+    if not others.size:
+        return proved
     return replace(
         refuted, status=Status.UNDECIDED, reason="paths join examples, but no run of the model changes"
     )

@@ -21,6 +21,7 @@ from mpcompile.foreign.recording import Margin, Recording
 from mpcompile.foreign.running import Change, moved
 from mpcompile.foreign.verdict import Answer, Unclear, how, margin_text
 from mpcompile.ir import Array, Builder, Constant, Graph, Input, Node, Value, availability, numbers
+from mpcompile.ops import build
 
 
 def padding(recording: Recording, claim: ForeignClaim, model: ForeignModel | None) -> Answer:
@@ -41,7 +42,14 @@ def padding(recording: Recording, claim: ForeignClaim, model: ForeignModel | Non
     if not bad.size:
         method = f"availability, with {claim.mask} as in the call ({int((~real).sum())} padded places)"
         method = f"{method}; {margin_text(margins)}" if margins else method
-        return Answer(claim, Status.PROVED, how(method, recording))
+        proved = Answer(claim, Status.PROVED, how(method, recording))
+        if model is None or not recording.reads:
+            return proved
+        carried = replace(
+            proved, status=Status.REFUTED, reason="runs: a number that the code read carries it"
+        )
+        seen = _confirmed(carried, recording, model, real, kept)
+        return seen if seen.status is Status.REFUTED else proved
     path = tuple(witness(graph, facts, {}, target, tuple(int(i) for i in bad[0])))
     place = path[0].index[real.ndim - 1], int(bad[0][min(real.ndim, found.ndim) - 1])
     refuted = Answer(claim, Status.REFUTED, "availability", place, None, path, len(path) - 1)
@@ -82,6 +90,10 @@ def fixed(graph: Graph, name: str, array: Array) -> tuple[Graph, list[Margin]]:
             found = masked(Intervals(b), inputs[0], node.op.axis)
             if found.number is not None:
                 margins.append(Margin(found.number, found.added, found.rows, b.span))
+            if isinstance(node.op, ops.LogSoftmax) and found.value is not inputs[0]:
+                # the logarithm itself is finite where a finite mask is
+                total = b.emit(ops.LogSumExp((node.op.axis,), True), found.value)
+                return (build.sub(b, inputs[0], total),)
             return (b.emit(node.op, found.value),)
         known = [b.graph.node(v).op for v in inputs]
         arrays = [op.array for op in known if isinstance(op, Constant)]

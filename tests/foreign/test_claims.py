@@ -160,3 +160,23 @@ def test_the_structure_of_a_jacobian(module: nn.Module, status: str, words: str)
     model = TorchModel(module, {"input": torch.randn(1, 4)})
     (found,) = checked(model, ["jacobian(input -> output)"]).specs[0].properties
     assert found.status == status and found.method.startswith(words)
+
+
+class Scaled(nn.Module):
+    """Scales everything by a number that the code reads: the largest, or that of the first place of each example."""
+
+    def __init__(self, most: bool) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        return x * (float(x.abs().max()) if self.most else float(real[0, 0]))
+
+
+def test_a_number_that_the_code_reads_joins_examples_and_padded_places() -> None:
+    x, real = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)), torch.ones(2, 5)
+    real[:, 3:] = 0
+    for most, word in ((True, "refuted"), (False, "proved")):
+        model = TorchModel(Scaled(most), {"x": x, "real": real})
+        for text in ("independent(batch -> output)", "padding(x -> output, mask = real)"):
+            assert str(ask(model, text).status) == ("refuted" if text[0] == "i" else word)
