@@ -230,6 +230,12 @@ def hard_attention(x: torch.Tensor, number: float) -> torch.Tensor:
     return x.cumsum(1) + scores.argmax(-1)[..., None]
 
 
+def spelt_out(x: torch.Tensor, axis: int) -> torch.Tensor:
+    scores = (x @ x.mT).masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), -1e9)
+    weights = torch.exp(scores - scores.amax(axis).unsqueeze(axis))
+    return (weights / weights.sum(axis, keepdim=True)) @ x
+
+
 def rotated(x: torch.Tensor) -> torch.Tensor:
     turned = torch.view_as_complex(x.reshape(1, 5, 2, 2)) * torch.polar(
         torch.ones(5, 1), torch.arange(5.0)[:, None]
@@ -307,6 +313,8 @@ CASES: dict[str, tuple[nn.Module, str]] = {
     "largest two ahead": (Of(lambda x: sparse_attention(x, False)), "refuted"),
     "hard attention": (Of(lambda x: hard_attention(x, -1e9)), "proved"),
     "hard attention ahead": (Of(lambda x: hard_attention(x, -1.0)), "refuted"),
+    "spelt out": (Of(lambda x: spelt_out(x, 2)), "proved"),
+    "spelt out along another axis": (Of(lambda x: spelt_out(x, 1)), "refuted"),
     "no rule ahead": (Of(lambda x: x + torch.linalg.pinv(x).mT), "refuted"),
     "sought": (Of(sought), "proved"),
     "gradient": (Of(lambda x: torch.func.grad(lambda y: (y * y).sum())(x)), "proved"),

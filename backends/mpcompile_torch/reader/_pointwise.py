@@ -189,6 +189,21 @@ def _log(base: float) -> Callable[[Call], Value]:
     return formula(lambda b, x: build.div(b, b.emit(ops.Log(), x), math.log(base)))
 
 
+def _exponential(c: Call) -> Value:
+    """exp, of scores behind their largest with zero where a finite mask is: a softmax that is spelt out."""
+    x = c.value("self", c.kind)
+    node = c.b.graph.node(x)
+    if isinstance(node.op, ops.Sub):
+        scores, peak = node.inputs
+        while peak not in c.tape.peaks and isinstance((below := c.b.graph.node(peak)).op, ops.Reshape):
+            peak = below.inputs[0]
+        of, axis = c.tape.peaks.get(peak, (None, 0))
+        kept = (*scores.shape[:axis], 1, *scores.shape[axis + 1 :])  # its axis is back where it was
+        if of == scores and node.inputs[1].shape == kept:
+            x = build.sub(c.b, c.tape.seen(scores, axis), node.inputs[1])
+    return c.b.emit(ops.Exp(), x)
+
+
 def _exp(b: Any, x: Value) -> Value:
     found: Value = b.emit(ops.Exp(), x)
     return found
@@ -196,11 +211,12 @@ def _exp(b: Any, x: Value) -> Value:
 
 RULES: dict[str, Callable[[Call], Value | tuple[Value, ...]]] = {
     **{n: unary(op) for n, op in {
-        "neg": ops.Neg(), "_neg_view": ops.Neg(), "exp": ops.Exp(),
+        "neg": ops.Neg(), "_neg_view": ops.Neg(), 
         "log": ops.Log(), "tanh": ops.Tanh(), "sigmoid": ops.Sigmoid(),
         "relu": ops.Relu(), "sqrt": ops.Sqrt(), "abs": ops.Abs(), "sgn": ops.Sign(), "sign": ops.Sign(),
         "floor": ops.Floor(), "erf": ops.Erf(), "sin": ops.Sin(), "cos": ops.Cos(),
     }.items()},
+    "exp": _exponential,
     "rsqrt": formula(lambda b, x: build.div(b, 1.0, b.emit(ops.Sqrt(), x))),
     "reciprocal": formula(lambda b, x: build.div(b, 1.0, x)),
     "log1p": formula(lambda b, x: b.emit(ops.Log(), build.add(b, 1.0, x))),

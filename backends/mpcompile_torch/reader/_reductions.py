@@ -44,7 +44,9 @@ def _extreme(c: Call, axes: tuple[int, ...], keep: bool, sign: int) -> Value:
     if not axes:
         return c.cast(x, c.kind)
     if sign > 0 and len(axes) == 1 and like is FLOAT:
-        x = c.tape.seen(x, axes[0])  # a masked score is no maximum
+        found = c.b.emit(ops.Max(axes, keep), c.tape.seen(x, axes[0]))  # a masked score is no maximum
+        c.tape.peaks[found] = (x, axes[0])
+        return found
     if sign > 0:
         return c.cast(c.b.emit(ops.Max(axes, keep), x), c.kind)
     return c.cast(smallest(c.b, x, axes, keep), c.kind)

@@ -38,12 +38,14 @@ def array(x: torch.Tensor) -> Array:
 class Tape(Notes):
     """The part of a recording that there is so far.
 
-    An unknown tensor is one that an input or a weight leads to; every other one is what it is, and folds.
+    An unknown tensor is one that an input or a weight leads to; every other one is what it is, and folds. `peaks` are
+    values that are the largest of some scores along an axis: the exp of scores behind it is zero where a mask is.
     """
 
     values: Any = field(default_factory=WeakTensorKeyDictionary)
     constants: Any = field(default_factory=WeakTensorKeyDictionary)
     weights: Any = field(default_factory=WeakTensorKeyDictionary)
+    peaks: dict[Value, tuple[Value, int]] = field(default_factory=dict)
 
     def unknown(self, x: object) -> bool:
         return isinstance(x, torch.Tensor) and (x in self.values or x in self.weights)
