@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from mpcompile.emission.signature import (
     result_type,
     shared_types,
     type_docstring,
+    type_lines,
 )
 from mpcompile.emission.text import WIDTH, basename, layout, prose, quoted
 from mpcompile.ir import Constant, Module, Node, Stack, Value
@@ -323,13 +323,8 @@ class FunctionWriter:
             return type_docstring(pairs, [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()], 1)
         label = prose(frame.label, 60) or frame.name
         place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
-        shown = ", ".join(f"{a} {t}" for a, t in pairs) or "()"
-        made = ", ".join(results)
-        return [f'    """{label}{place}', "", *_wrapped(f"{shown} -> {made}."), '    """']
-
-
-def _wrapped(text: str) -> list[str]:
-    return [f"    {line}" for line in textwrap.wrap(prose(text, 1000), WIDTH - 4)]
+        lines = (f"    {line}" for line in type_lines(pairs, results, WIDTH - 4))
+        return [f'    """{label}{place}', "", *lines, '    """']
 
 
 def program_name(role: str) -> str:

@@ -15,7 +15,7 @@ HELPERS = {
         count, changed, _ = state
         return (count < most) & changed
 
-    def turn(
+    def iteration(
         state: tuple[Array, Array, tuple[Array, ...]],
     ) -> tuple[Array, Array, tuple[Array, ...]]:
         count, _, carry = state
@@ -24,7 +24,7 @@ HELPERS = {
         return count + 1, jnp.any(changed), after
 
     last: tuple[Array, ...]
-    _, _, last = lax.while_loop(going, turn, (jnp.asarray(0), jnp.asarray(True), first))
+    _, _, last = lax.while_loop(going, iteration, (jnp.asarray(0), jnp.asarray(True), first))
     return last
 ''',
     "settle": '''def settle(
@@ -33,24 +33,24 @@ HELPERS = {
     read: tuple[int, ...],
     most: int,
 ) -> tuple[Array, ...]:
-    """The fixed point of a step, which `most` turns reach, with the derivatives of a fixed point.
+    """Find the fixed point of a step, which `most` iterations reach, with its derivatives.
 
     Elements read earlier ones alone. So does the tangent v = J v + b, for J and b the derivatives
     of the step by its carry and by all else that it reads; it settles as the carry does, and so
     does its transpose.
     """
 
-    def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def iteration(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         return body(jnp.asarray(0), carry)
 
-    step, captured = jax.closure_convert(turn, first)
+    step, captured = jax.closure_convert(iteration, first)
 
     def last(first: tuple[Array, ...], captured: Sequence[Array]) -> tuple[Array, ...]:
-        def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        def iteration(carry: tuple[Array, ...]) -> tuple[Array, ...]:
             following: tuple[Array, ...] = step(carry, *captured)
             return following
 
-        return repeat(turn, first, read, most)
+        return repeat(iteration, first, read, most)
 
     def tangent(
         primals: tuple[tuple[Array, ...], Sequence[Array]],
@@ -73,18 +73,18 @@ HELPERS = {
             return tuple(a - b for a, b in zip(v, slope(v), strict=True))
 
         def solve(_: Callable[..., tuple[Array, ...]], b: tuple[Array, ...]) -> tuple[Array, ...]:
-            def turn(v: tuple[Array, ...]) -> tuple[Array, ...]:
+            def iteration(v: tuple[Array, ...]) -> tuple[Array, ...]:
                 return tuple(x + y for x, y in zip(slope(v), b, strict=True))
 
-            return repeat(turn, b, range(len(b)), most + 1)
+            return repeat(iteration, b, range(len(b)), most + 1)
 
         def transposed(
             _: Callable[..., tuple[Array, ...]], b: tuple[Array, ...]
         ) -> tuple[Array, ...]:
-            def turn(v: tuple[Array, ...]) -> tuple[Array, ...]:
+            def iteration(v: tuple[Array, ...]) -> tuple[Array, ...]:
                 return tuple(x + y for x, y in zip(pull(v)[0], b, strict=True))
 
-            return repeat(turn, b, range(len(b)), most + 1)
+            return repeat(iteration, b, range(len(b)), most + 1)
 
         moved = jax.jvp(of_captured, (captured,), (tangents[1],))[1]
         return carry, lax.custom_linear_solve(rest, moved, solve, transposed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 #: The text of each, by its name.
 HELPERS = {
     "below": '''def below(params: Params, path: str) -> Params:
-    """The parameters under a path, by the rest of their names."""
+    """Select the parameters under a path, by the rest of their names."""
     start = path + "."
     return {k.removeprefix(start): v for k, v in params.items() if k.startswith(start)}
 ''',
     "stacked": '''def stacked(params: Params, path: str, numbers: Sequence[int]) -> Params:
-    """The parameters of some layers of a list, one a row, by the rest of their names.
+    """Stack the parameters of some layers of a list, one a row, by the rest of their names.
 
     `params` may have them so already, as `layer.0:63.weight`.
     """
@@ -21,7 +21,7 @@ HELPERS = {
 ''',
 }
 LOAD = '''def load(path: str) -> Params:
-    """The weights of a safetensors file."""
+    """Read the weights of a safetensors file."""
     from safetensors.flax import load_file
 
     return load_file(path)

@@ -72,6 +72,10 @@ def _neg(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("-" + operand(a, node, args).at(UNARY), UNARY)
 
 
+def _modulo(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    return Expr(f"{operand(a, node, args).at(PRODUCT)} % {node.op.attributes()['divisor']}", PRODUCT)
+
+
 def _not(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("~" + operand(a, node, args).at(UNARY), UNARY)
 
@@ -307,6 +311,7 @@ SPELLINGS: dict[str, Row] = {
     "sqrt": function("jnp.sqrt"),
     "abs": function("jnp.abs"),
     "sign": function("jnp.sign"),
+    "modulo": _modulo,
     "floor": function("jnp.floor"),
     "erf": function("lax.erf"),
     "sin": function("jnp.sin"),

@@ -86,7 +86,7 @@ HELPERS = {
     groups: int = 1,
     spread: Sequence[int] | None = None,
 ) -> Array:
-    """x[N, C, *S], zeros around it and (`spread`) between, with weight[O, C / groups, *K].
+    """Convolve x[N, C, *S], zeros around it and (`spread`) between, with weight[O, C / groups, *K].
 
     Channels come last inside: on CPUs XLA has no fast code for another order within loops.
     """
@@ -107,7 +107,7 @@ HELPERS = {
     "conv_dilated": '''def conv_dilated(
     x: Array, weight: Array, stride: int, padding: tuple[int, int], dilation: int
 ) -> Array:
-    """x[N, C, S], zeros around it, with weight[O, C, K], whose taps are `dilation` apart.
+    """Convolve x[N, C, S], zeros around it, with weight[O, C, K], whose taps are `dilation` apart.
 
     Off the CPU a tap is a product: cuDNN has no fast gradient of a dilated kernel.
     """
@@ -135,7 +135,7 @@ HELPERS = {
     dilation: Sequence[int],
     groups: int,
 ) -> Array:
-    """The adjoint of a convolution; `padding` is cut off the result."""
+    """Apply the adjoint of a convolution; `padding` is cut off the result."""
     spatial = weight.shape[2:]
     kernel = jnp.flip(weight, range(2, weight.ndim))
     kernel = kernel.reshape(groups, weight.shape[0] // groups, weight.shape[1], *spatial)
@@ -153,7 +153,7 @@ HELPERS = {
     dilation: Sequence[int],
     groups: int,
 ) -> Array:
-    """The gradient of a convolution with respect to its kernel."""
+    """Compute the gradient of a convolution with respect to its kernel."""
     around = []
     for i, (lo, _) in enumerate(padding):
         reach = (kernel[i] - 1) * dilation[i] + (dy.shape[2 + i] - 1) * stride[i] + 1
@@ -176,7 +176,7 @@ HELPERS = {
     stride: Sequence[int],
     padding: Sequence[tuple[int, int]],
 ) -> tuple[Array, Array]:
-    """The largest element of each window and its flat position in x; the first one of equals.
+    """Find the largest element of each window and its flat position in x; the first one of equals.
 
     Axes are cut into blocks of one stride: a tap of all windows is then a slice without steps,
     and its gradient a pad without holes.
@@ -210,7 +210,7 @@ HELPERS = {
     return best, index
 ''',
     "max_unpool": '''def max_unpool(dy: Array, index: Array, sizes: Sequence[int]) -> Array:
-    """Zeros with dy added at the flat positions that `max_pool` gave."""
+    """Add dy to zeros at the flat positions that `max_pool` gave."""
     n, c = dy.shape[:2]
     flat = jnp.zeros((n, c, math.prod(sizes)), dy.dtype)
     rows, columns = jnp.arange(n)[:, None, None], jnp.arange(c)[:, None]
@@ -223,7 +223,7 @@ HELPERS = {
     stride: Sequence[int],
     padding: Sequence[tuple[int, int]],
 ) -> Array:
-    """The sum of each window. The zero is a literal: a traced one would leave no gradient."""
+    """Sum each window. The zero is a literal: a traced one would leave no gradient."""
     around = ((0, 0), (0, 0), *padding)
     sums: Array = lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), around)
     return sums

@@ -255,6 +255,10 @@ def _arg_max(w: Writer, node: Node, args: list[str]) -> str:
     return w.op("ArgMax", args[0], axis=op["axis"], keepdims=int(op["keepdims"]))
 
 
+def _modulo(w: Writer, node: Node, args: list[str]) -> str:
+    return w.op("Mod", args[0], w.literal(np.asarray(node.op.attributes()["divisor"], np.int64)))
+
+
 SPELLINGS: dict[str, Row] = {
     "neg": direct("Neg"),
     "exp": direct("Exp"),
@@ -267,6 +271,7 @@ SPELLINGS: dict[str, Row] = {
     "abs": direct("Abs"),
     "sign": direct("Sign"),
     "floor": direct("Floor"),
+    "modulo": _modulo,
     "erf": _erf,
     "sin": direct("Sin"),
     "cos": direct("Cos"),

@@ -242,7 +242,7 @@ class ClassWriter:
         given = ", ".join(f.partition(":")[0] for f in formals[1:])
         call = f"return self.{name}({given})"
         head = definition("forward", formals, result, 1)
-        return ["", *head, f'        """What `{name}` gives."""', *layout(call, 2)]
+        return ["", *head, f'        """Call `{name}`."""', *layout(call, 2)]
 
     def registered(self) -> list[int]:
         """Constants that are buffers: those that a method reads as tensors."""

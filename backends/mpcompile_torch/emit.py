@@ -31,7 +31,7 @@ from mpcompile_torch.weights import transposed_at_use
 WRITES = {"sample"}
 
 LOAD = '''def load(path: str) -> {name}:
-    """The model with the weights of a safetensors file."""
+    """Build the model with the weights of a safetensors file."""
     model = {name}()
     model.load_state_dict(load_file(path))
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 GROUP = '''class Group(nn.Module):
-    """Parameters and modules under their names, so that checkpoints have dotted keys."""
+    """Hold parameters and modules under their names, so that checkpoints have dotted keys."""
 
     def __init__(self, **parameters: nn.Parameter) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ MAX_POOL = '''def max_pool_padded(
     stride: tuple[int, ...],
     padding: tuple[tuple[int, int], ...],
 ) -> tuple[Tensor, Tensor]:
-    """Max pooling with unequal padding; indices are flat positions in x itself."""
+    """Take maxima over windows with unequal padding; indices are flat positions in x itself."""
     widths = [width for pair in reversed(padding) for width in pair]
     padded = F.pad(x, widths, value=-math.inf)
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
@@ -36,7 +36,7 @@ MAX_POOL = '''def max_pool_padded(
 '''
 
 ALL_SUM = '''class AllSum(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is summed over them as well."""
+    """Sum a tensor over all processes; the gradient is summed over them as well."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

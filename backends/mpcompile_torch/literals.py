@@ -120,11 +120,11 @@ def _rule(values: Array) -> str | None:
 #: Functions that literals call, by name.
 HELPERS = {
     "checkerboard": '''def checkerboard(rows: int, columns: int, parity: int) -> Tensor:
-    """True where row plus column is odd (parity 1) or even (parity 0)."""
+    """Mark where row plus column is odd (parity 1) or even (parity 0)."""
     return (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == parity
 ''',
     "real": '''def real(x: Tensor) -> Tensor:
-    """The same numbers in the default precision."""
+    """Convert to the default precision."""
     return x.to(torch.get_default_dtype())
 ''',
 }

@@ -28,14 +28,16 @@ def find_device(name: str) -> torch.device:
 
 
 def live_class(emitted: Emitted) -> type[nn.Module]:
-    """Import the class of a model; the functions of `sampling.py` are methods of it."""
+    """Import the class of a model, and make the functions of `sampling.py` methods of it.
+
+    The class is that of the imported module, so that its instances can be pickled.
+    """
     modules = import_files(emitted.files)
     found: type[nn.Module] = getattr(modules["model"], emitted.name)
-    if "sampling" not in modules:
-        return found
-    draws = [emitted.methods[program] for program in SAMPLERS if program in emitted.methods]
-    methods = {name: getattr(modules["sampling"], name) for name in draws}
-    return type(emitted.name, (found,), {"__module__": found.__module__, "__doc__": found.__doc__, **methods})
+    for program in SAMPLERS:
+        if program in emitted.methods and "sampling" in modules:
+            setattr(found, emitted.methods[program], getattr(modules["sampling"], emitted.methods[program]))
+    return found
 
 
 def build_model(

@@ -15,7 +15,7 @@ from mpcompile.outline import Block, Call, Loop, Outline
 
 #: A function: the family of its class, and its number there.
 Key = tuple[int, int]
-COUNTED = {"add", "sub", "mul"}
+COUNTED = {"add", "sub", "mul", "modulo"}
 
 
 def is_number(value: Value) -> bool:

@@ -89,6 +89,12 @@ def _neg(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("-" + tensor(a, args[0], node.inputs[0].dtype).at(UNARY), UNARY)
 
 
+def modulo(a: RowContext, node: Node, args: list[Expr]) -> Expr:
+    """Spell a remainder of whole numbers; that of a Python number is one."""
+    divisor = node.op.attributes()["divisor"]
+    return Expr(f"{args[0].at(PRODUCT)} % {divisor}", PRODUCT, scalar=args[0].scalar)
+
+
 def _not(a: RowContext, node: Node, args: list[Expr]) -> Expr:
     return Expr("~" + tensor(a, args[0], DType.BOOL).at(UNARY), UNARY)
 
@@ -365,6 +371,7 @@ SPELLINGS: dict[str, Row] = {
     "sqrt": function("torch.sqrt"),
     "abs": function("torch.abs"),
     "sign": function("torch.sign"),
+    "modulo": modulo,
     "floor": function("torch.floor"),
     "erf": function("torch.erf"),
     "sin": function("torch.sin"),

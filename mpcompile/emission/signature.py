@@ -91,10 +91,28 @@ def shared_types(calls: Sequence[Sequence[Value]]) -> list[str]:
 def type_docstring(arguments: Sequence[tuple[str, str]], results: Sequence[str], indent: int) -> list[str]:
     """Write the docstring `x float[N, 2] -> loss float[].`, over several lines where it is long."""
     lead = "    " * indent
-    given = [f"{name} {type_}" for name, type_ in arguments]
-    text = f"{', '.join(given) or '()'} -> {', '.join(results)}"
-    if len(text) + len(lead) + 7 <= WIDTH:
-        return [f'{lead}"""{text}."""']
-    lines = [f'{lead}"""Types of arguments and results.', ""]
-    lines += [f"{lead}{prose(g, 86)}" for g in given] + [f"{lead}-> {prose(r, 83)}" for r in results]
-    return [*lines, f'{lead}"""']
+    first, *more = type_lines(arguments, results, WIDTH - len(lead) - 6)
+    if not more:
+        return [f'{lead}"""{first}"""']
+    return [f'{lead}"""{first}', *(f"{lead}{line}" for line in more), f'{lead}"""']
+
+
+def type_lines(arguments: Sequence[tuple[str, str]], results: Sequence[str], width: int) -> list[str]:
+    """Write types as a sentence, `x float[N, 2] -> loss float[].`, broken before the arrow and behind commas."""
+    given = [f"{name} {type_}" for name, type_ in arguments] or ["()"]
+    line = f"{', '.join(given)} -> {', '.join(results)}."
+    if len(line) <= width:
+        return [line]
+    return _broken(given, "", width) + _broken([f"-> {results[0]}", *results[1:]], ".", width)
+
+
+def _broken(items: Sequence[str], end: str, width: int) -> list[str]:
+    """Join items by commas in lines of at most `width`; a longer item is cut."""
+    lines = [""]
+    for number, item in enumerate(items, 1):
+        text = prose(item, width - 1) + ("," if number < len(items) else end)
+        if lines[-1] and len(lines[-1]) + 1 + len(text) > width:
+            lines.append(text)
+        else:
+            lines[-1] = f"{lines[-1]} {text}".strip()
+    return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpcompile.ir import Constant, Input, Parameter, Primitive
-from mpcompile.ops.arithmetic import Add, Div, Maximum, Minimum, Mul, Neg, Sub
+from mpcompile.ops.arithmetic import Add, Div, Maximum, Minimum, Modulo, Mul, Neg, Sub
 from mpcompile.ops.collective import AllSum
 from mpcompile.ops.control import LoopBuilder, Scan
 from mpcompile.ops.convolution import Conv, ConvTranspose, ConvWeightGrad
@@ -41,7 +41,7 @@ from mpcompile.ops.unrolling import has_repeats, regions, unrolled
 _CLASSES: tuple[type[Primitive], ...] = (
     # elementwise, one argument
     Neg, Exp, Log, Tanh, Sigmoid, Relu, Softplus, Sqrt, Abs, Sign, Floor, Erf, Sin, Cos,
-    LogicalNot, StopGradient, Cast,
+    LogicalNot, StopGradient, Cast, Modulo,
     # elementwise, two and three arguments
     Add, Sub, Mul, Div, Maximum, Minimum, Less, LessEqual, Equal, LogicalAnd, LogicalOr, Where,
     # structure
@@ -66,7 +66,7 @@ __all__ = [
     "ConvTranspose", "ConvWeightGrad", "Cos", "CumSum", "Div", "Equal", "Erf", "Exp", "Flip", "Floor",
     "Gather", "Input", "Inverse", "Iota", "Less", "LessEqual", "Log", "LogAbsDet", "LogSoftmax", "LogSumExp",
     "LogicalAnd", "LogicalNot", "LogicalOr", "LoopBuilder", "MatMul", "Max", "MaxPool", "MaxPoolGrad", "Maximum",
-    "Minimum", "Mul", "Neg", "OneHot", "Pad", "Parameter", "RegionBuilder", "Relu", "Repeat", "Reshape", "Scan",
+    "Minimum", "Modulo", "Mul", "Neg", "OneHot", "Pad", "Parameter", "RegionBuilder", "Relu", "Repeat", "Reshape", "Scan",
     "ScatterAdd", "ScatterAlong", "Sigmoid", "Sign", "Sin", "Slice", "SliceAt", "Softmax", "Softplus", "Sqrt",
     "StopGradient", "Sub", "Sum", "TakeAlong", "Tanh", "Transpose", "UpdateAt", "Where", "has_repeats", "regions",
     "unrolled",

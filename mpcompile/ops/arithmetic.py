@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from mpcompile.ir import Array, Builder, DType, Falls, Growth, Positivity, Type, Value
+from mpcompile.ir import (
+    Array,
+    Builder,
+    DType,
+    Example,
+    Falls,
+    Growth,
+    Positivity,
+    Type,
+    TypeMismatch,
+    Value,
+)
 from mpcompile.ir.stencils import Lattice, Linear, Stencil
 from mpcompile.ops._base import require_dtype, unbroadcast
 from mpcompile.ops.identity import Cast
@@ -135,6 +147,35 @@ class Div(Binary):
     ) -> tuple[Value | None, Value | None]:
         dx = b.emit(Div(), ct, y)
         return dx, b.emit(Neg(), b.emit(Mul(), dx, z))
+
+
+@dataclass(frozen=True)
+class Modulo(Unary):
+    """y = x - n ⌊x / n⌋ of whole numbers, which is in 0..n-1"""
+
+    steps: ClassVar[bool] = True
+    name: ClassVar[str] = "modulo"
+    divisor: int
+    keeps_zero: ClassVar[bool] = True
+
+    def infer(self, *inputs: Type) -> tuple[Type, ...]:
+        require_dtype(inputs[0], DType.INT)
+        if self.divisor < 2:
+            raise TypeMismatch(f"expected a divisor of at least 2, found {self.divisor}")
+        return (inputs[0],)
+
+    def function(self, x: Array) -> Array:
+        return np.mod(x, self.divisor)
+
+    def sign(self, of: Sequence[Positivity], same: bool) -> Positivity:
+        return Positivity.NOT_NEGATIVE
+
+    @classmethod
+    def examples(cls) -> list[Example]:
+        return [
+            Example(cls(3), (np.array([[-4, -3, -1], [0, 2, 7]]),), False),
+            Example(cls(2), (np.array(5),), False),
+        ]
 
 
 class Extremum(Binary):

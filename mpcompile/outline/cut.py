@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpcompile.diagnostics import Span
-from mpcompile.ir import Constant, Frame, Graph, Input, Node, Parameter, Primitive, Stack, Value
+from mpcompile.ir import Constant, DType, Frame, Graph, Input, Node, Parameter, Primitive, Stack, Value
 from mpcompile.ir.graph import topological_order
 from mpcompile.ir.names import split
 from mpcompile.ops import Repeat
@@ -193,10 +193,15 @@ def with_leaves(graph: Graph, node: Node, elements: bool = False) -> Graph:
 
 
 def _origin(graph: Graph, value: Value) -> str | None:
-    """Name the origin of a value if it is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one."""
+    """Name the origin of a value if it is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one.
+
+    What positions and masks take of a weight is of the weight.
+    """
     node = producer = graph.node(value)
     while not is_leaf(node):
         above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
+        if value.dtype is DType.FLOAT and len(above) > 1:
+            above = {v for v in above if v.dtype is DType.FLOAT}
         if len(above) != 1:
             return producer.scope[-1].name.replace(".", "_") if producer.scope else None
         node = graph.node(above.pop())

@@ -25,6 +25,8 @@ from mpcompile.bijectors import BIJECTORS, LAWS
 from mpcompile.distributions import DISTRIBUTIONS
 from mpcompile.layers import LAYERS, MASKS
 from mpcompile.ops import PRIMITIVES
+from mpcompile_jax import loops, parameters, windows
+from mpcompile_torch import helpers, literals, recurrent
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,13 +35,15 @@ VERBS = frozenset(
     """
     Absorb Add Align Allow Append Apply Arrange Ask Assign Attach Average Begin Bind Bisect Bound Break Bring
     Broadcast Build Call Check Choose Clear Close Collect Compare Compile Compute Concatenate Connect Convert Copy
+    Convolve
     Count Create Cut Decide Declare Decode Define Delete Derive Describe Differentiate Divide Draw Drop Emit Encode
     Enter Escape Estimate Evaluate Exchange Expand Explain Export Extend Extract Factor Fetch Fill Filter Find Fit
     Flatten Fold Follow Format Gather Generate Give Group Guard Hash Hide Hoist Hold Ignore Import Index Infer
     Initialise Inline Insert Interpret Invert Iterate Join Judge Keep Launch Lay Leave Limit List Load Locate Log
     Lower Make Map Mark Mask Match Measure Merge Move Multiply Name Narrow Normalise Note Number Open Order Pack Pad
     Parse Peel Permute Place Plan Predict Prepare Prepend Prevent Print Project Propagate Prove Put Quote Raise Read
-    Recognise Reduce Refuse Register Release Remove Rename Render Replace Report Reshape Resize Resolve Restore Return
+    Recognise Reduce Refuse Register Release Remove Rename Render
+    Repeat Replace Report Reshape Resize Resolve Restore Return
     Reverse Rewrite Round Run Sample Say Scale Schedule Select Send Separate Serve Set Shape Shard Share Show Shuffle
     Simplify Skip Slice Solve Sort Spawn Specialize Spell Split Spread Stack Start State Stop Store Strip Suggest Sum
     Survey Suspend Sweep Take Trace Train Transform Translate Transpose Treat Try Turn Undo Unpack Unroll Update
@@ -187,6 +191,19 @@ def test_docstrings_say_what_a_definition_does() -> None:
 def test_the_rules(text: str, fault: str) -> None:
     found = [f for _, node, method in _public(ast.parse(text)) for f in faults(node, method)]
     assert (not found) if not fault else (len(found) == 1 and fault in found[0]), found
+
+
+def test_helpers_of_emitted_code_say_what_they_do() -> None:
+    """What backends copy into the files of others is read there."""
+    texts = [
+        *literals.HELPERS.values(), *recurrent.HELPERS.values(), helpers.GROUP, helpers.MAX_POOL, helpers.ALL_SUM,
+        *windows.HELPERS.values(), *loops.HELPERS.values(), *parameters.HELPERS.values(),
+    ]  # fmt: skip
+    assert len(texts) > 15
+    for text in texts:
+        (node,) = (n for n in ast.parse(text).body if isinstance(n, Definition))
+        first, _ = _opening(ast.get_docstring(node) or "")
+        assert first in VERBS, node.name
 
 
 def test_verbs_are_verbs() -> None:

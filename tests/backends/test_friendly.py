@@ -8,6 +8,7 @@ model, or the density.
 from __future__ import annotations
 
 import copy
+import io
 import os
 import re
 import socket
@@ -117,6 +118,16 @@ def copied(name: str) -> None:
         for parameter in other.parameters():
             parameter.add_(1.0)
     close(first(m.loss(*given))[0], before, 0, 0)
+
+
+def saved(name: str) -> None:
+    """`torch.save` takes the whole model, and a strict `load_state_dict` its own state."""
+    m, given, file = shared(name), arguments(name), io.BytesIO()
+    torch.save(m, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    again.load_state_dict({k: v.clone() for k, v in m.state_dict().items()})
+    close(again.loss(*given), m.loss(*given), 0, 0)
 
 
 def cast(name: str) -> None:
@@ -315,7 +326,7 @@ def bodies(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 #: Uses that cost little beside the model itself.
 CHEAP: dict[str, Callable[[str], str | None]] = {
-    "call": call, "copy": copied, "cast": cast, "average": averaged, "DDP": replicated,
+    "call": call, "copy": copied, "save": saved, "cast": cast, "average": averaged, "DDP": replicated,
 }  # fmt: skip
 COSTLY: dict[str, Callable[[str], str | None]] = {
     "FSDP": sharded, "vmap": ensemble, "compile": compiled, "export": exported, "length": exported_at_any_length,

@@ -244,12 +244,12 @@ def test_buffers_are_contiguous(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parts"),
-    [("made", {"prepare", "turn"}), ("transformer", {"step"}), ("pixelcnn", {"prepare", "pixel"}),
+    [("made", {"prepare", "iteration"}), ("transformer", {"step"}), ("pixelcnn", {"prepare", "pixel"}),
      ("rgb_pixelcnn", {"prepare"}), ("pixel_rnn", {"prepare", "pixel"})],
 )  # fmt: skip
 def test_parts_of_a_sampler_are_called_after_what_they_do(name: str, parts: set[str]) -> None:
     """Its functions by when they run, what they are given by the weight or the layer that it is of."""
     files = find_backend("torch").emit(optimise(specs_under_test.module(name)).module)
     text = str(files["sampling.py"])
-    assert set(re.findall(r"def \w*_(prepare|step|row|pixel|turn)\(", text)) == parts
+    assert set(re.findall(r"def \w*_(prepare|step|row|pixel|iteration)\(", text)) == parts
     assert not re.findall(r"captured_\d+|forward_\d+", text)

@@ -15,7 +15,7 @@ from mpcompile_jax.verify import verify_source as of_jax
 from mpcompile_torch.verify import verify_source as of_torch
 
 BACKENDS = ("torch", "jax")
-PARTS = ("prepare", "step", "row", "pixel", "turn")
+PARTS = ("prepare", "step", "row", "pixel", "iteration")
 
 
 @cache

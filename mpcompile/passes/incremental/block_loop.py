@@ -107,7 +107,7 @@ def solve_whole(
                 hoist(outer, node, found)
                 continue
             moving.update(node.outputs)
-            with iteration.within(part_of(node.scope, "turn"), node.span):
+            with iteration.within(part_of(node.scope, "iteration"), node.span):
                 results = iteration.emit_all(node.op, *(found[v] for v in node.inputs))
             found.update(zip(node.outputs, results, strict=True))
         x.now = found[ref.drawn]
@@ -196,7 +196,7 @@ class _BlockLoop:
             self.step_values[self.ref.x] = carries[0].value
             for node in self.nodes:
                 if node.outputs[0] in self.units:
-                    with self.iteration.within(part_of(node.scope, "turn"), node.span):
+                    with self.iteration.within(part_of(node.scope, "iteration"), node.span):
                         self._node(node)
             carries[0].now = self._step_value(self.ref.drawn)
             for c, v in zip(carries[1:], kept, strict=True):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Builder, DType, Node, Primitive, Range, Shape, Type, Value, product
+from mpcompile.ir import Builder, Node, Primitive, Range, Shape, Type, Value, product
 from mpcompile.ir.walk import inline
 from mpcompile.ops import LoopBuilder
 from mpcompile.ops import build as F
@@ -48,7 +48,7 @@ class LoopNest:
         self.stores: dict[Value, Ring | Rows] = {}
         self.states: dict[Value, Carry] = {}
         self._parts: dict[tuple[Value, tuple[int | None, ...], int], Value] = {}
-        self._tables: dict[tuple[int, int], Value] = {}
+        self._slots: dict[tuple[int, int], Value] = {}
         self._taken: dict[tuple[Value, int, Elements], Value] = {}
         self._empty: dict[Type, Value] = {}
 
@@ -64,18 +64,16 @@ class LoopNest:
         return self._time() if len(self.plan.levels) == 1 else self._image()
 
     def _slot(self, length: int | None, lag: int) -> Value:
-        """(step - lag) modulo length, from a table that is made before the loop."""
+        """(step - lag) modulo length."""
         if length is None:
             return self.steps[0]
-        if (length, lag) not in self._tables:
-            b, time = self.builders[0], self.ref.x.shape[1]
-            index = F.add(b, b.emit(ops.Iota((time,), 0)), b.constant(length - lag))
-            quotient = b.emit(ops.Floor(), F.div(b, F.add(b, F.to_float(b, index), 0.5), float(length)))
-            whole = F.mul(b, F.cast(b, quotient, DType.INT), b.constant(length))
-            table, inside = F.sub(b, index, whole), self.loops[1]
-            with inside.within(b.scope, b.span):  # it belongs to no layer: many of them read it
-                self._tables[length, lag] = inside.emit(ops.Gather(0), table, self.steps[0])
-        return self._tables[length, lag]
+        if (length, lag) not in self._slots:
+            outside, b = self.builders[0], self.loops[1]
+            with b.within(outside.scope, outside.span):  # it belongs to no layer: many of them read it
+                later = F.add(b, self.steps[0], b.constant(length - lag))
+                slot = b.emit(ops.Modulo(length), later) if length > 1 else b.constant(0)
+                self._slots[length, lag] = slot
+        return self._slots[length, lag]
 
     # --- loops ---
 
