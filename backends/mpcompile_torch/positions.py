@@ -12,10 +12,10 @@ from typing import Any
 
 from mpcompile.ir import Constant, DType, Graph, Node, Value
 from mpcompile.outline import Block, Call, Loop, Outline
+from mpcompile_torch.spelling import COUNTED
 
 #: A function: the family of its class, and its number there.
 Key = tuple[int, int]
-COUNTED = {"add", "sub", "mul", "modulo"}
 
 
 def is_number(value: Value) -> bool:

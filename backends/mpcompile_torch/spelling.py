@@ -358,6 +358,9 @@ def _statement(a: RowContext, node: Node, args: list[Expr]) -> None:
     return None
 
 
+#: Operators that are written for Python integers as for tensors, and give Python integers of them.
+COUNTED = {"add", "sub", "mul", "modulo"}
+
 SPELLINGS: dict[str, Row] = {
     "neg": _neg,
     "exp": function("torch.exp"),

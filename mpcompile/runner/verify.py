@@ -144,7 +144,8 @@ class _Question:
         weights = rounded.all(self.weights)
         for inputs, expected in zip(self.inputs, self.expected, strict=True):
             for key, gap in self._gaps(expected, self._oracle(weights, rounded.all(inputs), rounded)).items():
-                most[key] = max(most[key], gap)
+                # a movement to what is no number is none that a program may make
+                most[key] = max(most[key], gap if np.isfinite(gap) else 0.0)
         if self.check == "gradients":
             # a kink that these roundings pass for one parameter, a program may for another
             return dict.fromkeys(most, max(most.values(), default=0.0))

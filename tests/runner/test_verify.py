@@ -18,6 +18,7 @@ from mpcompile import api
 from mpcompile.backend import find_backend, installed
 from mpcompile.ir import Array
 from mpcompile.passes.gradient import differentiate
+from mpcompile.runner.examples import example_inputs, example_weights
 from mpcompile.runner.verify import SIZES, SMALLER_SIZES, Row, _Question, sizes_for, verify
 from mpcompile_torch import BACKEND
 
@@ -77,6 +78,28 @@ def test_a_gradient_beside_a_kink_is_not_sharp() -> None:
         inputs = [{"x": np.array([[1.0, -1.0 - gap]] * 16), "y": np.ones((16, 1))}]
         question = _Question("gradients", "loss", gradient, weights, inputs)
         assert (question.moved["y.dense_0.weight"] < 1e-5) == sharp
+
+
+def test_a_gradient_through_a_maximum_is_sharp() -> None:
+    """A maximum is one of its elements: what it is compared with in its gradient is not moved beside it."""
+    m = lowered(
+        "model top\n\ninput x: real[node: 5, channel: 3]\ntarget y: real[1]\n\n"
+        "y ~ normal(x -> dense(4) -> max(over = node) -> dense(1), 1)\n"
+    )
+    gradient = differentiate(m.programs["loss"], "loss", list(m.parameters))
+    weights, inputs = example_weights(m), [example_inputs(m, "loss", 3)]
+    question = _Question("gradients", "loss", gradient, weights, inputs)
+    assert 0 < max(question.moved.values()) < 1e-4
+
+
+def test_a_movement_to_no_number_excuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = module("mlp")
+    question = _Question(
+        "values", "loss", m.programs["loss"], example_weights(m), [example_inputs(m, "loss", 3)]
+    )
+    assert question.expected
+    monkeypatch.setattr(_Question, "_oracle", lambda *_: {"loss": np.array(np.nan)})
+    assert question.moved == {"loss": 0.0}
 
 
 VANISHING = {
