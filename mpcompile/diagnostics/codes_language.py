@@ -60,7 +60,7 @@ TABLE = (
     Code(
         "MP102", "unknown-statement", "Reports a statement or YAML key that the language does not have.",
         "An unknown key would have been ignored, and a misspelt one would silently change the model.",
-        "inputs: {x: real[3]}",
+        "inputs: {x: 'real[3]'}",
         "input: {x: 'real[3]'}",
     ),
     Code("MP103", "missing-part", "Reports a part that cannot be left out, such as the model's name.",

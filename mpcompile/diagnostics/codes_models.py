@@ -10,9 +10,9 @@ TABLE = (
          "Shapes are inferred through the whole model, so that a wrong one is found before training.",
          "attention(3)   # of 16 channels", "attention(4)"),
     Code("MP202", "weights-of-symbolic-size",
-         "Reports a weight whose shape would hold a symbolic length.",
+         "Reports a weight whose shape would hold a symbolic length, and a length that no variable has.",
          "A weight is one array; a length that changes from batch to batch cannot be its size.",
-         "input x: real[time, 4]   # x -> flatten -> dense(8)", "x -> last -> dense(8)"),
+         "over(time)   # and no variable is over `time`", "over(5)"),
     Code("MP203", "shared-weights-differ",
          "Reports a net that is used twice with inputs of different shapes.",
          "A named net has one set of weights, whatever the number of its uses.",
@@ -131,13 +131,14 @@ TABLE = (
          "A check that hangs or fills the memory of a machine answers nothing. The claim counts as not proven."),
     Code("MP311", "examples-mix",
          "Reports a layer through which an example of a batch reads the others. The mean of `loss`, statistics of the "
-         "batch while training and the program `initialize` are meant to, and the verdict names them.",
-         "The probability of an example then depends on its batch, so it is no probability of the example.",
-         "over(N)", "over(time)"),
+         "batch while training and the program `initialize` are meant to, and the verdict names them. No layer of the "
+         "language does; one of an extension may.",
+         "The probability of an example then depends on its batch, so it is no probability of the example."),
     Code("MP312", "padding-counts",
-         "Reports a layer that reads behind the end of a sequence, in a model that states where sequences end.",
+         "Reports a layer that reads behind the end of a sequence, in a model that states where sequences end. No "
+         "layer of the language does; one of an extension may.",
          "The probability of a sequence then depends on the amount of padding behind it, which makes the sequences of a "
-         "batch equally long.", "x -> max_over_time   # of padded steps too", "x -> gru(8) -> last"),
+         "batch equally long."),
     Code("MP313", "beyond-the-matrix",
          "Reports an element whose law reads another one that the matrix of `follows(x, m)` does not have in its row.",
          "The density is not one of the graph that the spec states.",
@@ -200,7 +201,8 @@ TABLE = (
          "-log_prob is.", "shift -> dense(8) -> batch_norm", "shift -> dense(8) -> layer_norm"),
     Code("MP401", "nothing-factored-out",
          "Reports `factor_out` that leaves no channel, or takes none.",
-         "A latent, or a flow, without elements has no density.", "factor_out(1)", "factor_out(1 / 2)"),
+         "A latent, or a flow, without elements has no density.",
+         "factor_out(1 / 3)   # of 4 channels", "factor_out(1 / 2)"),
     Code("MP402", "diagonal-of-a-dense-jacobian",
          "Reports a bijector whose log-determinant is taken from the diagonal although its Jacobian is not "
          "triangular in any order, or whose conditioner sees what is transformed.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import lcm, log
 from typing import ClassVar
@@ -48,6 +48,9 @@ class Autoregressive(Distribution):
     support: ClassVar[Support] = BY_LIKELIHOOD
     implies: ClassVar[str] = "autoregressive"
     has_mean: ClassVar[bool] = False
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "condition": "the network reads it: { (x -> dense(8, mask = degrees)) + (c -> dense(8)) -> relu -> ... }"
+    }
     net: Callable[[Context, Value], Value]
     likelihood: Family
     field: Field

@@ -10,9 +10,11 @@ from textwrap import indent
 
 import pytest
 
-from mpcompile.diagnostics import SpecError
+from mpcompile import api
+from mpcompile.diagnostics import Source, SpecError
 from mpcompile.diagnostics.codes import CODES, Code
 from mpcompile.frontend import parse_text
+from mpcompile.lowering import lower
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "mpcompile", ROOT / "backends", ROOT / "grammar"]
@@ -87,6 +89,55 @@ PLACES = {
            "model m\ncheck {{\n{}\n}}", "model m\ntrain {{\n{}\n}}", "model m\nrecurrence over time {{\n{}\n}}"),
     "yaml": ("model: m\n{}", "{}", "model: m\ndensity:\n{}", "model: m\nnets:\n  f:\n{}"),
 }  # fmt: skip
+_X = "model m\ninput x: real[4]\ntarget y: real[1]\n"
+_STAGE, _LAW = _X + "y ~ normal(x -> {} -> dense(1), 1)\n", _X + "y ~ normal(x -> dense(1), 1)\n{}\n"
+_SEQUENCE = "model m\ninput x: real[time, channel: {}]\ntarget y: real[1]\ny ~ normal(x -> {{}} -> last -> dense(1), 1)\n"
+_FLOW = "model m\ninput x: {}\nx ~ flow {{{{ {{}} -> affine }}}}\n"
+_STEPS = "model m\ninput x: real[time, 4]\n"
+#: A spec around the example of a page, in which it raises its code, and what to use instead does not.
+AROUND = {
+    **dict.fromkeys(("MP100", "MP104", "MP105", "MP108", "MP109", "MP211", "MP212"), "model m\n{}"),
+    **dict.fromkeys(("MP008", "MP102", "MP106", "MP107", "MP114"), "model: m\n{}"),
+    **dict.fromkeys(("MP103", "MP125"), "{}"),
+    **dict.fromkeys(("MP009", "MP101"), "model m\nnet f = {}"),
+    **dict.fromkeys(("MP111", "MP112", "MP113", "MP120", "MP124", "MP202"), _STAGE),
+    **dict.fromkeys(("MP123", "MP205"), _STAGE.replace("real[4]", "real[1, 8, 8]").replace("{} ->", "{} -> flatten ->")),
+    **dict.fromkeys(("MP131", "MP133"), _LAW),
+    **dict.fromkeys(("MP122", "MP128"), _X.replace("[1]", "[4]") + "y ~ normal({}, 1)\n"),
+    "MP110": _STAGE.replace("model m", "model m(hidden = 8)"),
+    "MP121": _X + "net encoder = dense(3)\ny ~ normal({} -> dense(1), 1)\n",
+    "MP127": "model m\ninput x: binary[time, 88]\n{}\n",
+    "MP201": _SEQUENCE.format(16),
+    "MP204": "model m\ninput text: category(9)[time]\ntarget y: real[1]\ny ~ normal({} -> last -> dense(1), 1)\n",
+    "MP206": "model m\ninput x: binary[1, 8, 8]\nx ~ autoregressive {{ {} -> conv(1, 1) }}\n",
+    "MP321": _STAGE.replace("-> dense(1)", "-> relu -> dense(1)"),
+    "MP322": "model m\ninput scores: real[3]\ninput mask: binary[3]\ntarget y: category(3)\n"
+    "y ~ categorical(logits = {})\n",
+    "MP327": "model m\ninput x: real[3]\ntarget y: binary[1]\n{}\n",
+    "MP332": _STEPS + "x ~ autoregressive(likelihood = normal) {{ {} }}\n",
+    "MP401": _FLOW.format("real[4, 8, 8]"), "MP404": "model m\n{}", "MP405": "model m\n{}",
+    "MP406": _FLOW.format("real[1, 8, 8]"),
+    "MP407": "model m\ninput x: real[4]\n{}\n",
+}  # fmt: skip
+
+
+def raised(text: str) -> set[str]:
+    syntax = "yaml" if text.startswith("model:") else "mp"
+    try:
+        m = lower(parse_text(text, f"m.{syntax}", syntax), Source(f"m.{syntax}", text))
+    except SpecError as fault:
+        return {d.code for d in fault.diagnostics}
+    return {d.code for d in (*api.check(m), *api.warnings(m))}
+
+
+@pytest.mark.parametrize("code", AROUND)
+def test_the_example_of_a_page_raises_its_code_and_the_other_text_does_not(code: str) -> None:
+    row = CODES[code]
+    example, instead = (text.split("   #")[0] for text in (row.example, row.instead))
+    assert code in raised(AROUND[code].format(example))
+    assert code not in raised(AROUND[code].format(instead))
+
+
 #: What to use instead is said in words.
 WORDS = {"MP305", "MP320", "MP322"}
 

@@ -26,6 +26,7 @@ REFUSED = {
     ("MP110", "a variable"): XY + "§q ~ normal(x -> dense(1), 1)\n",
     ("MP110", "of numbers"): XY + "y ~ normal(x -> dense(§square(3)), 1)\n",
     ("MP110", "a posterior"): X + "latent k: category(3) ~ §relu\nx ~ normal(k -> onehot -> dense(8))\n",
+    ("MP110", "a condition"): X + "x ~ autoregressive(§condition = x) { nade(4) }\n",
     ("MP110", "a value"): XY + "y ~ normal(x -> dense(1), scale = §inf)\n",
     ("MP110", "a value of another kind"): XY + "y ~ normal(x -> dense(1), scale = §cosine)\n",
     ("MP127", "a number"): "model m(a = §b, b = 4)\ninput x: real[a]\nx ~ normal(0, 1)\n",
