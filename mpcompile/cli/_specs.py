@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os.path import realpath
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from mpcompile.cli._run import fail
 from mpcompile.folders import SUFFIXES, is_spec
+
+#: For hooks, which name the files that changed.
+SpecsOnly = Annotated[
+    bool,
+    typer.Option(
+        "--specs-only", help="Leave out named YAML files that are no specs, as those in folders are."
+    ),
+]
 
 
 def specs_in(path: Path) -> list[Path]:
@@ -31,6 +42,20 @@ def _files_in(folder: Path) -> list[Path]:
         and not f.is_dir()
         and not any(part == "invalid" or part.startswith(".") for part in f.relative_to(folder).parts)
     )
+
+
+def only_specs(paths: Iterable[Path]) -> list[Path]:
+    """Return folders, and of files those that are specs where they stand in a folder.
+
+    Exits with 0 where none is left, and with 2 where the settings say in another form which folders hold specs.
+    """
+    try:
+        kept = [path for path in paths if path.is_dir() or is_spec(path)]
+    except ValueError as fault:
+        fail(str(fault))
+    if not kept:
+        raise typer.Exit(0)
+    return kept
 
 
 def left_out(paths: Iterable[Path]) -> list[Path]:

@@ -22,7 +22,7 @@ from mpcompile.cli._run import (
     findings,
     settings_of,
 )
-from mpcompile.cli._specs import left_out, require, require_some, specs_of
+from mpcompile.cli._specs import SpecsOnly, left_out, only_specs, require, require_some, specs_of
 from mpcompile.folders import SUFFIXES
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def check(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Take answers about unchanged specs from the disk.")
     ] = True,
+    specs_only: SpecsOnly = False,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
 ) -> None:
@@ -112,6 +113,7 @@ def check(
         require([verify_certificate])
     else:
         require(given)
+        given = only_specs(given) if specs_only else given
         if not watch:
             require_some(specs_of(given), given)
     if watch and (certificate or files):

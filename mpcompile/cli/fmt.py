@@ -15,7 +15,7 @@ import typer
 
 from mpcompile.cli._out import echo, page, result
 from mpcompile.cli._run import fail
-from mpcompile.cli._specs import require, specs_of
+from mpcompile.cli._specs import SpecsOnly, only_specs, require, specs_of
 
 if TYPE_CHECKING:
     from mpcompile.frontend import Source, SpecError
@@ -43,6 +43,7 @@ def fmt(
         bool,
         typer.Option("--upgrade", help="Name the axes that specs of 0.1 left to a guess; format nothing."),
     ] = False,
+    specs_only: SpecsOnly = False,
 ) -> None:
     """Format specs in place, comments kept.
 
@@ -54,7 +55,7 @@ def fmt(
     if upgrade and to:
         fail("--upgrade and --to are two runs")
     changed = failed = undecided = False
-    for path in specs_of(paths):
+    for path in specs_of(only_specs(paths) if specs_only else paths):
         try:
             source, (text, *others) = _rewritten(path, to, upgrade)
         except SpecError as problem:

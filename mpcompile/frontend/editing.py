@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 from mpcompile.diagnostics import Source, Span
 from mpcompile.frontend import Syntax
@@ -21,9 +23,15 @@ class Edit:
 
 def offsets(text: str, span: Span) -> tuple[int, int]:
     """Return the characters of a text at which a span starts and ends."""
-    lines = text.split("\n")
-    before = [sum(len(line) + 1 for line in lines[: n - 1]) for n in (span.line, span.end_line)]
-    return before[0] + span.column - 1, before[1] + span.end_column - 1
+    starts = _starts(text)
+    first, last = (starts[min(max(n, 1), len(starts)) - 1] for n in (span.line, span.end_line))
+    return first + span.column - 1, last + span.end_column - 1
+
+
+@lru_cache(maxsize=8)  # a text has many spans
+def _starts(text: str) -> tuple[int, ...]:
+    """The characters at which lines start, and the one behind the line feed that would end the last one."""
+    return (0, *accumulate(len(line) + 1 for line in text.split("\n")))
 
 
 def edited(source: Source, syntax: Syntax, edits: Iterable[Edit]) -> str:

@@ -7,6 +7,7 @@ spaces that align declarations or comments stay. A YAML text keeps its layout; s
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from lark import Token
 
@@ -27,7 +28,7 @@ def laid_out(source: Source, syntax: str) -> str:
 def _mp(source: Source) -> str:
     tokens, comments = scan(Fragment.of_file(source))
     text, out, stack = source.text, list[str](), list[str]()
-    at, which, headed = 0, 0, False
+    at, which, headed, code = 0, 0, False, ""
     for line in text.split("\n"):
         end = at + len(line)
         row: list[Token] = []
@@ -37,9 +38,10 @@ def _mp(source: Source) -> str:
             which += 1
         while which < len(tokens) and tokens[which].start_pos == end:  # the line feed itself
             which += 1
-        comment = next((text[a:b].rstrip() for a, b in comments if at <= a < end), "")
+        own = comments[bisect_left(comments, (at, 0)) :][:1]
+        comment = next((text[a:b].rstrip() for a, b in own if a < end), "")
         indent = line[: len(line) - len(line.lstrip(" \t"))]
-        continued = any(b != "{" for b in stack) or (bool(row) and row[0].value == "->") or _goes_on(out)
+        continued = any(b != "{" for b in stack) or (bool(row) and row[0].value == "->") or _goes_on(code)
         if not continued:
             closing = next((i for i, t in enumerate(row) if t.value != "}"), len(row))
             indent = "  " * max(0, len(stack) - closing)
@@ -53,6 +55,7 @@ def _mp(source: Source) -> str:
             out += [""] if out[-1] else []
             headed = False
         out.append((indent + written).rstrip() if written else "")
+        code = out[-1] if out[-1] and not out[-1].lstrip().startswith("#") else code
         headed = headed or (bool(row) and not stack and row[0].value == "model")
         for token in row:
             if token.value in _OPEN and token.type != "STRING":
@@ -63,10 +66,9 @@ def _mp(source: Source) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(out)).strip("\n") + "\n"
 
 
-def _goes_on(out: list[str]) -> bool:
+def _goes_on(code: str) -> bool:
     """Whether the last line of code ends so that the statement goes on."""
-    last = next((line for line in reversed(out) if line and not line.lstrip().startswith("#")), "")
-    return bool(re.search(r"(->|,|=|~|[-+*/%&|@])\s*(#.*)?$", last))
+    return bool(re.search(r"(->|,|=|~|[-+*/%&|@])\s*(#.*)?$", code))
 
 
 def _row(row: list[Token], text: str) -> str:

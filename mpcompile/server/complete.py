@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from lark import Token
 from lsprotocol import types
 
 from mpcompile.diagnostics import Source
@@ -45,6 +46,8 @@ class Where:
     given     the arguments that are there already
     before    the token right before, "" at the start of a statement
     first     whether a statement, or a key, begins here
+    number    of the argument of the callee, from 0
+    step      whether the callee is a step behind an arrow
     """
 
     head: str = ""
@@ -53,6 +56,8 @@ class Where:
     given: frozenset[str] = frozenset()
     before: str = ""
     first: bool = False
+    number: int = 0
+    step: bool = False
 
 
 def where(text: str, offset: int, syntax: Syntax) -> Where:
@@ -102,12 +107,17 @@ def _is_step(above: Sequence[str], line: str) -> bool:
 
 @dataclass
 class _Open:
-    """An open bracket: the name before it, the argument of which a value is due, and the arguments given by name."""
+    """An open bracket: the name before it, the argument of which a value is due, and the arguments given by name.
+
+    `commas` counts those between its arguments, and `step` says whether its name stands behind an arrow.
+    """
 
     bracket: str
     callee: str = ""
     argument: str = ""
     given: set[str] = field(default_factory=set)
+    commas: int = 0
+    step: bool = False
 
 
 def _scanned(text: str) -> Where:
@@ -127,14 +137,16 @@ def _scanned(text: str) -> Where:
             head = value if value in HEADS or value == "minimise" else "name"
         first = False
         if value in "([{" and not quoted:
-            named = value == "(" and i > 0 and (tokens[i - 1].type == "NAME" or tokens[i - 1].value in HEADS)
+            named = value == "(" and i > 0 and _is_callee(tokens[i - 1])
             listed = stack[-1].argument if stack and value == "[" else ""
-            stack.append(_Open(value, str(tokens[i - 1]) if named else "", listed))
+            step = named and i > 1 and tokens[i - 2] == "->"
+            stack.append(_Open(value, str(tokens[i - 1]) if named else "", listed, step=step))
             first = value == "{"
         elif value in ")]}" and not quoted and stack:
             stack.pop()
         elif value == "," and stack and stack[-1].bracket != "[":
             stack[-1].argument, first = "", stack[-1].bracket == "{"
+            stack[-1].commas += 1
         elif value in ("=", ":") and i > 0 and stack:
             stack[-1].argument = str(tokens[i - 1])
             stack[-1].given.add(stack[-1].argument)
@@ -145,8 +157,16 @@ def _scanned(text: str) -> Where:
         if call.callee or call.bracket == "{":
             break
     if call.callee:
-        return Where(head, call.callee, inner.argument or call.argument, frozenset(call.given), before, first)
+        due, given = inner.argument or call.argument, frozenset(call.given)
+        return Where(head, call.callee, due, given, before, first, call.commas, call.step)
     return Where(head, "", inner.argument, frozenset(inner.given), before, first)
+
+
+def _is_callee(token: Token) -> bool:
+    """Whether a token before a parenthesis is called: a name, a word that begins a statement, or `over`."""
+    value = str(token)
+    called = token.type == "NAME" or value in HEADS
+    return called or (value.isidentifier() and bool(_kinds_of(value)))
 
 
 # --- what fits ---

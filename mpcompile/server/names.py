@@ -52,6 +52,9 @@ class Definition:
 
 Env = dict[str, Definition]
 
+#: A word, behind one that begins a statement: of `net net = ...` the second.
+_WORD = re.compile(rf"(?:(?:{'|'.join(sorted(HEADS))})\s+)?(?<!\w)(\w+)")
+
 
 class Names:
     """The definitions of a model in the order of the text, each with its places."""
@@ -140,11 +143,8 @@ class _Walk:
     def first(self, name: str, node: ast.Node) -> int:
         """The character at which a statement writes its name: behind the words that begin it."""
         start, end = offsets(self.text, node.span)
-        heads = "|".join(sorted(HEADS))
-        pattern = rf"(?:(?:{heads})\s+)?(?<![\w])({re.escape(name)})(?!\w)"
-        for found in re.finditer(pattern, self.text[start:end]):
-            return start + found.start(1)
-        return start
+        found = _WORD.finditer(self.text, start, end)
+        return next((m.start(1) for m in found if m[1] == name), start)
 
     def refer(self, env: Env, name: str, start: int) -> None:
         if name in env:

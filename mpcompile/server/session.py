@@ -21,7 +21,7 @@ from mpcompile import __version__
 from mpcompile.diagnostics import Diagnostic, Severity
 from mpcompile.diagnostics.render import printable
 from mpcompile.diagnostics.report import in_order
-from mpcompile.server import complete, edits, hover
+from mpcompile.server import complete, edits, hover, signature
 from mpcompile.server.document import Document, Proved, prove, read, syntax_in
 
 #: Seconds after the last change until the text is read, and until its proofs begin.
@@ -254,6 +254,11 @@ def session() -> Session:
     def completed(ls: Session, params: types.CompletionParams) -> list[types.CompletionItem]:
         document = ls.typed(params.text_document.uri)
         return complete.complete(document, params.position) if document is not None else []
+
+    @server.feature(types.TEXT_DOCUMENT_SIGNATURE_HELP, types.SignatureHelpOptions(["(", ","]))
+    def signed(ls: Session, params: types.SignatureHelpParams) -> types.SignatureHelp | None:
+        document = ls.typed(params.text_document.uri)
+        return None if document is None else signature.signatures(document, params.position)
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hovered(ls: Session, params: types.HoverParams) -> types.Hover | None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
 
 pytest.importorskip("pygls")
 
+from lsprotocol.types import SignatureHelp
 from specs_under_test import SPECS
 
 from mpcompile.diagnostics import Source
 from mpcompile.frontend import Syntax, ast, format_model, parse, parse_text
 from mpcompile.frontend.ast import without_spans
-from mpcompile.reference import KINDS
+from mpcompile.frontend.layout import laid_out
+from mpcompile.reference import KINDS, options
 from mpcompile.server.complete import complete
 from mpcompile.server.document import Document, read
 from mpcompile.server.edits import Refused, renamed
-from mpcompile.server.names import RENAMED
+from mpcompile.server.names import RENAMED, Names
 from mpcompile.server.places import Places
+from mpcompile.server.signature import SECTIONS, signature, signatures
 
 OTHER = "renamed_for_the_test"
 
@@ -125,6 +129,84 @@ def offered(text: str, start: int, name: str, syntax: Any) -> bool:
     """Whether a name is offered behind its first character, in a text that ends there."""
     document = Document(f"t.{syntax}", text[: start + 1], syntax)
     return name in [item.label for item in complete(document, document.places.position(start + 1))]
+
+
+def test_every_call_has_a_signature_with_its_arguments() -> None:
+    """Of every name of the language: the argument that is due is marked, by its name and by its place."""
+    for title, kind in KINDS.items():
+        for name in kind.rows():
+            label, own = signature(kind, name)
+            assert {p.name for p in own} >= {slot.name for slot in options(kind, name)}, (title, name)
+            for i, p in enumerate(own):
+                assert re.match(rf"{p.name}\b", label[p.start :]), (title, name, label)
+                head = SECTIONS.get(title, "")
+                found = signed(f"{head} {{ {name}({p.name} = " if head else f"net f = {name}({p.name} = ")
+                marked = [(s.label, s.active_parameter) for s in found.signatures or ()]
+                assert (label, i) in marked, (title, name, p.name, marked)
+
+
+def signed(text: str, syntax: Any = "mp") -> SignatureHelp:
+    document = Document(f"t.{syntax}", text, syntax)
+    found = signatures(document, document.places.position(len(text)))
+    assert found is not None, text
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax", "due"),
+    [
+        ("net f = conv(", "mp", "channels"),
+        ("net f = conv(8, ", "mp", "kernel"),
+        ("net f = conv(8, [3, ", "mp", "kernel"),
+        ("net f = conv(f(1, 2), 3", "mp", "kernel"),
+        ("net f = conv(8, pad = same, ", "mp", "over"),
+        ("net f = conv(8, dense(4), pad = ", "mp", "pad"),
+        ("y ~ normal(x -> dense(1), ", "mp", "scale"),
+        ("net f = dense(4) -> softmax(over = ", "mp", "over"),
+        ("check { path_length(", "mp", "x"),
+        ("train { optimizer: adam(0.1, ", "mp", "beta1"),
+        ("nets:\n  f: dense(4) -> conv(8, ", "yaml", "kernel"),
+        ("density:\n  - x ~ autoregressive(order = ", "yaml", "order"),
+    ],
+)
+def test_the_argument_that_is_due_is_marked(text: str, syntax: Any, due: str) -> None:
+    (found, *_) = signed(text, syntax).signatures
+    assert found.parameters is not None and found.active_parameter is not None
+    start, end = found.parameters[found.active_parameter].label
+    assert found.label[int(start) : int(end)] == due, found.label
+
+
+def test_blocks_have_signatures_and_other_places_none() -> None:
+    text = "model m\ninput x: real[4]\nblock two(k = 2, w) = dense(k) -> dense(w)\nnet f = "
+    known = read("t.mp", text + "two(2, 3)\n", "mp")
+    document = Document("t.mp", text + "two(k = 1, w = ", "mp", last=known)
+    (found,) = signatures(document, document.places.position(len(document.text))).signatures  # type: ignore[union-attr]
+    assert (found.label, found.active_parameter) == ("two(k, w)", 1)
+    for other in ("net f = dense(4) ", "", "net f = nothing(", "block b(w, "):
+        document = Document("t.mp", other, "mp")
+        assert signatures(document, document.places.position(len(other))) is None, other
+
+
+def test_work_grows_as_the_text() -> None:
+    """Counted, not timed: calls of functions that find the names and lay the text out, for n and 4n lines."""
+
+    def calls(lines: int) -> int:
+        text = "model m\n" + "".join(f"# ein Maß\nnet f{i} = dense(4)\n" for i in range(lines))
+        model, made = parse_text(text), 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal made
+            made += event.endswith("call")
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            Names(model, Source("t.mp", text)), laid_out(Source("t.mp", text), "mp")
+        finally:
+            sys.setprofile(before)
+        return made
+
+    assert calls(200) < 5 * calls(50)
 
 
 def test_places_are_those_of_the_protocol() -> None:

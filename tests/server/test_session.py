@@ -180,6 +180,10 @@ def test_names_of_the_language_and_of_the_spec_are_completed(editor: Editor) -> 
     assert {"steps", "clip"} <= labels(SPEC + "train { batch: 4, ", "batch: 4, ")
     assert {"complete", "x"} <= labels(SPEC.replace("{ auto", "{ complete(x); auto"), "{ ")
     assert {"input", "recurrence"} <= labels(SPEC + "\n", "check { autoregressive(x) }\n\n")
+    editor.type(uri, SPEC.replace("dense(hidden)", "dense(4, "))
+    (signed,) = editor.ask("textDocument/signatureHelp", **editor.at(uri, "dense(4, ", 9))["signatures"]
+    start, end = signed["parameters"][signed["activeParameter"]]["label"]
+    assert signed["label"].startswith("dense(units, ") and signed["label"][start:end] == "mask"
     assert {"real", "category"} <= labels(SPEC + "target y: ", "target y: ")
     assert {"normal", "bernoulli"} <= labels(SPEC + "x ~ ", "x ~ ") & labels(SPEC + "latent z ~ ", "z ~ ")
 
