@@ -81,6 +81,7 @@ def distances(
     seed = np.zeros((*positions.shape, count), np.int32)
     np.put_along_axis(seed, positions[..., None], FAR, -1)
     memory: dict[Value, Abstract] = {}
+    last = {v: node for node in graph.nodes() for v in node.inputs} | dict.fromkeys(graph.outputs.values())
     for node in graph.nodes():
         if isinstance(node.op, Input | Parameter):
             shape = node.types[0].concrete(environment)
@@ -90,6 +91,8 @@ def distances(
         else:
             results = _apply(domain, node, [memory[v] for v in node.inputs], environment)
             memory.update(zip(node.outputs, results, strict=True))
+        for v in {v for v in node.inputs if last[v] is node}:  # nobody else asks: tables are large
+            del memory[v]
     return {
         name: np.where(memory[v].full() > 0, FAR - memory[v].full(), -1) for name, v in graph.outputs.items()
     }

@@ -79,20 +79,25 @@ def fmt(
         if check:
             echo(f"would {'upgrade' if upgrade else 'reformat'} {path}")
         elif not diff:
-            if target != path and target.exists() and not force:
-                echo(f"error: {target} exists; --force replaces it", err=True)
-                failed = True
-                continue
-            if refused := _write(target, text):
-                echo(f"error: {target}: {refused}", err=True)
-                failed = True
-                continue
-            done = "upgraded" if upgrade else "reformatted"
-            echo(f"{done if target == path else 'wrote'} {target}")
+            done = "wrote" if target != path else "upgraded" if upgrade else "reformatted"
+            failed |= not _replaced(target, text, done, force or target == path)
     if failed:
         raise typer.Exit(2)
     if undecided or (changed and (check or diff)):
         raise typer.Exit(1)
+
+
+def _replaced(target: Path, text: str, done: str, force: bool) -> bool:
+    """Write a text and say so, or say why not. Gives whether it is written."""
+    if target.exists() and not force:
+        refused = f"{target} exists; --force replaces it"
+    elif why := _write(target, text):
+        refused = f"{target}: {why}"
+    else:
+        echo(f"{done} {target}")
+        return True
+    echo(f"error: {refused}", err=True)
+    return False
 
 
 def _refused(path: Path, problem: SpecError) -> None:

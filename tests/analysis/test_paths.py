@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from growing import DEEP
 from specs_under_test import full, module
+from written import lowered
 
 from mpcompile import api
 from mpcompile.analysis import paths
@@ -201,3 +204,20 @@ def test_a_wide_network_of_fixed_size_is_not_proved_from_a_sample(
     )  # fmt: skip
     verdict, *_ = api.verdicts(api.load(path))
     assert verdict.status == "undecided"
+
+
+def test_tables_are_dropped_when_nothing_asks_for_them_again() -> None:
+    """The memory that distances take does not grow with the number of layers."""
+
+    def peak(blocks: int) -> int:
+        graph = paths.program_of(lowered(DEEP["attention"](blocks)), "x")
+        assert graph is not None
+        sizes = paths.environment_for(graph, 32)
+        tracemalloc.start()
+        try:
+            paths.distances(graph, "x", sizes, paths.positions_of(graph, "x", sizes))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(12) < 1.5 * peak(4)
