@@ -43,7 +43,7 @@ def explain(
     known = [*named, *(name for kind in KINDS.values() for name in kind.rows())]
     near = nearest(code.upper(), CODES) or nearest(code.lower(), known)
     hint = (
-        f"; did you mean {near}?"
+        f"; did you mean `{near}`?"
         if near
         else "; `mpcompile explain` lists all codes, `mpcompile list` all names"
     )

@@ -57,7 +57,7 @@ def list_(
         from mpcompile.reference import KINDS
 
         near = nearest(kind, [*kinds(), *(n for k in KINDS.values() for n in k.rows())])
-        hint = f"did you mean {near}?" if near else "one of " + ", ".join(kinds())
+        hint = f"did you mean `{near}`?" if near else "one of " + ", ".join(kinds())
         raise typer.BadParameter(f"no kind or name {kind!r}; {hint}")
     for each in [kind] if kind else kinds()[:-1]:
         rows = registry(each)

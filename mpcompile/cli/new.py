@@ -47,7 +47,7 @@ def new(
         template = name if name in known else "mlp"
     elif template not in known:
         near = get_close_matches(template, known, 1)
-        hint = f"did you mean {near[0]}?" if near else "templates are " + ", ".join(known)
+        hint = f"did you mean `{near[0]}`?" if near else "templates are " + ", ".join(known)
         raise typer.BadParameter(f"no template {template!r}; {hint}")
     text = read_template(template)
     model = parse_text(text, f"{template}.mp", "mp").model_copy(update={"name": name})

@@ -67,8 +67,8 @@ TABLE = (
          "The part has no sensible default.", "input x: real[3]", "model m\n\ninput x: real[3]"),
     Code(
         "MP104", "invalid-name",
-        "Reports names that are too long or start with two underscores, and a variable that is called as an input "
-        "which the compiler makes (`examples`, beside a prior on weights).",
+        "Reports names that are too long or start with two underscores, an axis with a name of the batch (`N`, `batch`), "
+        "and a variable with the name of an input that the compiler makes (`examples`, beside a prior on weights).",
         "Names of a spec become names in the generated code.", "model __m", "model m",
     ),
     Code("MP105", "duplicate-name", "Reports a name, key or argument that is given twice, and a variable with two laws.",
@@ -140,7 +140,7 @@ TABLE = (
          "x -> relu(x)", "x -> relu"),
     Code("MP129", "not-built-yet",
          "Reports a statement, a type or an expression that the language has and this version does not compile yet.",
-         "A construct that were left out silently would make another model of the spec."),
+         "Leaving a construct out silently would make another model of the spec."),
     Code("MP131", "suppression-without-reason", "Reports `allow` without `because`.",
          "A later reader of the spec must be able to judge the exception.", "check { allow complete(x) }",
          'check { allow complete(x) because "the last row is padding" }'),

@@ -239,8 +239,10 @@ TABLE = (
          "x and x + 2 pi are one angle and would have two densities, and the density would jump at the end of the turn.",
          "coupling(mask = m, law = spline(8, circular = true), net = dense(32) -> relu)",
          "coupling(mask = m, law = spline(8, circular = true), net = circle -> dense(32) -> relu)"),
-    Code("MP411", "latent-law", "Reports a latent variable with a law that a latent cannot have.",
-         "A posterior is learned through its draws, which must be differentiable functions of its parameters; a latent "
-         "is a vector of real numbers.", "latent z ~ bernoulli(logits = encoder(x)) prior bernoulli(logits = 0)",
+    Code("MP411", "latent-law",
+         "Reports a latent, or the missing values of a variable, with a law, a prior or a posterior that cannot be used: "
+         "draws that pass no gradient, classes that are read where their sum is not taken, too many joint states.",
+         "A posterior of real numbers is learned through its draws. Draws of classes pass no gradient, so classes are "
+         "summed out, relaxed or coded.", "latent z ~ bernoulli(logits = encoder(x)) prior bernoulli(logits = 0)",
          "latent z ~ normal(encoder(x)) prior normal(0, 1)"),
 )  # fmt: skip

@@ -32,7 +32,7 @@ def _one(r: Reader) -> Iterator[Pass]:
     if name not in PASSES:
         known = [*PASSES, *PIPELINES]
         near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+        hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(known)}"
         raise ValueError(f"no pass is named {name!r}; {hint}")
     options = dict(listed(r, "}", _option)) if r.skip("{") else {}
     kinds = {f.name: type(f.default) for f in fields(PASSES[name])}

@@ -56,7 +56,7 @@ def test_a_name_is_explained(cli: Cli) -> None:
     for command, wrong, near in (("explain", "desne", "dense"), ("explain", "unknwon-name", "unknown-name"),
                                  ("list", "laeyrs", "layers"), ("list", "adma", "adam")):  # fmt: skip
         code, _, told = cli(command, wrong)
-        assert code == 2 and f"did you mean {near}?" in told
+        assert code == 2 and f"did you mean `{near}`?" in told
     _, told, _ = cli("list")
     assert all(f"{kind}:" in told for kind in kinds()[:-1])
     assert all(f"  {name} " in told for kind in KINDS.values() for name in kind.rows())

@@ -46,7 +46,7 @@ def test_a_page_for_people_names_layers_and_leaves_data_out(opt: Cli) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("-p", "simplfy"), "error: -p: no pass is named 'simplfy'; did you mean simplify?"),
+    (("-p", "simplfy"), "error: -p: no pass is named 'simplfy'; did you mean `simplify`?"),
     (("--program", "los"), "error: no program is named 'los' (there are loss,"),
 ])  # fmt: skip
 def test_wrong_usage_is_told(arguments: tuple[str, ...], message: str, opt: Cli) -> None:
