@@ -27,7 +27,7 @@ help:
 	@echo "make test-wheel  the suite against the built wheel instead of the checkout"
 	@echo "make smoke       the built wheel in empty environments: every command, each extra"
 	@echo "make fuzz        some seconds of the fuzzers; python tests/fuzz/run.py --help for more"
-	@echo "make docs-commands  every command of the documentation that a machine without a network can run; some minutes"
+	@echo "make docs-commands  the commands of the documentation, trainings in full; half an hour"
 	@echo "make lint        ruff, mypy, import-linter"
 	@echo "make docs        the site, into build/site"
 	@echo "make format      apply what ruff would"

@@ -44,7 +44,13 @@ ELSEWHERE = {"docs/ci.md": "test_ci.py", "docs/data.md": "test_data.py"}
 #: `make docs-commands` runs the commands of `LONG` too.
 EVERY = os.environ.get("MPCOMPILE_EVERY_COMMAND") == "1"
 #: Commands of followed pages that take too long for the suite: a part of each.
-LONG = ("mpcompile fmt --upgrade", "--processes", "--backend jax --out", "--out runs/two")
+LONG = (
+    "mpcompile fmt --upgrade",
+    "mpcompile report ",
+    "--processes",
+    "--backend jax --out",
+    "--out runs/two",
+)
 #: Commands that no test runs: their page, how they begin, and why.
 UNRUN = [
     ("CONTRIBUTING.md", "make ", "CI runs lint, the suite, the fuzzers and the smoke test"),
