@@ -59,7 +59,7 @@ TABLE = (
          "Reports a resume with another spec, other `--set` values or another seed than the run began with, or an "
          "`--init` from a run with other parameters.",
          "The result would belong to neither run."),
-    Code("MP522", "no-sound-checkpoint", "Reports a run in which no checkpoint verifies.",
+    Code("MP522", "no-sound-checkpoint", "Reports a run in which no checkpoint verifies, or whose best one does not.",
          "Weights that do not match their checksums are never loaded."),
     Code("MP523", "data-changed", "Reports data that changed since the run began.",
          "Splits and results would no longer belong together."),
