@@ -155,7 +155,7 @@ def _differences(
             )
             yield Diagnostic("MP603", f"the file {name!r} {what} since the spec was certified", start)
     for key in ("model", "parameters", "variables"):
-        if entry[key] != current[key]:
+        if json.dumps(entry[key], sort_keys=True) != json.dumps(current[key], sort_keys=True):
             yield Diagnostic("MP604", f"{key}: certified {entry[key]}, now {current[key]}", start)
     before, after = ({p["name"]: _described(p) for p in e["properties"]} for e in (entry, current))
     spans = {p.name: p.span for p in spec.properties}

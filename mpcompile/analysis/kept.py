@@ -6,6 +6,7 @@ elements, so the support is exact for masked layers and too large for whatever e
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,70 +47,92 @@ def supported(module: Module) -> dict[str, ParameterSpec]:
 def kept(graph: Graph, parameter: Value) -> Mask:
     """Return which elements of a parameter one program reads; all of one that nothing reads."""
     shape = numbers(parameter.shape)
-    masks = [mask for value, mask in _masks(graph, {parameter: shape}, {})]
-    return np.broadcast_to(masks[0] if masks else np.ones((), bool), shape)
+    mask = _Readers(graph).mask(parameter, shape)
+    return np.broadcast_to(np.ones((), bool) if mask is None else mask, shape)
 
 
 def _kept(graph: Graph) -> Iterator[tuple[str, Mask]]:
-    """The weights that a program reads, each with its elements that are read; one True stands for all."""
-    leaves = {n.outputs[0]: n.op for n in graph.nodes() if isinstance(n.op, Parameter)}
-    shapes = {value: numbers(op.each.shape) for value, op in leaves.items()}
-    for value, mask in _masks(graph, shapes, {}):
-        for name in leaves[value].names:
-            yield name, mask if mask.ndim == 0 else np.broadcast_to(mask, shapes[value])
+    """Yield the weights that a program reads, each with its elements that are read; one True stands for all."""
+    readers = _Readers(graph)
+    for value, op in [(n.outputs[0], n.op) for n in graph.nodes() if isinstance(n.op, Parameter)]:
+        shape = numbers(op.each.shape)
+        mask = readers.mask(value, shape)
+        if mask is not None:
+            for name in op.names:
+                yield name, mask if mask.ndim == 0 else np.broadcast_to(mask, shape)
 
 
-def _masks(graph: Graph, shapes: Mapping[Value, Sizes], known: Constants) -> Iterator[tuple[Value, Mask]]:
-    """Yield each of some values that is read with its elements that are; `known` are inputs of a body that are constants.
+class _Readers:
+    """The nodes that read each value of a graph, and the loops among them: each is looked up once, for all values.
 
-    `shapes` are those of one weight, also for a stack of them; a mask broadcasts to them.
+    `known` are inputs of the body of a loop that are constants.
     """
-    readers: dict[Value, list[Node]] = {}
-    for node in graph.nodes():
-        for value in dict.fromkeys(node.inputs):
-            if value in shapes:
-                readers.setdefault(value, []).append(node)
-    ends = set(graph.outputs.values())
-    for value in [v for v in shapes if v in readers or v in ends]:
+
+    def __init__(self, graph: Graph, known: Constants | None = None) -> None:
+        self.graph, self.known = graph, known or {}
+        self.ends = set(graph.outputs.values())
+        self.nodes: dict[Value, list[Node]] = {}
+        for node in graph.nodes():
+            for value in dict.fromkeys(node.inputs):
+                self.nodes.setdefault(value, []).append(node)
+        self._loops: dict[Value, _Loop] = {}
+
+    def mask(self, value: Value, shape: Sizes) -> Mask | None:
+        """Return the elements of a value that are read, as an array that broadcasts to `shape`; None where none reads it.
+
+        `shape` is that of one weight, also for a stack of them.
+        """
+        if value in self.ends:
+            return np.ones((), bool)
+        if value not in self.nodes:
+            return None
         seen: Any = np.zeros((), bool)
-        for node in [] if value in ends else readers[value]:
-            seen = seen | _read(graph, node, value, shapes[value], known)
+        for node in self.nodes[value]:
+            seen = seen | self._read(node, value, shape)
             if seen.all():
                 break
-        yield value, np.asarray(seen | (value in ends))
+        return np.asarray(seen)
 
+    def constant(self, value: Value) -> Constant | None:
+        """Return the constant that a value is, or None."""
+        op = self.graph.node(value).op
+        return op if isinstance(op, Constant) else self.known.get(value)
 
-def _read(graph: Graph, node: Node, value: Value, shape: Sizes, known: Constants) -> Any:
-    """Elements of a value that one node reads, broadcastable to its shape."""
-    if isinstance(node.op, ops.Mul) and value.shape == shape:
-        others = [v for v in node.inputs if v != value]
-        mask = _constant(graph, others[0], known) if len(others) == 1 else None
-        if mask is not None and node.types[0].shape == shape:
-            return mask.stored != 0
-    if isinstance(node.op, ops.Scan) and node.inputs.count(value) == 1:
-        return _read_in_body(graph, node, node.op, value, shape, known)
-    return np.ones((), bool)
-
-
-def _read_in_body(
-    graph: Graph, node: Node, op: ops.Scan, value: Value, shape: Sizes, known: Constants
-) -> Any:
-    """Elements that a loop reads: of a value that it captures, or of each weight of a stack that it scans."""
-    formals = dict(zip(node.inputs, op.body.inputs.values(), strict=False))
-    parts = op.split(node.inputs)
-    rows = value.shape != shape and isinstance(op, ops.Repeat) and value in parts.scanned  # one an iteration
-    if not rows and value not in parts.captured:
+    def _read(self, node: Node, value: Value, shape: Sizes) -> Any:
+        """Return the elements of a value that one node reads, broadcastable to its shape."""
+        if isinstance(node.op, ops.Mul) and value.shape == shape:
+            others = [v for v in node.inputs if v != value]
+            mask = self.constant(others[0]) if len(others) == 1 else None
+            if mask is not None and node.types[0].shape == shape:
+                return mask.stored != 0
+        if isinstance(node.op, ops.Scan):
+            key = node.outputs[0]
+            if key not in self._loops:
+                self._loops[key] = _Loop(self, node, node.op)
+            return self._loops[key].read(value, shape)
         return np.ones((), bool)
-    constants = {
-        formals[v]: constant for v in parts.captured if (constant := _constant(graph, v, known)) is not None
-    }
-    masks = [mask for _, mask in _masks(op.body, {formals[value]: shape}, constants)]
-    return masks[0] if masks else np.zeros((), bool)
 
 
-def _constant(graph: Graph, value: Value, known: Constants) -> Constant | None:
-    op = graph.node(value).op
-    return op if isinstance(op, Constant) else known.get(value)
+class _Loop:
+    """A loop: the inputs of its body, by the values that stand for them outside."""
+
+    def __init__(self, around: _Readers, node: Node, op: ops.Scan) -> None:
+        parts, formals = op.split(node.inputs), dict(zip(node.inputs, op.body.inputs.values(), strict=False))
+        once = {v for v, times in Counter(node.inputs).items() if times == 1}
+        self.captured = {v: formals[v] for v in parts.captured if v in once}
+        self.rows = {v: formals[v] for v in parts.scanned if v in once} if isinstance(op, ops.Repeat) else {}
+        constants = {formals[v]: around.constant(v) for v in parts.captured}
+        self.body = _Readers(op.body, {v: c for v, c in constants.items() if c is not None})
+
+    def read(self, value: Value, shape: Sizes) -> Any:
+        """Return the elements that the body reads: of a value that it captures, or of each weight of a stack."""
+        formal = self.captured.get(value)
+        if formal is None and value.shape != shape:  # a stack has one row for each iteration
+            formal = self.rows.get(value)
+        if formal is None:
+            return np.ones((), bool)
+        mask = self.body.mask(formal, shape)
+        return np.zeros((), bool) if mask is None else mask
 
 
 __all__ = ["kept", "supported", "supports"]

@@ -128,6 +128,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "MP604",
     ),
     "parameters": (lambda b: b["specs"][0]["parameters"].update(hidden=1), "MP604"),
+    "kind of a number": (lambda b: b["specs"][0]["parameters"].update(seed=False), "MP604"),
     "variables": (lambda b: b["specs"][0]["variables"].update(x="binary[4]"), "MP604"),
     "hash": (lambda b: b["specs"][1].update(sha256="0" * 64), "MP603"),
     "reads": (lambda b: b["specs"][1]["reads"].update({"specs/a.npy": "0" * 64}), "MP603"),
