@@ -61,6 +61,7 @@ UNRUN = [
         "python benchmarks/",
         "measures for minutes to hours, many on data that are not here",
     ),
+    ("benchmarks/README.md", "mpcompile verify ", "measures all backends at full size, for minutes and more"),
     ("benchmarks/README.md", "... ", "continues the command above"),
     ("benchmarks/README.md", "git worktree add ", "changes the repository"),
     ("docs/distributed.md", "torchrun --nnodes 2 ", "needs two machines with GPUs"),
