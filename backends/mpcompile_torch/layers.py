@@ -105,10 +105,7 @@ _CACHE: dict[int, tuple[Module, Uses]] = {}
 def find_layers(
     module: Module, instance: Instance, groups: dict[Path, list[ParameterSpec]]
 ) -> dict[Path, Layer]:
-    """Find the layers among the parameter groups of an instance: all calls of one are alike.
-
-    A sampler may read the weight of a layer without a call.
-    """
+    """Find the layers among the parameter groups of an instance."""
     uses = _uses(module)
     found = {}
     for path, specs in groups.items():
@@ -116,7 +113,7 @@ def find_layers(
         weight, bias = parts.get("weight"), parts.get("bias")
         if weight is None or set(parts) - {"weight", "bias"} or not all(s.trainable for s in specs):
             continue
-        text = _constructor(weight, bias, uses.get(weight.name, set()) - {("other",)})
+        text = _constructor(weight, bias, uses.get(weight.name, set()))
         if text is not None:
             found[path] = Layer(text, bias is not None)
     return found
