@@ -102,10 +102,11 @@ def figures() -> dict[str, list[tuple[str, str, str]]]:
     """Return (data, figure, what stands beside it) by spec, from the tables of benchmarks/README.md."""
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for row, value, error, unit, beside in re.findall(
-        r"^(\w+/\w+) +([\d.]+) \+- ([\d.]+) (\S+) +([\d.]+|-)", text, re.M
+    for sizes, row, value, error, unit, beside in re.findall(
+        r"^(?:\$ .*--sizes (\S+).*\n)?(\w+/\w+) +([\d.]+) \+- ([\d.]+) (\S+) +([\d.]+|-)", text, re.M
     ):
         model, data = row.split("/")
+        data += f", {sizes.replace(',', ', ')}" if sizes else ""
         published = "" if beside == "-" else f"published {beside}"
         found.setdefault(ROWS.get(model, model), []).append((data, f"{value} +- {error} {unit}", published))
     tables = re.findall(

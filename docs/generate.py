@@ -122,7 +122,7 @@ def commands() -> str:
         usage = " ".join(["mpcompile", name, *(r.usage for r in rows if r.usage)])
         lines += ["", f"## mpcompile {name}", "", *(inspect.getdoc(function) or "").splitlines(), ""]
         lines += ["```text", usage, "```", ""]
-        lines += ["| argument or option | value | if left out | |", "| --- | --- | --- | --- |"]
+        lines += ["| argument or option | what it does | value | if left out |", "| --- | --- | --- | --- |"]
         lines += [r.row for r in sorted(rows, key=lambda r: not r.argument)]
     return "\n".join(lines) + "\n"
 
@@ -174,7 +174,7 @@ class Parameter(NamedTuple):
         parts = re.split(r"(`[^`]+`)", " ".join(self.help.split()))  # code at odd places
         parts[::2] = [WRITTEN.sub(r"`\1`", part) for part in parts[::2]]
         told = "".join(parts).replace("|", "\\|")
-        cells = (f"`{self.names}`", self.value, self.unless, told)
+        cells = (f"`{self.names}`", told, self.value, self.unless)
         return f"| {' | '.join(cells)} |"
 
 

@@ -305,7 +305,7 @@ LOSSES = {
     "ddpm": "a bound of it",
     "gumbel": "a bound of it",
     "semi_supervised": "a bound of it, terms that are no density",
-    "vq_vae": "a bound of it, terms that are no density",
+    "vq_vae": "a bound of it, terms that are no density, noise while training (noise_dropout, noise_dropout_2)",
     "cvrnn_styles": "a bound of it",
     "mixed_table": "a bound of it",
     "detector": "terms that are no density, weights or smoothed labels of level",
