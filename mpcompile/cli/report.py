@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +36,7 @@ def report(
         from mpcompile.backend import find_backend
         from mpcompile.report.run_page import page
         from mpcompile.runner import sampling
+        from mpcompile.runner.resume import reached
         from mpcompile.runner.summary import summarise
 
         opened, module = read_run(run, sources, trust=trust)
@@ -54,7 +54,7 @@ def report(
         sets = [] if found.values is None else [("the model", found.values)]
         facts = {
             "data": opened.facts["data"] or "none", "split": found.split, "step": found.step,
-            "trained": trained(found.metrics, opened.facts["steps"]),
+            "trained": reached(opened.facts, found.metrics),
             "backend": backend or opened.facts["backend"], "seed": opened.facts["seed"], **opened.overrides,
         }  # fmt: skip
         text = page(
@@ -68,12 +68,6 @@ def report(
     except OSError as problem:
         fail(f"cannot write {target}: {problem.strerror}")
     echo(f"wrote {target}", err=True)
-
-
-def trained(metrics: Sequence[Mapping[str, Any]], planned: int) -> str:
-    """Say how many steps of a plan there are lines of: fewer after an early stop, an interruption or a divergence."""
-    last = max((int(line["step"]) for line in metrics if line["split"] == "train"), default=0)
-    return f"{last} of {planned} steps"
 
 
 __all__ = ["report"]

@@ -88,9 +88,10 @@ class Run:
     def _repr_html_(self) -> str:
         """Return a fragment of HTML without scripts: the model, its data, how far it was trained, and its losses."""
         from mpcompile.report.notebook import training
+        from mpcompile.runner.resume import reached
 
         known, best = self.inner.facts, self.best_loss
-        facts = {"data": known["data"] or "none", "step": f"{self.step} of {known['steps']}"}
+        facts = {"data": known["data"] or "none", "trained": reached(known, self.metrics)}
         facts |= {} if best is None else {"best validation loss": f"{best:.6g}"}
         return training(f"{known['model']} in {self.folder}", facts, self.metrics)
 

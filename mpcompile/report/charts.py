@@ -136,7 +136,9 @@ class _Axes:
         for tick in _ticks(*self.xs, 6):
             at = self.x(tick)
             out += f"<path class='tick' d='M{at:.1f} {_ABOVE}V{_HEIGHT - _BELOW}'/>"
-            out += f"<text x='{at:.1f}' y='{_HEIGHT - _BELOW + 17}' text-anchor='middle'>{tick:.6g}</text>"
+            number = f"{tick:.6g}"
+            place, anchor = (_WIDTH, "end") if at + 6 * len(number) > _WIDTH else (at, "middle")
+            out += f"<text x='{place:.1f}' y='{_HEIGHT - _BELOW + 17}' text-anchor='{anchor}'>{number}</text>"
         for tick in _ticks(*self.ys, 5):
             at = self.y(tick)
             out += f"<path class='tick' d='M{_LEFT} {at:.1f}H{_WIDTH - 12}'/>"

@@ -39,6 +39,7 @@ _STYLE = """
 .run .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 14px; }
 .run .card { margin-top: 10px; overflow-x: auto; }
 .grid { image-rendering: pixelated; max-width: min(100%, 640px); height: auto; border-radius: 4px; }
+td.whole { white-space: nowrap; }
 pre.text { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font: 12px/1.5 var(--mono); }
 """
 
@@ -180,9 +181,10 @@ def _receptive(found: Mapping[str, Any]) -> str:
                 start = field.get("why") or ", ".join(
                     "any" if s is None else f"{s:+d}" for s in field["from"]
                 )
+                whole = "" if "why" in field else " class='whole'"
                 rows += (
-                    f"<tr><td><code>{_text(place)}</code></td><td>{_text(name)}</td>"
-                    f"<td class='num'>{_text(size)}</td><td>{_text(start)}</td></tr>"
+                    f"<tr><td><code>{_text(place).replace('.', '.<wbr>')}</code></td><td>{_text(name)}</td>"
+                    f"<td class='num'>{_text(size)}</td><td{whole}>{_text(start)}</td></tr>"
                 )
     heads = "<th>output or layer</th><th>reads</th><th class='num'>elements</th><th>from</th>"
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -89,6 +89,19 @@ class Plan:
         usual = max(per_epoch, min(50, ceil(total / 100)))
         valid_every = values.valid_every or max(1, min(usual, ceil(total / 5)))
         return cls(total, log_every, valid_every)
+
+
+def reached(facts: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many steps of its plan a run took: fewer after an early stop, an interruption or a divergence.
+
+    A plan in epochs is one of steps where a line of metrics says how many steps an epoch has.
+    """
+    values = settings_of(facts)
+    last = max(metrics, key=lambda line: line["step"], default={})
+    step, epoch = last.get("step", 0), last.get("epoch", 0.0)
+    if values.epochs is not None and not epoch > 0:
+        return f"{step} steps of {values.epochs} epochs"
+    return f"{step} of {Plan.of(values, round(step / epoch) if epoch > 0 else 1).total} steps"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:

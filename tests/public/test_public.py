@@ -83,7 +83,11 @@ def test_a_program_of_a_user_runs(
     )
     run = Run(tmp_path / "run")
     shown = run._repr_html_()
-    assert "<polyline class='line c0'" in shown and "step <b>4 of 4</b>" in shown and "<script" not in shown
+    assert (
+        "<polyline class='line c0'" in shown
+        and "trained <b>4 of 4 steps</b>" in shown
+        and "<script" not in shown
+    )
     assert run.step == 4 and run.model.overrides == {"hidden": "64"} and run.model.variables == {"x": (64,)}
     assert {k: v.shape for k, v in run.parameters.items()} == run.model.parameters
     row = mpcompile.predict(run, "binary_digits", split="valid")

@@ -70,6 +70,12 @@ def test_charts_take_any_numbers(values: list[float]) -> None:
     assert bool(drawn) == bool(np.isfinite(values).any())
 
 
+def test_numbers_of_an_axis_end_inside_the_chart() -> None:
+    drawn = charts.lines("a", "x", "y", [("b", [0, 3000], [0, 1])])
+    (place, anchor), *_ = re.findall(r"<text x='([\d.]+)' y='[\d.]+' text-anchor='(\w+)'>3000<", drawn)
+    assert (float(place), anchor) == (640, "end")
+
+
 def test_one_number_a_draw_is_a_histogram() -> None:
     """Also where it stands in an axis of one element: draws of `real[1]` are no series of one place."""
     module = api.load(ROOT / "specs" / "ridge.mp")

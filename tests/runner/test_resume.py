@@ -19,7 +19,9 @@ from mpcompile.ir import Constant
 from mpcompile.runner import checkpoint
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.metrics import read_metrics
+from mpcompile.runner.resume import reached
 from mpcompile.runner.run import open_run
+from mpcompile.runner.settings import Settings, describe
 from mpcompile.runner.signals import signals
 
 OPTIONS = Options(backend="fake", seed=3, steps=40, checkpoint_every=10)
@@ -88,6 +90,24 @@ def test_fewer_steps_than_were_taken_are_refused(fake: ModuleType, tmp_path: Pat
     for same in (40, None):
         train(fake.module(), tmp_path / "run", Options(resume=True, steps=same), backend=fake.FakeBackend())
     assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("plan", "lines", "told"),
+    [
+        ({"steps": 9}, [(3, 0.5), (9, 1.5)], "9 of 9 steps"),
+        ({"epochs": 2}, [(1, 1 / 7), (13, 13 / 7)], "13 of 14 steps"),
+        ({"epochs": 2, "steps": 10}, [(5, 5 / 7)], "5 of 10 steps"),
+        ({"epochs": 3}, [], "0 steps of 3 epochs"),
+        ({"steps": 4}, [], "0 of 4 steps"),
+        ({}, [(8, 1.0)], "8 of 2000 steps"),
+    ],
+)
+def test_how_far_a_run_is_from_its_plan(
+    plan: dict[str, Any], lines: list[tuple[int, float]], told: str
+) -> None:
+    facts = {"settings": describe(Settings(**plan))}
+    assert reached(facts, [{"step": step, "epoch": epoch} for step, epoch in lines]) == told
 
 
 def test_settings_are_those_of_the_run_not_of_todays_defaults(fake: ModuleType, tmp_path: Path) -> None:
