@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import OtherBackend, Trust, fail, findings, read_run
+from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, fail, findings, read_run
 from mpcompile.cli.evaluate import Split
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def report(
     split: Annotated[Split, typer.Option(help="Part of the data.")] = Split.test,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=4096, help="Number of samples.")] = 64,
     backend: OtherBackend = None,
+    device: OtherDevice = None,
     trust: Trust = False,
 ) -> None:
     """Show a run as one HTML page.
@@ -40,9 +41,8 @@ def report(
         from mpcompile.runner.summary import summarise
 
         opened, module = read_run(run, sources, trust=trust)
-        found = summarise(
-            opened, module, split=split.value, count=count, backend=find_backend(backend) if backend else None
-        )
+        spelled = find_backend(backend) if backend else None
+        found = summarise(opened, module, split=split.value, count=count, backend=spelled, device=device)
         proved = zip(api.property_names(module), api.verdicts(module), strict=True)
         verdicts = [(name, str(v.status), v.how) for name, v in proved]
         drawn = found.samples

@@ -20,7 +20,8 @@ TABLE = (
     Code("MP506", "unreadable-data", "Reports a data file that cannot be read.",
          "Nothing is loaded that could run code: .npz and .npy are read without pickle."),
     Code("MP507", "wrong-amount-of-data",
-         "Reports columns of different lengths, and data too short for one window or one example.",
+         "Reports columns of different lengths, and data too short for one window or one example, or for the text that "
+         "is aligned with their frames.",
          "An example needs all of its parts."),
     Code("MP508", "beyond-a-spline",
          "Warns, before training, of data that reach a spline from outside of its box, with their share and elements.",

@@ -137,9 +137,8 @@ class MixtureOf(Combined):
         count = self.logits.shape[axis]
         assert isinstance(count, int)
         inner, total = F.slice_axis(b, upper, axis, 0, count - 1), F.slice_axis(b, upper, axis, count - 1)
-        below = F.to_float(b, F.less(b, inner, F.mul(b, self._wide(b, u), total)))
-        index = F.sum_axes(b, below, [axis], True)
-        numbers = np.arange(float(count)).reshape(-1, *(1,) * (self.logits.type.rank - axis - 1))
+        index = F.count(b, F.less(b, inner, F.mul(b, self._wide(b, u), total)), [axis], True)
+        numbers = np.arange(count).reshape(-1, *(1,) * (self.logits.type.rank - axis - 1))
         chosen = F.to_float(b, b.emit(ops.Equal(), index, b.constant(numbers)))
         return self.inner.mapped(lambda v: F.sum_axes(b, F.mul(b, chosen, v), [axis])).draw(ctx, rest)
 

@@ -121,12 +121,13 @@ class Ctc(Distribution):
         length = ctx.length_along(time)
         if length is None:
             return F.reshape(b, b.emit(ops.Slice(1, time, x.shape[1], 1), x), (n,))
-        here = b.emit(ops.Equal(), F.steps(b, x.shape[1]), F.reshape(b, length, (n, 1)))
+        ends = F.reshape(b, F.cast(b, length, DType.INT), (n, 1))
+        here = b.emit(ops.Equal(), b.emit(ops.Iota((x.shape[1],), 0)), ends)
         return F.sum_axes(b, F.where(b, here, x, 0.0), [1])
 
     @property
     def answer(self) -> Answer:
-        return Answer("best", 2)
+        return Answer("best", 2, self.logits.shape[1])
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         """The text of the best path (section 3.2), one-hot: the likeliest symbol of each frame; [N, time, classes].
@@ -142,9 +143,9 @@ class Ctc(Distribution):
         new = b.emit(ops.LogicalNot(), b.emit(ops.LogicalOr(), silent, held))
         present = ctx.present_along(frames)
         new = new if present is None else b.emit(ops.LogicalAnd(), present, new)
-        place = b.emit(ops.CumSum(1), F.to_float(b, new))
+        place = b.emit(ops.CumSum(1), F.cast(b, new, DType.INT))
         count = shape[1] if isinstance(shape[1], int) else frames
-        places = F.reshape(b, F.add(b, F.steps(b, count), 1.0), (count, 1))
+        places = b.emit(ops.Add(), b.emit(ops.Iota((count, 1), 0)), b.constant(1))
         here = b.emit(ops.Equal(), F.reshape(b, place, (n, 1, frames)), places)
         here = F.to_float(b, b.emit(ops.LogicalAnd(), here, F.reshape(b, new, (n, 1, frames))))
         classes = [k for k in range(symbols) if k != self.blank]

@@ -201,8 +201,7 @@ class Categorical(Elementwise):
         cumulated = b.emit(ops.CumSum(axis), b.emit(ops.Softmax(axis), self.logits))
         inner, total = _split_last(b, cumulated, axis)  # the last is left out, so that no index is too large
         u = F.reshape(b, noise[0], (*noise[0].shape[:axis], 1, *noise[0].shape[axis:]))
-        below = F.to_float(b, F.less(b, inner, F.mul(b, u, total)))
-        drawn = F.cast(b, F.sum_axes(b, below, [axis]), DType.INT)
+        drawn = F.count(b, F.less(b, inner, F.mul(b, u, total)), [axis])
         return b.emit(ops.Add(), drawn, b.constant(self.low)) if self.low else drawn
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
@@ -219,8 +218,9 @@ class Categorical(Elementwise):
         b, axis, shape = ctx.b, self.axis, self.logits.shape
         one = F.reshape(b, self.logits, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         other = F.reshape(b, self.logits, (*shape[:axis], 1, *shape[axis:]))
-        above = F.sum_axes(b, F.to_float(b, F.less(b, one, other)), [axis + 1])
-        return replace(self, logits=F.where(b, F.less(b, above, float(k)), self.logits, float("-inf")))
+        above = F.count(b, F.less(b, one, other), [axis + 1])
+        likely = b.emit(ops.Less(), above, b.constant(k))
+        return replace(self, logits=F.where(b, likely, self.logits, float("-inf")))
 
 
 def _split_last(b: Builder, x: Value, axis: int) -> tuple[Value, Value]:

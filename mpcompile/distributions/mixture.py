@@ -12,7 +12,7 @@ from mpcompile.distributions.family import Family
 from mpcompile.distributions.sampling import Sampling
 from mpcompile.distributions.subject import Subject
 from mpcompile.distributions.support import REALS, Support
-from mpcompile.ir import Builder, DType, Init, Shape, Symbolic, Value, product
+from mpcompile.ir import Builder, Init, Shape, Symbolic, Value, product
 from mpcompile.layers.base import Context
 from mpcompile.ops import build as F
 from mpcompile.ranges import Components
@@ -84,7 +84,7 @@ class Mixture(Distribution):
         noise = ctx.noise_input(f"noise_{name}", (shape[0], size), "normal")
         upper = b.emit(ops.CumSum(0), b.emit(ops.Softmax(0), self.logits))
         below = F.less(b, F.slice_axis(b, upper, 0, 0, components - 1), u)  # the last is 1
-        index = F.cast(b, F.sum_axes(b, F.to_float(b, below), [1]), DType.INT)
+        index = F.count(b, below, [1])
         loc, log_scale = (b.emit(ops.Gather(0), rows, index) for rows in (self.loc, self.log_scale))
         return F.reshape(b, F.add(b, loc, F.mul(b, noise, b.emit(ops.Exp(), log_scale))), shape)
 

@@ -74,16 +74,16 @@ class Ordinal(Elementwise):
         b, (count,) = ctx.b, self.cuts.shape
         assert isinstance(count, int)
         zero = b.constant(np.zeros(1))
-        level = F.minimum(b, F.maximum(b, F.sub(b, x, float(self.low)), 0.0), float(count))
-        index = F.cast(b, level, DType.INT)
+        index = b.emit(ops.Sub(), F.cast(b, x, DType.INT), b.constant(self.low))
+        index = b.emit(ops.Minimum(), b.emit(ops.Maximum(), index, b.constant(0)), b.constant(count))
         upper, lower = (
             b.emit(ops.Gather(0), F.concat(b, parts, 0), index)
             for parts in ([self.cuts, zero], [zero, self.cuts])
         )
         below = F.neg(b, b.emit(ops.Softplus(), F.sub(b, self.loc, upper)))
         above = F.neg(b, b.emit(ops.Softplus(), F.sub(b, lower, self.loc)))
-        below = F.where(b, F.less(b, level, count - 0.5), below, 0.0)
-        total = F.add(b, below, F.where(b, F.less(b, 0.5, level), above, 0.0))
+        below = F.where(b, b.emit(ops.Less(), index, b.constant(count)), below, 0.0)
+        total = F.add(b, below, F.where(b, b.emit(ops.Less(), b.constant(0), index), above, 0.0))
         if self.widths is None:
             return total
         shares = F.concat(b, [zero, log1m_exp(ctx, F.neg(b, self.widths)), zero], 0)
@@ -92,8 +92,8 @@ class Ordinal(Elementwise):
     def draw(self, ctx: Context, noise: Sequence[Value]) -> Value:
         b = ctx.b
         at = F.add(b, self.loc, logit(ctx, noise[0]))
-        above = F.to_float(b, F.less(b, self.cuts, widened(b, at)))
-        return F.add(b, F.sum_axes(b, above, [at.type.rank]), float(self.low))
+        above = F.count(b, F.less(b, self.cuts, widened(b, at)), [at.type.rank])
+        return F.to_float(b, b.emit(ops.Add(), above, b.constant(self.low)))
 
     def mean(self, ctx: Context, shape: Shape) -> Value:
         b = ctx.b

@@ -13,6 +13,7 @@ from mpcompile.ir.claims import Allowance, Claim
 from mpcompile.ir.graph import Graph
 from mpcompile.ir.leaves import Constant
 from mpcompile.ir.primitive import Array
+from mpcompile.ir.size import Symbolic
 from mpcompile.ir.training import Training
 from mpcompile.ir.types import Type
 
@@ -227,10 +228,12 @@ class Answer:
     kind  `mean` (of classes their probabilities), `best` (the most probable value) or `draw` (the mean has no closed
           form)
     axis  of the classes, where the output has one that the target has not
+    frames  that the target, a text, is aligned with, where its law sums over alignments
     """
 
     kind: Literal["mean", "best", "draw"] = "mean"
     axis: int | None = None
+    frames: int | Symbolic | None = None
 
 
 @dataclass

@@ -142,6 +142,11 @@ def sum_axes(b: Builder, x: Value, axes: Sequence[int], keepdims: bool = False) 
     return b.emit(ops.Sum(tuple(axes), keepdims), x) if axes else x
 
 
+def count(b: Builder, condition: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
+    """Count along axes where a condition holds, in whole numbers: half precision has no odd count above 256."""
+    return sum_axes(b, cast(b, condition, DType.INT), axes, keepdims)
+
+
 def event_sum(b: Builder, x: Value) -> Value:
     """Sum x[N, ...] over everything but the batch: [N]."""
     return sum_axes(b, x, range(1, x.type.rank))

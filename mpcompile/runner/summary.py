@@ -40,7 +40,13 @@ class Summary:
 
 
 def summarise(
-    run: Run, module: Module, *, split: str = "test", count: int = 64, backend: Backend | None = None
+    run: Run,
+    module: Module,
+    *,
+    split: str = "test",
+    count: int = 64,
+    backend: Backend | None = None,
+    device: str | None = None,
 ) -> Summary:
     """Evaluate the best checkpoint of a run, and draw from it.
 
@@ -48,11 +54,11 @@ def summarise(
     """
     dataset = data_of(run, module)
     part = dataset.split(split)
-    reading, step = reading_of(run, module, part, backend=backend)
+    reading, step = reading_of(run, module, part, backend=backend, device=device)
     figures, values = density(reading)
     beside = baselines(module, dataset.splits, part) if values is not None else []
     try:
-        drawn = sampling.sample(run, module, count, backend=backend)
+        drawn = sampling.sample(run, module, count, backend=backend, device=device)
     except SpecError:
         drawn = None
     return Summary(read_metrics(run.metrics), step, dataset.named(split), figures, values, beside, drawn)

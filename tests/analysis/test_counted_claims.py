@@ -68,6 +68,8 @@ def test_each_element_is_followed_from_map_to_map(chain: str, passed: int) -> No
     found = verdict(lowered(FLOW.format(chain)), "transformed")
     assert (found.status, found.detail["passed"]) == ("refuted" if passed else "proved", passed)
     assert [d.code for d in found.diagnostics] == (["MP331"] if passed else [])
+    said = "none mixes them with others" if chain == "affine" else "as they are"
+    assert all(d.message.endswith(said) for d in found.diagnostics)
 
 
 MAP = "model m\ninput x: real[2, 4, 4]\ntarget y: real[{}]\ny ~ normal(loc = x -> {}, scale = 1)\ncheck {{ linear(y) }}\n"

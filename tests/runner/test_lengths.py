@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import specs_under_test as specs
 
@@ -39,3 +40,29 @@ def test_longer_data_and_longer_samples_are_refused(tmp_path: Path) -> None:
     assert sample(run, module, 1, length=8).values["text"].shape == (1, 8)
     with pytest.raises(SpecError, match=r"MP542.*samples have 9 steps along 'time', and there are 8"):
         sample(run, module, 1, length=9)
+
+
+@pytest.mark.parametrize(
+    ("last", "length", "heard", "message"),
+    [
+        ([0, 1, 2, 3], 4, 4, None),
+        ([0, 0, 2, 0], 3, 4, None),  # zeros behind the end repeat nothing
+        ([0, 1, 2, 3], 4, 3, "4 symbols, 0 of which repeat the one before, and 3 frames"),
+        ([0, 0, 2, 2], 4, 5, "4 symbols, 2 of which repeat the one before, and 5 frames"),
+    ],
+)
+def test_a_text_that_no_alignment_has_is_refused(
+    tmp_path: Path, last: list[int], length: int, heard: int, message: str | None
+) -> None:
+    """Of three texts the last one; the sound of this spec has two rows a frame."""
+    module = load(specs.path("ctc"), {"width": "2", "hidden": "3"})
+    np.savez(
+        tmp_path / "heard.npz", sound=np.zeros((3, 10, 2), np.float32), sound_length=[5, 5, heard],
+        text=[[0, 1, 0, 1], [0, 1, 0, 1], last], length=[4, 4, length],
+    )  # fmt: skip
+    if message is None:
+        assert load_data(module, str(tmp_path / "heard.npz"), whole=True)
+        return
+    with pytest.raises(SpecError, match=f"MP507.*example 2 of train: 'text' has {message}") as caught:
+        load_data(module, str(tmp_path / "heard.npz"), whole=True)
+    assert f"give it {4 + int(message.split()[2])} frames" in str(caught.value.diagnostics[0].help)

@@ -113,18 +113,19 @@ def _alone(graph: Graph) -> Array:
 def _finding(subject: str, first: FlowStep, maps: int, passed: Array) -> Diagnostic:
     places = [f"{subject}{[int(i) for i in at]}" for at in np.argwhere(passed)[:SHOWN]]
     more = f" and {int(passed.sum()) - SHOWN} more" if passed.sum() > SHOWN else ""
+    shown = f"{', '.join(places)}{more}"
     some = (
-        "no map has a conditioner, and these pass"
+        "no map has a conditioner, and none mixes them with others"
         if not maps
-        else "the only map that has a conditioner passes"
+        else "the only map that has a conditioner passes them on as they are"
         if maps == 1
-        else f"all {maps} maps that have a conditioner pass"
+        else f"all {maps} maps that have a conditioner pass them on as they are"
     )
     return Diagnostic(
         "MP331",
-        f"{int(passed.sum())} of {passed.size} elements of {subject} are never transformed: {some} them on as they are",
+        f"{int(passed.sum())} of {passed.size} elements of {subject} are never transformed: {some}",
         first.span,
         Severity.WARNING,
-        label=f"passes {', '.join(places)}{more}",
+        label=f"passes {shown}" if maps else f"reads {shown} alone",
         help=HELP,
     )

@@ -14,6 +14,7 @@ from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ir.data_sets import DATA_SETS
 from mpcompile.lowering.names import near
+from mpcompile.runner.data.alignments import require_alignments
 from mpcompile.runner.data.dataset import (
     SPLITS,
     Column,
@@ -92,6 +93,7 @@ def load_data(
     pairs = adapter.pairing()
     statistics = _statistics(splits["train"])
     _require_intervals(module, spec, splits)
+    require_alignments(module, spec, splits)
     found = Dataset(
         spec,
         splits,

@@ -1,0 +1,73 @@
+"""Classes and places above 256, of which bfloat16 has no odd ones: programs count them in whole numbers."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from specs_under_test import NAMES
+from specs_under_test import module as spec
+from written import lowered
+
+from mpcompile.ir import Array, DType
+from mpcompile.ops import Cast, CumSum, Sum
+from mpcompile.passes.pipeline import optimise
+from mpcompile_jax.loading import import_programs
+from mpcompile_torch import emit_module
+from mpcompile_torch.loading import build_model
+
+SIZE, CLASS = 400, 301
+PEAK = np.where(np.arange(SIZE) == CLASS, 60.0, 0.0)
+#: Frames of a text without blanks: symbols 0 and 1 take turns.
+FRAMES = 60.0 * np.eye(3)[np.arange(SIZE) % 2]
+
+#: What counts: a spec, its program, weights and inputs, and the result, which bfloat16 holds.
+COUNTS: dict[str, tuple[str, str, dict[str, Array], dict[str, Array], Array]] = {
+    "categorical": (
+        f"condition c: real[{SIZE}]\ntarget x: category({SIZE})\nx ~ categorical(logits = c)\n",
+        "sample", {}, {"c": PEAK[None], "noise_x": np.array([0.5])}, np.array([CLASS]),
+    ),
+    "autoregressive": (
+        f"input x: category({SIZE})[time]\nx ~ autoregressive(likelihood = categorical) {{\n"
+        f"  embedding(2) -> shift -> dense({SIZE})\n}}\n",
+        "sample", {"x.net.dense_0.bias": PEAK}, {"noise_x": np.full((1, 3), 0.5)}, np.full((1, 3), CLASS),
+    ),
+    "components": (
+        f"condition c: real[{3 * SIZE}]\ntarget x: real[1]\nx ~ mixture(normal, c, components = {SIZE})\n",
+        "sample", {}, {"c": np.concatenate([PEAK, np.maximum(PEAK, 1), 0 * PEAK])[None], "noise_x": np.array([[0.5]]),
+                   "noise_x_2": np.zeros((1, 1))}, np.array([[60.0]]),
+    ),
+    "base": (
+        f"input x: real[2]\nx ~ flow(base = mixture(components = {SIZE})) {{\n  affine\n}}\n",
+        "sample", {"x.base.logits": PEAK, "x.base.loc": np.stack([PEAK, PEAK], 1)},
+        {"noise_x_component": np.array([[0.5]]), "noise_x": np.zeros((1, 2))}, np.array([[60.0, 60.0]]),
+    ),
+    "text": (
+        "condition c: real[frames, 3]\ntarget x: category(2)[time]\ncondition length: integer(1..time)\n"
+        "x ~ ctc(logits = c, blank = 2)\n",
+        "predict", {}, {"c": FRAMES[None]}, FRAMES[None, :, :2] / 60,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_above_256_are_exact_in_bfloat16(name: str) -> None:
+    text, program, given, inputs, wanted = COUNTS[name]
+    m = lowered(f"model m\n{text}")
+    weights = {k: np.zeros(p.shape) for k, p in m.parameters.items()} | given
+    model = build_model(emit_module(optimise(m).module), weights, torch.bfloat16)
+    made = getattr(model, program)(**{k: torch.from_numpy(v).bfloat16() for k, v in inputs.items()})
+    np.testing.assert_array_equal(made.detach().double().numpy(), wanted)
+    cast = {k: jnp.asarray(v, jnp.bfloat16) for k, v in weights.items()}
+    drawn = import_programs(m)[program](cast, **{k: jnp.asarray(v, jnp.bfloat16) for k, v in inputs.items()})
+    np.testing.assert_array_equal(np.asarray(drawn, np.float64), wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_sum_of_floats_is_a_number_of_a_class(name: str) -> None:
+    for graph in spec(name).programs.values():
+        for node in graph.nodes():
+            if isinstance(node.op, Cast) and node.op.dtype is DType.INT:
+                source = graph.node(node.inputs[0])
+                assert not isinstance(source.op, Sum | CumSum) or source.types[0].dtype is DType.INT
