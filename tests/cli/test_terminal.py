@@ -96,6 +96,8 @@ def test_text_of_a_run(bare: Path, run: Callable[..., str]) -> None:
     on_terminal = terminal("sample", "r", "-n", "2", "--stream", folder=bare)
     assert on_terminal.replace("\r\n", "\n") == _out.visible(drawn)
     said += run("eval", "r")
+    for command in ("eval", "report"):
+        assert "MP511" in run(command, "r", "--device", "nowhere")
     assert "\\u001b" in said and not controls(said)
     facts = json.loads((bare / "r" / "run.json").read_text())
     for key in ("data", "model", "spec_path"):
