@@ -1,4 +1,4 @@
-"""Classes and places above 256, of which bfloat16 has no odd ones: programs count them in whole numbers."""
+"""Classes above 256, of which bfloat16 has no odd ones: programs count in whole numbers. Docs/laws.md, row 31."""
 
 from __future__ import annotations
 
