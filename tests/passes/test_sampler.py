@@ -350,8 +350,8 @@ REFUSED = {
             ("group_norm_over_order", "`group_norm(2)`", WHOLE),
             ("layer_norm_over_order", "`layer_norm`", AHEAD),
             ("instance_norm_in_pixelcnn", "`instance_norm`", WHOLE),
-            ("transformer_no_shift", "(cast)", "is not known in time to draw from it"),
-            ("wavenet_same_padding", "(cast)", AHEAD),
+            ("transformer_no_shift", "(sum)", "is not known in time to draw from it"),
+            ("wavenet_same_padding", "(sum)", AHEAD),
         )
     },
 }
