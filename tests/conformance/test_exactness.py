@@ -71,7 +71,9 @@ def used(graph: Graph, seen: Counter[str]) -> None:
 
 
 #: They choose or round, so that what they depend on need not show; `test_primitives.py` holds each to its law.
-STEPS = {"abs", "arg_max", "floor", "max", "max_pool", "max_pool_grad", "maximum", "minimum", "relu", "sign"}
+STEPS = {
+    "abs", "arg_max", "floor", "max", "max_pool", "max_pool_grad", "maximum", "minimum", "modulo", "relu", "sign"
+}  # fmt: skip
 
 
 def test_random_graphs_are_exact() -> None:

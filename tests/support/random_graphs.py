@@ -405,6 +405,8 @@ def choose(d: Draft) -> Value | None:
     if kind == 6:
         return d.emit(ops.Sub(), v, v)
     whole = d.emit(ops.Cast(DType.INT), d.scaled(v, 5.0))
+    if d.number(0, 1):
+        whole = d.emit(ops.Modulo(d.number(2, 4)), whole)
     return d.emit(ops.Cast(DType.FLOAT), whole)
 
 
