@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import specs_under_test as specs
+from written import lowered
 
 from mpcompile.api import load
 from mpcompile.diagnostics import SpecError
@@ -66,3 +67,10 @@ def test_a_text_that_no_alignment_has_is_refused(
     with pytest.raises(SpecError, match=f"MP507.*example 2 of train: 'text' has {message}") as caught:
         load_data(module, str(tmp_path / "heard.npz"), whole=True)
     assert f"give it {4 + int(message.split()[2])} frames" in str(caught.value.diagnostics[0].help)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [("frames", 7), ("2 * frames", 12), ("3 * frames", 24)])
+def test_each_text_that_is_spoken_has_an_alignment(rows: str, steps: int) -> None:
+    spec = specs.path("ctc").read_text(encoding="utf-8").replace("[2 * frames, width]", f"[{rows}, width]")
+    module = lowered(spec.replace("stride = 2", f"stride = {rows.split()[0].replace('frames', '1')}"))
+    assert load_data(module, "spoken", steps)

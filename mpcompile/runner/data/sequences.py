@@ -107,28 +107,29 @@ def reversal(source: int, reply: int, tokens: int) -> Raw:
 
 
 def spoken(frames: int, width: int, letters: int, times: int = 1) -> Raw:
-    """Generate words in noise: each letter is a code of its own, held for 1 to 3 frames, with 0 or 1 silent ones behind.
+    """Generate words in noise: each letter is a code of its own, held for 1 to 3 steps, with 0 or 1 silent ones behind.
 
-    sound `[n, frames, width]` and sound_length, text `[n, frames // 4]` and length. Silence separates equal neighbours.
-    A step of `sound_length` is `times` frames.
+    sound `[n, frames, width]` and sound_length, text `[n, frames // times // 4]` and length. A step is `times` frames;
+    `sound_length` counts steps. Silence separates equal neighbours, so that each text has an alignment with the steps.
     """
     splits = {}
     code = generator("data", "spoken", letters, width).standard_normal((letters, width))
-    longest = max(1, frames // 4)
+    steps = max(1, frames // times)
+    longest = max(1, steps // 4)
     for split, n in SIZES.items():
         r = generator("data", "spoken", split, frames, letters)
         length = r.integers(1, longest + 1, n)
         text = np.where(np.arange(longest) < length[:, None], r.integers(0, letters, (n, longest)), 0)
-        held = np.minimum(r.integers(1, 4, text.shape), max(1, frames // longest - 1))
+        held = np.minimum(r.integers(1, 4, text.shape), max(1, steps // longest - 1))
         silent = np.where(text == np.roll(text, -1, 1), 1, r.integers(0, 2, text.shape))
         ends = np.where(np.arange(longest) < length[:, None], held + silent, 0).cumsum(1)
         sound = 0.3 * r.standard_normal((n, frames, width))
         for i, j in np.argwhere(np.arange(longest) < length[:, None]):
-            start = int(ends[i, j] - held[i, j] - silent[i, j])
-            sound[i, start : start + held[i, j]] += code[text[i, j]]
+            end = ends[i, j] - silent[i, j]
+            sound[i, times * (end - held[i, j]) : times * end] += code[text[i, j]]
         splits[split] = {
             "sound": sound.astype(np.float32),
-            "sound_length": -(-np.maximum(1, np.minimum(ends[:, -1], frames)) // times),
+            "sound_length": np.maximum(1, np.minimum(ends[:, -1], steps)),
             "text": text,
             "length": length,
         }
