@@ -116,5 +116,8 @@ def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], 
 
 
 def _failed(text: str, reason: Exception) -> Unimportable:
-    what = f"{text} cannot be imported: {type(reason).__name__}: {reason}"
-    return Unimportable(error("MP700", what, Span.none()).diagnostics)
+    what, help_ = f"{text} cannot be imported: {type(reason).__name__}: {reason}", ""
+    if isinstance(reason, ModuleNotFoundError):
+        what = f"{text} cannot be imported: there is no module `{reason.name}`"
+        help_ = "modules are looked for in the current folder, on PYTHONPATH, and among installed packages"
+    return Unimportable(error("MP700", what, Span.none(), help=help_).diagnostics)

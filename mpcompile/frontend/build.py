@@ -99,9 +99,8 @@ class Builder(Expressions):
         span = self.span(base)
         if str(base) not in TYPES:
             known = "types are " + ", ".join(f"`{t}`" for t in TYPES)
-            close = [
-                t for t in TYPES if one_edit(str(base), t)
-            ]  # the list is short: no guess beyond one edit
+            # no guess beyond one edit: the list is short
+            close = [t for t in TYPES if one_edit(str(base), t)]
             raise error("MP108", f"unknown type `{base}`", span, **meant(str(base), close, span, known))
         low = high = classes = None
         labels: tuple[str, ...] = ()
