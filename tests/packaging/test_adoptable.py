@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from mpcompile import __version__
@@ -61,6 +64,30 @@ def test_badges_workflows_and_classifiers_name_the_same_pythons() -> None:
     assert f"{URL}/actions/workflows/ci.yml/badge.svg" in readme
 
 
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("github-workflows", ".github/workflows/*.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
+)
+def test_files_for_other_services_obey_their_schemas(schema: str, files: str) -> None:
+    """The schemas come with check-jsonschema."""
+    paths = sorted(ROOT.glob(files))
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        f"vendor.{schema}",
+        *map(str, paths),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert paths and done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_release_is_tested_and_attested_before_it_is_published() -> None:
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))[
         "jobs"
@@ -73,9 +100,6 @@ def test_the_release_is_tested_and_attested_before_it_is_published() -> None:
     version = next(step for step in steps if "__version__" in step)
     expression = re.search(r"sed -n '([^']*)'", version)
     assert expression is not None and "__version__" in expression[1]
-    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"):
-        body = yaml.safe_load(form.read_text(encoding="utf-8"))
-        assert {"name", "description", "body"} <= body.keys(), form
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
     assert container["onCreateCommand"] == "make .venv/.stamp" and "READY := .venv/.stamp" in (
         ROOT / "Makefile"
