@@ -20,7 +20,7 @@ from mpcompile.emission.text import (
     slice_text,
     tuple_text,
 )
-from mpcompile.ir import DType, Node
+from mpcompile.ir import DType, Node, Value
 from mpcompile_torch.products import (
     avg_pool,
     conv,
@@ -208,11 +208,18 @@ def _gather(a: RowContext, node: Node, args: list[Expr]) -> Expr:
 
 
 def _take_along(a: RowContext, node: Node, args: list[Expr]) -> Expr:
-    indices, axis = tensor(a, args[1], DType.INT), node.op.attributes()["axis"]
-    if all(x == y for i, (x, y) in enumerate(zip(*node.shapes, strict=True)) if i != axis):
-        return Expr(f"{first_operand(a, node, args)}.gather({axis}, {indices.text})")
-    # it broadcasts, for which an exporter fixes the number of examples
-    return Expr(f"torch.take_along_dim({args[0].text}, {indices.text}, {axis})")
+    """`gather` of operands of one shape: `take_along_dim` broadcasts, and an exporter fixes its number of examples."""
+    axis = node.op.attributes()["axis"]
+    wanted = [y if x == 1 else x for x, y in zip(*node.shapes, strict=True)]
+
+    def widened(e: Expr, value: Value) -> Expr:
+        e = tensor(a, e, value.dtype)
+        pairs = list(zip(value.shape, wanted, strict=True))
+        sizes = ["-1" if old == new or i == axis else a.size(new).text for i, (old, new) in enumerate(pairs)]
+        return e if all(s == "-1" for s in sizes) else Expr(f"{e.at(ATOM)}.expand({', '.join(sizes)})")
+
+    data, indices = (widened(e, v) for e, v in zip(args, node.inputs, strict=True))
+    return Expr(f"{data.at(ATOM)}.gather({axis}, {indices.text})")
 
 
 def _stop(start: Expr, size: str) -> str:

@@ -29,7 +29,7 @@ TENSOR = set(
 MODULES = {
     "torch": set(
         "exp log tanh sigmoid sqrt abs sign floor erf sin cos maximum minimum where cat full "
-        "eye no_grad is_grad_enabled zeros ones arange take_along_dim stack tensor zeros_like ones_like empty randn "
+        "eye no_grad is_grad_enabled zeros ones arange stack tensor zeros_like ones_like empty randn "
         "broadcast_to equal reshape bool int64 get_default_dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
         "linalg.slogdet compiler.is_compiling "

@@ -110,18 +110,19 @@ def typed(
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main()
-    found = "".join(capsys.readouterr())
+    found = capsys.readouterr()
     faulty = any(re.match(r"(error|warning)\[", line) for line in lines)
     assert (ended.value.code or 0) == faulty, (command, found)
     if arguments[1] == "train" and not (EVERY or faulty):
         return
     same = alike if any(word in command for word in LEARNED) else str.__eq__
-    rest = [sizeless(line) for line in found.splitlines()]
+    streams = [[sizeless(line) for line in text.splitlines()] for text in found]  # a terminal mixes them
     for line in map(sizeless, lines):
         if line.strip() not in ("", "..."):
-            place = next((i for i, printed in enumerate(rest) if same(line, printed)), None)
-            assert place is not None, (command, line, found)
-            rest = rest[place + 1 :]
+            places = [(rest, i) for rest in streams for i, printed in enumerate(rest) if same(line, printed)]
+            assert places, (command, line, found)
+            rest, i = places[0]
+            del rest[: i + 1]
 
 
 def test_every_command_is_run_or_has_its_reason() -> None:
