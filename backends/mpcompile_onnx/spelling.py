@@ -7,6 +7,7 @@ An input's own name may be given back where nothing is to be done.
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto
 
 from mpcompile.ir import DType, Node, Shape, Symbolic, Value, broadcast_shapes, product
 from mpcompile.ops.pointwise import Binary
@@ -245,9 +246,12 @@ def along(kind: str) -> Row:
 
 
 def _cum_sum(w: Writer, node: Node, args: list[str]) -> str:
-    op = node.op.attributes()
+    """Add up floats in double: the converter to float16 of onnxruntime spoils a `CumSum` of singles within a loop."""
+    op, wide = node.op.attributes(), node.types[0].dtype is DType.FLOAT and not w.double
     axis = w.literal(np.asarray(op["axis"], np.int64))
-    return w.op("CumSum", args[0], axis, exclusive=int(op["exclusive"]), reverse=int(op["reverse"]))
+    x = w.op("Cast", args[0], to=TensorProto.DOUBLE) if wide else args[0]
+    total = w.op("CumSum", x, axis, exclusive=int(op["exclusive"]), reverse=int(op["reverse"]))
+    return w.op("Cast", total, to=TensorProto.FLOAT) if wide else total
 
 
 def _arg_max(w: Writer, node: Node, args: list[str]) -> str:

@@ -93,7 +93,7 @@ class Ctc(Distribution):
                 F.add(b, _either(b, of_symbol, after_blank, after_symbol), now[1]),
             ]
             if length is not None:
-                real = F.reshape(b, F.less(b, F.to_float(b, t), b.here(length)), (n, 1))
+                real = F.reshape(b, b.emit(ops.Less(), t, b.here(length)), (n, 1))
                 following = [F.where(b, real, new, old) for new, old in zip(following, state, strict=True)]
             return following, []
 
@@ -121,7 +121,7 @@ class Ctc(Distribution):
         length = ctx.length_along(time)
         if length is None:
             return F.reshape(b, b.emit(ops.Slice(1, time, x.shape[1], 1), x), (n,))
-        ends = F.reshape(b, F.cast(b, length, DType.INT), (n, 1))
+        ends = F.reshape(b, length, (n, 1))
         here = b.emit(ops.Equal(), b.emit(ops.Iota((x.shape[1],), 0)), ends)
         return F.sum_axes(b, F.where(b, here, x, 0.0), [1])
 

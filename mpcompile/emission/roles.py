@@ -55,6 +55,11 @@ def role(graph: Graph, value: Value, within: Collection[int], made: str | None =
         return found
     if made:
         return made
+    if node.op.name == "cast" and value.dtype is DType.INT:
+        source = graph.node(node.inputs[0]).op
+        if isinstance(source, Input) and not NUMBERED.fullmatch(source.path):
+            return f"whole_{source.path}"
+        return None
     if node.op.name == "gather":
         return "embedded" if isinstance(graph.node(node.inputs[0]).op, Parameter) else "picked"
     if node.op.name == "add" and (drawn := _drawn(graph, node)):

@@ -8,6 +8,7 @@ from mpcompile.emission.names import free
 from mpcompile.emission.roles import NUMBERED, role
 from mpcompile.emission.text import WIDTH, prose
 from mpcompile.ir import DType, Input, Node, Parameter, Value, multiple_of
+from mpcompile.ops import Cast
 from mpcompile.outline import Block
 
 #: A type has the types of up to so many results.
@@ -41,6 +42,8 @@ def result_type(kind: str, count: int) -> str:
 def argument_hint(block: Block, value: Value) -> str:
     """Suggest a name for an argument of a function that was cut out of a program."""
     op = block.graph.node(value).op
+    if isinstance(op, Cast):  # a length as a whole number is still that length
+        op = block.graph.node(block.graph.node(value).inputs[0]).op
     if isinstance(op, Input | Parameter):
         name = op.path.split(".")[-1]
         if name.isascii() and name.isidentifier() and name[:2] != "__" and not NUMBERED.fullmatch(name):

@@ -120,7 +120,9 @@ def count(ctx: Context, x: Value, at: Sequence[int]) -> Value | float:
         size = x.shape[axis]
         length = ctx.length_along(size)
         if length is not None:
-            each: Value | float = F.reshape(b, length, (length.shape[0], *(1,) * (x.type.rank - 1)))
+            each: Value | float = F.reshape(
+                b, F.to_float(b, length), (length.shape[0], *(1,) * (x.type.rank - 1))
+            )
         elif isinstance(size, int):
             each = float(size)
         else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mpcompile.ir import Builder, DType, Graph, Input, Node, Type, Value, float_type
 from mpcompile.layers import Context
 from mpcompile.layers.recurrent import Gru, Lstm, Recurrent, Rnn, Weights
-from mpcompile.ops import Add, Cast, Iota, Less, MatMul, Scan, Transpose
+from mpcompile.ops import Add, Iota, Less, MatMul, Scan, Transpose
 from mpcompile.outline import Block, Loop
 
 #: Layers that are looked for, of any number of units, and with or without biases.
@@ -122,8 +122,7 @@ def _prefix(graph: Graph, present: Value) -> bool:
     node = graph.node(present)
     if not isinstance(node.op, Less) or node.inputs[1].type.rank != 2 or node.inputs[1].shape[1] != 1:
         return False
-    count = graph.node(node.inputs[0])
-    return isinstance(graph.node(count.inputs[0]).op if isinstance(count.op, Cast) else count.op, Iota)
+    return isinstance(graph.node(node.inputs[0]).op, Iota)
 
 
 def _step(kind: Recurrent, state: Type, present: Value | None) -> Graph:

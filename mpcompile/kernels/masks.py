@@ -51,13 +51,13 @@ def is_started(graph: Graph, mask: Value, lengths: Collection[str]) -> bool:
     if not isinstance(node.op, Less) or mask.type.rank != 2:
         return False
     count, ends = (graph.node(v) for v in node.inputs)
-    if isinstance(count.op, Cast):
-        count = graph.node(count.inputs[0])
     if (
         not isinstance(count.op, Iota)
         or count.types[0].shape != mask.shape[1:]
         or not isinstance(ends.op, Reshape)
     ):
         return False
+    whole = graph.node(ends.inputs[0])
     known = {graph.inputs[name] for name in lengths if name in graph.inputs}
-    return ends.inputs[0] in known and ends.types[0].shape == (mask.shape[0], 1)
+    started = isinstance(whole.op, Cast) and whole.inputs[0] in known
+    return started and ends.types[0].shape == (mask.shape[0], 1)

@@ -95,7 +95,7 @@ class Attention(Acting):
         assert isinstance(width, int)
         scores = F.mul(b, b.emit(ops.MatMul(), q, F.transpose(b, k, 0, 1, 3, 2)), width**-0.5)
         if self.alibi:
-            scores = F.add(b, scores, _slopes(ctx, self.heads, scores, 1.0 if form == "before" else 0.0))
+            scores = F.add(b, scores, _slopes(ctx, self.heads, scores, int(form == "before")))
         if form == "related":
             weights = self._related(ctx, scores, x)
         else:
@@ -224,14 +224,15 @@ def _angles(ctx: Context, time: int | Symbolic, size: int, base: float) -> Value
     return F.mul(b, F.reshape(b, F.steps(b, time), (time, 1)), b.constant(speeds))
 
 
-def _slopes(ctx: Context, heads: int, scores: Value, later: float) -> Value:
+def _slopes(ctx: Context, heads: int, scores: Value, later: int) -> Value:
     """The fall of scores by distance, [heads, time, time]; with keys that stand `later` by one place."""
     b, (time, keys) = ctx.b, scores.shape[2:]
     falls = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
-    distance = F.sub(b, F.steps(b, keys), F.reshape(b, F.steps(b, time), (time, 1)))
+    query, key = (b.emit(ops.Iota((size,), 0)) for size in (time, keys))
+    distance = b.emit(ops.Sub(), key, F.reshape(b, query, (time, 1)))
     if later:
-        distance = F.sub(b, distance, later)
-    far = F.neg(b, b.emit(ops.Abs(), distance))
+        distance = b.emit(ops.Sub(), distance, b.constant(later))
+    far = F.neg(b, b.emit(ops.Abs(), F.to_float(b, distance)))
     return F.mul(b, b.constant(falls.reshape(heads, 1, 1)), far)
 
 
@@ -259,8 +260,8 @@ def _alone(ctx: Context, time: int | Symbolic, length: Value | None) -> Value:
     first = b.emit(ops.Minimum(), i, b.constant(np.asarray(1)))
     if length is None:
         return b.emit(ops.LessEqual(), first, j)
-    ends = F.reshape(b, F.sub(b, length, 1.0), (length.shape[0], 1, 1, 1))
-    return b.emit(ops.LessEqual(), F.minimum(b, F.to_float(b, first), ends), F.to_float(b, j))
+    ends = F.reshape(b, b.emit(ops.Sub(), length, b.constant(1)), (length.shape[0], 1, 1, 1))
+    return b.emit(ops.LessEqual(), b.emit(ops.Minimum(), first, ends), j)
 
 
 def causal_mask(ctx: Context, time: int | Symbolic) -> Value:

@@ -15,7 +15,7 @@ from mpcompile.ops import build as F
 class Lengths:
     """The part of a context that knows how long each example is.
 
-    lengths  of the examples of this program, [N], by the symbol of the axis that they are counted along
+    lengths  of the examples of this program, int [N], by the symbol of the axis that they are counted along
     """
 
     b: Builder
@@ -40,15 +40,15 @@ class Lengths:
         return error(code, message, self.span, **rest)
 
     def length_of(self, x: Value) -> Value | None:
-        """Return the number of real positions along axis 1 of x, in the batch of x; None where all are real."""
+        """Return the number of real positions along axis 1 of x, int, in the batch of x; None where all are real."""
         length = self.length_along(x.shape[1]) if self.lengths and x.type.rank > 1 else None
         return None if length is None else self.repeated(length, x.shape[0])
 
     def length_along(self, size: int | Symbolic) -> Value | None:
-        """Return the number of real positions along an axis of this size, [N]: 2 length - 1 for 2 * time - 1.
+        """Return the number of real positions along an axis of this size, int [N]: 2 length - 1 for 2 * time - 1.
 
-        None where all are real. Raises `SpecError` (MP201) where the lengths of some symbols of the size are not
-        known.
+        None where all are real. It is a whole number: half precision has no odd one above 256. Raises `SpecError`
+        (MP202) where the lengths of some symbols of the size are not known.
         """
         if not isinstance(size, Symbolic) or not self.lengths.keys() & symbols(size):
             return None
@@ -62,13 +62,12 @@ class Lengths:
             )  # fmt: skip
         if name not in self._ends:
             with b.within((), self.span):
-                total: Value | float = 0.0
+                total = b.constant(0)
                 for monomial, times in size.terms:
-                    term: Value | float = float(times)
+                    term = b.constant(times)
                     for s in monomial:
-                        term = F.mul(b, self.lengths[s], term)
-                    total = F.add(b, term, total) if isinstance(term, Value) else F.add(b, total, term)
-                assert isinstance(total, Value)
+                        term = b.emit(ops.Mul(), self.lengths[s], term)
+                    total = b.emit(ops.Add(), term, total)
                 self._ends[name] = total
         return self._ends[name]
 
@@ -95,7 +94,7 @@ class Lengths:
         if length is not None and name not in self._present:
             with b.within((), self.span):
                 ends = F.reshape(b, length, (length.shape[0], 1))
-                self._present[name] = F.less(b, F.steps(b, size), ends)
+                self._present[name] = b.emit(ops.Less(), b.emit(ops.Iota((size,), 0)), ends)
         return self._present.get(name)
 
     def kept(self, x: Value) -> Value:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mpcompile import ops
-from mpcompile.ir import DType, Init, Value, symbol
+from mpcompile.ir import Init, Value, symbol
 from mpcompile.ir.axes import TIME
 from mpcompile.layers.axes import described, with_batch
 from mpcompile.layers.base import STEPS, TOKENS, Acting, Acts, Context, Layer, Part, Takes
@@ -85,7 +85,7 @@ class Last(Acting):
         if length is None:
             flipped = b.emit(ops.Flip(1), x)
             return F.reshape(b, b.emit(ops.Slice(1, 0, 1, 1), flipped), (x.shape[0], *x.shape[2:]))
-        ends = F.reshape(b, F.cast(b, length, DType.INT), (x.shape[0], 1))
+        ends = F.reshape(b, length, (x.shape[0], 1))
         after = b.emit(ops.Add(), b.emit(ops.Iota((x.shape[1],), 0)), b.constant(1))
         final = b.emit(ops.Equal(), after, ends)
         final = F.reshape(b, final, (*final.shape, *(1,) * (x.type.rank - 2)))

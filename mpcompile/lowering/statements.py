@@ -12,7 +12,7 @@ from mpcompile.diagnostics.nearest import meant
 from mpcompile.distributions import Autoregressive, Distribution
 from mpcompile.distributions.elementwise import Categorical
 from mpcompile.frontend import ast
-from mpcompile.ir import Builder, Claim, Field, Graph, Module, Programs, Type, Value, symbol, symbols
+from mpcompile.ir import Builder, Claim, DType, Field, Graph, Module, Programs, Type, Value, symbol, symbols
 from mpcompile.ir.axes import Axes
 from mpcompile.layers import Context
 from mpcompile.lowering import discrete, holes, latents
@@ -22,6 +22,7 @@ from mpcompile.lowering.densities import distribution
 from mpcompile.lowering.reading import Hidden, Order
 from mpcompile.lowering.recurrence import Recurrence, in_step
 from mpcompile.lowering.scope import Scope
+from mpcompile.ops import build as F
 from mpcompile.ops import unrolled
 
 
@@ -194,7 +195,7 @@ class Statements:
                 if f.optional:
                     value, there = holes.split(p.ctx, value, f)
             if f.counts is not None:
-                p.ctx.lengths[f.counts] = value
+                p.ctx.lengths[f.counts] = F.cast(p.b, value, DType.INT)
             self.know(p, name, value)
             if there is not None and name in self.missing:
                 p.there[name] = there

@@ -119,7 +119,7 @@ def test_a_mask_that_is_no_prefix_stays_a_loop() -> None:
     for hole in (False, True):
         ctx, n, time = Context(Builder(Graph("loss")), {}), symbol("N"), symbol("time")
         x = ctx.b.input("x", float_type(n, time, 2))
-        ctx.lengths["time"] = ctx.b.input("length", Type(DType.FLOAT, (n,)))
+        ctx.lengths["time"] = ctx.b.input("length", Type(DType.INT, (n,)))
         if hole:
             ctx._present["time"] = ctx.b.input("present", Type(DType.BOOL, (n, time)))
         graph = ctx.b.graph

@@ -1,4 +1,4 @@
-"""Classes above 256, of which bfloat16 has no odd ones: programs count in whole numbers. Docs/laws.md, row 31."""
+"""Classes, places and lengths above 256, of which bfloat16 has no odd ones: whole numbers. Docs/laws.md, row 31."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from specs_under_test import NAMES
 from specs_under_test import module as spec
 from written import lowered
 
-from mpcompile.ir import Array, DType
-from mpcompile.ops import Cast, CumSum, Sum
+from mpcompile.ir import Array, Constant, DType, Graph, Value
+from mpcompile.ops import Cast, CumSum, Equal, Less, LessEqual, Sum
+from mpcompile.ops.traits import Elementwise, Movement
 from mpcompile.passes.pipeline import optimise
 from mpcompile_jax.loading import import_programs
 from mpcompile_torch import emit_module
@@ -21,6 +22,12 @@ SIZE, CLASS = 400, 301
 PEAK = np.where(np.arange(SIZE) == CLASS, 60.0, 0.0)
 #: Frames of a text without blanks: symbols 0 and 1 take turns.
 FRAMES = 60.0 * np.eye(3)[np.arange(SIZE) % 2]
+#: The last real place of a sequence of this length has a 1, the first one behind its end an 8.
+ENDS = np.where(np.arange(SIZE) == CLASS - 1, 1.0, np.where(np.arange(SIZE) == CLASS, 8.0, 0.0))
+SUMMED = (
+    "condition length: integer(1..time)\ntarget y: real[1]\n"
+    "s = sum(x, over = time)\ny ~ normal(concat(s, s))\n"
+)
 
 #: What counts: a spec, its program, weights and inputs, and the result, which bfloat16 holds.
 COUNTS: dict[str, tuple[str, str, dict[str, Array], dict[str, Array], Array]] = {
@@ -48,6 +55,19 @@ COUNTS: dict[str, tuple[str, str, dict[str, Array], dict[str, Array], Array]] = 
         "x ~ ctc(logits = c, blank = 2)\n",
         "predict", {}, {"c": FRAMES[None]}, FRAMES[None, :, :2] / 60,
     ),
+    "length": (
+        f"input x: real[time, 1]\n{SUMMED}",
+        "predict", {}, {"x": ENDS[None, :, None], "length": np.array([CLASS])}, np.array([[1.0]]),
+    ),
+    "twice the length": (
+        f"input x: real[2 * time, 1]\n{SUMMED}",
+        "predict", {}, {"x": np.repeat(ENDS, 2)[None, :, None], "length": np.array([CLASS])}, np.array([[2.0]]),
+    ),
+    "frames": (
+        "condition c: real[frames, 3]\ntarget x: category(2)[time]\ncondition n: integer(1..frames)\n"
+        "x ~ ctc(logits = c, blank = 2)\n",
+        "log_prob", {}, {"c": 20 * FRAMES[None], "x": np.arange(CLASS)[None] % 2, "n": np.array([CLASS])}, np.zeros(1),
+    ),
 }  # fmt: skip
 
 
@@ -57,17 +77,35 @@ def test_counts_above_256_are_exact_in_bfloat16(name: str) -> None:
     m = lowered(f"model m\n{text}")
     weights = {k: np.zeros(p.shape) for k, p in m.parameters.items()} | given
     model = build_model(emit_module(optimise(m).module), weights, torch.bfloat16)
-    made = getattr(model, program)(**{k: torch.from_numpy(v).bfloat16() for k, v in inputs.items()})
+    whole = {k for k, f in m.fields.items() if f.counts is not None or f.type.dtype is DType.INT}
+    half = {
+        k: torch.from_numpy(v) if k in whole else torch.from_numpy(v).bfloat16() for k, v in inputs.items()
+    }
+    made = getattr(model, program)(**half)
     np.testing.assert_array_equal(made.detach().double().numpy(), wanted)
     cast = {k: jnp.asarray(v, jnp.bfloat16) for k, v in weights.items()}
-    drawn = import_programs(m)[program](cast, **{k: jnp.asarray(v, jnp.bfloat16) for k, v in inputs.items()})
+    given = {k: jnp.asarray(v, None if k in whole else jnp.bfloat16) for k, v in inputs.items()}
+    drawn = import_programs(m)[program](cast, **given)
     np.testing.assert_array_equal(np.asarray(drawn, np.float64), wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_sum_of_floats_is_a_number_of_a_class(name: str) -> None:
-    for graph in spec(name).programs.values():
+def test_whole_numbers_stay_whole(name: str) -> None:
+    """No sum of floats is the number of a class, and no comparison is one of floats that were whole numbers."""
+    todo = list(spec(name).programs.values())
+    for graph in todo:
         for node in graph.nodes():
+            todo += node.op.bodies()
             if isinstance(node.op, Cast) and node.op.dtype is DType.INT:
                 source = graph.node(node.inputs[0])
                 assert not isinstance(source.op, Sum | CumSum) or source.types[0].dtype is DType.INT
+            if isinstance(node.op, Less | LessEqual | Equal):
+                assert not [v for v in node.inputs if v.dtype is DType.FLOAT and counted(graph, v)], node.op
+
+
+def counted(graph: Graph, value: Value) -> bool:
+    """Whether a float is made of floats that were whole numbers, place by place."""
+    node = graph.node(value)
+    if isinstance(node.op, Cast):
+        return node.inputs[0].dtype is DType.INT and not isinstance(graph.node(node.inputs[0]).op, Constant)
+    return isinstance(node.op, Elementwise | Movement) and any(counted(graph, v) for v in node.inputs)

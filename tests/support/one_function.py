@@ -29,7 +29,7 @@ def expression(text: str, values: Mapping[str, str], length: str = "") -> tuple[
     ctx = Context(Builder(graph), module.parameters)
     named: dict[str, Value] = {}
     if length:
-        ctx.lengths[length] = ctx.b.input("length", Type(DType.FLOAT, (N,)))
+        ctx.lengths[length] = ctx.b.input("length", Type(DType.INT, (N,)))
     for name, written in values.items():
         kind = DType.INT if written.startswith("int ") else DType.FLOAT
         written = written.removeprefix("int ")
